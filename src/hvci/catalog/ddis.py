@@ -1,0 +1,254 @@
+"""The DDIs that memory integrity may impact, read from data/ddis.toml and checked by meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
+
+from hvci.catalog.reader import Row, data_text, parse_toml, version_of
+from hvci.catalog.values import ValueRule, value_rules
+from hvci.errors import CatalogError
+from hvci.model import Confidence, Counter, WindowsVersion
+
+SEED_ROWS = 46
+"""How many DDIs Microsoft's page "Evaluate HVCI driver compatibility" lists."""
+
+_WIDE_TYPES = frozenset(
+    (
+        "PHYSICAL_ADDRESS",
+        "LARGE_INTEGER",
+        "ULARGE_INTEGER",
+        "LONGLONG",
+        "ULONGLONG",
+        "LONG64",
+        "ULONG64",
+        "INT64",
+        "UINT64",
+        "POOL_FLAGS",
+        "STOR_PHYSICAL_ADDRESS",
+        "NDIS_PHYSICAL_ADDRESS",
+    )
+)
+"""Parameter types of eight bytes on every architecture."""
+
+
+class Binding(StrEnum):
+    """How compiled code reaches a DDI."""
+
+    EXPORT = "export"
+    WDF_TABLE = "wdf_table"
+    COM_VTABLE = "com_vtable"
+    INLINE = "inline"
+    MACRO = "macro"
+    CALLBACK = "callback"
+
+
+class OptIn(StrEnum):
+    """What POOL_NX_OPTIN does to calls of a DDI."""
+
+    NONE = "none"
+    CONSTANT_RENAME = "constant_rename"
+    HEADER_WRAPPER = "header_wrapper"
+
+
+class VerifierEffect(StrEnum):
+    """What Driver Verifier's code-integrity checks do at a call."""
+
+    REPORT = "report"
+    SILENT_NX = "silent_nx"
+    COMPONENT = "component"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a DDI."""
+
+    type: str
+    name: str
+
+    @property
+    def x86_slots(self) -> int:
+        """How many 4-byte stack slots it takes on x86."""
+        return 2 if self.type in _WIDE_TYPES else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What to write instead, from a Windows version on."""
+
+    since: WindowsVersion
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ddi:
+    """One row of the catalogue."""
+
+    name: str
+    seed: bool
+    """One of the 46 of Microsoft's table."""
+    group: str
+    module: str
+    binding: Binding
+    parameters: tuple[Parameter, ...]
+    deciding: str
+    """Name of the parameter that decides; empty when none does."""
+    rule: ValueRule
+    opt_in: OptIn
+    counter: Counter | None
+    verifier: VerifierEffect
+    warnings: tuple[str, ...]
+    replacements: tuple[Replacement, ...]
+    """Newest Windows version first."""
+    since: str
+    evidence: frozenset[Confidence]
+    page: str
+    compiles_to: str = ""
+    notes: str = ""
+    tag: str = ""
+    access_mode: str = ""
+    attributes: str = ""
+    wdf_index: int = -1
+    interface: str = ""
+    iid: str = ""
+    slot: int = -1
+    direction: str = ""
+    storport_function: int = -1
+
+    @property
+    def subcode(self) -> int | None:
+        """First parameter of bug check 0xC4 for a bad value."""
+        return self.counter.subcode if self.counter else None
+
+    @property
+    def confidence(self) -> Confidence:
+        """The strongest evidence behind the row."""
+        return next(word for word in Confidence if word in self.evidence)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The parameters whose values a reader should recover; the deciding one first."""
+        names = (self.deciding, self.tag, self.access_mode, self.attributes)
+        return tuple(name for name in names if name)
+
+    def position(self, parameter: str) -> int:
+        """Index of a parameter among the documented ones, from 0."""
+        return next(i for i, item in enumerate(self.parameters) if item.name == parameter)
+
+    def x86_slot(self, parameter: str) -> int:
+        """Index of its first 4-byte stack slot on x86, from 0."""
+        return sum(item.x86_slots for item in self.parameters[: self.position(parameter)])
+
+    def replacement_for(self, target: WindowsVersion) -> str:
+        """What to write instead when the driver must run on `target`; may be empty."""
+        usable = [item for item in self.replacements if item.since <= target]
+        chosen = usable[:1] or list(self.replacements[-1:])
+        return chosen[0].use if chosen else ""
+
+
+def _parameters(row: Row) -> tuple[Parameter, ...]:
+    texts = row.take_list("parameters", str)
+    return tuple(Parameter(*(text.rsplit(" ", 1) if " " in text else ("", text))) for text in texts)
+
+
+def _replacements(row: Row) -> tuple[Replacement, ...]:
+    found = []
+    for item in row.take_list("replacements", dict):
+        inner = Row(f"{row.label}: replacement", item)
+        found.append(Replacement(inner.take_as("since", version_of), inner.take("use", str)))
+        inner.finish()
+    if found != sorted(found, key=lambda item: item.since, reverse=True):
+        raise row.refuse("replacements must stand newest Windows version first")
+    return tuple(found)
+
+
+def _read(label: str, fields: object, rules: Mapping[str, ValueRule]) -> Ddi:
+    row = Row(f"ddis.toml: {label}", fields)
+    counter = row.take("counter", str, "")
+    ddi = Ddi(
+        name=row.take("name", str),
+        seed=row.take("seed", bool, False),
+        group=row.take("group", str),
+        module=row.take("module", str),
+        binding=row.take_as("binding", Binding),
+        parameters=_parameters(row),
+        deciding=row.take("deciding", str),
+        rule=row.take_as("rule", rules.__getitem__),
+        opt_in=row.take_as("opt_in", OptIn),
+        counter=row.read("counter", counter, Counter) if counter else None,
+        verifier=row.take_as("verifier", VerifierEffect),
+        warnings=tuple(row.take_list("warnings", str)),
+        replacements=_replacements(row),
+        since=row.take("since", str),
+        evidence=row.take_set("evidence", Confidence),
+        page=row.take("page", str),
+        compiles_to=row.take("compiles_to", str, ""),
+        notes=row.take("notes", str, ""),
+        tag=row.take("tag", str, ""),
+        access_mode=row.take("access_mode", str, ""),
+        attributes=row.take("attributes", str, ""),
+        wdf_index=row.take("wdf_index", int, -1),
+        interface=row.take("interface", str, ""),
+        iid=row.take("iid", str, ""),
+        slot=row.take("slot", int, -1),
+        direction=row.take("direction", str, ""),
+        storport_function=row.take("storport_function", int, -1),
+    )
+    row.finish()
+    _check(row, ddi)
+    return ddi
+
+
+def _check(row: Row, ddi: Ddi) -> None:
+    """Refuse a row whose fields contradict each other."""
+    names = {parameter.name for parameter in ddi.parameters}
+    lost = [name for name in ddi.watched if name not in names]
+    reasons = {
+        f"{', '.join(lost)} is not a parameter": lost,
+        "evidence is empty": not ddi.evidence,
+        "page must be a learn.microsoft.com address": ddi.page
+        and not ddi.page.startswith("https://learn.microsoft.com/"),
+        "a wdf_table row needs wdf_index": ddi.binding is Binding.WDF_TABLE and ddi.wdf_index < 0,
+        "a com_vtable row needs interface, iid and slot": ddi.binding is Binding.COM_VTABLE
+        and not (ddi.interface and ddi.iid and ddi.slot >= 0),
+        f"counter {ddi.counter} contradicts rule {ddi.rule.name}": ddi.counter is not None
+        and ddi.rule.judged_by not in ("", ddi.counter.rule),
+        "a warning is C followed by five digits": any(
+            not (len(word) == 6 and word[0] == "C" and word[1:].isdigit()) for word in ddi.warnings
+        ),
+    }
+    for reason, wrong in reasons.items():
+        if wrong:
+            raise row.refuse(reason)
+
+
+def parse_ddis(text: str, rules: Mapping[str, ValueRule]) -> Mapping[str, Ddi]:
+    """Read catalogue text; the first bad row raises `CatalogError` with its name."""
+    rows = parse_toml(text, "ddis.toml").get("ddi", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CatalogError("ddis.toml: want [[ddi]] tables")
+    ddis: dict[str, Ddi] = {}
+    for number, fields in enumerate(rows, start=1):
+        ddi = _read(str(fields.get("name", f"row {number}")), fields, rules)
+        if ddi.name in ddis:
+            raise CatalogError(f"ddis.toml: {ddi.name}: listed twice")
+        ddis[ddi.name] = ddi
+    return MappingProxyType(ddis)
+
+
+@cache
+def ddis() -> Mapping[str, Ddi]:
+    """The shipped catalogue, by DDI name."""
+    return parse_ddis(data_text("ddis.toml"), value_rules())
+
+
+@cache
+def exports() -> Mapping[str, Ddi]:
+    """The DDIs that an image can import by name."""
+    found = {name: ddi for name, ddi in ddis().items() if ddi.binding is Binding.EXPORT}
+    return MappingProxyType(found)

@@ -1,0 +1,190 @@
+"""When the value of a deciding argument asks for executable memory, and how values are spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from hvci.catalog.reader import Row, data_text, parse_toml, tables
+from hvci.model import Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test on an unsigned 64-bit value."""
+
+    kind: str
+    """"clear", "set", "one_of", "except", "always" or "never"."""
+    mask: int = 0
+    members: frozenset[int] = frozenset()
+
+    __test__ = False  # the name is not a pytest class
+
+    def holds(self, value: int) -> bool:
+        """Whether the value passes the test."""
+        match self.kind:
+            case "clear":
+                return not value & self.mask
+            case "set":
+                return bool(value & self.mask)
+            case "one_of":
+                return value in self.members
+            case "except":
+                return value not in self.members
+        return self.kind == "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The constants that an argument can be spelled with."""
+
+    name: str
+    flags: bool
+    """All constants are bits to be ORed."""
+    values: Mapping[str, int]
+    modifiers: Mapping[str, int]
+    """Bits that may be ORed to one of `values`."""
+    aliases: Mapping[str, int]
+    """Further names, accepted in source but not used to describe a value."""
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """Every name of the family."""
+        return {**self.values, **self.modifiers, **self.aliases}
+
+    def spell(self, value: int) -> str:
+        """Spell a value, such as "NonPagedPool | POOL_ZERO_ALLOCATION", else in hexadecimal."""
+        names = self._exact(value) if not self.flags else None
+        if names is None:
+            names = self._split(value)
+        return " | ".join(names) if names else f"{value:#x}"
+
+    def _exact(self, value: int) -> list[str] | None:
+        bits = [name for name, bit in self.modifiers.items() if value & bit]
+        base = value & ~sum(self.modifiers.values())
+        name = next((name for name, known in self.values.items() if known == base), None)
+        return None if name is None else [name, *bits]
+
+    def _split(self, value: int) -> list[str]:
+        names, left = [], value
+        for name, bit in {**self.values, **self.modifiers}.items():
+            if bit and left & bit == bit and bit.bit_count() == 1:
+                names.append(name)
+                left &= ~bit
+        if left and names:
+            names.append(f"{left:#x}")
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRule:
+    """What the values of one kind of deciding argument mean."""
+
+    name: str
+    executable: Test
+    counted: Test
+    kernel_mode_only: bool
+    family: Family | None
+    judged_by: str
+    """Id of the rule that judges such calls; empty when they are only listed."""
+    evidence: frozenset[Confidence]
+    text: str
+
+    def spell(self, value: int) -> str:
+        """Spell a value with its number, such as "NonPagedPool (0x0)"."""
+        spelled = self.family.spell(value) if self.family else f"{value:#x}"
+        return spelled if spelled == f"{value:#x}" else f"{spelled} ({value:#x})"
+
+
+_TESTS: Mapping[str, type] = {
+    "clear": int,
+    "set": int,
+    "one_of": list,
+    "except": list,
+    "always": bool,
+    "never": bool,
+}
+
+
+def _test(row: Row) -> Test:
+    """Take exactly one test from a row."""
+    found = [_one_test(row, kind, type_) for kind, type_ in _TESTS.items()]
+    tests = [test for test in found if test is not None]
+    if len(tests) != 1:
+        raise row.refuse(f"want exactly one of {', '.join(_TESTS)}")
+    return tests[0]
+
+
+def _one_test(row: Row, kind: str, type_: type) -> Test | None:
+    value = row.take(kind, type_, type_())
+    if not value:
+        return None
+    if type_ is int:
+        return Test(kind, mask=value)
+    if type_ is list:
+        return Test(kind, members=frozenset(value))
+    return Test(kind)
+
+
+def _value_rule(name: str, fields: object, families: Mapping[str, Family]) -> ValueRule:
+    row = Row(f"values.toml: rule {name}", fields)
+    counted = row.take("counted", dict, {})
+    family = row.take("family", str, "")
+    if family and family not in families:
+        raise row.refuse(f"family {family!r} is not known")
+    executable = _test(row)
+    rule = ValueRule(
+        name,
+        executable,
+        _test(Row(f"{row.label}: counted", counted)) if counted else executable,
+        row.take("kernel_mode_only", bool, False),
+        families[family] if family else None,
+        row.take("judged_by", str, ""),
+        row.take_set("evidence", Confidence),
+        row.take("text", str),
+    )
+    row.finish()
+    return rule
+
+
+def _family(name: str, fields: object) -> Family:
+    row = Row(f"values.toml: family {name}", fields)
+    groups: list[Mapping[str, int]] = []
+    for field in ("values", "modifiers", "aliases"):
+        group: dict[str, Any] = row.take(field, dict, {})
+        if any(type(value) is not int or value < 0 for value in group.values()):
+            raise row.refuse(f"{field} must hold numbers that are not negative")
+        groups.append(MappingProxyType(group))
+    family = Family(name, row.take("flags", bool), *groups)
+    row.finish()
+    return family
+
+
+def parse_values(text: str) -> tuple[Mapping[str, ValueRule], Mapping[str, Family]]:
+    """Read the value rules and constant families; raise `CatalogError` with the bad row's name."""
+    document = parse_toml(text, "values.toml")
+    named = tables(document, "families", "values.toml")
+    families = {name: _family(name, fields) for name, fields in named.items()}
+    rules = {
+        name: _value_rule(name, fields, families)
+        for name, fields in tables(document, "rules", "values.toml").items()
+    }
+    return MappingProxyType(rules), MappingProxyType(families)
+
+
+@cache
+def _shipped() -> tuple[Mapping[str, ValueRule], Mapping[str, Family]]:
+    return parse_values(data_text("values.toml"))
+
+
+def value_rules() -> Mapping[str, ValueRule]:
+    """The shipped value rules, by name."""
+    return _shipped()[0]
+
+
+def families() -> Mapping[str, Family]:
+    """The shipped constant families, by name."""
+    return _shipped()[1]

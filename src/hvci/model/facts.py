@@ -1,0 +1,323 @@
+"""Facts: what a reader saw. Nothing here says whether it is good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from hvci.model.windows import NEWEST, WindowsVersion
+
+Rva = NewType("Rva", int)
+"""Bytes from the image base."""
+Va = NewType("Va", int)
+"""A virtual address."""
+FileOffset = NewType("FileOffset", int)
+"""Bytes from the start of the file."""
+
+PAGE_SIZE = 0x1000
+
+
+class Origin(StrEnum):
+    """Which reader saw a fact."""
+
+    IMAGE = "image"
+    CALLSITE = "callsite"
+    SOURCE = "source"
+    VERIFIER = "verifier"
+
+
+class Machine(StrEnum):
+    """Processor architecture of an image; the value is the name users see."""
+
+    X64 = "x64"
+    X86 = "x86"
+    ARM64 = "arm64"
+    ARM = "arm"
+    IA64 = "ia64"
+
+
+class Via(StrEnum):
+    """How a DDI was reached at a call site."""
+
+    IAT = "iat"
+    REGISTER = "register"
+    THUNK = "thunk"
+    TAIL = "tail"
+    KMDF = "kmdf"
+    COM = "com"
+    CALLBACK = "callback"
+    BY_NAME = "by-name"
+    SOURCE = "source"
+    EMULATED = "emulated"
+
+
+class Tier(StrEnum):
+    """How a verifier run came to an event: by itself, or on a path that the run forced."""
+
+    NATURAL = "natural"
+    FORCED = "forced"
+
+
+class Confidence(StrEnum):
+    """How sure a statement is: by its source for a rule, by its proof for a behaviour."""
+
+    DOCUMENTED = "documented"
+    HEADER = "header"
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+    PROVEN = "proven"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ImageSite:
+    """A place in a loaded image."""
+
+    rva: Rva
+    section: str = ""
+    function: str | None = None
+    """Name from symbols, exports or unwind data, such as "DriverEntry" or "sub_1400"."""
+    file: str | None = None
+    line: int | None = None
+    """Source position from a PDB; lines count from 1."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceSite:
+    """A place in a text file; line and column count from 1."""
+
+    path: str
+    line: int
+    column: int = 1
+    function: str | None = None
+
+
+Site = ImageSite | SourceSite
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an argument can be.
+
+    `possible` holds the values that were found; `complete` says that there can be no others.
+    An incomplete value says in `reason` why, in words that a person can use.
+    """
+
+    possible: frozenset[int]
+    complete: bool
+    reason: str = ""
+    opt_in: bool = False
+    """Read from a variable that the image itself sets to the NX value on Windows 8 and later."""
+
+    @classmethod
+    def exactly(cls, *values: int) -> Value:
+        """Make a value that is one of `values` and nothing else."""
+        return cls(frozenset(values), complete=True)
+
+    @classmethod
+    def unknown(cls, reason: str, *values: int) -> Value:
+        """Make a value that may be one of `values` or anything else, and say why."""
+        return cls(frozenset(values), complete=False, reason=reason)
+
+    def join(self, other: Value) -> Value:
+        """What holds when either value may hold; the first reason is kept."""
+        return Value(
+            self.possible | other.possible,
+            self.complete and other.complete,
+            self.reason or other.reason,
+            self.opt_in or other.opt_in,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DdiCall:
+    """One call of a catalogued DDI, seen in code, in text or in a run."""
+
+    ddi: str
+    arguments: Mapping[str, Value]
+    """Only those that matter: the deciding one, and tag or access mode where there is one."""
+    site: Site
+    origin: Origin
+    via: Via
+    tier: Tier | None = None
+    """Only for calls seen in a verifier run."""
+    note: str = ""
+    """What is known about the place, such as "from wdmsec.lib of the Windows 7 kit"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section header; sizes are in bytes."""
+
+    name: str
+    rva: Rva
+    virtual_size: int
+    raw_offset: FileOffset
+    raw_size: int
+    characteristics: int
+
+    @property
+    def executable(self) -> bool:
+        """IMAGE_SCN_MEM_EXECUTE."""
+        return bool(self.characteristics & 0x2000_0000)
+
+    @property
+    def writable(self) -> bool:
+        """IMAGE_SCN_MEM_WRITE."""
+        return bool(self.characteristics & 0x8000_0000)
+
+    @property
+    def discardable(self) -> bool:
+        """IMAGE_SCN_MEM_DISCARDABLE."""
+        return bool(self.characteristics & 0x0200_0000)
+
+    @property
+    def end(self) -> Rva:
+        """First RVA behind the section, as the loader maps it."""
+        return Rva(self.rva + (self.virtual_size or self.raw_size))
+
+    def holds(self, rva: int) -> bool:
+        """Whether the RVA lies in the section."""
+        return self.rva <= rva < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class DebugId:
+    """What names the PDB of an image (CodeView RSDS record)."""
+
+    guid: str
+    """Upper-case hexadecimal with dashes."""
+    age: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """A base relocation that old Windows 10 kernels reject."""
+
+    rva: Rva
+    type: int
+    """IMAGE_REL_BASED_* number; 10 is DIR64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the PE headers say."""
+
+    machine: Machine
+    is_pe32_plus: bool
+    image_base: int
+    size_of_image: int
+    entry: Rva
+    section_alignment: int
+    file_alignment: int
+    subsystem: int
+    dll_characteristics: int
+    linker_version: tuple[int, int]
+    sections: tuple[Section, ...]
+    iat: tuple[Rva, int] | None = None
+    """Data directory 12: RVA and size in bytes; None when absent."""
+    import_tables: tuple[tuple[str, Rva], ...] = ()
+    """FirstThunk of each import descriptor with the module's name."""
+    odd_relocations: tuple[Relocation, ...] = ()
+    """Relocations that Windows 10 1507 to 1607 reject, at most `MAX_ODD_RELOCATIONS`."""
+    odd_relocation_count: int = 0
+    """How many there are in all."""
+    signed: bool = False
+    """A certificate table is present; nothing is said about its validity."""
+    debug_id: DebugId | None = None
+    kmdf_version: str | None = None
+    hybrid: str | None = None
+    """"arm64x" or "arm64ec" for hybrid images."""
+
+    def section_at(self, rva: int) -> Section | None:
+        """The section that holds the RVA."""
+        return next((section for section in self.sections if section.holds(rva)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourFact:
+    """Something that the code does and no DDI argument shows."""
+
+    rule: str
+    """Id of the rule that judges it, such as "writes-executable-memory"."""
+    what: str
+    """One clause, such as "clears CR0.WP"."""
+    site: Site
+    origin: Origin
+    confidence: Confidence
+    why: str = ""
+    """How it is known."""
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PageEvent:
+    """A breach of W^X or a verifier check in a verifier run."""
+
+    bugcheck: int
+    """0xC4, 0xBE or 0xFC."""
+    subcode: int | None
+    parameters: tuple[int, int, int, int]
+    site: ImageSite
+    tier: Tier
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSetting:
+    """A project or linker setting that decides something under memory integrity."""
+
+    name: str
+    """Such as "/SECTION", "DRIVER_ALIGNMENT" or "POOL_NX_OPTIN"."""
+    value: str
+    site: SourceSite
+    configuration: str = ""
+    """Such as "Release|x64"; empty when it holds for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Something that was there and was not examined."""
+
+    origin: Origin
+    rules: tuple[str, ...]
+    """Ids of the rules that it weakens; those never pass."""
+    reason: str
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All facts about one target: the only input of every rule."""
+
+    origins: frozenset[Origin]
+    target_os: WindowsVersion = NEWEST
+    image: Image | None = None
+    calls: tuple[DdiCall, ...] = ()
+    behaviours: tuple[BehaviourFact, ...] = ()
+    events: tuple[PageEvent, ...] = ()
+    settings: tuple[BuildSetting, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time per stage."""
+
+    def merged(self, others: Iterable[Evidence]) -> Evidence:
+        """Join what other readers saw of the same target."""
+        evidence = self
+        for other in others:
+            evidence = Evidence(
+                evidence.origins | other.origins,
+                evidence.target_os,
+                evidence.image or other.image,
+                evidence.calls + other.calls,
+                evidence.behaviours + other.behaviours,
+                evidence.events + other.events,
+                evidence.settings + other.settings,
+                evidence.limits + other.limits,
+                {**evidence.seconds, **other.seconds},
+            )
+        return evidence

@@ -1,0 +1,236 @@
+"""Findings and reports: what the rules say about facts, and what anyone downstream sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hvci.model.facts import Confidence, DdiCall, Image, Limit, Machine, Origin, Site, Tier
+from hvci.model.windows import WindowsVersion
+
+
+class Outcome(StrEnum):
+    """What one rule says about one target."""
+
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+    NOTE = "note"
+    """Shown, and changes no verdict."""
+    NOT_CHECKED = "not_checked"
+    PASS = "pass"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class Verdict(StrEnum):
+    """What the whole report says."""
+
+    INCOMPATIBLE = "incompatible"
+    UNDECIDED = "undecided"
+    COMPATIBLE = "compatible"
+
+
+class Question(StrEnum):
+    """The questions that a report keeps apart."""
+
+    LOADS = "loads"
+    """Will the kernel accept the image with memory integrity on?"""
+    READINESS = "readiness"
+    """Would the HLK HyperVisor Code Integrity Readiness Test count nothing?"""
+    RUNS = "runs"
+    """Does the code keep working when no page is both writable and executable?"""
+
+
+class Answer(StrEnum):
+    """The answer to a `Question`."""
+
+    YES = "yes"
+    NO = "no"
+    UNDECIDED = "undecided"
+
+
+class Executable(StrEnum):
+    """What the value rule says about one call: does the caller ask for executable memory?"""
+
+    YES = "yes"
+    NO = "no"
+    UNDECIDED = "undecided"
+    NOT_APPLICABLE = "n/a"
+
+
+class Counter(StrEnum):
+    """The seven counters of the readiness test; the value is the key in the JSON report."""
+
+    EXECUTE_POOL_TYPE = "execute_pool_type"
+    EXECUTE_PAGE_PROTECTION = "execute_page_protection"
+    EXECUTE_PAGE_MAPPING = "execute_page_mapping"
+    EXECUTE_WRITE_SECTION = "execute_write_section"
+    SECTION_ALIGNMENT_FAILURES = "section_alignment_failures"
+    UNSUPPORTED_RELOCS = "unsupported_relocs"
+    IAT_IN_EXECUTABLE_SECTION = "iat_in_executable_section"
+
+    @property
+    def hlk_name(self) -> str:
+        """The name in the readiness test and in `!verifier`, without "Count"."""
+        return _HLK_NAMES[self]
+
+    @property
+    def rule(self) -> str:
+        """Id of the rule that moves it."""
+        return _RULE_IDS.get(self, self.value.replace("_", "-"))
+
+    @property
+    def subcode(self) -> int | None:
+        """First parameter of bug check 0xC4; None for the relocations, which have none today."""
+        return _SUBCODES.get(self)
+
+
+_HLK_NAMES = {
+    Counter.EXECUTE_POOL_TYPE: "Execute Pool Type",
+    Counter.EXECUTE_PAGE_PROTECTION: "Execute Page Protection",
+    Counter.EXECUTE_PAGE_MAPPING: "Execute Page Mapping",
+    Counter.EXECUTE_WRITE_SECTION: "Execute-Write Section",
+    Counter.SECTION_ALIGNMENT_FAILURES: "Section Alignment Failures",
+    Counter.UNSUPPORTED_RELOCS: "Unsupported Relocs",
+    Counter.IAT_IN_EXECUTABLE_SECTION: "IAT in Executable Section",
+}
+
+_RULE_IDS = {Counter.SECTION_ALIGNMENT_FAILURES: "section-alignment"}
+
+_SUBCODES = {
+    Counter.EXECUTE_POOL_TYPE: 0x2000,
+    Counter.EXECUTE_PAGE_PROTECTION: 0x2001,
+    Counter.EXECUTE_PAGE_MAPPING: 0x2002,
+    Counter.EXECUTE_WRITE_SECTION: 0x2003,
+    Counter.SECTION_ALIGNMENT_FAILURES: 0x2004,
+    Counter.IAT_IN_EXECUTABLE_SECTION: 0x2005,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why somebody accepted a finding."""
+
+    reason: str
+    by: str
+    """Where it was said: a pragma, a comment, or the policy file."""
+    owner: str = ""
+    expires: str = ""
+    """ISO date; empty when it never expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place where a rule fails, cannot decide, or has something to say. A place is required."""
+
+    outcome: Outcome
+    message: str
+    site: Site
+    origin: Origin
+    confidence: Confidence = Confidence.DOCUMENTED
+    fix: str = ""
+    ddi: str | None = None
+    count: int = 1
+    """How far the finding moves its rule's counter."""
+    tier: Tier | None = None
+    suppressed: Suppression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """What one rule says about one target, and why when there are no findings."""
+
+    rule: str
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    subcode: int | None = None
+    counter: Counter | None = None
+    questions: frozenset[Question] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCall:
+    """A call with the value rule's answer for it."""
+
+    call: DdiCall
+    executable: Executable
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was evaluated."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    kind: str
+    """"image" or "source"."""
+    machine: Machine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole answer about one target."""
+
+    target: Target
+    target_os: WindowsVersion
+    results: tuple[RuleResult, ...]
+    calls: tuple[JudgedCall, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    image: Image | None = None
+    blocklisted: Answer | None = None
+    """YES when a given block list names the driver; None when no list was given."""
+    verifier: Mapping[str, object] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> dict[Question, Answer | None]:
+        """One answer for each question; None when nothing was asked that could answer it."""
+        return {question: self._answer(question) for question in Question}
+
+    def _answer(self, question: Question) -> Answer | None:
+        relevant = [result for result in self.results if question in result.questions]
+        outcomes = {_unsuppressed(result) for result in relevant}
+        if Outcome.FAIL in outcomes:
+            return Answer.NO
+        if Outcome.UNDECIDED in outcomes:
+            return Answer.UNDECIDED
+        if not outcomes - {Outcome.NOT_CHECKED, Outcome.NOT_APPLICABLE}:
+            return None
+        return Answer.UNDECIDED if Outcome.NOT_CHECKED in outcomes else Answer.YES
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the answers; never compatible by silence."""
+        answers = set(self.answers.values())
+        if Answer.NO in answers:
+            return Verdict.INCOMPATIBLE
+        if Answer.UNDECIDED in answers or answers == {None}:
+            return Verdict.UNDECIDED
+        return Verdict.COMPATIBLE
+
+    @property
+    def counters(self) -> dict[Counter, int]:
+        """The seven counters, as the findings would move them."""
+        counts = dict.fromkeys(Counter, 0)
+        for result in self.results:
+            if result.counter is not None:
+                counts[result.counter] += sum(
+                    finding.count for finding in result.findings if finding.outcome is Outcome.FAIL
+                )
+        return counts
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, in the order of the rules."""
+        return tuple(finding for result in self.results for finding in result.findings)
+
+
+def _unsuppressed(result: RuleResult) -> Outcome:
+    """The outcome that is left when suppressed findings are set aside."""
+    if not any(finding.suppressed for finding in result.findings):
+        return result.outcome
+    left = {finding.outcome for finding in result.findings if finding.suppressed is None}
+    worst = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)
+    return next((outcome for outcome in worst if outcome in left), Outcome.PASS)

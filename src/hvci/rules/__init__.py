@@ -1,0 +1,32 @@
+"""The rules. A rule reads `Evidence` and yields findings; it opens no file and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
+
+from hvci.model import Evidence, RuleResult
+from hvci.rules import calls, image
+from hvci.rules.calls import executable
+from hvci.rules.rule import Rule
+
+ROOMS = (image, calls)
+
+
+def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:
+    """All rules of these modules by id, sorted; two rules may not share an id."""
+    found = [value for room in rooms for value in vars(room).values() if isinstance(value, Rule)]
+    rules = {rule.id: rule for rule in sorted(found, key=lambda rule: rule.id)}
+    assert len(rules) == len(found), "two rules share an id"
+    return MappingProxyType(rules)
+
+
+RULES = gather(ROOMS)
+
+
+def judge(evidence: Evidence) -> tuple[RuleResult, ...]:
+    """Run every rule, in order of id."""
+    return tuple(rule.judge(evidence) for rule in RULES.values())
+
+
+__all__ = ["RULES", "Rule", "executable", "gather", "judge"]

@@ -1,0 +1,192 @@
+"""Rules that the PE headers alone can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hvci.model import (
+    PAGE_SIZE,
+    Confidence,
+    Counter,
+    Evidence,
+    Finding,
+    Image,
+    ImageSite,
+    Origin,
+    Outcome,
+    Question,
+    Rva,
+    Section,
+    WindowsVersion,
+)
+from hvci.rules.rule import rule
+
+IMAGE = {Origin.IMAGE}
+LOADS_AND_READINESS = (Question.LOADS, Question.READINESS)
+LAST_TO_REJECT_RELOCATIONS = WindowsVersion.WINDOWS_10_1607
+SHOWN_RELOCATIONS = 64
+"""So many relocations get a finding of their own; the rest share one."""
+
+
+def _image(evidence: Evidence) -> Image:
+    """Image evidence always carries the image."""
+    assert evidence.image is not None
+    return evidence.image
+
+
+def _section_site(section: Section) -> ImageSite:
+    return ImageSite(section.rva, section.name)
+
+
+@rule(counter=Counter.EXECUTE_WRITE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE)
+def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
+    """The image contains a section that is both executable and writable.
+
+    Why: with memory integrity on, a page of kernel code is never writable, so such a section
+        cannot be mapped with the rights that it asks for. A section named INIT is the exception:
+        Windows 10 and later take its write right away at load.
+    Bad: `#pragma comment(linker, "/SECTION:.hook,ERW")`
+    Good: keep code in `.text` (execute, read) and data in `.data` (read, write).
+    Fix: remove `/SECTION:name,...W...E...` and `/MERGE` options that join code with data; build
+        with Visual Studio 2015 or later, which no longer makes INIT writable.
+    """
+    for section in _image(evidence).sections:
+        if not (section.executable and section.writable):
+            continue
+        if section.name.upper() == "INIT":
+            yield Finding(
+                Outcome.NOTE,
+                f"section {section.name} is executable and writable; Windows removes the write "
+                "right from a section of this name at load, so it is not counted",
+                _section_site(section),
+                Origin.IMAGE,
+                Confidence.OBSERVED,
+            )
+            continue
+        yield Finding(
+            Outcome.FAIL,
+            f"section {section.name} is executable and writable",
+            _section_site(section),
+            Origin.IMAGE,
+            Confidence.INFERRED,
+            fix="Make the section either executable or writable: drop /SECTION:...,ERW and /MERGE "
+            "options that join code with data.",
+        )
+
+
+@rule(counter=Counter.SECTION_ALIGNMENT_FAILURES, questions=LOADS_AND_READINESS, sees=IMAGE)
+def section_alignment(evidence: Evidence) -> Iterator[Finding]:
+    """The sections of the image do not start on page boundaries.
+
+    Why: memory integrity protects whole pages; sections that share a page cannot have rights of
+        their own, so the image does not load. Windows counts one failure for each section.
+    Bad: `link /DRIVER /ALIGN:0x80`
+    Good: `link /DRIVER /ALIGN:0x1000` or no `/ALIGN` at all.
+    Fix: set `DRIVER_ALIGNMENT=0x1000` or remove the `/ALIGN` option.
+    """
+    image = _image(evidence)
+    alignment = image.section_alignment
+    if alignment and alignment % PAGE_SIZE == 0:
+        return
+    for section in image.sections:
+        yield Finding(
+            Outcome.FAIL,
+            f"SectionAlignment is {alignment:#x}, not a multiple of 0x1000; section {section.name} "
+            "shares pages with its neighbours",
+            _section_site(section),
+            Origin.IMAGE,
+            Confidence.DOCUMENTED,
+            fix="Link with /ALIGN:0x1000 (DRIVER_ALIGNMENT=0x1000) or without /ALIGN.",
+        )
+
+
+@rule(counter=Counter.IAT_IN_EXECUTABLE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE)
+def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
+    """The import address table lies in an executable section.
+
+    Why: the loader writes the addresses of imported functions into this table, and a page of
+        code is never writable with memory integrity on.
+    Bad: `link /DRIVER /MERGE:.rdata=.text`
+    Good: leave `.rdata` (with the table) a section of its own, readable only.
+    Fix: remove the `/MERGE` option that joins `.rdata` or `.idata` with a code section.
+    """
+    image = _image(evidence)
+    if image.iat is not None:
+        start, _ = image.iat
+        for section in image.sections:
+            if section.executable and section.rva <= start < section.rva + section.virtual_size:
+                yield Finding(
+                    Outcome.FAIL,
+                    f"the import address table lies in the executable section {section.name}",
+                    ImageSite(start, section.name),
+                    Origin.IMAGE,
+                    Confidence.INFERRED,
+                    fix="Remove /MERGE options that join .rdata or .idata with a code section.",
+                )
+        return
+    yield from _tables_in_code(image)
+
+
+def _tables_in_code(image: Image) -> Iterator[Finding]:
+    """Note import tables in code that no directory entry names: Windows does not look at them."""
+    for module, table in image.import_tables:
+        section = image.section_at(table)
+        if section is not None and section.executable:
+            yield Finding(
+                Outcome.NOTE,
+                f"imports of {module} lie in the executable section {section.name}, but the image "
+                "has no import address table directory, so the verifier does not see it",
+                ImageSite(table, section.name),
+                Origin.IMAGE,
+                Confidence.INFERRED,
+            )
+
+
+def _relocations_do_not_apply(evidence: Evidence) -> str:
+    image = _image(evidence)
+    return "" if image.is_pe32_plus else "Windows examines relocations of 64-bit images only"
+
+
+@rule(
+    counter=Counter.UNSUPPORTED_RELOCS,
+    questions=LOADS_AND_READINESS,
+    sees=IMAGE,
+    not_applicable=_relocations_do_not_apply,
+)
+def unsupported_relocs(evidence: Evidence) -> Iterator[Finding]:
+    """The image contains relocations that cross a page boundary or are of an unusual type.
+
+    Why: Windows 10 1507 to 1607 could not apply such relocations with memory integrity on and
+        counted each; Windows 10 1703 and later support them and count nothing.
+    Bad: `#pragma pack(1)` around a structure with a pointer in a static table
+    Good: keep pointers in static data aligned to 8 bytes.
+    Fix: align the pointers, or target Windows 10 1703 and later.
+    """
+    image = _image(evidence)
+    matters = evidence.target_os <= LAST_TO_REJECT_RELOCATIONS
+    outcome = Outcome.FAIL if matters else Outcome.NOTE
+    shown = image.odd_relocations[:SHOWN_RELOCATIONS]
+    for relocation in shown:
+        what = "crosses a page boundary" if relocation.type == 10 else "is not a DIR64"
+        yield _relocation(
+            image, relocation.rva, f"the relocation (type {relocation.type}) {what}", 1, outcome
+        )
+    rest = image.odd_relocation_count - len(shown)
+    if rest > 0:
+        yield _relocation(
+            image, shown[-1].rva, f"{rest} further relocations like these follow", rest, outcome
+        )
+
+
+def _relocation(image: Image, rva: Rva, what: str, count: int, outcome: Outcome) -> Finding:
+    section = image.section_at(rva)
+    scope = "" if outcome is Outcome.FAIL else "; only Windows 10 1507 to 1607 reject it"
+    return Finding(
+        outcome,
+        what + scope,
+        ImageSite(rva, section.name if section else ""),
+        Origin.IMAGE,
+        Confidence.DOCUMENTED,
+        fix="Align pointers in static data to 8 bytes." if outcome is Outcome.FAIL else "",
+        count=count,
+    )

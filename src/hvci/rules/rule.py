@@ -1,0 +1,98 @@
+"""What a rule is, and how one is made from a documented function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from hvci.model import (
+    Counter,
+    Evidence,
+    Finding,
+    Origin,
+    Outcome,
+    Question,
+    RuleResult,
+)
+
+Check = Callable[[Evidence], Iterator[Finding]]
+Applies = Callable[[Evidence], str]
+"""Says why a rule does not apply to a target; the empty string when it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One question about a target, with the names that Microsoft gives it."""
+
+    id: str
+    counter: Counter | None
+    questions: frozenset[Question]
+    """The answers that it decides; empty for rules that only note."""
+    sees: frozenset[Origin]
+    """Any one of these origins is enough to answer."""
+    explanation: str
+    check: Check
+    not_applicable: Applies
+
+    @property
+    def subcode(self) -> int | None:
+        """First parameter of bug check 0xC4; None when Driver Verifier has none."""
+        return self.counter.subcode if self.counter else None
+
+    @property
+    def title(self) -> str:
+        """The finding as one sentence."""
+        return self.explanation.partition("\n")[0]
+
+    def judge(self, evidence: Evidence) -> RuleResult:
+        """Answer for one target."""
+        if not self.sees & evidence.origins:
+            wanted = " or ".join(sorted(self.sees))
+            return self._result(Outcome.NOT_CHECKED, reason=f"needs {wanted} evidence")
+        if reason := self.not_applicable(evidence):
+            return self._result(Outcome.NOT_APPLICABLE, reason=reason)
+        findings = tuple(self.check(evidence))
+        outcomes = {finding.outcome for finding in findings}
+        limits = [limit.reason for limit in evidence.limits if self.id in limit.rules]
+        if Outcome.FAIL in outcomes:
+            return self._result(Outcome.FAIL, findings)
+        if Outcome.UNDECIDED in outcomes or limits:
+            return self._result(Outcome.UNDECIDED, findings, "; ".join(dict.fromkeys(limits)))
+        return self._result(Outcome.NOTE if findings else Outcome.PASS, findings)
+
+    def _result(
+        self, outcome: Outcome, findings: tuple[Finding, ...] = (), reason: str = ""
+    ) -> RuleResult:
+        return RuleResult(
+            self.id, outcome, findings, reason, self.subcode, self.counter, self.questions
+        )
+
+
+def _always_applies(evidence: Evidence) -> str:
+    return ""
+
+
+def rule(
+    *,
+    sees: Iterable[Origin],
+    counter: Counter | None = None,
+    questions: Iterable[Question] = (),
+    not_applicable: Applies = _always_applies,
+) -> Callable[[Check], Rule]:
+    """Make a rule of a function: its name is the id, its docstring the documentation."""
+
+    def make(check: Check) -> Rule:
+        name = check.__name__.replace("_", "-")
+        explanation = inspect.getdoc(check) or ""
+        return Rule(
+            name,
+            counter,
+            frozenset(questions),
+            frozenset(sees),
+            explanation,
+            check,
+            not_applicable,
+        )
+
+    return make
