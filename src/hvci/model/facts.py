@@ -223,7 +223,7 @@ class Image:
     import_tables: tuple[tuple[str, Rva], ...] = ()
     """FirstThunk of each import descriptor with the module's name."""
     odd_relocations: tuple[Relocation, ...] = ()
-    """Relocations that Windows 10 1507 to 1607 reject, at most `MAX_ODD_RELOCATIONS`."""
+    """Relocations that Windows 10 1507 to 1607 reject, the first ones only."""
     odd_relocation_count: int = 0
     """How many there are in all."""
     signed: bool = False

@@ -15,11 +15,9 @@ from hvci.model import (
     Evidence,
     Executable,
     Finding,
-    Machine,
     Origin,
     Outcome,
     Question,
-    Tier,
     Value,
     WindowsVersion,
 )
@@ -189,7 +187,7 @@ def _finding(call: DdiCall, ddi: Ddi, outcome: Outcome, evidence: Evidence) -> F
     origin = f" ({call.note})" if call.note else ""
     return Finding(
         outcome,
-        f"{call.ddi}: {what}{_tag(call, ddi)}{_optional_opt_in(evidence, ddi, outcome)}{origin}",
+        f"{call.ddi}: {what}{_tag(call, ddi)}{origin}",
         call.site,
         call.origin,
         ddi.confidence,
@@ -197,14 +195,6 @@ def _finding(call: DdiCall, ddi: Ddi, outcome: Outcome, evidence: Evidence) -> F
         call.ddi,
         tier=call.tier,
     )
-
-
-def _optional_opt_in(evidence: Evidence, ddi: Ddi, outcome: Outcome) -> str:
-    """Name the 32-bit exception: paged pool of x86 is executable too, but never counted."""
-    image = evidence.image
-    if outcome is Outcome.FAIL and image is not None and image.machine is Machine.X86:
-        return "; memory integrity itself needs 64-bit Windows"
-    return ""
 
 
 def _tag(call: DdiCall, ddi: Ddi) -> str:
@@ -225,14 +215,3 @@ def _fix(ddi: Ddi, target: WindowsVersion) -> str:
     if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004 and use:
         use += "; or opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
     return use
-
-
-__all__ = [
-    "Tier",
-    "executable",
-    "executable_by_default",
-    "execute_page_mapping",
-    "execute_page_protection",
-    "execute_pool_type",
-    "nx_opt_in",
-]

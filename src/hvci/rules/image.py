@@ -24,6 +24,7 @@ from hvci.rules.rule import rule
 IMAGE = {Origin.IMAGE}
 LOADS_AND_READINESS = (Question.LOADS, Question.READINESS)
 LAST_TO_REJECT_RELOCATIONS = WindowsVersion.WINDOWS_10_1607
+DIR64 = 10
 SHOWN_RELOCATIONS = 64
 """So many relocations get a finding of their own; the rest share one."""
 
@@ -167,10 +168,9 @@ def unsupported_relocs(evidence: Evidence) -> Iterator[Finding]:
     outcome = Outcome.FAIL if matters else Outcome.NOTE
     shown = image.odd_relocations[:SHOWN_RELOCATIONS]
     for relocation in shown:
-        what = "crosses a page boundary" if relocation.type == 10 else "is not a DIR64"
-        yield _relocation(
-            image, relocation.rva, f"the relocation (type {relocation.type}) {what}", 1, outcome
-        )
+        why = "crosses a page boundary" if relocation.type == DIR64 else "is not a DIR64"
+        what = f"the relocation (type {relocation.type}) {why}"
+        yield _relocation(image, relocation.rva, what, 1, outcome)
     rest = image.odd_relocation_count - len(shown)
     if rest > 0:
         yield _relocation(

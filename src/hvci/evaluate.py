@@ -1,0 +1,75 @@
+"""The pipeline: a target in, a report out.
+
+Knows the wings of readers and the rules; knows nothing of outputs or the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvci.errors import InputError
+from hvci.model import (
+    NEWEST,
+    Evidence,
+    JudgedCall,
+    Report,
+    Target,
+    WindowsVersion,
+)
+from hvci.rules import executable, judge
+
+MAX_BYTES = 256 << 20
+"""A larger file is no driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an evaluation depends on besides the target."""
+
+    target_os: WindowsVersion = NEWEST
+    """The oldest Windows version that the driver must work on."""
+
+
+def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
+    """Evaluate one driver image, given as a path or as bytes.
+
+    Raises `InputError` when there is nothing to evaluate: a missing file, no PE image, a machine
+    or a kind of image that hvci does not judge. Anything less becomes a `Limit` in the report.
+    """
+    options = options or Options()
+    from hvci import binary
+
+    path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
+    evidence = binary.read(data, options.target_os)
+    return report_on(_target(path, data, evidence), evidence)
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    """The bytes of a file, bounded."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: {size} bytes is more than a driver image can have")
+        return str(path), path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def _target(path: str, data: bytes, evidence: Evidence) -> Target:
+    machine = evidence.image.machine if evidence.image else None
+    return Target(path, hashlib.sha256(data).hexdigest(), len(data), "image", machine)
+
+
+def report_on(target: Target, evidence: Evidence) -> Report:
+    """Judge one target's evidence."""
+    return Report(
+        target,
+        evidence.target_os,
+        judge(evidence),
+        tuple(JudgedCall(call, executable(call)) for call in evidence.calls),
+        evidence.limits,
+        evidence.image,
+        seconds=evidence.seconds,
+    )
