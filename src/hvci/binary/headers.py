@@ -1,0 +1,183 @@
+"""The PE headers of a driver, checked against the file.
+
+Knows file offsets and header fields; knows nothing of machine code or of what is allowed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from hvci.errors import DamagedImage, NotAnImage, UnsupportedImage
+from hvci.model import FileOffset, Machine, Rva, Section
+
+MACHINES = {
+    0x8664: Machine.X64,
+    0x014C: Machine.X86,
+    0xAA64: Machine.ARM64,
+    0x01C0: Machine.ARM,
+    0x01C2: Machine.ARM,
+    0x01C4: Machine.ARM,
+    0x0200: Machine.IA64,
+}
+JUDGED = frozenset((Machine.X64, Machine.X86, Machine.ARM64))
+SUBSYSTEM_NATIVE = 1
+DIRECTORIES = 16
+MAX_SECTIONS = 2048
+MAX_MAPPED = 256 << 20
+"""Bytes; a section that ends beyond is damage, not a driver."""
+
+EXPORT, IMPORT, EXCEPTION, SECURITY, RELOCATION, DEBUG = 0, 1, 3, 4, 5, 6
+LOAD_CONFIG, IAT, DELAY_IMPORT, MANAGED = 10, 12, 13, 14
+
+_SUBSYSTEMS = {
+    2: "a Windows GUI program",
+    3: "a Windows console program",
+    9: "a Windows CE program",
+    10: "a UEFI application",
+    11: "a UEFI boot driver",
+    12: "a UEFI run-time driver",
+    13: "a UEFI ROM image",
+    16: "a boot application",
+}
+_OTHER_PROGRAMS = {b"NE": "a 16-bit Windows program", b"LE": "a VxD", b"LX": "an OS/2 program"}
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The header fields that anything here needs."""
+
+    machine: Machine
+    is_pe32_plus: bool
+    entry: Rva
+    image_base: int
+    section_alignment: int
+    file_alignment: int
+    size_of_image: int
+    size_of_headers: int
+    subsystem: int
+    dll_characteristics: int
+    linker_version: tuple[int, int]
+    directories: tuple[tuple[int, int], ...]
+    """(RVA, size in bytes) of the 16 data directories; (0, 0) where absent."""
+    sections: tuple[Section, ...]
+
+
+def parse_headers(data: bytes) -> Headers:
+    """Read the headers; raise `NotAnImage`, `DamagedImage` or `UnsupportedImage`."""
+    start = _pe_offset(data)
+    machine_id, section_count, optional_size = _coff(data, start)
+    optional = start + 24
+    headers = _optional(data, optional, optional_size, machine_id)
+    sections = _sections(data, optional + optional_size, section_count)
+    return _with_sections(headers, sections)
+
+
+def _pe_offset(data: bytes) -> int:
+    if not data:
+        raise NotAnImage("the file is empty")
+    if data[:2] != b"MZ":
+        raise NotAnImage("not a PE image: the file does not start with MZ")
+    if len(data) < 0x40:
+        raise DamagedImage("the file ends within the DOS header", len(data))
+    (start,) = struct.unpack_from("<I", data, 0x3C)
+    if start + 24 > len(data):
+        raise DamagedImage("the PE header lies behind the end of the file", 0x3C)
+    signature = data[start : start + 4]
+    if signature != b"PE\0\0":
+        other = _OTHER_PROGRAMS.get(signature[:2], "a DOS program")
+        raise NotAnImage(f"not a PE image: it looks like {other}")
+    return int(start)
+
+
+def _coff(data: bytes, start: int) -> tuple[int, int, int]:
+    machine, section_count = struct.unpack_from("<HH", data, start + 4)
+    (optional_size,) = struct.unpack_from("<H", data, start + 20)
+    if section_count > MAX_SECTIONS:
+        raise DamagedImage(f"{section_count} sections", start + 6)
+    if start + 24 + optional_size + 40 * section_count > len(data):
+        raise DamagedImage("the section table lies behind the end of the file", start + 20)
+    return machine, section_count, optional_size
+
+
+def _optional(data: bytes, start: int, size: int, machine_id: int) -> Headers:
+    magic = struct.unpack_from("<H", data, start)[0] if size >= 2 else 0
+    if magic not in (0x10B, 0x20B):
+        raise DamagedImage(f"unknown optional header magic {magic:#x}", start)
+    is_plus = magic == 0x20B
+    table = start + (112 if is_plus else 96)
+    if table > start + size:
+        raise DamagedImage("the optional header is too short", start)
+    headers = Headers(
+        machine=_machine(machine_id, is_plus),
+        is_pe32_plus=is_plus,
+        entry=Rva(_u32(data, start + 16)),
+        image_base=struct.unpack_from("<Q" if is_plus else "<I", data, start + 28 - 4 * is_plus)[0],
+        section_alignment=_u32(data, start + 32),
+        file_alignment=_u32(data, start + 36),
+        size_of_image=_u32(data, start + 56),
+        size_of_headers=_u32(data, start + 60),
+        subsystem=struct.unpack_from("<H", data, start + 68)[0],
+        dll_characteristics=struct.unpack_from("<H", data, start + 70)[0],
+        linker_version=(data[start + 2], data[start + 3]),
+        directories=_directories(data, table, start + size),
+        sections=(),
+    )
+    _refuse_other_kinds(headers)
+    return headers
+
+
+def _machine(machine_id: int, is_plus: bool) -> Machine:
+    machine = MACHINES.get(machine_id)
+    if machine is None:
+        raise UnsupportedImage(f"machine type {machine_id:#06x} is not a Windows driver machine")
+    if machine not in JUDGED:
+        name = {Machine.IA64: "Itanium (IA-64)", Machine.ARM: "32-bit ARM"}[machine]
+        raise UnsupportedImage(f"an image for {name}, on which memory integrity does not exist")
+    if is_plus is (machine is Machine.X86):
+        raise UnsupportedImage(f"a {machine} image whose optional header is of the other size")
+    return machine
+
+
+def _refuse_other_kinds(headers: Headers) -> None:
+    if headers.directories[MANAGED][0]:
+        raise UnsupportedImage("managed (.NET) code, which never runs in the kernel")
+    if headers.subsystem != SUBSYSTEM_NATIVE:
+        kind = _SUBSYSTEMS.get(headers.subsystem, f"an image for subsystem {headers.subsystem}")
+        raise UnsupportedImage(f"not a kernel-mode driver: {kind}")
+
+
+def _directories(data: bytes, table: int, end: int) -> tuple[tuple[int, int], ...]:
+    count = min(_u32(data, table - 4), DIRECTORIES, (end - table) // 8)
+    found = [struct.unpack_from("<II", data, table + 8 * i) for i in range(count)]
+    return tuple(found + [(0, 0)] * (DIRECTORIES - count))
+
+
+def _sections(data: bytes, table: int, count: int) -> tuple[Section, ...]:
+    return tuple(_section(data, table + 40 * i) for i in range(count))
+
+
+def _section(data: bytes, at: int) -> Section:
+    name = data[at : at + 8].partition(b"\0")[0].decode("latin-1")
+    virtual_size, rva, raw_size, raw_offset = struct.unpack_from("<4I", data, at + 8)
+    section = Section(
+        name,
+        Rva(rva),
+        virtual_size,
+        FileOffset(raw_offset),
+        raw_size,
+        _u32(data, at + 36),
+    )
+    if section.end > MAX_MAPPED:
+        raise DamagedImage(f"section {len(name)}-byte name at RVA {rva:#x} ends beyond 256 MiB", at)
+    return section
+
+
+def _with_sections(headers: Headers, sections: tuple[Section, ...]) -> Headers:
+    fields = {name: getattr(headers, name) for name in Headers.__slots__}
+    return Headers(**{**fields, "sections": sections})
+
+
+def _u32(data: bytes, at: int) -> int:
+    value: int = struct.unpack_from("<I", data, at)[0]
+    return value

@@ -1,0 +1,227 @@
+"""A driver image as the loader maps it: bytes by RVA, imports, exports, relocations.
+
+Every read is bounded, whatever the headers claim. Judges nothing; decodes no instruction.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary import directories
+from hvci.binary.headers import (
+    EXCEPTION,
+    IAT,
+    LOAD_CONFIG,
+    MAX_MAPPED,
+    SECURITY,
+    Headers,
+    parse_headers,
+)
+from hvci.model import Image, Machine, Rva, Section
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Import(NamedTuple):
+    """One imported function."""
+
+    module: str
+    """In lower case, such as "ntoskrnl.exe"."""
+    name: str
+    """"#12" for an import by ordinal."""
+
+
+class PeImage:
+    """A mapped driver image.
+
+    `memory` holds `size` bytes by RVA and 16 zero bytes more; `bits` is 32 or 64.
+    Raises `InputError` when the bytes are no driver image.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.headers: Headers = parse_headers(data)
+        self.file_size = len(data)
+        self.machine: Machine = self.headers.machine
+        self.bits = 64 if self.headers.is_pe32_plus else 32
+        self.pointer_size = self.bits // 8
+        self.base = self.headers.image_base
+        self.sections: tuple[Section, ...] = self.headers.sections
+        self.problems: list[tuple[str, tuple[str, ...]]] = []
+        """What is damaged, in words, with the rules that it weakens."""
+        self.memory = self._map(data)
+        self.size = len(self.memory) - 16
+        self.bytes: Bytes = np.frombuffer(self.memory, np.uint8)
+
+    def _map(self, data: bytes) -> bytearray:
+        """Lay out headers and sections by RVA; bytes that the file lacks are zero."""
+        ends = [section.end for section in self.sections]
+        size = min(max([self.headers.size_of_image, 0x1000, *ends]), MAX_MAPPED)
+        if self.headers.size_of_image > MAX_MAPPED:
+            size = max([0x1000, *ends])
+        memory = bytearray(size + 16)
+        first = min((section.rva for section in self.sections), default=Rva(0x1000))
+        header = data[: min(self.headers.size_of_headers, first, 0x10000)]
+        memory[: len(header)] = header
+        for section in self.sections:
+            wanted = min(section.raw_size, section.virtual_size or section.raw_size)
+            chunk = data[section.raw_offset : section.raw_offset + wanted]
+            memory[section.rva : section.rva + len(chunk)] = chunk
+        del memory[size + 16 :]
+        return memory
+
+    # ---- reading by RVA
+
+    def u16(self, rva: int) -> int:
+        """Two bytes at an RVA; 0 outside the image."""
+        return int.from_bytes(self.memory[rva : rva + 2], "little") if rva >= 0 else 0
+
+    def u32(self, rva: int) -> int:
+        """Four bytes at an RVA; 0 outside the image."""
+        return int.from_bytes(self.memory[rva : rva + 4], "little") if rva >= 0 else 0
+
+    def pointer(self, rva: int) -> int:
+        """A pointer at an RVA, as a virtual address; 0 outside the image."""
+        end = rva + self.pointer_size
+        return int.from_bytes(self.memory[rva:end], "little") if rva >= 0 else 0
+
+    def number(self, rva: int, size: int) -> int:
+        """`size` bytes at an RVA as an unsigned number; 0 outside the image."""
+        return int.from_bytes(self.memory[rva : rva + size], "little") if rva >= 0 else 0
+
+    def holds(self, rva: int, size: int = 1) -> bool:
+        """Whether `size` bytes at the RVA lie in the image."""
+        return rva >= 0 and rva + size <= self.size
+
+    def text(self, rva: int, limit: int = 512) -> str:
+        """A zero-terminated byte string at an RVA, at most `limit` characters."""
+        if not self.holds(rva):
+            return ""
+        end = self.memory.find(0, rva, rva + limit)
+        return self.memory[rva : end if end >= 0 else rva + limit].decode("latin-1")
+
+    def wide_text(self, rva: int, limit: int = 512) -> str:
+        """A zero-terminated UTF-16 string at an RVA, at most `limit` characters."""
+        if not self.holds(rva, 2):
+            return ""
+        raw = bytes(self.memory[rva : rva + 2 * limit])
+        text = raw[: len(raw) & ~1].decode("utf-16-le", "replace")
+        return text.partition("\0")[0]
+
+    def section_at(self, rva: int) -> Section | None:
+        """The section that holds an RVA."""
+        for section in self.sections:
+            if section.rva <= rva < section.end:
+                return section
+        return None
+
+    def section_name(self, rva: int) -> str:
+        """Name of the section that holds an RVA; empty when none does."""
+        section = self.section_at(rva)
+        return section.name if section else ""
+
+    def is_writable(self, rva: int) -> bool:
+        """Whether the RVA lies in a writable section."""
+        section = self.section_at(rva)
+        return section is not None and section.writable
+
+    @cached_property
+    def code_ranges(self) -> tuple[tuple[int, int], ...]:
+        """(start, end) RVAs of executable sections, in order, without overlap."""
+        ranges: list[tuple[int, int]] = []
+        spans = [(int(s.rva), min(s.end, self.size)) for s in self.sections if s.executable]
+        for first, end in sorted(spans):
+            start = max(first, ranges[-1][1]) if ranges else first
+            if end > start:
+                ranges.append((start, end))
+        return tuple(ranges)
+
+    def is_code(self, rva: int) -> bool:
+        """Whether the RVA lies in an executable section."""
+        return any(start <= rva < end for start, end in self.code_ranges)
+
+    # ---- directories
+
+    def directory(self, index: int) -> tuple[int, int]:
+        """(RVA, size in bytes) of a data directory, clipped to the image; (0, 0) when absent."""
+        rva, size = self.headers.directories[index]
+        if not rva or not self.holds(rva):
+            return 0, 0
+        return rva, min(size, self.size - rva)
+
+    @cached_property
+    def imports(self) -> dict[int, Import]:
+        """Imported functions by the RVA of their address table slot."""
+        slots, problem = directories.read_imports(self)
+        if problem:
+            self.problems.append((problem, directories.IMPORT_RULES))
+        return {slot: Import(module, name) for slot, (module, name) in slots.items()}
+
+    @cached_property
+    def import_slots(self) -> dict[str, list[int]]:
+        """Address table slots by the name of the imported function."""
+        slots: dict[str, list[int]] = {}
+        for slot, item in self.imports.items():
+            slots.setdefault(item.name, []).append(slot)
+        return slots
+
+    @cached_property
+    def exports(self) -> dict[int, str]:
+        """Exported functions by RVA."""
+        return directories.read_exports(self)
+
+    @cached_property
+    def relocations(self) -> directories.Relocations:
+        """Base relocations: RVAs and types."""
+        found = directories.read_relocations(self)
+        if found.problem:
+            self.problems.append((found.problem, directories.RELOCATION_RULES))
+        return found
+
+    @cached_property
+    def runtime_functions(self) -> tuple[int, int]:
+        """(RVA, size) of the exception directory."""
+        return self.directory(EXCEPTION)
+
+    @cached_property
+    def facts(self) -> Image:
+        """What the headers say, for the rules."""
+        headers = self.headers
+        odd = self.relocations.odd(self.headers.is_pe32_plus)
+        iat = headers.directories[IAT]
+        return Image(
+            machine=headers.machine,
+            is_pe32_plus=headers.is_pe32_plus,
+            image_base=headers.image_base,
+            size_of_image=headers.size_of_image,
+            entry=headers.entry,
+            section_alignment=headers.section_alignment,
+            file_alignment=headers.file_alignment,
+            subsystem=headers.subsystem,
+            dll_characteristics=headers.dll_characteristics,
+            linker_version=headers.linker_version,
+            sections=headers.sections,
+            iat=(Rva(iat[0]), iat[1]) if iat[0] and iat[1] else None,
+            import_tables=directories.import_tables(self),
+            odd_relocations=odd[:1024],
+            odd_relocation_count=len(odd),
+            signed=_is_signed(headers, self.file_size),
+            debug_id=directories.read_debug_id(self),
+            hybrid=self._hybrid(),
+        )
+
+    def _hybrid(self) -> str | None:
+        """ARM64EC and ARM64X images carry CHPE metadata in their load configuration."""
+        rva, size = self.directory(LOAD_CONFIG)
+        if self.bits != 64 or min(size, self.u32(rva)) < 0xD0 or not self.pointer(rva + 0xC8):
+            return None
+        return "arm64ec" if self.machine is Machine.X64 else "arm64x"
+
+
+def _is_signed(headers: Headers, file_size: int) -> bool:
+    """The certificate table is addressed by file offset, not by RVA."""
+    offset, size = headers.directories[SECURITY]
+    return bool(offset and size >= 8 and offset + size <= file_size)
