@@ -109,8 +109,13 @@ class Value:
     possible: frozenset[int]
     complete: bool
     reason: str = ""
-    opt_in: bool = False
-    """Read from a variable that the image itself sets to the NX value on Windows 8 and later."""
+    opt_in: frozenset[int] = frozenset()
+    """Those of `possible` that hold only until the image itself opts in to NX at its start."""
+
+    @property
+    def lasting(self) -> frozenset[int]:
+        """The possible values without those that the image's own NX opt-in replaces."""
+        return self.possible - self.opt_in
 
     @classmethod
     def exactly(cls, *values: int) -> Value:
@@ -128,7 +133,7 @@ class Value:
             self.possible | other.possible,
             self.complete and other.complete,
             self.reason or other.reason,
-            self.opt_in or other.opt_in,
+            (self.opt_in | other.opt_in) - self.lasting - other.lasting,
         )
 
 

@@ -40,7 +40,7 @@ def executable(call: DdiCall) -> Executable:
     value = call.arguments.get(ddi.deciding)
     if value is None:
         return Executable.UNDECIDED
-    if not value.opt_in and any(ddi.rule.executable.holds(v) for v in value.possible):
+    if any(ddi.rule.executable.holds(v) for v in value.lasting):
         return Executable.YES
     return Executable.NO if value.complete else Executable.UNDECIDED
 
@@ -121,7 +121,7 @@ def _by_default_detail(call: DdiCall, ddi: Ddi) -> str:
     value = call.arguments.get(ddi.deciding)
     if value is None or ddi.rule.executable.kind == "always":
         return " whatever the arguments"
-    bad = sorted(v for v in value.possible if ddi.rule.executable.holds(v))
+    bad = sorted(v for v in value.lasting if ddi.rule.executable.holds(v))
     if bad:
         return f" for {ddi.deciding} {_spell(ddi, bad)}"
     return f" for some {ddi.deciding}; its value is not known: {value.reason}"
@@ -176,7 +176,7 @@ def _judge(evidence: Evidence, rule_id: str) -> Iterator[Finding]:
 
 def _finding(call: DdiCall, ddi: Ddi, outcome: Outcome, evidence: Evidence) -> Finding:
     value = call.arguments.get(ddi.deciding, Value.unknown("the argument was not recovered"))
-    bad = sorted(v for v in value.possible if ddi.rule.executable.holds(v))
+    bad = sorted(v for v in value.lasting if ddi.rule.executable.holds(v))
     if outcome is Outcome.FAIL:
         what = f"{ddi.deciding} is {_spell(ddi, bad)}"
         others = sorted(value.possible - set(bad))
