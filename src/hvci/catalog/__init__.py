@@ -12,6 +12,15 @@ from hvci.catalog.ddis import (
     exports,
     parse_ddis,
 )
+from hvci.catalog.prototypes import (
+    Prototype,
+    Returns,
+    parse_prototypes,
+    parse_x86_stack,
+    prototype,
+    prototypes,
+    x86_bytes,
+)
 from hvci.catalog.values import Family, Test, ValueRule, families, parse_values, value_rules
 
 __all__ = [
@@ -21,7 +30,9 @@ __all__ = [
     "Family",
     "OptIn",
     "Parameter",
+    "Prototype",
     "Replacement",
+    "Returns",
     "Test",
     "ValueRule",
     "VerifierEffect",
@@ -29,6 +40,11 @@ __all__ = [
     "exports",
     "families",
     "parse_ddis",
+    "parse_prototypes",
     "parse_values",
+    "parse_x86_stack",
+    "prototype",
+    "prototypes",
     "value_rules",
+    "x86_bytes",
 ]

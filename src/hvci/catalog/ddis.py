@@ -30,6 +30,7 @@ _WIDE_TYPES = frozenset(
         "POOL_FLAGS",
         "STOR_PHYSICAL_ADDRESS",
         "NDIS_PHYSICAL_ADDRESS",
+        "MM_COPY_ADDRESS",
     )
 )
 """Parameter types of eight bytes on every architecture."""
@@ -119,6 +120,19 @@ class Ddi:
     slot: int = -1
     direction: str = ""
     storport_function: int = -1
+    also_exported: bool = False
+    """An inline function or macro that some images import by name as well."""
+    variadic: bool = False
+
+    @property
+    def importable(self) -> bool:
+        """Whether an image can import it by name."""
+        return self.binding is Binding.EXPORT or self.also_exported
+
+    @property
+    def x86_bytes(self) -> int:
+        """Bytes of stack arguments that it removes on x86; with variadic ones the caller does."""
+        return 0 if self.variadic else 4 * sum(item.x86_slots for item in self.parameters)
 
     @property
     def subcode(self) -> int | None:
@@ -152,8 +166,10 @@ class Ddi:
 
 
 def _parameters(row: Row) -> tuple[Parameter, ...]:
-    texts = row.take_list("parameters", str)
-    return tuple(Parameter(*(text.rsplit(" ", 1) if " " in text else ("", text))) for text in texts)
+    found = [text.rsplit(" ", 1) for text in row.take_list("parameters", str)]
+    if any(len(words) != 2 or not all(words) for words in found):
+        raise row.refuse('a parameter is written "TYPE Name"')
+    return tuple(Parameter(*words) for words in found)
 
 
 def _replacements(row: Row) -> tuple[Replacement, ...]:
@@ -198,6 +214,8 @@ def _read(label: str, fields: object, rules: Mapping[str, ValueRule]) -> Ddi:
         slot=row.take("slot", int, -1),
         direction=row.take("direction", str, ""),
         storport_function=row.take("storport_function", int, -1),
+        also_exported=row.take("also_exported", bool, False),
+        variadic=row.take("variadic", bool, False),
     )
     row.finish()
     _check(row, ddi)
@@ -211,6 +229,12 @@ def _check(row: Row, ddi: Ddi) -> None:
     reasons = {
         f"{', '.join(lost)} is not a parameter": lost,
         "evidence is empty": not ddi.evidence,
+        "also_exported says nothing about an export": ddi.also_exported
+        and ddi.binding is Binding.EXPORT,
+        f"rule {ddi.rule.name} needs a deciding parameter": not ddi.deciding
+        and ddi.rule.executable.kind not in ("always", "never"),
+        "a row that can move a counter needs a replacement": ddi.counter is not None
+        and not ddi.replacements,
         "page must be a learn.microsoft.com address": ddi.page
         and not ddi.page.startswith("https://learn.microsoft.com/"),
         "a wdf_table row needs wdf_index": ddi.binding is Binding.WDF_TABLE and ddi.wdf_index < 0,
@@ -250,5 +274,4 @@ def ddis() -> Mapping[str, Ddi]:
 @cache
 def exports() -> Mapping[str, Ddi]:
     """The DDIs that an image can import by name."""
-    found = {name: ddi for name, ddi in ddis().items() if ddi.binding is Binding.EXPORT}
-    return MappingProxyType(found)
+    return MappingProxyType({name: ddi for name, ddi in ddis().items() if ddi.importable})

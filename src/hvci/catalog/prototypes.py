@@ -1,0 +1,111 @@
+"""What is known of any documented DDI: its arguments, its outputs, and its x86 stack.
+
+Reads two data files, each only when first asked; knows nothing of memory integrity.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
+
+from hvci.catalog.reader import data_text
+from hvci.errors import CatalogError
+
+_DECORATED = re.compile(r"([_@])[A-Za-z_]\w*@(\d+)")
+_REGISTER_BYTES = 8
+"""A fastcall function takes its first two arguments in registers."""
+
+
+class Returns(StrEnum):
+    """What kind of value a DDI returns; the value is the letter in the data file."""
+
+    STATUS = "s"
+    POINTER = "p"
+    NOTHING = "v"
+    BOOLEAN = "b"
+    OTHER = "u"
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """The shape of one DDI."""
+
+    arguments: int
+    outputs: tuple[int, ...]
+    """Indices of the pointers that it writes through, from 0."""
+    returns: Returns
+
+
+def _table(text: str, label: str) -> dict[str, object]:
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise CatalogError(f"{label}: {error}") from error
+    if not isinstance(table, dict):
+        raise CatalogError(f"{label}: want an object")
+    return table
+
+
+def _prototype(name: str, row: object) -> Prototype:
+    match row:
+        case [int(arguments), list(found), str(letter)] if letter in set(Returns):
+            outputs = tuple(index for index in found if type(index) is int)
+            if len(outputs) == len(found) and all(0 <= index < arguments for index in outputs):
+                return Prototype(arguments, outputs, Returns(letter))
+    raise CatalogError(f"prototypes.json: {name}: want [count, [output indices], kind]")
+
+
+def parse_prototypes(text: str) -> Mapping[str, Prototype]:
+    """Read prototypes; the first bad row raises `CatalogError` with its name."""
+    table = _table(text, "prototypes.json")
+    return MappingProxyType({name: _prototype(name, row) for name, row in table.items()})
+
+
+def parse_x86_stack(text: str) -> Mapping[str, int]:
+    """Read the bytes of stack arguments by name; a bad group raises `CatalogError`."""
+    found: dict[str, int] = {}
+    for size, names in _table(text, "x86_stack.json").items():
+        if not (size.isascii() and size.isdigit() and int(size) % 4 == 0):
+            raise CatalogError(f"x86_stack.json: {size}: want a multiple of 4")
+        if not isinstance(names, str):
+            raise CatalogError(f"x86_stack.json: {size}: want names with blanks between")
+        found.update(dict.fromkeys(names.split(), int(size)))
+    return MappingProxyType(found)
+
+
+@cache
+def prototypes() -> Mapping[str, Prototype]:
+    """All documented DDIs."""
+    return parse_prototypes(data_text("prototypes.json"))
+
+
+@cache
+def _x86_stack() -> Mapping[str, int]:
+    return parse_x86_stack(data_text("x86_stack.json"))
+
+
+def prototype(name: str) -> Prototype | None:
+    """The shape of a DDI; None when it is not documented."""
+    return prototypes().get(name)
+
+
+def x86_bytes(name: str) -> int | None:
+    """How many bytes of arguments an import removes from the x86 stack when it returns.
+
+    Arguments of eight bytes take two slots; cdecl functions remove nothing and fastcall functions
+    nothing for their first two arguments. A name with a decoration, such as "_Name@8", says it
+    itself. None when the name is not known.
+    """
+    known = _x86_stack().get(name)
+    if known is not None:
+        return known
+    decorated = _DECORATED.fullmatch(name)
+    if decorated is None:
+        return None
+    size = int(decorated[2])
+    return max(0, size - _REGISTER_BYTES) if decorated[1] == "@" else size
