@@ -5,21 +5,40 @@ from __future__ import annotations
 import time
 
 from hvci.binary.image import PeImage
-from hvci.model import Evidence, Limit, Origin, WindowsVersion
+from hvci.model import Evidence, Limit, Machine, Origin, WindowsVersion
 
 
 def read(data: bytes, target_os: WindowsVersion) -> Evidence:
     """Gather all facts about a driver image; raise `InputError` when it is none."""
     begin = time.perf_counter()
     image = PeImage(data)
-    facts = image.facts
-    seconds = {"image": time.perf_counter() - begin}
-    return Evidence(
+    facts, imports = image.facts, image.imports
+    parsed = time.perf_counter()
+    evidence = Evidence(
         frozenset({Origin.IMAGE}),
         target_os,
         facts,
-        limits=tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in image.problems),
-        seconds=seconds,
+        seconds={"image": parsed - begin},
+    )
+    if image.machine is not Machine.ARM64 and imports is not None:
+        evidence = evidence.merged([_calls(image, target_os)])
+    limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in image.problems)
+    return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])
+
+
+def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
+    """What the machine code shows."""
+    from hvci.binary.analysis import Analysis
+    from hvci.binary.callsites import CallSites
+
+    begin = time.perf_counter()
+    calls, limits = CallSites(Analysis(image)).find()
+    return Evidence(
+        frozenset({Origin.CALLSITE}),
+        target_os,
+        calls=tuple(calls),
+        limits=tuple(limits),
+        seconds={"callsites": time.perf_counter() - begin},
     )
 
 

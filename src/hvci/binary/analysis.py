@@ -1,0 +1,40 @@
+"""The parts of one image's analysis, wired together once."""
+
+from __future__ import annotations
+
+from hvci.binary.code import Function
+from hvci.binary.dataflow import Dataflow
+from hvci.binary.functions import Functions
+from hvci.binary.image import PeImage
+from hvci.binary.references import References
+from hvci.binary.stack import StackDepth32, StackDepth64
+from hvci.binary.x86 import X86
+from hvci.model import ImageSite, Rva
+
+
+class Analysis:
+    """An image with its references, functions and data flow."""
+
+    def __init__(self, image: PeImage) -> None:
+        self.image = image
+        self.arch = X86(image)
+        self.references = References(image)
+        self.functions = Functions(image, self.arch, self.references)
+        depth = (
+            StackDepth64(image)
+            if image.bits == 64
+            else StackDepth32(image, lambda rva: self.flow.interprocedural.thunks.get(rva))
+        )
+        self.flow = Dataflow(image, self.arch, self.functions, depth)
+
+    def site(self, rva: int, function: Function | None = None) -> ImageSite:
+        """A place in the image, with section and function."""
+        name = self.function_name(function.start) if function is not None else None
+        return ImageSite(Rva(rva), self.image.section_name(rva), name)
+
+    def function_name(self, start: int) -> str:
+        """Exported name, the entry point, or a name made of the RVA."""
+        exported = self.image.exports.get(start)
+        if exported:
+            return exported
+        return "entry point" if start == self.image.headers.entry else f"sub_{start:x}"

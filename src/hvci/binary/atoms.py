@@ -1,0 +1,253 @@
+"""Abstract values inside one image: sets of atoms, and arithmetic on them.
+
+An atom is one thing that a register or stack slot can hold. A set of atoms says "one of these".
+Knows nothing of instructions, functions or DDIs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+MAX_ATOMS = 24
+"""A larger set is cut down to "too many values"."""
+MAX_OPERATIONS = 8
+"""Longest chain of arithmetic kept on a parameter."""
+MASK64 = (1 << 64) - 1
+
+
+class Kind(IntEnum):
+    """What an atom stands for."""
+
+    CONST = 0
+    ADDRESS = 1
+    """An address inside the image; `value` is the RVA."""
+    STACK = 2
+    """An address in the frame; `value` is the offset from the stack pointer at entry, in bytes."""
+    PARAMETER = 3
+    """What the caller put at `place` of the function that starts at `value`, after `ops`."""
+    IMPORT = 4
+    """The address of an imported function; `value` is the RVA of its slot."""
+    RESULT = 5
+    """What a call returned; `value` is the RVA of the call instruction, `why` names the callee."""
+    BEFORE_OPT_IN = 6
+    """A constant that holds only until the image opts in to NX."""
+    FIELD = 7
+    """A field of a structure that the image got from somewhere; `why` says which."""
+    UNKNOWN = 8
+
+
+class Operation(NamedTuple):
+    """One step of arithmetic with a constant on the right, in a width in bits."""
+
+    name: str
+    constant: int
+    width: int
+
+
+class Atom(NamedTuple):
+    """One possibility."""
+
+    kind: Kind
+    value: int = 0
+    place: int = 0
+    ops: tuple[Operation, ...] = ()
+    why: str = ""
+
+
+Atoms = frozenset[Atom]
+NOTHING: Atoms = frozenset()
+
+
+def const(*values: int) -> Atoms:
+    """One of these constants."""
+    return frozenset(Atom(Kind.CONST, value) for value in values)
+
+
+def unknown(why: str) -> Atoms:
+    """Nothing is known, and why."""
+    return frozenset((Atom(Kind.UNKNOWN, why=why),))
+
+
+def address(rva: int) -> Atoms:
+    """An address inside the image."""
+    return frozenset((Atom(Kind.ADDRESS, rva),))
+
+
+def stack(offset: int) -> Atoms:
+    """An address in the frame."""
+    return frozenset((Atom(Kind.STACK, offset),))
+
+
+def single(atoms: Atoms) -> Atom | None:
+    """The atom when there is exactly one."""
+    return next(iter(atoms)) if len(atoms) == 1 else None
+
+
+def signed(value: int, bits: int) -> int:
+    """The low `bits` of a value as a signed number."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def truncate(atoms: Atoms, size: int, shift: int = 0) -> Atoms:
+    """The low `size` bytes, after a shift to the right by `shift` bits; others pass unchanged."""
+    if size >= 8 and not shift:
+        return atoms
+    mask = (1 << 8 * size) - 1
+    return frozenset(
+        atom._replace(value=(atom.value >> shift) & mask)
+        if atom.kind in (Kind.CONST, Kind.BEFORE_OPT_IN)
+        else atom
+        for atom in atoms
+    )
+
+
+def extend(atoms: Atoms, from_size: int, to_size: int) -> Atoms:
+    """Sign-extend constants from one size in bytes to another."""
+    mask = (1 << 8 * to_size) - 1
+    return frozenset(
+        atom._replace(value=signed(atom.value, 8 * from_size) & mask)
+        if atom.kind in (Kind.CONST, Kind.BEFORE_OPT_IN)
+        else atom
+        for atom in atoms
+    )
+
+
+def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:
+    """Replace `size` bytes of `old`, `shift` bits up, by `new`."""
+    mask = ((1 << 8 * size) - 1) << shift
+    out: set[Atom] = set()
+    for fresh in new:
+        for base in old:
+            if fresh.kind is Kind.CONST and base.kind is Kind.CONST:
+                merged = (base.value & ~mask) | ((fresh.value << shift) & mask)
+                out.add(Atom(Kind.CONST, merged))
+            else:
+                odd = fresh if fresh.kind is not Kind.CONST else base
+                out.add(Atom(Kind.UNKNOWN, why=f"part of a register that holds {describe(odd)}"))
+    return bounded(out)
+
+
+def bounded(atoms: Iterable[Atom]) -> Atoms:
+    """The set, cut down when it grew too large."""
+    found = frozenset(atoms)
+    if len(found) <= MAX_ATOMS:
+        return found
+    return unknown("more than 24 different values")
+
+
+_ARITHMETIC: dict[str, Callable[[int, int], int]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+    "mul": lambda a, b: a * b,
+    "shl": lambda a, b: a << (b & 63),
+    "shr": lambda a, b: a >> (b & 63),
+    "bts": lambda a, b: a | 1 << (b & 63),
+    "btr": lambda a, b: a & ~(1 << (b & 63)),
+    "bic": lambda a, b: a & ~b,
+    "orn": lambda a, b: a | ~b,
+}
+_COMMUTES = frozenset(("add", "and", "or", "xor", "mul"))
+_SMALL_MASK_BITS = 3
+
+
+def combine(name: str, left: Atoms, right: Atoms, width: int) -> Atoms:
+    """Arithmetic on every pair, in a width in bits."""
+    out: set[Atom] = set()
+    for a in left:
+        for b in right:
+            out |= _pair(name, a, b, width)
+            if len(out) > MAX_ATOMS:
+                return unknown("more than 24 different values")
+    return frozenset(out)
+
+
+def _pair(name: str, a: Atom, b: Atom, width: int) -> Atoms:
+    mask = (1 << width) - 1
+    if b.kind is not Kind.CONST and a.kind is Kind.CONST and name in _COMMUTES:
+        a, b = b, a
+    if a.kind is Kind.CONST and b.kind is Kind.CONST:
+        return _constants(name, a.value & mask, b.value & mask, mask)
+    if Kind.BEFORE_OPT_IN in (a.kind, b.kind):
+        return _before_opt_in(name, a, b, mask)
+    if b.kind is Kind.CONST:
+        return _with_constant(name, a, b.value & mask, width)
+    return frozenset((_opaque(a, b),))
+
+
+def _constants(name: str, a: int, b: int, mask: int) -> Atoms:
+    if name in ("sbb", "adc"):  # the carry is not tracked: both outcomes
+        exact = a - b if name == "sbb" else a + b
+        other = exact - 1 if name == "sbb" else exact + 1
+        return const(exact & mask, other & mask)
+    if name == "sar":
+        return const((signed(a, mask.bit_length()) >> (b & 63)) & mask)
+    operation = _ARITHMETIC.get(name)
+    return const(operation(a, b) & mask) if operation else unknown(f"{name} is not followed")
+
+
+def _before_opt_in(name: str, a: Atom, b: Atom, mask: int) -> Atoms:
+    """An opt-in variable combined with a constant keeps its mark."""
+    numeric = (Kind.CONST, Kind.BEFORE_OPT_IN)
+    operation = _ARITHMETIC.get(name)
+    if a.kind not in numeric or b.kind not in numeric or operation is None:
+        return frozenset((_opaque(a, b),))
+    return frozenset((Atom(Kind.BEFORE_OPT_IN, operation(a.value, b.value) & mask),))
+
+
+def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:
+    """Arithmetic of something that is no constant with a constant."""
+    if name == "and" and b.bit_count() <= _SMALL_MASK_BITS and a.kind is not Kind.STACK:
+        return const(*_subsets(b, width))
+    if a.kind in (Kind.ADDRESS, Kind.STACK) and name in ("add", "sub"):
+        delta = signed(b, width)
+        return frozenset((a._replace(value=a.value + (delta if name == "add" else -delta)),))
+    if a.kind is Kind.STACK and name == "and":
+        return frozenset((a,))  # aligning a frame keeps it a frame address
+    if a.kind is Kind.PARAMETER and len(a.ops) < MAX_OPERATIONS and name in _ARITHMETIC:
+        return frozenset((a._replace(ops=(*a.ops, Operation(name, b, width))),))
+    return frozenset((_opaque(a, Atom(Kind.CONST, b)),))
+
+
+def _subsets(mask: int, width: int) -> list[int]:
+    """All values that an AND with a mask of few bits can leave."""
+    values = [0]
+    for bit in range(width):
+        if mask >> bit & 1:
+            values += [value | 1 << bit for value in values]
+    return values
+
+
+def _opaque(a: Atom, b: Atom) -> Atom:
+    """What is left when two atoms cannot be combined: the better reason of the two."""
+    for atom in (a, b):
+        if atom.kind is Kind.UNKNOWN:
+            return atom
+    source = a if a.kind is not Kind.CONST else b
+    return Atom(Kind.UNKNOWN, why=f"arithmetic on {describe(source)}")
+
+
+def describe(atom: Atom) -> str:
+    """What an atom is, in words for a person."""
+    match atom.kind:
+        case Kind.PARAMETER:
+            return f"a parameter of sub_{atom.value:x}"
+        case Kind.RESULT:
+            return f"the return value of {atom.why}"
+        case Kind.IMPORT | Kind.ADDRESS:
+            return f"the address {atom.value:#x}"
+        case Kind.STACK:
+            return "the address of a local variable"
+    return atom.why
+
+
+def apply(atoms: Atoms, ops: tuple[Operation, ...]) -> Atoms:
+    """Run a chain of arithmetic on a set."""
+    for name, constant, width in ops:
+        atoms = combine(name, truncate(atoms, width // 8), const(constant), width)
+    return atoms

@@ -1,0 +1,200 @@
+"""Every call of a catalogued import in x64 and x86 code, with the arguments that matter.
+
+"Xref first": one scan finds operands that name an import slot; only functions around hits are
+decoded. Knows how imports are called; judges nothing.
+"""
+
+from __future__ import annotations
+
+from hvci import catalog
+from hvci.binary import atoms
+from hvci.binary.analysis import Analysis
+from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Flow,
+    Function,
+    Load,
+    Reg,
+)
+from hvci.catalog import Ddi
+from hvci.model import DdiCall, Limit, Origin, Value, Via
+
+JUMP_THROUGH = b"\xff\x25"
+_ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
+_POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
+
+
+def argument_size(type_: str) -> int:
+    """Bytes of a parameter that matter to its value."""
+    if type_ in _ONE_BYTE:
+        return 1
+    return 8 if type_ in _POINTER_SIZED or "*" in type_ or type_.startswith("P") else 4
+
+
+class CallSites:
+    """The call sites of one image."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.image = analysis.image
+        self.calls: dict[tuple[int, str], DdiCall] = {}
+        self.limits: list[Limit] = []
+        self._followed: set[tuple[int, int]] = set()
+
+    def find(self) -> tuple[list[DdiCall], list[Limit]]:
+        """All calls in order of RVA, and what was not followed."""
+        exports = catalog.exports()
+        imports = self.image.imports
+        hits = self.analysis.references.to_slots(imports)
+        memory = self.image.memory
+        thunks = self.analysis.flow.interprocedural.thunks
+        for place, slot in hits:
+            if memory[place - 2 : place] == JUMP_THROUGH:
+                thunks.setdefault(place - 2, imports[slot].name)
+        for place, slot in hits:
+            ddi = exports.get(imports[slot].name)
+            if ddi is not None:
+                self._use(place, slot, ddi)
+        return [self.calls[key] for key in sorted(self.calls)], self.limits
+
+    # ---- shapes
+
+    def _use(self, place: int, slot: int, ddi: Ddi) -> None:
+        """One operand that may name the slot of a DDI."""
+        if self._is_thunk(place) and self._through_thunk(place - 2, ddi):
+            return
+        found = self.analysis.functions.instruction_at(place)
+        if found is None:
+            return
+        function, i = found
+        flow = function.flows[i]
+        if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+            if self._names_slot(self.analysis.arch.indirect_operand(function, i), slot):
+                self.add(function, i, ddi, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
+        elif self._loads_slot(function, i, slot):
+            self._through_register(function, i, slot, ddi)
+
+    def _names_slot(self, expr: object, slot: int) -> bool:
+        return (
+            isinstance(expr, Load)
+            and expr.memory.base == IMAGE_BASE
+            and expr.memory.index_register == NO_REGISTER
+            and expr.memory.displacement == slot
+        )
+
+    def _loads_slot(self, function: Function, i: int, slot: int) -> bool:
+        """Whether an instruction reads the slot into a register or pushes it."""
+        arch = self.analysis.arch
+        effect = arch.effect(function, i)
+        for register in range(16):
+            if effect.registers >> register & 1 and register != arch.stack_pointer:
+                return self._names_slot(arch.define(function, i, register), slot)
+        return any(
+            self._names_slot(arch.stored(function, i, n), slot) for n in range(len(effect.stores))
+        )
+
+    def _is_thunk(self, place: int) -> bool:
+        """`jmp [slot]` without the prefix that marks a tail call in a function."""
+        memory = self.image.memory
+        return memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != 0x48
+
+    def _through_thunk(self, thunk: int, ddi: Ddi) -> bool:
+        """Add the callers of an import thunk; False when the jump is a tail call instead."""
+        functions, references = self.analysis.functions, self.analysis.references
+        callers = references.to_code(thunk)
+        function = functions.at(thunk)
+        if function is not None and function.kind == "unwind" and function.start != thunk:
+            return False
+        if functions.takes_address(thunk):
+            self._escapes(ddi, thunk)
+        if not callers:
+            return function is None or function.start != thunk or self._is_unused(thunk)
+        for site in callers:
+            caller = functions.at(site)
+            i = caller.index.get(site) if caller is not None else None
+            if caller is None or i is None:
+                continue
+            if self.analysis.arch.direct_target(caller, i) == thunk:
+                self.add(caller, i, ddi, Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL)
+        return True
+
+    def _is_unused(self, thunk: int) -> bool:
+        """A thunk among others that nothing calls is no call site."""
+        memory = self.image.memory
+        neighbours = (memory[thunk - 6 : thunk - 4], memory[thunk + 6 : thunk + 8])
+        return JUMP_THROUGH in neighbours or memory[thunk - 1] in (0xCC, 0x90)
+
+    def _through_register(self, function: Function, i: int, slot: int, ddi: Ddi) -> None:
+        """Find the calls that use a slot's content kept in a register or local variable."""
+        if (function.start, slot) in self._followed:
+            return
+        self._followed.add((function.start, slot))
+        wanted = Atom(Kind.IMPORT, slot)
+        flow, arch = self.analysis.flow, self.analysis.arch
+        found = False
+        for k, kind in enumerate(function.flows):
+            if kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+                continue
+            operand = arch.indirect_operand(function, k)
+            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
+            if not (isinstance(operand, Reg) or in_frame):
+                continue
+            flow.begin()
+            if wanted in flow.evaluate(function, k, operand, 0):
+                self.add(function, k, ddi, Via.REGISTER if kind == Flow.INDIRECT_CALL else Via.TAIL)
+                found = True
+        if not found:
+            self._escapes(ddi, function.rvas[i])
+
+    def _escapes(self, ddi: Ddi, rva: int) -> None:
+        """The address of a DDI is stored where calls through it are not followed."""
+        rule = ddi.rule.judged_by
+        if rule:
+            self.limits.append(
+                Limit(
+                    Origin.CALLSITE,
+                    (rule,),
+                    f"the address of {ddi.name} is stored; calls through it are not followed",
+                    self.analysis.site(rva),
+                )
+            )
+
+    # ---- one call
+
+    def add(self, function: Function, i: int, ddi: Ddi, via: Via) -> None:
+        """Add a call site with its arguments."""
+        rva = function.rvas[i]
+        if (rva, ddi.name) in self.calls:
+            return
+        arguments = {name: self._argument(function, i, ddi, name) for name in ddi.watched}
+        site = self.analysis.site(rva, function)
+        self.calls[rva, ddi.name] = DdiCall(ddi.name, arguments, site, Origin.CALLSITE, via)
+
+    def _argument(self, function: Function, i: int, ddi: Ddi, name: str) -> Value:
+        flow = self.analysis.flow
+        position = ddi.position(name)
+        size = argument_size(ddi.parameters[position].type)
+        if self.image.bits == 32:
+            position, size = ddi.x86_slot(name), min(size, 4)
+        flow.begin()
+        held = flow.interprocedural.argument(function, i, position, size)
+        resolved = flow.interprocedural.resolve(held)
+        return to_value(atoms.truncate(resolved, size))
+
+
+def to_value(held: Atoms) -> Value:
+    """What a person can read in a set of atoms."""
+    constants = {atom.value for atom in held if atom.kind is Kind.CONST}
+    before = {atom.value for atom in held if atom.kind is Kind.BEFORE_OPT_IN} - constants
+    others = sorted({atoms.describe(atom) for atom in held if atom.kind not in _NUMERIC})
+    possible = frozenset(constants | before)
+    if others or not possible:
+        reason = "; ".join(others[:3]) or "no path leads to this call"
+        return Value(possible, complete=False, reason=reason, opt_in=frozenset(before))
+    reason = "a variable that the driver sets to the NX value at its start" if before else ""
+    return Value(possible, complete=True, reason=reason, opt_in=frozenset(before))
+
+
+_NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN))

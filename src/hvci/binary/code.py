@@ -1,0 +1,300 @@
+"""Machine code in terms that every architecture shares: functions, flow, effects, expressions.
+
+The architectures (x86.py, arm64.py) fill these types; dataflow.py reads nothing else. Registers
+are small numbers given by the architecture; a `Location` is a register or a stack slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, NewType, Protocol
+
+Location = NewType("Location", int)
+"""A register number, or a stack slot made by `slot`."""
+
+_SLOT_ZERO = 1 << 40
+NO_REGISTER = -1
+IMAGE_BASE = -2
+"""As the base of a `Memory`: its displacement is an RVA."""
+
+
+def slot(offset: int) -> Location:
+    """The stack slot at an offset from the stack pointer at function entry, in bytes."""
+    return Location(_SLOT_ZERO + offset)
+
+
+def is_slot(location: Location) -> bool:
+    """Whether a location is a stack slot."""
+    return location > _SLOT_ZERO >> 1
+
+
+def slot_offset(location: Location) -> int:
+    """The offset of a stack slot."""
+    return location - _SLOT_ZERO
+
+
+_LOW_BYTE = 1 << 20
+
+
+def low_byte(register: int) -> Location:
+    """The low byte of a register alone: its other bytes may be anything."""
+    return Location(_LOW_BYTE | register)
+
+
+def is_low_byte(location: Location) -> bool:
+    """Whether a location is the low byte of a register."""
+    return bool(location & _LOW_BYTE) and not is_slot(location)
+
+
+def register_of(location: Location) -> int:
+    """The register of a location that is no stack slot."""
+    return location & ~_LOW_BYTE
+
+
+class Flow(IntEnum):
+    """What an instruction does to the flow of control."""
+
+    NEXT = 0
+    JUMP = 1
+    BRANCH = 2
+    INDIRECT_JUMP = 3
+    CALL = 4
+    INDIRECT_CALL = 5
+    RETURN = 6
+    STOP = 7
+
+
+CALLS = frozenset((Flow.CALL, Flow.INDIRECT_CALL))
+NO_FALL_THROUGH = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.STOP))
+
+
+class Memory(NamedTuple):
+    """A memory operand; `size` is in bytes."""
+
+    base: int
+    index_register: int
+    scale: int
+    displacement: int
+    size: int
+
+
+class Const(NamedTuple):
+    """A constant."""
+
+    value: int
+
+
+class Reg(NamedTuple):
+    """`size` bytes of a register, `shift` bits up."""
+
+    number: int
+    size: int = 8
+    shift: int = 0
+
+
+class Load(NamedTuple):
+    """What memory holds."""
+
+    memory: Memory
+
+
+class Address(NamedTuple):
+    """The address that a memory operand names."""
+
+    memory: Memory
+
+
+class ImageAddress(NamedTuple):
+    """The address of an RVA."""
+
+    rva: int
+
+
+class Binary(NamedTuple):
+    """Arithmetic in `size` bytes; names as in atoms.py."""
+
+    name: str
+    left: Expr
+    right: Expr
+    size: int
+
+
+class Either(NamedTuple):
+    """One of two, depending on something that is not followed."""
+
+    left: Expr
+    right: Expr
+
+
+class Insert(NamedTuple):
+    """`old` with `size` bytes replaced, `shift` bits up."""
+
+    old: Expr
+    new: Expr
+    size: int
+    shift: int
+
+
+class SignExtend(NamedTuple):
+    """Sign extension between sizes in bytes."""
+
+    operand: Expr
+    from_size: int
+    to_size: int
+
+
+class Opaque(NamedTuple):
+    """Something that is not followed, and why."""
+
+    why: str
+
+
+Expr = Const | Reg | Load | Address | ImageAddress | Binary | Either | Insert | SignExtend | Opaque
+
+
+class Effect(NamedTuple):
+    """What an instruction changes: registers as a bit mask, and memory operands written."""
+
+    registers: int
+    stores: tuple[Memory, ...] = ()
+    fills: bool = False
+    """A string instruction: it writes from its operand upwards, how far is not known."""
+
+
+class Equality(NamedTuple):
+    """A register that equals a constant on one edge of a conditional branch.
+
+    `since` is the index of the instruction that compared it.
+    """
+
+    register: int
+    constant: int
+    size: int
+    since: int
+
+
+class Function:
+    """One decoded function; instructions are named by index, in the order of their RVAs."""
+
+    __slots__ = (
+        "cache",
+        "effects",
+        "entry",
+        "flows",
+        "fragments",
+        "frames",
+        "index",
+        "indirect_jumps",
+        "instructions",
+        "kind",
+        "lengths",
+        "rvas",
+        "sources",
+        "start",
+        "targets",
+    )
+
+    def __init__(self, start: int, fragments: Sequence[tuple[int, int]], kind: str) -> None:
+        self.start = start
+        self.fragments = fragments
+        self.kind = kind
+        """How its bounds are known: "unwind", "start" or "gap"."""
+        self.instructions: list[Any] = []
+        self.rvas: list[int] = []
+        self.lengths: list[int] = []
+        self.flows: list[int] = []
+        self.index: dict[int, int] = {}
+        self.entry = 0
+        self.targets: dict[int, int] = {}
+        """Target RVA of direct jumps and branches, by instruction index."""
+        self.sources: dict[int, list[int]] = {}
+        """Indices of the jumps and branches that lead to an instruction."""
+        self.indirect_jumps: list[int] = []
+        self.effects: dict[int, Effect] = {}
+        self.frames: dict[int, Any] = {}
+        self.cache: dict[Any, Any] = {}
+        """Anything that an analysis wants to keep with the function."""
+
+    def link(self, targets: dict[int, int]) -> None:
+        """Note the direct jumps once the instructions are there."""
+        self.index = {rva: i for i, rva in enumerate(self.rvas)}
+        self.entry = self.index.get(self.start, 0)
+        self.targets = targets
+        for source, rva in targets.items():
+            target = self.index.get(rva)
+            if target is not None:
+                self.sources.setdefault(target, []).append(source)
+
+    def falls_through(self, i: int) -> bool:
+        """Whether control can go from instruction `i` to the next one."""
+        return self.flows[i] not in NO_FALL_THROUGH
+
+    def follows(self, i: int) -> bool:
+        """Whether instruction `i - 1` lies right before instruction `i` and falls through to it."""
+        return (
+            i > 0
+            and self.rvas[i - 1] + self.lengths[i - 1] == self.rvas[i]
+            and self.flows[i - 1] not in NO_FALL_THROUGH
+        )
+
+    def predecessors(self, i: int) -> list[int]:
+        """Indices of the instructions that control can come from."""
+        found = list(self.sources.get(i, ()))
+        if self.follows(i):
+            found.append(i - 1)
+        return found
+
+
+class Architecture(Protocol):
+    """What dataflow asks of an architecture."""
+
+    bits: int
+    stack_pointer: int
+    frame_pointer: int
+    result: int
+    """The register of a return value."""
+    parameter_registers: tuple[int, ...]
+    entry_registers: frozenset[int]
+    """Registers that carry something of the caller into a function."""
+    volatile: int
+    """Mask of the registers that a call destroys."""
+
+    def decode(self, function: Function) -> None:
+        """Fill in the instructions of a function."""
+
+    def effect(self, function: Function, i: int) -> Effect:
+        """What instruction `i` changes."""
+
+    def define(self, function: Function, i: int, register: int) -> Expr:
+        """What instruction `i` puts into a register that it changes."""
+
+    def stored(self, function: Function, i: int, n: int = 0) -> Expr:
+        """What instruction `i` stores into the `n`-th memory operand of its effect."""
+
+    def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
+        """What holds on an edge of a conditional branch."""
+
+    def is_padding(self, function: Function, i: int) -> bool:
+        """Whether an instruction that nothing leads to only fills space."""
+
+    def direct_target(self, function: Function, i: int) -> int:
+        """Target RVA of a direct call, jump or branch."""
+
+    def indirect_operand(self, function: Function, i: int) -> Expr:
+        """Where an indirect call or jump goes."""
+
+    return_address_size: int
+    """Bytes that a call pushes."""
+
+    def arguments_above(self, is_call: bool) -> int:
+        """Slots between the stack pointer and the slot of argument 0, at a call or tail jump."""
+
+    def pushes_constant(self, function: Function, i: int, value: int) -> bool:
+        """Whether instruction `i` pushes or stores a constant."""
+
+    def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
+        """Every instruction that takes the address of a frame location, with that location."""
+
+    def may_hold_stack_address(self, function: Function, register: int) -> bool:
+        """Whether the function ever puts an address of its frame into the register."""

@@ -1,0 +1,337 @@
+"""The value of a register or stack slot at an instruction, found by walking backwards.
+
+Theory of operation
+1. A question is (function, instruction, location): what can the location hold just before it?
+2. The answer is a set of atoms (atoms.py), never a path: where paths join, sets are united.
+3. The walk goes from the instruction to its predecessors until every way back has met a
+   definition, an edge that fixes the value by comparison, or the entry of the function.
+4. A definition is an expression over the state before it; its parts are questions again.
+5. At the entry stands a parameter atom; `resolve` asks the callers, at most `MAX_CALLERS` deep.
+6. A global in read-only memory is its content; a writable one is its content and all that the
+   image's own code writes to it; one whose address is taken may be anything.
+7. A 32-bit global that starts executable and that code reachable from the entry point sets to an
+   NX constant is the NX opt-in: its start value is kept apart, as "before the opt-in".
+8. Every step costs; a question that costs too much is answered "work budget spent".
+
+Blind spots: writes through pointers that were not seen to point into the frame or at the global;
+values carried by a structure whose address came from elsewhere; self-modifying code.
+"""
+
+from __future__ import annotations
+
+from hvci.binary import atoms
+from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind
+from hvci.binary.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Address,
+    Architecture,
+    Binary,
+    Const,
+    Either,
+    Expr,
+    Flow,
+    Function,
+    ImageAddress,
+    Insert,
+    Load,
+    Location,
+    Memory,
+    Opaque,
+    Reg,
+    SignExtend,
+    is_low_byte,
+    is_slot,
+    low_byte,
+    register_of,
+    slot,
+    slot_offset,
+)
+from hvci.binary.edges import fixed_on_edge
+from hvci.binary.frames import Frames
+from hvci.binary.functions import Functions
+from hvci.binary.globals import Globals
+from hvci.binary.image import PeImage
+from hvci.binary.interprocedural import Interprocedural
+from hvci.binary.stack import StackDepth
+
+MAX_DEPTH = 24
+"""How deep questions may nest."""
+MAX_STEPS = 40_000
+"""Instructions looked at for one call site."""
+MAX_FILE_STEPS = 6_000_000
+"""Instructions looked at for one image."""
+LEAKED = "a local variable whose address is passed to a call"
+BUDGET = "the work budget was spent before its value was found"
+
+Definition = int | Atoms
+"""An instruction index that defines a location, or the answer itself."""
+
+
+class Dataflow:
+    """Answers what locations hold, for one image."""
+
+    def __init__(
+        self,
+        image: PeImage,
+        architecture: Architecture,
+        functions: Functions,
+        depth: StackDepth,
+    ) -> None:
+        self.image = image
+        self.arch = architecture
+        self.functions = functions
+        self.depth = depth
+        self.frames = Frames(self)
+        self.globals = Globals(self)
+        self.interprocedural = Interprocedural(self)
+        self.steps = 0
+        self.total_steps = 0
+        self._memo: dict[tuple[int, int, int], Atoms] = {}
+        self._busy: set[tuple[int, int, int]] = set()
+        self._cycle = False
+
+    def begin(self) -> None:
+        """Start a new question: its budget is full again while the file's lasts."""
+        self.total_steps += self.steps
+        self.steps = 0 if self.total_steps < MAX_FILE_STEPS else MAX_STEPS
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget of the whole image is spent."""
+        return self.total_steps >= MAX_FILE_STEPS
+
+    # ---- questions
+
+    def value(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
+        """What a location can hold just before instruction `i`."""
+        if nesting > MAX_DEPTH:
+            return atoms.unknown("the value comes through more steps than are followed")
+        if location == self.arch.stack_pointer:
+            depth = self.depth.before(function, i)
+            return (
+                atoms.unknown("the stack depth is not known")
+                if depth is None
+                else (atoms.stack(depth))
+            )
+        key = (function.start, i, location)
+        known = self._memo.get(key)
+        if known is not None:
+            return known
+        if key in self._busy:
+            self._cycle = True
+            return NOTHING
+        return self._answer(key, function, i, location, nesting)
+
+    def _answer(
+        self,
+        key: tuple[int, int, int],
+        function: Function,
+        i: int,
+        location: Location,
+        nesting: int,
+    ) -> Atoms:
+        """Collect the definitions; an answer found inside a cycle is not kept."""
+        self._busy.add(key)
+        outer, self._cycle = self._cycle, False
+        out: set[Atom] = set()
+        definitions, passed = self._reaching(function, i, location, nesting)
+        for definition in definitions:
+            if isinstance(definition, int):
+                out |= self._defined(function, definition, location, nesting + 1)
+            else:
+                out |= definition
+            if len(out) > atoms.MAX_ATOMS:
+                out = set(atoms.unknown("more than 24 different values"))
+                break
+        self._busy.discard(key)
+        answer = frozenset(out)
+        if not self._cycle or nesting == 0:
+            self._memo[key] = answer
+            if len(definitions) == 1 and isinstance(definitions[0], int):
+                for j in passed:
+                    self._memo[function.start, j, location] = answer
+        self._cycle = self._cycle or outer
+        return answer
+
+    def _reaching(
+        self, function: Function, i: int, location: Location, nesting: int
+    ) -> tuple[list[Definition], set[int]]:
+        """Walk back to every definition that reaches instruction `i`."""
+        found: list[Definition] = []
+        seen: set[int] = set()
+        work = [i]
+        leaked = None
+        in_memory = is_slot(location)
+        mask = 0 if in_memory else 1 << register_of(location)
+        effect, flows = self.arch.effect, function.flows
+        while work:
+            j = work.pop()
+            if j in seen:
+                continue
+            seen.add(j)
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                return [atoms.unknown(BUDGET)], set()
+            if j == function.entry:
+                found.append(self._at_entry(function, location))
+            before = self._before(function, j, found)
+            for p in before:
+                if in_memory:
+                    if self.frames.writes(function, p, location, nesting):
+                        found.append(p)
+                        continue
+                    if flows[p] in CALLS and leaked is None:
+                        leaked = self.frames.is_leaked(function, location)
+                        if leaked:
+                            found.append(atoms.unknown(LEAKED))
+                    if leaked and flows[p] in CALLS:
+                        continue
+                else:
+                    if flows[p] == Flow.BRANCH:
+                        constant = fixed_on_edge(self.arch, function, p, j, location)
+                        if constant is not None:
+                            found.append(atoms.const(constant))
+                            continue
+                    if effect(function, p).registers & mask:
+                        found.append(p)
+                        continue
+                work.append(p)
+        return found, seen
+
+    def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
+        """Predecessors; what a jump table or nothing leads to is said in `found`."""
+        before = function.predecessors(j)
+        if before or j == function.entry or self.arch.is_padding(function, j):
+            return before
+        if function.indirect_jumps:
+            return function.indirect_jumps
+        found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
+        return before
+
+    def _at_entry(self, function: Function, location: Location) -> Atoms:
+        """What the caller left in a location."""
+        if is_slot(location):
+            least = self.image.pointer_size
+            if slot_offset(location) >= least:
+                return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+            return atoms.unknown("a local variable that is not initialised on some path")
+        if register_of(location) in self.arch.entry_registers:
+            return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+        return atoms.unknown("a register that the caller must preserve")
+
+    # ---- definitions
+
+    def _defined(self, function: Function, d: int, location: Location, nesting: int) -> Atoms:
+        """What instruction `d` leaves in a location."""
+        if is_slot(location):
+            return self.frames.stored(function, d, location, nesting)
+        if function.flows[d] in CALLS:
+            if register_of(location) == self.arch.result:
+                return self.interprocedural.returned(function, d, nesting)
+            return atoms.unknown("a register that a call does not preserve")
+        expr = self.arch.define(function, d, register_of(location))
+        if is_low_byte(location) and isinstance(expr, Insert) and not expr.shift:
+            expr = expr.new
+        looped, self._cycle = self._cycle, False
+        answer = self.evaluate(function, d, expr, nesting)
+        if self._cycle and isinstance(expr, Binary):
+            answer = atoms.unknown("a value that a loop changes")
+        self._cycle = self._cycle or looped
+        return answer
+
+    def evaluate(self, function: Function, i: int, expr: Expr, nesting: int) -> Atoms:
+        """What an expression can be, in the state before instruction `i`."""
+        match expr:
+            case Const(value):
+                return atoms.const(value)
+            case Reg(number, size, shift):
+                low = size == 1 and not shift
+                place = low_byte(number) if low else Location(number)
+                held = self.value(function, i, place, nesting)
+                return atoms.truncate(held, size, shift) if size < 8 or shift else held
+            case Load(memory):
+                return self._load(function, i, memory, nesting)
+            case ImageAddress(rva):
+                return atoms.address(rva)
+            case Address(memory):
+                return self._address(function, i, memory, nesting)
+            case Binary(name, left, right, size):
+                a = self.evaluate(function, i, left, nesting)
+                return atoms.combine(
+                    name,
+                    atoms.truncate(a, size),
+                    self.evaluate(function, i, right, nesting),
+                    8 * size,
+                )
+            case Either(left, right):
+                return self.evaluate(function, i, left, nesting) | self.evaluate(
+                    function, i, right, nesting
+                )
+            case Insert(old, new, size, shift):
+                return atoms.insert(
+                    self.evaluate(function, i, old, nesting),
+                    self.evaluate(function, i, new, nesting),
+                    size,
+                    shift,
+                )
+            case SignExtend(operand, from_size, to_size):
+                return atoms.extend(
+                    self.evaluate(function, i, operand, nesting), from_size, to_size
+                )
+            case Opaque(why):
+                return atoms.unknown(why)
+
+    def _address(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
+        """Base, index and displacement added up, in the width that `memory.size` gives."""
+        width = 8 * memory.size
+        total = atoms.const(memory.displacement & ((1 << width) - 1))
+        if memory.base == IMAGE_BASE:
+            total = atoms.address(memory.displacement)
+        elif memory.base != NO_REGISTER:
+            base = self.value(function, i, Location(memory.base), nesting)
+            total = atoms.combine("add", base, total, width)
+        if memory.index_register != NO_REGISTER:
+            index = self.value(function, i, Location(memory.index_register), nesting)
+            index = atoms.combine("mul", index, atoms.const(memory.scale), width)
+            total = atoms.combine("add", total, index, width)
+        return atoms.truncate(total, memory.size)
+
+    def _load(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
+        """What memory holds."""
+        size = memory.size or 8
+        if memory.index_register != NO_REGISTER:
+            return self._element(function, i, memory, nesting)
+        if memory.base == IMAGE_BASE:
+            return self.globals.value(memory.displacement, size, nesting)
+        if memory.base == NO_REGISTER:
+            return atoms.unknown("a field of the processor's or thread's own data")
+        offset = self.frames.offset(function, i, memory, nesting)
+        if offset is not None:
+            return atoms.truncate(self.value(function, i, slot(offset), nesting), size)
+        base = self.value(function, i, Location(memory.base), nesting + 1)
+        out: set[Atom] = set()
+        for atom in base:
+            out |= self._through(atom, memory.displacement, size, function, i, nesting)
+        return atoms.bounded(out)
+
+    def _through(
+        self, base: Atom, displacement: int, size: int, function: Function, i: int, nesting: int
+    ) -> Atoms:
+        """What lies behind one possible pointer."""
+        if base.kind is Kind.ADDRESS:
+            return self.globals.value((base.value + displacement) & 0xFFFFFFFF, size, nesting)
+        if base.kind is Kind.STACK:
+            held = self.value(function, i, slot(base.value + displacement), nesting + 1)
+            return atoms.truncate(held, size)
+        if base.kind is Kind.CONST and self.image.bits == 32:
+            rva = base.value + displacement - self.image.base
+            if self.image.holds(rva, size):
+                return self.globals.value(rva, size, nesting)
+        where = atoms.describe(base)
+        return frozenset((Atom(Kind.FIELD, displacement, why=f"{where}, field {displacement:#x}"),))
+
+    def _element(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
+        """An element of a table in read-only memory: all of them, when the table is small."""
+        return self.globals.table(function, i, memory, nesting)

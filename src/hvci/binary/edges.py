@@ -1,0 +1,65 @@
+"""What a conditional branch says about a register on the way to its target.
+
+After `test eax, eax; jne` the fall-through has eax = 0, and compilers build constants from that.
+"""
+
+from __future__ import annotations
+
+from hvci.binary.code import Architecture, Function, Location, Reg, is_low_byte, register_of
+
+COPY_WINDOW = 5
+"""Instructions before a comparison in which a copy of the compared register is looked for."""
+MAX_REGISTERS = 32
+
+
+def fixed_on_edge(
+    arch: Architecture, function: Function, p: int, j: int, location: Location
+) -> int | None:
+    """The constant that a location must equal on the edge from branch `p` to `j`."""
+    taken = function.targets.get(p) == function.rvas[j]
+    if taken and function.follows(j) and j == p + 1:
+        return None  # both edges lead here
+    equal = arch.equality(function, p, taken)
+    if equal is None or (equal.size < 4 and not is_low_byte(location)):
+        return None
+    same = {equal.register}
+    _copied_before(arch, function, equal.since, equal.register, same)
+    for q in range(equal.since + 1, p):
+        _follow_copies(arch, function, q, same)
+    return equal.constant if register_of(location) in same else None
+
+
+def _copied_before(
+    arch: Architecture, function: Function, since: int, register: int, same: set[int]
+) -> None:
+    """Registers that a move just before a comparison made equal to the compared one."""
+    changed = 0
+    for q in range(since - 1, max(-1, since - COPY_WINDOW), -1):
+        if q + 1 in function.sources or not function.follows(q + 1):
+            return
+        written = arch.effect(function, q).registers
+        for target in range(MAX_REGISTERS):
+            if not written >> target & 1 or changed >> target & 1:
+                continue
+            source = arch.define(function, q, target)
+            if isinstance(source, Reg) and source.size >= 4 and not source.shift:
+                if target == register and not changed >> source.number & 1:
+                    same.add(source.number)
+                elif source.number == register:
+                    same.add(target)
+        changed |= written
+        if changed >> register & 1:
+            return
+
+
+def _follow_copies(arch: Architecture, function: Function, q: int, same: set[int]) -> None:
+    """What instruction `q` does to the set of equal registers."""
+    written = arch.effect(function, q).registers
+    fresh = set()
+    for target in range(MAX_REGISTERS):
+        if written >> target & 1:
+            source = arch.define(function, q, target)
+            if isinstance(source, Reg) and source.size >= 4 and source.number in same:
+                fresh.add(target)
+            same.discard(target)
+    same |= fresh

@@ -1,0 +1,89 @@
+"""Stack slots of one function: which instruction writes them, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hvci.binary import atoms
+from hvci.binary.atoms import Atoms, Kind
+from hvci.binary.code import NO_REGISTER, Function, Location, Memory, slot_offset
+
+if TYPE_CHECKING:
+    from hvci.binary.dataflow import Dataflow
+
+OBJECT_REACH = 0x100
+"""How far upwards a block fill is taken to write, in bytes."""
+
+
+class Frames:
+    """Answers about stack slots, for one image."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+
+    def writes(self, function: Function, p: int, location: Location, nesting: int) -> bool:
+        """Whether instruction `p` writes a slot."""
+        effect = self.flow.arch.effect(function, p)
+        wanted = slot_offset(location)
+        for memory in effect.stores:
+            place = self.offset(function, p, memory, nesting)
+            if place is None:
+                continue
+            if place <= wanted < place + max(memory.size, 1):
+                return True
+            if effect.fills and place <= wanted < place + OBJECT_REACH:
+                return True
+        return False
+
+    def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
+        """The frame offset that a memory operand names; None when it is not in the frame."""
+        if memory.index_register != NO_REGISTER or memory.base < 0:
+            return None
+        if memory.base == self.flow.arch.stack_pointer:
+            depth = self.flow.depth.before(function, i)
+            return None if depth is None else depth + memory.displacement
+        is_frame = memory.base == self.flow.arch.frame_pointer
+        frame = self.flow.depth.frame_pointer(function, i) if is_frame else None
+        if frame is not None:
+            return frame + memory.displacement
+        if not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return None
+        base = atoms.single(self.flow.value(function, i, Location(memory.base), nesting + 1))
+        if base is None or base.kind is not Kind.STACK:
+            return None
+        return base.value + memory.displacement
+
+    def is_leaked(self, function: Function, location: Location) -> bool:
+        """Whether the function passes the address of the object that holds a slot."""
+        offsets = function.cache.get("leaked")
+        if offsets is None:
+            offsets = sorted(self._addressed(function))
+            function.cache["leaked"] = offsets
+        return slot_offset(location) in offsets
+
+    def _addressed(self, function: Function) -> Iterator[int]:
+        """Frame offsets whose address some instruction takes."""
+        for i, memory in self.flow.arch.taken_addresses(function):
+            offset = self.offset(function, i, memory, 3)
+            if offset is not None:
+                yield offset
+
+    def stored(self, function: Function, d: int, location: Location, nesting: int) -> Atoms:
+        """What instruction `d`, which writes a slot, leaves in it."""
+        effect = self.flow.arch.effect(function, d)
+        wanted = slot_offset(location)
+        for n, memory in enumerate(effect.stores):
+            place = self.offset(function, d, memory, nesting)
+            if place is None or not (place <= wanted < place + memory.size or effect.fills):
+                continue
+            if effect.fills:
+                return atoms.unknown("a local variable that a block copy or fill writes")
+            value = self.flow.evaluate(function, d, self.flow.arch.stored(function, d, n), nesting)
+            if memory.size > 8 and value != atoms.const(0):
+                return atoms.unknown("a local variable that a vector store writes")
+            if place == wanted:
+                return value
+            shift = 8 * (wanted - place)
+            return atoms.truncate(value, 8, shift) if shift < 64 else value
+        return atoms.unknown("a store that is not followed")

@@ -1,0 +1,220 @@
+"""Which bytes are functions: unwind data on x64, calls, pointers and prologues on x86.
+
+Decodes a function when somebody asks for an address in it, and only then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import cached_property
+
+import numpy as np
+
+from hvci.binary.code import Architecture, Function
+from hvci.binary.image import PeImage
+from hvci.binary.references import References
+from hvci.binary.unwind import Frame, UnwindTable
+
+MAX_FUNCTION = 0x10000
+"""Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
+MAX_GAP = 0x1000
+RESYNC = 24
+"""Bytes to try when looking for an instruction boundary outside known functions."""
+_PADDING = (0xCC, 0x90)
+_OPENINGS = (b"\x8b\xff", b"\x55\x8b")
+"""`mov edi, edi` and `push ebp; mov ...`."""
+
+
+class Functions:
+    """The functions of one x64 or x86 image."""
+
+    def __init__(self, image: PeImage, architecture: Architecture, references: References) -> None:
+        self.image = image
+        self.architecture = architecture
+        self.references = references
+        self._known: dict[tuple[str, int], Function] = {}
+        self.decoded_bytes = 0
+
+    @cached_property
+    def unwind(self) -> UnwindTable:
+        """The unwind table of an x64 image."""
+        return UnwindTable(self.image)
+
+    def at(self, rva: int) -> Function | None:
+        """The function that holds an RVA; None when no code does."""
+        if not self.image.is_code(rva):
+            return None
+        return self._at_64(rva) if self.image.bits == 64 else self._at_32(rva)
+
+    def instruction_at(self, rva: int) -> tuple[Function, int] | None:
+        """The instruction that holds an RVA, its first byte included."""
+        function = self.at(rva)
+        if function is None:
+            return None
+        i = bisect_right(function.rvas, rva) - 1
+        if i < 0 or not function.rvas[i] <= rva < function.rvas[i] + function.lengths[i]:
+            i = function.index.get(rva, -1)
+        return (function, i) if i >= 0 else None
+
+    def starting_at(self, rva: int) -> Function | None:
+        """The function that starts at an RVA; None when the RVA lies inside another."""
+        function = self.at(rva)
+        return function if function is not None and function.start == rva else None
+
+    def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        function = Function(start, fragments, kind)
+        self.architecture.decode(function)
+        self.decoded_bytes += sum(end - begin for begin, end in fragments)
+        return function
+
+    # ---- x64
+
+    def _at_64(self, rva: int) -> Function:
+        fragments = self.unwind.find(rva)
+        if not fragments:
+            return self._in_gap(rva)
+        start = fragments[0].start
+        function = self._known.get(("unwind", start))
+        if function is None:
+            frames = {item.start: self.unwind.frame(item) for item in fragments}
+            spans = [
+                (item.start, min(item.end, item.start + MAX_FUNCTION))
+                for item in sorted(set(fragments))
+            ]
+            function = self._decode(start, spans, "unwind")
+            function.frames = frames
+            self._known["unwind", start] = function
+        return function
+
+    def _in_gap(self, rva: int) -> Function:
+        """Code without unwind data: leaf functions, thunks, hand-written code."""
+        low, high = self.unwind.gap(rva)
+        start = self._gap_start(low, rva)
+        function = self._known.get(("gap", start))
+        if function is not None and function.rvas[-1] >= rva:
+            return function
+        end = min(high, max(start + MAX_GAP, rva + 64))
+        function = self._decode(start, [(start, end)], "gap")
+        if rva not in function.index and not self._on_boundary(function, rva):
+            function = self._resynchronised(start, end, rva) or function
+        function.frames = {function.start: Frame(0, 0)}
+        self._known["gap", start] = function
+        return function
+
+    def _gap_start(self, low: int, rva: int) -> int:
+        targets = self.references.branch_targets
+        first, last = np.searchsorted(targets, [low, rva + 1])
+        if last > first:
+            return int(targets[last - 1])
+        start = max(low, rva & ~15)
+        padding = self.image.memory.rfind(b"\xcc", low, rva)
+        return padding + 1 if padding >= 0 and padding + 1 > start - 64 else start
+
+    def _on_boundary(self, function: Function, rva: int) -> bool:
+        """Whether the instructions up to an RVA are all valid and one starts just before it."""
+        i = bisect_right(function.rvas, rva) - 1
+        return i >= 0 and 0 < rva - function.rvas[i] <= 3
+
+    def _resynchronised(self, start: int, end: int, rva: int) -> Function | None:
+        for begin in range(start + 1, min(rva + 1, start + RESYNC)):
+            function = self._decode(begin, [(begin, end)], "gap")
+            if rva in function.index or self._on_boundary(function, rva):
+                return function
+        return None
+
+    # ---- x86
+
+    def _at_32(self, rva: int) -> Function | None:
+        i = bisect_right(self._starts, rva) - 1
+        if i < 0:
+            return None
+        start = self._starts[i]
+        function = self._known.get(("start", start))
+        if function is None:
+            end = self._starts[i + 1] if i + 1 < len(self._starts) else self.image.size
+            for first, last in self.image.code_ranges:
+                if first <= start < last:
+                    end = min(end, last)
+            end = min(end, start + MAX_FUNCTION)
+            function = self._decode(start, [(start, end)], "start")
+            self._known["start", start] = function
+        return function
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Function starts of an x86 image, sorted."""
+        starts = set(self.references.call_targets.tolist())
+        starts |= {int(self.image.headers.entry), *self.image.exports}
+        starts |= self._jump_starts() | self._pointed_starts()
+        starts |= self._prologues()
+        return sorted(start for start in starts if self.image.is_code(start))
+
+    def _jump_starts(self) -> set[int]:
+        """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
+        memory = self.image.memory
+        return {
+            target
+            for target in self.references.branch_targets.tolist()
+            if memory[target - 1] in _PADDING
+            and (bytes(memory[target : target + 2]) in _OPENINGS or memory[target] == 0xFF)
+        }
+
+    def _pointed_starts(self) -> set[int]:
+        """Targets of relocated pointers that look like functions, jump tables apart."""
+        memory = self.image.memory
+        targets, places = self.references.pointers
+        known = set(places.tolist())
+        found = set()
+        for target, place in zip(targets.tolist(), places.tolist(), strict=True):
+            if not self.image.is_code(target) or target < 4:
+                continue
+            in_code = self.image.is_code(place)
+            if in_code and (place - 4 in known or place + 4 in known):
+                continue
+            opening = bytes(memory[target : target + 2]) in _OPENINGS
+            after_end = memory[target - 1] in (*_PADDING, 0xC3) or memory[target - 3] == 0xC2
+            if opening or after_end:
+                found.add(target)
+        return found
+
+    def _prologues(self) -> set[int]:
+        """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
+        found: set[int] = set()
+        for start, end in self.image.code_ranges:
+            code = self.image.bytes[start:end]
+            if len(code) < 8:
+                continue
+            plain = (code[:-2] == 0x55) & (code[1:-1] == 0x8B) & (code[2:] == 0xEC)
+            patched = (code[:-4] == 0x8B) & (code[1:-3] == 0xFF) & plain[2:]
+            hot = np.flatnonzero(patched) + start
+            found |= set((np.flatnonzero(plain) + start).tolist()) - set((hot + 2).tolist())
+            found |= set(hot.tolist())
+        return found
+
+    @cached_property
+    def address_taken(self) -> dict[int, bool]:
+        """Cache of `takes_address` by RVA."""
+        return {}
+
+    def takes_address(self, rva: int) -> bool:
+        """Whether the address of a function is stored anywhere."""
+        known = self.address_taken.get(rva)
+        if known is None:
+            known = self.references.takes_address(rva)
+            self.address_taken[rva] = known
+        return known
+
+    def callers(self, start: int) -> list[tuple[Function, int]]:
+        """Direct calls of, and tail jumps to, the function that starts at an RVA."""
+        found = []
+        for site in self.references.to_code(start):
+            function = self.at(site)
+            if function is None:
+                continue
+            i = function.index.get(site)
+            if i is None or self.architecture.direct_target(function, i) != start:
+                continue
+            if function.start == start and i in function.targets:
+                continue  # a loop back to its own start
+            found.append((function, i))
+        return found

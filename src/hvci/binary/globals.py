@@ -1,0 +1,196 @@
+"""What a global variable of the image can hold: its content and all that the code writes to it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hvci.binary import atoms
+from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Address,
+    Binary,
+    Const,
+    Expr,
+    Function,
+    ImageAddress,
+    Load,
+    Location,
+    Memory,
+)
+
+if TYPE_CHECKING:
+    from hvci.binary.dataflow import Dataflow
+
+NX_CONSTANTS = frozenset((0x200, 0x4000_0000))
+"""What ExInitializeDriverRuntime stores: POOL_NX_ALLOCATION and MdlMappingNoExecute."""
+MAX_TABLE = 64
+MAX_REFERENCES = 4096
+MAX_REACH = 400
+"""Functions visited when looking for a way from the entry point."""
+
+
+class Globals:
+    """Values of globals, each worked out once."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.image = flow.image
+        self._memo: dict[tuple[int, int], Atoms] = {}
+        self._reachable: dict[int, bool] = {}
+
+    def value(self, rva: int, size: int, nesting: int) -> Atoms:
+        """What a global of `size` bytes can hold when some code reads it."""
+        item = self.image.imports.get(rva)
+        if item is not None:
+            return frozenset((Atom(Kind.IMPORT, rva),))
+        if not self.image.holds(rva, size):
+            return atoms.unknown(f"a global outside the image ({rva:#x})")
+        key = rva, size
+        known = self._memo.get(key)
+        if known is None:
+            self._memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
+            known = self._memo[key] = self._work_out(rva, size, nesting)
+        return known
+
+    def _work_out(self, rva: int, size: int, nesting: int) -> Atoms:
+        initial = self._content(rva, size)
+        if not self.image.is_writable(rva):
+            return initial
+        written, writers = self._writes(rva, size, nesting)
+        if size == 4 and self._is_opt_in(initial, written, writers):
+            before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
+            return frozenset(before) | (written - initial)
+        return atoms.bounded(initial | written)
+
+    def _content(self, rva: int, size: int) -> Atoms:
+        """What the file holds; a relocated pointer is an address."""
+        number = self.image.number(rva, size)
+        if size == self.image.pointer_size and self.image.base <= number:
+            target = number - self.image.base
+            if self.image.holds(target) and rva in self._pointer_places:
+                return atoms.address(target)
+        return atoms.const(number)
+
+    @cached_property
+    def _pointer_places(self) -> frozenset[int]:
+        return frozenset(self.image.relocations.rvas.tolist())
+
+    def _writes(self, rva: int, size: int, nesting: int) -> tuple[Atoms, list[Function]]:
+        """Everything that the code writes to a global, and the functions that do."""
+        out: set[Atom] = set()
+        writers: list[Function] = []
+        references = self.flow.functions.references
+        if references.pointers_to(rva) and self.image.bits == 64:
+            out |= atoms.unknown(f"the address of the global at {rva:#x} is stored in data")
+        for place in references.to_data(rva)[:MAX_REFERENCES]:
+            found = self.flow.functions.instruction_at(place)
+            if found is None:
+                continue
+            function, i = found
+            stored = self._written_by(function, i, rva, size, nesting)
+            if stored is not None:
+                out |= stored
+                writers.append(function)
+        return frozenset(out), writers
+
+    def _written_by(
+        self, function: Function, i: int, rva: int, size: int, nesting: int
+    ) -> Atoms | None:
+        """What one referring instruction writes; None when it only reads."""
+        arch = self.flow.arch
+        if function.flows[i] in CALLS:
+            return None
+        effect = arch.effect(function, i)
+        at = (IMAGE_BASE, NO_REGISTER, rva)
+        for n, memory in enumerate(effect.stores):
+            if (memory.base, memory.index_register, memory.displacement) == at:
+                return self._stored(function, i, arch.stored(function, i, n), rva, nesting)
+        if self._takes_address(function, i, rva):
+            return atoms.unknown(f"the address of the global at {rva:#x} is passed on")
+        return None
+
+    def _stored(self, function: Function, i: int, expr: Expr, rva: int, nesting: int) -> Atoms:
+        """The stored value; `global |= constant` reads the initial value, not itself."""
+        if isinstance(expr, Binary) and isinstance(expr.left, Load):
+            initial = self._content(rva, expr.size)
+            right = self.flow.evaluate(function, i, expr.right, nesting + 1)
+            return atoms.combine(expr.name, initial, right, 8 * expr.size)
+        return self.flow.evaluate(function, i, expr, nesting + 1)
+
+    def _takes_address(self, function: Function, i: int, rva: int) -> bool:
+        """Whether an instruction makes a pointer to the global."""
+        arch = self.flow.arch
+        written = arch.effect(function, i).registers
+        for register in range(32):
+            if not written >> register & 1:
+                continue
+            expr = arch.define(function, i, register)
+            if isinstance(expr, ImageAddress | Address):
+                return True
+            if self.image.bits == 32 and isinstance(expr, Const):
+                return expr.value - self.image.base == rva
+        if self.image.bits == 32:
+            return arch.pushes_constant(function, i, rva + self.image.base)
+        return False
+
+    # ---- the NX opt-in
+
+    def _is_opt_in(self, initial: Atoms, written: Atoms, writers: list[Function]) -> bool:
+        """A variable that starts as 0 and that start-up code sets to the NX constant only."""
+        values = {atom.value for atom in written if atom.kind is Kind.CONST}
+        if initial != atoms.const(0) or not values & NX_CONSTANTS:
+            return False
+        if any(atom.kind is not Kind.CONST for atom in written) or values - NX_CONSTANTS - {0}:
+            return False
+        return any(self._is_reachable(function) for function in writers)
+
+    def _is_reachable(self, function: Function) -> bool:
+        """Whether direct calls lead from the entry point to a function."""
+        known = self._reachable.get(function.start)
+        if known is None:
+            known = self._search(function)
+            self._reachable[function.start] = known
+        return known
+
+    def _search(self, function: Function) -> bool:
+        entry = self.flow.functions.at(int(self.image.headers.entry))
+        goal = entry.start if entry is not None else -1
+        seen = {function.start}
+        work = [function.start]
+        while work and len(seen) < MAX_REACH:
+            start = work.pop()
+            if start == goal:
+                return True
+            for caller, _ in self.flow.functions.callers(start):
+                if caller.start not in seen:
+                    seen.add(caller.start)
+                    work.append(caller.start)
+        return goal in seen
+
+    # ---- tables
+
+    def table(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
+        """An indexed element; known when base and index are."""
+        flow = self.flow
+        if memory.base == IMAGE_BASE:
+            base: Atoms = atoms.address(memory.displacement)
+        elif memory.base == NO_REGISTER:
+            return atoms.unknown("an element of a table at an absolute address")
+        else:
+            held = flow.value(function, i, Location(memory.base), nesting + 1)
+            base = atoms.combine("add", held, atoms.const(memory.displacement & atoms.MASK64), 64)
+        index = flow.value(function, i, Location(memory.index_register), nesting + 1)
+        out: set[Atom] = set()
+        for start in base:
+            for step in index:
+                if start.kind is not Kind.ADDRESS or step.kind is not Kind.CONST:
+                    return atoms.unknown("an element of a table whose index is not known")
+                at = start.value + atoms.signed(step.value, 32) * memory.scale
+                out |= self.value(at, memory.size, nesting + 1)
+                if len(out) > MAX_TABLE:
+                    return atoms.unknown("an element of a large table")
+        return atoms.bounded(out)

@@ -1,0 +1,167 @@
+"""Values that cross calls: parameters through callers, results of callees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvci.binary import atoms
+from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.code import CALLS, Flow, Function, Load, Location, Reg, is_slot, low_byte, slot
+from hvci.binary.code import slot_offset as offset_of
+
+if TYPE_CHECKING:
+    from hvci.binary.dataflow import Dataflow
+
+MAX_CALLERS = 1000
+MAX_CALLER_DEPTH = 5
+MAX_CALLEE = 1500
+"""Instructions of a callee whose result is worked out."""
+MAX_RESULTS = 12
+
+Place = tuple[int, int]
+
+
+class Interprocedural:
+    """Follows parameters to callers and results into callees."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.image = flow.image
+        self.thunks: dict[int, str] = {}
+        """Names of imports by the RVA of the jump that leads to them."""
+        self._results: dict[int, Atoms | None] = {}
+
+    # ---- arguments
+
+    def argument(self, function: Function, i: int, position: int, size: int) -> Atoms:
+        """Argument of a call or tail jump; `position` counts registers or stack slots."""
+        return self._argument(function, i, position, size, 0)
+
+    def _argument(
+        self, function: Function, i: int, position: int, size: int, nesting: int
+    ) -> Atoms:
+        registers = self.flow.arch.parameter_registers
+        if position < len(registers):
+            register = registers[position]
+            location = low_byte(register) if size == 1 else Location(register)
+            return self._sized(function, i, location, size, nesting)
+        depth = self.flow.depth.before(function, i)
+        if depth is None:
+            return atoms.unknown("the stack depth at the call is not known")
+        step = self.image.pointer_size
+        above = self.flow.arch.arguments_above(function.flows[i] in CALLS)
+        location = slot(depth + step * (position + above))
+        return self._sized(function, i, location, size, nesting)
+
+    def _sized(
+        self, function: Function, i: int, location: Location, size: int, nesting: int
+    ) -> Atoms:
+        held = self.flow.value(function, i, location, nesting)
+        return atoms.truncate(held, size)
+
+    # ---- callers
+
+    def resolve(self, values: Atoms, trail: tuple[Place, ...] = ()) -> Atoms:
+        """Replace parameters by what all callers pass."""
+        out: set[Atom] = set()
+        for atom in values:
+            if atom.kind is Kind.PARAMETER:
+                out |= self._from_callers(atom, trail)
+            else:
+                out.add(atom)
+        return atoms.bounded(out)
+
+    def _from_callers(self, atom: Atom, trail: tuple[Place, ...]) -> Atoms:
+        start, place = atom.value, (atom.value, atom.place)
+        if place in trail:
+            return atoms.NOTHING
+        if start == self.image.headers.entry:
+            return atoms.unknown("a parameter of the entry point")
+        if len(trail) >= MAX_CALLER_DEPTH:
+            return atoms.unknown(f"a parameter passed through more than {MAX_CALLER_DEPTH} callers")
+        callers = self.flow.functions.callers(start)
+        if len(callers) > MAX_CALLERS:
+            return atoms.unknown(f"a parameter of sub_{start:x}, which has over 1,000 callers")
+        out: set[Atom] = set()
+        if start in self.image.exports or self.flow.functions.takes_address(start):
+            out |= atoms.unknown(f"decided by an indirect caller of sub_{start:x}")
+        elif not callers:
+            out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")
+        for function, i in callers:
+            passed = self._passed(function, i, Location(atom.place))
+            resolved = self.resolve(passed, (*trail, place))
+            out |= atoms.apply(resolved, atom.ops)
+        return frozenset(out)
+
+    def _passed(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
+        """What a caller leaves in a location of its callee."""
+        if not is_slot(location):
+            return self.flow.value(function, i, location, nesting)
+        depth = self.flow.depth.before(function, i)
+        if depth is None:
+            return atoms.unknown("the stack depth at a caller is not known")
+        pushed = self.flow.arch.return_address_size if function.flows[i] in CALLS else 0
+        return self.flow.value(function, i, slot(depth - pushed + offset_of(location)), nesting)
+
+    # ---- results
+
+    def returned(self, function: Function, d: int, nesting: int) -> Atoms:
+        """What the call at instruction `d` returns."""
+        rva = function.rvas[d]
+        if function.flows[d] == Flow.CALL:
+            target = self.flow.arch.direct_target(function, d)
+            name = self.thunks.get(target)
+            if name is None:
+                return self._of_callee(function, d, target, nesting)
+        else:
+            name = self.callee_name(function, d)
+        return frozenset((Atom(Kind.RESULT, rva, why=name or "an indirect call"),))
+
+    def callee_name(self, function: Function, i: int) -> str | None:
+        """Name of the import that an indirect call goes to, as far as its operand shows."""
+        operand = self.flow.arch.indirect_operand(function, i)
+        if isinstance(operand, Reg | Load):
+            if isinstance(operand, Load) and operand.memory.base >= 0:
+                return None
+            target = atoms.single(self.flow.evaluate(function, i, operand, 8))
+            if target is not None and target.kind is Kind.IMPORT:
+                return self.image.imports[target.value].name
+        return None
+
+    def _of_callee(self, function: Function, d: int, target: int, nesting: int) -> Atoms:
+        values = self._result(target, nesting)
+        if values is None:
+            return frozenset((Atom(Kind.RESULT, function.rvas[d], why=f"sub_{target:x}"),))
+        out: set[Atom] = set()
+        for atom in values:
+            if atom.kind is Kind.PARAMETER and atom.value == target:
+                passed = self._passed(function, d, Location(atom.place), nesting + 1)
+                out |= atoms.apply(passed, atom.ops)
+            else:
+                out.add(atom)
+        return atoms.bounded(out)
+
+    def _result(self, start: int, nesting: int) -> Atoms | None:
+        """What a function returns; None when it is not worked out."""
+        if start in self._results:
+            return self._results[start]
+        self._results[start] = None
+        function = self.flow.functions.starting_at(start)
+        if function is None or len(function.instructions) > MAX_CALLEE:
+            return None
+        out: set[Atom] = set()
+        returns = 0
+        result = Location(self.flow.arch.result)
+        for i, flow in enumerate(function.flows):
+            if flow == Flow.RETURN:
+                if self.flow.depth.before(function, i) is None:
+                    continue
+                out |= self.flow.value(function, i, result, nesting + 2)
+                returns += 1
+            elif (flow == Flow.JUMP and function.targets[i] not in function.index) or (
+                flow == Flow.INDIRECT_JUMP and not function.sources
+            ):
+                out |= atoms.unknown(f"the result of a tail call in sub_{start:x}")
+        answer = frozenset(out) if returns and len(out) <= MAX_RESULTS else None
+        self._results[start] = answer
+        return answer

@@ -1,0 +1,270 @@
+"""Where the stack pointer is, relative to function entry, at each instruction.
+
+x64: from the unwind data, exact behind the prologue. x86: one walk along the flow of control that
+counts pushes, callee clean-up (documented argument sizes, `ret n` of internal callees) and frame
+pointers; where a callee is unknown the pushes since the last call are taken as its arguments.
+Blind spot: `alloca`; addresses relative to the pointer still agree with each other.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Protocol
+
+from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
+
+from hvci.binary.code import CALLS, Flow, Function
+from hvci.binary.image import PeImage
+from hvci.binary.x86_lift import RBP, REGISTERS, RSP
+from hvci.catalog.prototypes import x86_bytes
+
+_STACK = (Register.RSP, Register.ESP)
+_FRAME = (Register.RBP, Register.EBP)
+_READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
+MAX_CALLEE = 8192
+"""Bytes of a callee that are searched for its `ret n`."""
+SEH_PROLOG = "SEH prologue helper"
+
+
+class StackDepth(Protocol):
+    """Answers where the stack pointer is."""
+
+    def before(self, function: Function, i: int) -> int | None:
+        """Depth before instruction `i`; None when it is not known."""
+
+    def frame_pointer(self, function: Function, i: int) -> int | None:
+        """What the frame pointer register holds, as a depth; None when it is not one."""
+
+
+class StackDepth64:
+    """Depths from x64 unwind data."""
+
+    def __init__(self, image: PeImage) -> None:
+        self.image = image
+
+    def before(self, function: Function, i: int) -> int | None:
+        """Depth before instruction `i`."""
+        rva = function.rvas[i]
+        starts = sorted(function.frames)
+        start = starts[max(0, bisect_right(starts, rva) - 1)]
+        frame = function.frames[start]
+        if function.kind != "unwind":
+            return self._walk(function, function.index.get(start, 0), i)
+        if rva >= start + frame.prologue or start != function.start:
+            return -int(frame.size)
+        return self._walk(function, function.index.get(start, 0), i)
+
+    def _walk(self, function: Function, first: int, last: int) -> int:
+        depth = 0
+        for instruction in function.instructions[first:last]:
+            depth += _plain_change(instruction)
+        return depth
+
+    def frame_pointer(self, function: Function, i: int) -> int | None:
+        """On x64 the data flow follows the register like any other."""
+        return None
+
+
+def _plain_change(instruction: Instruction) -> int:
+    """What one instruction adds to the stack pointer, calls apart."""
+    if instruction.mnemonic in (Mnemonic.SUB, Mnemonic.ADD) and instruction.op_count == 2:
+        if instruction.op0_kind == OpKind.REGISTER and instruction.op0_register in _STACK:
+            if instruction.op1_kind in (OpKind.REGISTER, OpKind.MEMORY):
+                return 0
+            amount = _signed32(instruction.immediate(1))
+            return -amount if instruction.mnemonic == Mnemonic.SUB else amount
+        return 0
+    if instruction.flow_control in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
+        return 0
+    change: int = instruction.stack_pointer_increment
+    return change
+
+
+def _signed32(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+class StackDepth32:
+    """Depths along the flow of control of x86 functions."""
+
+    def __init__(self, image: PeImage, thunk_name: Callable[[int], str | None]) -> None:
+        self.image = image
+        self.thunk_name = thunk_name
+        """Name of the import that the jump at an RVA leads to."""
+        self._pops: dict[int, int | str | None] = {}
+
+    def before(self, function: Function, i: int) -> int | None:
+        """Depth before instruction `i`."""
+        return self._depths(function)[0].get(i)
+
+    def frame_pointer(self, function: Function, i: int) -> int | None:
+        """What EBP holds before instruction `i`, as a depth."""
+        return self._depths(function)[1].get(i)
+
+    def _depths(self, function: Function) -> tuple[dict[int, int], dict[int, int | None]]:
+        known = function.cache.get("stack depths")
+        if known is None:
+            known = _Walk32(self, function).run()
+            function.cache["stack depths"] = known
+        return known
+
+    # ---- what a callee removes
+
+    def popped(self, function: Function, i: int) -> int | str | None:
+        """Bytes of arguments that the callee removes; `SEH_PROLOG` for the frame helper."""
+        instruction = function.instructions[i]
+        if function.flows[i] == Flow.CALL:
+            return self._popped_by(instruction.near_branch_target & 0xFFFFFFFF)
+        if instruction.op0_kind == OpKind.MEMORY and instruction.memory_base == Register.NONE:
+            slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
+            item = self.image.imports.get(slot)
+            return x86_bytes(item.name) if item else None
+        return None
+
+    def _popped_by(self, target: int) -> int | str | None:
+        if target not in self._pops:
+            self._pops[target] = None  # a recursive call learns nothing from itself
+            self._pops[target] = self._learn(target)
+        return self._pops[target]
+
+    def _learn(self, target: int) -> int | str | None:
+        memory = self.image.memory
+        name = self.thunk_name(target)
+        if name is not None:
+            return x86_bytes(name)
+        if not self.image.is_code(target):
+            return None
+        opening = bytes(memory[target : target + 7])
+        if opening[:1] == b"\x68" and opening[5:] in _READS_FS_0:
+            return SEH_PROLOG
+        if opening[:3] == b"\x8b\x4d\xf0":  # SEH epilogue helper
+            return None
+        code = bytes(memory[target : target + MAX_CALLEE])
+        for count, instruction in enumerate(Decoder(32, code, ip=target)):
+            if instruction.flow_control == FlowControl.RETURN:
+                return int(instruction.immediate(0)) if instruction.op_count else 0
+            if not instruction.code:
+                return None
+            if instruction.flow_control == FlowControl.UNCONDITIONAL_BRANCH and count < 4:
+                next_target = instruction.near_branch_target & 0xFFFFFFFF
+                return self._popped_by(next_target) if self.image.is_code(next_target) else None
+        return None
+
+
+class _Walk32:
+    """One walk over one x86 function; the first depth that reaches an instruction stays."""
+
+    def __init__(self, owner: StackDepth32, function: Function) -> None:
+        self.owner = owner
+        self.function = function
+        self.depths: dict[int, int] = {}
+        self.frames: dict[int, int | None] = {}
+        self.work: list[tuple[int, int, int | None]] = [(function.entry, 0, None)]
+
+    def run(self) -> tuple[dict[int, int], dict[int, int | None]]:
+        """Walk everything that can be reached, then what only a handler reaches."""
+        restarts = 0
+        while self.work:
+            self._follow(*self.work.pop())
+            if not self.work:
+                lost = self._unreached()
+                if lost is not None:
+                    restarts += 1
+                    seh = -4 if -4 in self.frames.values() else None
+                    self.work.append((lost, -0x100000 * restarts, seh))
+        return self.depths, self.frames
+
+    def _unreached(self) -> int | None:
+        skip = (Mnemonic.INT3, Mnemonic.NOP)
+        function = self.function
+        for i in range(function.cache.get("walked", function.entry), len(function.instructions)):
+            if i not in self.depths and function.instructions[i].mnemonic not in skip:
+                function.cache["walked"] = i + 1
+                return i
+        return None
+
+    def _follow(self, i: int, depth: int, frame: int | None) -> None:
+        function = self.function
+        while i < len(function.instructions) and i not in self.depths:
+            self.depths[i], self.frames[i] = depth, frame
+            depth, frame = self._step(i, depth, frame)
+            flow = function.flows[i]
+            target = function.index.get(function.targets[i]) if i in function.targets else None
+            if target is not None and target not in self.depths:
+                self.work.append((target, depth, frame))
+            if flow == Flow.INDIRECT_JUMP:
+                self.work += [(k, depth, frame) for k in self._table_targets()]
+            if not function.falls_through(i):
+                return
+            i += 1
+
+    def _table_targets(self) -> list[int]:
+        """Instructions that only a jump table can lead to."""
+        function, skip = self.function, (Mnemonic.INT3, Mnemonic.NOP)
+        return [
+            k
+            for k in range(1, len(function.instructions))
+            if k not in function.sources
+            and not function.falls_through(k - 1)
+            and function.instructions[k].mnemonic not in skip
+        ]
+
+    def _step(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
+        instruction = self.function.instructions[i]
+        if self.function.flows[i] in CALLS:
+            return self._call(i, depth, frame)
+        first = instruction.op0_register if instruction.op_count else Register.NONE
+        match instruction.mnemonic:
+            case Mnemonic.MOV if first in _FRAME and instruction.op1_register in _STACK:
+                return depth, depth
+            case Mnemonic.MOV if first in _STACK and instruction.op1_register in _FRAME:
+                return (depth if frame is None else frame), frame
+            case Mnemonic.LEA if first in (*_STACK, *_FRAME):
+                return self._lea(instruction, depth, frame)
+            case Mnemonic.LEAVE:
+                return (depth if frame is None else frame) + 4, None
+            case Mnemonic.POP if first in _FRAME:
+                return depth + 4, None
+        return depth + _plain_change(instruction), frame
+
+    def _lea(
+        self, instruction: Instruction, depth: int, frame: int | None
+    ) -> tuple[int, int | None]:
+        offset = _signed32(instruction.memory_displacement)
+        known = REGISTERS.get(instruction.memory_base)
+        index: int = instruction.memory_index
+        if known is None or index != Register.NONE:
+            return depth, frame
+        source: int | None = {RSP: depth, RBP: frame}.get(known[0])
+        if source is None:
+            return depth, frame
+        if instruction.op0_register in _STACK:
+            return source + offset, frame
+        return depth, source + offset
+
+    def _call(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
+        popped = self.owner.popped(self.function, i)
+        if popped == SEH_PROLOG:
+            return depth - 0x5C, -4
+        if isinstance(popped, int):
+            return depth + popped, frame
+        return self._guess(i, depth), frame
+
+    def _guess(self, i: int, depth: int) -> int:
+        """An unknown callee: the caller cleans up, or the last pushes were its arguments."""
+        function = self.function
+        if i + 1 < len(function.instructions):
+            after = function.instructions[i + 1]
+            first = after.op0_register if after.op_count else Register.NONE
+            if after.mnemonic == Mnemonic.ADD and first in _STACK:
+                return depth
+            if after.mnemonic == Mnemonic.POP and first == Register.ECX:
+                return depth
+        k = i - 1
+        while k >= 0 and function.flows[k] == Flow.NEXT and k + 1 not in function.sources:
+            if function.instructions[k].mnemonic == Mnemonic.PUSH:
+                depth += 4
+            k -= 1
+        return depth

@@ -1,0 +1,148 @@
+"""x64 unwind data: function bounds, chained fragments, frame sizes."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from hvci.binary.image import PeImage
+
+MAX_CHAIN = 32
+CHAINED = 4
+_PUSH, _ALLOC_LARGE, _ALLOC_SMALL, _SET_FRAME = 0, 1, 2, 3
+_SAVE_SLOTS = {4: 1, 5: 2, 6: 1, 7: 2, 8: 1, 9: 2}
+
+
+class Frame(NamedTuple):
+    """The frame of one fragment: its size and the length of its prologue, in bytes."""
+
+    size: int
+    prologue: int
+
+
+class Fragment(NamedTuple):
+    """One runtime function entry."""
+
+    start: int
+    end: int
+    unwind: int
+
+
+class UnwindTable:
+    """The exception directory of an x64 image, sorted by start."""
+
+    def __init__(self, image: PeImage) -> None:
+        self.image = image
+        at, size = image.runtime_functions
+        rows = np.frombuffer(image.memory, "<u4", 3 * (size // 12), at).reshape(-1, 3)
+        good = (rows[:, 0] != 0) & (rows[:, 1] > rows[:, 0]) & (rows[:, 1] <= image.size)
+        good &= rows[:, 2] < image.size - 4
+        rows = rows[good]
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        self._rows = rows
+        self.starts: list[int] = rows[:, 0].tolist()
+        self.ends: list[int] = rows[:, 1].tolist()
+
+    @cached_property
+    def _groups(self) -> tuple[dict[int, int], dict[int, list[Fragment]]]:
+        """Start of the owning function of each chained fragment; fragments of each such owner."""
+        unwind = self._rows[:, 2].astype(np.int64)
+        flags = self.image.bytes[unwind & ~1] >> 3
+        chained = np.flatnonzero((unwind & 1 != 0) | (flags & CHAINED != 0)).tolist()
+        owners: dict[int, int] = {}
+        groups: dict[int, list[Fragment]] = {}
+        for i in chained:
+            fragment = self._fragment(i)
+            owner = self._owner(fragment)
+            owners[fragment.start] = owner
+            groups.setdefault(owner, []).append(fragment)
+        return owners, groups
+
+    def _fragment(self, i: int) -> Fragment:
+        return Fragment(self.starts[i], self.ends[i], int(self._rows[i, 2]))
+
+    def _owner(self, fragment: Fragment) -> int:
+        """Follow the chain to the function that a fragment belongs to."""
+        start, unwind = fragment.start, fragment.unwind
+        for _ in range(MAX_CHAIN):
+            if unwind & 1:
+                return self.image.u32(unwind & ~1)
+            if not self.image.memory[unwind] >> 3 & CHAINED:
+                break
+            parent = self._parent(unwind)
+            start, unwind = self.image.u32(parent), self.image.u32(parent + 8)
+            if not self.image.holds(unwind, 4):
+                break
+        return start
+
+    def _parent(self, unwind: int) -> int:
+        """RVA of the parent entry behind the unwind codes."""
+        codes = self.image.memory[unwind + 2]
+        return unwind + 4 + 2 * ((codes + 1) & ~1)
+
+    def find(self, rva: int) -> list[Fragment]:
+        """All fragments of the function that holds an RVA, its own first; empty when none does."""
+        i = bisect_right(self.starts, rva) - 1
+        for k in range(i, max(-1, i - 4), -1):
+            if self.starts[k] <= rva < self.ends[k]:
+                return self._whole(k)
+        return []
+
+    def _whole(self, i: int) -> list[Fragment]:
+        owners, groups = self._groups
+        fragment = self._fragment(i)
+        start = owners.get(fragment.start, fragment.start)
+        k = bisect_right(self.starts, start) - 1
+        own = [self._fragment(k)] if k >= 0 and self.starts[k] == start else [fragment]
+        return own + [item for item in groups.get(start, ()) if item != own[0]]
+
+    def gap(self, rva: int) -> tuple[int, int]:
+        """The stretch around an RVA that no entry covers, within its code section."""
+        i = bisect_right(self.starts, rva) - 1
+        low, high = next(span for span in self.image.code_ranges if span[0] <= rva < span[1])
+        if i >= 0:
+            low = max(low, max(self.ends[max(0, i - 4) : i + 1]))
+        if i + 1 < len(self.starts):
+            high = min(high, self.starts[i + 1])
+        return low, max(high, rva + 1)
+
+    def frame(self, fragment: Fragment) -> Frame:
+        """The frame of a fragment, with what its chain allocated before it."""
+        image, unwind = self.image, fragment.unwind
+        size, prologue = 0, None
+        for _ in range(MAX_CHAIN):
+            if unwind & 1 or not image.holds(unwind, 4):
+                break
+            flags, length, count, _ = image.memory[unwind : unwind + 4]
+            prologue = length if prologue is None else prologue
+            size += self._allocated(unwind + 4, count)
+            if not flags >> 3 & CHAINED:
+                break
+            unwind = image.u32(self._parent(unwind) + 8)
+        return Frame(size, prologue or 0)
+
+    def _allocated(self, codes: int, count: int) -> int:
+        """Bytes that the unwind codes push and allocate."""
+        memory, size, i = self.image.memory, 0, 0
+        while i < count and codes + 2 * i + 6 <= len(memory):
+            at = codes + 2 * i
+            operation, info = memory[at + 1] & 15, memory[at + 1] >> 4
+            i += 1
+            if operation == _PUSH:
+                size += 8
+            elif operation == _ALLOC_LARGE:
+                wide = info != 0
+                raw = struct.unpack_from("<I" if wide else "<H", memory, at + 2)[0]
+                size += raw if wide else 8 * raw
+                i += 2 if wide else 1
+            elif operation == _ALLOC_SMALL:
+                size += 8 * info + 8
+            elif operation == 10:  # machine frame
+                size += 40 + 8 * info
+            else:
+                i += _SAVE_SLOTS.get(operation, 0)
+        return size

@@ -1,0 +1,263 @@
+"""x64 and x86 machine code through iced-x86: instructions to effects and expressions.
+
+Knows single instructions and their neighbours; knows nothing of callers, globals or DDIs.
+Register numbers are those of the encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, ... r15 15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from iced_x86 import (
+    Decoder,
+    FlowControl,
+    Instruction,
+    InstructionInfoFactory,
+    MemorySizeExt,
+    Mnemonic,
+    OpAccess,
+    OpKind,
+    Register,
+)
+
+from hvci.binary.code import (
+    CALLS,
+    NO_REGISTER,
+    Effect,
+    Equality,
+    Expr,
+    Flow,
+    Function,
+    Memory,
+)
+from hvci.binary.image import PeImage
+from hvci.binary.x86_lift import (
+    FRAME_BASES,
+    IMMEDIATES,
+    R8,
+    R9,
+    R10,
+    R11,
+    RAX,
+    RBP,
+    RCX,
+    RDI,
+    RDX,
+    REGISTERS,
+    RSP,
+    X86Lift,
+    is_same_register,
+)
+
+_FLOWS = {
+    FlowControl.NEXT: Flow.NEXT,
+    FlowControl.UNCONDITIONAL_BRANCH: Flow.JUMP,
+    FlowControl.INDIRECT_BRANCH: Flow.INDIRECT_JUMP,
+    FlowControl.CONDITIONAL_BRANCH: Flow.BRANCH,
+    FlowControl.RETURN: Flow.RETURN,
+    FlowControl.CALL: Flow.CALL,
+    FlowControl.INDIRECT_CALL: Flow.INDIRECT_CALL,
+    FlowControl.INTERRUPT: Flow.STOP,
+    FlowControl.XBEGIN_XABORT_XEND: Flow.NEXT,
+    FlowControl.EXCEPTION: Flow.STOP,
+}
+_WRITES = frozenset(
+    (
+        OpAccess.WRITE,
+        OpAccess.COND_WRITE,
+        OpAccess.READ_WRITE,
+        OpAccess.READ_COND_WRITE,
+    )
+)
+_FACTORY = InstructionInfoFactory()
+
+
+class _Shape(NamedTuple):
+    """What all instructions of one encoding have in common."""
+
+    implicit: int
+    writes0: bool
+    writes1: bool
+    pushes: bool
+    fills: bool
+
+
+_SHAPES: dict[int, _Shape] = {}
+
+
+def _learn(instruction: Instruction) -> _Shape:
+    """Ask iced once per encoding; explicit operands are looked at anew for each instruction."""
+    info = _FACTORY.info(instruction)
+    written = [register for register in info.used_registers() if register.access in _WRITES]
+    writes0, writes1 = info.op0_access in _WRITES, info.op1_access in _WRITES
+    explicit = 0
+    for number, writes in enumerate((writes0, writes1)):
+        if writes and instruction.op_kind(number) == OpKind.REGISTER:
+            known = REGISTERS.get(instruction.op_register(number))
+            explicit |= 1 << known[0] if known else 0
+    numbers = {REGISTERS[item.register][0] for item in written if item.register in REGISTERS}
+    implicit = sum(1 << number for number in numbers) & ~explicit
+    shape = _Shape(
+        implicit,
+        writes0,
+        writes1,
+        instruction.mnemonic in (Mnemonic.PUSH, Mnemonic.PUSHFQ, Mnemonic.PUSHFD),
+        instruction.is_string_instruction
+        and any(memory.access in _WRITES for memory in info.used_memory()),
+    )
+    _SHAPES[instruction.code] = shape
+    return shape
+
+
+class X86:
+    """The architecture of x64 and x86 code in one image."""
+
+    stack_pointer = RSP
+    frame_pointer = RBP
+    result = RAX
+
+    def __init__(self, image: PeImage) -> None:
+        self.image = image
+        self.bits = image.bits
+        self.lift = X86Lift(image)
+        is_64 = image.bits == 64
+        self.parameter_registers: tuple[int, ...] = (RCX, RDX, R8, R9) if is_64 else ()
+        self.entry_registers = frozenset((RCX, RDX, R8, R9) if is_64 else (RAX, RCX, RDX))
+        clobbered = (RAX, RCX, RDX, R8, R9, R10, R11) if is_64 else (RAX, RCX, RDX)
+        self.volatile = sum(1 << register for register in clobbered)
+        self.return_address_size = image.bits // 8
+        self._call = Effect(self.volatile)
+
+    def decode(self, function: Function) -> None:
+        """Fill in the instructions of a function."""
+        memory = self.image.memory
+        found: list[Instruction] = []
+        for start, end in function.fragments:
+            found += list(Decoder(self.bits, bytes(memory[start:end]), ip=start))
+        function.instructions = found
+        function.rvas = [instruction.ip32 for instruction in found]
+        function.lengths = [instruction.len for instruction in found]
+        flows: list[int] = [_FLOWS[instruction.flow_control] for instruction in found]
+        function.flows = flows
+        targets = {}
+        for i, flow in enumerate(flows):
+            if flow == Flow.JUMP or flow == Flow.BRANCH:
+                targets[i] = found[i].near_branch_target & 0xFFFFFFFF
+            elif flow == Flow.INDIRECT_JUMP:
+                function.indirect_jumps.append(i)
+        function.link(targets)
+
+    def direct_target(self, function: Function, i: int) -> int:
+        """Target RVA of a direct call, jump or branch."""
+        target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF
+        return target
+
+    # ---- effects
+
+    def effect(self, function: Function, i: int) -> Effect:
+        """What instruction `i` changes."""
+        known = function.effects.get(i)
+        if known is None:
+            known = self._effect(function, i)
+            function.effects[i] = known
+        return known
+
+    def _effect(self, function: Function, i: int) -> Effect:
+        if function.flows[i] in CALLS:
+            return self._call
+        instruction = function.instructions[i]
+        shape = _SHAPES.get(instruction.code) or _learn(instruction)
+        mask = shape.implicit
+        stores: tuple[Memory, ...] = ()
+        if shape.writes0:
+            kind = instruction.op0_kind
+            if kind == OpKind.REGISTER:
+                known = REGISTERS.get(instruction.op0_register)
+                mask |= 1 << known[0] if known else 0
+            elif kind == OpKind.MEMORY:
+                stores = (self.lift.memory(instruction),)
+        if shape.writes1 and instruction.op1_kind == OpKind.REGISTER:
+            known = REGISTERS.get(instruction.op1_register)
+            mask |= 1 << known[0] if known else 0
+        if shape.pushes:
+            size = self.bits // 8
+            return Effect(mask, (Memory(RSP, NO_REGISTER, 1, -size, size),))
+        if shape.fills:
+            size = MemorySizeExt.size(instruction.memory_size)
+            return Effect(mask, (Memory(RDI, NO_REGISTER, 1, 0, size),), fills=True)
+        return Effect(mask, stores)
+
+    # ---- expressions
+
+    def define(self, function: Function, i: int, register: int) -> Expr:
+        """What instruction `i` puts into a register that it changes."""
+        return self.lift.define(function, i, register)
+
+    def stored(self, function: Function, i: int, n: int = 0) -> Expr:
+        """What instruction `i` stores into memory."""
+        return self.lift.stored(function, i)
+
+    def indirect_operand(self, function: Function, i: int) -> Expr:
+        """Where an indirect call or jump goes."""
+        return self.lift.operand(function, i, 0)
+
+    def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
+        """What holds on an edge of a conditional branch."""
+        return self.lift.equality(function, branch, taken)
+
+    # ---- frames
+
+    def is_padding(self, function: Function, i: int) -> bool:
+        """Whether an instruction that nothing leads to only fills space."""
+        instruction = function.instructions[i]
+        mnemonic = instruction.mnemonic
+        if mnemonic in (Mnemonic.NOP, Mnemonic.INT3):
+            return True
+        if mnemonic == Mnemonic.LEA:
+            no_index = instruction.memory_index == Register.NONE
+            same = instruction.memory_base == instruction.op0_register
+            return bool(no_index and same and instruction.memory_displacement == 0)
+        return bool(mnemonic == Mnemonic.MOV and is_same_register(instruction))
+
+    def arguments_above(self, is_call: bool) -> int:
+        """Slots below argument 0: the return address, once it is pushed."""
+        return 0 if is_call else 1
+
+    def pushes_constant(self, function: Function, i: int, value: int) -> bool:
+        """Whether instruction `i` pushes or stores a constant."""
+        instruction = function.instructions[i]
+        return any(
+            instruction.op_kind(n) in IMMEDIATES and instruction.immediate(n) & 0xFFFFFFFF == value
+            for n in range(instruction.op_count)
+        )
+
+    def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
+        """Every LEA of a frame location."""
+        for i, instruction in enumerate(function.instructions):
+            if instruction.mnemonic == Mnemonic.LEA and instruction.memory_base in FRAME_BASES:
+                yield i, self.lift.memory(instruction)
+
+    def may_hold_stack_address(self, function: Function, register: int) -> bool:
+        """Whether the function ever puts an address of its frame into the register."""
+        mask = function.cache.get("frame registers")
+        if mask is None:
+            mask = self._frame_registers(function)
+            function.cache["frame registers"] = mask
+        return bool(mask >> register & 1)
+
+    def _frame_registers(self, function: Function) -> int:
+        """One pass in code order: LEA from, and copies of, the stack pointer."""
+        mask = 1 << RSP
+        for instruction in function.instructions:
+            mnemonic = instruction.mnemonic
+            if mnemonic == Mnemonic.LEA:
+                source = REGISTERS.get(instruction.memory_base)
+            elif mnemonic == Mnemonic.MOV:
+                source = REGISTERS.get(instruction.op1_register)
+            else:
+                continue
+            if source is not None and mask >> source[0] & 1:
+                target = REGISTERS.get(instruction.op0_register)
+                mask |= 1 << target[0] if target else 0
+        return mask
