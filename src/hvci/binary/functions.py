@@ -147,7 +147,8 @@ class Functions:
         starts |= {int(self.image.headers.entry), *self.image.exports}
         starts |= self._jump_starts() | self._pointed_starts()
         starts |= self._prologues()
-        return sorted(start for start in starts if self.image.is_code(start))
+        candidates = np.array(sorted(starts), np.int64)
+        return [int(start) for start in candidates[self.references.in_code(candidates)]]
 
     def _jump_starts(self) -> set[int]:
         """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
@@ -163,14 +164,12 @@ class Functions:
         """Targets of relocated pointers that look like functions, jump tables apart."""
         memory = self.image.memory
         targets, places = self.references.pointers
-        known = set(places.tolist())
+        inside = self.references.in_code(targets) & (targets >= 4)
+        targets, places = targets[inside], places[inside]
+        neighbours = np.isin(places - 4, places) | np.isin(places + 4, places)
+        targets = targets[~(self.references.in_code(places) & neighbours)]
         found = set()
-        for target, place in zip(targets.tolist(), places.tolist(), strict=True):
-            if not self.image.is_code(target) or target < 4:
-                continue
-            in_code = self.image.is_code(place)
-            if in_code and (place - 4 in known or place + 4 in known):
-                continue
+        for target in np.unique(targets).tolist():
             opening = bytes(memory[target : target + 2]) in _OPENINGS
             after_end = memory[target - 1] in (*_PADDING, 0xC3) or memory[target - 3] == 0xC2
             if opening or after_end:

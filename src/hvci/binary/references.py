@@ -29,6 +29,13 @@ class References:
         self._ranges = [(start, end) for start, end in image.code_ranges if end - start >= 8]
         self._by_relocation = image.machine is Machine.X86 and len(image.relocations.rvas) > 0
 
+    def in_code(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
+        """Which RVAs lie in executable sections."""
+        inside = np.zeros(len(rvas), bool)
+        for start, end in self.image.code_ranges:
+            inside |= (rvas >= start) & (rvas < end)
+        return inside
+
     # ---- memory operands
 
     @cached_property
@@ -51,10 +58,7 @@ class References:
         """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
         rvas = self.image.relocations.rvas
         rvas = rvas[rvas + 4 <= self.image.size]
-        inside = np.zeros(len(rvas), bool)
-        for start, end in self.image.code_ranges:
-            inside |= (rvas >= start) & (rvas < end)
-        rvas = rvas[inside]
+        rvas = rvas[self.in_code(rvas)]
         words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
         return rvas, words[rvas].astype(np.int64) - self.image.base
 

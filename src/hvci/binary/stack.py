@@ -16,14 +16,15 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Regist
 
 from hvci.binary.code import CALLS, Flow, Function
 from hvci.binary.image import PeImage
-from hvci.binary.x86_lift import RBP, REGISTERS, RSP
+from hvci.binary.x86_lift import NONE, RBP, REGISTERS, RSP
 from hvci.catalog.prototypes import x86_bytes
 
-_STACK = (Register.RSP, Register.ESP)
-_FRAME = (Register.RBP, Register.EBP)
+_STACK: tuple[int, ...] = (Register.RSP, Register.ESP)
+_FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
 _READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
 MAX_CALLEE = 8192
 """Bytes of a callee that are searched for its `ret n`."""
+_FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
 SEH_PROLOG = "SEH prologue helper"
 
 
@@ -117,7 +118,7 @@ class StackDepth32:
         instruction = function.instructions[i]
         if function.flows[i] == Flow.CALL:
             return self._popped_by(instruction.near_branch_target & 0xFFFFFFFF)
-        if instruction.op0_kind == OpKind.MEMORY and instruction.memory_base == Register.NONE:
+        if instruction.op0_kind == OpKind.MEMORY and instruction.memory_base == NONE:
             slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
             item = self.image.imports.get(slot)
             return x86_bytes(item.name) if item else None
@@ -153,6 +154,22 @@ class StackDepth32:
         return None
 
 
+_NEUTRAL, _NAMED, _ALWAYS = range(3)
+_STEPS: dict[int, int] = {}
+"""By encoding: never touches stack or frame pointer, only as first operand, or always."""
+_BOTH = (*_STACK, *_FRAME)
+
+
+def _learn_step(instruction: Instruction) -> int:
+    is_plain = instruction.flow_control == FlowControl.NEXT
+    if not is_plain or instruction.stack_pointer_increment or instruction.mnemonic in _FRAMING:
+        kind = _ALWAYS if instruction.mnemonic != Mnemonic.RET else _NEUTRAL
+    else:
+        kind = _NAMED if instruction.op_count else _NEUTRAL
+    _STEPS[instruction.code] = kind
+    return kind
+
+
 class _Walk32:
     """One walk over one x86 function; the first depth that reaches an instruction stays."""
 
@@ -186,19 +203,31 @@ class _Walk32:
         return None
 
     def _follow(self, i: int, depth: int, frame: int | None) -> None:
-        function = self.function
-        while i < len(function.instructions) and i not in self.depths:
-            self.depths[i], self.frames[i] = depth, frame
-            depth, frame = self._step(i, depth, frame)
-            flow = function.flows[i]
-            target = function.index.get(function.targets[i]) if i in function.targets else None
-            if target is not None and target not in self.depths:
-                self.work.append((target, depth, frame))
-            if flow == Flow.INDIRECT_JUMP:
-                self.work += [(k, depth, frame) for k in self._table_targets()]
-            if not function.falls_through(i):
+        """Straight on until a known instruction or the end of the way."""
+        depths, frames, flows = self.depths, self.frames, self.function.flows
+        instructions = self.function.instructions
+        while i < len(instructions) and i not in depths:
+            depths[i], frames[i] = depth, frame
+            instruction = instructions[i]
+            kind = _STEPS.get(instruction.code)
+            if kind is None:
+                kind = _learn_step(instruction)
+            if kind == _ALWAYS or (kind == _NAMED and instruction.op0_register in _BOTH):
+                depth, frame = self._step(i, depth, frame)
+            if flows[i] and not self._branch(i, depth, frame):
                 return
             i += 1
+
+    def _branch(self, i: int, depth: int, frame: int | None) -> bool:
+        """Queue where a jump leads; False when nothing follows it."""
+        function = self.function
+        if i in function.targets:
+            target = function.index.get(function.targets[i])
+            if target is not None and target not in self.depths:
+                self.work.append((target, depth, frame))
+        if function.flows[i] == Flow.INDIRECT_JUMP:
+            self.work += [(k, depth, frame) for k in self._table_targets()]
+        return function.falls_through(i)
 
     def _table_targets(self) -> list[int]:
         """Instructions that only a jump table can lead to."""
@@ -215,7 +244,7 @@ class _Walk32:
         instruction = self.function.instructions[i]
         if self.function.flows[i] in CALLS:
             return self._call(i, depth, frame)
-        first = instruction.op0_register if instruction.op_count else Register.NONE
+        first = instruction.op0_register if instruction.op_count else NONE
         match instruction.mnemonic:
             case Mnemonic.MOV if first in _FRAME and instruction.op1_register in _STACK:
                 return depth, depth
@@ -234,10 +263,9 @@ class _Walk32:
     ) -> tuple[int, int | None]:
         offset = _signed32(instruction.memory_displacement)
         known = REGISTERS.get(instruction.memory_base)
-        index: int = instruction.memory_index
-        if known is None or index != Register.NONE:
+        if known is None or instruction.memory_index != NONE:
             return depth, frame
-        source: int | None = {RSP: depth, RBP: frame}.get(known[0])
+        source = {RSP: depth, RBP: frame}.get(known[0])
         if source is None:
             return depth, frame
         if instruction.op0_register in _STACK:
@@ -257,7 +285,7 @@ class _Walk32:
         function = self.function
         if i + 1 < len(function.instructions):
             after = function.instructions[i + 1]
-            first = after.op0_register if after.op_count else Register.NONE
+            first = after.op0_register if after.op_count else NONE
             if after.mnemonic == Mnemonic.ADD and first in _STACK:
                 return depth
             if after.mnemonic == Mnemonic.POP and first == Register.ECX:

@@ -18,7 +18,6 @@ from iced_x86 import (
     Mnemonic,
     OpAccess,
     OpKind,
-    Register,
 )
 
 from hvci.binary.code import (
@@ -35,6 +34,7 @@ from hvci.binary.image import PeImage
 from hvci.binary.x86_lift import (
     FRAME_BASES,
     IMMEDIATES,
+    NONE,
     R8,
     R9,
     R10,
@@ -215,7 +215,7 @@ class X86:
         if mnemonic in (Mnemonic.NOP, Mnemonic.INT3):
             return True
         if mnemonic == Mnemonic.LEA:
-            no_index = instruction.memory_index == Register.NONE
+            no_index = instruction.memory_index == NONE
             same = instruction.memory_base == instruction.op0_register
             return bool(no_index and same and instruction.memory_displacement == 0)
         return bool(mnemonic == Mnemonic.MOV and is_same_register(instruction))

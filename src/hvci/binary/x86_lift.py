@@ -43,16 +43,20 @@ CONDITION_WINDOW = 6
 """How many instructions may stand between a comparison and its branch."""
 ZEROED_WINDOW = 64
 
+NONE = int(Register.NONE)
+"""No register, as a plain number."""
+_THREAD_SEGMENTS: frozenset[int] = frozenset((Register.FS, Register.GS))
+_INSTRUCTION_POINTERS: frozenset[int] = frozenset((Register.RIP, Register.EIP))
 _HIGH_BYTES = frozenset((Register.AH, Register.BH, Register.CH, Register.DH))
 
 
 def _general_registers() -> dict[int, tuple[int, int, int]]:
     """(number, size in bytes, shift in bits) of every general-purpose register name."""
     names: dict[str, Any] = vars(Register)
+    registers: list[Any] = [names[name] for name in sorted(names) if name.isupper()]
     found = {}
-    for name in (name for name in names if not name.startswith("_")):
-        register: Any = names[name]
-        full: int = RegisterExt.full_register(register) if type(register) is int else 0
+    for register in registers:
+        full: int = RegisterExt.full_register(register)
         if Register.RAX <= full <= Register.R15:
             shift = 8 if register in _HIGH_BYTES else 0
             found[register] = (full - Register.RAX, RegisterExt.size(register), shift)
@@ -114,17 +118,15 @@ class X86Lift:
     def memory(self, instruction: Instruction) -> Memory:
         """The memory operand of an instruction; a segment-relative one has no base at all."""
         size = MemorySizeExt.size(instruction.memory_size)
-        base: int = instruction.memory_base
-        index: int = instruction.memory_index
-        segment: int = instruction.segment_prefix
+        base, index = instruction.memory_base, instruction.memory_index
         displacement = instruction.memory_displacement
         scale = instruction.memory_index_scale
         number = REGISTERS[index][0] if index in REGISTERS else NO_REGISTER
-        if segment in (Register.FS, Register.GS):
+        if instruction.segment_prefix in _THREAD_SEGMENTS:
             return Memory(NO_REGISTER, NO_REGISTER, 1, 0, size)
-        if base in (Register.RIP, Register.EIP):
+        if base in _INSTRUCTION_POINTERS:
             return Memory(IMAGE_BASE, number, scale, displacement & 0xFFFFFFFF, size)
-        if base == Register.NONE:
+        if base == NONE:
             if self.bits == 64:
                 return Memory(NO_REGISTER, number, scale, displacement, size)
             rva = (displacement - self.image.base) & 0xFFFFFFFF
