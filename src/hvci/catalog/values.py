@@ -172,10 +172,9 @@ def _family(name: str, fields: object) -> Family:
         MappingProxyType(safer),
     )
     row.finish()
-    if lost := sorted(
-        str(word) for word in (*safer, *safer.values()) if word not in family.constants
-    ):
-        raise row.refuse(f"safer: {', '.join(lost)} is no constant of the family")
+    known = set(family.constants)
+    if not (known.issuperset(safer) and all(str(word) in known for word in safer.values())):
+        raise row.refuse("safer must name constants of the family")
     return family
 
 
