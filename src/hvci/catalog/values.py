@@ -49,6 +49,8 @@ class Family:
     """Bits that may be ORed to one of `values`."""
     aliases: Mapping[str, int]
     """Further names, accepted in source but not used to describe a value."""
+    safer: Mapping[str, str]
+    """The counterpart without execution of a name."""
 
     @property
     def constants(self) -> dict[str, int]:
@@ -57,26 +59,28 @@ class Family:
 
     def spell(self, value: int) -> str:
         """Spell a value, such as "NonPagedPool | POOL_ZERO_ALLOCATION", else in hexadecimal."""
-        names = self._exact(value) if not self.flags else None
-        if names is None:
-            names = self._split(value)
-        return " | ".join(names) if names else f"{value:#x}"
+        bits = self.values if self.flags else self.modifiers
+        names = [name for name, bit in bits.items() if bit and value & bit == bit]
+        rest = value & ~sum(bits[name] for name in names)
+        if rest or not self.flags:
+            names.insert(0, self._name(rest) or f"{rest:#x}")
+        return " | ".join(names) or f"{value:#x}"
 
-    def _exact(self, value: int) -> list[str] | None:
-        bits = [name for name, bit in self.modifiers.items() if value & bit]
-        base = value & ~sum(self.modifiers.values())
-        name = next((name for name, known in self.values.items() if known == base), None)
-        return None if name is None else [name, *bits]
+    def _name(self, value: int) -> str:
+        known = {} if self.flags else self.values
+        return next((name for name, number in known.items() if number == value), "")
 
-    def _split(self, value: int) -> list[str]:
-        names, left = [], value
-        for name, bit in {**self.values, **self.modifiers}.items():
-            if bit and left & bit == bit and bit.bit_count() == 1:
-                names.append(name)
-                left &= ~bit
-        if left and names:
-            names.append(f"{left:#x}")
-        return names
+    def safer_for(self, value: int) -> str:
+        """Say what to write, such as "PAGE_READONLY for PAGE_EXECUTE_READ"; may be empty."""
+        known = self.constants
+        found = (
+            f"{safe} for {bad}" for bad, safe in self.safer.items() if self._asks(known[bad], value)
+        )
+        return next(found, "")
+
+    def _asks(self, bad: int, value: int) -> bool:
+        """Whether the value is the bad constant, whatever modifiers it carries."""
+        return bool(value & bad) if self.flags else value & ~sum(self.modifiers.values()) == bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,10 @@ class ValueRule:
     """Id of the rule that judges such calls; empty when they are only listed."""
     evidence: frozenset[Confidence]
     text: str
+
+    def safer(self, value: int) -> str:
+        """What to write for a bad value, such as "PAGE_READONLY for PAGE_EXECUTE_READ"."""
+        return self.family.safer_for(value) if self.family else ""
 
     def spell(self, value: int) -> str:
         """Spell a value with its number, such as "NonPagedPool (0x0)"."""
@@ -125,6 +133,8 @@ def _one_test(row: Row, kind: str, type_: type) -> Test | None:
     if type_ is int:
         return Test(kind, mask=value)
     if type_ is list:
+        if any(type(member) is not int for member in value):
+            raise row.refuse(f"{kind} must hold int only")
         return Test(kind, members=frozenset(value))
     return Test(kind)
 
@@ -152,15 +162,27 @@ def _value_rule(name: str, fields: object, families: Mapping[str, Family]) -> Va
 
 def _family(name: str, fields: object) -> Family:
     row = Row(f"values.toml: family {name}", fields)
-    groups: list[Mapping[str, int]] = []
-    for field in ("values", "modifiers", "aliases"):
-        group: dict[str, Any] = row.take(field, dict, {})
-        if any(type(value) is not int or value < 0 for value in group.values()):
-            raise row.refuse(f"{field} must hold numbers that are not negative")
-        groups.append(MappingProxyType(group))
-    family = Family(name, row.take("flags", bool), *groups)
+    safer: dict[str, Any] = row.take("safer", dict, {})
+    family = Family(
+        name,
+        row.take("flags", bool),
+        _numbers(row, "values"),
+        _numbers(row, "modifiers"),
+        _numbers(row, "aliases"),
+        MappingProxyType(safer),
+    )
     row.finish()
+    known = set(family.constants)
+    if not (known.issuperset(safer) and all(str(word) in known for word in safer.values())):
+        raise row.refuse("safer must name constants of the family")
     return family
+
+
+def _numbers(row: Row, field: str) -> Mapping[str, int]:
+    group: dict[str, Any] = row.take(field, dict, {})
+    if any(type(value) is not int or value < 0 for value in group.values()):
+        raise row.refuse(f"{field} must hold numbers that are not negative")
+    return MappingProxyType(group)
 
 
 def parse_values(text: str) -> tuple[Mapping[str, ValueRule], Mapping[str, Family]]:

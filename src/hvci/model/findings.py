@@ -138,7 +138,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What one rule says about one target, and why when there are no findings."""
+    """What one rule says about one target; `reason` is why it could not say more."""
 
     rule: str
     outcome: Outcome
@@ -232,5 +232,8 @@ def _unsuppressed(result: RuleResult) -> Outcome:
     if not any(finding.suppressed for finding in result.findings):
         return result.outcome
     left = {finding.outcome for finding in result.findings if finding.suppressed is None}
-    worst = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)
-    return next((outcome for outcome in worst if outcome in left), Outcome.PASS)
+    if Outcome.FAIL in left:
+        return Outcome.FAIL
+    if Outcome.UNDECIDED in left or result.reason:  # a limit stands whatever was suppressed
+        return Outcome.UNDECIDED
+    return Outcome.NOTE if left else Outcome.PASS

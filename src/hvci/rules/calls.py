@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci import catalog
-from hvci.catalog import Ddi, OptIn
+from hvci.catalog import Ddi
 from hvci.model import (
+    Confidence,
     Counter,
     DdiCall,
     Evidence,
@@ -18,9 +19,8 @@ from hvci.model import (
     Origin,
     Outcome,
     Question,
-    Value,
-    WindowsVersion,
 )
+from hvci.rules import wording
 from hvci.rules.rule import rule
 
 ANY_CALL = {Origin.CALLSITE, Origin.SOURCE, Origin.VERIFIER}
@@ -35,14 +35,10 @@ def executable(call: DdiCall) -> Executable:
         return Executable.NOT_APPLICABLE
     if ddi.rule.kernel_mode_only and _is_user_mode(ddi, call):
         return Executable.NO
-    if ddi.rule.executable.kind == "always":
+    if ddi.rule.executable.kind == "always" or wording.bad_values(call, ddi):
         return Executable.YES
-    value = call.arguments.get(ddi.deciding)
-    if value is None:
-        return Executable.UNDECIDED
-    if any(ddi.rule.executable.holds(v) for v in value.lasting):
-        return Executable.YES
-    return Executable.NO if value.complete else Executable.UNDECIDED
+    complete = wording.deciding_value(call, ddi).complete
+    return Executable.NO if complete else Executable.UNDECIDED
 
 
 def _is_user_mode(ddi: Ddi, call: DdiCall) -> bool:
@@ -89,6 +85,17 @@ def execute_page_mapping(evidence: Evidence) -> Iterator[Finding]:
         POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn).
     """
     yield from _judge(evidence, "execute-page-mapping")
+    for call, ddi in _calls(evidence, "execute-page-mapping"):
+        if executable(call) is Executable.NO and _moves_counter(call, ddi):
+            yield _finding(
+                call,
+                ddi,
+                Outcome.NOTE,
+                f"{call.ddi}: a user-mode mapping without MdlMappingNoExecute; it is never "
+                "executable, yet Driver Verifier was observed to count it",
+                evidence,
+                Confidence.OBSERVED,
+            )
 
 
 @rule(sees=ANY_CALL)
@@ -102,54 +109,35 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
     Fix: use the DDI that takes a page protection or MdlMappingNoExecute.
     """
     for call, ddi in _calls(evidence, "executable-by-default"):
-        if executable(call) is Executable.NO:
-            continue
-        yield Finding(
-            Outcome.NOTE,
-            f"{call.ddi} gives executable memory{_by_default_detail(call, ddi)}; Windows makes it "
-            "non-executable silently and no counter moves",
-            call.site,
-            call.origin,
-            ddi.confidence,
-            _fix(ddi, evidence.target_os),
-            call.ddi,
-            tier=call.tier,
-        )
+        if executable(call) is not Executable.NO:
+            yield _finding(call, ddi, Outcome.NOTE, wording.by_default(call, ddi), evidence)
 
 
-def _by_default_detail(call: DdiCall, ddi: Ddi) -> str:
-    value = call.arguments.get(ddi.deciding)
-    if value is None or ddi.rule.executable.kind == "always":
-        return " whatever the arguments"
-    bad = sorted(v for v in value.lasting if ddi.rule.executable.holds(v))
-    if bad:
-        return f" for {ddi.deciding} {_spell(ddi, bad)}"
-    return f" for some {ddi.deciding}; its value is not known: {value.reason}"
-
-
-@rule(questions=READINESS, sees=ANY_CALL)
+@rule(sees=ANY_CALL)
 def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
-    """The driver reads its pool type from the NX opt-in variable but never opts in.
+    """The driver takes pool types or mapping priorities from the NX opt-in variables.
 
     Why: POOL_NX_OPTIN makes NonPagedPool a variable that starts executable; only
-        ExInitializeDriverRuntime(DrvRtPoolNxOptIn) sets it to the non-executable value.
-    Bad: define POOL_NX_OPTIN=1 and do not call ExInitializeDriverRuntime
-    Good: `ExInitializeDriverRuntime(DrvRtPoolNxOptIn);` as the first statement of DriverEntry
-    Fix: call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) before the first allocation, or use
-        POOL_NX_OPTIN_AUTO when the driver supports Windows 8 and later only.
+        ExInitializeDriverRuntime(DrvRtPoolNxOptIn) sets it to the non-executable value, on
+        Windows 8 and later. What the driver allocates before that call is executable.
+    Bad: `Table = BuildTable(); ExInitializeDriverRuntime(DrvRtPoolNxOptIn);`
+    Good: `ExInitializeDriverRuntime(DrvRtPoolNxOptIn); Table = BuildTable();`
+    Fix: nothing, when the call is the first statement of DriverEntry. A driver for Windows 8 and
+        later only can define POOL_NX_OPTIN_AUTO instead, which needs no call.
     """
     opted = [
         (call, ddi)
         for call, ddi in _calls(evidence, "execute-pool-type", "execute-page-mapping")
-        if (value := call.arguments.get(ddi.deciding)) is not None and value.opt_in
+        if wording.deciding_value(call, ddi).opt_in
     ]
     if opted:
         call, ddi = opted[0]
+        calls = "1 call takes its" if len(opted) == 1 else f"{len(opted)} calls take their"
+        reason = wording.deciding_value(call, ddi).reason
         yield Finding(
             Outcome.NOTE,
-            f"the driver opts in to NX pool: {len(opted)} calls take their value from a variable "
-            f"that the image sets to the NX value on Windows 8 and later "
-            f"({call.arguments[ddi.deciding].reason})",
+            f"{calls} value from a variable that the driver sets to the NX value on Windows 8 and "
+            f"later{f' ({reason})' if reason else ''}",
             call.site,
             call.origin,
             ddi.confidence,
@@ -164,54 +152,39 @@ def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]
             yield call, ddi
 
 
+_OUTCOMES = {Executable.YES: Outcome.FAIL, Executable.UNDECIDED: Outcome.UNDECIDED}
+
+
 def _judge(evidence: Evidence, rule_id: str) -> Iterator[Finding]:
     """Fail a call that can ask for executable memory; leave undecided one that is not known."""
     for call, ddi in _calls(evidence, rule_id):
         answer = executable(call)
-        if answer is Executable.YES:
-            yield _finding(call, ddi, Outcome.FAIL, evidence)
-        elif answer is Executable.UNDECIDED:
-            yield _finding(call, ddi, Outcome.UNDECIDED, evidence)
+        outcome = _OUTCOMES.get(answer)
+        if outcome is not None:
+            yield _finding(call, ddi, outcome, wording.request(call, ddi, answer), evidence)
 
 
-def _finding(call: DdiCall, ddi: Ddi, outcome: Outcome, evidence: Evidence) -> Finding:
-    value = call.arguments.get(ddi.deciding, Value.unknown("the argument was not recovered"))
-    bad = sorted(v for v in value.lasting if ddi.rule.executable.holds(v))
-    if outcome is Outcome.FAIL:
-        what = f"{ddi.deciding} is {_spell(ddi, bad)}"
-        others = sorted(value.possible - set(bad))
-        if others:
-            what += f", or {_spell(ddi, others)} on other paths"
-    else:
-        what = f"{ddi.deciding} is not known: {value.reason}"
-    origin = f" ({call.note})" if call.note else ""
+def _moves_counter(call: DdiCall, ddi: Ddi) -> bool:
+    value = wording.deciding_value(call, ddi)
+    return any(ddi.rule.counted.holds(each) for each in value.lasting)
+
+
+def _finding(
+    call: DdiCall,
+    ddi: Ddi,
+    outcome: Outcome,
+    message: str,
+    evidence: Evidence,
+    confidence: Confidence | None = None,
+) -> Finding:
     return Finding(
         outcome,
-        f"{call.ddi}: {what}{_tag(call, ddi)}{origin}",
+        message,
         call.site,
         call.origin,
-        ddi.confidence,
-        _fix(ddi, evidence.target_os),
+        confidence or wording.confidence(ddi),
+        wording.fix(call, ddi, evidence.target_os),
         call.ddi,
+        count=int(_moves_counter(call, ddi)),
         tier=call.tier,
     )
-
-
-def _tag(call: DdiCall, ddi: Ddi) -> str:
-    value = call.arguments.get(ddi.tag)
-    if value is None or not value.complete or len(value.possible) != 1:
-        return ""
-    tag = next(iter(value.possible)).to_bytes(8, "little")[:4].rstrip(b"\0")
-    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in tag)
-    return f", tag '{text}'" if text else ""
-
-
-def _spell(ddi: Ddi, values: list[int]) -> str:
-    return " or ".join(ddi.rule.spell(value) for value in values[:4])
-
-
-def _fix(ddi: Ddi, target: WindowsVersion) -> str:
-    use = ddi.replacement_for(target)
-    if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004 and use:
-        use += "; or opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
-    return use

@@ -112,31 +112,34 @@ def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
     Fix: remove the `/MERGE` option that joins `.rdata` or `.idata` with a code section.
     """
     image = _image(evidence)
-    if image.iat is not None:
-        start, _ = image.iat
-        for section in image.sections:
-            if section.executable and section.rva <= start < section.rva + section.virtual_size:
-                yield Finding(
-                    Outcome.FAIL,
-                    f"the import address table lies in the executable section {section.name}",
-                    ImageSite(start, section.name),
-                    Origin.IMAGE,
-                    Confidence.INFERRED,
-                    fix="Remove /MERGE options that join .rdata or .idata with a code section.",
-                )
-        return
-    yield from _tables_in_code(image)
+    start, size = image.iat or (Rva(0), 0)
+    for section in image.sections:
+        # Windows looks at the start of the directory and at VirtualSize only.
+        if (
+            size
+            and section.executable
+            and section.rva <= start < section.rva + section.virtual_size
+        ):
+            yield Finding(
+                Outcome.FAIL,
+                f"the import address table lies in the executable section {section.name}",
+                ImageSite(start, section.name),
+                Origin.IMAGE,
+                Confidence.INFERRED,
+                fix="Remove /MERGE options that join .rdata or .idata with a code section.",
+            )
+    yield from _tables_in_code(image, range(start, start + size))
 
 
-def _tables_in_code(image: Image) -> Iterator[Finding]:
-    """Note import tables in code that no directory entry names: Windows does not look at them."""
+def _tables_in_code(image: Image, directory: range) -> Iterator[Finding]:
+    """Note import tables in code outside the directory: Windows does not look at them."""
     for module, table in image.import_tables:
         section = image.section_at(table)
-        if section is not None and section.executable:
+        if section is not None and section.executable and table not in directory:
             yield Finding(
                 Outcome.NOTE,
-                f"imports of {module} lie in the executable section {section.name}, but the image "
-                "has no import address table directory, so the verifier does not see it",
+                f"imports of {module} lie in the executable section {section.name}, but not in the "
+                "import address table directory, so the verifier does not see them",
                 ImageSite(table, section.name),
                 Origin.IMAGE,
                 Confidence.INFERRED,
@@ -164,29 +167,30 @@ def unsupported_relocs(evidence: Evidence) -> Iterator[Finding]:
     Fix: align the pointers, or target Windows 10 1703 and later.
     """
     image = _image(evidence)
-    matters = evidence.target_os <= LAST_TO_REJECT_RELOCATIONS
-    outcome = Outcome.FAIL if matters else Outcome.NOTE
     shown = image.odd_relocations[:SHOWN_RELOCATIONS]
     for relocation in shown:
-        why = "crosses a page boundary" if relocation.type == DIR64 else "is not a DIR64"
-        what = f"the relocation (type {relocation.type}) {why}"
-        yield _relocation(image, relocation.rva, what, 1, outcome)
+        if relocation.type == DIR64:
+            what, sure = "the pointer crosses a page boundary", Confidence.DOCUMENTED
+        else:
+            what, sure = f"a relocation of type {relocation.type}, not DIR64", Confidence.OBSERVED
+        yield _relocation(evidence, relocation.rva, what, 1, sure)
     rest = image.odd_relocation_count - len(shown)
-    if rest > 0:
-        yield _relocation(
-            image, shown[-1].rva, f"{rest} further relocations like these follow", rest, outcome
-        )
+    if shown and rest > 0:
+        what = f"{rest} further relocations like these follow"
+        yield _relocation(evidence, shown[-1].rva, what, rest, Confidence.OBSERVED)
 
 
-def _relocation(image: Image, rva: Rva, what: str, count: int, outcome: Outcome) -> Finding:
-    section = image.section_at(rva)
-    scope = "" if outcome is Outcome.FAIL else "; only Windows 10 1507 to 1607 reject it"
+def _relocation(
+    evidence: Evidence, rva: Rva, what: str, count: int, confidence: Confidence
+) -> Finding:
+    section = _image(evidence).section_at(rva)
+    matters = evidence.target_os <= LAST_TO_REJECT_RELOCATIONS
     return Finding(
-        outcome,
-        what + scope,
+        Outcome.FAIL if matters else Outcome.NOTE,
+        what if matters else f"{what}; only Windows 10 1507 to 1607 reject it",
         ImageSite(rva, section.name if section else ""),
         Origin.IMAGE,
-        Confidence.DOCUMENTED,
-        fix="Align pointers in static data to 8 bytes." if outcome is Outcome.FAIL else "",
+        confidence,
+        fix="Align pointers in static data to 8 bytes." if matters else "",
         count=count,
     )

@@ -55,10 +55,11 @@ class Rule:
         findings = tuple(self.check(evidence))
         outcomes = {finding.outcome for finding in findings}
         limits = [limit.reason for limit in evidence.limits if self.id in limit.rules]
+        reason = "; ".join(dict.fromkeys(limits))
         if Outcome.FAIL in outcomes:
-            return self._result(Outcome.FAIL, findings)
+            return self._result(Outcome.FAIL, findings, reason)
         if Outcome.UNDECIDED in outcomes or limits:
-            return self._result(Outcome.UNDECIDED, findings, "; ".join(dict.fromkeys(limits)))
+            return self._result(Outcome.UNDECIDED, findings, reason)
         return self._result(Outcome.NOTE if findings else Outcome.PASS, findings)
 
     def _result(

@@ -1,0 +1,98 @@
+"""How a finding about a call is worded: what was asked for, how sure that is, what to write.
+
+Knows the catalogue's rows and values; decides nothing.
+"""
+
+from __future__ import annotations
+
+from hvci.catalog import Ddi, OptIn, VerifierEffect
+from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
+
+SHOWN_VALUES = 4
+"""More possible values than this are counted, not listed."""
+
+_NOT_RECOVERED = Value.unknown("the argument was not recovered")
+_OPT_IN = "; or opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
+
+
+def deciding_value(call: DdiCall, ddi: Ddi) -> Value:
+    """The value that decides, or one that says it was not recovered."""
+    return call.arguments.get(ddi.deciding, _NOT_RECOVERED)
+
+
+def bad_values(call: DdiCall, ddi: Ddi) -> list[int]:
+    """The possible values that ask for executable memory, in order."""
+    return sorted(v for v in deciding_value(call, ddi).lasting if ddi.rule.executable.holds(v))
+
+
+def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
+    """Say what a call asks for, such as "ExAllocatePool: PoolType is NonPagedPool (0x0)"."""
+    value = deciding_value(call, ddi)
+    if answer is Executable.UNDECIDED:
+        what = f"{ddi.deciding} is not known: {value.reason}"
+    else:
+        bad = bad_values(call, ddi)
+        others = sorted(value.possible.difference(bad))
+        what = f"{ddi.deciding} is {spell(ddi, bad)}"
+        what += f", or {spell(ddi, others)} on other paths" if others else ""
+    note = f" ({call.note})" if call.note else ""
+    return f"{call.ddi}: {what}{_tag(call, ddi)}{note}{_doubt(ddi)}"
+
+
+def by_default(call: DdiCall, ddi: Ddi) -> str:
+    """Say that a DDI gives executable memory by itself, and for which argument."""
+    if ddi.rule.executable.kind == "always":
+        which = "whatever the arguments"
+    elif bad := bad_values(call, ddi):
+        which = f"for {ddi.deciding} {spell(ddi, bad)}"
+    else:
+        reason = deciding_value(call, ddi).reason
+        which = f"for some values of {ddi.deciding}, which is not known: {reason}"
+    effect = "no counter moves"
+    if ddi.verifier is VerifierEffect.SILENT_NX:
+        effect = "Driver Verifier makes it non-executable without a report and " + effect
+    return f"{call.ddi} gives executable memory {which}; {effect}"
+
+
+def spell(ddi: Ddi, values: list[int]) -> str:
+    """Spell values as the source would, the first few of them."""
+    words = [ddi.rule.spell(value) for value in values[:SHOWN_VALUES]]
+    if len(values) > SHOWN_VALUES:
+        words.append(f"one of {len(values) - SHOWN_VALUES} further values")
+    return " or ".join(words)
+
+
+def confidence(ddi: Ddi) -> Confidence:
+    """How sure it is that such a call counts: no more than inferred where no check was seen."""
+    if ddi.seed or ddi.verifier in (VerifierEffect.REPORT, VerifierEffect.SILENT_NX):
+        return ddi.confidence
+    return Confidence.INFERRED
+
+
+def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion) -> str:
+    """What to write instead when the driver must run on `target`; may be empty."""
+    use = ddi.replacement_for(target)
+    safer = dict.fromkeys(ddi.rule.safer(value) for value in bad_values(call, ddi))
+    if named := ", ".join(word for word in safer if word):
+        use = f"{use} ({named})"
+    if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
+        use += _OPT_IN
+    return use
+
+
+def _doubt(ddi: Ddi) -> str:
+    match ddi.verifier:
+        case VerifierEffect.COMPONENT:
+            return f"; {ddi.module} makes the allocation"
+        case VerifierEffect.NONE | VerifierEffect.UNKNOWN:
+            return "; Driver Verifier was not seen to count this DDI"
+    return ""
+
+
+def _tag(call: DdiCall, ddi: Ddi) -> str:
+    value = call.arguments.get(ddi.tag)
+    if value is None or not value.complete or len(value.possible) != 1:
+        return ""
+    tag = (min(value.possible) & 0xFFFF_FFFF).to_bytes(4, "little").rstrip(b"\0")
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in tag)
+    return f", tag '{text}'" if text else ""

@@ -1,0 +1,101 @@
+import re
+
+import pytest
+
+from hvci import catalog
+from hvci.catalog import Prototype, Returns, parse_prototypes, parse_x86_stack
+from hvci.errors import CatalogError
+
+
+def test_a_prototype_is_found_by_name():
+    assert catalog.prototype("IoDeleteDevice") == Prototype(1, (), Returns.NOTHING)
+    created = catalog.prototype("IoCreateDevice")
+    assert created == Prototype(7, (6,), Returns.STATUS)
+    assert catalog.prototype("NoSuchFunction") is None
+
+
+def test_the_catalogue_and_the_prototypes_agree():
+    prototypes = catalog.prototypes()
+    shared = [ddi for ddi in catalog.ddis().values() if ddi.name in prototypes and ddi.seed]
+    assert len(shared) > 30
+    for ddi in shared:
+        assert prototypes[ddi.name].arguments == len(ddi.parameters), ddi.name
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("ExAllocatePoolWithTag", 12),
+        ("ExAllocatePool2", 16),  # a flags argument of 64 bits
+        ("MmMapIoSpace", 16),  # a physical address by value
+        ("MmAllocateContiguousMemorySpecifyCache", 32),
+        ("KeSetTimer", 16),
+        ("KeSetTimerEx", 20),
+        ("HalTranslateBusAddress", 24),
+        ("KeQueryInterruptTime", 0),
+        ("KeDelayExecutionThread", 12),
+        ("ZwMapViewOfSection", 40),
+        ("RtlInitUnicodeString", 8),
+        ("WdfVersionBind", 16),
+        ("_alldiv", 16),
+        ("_allshl", 0),
+        # cdecl: the caller removes the arguments
+        ("DbgPrint", 0),
+        ("sprintf", 0),
+        ("memcpy", 0),
+        ("wcsncpy", 0),
+        ("_vsnwprintf", 0),
+        ("StorPortExtendedFunction", 0),
+        # fastcall: the first two arguments are in registers
+        ("IofCompleteRequest", 0),
+        ("ObfDereferenceObject", 0),
+        ("KfReleaseSpinLock", 0),
+        ("ExfInterlockedInsertTailList", 4),
+        ("ExInterlockedInsertTailList", 12),  # stdcall in spite of its name
+        ("ExInterlockedPopEntrySList", 0),
+        ("InterlockedCompareExchange", 4),
+        # decorated import names say it themselves
+        ("_VvoiceInit@0", 0),
+        ("_USBD_CreateConfigurationRequestEx@8", 8),
+        ("@Fast@4", 0),
+        ("@Fast@16", 8),
+    ],
+)
+def test_x86_bytes(name, size):
+    assert catalog.x86_bytes(name) == size
+
+
+@pytest.mark.parametrize(
+    "name", ["NoSuchFunction", "_chkstk", "_alloca_probe", "#12", "?x@@QAE@XZ"]
+)
+def test_a_name_whose_stack_is_not_known(name):
+    assert catalog.x86_bytes(name) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "prototypes.json: "),
+        ("[]", "prototypes.json: want an object"),
+        ('{"F": 1}', "prototypes.json: F: want"),
+        ('{"F": [1, [0]]}', "F: want"),
+        ('{"F": ["1", [0], "s"]}', "F: want"),
+        ('{"F": [1, 0, "s"]}', "F: want"),
+        ('{"F": [1, [1], "s"]}', "F: want"),
+        ('{"F": [1, [-1], "s"]}', "F: want"),
+        ('{"F": [1, [true], "s"]}', "F: want"),
+        ('{"F": [1, [0], "x"]}', "F: want"),
+        ('{"F": [1, [0], 3]}', "F: want"),
+    ],
+)
+def test_a_bad_prototype_is_refused_by_name(text, why):
+    with pytest.raises(CatalogError, match=re.escape(why)):
+        parse_prototypes(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "3", '{"3": "F"}', '{"-4": "F"}', '{"x": "F"}', '{"4": 3}', '{"²": "F"}']
+)
+def test_a_bad_stack_group_is_refused(text):
+    with pytest.raises(CatalogError, match=r"^x86_stack\.json: "):
+        parse_x86_stack(text)

@@ -1,0 +1,114 @@
+"""What holds for all rules: their form, their names, and what they say without evidence."""
+
+import re
+from types import ModuleType
+
+import pytest
+
+from facts import call, evidence, moved, outcomes, results
+from hvci.evaluate import report_on
+from hvci.model import (
+    Counter,
+    Evidence,
+    Limit,
+    Origin,
+    Outcome,
+    Question,
+    Target,
+    Verdict,
+)
+from hvci.rules import RULES, gather
+from hvci.rules.rule import rule
+
+TARGET = Target("x.sys", "0" * 64, 1, "image")
+PARTS = ("Why", "Bad", "Good", "Fix")
+
+
+@pytest.mark.parametrize("each", RULES.values(), ids=lambda each: each.id)
+def test_every_rule_documents_itself_in_the_same_form(each):
+    title, blank, *body = each.explanation.split("\n")
+    assert title == each.title
+    assert title.startswith("The ")
+    assert title.endswith(".")
+    assert blank == ""
+    starts = [line.partition(":")[0] for line in body if re.match(r"[A-Z]\w+: ", line)]
+    assert tuple(starts) == PARTS
+    assert all(re.match(r"[A-Z]\w+: \S|    \S", line) for line in body)
+
+
+@pytest.mark.parametrize("each", RULES.values(), ids=lambda each: each.id)
+def test_every_rule_is_named_after_its_function(each):
+    assert each.id == each.check.__name__.replace("_", "-")
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", each.id)
+
+
+def test_every_counter_and_subcode_is_claimed_once():
+    claimed = [each.counter for each in RULES.values() if each.counter]
+    assert sorted(claimed) == sorted(Counter)
+    assert all(RULES[counter.rule].counter is counter for counter in Counter)
+    subcodes = [each.subcode for each in RULES.values() if each.subcode is not None]
+    assert sorted(subcodes) == [0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005]
+
+
+def test_rules_that_count_decide_readiness_and_image_rules_decide_loading():
+    for each in RULES.values():
+        assert (Question.READINESS in each.questions) == (each.counter is not None)
+        assert (Question.LOADS in each.questions) == (each.sees == {Origin.IMAGE})
+
+
+def test_rules_stand_in_order_of_id():
+    assert list(RULES) == sorted(RULES)
+
+
+def test_two_rules_may_not_share_an_id():
+    @rule(sees={Origin.IMAGE})
+    def some_rule(facts):
+        """The one."""
+        yield from ()
+
+    room = ModuleType("room")
+    room.first, room.second = some_rule, rule(sees={Origin.IMAGE})(some_rule.check)
+    with pytest.raises(AssertionError, match="share an id"):
+        gather((room,))
+
+
+def test_without_evidence_nothing_is_called_compatible():
+    report = report_on(TARGET, Evidence(frozenset()))
+    assert {result.outcome for result in report.results} == {Outcome.NOT_CHECKED}
+    assert all(result.reason.startswith("needs ") for result in report.results)
+    assert report.verdict is Verdict.UNDECIDED
+
+
+def test_headers_alone_are_not_enough_for_compatible():
+    report = report_on(TARGET, evidence(origins=frozenset({Origin.IMAGE}), calls=()))
+    assert report.verdict is Verdict.UNDECIDED
+
+
+def test_the_clean_target_is_compatible():
+    assert report_on(TARGET, evidence()).verdict is Verdict.COMPATIBLE
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if RULES[name].questions])
+def test_a_limit_forbids_compatible_and_weakens_only_its_rule(name):
+    limit = Limit(Origin.CALLSITE, (name,), "a function was not decoded")
+    facts = evidence(limits=(limit, limit))
+    assert moved(facts) == {name: Outcome.UNDECIDED}
+    assert results(facts)[name].reason == "a function was not decoded"
+    assert report_on(TARGET, facts).verdict is Verdict.UNDECIDED
+
+
+def test_a_limit_that_names_no_rule_changes_nothing():
+    assert not moved(evidence(limits=(Limit(Origin.CALLSITE, (), "no symbols"),)))
+
+
+def test_a_failure_stays_one_beside_a_limit_and_keeps_its_reason():
+    limit = Limit(Origin.CALLSITE, ("execute-pool-type",), "a budget was spent")
+    facts = evidence(limits=(limit,), calls=(call("ExAllocatePool", PoolType=0),))
+    assert outcomes(facts)["execute-pool-type"] is Outcome.FAIL
+    assert results(facts)["execute-pool-type"].reason == "a budget was spent"
+
+
+def test_an_undecided_call_and_a_limit_share_a_result():
+    limit = Limit(Origin.CALLSITE, ("execute-pool-type",), "a budget was spent")
+    facts = evidence(limits=(limit,), calls=(call("ExAllocatePool"),))
+    assert outcomes(facts)["execute-pool-type"] is Outcome.UNDECIDED
