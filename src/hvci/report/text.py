@@ -135,12 +135,11 @@ class _Page:
         findings = [finding for finding in result.findings if finding.outcome is outcome]
         if not findings:
             return
-        about = words.explanation(result.rule)
         code = f"  ({words.subcode(result)})" if result.subcode else ""
-        title = (f"{outcome.value.upper()}  {result.rule}", f"bold {_COLOURS[outcome]}")
-        self.line(title, code)
-        self.line(about.title, indent=2)
-        if about.why and outcome is not Outcome.NOTE:
+        self.line((f"{outcome.value.upper()}  {result.rule}", f"bold {_COLOURS[outcome]}"), code)
+        if outcome is not Outcome.NOTE:
+            about = words.explanation(result.rule)
+            self.line(about.title, indent=2)
             self.line(("Why: ", "bold"), about.why, indent=2)
         for _, group in groupby(sorted(findings, key=_order), key=_group):
             self._group(list(group), outcome)
@@ -173,7 +172,7 @@ class _Page:
         most = _MOST_PLACES[outcome]
         listed = ", ".join(words.place(finding.site) for finding in findings[:most])
         rest = len(findings) - most
-        self.line(listed, f" and {rest} more" if rest > 0 else "", indent=6)
+        self.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
 
     def _not_examined(self, report: Report) -> None:
         lines = _limit_lines(report)
