@@ -1,0 +1,101 @@
+"""The command line: arguments in, one library call, one rendered value out, an exit code.
+
+The only room that prints or exits. A command is imported when it is asked for, not before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from hvci import __version__
+from hvci.errors import HvciError
+from hvci.report.document import OUR_FAULT
+from hvci.report.safe import safe
+
+INTERRUPTED = 130
+
+_COMMANDS = {
+    "check": "hvci.cli.check",
+    "ddis": "hvci.cli.ddis",
+    "explain": "hvci.cli.explain",
+    "rules": "hvci.cli.rules",
+}
+
+
+class _Hvci(click.Group):
+    """Imports a command when it is used, and turns every error into an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = import_module(module).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> NoReturn:
+        _never_fail_to_encode()
+        ctx.exit(_exit_code(lambda: super(_Hvci, self).invoke(ctx)))
+
+
+def _never_fail_to_encode() -> None:
+    """Let no file name break a terminal that cannot show it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _exit_code(call: Callable[[], object]) -> int:
+    """Run a command and give its exit code; errors become one line on stderr."""
+    try:
+        result = call()
+        return result if isinstance(result, int) else 0
+    except (click.exceptions.Exit, click.UsageError):
+        raise
+    except HvciError as error:
+        _complain(str(error), error.advice)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away; a second failure while Python flushes would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        advice = "This is a fault of hvci; please report it."
+        _complain(f"internal error: {type(error).__name__}: {error}", advice)
+        return OUR_FAULT
+
+
+def _complain(message: str, advice: str) -> None:
+    click.echo(f"hvci: {safe(message, 2000)}", err=True)
+    if advice:
+        click.echo(advice, err=True)
+
+
+@click.group(
+    cls=_Hvci,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 compatible, 1 incompatible, 2 wrong arguments, 3 undecided, "
+    "4 target unreadable, 70 our fault. With several targets the worst wins: 70, 2, 4, 1, 3, 0.",
+)
+@click.version_option(__version__, prog_name="hvci", message="%(prog)s %(version)s")
+def main() -> None:
+    """Will this Windows kernel driver work with memory integrity (HVCI) on?
+
+    And if not: which call site or section is at fault, and what replaces it.
+
+    \b
+    hvci check driver.sys             evaluate one driver
+    hvci check out\\ --format json     every driver below a folder, for programs
+    hvci explain 0xC4 0x2000          what a bug check says
+    """

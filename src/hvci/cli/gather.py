@@ -1,0 +1,67 @@
+"""Evaluates the targets of a command one after the other; a bad one never stops the rest.
+
+Knows how to get a report for a target; prints nothing but progress, and that on a terminal only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import click
+
+from hvci.errors import InputError
+from hvci.evaluate import Options, evaluate
+from hvci.model import Report
+from hvci.report import Document, TargetError, from_json
+from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
+
+
+def gather(words: Iterable[str], options: Options) -> Document:
+    """Evaluate every target that the words lead to, in the order given."""
+    reports: list[Report] = []
+    errors: list[TargetError] = []
+    for target in _with_progress(list(find(words))):
+        try:
+            found = _documents(target, options)
+        except Exception as error:
+            errors.append(TargetError.of(target.path, error))
+        else:
+            reports += found.reports
+            errors += found.errors
+    return Document(tuple(reports), tuple(errors))
+
+
+def _documents(target: Found | Missing, options: Options) -> Document:
+    if isinstance(target, Missing):
+        raise target.error
+    if target.kind is Kind.REPORT:
+        return saved(target.path)
+    if target.path == STDIN:
+        return Document((evaluate(read_bytes(STDIN), options),))
+    return Document((evaluate(target.path, options),))
+
+
+def saved(path: str) -> Document:
+    """Read a saved report."""
+    text = read_bytes(path).decode("utf-8-sig", "replace")
+    try:
+        return from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _with_progress(targets: list[Found | Missing]) -> Iterator[Found | Missing]:
+    """Count on stderr while a person watches a long run."""
+    show = len(targets) > 1 and is_watched()
+    for number, target in enumerate(targets, start=1):
+        if show:
+            click.echo(f"\r{number}/{len(targets)}", nl=False, err=True)
+        yield target
+    if show:
+        click.echo("\r" + " " * 20 + "\r", nl=False, err=True)
+
+
+def is_watched() -> bool:
+    """Whether a person sees what goes to stderr."""
+    return sys.stderr.isatty()

@@ -1,0 +1,112 @@
+"""Options that say what the report looks like and where it goes, and the writing itself.
+
+Knows formats and files; knows nothing of how a report came to be.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from hvci.errors import UsageError
+from hvci.report import Document, Format, render
+
+Command = Callable[..., int]
+Decorator = Callable[[Command], Command]
+
+PLAIN_WIDTH = 100
+"""Columns of text that goes to a file or a pipe, so that its bytes never depend on a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What goes to standard output and what goes to files."""
+
+    form: Format
+    files: tuple[tuple[Format, str], ...]
+    on_stdout: bool
+    verbose: bool
+
+
+_VERBOSE: Decorator = click.option(
+    "-v", "--verbose", is_flag=True, help="List every finding and every limit."
+)
+_OUTPUT: Decorator = click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="[FORMAT=]FILE",
+    help="Write to FILE instead of standard output; with FORMAT= in that format, besides "
+    "standard output. May be given several times.",
+)
+_FORMAT: Decorator = click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Format]),
+    default=Format.TEXT.value,
+    show_default=True,
+    help="Format of the report.",
+)
+
+
+def output_options(command: Command) -> Command:
+    """Add --format, --output and --verbose."""
+    return _FORMAT(_OUTPUT(_VERBOSE(command)))
+
+
+def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool) -> Outputs:
+    """Make sense of --format and --output; a bare FILE takes the place of standard output."""
+    files = []
+    on_stdout = True
+    for word in outputs:
+        name, equals, path = word.partition("=")
+        if equals and name in set(Format):
+            files.append((Format(name), path))
+        else:
+            files.append((Format(form), word))
+            on_stdout = False
+        if not files[-1][1]:
+            raise UsageError(f"--output {word}: the file name is missing")
+    return Outputs(Format(form), tuple(files), on_stdout, verbose)
+
+
+def write(document: Document, outputs: Outputs) -> None:
+    """Write every file, then standard output."""
+    for form, path in outputs.files:
+        _write_file(path, _render(document, form, outputs.verbose, tty=False))
+    if outputs.on_stdout:
+        tty = sys.stdout.isatty()
+        click.echo(_render(document, outputs.form, outputs.verbose, tty=tty), nl=False, color=tty)
+
+
+def _write_file(path: str, text: str) -> None:
+    try:
+        data = text.encode("utf-8", "backslashreplace")
+        if path == "-":
+            sys.stdout.buffer.write(data)
+        else:
+            Path(path).write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _render(document: Document, form: Format, verbose: bool, *, tty: bool) -> str:
+    if form is not Format.TEXT:
+        return render(document, form)
+    from hvci.report.text import Style
+
+    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if tty else PLAIN_WIDTH
+    return render(document, form, Style(width, tty and wants_colour(), verbose))
+
+
+def wants_colour() -> bool:
+    """Whether the environment allows colour on a terminal (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

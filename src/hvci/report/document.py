@@ -1,0 +1,69 @@
+"""What one run has to say: reports in the order given, and the targets that could not be read.
+
+Knows nothing of any output format; every output renders a `Document` and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvci import __version__
+from hvci.errors import HvciError, InputError, UsageError
+from hvci.model import Report, Verdict
+
+SCHEMA_VERSION = 1
+TOOL_NAME = "hvci"
+OUR_FAULT = 70
+
+_EXIT_OF_VERDICT = {
+    Verdict.COMPATIBLE: 0,
+    Verdict.INCOMPATIBLE: 1,
+    Verdict.UNDECIDED: 3,
+}
+
+_WORST_FIRST = (OUR_FAULT, UsageError.exit_code, InputError.exit_code, 1, 3, 0)
+"""A run that could not look at a target is worse than one that looked and found something."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetError:
+    """One target that could not be evaluated, and why."""
+
+    path: str
+    kind: str
+    """Name of the error class, such as "NotAnImage"."""
+    message: str
+    advice: str = ""
+    exit_code: int = InputError.exit_code
+
+    @classmethod
+    def of(cls, path: str, error: Exception) -> TargetError:
+        """Describe what stopped the evaluation; anything but an `HvciError` is our fault."""
+        if isinstance(error, HvciError):
+            message = str(error).removeprefix(f"{path}: ")
+            return cls(path, error.kind, message, error.advice, error.exit_code)
+        advice = "This is a fault of hvci; please report it with the driver's SHA-256."
+        message = f"{type(error).__name__}: {error}"
+        return cls(path, "InternalError", message, advice, OUR_FAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """All reports of one run."""
+
+    reports: tuple[Report, ...] = ()
+    errors: tuple[TargetError, ...] = ()
+    tool_version: str = __version__
+    """The version that evaluated, which may be older than the one that renders."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the worst target; see `worst`."""
+        codes = {_EXIT_OF_VERDICT[report.verdict] for report in self.reports}
+        codes |= {error.exit_code for error in self.errors}
+        return worst(codes)
+
+
+def worst(codes: set[int]) -> int:
+    """The exit code that wins: 70, then 2, 4, 1, 3 and 0."""
+    return next((code for code in _WORST_FIRST if code in codes), 0)

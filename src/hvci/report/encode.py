@@ -1,0 +1,254 @@
+"""Reports as the JSON contract: plain dictionaries and lists, sorted, the same bytes every time.
+
+Knows nothing of files, terminals or other formats; `decode` is its inverse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hvci.model import (
+    DebugId,
+    Finding,
+    Image,
+    ImageSite,
+    JudgedCall,
+    Limit,
+    Report,
+    RuleResult,
+    Section,
+    Site,
+    SourceSite,
+    Suppression,
+    Value,
+)
+from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
+
+Json = dict[str, Any]
+
+DLL_CHARACTERISTICS = {
+    "high_entropy_va": 0x20,
+    "dynamic_base": 0x40,
+    "force_integrity": 0x80,
+    "nx_compat": 0x100,
+    "guard_cf": 0x4000,
+}
+"""The DllCharacteristics bits that people ask about; none decides anything here."""
+
+
+def to_json(document: Document) -> str:
+    """The document as JSON text that no terminal can take for a command."""
+    text = json.dumps(document_fields(document), indent=2, ensure_ascii=True)
+    return text.replace("\x7f", "\\u007f") + "\n"
+
+
+def document_fields(document: Document) -> Json:
+    """The whole document."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": TOOL_NAME, "version": document.tool_version},
+        "reports": [report_fields(report) for report in document.reports],
+        "errors": [_error(error) for error in document.errors],
+    }
+
+
+def _error(error: TargetError) -> Json:
+    return {
+        "path": error.path,
+        "kind": error.kind,
+        "message": error.message,
+        "advice": error.advice,
+        "exit_code": error.exit_code,
+    }
+
+
+def report_fields(report: Report) -> Json:
+    """One report; `verdict`, `answers` and `counters` follow from the rest."""
+    answers: Json = {str(question): answer for question, answer in report.answers.items()}
+    fields: Json = {
+        "target": _target(report),
+        "target_os": report.target_os.slug,
+        "verdict": report.verdict,
+        "answers": answers | {"blocklisted": report.blocklisted},
+        "counters": {str(counter): count for counter, count in report.counters.items()},
+        "rules": [_result(result) for result in sorted(report.results, key=lambda r: r.rule)],
+        "calls": sorted_fields(_call(judged) for judged in report.calls),
+        "limits": sorted_fields(_limit(limit) for limit in report.limits),
+        "image": None if report.image is None else _image(report.image),
+        "seconds": {stage: report.seconds[stage] for stage in sorted(report.seconds)},
+    }
+    if report.verifier is not None:
+        fields["verifier"] = dict(report.verifier)
+    return fields
+
+
+def _target(report: Report) -> Json:
+    target = report.target
+    return {
+        "path": target.path,
+        "sha256": target.sha256,
+        "size_bytes": target.size_bytes,
+        "kind": target.kind,
+        "machine": target.machine,
+    }
+
+
+def sorted_fields(items: Iterable[Json]) -> list[Json]:
+    """Sort by place, then by everything else, so that equal facts always stand in one order."""
+    return sorted(items, key=lambda item: (_place(item.get("site")), json.dumps(item)))
+
+
+def _place(site: Mapping[str, Any] | None) -> tuple[int, str, int, int]:
+    if site is None:
+        return (-1, "", 0, 0)
+    if site["rva"] is not None:
+        return (site["rva"], "", 0, 0)
+    return (0, site["file"], site["line"], site["column"])
+
+
+def _result(result: RuleResult) -> Json:
+    return {
+        "id": result.rule,
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "subcode": None if result.subcode is None else f"{result.subcode:#x}",
+        "counter": result.counter,
+        "questions": sorted(result.questions),
+        "findings": sorted_fields(_finding(finding) for finding in result.findings),
+    }
+
+
+def _finding(finding: Finding) -> Json:
+    return {
+        "outcome": finding.outcome,
+        "message": finding.message,
+        "origin": finding.origin,
+        "confidence": finding.confidence,
+        "site": site_fields(finding.site),
+        "ddi": finding.ddi,
+        "fix": finding.fix,
+        "count": finding.count,
+        "tier": finding.tier,
+        "suppressed": None if finding.suppressed is None else _suppression(finding.suppressed),
+    }
+
+
+def _suppression(suppression: Suppression) -> Json:
+    return {
+        "reason": suppression.reason,
+        "by": suppression.by,
+        "owner": suppression.owner,
+        "expires": suppression.expires,
+    }
+
+
+def site_fields(site: Site) -> Json:
+    """A place; `rva` is null for a place in source text."""
+    if isinstance(site, SourceSite):
+        return {
+            "rva": None,
+            "section": None,
+            "function": site.function,
+            "file": site.path,
+            "line": site.line,
+            "column": site.column,
+        }
+    return _image_site(site)
+
+
+def _image_site(site: ImageSite) -> Json:
+    return {
+        "rva": site.rva,
+        "section": site.section,
+        "function": site.function,
+        "file": site.file,
+        "line": site.line,
+        "column": None,
+    }
+
+
+def _call(judged: JudgedCall) -> Json:
+    call = judged.call
+    return {
+        "ddi": call.ddi,
+        "origin": call.origin,
+        "via": call.via,
+        "site": site_fields(call.site),
+        "arguments": {name: _value(call.arguments[name]) for name in sorted(call.arguments)},
+        "executable": judged.executable,
+        "tier": call.tier,
+        "note": call.note,
+    }
+
+
+def _value(value: Value) -> Json:
+    return {
+        "possible": sorted(value.possible),
+        "complete": value.complete,
+        "reason": value.reason,
+        "opt_in": sorted(value.opt_in),
+    }
+
+
+def _limit(limit: Limit) -> Json:
+    return {
+        "origin": limit.origin,
+        "rules": sorted(limit.rules),
+        "reason": limit.reason,
+        "site": None if limit.site is None else site_fields(limit.site),
+    }
+
+
+def _image(image: Image) -> Json:
+    """Header facts; informational, so that a reader can see what the rules saw."""
+    flags = {name: bool(image.dll_characteristics & b) for name, b in DLL_CHARACTERISTICS.items()}
+    return {
+        "machine": image.machine,
+        "pe32_plus": image.is_pe32_plus,
+        "image_base": image.image_base,
+        "size_of_image": image.size_of_image,
+        "entry": image.entry,
+        "section_alignment": image.section_alignment,
+        "file_alignment": image.file_alignment,
+        "subsystem": image.subsystem,
+        "dll_characteristics": image.dll_characteristics,
+        **flags,
+        "linker_version": list(image.linker_version),
+        "sections": [_section(section) for section in image.sections],
+        "iat": None if image.iat is None else {"rva": image.iat[0], "size": image.iat[1]},
+        "import_tables": [{"module": name, "rva": rva} for name, rva in image.import_tables],
+        "odd_relocations": [{"rva": odd.rva, "type": odd.type} for odd in image.odd_relocations],
+        "odd_relocation_count": image.odd_relocation_count,
+        "signed": image.signed,
+        "pdb": None if image.debug_id is None else _pdb(image.debug_id),
+        "kmdf_version": image.kmdf_version,
+        "hybrid": image.hybrid,
+    }
+
+
+def rights(section: Section) -> str:
+    """Rights as "rwx" with dashes for what is missing."""
+    readable = section.characteristics & 0x4000_0000
+    return (
+        ("r" if readable else "-")
+        + ("w" if section.writable else "-")
+        + ("x" if section.executable else "-")
+    )
+
+
+def _section(section: Section) -> Json:
+    return {
+        "name": section.name,
+        "rva": section.rva,
+        "virtual_size": section.virtual_size,
+        "raw_offset": section.raw_offset,
+        "raw_size": section.raw_size,
+        "characteristics": section.characteristics,
+        "rights": rights(section),
+    }
+
+
+def _pdb(debug_id: DebugId) -> Json:
+    return {"guid": debug_id.guid, "age": debug_id.age, "path": debug_id.path}

@@ -1,0 +1,249 @@
+"""Reports for a person at a terminal: verdict first, then why, where and what to write instead.
+
+Makes one string; opens no file, asks no terminal and takes no string of a file as markup.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hvci.model import Answer, Confidence, Finding, Outcome, Question, Report, RuleResult, Verdict
+from hvci.report import words
+from hvci.report.document import Document, TargetError
+from hvci.report.safe import safe
+
+_COLOURS = {
+    Verdict.COMPATIBLE: "green",
+    Verdict.INCOMPATIBLE: "red",
+    Verdict.UNDECIDED: "yellow",
+    Answer.YES: "green",
+    Answer.NO: "red",
+    Answer.UNDECIDED: "yellow",
+    Outcome.FAIL: "red",
+    Outcome.UNDECIDED: "yellow",
+    Outcome.NOTE: "cyan",
+}
+_SHOWN_OUTCOMES = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)
+_MOST_PLACES = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
+"""Places that are listed for one statement; nothing that fails is left out."""
+_MOST_STATEMENTS = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
+_MOST_LIMITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a text report looks."""
+
+    width: int = 100
+    colour: bool = False
+    verbose: bool = False
+    """List every finding, every limit and every compatible target in full."""
+
+
+def to_text(document: Document, style: Style) -> str:
+    """The document as text for a terminal or a file."""
+    page = _Page(style)
+    several = len(document.reports) > 1
+    for report in document.reports:
+        page.report(report, brief=several and not style.verbose)
+    for error in document.errors:
+        page.error(error)
+    if len(document.reports) + len(document.errors) > 1:
+        page.summary(document)
+    return page.text
+
+
+class _Page:
+    """Lines with indents on a console that writes into memory."""
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self._out = io.StringIO()
+        self._console = Console(
+            file=self._out,
+            width=max(style.width, 20),
+            force_terminal=style.colour,
+            no_color=not style.colour,
+            color_system="standard" if style.colour else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+            _environ={},
+        )
+
+    @property
+    def text(self) -> str:
+        lines = (line.rstrip() for line in self._out.getvalue().splitlines())
+        return "\n".join(lines).strip("\n") + "\n" if self._out.tell() else ""
+
+    def line(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
+        self._console.print(Padding(Text.assemble(*parts), (0, 0, 0, indent)))
+
+    def blank(self) -> None:
+        self._console.print()
+
+    def report(self, report: Report, *, brief: bool) -> None:
+        verdict = report.verdict
+        headline = (words.VERDICTS[verdict], f"bold {_COLOURS[verdict]}")
+        self.line((safe(report.target.path), "bold"), ": ", headline)
+        if brief and verdict is Verdict.COMPATIBLE and not report.findings:
+            self.blank()
+            return
+        self.line(words.about_target(report), indent=2)
+        self.blank()
+        self._answers(report)
+        self._counters(report)
+        for outcome in _SHOWN_OUTCOMES:
+            for result in sorted(report.results, key=lambda r: r.rule):
+                self._rule(result, outcome)
+        self._not_examined(report)
+        if facts := words.image_facts(report):
+            self.line(("For information: ", "bold"), facts)
+            self.blank()
+
+    def _answers(self, report: Report) -> None:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for question, answer in report.answers.items():
+            sentence = words.answer_sentence(report, question)
+            table.add_row(Text(question.value), _answer(answer), Text(sentence))
+        if report.blocklisted is not None:
+            sentence = words.BLOCKLIST[report.blocklisted]
+            table.add_row(Text("blocklisted"), Text(report.blocklisted), Text(sentence))
+        self._console.print(Padding(table, (0, 0, 1, 2)))
+
+    def _counters(self, report: Report) -> None:
+        if report.answers[Question.READINESS] is None:
+            return
+        for counter, count in report.counters.items():
+            label = words.counter_label(counter)
+            self.line(f"{label:<34}", (str(count), "bold red" if count else ""), indent=2)
+        self.blank()
+
+    def _rule(self, result: RuleResult, outcome: Outcome) -> None:
+        findings = [finding for finding in result.findings if finding.outcome is outcome]
+        if not findings:
+            return
+        code = f"  ({words.subcode(result)})" if result.subcode else ""
+        self.line((f"{outcome.value.upper()}  {result.rule}", f"bold {_COLOURS[outcome]}"), code)
+        if outcome is not Outcome.NOTE:
+            about = words.explanation(result.rule)
+            self.line(about.title, indent=2)
+            self.line(("Why: ", "bold"), about.why, indent=2)
+        for _, group in groupby(sorted(findings, key=_order), key=_group):
+            self._group(list(group), outcome)
+        self.blank()
+
+    def _group(self, findings: Sequence[Finding], outcome: Outcome) -> None:
+        """Findings of one DDI with one remedy."""
+        ddi, fix, accepted = findings[0].ddi, findings[0].fix, findings[0].suppressed
+        if ddi:
+            calls = "1 call" if len(findings) == 1 else f"{len(findings)} calls"
+            self.line((safe(ddi), "bold"), f", {calls}", indent=2)
+        statements = [(text, list(same)) for text, same in groupby(findings, key=_statement)]
+        shown = len(statements) if self.style.verbose else _MOST_STATEMENTS[outcome]
+        for text, same in statements[:shown]:
+            self._statement(text, same, outcome)
+        if hidden := sum(len(same) for _, same in statements[shown:]):
+            self.line(f"and {hidden} more; --verbose lists them all", indent=4)
+        if fix:
+            self.line(("Instead: ", "bold"), safe(fix, 2000), indent=4)
+        if accepted is not None:
+            self.line((words.suppression(accepted), "dim"), indent=4)
+
+    def _statement(self, text: str, findings: Sequence[Finding], outcome: Outcome) -> None:
+        """One statement with its place, or with all the places where it holds."""
+        if self.style.verbose or len(findings) == 1:
+            for finding in findings:
+                self.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
+            return
+        self.line(text, indent=4)
+        most = _MOST_PLACES[outcome]
+        listed = ", ".join(words.place(finding.site) for finding in findings[:most])
+        rest = len(findings) - most
+        self.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
+
+    def _not_examined(self, report: Report) -> None:
+        lines = _limit_lines(report)
+        if not lines:
+            return
+        self.line(("Not examined:", "bold"))
+        most = len(lines) if self.style.verbose else _MOST_LIMITS
+        for line in lines[:most]:
+            self.line(f"- {line}", indent=2)
+        if len(lines) > most:
+            self.line(f"and {len(lines) - most} more; --verbose lists them all", indent=2)
+        self.blank()
+
+    def error(self, error: TargetError) -> None:
+        self.line((safe(error.path), "bold"), ": ", ("could not be read", "bold red"))
+        self.line(safe(error.message.rstrip(".") + ".", 2000), indent=2)
+        if error.advice:
+            self.line(safe(error.advice, 2000), indent=2)
+        self.blank()
+
+    def summary(self, document: Document) -> None:
+        verdicts = [report.verdict for report in document.reports]
+        counts = [
+            f"{verdicts.count(verdict)} {verdict.value}"
+            for verdict in reversed(Verdict)
+            if verdict in verdicts
+        ]
+        if document.errors:
+            counts.append(f"{len(document.errors)} could not be read")
+        total = len(document.reports) + len(document.errors)
+        self.line((f"{total} targets: ", "bold"), ", ".join(counts))
+
+
+def _answer(answer: Answer | None) -> Text:
+    if answer is None:
+        return Text("not asked", "dim")
+    return Text(answer.value, f"bold {_COLOURS[answer]}")
+
+
+def _group(finding: Finding) -> tuple[bool, str, str, str]:
+    accepted = finding.suppressed
+    reason = "" if accepted is None else words.suppression(accepted)
+    return (accepted is not None, finding.ddi or "", finding.fix, reason)
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    return (*_group(finding), _statement(finding), words.place_key(finding.site))
+
+
+def _statement(finding: Finding) -> str:
+    """What is wrong, without the DDI that the heading names; says so when it is not documented."""
+    text = finding.message.removeprefix(f"{finding.ddi}: ")
+    unsure = finding.confidence not in (Confidence.DOCUMENTED, Confidence.PROVEN)
+    tier = f", {finding.tier.value} path" if finding.tier else ""
+    return safe(text, 2000) + (f" [{finding.confidence.value}{tier}]" if unsure or tier else "")
+
+
+def _limit_lines(report: Report) -> list[str]:
+    counted: dict[str, int] = {}
+    for reason in _reasons(report):
+        counted[reason] = counted.get(reason, 0) + 1
+    return [
+        f"{reason} ({count} places)" if count > 1 else reason
+        for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _reasons(report: Report) -> Iterable[str]:
+    for limit in report.limits:
+        weakens = f" [weakens {', '.join(sorted(limit.rules))}]" if limit.rules else ""
+        yield safe(limit.reason, 1000) + weakens
+    for result in report.results:
+        if result.outcome is Outcome.NOT_CHECKED:
+            yield f"{result.rule}: {safe(result.reason, 1000)}"

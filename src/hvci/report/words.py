@@ -1,0 +1,204 @@
+"""How a report is put into plain English: places, answers, counters, explanations of rules.
+
+Every human-readable output uses these sentences; nothing here knows how they are laid out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from hvci.model import (
+    Answer,
+    Counter,
+    Finding,
+    ImageSite,
+    Outcome,
+    Question,
+    Report,
+    RuleResult,
+    Site,
+    SourceSite,
+    Suppression,
+    Verdict,
+)
+from hvci.report.encode import DLL_CHARACTERISTICS
+from hvci.report.safe import safe
+from hvci.rules import RULES
+
+VERDICTS = {
+    Verdict.COMPATIBLE: "compatible with memory integrity",
+    Verdict.INCOMPATIBLE: "NOT compatible with memory integrity",
+    Verdict.UNDECIDED: "undecided: something that matters could not be examined",
+}
+
+_SECTION_OF_DOCSTRING = re.compile(r"^(Why|Bad|Good|Fix): (.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The parts of a rule's docstring."""
+
+    title: str
+    why: str = ""
+    bad: str = ""
+    good: str = ""
+    fix: str = ""
+
+
+@cache
+def explanation(rule_id: str) -> Explanation:
+    """What a rule is about; a rule of another version is only named."""
+    rule = RULES.get(rule_id)
+    return Explanation(rule_id) if rule is None else parse_explanation(rule.explanation)
+
+
+def parse_explanation(text: str) -> Explanation:
+    """Take a rule docstring apart."""
+    title, _, body = text.partition("\n")
+    parts: dict[str, str] = {}
+    name = ""
+    for line in body.splitlines():
+        if match := _SECTION_OF_DOCSTRING.match(line):
+            name = match[1].lower()
+            parts[name] = match[2].strip()
+        elif name and line.strip():
+            parts[name] += " " + line.strip()
+    return Explanation(title, **parts)
+
+
+def place(site: Site) -> str:
+    """A place in one line, such as "0x1234 .text DriverEntry (driver.c:12)"."""
+    if isinstance(site, SourceSite):
+        inside = f" {safe(site.function)}" if site.function else ""
+        return f"{safe(site.path)}:{site.line}:{site.column}{inside}"
+    parts = [f"{site.rva:#x}", safe(site.section), safe(site.function or ""), _source(site)]
+    return " ".join(part for part in parts if part)
+
+
+def place_key(site: Site) -> tuple[int, str, int, int]:
+    """Sorts places: image before source, then by address or position."""
+    if isinstance(site, SourceSite):
+        return (-1, site.path, site.line, site.column)
+    return (site.rva, "", 0, 0)
+
+
+def _source(site: ImageSite) -> str:
+    if site.file is None:
+        return ""
+    line = "" if site.line is None else f":{site.line}"
+    return f"({safe(site.file)}{line})"
+
+
+def counter_label(counter: Counter) -> str:
+    """The counter's line in `!verifier`, which omits "Count" for the alignment."""
+    bare = counter is Counter.SECTION_ALIGNMENT_FAILURES
+    return counter.hlk_name + (":" if bare else " Count:")
+
+
+def subcode(result: RuleResult) -> str:
+    """The bug check of Driver Verifier for a rule, or the empty string."""
+    return "" if result.subcode is None else f"bug check 0xC4 {result.subcode:#x}"
+
+
+def about_target(report: Report) -> str:
+    """What was evaluated, in one line."""
+    target = report.target
+    kind = "source" if target.machine is None else f"{target.machine} {target.kind}"
+    return f"{kind}, {target.size_bytes:,} bytes, judged for {report.target_os.label}"
+
+
+def answer_sentence(report: Report, question: Question) -> str:
+    """One question's answer in a sentence."""
+    answer = report.answers[question]
+    if answer is None:
+        return _NOT_ASKED[question]
+    if answer is Answer.UNDECIDED:
+        return f"{_UNDECIDED[question]} {_doubts(report, question)}."
+    if answer is Answer.YES:
+        return _YES[question].format(os=report.target_os.label)
+    return _NO[question].format(os=report.target_os.label, what=_faults(report, question))
+
+
+_YES = {
+    Question.LOADS: "{os} accepts this image with memory integrity on.",
+    Question.READINESS: "The HLK readiness test has nothing to count.",
+    Question.RUNS: "No code was found that breaks when memory is never writable and executable.",
+}
+_NO = {
+    Question.LOADS: "{os} does not accept this image with memory integrity on: {what}.",
+    Question.READINESS: "The HLK readiness test would count, when this code runs: {what}.",
+    Question.RUNS: "Code breaks when memory is never both writable and executable: {what}.",
+}
+_UNDECIDED = {
+    Question.LOADS: "It could not be decided whether Windows accepts the image:",
+    Question.READINESS: "Nothing is certain to be counted, but something could not be decided:",
+    Question.RUNS: "It could not be decided whether the code keeps working:",
+}
+_NOT_ASKED = {
+    Question.LOADS: "Not asked: only a driver image can answer this.",
+    Question.READINESS: "Not asked: nothing was examined that could answer this.",
+    Question.RUNS: "Not asked: nothing was examined that could answer this.",
+}
+
+BLOCKLIST = {
+    Answer.YES: "The given block list names this driver; Windows refuses it whatever it does.",
+    Answer.NO: "The given block list does not name this driver.",
+    Answer.UNDECIDED: "It could not be decided whether the given block list names this driver.",
+}
+
+
+def _faults(report: Report, question: Question) -> str:
+    """The rules that answer "no", with how much each counts."""
+    return ", ".join(
+        f"{sum(f.count for f in open_findings(result, Outcome.FAIL))} x {result.rule}"
+        for result in report.results
+        if question in result.questions and open_findings(result, Outcome.FAIL)
+    )
+
+
+def _doubts(report: Report, question: Question) -> str:
+    doubtful = (Outcome.UNDECIDED, Outcome.NOT_CHECKED)
+    found = [
+        _doubt(result)
+        for result in report.results
+        if question in result.questions and result.outcome in doubtful
+    ]
+    return "; ".join(found)
+
+
+def _doubt(result: RuleResult) -> str:
+    count = len(open_findings(result, Outcome.UNDECIDED))
+    return f"{result.rule} ({f'{count} undecided' if count else safe(result.reason)})"
+
+
+def open_findings(result: RuleResult, outcome: Outcome) -> list[Finding]:
+    """The findings of that outcome which nobody suppressed."""
+    return [f for f in result.findings if f.outcome is outcome and f.suppressed is None]
+
+
+def suppression(accepted: Suppression) -> str:
+    """Who accepted a finding, why and until when."""
+    owner = f", {safe(accepted.owner)}" if accepted.owner else ""
+    until = f", until {safe(accepted.expires)}" if accepted.expires else ""
+    return f"suppressed by {safe(accepted.by)}{owner}{until}: {safe(accepted.reason)}"
+
+
+def image_facts(report: Report) -> str:
+    """Header facts that decide nothing, in one line; empty for source."""
+    image = report.image
+    if image is None:
+        return ""
+    bits = image.dll_characteristics
+    facts = [name.upper() for name, bit in DLL_CHARACTERISTICS.items() if bits & bit]
+    facts += [f"no {name.upper()}" for name, bit in DLL_CHARACTERISTICS.items() if not bits & bit]
+    facts.append("carries a signature (not verified)" if image.signed else "not signed")
+    facts.append("linker {}.{}".format(*image.linker_version))
+    if image.kmdf_version:
+        facts.append(f"KMDF {safe(image.kmdf_version)}")
+    if image.hybrid:
+        facts.append(f"hybrid {safe(image.hybrid)}")
+    if image.debug_id:
+        facts.append(f"PDB {safe(image.debug_id.path)}")
+    return ", ".join(facts)

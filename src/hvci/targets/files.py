@@ -1,0 +1,145 @@
+"""Turns the words of a command line into files, folders searched, in an order that never changes.
+
+Looks at the first bytes of a file to tell what it is; what the file says is for the readers.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from hvci.errors import InputError
+
+MAX_BYTES = 256 << 20
+"""A larger file is no driver."""
+STDIN = "-"
+_PE_POINTER = 0x3C
+_SUBSYSTEM = 0x5C
+"""Offset of Subsystem from the PE signature, the same in PE32 and PE32+."""
+_NATIVE = 1
+
+
+class Kind(StrEnum):
+    """What a target looks like from outside."""
+
+    IMAGE = "image"
+    REPORT = "report"
+    """A saved JSON report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One target, in the words of the person who named it."""
+
+    path: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A word that led to no target."""
+
+    path: str
+    error: InputError
+
+
+def find(words: Iterable[str]) -> Iterator[Found | Missing]:
+    """Yield the targets of each word in the order given, each path once; folders are sorted."""
+    seen: set[str] = set()
+    for word in words:
+        for target in _targets(word):
+            if target.path not in seen:
+                seen.add(target.path)
+                yield target
+
+
+def _targets(word: str) -> Iterator[Found | Missing]:
+    if word == STDIN:
+        yield Found(STDIN, Kind.IMAGE)
+        return
+    path = Path(word)
+    try:
+        if path.is_dir():
+            yield from _folder(path)
+        elif not os.path.lexists(path) and glob.has_magic(word):
+            yield from _pattern(word)
+        else:
+            yield _file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        yield Missing(word, InputError(f"{word}: {reason or error}"))
+
+
+def _pattern(word: str) -> Iterator[Found | Missing]:
+    matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+    if not matches:
+        yield Missing(word, InputError(f"{word}: no file matches this pattern"))
+    for match in matches:
+        yield from _targets(match)
+
+
+def _folder(folder: Path) -> Iterator[Found | Missing]:
+    empty = True
+    for path in _walk(folder):
+        if path.suffix.lower() == ".sys" or _is_native(path):
+            empty = False
+            yield Found(str(path), Kind.IMAGE)
+    if empty:
+        yield Missing(str(folder), InputError(f"{folder}: no driver in this folder"))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every regular file below a folder, sorted; a symlink loop is entered once."""
+    entered: set[tuple[int, int]] = set()
+    for top, folders, files in os.walk(folder, followlinks=True):
+        status = Path(top).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (path for name in sorted(files) if (path := Path(top, name)).is_file())
+
+
+def _file(path: Path) -> Found | Missing:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        return Missing(str(path), InputError(f"{path}: not a regular file"))
+    with path.open("rb") as stream:
+        head = stream.read(64).lstrip()
+    return Found(str(path), Kind.REPORT if head.startswith(b"{") else Kind.IMAGE)
+
+
+def _is_native(path: Path) -> bool:
+    """Whether the file is a PE image of the native subsystem, as drivers are."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(2) != b"MZ":
+                return False
+            stream.seek(_PE_POINTER)
+            stream.seek(int.from_bytes(stream.read(4), "little"))
+            header = stream.read(_SUBSYSTEM + 2)
+    except OSError:
+        return False
+    return header[:4] == b"PE\0\0" and header[_SUBSYSTEM:] == _NATIVE.to_bytes(2, "little")
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of a target, bounded; raise `InputError` when they cannot be had."""
+    try:
+        if path == STDIN:
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES} bytes, which no driver image has")
+    return data

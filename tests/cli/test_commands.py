@@ -1,0 +1,246 @@
+"""The commands: what they print where, and the exit code they end with."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from hvci.catalog import SEED_ROWS
+from hvci.cli import INTERRUPTED, main
+from hvci.cli import gather as gathering
+from hvci.errors import CatalogError, NotAnImage
+from hvci.report import Document, Format, render
+from hvci.rules import RULES
+from reports import pool_call, report, source_report, unknown_call
+
+
+def run(*args, **extra):
+    return CliRunner().invoke(main, [str(arg) for arg in args], **extra)
+
+
+@pytest.fixture
+def drivers(tmp_path, monkeypatch):
+    """Files whose first word decides what the evaluation says."""
+    answers = {
+        b"good": lambda: report(path="good"),
+        b"bad": lambda: report(pool_call(0x1000, 0), path="bad"),
+        b"doubt": lambda: report(unknown_call(0x1000), path="doubt"),
+    }
+
+    def evaluate(given, options):
+        data = given if isinstance(given, bytes) else (tmp_path / given).read_bytes()
+        if data == b"bug":
+            raise KeyError("surprise")
+        if data not in answers:
+            raise NotAnImage("no PE header")
+        return answers[data]()
+
+    monkeypatch.setattr(gathering, "evaluate", evaluate)
+    for word in ("good", "bad", "doubt", "text", "bug"):
+        (tmp_path / f"{word}.sys").write_text(word)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["good"], 0),
+        (["bad"], 1),
+        (["doubt"], 3),
+        (["text"], 4),
+        (["bug"], 70),
+        (["good", "doubt"], 3),
+        (["doubt", "bad"], 1),
+        (["bad", "text"], 4),
+        (["bad", "text", "bug"], 70),
+    ],
+)
+def test_exit_codes(drivers, names, code):
+    words = [f"{name}.sys" for name in names]
+    assert run("check", *words).exit_code == code
+    assert run("check", "--exit-zero", *words).exit_code == 0
+
+
+def test_a_bad_target_never_stops_the_others(drivers):
+    result = run("check", "missing.sys", "text.sys", "good.sys", "-f", "json")
+    document = json.loads(result.stdout)
+    assert [error["path"] for error in document["errors"]] == ["missing.sys", "text.sys"]
+    assert [one["target"]["path"] for one in document["reports"]] == ["good"]
+    assert result.exit_code == 4
+    assert result.stderr == ""
+
+
+def test_folders_patterns_and_standard_input(drivers):
+    assert run("check", ".").exit_code == 70
+    assert run("check", "*od.sys").exit_code == 0
+    assert run("check", "-", input="bad").exit_code == 1
+
+
+def test_text_is_the_default_and_has_no_colour_in_a_pipe(drivers):
+    result = run("check", "bad.sys")
+    assert result.stdout.startswith("bad: NOT compatible with memory integrity\n")
+    assert "\x1b" not in result.stdout
+
+
+def test_a_saved_report_is_a_target(drivers):
+    run("check", "bad.sys", "text.sys", "-f", "json", "-o", "saved.json")
+    again = run("check", "saved.json", "-f", "json")
+    assert again.stdout == (drivers / "saved.json").read_text()
+    assert again.exit_code == 4
+    assert run("check", "saved.json").stdout == run("check", "bad.sys", "text.sys").stdout
+
+
+def test_a_damaged_saved_report_is_named(drivers):
+    (drivers / "broken.json").write_text('{"schema_version": 1}')
+    result = run("check", "broken.json")
+    assert result.exit_code == 4
+    assert "broken.json: could not be read" in result.stdout
+    assert "not a saved hvci report" in result.stdout
+
+
+def test_output_takes_the_place_of_stdout(drivers):
+    result = run("check", "bad.sys", "-o", "out.txt")
+    assert result.stdout == ""
+    assert (drivers / "out.txt").read_text().startswith("bad: NOT compatible")
+
+
+def test_output_with_a_format_comes_besides(drivers):
+    result = run("check", "bad.sys", "-o", "json=a.json", "-o", "text=b.txt")
+    assert result.stdout == (drivers / "b.txt").read_text()
+    assert json.loads((drivers / "a.json").read_text())["reports"]
+    assert run("check", "bad.sys", "-o", "json=-", "-o", "x.txt").stdout.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check"],
+        ["check", "good.sys", "--format", "yaml"],
+        ["check", "good.sys", "--target-os", "95"],
+        ["check", "good.sys", "-o", "json="],
+        ["check", "good.sys", "-o", "no/such/folder/x.json"],
+        ["explain", "nonsense"],
+        ["explain"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_arguments(drivers, args):
+    result = run(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr
+
+
+def test_target_os_reaches_the_evaluation(drivers, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        gathering, "evaluate", lambda given, options: seen.append(options) or report()
+    )
+    run("check", "good.sys", "--target-os", "Windows 10 1607")
+    assert seen[0].target_os == 14393
+
+
+def test_progress_on_a_terminal_only(drivers, monkeypatch):
+    assert run("check", "good.sys", "bad.sys").stderr == ""
+    monkeypatch.setattr(gathering, "is_watched", lambda: True)
+    result = run("check", "good.sys", "bad.sys")
+    assert "1/2" in result.stderr
+    assert result.stdout.startswith("good: ")
+    assert run("check", "good.sys").stderr == ""
+
+
+def test_rules_lists_every_rule():
+    lines = run("rules").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(RULES)
+
+
+def test_ddis_lists_the_catalogue():
+    seed = run("ddis", "--seed").stdout.splitlines()
+    assert len(seed) == SEED_ROWS + 1
+    judged = run("ddis").stdout.splitlines()
+    everything = run("ddis", "--all").stdout.splitlines()
+    assert len(seed) < len(judged) < len(everything)
+    assert not any("listed only" in line for line in judged)
+    assert judged[1:] == sorted(judged[1:], key=lambda line: line.split()[0])
+
+
+def test_replacements_follow_the_target():
+    def line(version):
+        lines = run("ddis", "--target-os", version).stdout.splitlines()
+        return next(line for line in lines if line.startswith("ExAllocatePoolWithTag "))
+
+    assert "ExAllocatePool2" in line("11-24h2")
+    assert "NonPagedPoolNx" in line("10-1607")
+
+
+def test_explain():
+    assert "MmMapIoSpaceEx" in run("explain", "mmmapiospace").stdout
+    assert "NonPagedPool (0x0)" in run("explain", "0xC4", "0x2000", "1", "0", "0").stdout
+
+
+def test_version_and_help():
+    assert run("--version").stdout.startswith("hvci 0.")
+    for args in ([], ["check"], ["rules"], ["ddis"], ["explain"]):
+        result = run(*args, "--help")
+        assert result.exit_code == 0
+        assert "hvci " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (CatalogError("ddis.toml: row X"), 70, "hvci: ddis.toml: row X"),
+        (NotAnImage("x: no PE"), 4, "Give a driver"),
+        (ZeroDivisionError("oops"), 70, "internal error: ZeroDivisionError: oops"),
+        (KeyboardInterrupt(), INTERRUPTED, ""),
+    ],
+)
+def test_errors_become_one_line_and_an_exit_code(monkeypatch, error, code, says):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("hvci.report.pages.explain", fail)
+    result = run("explain", "x")
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def hvci(*args, **extra):
+    command = [sys.executable, "-m", "hvci", *map(str, args)]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, **extra)
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hvci", "ddis", "--all"]
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path):
+    file = tmp_path / "saved.json"
+    file.write_text(render(Document((report(path="Treiber 日\u202e"),)), Format.JSON))
+    result = hvci("check", file, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert result.returncode == 0
+    assert result.stdout.startswith(b"Treiber \\u65e5\\u202e: compatible")
+
+
+def test_module_entry_point_and_cold_imports(tmp_path):
+    assert hvci("--version").stdout.startswith(b"hvci ")
+    file = tmp_path / "saved.json"
+    file.write_text(render(Document((source_report(),)), Format.JSON))
+    code = (
+        "import sys; from hvci.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'rich', 'iced_x86', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "check", str(file), "-f", "json"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert result.stderr.strip() == b"[]"

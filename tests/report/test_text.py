@@ -1,0 +1,302 @@
+"""The terminal report: what is said, in which order, and that no file can speak to the terminal."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from hvci.errors import InputError, NotAnImage
+from hvci.model import (
+    Answer,
+    Confidence,
+    DebugId,
+    Finding,
+    ImageSite,
+    Limit,
+    Origin,
+    Outcome,
+    Question,
+    RuleResult,
+    Rva,
+    SourceSite,
+    Suppression,
+    Tier,
+)
+from hvci.report import Document, Format, TargetError, render
+from hvci.report.safe import safe
+from hvci.report.text import Style
+from hvci.report.words import Explanation, explanation, parse_explanation, place
+from reports import (
+    HOSTILE,
+    READ,
+    WRITE,
+    everything,
+    image,
+    map_call,
+    pool_call,
+    report,
+    section,
+    source_call,
+    source_report,
+    suppressed,
+    target,
+    unknown_call,
+)
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def text(*of, errors=(), **style):
+    return render(Document(tuple(of), tuple(errors)), Format.TEXT, Style(**style))
+
+
+def squeezed(*of, **style):
+    return " ".join(text(*of, **style).split())
+
+
+def test_the_verdict_comes_first():
+    lines = text(report(pool_call(0x1000, 0))).splitlines()
+    assert lines[0] == "driver.sys: NOT compatible with memory integrity"
+    assert lines[1] == "  x64 image, 4,096 bytes, judged for Windows 11 24H2"
+
+
+def test_each_verdict_has_its_words():
+    assert "driver.sys: compatible with" in text(report())
+    assert "driver.sys: undecided:" in text(report(unknown_call(0x1000)))
+
+
+def test_three_answers_each_in_a_sentence():
+    said = squeezed(report(pool_call(0x1000, 0), pool_call(0x1010, 0)))
+    assert "loads yes Windows 11 24H2 accepts this image with memory integrity on." in said
+    assert "readiness no The HLK readiness test would count, when this code runs: " in said
+    assert "2 x execute-pool-type." in said
+    assert "runs" in said
+
+
+def test_answers_of_a_bad_image():
+    said = squeezed(everything())
+    assert "loads no Windows 11 24H2 does not accept this image" in said
+    assert "1 x execute-write-section" in said
+
+
+def test_undecided_says_what_is_in_doubt():
+    said = squeezed(report(unknown_call(0x1000)))
+    assert "something could not be decided: execute-pool-type (1 undecided)." in said
+    weak = report(limits=(Limit(Origin.CALLSITE, ("execute-pool-type",), "no code"),))
+    assert "execute-pool-type (no code)." in squeezed(weak)
+
+
+def test_blocklist_is_told_only_when_asked():
+    assert "blocklisted" not in text(report())
+    for answer in Answer:
+        assert f"blocklisted {answer}" in squeezed(replace(report(), blocklisted=answer))
+
+
+def test_seven_counters_as_the_verifier_names_them():
+    lines = [line.strip() for line in text(report(pool_call(0x1000, 0))).splitlines()]
+    start = lines.index("Execute Pool Type Count:          1")
+    assert lines[start : start + 7] == [
+        "Execute Pool Type Count:          1",
+        "Execute Page Protection Count:    0",
+        "Execute Page Mapping Count:       0",
+        "Execute-Write Section Count:      0",
+        "Section Alignment Failures:       0",
+        "Unsupported Relocs Count:         0",
+        "IAT in Executable Section Count:  0",
+    ]
+
+
+def test_counters_are_left_out_when_nothing_could_count():
+    bare = replace(report(), results=())
+    assert "Count:" not in text(bare)
+    assert "undecided" in text(bare)
+
+
+def test_a_finding_says_where_what_why_and_what_instead():
+    said = squeezed(report(pool_call(0x1234, 0)))
+    assert "FAIL execute-pool-type (bug check 0xC4 0x2000)" in said
+    assert explanation("execute-pool-type").title in said
+    assert "Why: with memory integrity on" in said
+    assert "0x1234 .text DriverEntry PoolType is NonPagedPool (0x0), tag 'abcd'" in said
+    assert "Instead: ExAllocatePool2" in said
+
+
+def test_equal_findings_share_a_line_and_all_failures_stay():
+    some = [pool_call(0x1000 + 16 * i, 0) for i in range(40)]
+    said = text(report(*some))
+    assert said.count("PoolType is NonPagedPool") == 1
+    assert "ExAllocatePoolWithTag, 40 calls" in said
+    assert all(f"{0x1000 + 16 * i:#x} .text" in " ".join(said.split()) for i in range(40))
+
+
+def test_verbose_gives_every_finding_its_line():
+    some = [pool_call(0x1000 + 16 * i, 0) for i in range(40)]
+    assert text(report(*some), verbose=True).count("PoolType is NonPagedPool") == 40
+
+
+def test_undecided_and_notes_are_cut_short_unless_verbose():
+    some = [unknown_call(0x1000 + 16 * i) for i in range(20)]
+    assert "and 12 more" in squeezed(report(*some))
+    assert "more" not in squeezed(report(*some), verbose=True).partition("UNDECIDED")[2]
+    notes = [map_call(0x1000 + 16 * i) for i in range(20)]
+    assert "and 16 more" in squeezed(report(*notes))
+
+
+def test_many_different_statements_are_cut_short():
+    findings = tuple(
+        Finding(Outcome.NOTE, f"note {i}", ImageSite(Rva(i)), Origin.IMAGE) for i in range(9)
+    )
+    one = replace(report(), results=(RuleResult("unknown-rule", Outcome.NOTE, findings),))
+    assert "and 5 more; --verbose lists them all" in squeezed(one)
+    assert "note 8" in squeezed(one, verbose=True)
+
+
+def test_undocumented_confidence_and_tier_are_said():
+    finding = Finding(
+        Outcome.FAIL,
+        "writes code",
+        ImageSite(Rva(1)),
+        Origin.VERIFIER,
+        Confidence.OBSERVED,
+        tier=Tier.FORCED,
+    )
+    one = replace(report(), results=(RuleResult("some-rule", Outcome.FAIL, (finding,)),))
+    assert "writes code [observed, forced path]" in text(one)
+
+
+def test_source_places_and_answers():
+    said = squeezed(source_report(source_call(12, 0)))
+    assert "driver.c:12:5 Create PoolType is NonPagedPool" in said
+    assert "source, 4,096 bytes" in said
+    assert "loads not asked Not asked: only a driver image can answer this." in said
+
+
+def test_limits_and_unchecked_rules_are_listed():
+    said = squeezed(everything())
+    assert "Not examined:" in said
+    assert "indirect call not resolved [weakens execute-pool-type]" in said
+    many = tuple(Limit(Origin.IMAGE, (), f"reason {i}") for i in range(9))
+    assert "and 3 more; --verbose" in squeezed(report(limits=many))
+    assert "reason 8" in squeezed(report(limits=many), verbose=True)
+    same = tuple(Limit(Origin.IMAGE, (), "odd", ImageSite(Rva(i))) for i in range(9))
+    assert "odd (9 places)" in text(report(limits=same))
+
+
+def test_image_facts_are_one_informational_line():
+    said = squeezed(report())
+    assert "GUARD_CF, no FORCE_INTEGRITY, carries a signature (not verified)" in said
+    assert "linker 14.29, KMDF 1.15, PDB C:\\build\\driver.pdb" in said
+    bare = image(signed=False, debug_id=None, kmdf_version=None, hybrid="arm64x")
+    said = squeezed(report(image=bare))
+    assert "not signed, linker 14.29, hybrid arm64x" in said
+
+
+def test_suppressed_findings_stay_visible_and_counted():
+    one = suppressed(report(pool_call(0x1000, 0)))
+    said = squeezed(one)
+    assert "driver.sys: compatible with memory integrity" in said
+    assert "Execute Pool Type Count: 1" in said
+    assert "suppressed by hvci.toml, kernel team, until 2031-01-01: known and harmless" in said
+    bare = replace(
+        one.results[0],
+        findings=(replace(everything().findings[0], suppressed=Suppression("fine", "a comment")),),
+    )
+    assert "suppressed by a comment: fine" in text(replace(one, results=(bare,)))
+
+
+def test_errors_and_the_summary():
+    errors = [TargetError.of("x.sys", NotAnImage("x.sys: no PE header."))]
+    said = text(report(), report(pool_call(0x1000, 0)), errors=errors)
+    assert "x.sys: could not be read\n  no PE header.\n  Give a driver" in said
+    assert said.endswith("3 targets: 1 compatible, 1 incompatible, 1 could not be read\n")
+    alone = text(errors=[TargetError.of("y", InputError("gone"))])
+    assert alone == "y: could not be read\n  gone.\n"
+
+
+def test_compatible_drivers_are_one_line_among_many():
+    said = text(report(path="a.sys"), report(path="b.sys"))
+    assert said.count("Execute Pool Type") == 0
+    assert text(report(), report(), verbose=True).count("Execute Pool Type") == 2
+
+
+def test_nothing_to_say_is_nothing():
+    assert text() == ""
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 200])
+def test_any_width(width):
+    lines = text(everything(), width=width).splitlines()
+    assert all(len(line) <= max(width, 20) for line in lines)
+
+
+def test_colour_only_when_asked():
+    assert "\x1b" not in text(everything())
+    assert "\x1b[1;31mNOT compatible" in text(everything(), colour=True)
+
+
+def hostile_report():
+    names = (section(HOSTILE, 0x1000, 0xE000_0000), section(".data", 0x2000, READ | WRITE))
+    call = replace(pool_call(0x1000, 0), site=ImageSite(Rva(0x1000), HOSTILE, HOSTILE, HOSTILE, 3))
+    noted = replace(call, note=HOSTILE, site=replace(call.site, rva=Rva(0x1004)))
+    return replace(
+        report(
+            call,
+            noted,
+            path=HOSTILE,
+            image=image(
+                sections=names,
+                iat=None,
+                import_tables=((HOSTILE, Rva(0x1010)),),
+                debug_id=DebugId("0", 1, HOSTILE * 100),
+                kmdf_version=HOSTILE,
+                hybrid=HOSTILE,
+            ),
+            limits=(Limit(Origin.IMAGE, (), HOSTILE),),
+        ),
+        target=target(HOSTILE),
+    )
+
+
+def test_hostile_names_are_inert():
+    errors = [TargetError(HOSTILE, "InputError", HOSTILE, HOSTILE)]
+    said = text(hostile_report(), errors=errors, verbose=True)
+    assert not CONTROL.search(said)
+    assert "[bold]" in said
+    assert "\\x1b[31m" in said
+    coloured = text(suppressed(hostile_report()), errors=errors, colour=True)
+    assert not CONTROL.search(re.sub(r"\x1b\[[\d;]*m", "", coloured))
+    assert "\x1b[31m\\x07" not in coloured
+
+
+def test_safe_spells_out_and_clips():
+    assert safe("plain name.sys") == "plain name.sys"
+    assert safe("Treiber-Prüfung 日本") == "Treiber-Prüfung 日本"
+    assert safe("a\x1bb\u202ec\U000e0001\ud800") == "a\\x1bb\\u202ec\\U000e0001\\ud800"
+    assert safe("x" * 500) == "x" * 237 + "..."
+
+
+def test_places():
+    assert place(ImageSite(Rva(0x10))) == "0x10"
+    assert place(ImageSite(Rva(0x10), ".text", "F", "f.c", 3)) == "0x10 .text F (f.c:3)"
+    assert place(ImageSite(Rva(0x10), ".text", None, "f.c")) == "0x10 .text (f.c)"
+    assert place(SourceSite("a.c", 3, 4)) == "a.c:3:4"
+
+
+def test_answers_exist_for_every_combination():
+    fail = Finding(Outcome.FAIL, "bad", ImageSite(Rva(1)), Origin.IMAGE)
+    doubt = replace(fail, outcome=Outcome.UNDECIDED)
+    for outcome, findings in (
+        (Outcome.FAIL, (fail,)),
+        (Outcome.UNDECIDED, (doubt,)),
+        (Outcome.PASS, ()),
+        (Outcome.NOT_CHECKED, ()),
+    ):
+        result = RuleResult("some-rule", outcome, findings, "why", questions=frozenset(Question))
+        said = squeezed(replace(report(), results=(result,)))
+        assert all(f"{question} " in said for question in Question)
+
+
+def test_explanations():
+    assert explanation("no-such-rule") == Explanation("no-such-rule")
+    parsed = parse_explanation("Title.\n\nWhy: one\n    two\nBad: `x`\nGood: `y`\nFix: do\n    it")
+    assert parsed == Explanation("Title.", "one two", "`x`", "`y`", "do it")

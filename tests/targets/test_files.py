@@ -1,0 +1,115 @@
+"""What a word of the command line leads to."""
+
+import io
+import os
+import sys
+
+import pytest
+
+from hvci.errors import InputError
+from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
+
+NATIVE = b"MZ" + bytes(58) + b"\x40\0\0\0" + b"PE\0\0" + bytes(0x58) + b"\x01\0"
+GUI = NATIVE[:-2] + b"\x02\0"
+
+
+def paths(*words):
+    return [target.path for target in find(words)]
+
+
+def why(word):
+    (missing,) = find([word])
+    assert isinstance(missing, Missing)
+    return str(missing.error)
+
+
+def test_a_file_is_itself(tmp_path):
+    file = tmp_path / "x.bin"
+    file.write_bytes(b"anything")
+    assert list(find([str(file)])) == [Found(str(file), Kind.IMAGE)]
+
+
+def test_a_saved_report_is_told_from_an_image(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('\n  {"schema_version": 1}')
+    assert list(find([str(file)])) == [Found(str(file), Kind.REPORT)]
+
+
+def test_standard_input():
+    assert list(find(["-"])) == [Found(STDIN, Kind.IMAGE)]
+
+
+def test_folders_are_searched_in_order_for_drivers_only(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b" / "one.sys").write_bytes(b"")
+    (tmp_path / "a" / "TWO.SYS").write_bytes(b"")
+    (tmp_path / "a" / "native.dll").write_bytes(NATIVE)
+    (tmp_path / "a" / "window.dll").write_bytes(GUI)
+    (tmp_path / "a" / "text.txt").write_bytes(b"MZ is how this text starts")
+    (tmp_path / "a" / "note.txt").write_bytes(b"no")
+    names = ("a/TWO.SYS", "a/native.dll", "b/one.sys")
+    assert paths(str(tmp_path)) == [str(tmp_path / name) for name in names]
+
+
+def test_a_folder_without_drivers_says_so(tmp_path):
+    assert "no driver in this folder" in why(str(tmp_path))
+
+
+def test_symlink_loops_end(tmp_path):
+    (tmp_path / "x.sys").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    assert paths(str(tmp_path)) == [str(tmp_path / "x.sys")]
+
+
+def test_an_unreadable_file_in_a_folder_is_no_driver(tmp_path, monkeypatch):
+    (tmp_path / "x.bin").write_bytes(NATIVE)
+    monkeypatch.setattr("pathlib.Path.open", lambda *a, **k: (_ for _ in ()).throw(OSError("no")))
+    assert "no driver" in why(str(tmp_path))
+
+
+def test_patterns(tmp_path):
+    for name in ("b.sys", "a.sys", "c.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert paths(str(tmp_path / "*.sys")) == [str(tmp_path / "a.sys"), str(tmp_path / "b.sys")]
+    assert paths(str(tmp_path / "**" / "*.txt")) == [str(tmp_path / "c.txt")]
+    assert "no file matches" in why(str(tmp_path / "*.exe"))
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
+    file = tmp_path / "a[1].sys"
+    file.write_bytes(b"")
+    assert paths(str(file)) == [str(file)]
+
+
+def test_each_path_once(tmp_path):
+    file = tmp_path / "a.sys"
+    file.write_bytes(b"")
+    assert paths(str(file), str(tmp_path), str(file)) == [str(file)]
+
+
+def test_missing_and_odd_files(tmp_path):
+    assert "No such file" in why(str(tmp_path / "none.sys"))
+    assert "null" in why("a\0b")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "not a regular file" in why(str(pipe))
+    assert list(find([str(pipe), str(tmp_path / "none")]))[1:]
+
+
+def test_reading_is_bounded(tmp_path, monkeypatch):
+    file = tmp_path / "a.sys"
+    file.write_bytes(b"12345")
+    assert read_bytes(str(file)) == b"12345"
+    monkeypatch.setattr("hvci.targets.files.MAX_BYTES", 4)
+    with pytest.raises(InputError, match="more than 4 bytes"):
+        read_bytes(str(file))
+    with pytest.raises(InputError, match="Is a directory"):
+        read_bytes(str(tmp_path))
+
+
+def test_reading_standard_input(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(b"MZ"))
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert read_bytes(STDIN) == b"MZ"
