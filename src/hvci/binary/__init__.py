@@ -32,12 +32,14 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     from hvci.binary.callsites import CallSites
 
     begin = time.perf_counter()
-    calls, limits = CallSites(Analysis(image)).find()
+    sites = CallSites(Analysis(image))
+    calls = sites.find()
     return Evidence(
         frozenset({Origin.CALLSITE}),
         target_os,
         calls=tuple(calls),
-        limits=tuple(limits),
+        behaviours=tuple(sites.behaviours),
+        limits=tuple(sites.limits),
         seconds={"callsites": time.perf_counter() - begin},
     )
 

@@ -32,6 +32,22 @@ class Analysis:
         name = self.function_name(function.start) if function is not None else None
         return ImageSite(Rva(rva), self.image.section_name(rva), name)
 
+    def is_reached(self, function: Function) -> bool:
+        """Whether anything leads to code outside known functions: a call, a pointer, an export."""
+        if function.kind != "gap":
+            return True
+        known = function.cache.get("reached")
+        if known is None:
+            start = function.start
+            known = (
+                start == self.image.headers.entry
+                or start in self.image.exports
+                or bool(self.references.to_code(start))
+                or self.functions.takes_address(start)
+            )
+            function.cache["reached"] = known
+        return bool(known)
+
     def function_name(self, start: int) -> str:
         """Exported name, the entry point, or a name made of the RVA."""
         exported = self.image.exports.get(start)

@@ -35,7 +35,14 @@ class Kind(IntEnum):
     """A constant that holds only until the image opts in to NX."""
     FIELD = 7
     """A field of a structure that the image got from somewhere; `why` says which."""
-    UNKNOWN = 8
+    UNSET = 8
+    """A constant read from a variable at RVA `place` that starts as 0 and that nothing sets."""
+    UNKNOWN = 9
+
+
+NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
+"""Kinds whose `value` is the number itself."""
+_MARKED = NUMERIC - {Kind.CONST}
 
 
 class Operation(NamedTuple):
@@ -97,9 +104,7 @@ def truncate(atoms: Atoms, size: int, shift: int = 0) -> Atoms:
         return atoms
     mask = (1 << 8 * size) - 1
     return frozenset(
-        atom._replace(value=(atom.value >> shift) & mask)
-        if atom.kind in (Kind.CONST, Kind.BEFORE_OPT_IN)
-        else atom
+        atom._replace(value=(atom.value >> shift) & mask) if atom.kind in NUMERIC else atom
         for atom in atoms
     )
 
@@ -109,7 +114,7 @@ def extend(atoms: Atoms, from_size: int, to_size: int) -> Atoms:
     mask = (1 << 8 * to_size) - 1
     return frozenset(
         atom._replace(value=signed(atom.value, 8 * from_size) & mask)
-        if atom.kind in (Kind.CONST, Kind.BEFORE_OPT_IN)
+        if atom.kind in NUMERIC
         else atom
         for atom in atoms
     )
@@ -173,8 +178,8 @@ def _pair(name: str, a: Atom, b: Atom, width: int) -> Atoms:
         a, b = b, a
     if a.kind is Kind.CONST and b.kind is Kind.CONST:
         return _constants(name, a.value & mask, b.value & mask, mask)
-    if Kind.BEFORE_OPT_IN in (a.kind, b.kind):
-        return _before_opt_in(name, a, b, mask)
+    if a.kind in _MARKED or b.kind in _MARKED:
+        return _marked(name, a, b, mask)
     if b.kind is Kind.CONST:
         return _with_constant(name, a, b.value & mask, width)
     return frozenset((_opaque(a, b),))
@@ -191,13 +196,13 @@ def _constants(name: str, a: int, b: int, mask: int) -> Atoms:
     return const(operation(a, b) & mask) if operation else unknown(f"{name} is not followed")
 
 
-def _before_opt_in(name: str, a: Atom, b: Atom, mask: int) -> Atoms:
-    """An opt-in variable combined with a constant keeps its mark."""
-    numeric = (Kind.CONST, Kind.BEFORE_OPT_IN)
+def _marked(name: str, a: Atom, b: Atom, mask: int) -> Atoms:
+    """A marked number combined with a constant keeps its mark."""
     operation = _ARITHMETIC.get(name)
-    if a.kind not in numeric or b.kind not in numeric or operation is None:
+    if a.kind not in NUMERIC or b.kind not in NUMERIC or operation is None:
         return frozenset((_opaque(a, b),))
-    return frozenset((Atom(Kind.BEFORE_OPT_IN, operation(a.value, b.value) & mask),))
+    mark = a if a.kind in _MARKED else b
+    return frozenset((mark._replace(value=operation(a.value, b.value) & mask),))
 
 
 def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:

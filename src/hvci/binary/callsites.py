@@ -18,8 +18,17 @@ from hvci.binary.code import (
     Load,
     Reg,
 )
-from hvci.catalog import Ddi
-from hvci.model import DdiCall, Limit, Origin, Value, Via
+from hvci.catalog import Ddi, OptIn
+from hvci.model import (
+    BehaviourFact,
+    Confidence,
+    DdiCall,
+    ImageSite,
+    Limit,
+    Origin,
+    Value,
+    Via,
+)
 
 JUMP_THROUGH = b"\xff\x25"
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
@@ -41,10 +50,11 @@ class CallSites:
         self.image = analysis.image
         self.calls: dict[tuple[int, str], DdiCall] = {}
         self.limits: list[Limit] = []
+        self.behaviours: list[BehaviourFact] = []
         self._followed: set[tuple[int, int]] = set()
 
-    def find(self) -> tuple[list[DdiCall], list[Limit]]:
-        """All calls in order of RVA, and what was not followed."""
+    def find(self) -> list[DdiCall]:
+        """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
         exports = catalog.exports()
         imports = self.image.imports
         hits = self.analysis.references.to_slots(imports)
@@ -57,7 +67,7 @@ class CallSites:
             ddi = exports.get(imports[slot].name)
             if ddi is not None:
                 self._use(place, slot, ddi)
-        return [self.calls[key] for key in sorted(self.calls)], self.limits
+        return [self.calls[key] for key in sorted(self.calls)]
 
     # ---- shapes
 
@@ -104,13 +114,10 @@ class CallSites:
         """Add the callers of an import thunk; False when the jump is a tail call instead."""
         functions, references = self.analysis.functions, self.analysis.references
         callers = references.to_code(thunk)
-        function = functions.at(thunk)
-        if function is not None and function.kind == "unwind" and function.start != thunk:
+        if not callers and self._is_within_function(thunk):
             return False
         if functions.takes_address(thunk):
             self._escapes(ddi, thunk)
-        if not callers:
-            return function is None or function.start != thunk or self._is_unused(thunk)
         for site in callers:
             caller = functions.at(site)
             i = caller.index.get(site) if caller is not None else None
@@ -120,11 +127,16 @@ class CallSites:
                 self.add(caller, i, ddi, Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL)
         return True
 
-    def _is_unused(self, thunk: int) -> bool:
-        """A thunk among others that nothing calls is no call site."""
-        memory = self.image.memory
-        neighbours = (memory[thunk - 6 : thunk - 4], memory[thunk + 6 : thunk + 8])
-        return JUMP_THROUGH in neighbours or memory[thunk - 1] in (0xCC, 0x90)
+    def _is_within_function(self, thunk: int) -> bool:
+        """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
+        function = self.analysis.functions.at(thunk)
+        i = function.index.get(thunk) if function is not None else None
+        if function is None or i is None:
+            return False
+        if function.kind == "unwind":
+            return True
+        before = function.predecessors(i)
+        return any(not self.analysis.arch.is_padding(function, p) for p in before)
 
     def _through_register(self, function: Function, i: int, slot: int, ddi: Ddi) -> None:
         """Find the calls that use a slot's content kept in a register or local variable."""
@@ -168,11 +180,37 @@ class CallSites:
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
             return
-        arguments = {name: self._argument(function, i, ddi, name) for name in ddi.watched}
+        held = {name: self._argument(function, i, ddi, name) for name in ddi.watched}
         site = self.analysis.site(rva, function)
-        self.calls[rva, ddi.name] = DdiCall(ddi.name, arguments, site, Origin.CALLSITE, via)
+        self.calls[rva, ddi.name] = DdiCall(
+            ddi.name,
+            {name: to_value(atoms_) for name, atoms_ in held.items()},
+            site,
+            Origin.CALLSITE,
+            via,
+            unreached=not self.analysis.is_reached(function),
+        )
+        self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
 
-    def _argument(self, function: Function, i: int, ddi: Ddi, name: str) -> Value:
+    def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
+        """A deciding argument from a variable that starts executable and that nothing sets."""
+        unset = sorted(atom.place for atom in held if atom.kind is Kind.UNSET)
+        if unset and ddi.opt_in is not OptIn.NONE and ddi.rule.executable.holds(0):
+            self.behaviours.append(
+                BehaviourFact(
+                    "nx-opt-in",
+                    f"{ddi.name} takes its {ddi.deciding} from a variable that starts as 0 and "
+                    "that nothing in the image sets",
+                    site,
+                    Origin.CALLSITE,
+                    Confidence.LIKELY,
+                    f"the variable at {unset[0]:#x} is what POOL_NX_OPTIN reads, and "
+                    "ExInitializeDriverRuntime was not called",
+                    "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) first in DriverEntry.",
+                )
+            )
+
+    def _argument(self, function: Function, i: int, ddi: Ddi, name: str) -> Atoms:
         flow = self.analysis.flow
         position = ddi.position(name)
         size = argument_size(ddi.parameters[position].type)
@@ -181,20 +219,17 @@ class CallSites:
         flow.begin()
         held = flow.interprocedural.argument(function, i, position, size)
         resolved = flow.interprocedural.resolve(held)
-        return to_value(atoms.truncate(resolved, size))
+        return atoms.truncate(resolved, size)
 
 
 def to_value(held: Atoms) -> Value:
     """What a person can read in a set of atoms."""
-    constants = {atom.value for atom in held if atom.kind is Kind.CONST}
+    constants = {atom.value for atom in held if atom.kind in (Kind.CONST, Kind.UNSET)}
     before = {atom.value for atom in held if atom.kind is Kind.BEFORE_OPT_IN} - constants
-    others = sorted({atoms.describe(atom) for atom in held if atom.kind not in _NUMERIC})
+    others = sorted({atoms.describe(atom) for atom in held if atom.kind not in atoms.NUMERIC})
     possible = frozenset(constants | before)
     if others or not possible:
         reason = "; ".join(others[:3]) or "no path leads to this call"
         return Value(possible, complete=False, reason=reason, opt_in=frozenset(before))
     reason = "a variable that the driver sets to the NX value at its start" if before else ""
     return Value(possible, complete=True, reason=reason, opt_in=frozenset(before))
-
-
-_NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 NX_CONSTANTS = frozenset((0x200, 0x4000_0000))
 """What ExInitializeDriverRuntime stores: POOL_NX_ALLOCATION and MdlMappingNoExecute."""
+FLAGS = ("ExDefaultNonPagedPoolType", "ExDefaultMdlProtection")
+FLAG = frozenset((1,))
 MAX_TABLE = 64
 MAX_REFERENCES = 4096
 MAX_REACH = 400
@@ -61,9 +63,11 @@ class Globals:
         if not self.image.is_writable(rva):
             return initial
         written, writers = self._writes(rva, size, nesting)
-        if size == 4 and self._is_opt_in(initial, written, writers):
+        if self._is_opt_in(initial, written, writers, size):
             before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
             return frozenset(before) | (written - initial)
+        if size == 4 and not written and initial == atoms.const(0):
+            return frozenset((Atom(Kind.UNSET, 0, rva),))
         return atoms.bounded(initial | written)
 
     def _content(self, rva: int, size: int) -> Atoms:
@@ -129,8 +133,10 @@ class Globals:
             if not written >> register & 1:
                 continue
             expr = arch.define(function, i, register)
-            if isinstance(expr, ImageAddress | Address):
-                return True
+            if isinstance(expr, ImageAddress):
+                return expr.rva == rva
+            if isinstance(expr, Address):
+                return expr.memory.base == IMAGE_BASE and expr.memory.displacement == rva
             if self.image.bits == 32 and isinstance(expr, Const):
                 return expr.value - self.image.base == rva
         if self.image.bits == 32:
@@ -139,14 +145,31 @@ class Globals:
 
     # ---- the NX opt-in
 
-    def _is_opt_in(self, initial: Atoms, written: Atoms, writers: list[Function]) -> bool:
+    def _is_opt_in(
+        self, initial: Atoms, written: Atoms, writers: list[Function], size: int
+    ) -> bool:
         """A variable that starts as 0 and that start-up code sets to the NX constant only."""
         values = {atom.value for atom in written if atom.kind is Kind.CONST}
-        if initial != atoms.const(0) or not values & NX_CONSTANTS:
+        wanted = NX_CONSTANTS if size == 4 else FLAG if size == 1 else frozenset()
+        if initial != atoms.const(0) or not values & wanted or values - wanted - {0}:
             return False
-        if any(atom.kind is not Kind.CONST for atom in written) or values - NX_CONSTANTS - {0}:
+        if any(atom.kind is not Kind.CONST for atom in written):
+            return False
+        if size == 1 and not any(self._sets_two_flags(function) for function in writers):
             return False
         return any(self._is_reachable(function) for function in writers)
+
+    def _sets_two_flags(self, function: Function) -> bool:
+        """Link-time optimisation can shrink both opt-in variables to flags, set side by side."""
+        arch = self.flow.arch
+        flags = {
+            memory.displacement
+            for i in range(len(function.instructions))
+            for n, memory in enumerate(arch.effect(function, i).stores)
+            if memory.base == IMAGE_BASE and memory.size == 1
+            if arch.stored(function, i, n) == Const(1)
+        }
+        return len(flags) >= len(FLAGS)
 
     def _is_reachable(self, function: Function) -> bool:
         """Whether direct calls lead from the entry point to a function."""

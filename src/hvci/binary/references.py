@@ -43,7 +43,7 @@ class References:
         """(range start, target RVA of a displacement at each byte offset)."""
         found = []
         for start, end in self._ranges:
-            count = end - start - 4
+            count = end - start - 3
             raw = np.ndarray((count,), "<i4", self.image.memory, start, (1,))
             if self.image.bits == 64:
                 after = np.arange(start + 4, start + 4 + count, dtype=np.int32)
@@ -110,7 +110,7 @@ class References:
         for start, end in self._ranges:
             code = self.image.bytes[start : end - 4]
             places = np.flatnonzero((code & 0xFE) == 0xE8)
-            raw = np.ndarray((end - start - 4,), "<i4", self.image.memory, start, (1,))
+            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
             places = places[places + 1 < len(raw)]
             reached = raw[places + 1].astype(np.int64) + places + start + 5
             inside = np.zeros(len(places), bool)

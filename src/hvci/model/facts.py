@@ -151,6 +151,8 @@ class DdiCall:
     """Only for calls seen in a verifier run."""
     note: str = ""
     """What is known about the place, such as "from wdmsec.lib of the Windows 7 kit"."""
+    unreached: bool = False
+    """Nothing in the image leads to the code: it may be data, or unused."""
 
 
 @dataclass(frozen=True, slots=True)

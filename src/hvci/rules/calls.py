@@ -33,6 +33,21 @@ def executable(call: DdiCall) -> Executable:
     ddi = catalog.ddis().get(call.ddi)
     if ddi is None or not ddi.rule.judged_by:
         return Executable.NOT_APPLICABLE
+    answer = _reached(ddi, call)
+    if call.unreached:
+        return _WHEN_UNREACHED.get(answer, answer)
+    return answer
+
+
+_WHEN_UNREACHED = {
+    Executable.YES: Executable.UNDECIDED,
+    Executable.UNDECIDED: Executable.NOT_APPLICABLE,
+}
+"""Bytes that nothing leads to prove nothing; only a plain request for execution is worth a look."""
+
+
+def _reached(ddi: Ddi, call: DdiCall) -> Executable:
+    """Answer for a call that can run."""
     if ddi.rule.kernel_mode_only and _is_user_mode(ddi, call):
         return Executable.NO
     if ddi.rule.executable.kind == "always" or wording.bad_values(call, ddi):
@@ -46,7 +61,23 @@ def _is_user_mode(ddi: Ddi, call: DdiCall) -> bool:
     return mode is not None and mode.complete and mode.possible == {USER_MODE}
 
 
-@rule(counter=Counter.EXECUTE_POOL_TYPE, questions=READINESS, sees=ANY_CALL)
+def _opted_in(evidence: Evidence) -> str:
+    """Say that the driver opts in, for the rules that pass because of it."""
+    opted = [
+        call
+        for call, ddi in _calls(evidence, "execute-pool-type", "execute-page-mapping")
+        if wording.deciding_value(call, ddi).opt_in
+    ]
+    if not opted:
+        return ""
+    calls = "1 call takes its" if len(opted) == 1 else f"{len(opted)} calls take their"
+    return (
+        f"{calls} value from a variable that the driver itself sets to the NX value at its start "
+        "on Windows 8 and later (NX opt-in)"
+    )
+
+
+@rule(counter=Counter.EXECUTE_POOL_TYPE, questions=READINESS, sees=ANY_CALL, because=_opted_in)
 def execute_pool_type(evidence: Evidence) -> Iterator[Finding]:
     """The driver asks for pool memory that can execute.
 
@@ -73,7 +104,7 @@ def execute_page_protection(evidence: Evidence) -> Iterator[Finding]:
     yield from _judge(evidence, "execute-page-protection")
 
 
-@rule(counter=Counter.EXECUTE_PAGE_MAPPING, questions=READINESS, sees=ANY_CALL)
+@rule(counter=Counter.EXECUTE_PAGE_MAPPING, questions=READINESS, sees=ANY_CALL, because=_opted_in)
 def execute_page_mapping(evidence: Evidence) -> Iterator[Finding]:
     """The driver maps an MDL without MdlMappingNoExecute.
 
@@ -113,35 +144,28 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
             yield _finding(call, ddi, Outcome.NOTE, wording.by_default(call, ddi), evidence)
 
 
-@rule(sees=ANY_CALL)
+@rule(questions=READINESS, sees=ANY_CALL, because=_opted_in)
 def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
-    """The driver takes pool types or mapping priorities from the NX opt-in variables.
+    """The driver reads its pool type from the NX opt-in variable but never opts in.
 
     Why: POOL_NX_OPTIN makes NonPagedPool a variable that starts executable; only
         ExInitializeDriverRuntime(DrvRtPoolNxOptIn) sets it to the non-executable value, on
         Windows 8 and later. What the driver allocates before that call is executable.
-    Bad: `Table = BuildTable(); ExInitializeDriverRuntime(DrvRtPoolNxOptIn);`
-    Good: `ExInitializeDriverRuntime(DrvRtPoolNxOptIn); Table = BuildTable();`
-    Fix: nothing, when the call is the first statement of DriverEntry. A driver for Windows 8 and
-        later only can define POOL_NX_OPTIN_AUTO instead, which needs no call.
+    Bad: `#define POOL_NX_OPTIN 1` and no call of ExInitializeDriverRuntime
+    Good: `ExInitializeDriverRuntime(DrvRtPoolNxOptIn);` as the first statement of DriverEntry
+    Fix: call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) before the first allocation. A driver for
+        Windows 8 and later only can define POOL_NX_OPTIN_AUTO instead, which needs no call.
     """
-    opted = [
-        (call, ddi)
-        for call, ddi in _calls(evidence, "execute-pool-type", "execute-page-mapping")
-        if wording.deciding_value(call, ddi).opt_in
-    ]
-    if opted:
-        call, ddi = opted[0]
-        calls = "1 call takes its" if len(opted) == 1 else f"{len(opted)} calls take their"
-        reason = wording.deciding_value(call, ddi).reason
-        yield Finding(
-            Outcome.NOTE,
-            f"{calls} value from a variable that the driver sets to the NX value on Windows 8 and "
-            f"later{f' ({reason})' if reason else ''}",
-            call.site,
-            call.origin,
-            ddi.confidence,
-        )
+    for fact in evidence.behaviours:
+        if fact.rule == "nx-opt-in":
+            yield Finding(
+                Outcome.FAIL,
+                f"{fact.what}{f': {fact.why}' if fact.why else ''}",
+                fact.site,
+                fact.origin,
+                fact.confidence,
+                fact.fix,
+            )
 
 
 def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]:

@@ -19,6 +19,8 @@ from hvci.model import (
 Check = Callable[[Evidence], Iterator[Finding]]
 Applies = Callable[[Evidence], str]
 """Says why a rule does not apply to a target; the empty string when it does."""
+Because = Callable[[Evidence], str]
+"""Says why a rule passes, where silence would not tell; the empty string otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Rule:
     explanation: str
     check: Check
     not_applicable: Applies
+    because: Because
 
     @property
     def subcode(self) -> int | None:
@@ -60,7 +63,9 @@ class Rule:
             return self._result(Outcome.FAIL, findings, reason)
         if Outcome.UNDECIDED in outcomes or limits:
             return self._result(Outcome.UNDECIDED, findings, reason)
-        return self._result(Outcome.NOTE if findings else Outcome.PASS, findings)
+        return self._result(
+            Outcome.NOTE if findings else Outcome.PASS, findings, self.because(evidence)
+        )
 
     def _result(
         self, outcome: Outcome, findings: tuple[Finding, ...] = (), reason: str = ""
@@ -70,7 +75,7 @@ class Rule:
         )
 
 
-def _always_applies(evidence: Evidence) -> str:
+def _nothing_to_say(evidence: Evidence) -> str:
     return ""
 
 
@@ -79,7 +84,8 @@ def rule(
     sees: Iterable[Origin],
     counter: Counter | None = None,
     questions: Iterable[Question] = (),
-    not_applicable: Applies = _always_applies,
+    not_applicable: Applies = _nothing_to_say,
+    because: Because = _nothing_to_say,
 ) -> Callable[[Check], Rule]:
     """Make a rule of a function: its name is the id, its docstring the documentation."""
 
@@ -94,6 +100,7 @@ def rule(
             explanation,
             check,
             not_applicable,
+            because,
         )
 
     return make
