@@ -1,11 +1,23 @@
+from dataclasses import replace
+
 import pytest
 
 from facts import call, evidence, moved, outcomes, results
 from hvci import catalog
-from hvci.model import Confidence, Executable, Origin, Outcome, Value, WindowsVersion
+from hvci.model import (
+    BehaviourFact,
+    Confidence,
+    Executable,
+    ImageSite,
+    Origin,
+    Outcome,
+    Rva,
+    Value,
+    WindowsVersion,
+)
 from hvci.rules import executable
 
-FAIL, NOTE, UNDECIDED = Outcome.FAIL, Outcome.NOTE, Outcome.UNDECIDED
+FAIL, NOTE, UNDECIDED, PASS = Outcome.FAIL, Outcome.NOTE, Outcome.UNDECIDED, Outcome.PASS
 UNKNOWN = Value.unknown("loaded through a parameter")
 POOL, PAGE, MDL = "execute-pool-type", "execute-page-protection", "execute-page-mapping"
 DEFAULT = "executable-by-default"
@@ -246,19 +258,29 @@ OPTED = Value(frozenset({0, 0x200}), True, "the variable at 0x3000", frozenset({
 @pytest.mark.parametrize(
     ("count", "words"), [(1, "1 call takes its value"), (2, "2 calls take their value")]
 )
-def test_an_opt_in_is_a_note_and_no_failure(count, words):
+def test_an_opt_in_passes_and_says_why(count, words):
     opted = call("ExAllocatePoolWithTag", PoolType=OPTED)
     facts = evidence(calls=(opted,) * count)
-    assert moved(facts) == {"nx-opt-in": NOTE}
+    assert moved(facts) == {}
+    for rule in ("nx-opt-in", POOL):
+        assert results(facts)[rule].outcome is PASS
+        assert words in results(facts)[rule].reason
+
+
+def test_an_opt_in_that_never_happens_fails():
+    site = ImageSite(Rva(0x1000), ".text")
+    fact = BehaviourFact("nx-opt-in", "read", site, Origin.CALLSITE, Confidence.LIKELY, "why")
+    facts = evidence(behaviours=(fact,))
+    assert moved(facts) == {"nx-opt-in": FAIL}
     (finding,) = results(facts)["nx-opt-in"].findings
-    assert words in finding.message
-    assert "(the variable at 0x3000)" in finding.message
+    assert finding.message == "read: why"
 
 
-def test_an_opt_in_without_a_reason_has_no_empty_brackets():
-    opted = Value(frozenset({0, 0x200}), True, "", frozenset({0}))
-    finding = only(call("ExAllocatePool", PoolType=opted), "nx-opt-in")
-    assert finding.message.endswith("later")
+def test_bytes_that_nothing_leads_to_prove_nothing():
+    bad = replace(call("ExAllocatePool", PoolType=0), unreached=True)
+    assert judged(bad)[POOL] is UNDECIDED
+    lost = replace(call("ExAllocatePool", PoolType=UNKNOWN), unreached=True)
+    assert judged(lost) == {}
 
 
 def test_a_constant_beside_the_opt_in_still_fails():

@@ -144,7 +144,7 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
             yield _finding(call, ddi, Outcome.NOTE, wording.by_default(call, ddi), evidence)
 
 
-@rule(questions=READINESS, sees=ANY_CALL, because=_opted_in)
+@rule(sees=ANY_CALL, because=_opted_in)
 def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
     """The driver reads its pool type from the NX opt-in variable but never opts in.
 

@@ -1,0 +1,73 @@
+"""Every marked call site of every built driver: right place, right values, right outcome."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hvci import catalog
+from hvci.evaluate import Options, evaluate
+from hvci.model import Outcome, WindowsVersion
+
+BUILT = Path(__file__).parent.parent / "fixtures" / "built"
+FAMILIES = ("calls", "image", "msvc", "optin", "sample")
+MACHINES = ("x64", "x86")
+EXPECTED = sorted(
+    path
+    for family in FAMILIES
+    for machine in MACHINES
+    for path in BUILT.glob(f"{family}*.{machine}.*expected.json")
+)
+OLD = Options(target_os=WindowsVersion.WINDOWS_10_1607)
+"""Relocations are judged for these versions only."""
+
+
+def load(path):
+    expected = json.loads(path.read_text("utf-8"))
+    return expected, evaluate(BUILT / expected["driver"], OLD)
+
+
+def wrong_sites(expected, report):
+    """What is missing or different, in words."""
+    calls = {(item.call.site.rva, item.call.ddi): item for item in report.calls}
+    for site in expected["sites"]:
+        for place in site["at"]:
+            item = calls.get((place["rva"], site["api"]))
+            where = f"{site['id']} {site['api']} at {place['rva']:#x}"
+            if item is None:
+                yield f"{where}: missing"
+            elif (found := shown(item.call, site)) != wanted(site):
+                yield f"{where}: {found} instead of {wanted(site)}"
+
+
+def shown(call, site):
+    ddi = catalog.ddis()[site["api"]]
+    name = ddi.parameters[site["arg"]].name if isinstance(site["arg"], int) else site["arg"]
+    value = call.arguments.get(name)
+    if value is None or not site["values"]:
+        return None
+    return sorted(value.possible), value.complete
+
+
+def wanted(site):
+    return (sorted(site["values"]), site["complete"]) if site["values"] else None
+
+
+@pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.name.split(".expected")[0])
+def test_marks(path):
+    expected, report = load(path)
+    assert list(wrong_sites(expected, report)) == []
+    outcomes = {result.rule: str(result.outcome) for result in report.results}
+    judged = {rule: outcome for rule, outcome in expected["rules"].items() if rule in outcomes}
+    assert {rule: outcomes[rule] for rule in judged} == judged
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in EXPECTED if json.loads(path.read_text("utf-8"))["clean"]],
+    ids=lambda path: path.name.split(".expected")[0],
+)
+def test_silence_on_clean_drivers(path):
+    _, report = load(path)
+    loud = [f for f in report.findings if f.outcome is not Outcome.NOTE]
+    assert [finding.message for finding in loud] == []
