@@ -56,11 +56,21 @@ class References:
     @cached_property
     def _relocated(self) -> tuple[Rvas, Rvas]:
         """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
-        rvas = self.image.relocations.rvas
+        rvas = np.unique(self.image.relocations.rvas)
         rvas = rvas[rvas + 4 <= self.image.size]
         rvas = rvas[self.in_code(rvas)]
         words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
         return rvas, words[rvas].astype(np.int64) - self.image.base
+
+    @cached_property
+    def import_branches(self) -> Rvas:
+        """RVAs of `call [address]` and `jmp [address]` with a relocated address, sorted."""
+        if not self._by_relocation:
+            return _EMPTY
+        operands = self._relocated[0]
+        code = self.image.bytes
+        is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
+        return operands[is_branch] - 2
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
         """(RVA of the displacement, slot) of every candidate operand that names a slot exactly."""
@@ -113,9 +123,7 @@ class References:
             raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
             places = places[places + 1 < len(raw)]
             reached = raw[places + 1].astype(np.int64) + places + start + 5
-            inside = np.zeros(len(places), bool)
-            for first, last in self._ranges:
-                inside |= (reached >= first) & (reached < last)
+            inside = self.in_code(reached) & ~self._relocated_at(places + start)
             targets.append(reached[inside])
             sites.append(places[inside] + start)
         if not targets:
@@ -134,6 +142,13 @@ class References:
     def branch_targets(self) -> Rvas:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""
         return np.unique(self._branches[0])
+
+    def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
+        """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
+        if not self._by_relocation:
+            return np.zeros(len(sites), bool)
+        operands = self._relocated[0]
+        return np.searchsorted(operands, sites - 3) < np.searchsorted(operands, sites + 5)
 
     @cached_property
     def call_targets(self) -> Rvas:
