@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
-from hvci.binary.references import References, Rvas
+from hvci.binary.references import References
 from hvci.binary.unwind import Frame, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
 MAX_GAP = 0x1000
+ALIGNMENT = 16
+"""Compilers that pad with long no-operations align functions so."""
 RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
 _PADDING = (0xCC, 0x90)
 _OPENING_CODE = (
-    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 83ec 81ec 8b44 8b4c 8b54 8b5c 8b74 8b7c "
+    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 31c0 31c9 83ec 81ec 8b44 8b4c 8b54 8b5c 8b74 8b7c "
     "8b0d 8b15 8b41 8b01 8bc1 33c0 32c0 32c9 837c 807c f644 0fb7 0fb6 64a1 ff25 ff74 ff35 85c9 "
     "8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
 )
@@ -150,7 +153,7 @@ class Functions:
             lost = self._lost_boundaries(function, start, end)
             if lost:  # data in code put the decoder out of step
                 cuts = [start, *lost, end]
-                spans = list(zip(cuts[:-1], cuts[1:], strict=True))
+                spans = list(pairwise(cuts))
                 function = self._decode(start, spans, "start")
             self._known["start", start] = function
         return function
@@ -179,6 +182,7 @@ class Functions:
             for target in self.references.call_targets.tolist()
             if bytes(self.image.memory[target : target + 4]).startswith(_FIRST_BYTES)
             or self._is_behind_end(target)
+            or target % ALIGNMENT == 0
             or len(self.references.to_code(target)) > 1
         }
 

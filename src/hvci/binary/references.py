@@ -70,7 +70,8 @@ class References:
         operands = self._relocated[0]
         code = self.image.bytes
         is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
-        return operands[is_branch] - 2
+        found: Rvas = operands[is_branch] - 2
+        return found
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
         """(RVA of the displacement, slot) of every candidate operand that names a slot exactly."""
