@@ -86,6 +86,9 @@ def driver(
     init_section = Section("INIT", init, bytes(0x20))
     extra = [Section(name, flags, b"\x90" * 16) for name, flags in sections]
     image.sections = [text, rdata, data, init_section, *extra]
+    unwind = Section(".pdata", CONSTANT, bytes(20))
+    if machine == "x64" and code is None:
+        image.sections.insert(3, unwind)
     if iat_in_text:
         text.content += bytes(table.iat_size)
     image.place()
@@ -93,6 +96,7 @@ def driver(
     rdata.content = table.descriptors_and_names()
     body = code if code is not None else _entry(image, text.rva, table, pool_type)
     text.content = body.ljust(0x200, b"\xcc") + (table.iat() if iat_in_text else b"")
+    unwind.content = struct.pack("<3I", text.rva, text.rva + len(body), unwind.rva + 12) + UNWIND
     data.content = image.pointers(data, pointers)
     block = image.relocations(data, pointers, relocation_type)
     image.add(
@@ -102,6 +106,8 @@ def driver(
         "import": (table.descriptors, table.descriptors_size),
         "relocation": (image.sections[-1].rva, len(image.sections[-1].content)),
     }
+    if unwind in image.sections:
+        image.directories["exception"] = (unwind.rva, 12)
     if iat_directory:
         image.directories["iat"] = (table.iat_rva, table.iat_size)
     if managed:
@@ -335,6 +341,8 @@ def _arm64_entry(start: int, slot: int, pool_type: int) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
+UNWIND = bytes.fromhex("0104010004420000")
+"""UNWIND_INFO of a function that begins with `sub rsp, 28h`."""
 PE = 0x80
 CHECKSUM_OFFSET = PE + 24 + 64
 FIELDS = {

@@ -169,14 +169,21 @@ def test_the_fix_follows_the_target_and_the_value():
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        (0x10, "PAGE_NOACCESS for PAGE_EXECUTE"),
-        (0x20, "PAGE_READONLY for PAGE_EXECUTE_READ"),
-        (0x40, "PAGE_READWRITE for PAGE_EXECUTE_READWRITE"),
-        (0x80, "PAGE_WRITECOPY for PAGE_EXECUTE_WRITECOPY"),
+        (0x10, "PAGE_READWRITE"),
+        (0x20, "PAGE_READONLY"),
+        (0x40, "PAGE_READWRITE"),
+        (0x80, "PAGE_WRITECOPY"),
+        (Value.exactly(0x20, 0x40), "PAGE_READWRITE"),
     ],
 )
-def test_the_fix_names_the_counterpart(value, named):
-    assert named in only(call("ZwMapViewOfSection", Win32Protect=value), PAGE).fix
+def test_the_fix_writes_the_counterpart(value, named):
+    bad = call("ZwMapViewOfSection", Win32Protect=value)
+    assert only(bad, PAGE).fix == f"ZwMapViewOfSection(..., {named})"
+
+
+def test_the_fix_keeps_the_alignment_of_the_pool():
+    bad = call("WdfMemoryCreate", PoolType=4)
+    assert only(bad, POOL).fix == "WdfMemoryCreate(..., NonPagedPoolNxCacheAligned, ...)"
 
 
 def test_the_opt_in_is_not_advised_where_it_does_not_help():

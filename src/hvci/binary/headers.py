@@ -93,6 +93,8 @@ def _pe_offset(data: bytes) -> int:
 def _coff(data: bytes, start: int) -> tuple[int, int, int]:
     machine, section_count = struct.unpack_from("<HH", data, start + 4)
     (optional_size,) = struct.unpack_from("<H", data, start + 20)
+    if not section_count:
+        raise DamagedImage("the image has no sections", start + 6)
     if section_count > MAX_SECTIONS:
         raise DamagedImage(f"{section_count} sections", start + 6)
     if start + 24 + optional_size + 40 * section_count > len(data):

@@ -71,11 +71,9 @@ class Family:
         return next((name for name, number in known.items() if number == value), "")
 
     def safer_for(self, value: int) -> str:
-        """Say what to write, such as "PAGE_READONLY for PAGE_EXECUTE_READ"; may be empty."""
+        """The constant without execution to write instead of a value; may be empty."""
         known = self.constants
-        found = (
-            f"{safe} for {bad}" for bad, safe in self.safer.items() if self._asks(known[bad], value)
-        )
+        found = (safe for bad, safe in self.safer.items() if self._asks(known[bad], value))
         return next(found, "")
 
     def _asks(self, bad: int, value: int) -> bool:
@@ -96,10 +94,6 @@ class ValueRule:
     """Id of the rule that judges such calls; empty when they are only listed."""
     evidence: frozenset[Confidence]
     text: str
-
-    def safer(self, value: int) -> str:
-        """What to write for a bad value, such as "PAGE_READONLY for PAGE_EXECUTE_READ"."""
-        return self.family.safer_for(value) if self.family else ""
 
     def spell(self, value: int) -> str:
         """Spell a value with its number, such as "NonPagedPool (0x0)"."""

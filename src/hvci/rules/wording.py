@@ -5,6 +5,8 @@ Knows the catalogue's rows and values; decides nothing.
 
 from __future__ import annotations
 
+import re
+
 from hvci.catalog import Ddi, OptIn, VerifierEffect
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
@@ -71,13 +73,20 @@ def confidence(ddi: Ddi) -> Confidence:
 
 def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion) -> str:
     """What to write instead when the driver must run on `target`; may be empty."""
-    use = ddi.replacement_for(target)
-    safer = dict.fromkeys(ddi.rule.safer(value) for value in bad_values(call, ddi))
-    if named := ", ".join(word for word in safer if word):
-        use = f"{use} ({named})"
+    use = _with_counterpart(ddi.replacement_for(target), bad_values(call, ddi), ddi)
     if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
         use += _OPT_IN
     return use
+
+
+def _with_counterpart(use: str, bad: list[int], ddi: Ddi) -> str:
+    """Put the counterpart of the bad value where the text has the usual one."""
+    family = ddi.rule.family
+    counterparts = {family.safer_for(value) for value in bad} - {""} if family else set()
+    if family is None or len(counterparts) != 1:
+        return use
+    usual = "|".join(sorted(set(family.safer.values())))
+    return re.sub(rf"\b({usual})\b", counterparts.pop(), use)
 
 
 def _doubt(ddi: Ddi) -> str:

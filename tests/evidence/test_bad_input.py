@@ -1,0 +1,178 @@
+"""Targets that cannot be evaluated: one clear sentence, exit code 4, and the others go on."""
+
+import os
+import re
+import time
+
+import pytest
+from click.testing import CliRunner
+
+import build
+from hvci.cli import main
+from hvci.errors import DamagedImage, InputError, NotAnImage, UnsupportedImage
+from hvci.evaluate import evaluate
+
+CLEAN = build.driver()
+SECONDS = 5.0
+ABSURD = 0xFFFF_FFF0
+
+REFUSED = {
+    "empty": (b"", NotAnImage, "empty"),
+    "text": (b"hello", NotAnImage, "not a PE image"),
+    "zip": (b"PK\x03\x04" + bytes(100), NotAnImage, "not a PE image"),
+    "elf": (b"\x7fELF" + bytes(100), NotAnImage, "not a PE image"),
+    "zeros": (bytes(1 << 20), NotAnImage, "not a PE image"),
+    "MZ only": (b"MZ", DamagedImage, "DOS header"),
+    "DOS program": (b"MZ" + bytes(0x3A) + b"\x40" + bytes(0x200), NotAnImage, "not a PE image"),
+    "no PE header": (build.patch(CLEAN, pe_offset=ABSURD), DamagedImage, "behind the end"),
+    "optional header magic": (build.patch(CLEAN, magic=0x107), DamagedImage, "magic 0x107"),
+    "optional header cut": (build.patch(CLEAN, optional_size=20), DamagedImage, "too short"),
+    "no sections": (build.patch(CLEAN, section_count=0), DamagedImage, "no sections"),
+    "65535 sections": (build.patch(CLEAN, section_count=0xFFFF), DamagedImage, "65535 sections"),
+    "section table cut": (
+        build.patch(CLEAN[:0x400], section_count=60),
+        DamagedImage,
+        "section table",
+    ),
+    "section beyond 256 MiB": (
+        build.patch_section(CLEAN, 0, rva=ABSURD),
+        DamagedImage,
+        "256 MiB",
+    ),
+    "user mode": (build.driver(subsystem=3), UnsupportedImage, "not a kernel-mode driver"),
+    "UEFI": (build.driver(subsystem=11), UnsupportedImage, "UEFI"),
+    "unknown subsystem": (build.driver(subsystem=77), UnsupportedImage, "subsystem 77"),
+    ".NET": (build.driver(managed=True), UnsupportedImage, ".NET"),
+    "IA64": (build.driver("ia64", code=b""), UnsupportedImage, "Itanium"),
+    "ARM": (build.driver("arm", code=b""), UnsupportedImage, "32-bit ARM"),
+    "other machine": (build.patch(CLEAN, machine=0x1F0), UnsupportedImage, "0x01f0"),
+    "x86 with a 64-bit header": (
+        build.patch(CLEAN, machine=0x14C),
+        UnsupportedImage,
+        "of the other size",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_one_clear_sentence(name):
+    data, error, words = REFUSED[name]
+    with pytest.raises(error) as caught:
+        evaluate(data)
+    message = str(caught.value)
+    assert words in message
+    assert "\n" not in message
+    assert caught.value.exit_code == 4
+    assert caught.value.advice
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_command_says_so_and_exits_with_4(name, tmp_path):
+    path = tmp_path / "bad.sys"
+    path.write_bytes(REFUSED[name][0])
+    good = tmp_path / "good.sys"
+    good.write_bytes(CLEAN)
+    result = CliRunner().invoke(main, ["check", str(path), str(good)])
+    assert result.exit_code == 4
+    assert "good.sys: compatible" in re.sub(r"\s+", " ", result.output)
+    assert "Traceback" not in result.output
+    assert REFUSED[name][2] in re.sub(r"\s+", " ", result.output)
+
+
+@pytest.mark.parametrize("length", [*range(0, 0x300, 0x11), 0x400, 0x600, 0x800, 0x1000])
+def test_a_truncated_driver_is_refused_or_read_with_limits(length):
+    begin = time.perf_counter()
+    try:
+        report = evaluate(CLEAN[:length])
+    except InputError as error:
+        assert str(error)
+    else:
+        assert report.target.size_bytes == length
+    assert time.perf_counter() - begin < SECONDS
+
+
+DAMAGED = {
+    "import directory outside": {"directories": {"import": (ABSURD, 0x28)}},
+    "import directory of zeros": {"directories": {"import": (0x4800, 0x28)}},
+    "relocations outside": {"directories": {"relocation": (ABSURD, 0x1000)}},
+    "relocation block of size 1": {"relocations": b"\0\x30\0\0\x01\0\0\0"},
+    "relocation block without end": {"relocations": b"\0\x30\0\0\xff\xff\xff\xff"},
+    "relocation pages outside": {"relocations": b"\0\0\0\xf0\x0c\0\0\0\0\xa0\0\xa0"},
+    "signature outside": {"directories": {"security": (ABSURD, 0x1000)}},
+    "address table outside": {"directories": {"iat": (ABSURD, 0x1000)}},
+    "exports outside": {"directories": {"export": (ABSURD, 0x28)}},
+    "exports of code": {"directories": {"export": (0x1000, 0x28)}},
+    "exception data of code": {"directories": {"exception": (0x1000, 0x200)}},
+    "exception data outside": {"directories": {"exception": (ABSURD, ABSURD)}},
+    "debug data outside": {"directories": {"debug": (ABSURD, ABSURD)}},
+    "load configuration outside": {"directories": {"load_config": (ABSURD, ABSURD)}},
+}
+
+
+@pytest.mark.parametrize("machine", ["x64", "x86"])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_tables_leave_a_report(name, machine):
+    report = evaluate(build.driver(machine, **DAMAGED[name]))
+    assert report.results
+
+
+@pytest.mark.parametrize("name", ["import directory outside", "relocation block of size 1"])
+def test_damage_that_could_hide_something_is_a_limit(name):
+    report = evaluate(build.driver(**DAMAGED[name]))
+    assert report.limits
+    assert report.limits[0].rules
+    assert report.limits[0].reason
+
+
+def test_without_readable_imports_nothing_about_calls_passes():
+    report = evaluate(build.driver(directories={"import": (ABSURD, 0x28)}))
+    outcomes = {result.rule: result.outcome for result in report.results}
+    for rule in ("execute-pool-type", "execute-page-protection", "execute-page-mapping"):
+        assert outcomes[rule] == "undecided"
+    assert report.verdict == "undecided"
+
+
+ODD_HEADERS = {
+    "entry outside": build.patch(CLEAN, entry=ABSURD),
+    "size of image 0": build.patch(CLEAN, size_of_image=0),
+    "size of image absurd": build.patch(CLEAN, size_of_image=ABSURD),
+    "size of headers absurd": build.patch(CLEAN, size_of_headers=ABSURD),
+    "file alignment absurd": build.patch(CLEAN, file_alignment=ABSURD),
+    "raw data outside": build.patch_section(CLEAN, 0, raw=ABSURD),
+    "raw size absurd": build.patch_section(CLEAN, 0, raw_size=0x0FFF_0000),
+    "virtual size 0": build.patch_section(CLEAN, 0, virtual_size=0),
+    "overlapping sections": build.patch_section(CLEAN, 1, rva=0x1000),
+    "section over the headers": build.patch_section(CLEAN, 0, rva=0),
+}
+
+
+@pytest.mark.parametrize("name", ODD_HEADERS)
+def test_odd_headers_are_refused_or_read_in_bounded_time(name):
+    begin = time.perf_counter()
+    try:
+        assert evaluate(ODD_HEADERS[name]).results
+    except InputError as error:
+        assert str(error)
+    assert time.perf_counter() - begin < SECONDS
+
+
+def test_a_directory_a_missing_file_and_an_unreadable_one(tmp_path):
+    secret = tmp_path / "secret.sys"
+    secret.write_bytes(CLEAN)
+    secret.chmod(0)
+    words = [(tmp_path, "directory"), (tmp_path / "none.sys", "No such file")]
+    if os.geteuid():  # nothing is unreadable for root
+        words.append((secret, "denied"))
+    for path, word in words:
+        with pytest.raises(InputError, match=word):
+            evaluate(path)
+
+
+def test_a_gibibyte_of_zeros_is_refused_without_reading_it(tmp_path):
+    path = tmp_path / "zeros.sys"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    begin = time.perf_counter()
+    result = CliRunner().invoke(main, ["check", str(path)])
+    assert result.exit_code == 4
+    assert time.perf_counter() - begin < SECONDS
