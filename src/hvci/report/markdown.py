@@ -29,6 +29,7 @@ def to_markdown(document: Document) -> str:
         f"### {_code(error.path)}: could not be read\n\n{_text(error.message)}\n"
         for error in document.errors
     ]
+    blocks += [f"Policy&#58; {_text(notice)}\n" for notice in document.notices]
     shown: list[str] = []
     for block in blocks:
         if sum(map(len, shown)) + len(block) > MOST_CHARACTERS:

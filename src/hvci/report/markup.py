@@ -54,4 +54,4 @@ def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], label: str) -
     head = element("tr", *(element("th", cell, scope="col") for cell in heads))
     body = (element("tr", *(element("td", cell) for cell in row)) for row in rows)
     whole = element("table", element("thead", head), element("tbody", *body))
-    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=label)
+    return element("div", whole, class_="scroll", tabindex=0, role="group", aria_label=label)

@@ -39,6 +39,7 @@ def to_html(document: Document) -> str:
             "main",
             *(_report(report, i) for i, report in enumerate(document.reports)),
             *(_error(error) for error in document.errors),
+            *(element("p", element("strong", "Policy: "), item) for item in document.notices),
         ),
         element("footer", f"{TOOL_NAME} {document.tool_version}"),
     )

@@ -88,7 +88,7 @@ def _marks(report: Report, size: int) -> list[Html]:
 
 
 def _mark(x: float, outcome: Outcome) -> Html:
-    bottom = _BOTTOM + 8 if outcome is Outcome.FAIL else _TOP
+    bottom = _TOP + 6 if outcome is Outcome.FAIL else _TOP
     return element("line", x1=x, x2=x, y1=6, y2=bottom, class_=f"m {outcome}")
 
 

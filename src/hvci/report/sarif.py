@@ -99,6 +99,7 @@ def _invocation(document: Document, left_out: int) -> Json:
             for limit in report.limits
             for location in [_location(report, index, limit.site)]
         ]
+    notes += [{"level": "warning", "message": {"text": text}} for text in document.notices]
     if left_out > 0:
         text = f"{left_out} more results are not listed"
         notes.append({"level": "warning", "message": {"text": text}})

@@ -56,6 +56,8 @@ def to_text(document: Document, style: Style) -> str:
         page.report(report, brief=several and not style.verbose)
     for error in document.errors:
         page.error(error)
+    for notice in document.notices:
+        page.line(("Policy: ", "bold"), safe(notice, 2000))
     if len(document.reports) + len(document.errors) > 1:
         page.summary(document)
     return page.text
