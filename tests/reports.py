@@ -125,10 +125,11 @@ def everything() -> Report:
         unknown_call(0x1040),
         map_call(0x1050),
         image=image(
+            iat=None,
             sections=(
                 section(".text", 0x1000, READ | WRITE | EXECUTE),
                 section("INIT", 0x2000, READ | WRITE | EXECUTE),
-            )
+            ),
         ),
         limits=(
             Limit(Origin.CALLSITE, ("execute-pool-type",), "indirect call not resolved"),
@@ -151,6 +152,29 @@ def suppressed(original: Report) -> Report:
         for result in original.results
     )
     return replace(original, results=results)
+
+
+def hostile_report():
+    names = (section(HOSTILE, 0x1000, 0xE000_0000), section(".data", 0x2000, READ | WRITE))
+    call = replace(pool_call(0x1000, 0), site=ImageSite(Rva(0x1000), HOSTILE, HOSTILE, HOSTILE, 3))
+    noted = replace(call, note=HOSTILE, site=replace(call.site, rva=Rva(0x1004)))
+    return replace(
+        report(
+            call,
+            noted,
+            path=HOSTILE,
+            image=image(
+                sections=names,
+                iat=None,
+                import_tables=((HOSTILE, Rva(0x1010)),),
+                debug_id=DebugId("0", 1, HOSTILE * 100),
+                kmdf_version=HOSTILE,
+                hybrid=HOSTILE,
+            ),
+            limits=(Limit(Origin.IMAGE, (), HOSTILE),),
+        ),
+        target=target(HOSTILE),
+    )
 
 
 # ------------------------------------------------------------------ any report at all

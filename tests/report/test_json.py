@@ -42,7 +42,7 @@ def test_every_shape_matches_the_schema(shape):
 
 def test_names_of_the_contract():
     document = fields(report(pool_call(0x1234, 0)))
-    assert list(document) == ["schema_version", "tool", "reports", "errors"]
+    assert list(document) == ["schema_version", "tool", "reports", "errors", "notices"]
     (one,) = document["reports"]
     assert one["verdict"] == "incompatible"
     assert one["answers"] == {

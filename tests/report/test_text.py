@@ -9,7 +9,6 @@ from hvci.errors import InputError, NotAnImage
 from hvci.model import (
     Answer,
     Confidence,
-    DebugId,
     Finding,
     ImageSite,
     Limit,
@@ -28,18 +27,15 @@ from hvci.report.text import Style
 from hvci.report.words import Explanation, explanation, parse_explanation, place
 from reports import (
     HOSTILE,
-    READ,
-    WRITE,
     everything,
+    hostile_report,
     image,
     map_call,
     pool_call,
     report,
-    section,
     source_call,
     source_report,
     suppressed,
-    target,
     unknown_call,
 )
 
@@ -232,29 +228,6 @@ def test_any_width(width):
 def test_colour_only_when_asked():
     assert "\x1b" not in text(everything())
     assert "\x1b[1;31mNOT compatible" in text(everything(), colour=True)
-
-
-def hostile_report():
-    names = (section(HOSTILE, 0x1000, 0xE000_0000), section(".data", 0x2000, READ | WRITE))
-    call = replace(pool_call(0x1000, 0), site=ImageSite(Rva(0x1000), HOSTILE, HOSTILE, HOSTILE, 3))
-    noted = replace(call, note=HOSTILE, site=replace(call.site, rva=Rva(0x1004)))
-    return replace(
-        report(
-            call,
-            noted,
-            path=HOSTILE,
-            image=image(
-                sections=names,
-                iat=None,
-                import_tables=((HOSTILE, Rva(0x1010)),),
-                debug_id=DebugId("0", 1, HOSTILE * 100),
-                kmdf_version=HOSTILE,
-                hybrid=HOSTILE,
-            ),
-            limits=(Limit(Origin.IMAGE, (), HOSTILE),),
-        ),
-        target=target(HOSTILE),
-    )
 
 
 def test_hostile_names_are_inert():

@@ -22,9 +22,12 @@ from hvci.report.safe import safe
 INTERRUPTED = 130
 
 _COMMANDS = {
+    "baseline": "hvci.cli.baseline",
     "check": "hvci.cli.check",
     "ddis": "hvci.cli.ddis",
+    "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",
+    "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
 }
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import click
 
 from hvci.cli.output import output_options, parse_outputs, write
-from hvci.model import NEWEST, parse_version
+from hvci.cli.settings import evaluated, policy_options, settings
 
 
 @click.command("check")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option(
-    "--target-os",
-    default=NEWEST.slug,
-    show_default=True,
-    metavar="VERSION",
-    help='Oldest Windows the driver must work on, such as 10-1607, "Windows 11 22H2" or a build.',
-)
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@policy_options
+@click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @output_options
 def command(
     targets: tuple[str, ...],
-    target_os: str,
+    target_os: str | None,
+    config: str | None,
+    no_config: bool,
+    profile: str | None,
+    undecided: str | None,
+    baseline: str | None,
     exit_zero: bool,
     form: str,
     outputs: tuple[str, ...],
@@ -30,19 +30,17 @@ def command(
     """Evaluate drivers: do they load, pass the readiness test and run under memory integrity?
 
     A TARGET is a driver image, a folder (searched for .sys files and other native images), a
-    pattern, a saved JSON report, or - for an image on standard input.
+    pattern, a saved JSON report, or - for an image on standard input. Without one, the targets
+    are the paths of the policy file.
 
     \b
     hvci check driver.sys
     hvci check build\\Release "*.sys" --target-os 10-1607
     hvci check driver.sys --format json --output report.json
-    hvci check driver.sys --output json=report.json    (and text on the screen)
+    hvci check driver.sys --output json=report.json --output html=report.html
     """
     places = parse_outputs(form, outputs, verbose)
-    version = parse_version(target_os)
-    from hvci.cli.gather import gather
-    from hvci.evaluate import Options
-
-    document = gather(targets, Options(target_os=version))
+    rules = settings(target_os, config, no_config, profile, undecided, baseline)
+    document = rules.judged(evaluated(targets, rules.policy))
     write(document, places)
-    return 0 if exit_zero else document.exit_code
+    return 0 if exit_zero else rules.exit_code(document)

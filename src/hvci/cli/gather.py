@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 import click
 
@@ -17,11 +18,12 @@ from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
 
-def gather(words: Iterable[str], options: Options) -> Document:
-    """Evaluate every target that the words lead to, in the order given."""
+def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()) -> Document:
+    """Evaluate every target that the words lead to and no pattern excludes, in the order given."""
+    targets = [target for target in find(words) if not _excluded(target, exclude)]
     reports: list[Report] = []
     errors: list[TargetError] = []
-    for target in _with_progress(list(find(words))):
+    for target in _with_progress(targets):
         try:
             found = _documents(target, options)
         except Exception as error:
@@ -30,6 +32,11 @@ def gather(words: Iterable[str], options: Options) -> Document:
             reports += found.reports
             errors += found.errors
     return Document(tuple(reports), tuple(errors))
+
+
+def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
+    path = target.path.replace("\\", "/")
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _documents(target: Found | Missing, options: Options) -> Document:

@@ -20,17 +20,58 @@ class Format(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    SARIF = "sarif"
+    CODE_SCANNING = "code-scanning"
+    """SARIF without what passes, for viewers that show every result as an alert."""
+    JUNIT = "junit"
+    HTML = "html"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    READINESS = "readiness"
+    MSVS = "msvs"
+    GITHUB = "github"
 
 
 def render(document: Document, form: Format, style: Style | None = None) -> str:
     """The document in one form; `style` matters for text only."""
-    if form is Format.JSON:
-        from hvci.report.encode import to_json
+    match form:
+        case Format.TEXT:
+            from hvci.report import text
 
-        return to_json(document)
-    from hvci.report import text
+            return text.to_text(document, style or text.Style())
+        case Format.JSON:
+            from hvci.report.encode import to_json
 
-    return text.to_text(document, style or text.Style())
+            return to_json(document)
+        case Format.SARIF | Format.CODE_SCANNING:
+            from hvci.report.sarif import to_sarif
+
+            return to_sarif(document, alerts_only=form is Format.CODE_SCANNING)
+        case Format.JUNIT:
+            from hvci.report.junit import to_junit
+
+            return to_junit(document)
+        case Format.HTML:
+            from hvci.report.page import to_html
+
+            return to_html(document)
+        case Format.MARKDOWN:
+            from hvci.report.markdown import to_markdown
+
+            return to_markdown(document)
+    return _lines(document, form)
+
+
+def _lines(document: Document, form: Format) -> str:
+    from hvci.report import lines
+
+    outputs = {
+        Format.CSV: lines.to_csv,
+        Format.READINESS: lines.to_readiness,
+        Format.MSVS: lines.to_msvs,
+        Format.GITHUB: lines.to_github,
+    }
+    return outputs[form](document)
 
 
 __all__ = [

@@ -57,7 +57,10 @@ def from_json(text: str) -> Document:
 
 def document_from(data: object) -> Document:
     """Make a document of parsed JSON."""
-    return read(Fields("document", data), _document)
+    try:
+        return read(Fields("document", data), _document)
+    except InputError as error:
+        raise InputError(f"this is not a saved hvci report: {error}") from error
 
 
 def _document(fields: Fields) -> Document:
@@ -65,7 +68,12 @@ def _document(fields: Fields) -> Document:
     if version != SCHEMA_VERSION:
         raise fields.refuse(f"has schema_version {version}, this hvci reads {SCHEMA_VERSION}")
     tool = fields.nested("tool", _tool)
-    return Document(fields.items("reports", _report), fields.items("errors", _error), tool)
+    return Document(
+        fields.items("reports", _report),
+        fields.items("errors", _error),
+        fields.plain("notices", str),
+        tool,
+    )
 
 
 def _tool(fields: Fields) -> str:

@@ -53,6 +53,8 @@ class Document:
 
     reports: tuple[Report, ...] = ()
     errors: tuple[TargetError, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the policy has to say, such as a suppression that nothing needs any more."""
     tool_version: str = __version__
     """The version that evaluated, which may be older than the one that renders."""
 

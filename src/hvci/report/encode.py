@@ -51,6 +51,7 @@ def document_fields(document: Document) -> Json:
         "tool": {"name": TOOL_NAME, "version": document.tool_version},
         "reports": [report_fields(report) for report in document.reports],
         "errors": [_error(error) for error in document.errors],
+        "notices": list(document.notices),
     }
 
 

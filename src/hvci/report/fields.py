@@ -24,7 +24,7 @@ class Fields:
 
     def refuse(self, why: str) -> InputError:
         """An error that names this place."""
-        return InputError(f"this is not a saved hvci report: {self.place} {why}")
+        return InputError(f"{self.place} {why}")
 
     def take(self, name: str, type_: type[T]) -> T:
         """Take a field of that type; it is required."""
@@ -77,7 +77,11 @@ class Fields:
     def mapping(self, name: str, make: Callable[[Fields, str], T]) -> dict[str, T]:
         """Take an object with free keys."""
         inner = Fields(f"{self.place}.{name}", self.take(name, dict))
-        return {key: make(inner, key) for key in tuple(inner._left)}
+        return {key: make(inner, key) for key in inner.left()}
+
+    def left(self) -> tuple[str, ...]:
+        """Names of the fields that nobody took yet."""
+        return tuple(self._left)
 
     def drop(self, *names: str) -> None:
         """Set aside fields that follow from the others."""

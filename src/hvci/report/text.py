@@ -6,7 +6,7 @@ Makes one string; opens no file, asks no terminal and takes no string of a file 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hvci.model import Answer, Confidence, Finding, Outcome, Question, Report, RuleResult, Verdict
+from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
 from hvci.report import words
 from hvci.report.document import Document, TargetError
 from hvci.report.safe import safe
@@ -56,6 +56,8 @@ def to_text(document: Document, style: Style) -> str:
         page.report(report, brief=several and not style.verbose)
     for error in document.errors:
         page.error(error)
+    for notice in document.notices:
+        page.line(("Policy: ", "bold"), safe(notice, 2000))
     if len(document.reports) + len(document.errors) > 1:
         page.summary(document)
     return page.text
@@ -141,7 +143,7 @@ class _Page:
             about = words.explanation(result.rule)
             self.line(about.title, indent=2)
             self.line(("Why: ", "bold"), about.why, indent=2)
-        for _, group in groupby(sorted(findings, key=_order), key=_group):
+        for _, group in groupby(sorted(findings, key=words.finding_order), key=words.finding_group):
             self._group(list(group), outcome)
         self.blank()
 
@@ -151,7 +153,7 @@ class _Page:
         if ddi:
             calls = "1 call" if len(findings) == 1 else f"{len(findings)} calls"
             self.line((safe(ddi), "bold"), f", {calls}", indent=2)
-        statements = [(text, list(same)) for text, same in groupby(findings, key=_statement)]
+        statements = [(text, list(same)) for text, same in groupby(findings, key=words.statement)]
         shown = len(statements) if self.style.verbose else _MOST_STATEMENTS[outcome]
         for text, same in statements[:shown]:
             self._statement(text, same, outcome)
@@ -175,7 +177,7 @@ class _Page:
         self.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
 
     def _not_examined(self, report: Report) -> None:
-        lines = _limit_lines(report)
+        lines = words.not_examined(report)
         if not lines:
             return
         self.line(("Not examined:", "bold"))
@@ -210,40 +212,3 @@ def _answer(answer: Answer | None) -> Text:
     if answer is None:
         return Text("not asked", "dim")
     return Text(answer.value, f"bold {_COLOURS[answer]}")
-
-
-def _group(finding: Finding) -> tuple[bool, str, str, str]:
-    accepted = finding.suppressed
-    reason = "" if accepted is None else words.suppression(accepted)
-    return (accepted is not None, finding.ddi or "", finding.fix, reason)
-
-
-def _order(finding: Finding) -> tuple[object, ...]:
-    return (*_group(finding), _statement(finding), words.place_key(finding.site))
-
-
-def _statement(finding: Finding) -> str:
-    """What is wrong, without the DDI that the heading names; says so when it is not documented."""
-    text = finding.message.removeprefix(f"{finding.ddi}: ")
-    unsure = finding.confidence not in (Confidence.DOCUMENTED, Confidence.PROVEN)
-    tier = f", {finding.tier.value} path" if finding.tier else ""
-    return safe(text, 2000) + (f" [{finding.confidence.value}{tier}]" if unsure or tier else "")
-
-
-def _limit_lines(report: Report) -> list[str]:
-    counted: dict[str, int] = {}
-    for reason in _reasons(report):
-        counted[reason] = counted.get(reason, 0) + 1
-    return [
-        f"{reason} ({count} places)" if count > 1 else reason
-        for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    ]
-
-
-def _reasons(report: Report) -> Iterable[str]:
-    for limit in report.limits:
-        weakens = f" [weakens {', '.join(sorted(limit.rules))}]" if limit.rules else ""
-        yield safe(limit.reason, 1000) + weakens
-    for result in report.results:
-        if result.outcome is Outcome.NOT_CHECKED:
-            yield f"{result.rule}: {safe(result.reason, 1000)}"

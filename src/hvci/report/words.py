@@ -6,11 +6,13 @@ Every human-readable output uses these sentences; nothing here knows how they ar
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from hvci.model import (
     Answer,
+    Confidence,
     Counter,
     Finding,
     ImageSite,
@@ -202,3 +204,43 @@ def image_facts(report: Report) -> str:
     if image.debug_id:
         facts.append(f"PDB {safe(image.debug_id.path)}")
     return ", ".join(facts)
+
+
+def finding_group(finding: Finding) -> tuple[bool, str, str, str]:
+    """Findings that stand together: of one DDI, with one remedy, accepted for one reason."""
+    accepted = finding.suppressed
+    reason = "" if accepted is None else suppression(accepted)
+    return (accepted is not None, finding.ddi or "", finding.fix, reason)
+
+
+def finding_order(finding: Finding) -> tuple[object, ...]:
+    """Sorts findings by group, then by what they say, then by place."""
+    return (*finding_group(finding), statement(finding), place_key(finding.site))
+
+
+def statement(finding: Finding) -> str:
+    """What is wrong, without the DDI that the heading names; says so when it is not documented."""
+    text = finding.message.removeprefix(f"{finding.ddi}: ")
+    unsure = finding.confidence not in (Confidence.DOCUMENTED, Confidence.PROVEN)
+    tier = f", {finding.tier.value} path" if finding.tier else ""
+    return safe(text, 2000) + (f" [{finding.confidence.value}{tier}]" if unsure or tier else "")
+
+
+def not_examined(report: Report) -> list[str]:
+    """What the report could not look at; the most frequent reason first."""
+    counted: dict[str, int] = {}
+    for reason in _reasons(report):
+        counted[reason] = counted.get(reason, 0) + 1
+    return [
+        f"{reason} ({count} places)" if count > 1 else reason
+        for reason, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _reasons(report: Report) -> Iterable[str]:
+    for limit in report.limits:
+        weakens = f" [weakens {', '.join(sorted(limit.rules))}]" if limit.rules else ""
+        yield safe(limit.reason, 1000) + weakens
+    for result in report.results:
+        if result.outcome is Outcome.NOT_CHECKED:
+            yield f"{result.rule}: {safe(result.reason, 1000)}"

@@ -1,0 +1,92 @@
+"""`hvci baseline`: accept what is there today, so that only new findings fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hvci.cli.output import output_options, parse_outputs, write
+from hvci.cli.settings import BASELINE_FILE, evaluated, policy_options, settings
+from hvci.errors import UsageError
+
+
+@click.group("baseline")
+def command() -> None:
+    """Accept the findings of today, so that only new ones fail.
+
+    \b
+    hvci baseline write build\\*.sys
+    hvci baseline check build\\*.sys
+    hvci check build\\*.sys --baseline hvci-baseline.json
+    """
+
+
+_FILE = click.option(
+    "--baseline",
+    "file",
+    default=BASELINE_FILE,
+    show_default=True,
+    metavar="FILE",
+    help="The baseline file.",
+)
+
+
+@command.command("write")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@policy_options
+@_FILE
+def write_baseline(
+    targets: tuple[str, ...],
+    target_os: str | None,
+    config: str | None,
+    no_config: bool,
+    profile: str | None,
+    undecided: str | None,
+    file: str,
+) -> int:
+    """Evaluate drivers and write their findings as the baseline.
+
+    \b
+    hvci baseline write driver.sys
+    """
+    from hvci.policy import baseline_of
+
+    rules = settings(target_os, config, no_config, profile, undecided)
+    document = evaluated(targets, rules.policy)
+    for error in document.errors:
+        click.echo(f"hvci: {error.path}: {error.message}", err=True)
+    try:
+        Path(file).write_text(baseline_of(document), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
+    return max((error.exit_code for error in document.errors), default=0)
+
+
+@command.command("check")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@policy_options
+@_FILE
+@output_options
+def check_baseline(
+    targets: tuple[str, ...],
+    target_os: str | None,
+    config: str | None,
+    no_config: bool,
+    profile: str | None,
+    undecided: str | None,
+    file: str,
+    form: str,
+    outputs: tuple[str, ...],
+    verbose: bool,
+) -> int:
+    """Evaluate drivers and fail on findings that are not in the baseline.
+
+    \b
+    hvci baseline check driver.sys --format sarif
+    """
+    places = parse_outputs(form, outputs, verbose)
+    rules = settings(target_os, config, no_config, profile, undecided, file)
+    document = rules.judged(evaluated(targets, rules.policy))
+    write(document, places)
+    return rules.exit_code(document)

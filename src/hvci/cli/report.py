@@ -1,0 +1,37 @@
+"""`hvci report`: show saved reports in any format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from hvci.cli.output import output_options, parse_outputs, write
+
+
+@click.command("report")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@output_options
+def command(files: tuple[str, ...], form: str, outputs: tuple[str, ...], verbose: bool) -> int:
+    """Show saved JSON reports in another format, without the drivers.
+
+    \b
+    hvci report report.json
+    hvci report report.json --format html --output report.html
+    hvci report *.json --format readiness
+    """
+    from hvci.cli.gather import saved
+    from hvci.report import Document
+
+    places = parse_outputs(form, outputs, verbose)
+    whole = Document()
+    for file in files:
+        one = saved(file)
+        whole = replace(
+            one,
+            reports=(*whole.reports, *one.reports),
+            errors=(*whole.errors, *one.errors),
+            notices=(*whole.notices, *one.notices),
+        )
+    write(whole, places)
+    return whole.exit_code

@@ -1,0 +1,122 @@
+"""Options that say which policy holds, and how a run under that policy goes.
+
+Knows the order of things: policy file, then command line, then targets; renders nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import click
+
+from hvci.errors import UsageError
+from hvci.model import NEWEST, parse_version
+from hvci.policy import (
+    Baseline,
+    Policy,
+    Profile,
+    Undecided,
+    apply,
+    exit_code,
+    find_policy,
+    parse_baseline,
+    read_policy,
+)
+from hvci.report import Document
+
+Command = Callable[..., int]
+Decorator = Callable[[Command], Command]
+
+BASELINE_FILE = "hvci-baseline.json"
+
+_TARGET_OS: Decorator = click.option(
+    "--target-os",
+    metavar="VERSION",
+    help='Oldest Windows the driver must work on, such as 10-1607, "Windows 11 22H2" or a build '
+    f"number. [default: of the policy, else {NEWEST.slug}]",
+)
+_CONFIG: Decorator = click.option(
+    "--config",
+    metavar="FILE",
+    help="Policy file. [default: the nearest hvci.toml or pyproject.toml with [tool.hvci]]",
+)
+_NO_CONFIG: Decorator = click.option("--no-config", is_flag=True, help="Use no policy file.")
+_PROFILE: Decorator = click.option(
+    "--profile",
+    type=click.Choice([profile.value for profile in Profile]),
+    help="What counts as failure. [default: of the policy, else default]",
+)
+_UNDECIDED: Decorator = click.option(
+    "--undecided",
+    type=click.Choice([choice.value for choice in Undecided]),
+    help="Exit code of an undecided verdict: fail 1, tell 3, pass 0. [default: tell]",
+)
+
+
+def policy_options(command: Command) -> Command:
+    """Add --target-os, --config, --no-config, --profile and --undecided."""
+    return _TARGET_OS(_CONFIG(_NO_CONFIG(_PROFILE(_UNDECIDED(command)))))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A policy with what the command line says instead, and a baseline if there is one."""
+
+    policy: Policy
+    baseline: Baseline | None = None
+
+    def judged(self, document: Document) -> Document:
+        """The document with what the policy accepts."""
+        return apply(document, self.policy, date.today(), self.baseline)
+
+    def exit_code(self, document: Document) -> int:
+        """The exit code that the policy wants."""
+        return exit_code(document, self.policy, self.baseline)
+
+
+def settings(
+    target_os: str | None,
+    config: str | None,
+    no_config: bool,
+    profile: str | None,
+    undecided: str | None,
+    baseline: str | None = None,
+) -> Settings:
+    """Read the policy and the baseline; the command line wins."""
+    policy = Policy() if no_config else _policy(config)
+    if target_os:
+        policy = replace(policy, target_os=parse_version(target_os))
+    if profile:
+        policy = replace(policy, profile=Profile(profile))
+    if undecided:
+        policy = replace(policy, undecided=Undecided(undecided))
+    path = baseline or policy.baseline
+    return Settings(policy, read_baseline(path) if path else None)
+
+
+def _policy(config: str | None) -> Policy:
+    return read_policy(Path(config)) if config else find_policy(Path.cwd())
+
+
+def read_baseline(path: str) -> Baseline:
+    """Read a baseline file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UsageError(f"{path}: {reason or error}") from error
+    return parse_baseline(text, Path(path).name)
+
+
+def evaluated(targets: Sequence[str], policy: Policy) -> Document:
+    """Evaluate the targets named, or those that the policy names."""
+    words = targets or policy.paths
+    if not words:
+        raise UsageError("no target: name a driver, a folder or a pattern; see hvci check --help")
+    from hvci.cli.gather import gather
+    from hvci.evaluate import Options
+
+    return gather(words, Options(target_os=policy.target_os or NEWEST), policy.exclude)

@@ -1,0 +1,229 @@
+"""Outputs of one line per finding: CSV, MSBuild and GitHub annotations, and the readiness log.
+
+Knows only the report; each output says which characters its reader would take for a command.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from hvci.model import Counter, Finding, ImageSite, Outcome, Report, SourceSite
+from hvci.report import words
+from hvci.report.document import Document
+from hvci.report.identity import Named, named_findings, short_name
+from hvci.report.safe import safe
+
+_COLUMNS = (
+    "target",
+    "sha256",
+    "verdict",
+    "rule",
+    "outcome",
+    "subcode",
+    "ddi",
+    "rva",
+    "section",
+    "function",
+    "file",
+    "line",
+    "column",
+    "message",
+    "fix",
+    "confidence",
+    "suppressed",
+    "fingerprint",
+)
+_FORMULA = ("=", "+", "-", "@")
+
+_CODES = MappingProxyType(
+    {
+        "execute-pool-type": 2000,
+        "execute-page-protection": 2001,
+        "execute-page-mapping": 2002,
+        "execute-write-section": 2003,
+        "section-alignment": 2004,
+        "iat-in-executable-section": 2005,
+        "unsupported-relocs": 2006,
+        "executable-by-default": 2010,
+        "nx-opt-in": 2011,
+        "writes-executable-memory": 2020,
+        "dynamic-code": 2021,
+        "data-file-as-executable": 2022,
+    }
+)
+"""Numbers for tools that want one; where Driver Verifier has a sub-code, it is the number."""
+
+
+def code(rule: str) -> str:
+    """The number of a rule, such as HVCI2000; a rule of another version is HVCI2999."""
+    return f"HVCI{_CODES.get(rule, 2999)}"
+
+
+# ---------------------------------------------------------------------- CSV
+
+
+def to_csv(document: Document) -> str:
+    """One row per finding, and one for each target that has none or could not be read."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for report in document.reports:
+        rows = [_row(report, named) for named in named_findings(report)]
+        for row in rows or [{}]:
+            writer.writerow(_cells({**_target_cells(report), **row}))
+    for error in document.errors:
+        cells = {"target": error.path, "verdict": "unreadable", "message": error.message}
+        writer.writerow(_cells(cells))
+    return out.getvalue()
+
+
+def _target_cells(report: Report) -> dict[str, object]:
+    target = report.target
+    return {"target": target.path, "sha256": target.sha256, "verdict": report.verdict}
+
+
+def _row(report: Report, named: Named) -> dict[str, object]:
+    result, finding = named.result, named.finding
+    accepted = words.suppression(finding.suppressed) if finding.suppressed else ""
+    return {
+        "rule": result.rule,
+        "outcome": finding.outcome,
+        "subcode": "" if result.subcode is None else f"{result.subcode:#x}",
+        "ddi": finding.ddi,
+        **_site_cells(finding),
+        "message": finding.message,
+        "fix": finding.fix,
+        "confidence": finding.confidence,
+        "suppressed": accepted,
+        "fingerprint": named.fingerprint,
+    }
+
+
+def _site_cells(finding: Finding) -> dict[str, object]:
+    site = finding.site
+    if isinstance(site, SourceSite):
+        cells: dict[str, object] = {"file": site.path, "line": site.line, "column": site.column}
+    else:
+        cells = {"rva": f"{site.rva:#x}", "section": site.section}
+        cells |= {"file": site.file, "line": site.line}
+    return {**cells, "function": site.function}
+
+
+def _cells(row: Mapping[str, object]) -> list[str]:
+    return [_cell(row.get(column)) for column in _COLUMNS]
+
+
+def _cell(value: object) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    text = "" if value is None else safe(str(value), 2000)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+# ---------------------------------------------------------------------- build logs
+
+_LEVELS = MappingProxyType({Outcome.FAIL: "warning", Outcome.UNDECIDED: "warning"})
+_ANNOTATIONS = MappingProxyType(
+    {Outcome.FAIL: "error", Outcome.UNDECIDED: "warning", Outcome.NOTE: "notice"}
+)
+
+
+def to_msvs(document: Document) -> str:
+    """Lines that Visual Studio and MSBuild list as warnings; notes are no warnings."""
+    lines = []
+    for report, named in _open(document):
+        if level := _LEVELS.get(named.finding.outcome):
+            lines.append(f"{_origin(report, named.finding)}: {level} {_said(named)}")
+    lines += [
+        f"{safe(error.path)} : error HVCI0004: {safe(error.message, 2000)}"
+        for error in document.errors
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _open(document: Document) -> Iterator[tuple[Report, Named]]:
+    for report in document.reports:
+        for named in named_findings(report):
+            if named.finding.suppressed is None:
+                yield report, named
+
+
+def _origin(report: Report, finding: Finding) -> str:
+    file, line, column = source_position(finding)
+    if file is None:
+        return f"{safe(report.target.path)} "
+    return f"{safe(file)}({line},{column})" if line else f"{safe(file)} "
+
+
+def source_position(finding: Finding) -> tuple[str | None, int, int]:
+    """File, line and column of a finding; no file when the source is not known."""
+    site = finding.site
+    if isinstance(site, ImageSite):
+        return site.file, site.line or 0, 1
+    return site.path, site.line, site.column
+
+
+def _said(named: Named) -> str:
+    """One sentence with the place in the image and what to write instead."""
+    finding = named.finding
+    site = finding.site
+    place = f" at {words.place(site)}" if isinstance(site, ImageSite) else ""
+    fix = f"; instead: {finding.fix}" if finding.fix else ""
+    undecided = "undecided: " if finding.outcome is Outcome.UNDECIDED else ""
+    return f"{code(named.result.rule)}: {safe(f'{undecided}{finding.message}{place}{fix}', 2000)}"
+
+
+def to_github(document: Document) -> str:
+    """Workflow commands that GitHub shows as annotations in the changed files."""
+    lines = [_annotation(report, named) for report, named in _open(document)]
+    lines += [
+        f"::error file={_property(error.path)}::{_data(error.message)}" for error in document.errors
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _annotation(report: Report, named: Named) -> str:
+    file, line, column = source_position(named.finding)
+    properties = {"file": file or report.target.path, "title": named.result.rule}
+    if line:
+        properties |= {"line": str(line), "col": str(column)}
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{_ANNOTATIONS[named.finding.outcome]} {listed}::{_data(_said(named))}"
+
+
+def _data(text: str) -> str:
+    return safe(text, 4000).replace("%", "%25")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+# ---------------------------------------------------------------------- readiness
+
+
+def to_readiness(document: Document) -> str:
+    """The `!verifier` counters of each driver, then the list of the readiness tool."""
+    lines: list[str] = []
+    for report in document.reports:
+        lines += [f"Module: {safe(short_name(report.target.path))}", *_counter_lines(report), ""]
+    failing = [report for report in document.reports if any(report.counters.values())]
+    if failing:
+        lines.append("InCompatible HVCI Kernel Driver Modules found")
+    for report in failing:
+        lines.append(f"Module: {safe(short_name(report.target.path))}")
+        lines += [f"\tReason: {line.lower()}" for line in _counter_lines(report, zeros=False)]
+    lines += [f"Module: {safe(error.path)} could not be read" for error in document.errors]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _counter_lines(report: Report, *, zeros: bool = True) -> list[str]:
+    counters: dict[Counter, int] = report.counters
+    width = 36
+    return [
+        f"{words.counter_label(counter):<{width}}{count}"
+        for counter, count in counters.items()
+        if zeros or count
+    ]

@@ -1,0 +1,105 @@
+"""Markdown for a comment on a pull request: short, and safe to post. Knows only the report.
+
+Every string of a driver is written with character references, so that no name can become a link,
+a mention, an image or HTML.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hvci.model import Outcome, Question, Report
+from hvci.report import words
+from hvci.report.document import Document
+from hvci.report.identity import named_findings
+from hvci.report.safe import safe
+
+MOST_FINDINGS = 60
+"""Rows of one report; GitHub refuses a comment of more than 65,536 characters."""
+MOST_CHARACTERS = 60_000
+
+_SPECIAL = re.compile(r"[^A-Za-z0-9 ,;()=]")
+_OUTCOMES = {Outcome.FAIL: "fail", Outcome.UNDECIDED: "undecided", Outcome.NOTE: "note"}
+
+
+def to_markdown(document: Document) -> str:
+    """The document as Markdown; what does not fit a comment is counted, not shown."""
+    blocks = [_report(report) for report in document.reports]
+    blocks += [
+        f"### {_code(error.path)}: could not be read\n\n{_text(error.message)}\n"
+        for error in document.errors
+    ]
+    blocks += [f"Policy&#58; {_text(notice)}\n" for notice in document.notices]
+    shown: list[str] = []
+    for block in blocks:
+        if sum(map(len, shown)) + len(block) > MOST_CHARACTERS:
+            shown.append(f"{len(blocks) - len(shown)} more targets are in the full report.\n")
+            break
+        shown.append(block)
+    return "\n".join(shown)
+
+
+def _text(text: str, longest: int = 600) -> str:
+    """Text in which nothing is Markdown; a comment keeps "@" from being a mention."""
+    escaped = _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", safe(text, longest))
+    return escaped.replace("&#64;", "&#64;<!-- -->")
+
+
+def _code(text: str) -> str:
+    return f"<code>{_text(text)}</code>"
+
+
+def _report(report: Report) -> str:
+    lines = [
+        f"### {_code(report.target.path)}: {words.VERDICTS[report.verdict]}",
+        "",
+        _text(words.about_target(report)),
+        "",
+        "| question | answer | |",
+        "|---|---|---|",
+    ]
+    for question in Question:
+        answer = report.answers[question] or "not asked"
+        lines.append(
+            f"| {question} | {answer} | {_text(words.answer_sentence(report, question))} |"
+        )
+    lines += ["", *_counters(report), *_findings(report), *_limits(report)]
+    return "\n".join(lines)
+
+
+def _counters(report: Report) -> list[str]:
+    counted = {counter: count for counter, count in report.counters.items() if count}
+    if not counted:
+        return []
+    named = ", ".join(f"{counter.hlk_name} {count}" for counter, count in counted.items())
+    return [f"Counters of the readiness test: {_text(named)}", ""]
+
+
+def _findings(report: Report) -> list[str]:
+    found = sorted(
+        named_findings(report), key=lambda named: list(_OUTCOMES).index(named.finding.outcome)
+    )
+    if not found:
+        return []
+    lines = ["| | rule | where | what | instead |", "|---|---|---|---|---|"]
+    for named in found[:MOST_FINDINGS]:
+        finding = named.finding
+        outcome = "suppressed" if finding.suppressed else _OUTCOMES[finding.outcome]
+        what = _text(finding.message)
+        if finding.suppressed:
+            what += f"<br>{_text(words.suppression(finding.suppressed))}"
+        where = _code(words.place(finding.site))
+        cells = (outcome, named.result.rule, where, what, _text(finding.fix))
+        lines.append(f"| {' | '.join(cells)} |")
+    if len(found) > MOST_FINDINGS:
+        lines += ["", f"{len(found) - MOST_FINDINGS} more findings are in the full report."]
+    return [*lines, ""]
+
+
+def _limits(report: Report) -> list[str]:
+    reasons = sorted({limit.reason for limit in report.limits})
+    if not reasons:
+        return []
+    listed = [f"- {_text(reason)}" for reason in reasons[:20]]
+    rest = [f"- {len(reasons) - 20} more"] if len(reasons) > 20 else []
+    return ["<details><summary>Not examined</summary>", "", *listed, *rest, "", "</details>", ""]

@@ -1,0 +1,133 @@
+"""The commands that know a policy, a baseline or two versions."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from hvci.cli import gather as gathering
+from hvci.cli import main
+from hvci.errors import NotAnImage
+from hvci.report import Document, Format, render
+from reports import map_call, pool_call, report, unknown_call
+
+
+def run(*args):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    answers = {
+        "good": (),
+        "bad": (pool_call(0x1000, 0),),
+        "moved": (pool_call(0x2000, 0),),
+        "worse": (pool_call(0x2000, 0), pool_call(0x2100, 4, function="More")),
+        "doubt": (unknown_call(0x1000),),
+        "noted": (map_call(0x1000),),
+    }
+    seen = []
+
+    def evaluate(given, options):
+        seen.append(options)
+        text = (tmp_path / given).read_text()
+        if text not in answers:
+            raise NotAnImage("no PE header")
+        return report(*answers[text], path=str(given))
+
+    monkeypatch.setattr(gathering, "evaluate", evaluate)
+    monkeypatch.chdir(tmp_path)
+    for word in (*answers, "text"):
+        (tmp_path / f"{word}.sys").write_text(word)
+    evaluate.seen = seen
+    return tmp_path
+
+
+def test_the_nearest_policy_file_holds(here):
+    (here / "hvci.toml").write_text('undecided = "pass"\ntarget_os = ["10-1607"]\n')
+    assert run("check", "doubt.sys").exit_code == 0
+    assert gathering.evaluate.seen[-1].target_os == 14393
+    assert run("check", "doubt.sys", "--no-config").exit_code == 3
+    assert run("check", "doubt.sys", "--undecided", "fail").exit_code == 1
+    (here / "other.toml").write_text('profile = "strict"\n')
+    assert run("check", "noted.sys", "--config", "other.toml").exit_code == 1
+    assert run("check", "noted.sys", "--profile", "strict").exit_code == 1
+    assert run("check", "noted.sys", "--config", "missing.toml").exit_code == 2
+
+
+def test_paths_and_exclusions_come_from_the_policy(here):
+    (here / "hvci.toml").write_text('paths = ["*d.sys"]\nexclude = ["bad.*"]\n')
+    document = json.loads(run("check", "-f", "json").stdout)
+    assert [one["target"]["path"] for one in document["reports"]] == [
+        "good.sys",
+        "moved.sys",
+        "noted.sys",
+    ]
+    assert run("check", "--no-config").exit_code == 2
+
+
+def test_suppressions_need_reasons_and_change_the_exit_code(here):
+    (here / "hvci.toml").write_text('[[suppress]]\nrule = "execute-pool-type"\n')
+    assert run("check", "bad.sys").exit_code == 2
+    (here / "hvci.toml").write_text('[[suppress]]\nrule = "execute-pool-type"\nreason = "x"\n')
+    assert run("check", "bad.sys").exit_code == 0
+    result = run("check", "good.sys")
+    assert "matches nothing" in result.stdout
+
+
+def test_baseline_write_and_check(here):
+    assert run("baseline", "write", "bad.sys").exit_code == 0
+    (here / "bad.sys").write_text("moved")
+    assert run("baseline", "check", "bad.sys").exit_code == 0
+    assert run("check", "bad.sys", "--baseline", "hvci-baseline.json").exit_code == 0
+    (here / "hvci.toml").write_text('baseline = "hvci-baseline.json"\n')
+    assert run("check", "bad.sys").exit_code == 0
+    (here / "bad.sys").write_text("worse")
+    result = run("baseline", "check", "bad.sys")
+    assert result.exit_code == 1
+    assert "More" in result.stdout
+
+
+def test_baseline_problems(here):
+    assert run("baseline", "check", "bad.sys").exit_code == 2
+    assert run("baseline", "write", "bad.sys", "--baseline", "no/such/x.json").exit_code == 2
+    result = run("baseline", "write", "text.sys", "bad.sys")
+    assert result.exit_code == 4
+    assert "text.sys: no PE header" in result.stderr
+    assert (here / "hvci-baseline.json").exists()
+    (here / "odd.json").write_bytes(b"\xff")
+    assert run("check", "bad.sys", "--baseline", "odd.json").exit_code == 2
+    assert run("baseline").exit_code in (0, 2)
+
+
+def test_diff(here):
+    assert run("diff", "bad.sys", "moved.sys").exit_code == 0
+    result = run("diff", "bad.sys", "worse.sys")
+    assert result.exit_code == 1
+    assert "new: 1" in result.stdout
+    assert "moved: 1" in result.stdout
+    assert run("diff", "worse.sys", "good.sys").exit_code == 0
+    result = run("diff", "bad.sys", "text.sys")
+    assert result.exit_code == 4
+    assert "text.sys: no PE header" in result.stderr
+
+
+def test_report_shows_saved_reports(here):
+    run("check", "bad.sys", "-f", "json", "-o", "a.json")
+    run("check", "good.sys", "-f", "json", "-o", "b.json")
+    for form in Format:
+        live = run("check", "bad.sys", "-f", form)
+        assert run("report", "a.json", "-f", form).stdout == live.stdout
+    both = run("report", "a.json", "b.json")
+    assert both.exit_code == 1
+    assert "2 targets: 1 compatible, 1 incompatible" in both.stdout
+    result = run("report", "bad.sys")
+    assert result.exit_code == 4
+    assert "bad.sys: this is not a saved hvci report" in result.stderr
+
+
+def test_diff_of_saved_reports(here):
+    for name, calls in (("old", ()), ("new", (pool_call(0x1000, 0),))):
+        document = Document((report(*calls),))
+        (here / f"{name}.json").write_text(render(document, Format.JSON))
+    assert run("diff", "old.json", "new.json").exit_code == 1

@@ -1,0 +1,340 @@
+"""Policy files, what they do to reports, and the exit code."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from hvci.errors import InputError, UsageError
+from hvci.model import Counter, Limit, Origin, Outcome, Verdict, WindowsVersion
+from hvci.policy import (
+    Level,
+    Policy,
+    Profile,
+    Undecided,
+    apply,
+    baseline_of,
+    exit_code,
+    find_policy,
+    parse_baseline,
+    parse_policy,
+    read_policy,
+)
+from hvci.report import Document, Format, TargetError, render
+from hvci.report.identity import named_findings
+from reports import (
+    everything,
+    map_call,
+    pool_call,
+    report,
+    source_call,
+    source_report,
+    unknown_call,
+)
+
+TODAY = date(2030, 6, 1)
+
+
+def policy(**table):
+    return parse_policy(table, "x/hvci.toml")
+
+
+def accepted(*of, **table):
+    return apply(Document(of), policy(**table), TODAY)
+
+
+def suppress(**conditions):
+    return {"suppress": [{"reason": "because", **conditions}]}
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def test_an_empty_policy_changes_nothing():
+    assert policy() == Policy()
+    document = Document((everything(),))
+    assert apply(document, Policy(), TODAY) == document
+
+
+def test_everything_a_policy_can_say():
+    one = policy(
+        target_os=["11-24h2", "10-1607"],
+        profile="strict",
+        undecided="pass",
+        rules={
+            "executable-by-default": "fail",
+            "nx-opt-in": "note",
+            "section-alignment": "default",
+        },
+        suppress=[
+            {
+                "rule": "execute-pool-type",
+                "target": "a.sys",
+                "place": "F*",
+                "ddi": "ExAllocatePool",
+                "fingerprint": "00",
+                "reason": "why",
+                "owner": "me",
+                "expires": date(2031, 1, 1),
+            }
+        ],
+        paths=["build"],
+        exclude=["*/third_party/*"],
+        symbols=["pdb"],
+        baseline="known.json",
+    )
+    assert one.target_os is WindowsVersion.WINDOWS_10_1607
+    assert (one.profile, one.undecided) == (Profile.STRICT, Undecided.PASS)
+    assert one.levels["executable-by-default"] is Level.FAIL
+    assert one.accepted[0].expires == date(2031, 1, 1)
+    assert one.accepted[0].what == (
+        "rule execute-pool-type, target a.sys, place F*, ddi ExAllocatePool, fingerprint 00"
+    )
+    assert (one.paths, one.symbols, one.baseline) == (("build",), ("pdb",), "known.json")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"profil": "strict"}, "['profil']"),
+        ({"profile": "lax"}, "unknown profile 'lax'"),
+        ({"undecided": "maybe"}, "unknown undecided"),
+        ({"target_os": "11"}, "target_os of type list"),
+        ({"target_os": []}, "at least one target_os"),
+        ({"target_os": ["95"]}, "unknown Windows version '95'"),
+        ({"rules": {"no-such-rule": "fail"}}, "'no-such-rule', which does not exist"),
+        ({"rules": {"nx-opt-in": "loud"}}, "unknown nx-opt-in 'loud'"),
+        ({"suppress": [{"rule": "nx-opt-in"}]}, "suppress[0] needs a reason"),
+        ({"suppress": [{"rule": "nx-opt-in", "reason": " "}]}, "needs a reason"),
+        ({"suppress": [{"reason": "x"}]}, "needs a rule, a place or a fingerprint"),
+        ({"suppress": [{"reason": "x", "rule": "gone"}]}, "'gone', which does not exist"),
+        ({"suppress": [{"reason": "x", "place": "a", "expires": "soon"}]}, "expires of type date"),
+        ({"suppress": {}}, "suppress of type list"),
+    ],
+)
+def test_a_wrong_policy_is_refused_by_name(table, says):
+    with pytest.raises(UsageError) as caught:
+        policy(**table)
+    assert says in str(caught.value)
+
+
+def test_files_are_found_upwards(tmp_path):
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text("[tool.hvci]\nprofile = 'strict'\n")
+    (tmp_path / "a" / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert find_policy(below).profile is Profile.STRICT
+    assert find_policy(below).file == "pyproject.toml"
+    (tmp_path / "a" / "hvci.toml").write_text("profile = 'load-only'\n")
+    assert find_policy(below).profile is Profile.LOAD_ONLY
+
+
+def test_no_file_is_an_empty_policy(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: False)
+    assert find_policy(tmp_path) == Policy()
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        read_policy(tmp_path / "hvci.toml")
+    (tmp_path / "hvci.toml").write_text("a = = b")
+    with pytest.raises(UsageError, match=r"hvci\.toml: "):
+        read_policy(tmp_path / "hvci.toml")
+    (tmp_path / "pyproject.toml").write_text("tool = 5")
+    with pytest.raises(UsageError, match=r"no \[tool.hvci\] table"):
+        read_policy(tmp_path / "pyproject.toml")
+
+
+# ---------------------------------------------------------------------- accepting
+
+
+def open_failures(document):
+    return [
+        finding
+        for one in document.reports
+        for finding in one.findings
+        if finding.outcome is Outcome.FAIL and finding.suppressed is None
+    ]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"rule": "execute-pool-type"},
+        {"place": "DriverEntry"},
+        {"place": "Driver*"},
+        {"place": ".text"},
+        {"rule": "execute-pool-type", "target": "driver.sys"},
+        {"rule": "execute-pool-type", "target": "*.sys", "ddi": "ExAllocatePoolWithTag"},
+    ],
+)
+def test_matching_findings_are_accepted(conditions):
+    document = accepted(report(pool_call(0x1000, 0)), **suppress(**conditions))
+    assert open_failures(document) == []
+    assert document.notices == ()
+    (one,) = document.reports
+    assert one.verdict is Verdict.COMPATIBLE
+    assert one.counters[Counter.EXECUTE_POOL_TYPE] == 1
+    (finding,) = [f for f in one.findings if f.outcome is Outcome.FAIL]
+    assert (finding.suppressed.reason, finding.suppressed.by) == ("because", "hvci.toml")
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"rule": "section-alignment"},
+        {"place": "Unload"},
+        {"rule": "execute-pool-type", "target": "other.sys"},
+        {"rule": "execute-pool-type", "ddi": "ExAllocatePool"},
+        {"fingerprint": "00"},
+    ],
+)
+def test_other_findings_are_not_and_the_suppression_is_told(conditions):
+    document = accepted(report(pool_call(0x1000, 0)), **suppress(**conditions))
+    assert len(open_failures(document)) == 1
+    (notice,) = document.notices
+    assert "matches nothing" in notice
+    assert f"Policy: {notice}" in " ".join(render(document, Format.TEXT).split())
+    for form in (Format.JSON, Format.SARIF, Format.HTML):
+        assert "matches nothing" in render(document, form)
+    assert "matches nothing" in render(document, Format.MARKDOWN)
+
+
+def test_fingerprints_and_source_places_match():
+    one = report(pool_call(0x1000, 0))
+    (named,) = [n for n in named_findings(one) if n.finding.outcome is Outcome.FAIL]
+    assert open_failures(accepted(one, **suppress(fingerprint=named.fingerprint))) == []
+    source = source_report(source_call(3, 0))
+    for place in ("driver.c", "driver.c:3", "Create"):
+        assert open_failures(accepted(source, **suppress(place=place))) == []
+    assert len(open_failures(accepted(source, **suppress(place="driver.c:4")))) == 1
+
+
+def test_expired_suppressions_do_not_hold():
+    late = suppress(rule="execute-pool-type", expires=date(2030, 5, 31))
+    document = accepted(report(pool_call(0x1000, 0)), **late)
+    assert len(open_failures(document)) == 1
+    assert document.notices == (
+        "hvci.toml: the suppression of rule execute-pool-type expired on 2030-05-31",
+    )
+    last_day = suppress(rule="execute-pool-type", expires=TODAY, owner="team")
+    document = accepted(report(pool_call(0x1000, 0)), **last_day)
+    assert open_failures(document) == []
+    text = " ".join(render(document, Format.TEXT).split())
+    assert "suppressed by hvci.toml, team, until 2030-06-01: because" in text
+
+
+def test_an_earlier_suppression_is_kept():
+    first = accepted(report(pool_call(0x1000, 0)), **suppress(rule="execute-pool-type"))
+    second = apply(first, policy(**suppress(place="DriverEntry")), TODAY)
+    assert second.reports == first.reports
+    assert second.notices == ()
+
+
+def test_level_note_shows_and_counts_but_decides_nothing():
+    document = accepted(report(pool_call(0x1000, 0)), rules={"execute-pool-type": "note"})
+    (one,) = document.reports
+    assert one.verdict is Verdict.COMPATIBLE
+    assert one.counters[Counter.EXECUTE_POOL_TYPE] == 1
+    assert 'the level of execute-pool-type is "note"' in render(document, Format.TEXT)
+    notes = accepted(report(map_call(0x1000)), rules={"executable-by-default": "note"})
+    assert all(finding.suppressed is None for finding in notes.reports[0].findings)
+
+
+# ---------------------------------------------------------------------- exit codes
+
+BAD = report(pool_call(0x1000, 0))
+DOUBTFUL = report(unknown_call(0x1000))
+NOTED = report(map_call(0x1000))
+UNALIGNED = everything()
+ERROR = TargetError.of("x", InputError("gone"))
+
+
+@pytest.mark.parametrize(
+    ("one", "table", "code"),
+    [
+        (report(), {}, 0),
+        (BAD, {}, 1),
+        (DOUBTFUL, {}, 3),
+        (DOUBTFUL, {"undecided": "fail"}, 1),
+        (DOUBTFUL, {"undecided": "pass"}, 0),
+        (DOUBTFUL, {"profile": "strict"}, 1),
+        (NOTED, {}, 0),
+        (NOTED, {"profile": "strict"}, 1),
+        (NOTED, {"profile": "strict", "rules": {"executable-by-default": "note"}}, 0),
+        (NOTED, {"rules": {"executable-by-default": "fail"}}, 1),
+        (NOTED, {"rules": {"executable-by-default": "fail"}, **suppress(place=".text")}, 0),
+        (BAD, {"profile": "load-only"}, 0),
+        (UNALIGNED, {"profile": "load-only"}, 1),
+        (source_report(source_call(1, 0)), {"profile": "load-only"}, 0),
+        (
+            report(limits=(Limit(Origin.IMAGE, ("section-alignment",), "odd"),)),
+            {"profile": "load-only"},
+            3,
+        ),
+    ],
+)
+def test_exit_codes(one, table, code):
+    chosen = policy(**table)
+    document = apply(Document((one,)), chosen, TODAY)
+    assert exit_code(document, chosen) == code
+    assert exit_code(replace(document, errors=(ERROR,)), chosen) == 4
+
+
+# ---------------------------------------------------------------------- baseline
+
+
+def baseline(*of):
+    return parse_baseline(baseline_of(Document(of)), "known.json")
+
+
+def test_only_new_findings_fail():
+    known = baseline(report(pool_call(0x1000, 0), unknown_call(0x1100)))
+    moved = report(pool_call(0x5000, 0), unknown_call(0x5100))
+    document = apply(Document((moved,)), Policy(), TODAY, known)
+    assert document.reports[0].verdict is Verdict.COMPATIBLE
+    assert exit_code(document, Policy(), known) == 0
+    assert "known since the baseline was written" in render(document, Format.TEXT)
+    worse = report(pool_call(0x5000, 0), pool_call(0x5010, 4))
+    document = apply(Document((worse,)), Policy(), TODAY, known)
+    assert len(open_failures(document)) == 1
+    assert exit_code(document, Policy(), known) == 1
+
+
+def test_a_baseline_is_for_one_driver():
+    known = baseline(report(pool_call(0x1000, 0), path="a/one.sys"))
+    same = report(pool_call(0x1000, 0), path="b\\one.sys")
+    other = report(pool_call(0x1000, 0), path="b/two.sys")
+    assert open_failures(apply(Document((same,)), Policy(), TODAY, known)) == []
+    assert len(open_failures(apply(Document((other,)), Policy(), TODAY, known))) == 1
+
+
+def test_what_is_gone_is_told():
+    known = baseline(report(pool_call(0x1000, 0), pool_call(0x1000, 4)))
+    document = apply(Document((report(pool_call(0x1000, 0)),)), Policy(), TODAY, known)
+    assert document.notices == (
+        "known.json: 1 known findings of driver.sys are gone; write it again",
+    )
+
+
+def test_limits_that_were_known_do_not_fail_again():
+    weak = report(limits=(Limit(Origin.CALLSITE, ("execute-pool-type",), "no code"),))
+    known = baseline(weak)
+    assert exit_code(Document((weak,)), Policy(), known) == 0
+    assert exit_code(Document((weak,)), Policy(), baseline(report())) == 3
+    assert exit_code(Document((DOUBTFUL,)), Policy(), known) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"baseline_version": 2, "targets": {}}',
+        '{"baseline_version": 1, "targets": {"a": {"findings": {"x": 1}, "undecided": []}}}',
+    ],
+)
+def test_what_is_no_baseline(text):
+    with pytest.raises(UsageError, match=r"known.json: this is not a baseline"):
+        parse_baseline(text, "known.json")

@@ -1,0 +1,69 @@
+"""What changed between two reports."""
+
+from dataclasses import replace
+
+from hvci.report import Document
+from hvci.report.diff import Change, compare, to_diff_text
+from reports import map_call, pool_call, report, suppressed, unknown_call
+
+
+def difference(before, after):
+    (one,) = compare(Document((before,)), Document((after,)))
+    return one
+
+
+def changes(before, after):
+    return [item.change for item in difference(before, after).changes]
+
+
+def test_nothing_changed():
+    one = report(pool_call(0x1000, 0))
+    assert changes(one, one) == [Change.UNCHANGED]
+    assert not difference(one, one).worse
+
+
+def test_moved_new_and_fixed():
+    before = report(pool_call(0x1000, 0, function="A"), pool_call(0x1100, 0, function="B"))
+    after = report(pool_call(0x2000, 0, function="A"), pool_call(0x2100, 0, function="C"))
+    assert changes(before, after) == [Change.NEW, Change.FIXED, Change.MOVED]
+    assert difference(before, after).worse
+    assert not difference(before, report()).worse
+
+
+def test_a_call_with_another_value_is_changed():
+    before, after = report(pool_call(0x1000, 0)), report(pool_call(0x2000, 4))
+    assert changes(before, after) == [Change.CHANGED]
+    assert not difference(before, after).worse
+    doubtful = replace(unknown_call(0x1000), site=pool_call(0x1000, 0).site)
+    assert changes(report(doubtful), before) == [Change.CHANGED]
+    assert difference(report(doubtful), before).worse
+    assert not difference(before, report(doubtful)).worse
+
+
+def test_new_notes_and_accepted_findings_are_not_worse():
+    assert not difference(report(), report(map_call(0x1000))).worse
+    assert not difference(report(), suppressed(report(pool_call(0x1000, 0)))).worse
+
+
+def test_drivers_are_paired_by_name():
+    old = Document((report(path="a/x.sys"), report(path="a/y.sys")))
+    new = Document((report(pool_call(0x1000, 0), path="b\\x.sys"), report(path="b/z.sys")))
+    pairs = compare(old, new)
+    assert [pair.name for pair in pairs] == ["x.sys", "y.sys", "z.sys"]
+    assert [pair.worse for pair in pairs] == [True, False, False]
+    text = to_diff_text(pairs)
+    assert "x.sys: compatible -> incompatible\n  new: 1\n" in text
+    assert "y.sys: compatible -> not there\n" in text
+    assert "z.sys: not there -> compatible\n" in text
+
+
+def test_text():
+    before = report(pool_call(0x1000, 0, function="A"), pool_call(0x1100, 0))
+    after = report(pool_call(0x2000, 0, function="A"), pool_call(0x2100, 4))
+    text = to_diff_text([difference(before, after)])
+    assert "driver.sys: incompatible -> incompatible" in text
+    assert "execute-pool-type  0x2100 .text DriverEntry  ExAllocatePoolWithTag" in text
+    assert "      was: 0x1100 .text DriverEntry" in text
+    assert "  moved: 1\n" in text
+    assert "was: 0x1000" not in text
+    assert "was: 0x1000 .text A" in to_diff_text([difference(before, after)], verbose=True)
