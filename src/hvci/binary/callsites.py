@@ -6,6 +6,8 @@ decoded. Knows how imports are called; judges nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hvci import catalog
 from hvci.binary import atoms
 from hvci.binary.analysis import Analysis
@@ -30,7 +32,7 @@ from hvci.model import (
     Via,
 )
 
-JUMP_THROUGH = b"\xff\x25"
+CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -52,6 +54,7 @@ class CallSites:
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
         self._followed: set[tuple[int, int]] = set()
+        self._unset: dict[int, list[tuple[Ddi, ImageSite]]] = {}
 
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
@@ -67,6 +70,7 @@ class CallSites:
             ddi = exports.get(imports[slot].name)
             if ddi is not None:
                 self._use(place, slot, ddi)
+        self.behaviours += self._forgotten_opt_in()
         return [self.calls[key] for key in sorted(self.calls)]
 
     # ---- shapes
@@ -79,12 +83,30 @@ class CallSites:
         if found is None:
             return
         function, i = found
+        if function.kind == "gap":
+            self._check_gap(function, i, place, ddi)
         flow = function.flows[i]
         if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
             if self._names_slot(self.analysis.arch.indirect_operand(function, i), slot):
                 self.add(function, i, ddi, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
         elif self._loads_slot(function, i, slot):
             self._through_register(function, i, slot, ddi)
+
+    def _check_gap(self, function: Function, i: int, place: int, ddi: Ddi) -> None:
+        """Outside known functions the decoding can be out of step: say so, where it looks so."""
+        opcode = bytes(self.image.memory[place - 2 : place])
+        if opcode in (CALL_THROUGH, JUMP_THROUGH) and function.rvas[i] not in (
+            place - 2,
+            place - 3,
+        ):
+            self.limits.append(
+                Limit(
+                    Origin.CALLSITE,
+                    (ddi.rule.judged_by,) if ddi.rule.judged_by else (),
+                    f"bytes outside known functions look like a call of {ddi.name}",
+                    self.analysis.site(place - 2),
+                )
+            )
 
     def _names_slot(self, expr: object, slot: int) -> bool:
         return (
@@ -193,22 +215,28 @@ class CallSites:
         self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
 
     def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
-        """A deciding argument from a variable that starts executable and that nothing sets."""
-        unset = sorted(atom.place for atom in held if atom.kind is Kind.UNSET)
-        if unset and ddi.opt_in is not OptIn.NONE and ddi.rule.executable.holds(0):
-            self.behaviours.append(
-                BehaviourFact(
+        """Remember a deciding argument from a variable that starts as 0 and that nothing sets."""
+        if ddi.opt_in is not OptIn.NONE and ddi.rule.executable.holds(0):
+            for atom in held:
+                if atom.kind is Kind.UNSET:
+                    self._unset.setdefault(atom.place, []).append((ddi, site))
+
+    def _forgotten_opt_in(self) -> Iterator[BehaviourFact]:
+        """POOL_NX_OPTIN without its call: calls read a variable that nothing sets."""
+        for variable, uses in sorted(self._unset.items()):
+            number = "1 call reads" if len(uses) == 1 else f"{len(uses)} calls read"
+            for ddi, site in uses:
+                yield BehaviourFact(
                     "nx-opt-in",
                     f"{ddi.name} takes its {ddi.deciding} from a variable that starts as 0 and "
                     "that nothing in the image sets",
                     site,
                     Origin.CALLSITE,
                     Confidence.LIKELY,
-                    f"the variable at {unset[0]:#x} is what POOL_NX_OPTIN reads, and "
-                    "ExInitializeDriverRuntime was not called",
+                    f"{number} the variable at {variable:#x}, as POOL_NX_OPTIN "
+                    "makes them, and ExInitializeDriverRuntime was not called",
                     "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) first in DriverEntry.",
                 )
-            )
 
     def _argument(self, function: Function, i: int, ddi: Ddi, name: str) -> Atoms:
         flow = self.analysis.flow

@@ -25,9 +25,9 @@ RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
 _PADDING = (0xCC, 0x90)
 _OPENING_CODE = (
-    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 31c0 31c9 83ec 81ec 8b44 8b4c 8b54 8b5c 8b74 8b7c "
-    "8b0d 8b15 8b41 8b01 8bc1 33c0 32c0 32c9 837c 807c f644 0fb7 0fb6 64a1 ff25 ff74 ff35 85c9 "
-    "8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
+    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 31c0 31c9 83ec 81ec 8b44 8b4c 8b54 8b5c "
+    "8b74 8b7c 8b0d 8b15 8b41 8b01 8bc1 33c0 32c0 32c9 837c 807c f644 0fb7 0fb6 64a1 ff25 ff74 "
+    "ff35 85c9 8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
 )
 _FIRST_BYTES = tuple(bytes.fromhex(text) for text in _OPENING_CODE.split())
 """How compilers and assemblers begin functions; a call into a function hits others as well."""
@@ -117,11 +117,19 @@ class Functions:
     def _gap_start(self, low: int, rva: int) -> int:
         targets = self.references.branch_targets
         first, last = np.searchsorted(targets, [low, rva + 1])
+        known = [start for start in self._named if low <= start <= rva]
         if last > first:
-            return int(targets[last - 1])
+            known.append(int(targets[last - 1]))
+        if known:
+            return max(known)
         start = max(low, rva & ~15)
         padding = self.image.memory.rfind(b"\xcc", low, rva)
         return padding + 1 if padding >= 0 and padding + 1 > start - 64 else start
+
+    @cached_property
+    def _named(self) -> list[int]:
+        """The entry point and the exports."""
+        return [int(self.image.headers.entry), *self.image.exports]
 
     def _on_boundary(self, function: Function, rva: int) -> bool:
         """Whether the instructions up to an RVA are all valid and one starts just before it."""
