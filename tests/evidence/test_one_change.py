@@ -97,6 +97,12 @@ def test_executable_pool_does_not_stop_loading():
     assert report.answers[Question.READINESS] is Answer.NO
 
 
-def test_code_outside_known_functions_is_never_called_compatible():
+def test_code_without_unwind_data_is_found_from_the_entry_point():
     report = evaluate(build.driver("x64", pool_type=0, directories={"exception": (0, 0)}))
+    assert report.verdict is Verdict.INCOMPATIBLE
+
+
+def test_code_that_nothing_leads_to_is_never_called_compatible():
+    hidden = build.driver("x64", pool_type=0, directories={"exception": (0, 0)})
+    report = evaluate(build.patch(hidden, entry=0x1100))
     assert report.verdict is not Verdict.COMPATIBLE

@@ -33,8 +33,12 @@ class Analysis:
         return ImageSite(Rva(rva), self.image.section_name(rva), name)
 
     def is_reached(self, function: Function) -> bool:
-        """Whether anything leads to code outside known functions: a call, a pointer, an export."""
-        if function.kind != "gap":
+        """Whether anything leads to code outside known functions: a call, a pointer, an export.
+
+        A function that calls has unwind data on x64; in an image without any, all code may be
+        reached.
+        """
+        if function.kind != "gap" or self.image.runtime_functions == (0, 0):
             return True
         known = function.cache.get("reached")
         if known is None:

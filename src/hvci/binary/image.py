@@ -130,9 +130,16 @@ class PeImage:
 
     @cached_property
     def code_ranges(self) -> tuple[tuple[int, int], ...]:
-        """(start, end) RVAs of executable sections, in order, without overlap."""
+        """(start, end) RVAs of executable sections, in order, without overlap.
+
+        What the file does not hold is zero and no code, however much memory the headers claim.
+        """
         ranges: list[tuple[int, int]] = []
-        spans = [(int(s.rva), min(s.end, self.size)) for s in self.sections if s.executable]
+        spans = [
+            (int(s.rva), min(s.end, s.rva + s.raw_size, s.rva + self.file_size, self.size))
+            for s in self.sections
+            if s.executable
+        ]
         for first, end in sorted(spans):
             start = max(first, ranges[-1][1]) if ranges else first
             if end > start:
