@@ -4,7 +4,15 @@ from dataclasses import replace
 
 from hvci.report import Document
 from hvci.report.diff import Change, compare, to_diff_text
-from reports import map_call, pool_call, report, suppressed, unknown_call
+from reports import (
+    map_call,
+    pool_call,
+    report,
+    source_call,
+    source_report,
+    suppressed,
+    unknown_call,
+)
 
 
 def difference(before, after):
@@ -67,3 +75,20 @@ def test_text():
     assert "  moved: 1\n" in text
     assert "was: 0x1000" not in text
     assert "was: 0x1000 .text A" in to_diff_text([difference(before, after)], verbose=True)
+
+
+def test_equal_calls_in_nameless_functions_are_told_apart_by_their_offset():
+    before = report(
+        pool_call(0x27BF, 0, function="sub_2764"), pool_call(0x3816, 0, function="sub_37dc")
+    )
+    after = report(pool_call(0x380E, 0, function="sub_37d4"))
+    fixed, moved = sorted(difference(before, after).changes, key=lambda item: item.change)
+    assert (fixed.change, fixed.before.finding.site.rva) == (Change.FIXED, 0x27BF)
+    assert (moved.change, moved.before.finding.site.rva) == (Change.MOVED, 0x3816)
+
+
+def test_source_findings_are_paired_by_line():
+    before = source_report(source_call(3, 0), source_call(90, 0))
+    after = source_report(source_call(92, 0))
+    fixed, moved = difference(before, after).changes
+    assert (fixed.before.finding.site.line, moved.before.finding.site.line) == (3, 90)

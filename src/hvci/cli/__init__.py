@@ -27,6 +27,7 @@ _COMMANDS = {
     "ddis": "hvci.cli.ddis",
     "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",
+    "import-log": "hvci.cli.import_log",
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
 }

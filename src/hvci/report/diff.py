@@ -5,14 +5,22 @@ Knows fingerprints and places; prints nothing and opens no file.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby, product
 
-from hvci.model import Outcome, Report
+from hvci.model import ImageSite, Outcome, Report
 from hvci.report import words
 from hvci.report.document import Document
-from hvci.report.identity import Named, named_findings, short_name, where
+from hvci.report.identity import (
+    Named,
+    named_findings,
+    offset_in_function,
+    short_name,
+    where,
+)
 from hvci.report.safe import safe
 
 
@@ -94,17 +102,16 @@ def _order(item: Changed) -> tuple[int, str, tuple[int, str, int, int]]:
 
 
 def _changes(old: list[Named], new: list[Named]) -> Iterator[Changed]:
-    """Match by fingerprint first; then what is left by rule, DDI and function."""
-    by_name = {named.fingerprint: named for named in old}
+    """Match equal findings first; then what is left by rule, DDI and function."""
+    left_old = list(old)
     left_new = []
-    for named in new:
-        known = by_name.pop(named.fingerprint, None)
+    for named, known in _pairs(old, new):
         if known is None:
             left_new.append(named)
             continue
+        left_old.remove(known)
         same = known.finding.site == named.finding.site
         yield Changed(Change.UNCHANGED if same else Change.MOVED, known, named)
-    left_old = list(by_name.values())
     for named in left_new:
         known = next((item for item in left_old if _loose(item) == _loose(named)), None)
         if known is None:
@@ -113,6 +120,45 @@ def _changes(old: list[Named], new: list[Named]) -> Iterator[Changed]:
         left_old.remove(known)
         yield Changed(Change.CHANGED, known, named)
     yield from (Changed(Change.FIXED, named, None) for named in left_old)
+
+
+def _pairs(old: list[Named], new: list[Named]) -> Iterator[tuple[Named, Named | None]]:
+    """Each new finding with the equal old one that it most likely was."""
+    by_kind: dict[tuple[str, ...], list[Named]] = defaultdict(list)
+    for named in old:
+        by_kind[named.kind].append(named)
+    for _, group in groupby(sorted(new, key=lambda named: named.kind), lambda named: named.kind):
+        yield from _closest(list(group), by_kind)
+
+
+def _closest(
+    group: list[Named], by_kind: dict[tuple[str, ...], list[Named]]
+) -> Iterator[tuple[Named, Named | None]]:
+    """Pair equal findings by how far they are from the start of their function.
+
+    Functions without a name are told apart by nothing else that a rebuild keeps.
+    """
+    known = by_kind[group[0].kind]
+    ranked = sorted(
+        product(range(len(group)), range(len(known))),
+        key=lambda pair: _distance(group[pair[0]], known[pair[1]]),
+    )
+    paired: dict[int, int] = {}
+    taken: set[int] = set()
+    for ours, theirs in ranked:
+        if ours not in paired and theirs not in taken:
+            paired[ours] = theirs
+            taken.add(theirs)
+    for index, named in enumerate(group):
+        yield named, known[paired[index]] if index in paired else None
+
+
+def _distance(one: Named, other: Named) -> tuple[int, int]:
+    here, there = one.finding.site, other.finding.site
+    if isinstance(here, ImageSite) and isinstance(there, ImageSite):
+        inside = offset_in_function(here) - offset_in_function(there)
+        return abs(inside), abs(here.rva - there.rva)
+    return 0, abs((here.line or 0) - (there.line or 0))
 
 
 def _loose(named: Named) -> tuple[str, ...]:

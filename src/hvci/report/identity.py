@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from hvci.model import Finding, ImageSite, Outcome, Report, RuleResult
 from hvci.report.words import place_key
 
-_INVENTED_NAME = re.compile(r"(sub|loc|func|thunk)_[0-9a-fA-F]+")
+_INVENTED_NAME = re.compile(r"(?:sub|loc|func|thunk)_([0-9a-fA-F]+)")
 _ADDRESS = re.compile(r"\b(at|from|in|to) 0x[0-9a-fA-F]+")
 
 
@@ -29,6 +29,8 @@ class Named:
     finding: Finding
     fingerprint: str
     """32 hexadecimal digits; unique within one report."""
+    kind: tuple[str, ...] = ()
+    """What the fingerprint is made of, but for which one of several equal findings it is."""
 
 
 def named_findings(report: Report) -> Iterator[Named]:
@@ -37,7 +39,7 @@ def named_findings(report: Report) -> Iterator[Named]:
         seen: Tally[tuple[str, ...]] = Tally()
         for finding in sorted(result.findings, key=_order):
             key = _key(result, finding)
-            yield Named(result, finding, _digest((*key, str(seen[key]))))
+            yield Named(result, finding, _digest((*key, str(seen[key]))), key)
             seen[key] += 1
 
 
@@ -68,6 +70,12 @@ def where(finding: Finding) -> tuple[str, str]:
 def stable_name(function: str | None) -> str:
     """A function's own name; names that a reader made up of an address are none."""
     return "" if function is None or _INVENTED_NAME.fullmatch(function) else function
+
+
+def offset_in_function(site: ImageSite) -> int:
+    """Bytes from the start of a function that is named by its address; 0 when that is not known."""
+    invented = _INVENTED_NAME.fullmatch(site.function or "")
+    return site.rva - int(invented[1], 16) if invented else 0
 
 
 def short_name(path: str) -> str:

@@ -1,0 +1,177 @@
+"""Joins what a log says with what the reports found: which call site made the counter move?
+
+Knows logs and reports; opens no file and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hvci.catalog import ddis
+from hvci.logs.parse import Counted, Crash, Listed, Log
+from hvci.model import Finding, ImageSite, JudgedCall, Outcome, Report
+from hvci.report import words
+from hvci.report.bugchecks import VERIFIER, decode_bugcheck
+from hvci.report.identity import short_name
+from hvci.report.safe import safe
+
+LONGEST_CALL = 8
+"""Bytes of the longest call instruction: a return address lies at most so far behind its site."""
+MOST_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """One thing a log says, in words, with what may have caused it."""
+
+    title: str
+    facts: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    """Places, the surest first."""
+    sure: bool = False
+    """The log names the very place."""
+
+
+def join(log: Log, reports: Iterable[Report]) -> tuple[Joined, ...]:
+    """Every entry of the log with its causes in the reports of the same driver."""
+    known = list(reports)
+    return tuple(joined for entry in log.entries for joined in _join(entry, log, known))
+
+
+def _join(entry: Counted | Crash | Listed, log: Log, reports: list[Report]) -> Iterator[Joined]:
+    if isinstance(entry, Counted):
+        yield from _counters(entry, reports)
+    elif isinstance(entry, Crash):
+        yield _crash(entry, log, reports)
+    else:
+        yield _listed(entry, reports)
+
+
+def _stem(name: str) -> str:
+    return short_name(name).lower().removesuffix(".sys")
+
+
+def _of_driver(name: str, reports: list[Report]) -> list[Report]:
+    """The reports of that driver; all of them when the log names no driver."""
+    if not name:
+        return reports
+    return [report for report in reports if _stem(report.target.path) == _stem(name)]
+
+
+def _line(finding: Finding) -> str:
+    return f"{words.place(finding.site)}  {safe(finding.message, 1000)}"
+
+
+def _counters(entry: Counted, reports: list[Report]) -> Iterator[Joined]:
+    driver = safe(entry.driver) or "driver not named"
+    for counter, count in entry.counters.items():
+        if not count:
+            continue
+        causes = [
+            _line(finding)
+            for report in _of_driver(entry.driver, reports)
+            for result in report.results
+            if result.counter is counter
+            for finding in result.findings
+            if finding.outcome is not Outcome.NOTE
+        ]
+        title = f"{driver}: {words.counter_label(counter)} {count}"
+        yield Joined(title, (f"moved by rule {counter.rule}",), tuple(causes))
+
+
+def _listed(entry: Listed, reports: list[Report]) -> Joined:
+    inf = (f"installed by {safe(entry.inf)}",) if entry.inf else ()
+    causes = [
+        _line(finding)
+        for report in _of_driver(entry.driver, reports)
+        for finding in report.findings
+        if finding.outcome is Outcome.FAIL
+    ]
+    return Joined(f"{safe(entry.driver)}: listed as incompatible", inf, tuple(causes))
+
+
+def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
+    decoded = decode_bugcheck(entry.code, entry.parameters)
+    facts = tuple(f"{label}: {text}" for label, text in decoded.facts)
+    own = _of_driver(entry.driver, reports)
+    sure = [line for report in own for line in _exact(entry, log.bases, report)]
+    causes = sure or [line for report in own for line in _likely(entry, report, decoded.rule)]
+    driver = f"{safe(entry.driver)}: " if entry.driver else ""
+    return Joined(f"{driver}{decoded.title}", facts, tuple(dict.fromkeys(causes)), bool(sure))
+
+
+def _offsets(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report) -> Iterator[int]:
+    """Offsets into the driver that the log names: its parameters first, then its symbols."""
+    stem = _stem(report.target.path)
+    for start, end in [bases[stem]] if stem in bases else []:
+        yield from (address - start for address in entry.parameters if start <= address < end)
+    yield from (offset for module, offset in entry.offsets if module == stem)
+
+
+def _exact(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report) -> Iterator[str]:
+    """The call sites right before a return address, and findings at an address itself."""
+    for offset in _offsets(entry, bases, report):
+        for judged in report.calls:
+            site = judged.call.site
+            if isinstance(site, ImageSite) and 0 < offset - site.rva <= LONGEST_CALL:
+                yield _call(judged)
+        for finding in report.findings:
+            if isinstance(finding.site, ImageSite) and finding.site.rva == offset:
+                yield _line(finding)
+
+
+def _call(judged: JudgedCall) -> str:
+    call = judged.call
+    arguments = ", ".join(
+        f"{name} {' or '.join(f'{number:#x}' for number in sorted(value.possible)) or 'unknown'}"
+        for name, value in sorted(call.arguments.items())
+    )
+    return f"{words.place(call.site)}  {safe(call.ddi)}({arguments})"
+
+
+def _likely(entry: Crash, report: Report, rule: str) -> Iterator[str]:
+    """Findings of the rule, less those whose arguments contradict the parameters."""
+    functions = {name for module, name in entry.functions if module == _stem(report.target.path)}
+    by_site = {(judged.call.site, judged.call.ddi): judged for judged in report.calls}
+    found = []
+    for result in report.results:
+        if rule not in ("", result.rule):
+            continue
+        for finding in result.findings:
+            judged = by_site.get((finding.site, finding.ddi or ""))
+            if finding.outcome is not Outcome.NOTE and _fits(entry, judged):
+                found.append(finding)
+    named = [finding for finding in found if finding.site.function in functions]
+    yield from map(_line, named or found)
+
+
+def _fits(entry: Crash, judged: JudgedCall | None) -> bool:
+    """Whether a call can have had the pool type and the tag of bug check 0xC4."""
+    if judged is None or entry.code != VERIFIER or len(entry.parameters) < 3:
+        return True
+    row = ddis().get(judged.call.ddi)
+    watched = ((row.deciding, 2), (row.tag, 3)) if row else ()
+    for name, index in watched:
+        value = judged.call.arguments.get(name)
+        given = entry.parameters[index] if index < len(entry.parameters) else 0
+        if value and value.complete and given not in value.possible and (index == 2 or given):
+            return False
+    return True
+
+
+def to_text(joined: Iterable[Joined]) -> str:
+    """What the log says and what explains it, as text."""
+    return "\n".join("".join(f"{line}\n" for line in _lines(item)) for item in joined)
+
+
+def _lines(item: Joined) -> Iterator[str]:
+    yield item.title
+    yield from (f"  {fact}" for fact in item.facts)
+    if not item.causes:
+        yield "  no finding of hvci explains it; give the driver as a target, or the right version"
+        return
+    yield "  the log names this place:" if item.sure else "  findings that can have caused it:"
+    yield from (f"    {cause}" for cause in item.causes[:MOST_SHOWN])
+    if len(item.causes) > MOST_SHOWN:
+        yield f"    and {len(item.causes) - MOST_SHOWN} more"
