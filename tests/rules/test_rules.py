@@ -53,7 +53,7 @@ def test_every_counter_and_subcode_is_claimed_once():
 def test_rules_that_count_decide_readiness_and_image_rules_decide_loading():
     for each in RULES.values():
         assert (Question.READINESS in each.questions) == (each.counter is not None)
-        assert (Question.LOADS in each.questions) == (each.sees == {Origin.IMAGE})
+        assert (Question.LOADS in each.questions) == (each.sees == {Origin.IMAGE, Origin.SOURCE})
 
 
 def test_rules_stand_in_order_of_id():

@@ -2,6 +2,7 @@
 
 from hvci.model.facts import (
     PAGE_SIZE,
+    Allowance,
     BehaviourFact,
     BuildSetting,
     Confidence,
@@ -45,6 +46,7 @@ __all__ = [
     "NEWEST",
     "PAGE_SIZE",
     "TARGETS",
+    "Allowance",
     "Answer",
     "BehaviourFact",
     "BuildSetting",

@@ -153,6 +153,9 @@ class DdiCall:
     """What is known about the place, such as "from wdmsec.lib of the Windows 7 kit"."""
     unreached: bool = False
     """Nothing in the image leads to the code: it may be data, or unused."""
+    dead: str = ""
+    """Why it never runs in this driver, such as a branch for old Windows only; then it is listed
+    and not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +290,30 @@ class BuildSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the author of a source accepted, and where it was said."""
+
+    rules: frozenset[str]
+    """Ids of the rules whose findings are accepted."""
+    path: str
+    first: int
+    last: int
+    """Lines that it covers, both included."""
+    reason: str
+    by: str
+    """Such as "#pragma warning(suppress: 30030)" with its place."""
+
+    def covers(self, rule: str, site: Site) -> bool:
+        """Whether a finding of a rule at a site is accepted."""
+        return (
+            rule in self.rules
+            and isinstance(site, SourceSite)
+            and site.path == self.path
+            and self.first <= site.line <= self.last
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """Something that was there and was not examined."""
 
@@ -311,6 +338,7 @@ class Evidence:
     limits: tuple[Limit, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time per stage."""
+    allowances: tuple[Allowance, ...] = ()
 
     def merged(self, others: Iterable[Evidence]) -> Evidence:
         """Join what other readers saw of the same target."""
@@ -326,5 +354,6 @@ class Evidence:
                 evidence.settings + other.settings,
                 evidence.limits + other.limits,
                 {**evidence.seconds, **other.seconds},
+                evidence.allowances + other.allowances,
             )
         return evidence

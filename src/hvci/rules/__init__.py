@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
 from hvci.model import Evidence, RuleResult
-from hvci.rules import calls, image
+from hvci.rules import calls, image, source
+from hvci.rules.allowed import mark
 from hvci.rules.calls import executable
 from hvci.rules.rule import Rule
 
-ROOMS = (image, calls)
+ROOMS = (image, calls, source)
 
 
 def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:
@@ -26,7 +27,7 @@ RULES = gather(ROOMS)
 
 def judge(evidence: Evidence) -> tuple[RuleResult, ...]:
     """Run every rule, in order of id."""
-    return tuple(rule.judge(evidence) for rule in RULES.values())
+    return mark((rule.judge(evidence) for rule in RULES.values()), evidence.allowances)
 
 
 __all__ = ["RULES", "Rule", "executable", "gather", "judge"]

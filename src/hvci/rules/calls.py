@@ -31,7 +31,7 @@ USER_MODE = 1
 def executable(call: DdiCall) -> Executable:
     """Say whether a call asks for executable memory, by the value rule of its DDI."""
     ddi = catalog.ddis().get(call.ddi)
-    if ddi is None or not ddi.rule.judged_by:
+    if ddi is None or not ddi.rule.judged_by or call.dead:
         return Executable.NOT_APPLICABLE
     answer = _reached(ddi, call)
     if call.unreached:
@@ -66,7 +66,7 @@ def _opted_in(evidence: Evidence) -> str:
     opted = [
         call
         for call, ddi in _calls(evidence, "execute-pool-type", "execute-page-mapping")
-        if wording.deciding_value(call, ddi).opt_in
+        if wording.deciding_value(call, ddi).opt_in and not call.dead
     ]
     if not opted:
         return ""
@@ -140,7 +140,7 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
     Fix: use the DDI that takes a page protection or MdlMappingNoExecute.
     """
     for call, ddi in _calls(evidence, "executable-by-default"):
-        if executable(call) is not Executable.NO:
+        if executable(call) in (Executable.YES, Executable.UNDECIDED):
             yield _finding(call, ddi, Outcome.NOTE, wording.by_default(call, ddi), evidence)
 
 

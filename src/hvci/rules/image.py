@@ -19,9 +19,11 @@ from hvci.model import (
     Section,
     WindowsVersion,
 )
+from hvci.rules import linking
 from hvci.rules.rule import rule
 
-IMAGE = {Origin.IMAGE}
+IMAGE_OR_PROJECT = {Origin.IMAGE, Origin.SOURCE}
+"""A project's linker settings say what the image will be."""
 LOADS_AND_READINESS = (Question.LOADS, Question.READINESS)
 LAST_TO_REJECT_RELOCATIONS = WindowsVersion.WINDOWS_10_1607
 DIR64 = 10
@@ -39,7 +41,7 @@ def _section_site(section: Section) -> ImageSite:
     return ImageSite(section.rva, section.name)
 
 
-@rule(counter=Counter.EXECUTE_WRITE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE)
+@rule(counter=Counter.EXECUTE_WRITE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT)
 def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
     """The image contains a section that is both executable and writable.
 
@@ -51,7 +53,8 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
     Fix: remove `/SECTION:name,...W...E...` and `/MERGE` options that join code with data; build
         with Visual Studio 2015 or later, which no longer makes INIT writable.
     """
-    for section in _image(evidence).sections:
+    yield from linking.write_sections(evidence)
+    for section in evidence.image.sections if evidence.image else ():
         if not (section.executable and section.writable):
             continue
         if section.name.upper() == "INIT":
@@ -75,7 +78,9 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(counter=Counter.SECTION_ALIGNMENT_FAILURES, questions=LOADS_AND_READINESS, sees=IMAGE)
+@rule(
+    counter=Counter.SECTION_ALIGNMENT_FAILURES, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT
+)
 def section_alignment(evidence: Evidence) -> Iterator[Finding]:
     """The sections of the image do not start on page boundaries.
 
@@ -85,7 +90,10 @@ def section_alignment(evidence: Evidence) -> Iterator[Finding]:
     Good: `link /DRIVER /ALIGN:0x1000` or no `/ALIGN` at all.
     Fix: set `DRIVER_ALIGNMENT=0x1000` or remove the `/ALIGN` option.
     """
-    image = _image(evidence)
+    yield from linking.small_alignments(evidence)
+    image = evidence.image
+    if image is None:
+        return
     alignment = image.section_alignment
     if alignment and alignment % PAGE_SIZE == 0:
         return
@@ -101,7 +109,9 @@ def section_alignment(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(counter=Counter.IAT_IN_EXECUTABLE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE)
+@rule(
+    counter=Counter.IAT_IN_EXECUTABLE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT
+)
 def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
     """The import address table lies in an executable section.
 
@@ -111,7 +121,10 @@ def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
     Good: leave `.rdata` (with the table) a section of its own, readable only.
     Fix: remove the `/MERGE` option that joins `.rdata` or `.idata` with a code section.
     """
-    image = _image(evidence)
+    yield from linking.imports_in_code(evidence)
+    image = evidence.image
+    if image is None:
+        return
     start, size = image.iat or (Rva(0), 0)
     for section in image.sections:
         # Windows looks at the start of the directory and at VirtualSize only.
@@ -147,14 +160,17 @@ def _tables_in_code(image: Image, directory: range) -> Iterator[Finding]:
 
 
 def _relocations_do_not_apply(evidence: Evidence) -> str:
-    image = _image(evidence)
+    image = evidence.image
+    if image is None:
+        matters = evidence.target_os <= LAST_TO_REJECT_RELOCATIONS
+        return "" if matters else "Windows 10 1703 and later reject no relocations"
     return "" if image.is_pe32_plus else "Windows examines relocations of 64-bit images only"
 
 
 @rule(
     counter=Counter.UNSUPPORTED_RELOCS,
     questions=LOADS_AND_READINESS,
-    sees=IMAGE,
+    sees=IMAGE_OR_PROJECT,
     not_applicable=_relocations_do_not_apply,
 )
 def unsupported_relocs(evidence: Evidence) -> Iterator[Finding]:
@@ -166,7 +182,9 @@ def unsupported_relocs(evidence: Evidence) -> Iterator[Finding]:
     Good: keep pointers in static data aligned to 8 bytes.
     Fix: align the pointers, or target Windows 10 1703 and later.
     """
-    image = _image(evidence)
+    image = evidence.image
+    if image is None:
+        return
     shown = image.odd_relocations[:SHOWN_RELOCATIONS]
     for relocation in shown:
         if relocation.type == DIR64:

@@ -1,0 +1,108 @@
+"""What linker settings of a project make of an image's sections.
+
+Knows the options /SECTION, /MERGE and /ALIGN; the rules in `image` say what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hvci.model import PAGE_SIZE, BuildSetting, Confidence, Evidence, Finding, Origin, Outcome
+
+_CODE = (".text", "text", ".code", "page", "init")
+_IMPORTS = (".rdata", ".idata")
+_WRITABLE = (".data", ".bss", "pagedata", ".pagedata")
+DROP_RIGHTS = "Give the section either E or W, not both."
+DROP_MERGE = "Remove the /MERGE option: leave code and data sections of their own."
+
+
+def _is_code(section: str) -> bool:
+    return section.lower() in _CODE or (
+        section.lower().startswith("page") and section.lower() not in ("pagedata", "pageconst")
+    )
+
+
+def _finding(setting: BuildSetting, outcome: Outcome, what: str, fix: str) -> Finding:
+    where = f" in {setting.configuration}" if setting.configuration else ""
+    message = f"{setting.name}:{setting.value}{where}: {what}"
+    return Finding(
+        outcome, message, setting.site, Origin.SOURCE, Confidence.INFERRED, fix if fix else ""
+    )
+
+
+def _rights(setting: BuildSetting) -> tuple[str, set[str]]:
+    """The section's name and the rights that a /SECTION value gives it."""
+    name, _, rest = setting.value.strip('"').partition(",")
+    letters = rest.upper().partition(",")[0]
+    given, negative = set(), False
+    for letter in letters:
+        if letter == "!":
+            negative = True
+        elif not negative:
+            given.add(letter)
+    return name, given
+
+
+def _merge(setting: BuildSetting) -> tuple[str, str]:
+    source, _, target = setting.value.strip('"').partition("=")
+    return source, target
+
+
+def _named(evidence: Evidence, name: str) -> Iterator[BuildSetting]:
+    """The settings of a name; equal ones of several configurations once."""
+    seen: set[tuple[str, str]] = set()
+    for setting in evidence.settings:
+        key = (setting.value.lower(), str(setting.site))
+        if setting.name == name and key not in seen:
+            seen.add(key)
+            yield setting
+
+
+def _narrowed(evidence: Evidence, merge: BuildSetting) -> bool:
+    """Whether the same build also says that the merged section is not both E and W."""
+    _, target = _merge(merge)
+    for setting in evidence.settings:
+        if setting.name == "/SECTION" and setting.configuration == merge.configuration:
+            name, rights = _rights(setting)
+            if name.lower() == target.lower() and not {"E", "W"} <= rights:
+                return True
+    return False
+
+
+def write_sections(evidence: Evidence) -> Iterator[Finding]:
+    """Settings that make a section both executable and writable."""
+    for setting in _named(evidence, "/SECTION"):
+        name, rights = _rights(setting)
+        if {"E", "W"} <= rights:
+            init = name.upper() == "INIT"
+            outcome = Outcome.NOTE if init else Outcome.FAIL
+            what = f"section {name} is executable and writable"
+            what += "; Windows removes the write right from INIT at load" if init else ""
+            yield _finding(setting, outcome, what, "" if init else DROP_RIGHTS)
+    for setting in _named(evidence, "/MERGE"):
+        pair = _merge(setting)
+        joins = any(map(_is_code, pair)) and any(one.lower() in _WRITABLE for one in pair)
+        if joins and not _narrowed(evidence, setting):
+            what = f"section {pair[1]} holds code and writable data"
+            yield _finding(setting, Outcome.FAIL, what, DROP_MERGE)
+
+
+def imports_in_code(evidence: Evidence) -> Iterator[Finding]:
+    """Settings that put the import address table into a section of code."""
+    for setting in _named(evidence, "/MERGE"):
+        source, target = _merge(setting)
+        if source.lower() in _IMPORTS and _is_code(target):
+            what = f"the import address table goes to the executable section {target}"
+            yield _finding(setting, Outcome.FAIL, what, DROP_MERGE)
+
+
+def small_alignments(evidence: Evidence) -> Iterator[Finding]:
+    """Settings that align sections to less than a page."""
+    for setting in _named(evidence, "/ALIGN"):
+        try:
+            alignment = int(setting.value, 0)
+        except ValueError:
+            continue
+        if alignment % PAGE_SIZE:
+            what = f"sections are aligned to {alignment:#x}, not to a multiple of 0x1000"
+            yield _finding(setting, Outcome.FAIL, what, "Use 0x1000, or leave the option out.")

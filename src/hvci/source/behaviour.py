@@ -1,0 +1,211 @@
+"""Things that source text does and no DDI argument shows: CR0, code bytes, sections, SEC_IMAGE.
+
+Theory of operation: each way has a pattern over text without comments; what needs more than a
+pattern is confirmed in the syntax tree. Confidence is "proven" only where the text leaves no
+other reading. Knows C and MASM text; knows nothing of projects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hvci.model import BehaviourFact, BuildSetting, Confidence, Origin, SourceSite
+from hvci.source.build import link_settings
+from hvci.source.program import Program, Unit
+from hvci.source.text import Source
+from hvci.source.tree import text_of, walk
+
+WRITES = "writes-executable-memory"
+DYNAMIC = "dynamic-code"
+IMAGE_DATA = "data-file-as-executable"
+
+_WRITE_CR0 = re.compile(rb"\b_{1,2}writecr0\s*\(")
+_ASM_CR0 = re.compile(rb"(?i)\bmov\s+%?cr0\s*,|\bmov\w?\s+%?[er]?[abcd]x\s*,\s*%cr0\b|\blmsw\s+\w")
+_ASM_BLOCK = re.compile(rb"\b(?:__asm|_asm|asm|__asm__)\b")
+_SEC_IMAGE = re.compile(rb"\bSEC_IMAGE\b")
+_STORE = re.compile(
+    rb"\*\s*\(\s*(?:volatile\s+)?(?:unsigned\s+)?(?:P?UCHAR|P?BYTE|P?ULONG\w*|char|long|int|"
+    rb"uint\w+)\s*\*?\s*\)\s*&?([A-Za-z_]\w*)\s*=(?!=)"
+)
+_COPY = re.compile(
+    rb"\b(?:RtlCopyMemory|RtlMoveMemory|memcpy|RtlFillMemory|memset)\s*\(\s*"
+    rb"\([^()]*\)\s*&?([A-Za-z_]\w*)\s*,"
+)
+_INDIRECT = re.compile(rb"\(\s*\(\s*[A-Za-z_][\w\s\*]*\)\s*([A-Za-z_]\w*)\s*\)\s*\(")
+_ALLOCATED = (
+    rb"\b%s\s*=\s*(?:\([^()=;]*\)\s*)?(ExAllocatePool\w*|MmAllocate\w+|MmMapLocked\w*)\s*\("
+)
+
+
+def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
+    """What one C or C++ file does."""
+    source = unit.source
+    yield from _cr0(unit)
+    yield from _inline_assembly(unit)
+    yield from _code_stores(unit, program)
+    yield from _calls_into_data(unit)
+    if b"SEC_IMAGE" in source.code:
+        yield from _images_from_files(unit)
+
+
+def _fact(
+    source: Source, offset: int, rule: str, what: str, sure: Confidence, why: str, fix: str = ""
+) -> BehaviourFact:
+    line, column = source.position(offset)
+    site = SourceSite(source.path, line, column)
+    return BehaviourFact(rule, what, site, Origin.SOURCE, sure, why, fix)
+
+
+def _kept(unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
+    """Matches outside macro definitions and outside branches that no build keeps."""
+    for match in pattern.finditer(unit.source.code):
+        if not unit.in_define(match.start()) and unit.live(match.start()) is not False:
+            yield match
+
+
+_CR0_FIX = "Map the pages again as writable with an MDL of data, or keep the data out of code."
+
+
+def _cr0(unit: Unit) -> Iterator[BehaviourFact]:
+    for match in _kept(unit, _WRITE_CR0):
+        why = "the intrinsic __writecr0; memory integrity does not let CR0.WP be cleared"
+        sure = Confidence.LIKELY
+        yield _fact(unit.source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+
+
+def _inline_assembly(unit: Unit) -> Iterator[BehaviourFact]:
+    for match in _kept(unit, _ASM_BLOCK):
+        end = _block_end(unit.source.code, match.end())
+        block = unit.source.plain[match.start() : end]
+        if found := _ASM_CR0.search(block):
+            why = f"inline assembly: {found[0].decode('ascii', 'replace').strip()}"
+            sure = Confidence.LIKELY
+            yield _fact(unit.source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+
+
+def _block_end(code: bytes, start: int) -> int:
+    rest = code[start : start + 4000].lstrip()
+    closing = {b"{": b"}", b"(": b");"}.get(rest[:1], b"\n")
+    end = code.find(closing, start)
+    return end if end >= 0 else min(len(code), start + 4000)
+
+
+def _code_stores(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
+    """Stores through the name of a function."""
+    for pattern in (_STORE, _COPY):
+        for match in _kept(unit, pattern):
+            name = match[1]
+            if not program.functions(name) or _is_declared_here(unit, match.start(), name):
+                continue
+            what = f"writes over the code of {name.decode('utf-8', 'replace')}"
+            why = "the target of the store is the name of a function"
+            fix = "Keep what changes in data; do not patch code."
+            yield _fact(unit.source, match.start(), WRITES, what, Confidence.LIKELY, why, fix)
+
+
+def _is_declared_here(unit: Unit, offset: int, name: bytes) -> bool:
+    """Whether a variable of the enclosing function has that name."""
+    function = unit.trees.at(offset).function_at(offset)
+    if function is None:
+        return False
+    return name in function.parameters or any(
+        node.type in ("declaration", "init_declarator")
+        and any(text_of(d).endswith(name) for d in node.children_by_field_name("declarator"))
+        for node in walk(function.node)
+    )
+
+
+def _calls_into_data(unit: Unit) -> Iterator[BehaviourFact]:
+    """Calls through a cast of a pointer that was allocated in the same function."""
+    for match in _kept(unit, _INDIRECT):
+        function = unit.trees.at(match.start()).function_at(match.start())
+        if function is None:
+            continue
+        text = unit.source.code[function.node.start_byte : match.start()]
+        allocated = re.search(_ALLOCATED % re.escape(match[1]), text)
+        if allocated:
+            what = f"calls into memory from {allocated[1].decode()}"
+            why = f"{match[1].decode('utf-8', 'replace')} is allocated above and called here"
+            fix = "Keep code in the driver image; allocated memory never executes."
+            yield _fact(unit.source, match.start(), DYNAMIC, what, Confidence.LIKELY, why, fix)
+
+
+def _images_from_files(unit: Unit) -> Iterator[BehaviourFact]:
+    for match in _kept(unit, _SEC_IMAGE):
+        before = unit.source.code[max(0, match.start() - 400) : match.start()]
+        call = re.search(rb"\b(\w*CreateSection\w*)\s*\([^;]*\Z", before)
+        if call:
+            what = f"maps a file as an image with {call[1].decode('ascii', 'replace')}"
+            why = "SEC_IMAGE in AllocationAttributes"
+            fix = "Use SEC_IMAGE_NO_EXECUTE to look at an image; load code with ZwLoadDriver."
+            sure = Confidence.POSSIBLE
+            yield _fact(unit.source, match.start(), IMAGE_DATA, what, sure, why, fix)
+
+
+_LINKER = re.compile(rb"#[ \t]*pragma[ \t]+comment[ \t]*\([ \t]*linker[ \t]*,([^\n]*)\)")
+_SECTION = re.compile(rb"#[ \t]*pragma[ \t]+(?:section|data_seg|code_seg)[ \t]*\(([^\n]*)\)")
+_RIGHTS = {"execute": "E", "read": "R", "write": "W", "shared": "S", "discard": "D"}
+
+
+def section_settings(unit: Unit) -> Iterator[BuildSetting]:
+    """Linker options and section rights that a file gives in pragmas."""
+    text = unit.source.plain
+    if b"pragma" not in text:
+        return
+    for match in _LINKER.finditer(text):
+        if unit.live(match.start()) is not False:
+            yield from link_settings(_joined(match[1]), _site(unit.source, match.start()))
+    for match in re.finditer(_SECTION, text):
+        words = [word.strip(' "') for word in match[1].decode("utf-8", "replace").split(",")]
+        rights = "".join(_RIGHTS.get(word.lower(), "") for word in words[1:])
+        if rights and unit.live(match.start()) is not False:
+            value = f"{words[0]},{rights}"
+            yield BuildSetting("/SECTION", value, _site(unit.source, match.start()))
+
+
+def _joined(text: bytes) -> str:
+    """Adjacent string literals are one string."""
+    return re.sub(r'"\s*"', "", text.decode("utf-8", "replace")).strip(' "')
+
+
+def _site(source: Source, offset: int) -> SourceSite:
+    return SourceSite(source.path, *source.position(offset))
+
+
+_MASM_COMMENT = re.compile(rb";[^\n]*")
+_MASM_CR0 = re.compile(rb"(?im)^[ \t]*(?:\w+:[ \t]*)?mov[ \t]+cr0[ \t]*,")
+_MASM_SEGMENT = re.compile(rb"(?im)^[ \t]*(\S+)[ \t]+SEGMENT\b([^\n]*)")
+
+
+def assembly_behaviours(source: Source) -> Iterator[BehaviourFact]:
+    """What a MASM file does."""
+    text = _MASM_COMMENT.sub(lambda match: b" " * len(match[0]), source.text)
+    for match in _MASM_CR0.finditer(text):
+        why = "mov cr0 in assembly; memory integrity does not let CR0.WP be cleared"
+        sure = Confidence.LIKELY
+        yield _fact(source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+
+
+def assembly_settings(source: Source) -> Iterator[BuildSetting]:
+    """Sections of a MASM file that ask for writing and executing."""
+    text = _MASM_COMMENT.sub(lambda match: b" " * len(match[0]), source.text)
+    for match in _MASM_SEGMENT.finditer(text):
+        words = match[2].decode("ascii", "replace").upper().replace("'", " ").split()
+        rights = "".join(_RIGHTS.get(word.lower(), "") for word in words)
+        if "CODE" in words and "E" not in rights:
+            rights += "E"
+        if rights:
+            name = match[1].decode("ascii", "replace")
+            yield BuildSetting("/SECTION", f"{name},{rights}", _site(source, match.start()))
+
+
+def worth_a_look(text: bytes) -> bool:
+    """A quick look before a file is examined."""
+    return _WORTH.search(text) is not None
+
+
+_WORTH = re.compile(
+    rb"[cC][rR]0\b|SEC_IMAGE|comment[ \t]*\([ \t]*linker|pragma[ \t]+(?:section|code_seg|data_seg)"
+    rb"|" + _STORE.pattern + rb"|" + _COPY.pattern + rb"|" + _INDIRECT.pattern
+)

@@ -1,0 +1,220 @@
+"""Finds the calls of catalogued DDIs in one source file, whatever way they are written.
+
+Theory of operation: a text search with comments and literals made blank finds every name that is
+followed by "("; the syntax tree then says which of them are calls and what their arguments are.
+Where the tree has errors, the text before the name decides and the arguments are split by hand,
+so that nothing that a text search finds is lost. Knows nothing of values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hvci import catalog
+from hvci.catalog import Binding, Ddi
+from hvci.source.conditions import Truth
+from hvci.source.program import Macro, Unit
+from hvci.source.tree import File, ancestors, arguments, text_of
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MAX_ARGUMENT_TEXT = 8000
+NEW = "operator new"
+"""Catalogue row of `new (PoolType, Tag) T`."""
+
+_WORD = re.compile(rb"[A-Z][a-z0-9]*")
+_NEW = re.compile(rb"\bnew\s*\(")
+_POOLISH = re.compile(rb"(?i)pool")
+
+
+class Shape(StrEnum):
+    """How a call is written."""
+
+    CALL = "call"
+    MACRO = "macro body"
+    NEW = "new"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument: its text, where it stands, and its node when there is one."""
+
+    text: bytes
+    start: int
+    end: int
+    node: Node | None
+
+
+@dataclass(frozen=True)
+class CallText:
+    """One call as it is written."""
+
+    ddi: Ddi
+    unit: Unit
+    shape: Shape
+    start: int
+    """Offset of the DDI's name."""
+    end: int
+    arguments: tuple[Argument, ...]
+    file: File
+    node: Node | None
+    """None when the tree has no call there."""
+    macro: Macro | None
+    """The macro whose body holds the call."""
+    kept: Truth
+    """Whether the build keeps it."""
+
+    def argument(self, parameter: str) -> Argument | None:
+        """The argument given to a parameter of the DDI."""
+        index = self.ddi.position(parameter)
+        if self.shape is Shape.NEW:
+            index = 0 if parameter == self.ddi.deciding else 1
+        return self.arguments[index] if 0 <= index < len(self.arguments) else None
+
+
+@cache
+def _rows() -> dict[bytes, tuple[Ddi, ...]]:
+    """The catalogue's rows by the last word of their names."""
+    found: dict[bytes, tuple[Ddi, ...]] = {}
+    for ddi in catalog.ddis().values():
+        name = ddi.name.rpartition("::")[2]
+        if re.fullmatch(r"\w+", name) and not name.startswith("PFN"):
+            found[name.encode()] = (*found.get(name.encode(), ()), ddi)
+    return found
+
+
+@cache
+def _pattern() -> re.Pattern[bytes]:
+    """Words that begin like a DDI and are followed by "("."""
+    starts = {bytes(match[0]) for name in _rows() if (match := _WORD.match(name))}
+    words = b"|".join(sorted(starts, reverse=True))
+    return re.compile(rb"\b((?:" + words + rb")\w*)\s*\(")
+
+
+def _row(name: bytes, count: int) -> Ddi | None:
+    rows = _rows().get(name, ())
+    return next((row for row in rows if len(row.parameters) == count), rows[0] if rows else None)
+
+
+def may_hold_calls(text: bytes) -> bool:
+    """A quick look before a file is examined."""
+    return any(match[1] in _rows() for match in _pattern().finditer(text)) or (
+        _NEW.search(text) is not None and _POOLISH.search(text) is not None
+    )
+
+
+def find_calls(unit: Unit) -> Iterator[CallText]:
+    """Every call of a catalogued DDI, in the order of the text."""
+    for match in _pattern().finditer(unit.source.code):
+        if match[1] in _rows() and (call := _call(unit, match.start(1), match.end(1))):
+            yield call
+    for match in _NEW.finditer(unit.source.code):
+        if (call := _new(unit, match.start())) is not None:
+            yield call
+
+
+def _call(unit: Unit, start: int, end: int) -> CallText | None:
+    name = unit.source.code[start:end]
+    macro = next((m for m in _macros(unit) if m.start <= start < m.end), None)
+    if macro is not None and start < macro.body_start:
+        return None
+    file = unit.trees.at(start)
+    node = None if macro is not None else _called(file, start, end)
+    if macro is None and node is None and _is_declaration(unit.source.code, start):
+        return None
+    given = _of_node(node) if node is not None else split(unit.source.code, end)
+    ddi = _row(name, len(given))
+    if ddi is None or (ddi.binding is Binding.COM_VTABLE and not _is_member(unit, start)):
+        return None
+    shape = Shape.CALL if macro is None else Shape.MACRO
+    kept = unit.live(start)
+    return CallText(ddi, unit, shape, start, end, tuple(given), file, node, macro, kept)
+
+
+def _macros(unit: Unit) -> Iterator[Macro]:
+    return (macro for many in unit.macros.values() for macro in many)
+
+
+def _is_member(unit: Unit, start: int) -> bool:
+    return unit.source.code[:start].rstrip()[-2:].endswith((b"->", b"."))
+
+
+def _called(file: File, start: int, end: int) -> Node | None:
+    """The call whose function name stands there."""
+    node = file.node_at(start, end)
+    for above in (node, *ancestors(node)) if node is not None else ():
+        if above.type == "call_expression":
+            called = above.child_by_field_name("function")
+            return above if called is not None and called.end_byte == end else None
+        if above.type in ("argument_list", "compound_statement", "ERROR", "parameter_list"):
+            return None
+    return None
+
+
+def _of_node(call: Node, field: str = "arguments") -> list[Argument]:
+    return [
+        Argument(text_of(node), node.start_byte, node.end_byte, node)
+        for node in arguments(call, field)
+    ]
+
+
+_BEFORE = re.compile(rb"(\w+|\S)\s*\Z")
+_CALLS_AFTER = (b"return", b"else", b"do", b"case", b"goto", b"throw", b"co_return")
+
+
+def _is_declaration(code: bytes, start: int) -> bool:
+    """Whether the word before a name is a type: then the name is declared, not called."""
+    match = _BEFORE.search(code[max(0, start - 160) : start])
+    word = match[1] if match else b""
+    if word in _CALLS_AFTER:
+        return False
+    return word[:1].isalpha() or word[:1] == b"_" or word in (b"*", b"&")
+
+
+def split(code: bytes, start: int) -> list[Argument]:
+    """The arguments in the parentheses that open at or after an offset, by counting brackets."""
+    opening = code.find(b"(", start)
+    found: list[Argument] = []
+    depth, begin = 0, opening + 1
+    for offset in range(opening, min(len(code), opening + MAX_ARGUMENT_TEXT)):
+        byte = code[offset : offset + 1]
+        if byte in b"([{":
+            depth += 1
+        elif byte in b")]}":
+            depth -= 1
+            if depth == 0:
+                return [*found, *_trimmed(code, begin, offset)]
+        elif byte == b"," and depth == 1:
+            found += _trimmed(code, begin, offset)
+            begin = offset + 1
+    return found
+
+
+def _trimmed(code: bytes, start: int, end: int) -> list[Argument]:
+    text = code[start:end]
+    lead = len(text) - len(text.lstrip())
+    bare = text.strip()
+    return [Argument(bare, start + lead, start + lead + len(bare), None)] if bare else []
+
+
+def _new(unit: Unit, start: int) -> CallText | None:
+    """A `new` whose first placement argument speaks of pool."""
+    ddi = catalog.ddis().get(NEW)
+    if ddi is None or unit.in_define(start):
+        return None
+    file = unit.trees.at(start)
+    node = file.node_at(start, start + 3)
+    above = node.parent if node is not None else None
+    if above is None or above.type != "new_expression":
+        return None
+    given = _of_node(above, "placement")
+    if not given or given[0].text[:1] in (b"&", b"*") or not _POOLISH.search(given[0].text):
+        return None
+    kept = unit.live(start)
+    return CallText(ddi, unit, Shape.NEW, start, start + 3, tuple(given), file, above, None, kept)

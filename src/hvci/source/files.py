@@ -1,0 +1,160 @@
+"""Finds and reads the files of a target, within bounds; what is left out becomes a `Limit`.
+
+Knows folders and links; knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hvci.model import Limit, Origin, SourceSite
+from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
+
+CALL_RULES = (
+    "execute-pool-type",
+    "execute-page-protection",
+    "execute-page-mapping",
+)
+"""What an unread source file weakens."""
+LINK_RULES = ("execute-write-section", "section-alignment", "iat-in-executable-section")
+"""What an unread project file weakens."""
+
+MAX_FILES = 50_000
+CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
+PROJECT = (".vcxproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
+PROJECT_NAMES = ("sources", "makefile.inc", "cmakelists.txt")
+
+
+def is_code(name: str) -> bool:
+    """Whether a file name says C, C++ or MASM."""
+    return name.lower().endswith(CODE)
+
+
+def is_project(name: str) -> bool:
+    """Whether a file name says project, build or driver package."""
+    return name.lower().endswith(PROJECT) or name.lower() in PROJECT_NAMES
+
+
+@dataclass
+class Shelf:
+    """The files of one target, read once; keys are normalised paths with forward slashes."""
+
+    root: Path
+    """Paths are looked up, and shown, below or beside it."""
+    sources: dict[str, Source] = field(default_factory=dict)
+    projects: list[str] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    is_single: bool = False
+    """The target is one file: what it includes is read when it is met."""
+    _refused: set[str] = field(default_factory=set)
+    _spelled: dict[str, str] = field(default_factory=dict)
+    _listings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def actual(self, path: str) -> str:
+        """The path as the disk spells it: projects are written where case does not matter."""
+        if path in self.sources:
+            return path
+        if path not in self._spelled:
+            self._spelled[path] = self._search(path)
+        return self._spelled[path]
+
+    def _search(self, path: str) -> str:
+        if Path(path).exists():
+            return path
+        folder, slash, name = path.rpartition("/")
+        if not name or (slash and not folder):
+            return path
+        folder = self.actual(folder) if folder else ""
+        return folder + slash + self._listing(folder or ".").get(name.lower(), name)
+
+    def _listing(self, folder: str) -> dict[str, str]:
+        if folder not in self._listings:
+            here = Path(folder)
+            names = [entry.name for entry in here.iterdir()] if here.is_dir() else []
+            self._listings[folder] = {name.lower(): name for name in sorted(names, reverse=True)}
+        return self._listings[folder]
+
+    def limit(self, path: str, reason: str, rules: tuple[str, ...] = CALL_RULES) -> None:
+        """Note what was not examined."""
+        site = SourceSite(path, 1)
+        self.limits.append(Limit(Origin.SOURCE, rules, f"{path}: {reason}", site))
+
+    def add(self, path: str) -> Source | None:
+        """Read a source file; None, and a limit, when that cannot be done."""
+        path = tidy(path)
+        if path in self.sources or path in self._refused:
+            return self.sources.get(path)
+        try:
+            text, codec = decode(_bytes(Path(path)))
+        except (OSError, Unreadable) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.limit(path, reason or str(error))
+            self._refused.add(path)
+            return None
+        self.sources[path] = Source(path, text, codec)
+        return self.sources[path]
+
+
+def tidy(path: str | Path) -> str:
+    """A path without "." and "..", with forward slashes."""
+    return os.path.normpath(str(path).replace("\\", "/")).replace("\\", "/")
+
+
+def beside(path: str, name: str) -> str:
+    """A name as it is meant in a file: from that file's folder."""
+    if name.startswith("/"):
+        return tidy(name)
+    return tidy(f"{path.rpartition('/')[0] or '.'}/{name}")
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise Unreadable("the file does not exist or is no regular file")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise Unreadable(f"{size} bytes are more than the {MAX_BYTES} that are examined")
+    return path.read_bytes()
+
+
+def shelve(root: Path) -> Shelf:
+    """Read every source file below a folder and list its project files, in order of path."""
+    shelf = Shelf(root)
+    for count, path in enumerate(sorted(_walk(root, shelf))):
+        if count >= MAX_FILES:
+            shelf.limit(tidy(root), f"more than {MAX_FILES} files; the rest was not examined")
+            break
+        name = path.rpartition("/")[2]
+        if is_project(name):
+            shelf.projects.append(path)
+        else:
+            shelf.add(path)
+    return shelf
+
+
+def _walk(root: Path, shelf: Shelf) -> Iterator[str]:
+    """Paths of wanted files; links are followed, but no folder is entered twice."""
+    seen: set[tuple[int, int]] = set()
+    todo = [root]
+    while todo:
+        folder = todo.pop()
+        try:
+            status = folder.stat()
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            shelf.limit(tidy(folder), error.strerror or str(error))
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            shelf.limit(tidy(folder), "a symbolic link leads here again; it was read once")
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        todo += (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        yield from _wanted(entries)
+
+
+def _wanted(entries: Iterable[Path]) -> Iterator[str]:
+    for entry in entries:
+        if (is_code(entry.name) or is_project(entry.name)) and not entry.is_dir():
+            yield tidy(entry)

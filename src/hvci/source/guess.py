@@ -1,0 +1,130 @@
+"""What an expression in source text can be: sets of bits, with the names' families kept.
+
+Knows values and how they join; knows nothing of syntax trees or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MAX_ATOMS = 64
+EVERYTHING = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Atom:
+    """One possible value."""
+
+    bits: int
+    opted: int = 0
+    """Bits that the NX opt-in adds because of the name that was written; 0: it changes nothing."""
+    floor: bool = False
+    """More bits than these may be set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """All values that were found, and whether there can be others."""
+
+    atoms: frozenset[Atom] = frozenset()
+    complete: bool = True
+    reason: str = ""
+    families: frozenset[str] = frozenset()
+    """Names of the constant families that the text used."""
+    origins: frozenset[str] = frozenset()
+    """How it is known: "name", "number", "or", "macro", "local", "caller", "field", "check"."""
+    dropped: str = ""
+    """A run-time check of the Windows version that other values depend on."""
+
+    def join(self, other: Guess) -> Guess:
+        """What holds when either may hold."""
+        return Guess(
+            _bounded(self.atoms | other.atoms),
+            self.complete and other.complete,
+            self.reason or other.reason,
+            self.families | other.families,
+            self.origins | other.origins,
+            self.dropped or other.dropped,
+        )
+
+    def known_by(self, *origins: str) -> Guess:
+        """The same, with more said about how it is known."""
+        return replace(self, origins=self.origins | set(origins))
+
+    def combined(self, other: Guess, operator: str) -> Guess:
+        """The value of `self operator other`."""
+        if operator not in OPERATORS:
+            return unknown(f"the operator {operator} is not followed").mixed(self, other)
+        pairs = {
+            _apply(left, right, operator)
+            for left in _parts(self, operator)
+            for right in _parts(other, operator)
+        }
+        atoms = _bounded(frozenset(atom for atom in pairs if atom is not None))
+        complete = operator == "|" or (self.complete and other.complete)
+        complete = complete and None not in pairs
+        reason = self.reason or other.reason
+        return Guess(atoms, complete, reason).mixed(self, other).known_by("or")
+
+    def mixed(self, *others: Guess) -> Guess:
+        """The same value with the families and origins of its parts."""
+        families = frozenset().union(self.families, *(other.families for other in others))
+        origins = frozenset().union(self.origins, *(other.origins for other in others))
+        dropped = next((other.dropped for other in (self, *others) if other.dropped), "")
+        return replace(self, families=families, origins=origins, dropped=dropped)
+
+    def inverted(self) -> Guess:
+        """The value of `~self`, of 32 bits."""
+        exact = [atom for atom in self.atoms if not atom.floor]
+        atoms = frozenset(Atom(~atom.bits & 0xFFFFFFFF) for atom in exact)
+        whole = self.complete and len(exact) == len(self.atoms)
+        return replace(self, atoms=atoms, complete=whole)
+
+
+OPERATORS = ("|", "+", "&", "^", "<<", "-")
+
+
+def exactly(bits: int, *origins: str, opted: int = 0, family: str = "") -> Guess:
+    """One known value."""
+    families = frozenset((family,)) if family else frozenset()
+    atom = Atom(bits & EVERYTHING, opted)
+    return Guess(frozenset((atom,)), True, "", families, frozenset(origins))
+
+
+def unknown(reason: str) -> Guess:
+    """Nothing is known, and why."""
+    return Guess(complete=False, reason=reason)
+
+
+NOTHING = Guess()
+"""No value at all: the neutral element of `join`."""
+
+
+def _bounded(atoms: frozenset[Atom]) -> frozenset[Atom]:
+    return atoms if len(atoms) <= MAX_ATOMS else frozenset(sorted(atoms)[:MAX_ATOMS])
+
+
+def _parts(guess: Guess, operator: str) -> list[Atom]:
+    """The operands; in an OR, something unknown is a value with more bits, maybe, than none."""
+    parts = sorted(guess.atoms)
+    if not guess.complete and operator == "|":
+        parts.append(Atom(0, 0, floor=True))
+    return parts
+
+
+def _apply(left: Atom, right: Atom, operator: str) -> Atom | None:
+    """One result; None when it cannot be told."""
+    if operator == "|":
+        floor = left.floor or right.floor
+        return Atom(left.bits | right.bits, left.opted | right.opted, floor)
+    if left.floor or right.floor:
+        return None
+    results = {
+        "+": left.bits + right.bits,
+        "&": left.bits & right.bits,
+        "^": left.bits ^ right.bits,
+        "<<": left.bits << min(right.bits, 63),
+        "-": left.bits - right.bits,
+    }
+    opted = left.opted & right.bits if operator == "&" else left.opted | right.opted
+    return Atom(results[operator] & EVERYTHING, opted)

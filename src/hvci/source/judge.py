@@ -1,0 +1,182 @@
+"""From a call in text to a fact: its arguments' values, and whether it can run at all.
+
+Knows calls, values, builds and guards; decides nothing about memory integrity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hvci import catalog
+from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
+from hvci.source import guards
+from hvci.source.calls import Argument, CallText, Shape
+from hvci.source.guess import Guess
+from hvci.source.names import Place, fits
+from hvci.source.optin import Nx, OptIn, State
+from hvci.source.program import Program, Use
+from hvci.source.project import Workspace
+from hvci.source.resolve import Resolver
+from hvci.source.tree import Function
+from hvci.source.values import deciding_value, plain_value, shown
+
+BEFORE = "it runs before ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A call with its fact, its text and what is known of its deciding argument."""
+
+    fact: DdiCall
+    call: CallText
+    guess: Guess | None
+    states: tuple[State, ...]
+
+
+class Judge:
+    """Resolves the calls of a workspace."""
+
+    def __init__(self, workspace: Workspace, opt_in: OptIn, target: WindowsVersion) -> None:
+        self.workspace = workspace
+        self.opt_in = opt_in
+        self.target = target
+        self._resolvers: dict[int, Resolver] = {}
+
+    def resolver(self, program: Program) -> Resolver:
+        """The evaluator of a program, made once."""
+        if id(program) not in self._resolvers:
+            self._resolvers[id(program)] = Resolver(program, self.target)
+        return self._resolvers[id(program)]
+
+    def resolve(self, call: CallText) -> Resolved | None:
+        """The fact of one call; None for a `new` whose operator takes no pool."""
+        if call.shape is Shape.NEW:
+            of_operator = self._of_operator(call)
+            if of_operator is None:
+                return None
+            call = of_operator
+        path = call.unit.source.path
+        function = call.file.function_at(call.start) if call.macro is None else None
+        place = Place(function, call.start, call.macro)
+        resolver = self.resolver(self.workspace.program(path))
+        states = self._states(call, function)
+        guess = self._guess(call, call.ddi.deciding, place, resolver)
+        if call.shape is Shape.NEW and guess is not None and guess.families == {"pool_flags"}:
+            call = replace(call, ddi=catalog.ddis()["ExAllocatePool2"])
+        arguments = self._others(call, place, resolver)
+        note = "through operator new" if call.shape is Shape.NEW else ""
+        if guess is not None:
+            pairs = [(state.nx, state.why) for state in states]
+            arguments[call.ddi.deciding] = deciding_value(guess, call.ddi, pairs)
+            own = self._note(call, guess, states, arguments[call.ddi.deciding])
+            note = "; ".join(one for one in (note, own) if one)
+        line, column = call.unit.source.position(call.start)
+        name = function.name.decode("utf-8", "replace") if function else None
+        fact = DdiCall(
+            call.ddi.name,
+            arguments,
+            SourceSite(path, line, column, name),
+            Origin.SOURCE,
+            Via.SOURCE,
+            note=note,
+            unreachable=self._unreachable(call, function, guess, resolver),
+        )
+        return Resolved(fact, call, guess, tuple(states))
+
+    def _of_operator(self, call: CallText) -> CallText | None:
+        """A `new` with the row that its operator's first parameter asks for."""
+        program = self.workspace.program(call.unit.source.path)
+        use = Use(call.unit.source, call.file, call.node, call.start, None) if call.node else None
+        operators = [one for one in program.functions(b"new") if use and fits(use, one)]
+        types = {one.types[1].split()[-1] for one in operators if len(one.types) > 1}
+        if types and not types & _POOL_TYPES:
+            return None
+        flags = b"POOL_FLAG" in call.arguments[0].text
+        if flags or (types and types <= {b"POOL_FLAGS"}):
+            return replace(call, ddi=catalog.ddis()["ExAllocatePool2"])
+        return call
+
+    def _states(self, call: CallText, function: Function | None) -> list[State]:
+        path = call.unit.source.path
+        states = self.opt_in.states(path)
+        if not any(state.nx is Nx.OPTED for state in states):
+            return states
+        if not self.opt_in.runtime(path).is_before(function, call.start):
+            return states
+        return [
+            State(Nx.INERT, state.build, BEFORE) if state.nx is Nx.OPTED else state
+            for state in states
+        ]
+
+    def _guess(
+        self, call: CallText, parameter: str, place: Place, resolver: Resolver
+    ) -> Guess | None:
+        if not parameter:
+            return None
+        argument = call.argument(parameter)
+        if argument is None:
+            count = len(call.arguments)
+            return Guess(complete=False, reason=f"the call has only {count} arguments")
+        return _value(argument, place, resolver)
+
+    def _others(self, call: CallText, place: Place, resolver: Resolver) -> dict[str, Value]:
+        """The tag, the access mode and the attributes, where the DDI has them."""
+        found = {}
+        for name in call.ddi.watched:
+            if name != call.ddi.deciding and (argument := call.argument(name)) is not None:
+                found[name] = plain_value(_value(argument, place, resolver))
+        return found
+
+    def _note(self, call: CallText, guess: Guess, states: list[State], value: Value) -> str:
+        """Where the value comes from, when that is not the call itself."""
+        notes = []
+        changed = call.ddi.opt_in.value != "none" and len(value.possible) > 1
+        if changed and (split := shown(states)):
+            notes.append(split)
+        why = {state.why for state in states if state.nx in (Nx.INERT, Nx.OUT) and state.why}
+        if any(atom.opted for atom in guess.atoms):
+            notes += sorted(why)
+        for origin, words in _ORIGINS.items():
+            if origin in guess.origins:
+                notes.append(words)
+        return "; ".join(notes)
+
+    def _unreachable(
+        self, call: CallText, function: Function | None, guess: Guess | None, resolver: Resolver
+    ) -> str:
+        if call.kept is False:
+            return "no build keeps this branch"
+        if self.workspace.is_user_mode(call.unit.source.path):
+            return "only user-mode programs are built from this file"
+        if call.shape is Shape.MACRO and call.macro is not None:
+            return self._of_macro(call, resolver)
+        if function is not None and function.name == b"new":
+            operator = function
+            if not any(fits(use, operator) for use in resolver.program.news()):
+                return "no `new` of the sources uses this operator"
+        if call.node is not None:
+            return guards.dead(call.node, resolver.lookups, self.target)
+        return ""
+
+    def _of_macro(self, call: CallText, resolver: Resolver) -> str:
+        """A macro that nobody uses runs nowhere."""
+        assert call.macro is not None
+        name = call.macro.name
+        used = any(
+            unit.source.code.count(name) > len(unit.macros.get(name, ()))
+            for unit in resolver.program.naming(name)
+        )
+        return "" if used else "the macro is never used"
+
+
+_POOL_TYPES = {b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"ULONG64", b"_POOL_TYPE"}
+_ORIGINS = {
+    "caller": "the value comes from the callers of this function",
+    "template": "the value comes from the template's uses",
+}
+
+
+def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:
+    if argument.node is not None:
+        return resolver.evaluate(argument.node, place)
+    return resolver.evaluate_text(argument.text, place)

@@ -1,0 +1,254 @@
+"""What a name in source text stands for: a variable, a parameter, a macro, a constant, a field.
+
+Theory of operation: a name is looked up where C would look: in its function, among the template
+parameters, as a macro, among the constants of the WDK headers, and in the program. A parameter
+is what the calls of its function give it, across files; a field is everything that the program
+stores in a field of that name. Knows names; expressions are evaluated by `resolve`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from hvci.source import constants
+from hvci.source.guess import NOTHING, Guess, unknown
+from hvci.source.program import Macro, Program, Use
+from hvci.source.scope import Assignment, Variable, variable
+from hvci.source.stores import stores, template_arguments
+from hvci.source.tree import Function, arguments, parse, text_of, walk
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+POOLISH = re.compile(rb"(?i)pool")
+"""What the first argument of a `new` that chooses a pool says."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a text stands."""
+
+    function: Function | None = None
+    offset: int = 0
+    macro: Macro | None = None
+    """The macro whose body the text is from."""
+
+
+class Evaluator(Protocol):
+    """What evaluates the expressions that a name leads to."""
+
+    def value(self, node: Node | None, place: Place, depth: int) -> Guess:
+        """The value of an expression."""
+
+    def text(self, text: bytes, place: Place, depth: int) -> Guess:
+        """The value of an expression given as text."""
+
+
+class Names:
+    """Looks names up in one program."""
+
+    def __init__(self, program: Program, evaluator: Evaluator) -> None:
+        self.program = program
+        self.evaluator = evaluator
+        self.busy: set[object] = set()
+        """What is being looked up, so that nothing is looked up inside itself."""
+        self._variables: dict[tuple[int, int, bytes], Variable | None] = {}
+
+    def name(self, name: bytes, place: Place, depth: int) -> Guess:
+        """The value of a name at a place."""
+        constant = constants.named(name)
+        if constant is not None and not self.program.macros(name):
+            return constant
+        ways: tuple[Callable[[bytes, Place, int], Guess | None], ...] = (
+            self._macro_parameter,
+            self._local,
+            self._template_parameter,
+            self._macro,
+        )
+        for way in ways:
+            if (found := way(name, place, depth)) is not None:
+                return found
+        return constant if constant is not None else self.stored(name, place, depth)
+
+    def _macro_parameter(self, name: bytes, place: Place, depth: int) -> Guess | None:
+        macro = place.macro
+        if macro is None or not macro.parameters or name not in macro.parameters:
+            return None
+        index = macro.parameters.index(name)
+        return self._given(macro.name, index, self.program.uses(macro.name), depth, "macro")
+
+    def _local(self, name: bytes, place: Place, depth: int) -> Guess | None:
+        function = place.function
+        if function is None:
+            return None
+        key = (id(function), function.node.start_byte, name)
+        if key not in self._variables:
+            self._variables[key] = variable(function, name)
+        found = self._variables[key]
+        if found is None or (key, place.offset) in self.busy:
+            return None if found is None else NOTHING
+        self.busy.add((key, place.offset))
+        try:
+            return self._variable(name, found, place, function, depth)
+        finally:
+            self.busy.discard((key, place.offset))
+
+    def _variable(
+        self, name: bytes, found: Variable, place: Place, function: Function, depth: int
+    ) -> Guess:
+        """The value that a variable has at a place, by the assignments that can matter."""
+        assignments = found.before(place.offset)
+        value, since = NOTHING, 0
+        if assignments and assignments[0][0].replaces(place.offset):
+            since = assignments[0][0].start
+        elif found.parameter is not None:
+            value = self._parameter(function, found.parameter, depth)
+        for assignment, sure in assignments:
+            value = self._after(value, assignment, sure, function, depth)
+        if receiver := found.given_away(since, place.offset):
+            value = value.join(unknown(f"the address of {shown(name)} is given to {receiver}"))
+        if not value.atoms and value.complete:
+            return unknown(f"{shown(name)} has no value that could be found")
+        return value.known_by("local") if assignments else value
+
+    def _after(
+        self, before: Guess, item: Assignment, sure: bool, function: Function, depth: int
+    ) -> Guess:
+        right = self.evaluator.value(item.value, Place(function, item.start), depth)
+        result = right
+        if item.operator != "=":
+            result = before.combined(right, item.operator.removesuffix("="))
+        return result if sure else before.join(result)
+
+    def _parameter(self, function: Function, index: int, depth: int) -> Guess:
+        if function.name == b"new":
+            uses = [use for use in self.program.news() if fits(use, function)]
+            given = self._given(function.types[index], index - 1, uses, depth, "caller")
+            return given if given.atoms or not given.complete else _uncalled(function, index)
+        uses = self.program.uses(function.name)
+        given = self._given(function.name, index, uses, depth, "caller", function)
+        for macro in self._macros_calling(function.name):
+            given = given.join(self._from_macro(macro, function.name, index, depth))
+        if given.atoms or not given.complete:
+            return given
+        return _uncalled(function, index)
+
+    def _given(
+        self,
+        name: bytes,
+        index: int,
+        uses: Iterable[Use],
+        depth: int,
+        origin: str,
+        function: Function | None = None,
+    ) -> Guess:
+        """What the uses of a function or macro give to one of its parameters."""
+        key = (name, index)
+        if key in self.busy:
+            return NOTHING
+        self.busy.add(key)
+        try:
+            found = NOTHING
+            for use in uses:
+                found = found.join(self._argument(use, index, depth, function))
+            return found.known_by(origin)
+        finally:
+            self.busy.discard(key)
+
+    def _argument(self, use: Use, index: int, depth: int, function: Function | None) -> Guess:
+        field = "placement" if use.node.type == "new_expression" else "arguments"
+        given = arguments(use.node, field)
+        if 0 <= index < len(given):
+            return self.evaluator.value(given[index], Place(use.function, use.offset), depth)
+        default = function.defaults[index] if function else None
+        return self.evaluator.value(default, Place(), depth) if default is not None else NOTHING
+
+    def _macros_calling(self, name: bytes) -> list[Macro]:
+        pattern = re.compile(rb"\b" + re.escape(name) + rb"\s*\(")
+        return [
+            macro
+            for unit in self.program.naming(name)
+            for many in unit.macros.values()
+            for macro in many
+            if macro.name != name and pattern.search(macro.body)
+        ]
+
+    def _from_macro(self, macro: Macro, name: bytes, index: int, depth: int) -> Guess:
+        for node in walk(parse(b"void f(){" + macro.body + b";}").root_node):
+            if (
+                node.type == "call_expression"
+                and text_of(node.child_by_field_name("function")) == name
+            ):
+                given = arguments(node)
+                if index < len(given):
+                    return self.evaluator.value(given[index], Place(macro=macro), depth)
+        return unknown(f"the body of the macro {shown(macro.name)} could not be read")
+
+    def _template_parameter(self, name: bytes, place: Place, depth: int) -> Guess | None:
+        function = place.function
+        if function is None or (function, name) in self.busy:
+            return None
+        given = template_arguments(self.program, function, name)
+        if given is None:
+            return None
+        found = NOTHING
+        self.busy.add((function, name))
+        for use, node in given:
+            found = found.join(self.evaluator.value(node, Place(use.function, use.offset), depth))
+        self.busy.discard((function, name))
+        if found.atoms or not found.complete:
+            return found.known_by("template")
+        return unknown(f"the template with the parameter {shown(name)} is never used")
+
+    def _macro(self, name: bytes, place: Place, depth: int) -> Guess | None:
+        if ("macro", name) in self.busy:
+            return None
+        bodies = [found for found in self.program.macros(name) if found[0].parameters is None]
+        bodies = [(macro, kept) for macro, kept in bodies if macro.body.strip()]
+        if not bodies:
+            return None
+        self.busy.add(("macro", name))
+        found = NOTHING
+        for body in dict.fromkeys(macro.body.strip() for macro, _ in bodies):
+            found = found.join(self.evaluator.text(body, place, depth))
+        self.busy.discard(("macro", name))
+        constant = constants.named(name)
+        if constant is not None and not any(kept for _, kept in bodies):
+            found = found.join(constant)
+        return found.known_by("macro")
+
+    def stored(self, name: bytes, place: Place, depth: int) -> Guess:
+        """Everything that the program stores in a variable or field of that name."""
+        if ("store", name) in self.busy:
+            return NOTHING
+        self.busy.add(("store", name))
+        found = NOTHING
+        for store in stores(self.program, name):
+            function = store.file.function_at(store.offset)
+            right = self.evaluator.value(store.value, Place(function, store.offset), depth)
+            found = found.join(right)
+        self.busy.discard(("store", name))
+        if found.atoms or not found.complete:
+            return found.known_by("field")
+        return unknown(f"nothing in the sources gives {shown(name)} a value")
+
+
+def fits(use: Use, function: Function) -> bool:
+    """Whether a `new` may call an operator, by the number of its arguments."""
+    given = arguments(use.node, "placement")
+    optional = sum(default is not None for default in function.defaults)
+    most = len(function.parameters) - 1
+    return most - optional <= len(given) <= most and POOLISH.search(text_of(given[0])) is not None
+
+
+def _uncalled(function: Function, index: int) -> Guess:
+    name = shown(function.parameters[index])
+    return unknown(f"{name} is a parameter of {shown(function.name)}, and no call of it was found")
+
+
+def shown(name: bytes) -> str:
+    """A name for a message."""
+    return name.decode("utf-8", "replace")

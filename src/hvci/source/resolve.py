@@ -1,0 +1,235 @@
+"""The value of an expression in source text.
+
+Theory of operation: an expression is evaluated over sets of possible values; names lead to
+further expressions. Blind spots: no path sensitivity, no aliases, fields of different objects are
+one; each makes the set larger, or incomplete with a reason, never smaller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hvci.model import WindowsVersion
+from hvci.source import constants, guards
+from hvci.source.guess import NOTHING, Guess, exactly, unknown
+from hvci.source.names import Names, Place, shown
+from hvci.source.program import Program
+from hvci.source.tree import arguments, parse, text_of, walk
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MAX_DEPTH = 18
+MAX_STEPS = 3000
+"""Expressions looked at for one argument."""
+
+_CASTS = (b"static_cast", b"reinterpret_cast", b"const_cast")
+_TYPES = frozenset((b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"DWORD", b"UINT", b"MM_PAGE_PRIORITY"))
+_TYPES |= frozenset((b"MEMORY_CACHING_TYPE", b"ULONG64", b"int", b"unsigned"))
+_WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
+
+
+class Resolver:
+    """Evaluates expressions of one program for one oldest Windows version."""
+
+    def __init__(self, program: Program, target: WindowsVersion) -> None:
+        self.program = program
+        self.target = target
+        self._steps = 0
+        self.names = Names(program, self)
+
+    @cached_property
+    def lookups(self) -> guards.Lookups:
+        """Variables that hold routines found by name."""
+        return guards.lookups(self.program)
+
+    def evaluate(self, node: Node, place: Place) -> Guess:
+        """The value of an argument, within the step limit."""
+        self._steps = 0
+        self.names.busy.clear()
+        return self.value(node, place, 0)
+
+    def evaluate_text(self, text: bytes, place: Place) -> Guess:
+        """The value of an argument for which there is no syntax tree."""
+        self._steps = 0
+        self.names.busy.clear()
+        return self.text(text, place, 0)
+
+    def value(self, node: Node | None, place: Place, depth: int) -> Guess:
+        """The value of an expression."""
+        self._steps += 1
+        if node is None:
+            return unknown("an expression that could not be read")
+        if self._steps > MAX_STEPS or depth > MAX_DEPTH:
+            return unknown("the search for its value was given up")
+        reader = _READERS.get(node.type)
+        if reader is None:
+            return unknown(f"{_shown(node)} is not followed")
+        return reader(self, node, place, depth + 1)
+
+    def text(self, text: bytes, place: Place, depth: int) -> Guess:
+        """The value of an expression given as text."""
+        for node in walk(parse(b"int q=(" + text + b");").root_node):
+            if node.type == "init_declarator":
+                return self.value(node.child_by_field_name("value"), place, depth)
+        return unknown(f"{text.decode('utf-8', 'replace')[:60]!r} could not be read")
+
+    # ------------------------------------------------------------ operators
+
+    def _inner(self, node: Node, place: Place, depth: int) -> Guess:
+        inner = [item for item in node.named_children if item.type != "comment"]
+        return self.value(inner[-1] if inner else None, place, depth)
+
+    def _number(self, node: Node, place: Place, depth: int) -> Guess:
+        return constants.number(text_of(node))
+
+    def _character(self, node: Node, place: Place, depth: int) -> Guess:
+        return constants.character(text_of(node))
+
+    def _word(self, node: Node, place: Place, depth: int) -> Guess:
+        return exactly(1 if text_of(node) == b"true" else 0, "number")
+
+    def _cast(self, node: Node, place: Place, depth: int) -> Guess:
+        return self.value(node.child_by_field_name("value"), place, depth)
+
+    def _binary(self, node: Node, place: Place, depth: int) -> Guess:
+        left = self.value(node.child_by_field_name("left"), place, depth)
+        right = self.value(node.child_by_field_name("right"), place, depth)
+        operator = text_of(node.child_by_field_name("operator")).decode("ascii", "replace")
+        return left.combined(right, operator)
+
+    def _unary(self, node: Node, place: Place, depth: int) -> Guess:
+        value = self.value(node.child_by_field_name("argument"), place, depth)
+        operator = text_of(node.child_by_field_name("operator"))
+        if operator == b"~":
+            return value.inverted()
+        return unknown(f"{_shown(node)} is not followed").mixed(value)
+
+    def _assigned(self, node: Node, place: Place, depth: int) -> Guess:
+        return self.value(node.child_by_field_name("right"), place, depth)
+
+    def _conditional(self, node: Node, place: Place, depth: int) -> Guess:
+        condition = node.child_by_field_name("condition")
+        chosen = self._which(condition, place, depth)
+        first = self.value(node.child_by_field_name("consequence"), place, depth)
+        second = self.value(node.child_by_field_name("alternative"), place, depth)
+        if chosen is not None:
+            return (first if chosen else second).known_by("check")
+        both = first.join(second)
+        if guards.is_about_version(text_of(condition)):
+            both = replace(both, dropped=both.dropped or _shown(condition))
+        return both
+
+    def _which(self, condition: Node | None, place: Place, depth: int) -> bool | None:
+        """Which way a condition about the Windows version goes."""
+        text = text_of(condition)
+        truth = guards.condition_holds(text, self.target)
+        if truth is None and re.fullmatch(rb"\(?\s*\w+\s*\)?", text):
+            value = self.value(condition, place, depth)
+            if value.complete and value.origins & {"check"} and len(value.atoms) == 1:
+                return next(iter(value.atoms)).bits != 0
+        return truth
+
+    # ------------------------------------------------------- names and calls
+
+    def _name(self, node: Node, place: Place, depth: int) -> Guess:
+        return self.names.name(text_of(node).rpartition(b"::")[2].strip(), place, depth)
+
+    def _field(self, node: Node, place: Place, depth: int) -> Guess:
+        return self.names.stored(text_of(node.child_by_field_name("field")), place, depth)
+
+    def _element(self, node: Node, place: Place, depth: int) -> Guess:
+        base = node.child_by_field_name("argument")
+        if base is not None and base.type in ("identifier", "field_expression"):
+            name = base.child_by_field_name("field") if base.type != "identifier" else base
+            return self.names.stored(text_of(name), place, depth)
+        return unknown(f"{_shown(node)} is not followed")
+
+    def _list(self, node: Node, place: Place, depth: int) -> Guess:
+        """Any element of an initializer list."""
+        found = NOTHING
+        for item in node.named_children:
+            found = found.join(self.value(item, place, depth))
+        return found if found.atoms else unknown("an empty list")
+
+    def _call(self, node: Node, place: Place, depth: int) -> Guess:
+        called = text_of(node.child_by_field_name("function")).strip()
+        given = arguments(node)
+        if len(given) == 1 and (called.startswith(_CASTS) or called in _TYPES):
+            return self.value(given[0], place, depth)
+        truth = guards.version_routine(text_of(node), self.target)
+        if truth is not None:
+            return exactly(int(truth), "check")
+        name = called.rpartition(b"::")[2].rpartition(b".")[2].rpartition(b"->")[2]
+        if not _WORD.fullmatch(name) or ("call", name) in self.names.busy:
+            return unknown(f"{_shown(node)} is not followed")
+        self.names.busy.add(("call", name))
+        try:
+            expanded = self._expanded(name, given, place, depth)
+            return expanded if expanded is not None else self._returned(name, node, depth)
+        finally:
+            self.names.busy.discard(("call", name))
+
+    def _expanded(self, name: bytes, given: list[Node], place: Place, depth: int) -> Guess | None:
+        """The value of a macro with arguments."""
+        found = None
+        for macro, _ in self.program.macros(name):
+            if macro.parameters is None:
+                continue
+            words = dict(zip(macro.parameters, map(text_of, given), strict=False))
+            body = _substituted(macro.body, words)
+            value = self.text(body.strip(), place, depth).known_by("macro")
+            found = value if found is None else found.join(value)
+        return found
+
+    def _returned(self, name: bytes, node: Node, depth: int) -> Guess:
+        """Everything that a function of the program returns."""
+        found = NOTHING
+        for function in self.program.functions(name):
+            for item in walk(function.node):
+                if item.type == "return_statement":
+                    place = Place(function, item.start_byte)
+                    found = found.join(self._inner(item, place, depth))
+        if found.atoms or not found.complete:
+            return found.known_by("return")
+        return unknown(f"{_shown(node)} is not in the sources")
+
+
+def _substituted(body: bytes, words: dict[bytes, bytes]) -> bytes:
+    """The body of a macro with its parameters replaced."""
+    return _WORD.sub(lambda match: words.get(match[0], match[0]), body)
+
+
+def _shown(node: Node | None) -> str:
+    return " ".join(shown(text_of(node)).split())[:60]
+
+
+Reader = Callable[["Resolver", "Node", Place, int], Guess]
+_READERS: dict[str, Reader] = {
+    "parenthesized_expression": Resolver._inner,
+    "comma_expression": Resolver._inner,
+    "argument_list": Resolver._inner,
+    "initializer_list": Resolver._list,
+    "type_descriptor": Resolver._inner,
+    "number_literal": Resolver._number,
+    "char_literal": Resolver._character,
+    "true": Resolver._word,
+    "false": Resolver._word,
+    "null": Resolver._word,
+    "cast_expression": Resolver._cast,
+    "binary_expression": Resolver._binary,
+    "unary_expression": Resolver._unary,
+    "assignment_expression": Resolver._assigned,
+    "conditional_expression": Resolver._conditional,
+    "identifier": Resolver._name,
+    "type_identifier": Resolver._name,
+    "field_identifier": Resolver._name,
+    "qualified_identifier": Resolver._name,
+    "field_expression": Resolver._field,
+    "subscript_expression": Resolver._element,
+    "call_expression": Resolver._call,
+}

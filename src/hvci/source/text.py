@@ -1,0 +1,122 @@
+"""The text of one source file, with comments and literals found; offsets always mean file text.
+
+Knows encodings and the lexical surface of C; knows nothing of calls, projects or drivers.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+MAX_BYTES = 8 << 20
+"""A larger file is generated data; nobody writes so many calls by hand."""
+
+
+class Codec(Enum):
+    """How the bytes of a file become text."""
+
+    BYTES = ""
+    """ASCII, UTF-8 or a code page: analysed as it is, byte by byte."""
+    UTF16_LE = "utf-16-le"
+    UTF16_BE = "utf-16-be"
+
+
+class Unreadable(Exception):
+    """Why a file cannot be analysed; becomes a `Limit`."""
+
+
+_LITERALS = re.compile(
+    rb"//(?:[^\n\\]|\\\r?\n|\\)*"
+    rb"|/\*.*?(?:\*/|\Z)"
+    rb'|"(?:[^"\\\n]|\\.)*"?'
+    rb"|'(?:[^'\\\n]|\\.)*'?",
+    re.DOTALL,
+)
+_NOT_BREAK = re.compile(rb"[^\r\n]")
+_UNICODE_MARKS = {b"\xff\xfe": Codec.UTF16_LE, b"\xfe\xff": Codec.UTF16_BE}
+
+
+def blank(text: bytes) -> bytes:
+    """The same number of bytes with everything but line breaks made a space."""
+    return _NOT_BREAK.sub(b" ", text)
+
+
+def _guess(raw: bytes) -> Codec:
+    """Tell UTF-16 from single bytes: by its mark, else by where the zero bytes stand."""
+    if codec := _UNICODE_MARKS.get(raw[:2]):
+        return codec
+    head = raw[:512]
+    odd, even = head[1::2].count(0), head[0::2].count(0)
+    if odd > len(head) // 4 and not even:
+        return Codec.UTF16_LE
+    return Codec.UTF16_BE if even > len(head) // 4 and not odd else Codec.BYTES
+
+
+def decode(raw: bytes) -> tuple[bytes, Codec]:
+    """The text to analyse, as bytes that hold ASCII where the file does; raise `Unreadable`."""
+    codec = _guess(raw)
+    if codec is Codec.BYTES:
+        if b"\0" in raw:
+            raise Unreadable("the file holds zero bytes: it is not text")
+        return raw, codec
+    try:
+        return raw.decode(codec.value).encode("utf-8"), codec
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"the file is not valid {codec.value.upper()}: {error.reason}") from error
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text file; `text` is UTF-8 for UTF-16 files and the raw bytes for all others."""
+
+    path: str
+    """As shown to people: with forward slashes, below the target as it was given."""
+    text: bytes
+    codec: Codec = Codec.BYTES
+
+    @property
+    def is_c(self) -> bool:
+        """Whether a compiler takes it for C, not C++; headers are read as C++."""
+        return self.path.lower().endswith(".c")
+
+    @property
+    def is_header(self) -> bool:
+        """Whether it is included rather than compiled."""
+        return self.path.lower().endswith((".h", ".hpp", ".hxx", ".hh", ".inl"))
+
+    @cached_property
+    def _blanked(self) -> tuple[bytes, bytes]:
+        plain, code = bytearray(self.text), bytearray(self.text)
+        for match in _LITERALS.finditer(self.text):
+            start, end = match.span()
+            code[start:end] = blank(match.group())
+            if self.text[start] == 0x2F:
+                plain[start:end] = code[start:end]
+        return bytes(plain), bytes(code)
+
+    @property
+    def plain(self) -> bytes:
+        """The text with comments made blank."""
+        return self._blanked[0]
+
+    @property
+    def code(self) -> bytes:
+        """The text with comments, strings and character constants made blank."""
+        return self._blanked[1]
+
+    @cached_property
+    def _breaks(self) -> list[int]:
+        return [match.start() for match in re.finditer(rb"\n", self.text)]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both from 1; the column counts characters."""
+        line = bisect_right(self._breaks, offset - 1)
+        start = self._breaks[line - 1] + 1 if line else 0
+        return line + 1, len(self.text[start:offset].decode("utf-8", "replace")) + 1
+
+    def line_start(self, line: int) -> int:
+        """Offset of the first byte of a line, which counts from 1."""
+        return self._breaks[line - 2] + 1 if line > 1 else 0

@@ -1,0 +1,252 @@
+"""Syntax trees of source files, without a WDK: what the grammar cannot know is made blank first.
+
+Theory of operation: a tree is made of a copy of the text in which directives, the branches of
+`#if` that are not wanted, SAL annotations and calling conventions are spaces. Every offset in the
+tree is therefore an offset in the file. Each choice of branches has a tree of its own, so a call
+inside any branch stands in a tree without the other branches. Blind spots: macros that hide
+braces or statements; there the tree holds error nodes, and callers fall back on plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from hvci.source.conditions import Branch, Group, Setting, groups
+from hvci.source.text import Source, blank
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser, Tree
+
+MAX_TREES = 16
+"""Trees made of one file, for different choices of branches."""
+MAX_NODES = 400_000
+"""Nodes looked at while searching one tree."""
+
+_DIRECTIVE = re.compile(rb"^[ \t]*#(?:[^\n\\]|\\\r?\n|\\)*", re.MULTILINE)
+_ANNOTATION = re.compile(
+    rb"\b(?:_[A-Z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*_|__drv_\w+|__in|__out|__inout|__in_opt|__out_opt"
+    rb"|__inout_opt|__deref_\w+|__checkReturn|__reserved|__[a-z]+_[eb]count\w*|__success"
+    rb"|__control_entrypoint)\b"
+)
+_NOISE = re.compile(
+    rb"\b(?:NTAPI|WINAPI|APIENTRY|CALLBACK|STDMETHODCALLTYPE|NTKERNELAPI|NTSYSAPI|NTHALAPI"
+    rb"|IN|OUT|OPTIONAL|UNALIGNED|FORCEINLINE|__forceinline|DECLSPEC_NORETURN|DECLSPEC_NOINLINE"
+    rb"|EXTERN_C_START|EXTERN_C_END|WDFAPI|INITCODE|PAGEDCODE|LOCKEDCODE|EXTERN_C|__override)\b"
+)
+MAX_ANNOTATION = 1200
+"""Bytes of one annotation with its parentheses."""
+
+
+@cache
+def _parser(cplusplus: bool) -> Parser:
+    import tree_sitter
+    import tree_sitter_c
+    import tree_sitter_cpp
+
+    language = tree_sitter_cpp.language() if cplusplus else tree_sitter_c.language()
+    return tree_sitter.Parser(tree_sitter.Language(language))
+
+
+def parse(text: bytes, cplusplus: bool = True) -> Tree:
+    """Parse text; what the grammar does not take becomes error nodes."""
+    return _parser(cplusplus).parse(text)
+
+
+def text_of(node: Node | None) -> bytes:
+    """The text of a node."""
+    return (node.text or b"") if node is not None else b""
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all nodes below it, in the order of the text; bounded."""
+    todo, left = [node], MAX_NODES
+    while todo and left:
+        left -= 1
+        found = todo.pop()
+        yield found
+        todo.extend(reversed(found.named_children))
+
+
+def ancestors(node: Node) -> Iterator[Node]:
+    """The nodes that hold a node, inmost first."""
+    above = node.parent
+    while above is not None:
+        yield above
+        above = above.parent
+
+
+def arguments(call: Node, field: str = "arguments") -> list[Node]:
+    """The arguments of a call."""
+    found = call.child_by_field_name(field)
+    return [item for item in found.named_children if item.type != "comment"] if found else []
+
+
+class Function:
+    """One function definition: its name, its parameters and its body."""
+
+    def __init__(self, node: Node, file: File) -> None:
+        self.node = node
+        self.file = file
+        declarator = _function_declarator(node)
+        named = declarator.child_by_field_name("declarator") if declarator else None
+        self.qualified = text_of(named).replace(b" ", b"")
+        """Such as "Class::Method"."""
+        self.name = b"new" if b"operatornew" in self.qualified else _last_name(self.qualified)
+        listed = declarator.child_by_field_name("parameters") if declarator else None
+        kinds = ("parameter_declaration", "optional_parameter_declaration")
+        declared = [
+            item for item in (listed.named_children if listed else ()) if item.type in kinds
+        ]
+        self.parameters = [_parameter_name(item) for item in declared]
+        self.types = [text_of(item.child_by_field_name("type")) for item in declared]
+        self.defaults = [item.child_by_field_name("default_value") for item in declared]
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it belongs to a class."""
+        return b"::" in self.qualified or any(
+            above.type in ("class_specifier", "struct_specifier") for above in ancestors(self.node)
+        )
+
+    @cached_property
+    def body(self) -> Node | None:
+        """The braces and what they hold."""
+        return self.node.child_by_field_name("body")
+
+
+def _function_declarator(node: Node) -> Node | None:
+    found = node.child_by_field_name("declarator")
+    while found is not None and found.type != "function_declarator":
+        inner = found.child_by_field_name("declarator")
+        found = inner or next((n for n in found.named_children if "declarator" in n.type), None)
+    return found
+
+
+def _last_name(qualified: bytes) -> bytes:
+    return qualified.rpartition(b"::")[2].strip(b" *&()")
+
+
+def _parameter_name(node: Node) -> bytes:
+    found = node.child_by_field_name("declarator")
+    while found is not None and found.type not in ("identifier", "field_identifier"):
+        inner = found.child_by_field_name("declarator")
+        found = inner or next(iter(found.named_children), None)
+    return text_of(found)
+
+
+class File:
+    """One choice of branches of a source file, parsed."""
+
+    def __init__(self, source: Source, text: bytes) -> None:
+        self.source = source
+        self.tree = parse(text, not source.is_c)
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """All function definitions, in the order of the text."""
+        found, todo = [], [self.tree.root_node]
+        while todo:
+            node = todo.pop()
+            if node.type == "function_definition" and node.child_by_field_name("body") is not None:
+                found.append(Function(node, self))
+            elif node.type != "compound_statement":
+                todo.extend(node.named_children)
+        return sorted(found, key=lambda function: function.node.start_byte)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [function.node.start_byte for function in self.functions]
+
+    def function_at(self, offset: int) -> Function | None:
+        """The function whose definition holds an offset."""
+        for function in reversed(self.functions[: bisect_right(self._starts, offset)]):
+            if offset < function.node.end_byte:
+                return function
+        return None
+
+    def node_at(self, start: int, end: int) -> Node | None:
+        """The smallest node that holds a range."""
+        return self.tree.root_node.descendant_for_byte_range(start, end)
+
+
+class Trees:
+    """The trees of one source file, made when they are asked for."""
+
+    def __init__(self, source: Source, macros: Setting) -> None:
+        self.source = source
+        self.macros = macros
+        self._files: dict[tuple[int | None, ...], File] = {}
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The conditional groups of the file."""
+        return groups(self.source.code)
+
+    @cached_property
+    def _default(self) -> tuple[int | None, ...]:
+        return tuple(_first_kept(group, self.macros) for group in self.groups)
+
+    def at(self, offset: int | None = None) -> File:
+        """The tree in which the text at an offset is kept."""
+        choice = self._default
+        if offset is not None:
+            inside = (group.branch_at(offset) for group in self.groups)
+            choice = tuple(
+                usual if mine is None else mine for usual, mine in zip(choice, inside, strict=True)
+            )
+        if choice not in self._files:
+            if len(self._files) >= MAX_TREES:
+                choice = next(iter(self._files))
+            else:
+                self._files[choice] = File(self.source, self._kept(choice))
+        return self._files[choice]
+
+    def _kept(self, choice: tuple[int | None, ...]) -> bytes:
+        text = bytearray(self.source.plain)
+        for match in _DIRECTIVE.finditer(self.source.plain):
+            text[match.start() : match.end()] = blank(match.group())
+        for group, chosen in zip(self.groups, choice, strict=True):
+            for index, branch in enumerate(group.branches):
+                if index != chosen:
+                    _drop(text, branch)
+        return _quiet(bytes(text))
+
+
+def _quiet(text: bytes) -> bytes:
+    """The text without annotations and calling conventions."""
+    kept = bytearray(_NOISE.sub(lambda match: blank(match.group()), text))
+    for match in _ANNOTATION.finditer(text):
+        end = _after_parentheses(text, match.end())
+        kept[match.start() : end] = blank(text[match.start() : end])
+    return bytes(kept)
+
+
+def _after_parentheses(text: bytes, start: int) -> int:
+    """The end of the parentheses that open at an offset, else the offset."""
+    depth = 0
+    for match in _BRACKET.finditer(text, start, start + MAX_ANNOTATION):
+        if depth == 0 and text[start : match.start()].strip():
+            return start
+        depth += 1 if match.group() == b"(" else -1
+        if depth <= 0:
+            return match.end() if depth == 0 else start
+    return start
+
+
+_BRACKET = re.compile(rb"[()]")
+
+
+def _drop(text: bytearray, branch: Branch) -> None:
+    text[branch.body : branch.end] = blank(bytes(text[branch.body : branch.end]))
+
+
+def _first_kept(group: Group, macros: Setting) -> int | None:
+    """The first branch that a build may keep."""
+    for index in range(len(group.branches)):
+        if group.live(index, macros) is not False:
+            return index
+    return None
