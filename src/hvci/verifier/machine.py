@@ -75,7 +75,8 @@ class Machine:
         self.visited: set[int] = set()
         """Starts of blocks executed in the present epoch of exploration."""
         self.current: Block | None = None
-        self.previous: Block | None = None
+        self.previous: tuple[Block | None, ...] = (None, None, None)
+        """The blocks before the current one, newest first."""
         self.blocks = 0
         self.block_limit = 0
         self.on_fork: Callable[[int], None] | None = None
@@ -168,7 +169,8 @@ class Machine:
             block = self.blocks_known[address] = self.processor.block(address, size)
         self.visited.add(address)
         came, self.current = self.current, block
-        self.previous = came
+        past = self.previous
+        self.previous = (came, past[0], past[1])
         if came is not None and came.ending is Ending.BRANCH and self.on_fork is not None:
             other = came.target if address == came.end else came.end
             if other not in self.visited and address in (came.end, came.target):

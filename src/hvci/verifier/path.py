@@ -145,7 +145,7 @@ class Path:
         self._budget, self._calls, self._from = budget, 0, {}
         self._invented_before, self._skips = machine.memory.inventions, 0
         machine.blocks, machine.block_limit = 0, budget.blocks
-        machine.previous = None
+        machine.previous = (None, None, None)
         self.paths += 1
         try:
             while True:

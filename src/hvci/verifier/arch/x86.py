@@ -141,19 +141,29 @@ class X86(_Intel):
     sp_register = reg.UC_X86_REG_ESP
     result_register = reg.UC_X86_REG_EAX
     _fast = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
-    _FS_SELECTOR = 0x30
+    _SELECTORS = (
+        (reg.UC_X86_REG_CS, 0x08, 0x9B),
+        (reg.UC_X86_REG_DS, 0x10, 0x93),
+        (reg.UC_X86_REG_ES, 0x10, 0x93),
+        (reg.UC_X86_REG_SS, 0x10, 0x93),
+        (reg.UC_X86_REG_FS, 0x30, 0x93),
+    )
+    """Segment registers with selector and access byte; loading one makes the engine look at all."""
 
     def __init__(self) -> None:
         self.engine: Any = Uc(UC_ARCH_X86, UC_MODE_32)
 
     def prepare(self, control_region: int) -> None:
-        """FS selects a descriptor whose base is the processor control region."""
+        """Flat segments, but for FS: its base is the processor control region."""
         table = control_region + 0x800
-        low = 0xFFFF | (control_region & 0xFFFFFF) << 16 | 0x93 << 40
-        high = 0xCF << 48 | (control_region >> 24) << 56
-        self.memory.poke(table + self._FS_SELECTOR, struct.pack("<Q", low | high))
+        for _, selector, access in self._SELECTORS:
+            base = control_region if selector == 0x30 else 0
+            low = 0xFFFF | (base & 0xFFFFFF) << 16 | access << 40
+            high = 0xCF << 48 | (base >> 24) << 56
+            self.memory.poke(table + selector, struct.pack("<Q", low | high))
         self.engine.reg_write(reg.UC_X86_REG_GDTR, (0, table, 0xFF, 0))
-        self.engine.reg_write(reg.UC_X86_REG_FS, self._FS_SELECTOR)
+        for register, selector, _ in self._SELECTORS:
+            self.engine.reg_write(register, selector)
 
     def argument(self, slot: int, convention: Convention) -> int:
         """A register or stack slot of the function that was just entered."""

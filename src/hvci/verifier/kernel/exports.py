@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from hvci.catalog.prototypes import x86_bytes
+from hvci.catalog.prototypes import prototype, x86_bytes
 from hvci.catalog.reader import data_text, parse_toml, tables
 from hvci.errors import CatalogError
 from hvci.verifier.arch import Convention
@@ -66,5 +66,6 @@ def convention(name: str, pointer_size: int, hidden: int) -> Convention:
     known = exports()
     size = x86_bytes(name)
     if size is None:
-        size = known.x86_stack.get(name, 0)
+        shape = prototype(name)
+        size = known.x86_stack.get(name, 4 * shape.arguments if shape else 0)
     return Convention(size + 4 * hidden, name in known.fastcall)

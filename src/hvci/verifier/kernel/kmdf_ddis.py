@@ -43,7 +43,23 @@ def bind(call: Call) -> int:
     return 0
 
 
-@stands_in("WdfVersionBindClass", "WdfVersionUnbind", "WdfVersionUnbindClass")
+@stands_in("WdfVersionBindClass")
+def bind_class(call: Call) -> int:
+    """Fill a class extension's table with functions that are known by number only."""
+    kernel, memory, p = call.kernel, call.memory, call.pointer_size
+    information = call.arg(2)
+    name = memory.wide_text(memory.pointer(information + p), 32)
+    holder = memory.pointer(call.field(information, 0x20, 0x14))
+    count = min(memory.u32(call.field(information, 0x28, 0x18)), LARGEST_TABLE)
+    table = kernel.arena.take(p * max(count, 1))
+    for index in range(count):
+        function = kernel.address_of(f"{name}!{index}", name)
+        memory.put_pointer(table + p * index, function)
+    memory.put_pointer(holder, table)
+    return 0
+
+
+@stands_in("WdfVersionUnbind", "WdfVersionUnbindClass")
 def accept(call: Call) -> int:
     """Accept."""
     return 0
