@@ -1,0 +1,1 @@
+"""The emulated Driver Verifier: runs a driver under W^X and counts. Judges nothing."""

@@ -1,0 +1,115 @@
+"""What the machine needs to know about a processor, whichever it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from hvci.verifier.memory import Memory
+
+
+class Ending(Enum):
+    """How a basic block ends."""
+
+    FALL = "falls through"
+    CALL = "calls"
+    JUMP = "jumps"
+    BRANCH = "branches"
+    RETURN = "returns"
+
+
+class Block(NamedTuple):
+    """A basic block as it was executed; addresses are virtual."""
+
+    end: int
+    ending: Ending
+    last: int
+    """Address of the last instruction."""
+    target: int
+    """Where a direct call, jump or branch goes; 0 when it is computed."""
+    is_thunk: bool
+    """Nothing but a computed jump: an import thunk or a control-flow-guard dispatcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """How one function takes its arguments on x86; the other processors have but one way."""
+
+    stack_bytes: int = 0
+    """What the callee removes from the stack."""
+    fastcall: bool = False
+
+
+class Processor(ABC):
+    """One emulated processor: an engine with names for the registers that matter."""
+
+    name: str
+    pointer_size: int
+    stub_code: bytes
+    """Code that stops the processor; every stand-in consists of it."""
+    engine: Any
+    """The unicorn engine."""
+    memory: Memory
+    """Set by the machine before the first use."""
+
+    pc_register: int
+    sp_register: int
+    result_register: int
+
+    @abstractmethod
+    def prepare(self, control_region: int) -> None:
+        """Point the processor's own registers at the kernel's per-processor data."""
+
+    @property
+    def pc(self) -> int:
+        """The program counter."""
+        return int(self.engine.reg_read(self.pc_register))
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer."""
+        return int(self.engine.reg_read(self.sp_register))
+
+    @sp.setter
+    def sp(self, value: int) -> None:
+        self.engine.reg_write(self.sp_register, value)
+
+    @property
+    def result(self) -> int:
+        """The register that carries a function's result."""
+        return int(self.engine.reg_read(self.result_register))
+
+    @result.setter
+    def result(self, value: int) -> None:
+        self.engine.reg_write(self.result_register, value & self.memory.mask)
+
+    @abstractmethod
+    def argument(self, slot: int, convention: Convention) -> int:
+        """A register or stack slot of the function that was just entered."""
+
+    @abstractmethod
+    def return_address(self) -> int:
+        """Where the function that was just entered will return to."""
+
+    @abstractmethod
+    def leave(self, convention: Convention) -> int:
+        """Undo the call of the function that was just entered; return the return address."""
+
+    @abstractmethod
+    def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
+        """Build a call frame below stack address `top`, as if called from `return_to`."""
+
+    @abstractmethod
+    def block(self, start: int, size: int) -> Block:
+        """Read how a block ends."""
+
+    @abstractmethod
+    def length(self, address: int) -> int:
+        """Length of the instruction there in bytes; 0 when it is none."""
+
+    @abstractmethod
+    def text(self, address: int) -> str:
+        """The instruction there as assembly text."""

@@ -1,0 +1,194 @@
+"""The two Intel processors: x64 with four register arguments, x86 with stdcall and fastcall.
+
+Knows registers and instruction endings; knows nothing of Windows DDIs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from iced_x86 import Decoder, FlowControl, Formatter, FormatterSyntax
+from unicorn import UC_ARCH_X86, UC_MODE_32, UC_MODE_64
+from unicorn import x86_const as reg
+from unicorn.unicorn_py3.unicorn import Uc
+
+from hvci.verifier.arch.base import Block, Convention, Ending, Processor
+
+_ENDINGS = {
+    FlowControl.CALL: Ending.CALL,
+    FlowControl.INDIRECT_CALL: Ending.CALL,
+    FlowControl.UNCONDITIONAL_BRANCH: Ending.JUMP,
+    FlowControl.INDIRECT_BRANCH: Ending.JUMP,
+    FlowControl.CONDITIONAL_BRANCH: Ending.BRANCH,
+    FlowControl.RETURN: Ending.RETURN,
+}
+_DIRECT = frozenset(
+    (FlowControl.CALL, FlowControl.UNCONDITIONAL_BRANCH, FlowControl.CONDITIONAL_BRANCH)
+)
+LONGEST = 15
+
+
+class _Intel(Processor):
+    """What both have in common."""
+
+    bits: int
+    stub_code = b"\xf4" * 16
+
+    def block(self, start: int, size: int) -> Block:
+        """Read how a block ends."""
+        decoder = Decoder(self.bits, self.memory.read(start, size), ip=start)
+        instructions = list(decoder)
+        if not instructions:
+            return Block(start + size, Ending.FALL, start, 0, False)
+        last = instructions[-1]
+        flow = last.flow_control
+        return Block(
+            start + size,
+            _ENDINGS.get(flow, Ending.FALL),
+            last.ip,
+            last.near_branch_target if flow in _DIRECT else 0,
+            len(instructions) == 1 and flow == FlowControl.INDIRECT_BRANCH,
+        )
+
+    def length(self, address: int) -> int:
+        """Length of the instruction there in bytes; 0 when it is none."""
+        for instruction in Decoder(self.bits, self.memory.read(address, LONGEST), ip=address):
+            return 0 if instruction.is_invalid else instruction.len
+        return 0
+
+    def text(self, address: int) -> str:
+        """The instruction there as assembly text."""
+        formatter = Formatter(FormatterSyntax.MASM)
+        for instruction in Decoder(self.bits, self.memory.read(address, LONGEST), ip=address):
+            return str(formatter.format(instruction))
+        return ""
+
+
+class X64(_Intel):
+    """x64: rcx, rdx, r8, r9, then the stack behind 32 bytes of home space."""
+
+    name = "x64"
+    bits = 64
+    pointer_size = 8
+    pc_register = reg.UC_X86_REG_RIP
+    sp_register = reg.UC_X86_REG_RSP
+    result_register = reg.UC_X86_REG_RAX
+    _arguments = (
+        reg.UC_X86_REG_RCX,
+        reg.UC_X86_REG_RDX,
+        reg.UC_X86_REG_R8,
+        reg.UC_X86_REG_R9,
+    )
+    _kept = (
+        reg.UC_X86_REG_RBX,
+        reg.UC_X86_REG_RSI,
+        reg.UC_X86_REG_RDI,
+        reg.UC_X86_REG_RBP,
+        reg.UC_X86_REG_R12,
+        reg.UC_X86_REG_R13,
+        reg.UC_X86_REG_R14,
+        reg.UC_X86_REG_R15,
+    )
+
+    def __init__(self) -> None:
+        self.engine: Any = Uc(UC_ARCH_X86, UC_MODE_64)
+
+    def prepare(self, control_region: int) -> None:
+        """GS points at the processor control region, whose own address it holds at 0x18."""
+        self.engine.reg_write(reg.UC_X86_REG_GS_BASE, control_region)
+
+    def argument(self, slot: int, convention: Convention) -> int:
+        """A register or stack slot of the function that was just entered."""
+        if slot < 4:
+            return int(self.engine.reg_read(self._arguments[slot]))
+        return self.memory.u64(self.sp + 8 + 8 * slot)
+
+    def return_address(self) -> int:
+        """Where the function that was just entered will return to."""
+        return self.memory.u64(self.sp)
+
+    def leave(self, convention: Convention) -> int:
+        """Undo the call of the function that was just entered; return the return address."""
+        sp = self.sp
+        self.sp = sp + 8
+        return self.memory.u64(sp)
+
+    def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
+        """Build a call frame below stack address `top`, as if called from `return_to`."""
+        sp = ((top - 0x40 - 8 * len(arguments)) & ~15) - 8
+        for register, value in zip(self._arguments, arguments, strict=False):
+            self.engine.reg_write(register, value)
+        for index, value in enumerate(arguments[4:], 4):
+            self.memory.put(sp + 8 + 8 * index, value, 8)
+        self.memory.put(sp, return_to, 8)
+        self.sp = sp
+
+    def clear(self) -> None:
+        """Zero the registers that a callee keeps."""
+        for register in self._kept:
+            self.engine.reg_write(register, 0)
+
+
+class X86(_Intel):
+    """x86: stdcall; the callee removes its arguments; fastcall puts two into ecx and edx."""
+
+    name = "x86"
+    bits = 32
+    pointer_size = 4
+    pc_register = reg.UC_X86_REG_EIP
+    sp_register = reg.UC_X86_REG_ESP
+    result_register = reg.UC_X86_REG_EAX
+    _fast = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
+    _SELECTORS = (
+        (reg.UC_X86_REG_CS, 0x08, 0x9B),
+        (reg.UC_X86_REG_DS, 0x10, 0x93),
+        (reg.UC_X86_REG_ES, 0x10, 0x93),
+        (reg.UC_X86_REG_SS, 0x10, 0x93),
+        (reg.UC_X86_REG_FS, 0x30, 0x93),
+    )
+    """Segment registers with selector and access byte; loading one makes the engine look at all."""
+
+    def __init__(self) -> None:
+        self.engine: Any = Uc(UC_ARCH_X86, UC_MODE_32)
+
+    def prepare(self, control_region: int) -> None:
+        """Flat segments, but for FS: its base is the processor control region."""
+        table = control_region + 0x800
+        for _, selector, access in self._SELECTORS:
+            base = control_region if selector == 0x30 else 0
+            low = 0xFFFF | (base & 0xFFFFFF) << 16 | access << 40
+            high = 0xCF << 48 | (base >> 24) << 56
+            self.memory.poke(table + selector, struct.pack("<Q", low | high))
+        self.engine.reg_write(reg.UC_X86_REG_GDTR, (0, table, 0xFF, 0))
+        for register, selector, _ in self._SELECTORS:
+            self.engine.reg_write(register, selector)
+
+    def argument(self, slot: int, convention: Convention) -> int:
+        """A register or stack slot of the function that was just entered."""
+        if convention.fastcall:
+            if slot < 2:
+                return int(self.engine.reg_read(self._fast[slot]))
+            slot -= 2
+        return self.memory.u32(self.sp + 4 + 4 * slot)
+
+    def return_address(self) -> int:
+        """Where the function that was just entered will return to."""
+        return self.memory.u32(self.sp)
+
+    def leave(self, convention: Convention) -> int:
+        """Undo the call of the function that was just entered; return the return address."""
+        sp = self.sp
+        self.sp = sp + 4 + convention.stack_bytes
+        return self.memory.u32(sp)
+
+    def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
+        """Build a call frame below stack address `top`, as if called from `return_to`."""
+        sp = ((top - 0x40 - 4 * len(arguments)) & ~15) - 4
+        for register, value in zip(self._fast, arguments, strict=False):
+            self.engine.reg_write(register, value)
+        for index, value in enumerate(arguments):
+            self.memory.put(sp + 4 + 4 * index, value, 4)
+        self.memory.put(sp, return_to, 4)
+        self.sp = sp

@@ -1,0 +1,39 @@
+"""The emulated kernel. Importing it registers every stand-in."""
+
+from __future__ import annotations
+
+from hvci.verifier.kernel import (
+    crt_ddis,
+    device_ddis,
+    irp_ddis,
+    kmdf_ddis,
+    mdl_ddis,
+    pool_ddis,
+    port_ddis,
+    registry_ddis,
+    section_ddis,
+    sync_ddis,
+    system_ddis,
+    text_ddis,
+)
+from hvci.verifier.kernel.call import Call, EndPath
+from hvci.verifier.kernel.kernel import EntryPoint, Kernel
+from hvci.verifier.kernel.models import STAND_INS, Enter
+
+MODEL_ROOMS = (
+    crt_ddis,
+    device_ddis,
+    irp_ddis,
+    kmdf_ddis,
+    mdl_ddis,
+    pool_ddis,
+    port_ddis,
+    registry_ddis,
+    section_ddis,
+    sync_ddis,
+    system_ddis,
+    text_ddis,
+)
+"""Modules that hold stand-ins."""
+
+__all__ = ["MODEL_ROOMS", "STAND_INS", "Call", "EndPath", "Enter", "EntryPoint", "Kernel"]

@@ -1,0 +1,262 @@
+"""The emulated kernel: names for stand-ins, kernel state, and the entry points a driver gives it.
+
+Theory of operation. A driver reaches the kernel through stand-ins only.
+
+1. A name gets its stand-in when something first asks for it: an import, a function table, or
+   MmGetSystemRoutineAddress. Any name gets one.
+2. A hand-written model answers; else the documented prototype (zeroed outputs, a success status or
+   a fresh object); else zero. A DDI without a model never stops a run: it is counted in `unknown`.
+3. Callbacks that the driver registers are queued as entry points and never nested; only those
+   whose result the driver waits for are entered at once (`Enter`).
+4. Nothing here touches the host: no file, device, network, clock, random number or environment.
+
+Blind spots: objects hold what drivers were seen to read, not every field that Windows fills.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvci.catalog.prototypes import Returns, prototype
+from hvci.model import WindowsVersion
+from hvci.verifier.kernel import layouts as _layouts
+from hvci.verifier.kernel.call import LOWEST_POINTER, Call
+from hvci.verifier.kernel.exports import convention, exports, kmdf_functions
+from hvci.verifier.kernel.models import Answer, stand_in
+from hvci.verifier.kernel.objects import Objects
+from hvci.verifier.kernel.pool import make_arena
+from hvci.verifier.layout import STUB_BYTES
+from hvci.verifier.machine import Machine
+
+UNKNOWN_OBJECT = 0x200
+
+
+@dataclass(slots=True)
+class EntryPoint:
+    """A function of the driver that the system would call."""
+
+    name: str
+    address: int
+    arguments: tuple[int, ...]
+    state: object | None = None
+    """The machine's state that it belongs to; None for the present one."""
+
+
+@dataclass(slots=True)
+class Ioctls:
+    """The control codes to send, and the buffer size to send with each."""
+
+    codes: tuple[int, ...] = ()
+    size: int = 0x100
+
+
+@dataclass(slots=True)
+class _StandIn:
+    name: str
+    module: str
+    hidden: int
+
+
+@dataclass(slots=True)
+class State:
+    """What a snapshot must hold beside memory."""
+
+    top: int
+    io_top: int
+    devices: tuple[int, ...]
+    handle: int
+
+
+class Kernel:
+    """The kernel's side of one run."""
+
+    def __init__(self, machine: Machine, version: WindowsVersion) -> None:
+        self.machine = machine
+        self.memory = machine.memory
+        self.version = version
+        self.arena = make_arena(machine.memory, machine.layout.arena)
+        self.objects = Objects(machine, self.arena)
+        self.structures: _layouts.Structures = self.objects.at
+        self.ioctls = Ioctls()
+        self.unknown: Counter[str] = Counter()
+        self.used: Counter[str] = Counter()
+        self.queue: deque[EntryPoint] = deque()
+        self.kept: dict[tuple[object, ...], int] = {}
+        """Objects that models hand out again, by a key of their choosing."""
+        self.ticks = 0
+        self.io_top = machine.layout.io
+        self.aliases: dict[tuple[int, int], int] = {}
+        """Second mappings by (frame offset, bytes)."""
+        self.alias_top = machine.layout.alias
+        self.sizes: dict[int, int] = {}
+        """Bytes of section objects by handle."""
+        self.physical_sections: set[int] = set()
+        """Handles of the section that shows physical memory."""
+        self.unload: EntryPoint | None = None
+        self._queued: set[tuple[int, int]] = set()
+        self._stand_ins: list[_StandIn] = []
+        self._addresses: dict[str, int] = {}
+        self._data_top = machine.layout.data
+        self._handle = 0x1000
+
+    def prepare_processor(self) -> None:
+        """Fill in per-processor data and KUSER_SHARED_DATA, as drivers read them directly."""
+        memory, place, objects = self.memory, self.machine.layout, self.objects
+        wide = memory.pointer_size == 8
+        if wide:
+            memory.put_pointer(place.control + 0x18, place.control)
+            memory.put_pointer(place.control + 0x20, place.control + 0x180)
+            memory.put_pointer(place.control + 0x188, objects.thread)
+        else:
+            memory.put_u32(place.control, 0xFFFF_FFFF)
+            memory.put_pointer(place.control + 0x1C, place.control)
+            memory.put_pointer(place.control + 0x124, objects.thread)
+        major = 10 if self.version >= WindowsVersion.WINDOWS_10_1507 else 6
+        minor = 0 if major == 10 else {7600: 1, 9200: 2, 9600: 3}.get(int(self.version), 0)
+        for offset, value in ((0x26C, major), (0x270, minor), (0x260, int(self.version))):
+            memory.poke(place.shared + offset, value.to_bytes(4, "little"))
+        for offset in (0x08, 0x14, 0x320):
+            memory.poke(place.shared + offset, (0x1D9_0000_0000_0000).to_bytes(8, "little"))
+
+    # ---- names
+
+    def address_of(self, name: str, module: str = "ntoskrnl.exe", hidden: int = 0) -> int:
+        """The address of an export: a variable's cell or a function's stand-in."""
+        if name not in self._addresses:
+            value = exports().variables.get(name)
+            made = self._function(name, module, hidden) if value is None else self._cell(value)
+            self._addresses[name] = made
+        return self._addresses[name]
+
+    def _function(self, name: str, module: str, hidden: int) -> int:
+        self._stand_ins.append(_StandIn(name, module, hidden))
+        return self.machine.layout.stubs + STUB_BYTES * (len(self._stand_ins) - 1)
+
+    def _cell(self, value: int | str) -> int:
+        """A variable that the kernel exports."""
+        cell, self._data_top = self._data_top, self._data_top + 0x40
+        wide = self.memory.pointer_size == 8
+        known: dict[int | str, int] = {
+            "build": 0xF000_0000 | int(self.version),
+            "highest_user": 0x7FFF_FFFE_FFFF if wide else 0x7FFE_FFFF,
+            "user_probe": 0x7FFF_FFFF_0000 if wide else 0x7FFF_0000,
+            "system_start": 0xFFFF_8000_0000_0000 if wide else 0x8000_0000,
+            "process": self.objects.process,
+            "list": cell,
+        }
+        if value == "object":
+            value = self.arena.take(UNKNOWN_OBJECT)
+        number = known.get(value, value)
+        assert isinstance(number, int)
+        self.memory.put_pointer(cell, number)
+        if value == "list":
+            self.memory.put_pointer(cell + self.memory.pointer_size, cell)
+        return cell
+
+    def kmdf_address(self, index: int) -> int:
+        """The stand-in of a KMDF function table entry."""
+        names = kmdf_functions()
+        name = names[index] if index < len(names) and names[index] else f"WdfFunction{index}"
+        return self.address_of(name, "wdf01000.sys", hidden=1)
+
+    def name_at(self, number: int) -> str:
+        """Name of a stand-in by its number."""
+        return self._stand_ins[number].name if number < len(self._stand_ins) else "?"
+
+    # ---- calls
+
+    def call(self, number: int) -> Call:
+        """Describe the call of a stand-in that was just entered."""
+        item = self._stand_ins[number] if number < len(self._stand_ins) else _StandIn("?", "", 0)
+        found = stand_in(item.name)
+        self.used[item.name] += 1
+        rules = convention(item.name, self.memory.pointer_size, item.hidden)
+        wide = found.wide if found else frozenset()
+        return Call(self, item.name, rules, wide, item.hidden)
+
+    def answer(self, call: Call) -> Answer:
+        """Do what the DDI does."""
+        found = stand_in(call.name)
+        if found is not None:
+            return found.model(call)
+        self.unknown[call.name] += 1
+        return self._by_prototype(call)
+
+    def _by_prototype(self, call: Call) -> int:
+        """Outputs point at zeroed objects; a function that returns a pointer returns one."""
+        shape = prototype(call.name)
+        if shape is None:
+            return 0
+        for index in shape.outputs:
+            address = call.arg(index) if index else 0
+            mapping = self.memory.find(address) if address >= LOWEST_POINTER else None
+            if mapping is not None and not self.memory.pointer(address):
+                self.memory.put_pointer(address, self.arena.take(UNKNOWN_OBJECT))
+        if shape.returns is Returns.POINTER:
+            return self.arena.take(UNKNOWN_OBJECT)
+        return int(shape.returns is Returns.BOOLEAN)
+
+    # ---- objects and callbacks
+
+    def handle(self) -> int:
+        """A fresh handle."""
+        self._handle += 4
+        return self._handle
+
+    def keep(self, *key: object, size: int = UNKNOWN_OBJECT) -> int:
+        """An object that is the same whenever the same key is asked for."""
+        if key not in self.kept:
+            self.kept[key] = self.arena.take(size)
+        return self.kept[key]
+
+    def register(
+        self, name: str, function: int, arguments: Sequence[int], variant: int = 0
+    ) -> None:
+        """Queue a callback as an entry point; each function and variant once."""
+        if self.machine.in_image(function) and (function, variant) not in self._queued:
+            self._queued.add((function, variant))
+            self.queue.append(EntryPoint(name, function, tuple(arguments)))
+
+    def set_unload(self, name: str, function: int, arguments: Sequence[int]) -> None:
+        """Remember the routine that the system calls last."""
+        if self.machine.in_image(function):
+            self.unload = EntryPoint(name, function, tuple(arguments))
+
+    def register_table(self, name: str, table: int, size: int, make: int = 6) -> None:
+        """Queue every pointer into code in a registration structure as a callback."""
+        step = self.memory.pointer_size
+        for offset in range(0, size, step):
+            function = self.memory.pointer(table + offset)
+            if self.machine.in_image(function) and self.memory.is_code(function):
+                if (function, 0) in self._queued:
+                    continue
+                arguments = [self.arena.take(0x800) for _ in range(make)]
+                self.register(f"{name}+{offset:#x}", function, arguments)
+
+    def header_page(self) -> int:
+        """A page that starts as an image of the kernel would."""
+        page = self.kept.get(("kernel header",), 0)
+        if not page:
+            page = self.keep("kernel header", size=0x1000)
+            machine = 0x8664 if self.memory.pointer_size == 8 else 0x14C
+            self.memory.write(page, b"MZ")
+            self.memory.put_u32(page + 0x3C, 0x80)
+            self.memory.write(page + 0x80, b"PE\0\0" + machine.to_bytes(2, "little"))
+        return page
+
+    # ---- state
+
+    def save(self) -> State:
+        """The part of the state that lies outside memory."""
+        return State(self.arena.top, self.io_top, tuple(self.objects.devices), self._handle)
+
+    def restore(self, state: State) -> None:
+        """Go back to a saved state."""
+        self.arena.rewind(state.top)
+        self.io_top = state.io_top
+        self.objects.devices[:] = state.devices
+        self._handle = state.handle
+        top = state.top
+        self.kept = {key: at for key, at in self.kept.items() if at < top}

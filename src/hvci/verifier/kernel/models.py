@@ -1,0 +1,55 @@
+"""The register of stand-ins: which function answers which DDI. Knows no DDI itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hvci.verifier.kernel.call import Call
+
+
+class Enter(NamedTuple):
+    """A stand-in wants the driver's function called before it answers."""
+
+    function: int
+    arguments: tuple[int, ...]
+    then: Callable[[int], int] | None = None
+    """Turns the function's result into the DDI's; None hands it through."""
+
+
+Answer = int | Enter | None
+Model = Callable[["Call"], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """One DDI as the emulated kernel answers it."""
+
+    model: Model
+    wide: frozenset[int]
+    """Parameters of eight bytes: they take two stack slots on x86."""
+
+
+STAND_INS: dict[str, StandIn] = {}
+
+
+def stands_in(*names: str, wide: tuple[int, ...] = ()) -> Callable[[Model], Model]:
+    """Register a function as the answer to these DDIs."""
+
+    def register(model: Model) -> Model:
+        for name in names:
+            assert name not in STAND_INS, f"{name} has two stand-ins"
+            STAND_INS[name] = StandIn(model, frozenset(wide))
+        return model
+
+    return register
+
+
+def stand_in(name: str) -> StandIn | None:
+    """The stand-in of a DDI; the Nt form shares that of the Zw form."""
+    found = STAND_INS.get(name)
+    if found is None and name.startswith("Nt"):
+        found = STAND_INS.get("Zw" + name[2:])
+    return found

@@ -1,0 +1,367 @@
+"""Runs one path through the driver: from an entry point or a snapshot until it ends.
+
+Theory of operation. The machine stops; this module decides what the stop means.
+
+1. A path is natural until the run had to invent something: memory behind a pointer that nobody
+   set, the return of a call through such a pointer, an instruction that was skipped.
+   From there on it is forced, and what it shows proves no more than that the code exists.
+2. A write to a page without the right is bug check 0xBE, a fetch outside verified images is 0xFC.
+   Either ends the entry point. Exploration may then go on behind it, forced.
+3. 0xFC needs proof: the bytes there are not zero, and they lie in memory that the driver itself
+   got or that its image holds. A call of anything else is a call through an unset pointer.
+4. Budgets are counts of blocks, calls and faults.
+
+Knows the machine, the kernel and the recorder; chooses no paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from hvci.catalog import Ddi
+from hvci.model import Tier
+from hvci.verifier.arch import Convention
+from hvci.verifier.checks import (
+    EXECUTE_OF_NOEXECUTE,
+    WRITE_TO_READ_ONLY,
+    Recorder,
+    watched_ddis,
+)
+from hvci.verifier.kernel import EndPath, Enter, Kernel
+from hvci.verifier.kernel.call import Call
+from hvci.verifier.layout import STACK
+from hvci.verifier.machine import Machine, Stop, Why
+from hvci.verifier.memory import AccessFault, Mapping
+from hvci.verifier.sites import calling_instruction
+
+BREAKPOINT = 3
+PRICE = 24
+"""What a call costs against a cheap one."""
+CHEAP = frozenset(
+    (
+        "RtlCompareMemory",
+        "_stricmp",
+        "_strnicmp",
+        "_wcsicmp",
+        "_wcsnicmp",
+        "memcmp",
+        "memcpy",
+        "memset",
+        "strcmp",
+        "strncmp",
+        "wcscmp",
+        "wcsncmp",
+    )
+)
+INVENTIONS = 12
+FAULTS = 60
+
+
+class Ending(StrEnum):
+    """How a path ended."""
+
+    RETURNED = "returned"
+    BUG_CHECK = "bug check"
+    STOPPED = "stopped"
+
+
+class Budget(NamedTuple):
+    """What one path may use."""
+
+    blocks: int
+    calls: int
+    calls_from_one_place: int
+
+
+NATURAL = Budget(blocks=200_000, calls=6_000, calls_from_one_place=3_000)
+FORCED = Budget(blocks=4_000, calls=400, calls_from_one_place=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a path."""
+
+    ending: Ending
+    status: int
+    reason: str = ""
+    tier: Tier = Tier.NATURAL
+
+
+class _Frame(NamedTuple):
+    """A stand-in that waits for a callback."""
+
+    sp: int
+    return_to: int
+    enter: Enter
+
+
+class _End(Exception):
+    def __init__(self, ending: Ending, reason: str = "") -> None:
+        super().__init__(reason)
+        self.ending = ending
+        self.reason = reason
+
+
+class Path:
+    """Executes paths, one after the other."""
+
+    def __init__(self, machine: Machine, kernel: Kernel, recorder: Recorder) -> None:
+        self.machine = machine
+        self.kernel = kernel
+        self.recorder = recorder
+        self.frames: tuple[_Frame, ...] = ()
+        self.forced = False
+        """The path was forced from its start."""
+        self.paths = 0
+        self.total_blocks = 0
+        self._ddis: dict[str, Ddi] = watched_ddis()
+        self._invented_before = 0
+        self._skips = 0
+        self._budget = NATURAL
+        self._calls = 0
+        self._from: dict[tuple[str, int], int] = {}
+        self._last_fault = 0
+
+    @property
+    def tier(self) -> Tier:
+        """Natural until something was invented."""
+        invented = self.machine.memory.inventions > self._invented_before
+        return Tier.FORCED if self.forced or invented or self._skips else Tier.NATURAL
+
+    def start(self, function: int, arguments: Sequence[int], budget: Budget = NATURAL) -> Outcome:
+        """Call a function of the driver and run until the path ends."""
+        place = self.machine.layout
+        self.frames = ()
+        self.machine.current = None
+        self.machine.processor.enter(arguments, place.exit, place.stack + STACK - 0x100)
+        return self.run(function, budget)
+
+    def run(self, pc: int, budget: Budget) -> Outcome:
+        """Run from the machine's present state until the path ends."""
+        machine = self.machine
+        self._budget, self._calls, self._from = budget, 0, {}
+        self._invented_before, self._skips = machine.memory.inventions, 0
+        machine.blocks, machine.block_limit = 0, budget.blocks
+        machine.previous = (None, None, None)
+        self.paths += 1
+        try:
+            while True:
+                pc = self._handle(machine.resume(pc))
+        except _End as end:
+            self.total_blocks += machine.blocks
+            result = machine.processor.result & 0xFFFF_FFFF
+            return Outcome(end.ending, result, end.reason, self.tier)
+
+    def _handle(self, stop: Stop) -> int:
+        """Deal with a stop; return where to go on."""
+        match stop.why:
+            case Why.STUB:
+                return self._stand_in(stop.address)
+            case Why.UNMAPPED:
+                return self._unmapped(stop.address, stop.size)
+            case Why.WRITE:
+                return self._refused_write(stop.address, self.machine.processor.pc)
+            case Why.FETCH:
+                return self._refused_fetch(stop.address)
+            case Why.INTERRUPT:
+                return self._interrupt(stop.address)
+            case Why.BUDGET:
+                raise _End(Ending.STOPPED, "block budget spent")
+        return self._skip("cannot be executed")
+
+    # ---- stand-ins
+
+    def _stand_in(self, number: int) -> int:
+        machine = self.machine
+        address = machine.layout.stubs + 16 * number
+        if address == machine.layout.exit:
+            raise _End(Ending.RETURNED)
+        if address == machine.layout.resume:
+            return self._after_callback()
+        call = self.kernel.call(number)
+        return_to = machine.processor.return_address()
+        self._count(call.name, return_to)
+        self._record(call, return_to)
+        try:
+            answer = self.kernel.answer(call)
+        except EndPath as end:
+            raise _End(Ending.STOPPED, str(end)) from end
+        except AccessFault as fault:
+            return self._refused_by_kernel(fault, call, return_to)
+        if isinstance(answer, Enter):
+            return self._enter(answer, call.convention)
+        return self._leave(call.convention, answer)
+
+    def _count(self, name: str, return_to: int) -> None:
+        """Charge a call; comparing and copying is cheap, for drivers scan memory with it."""
+        cost = 1 if name in CHEAP else PRICE
+        self._calls += cost
+        seen = self._from[name, return_to] = self._from.get((name, return_to), 0) + cost
+        most, total = self._budget.calls_from_one_place, self._budget.calls
+        if seen > most * PRICE or self._calls > total * PRICE:
+            raise _End(Ending.STOPPED, f"call budget spent at {name}")
+
+    def _record(self, call: Call, return_to: int) -> None:
+        ddi = self._ddis.get(call.name)
+        if ddi is None:
+            return
+        address = calling_instruction(self.machine, return_to)
+        if self.machine.in_image(address):
+            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.tier)
+
+    def _leave(self, convention: Convention, answer: int | None) -> int:
+        processor = self.machine.processor
+        return_to = processor.leave(convention)
+        processor.result = answer or 0
+        return return_to
+
+    def _enter(self, enter: Enter, convention: Convention) -> int:
+        """Call the driver back before the stand-in answers."""
+        processor = self.machine.processor
+        return_to = processor.leave(convention)
+        self.frames = (*self.frames, _Frame(processor.sp, return_to, enter))
+        if len(self.frames) > 16:
+            raise _End(Ending.STOPPED, "callbacks nested too deeply")
+        processor.enter(enter.arguments, self.machine.layout.resume, processor.sp)
+        return enter.function
+
+    def _after_callback(self) -> int:
+        if not self.frames:
+            raise _End(Ending.STOPPED, "return from a callback that nobody called")
+        *rest, frame = self.frames
+        self.frames = tuple(rest)
+        processor = self.machine.processor
+        processor.sp = frame.sp
+        if frame.enter.then is not None:
+            processor.result = frame.enter.then(processor.result)
+        return frame.return_to
+
+    # ---- faults
+
+    def _unmapped(self, address: int, size: int) -> int:
+        memory = self.machine.memory
+        used = memory.inventions - self._invented_before
+        if used >= INVENTIONS or not memory.invent(address, size):
+            raise _End(Ending.STOPPED, f"access to {address:#x}, where nothing is")
+        return self.machine.processor.pc
+
+    def _refused_write(self, address: int, pc: int) -> int:
+        """Bug check 0xBE."""
+        memory = self.machine.memory
+        mapping = memory.find(address)
+        what = self._describe(address, mapping)
+        self.recorder.event(
+            WRITE_TO_READ_ONLY,
+            None,
+            (address, memory.page_entry(address), 0, 0),
+            pc,
+            self.tier,
+            f"write to {what}",
+        )
+        raise _End(Ending.BUG_CHECK, f"0xBE: write to {what}")
+
+    def _refused_by_kernel(self, fault: AccessFault, call: Call, return_to: int) -> int:
+        if not fault.write:
+            raise _End(Ending.STOPPED, f"{call.name}: {fault}")
+        return self._refused_write(fault.address, calling_instruction(self.machine, return_to))
+
+    def _describe(self, address: int, mapping: Mapping | None) -> str:
+        """The page in words."""
+        if mapping is None:
+            return f"{address:#x}"
+        kind = "verified code" if self.machine.memory.is_code(address) else "read-only data"
+        if self.machine.in_image(address):
+            site = self.recorder.site(address)
+            return f"{kind} at RVA {site.rva:#x} ({site.section})"
+        if mapping.label == "alias":
+            return f"{kind} through a second mapping at {address:#x}"
+        return f"{kind} of the kernel at {address:#x}"
+
+    def _refused_fetch(self, address: int) -> int:
+        """Bug check 0xFC when it is proven, else a call through an unset pointer."""
+        processor, memory = self.machine.processor, self.machine.memory
+        if self._is_generated(address):
+            site = self._caller()
+            what = self._owner(address)
+            self.recorder.event(
+                EXECUTE_OF_NOEXECUTE,
+                None,
+                (address, memory.page_entry(address), 0, 0),
+                site,
+                self.tier,
+                f"execution of {what}",
+            )
+            raise _End(Ending.BUG_CHECK, f"0xFC: execution of {what}")
+        return_to = processor.return_address()
+        self._skips += 1
+        if self._skips > FAULTS or not self._is_return(return_to):
+            raise _End(Ending.STOPPED, f"call of {address:#x}, where no code is")
+        return self._leave(Convention(), 0)
+
+    def _is_return(self, address: int) -> bool:
+        place = self.machine.layout
+        return self.machine.in_image(address) or address in (place.exit, place.resume)
+
+    def _is_generated(self, address: int) -> bool:
+        memory = self.machine.memory
+        mapping = memory.find(address)
+        if mapping is None or mapping.label == "invented":
+            return False
+        if mapping.label == "pool" and not self.kernel.arena.owner(address):
+            return False
+        size = min(16, mapping.end - address)
+        return any(memory.read(address, size))
+
+    def _owner(self, address: int) -> str:
+        owner = self.kernel.arena.owner(address)
+        if owner:
+            return f"memory from {owner}"
+        if self.machine.in_image(address):
+            site = self.recorder.site(address)
+            return f"data of the image at RVA {site.rva:#x} ({site.section})"
+        mapping = self.machine.memory.find(address)
+        return mapping.label if mapping else f"{address:#x}"
+
+    def _caller(self) -> int:
+        """The instruction that transferred control, as far as it is known."""
+        block = self.machine.current
+        return block.last if block is not None else self.machine.processor.return_address()
+
+    def _interrupt(self, number: int) -> int:
+        if number == BREAKPOINT and self.machine.processor.name != "arm64":
+            return self.machine.processor.pc
+        if self.machine.processor.name == "arm64":
+            return self._skip("traps")
+        raise _End(Ending.STOPPED, f"interrupt {number:#x}")
+
+    def _skip(self, why: str) -> int:
+        """Step over an instruction that the engine cannot or must not execute."""
+        processor = self.machine.processor
+        pc = processor.pc
+        length = processor.length(pc) if self.machine.in_image(pc) else 0
+        self._skips += 1
+        if not length or self._skips > FAULTS:
+            raise _End(Ending.STOPPED, f"instruction at {pc:#x} {why}")
+        return pc + length
+
+
+def _reader(call: Call, ddi: Ddi) -> Callable[[str], int]:
+    """Reads a documented argument by its name, as wide as its type."""
+    narrow = call.pointer_size == 4
+
+    def read(name: str) -> int:
+        position = ddi.position(name)
+        if not narrow:
+            parameter = ddi.parameters[position]
+            wide = parameter.x86_slots == 2 or parameter.type.startswith(("P", "HANDLE"))
+            return call.arg(position) if wide else call.u32(position)
+        slot = ddi.x86_slot(name) + call.hidden
+        value = call.slot(slot)
+        if ddi.parameters[position].x86_slots == 2:
+            value |= call.slot(slot + 1) << 32
+        return value
+
+    return read
