@@ -79,7 +79,7 @@ class Judge:
             Origin.SOURCE,
             Via.SOURCE,
             note=note,
-            unreachable=self._unreachable(call, function, guess, resolver),
+            dead=self._unreachable(call, function, guess, resolver),
         )
         return Resolved(fact, call, guess, tuple(states))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from hvci.verifier.arch import Ending
 from hvci.verifier.machine import Machine
 
-
 _TRANSFERS = frozenset((Ending.CALL, Ending.JUMP, Ending.BRANCH))
 
 

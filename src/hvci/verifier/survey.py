@@ -62,7 +62,7 @@ def survey(image: PeImage) -> Survey:
     if image.machine is Machine.ARM64:
         return Survey(*survey_arm64(image))
     analysis = Analysis(image)
-    calls, _ = CallSites(analysis).find()
+    calls = CallSites(analysis).find()
     goals: dict[int, int] = {}
     for call in calls:
         if isinstance(call.site, ImageSite):

@@ -5,7 +5,6 @@ Reads data/kernel_exports.toml and the prototypes; knows nothing of what a DDI d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -48,15 +47,6 @@ def parse_exports(text: str) -> Exports:
 def exports() -> Exports:
     """The shipped tables."""
     return parse_exports(data_text(_FILE))
-
-
-@cache
-def kmdf_functions() -> tuple[str, ...]:
-    """Names of the KMDF function table, by index."""
-    names = json.loads(data_text("kmdf_functions.json"))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CatalogError("kmdf_functions.json: want a list of names")
-    return tuple(names)
 
 
 def convention(name: str, pointer_size: int, hidden: int) -> Convention:

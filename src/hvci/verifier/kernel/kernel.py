@@ -19,11 +19,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hvci.catalog.kmdf import kmdf_functions
 from hvci.catalog.prototypes import Returns, prototype
 from hvci.model import WindowsVersion
 from hvci.verifier.kernel import layouts as _layouts
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
-from hvci.verifier.kernel.exports import convention, exports, kmdf_functions
+from hvci.verifier.kernel.exports import convention, exports
 from hvci.verifier.kernel.models import Answer, stand_in
 from hvci.verifier.kernel.objects import Objects
 from hvci.verifier.kernel.pool import make_arena
