@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
@@ -26,6 +27,11 @@ class Analysis:
             else StackDepth32(image, lambda rva: self.flow.interprocedural.thunks.get(rva))
         )
         self.flow = Dataflow(image, self.arch, self.functions, depth)
+
+    @property
+    def framework_table(self) -> Atoms:
+        """The start of the KMDF function table, as a value."""
+        return frozenset((Atom(Kind.TABLE),))
 
     def site(self, rva: int, function: Function | None = None) -> ImageSite:
         """A place in the image, with section and function."""

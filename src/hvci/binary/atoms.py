@@ -37,7 +37,18 @@ class Kind(IntEnum):
     """A field of a structure that the image got from somewhere; `why` says which."""
     UNSET = 8
     """A constant read from a variable at RVA `place` that starts as 0 and that nothing sets."""
-    UNKNOWN = 9
+    TABLE = 9
+    """The KMDF function table, `value` bytes in."""
+    ROUTINE = 10
+    """The address of the routine that `why` names; `value` is a `Lookup`."""
+    UNKNOWN = 11
+
+
+class Lookup(IntEnum):
+    """How the address of a routine was had without an import."""
+
+    KMDF = 1
+    BY_NAME = 2
 
 
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
@@ -209,7 +220,7 @@ def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:
     """Arithmetic of something that is no constant with a constant."""
     if name == "and" and b.bit_count() <= _SMALL_MASK_BITS and a.kind is not Kind.STACK:
         return const(*_subsets(b, width))
-    if a.kind in (Kind.ADDRESS, Kind.STACK) and name in ("add", "sub"):
+    if a.kind in (Kind.ADDRESS, Kind.STACK, Kind.TABLE) and name in ("add", "sub"):
         delta = signed(b, width)
         return frozenset((a._replace(value=a.value + (delta if name == "add" else -delta)),))
     if a.kind is Kind.STACK and name == "and":
@@ -248,6 +259,10 @@ def describe(atom: Atom) -> str:
             return f"the address {atom.value:#x}"
         case Kind.STACK:
             return "the address of a local variable"
+        case Kind.TABLE:
+            return "the KMDF function table"
+        case Kind.ROUTINE:
+            return f"the address of {atom.why}"
     return atom.why
 
 

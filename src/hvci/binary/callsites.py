@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci import catalog
-from hvci.binary import atoms
+from hvci.binary import atoms, kmdf
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.code import (
     IMAGE_BASE,
     NO_REGISTER,
@@ -20,6 +20,8 @@ from hvci.binary.code import (
     Load,
     Reg,
 )
+from hvci.binary.directories import IMPORT_RULES as CALL_RULES
+from hvci.binary.indirect import PointerCalls
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
     BehaviourFact,
@@ -51,6 +53,8 @@ class CallSites:
         self.analysis = analysis
         self.image = analysis.image
         self.calls: dict[tuple[int, str], DdiCall] = {}
+        self.pointers = PointerCalls(analysis)
+        self.kmdf_version: str | None = None
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
         self._followed: set[tuple[int, int]] = set()
@@ -70,8 +74,26 @@ class CallSites:
             ddi = exports.get(imports[slot].name)
             if ddi is not None:
                 self._use(place, slot, ddi)
+        self._framework()
         self.behaviours += self._forgotten_opt_in()
         return [self.calls[key] for key in sorted(self.calls)]
+
+    def _framework(self) -> None:
+        """Calls through the KMDF function table; the framework's globals are a hidden argument."""
+        binding = kmdf.find_binding(self.analysis)
+        if binding is None:
+            if kmdf.BIND in self.image.import_slots:
+                self._limit_all("the KMDF bind information was not found")
+            return
+        self.kmdf_version = binding.version
+        functions = kmdf.teach(self.analysis, binding)
+        for function, i, routine in self.pointers.within(functions):
+            if routine.value == Lookup.KMDF:
+                self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
+
+    def _limit_all(self, reason: str) -> None:
+        """Something that weakens every rule on calls."""
+        self.limits.append(Limit(Origin.CALLSITE, CALL_RULES, reason))
 
     # ---- shapes
 
@@ -197,12 +219,22 @@ class CallSites:
 
     # ---- one call
 
-    def add(self, function: Function, i: int, ddi: Ddi, via: Via) -> None:
-        """Add a call site with its arguments."""
+    def add_routine(self, function: Function, i: int, name: str, via: Via, hidden: int = 0) -> None:
+        """Add a call of a routine by name; one that is not in the catalogue has no arguments."""
+        ddi = catalog.ddis().get(name)
+        if ddi is not None:
+            self.add(function, i, ddi, via, hidden)
+            return
+        rva = function.rvas[i]
+        call = DdiCall(name, {}, self.analysis.site(rva, function), Origin.CALLSITE, via)
+        self.calls.setdefault((rva, name), call)
+
+    def add(self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0) -> None:
+        """Add a call site with its arguments; `hidden` ones come before the documented ones."""
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
             return
-        held = {name: self._argument(function, i, ddi, name) for name in ddi.watched}
+        held = {name: self._argument(function, i, ddi, name, hidden) for name in ddi.watched}
         site = self.analysis.site(rva, function)
         self.calls[rva, ddi.name] = DdiCall(
             ddi.name,
@@ -238,14 +270,14 @@ class CallSites:
                     "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) first in DriverEntry.",
                 )
 
-    def _argument(self, function: Function, i: int, ddi: Ddi, name: str) -> Atoms:
+    def _argument(self, function: Function, i: int, ddi: Ddi, name: str, hidden: int) -> Atoms:
         flow = self.analysis.flow
         position = ddi.position(name)
         size = argument_size(ddi.parameters[position].type)
         if self.image.bits == 32:
             position, size = ddi.x86_slot(name), min(size, 4)
         flow.begin()
-        held = flow.interprocedural.argument(function, i, position, size)
+        held = flow.interprocedural.argument(function, i, position + hidden, size)
         resolved = flow.interprocedural.resolve(held)
         return atoms.truncate(resolved, size)
 

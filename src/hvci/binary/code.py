@@ -284,6 +284,8 @@ class Architecture(Protocol):
     def indirect_operand(self, function: Function, i: int) -> Expr:
         """Where an indirect call or jump goes."""
 
+    dispatch_register: int
+    """Where Control Flow Guard's dispatch function expects the target."""
     return_address_size: int
     """Bytes that a call pushes."""
 

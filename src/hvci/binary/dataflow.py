@@ -329,6 +329,8 @@ class Dataflow:
             rva = base.value + displacement - self.image.base
             if self.image.holds(rva, size):
                 return self.globals.value(rva, size, nesting)
+        if base.kind is Kind.TABLE:
+            return self.globals.framework_routine(base.value + displacement)
         where = atoms.describe(base)
         return frozenset((Atom(Kind.FIELD, displacement, why=f"{where}, field {displacement:#x}"),))
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
-from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
@@ -41,6 +41,10 @@ class Globals:
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
         self.image = flow.image
+        self.known: dict[int, Atoms] = {}
+        """What other readers know about globals, by RVA."""
+        self.framework: tuple[str, ...] = ()
+        """Names of the KMDF functions, by index."""
         self._memo: dict[tuple[int, int], Atoms] = {}
         self._reachable: dict[int, bool] = {}
 
@@ -49,6 +53,8 @@ class Globals:
         item = self.image.imports.get(rva)
         if item is not None:
             return frozenset((Atom(Kind.IMPORT, rva),))
+        if rva in self.known:
+            return self.known[rva]
         if not self.image.holds(rva, size):
             return atoms.unknown(f"a global outside the image ({rva:#x})")
         key = rva, size
@@ -57,6 +63,13 @@ class Globals:
             self._memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
             known = self._memo[key] = self._work_out(rva, size, nesting)
         return known
+
+    def framework_routine(self, offset: int) -> Atoms:
+        """The KMDF function whose address lies at an offset in the function table."""
+        index, rest = divmod(offset, self.image.pointer_size)
+        if rest or not 0 <= index < len(self.framework):
+            return atoms.unknown(f"KMDF function {index}, which is not known")
+        return frozenset((Atom(Kind.ROUTINE, Lookup.KMDF, why=self.framework[index]),))
 
     def _work_out(self, rva: int, size: int, nesting: int) -> Atoms:
         initial = self._content(rva, size)

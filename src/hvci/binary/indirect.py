@@ -1,0 +1,92 @@
+"""Calls through pointers whose content the data flow knows: framework tables, looked-up routines.
+
+Knows how compilers call through a pointer, Control Flow Guard's dispatch included; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from hvci.binary.analysis import Analysis
+from hvci.binary.atoms import Atom, Kind
+from hvci.binary.code import IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.headers import LOAD_CONFIG
+
+DISPATCH_POINTER = {64: 0x78, 32: 0x4C}
+"""Offset of GuardCFDispatchFunctionPointer in the load configuration, in bytes, by word size."""
+_INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+
+
+class PointerCall(NamedTuple):
+    """One call or tail jump through a pointer."""
+
+    function: Function
+    i: int
+    routine: Atom
+
+
+class PointerCalls:
+    """Finds calls through pointers in given functions."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.image = analysis.image
+        self._dispatchers: dict[int, bool] = {}
+
+    def within(self, functions: Iterable[Function]) -> Iterator[PointerCall]:
+        """Every call of a known routine in the functions, in order."""
+        flow = self.analysis.flow
+        for function in sorted(set(functions), key=lambda each: each.start):
+            for i, kind in enumerate(function.flows):
+                target = self._target(function, i, kind)
+                if target is None:
+                    continue
+                flow.begin()
+                for atom in sorted(flow.evaluate(function, i, target, 0)):
+                    if atom.kind is Kind.ROUTINE:
+                        yield PointerCall(function, i, atom)
+
+    def _target(self, function: Function, i: int, kind: int) -> Expr | None:
+        """Where the pointer is that an instruction calls through; None for other instructions."""
+        arch = self.analysis.arch
+        if kind in _INDIRECT:
+            operand = arch.indirect_operand(function, i)
+            if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
+                return operand
+            if operand.memory.displacement in self._dispatch_slots:
+                return Reg(arch.dispatch_register)
+            is_import = operand.memory.displacement in self.image.imports
+            return None if is_import else operand
+        if kind == Flow.CALL and self._dispatches(arch.direct_target(function, i)):
+            return Reg(arch.dispatch_register)
+        return None
+
+    @cached_property
+    def _dispatch_slots(self) -> frozenset[int]:
+        """RVAs of the pointer to Control Flow Guard's dispatch function."""
+        at, size = self.image.directory(LOAD_CONFIG)
+        offset = DISPATCH_POINTER[self.image.bits]
+        if min(size, self.image.u32(at)) <= offset:
+            return frozenset()
+        return frozenset((self.image.pointer(at + offset) - self.image.base,))
+
+    def _dispatches(self, target: int) -> bool:
+        """Whether a local function only jumps on to where the dispatch register points."""
+        known = self._dispatchers.get(target)
+        if known is None:
+            known = self._is_dispatcher(target)
+            self._dispatchers[target] = known
+        return known
+
+    def _is_dispatcher(self, target: int) -> bool:
+        function = self.analysis.functions.at(target)
+        i = function.index.get(target) if function is not None else None
+        if function is None or i is None or function.flows[i] != Flow.INDIRECT_JUMP:
+            return False
+        operand = self.analysis.arch.indirect_operand(function, i)
+        if isinstance(operand, Load):
+            is_global = operand.memory.base == IMAGE_BASE
+            return is_global and operand.memory.displacement in self._dispatch_slots
+        return isinstance(operand, Reg) and operand.number == self.analysis.arch.dispatch_register
