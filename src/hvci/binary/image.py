@@ -189,6 +189,25 @@ class PeImage:
         return found
 
     @cached_property
+    def guard_check(self) -> int:
+        """RVA of the pointer to Control Flow Guard's check function; -1 when there is none."""
+        return self._guard_pointer({64: 0x70, 32: 0x48})
+
+    @cached_property
+    def guard_dispatch(self) -> int:
+        """RVA of the pointer to Control Flow Guard's dispatch function; -1 when there is none."""
+        return self._guard_pointer({64: 0x78, 32: 0x4C})
+
+    def _guard_pointer(self, offsets: dict[int, int]) -> int:
+        """A pointer field of the load configuration, at an offset by word size."""
+        at, size = self.directory(LOAD_CONFIG)
+        offset = offsets[self.bits]
+        if min(size, self.u32(at)) < offset + self.pointer_size:
+            return -1
+        rva = self.pointer(at + offset) - self.base
+        return rva if self.holds(rva) else -1
+
+    @cached_property
     def runtime_functions(self) -> tuple[int, int]:
         """(RVA, size) of the exception directory."""
         return self.directory(EXCEPTION)

@@ -6,16 +6,12 @@ Knows how compilers call through a pointer, Control Flow Guard's dispatch includ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import IMAGE_BASE, Expr, Flow, Function, Load, Reg
-from hvci.binary.headers import LOAD_CONFIG
 
-DISPATCH_POINTER = {64: 0x78, 32: 0x4C}
-"""Offset of GuardCFDispatchFunctionPointer in the load configuration, in bytes, by word size."""
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 
 
@@ -55,22 +51,13 @@ class PointerCalls:
             operand = arch.indirect_operand(function, i)
             if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
                 return operand
-            if operand.memory.displacement in self._dispatch_slots:
+            if operand.memory.displacement == self.image.guard_dispatch:
                 return Reg(arch.dispatch_register)
             is_import = operand.memory.displacement in self.image.imports
             return None if is_import else operand
         if kind == Flow.CALL and self._dispatches(arch.direct_target(function, i)):
             return Reg(arch.dispatch_register)
         return None
-
-    @cached_property
-    def _dispatch_slots(self) -> frozenset[int]:
-        """RVAs of the pointer to Control Flow Guard's dispatch function."""
-        at, size = self.image.directory(LOAD_CONFIG)
-        offset = DISPATCH_POINTER[self.image.bits]
-        if min(size, self.image.u32(at)) <= offset:
-            return frozenset()
-        return frozenset((self.image.pointer(at + offset) - self.image.base,))
 
     def _dispatches(self, target: int) -> bool:
         """Whether a local function only jumps on to where the dispatch register points."""
@@ -88,5 +75,5 @@ class PointerCalls:
         operand = self.analysis.arch.indirect_operand(function, i)
         if isinstance(operand, Load):
             is_global = operand.memory.base == IMAGE_BASE
-            return is_global and operand.memory.displacement in self._dispatch_slots
+            return is_global and operand.memory.displacement == self.image.guard_dispatch
         return isinstance(operand, Reg) and operand.number == self.analysis.arch.dispatch_register

@@ -22,6 +22,7 @@ from iced_x86 import (
 
 from hvci.binary.code import (
     CALLS,
+    IMAGE_BASE,
     NO_REGISTER,
     Effect,
     Equality,
@@ -129,6 +130,7 @@ class X86:
         self.volatile = sum(1 << register for register in clobbered)
         self.return_address_size = image.bits // 8
         self._call = Effect(self.volatile)
+        self._check = Effect(self.volatile & ~(1 << RCX))
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
@@ -165,9 +167,9 @@ class X86:
         return known
 
     def _effect(self, function: Function, i: int) -> Effect:
-        if function.flows[i] in CALLS:
-            return self._call
         instruction = function.instructions[i]
+        if function.flows[i] in CALLS:
+            return self._check if self._is_guard_check(instruction) else self._call
         shape = _SHAPES.get(instruction.code) or _learn(instruction)
         mask = shape.implicit
         stores: tuple[Memory, ...] = ()
@@ -188,6 +190,13 @@ class X86:
             size = MemorySizeExt.size(instruction.memory_size)
             return Effect(mask, (Memory(RDI, NO_REGISTER, 1, 0, size),), fills=True)
         return Effect(mask, stores)
+
+    def _is_guard_check(self, instruction: Instruction) -> bool:
+        """Control Flow Guard's check keeps the target in RCX."""
+        if instruction.op0_kind != OpKind.MEMORY or self.image.guard_check < 0:
+            return False
+        memory = self.lift.memory(instruction)
+        return memory.base == IMAGE_BASE and memory.displacement == self.image.guard_check
 
     # ---- expressions
 
