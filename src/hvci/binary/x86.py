@@ -116,6 +116,7 @@ class X86:
     stack_pointer = RSP
     frame_pointer = RBP
     result = RAX
+    loads_call_targets = False
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
