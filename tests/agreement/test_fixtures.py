@@ -11,7 +11,7 @@ from hvci.model import Outcome, WindowsVersion
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 FAMILIES = ("calls", "image", "kmdf", "msvc", "optin", "sample")
-MACHINES = ("x64", "x86")
+MACHINES = ("x64", "x86", "arm64")
 EXPECTED = sorted(
     path
     for family in FAMILIES

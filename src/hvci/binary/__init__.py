@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hvci.binary.image import PeImage
-from hvci.model import Evidence, Limit, Machine, Origin, WindowsVersion
+from hvci.model import Evidence, Limit, Origin, WindowsVersion
 
 
 def read(data: bytes, target_os: WindowsVersion) -> Evidence:
@@ -20,7 +20,7 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
         facts,
         seconds={"image": parsed - begin},
     )
-    if image.machine is not Machine.ARM64 and imports is not None:
+    if imports is not None:
         evidence = evidence.merged([_calls(image, target_os)])
     limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in image.problems)
     return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])

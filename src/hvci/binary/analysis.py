@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from hvci.binary.arm64 import Arm64
 from hvci.binary.atoms import Atom, Atoms, Kind
-from hvci.binary.code import Function
+from hvci.binary.code import Architecture, Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
+from hvci.binary.functions_arm64 import FunctionsArm64
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
-from hvci.binary.stack import StackDepth32, StackDepth64
+from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary.references_x86 import ReferencesX86
+from hvci.binary.stack import StackDepth, StackDepth32, StackDepth64
+from hvci.binary.stack_arm64 import StackDepthArm64
 from hvci.binary.x86 import X86
-from hvci.model import ImageSite, Rva
+from hvci.model import ImageSite, Machine, Rva
 
 
 class Analysis:
@@ -18,15 +23,23 @@ class Analysis:
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
-        self.arch = X86(image)
-        self.references = References(image)
-        self.functions = Functions(image, self.arch, self.references)
-        depth = (
-            StackDepth64(image)
-            if image.bits == 64
-            else StackDepth32(image, lambda rva: self.flow.interprocedural.thunks.get(rva))
-        )
-        self.flow = Dataflow(image, self.arch, self.functions, depth)
+        self.arch: Architecture
+        self.references: References
+        self.functions: Functions
+        if image.machine is Machine.ARM64:
+            self.arch, self.references = Arm64(image), ReferencesArm64(image)
+            self.functions = FunctionsArm64(image, self.arch, self.references)
+        else:
+            self.arch, self.references = X86(image), ReferencesX86(image)
+            self.functions = Functions(image, self.arch, self.references)
+        self.flow = Dataflow(image, self.arch, self.functions, self._depth())
+
+    def _depth(self) -> StackDepth:
+        if self.image.machine is Machine.ARM64:
+            return StackDepthArm64(self.image)
+        if self.image.bits == 64:
+            return StackDepth64(self.image)
+        return StackDepth32(self.image, lambda rva: self.flow.interprocedural.thunks.get(rva))
 
     @property
     def framework_table(self) -> Atoms:

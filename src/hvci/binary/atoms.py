@@ -216,6 +216,15 @@ def _marked(name: str, a: Atom, b: Atom, mask: int) -> Atoms:
     return frozenset((mark._replace(value=operation(a.value, b.value) & mask),))
 
 
+def marked_like(mark: Atom, values: Atoms) -> Atoms:
+    """Constants that were chosen by a number take over its mark."""
+    if mark.kind not in _MARKED:
+        return values
+    return frozenset(
+        mark._replace(value=atom.value) if atom.kind is Kind.CONST else atom for atom in values
+    )
+
+
 def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:
     """Arithmetic of something that is no constant with a constant."""
     if name == "and" and b.bit_count() <= _SMALL_MASK_BITS and a.kind is not Kind.STACK:

@@ -34,7 +34,6 @@ from hvci.model import (
     Via,
 )
 
-CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -65,11 +64,11 @@ class CallSites:
         exports = catalog.exports()
         imports = self.image.imports
         hits = self.analysis.references.to_slots(imports)
-        memory = self.image.memory
         thunks = self.analysis.flow.interprocedural.thunks
         for place, slot in hits:
-            if memory[place - 2 : place] == JUMP_THROUGH:
-                thunks.setdefault(place - 2, imports[slot].name)
+            thunk = self.analysis.references.thunk(place)
+            if thunk is not None:
+                thunks.setdefault(thunk, imports[slot].name)
         for place, slot in hits:
             ddi = exports.get(imports[slot].name)
             if ddi is not None:
@@ -99,7 +98,8 @@ class CallSites:
 
     def _use(self, place: int, slot: int, ddi: Ddi) -> None:
         """One operand that may name the slot of a DDI."""
-        if self._is_thunk(place) and self._through_thunk(place - 2, ddi):
+        thunk = self.analysis.references.thunk(place)
+        if thunk is not None and self._through_thunk(thunk, ddi):
             return
         found = self.analysis.functions.instruction_at(place)
         if found is None:
@@ -109,50 +109,44 @@ class CallSites:
             self._check_gap(function, i, place, ddi)
         flow = function.flows[i]
         if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-            if self._names_slot(self.analysis.arch.indirect_operand(function, i), slot):
+            operand = self.analysis.arch.indirect_operand(function, i)
+            if self._names_slot(function, i, operand, slot):
                 self.add(function, i, ddi, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
         elif self._loads_slot(function, i, slot):
             self._through_register(function, i, slot, ddi)
 
     def _check_gap(self, function: Function, i: int, place: int, ddi: Ddi) -> None:
         """Outside known functions the decoding can be out of step: say so, where it looks so."""
-        opcode = bytes(self.image.memory[place - 2 : place])
-        if opcode in (CALL_THROUGH, JUMP_THROUGH) and function.rvas[i] not in (
-            place - 2,
-            place - 3,
-        ):
+        starts = self.analysis.references.call_starts(place)
+        if starts and function.rvas[i] not in starts:
             self.limits.append(
                 Limit(
                     Origin.CALLSITE,
                     (ddi.rule.judged_by,) if ddi.rule.judged_by else (),
                     f"bytes outside known functions look like a call of {ddi.name}",
-                    self.analysis.site(place - 2),
+                    self.analysis.site(starts[0]),
                 )
             )
 
-    def _names_slot(self, expr: object, slot: int) -> bool:
-        return (
-            isinstance(expr, Load)
-            and expr.memory.base == IMAGE_BASE
-            and expr.memory.index_register == NO_REGISTER
-            and expr.memory.displacement == slot
-        )
+    def _names_slot(self, function: Function, i: int, expr: object, slot: int) -> bool:
+        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
+            return False
+        if expr.memory.base == IMAGE_BASE:
+            return expr.memory.displacement == slot
+        self.analysis.flow.begin()
+        return Atom(Kind.IMPORT, slot) in self.analysis.flow.evaluate(function, i, expr, 0)
 
     def _loads_slot(self, function: Function, i: int, slot: int) -> bool:
         """Whether an instruction reads the slot into a register or pushes it."""
         arch = self.analysis.arch
         effect = arch.effect(function, i)
-        for register in range(16):
+        for register in range(32):
             if effect.registers >> register & 1 and register != arch.stack_pointer:
-                return self._names_slot(arch.define(function, i, register), slot)
+                return self._names_slot(function, i, arch.define(function, i, register), slot)
         return any(
-            self._names_slot(arch.stored(function, i, n), slot) for n in range(len(effect.stores))
+            self._names_slot(function, i, arch.stored(function, i, n), slot)
+            for n in range(len(effect.stores))
         )
-
-    def _is_thunk(self, place: int) -> bool:
-        """`jmp [slot]` without the prefix that marks a tail call in a function."""
-        memory = self.image.memory
-        return memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != 0x48
 
     def _through_thunk(self, thunk: int, ddi: Ddi) -> bool:
         """Add the callers of an import thunk; False when the jump is a tail call instead."""
@@ -184,7 +178,7 @@ class CallSites:
 
     def _through_register(self, function: Function, i: int, slot: int, ddi: Ddi) -> None:
         """Find the calls that use a slot's content kept in a register or local variable."""
-        if (function.start, slot) in self._followed:
+        if self._calls_next(function, i, ddi) or (function.start, slot) in self._followed:
             return
         self._followed.add((function.start, slot))
         wanted = Atom(Kind.IMPORT, slot)
@@ -203,6 +197,34 @@ class CallSites:
                 found = True
         if not found:
             self._escapes(ddi, function.rvas[i])
+
+    def _calls_next(self, function: Function, i: int, ddi: Ddi) -> bool:
+        """Whether the loaded register is called, and then lost, by the code that follows."""
+        arch = self.analysis.arch
+        if not arch.loads_call_targets:
+            return False
+        loaded = arch.effect(function, i).registers & arch.volatile
+        for k in range(i + 1, len(function.rvas)):
+            kind = function.flows[k]
+            if kind in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+                operand = arch.indirect_operand(function, k)
+                if not isinstance(operand, Reg) or not loaded >> operand.number & 1:
+                    return False
+                self.add(function, k, ddi, Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL)
+                return True
+            if kind != Flow.NEXT or arch.effect(function, k).registers & loaded:
+                return False
+            if self._copies(function, k, loaded):
+                return False
+        return False
+
+    def _copies(self, function: Function, k: int, registers: int) -> bool:
+        """Whether an instruction moves or stores one of some registers."""
+        arch = self.analysis.arch
+        effect = arch.effect(function, k)
+        moved = [arch.stored(function, k, n) for n in range(len(effect.stores))]
+        moved += [arch.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
+        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
 
     def _escapes(self, ddi: Ddi, rva: int) -> None:
         """The address of a DDI is stored where calls through it are not followed."""

@@ -127,6 +127,26 @@ class Either(NamedTuple):
     right: Expr
 
 
+class Equality(NamedTuple):
+    """A register that equals a constant on one edge of a conditional branch.
+
+    `since` is the index of the instruction that compared it.
+    """
+
+    register: int
+    constant: int
+    size: int
+    since: int
+
+
+class Choose(NamedTuple):
+    """`equal` when a register was equal to a constant before the comparison, else `other`."""
+
+    comparison: Equality
+    equal: Expr
+    other: Expr
+
+
 class Insert(NamedTuple):
     """`old` with `size` bytes replaced, `shift` bits up."""
 
@@ -150,7 +170,19 @@ class Opaque(NamedTuple):
     why: str
 
 
-Expr = Const | Reg | Load | Address | ImageAddress | Binary | Either | Insert | SignExtend | Opaque
+Expr = (
+    Const
+    | Reg
+    | Load
+    | Address
+    | ImageAddress
+    | Binary
+    | Either
+    | Choose
+    | Insert
+    | SignExtend
+    | Opaque
+)
 
 
 class Effect(NamedTuple):
@@ -160,18 +192,6 @@ class Effect(NamedTuple):
     stores: tuple[Memory, ...] = ()
     fills: bool = False
     """A string instruction: it writes from its operand upwards, how far is not known."""
-
-
-class Equality(NamedTuple):
-    """A register that equals a constant on one edge of a conditional branch.
-
-    `since` is the index of the instruction that compared it.
-    """
-
-    register: int
-    constant: int
-    size: int
-    since: int
 
 
 class Function:
@@ -290,7 +310,13 @@ class Architecture(Protocol):
     """Bytes that a call pushes."""
 
     def arguments_above(self, is_call: bool) -> int:
-        """Slots between the stack pointer and the slot of argument 0, at a call or tail jump."""
+        """Slots between the stack pointer and the slot of argument 0, at a call or tail jump.
+
+        Below 0 where the arguments in registers have no slots.
+        """
+
+    loads_call_targets: bool
+    """Whether a call through memory is a load first and then a call through a register."""
 
     def pushes_constant(self, function: Function, i: int, value: int) -> bool:
         """Whether instruction `i` pushes or stores a constant."""

@@ -28,6 +28,7 @@ from hvci.binary.code import (
     Address,
     Architecture,
     Binary,
+    Choose,
     Const,
     Either,
     Expr,
@@ -213,8 +214,7 @@ class Dataflow:
     def _at_entry(self, function: Function, location: Location) -> Atoms:
         """What the caller left in a location."""
         if is_slot(location):
-            least = self.image.pointer_size
-            if slot_offset(location) >= least:
+            if slot_offset(location) >= self.arch.return_address_size:
                 return frozenset((Atom(Kind.PARAMETER, function.start, location),))
             return atoms.unknown("a local variable that is not initialised on some path")
         if register_of(location) in self.arch.entry_registers:
@@ -269,6 +269,8 @@ class Dataflow:
                 return self.evaluate(function, i, left, nesting) | self.evaluate(
                     function, i, right, nesting
                 )
+            case Choose():
+                return self._chosen(function, i, expr, nesting)
             case Insert(old, new, size, shift):
                 return atoms.insert(
                     self.evaluate(function, i, old, nesting),
@@ -282,6 +284,19 @@ class Dataflow:
                 )
             case Opaque(why):
                 return atoms.unknown(why)
+
+    def _chosen(self, function: Function, i: int, expr: Choose, nesting: int) -> Atoms:
+        """The outcomes that what was compared allows."""
+        equal = self.evaluate(function, i, expr.equal, nesting)
+        other = self.evaluate(function, i, expr.other, nesting)
+        register, constant, size, since = expr.comparison
+        held = self.value(function, since, Location(register), nesting + 1)
+        out: set[Atom] = set()
+        for atom in atoms.truncate(held, size):
+            if atom.kind not in atoms.NUMERIC:
+                return equal | other
+            out |= atoms.marked_like(atom, equal if atom.value == constant else other)
+        return frozenset(out) or equal | other
 
     def _address(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
         """Base, index and displacement added up, in the width that `memory.size` gives."""

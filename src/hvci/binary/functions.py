@@ -14,7 +14,7 @@ import numpy as np
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
-from hvci.binary.unwind import Frame, UnwindTable
+from hvci.binary.unwind import Exceptions, Frame, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -49,8 +49,8 @@ class Functions:
         self.decoded_bytes = 0
 
     @cached_property
-    def unwind(self) -> UnwindTable:
-        """The unwind table of an x64 image."""
+    def unwind(self) -> Exceptions:
+        """What the exception data says of the functions."""
         return UnwindTable(self.image)
 
     def at(self, rva: int) -> Function | None:

@@ -180,7 +180,7 @@ class Globals:
             for i in range(len(function.instructions))
             for n, memory in enumerate(arch.effect(function, i).stores)
             if memory.base == IMAGE_BASE and memory.size == 1
-            if arch.stored(function, i, n) == Const(1)
+            if self.flow.evaluate(function, i, arch.stored(function, i, n), 1) == atoms.const(1)
         }
         return len(flags) >= len(FLAGS)
 

@@ -212,6 +212,11 @@ class PeImage:
         """(RVA, size) of the exception directory."""
         return self.directory(EXCEPTION)
 
+    @property
+    def load_config(self) -> tuple[int, int]:
+        """(RVA, size) of the load configuration."""
+        return self.directory(LOAD_CONFIG)
+
     @cached_property
     def facts(self) -> Image:
         """What the headers say, for the rules."""
@@ -241,7 +246,7 @@ class PeImage:
 
     def _hybrid(self) -> str | None:
         """ARM64EC and ARM64X images carry CHPE metadata in their load configuration."""
-        rva, size = self.directory(LOAD_CONFIG)
+        rva, size = self.load_config
         if self.bits != 64 or min(size, self.u32(rva)) < 0xD0 or not self.pointer(rva + 0xC8):
             return None
         return "arm64ec" if self.machine is Machine.X64 else "arm64x"

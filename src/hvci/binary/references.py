@@ -1,11 +1,12 @@
 """Where code refers to what: one vectorised scan instead of a disassembly.
 
-Candidates only: whoever asks decodes the instruction around a hit and checks it. Knows byte
-patterns of direct calls and memory operands; knows nothing of functions or values.
+Candidates only: whoever asks decodes the instruction around a hit and checks it. Here is what all
+architectures share; references_x86.py and references_arm64.py know the encodings.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -13,21 +14,49 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
-from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]
-TRAILING = (0, 1, 2, 4)
-"""Bytes of immediate that may follow a RIP-relative displacement."""
-_EMPTY = np.empty(0, np.int64)
+NO_RVAS = np.empty(0, np.int64)
 
 
-class References:
-    """References from the code of one x64 or x86 image."""
+class References(ABC):
+    """References from the code of one image."""
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
-        self._ranges = [(start, end) for start, end in image.code_ranges if end - start >= 8]
-        self._by_relocation = image.machine is Machine.X86 and len(image.relocations.rvas) > 0
+
+    @abstractmethod
+    def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
+        """(RVA inside the instruction, slot) of every candidate that names a slot exactly."""
+
+    @abstractmethod
+    def to_data(self, rva: int) -> list[int]:
+        """RVAs inside every candidate instruction that names an RVA."""
+
+    @abstractmethod
+    def takes_address(self, rva: int) -> bool:
+        """Whether a pointer in data or an instruction makes the address of an RVA."""
+
+    @abstractmethod
+    def thunk(self, place: int) -> int | None:
+        """Start of the import thunk whose reference to its slot is at an RVA."""
+
+    def call_starts(self, place: int) -> tuple[int, ...]:
+        """Where a call or jump through the operand at an RVA can begin, by its bytes."""
+        return ()
+
+    @property
+    def import_branches(self) -> Rvas:
+        """RVAs of calls and jumps through an operand that a relocation proves, sorted."""
+        return NO_RVAS
+
+    @abstractmethod
+    def find_branches(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every candidate direct call and jump, in any order."""
+
+    @abstractmethod
+    def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
+        """Which of the sites of direct calls and jumps are calls."""
 
     def in_code(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
         """Which RVAs lie in executable sections."""
@@ -36,102 +65,14 @@ class References:
             inside |= (rvas >= start) & (rvas < end)
         return inside
 
-    # ---- memory operands
-
-    @cached_property
-    def _displacements(self) -> list[tuple[int, npt.NDArray[np.int32]]]:
-        """(range start, target RVA of a displacement at each byte offset)."""
-        found = []
-        for start, end in self._ranges:
-            count = end - start - 3
-            raw = np.ndarray((count,), "<i4", self.image.memory, start, (1,))
-            if self.image.bits == 64:
-                after = np.arange(start + 4, start + 4 + count, dtype=np.int32)
-                found.append((start, raw + after))
-            else:
-                base = np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
-                found.append((start, raw - base))
-        return found
-
-    @cached_property
-    def _relocated(self) -> tuple[Rvas, Rvas]:
-        """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
-        rvas = np.unique(self.image.relocations.rvas)
-        rvas = rvas[rvas + 4 <= self.image.size]
-        rvas = rvas[self.in_code(rvas)]
-        words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
-        return rvas, words[rvas].astype(np.int64) - self.image.base
-
-    @cached_property
-    def import_branches(self) -> Rvas:
-        """RVAs of `call [address]` and `jmp [address]` with a relocated address, sorted."""
-        if not self._by_relocation:
-            return _EMPTY
-        operands = self._relocated[0]
-        code = self.image.bytes
-        is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
-        found: Rvas = operands[is_branch] - 2
-        return found
-
-    def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
-        """(RVA of the displacement, slot) of every candidate operand that names a slot exactly."""
-        wanted = np.array(sorted(slots), np.int64)
-        if not len(wanted):
-            return []
-        if self._by_relocation:
-            operands, named = self._relocated
-            chosen = np.isin(named, wanted)
-            return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
-        hits: list[tuple[int, int]] = []
-        low, high = int(wanted[0]), int(wanted[-1])
-        for start, targets in self._displacements:
-            near = (targets - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
-            places = np.flatnonzero(near)
-            places = places[np.isin(targets[places], wanted)]
-            hits += zip((places + start).tolist(), targets[places].tolist(), strict=True)
-        return hits
-
-    def to_data(self, rva: int) -> list[int]:
-        """RVAs of the displacements of every candidate operand that names an RVA."""
-        if self._by_relocation:
-            operands, named = self._relocated
-            return [int(place) for place in operands[named == rva]]
-        if self.image.bits == 32:
-            return self._exact(rva)
-        found = []
-        for start, targets in self._displacements:
-            near = (targets - np.int32(rva - TRAILING[-1])).view(np.uint32) <= TRAILING[-1]
-            places = np.flatnonzero(near).tolist()
-            found += [start + place for place in places if rva - int(targets[place]) in TRAILING]
-        return found
-
-    def _exact(self, rva: int) -> list[int]:
-        return [
-            start + place
-            for start, targets in self._displacements
-            for place in np.flatnonzero(targets == np.int32(rva)).tolist()
-        ]
-
     # ---- direct calls and jumps
 
     @cached_property
     def _branches(self) -> tuple[Rvas, Rvas]:
-        """(target, site) of every candidate E8 and E9, sorted by target."""
-        targets, sites = [], []
-        for start, end in self._ranges:
-            code = self.image.bytes[start : end - 4]
-            places = np.flatnonzero((code & 0xFE) == 0xE8)
-            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
-            places = places[places + 1 < len(raw)]
-            reached = raw[places + 1].astype(np.int64) + places + start + 5
-            inside = self.in_code(reached) & ~self._relocated_at(places + start)
-            targets.append(reached[inside])
-            sites.append(places[inside] + start)
-        if not targets:
-            return _EMPTY, _EMPTY
-        all_targets, all_sites = np.concatenate(targets), np.concatenate(sites)
-        order = np.argsort(all_targets, kind="stable")
-        return all_targets[order], all_sites[order]
+        """(target, site) of every candidate direct call and jump, sorted by target."""
+        targets, sites = self.find_branches()
+        order = np.argsort(targets, kind="stable")
+        return targets[order], sites[order]
 
     def to_code(self, rva: int) -> list[int]:
         """RVAs of every candidate direct call and jump to an RVA."""
@@ -144,18 +85,11 @@ class References:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""
         return np.unique(self._branches[0])
 
-    def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
-        """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
-        if not self._by_relocation:
-            return np.zeros(len(sites), bool)
-        operands = self._relocated[0]
-        return np.searchsorted(operands, sites - 3) < np.searchsorted(operands, sites + 5)
-
     @cached_property
     def call_targets(self) -> Rvas:
         """Every RVA that a candidate direct call leads to, sorted, each once."""
         targets, sites = self._branches
-        return np.unique(targets[self.image.bytes[sites] == 0xE8])
+        return np.unique(targets[self.are_calls(sites)])
 
     # ---- pointers
 
@@ -177,15 +111,3 @@ class References:
         targets, places = self.pointers
         low, high = np.searchsorted(targets, [rva, rva + 1])
         return [int(place) for place in places[low:high]]
-
-    def takes_address(self, rva: int) -> bool:
-        """Whether a pointer in data or a LEA in code names the RVA."""
-        if self.pointers_to(rva):
-            return True
-        if self.image.bits == 32:
-            return bool(self.to_data(rva))
-        memory = self.image.memory
-        return any(
-            place >= 2 and memory[place - 1] & 0xC7 == 5 and memory[place - 2] == 0x8D
-            for place in self._exact(rva)
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,6 +30,22 @@ class Fragment(NamedTuple):
     start: int
     end: int
     unwind: int
+
+
+class Exceptions(Protocol):
+    """What a table of exception data answers."""
+
+    starts: list[int]
+    ends: list[int]
+
+    def find(self, rva: int) -> list[Fragment]:
+        """All fragments of the function that holds an RVA, its own first; empty when none does."""
+
+    def gap(self, rva: int) -> tuple[int, int]:
+        """The stretch around an RVA that no entry covers, within its code section."""
+
+    def frame(self, fragment: Fragment) -> Frame:
+        """The frame of a fragment."""
 
 
 class UnwindTable:

@@ -118,6 +118,7 @@ class X86:
     frame_pointer = RBP
     result = RAX
     dispatch_register = RAX
+    loads_call_targets = False
 
     def __init__(self, image: PeImage) -> None:
         self.image = image

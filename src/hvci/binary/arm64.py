@@ -1,0 +1,229 @@
+"""ARM64 machine code: instructions to effects and expressions, by bit masks.
+
+Knows single instructions and their neighbours; knows nothing of callers, globals or DDIs.
+Register numbers are those of the encoding: x0 to x30, and 31 for the stack pointer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hvci.binary.arm64_lift import Arm64Lift
+from hvci.binary.arm64_words import (
+    FLOW_BY_TOP,
+    FP,
+    NOP,
+    SP,
+    VOLATILE,
+    Access,
+    access,
+    branch_target,
+    indirect_flow,
+    is_access,
+)
+from hvci.binary.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Effect,
+    Equality,
+    Expr,
+    Flow,
+    Function,
+    Load,
+    Memory,
+    Reg,
+)
+from hvci.binary.image import PeImage
+
+PARAMETERS = 8
+"""x0 to x7 carry arguments; they have no home in memory."""
+GUARD_CHECK = 0x70
+"""Field of the load configuration: the slot of the check that control flow guard calls."""
+CALLEE_SAVED = range(19, 29)
+_CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
+_JUMPS = (Flow.JUMP, Flow.BRANCH)
+_COPY = 0xAA0003E0
+"""MOV of a 64-bit register."""
+
+
+class Arm64:
+    """The architecture of ARM64 code in one image."""
+
+    bits = 64
+    stack_pointer = SP
+    frame_pointer = FP
+    result = 0
+    dispatch_register = 15
+    parameter_registers = tuple(range(PARAMETERS))
+    entry_registers = frozenset(range(PARAMETERS + 1))
+    volatile = VOLATILE
+    return_address_size = 0
+    loads_call_targets = True
+
+    def __init__(self, image: PeImage) -> None:
+        self.image = image
+        self.lift = Arm64Lift()
+        self._guard_slot = self._find_guard_slot()
+        self._call = Effect(VOLATILE)
+        self._check = Effect(_CLOBBERED_BY_CHECK)
+        self._plain: dict[int, Effect] = {}
+
+    def _find_guard_slot(self) -> int:
+        """RVA of the pointer to the check of call targets; -1 when there is none."""
+        at, size = self.image.load_config
+        if min(size, self.image.u32(at)) < GUARD_CHECK + 8:
+            return -1
+        return self.image.pointer(at + GUARD_CHECK) - self.image.base
+
+    def decode(self, function: Function) -> None:
+        """Fill in the instructions of a function."""
+        for start, end in function.fragments:
+            count = (end - start) // 4
+            words = np.frombuffer(self.image.memory, "<u4", count, start)
+            function.instructions += words.tolist()
+            function.rvas += range(start, start + 4 * count, 4)
+            function.flows += FLOW_BY_TOP[words >> 24].tolist()
+        function.lengths = [4] * len(function.rvas)
+        flows, words_, rvas = function.flows, function.instructions, function.rvas
+        targets = {}
+        for i, flow in enumerate(flows):
+            if flow == 0xFF:
+                flow = flows[i] = indirect_flow(words_[i])
+            if flow in _JUMPS:
+                targets[i] = branch_target(words_[i], rvas[i])
+            elif flow == Flow.INDIRECT_JUMP:
+                function.indirect_jumps.append(i)
+        function.link(targets)
+
+    def direct_target(self, function: Function, i: int) -> int:
+        """Target RVA of a direct call, jump or branch."""
+        return branch_target(function.instructions[i], function.rvas[i])
+
+    # ---- effects
+
+    def effect(self, function: Function, i: int) -> Effect:
+        """What instruction `i` changes."""
+        known = function.effects.get(i)
+        if known is None:
+            known = function.effects[i] = self._effect(function, i)
+        return known
+
+    def _effect(self, function: Function, i: int) -> Effect:
+        flow = function.flows[i]
+        if flow == Flow.CALL:
+            return self._call
+        if flow == Flow.INDIRECT_CALL:
+            return self._check if self._is_check(function, i) else self._call
+        word = function.instructions[i]
+        if is_access(word):
+            moved = access(word)
+            if moved.is_store:
+                return self._store(function, i, moved)
+        plain = self._plain.get(word)
+        if plain is None:
+            plain = self._plain[word] = Effect(self.lift.written(word))
+        return plain
+
+    def _store(self, function: Function, i: int, moved: Access) -> Effect:
+        memories = moved.memories
+        held = self.lift.memory(function, i, memories[0])
+        if held is not memories[0]:
+            delta = held.displacement - memories[0].displacement
+            memories = tuple(
+                memory._replace(base=IMAGE_BASE, displacement=memory.displacement + delta)
+                for memory in memories
+            )
+        return Effect(moved.written, memories, moved.fills)
+
+    def _is_check(self, function: Function, i: int) -> bool:
+        """Whether an indirect call goes to the check of control flow guard."""
+        if self._guard_slot < 0:
+            return False
+        number = function.instructions[i] >> 5 & 31
+        for q in range(i - 1, -1, -1):
+            if self.lift.written(function.instructions[q]) >> number & 1:
+                return self._loads_check(function, q)
+            passes = function.flows[q] == Flow.NEXT and q + 1 not in function.sources
+            if number not in CALLEE_SAVED and not passes:
+                break
+        return False
+
+    def _loads_check(self, function: Function, q: int) -> bool:
+        word = function.instructions[q]
+        if not is_access(word):
+            return False
+        expr = self.lift.define(function, q, word & 31)
+        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
+            return False
+        memory = expr.memory
+        return memory.base == IMAGE_BASE and memory.displacement == self._guard_slot
+
+    # ---- expressions
+
+    def define(self, function: Function, i: int, register: int) -> Expr:
+        """What instruction `i` puts into a register that it changes."""
+        return self.lift.define(function, i, register)
+
+    def stored(self, function: Function, i: int, n: int = 0) -> Expr:
+        """What instruction `i` stores into the `n`-th memory operand of its effect."""
+        return self.lift.stored(function, i, n)
+
+    def indirect_operand(self, function: Function, i: int) -> Expr:
+        """Where an indirect call or jump goes."""
+        return Reg(function.instructions[i] >> 5 & 31)
+
+    def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
+        """What holds on an edge of a conditional branch."""
+        return self.lift.equality(function, branch, taken)
+
+    # ---- frames
+
+    def is_padding(self, function: Function, i: int) -> bool:
+        """Whether an instruction that nothing leads to only fills space."""
+        return function.instructions[i] == NOP or function.flows[i] == Flow.STOP
+
+    def arguments_above(self, is_call: bool) -> int:
+        """The ninth argument is the first in memory, right at the stack pointer."""
+        return -PARAMETERS
+
+    def pushes_constant(self, function: Function, i: int, value: int) -> bool:
+        """ARM64 has no instruction that stores a constant but zero."""
+        return False
+
+    def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
+        """Every ADD to, or SUB from, the stack or frame pointer into another register."""
+        for i, word in enumerate(function.instructions):
+            if word & 0xBF800000 != 0x91000000 or word & 31 in (SP, FP):
+                continue
+            base = word >> 5 & 31
+            if base in (SP, FP):
+                amount = word >> 10 & 0xFFF
+                amount = -amount if word >> 30 & 1 else amount
+                yield i, Memory(base, NO_REGISTER, 1, amount, 8)
+
+    def may_hold_stack_address(self, function: Function, register: int) -> bool:
+        """Whether the function ever puts an address of its frame into the register."""
+        mask = function.cache.get("frame registers")
+        if mask is None:
+            mask = _frame_registers(function)
+            function.cache["frame registers"] = mask
+        return bool(mask >> register & 1)
+
+
+def _frame_registers(function: Function) -> int:
+    """One pass in code order: sums with, and copies of, the stack pointer."""
+    mask = 1 << SP
+    for word in function.instructions:
+        if word & 0xBF800000 == 0x91000000:
+            source = word >> 5 & 31
+        elif word & 0xFFE0FFE0 == _COPY:
+            source = word >> 16 & 31
+            if source == SP:  # the zero register here
+                continue
+        else:
+            continue
+        if mask >> source & 1:
+            mask |= 1 << (word & 31)
+    return mask

@@ -1,0 +1,55 @@
+"""Which bytes of an ARM64 image are functions: exception data, and what lies between.
+
+Leaf functions and import thunks have no exception data; they start where something branches or
+points to, or behind the end of another.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from hvci.binary.code import Function
+from hvci.binary.functions import MAX_GAP, Functions
+from hvci.binary.references import Rvas
+from hvci.binary.unwind import Exceptions, Frame
+from hvci.binary.unwind_arm64 import UnwindTableArm64
+
+
+class FunctionsArm64(Functions):
+    """The functions of one ARM64 image."""
+
+    @cached_property
+    def unwind(self) -> Exceptions:
+        """The exception data of the image."""
+        return UnwindTableArm64(self.image)
+
+    def at(self, rva: int) -> Function | None:
+        """The function that holds an RVA; None when no code does."""
+        return super().at(rva & ~3)
+
+    @cached_property
+    def _gap_starts(self) -> Rvas:
+        """Where code without exception data may start, sorted."""
+        known = [int(self.image.headers.entry), *self.image.exports]
+        pointed = self.references.pointers[0]
+        starts = np.concatenate([self.references.branch_targets, pointed, known])
+        return np.unique(starts[starts & 3 == 0])
+
+    def _in_gap(self, rva: int) -> Function:
+        low, high = self.unwind.gap(rva)
+        start = self._gap_start(low, rva)
+        function = self._known.get(("gap", start))
+        if function is None or function.rvas[-1] < rva:
+            end = min(high, max(start + MAX_GAP, rva + 64))
+            function = self._decode(start, [(start, end)], "gap")
+            function.frames = {start: Frame(0, 0)}
+            self._known["gap", start] = function
+        return function
+
+    def _gap_start(self, low: int, rva: int) -> int:
+        first, last = np.searchsorted(self._gap_starts, [low, rva + 1])
+        if last > first:
+            return int(self._gap_starts[last - 1])
+        return max((low + 3) & ~3, rva - MAX_GAP)

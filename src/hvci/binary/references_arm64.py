@@ -1,0 +1,268 @@
+"""Where ARM64 code refers to what: ADRP followed to the uses of its page, branches, literals.
+
+An address takes two instructions. All ADRPs of a page are followed forwards at once, as rows of a
+matrix of the words behind them, until the register is overwritten; an ADD starts a row of its own.
+Code order stands for the flow of control, so a hit is a candidate like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.image import PeImage
+from hvci.binary.references import NO_RVAS, References, Rvas
+
+WINDOWS = (8, 64, 512)
+"""Words behind an ADRP that are looked at while its register lives, stretch by stretch."""
+MAX_ROWS = 512
+"""Rows of one matrix."""
+ROUNDS = 3
+"""ADRP, an ADD to its page, and an ADD to that."""
+PAGE_MASK = ~0xFFF
+_VOLATILE_LIMIT = 18
+_BRANCH_REGISTER = 0xFFFFFC1F
+_BR = 0xD61F0000
+
+Words = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
+Anchors = tuple[Rvas, Bytes, Rvas]
+"""Index of a word, register that holds an address behind it, and that address."""
+
+
+class ReferencesArm64(References):
+    """References from the code of one ARM64 image."""
+
+    def __init__(self, image: PeImage) -> None:
+        super().__init__(image)
+        words, rvas = [np.zeros(1, np.uint32)], [np.zeros(1, np.int64)]
+        for start, end in image.code_ranges:
+            first = (start + 3) & ~3
+            count = max(0, end - first) // 4
+            words.append(np.frombuffer(image.memory, "<u4", count, first))
+            rvas.append(np.arange(first, first + 4 * count, 4, dtype=np.int64))
+        self._words: Words = np.concatenate(words)
+        self._rvas: Rvas = np.concatenate(rvas)
+        self._by_page: dict[int, tuple[Rvas, Rvas]] = {}
+
+    # ---- addresses in two steps
+
+    @cached_property
+    def _adrps(self) -> tuple[Rvas, Rvas]:
+        """(page, index of the word) of every ADRP, sorted by page."""
+        places = np.flatnonzero(self._words & 0x9F000000 == 0x90000000)
+        words = self._words[places]
+        offsets = _signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
+        pages = (self._rvas[places] & PAGE_MASK) + (offsets << 12)
+        order = np.argsort(pages, kind="stable")
+        return pages[order], places[order]
+
+    @cached_property
+    def _fields(self) -> tuple[Bytes, Bytes, Bytes]:
+        """The three register fields of every word: lowest, base, second of a pair."""
+        words = self._words
+        return tuple((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))  # type: ignore[return-value]
+
+    @cached_property
+    def _calls(self) -> npt.NDArray[np.bool_]:
+        """Which words are calls."""
+        words = self._words
+        by_register = words & 0xFEFFF800 == 0xD63F0000
+        return np.asarray((words & 0xFC000000 == 0x94000000) | by_register)
+
+    def _uses(self, page: int) -> tuple[Rvas, Rvas]:
+        """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target."""
+        known = self._by_page.get(page)
+        if known is None:
+            known = self._by_page[page] = self._find_uses(page)
+        return known
+
+    def _find_uses(self, page: int) -> tuple[Rvas, Rvas]:
+        pages, places = self._adrps
+        low, high = np.searchsorted(pages, [page, page + 1])
+        chosen = places[low:high]
+        anchors = chosen, self._fields[0][chosen], pages[low:high]
+        targets, sites = [NO_RVAS], [NO_RVAS]
+        for _ in range(ROUNDS):
+            rows, uses = self._follow(anchors)
+            words = self._words[uses]
+            base = anchors[2][rows]
+            is_add = words & 0xFF800000 == 0x91000000
+            named = base + _offsets(words)
+            targets.append(named)
+            sites.append(self._rvas[uses])
+            pairs = words & 0x3A000000 == 0x28000000
+            targets.append((named + _pair_size(words))[pairs])
+            sites.append(self._rvas[uses[pairs]])
+            added = uses[is_add]
+            if not len(added):
+                break
+            anchors = added, self._fields[0][added], named[is_add]
+        all_targets, all_sites = np.concatenate(targets), np.concatenate(sites)
+        order = np.argsort(all_targets, kind="stable")
+        return all_targets[order], all_sites[order]
+
+    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas]:
+        """(row of the anchor, index of the word) of every use while the register lives."""
+        found_rows, found = [NO_RVAS], [NO_RVAS]
+        alive = np.arange(len(anchors[0]))
+        begin = 1
+        for window in WINDOWS:
+            survivors = [NO_RVAS]
+            for at in range(0, len(alive), MAX_ROWS):
+                part = alive[at : at + MAX_ROWS]
+                rows, uses, lives = self._stretch(anchors, part, begin, window)
+                found_rows.append(rows)
+                found.append(uses)
+                survivors.append(lives)
+            alive, begin = np.concatenate(survivors), begin + window
+            if not len(alive):
+                break
+        return np.concatenate(found_rows), np.concatenate(found)
+
+    def _stretch(
+        self, anchors: Anchors, rows: Rvas, begin: int, window: int
+    ) -> tuple[Rvas, Rvas, Rvas]:
+        """(row, index) of the uses in one stretch behind each row, and the rows that live on."""
+        lowest, base, second = self._fields
+        registers = anchors[1][rows][:, None]
+        places = anchors[0][rows][:, None] + np.arange(begin, begin + window)
+        np.minimum(places, len(self._words) - 1, out=places)
+        end = np.full(len(rows), window)
+        called = self._calls[places] & (registers < _VOLATILE_LIMIT)
+        for hits, kills in (
+            (lowest[places] == registers, _writes_lowest),
+            (second[places] == registers, _loads_pair),
+            (called, None),
+        ):
+            row, column = np.nonzero(hits)
+            if kills is not None:
+                chosen = kills(self._words[places[row, column]])
+                row, column = row[chosen], column[chosen]
+            np.minimum.at(end, row, column)
+        row, column = np.nonzero(base[places] == registers)
+        used = places[row, column]
+        chosen = (column <= end[row]) & _uses_base(self._words[used])
+        return rows[row[chosen]], used[chosen], rows[end == window]
+
+    # ---- addresses in one step
+
+    @cached_property
+    def _literals(self) -> tuple[Rvas, Rvas]:
+        """(target, RVA) of every ADR and literal load, sorted by target."""
+        words = self._words
+        is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
+        places = np.flatnonzero(is_adr | is_load)
+        chosen = words[places]
+        fields = _signed(chosen >> 5 & 0x7FFFF, 19) << 2
+        low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
+        targets: Rvas = self._rvas[places] + (fields | low_bits)
+        order = np.argsort(targets, kind="stable")
+        return targets[order], self._rvas[places[order]]
+
+    # ---- questions
+
+    def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
+        """(RVA of the instruction, slot) of every candidate that names a slot exactly."""
+        wanted = np.array(sorted(slots), np.int64)
+        hits: list[tuple[int, int]] = []
+        for page in np.unique(wanted & PAGE_MASK).tolist():
+            targets, places = self._uses(page)
+            chosen = np.isin(targets, wanted)
+            hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
+        return sorted(hits)
+
+    def to_data(self, rva: int) -> list[int]:
+        """RVAs of every candidate instruction that names an RVA."""
+        found = []
+        for targets, places in (self._uses(rva & PAGE_MASK), self._literals):
+            low, high = np.searchsorted(targets, [rva, rva + 1])
+            found += places[low:high].tolist()
+        return sorted(set(found))
+
+    def takes_address(self, rva: int) -> bool:
+        """Whether a pointer in data, an ADD or an ADR makes the address of an RVA."""
+        if self.pointers_to(rva):
+            return True
+        words = [self.image.u32(place) for place in self.to_data(rva)]
+        return any(word & 0x1F000000 in (0x10000000, 0x11000000) for word in words)
+
+    def thunk(self, place: int) -> int | None:
+        """`adrp; ldr; br` in a row."""
+        page, load, jump = (self.image.u32(place + at) for at in (-4, 0, 4))
+        same_base = page & 31 == load >> 5 & 31
+        is_thunk = page & 0x9F000000 == 0x90000000 and same_base
+        jumps = jump & _BRANCH_REGISTER == _BR and jump >> 5 & 31 == load & 31
+        return place - 4 if is_thunk and jumps else None
+
+    def find_branches(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every B and BL into code."""
+        places = np.flatnonzero(self._words & 0x7C000000 == 0x14000000)
+        sites = self._rvas[places]
+        targets = sites + 4 * _signed(self._words[places] & 0x3FFFFFF, 26)
+        inside = self.in_code(targets)
+        return targets[inside], sites[inside]
+
+    def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
+        """Which sites hold BL."""
+        return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)
+
+
+def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
+    """Bit fields as signed numbers."""
+    wide = fields.astype(np.int64)
+    return np.asarray(wide - ((wide >> (width - 1)) << width))
+
+
+# ---- single words, vectorised
+
+
+def _writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely write the register in their lowest field."""
+    top = words >> 24
+    compares = words & 0x1FE00000 == 0x1A400000
+    computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
+    prefetches = words & 0xF9800000 == 0xF9800000
+    loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
+    pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
+    return np.asarray(computes | loads | pairs | (top & 0x3F == 0x18))
+
+
+def _loads_pair(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely load a second register."""
+    return np.asarray(words & 0x3E400000 == 0x28400000)
+
+
+def _uses_base(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words add a constant to, or load or store at a constant from, their base field."""
+    adds = words & 0xFF800000 == 0x91000000
+    scaled = words & 0x3B000000 == 0x39000000
+    unscaled = words & 0x3B200000 == 0x38000000
+    return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
+
+
+def _pair_size(words: Words) -> Rvas:
+    """Bytes of one register of a pair."""
+    kind = (words >> 30).astype(np.int64)
+    is_vector = words >> 26 & 1 == 1
+    return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
+
+
+def _offsets(words: Words) -> Rvas:
+    """The constant that each word adds to its base."""
+    kind = (words >> 30).astype(np.int64)
+    wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
+    immediate = (words >> 10 & 0xFFF).astype(np.int64)
+    adds = words & 0xFF800000 == 0x91000000
+    added = immediate << np.where(words >> 22 & 1 == 1, 12, 0)
+    scaled = immediate << np.where(wide_vector, 4, kind)
+    paired = _signed(words >> 15 & 0x7F, 7) * _pair_size(words)
+    unscaled = _signed(words >> 12 & 0x1FF, 9)
+    is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
+    return np.asarray(
+        np.where(adds, added, np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled)))
+    )

@@ -1,0 +1,160 @@
+"""Where x64 and x86 code refers to what: every displacement of the code in one scan.
+
+Knows byte patterns of direct calls and memory operands; knows nothing of functions or values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.image import PeImage
+from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.model import Machine
+
+TRAILING = (0, 1, 2, 4)
+"""Bytes of immediate that may follow a RIP-relative displacement."""
+CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
+REX_W = 0x48
+
+
+class ReferencesX86(References):
+    """References from the code of one x64 or x86 image."""
+
+    def __init__(self, image: PeImage) -> None:
+        super().__init__(image)
+        self._ranges = [(start, end) for start, end in image.code_ranges if end - start >= 8]
+        self._by_relocation = image.machine is Machine.X86 and len(image.relocations.rvas) > 0
+
+    # ---- memory operands
+
+    @cached_property
+    def _displacements(self) -> list[tuple[int, npt.NDArray[np.int32]]]:
+        """(range start, target RVA of a displacement at each byte offset)."""
+        found = []
+        for start, end in self._ranges:
+            count = end - start - 3
+            raw = np.ndarray((count,), "<i4", self.image.memory, start, (1,))
+            if self.image.bits == 64:
+                after = np.arange(start + 4, start + 4 + count, dtype=np.int32)
+                found.append((start, raw + after))
+            else:
+                base = np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
+                found.append((start, raw - base))
+        return found
+
+    @cached_property
+    def _relocated(self) -> tuple[Rvas, Rvas]:
+        """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
+        rvas = np.unique(self.image.relocations.rvas)
+        rvas = rvas[rvas + 4 <= self.image.size]
+        rvas = rvas[self.in_code(rvas)]
+        words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
+        return rvas, words[rvas].astype(np.int64) - self.image.base
+
+    @cached_property
+    def import_branches(self) -> Rvas:
+        """RVAs of `call [address]` and `jmp [address]` with a relocated address, sorted."""
+        if not self._by_relocation:
+            return NO_RVAS
+        operands = self._relocated[0]
+        code = self.image.bytes
+        is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
+        found: Rvas = operands[is_branch] - 2
+        return found
+
+    def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
+        """(RVA of the displacement, slot) of every candidate operand that names a slot exactly."""
+        wanted = np.array(sorted(slots), np.int64)
+        if not len(wanted):
+            return []
+        if self._by_relocation:
+            operands, named = self._relocated
+            chosen = np.isin(named, wanted)
+            return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
+        hits: list[tuple[int, int]] = []
+        low, high = int(wanted[0]), int(wanted[-1])
+        for start, targets in self._displacements:
+            near = (targets - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
+            places = np.flatnonzero(near)
+            places = places[np.isin(targets[places], wanted)]
+            hits += zip((places + start).tolist(), targets[places].tolist(), strict=True)
+        return hits
+
+    def to_data(self, rva: int) -> list[int]:
+        """RVAs of the displacements of every candidate operand that names an RVA."""
+        if self._by_relocation:
+            operands, named = self._relocated
+            return [int(place) for place in operands[named == rva]]
+        if self.image.bits == 32:
+            return self._exact(rva)
+        found = []
+        for start, targets in self._displacements:
+            near = (targets - np.int32(rva - TRAILING[-1])).view(np.uint32) <= TRAILING[-1]
+            places = np.flatnonzero(near).tolist()
+            found += [start + place for place in places if rva - int(targets[place]) in TRAILING]
+        return found
+
+    def _exact(self, rva: int) -> list[int]:
+        return [
+            start + place
+            for start, targets in self._displacements
+            for place in np.flatnonzero(targets == np.int32(rva)).tolist()
+        ]
+
+    # ---- direct calls and jumps
+
+    def find_branches(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every candidate E8 and E9."""
+        targets, sites = [], []
+        for start, end in self._ranges:
+            code = self.image.bytes[start : end - 4]
+            places = np.flatnonzero((code & 0xFE) == 0xE8)
+            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
+            places = places[places + 1 < len(raw)]
+            reached = raw[places + 1].astype(np.int64) + places + start + 5
+            inside = self.in_code(reached) & ~self._relocated_at(places + start)
+            targets.append(reached[inside])
+            sites.append(places[inside] + start)
+        if not targets:
+            return NO_RVAS, NO_RVAS
+        return np.concatenate(targets), np.concatenate(sites)
+
+    def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
+        """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
+        if not self._by_relocation:
+            return np.zeros(len(sites), bool)
+        operands = self._relocated[0]
+        return np.searchsorted(operands, sites - 3) < np.searchsorted(operands, sites + 5)
+
+    def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
+        """Which sites hold E8."""
+        return np.asarray(self.image.bytes[sites] == 0xE8)
+
+    # ---- addresses
+
+    def thunk(self, place: int) -> int | None:
+        """`jmp [slot]` without the prefix that marks a tail call in a function."""
+        memory = self.image.memory
+        is_jump = memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != REX_W
+        return place - 2 if is_jump else None
+
+    def call_starts(self, place: int) -> tuple[int, ...]:
+        """With and without a prefix."""
+        opcode = self.image.memory[place - 2 : place]
+        return (place - 2, place - 3) if opcode in (CALL_THROUGH, JUMP_THROUGH) else ()
+
+    def takes_address(self, rva: int) -> bool:
+        """Whether a pointer in data or a LEA in code names the RVA."""
+        if self.pointers_to(rva):
+            return True
+        if self.image.bits == 32:
+            return bool(self.to_data(rva))
+        memory = self.image.memory
+        return any(
+            place >= 2 and memory[place - 1] & 0xC7 == 5 and memory[place - 2] == 0x8D
+            for place in self._exact(rva)
+        )
