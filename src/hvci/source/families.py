@@ -20,7 +20,7 @@ def wrong_family(resolved: Resolved) -> Iterator[BehaviourFact]:
     """What a call is given that its parameter does not take."""
     ddi, guess = resolved.call.ddi, resolved.guess
     swapped = _SWAPPED.get(ddi.rule.name)
-    if swapped is None or guess is None or resolved.fact.unreachable:
+    if swapped is None or guess is None or resolved.fact.dead:
         return
     wrong, wanted = swapped
     if not guess.families & wrong or "name" not in guess.origins:

@@ -11,6 +11,7 @@ from hvci import catalog
 from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
 from hvci.source.calls import Argument, CallText, Shape
+from hvci.source.edits import edits
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits
 from hvci.source.optin import Nx, OptIn, State
@@ -57,7 +58,7 @@ class Judge:
             call = of_operator
         path = call.unit.source.path
         function = call.file.function_at(call.start) if call.macro is None else None
-        place = Place(function, call.start, call.macro)
+        place = Place(function, call.start, call.macro, path)
         resolver = self.resolver(self.workspace.program(path))
         states = self._states(call, function)
         guess = self._guess(call, call.ddi.deciding, place, resolver)
@@ -79,8 +80,9 @@ class Judge:
             Origin.SOURCE,
             Via.SOURCE,
             note=note,
-            unreachable=self._unreachable(call, function, guess, resolver),
+            dead=self._dead(call, function, guess, resolver),
         )
+        fact = replace(fact, edits=edits(fact, call, guess, self.workspace.shelf))
         return Resolved(fact, call, guess, tuple(states))
 
     def _of_operator(self, call: CallText) -> CallText | None:
@@ -141,7 +143,7 @@ class Judge:
                 notes.append(words)
         return "; ".join(notes)
 
-    def _unreachable(
+    def _dead(
         self, call: CallText, function: Function | None, guess: Guess | None, resolver: Resolver
     ) -> str:
         if call.kept is False:
@@ -179,4 +181,4 @@ _ORIGINS = {
 def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:
     if argument.node is not None:
         return resolver.evaluate(argument.node, place)
-    return resolver.evaluate_text(argument.text, place)
+    return resolver.evaluate_text(argument.text, replace(place, shift=argument.start))
