@@ -49,6 +49,8 @@ _CODES = MappingProxyType(
         "unsupported-relocs": 2006,
         "executable-by-default": 2010,
         "nx-opt-in": 2011,
+        "wrong-pool-enum": 2012,
+        "source-image-mismatch": 2013,
         "writes-executable-memory": 2020,
         "dynamic-code": 2021,
         "data-file-as-executable": 2022,
