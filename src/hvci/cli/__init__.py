@@ -27,6 +27,7 @@ _COMMANDS = {
     "ddis": "hvci.cli.ddis",
     "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",
+    "fix": "hvci.cli.fix",
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
 }
