@@ -5,12 +5,13 @@ Knows calls, values, builds and guards; decides nothing about memory integrity.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from hvci import catalog
 from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
-from hvci.source.calls import Argument, CallText, Shape
+from hvci.source.calls import Argument, CallText, Shape, find_named
 from hvci.source.edits import edits
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits
@@ -78,12 +79,18 @@ class Judge:
             arguments,
             SourceSite(path, line, column, name),
             Origin.SOURCE,
-            Via.SOURCE,
+            Via.BY_NAME if call.shape is Shape.NAMED else Via.SOURCE,
             note=note,
             dead=self._dead(call, function, guess, resolver),
         )
         fact = replace(fact, edits=edits(fact, call, guess, self.workspace.shelf))
         return Resolved(fact, call, guess, tuple(states))
+
+    def named(self, path: str) -> Iterator[CallText]:
+        """The calls of a file through variables that hold routines found by name."""
+        program = self.workspace.program(path)
+        routines = self.resolver(program).lookups.names
+        return find_named(self.workspace.unit(path), routines)
 
     def _of_operator(self, call: CallText) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""

@@ -136,7 +136,7 @@ def _read_calls(reading: Reading, target: WindowsVersion) -> None:
         source = workspace.shelf.sources[path]
         if path.lower().endswith(".asm") or not may_hold_calls(source.text):
             continue
-        for call in find_calls(workspace.unit(path)):
+        for call in (*find_calls(workspace.unit(path)), *judge.named(path)):
             if (resolved := judge.resolve(call)) is not None:
                 reading.calls.append(resolved)
                 reading.behaviours += wrong_family(resolved)

@@ -1,8 +1,8 @@
 """The value of an expression in source text.
 
 Theory of operation: an expression is evaluated over sets of possible values; names lead to
-further expressions. Blind spots: no path sensitivity, no aliases, fields of different objects are
-one; each makes the set larger, or incomplete with a reason, never smaller.
+further expressions. Blind spots: no path sensitivity, no aliases; fields of different objects are
+one, and what reaches a field from outside the sources is not seen.
 """
 
 from __future__ import annotations
