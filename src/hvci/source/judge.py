@@ -159,10 +159,8 @@ class Judge:
             return "only user-mode programs are built from this file"
         if call.shape is Shape.MACRO and call.macro is not None:
             return self._of_macro(call, resolver)
-        if function is not None and function.name == b"new":
-            operator = function
-            if not any(fits(use, operator) for use in resolver.program.news()):
-                return "no `new` of the sources uses this operator"
+        if function is not None and _is_unused_new(function, resolver.program):
+            return "no `new` of the sources uses this operator"
         if call.node is not None:
             return guards.dead(call.node, resolver.lookups, self.target)
         return ""
@@ -183,6 +181,13 @@ _ORIGINS = {
     "caller": "the value comes from the callers of this function",
     "template": "the value comes from the template's uses",
 }
+
+
+def _is_unused_new(function: Function, program: Program) -> bool:
+    """Whether it is an operator new with a choice of pool, and nobody chooses."""
+    if function.name != b"new" or len(function.parameters) < 2 or function.is_method:
+        return False
+    return not any(fits(use, function) for use in program.news())
 
 
 def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:

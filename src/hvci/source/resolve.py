@@ -168,7 +168,8 @@ class Resolver:
     def _call(self, node: Node, place: Place, depth: int) -> Guess:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
-        if len(given) == 1 and (called.startswith(_CASTS) or called in _TYPES):
+        is_cast = called.startswith(_CASTS) or called.strip(b"() ") in _TYPES
+        if len(given) == 1 and is_cast:
             return self.value(given[0], place, depth)
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
