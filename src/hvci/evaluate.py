@@ -6,6 +6,7 @@ Knows the wings of readers and the rules; knows nothing of outputs or the comman
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.rules import executable, judge
+from hvci.source import examine, is_source
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
@@ -33,17 +35,28 @@ class Options:
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
-    """Evaluate one driver image, given as a path or as bytes.
+    """Evaluate one driver: an image, given as a path or as bytes, or sources, given as a path.
 
     Raises `InputError` when there is nothing to evaluate: a missing file, no PE image, a machine
     or a kind of image that hvci does not judge. Anything less becomes a `Limit` in the report.
     """
     options = options or Options()
+    if not isinstance(target, bytes) and is_source(target):
+        return evaluate_source(target, options)
     from hvci import binary
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
     evidence = binary.read(data, options.target_os)
     return report_on(_target(path, data, evidence), evidence)
+
+
+def evaluate_source(
+    path: str | Path, options: Options, texts: Mapping[str, bytes] | None = None
+) -> Report:
+    """Evaluate sources; `texts` stand for files that are not written yet."""
+    reading = examine(path, options.target_os, texts)
+    target = Target(str(path), reading.sha256, reading.size_bytes, "source")
+    return report_on(target, reading.evidence(options.target_os))
 
 
 def _read(path: Path) -> tuple[str, bytes]:

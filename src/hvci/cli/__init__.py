@@ -28,6 +28,7 @@ _COMMANDS = {
     "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",
     "import-log": "hvci.cli.import_log",
+    "fix": "hvci.cli.fix",
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
 }

@@ -137,6 +137,35 @@ class Value:
         )
 
 
+class Level(StrEnum):
+    """How much thought an edit needs, least first."""
+
+    SAFE = "safe"
+    """Changes nothing but the right to execute."""
+    REVIEW = "review"
+    """Right in nearly all drivers; somebody should look at it."""
+    SUGGEST = "suggest"
+    """A starting point: the driver may depend on what it replaces."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Some bytes of a text file, and what to write instead."""
+
+    path: str
+    start: int
+    """Offset in bytes of the text as UTF-8; for files that are not UTF-16, of the file."""
+    end: int
+    line: int
+    column: int
+    """Where it starts; lines and columns count from 1."""
+    end_column: int
+    """Behind its last character; an edit never spans lines."""
+    old: str
+    new: str
+    level: Level
+
+
 @dataclass(frozen=True, slots=True)
 class DdiCall:
     """One call of a catalogued DDI, seen in code, in text or in a run."""
@@ -156,6 +185,8 @@ class DdiCall:
     dead: str = ""
     """Why it never runs in this driver, such as a branch for old Windows only; then it is listed
     and not judged."""
+    edits: tuple[Edit, ...] = ()
+    """What to write in the source so that it asks for no executable memory."""
 
 
 @dataclass(frozen=True, slots=True)

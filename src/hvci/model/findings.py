@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hvci.model.facts import Confidence, DdiCall, Image, Limit, Machine, Origin, Site, Tier
+from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
 from hvci.model.windows import WindowsVersion
 
 
@@ -134,6 +134,8 @@ class Finding:
     """How far the finding moves its rule's counter."""
     tier: Tier | None = None
     suppressed: Suppression | None = None
+    edits: tuple[Edit, ...] = ()
+    """What to write in the source; empty when there is no source or no edit is known."""
 
 
 @dataclass(frozen=True, slots=True)

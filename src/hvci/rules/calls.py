@@ -211,4 +211,5 @@ def _finding(
         call.ddi,
         count=int(_moves_counter(call, ddi)),
         tier=call.tier,
+        edits=call.edits,
     )

@@ -1,26 +1,42 @@
-"""Driver sources and projects, with no kit installed: text in, evidence out. Judges nothing."""
+"""Driver sources and projects, with no kit installed: text in, evidence out. Judges nothing.
+
+The parsers are heavy, so this door imports them when the first source is read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hvci.model import Evidence, WindowsVersion
 
-__all__ = ["is_source", "read"]
+if TYPE_CHECKING:
+    from hvci.source.reader import Reading
+
+__all__ = ["examine", "is_source", "read"]
 
 
 def is_source(path: str | Path) -> bool:
-    """Whether a path is a folder or file that this wing reads."""
-    from hvci.source.reader import is_source as answer
+    """Whether a path is a folder, or a file that this wing reads."""
+    from hvci.source.files import is_code, is_project
 
-    return answer(Path(path))
+    path = Path(path)
+    return path.is_dir() or is_code(path.name) or is_project(path.name)
 
 
-def read(path: str | Path, target_os: WindowsVersion) -> Evidence:
-    """Gather all facts about sources: a folder, a source file, a project or a solution.
+def examine(
+    path: str | Path, target_os: WindowsVersion, texts: Mapping[str, bytes] | None = None
+) -> Reading:
+    """Read sources and keep their texts; `texts` stand for files that are not written yet.
 
     Raises `InputError` when there is neither source nor project. Anything less becomes a `Limit`.
     """
-    from hvci.source.reader import read as reading
+    from hvci.source import reader
 
-    return reading(Path(path), target_os)
+    return reader.examine(Path(path), target_os, texts)
+
+
+def read(path: str | Path, target_os: WindowsVersion) -> Evidence:
+    """Gather all facts about sources: a folder, a source file, a project or a solution."""
+    return examine(path, target_os).evidence(target_os)

@@ -9,7 +9,7 @@ so that nothing that a text search finds is lost. Knows nothing of values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -39,6 +39,7 @@ class Shape(StrEnum):
     CALL = "call"
     MACRO = "macro body"
     NEW = "new"
+    NAMED = "routine found by name"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def _call(unit: Unit, start: int, end: int) -> CallText | None:
     ddi = _row(name, len(given))
     if ddi is None or (ddi.binding is Binding.COM_VTABLE and not _is_member(unit, start)):
         return None
+    if ddi.binding is Binding.COM_VTABLE and len(given) == len(ddi.parameters) + 1:
+        given = given[1:]  # C gives the object itself first
     shape = Shape.CALL if macro is None else Shape.MACRO
     kept = unit.live(start)
     return CallText(ddi, unit, shape, start, end, tuple(given), file, node, macro, kept)
@@ -162,6 +165,36 @@ def _of_node(call: Node, field: str = "arguments") -> list[Argument]:
         Argument(text_of(node), node.start_byte, node.end_byte, node)
         for node in arguments(call, field)
     ]
+
+
+def find_named(unit: Unit, routines: Mapping[bytes, str]) -> Iterator[CallText]:
+    """Every call through a variable that holds a catalogued routine found by name."""
+    for variable, routine in sorted(routines.items()):
+        ddi = catalog.ddis().get(routine)
+        if ddi is None or variable not in unit.source.text:
+            continue
+        pattern = re.compile(rb"\b(" + re.escape(variable) + rb")\s*\)?\s*\(")
+        for match in pattern.finditer(unit.source.code):
+            file = unit.trees.at(match.start())
+            node = _through(file, match.start(1), match.end(1))
+            if node is not None and not unit.in_define(match.start()):
+                start, end = match.span(1)
+                given = tuple(_of_node(node))
+                kept = unit.live(start)
+                yield CallText(ddi, unit, Shape.NAMED, start, end, given, file, node, None, kept)
+
+
+def _through(file: File, start: int, end: int) -> Node | None:
+    """The call whose function is a variable, a field, or either in parentheses with a star."""
+    node = file.node_at(start, end)
+    for above in (node, *ancestors(node)) if node is not None else ():
+        if above.type == "call_expression":
+            called = above.child_by_field_name("function")
+            inside = called is not None and called.start_byte <= start and end <= called.end_byte
+            return above if inside else None
+        if above.type in ("argument_list", "compound_statement", "ERROR"):
+            return None
+    return None
 
 
 _BEFORE = re.compile(rb"(\w+|\S)\s*\Z")

@@ -6,7 +6,7 @@ Knows folders and links; knows nothing of what the files mean.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Shelf:
     sources: dict[str, Source] = field(default_factory=dict)
     projects: list[str] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    """What files are to hold; stands for what the disk has."""
     is_single: bool = False
     """The target is one file: what it includes is read when it is met."""
     _refused: set[str] = field(default_factory=set)
@@ -69,6 +71,13 @@ class Shelf:
             return path
         folder = self.actual(folder) if folder else ""
         return folder + slash + self._listing(folder or ".").get(name.lower(), name)
+
+    def project_text(self, path: str) -> str:
+        """The text of a project file, to find a line in; empty when it cannot be read."""
+        try:
+            return Path(path).read_text(encoding="utf-8-sig", errors="replace")
+        except OSError:
+            return ""
 
     def _listing(self, folder: str) -> dict[str, str]:
         if folder not in self._listings:
@@ -94,7 +103,7 @@ class Shelf:
             self.limit(path, reason or str(error))
             self._refused.add(path)
             return None
-        self.sources[path] = Source(path, text, codec)
+        self.sources[path] = Source(path, self.texts.get(path, text), codec)
         return self.sources[path]
 
 
@@ -119,9 +128,9 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def shelve(root: Path) -> Shelf:
+def shelve(root: Path, texts: Mapping[str, bytes]) -> Shelf:
     """Read every source file below a folder and list its project files, in order of path."""
-    shelf = Shelf(root)
+    shelf = Shelf(root, texts=dict(texts))
     for count, path in enumerate(sorted(_walk(root, shelf))):
         if count >= MAX_FILES:
             shelf.limit(tidy(root), f"more than {MAX_FILES} files; the rest was not examined")

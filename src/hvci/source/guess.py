@@ -22,6 +22,16 @@ class Atom:
     """More bits than these may be set."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Spot:
+    """Where a constant is written in a file."""
+
+    path: str
+    start: int
+    end: int
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """All values that were found, and whether there can be others."""
@@ -35,6 +45,8 @@ class Guess:
     """How it is known: "name", "number", "or", "macro", "local", "caller", "field", "check"."""
     dropped: str = ""
     """A run-time check of the Windows version that other values depend on."""
+    spots: frozenset[Spot] = frozenset()
+    """Where the constants are written."""
 
     def join(self, other: Guess) -> Guess:
         """What holds when either may hold."""
@@ -45,6 +57,7 @@ class Guess:
             self.families | other.families,
             self.origins | other.origins,
             self.dropped or other.dropped,
+            self.spots | other.spots,
         )
 
     def known_by(self, *origins: str) -> Guess:
@@ -70,8 +83,9 @@ class Guess:
         """The same value with the families and origins of its parts."""
         families = frozenset().union(self.families, *(other.families for other in others))
         origins = frozenset().union(self.origins, *(other.origins for other in others))
+        spots = frozenset().union(self.spots, *(other.spots for other in others))
         dropped = next((other.dropped for other in (self, *others) if other.dropped), "")
-        return replace(self, families=families, origins=origins, dropped=dropped)
+        return replace(self, families=families, origins=origins, dropped=dropped, spots=spots)
 
     def inverted(self) -> Guess:
         """The value of `~self`, of 32 bits."""

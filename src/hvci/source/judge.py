@@ -5,12 +5,14 @@ Knows calls, values, builds and guards; decides nothing about memory integrity.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from hvci import catalog
 from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
-from hvci.source.calls import Argument, CallText, Shape
+from hvci.source.calls import Argument, CallText, Shape, find_named
+from hvci.source.edits import edits
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits
 from hvci.source.optin import Nx, OptIn, State
@@ -57,7 +59,7 @@ class Judge:
             call = of_operator
         path = call.unit.source.path
         function = call.file.function_at(call.start) if call.macro is None else None
-        place = Place(function, call.start, call.macro)
+        place = Place(function, call.start, call.macro, path)
         resolver = self.resolver(self.workspace.program(path))
         states = self._states(call, function)
         guess = self._guess(call, call.ddi.deciding, place, resolver)
@@ -77,11 +79,18 @@ class Judge:
             arguments,
             SourceSite(path, line, column, name),
             Origin.SOURCE,
-            Via.SOURCE,
+            Via.BY_NAME if call.shape is Shape.NAMED else Via.SOURCE,
             note=note,
-            dead=self._unreachable(call, function, guess, resolver),
+            dead=self._dead(call, function, guess, resolver),
         )
+        fact = replace(fact, edits=edits(fact, call, guess, self.workspace.shelf))
         return Resolved(fact, call, guess, tuple(states))
+
+    def named(self, path: str) -> Iterator[CallText]:
+        """The calls of a file through variables that hold routines found by name."""
+        program = self.workspace.program(path)
+        routines = self.resolver(program).lookups.names
+        return find_named(self.workspace.unit(path), routines)
 
     def _of_operator(self, call: CallText) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""
@@ -141,7 +150,7 @@ class Judge:
                 notes.append(words)
         return "; ".join(notes)
 
-    def _unreachable(
+    def _dead(
         self, call: CallText, function: Function | None, guess: Guess | None, resolver: Resolver
     ) -> str:
         if call.kept is False:
@@ -150,10 +159,8 @@ class Judge:
             return "only user-mode programs are built from this file"
         if call.shape is Shape.MACRO and call.macro is not None:
             return self._of_macro(call, resolver)
-        if function is not None and function.name == b"new":
-            operator = function
-            if not any(fits(use, operator) for use in resolver.program.news()):
-                return "no `new` of the sources uses this operator"
+        if function is not None and _is_unused_new(function, resolver.program):
+            return "no `new` of the sources uses this operator"
         if call.node is not None:
             return guards.dead(call.node, resolver.lookups, self.target)
         return ""
@@ -176,7 +183,14 @@ _ORIGINS = {
 }
 
 
+def _is_unused_new(function: Function, program: Program) -> bool:
+    """Whether it is an operator new with a choice of pool, and nobody chooses."""
+    if function.name != b"new" or len(function.parameters) < 2 or function.is_method:
+        return False
+    return not any(fits(use, function) for use in program.news())
+
+
 def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:
     if argument.node is not None:
         return resolver.evaluate(argument.node, place)
-    return resolver.evaluate_text(argument.text, place)
+    return resolver.evaluate_text(argument.text, replace(place, shift=argument.start))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hvci.source import constants
@@ -35,6 +35,10 @@ class Place:
     offset: int = 0
     macro: Macro | None = None
     """The macro whose body the text is from."""
+    path: str = ""
+    """The file that the nodes are in; empty for text that stands in no file."""
+    shift: int = 0
+    """What to add to a node's offset to have an offset in the file."""
 
 
 class Evaluator(Protocol):
@@ -117,7 +121,9 @@ class Names:
     def _after(
         self, before: Guess, item: Assignment, sure: bool, function: Function, depth: int
     ) -> Guess:
-        right = self.evaluator.value(item.value, Place(function, item.start), depth)
+        right = self.evaluator.value(
+            item.value, Place(function, item.start, path=function.file.source.path), depth
+        )
         result = right
         if item.operator != "=":
             result = before.combined(right, item.operator.removesuffix("="))
@@ -162,7 +168,9 @@ class Names:
         field = "placement" if use.node.type == "new_expression" else "arguments"
         given = arguments(use.node, field)
         if 0 <= index < len(given):
-            return self.evaluator.value(given[index], Place(use.function, use.offset), depth)
+            return self.evaluator.value(
+                given[index], Place(use.function, use.offset, path=use.source.path), depth
+            )
         default = function.defaults[index] if function else None
         return self.evaluator.value(default, Place(), depth) if default is not None else NOTHING
 
@@ -197,7 +205,11 @@ class Names:
         found = NOTHING
         self.busy.add((function, name))
         for use, node in given:
-            found = found.join(self.evaluator.value(node, Place(use.function, use.offset), depth))
+            found = found.join(
+                self.evaluator.value(
+                    node, Place(use.function, use.offset, path=use.source.path), depth
+                )
+            )
         self.busy.discard((function, name))
         if found.atoms or not found.complete:
             return found.known_by("template")
@@ -212,8 +224,10 @@ class Names:
             return None
         self.busy.add(("macro", name))
         found = NOTHING
-        for body in dict.fromkeys(macro.body.strip() for macro, _ in bodies):
-            found = found.join(self.evaluator.text(body, place, depth))
+        for macro, _ in bodies:
+            lead = len(macro.body) - len(macro.body.lstrip())
+            inside = replace(place, path=macro.source.path, shift=macro.body_start + lead)
+            found = found.join(self.evaluator.text(macro.body.strip(), inside, depth))
         self.busy.discard(("macro", name))
         constant = constants.named(name)
         if constant is not None and not any(kept for _, kept in bodies):
@@ -228,7 +242,9 @@ class Names:
         found = NOTHING
         for store in stores(self.program, name):
             function = store.file.function_at(store.offset)
-            right = self.evaluator.value(store.value, Place(function, store.offset), depth)
+            right = self.evaluator.value(
+                store.value, Place(function, store.offset, path=store.file.source.path), depth
+            )
             found = found.join(right)
         self.busy.discard(("store", name))
         if found.atoms or not found.complete:

@@ -5,8 +5,9 @@ Knows the other modules of this wing and the order in which they work.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hvci.source.calls import find_calls, may_hold_calls
 from hvci.source.families import wrong_family
 from hvci.source.files import LINK_RULES, Shelf, is_code, is_project, shelve, tidy
 from hvci.source.judge import Judge, Resolved
+from hvci.source.opt_in_facts import opt_in_facts
 from hvci.source.optin import MACROS, OptIn
 from hvci.source.project import Workspace
 from hvci.source.suppressions import allowances
@@ -60,6 +62,20 @@ class Reading:
             allowances=tuple(self.allowances),
         )
 
+    @property
+    def sha256(self) -> str:
+        """A digest of all texts that were read, with their paths below the target."""
+        digest = hashlib.sha256()
+        root = tidy(self.workspace.shelf.root) + "/"
+        for path, source in sorted(self.workspace.shelf.sources.items()):
+            digest.update(path.removeprefix(root).encode() + b"\0" + source.text + b"\0")
+        return digest.hexdigest()
+
+    @property
+    def size_bytes(self) -> int:
+        """How much text was read."""
+        return sum(len(source.text) for source in self.workspace.shelf.sources.values())
+
 
 def _place(call: DdiCall) -> tuple[str, int, int, str]:
     site = call.site
@@ -72,20 +88,15 @@ def _behaviour_place(fact: BehaviourFact) -> tuple[str, int, int, str]:
     return fact.site.path, fact.site.line, fact.site.column, fact.rule
 
 
-def is_source(path: Path) -> bool:
-    """Whether a path is a folder or file that this wing reads."""
-    return path.is_dir() or is_code(path.name) or is_project(path.name)
+def examine(
+    path: Path, target: WindowsVersion, texts: Mapping[str, bytes] | None = None
+) -> Reading:
+    """Read a target and keep the texts; `texts` stand for files that are not written yet.
 
-
-def read(path: Path, target: WindowsVersion) -> Evidence:
-    """Gather all facts about a folder, a source file, a project or a solution."""
-    return examine(path, target).evidence(target)
-
-
-def examine(path: Path, target: WindowsVersion) -> Reading:
-    """Read a target and keep the texts; raise `InputError` when there is nothing to read."""
+    Raises `InputError` when there is nothing to read.
+    """
     begun = time.perf_counter()
-    shelf = _shelf(path)
+    shelf = _shelf(path, texts or {})
     workspace = Workspace(shelf, target)
     if not shelf.sources and not workspace.builds and not shelf.projects and not shelf.limits:
         raise InputError(f"{path}: neither C or C++ sources nor a driver project")
@@ -101,15 +112,15 @@ def examine(path: Path, target: WindowsVersion) -> Reading:
     return reading
 
 
-def _shelf(path: Path) -> Shelf:
+def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
     """The files of a target; for one file, also what it includes or builds."""
     if path.is_dir():
-        return shelve(path)
+        return shelve(path, texts)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    if not is_source(path):
+    if not (is_code(path.name) or is_project(path.name)):
         raise InputError(f"{path}: neither a C or C++ source nor a driver project")
-    shelf = Shelf(path.parent, is_single=True)
+    shelf = Shelf(path.parent, is_single=True, texts=dict(texts))
     if is_project(path.name):
         shelf.projects.append(tidy(path))
     else:
@@ -125,13 +136,14 @@ def _read_calls(reading: Reading, target: WindowsVersion) -> None:
         source = workspace.shelf.sources[path]
         if path.lower().endswith(".asm") or not may_hold_calls(source.text):
             continue
-        for call in find_calls(workspace.unit(path)):
+        for call in (*find_calls(workspace.unit(path)), *judge.named(path)):
             if (resolved := judge.resolve(call)) is not None:
                 reading.calls.append(resolved)
                 reading.behaviours += wrong_family(resolved)
         if missing := workspace.includes.missing(path):
             names = ", ".join(missing[:8])
             workspace.shelf.limit(path, f"headers that are not in the sources: {names}", ())
+    reading.behaviours += opt_in_facts(judge, reading.calls)
     reading.settings += _opt_in_settings(judge)
 
 

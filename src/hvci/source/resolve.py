@@ -1,8 +1,8 @@
 """The value of an expression in source text.
 
 Theory of operation: an expression is evaluated over sets of possible values; names lead to
-further expressions. Blind spots: no path sensitivity, no aliases, fields of different objects are
-one; each makes the set larger, or incomplete with a reason, never smaller.
+further expressions. Blind spots: no path sensitivity, no aliases; fields of different objects are
+one, and what reaches a field from outside the sources is not seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
 from hvci.source import constants, guards
-from hvci.source.guess import NOTHING, Guess, exactly, unknown
+from hvci.source.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.names import Names, Place, shown
 from hvci.source.program import Program
 from hvci.source.tree import arguments, parse, text_of, walk
@@ -30,6 +30,8 @@ MAX_STEPS = 3000
 _CASTS = (b"static_cast", b"reinterpret_cast", b"const_cast")
 _TYPES = frozenset((b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"DWORD", b"UINT", b"MM_PAGE_PRIORITY"))
 _TYPES |= frozenset((b"MEMORY_CACHING_TYPE", b"ULONG64", b"int", b"unsigned"))
+_BEFORE = b"int q=("
+"""Makes an expression a text that parses."""
 _WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
 
 
@@ -72,8 +74,9 @@ class Resolver:
         return reader(self, node, place, depth + 1)
 
     def text(self, text: bytes, place: Place, depth: int) -> Guess:
-        """The value of an expression given as text."""
-        for node in walk(parse(b"int q=(" + text + b");").root_node):
+        """The value of an expression given as text, which `place.shift` says the offset of."""
+        place = replace(place, shift=place.shift - len(_BEFORE))
+        for node in walk(parse(_BEFORE + text + b");").root_node):
             if node.type == "init_declarator":
                 return self.value(node.child_by_field_name("value"), place, depth)
         return unknown(f"{text.decode('utf-8', 'replace')[:60]!r} could not be read")
@@ -137,7 +140,13 @@ class Resolver:
     # ------------------------------------------------------- names and calls
 
     def _name(self, node: Node, place: Place, depth: int) -> Guess:
-        return self.names.name(text_of(node).rpartition(b"::")[2].strip(), place, depth)
+        name = text_of(node).rpartition(b"::")[2].strip()
+        guess = self.names.name(name, place, depth)
+        if place.path and guess.origins == {"name"} and not guess.spots:
+            end = node.end_byte + place.shift
+            spot = Spot(place.path, end - len(name), end, shown(name))
+            return replace(guess, spots=frozenset((spot,)))
+        return guess
 
     def _field(self, node: Node, place: Place, depth: int) -> Guess:
         return self.names.stored(text_of(node.child_by_field_name("field")), place, depth)
@@ -159,7 +168,8 @@ class Resolver:
     def _call(self, node: Node, place: Place, depth: int) -> Guess:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
-        if len(given) == 1 and (called.startswith(_CASTS) or called in _TYPES):
+        is_cast = called.startswith(_CASTS) or called.strip(b"() ") in _TYPES
+        if len(given) == 1 and is_cast:
             return self.value(given[0], place, depth)
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
@@ -182,7 +192,8 @@ class Resolver:
                 continue
             words = dict(zip(macro.parameters, map(text_of, given), strict=False))
             body = _substituted(macro.body, words)
-            value = self.text(body.strip(), place, depth).known_by("macro")
+            nowhere = replace(place, path="")
+            value = self.text(body.strip(), nowhere, depth).known_by("macro")
             found = value if found is None else found.join(value)
         return found
 
@@ -192,7 +203,7 @@ class Resolver:
         for function in self.program.functions(name):
             for item in walk(function.node):
                 if item.type == "return_statement":
-                    place = Place(function, item.start_byte)
+                    place = Place(function, item.start_byte, path=function.file.source.path)
                     found = found.join(self._inner(item, place, depth))
         if found.atoms or not found.complete:
             return found.known_by("return")

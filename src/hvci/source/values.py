@@ -93,10 +93,10 @@ def shown(states: Iterable[State]) -> str:
         (good if state.nx.is_nx else bad).append(label)
     if not good or not bad:
         return ""
-    return f"NX on {_listed(good)}, executable on {_listed(bad)}"
+    return f"NX on {listed(good)}, executable on {listed(bad)}"
 
 
-def _listed(labels: list[str]) -> str:
+def listed(labels: list[str]) -> str:
     """Labels, or only their platforms when all configurations of a platform are named."""
     unique = list(dict.fromkeys(labels))
     platforms = list(dict.fromkeys(label.rpartition("|")[2] for label in unique))

@@ -136,9 +136,6 @@ def _split(key: str, value: str) -> list[str]:
 def _site(path: str, state: State, metadata: str) -> SourceSite:
     """The line that set a linker option, as near as a search for its text can tell."""
     file = state.places.get(f"link.{metadata}", path)
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig", errors="replace").lower()
-    except OSError:
-        return SourceSite(file, 1)
+    text = state.library.shelf.project_text(file).lower()
     at = text.find(f"<{metadata}>")
     return SourceSite(file, text.count("\n", 0, max(at, 0)) + 1)

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     IMAGE = "image"
     REPORT = "report"
     """A saved JSON report."""
+    SOURCE = "source"
+    """Driver sources: a file, a project, or a folder that holds some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,15 @@ def _pattern(word: str) -> Iterator[Found | Missing]:
 
 
 def _folder(folder: Path) -> Iterator[Found | Missing]:
-    empty = True
+    empty, sources = True, False
     for path in _walk(folder):
+        sources = sources or is_source(path)
         if path.suffix.lower() == ".sys" or _is_native(path):
             empty = False
             yield Found(str(path), Kind.IMAGE)
-    if empty:
+    if sources:
+        yield Found(str(folder), Kind.SOURCE)
+    elif empty:
         yield Missing(str(folder), InputError(f"{folder}: no driver in this folder"))
 
 
@@ -111,9 +116,19 @@ def _file(path: Path) -> Found | Missing:
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         return Missing(str(path), InputError(f"{path}: not a regular file"))
+    if is_source(path):
+        return Found(str(path), Kind.SOURCE)
     with path.open("rb") as stream:
         head = stream.read(64).lstrip()
     return Found(str(path), Kind.REPORT if head.startswith(b"{") else Kind.IMAGE)
+
+
+_SOURCES = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".asm", ".vcxproj", ".sln", ".slnx")
+
+
+def is_source(path: Path) -> bool:
+    """Whether the name of a file says source or project."""
+    return path.suffix.lower() in _SOURCES or path.name.lower() in ("sources", "cmakelists.txt")
 
 
 def _is_native(path: Path) -> bool:

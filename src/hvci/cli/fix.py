@@ -1,0 +1,65 @@
+"""`hvci fix`: show or make the edits that a source needs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hvci.model import NEWEST, Level, parse_version
+from hvci.report.safe import safe
+
+
+@click.command("fix")
+@click.argument("path")
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.SAFE.value,
+    show_default=True,
+    help="How far to go: safe edits, those to review, or mere suggestions too.",
+)
+@click.option("--apply", "write", is_flag=True, help="Write the files instead of showing a diff.")
+@click.option(
+    "--target-os",
+    default=NEWEST.slug,
+    show_default=True,
+    metavar="VERSION",
+    help="Oldest Windows the driver must work on.",
+)
+def command(path: str, level: str, write: bool, target_os: str) -> int:
+    """Rewrite sources so that they ask for no executable memory.
+
+    PATH is a source file, a project, a solution or a folder. Without --apply nothing is written
+    and a unified diff is printed. Every edit is checked by a second evaluation: the finding must
+    be gone and no new one there, else the edit is withdrawn and named.
+
+    \b
+    hvci fix src\\                      show the safe edits
+    hvci fix src\\ --apply              make them
+    hvci fix driver.c --level review   show those too that need a look
+    """
+    version = parse_version(target_os)
+    from hvci.evaluate import Options
+    from hvci.fix import fix
+    from hvci.source.apply import diff, write_text
+
+    outcomes = fix(path, Options(target_os=version), Level(level))
+    for file in outcomes.files:
+        if write:
+            write_text(file.path, file.before, file.after)
+        else:
+            sys.stdout.buffer.write(diff(file.path, file.before, file.after))
+    sys.stdout.flush()
+    for one in outcomes.withdrawn:
+        click.echo(
+            f"{safe(one.site.path, 500)}({one.site.line}): withdrawn: {one.reason}", err=True
+        )
+    edits = sum(len(file.edits) for file in outcomes.files)
+    done = "made" if write else "shown"
+    click.echo(
+        f"{edits} edits in {len(outcomes.files)} files {done}; {outcomes.fixed} findings fixed, "
+        f"{outcomes.left} left",
+        err=True,
+    )
+    return 0

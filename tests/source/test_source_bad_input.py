@@ -1,0 +1,224 @@
+"""Whatever is wrong with an input: a limit that names the file, the rest evaluated, in time."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hvci.errors import InputError
+from hvci.model import NEWEST
+from hvci.source.conditions import groups, holds, live, setting
+from hvci.source.text import MAX_BYTES
+from sources import bad, definitions, entry, lay, one_file, read, value_of, vcxproj
+
+GOOD = entry("p = ExAllocatePoolWithTag(PagedPool, 8, 'a');")
+
+
+def limits(evidence):
+    """The reasons of all limits, as one text."""
+    return "\n".join(limit.reason for limit in evidence.limits)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("binary.c", b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff" * 99),
+        ("huge.c", b"int a;\n" * (MAX_BYTES // 7 + 1)),
+        ("lone.c", b"\xff\xfe\x00\xd8"),
+        ("zero.c", b"int x;\0\0\0 more"),
+    ],
+)
+def test_a_bad_file_is_named_and_the_rest_is_read(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    lay(tmp_path, good__c=GOOD)
+    evidence = read(tmp_path)
+    assert name in limits(evidence)
+    assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "}}}}}", "((((((((", '"', "/*", "#if", "#endif", "'"])
+def test_odd_texts_are_read(tmp_path, text):
+    assert one_file(tmp_path, text).calls == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int f(){" * 20000,
+        "int x = " + "(" * 50000 + "1" + ")" * 50000 + ";",
+        "#if A\n" * 5000 + "int x;\n" + "#endif\n" * 5000,
+        "p = ExAllocatePoolWithTag(" + "(" * 3000 + "PagedPool" + ")" * 3000 + ", 8, 'a');",
+        "#define A0 NonPagedPool\n"
+        + "".join(f"#define A{i + 1} A{i} | A{i}\n" for i in range(60))
+        + "VOID f(void) { p = ExAllocatePoolWithTag(A60, 8, 'a'); }",
+        "#define A B\n#define B A\nVOID f(void) { p = ExAllocatePoolWithTag(A, 8, 'a'); }",
+        "VOID f(POOL_TYPE k) { f(k); p = ExAllocatePoolWithTag(k, 8, 'a'); }",
+    ],
+    ids=["braces", "parentheses", "conditions", "argument", "macros", "cycle", "recursion"],
+)
+def test_deep_and_cyclic_texts_take_bounded_time(tmp_path, text):
+    begun = time.monotonic()
+    one_file(tmp_path, text)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_missing_header_is_named(tmp_path):
+    lay(tmp_path, a__c='#include "lost.h"\n#include <gone.h>\n' + GOOD)
+    said = limits(read(tmp_path))
+    assert "lost.h" in said
+    assert "gone.h" not in said
+    assert "ntddk.h" not in said
+
+
+def test_headers_that_include_each_other(tmp_path):
+    lay(tmp_path, a__h='#include "b.h"\n', b__h='#include "a.h"\n#define K PagedPool\n')
+    lay(tmp_path, c__c='#include "a.h"\n' + GOOD.replace("PagedPool", "K"))
+    assert value_of(read(tmp_path / "c.c"), "ExAllocatePoolWithTag") == ({1}, True)
+
+
+@pytest.mark.parametrize(
+    "codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1251"]
+)
+def test_encodings(tmp_path, codec):
+    text = "// Привет\n" + GOOD
+    (tmp_path / "a.c").write_bytes(text.encode(codec))
+    ((line, _, possible, _),) = [
+        (call.site.line, call.ddi, call.arguments["PoolType"].possible, 0)
+        for call in read(tmp_path).calls
+    ]
+    assert possible == {1}
+    assert text.splitlines()[line - 1].lstrip().startswith("p = ExAllocatePool")
+
+
+def test_columns_count_characters(tmp_path):
+    text = "VOID f(void) { /* Ж */ p = ExAllocatePoolWithTag(PagedPool, 8, 'a'); }"
+    (call,) = one_file(tmp_path, text).calls
+    assert call.site.column == text.index("ExAllocate") + 1
+
+
+# ---- projects
+
+
+def test_a_project_that_is_no_xml(tmp_path):
+    lay(tmp_path, a__vcxproj="<Project><oops", a__c=GOOD)
+    evidence = read(tmp_path)
+    assert "a.vcxproj" in limits(evidence)
+    assert len(evidence.calls) == 1
+
+
+def test_a_project_with_entities_is_refused(tmp_path):
+    bomb = '<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><Project>&b;</Project>'
+    lay(tmp_path, a__vcxproj=bomb, a__c=GOOD)
+    assert "entities" in limits(read(tmp_path))
+
+
+def test_imports_that_import_each_other_and_missing_ones(tmp_path):
+    a = '<Project><Import Project="b.props"/><Import Project="lost.props"/></Project>'
+    b = f'<Project><Import Project="a.props"/>{definitions("POOL_NX_OPTIN_AUTO=1")}</Project>'
+    project = vcxproj("d.c", extra='<Import Project="a.props" />')
+    lay(
+        tmp_path, a__props=a, b__props=b, d__vcxproj=project, d__c=GOOD.replace("Paged", "NonPaged")
+    )
+    evidence = read(tmp_path)
+    assert "lost.props is missing" in limits(evidence)
+    assert not bad(evidence)
+
+
+def test_a_compiled_file_that_is_missing(tmp_path):
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", "lost.c"), d__c=GOOD)
+    evidence = read(tmp_path)
+    assert "lost.c" in limits(evidence)
+    assert any("execute-pool-type" in limit.rules for limit in evidence.limits)
+
+
+def test_a_solution_whose_project_is_missing(tmp_path):
+    line = 'Project("{8BC9CEB8}") = "drv", "drv\\drv.vcxproj", "{1234}"\nEndProject\n'
+    lay(tmp_path, all__sln=line, a__c=GOOD)
+    assert "drv/drv.vcxproj" in limits(read(tmp_path))
+
+
+def test_paths_with_dots_and_other_case(tmp_path):
+    project = vcxproj("..\\SRC\\.\\Driver.C")
+    lay(tmp_path, prj___d__vcxproj=project, src___driver__c=GOOD)
+    for target in (tmp_path, tmp_path / "prj" / "d.vcxproj"):
+        evidence = read(target)
+        assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
+        assert not any("no project" in limit.reason for limit in evidence.limits)
+
+
+def test_symlink_loops_are_named(tmp_path):
+    lay(tmp_path, d__c=GOOD)
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    evidence = read(tmp_path)
+    assert "again: a symbolic link leads here again" in limits(evidence)
+    assert len(evidence.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["", "notes.txt", "lost.c"])
+def test_nothing_to_read_is_an_error(tmp_path, name):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError):
+        read(tmp_path / name)
+
+
+def test_a_file_without_a_call_is_evidence(tmp_path):
+    evidence = one_file(tmp_path, "int x;")
+    assert evidence.calls == ()
+    assert "source" in {str(origin) for origin in evidence.origins}
+
+
+# ---- laws
+
+PIECES = st.sampled_from(
+    [
+        "#if A",
+        "#ifdef B",
+        "#elif 1",
+        "#else",
+        "#endif",
+        "{",
+        "}",
+        "(",
+        ")",
+        ",",
+        ";",
+        '"',
+        "'",
+        "\\",
+        "/*",
+        "*/",
+        "//",
+        "\n",
+        "ExAllocatePoolWithTag",
+        "NonPagedPool",
+        "new (",
+        "#define X",
+        "=",
+        "?",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=60).map(" ".join))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_text_is_read(tmp_path, text):
+    evidence = one_file(tmp_path, text)
+    assert all(call.site.line >= 1 for call in evidence.calls)
+
+
+@given(st.text(alphabet="()!&|<>=A1 definedNTDDI_VERSION", max_size=60))
+def test_any_condition_has_an_answer(text):
+    assert holds("if", text, setting(NEWEST, "x64")) in (True, False, None)
+
+
+@given(
+    st.lists(st.sampled_from(["#if X", "#if 1", "#else", "#elif 0", "#endif", "x;"]), max_size=30)
+)
+def test_any_nesting_has_branches(lines):
+    code = "\n".join(lines).encode()
+    found = groups(code)
+    for offset in range(0, len(code), 3):
+        assert live(found, offset, setting(NEWEST, None)) in (True, False, None)
