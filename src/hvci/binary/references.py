@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
+from hvci.binary.sets import among, distinct
 from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]
 TRAILING = (0, 1, 2, 4)
 """Bytes of immediate that may follow a RIP-relative displacement."""
 _EMPTY = np.empty(0, np.int64)
+_THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
+"""Second byte of `call [address]` and `jmp [address]`."""
 
 
 class References:
@@ -56,7 +59,7 @@ class References:
     @cached_property
     def _relocated(self) -> tuple[Rvas, Rvas]:
         """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
-        rvas = np.unique(self.image.relocations.rvas)
+        rvas = distinct(self.image.relocations.rvas)
         rvas = rvas[rvas + 4 <= self.image.size]
         rvas = rvas[self.in_code(rvas)]
         words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
@@ -69,7 +72,7 @@ class References:
             return _EMPTY
         operands = self._relocated[0]
         code = self.image.bytes
-        is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
+        is_branch = (code[operands - 2] == 0xFF) & among(code[operands - 1], _THROUGH_MEMORY)
         found: Rvas = operands[is_branch] - 2
         return found
 
@@ -80,14 +83,14 @@ class References:
             return []
         if self._by_relocation:
             operands, named = self._relocated
-            chosen = np.isin(named, wanted)
+            chosen = among(named, wanted)
             return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
         hits: list[tuple[int, int]] = []
         low, high = int(wanted[0]), int(wanted[-1])
         for start, targets in self._displacements:
             near = (targets - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
             places = np.flatnonzero(near)
-            places = places[np.isin(targets[places], wanted)]
+            places = places[among(targets[places], wanted)]
             hits += zip((places + start).tolist(), targets[places].tolist(), strict=True)
         return hits
 
@@ -142,7 +145,7 @@ class References:
     @cached_property
     def branch_targets(self) -> Rvas:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""
-        return np.unique(self._branches[0])
+        return distinct(self._branches[0])
 
     def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
@@ -155,7 +158,7 @@ class References:
     def call_targets(self) -> Rvas:
         """Every RVA that a candidate direct call leads to, sorted, each once."""
         targets, sites = self._branches
-        return np.unique(targets[self.image.bytes[sites] == 0xE8])
+        return distinct(targets[self.image.bytes[sites] == 0xE8])
 
     # ---- pointers
 
