@@ -4,6 +4,7 @@ import pytest
 
 from hvci import catalog
 from hvci.catalog import Binding, Parameter, VerifierEffect, parse_ddis, value_rules
+from hvci.catalog.shipped import split_rows
 from hvci.errors import CatalogError
 from hvci.model import Confidence, Counter, WindowsVersion
 
@@ -258,3 +259,33 @@ def test_what_is_no_catalogue_is_refused(text):
 def test_a_name_may_stand_once():
     with pytest.raises(CatalogError, match="AllocateIt: listed twice"):
         parse(GOOD + GOOD)
+
+
+# ---- the shipped rows, read one by one
+
+
+def test_rows_read_one_by_one_are_those_of_the_whole_file():
+    whole = parse(catalog.reader.data_text("ddis.toml"))
+    assert dict(catalog.ddis()) == dict(whole)
+    assert list(catalog.ddis()) == list(whole)
+    assert list(catalog.exports()) == [name for name, ddi in whole.items() if ddi.importable]
+    assert len(catalog.exports()) < len(catalog.ddis())
+
+
+def test_what_is_not_listed_is_not_found():
+    for rows in (catalog.ddis(), catalog.exports()):
+        assert "NoSuchFunction" not in rows
+        assert rows.get("NoSuchFunction") is None
+    assert catalog.exports().get("WdfMemoryCreate") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('\n[[ddi]]\ngroup = "x"\nname = "A"\n', "does not begin with its name"),
+        ('\n[[ddi]]\nname = "A"\n\n[[ddi]]\nname = "A"\n', "A: listed twice"),
+    ],
+)
+def test_rows_that_cannot_be_told_apart_are_refused(text, why):
+    with pytest.raises(CatalogError, match=why):
+        split_rows(text)

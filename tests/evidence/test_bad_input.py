@@ -156,6 +156,13 @@ def test_odd_headers_are_refused_or_read_in_bounded_time(name):
     assert time.perf_counter() - begin < SECONDS
 
 
+def test_code_beyond_the_file_is_not_searched():
+    huge = build.patch_section(CLEAN, 0, virtual_size=0x0F00_0000, raw_size=0x0F00_0000)
+    report = evaluate(huge)
+    assert any("more bytes than the file" in limit.reason for limit in report.limits)
+    assert report.seconds["callsites"] < 1
+
+
 def test_a_directory_a_missing_file_and_an_unreadable_one(tmp_path):
     secret = tmp_path / "secret.sys"
     secret.write_bytes(CLEAN)

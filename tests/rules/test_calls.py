@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from facts import call, evidence, moved, outcomes, results
+from facts import SITE, call, evidence, moved, outcomes, results
 from hvci import catalog
 from hvci.model import (
     BehaviourFact,
@@ -281,6 +281,11 @@ def test_an_opt_in_that_never_happens_fails():
     assert moved(facts) == {"nx-opt-in": FAIL}
     (finding,) = results(facts)["nx-opt-in"].findings
     assert finding.message == "read: why"
+
+
+def test_a_behaviour_of_another_rule_is_not_this_ones():
+    fact = BehaviourFact("dynamic-code", "copies code", SITE, Origin.CALLSITE, Confidence.LIKELY)
+    assert "nx-opt-in" not in moved(evidence(behaviours=(fact,)))
 
 
 def test_bytes_that_nothing_leads_to_prove_nothing():

@@ -14,6 +14,7 @@ import numpy as np
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
+from hvci.binary.sets import among, distinct
 from hvci.binary.unwind import Exceptions, Frame, UnwindTable
 
 MAX_FUNCTION = 0x10000
@@ -209,7 +210,8 @@ class Functions:
         targets, places = self.references.pointers
         inside = self.references.in_code(targets) & (targets >= 8)
         targets, places = targets[inside], places[inside]
-        neighbours = np.isin(places - 4, places) | np.isin(places + 4, places)
+        known = distinct(places)
+        neighbours = among(places - 4, known) | among(places + 4, known)
         kept = ~(self.references.in_code(places) & neighbours)
         return {
             target

@@ -13,6 +13,7 @@ import numpy as np
 from hvci.binary.code import Function
 from hvci.binary.functions import MAX_GAP, Functions
 from hvci.binary.references import Rvas
+from hvci.binary.sets import distinct
 from hvci.binary.unwind import Exceptions, Frame
 from hvci.binary.unwind_arm64 import UnwindTableArm64
 
@@ -35,7 +36,7 @@ class FunctionsArm64(Functions):
         known = [int(self.image.headers.entry), *self.image.exports]
         pointed = self.references.pointers[0]
         starts = np.concatenate([self.references.branch_targets, pointed, known])
-        return np.unique(starts[starts & 3 == 0])
+        return distinct(starts[starts & 3 == 0])
 
     def _in_gap(self, rva: int) -> Function:
         low, high = self.unwind.gap(rva)

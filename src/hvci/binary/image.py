@@ -24,6 +24,7 @@ from hvci.binary.headers import (
 from hvci.model import Image, Machine, Rva, Section
 
 Bytes = npt.NDArray[np.uint8]
+_SHARED_CODE = "executable sections hold more bytes than the file; not all code was examined"
 
 
 class Import(NamedTuple):
@@ -134,16 +135,21 @@ class PeImage:
 
         What the file does not hold is zero and no code, however much memory the headers claim.
         """
-        ranges: list[tuple[int, int]] = []
         spans = [
-            (int(s.rva), min(s.end, s.rva + s.raw_size, s.rva + self.file_size, self.size))
+            (int(s.rva), min(s.end, s.rva + s.raw_size, self.size))
             for s in self.sections
             if s.executable
         ]
+        ranges: list[tuple[int, int]] = []
+        left = self.file_size
         for first, end in sorted(spans):
             start = max(first, ranges[-1][1]) if ranges else first
+            if end - start > left:
+                self.problems.append((_SHARED_CODE, directories.IMPORT_RULES))
+                end = start + left
             if end > start:
                 ranges.append((start, end))
+                left -= end - start
         return tuple(ranges)
 
     def is_code(self, rva: int) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
+from hvci.binary.sets import distinct
 
 Rvas = npt.NDArray[np.int64]
 NO_RVAS = np.empty(0, np.int64)
@@ -83,13 +84,13 @@ class References(ABC):
     @cached_property
     def branch_targets(self) -> Rvas:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""
-        return np.unique(self._branches[0])
+        return distinct(self._branches[0])
 
     @cached_property
     def call_targets(self) -> Rvas:
         """Every RVA that a candidate direct call leads to, sorted, each once."""
         targets, sites = self._branches
-        return np.unique(targets[self.are_calls(sites)])
+        return distinct(targets[self.are_calls(sites)])
 
     # ---- pointers
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hvci.binary.image import PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.binary.sets import among, distinct
 
 WINDOWS = (8, 64, 512)
 """Words behind an ADRP that are looked at while its register lives, stretch by stretch."""
@@ -170,9 +171,9 @@ class ReferencesArm64(References):
         """(RVA of the instruction, slot) of every candidate that names a slot exactly."""
         wanted = np.array(sorted(slots), np.int64)
         hits: list[tuple[int, int]] = []
-        for page in np.unique(wanted & PAGE_MASK).tolist():
+        for page in distinct(wanted & PAGE_MASK).tolist():
             targets, places = self._uses(page)
-            chosen = np.isin(targets, wanted)
+            chosen = among(targets, wanted)
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
         return sorted(hits)
 

@@ -13,12 +13,16 @@ import numpy.typing as npt
 
 from hvci.binary.image import PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.binary.sets import among, distinct
 from hvci.model import Machine
 
 TRAILING = (0, 1, 2, 4)
 """Bytes of immediate that may follow a RIP-relative displacement."""
 CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 REX_W = 0x48
+
+_THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
+"""Second byte of `call [address]` and `jmp [address]`."""
 
 
 class ReferencesX86(References):
@@ -49,7 +53,7 @@ class ReferencesX86(References):
     @cached_property
     def _relocated(self) -> tuple[Rvas, Rvas]:
         """(RVA of the operand, target RVA) of every relocated operand in code, on x86."""
-        rvas = np.unique(self.image.relocations.rvas)
+        rvas = distinct(self.image.relocations.rvas)
         rvas = rvas[rvas + 4 <= self.image.size]
         rvas = rvas[self.in_code(rvas)]
         words = np.ndarray((self.image.size - 3,), "<u4", self.image.memory, 0, (1,))
@@ -62,7 +66,7 @@ class ReferencesX86(References):
             return NO_RVAS
         operands = self._relocated[0]
         code = self.image.bytes
-        is_branch = (code[operands - 2] == 0xFF) & np.isin(code[operands - 1], (0x15, 0x25))
+        is_branch = (code[operands - 2] == 0xFF) & among(code[operands - 1], _THROUGH_MEMORY)
         found: Rvas = operands[is_branch] - 2
         return found
 
@@ -73,14 +77,14 @@ class ReferencesX86(References):
             return []
         if self._by_relocation:
             operands, named = self._relocated
-            chosen = np.isin(named, wanted)
+            chosen = among(named, wanted)
             return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
         hits: list[tuple[int, int]] = []
         low, high = int(wanted[0]), int(wanted[-1])
         for start, targets in self._displacements:
             near = (targets - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
             places = np.flatnonzero(near)
-            places = places[np.isin(targets[places], wanted)]
+            places = places[among(targets[places], wanted)]
             hits += zip((places + start).tolist(), targets[places].tolist(), strict=True)
         return hits
 

@@ -8,8 +8,6 @@ from hvci.catalog.ddis import (
     Parameter,
     Replacement,
     VerifierEffect,
-    ddis,
-    exports,
     parse_ddis,
 )
 from hvci.catalog.prototypes import (
@@ -21,6 +19,7 @@ from hvci.catalog.prototypes import (
     prototypes,
     x86_bytes,
 )
+from hvci.catalog.shipped import Shipped, ddis, exports
 from hvci.catalog.values import Family, Test, ValueRule, families, parse_values, value_rules
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "Prototype",
     "Replacement",
     "Returns",
+    "Shipped",
     "Test",
     "ValueRule",
     "VerifierEffect",

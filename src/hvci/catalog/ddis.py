@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from types import MappingProxyType
 
-from hvci.catalog.reader import Row, data_text, parse_toml, version_of
-from hvci.catalog.values import ValueRule, value_rules
+from hvci.catalog.reader import Row, parse_toml, version_of
+from hvci.catalog.values import ValueRule
 from hvci.errors import CatalogError
 from hvci.model import Confidence, Counter, WindowsVersion
 
@@ -263,15 +262,3 @@ def parse_ddis(text: str, rules: Mapping[str, ValueRule]) -> Mapping[str, Ddi]:
             raise CatalogError(f"ddis.toml: {ddi.name}: listed twice")
         ddis[ddi.name] = ddi
     return MappingProxyType(ddis)
-
-
-@cache
-def ddis() -> Mapping[str, Ddi]:
-    """The shipped catalogue, by DDI name."""
-    return parse_ddis(data_text("ddis.toml"), value_rules())
-
-
-@cache
-def exports() -> Mapping[str, Ddi]:
-    """The DDIs that an image can import by name."""
-    return MappingProxyType({name: ddi for name, ddi in ddis().items() if ddi.importable})

@@ -1,0 +1,76 @@
+"""The shipped rows, each read and checked when it is first asked for.
+
+Reading the whole file takes longer than evaluating ten drivers. Knows where a row begins and what
+its name is; what a row means is for ddis.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from hvci.catalog.ddis import Ddi, parse_ddis
+from hvci.catalog.reader import data_text
+from hvci.catalog.values import value_rules
+from hvci.errors import CatalogError
+
+_START = "\n[[ddi]]\n"
+_IMPORTABLE = ('\nbinding = "export"\n', "\nalso_exported = true\n")
+
+
+class Shipped(Mapping[str, Ddi]):
+    """Some of the shipped rows by name, in the order of the file."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Ddi:
+        if name not in self._names:
+            raise KeyError(name)
+        return _row(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def split_rows(text: str) -> Mapping[str, str]:
+    """The text of each row by its name, which stands first."""
+    rows: dict[str, str] = {}
+    for body in text.split(_START)[1:]:
+        key, _, name = body.partition("\n")[0].partition(" = ")
+        if key != "name":
+            raise CatalogError("ddis.toml: a row does not begin with its name")
+        if (name := name.strip('"')) in rows:
+            raise CatalogError(f"ddis.toml: {name}: listed twice")
+        rows[name] = f"{_START}{body}\n"
+    return rows
+
+
+@cache
+def _texts() -> Mapping[str, str]:
+    return split_rows(data_text("ddis.toml"))
+
+
+@cache
+def _row(name: str) -> Ddi:
+    return parse_ddis(_texts()[name], value_rules())[name]
+
+
+@cache
+def ddis() -> Mapping[str, Ddi]:
+    """The shipped catalogue, by DDI name."""
+    return Shipped(_texts())
+
+
+@cache
+def exports() -> Mapping[str, Ddi]:
+    """The DDIs that an image can import by name."""
+    return Shipped(
+        name for name, text in _texts().items() if any(line in text for line in _IMPORTABLE)
+    )
