@@ -214,8 +214,8 @@ def finding_group(finding: Finding) -> tuple[bool, str, str, str]:
 
 
 def finding_order(finding: Finding) -> tuple[object, ...]:
-    """Sorts findings by group, then by what they say, then by place."""
-    return (*finding_group(finding), statement(finding), place_key(finding.site))
+    """Sorts findings by group, then by place."""
+    return (*finding_group(finding), place_key(finding.site))
 
 
 def statement(finding: Finding) -> str:
