@@ -204,6 +204,8 @@ calls = st.builds(
     st.sampled_from(Via),
     tiers,
     words,
+    st.booleans(),
+    words,
 )
 findings = st.builds(
     Finding,

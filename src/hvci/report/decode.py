@@ -179,6 +179,8 @@ def _call(fields: Fields) -> JudgedCall:
         via=fields.word("via", Via),
         tier=fields.maybe_word("tier", Tier),
         note=fields.take("note", str),
+        unreached=fields.take("unreached", bool),
+        dead=fields.take("dead", str),
     )
     return JudgedCall(call, fields.word("executable", Executable))
 

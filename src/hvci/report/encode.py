@@ -181,6 +181,8 @@ def _call(judged: JudgedCall) -> Json:
         "executable": judged.executable,
         "tier": call.tier,
         "note": call.note,
+        "unreached": call.unreached,
+        "dead": call.dead,
     }
 
 
