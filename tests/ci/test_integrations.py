@@ -123,7 +123,7 @@ def test_a_baseline_and_a_profile_reach_hvci(repository):
 def test_the_workflow_uses_inputs_that_exist():
     workflow = yaml.safe_load((SAMPLE / ".github/workflows/drivers.yml").read_text())
     steps = workflow["jobs"]["memory-integrity"]["steps"]
-    (ours,) = [step for step in steps if step["uses"].startswith("hvci/")]
+    (ours,) = [step for step in steps if step["uses"].startswith("OWNER/hvci")]
     assert set(ours["with"]) <= set(ACTION["inputs"])
 
 
