@@ -217,6 +217,7 @@ findings = st.builds(
     words,
     maybe | words,
     st.integers(0, 9),
+    st.lists(words, max_size=2).map(tuple),
     tiers,
     maybe | st.builds(Suppression, words, words, words, words),
 )

@@ -144,6 +144,7 @@ def _finding(fields: Fields) -> Finding:
         fix=fields.take("fix", str),
         ddi=fields.maybe("ddi", str),
         count=fields.take("count", int),
+        excerpt=fields.plain("excerpt", str),
         tier=fields.maybe_word("tier", Tier),
         suppressed=fields.maybe_nested("suppressed", _suppression),
     )

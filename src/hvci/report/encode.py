@@ -131,6 +131,7 @@ def _finding(finding: Finding) -> Json:
         "ddi": finding.ddi,
         "fix": finding.fix,
         "count": finding.count,
+        "excerpt": list(finding.excerpt),
         "tier": finding.tier,
         "suppressed": None if finding.suppressed is None else _suppression(finding.suppressed),
     }

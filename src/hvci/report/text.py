@@ -172,6 +172,8 @@ class _Page:
         if self.style.verbose or len(findings) == 1:
             for finding in findings:
                 self.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
+                for line in finding.excerpt if self.style.verbose else ():
+                    self.line((safe(line), "dim"), indent=8)
             return
         self.line(text, indent=4)
         most = _MOST_PLACES[outcome]

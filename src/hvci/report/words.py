@@ -130,7 +130,7 @@ _YES = {
 }
 _NO = {
     Question.LOADS: "{os} does not accept this image with memory integrity on: {what}.",
-    Question.READINESS: "The HLK readiness test would count, when this code runs: {what}.",
+    Question.READINESS: "The HLK readiness test would count, when this loads and runs: {what}.",
     Question.RUNS: "Code breaks when memory is never both writable and executable: {what}.",
 }
 _UNDECIDED = {
