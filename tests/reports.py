@@ -204,6 +204,8 @@ calls = st.builds(
     st.sampled_from(Via),
     tiers,
     words,
+    st.booleans(),
+    words,
 )
 findings = st.builds(
     Finding,
@@ -215,6 +217,7 @@ findings = st.builds(
     words,
     maybe | words,
     st.integers(0, 9),
+    st.lists(words, max_size=2).map(tuple),
     tiers,
     maybe | st.builds(Suppression, words, words, words, words),
 )

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvci.errors import InputError
 from hvci.model import (
     NEWEST,
     Evidence,
+    ImageSite,
     JudgedCall,
+    Origin,
     Report,
     Target,
     WindowsVersion,
@@ -32,6 +34,8 @@ class Options:
 
     target_os: WindowsVersion = NEWEST
     """The oldest Windows version that the driver must work on."""
+    excerpts: bool = False
+    """Show the code of each finding; costs a little and decides nothing."""
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -47,7 +51,30 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
     evidence = binary.read(data, options.target_os)
-    return report_on(_target(path, data, evidence), evidence)
+    report = report_on(_target(path, data, evidence), evidence)
+    return with_listings(report, data) if options.excerpts else report
+
+
+def with_listings(report: Report, data: bytes) -> Report:
+    """Add to each finding in code the instructions that lead to it."""
+    from hvci.binary.listing import listing
+
+    image = report.image
+    if image is None:
+        return report
+    results = (
+        replace(
+            result,
+            findings=tuple(
+                replace(finding, excerpt=listing(data, image, finding.site, finding.ddi or ""))
+                if isinstance(finding.site, ImageSite) and finding.origin is not Origin.IMAGE
+                else finding
+                for finding in result.findings
+            ),
+        )
+        for result in report.results
+    )
+    return replace(report, results=tuple(results))
 
 
 def evaluate_source(

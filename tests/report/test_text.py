@@ -64,7 +64,7 @@ def test_each_verdict_has_its_words():
 def test_three_answers_each_in_a_sentence():
     said = squeezed(report(pool_call(0x1000, 0), pool_call(0x1010, 0)))
     assert "loads yes Windows 11 24H2 accepts this image with memory integrity on." in said
-    assert "readiness no The HLK readiness test would count, when this code runs: " in said
+    assert "readiness no The HLK readiness test would count, when this loads and runs: " in said
     assert "2 x execute-pool-type." in said
     assert "runs" in said
 

@@ -119,4 +119,4 @@ def evaluated(targets: Sequence[str], policy: Policy) -> Document:
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 
-    return gather(words, Options(target_os=policy.target_os or NEWEST), policy.exclude)
+    return gather(words, Options(policy.target_os or NEWEST, excerpts=True), policy.exclude)

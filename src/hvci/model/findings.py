@@ -132,6 +132,8 @@ class Finding:
     ddi: str | None = None
     count: int = 1
     """How far the finding moves its rule's counter."""
+    excerpt: tuple[str, ...] = ()
+    """The instructions or source lines that lead to the place; the last one is at it."""
     tier: Tier | None = None
     suppressed: Suppression | None = None
     edits: tuple[Edit, ...] = ()

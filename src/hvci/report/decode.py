@@ -144,6 +144,7 @@ def _finding(fields: Fields) -> Finding:
         fix=fields.take("fix", str),
         ddi=fields.maybe("ddi", str),
         count=fields.take("count", int),
+        excerpt=fields.plain("excerpt", str),
         tier=fields.maybe_word("tier", Tier),
         suppressed=fields.maybe_nested("suppressed", _suppression),
     )
@@ -179,6 +180,8 @@ def _call(fields: Fields) -> JudgedCall:
         via=fields.word("via", Via),
         tier=fields.maybe_word("tier", Tier),
         note=fields.take("note", str),
+        unreached=fields.take("unreached", bool),
+        dead=fields.take("dead", str),
     )
     return JudgedCall(call, fields.word("executable", Executable))
 

@@ -131,6 +131,7 @@ def _finding(finding: Finding) -> Json:
         "ddi": finding.ddi,
         "fix": finding.fix,
         "count": finding.count,
+        "excerpt": list(finding.excerpt),
         "tier": finding.tier,
         "suppressed": None if finding.suppressed is None else _suppression(finding.suppressed),
     }
@@ -181,6 +182,8 @@ def _call(judged: JudgedCall) -> Json:
         "executable": judged.executable,
         "tier": call.tier,
         "note": call.note,
+        "unreached": call.unreached,
+        "dead": call.dead,
     }
 
 

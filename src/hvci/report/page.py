@@ -156,7 +156,11 @@ def _group(findings: list[Finding], calls: Calls) -> Html:
 def _row(finding: Finding, calls: Calls) -> tuple[str, str, str]:
     call = calls.get((finding.site, finding.ddi or ""))
     arguments = "" if call is None else _arguments(call)
-    return element("code", words.place(finding.site)), words.statement(finding), arguments
+    what = element("p", words.statement(finding))
+    if finding.excerpt:
+        lines = Html("\n").join(element("span", line) for line in finding.excerpt)
+        what = joined(what, element("pre", element("code", Html(lines))))
+    return element("code", words.place(finding.site)), what, arguments
 
 
 def _arguments(call: DdiCall) -> str:

@@ -146,7 +146,11 @@ def _finding(report: Report, index: int, named: Named) -> Json:
         "message": {"text": _message(finding)},
         "locations": [_location(report, index, finding.site)],
         "partialFingerprints": {"hvci/v1": digest, "primaryLocationLineHash": f"{digest[:16]}:1"},
-        "properties": {"confidence": finding.confidence, "origin": finding.origin},
+        "properties": {
+            "confidence": finding.confidence,
+            "origin": finding.origin,
+            "excerpt": list(finding.excerpt),
+        },
     }
     if related := _source_of(finding.site):
         result["relatedLocations"] = [related]

@@ -153,7 +153,10 @@ class _Page:
         if ddi:
             calls = "1 call" if len(findings) == 1 else f"{len(findings)} calls"
             self.line((safe(ddi), "bold"), f", {calls}", indent=2)
-        statements = [(text, list(same)) for text, same in groupby(findings, key=words.statement)]
+        by_text: dict[str, list[Finding]] = {}
+        for finding in findings:
+            by_text.setdefault(words.statement(finding), []).append(finding)
+        statements = list(by_text.items())
         shown = len(statements) if self.style.verbose else _MOST_STATEMENTS[outcome]
         for text, same in statements[:shown]:
             self._statement(text, same, outcome)
@@ -169,6 +172,8 @@ class _Page:
         if self.style.verbose or len(findings) == 1:
             for finding in findings:
                 self.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
+                for line in finding.excerpt if self.style.verbose else ():
+                    self.line((safe(line), "dim"), indent=8)
             return
         self.line(text, indent=4)
         most = _MOST_PLACES[outcome]

@@ -130,7 +130,7 @@ _YES = {
 }
 _NO = {
     Question.LOADS: "{os} does not accept this image with memory integrity on: {what}.",
-    Question.READINESS: "The HLK readiness test would count, when this code runs: {what}.",
+    Question.READINESS: "The HLK readiness test would count, when this loads and runs: {what}.",
     Question.RUNS: "Code breaks when memory is never both writable and executable: {what}.",
 }
 _UNDECIDED = {
@@ -214,8 +214,8 @@ def finding_group(finding: Finding) -> tuple[bool, str, str, str]:
 
 
 def finding_order(finding: Finding) -> tuple[object, ...]:
-    """Sorts findings by group, then by what they say, then by place."""
-    return (*finding_group(finding), statement(finding), place_key(finding.site))
+    """Sorts findings by group, then by place."""
+    return (*finding_group(finding), place_key(finding.site))
 
 
 def statement(finding: Finding) -> str:
