@@ -44,6 +44,8 @@ class Recorder:
     events: dict[tuple[object, ...], PageEvent] = field(default_factory=dict)
     counters: dict[Counter, int] = field(default_factory=lambda: dict.fromkeys(Counter, 0))
     """Natural checks, as the verifier counts them: one for each call, not for each site."""
+    special: dict[tuple[int, str], Tier] = field(default_factory=dict)
+    """Instructions that change the processor's own state: (RVA, what) -> natural if ever."""
     reached: set[int] = field(default_factory=set)
     """RVAs of instructions that called a catalogued DDI."""
 
@@ -67,6 +69,12 @@ class Recorder:
         if key not in self.events and len(self.events) < MAX_EVENTS:
             made = PageEvent(bugcheck, subcode, parameters, site, tier, message)
             self.events[key] = made
+
+    def changes_processor(self, address: int, what: str, tier: Tier) -> None:
+        """Record an instruction that changes control, debug or model-specific registers."""
+        key = (address - self.base, what)
+        if self.special.get(key) is not Tier.NATURAL:
+            self.special[key] = tier
 
     # ---- calls
 
@@ -149,3 +157,9 @@ def watched_ddis() -> dict[str, Ddi]:
     """The DDIs whose calls a run can see, by the name that it sees."""
     bindings = (Binding.EXPORT, Binding.WDF_TABLE)
     return {name: ddi for name, ddi in catalog.ddis().items() if ddi.binding in bindings}
+
+
+def storport_functions() -> dict[int, Ddi]:
+    """The DDIs that compile to StorPortExtendedFunction, by its first argument."""
+    found = (ddi for ddi in catalog.ddis().values() if ddi.storport_function >= 0)
+    return {ddi.storport_function: ddi for ddi in found}

@@ -16,11 +16,11 @@ Blind spots: a function is entered with zeroed objects as arguments; loops are f
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.machine import Machine
-from hvci.verifier.path import FORCED, Outcome, Path
+from hvci.verifier.outcome import Effort, Outcome
+from hvci.verifier.path import FORCED, Path
 from hvci.verifier.snapshot import Snapshot, Snapshots
 from hvci.verifier.survey import Survey
 
@@ -30,14 +30,6 @@ PATHS_A_SITE = 400
 MAX_PENDING = 4_000
 CROWDED = 64
 """So many invented pages may stay from path to path."""
-
-
-@dataclass(slots=True)
-class Effort:
-    """How much may be forced."""
-
-    paths: int = 6_000
-    blocks: int = 1_500_000
 
 
 class Explorer:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from hvci.model import DdiCall, ImageSite, Limit, Origin, PageEvent, Rva, Tier, Value, Via
-from hvci.verifier.checks import ObservedCall, Recorder
+from hvci.model import (
+    BehaviourFact,
+    Confidence,
+    DdiCall,
+    ImageSite,
+    Limit,
+    Origin,
+    PageEvent,
+    Rva,
+    Tier,
+    Value,
+    Via,
+)
+from hvci.verifier.checks import CODE_INTEGRITY, ObservedCall, Recorder
 from hvci.verifier.loader import Loaded
-from hvci.verifier.path import Ending
-
-if TYPE_CHECKING:
-    from hvci.verifier.run import EntryResult
+from hvci.verifier.outcome import Ending, EntryResult
 
 RUN_RULES = ("dynamic-code", "writes-executable-memory")
 
@@ -40,14 +48,21 @@ def calls_of(recorder: Recorder) -> tuple[DdiCall, ...]:
 
 
 def events_of(recorder: Recorder) -> tuple[PageEvent, ...]:
-    """The bug checks, sorted; a forced one is left out where a natural one says the same."""
+    """The bug checks, sorted.
+
+    A forced check is left out where a natural one says the same. A forced 0xBE or 0xFC is left
+    out always: on invented arguments it proves nothing.
+    """
     events = sorted(
         recorder.events.values(),
         key=lambda event: (event.bugcheck, event.site.rva, event.tier, event.parameters),
     )
     natural = {_same(event) for event in events if event.tier is Tier.NATURAL}
     return tuple(
-        event for event in events if event.tier is Tier.NATURAL or _same(event) not in natural
+        event
+        for event in events
+        if event.tier is Tier.NATURAL
+        or (event.bugcheck == CODE_INTEGRITY and _same(event) not in natural)
     )
 
 
@@ -62,6 +77,24 @@ def _natural(seen: ObservedCall) -> bool:
 def _value(values: set[int], tier: Tier) -> Value:
     where = "in natural calls" if tier is Tier.NATURAL else "on forced paths"
     return Value(frozenset(values), complete=True, reason=f"seen {where} of the verifier run")
+
+
+def behaviours_of(recorder: Recorder) -> tuple[BehaviourFact, ...]:
+    """Instructions that change the processor's own state, as facts for the rules."""
+    facts = []
+    for (rva, what), tier in sorted(recorder.special.items()):
+        natural = tier is Tier.NATURAL
+        facts.append(
+            BehaviourFact(
+                "writes-executable-memory",
+                what,
+                ImageSite(Rva(rva), recorder.image.section_name(rva)),
+                Origin.VERIFIER,
+                Confidence.PROVEN if natural else Confidence.POSSIBLE,
+                "executed in the verifier run" if natural else "reached on a forced path",
+            )
+        )
+    return tuple(facts)
 
 
 def limits_of(results: Sequence[EntryResult], loaded: Loaded) -> tuple[Limit, ...]:
