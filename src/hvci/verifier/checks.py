@@ -15,6 +15,7 @@ from hvci.binary import PeImage
 from hvci.catalog import Binding, Ddi
 from hvci.catalog.ddis import VerifierEffect
 from hvci.model import Counter, ImageSite, PageEvent, Rva, Tier
+from hvci.verifier.outcome import Trust
 
 CODE_INTEGRITY = 0xC4
 WRITE_TO_READ_ONLY = 0xBE
@@ -28,7 +29,7 @@ class ObservedCall(NamedTuple):
 
     ddi: str
     rva: int
-    tier: Tier
+    trust: Trust
     values: tuple[tuple[str, int], ...]
     """Watched arguments by name."""
 
@@ -79,15 +80,15 @@ class Recorder:
     # ---- calls
 
     def call(
-        self, ddi: Ddi, read: Callable[[str], int], address: int, return_to: int, tier: Tier
+        self, ddi: Ddi, read: Callable[[str], int], address: int, return_to: int, trust: Trust
     ) -> None:
         """Record a call of a catalogued DDI and run the verifier's check on it."""
         values = tuple((name, read(name)) for name in ddi.watched)
-        key = ObservedCall(ddi.name, address - self.base, tier, values)
+        key = ObservedCall(ddi.name, address - self.base, trust, values)
         self.calls[key] = self.calls.get(key, 0) + 1
         self.reached.add(address - self.base)
-        if ddi.verifier is VerifierEffect.REPORT:
-            self._check(ddi, dict(values), address, return_to, tier)
+        if ddi.verifier is VerifierEffect.REPORT and trust is not Trust.INVENTED:
+            self._check(ddi, dict(values), address, return_to, trust.tier)
 
     def _check(
         self, ddi: Ddi, values: Mapping[str, int], address: int, return_to: int, tier: Tier

@@ -6,7 +6,7 @@ Knows the words of the model; runs nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from hvci.model import (
     NEWEST,
@@ -18,6 +18,22 @@ from hvci.model import (
     Tier,
     WindowsVersion,
 )
+
+
+class Trust(IntEnum):
+    """How far an observation can be trusted; the lower the better."""
+
+    NATURAL = 0
+    """The driver came there by itself."""
+    FORCED = 1
+    """A branch was turned; all data is the driver's own."""
+    INVENTED = 2
+    """Arguments or memory were invented, so values may come from nowhere."""
+
+    @property
+    def tier(self) -> Tier:
+        """The tier that reports know."""
+        return Tier.NATURAL if self is Trust.NATURAL else Tier.FORCED
 
 
 class Ending(StrEnum):

@@ -36,7 +36,7 @@ from hvci.verifier.kernel.call import Call
 from hvci.verifier.layout import STACK
 from hvci.verifier.machine import Machine, Stop, Why
 from hvci.verifier.memory import AccessFault, Mapping
-from hvci.verifier.outcome import Ending, Outcome
+from hvci.verifier.outcome import Ending, Outcome, Trust
 from hvci.verifier.sites import calling_instruction
 
 BREAKPOINT = 3
@@ -99,8 +99,8 @@ class Path:
         self.kernel = kernel
         self.recorder = recorder
         self.frames: tuple[_Frame, ...] = ()
-        self.forced = False
-        """The path was forced from its start."""
+        self.base = Trust.NATURAL
+        """How far the state at the start of the path can be trusted."""
         self.entry = ""
         """Name of the entry point, for the trace."""
         self.trace: list[str] | None = None
@@ -117,10 +117,15 @@ class Path:
         machine.on_special = self._changes_processor
 
     @property
-    def tier(self) -> Tier:
-        """Natural until something was invented."""
+    def trust(self) -> Trust:
+        """That of the start, until something is invented."""
         invented = self.machine.memory.inventions > self._invented_before
-        return Tier.FORCED if self.forced or invented or self._skips else Tier.NATURAL
+        return Trust.INVENTED if invented or self._skips else self.base
+
+    @property
+    def tier(self) -> Tier:
+        """The tier of what is seen now."""
+        return self.trust.tier
 
     def start(self, function: int, arguments: Sequence[int], budget: Budget = NATURAL) -> Outcome:
         """Call a function of the driver and run until the path ends."""
@@ -206,7 +211,7 @@ class Path:
             return
         address = calling_instruction(self.machine, return_to)
         if self.machine.in_image(address):
-            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.tier)
+            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.trust)
 
     def _trace_call(self, call: Call, return_to: int) -> None:
         assert self.trace is not None

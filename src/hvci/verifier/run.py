@@ -10,14 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from hvci.binary import PeImage
-from hvci.model import Tier
 from hvci.verifier.checks import Recorder
 from hvci.verifier.explore import Explorer
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.loader import Loaded, load
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import page_up
-from hvci.verifier.outcome import Coverage, EntryResult, VerifierOptions, VerifierRun
+from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
 from hvci.verifier.path import NATURAL, Budget, Path
 from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
@@ -88,10 +87,9 @@ class Session:
         arguments = (objects.driver, objects.registry_path)
         self._execute(EntryPoint("DriverEntry", self.loaded.entry, arguments))
         self._natural()
-        natural = len({key.rva for key in self.recorder.calls if key.tier is Tier.NATURAL})
+        natural = len({key.rva for key in self.recorder.calls if key.trust is Trust.NATURAL})
         if self.options.force:
-            explorer.reach_sites()
-            explorer.flip_branches()
+            explorer.explore()
         return self._result(natural)
 
     def _natural(self) -> None:
