@@ -15,6 +15,7 @@ from hvci.binary import PeImage
 from hvci.catalog import Binding, Ddi
 from hvci.catalog.ddis import VerifierEffect
 from hvci.model import Counter, ImageSite, PageEvent, Rva, Tier
+from hvci.verifier.outcome import Trust
 
 CODE_INTEGRITY = 0xC4
 WRITE_TO_READ_ONLY = 0xBE
@@ -28,7 +29,7 @@ class ObservedCall(NamedTuple):
 
     ddi: str
     rva: int
-    tier: Tier
+    trust: Trust
     values: tuple[tuple[str, int], ...]
     """Watched arguments by name."""
 
@@ -44,6 +45,8 @@ class Recorder:
     events: dict[tuple[object, ...], PageEvent] = field(default_factory=dict)
     counters: dict[Counter, int] = field(default_factory=lambda: dict.fromkeys(Counter, 0))
     """Natural checks, as the verifier counts them: one for each call, not for each site."""
+    special: dict[tuple[int, str], Tier] = field(default_factory=dict)
+    """Instructions that change the processor's own state: (RVA, what) -> natural if ever."""
     reached: set[int] = field(default_factory=set)
     """RVAs of instructions that called a catalogued DDI."""
 
@@ -68,18 +71,24 @@ class Recorder:
             made = PageEvent(bugcheck, subcode, parameters, site, tier, message)
             self.events[key] = made
 
+    def changes_processor(self, address: int, what: str, tier: Tier) -> None:
+        """Record an instruction that changes control, debug or model-specific registers."""
+        key = (address - self.base, what)
+        if self.special.get(key) is not Tier.NATURAL:
+            self.special[key] = tier
+
     # ---- calls
 
     def call(
-        self, ddi: Ddi, read: Callable[[str], int], address: int, return_to: int, tier: Tier
+        self, ddi: Ddi, read: Callable[[str], int], address: int, return_to: int, trust: Trust
     ) -> None:
         """Record a call of a catalogued DDI and run the verifier's check on it."""
         values = tuple((name, read(name)) for name in ddi.watched)
-        key = ObservedCall(ddi.name, address - self.base, tier, values)
+        key = ObservedCall(ddi.name, address - self.base, trust, values)
         self.calls[key] = self.calls.get(key, 0) + 1
         self.reached.add(address - self.base)
-        if ddi.verifier is VerifierEffect.REPORT:
-            self._check(ddi, dict(values), address, return_to, tier)
+        if ddi.verifier is VerifierEffect.REPORT and trust is not Trust.INVENTED:
+            self._check(ddi, dict(values), address, return_to, trust.tier)
 
     def _check(
         self, ddi: Ddi, values: Mapping[str, int], address: int, return_to: int, tier: Tier
@@ -149,3 +158,9 @@ def watched_ddis() -> dict[str, Ddi]:
     """The DDIs whose calls a run can see, by the name that it sees."""
     bindings = (Binding.EXPORT, Binding.WDF_TABLE)
     return {name: ddi for name, ddi in catalog.ddis().items() if ddi.binding in bindings}
+
+
+def storport_functions() -> dict[int, Ddi]:
+    """The DDIs that compile to StorPortExtendedFunction, by its first argument."""
+    found = (ddi for ddi in catalog.ddis().values() if ddi.storport_function >= 0)
+    return {ddi.storport_function: ddi for ddi in found}

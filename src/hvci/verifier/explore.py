@@ -2,11 +2,11 @@
 
 Theory of operation. Every branch whose other side was not executed leaves a snapshot.
 
-1. Call-site directed: each function that holds a call site not reached yet runs by itself, on
+1. Branch flips come first: the data of such a path is the driver's own, only the turn was forced.
+   First come first served, each executed only if its side is still new.
+2. Call-site directed: each function that holds a call site not reached yet runs by itself, on
    zeroed arguments, with a coverage of its own; its branches are flipped until the site is
-   reached or the function's share of paths is spent.
-2. Branch flips: the snapshots of natural and forced runs, first come first served, each executed
-   only if its side is still new.
+   reached or the function's share of paths is spent. What it shows is a place, not a value.
 3. What a forced path registers (callbacks, devices) is run from the state in which that path ended.
 4. Budgets are counts of paths and blocks; nothing depends on time.
 
@@ -16,11 +16,11 @@ Blind spots: a function is entered with zeroed objects as arguments; loops are f
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.machine import Machine
-from hvci.verifier.path import FORCED, Outcome, Path
+from hvci.verifier.outcome import Effort, Outcome, Trust
+from hvci.verifier.path import FORCED, Path
 from hvci.verifier.snapshot import Snapshot, Snapshots
 from hvci.verifier.survey import Survey
 
@@ -28,16 +28,10 @@ ARGUMENTS = 8
 ARGUMENT_SIZE = 0x1000
 PATHS_A_SITE = 400
 MAX_PENDING = 4_000
+FLIPS_FIRST = 0.3
+"""Share of the effort for branch flips before call sites are sought."""
 CROWDED = 64
 """So many invented pages may stay from path to path."""
-
-
-@dataclass(slots=True)
-class Effort:
-    """How much may be forced."""
-
-    paths: int = 6_000
-    blocks: int = 1_500_000
 
 
 class Explorer:
@@ -54,14 +48,21 @@ class Explorer:
         self.snapshots = Snapshots(machine, kernel)
         self.pending: deque[Snapshot] = deque()
         self._asked: set[int] = set()
-        self._entries = 0
+        self._paths_before = 0
+        self._blocks_before = 0
 
-    @property
-    def spent(self) -> bool:
-        """Whether the effort is spent."""
-        return self.path.paths >= self.effort.paths or (
-            self.path.total_blocks >= self.effort.blocks
-        )
+    def _spent(self, share: float = 1.0) -> bool:
+        """Whether that share of the effort is spent."""
+        paths = self.path.paths - self._paths_before
+        blocks = self.path.total_blocks - self._blocks_before
+        return paths >= self.effort.paths * share or blocks >= self.effort.blocks * share
+
+    def explore(self) -> None:
+        """All phases: flips for their share of the effort, then sites, then flips again."""
+        self._paths_before, self._blocks_before = self.path.paths, self.path.total_blocks
+        self.flip_branches(FLIPS_FIRST)
+        self.reach_sites()
+        self.flip_branches(1.0)
 
     def watch(self) -> None:
         """Leave a snapshot at every branch from now on."""
@@ -71,19 +72,18 @@ class Explorer:
         if other in self._asked or len(self.pending) >= MAX_PENDING:
             return
         self._asked.add(other)
-        self.pending.append(self.snapshots.take(other, self.path.frames))
+        trust = max(Trust.FORCED, self.path.trust)
+        self.pending.append(self.snapshots.take(other, self.path.frames, trust))
 
     # ---- towards call sites
 
     def reach_sites(self) -> None:
         """Run the functions that hold call sites not reached yet."""
-        self.path.forced = True
-        start = self.snapshots.take(0, ())
+        start = self.snapshots.take(0, (), Trust.INVENTED)
         for site, function in self.survey.goals.items():
-            if site in self.path.recorder.reached or self.spent:
+            if site in self.path.recorder.reached or self._spent():
                 continue
             self._reach(start, site, function)
-        self.path.forced = False
 
     def _reach(self, start: Snapshot, site: int, function: int) -> None:
         """Flip branches of one function until it comes to the site."""
@@ -93,11 +93,12 @@ class Explorer:
         machine.visited = set()
         self.snapshots.restore(start)
         machine.memory.forget_inventions()
+        self.path.base = Trust.INVENTED
         arguments = [self.kernel.arena.take(ARGUMENT_SIZE) for _ in range(ARGUMENTS)]
         self.path.start(machine.layout.image + function, arguments, FORCED)
         last = self.path.paths + PATHS_A_SITE
         while self.pending and site not in self.path.recorder.reached:
-            if self.path.paths >= last or self.spent:
+            if self.path.paths >= last or self._spent():
                 break
             self._flip(self.pending.popleft())
         machine.visited |= everything
@@ -111,23 +112,21 @@ class Explorer:
 
     # ---- branch flips
 
-    def flip_branches(self) -> None:
+    def flip_branches(self, share: float) -> None:
         """Execute the other side of branches, and what those paths register."""
-        self.path.forced = True
-        while (self.pending or self.kernel.queue) and not self.spent:
+        while (self.pending or self.kernel.queue) and not self._spent(share):
             if self.kernel.queue:
                 self._callback(self.kernel.queue.popleft())
             else:
                 self._flip(self.pending.popleft())
                 self._adopt()
-        self.path.forced = False
 
     def _flip(self, snapshot: Snapshot) -> Outcome | None:
         if snapshot.pc in self.machine.visited:
             return None
         self.machine.memory.forget_inventions(CROWDED)
         self.snapshots.restore(snapshot)
-        self.path.frames = snapshot.frames
+        self.path.frames, self.path.base = snapshot.frames, snapshot.trust
         self.machine.current = None
         return self.path.run(snapshot.pc, FORCED)
 
@@ -135,14 +134,15 @@ class Explorer:
         """Give new callbacks the state in which the path ended."""
         fresh = [entry for entry in self.kernel.queue if entry.state is None]
         if fresh:
-            state = self.snapshots.take(0, ())
+            state = self.snapshots.take(0, (), max(Trust.FORCED, self.path.trust))
             for entry in fresh:
                 entry.state = state
 
     def _callback(self, entry: EntryPoint) -> None:
-        self._entries += 1
+        self.path.base = Trust.INVENTED
         if isinstance(entry.state, Snapshot):
             self.snapshots.restore(entry.state)
+            self.path.base = entry.state.trust if entry.arguments else Trust.INVENTED
         arguments = entry.arguments or tuple(
             self.kernel.arena.take(ARGUMENT_SIZE) for _ in range(ARGUMENTS)
         )

@@ -16,18 +16,19 @@ Knows the machine, the kernel and the recorder; chooses no paths.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 from hvci.catalog import Ddi
+from hvci.catalog.prototypes import prototype
 from hvci.model import Tier
 from hvci.verifier.arch import Convention
 from hvci.verifier.checks import (
     EXECUTE_OF_NOEXECUTE,
     WRITE_TO_READ_ONLY,
     Recorder,
+    storport_functions,
     watched_ddis,
 )
 from hvci.verifier.kernel import EndPath, Enter, Kernel
@@ -35,6 +36,7 @@ from hvci.verifier.kernel.call import Call
 from hvci.verifier.layout import STACK
 from hvci.verifier.machine import Machine, Stop, Why
 from hvci.verifier.memory import AccessFault, Mapping
+from hvci.verifier.outcome import Ending, Outcome, Trust
 from hvci.verifier.sites import calling_instruction
 
 BREAKPOINT = 3
@@ -57,15 +59,9 @@ CHEAP = frozenset(
     )
 )
 INVENTIONS = 12
+MAX_TRACE = 500_000
+"""Lines of a trace."""
 FAULTS = 60
-
-
-class Ending(StrEnum):
-    """How a path ended."""
-
-    RETURNED = "returned"
-    BUG_CHECK = "bug check"
-    STOPPED = "stopped"
 
 
 class Budget(NamedTuple):
@@ -78,16 +74,6 @@ class Budget(NamedTuple):
 
 NATURAL = Budget(blocks=200_000, calls=6_000, calls_from_one_place=3_000)
 FORCED = Budget(blocks=4_000, calls=400, calls_from_one_place=64)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a path."""
-
-    ending: Ending
-    status: int
-    reason: str = ""
-    tier: Tier = Tier.NATURAL
 
 
 class _Frame(NamedTuple):
@@ -113,23 +99,33 @@ class Path:
         self.kernel = kernel
         self.recorder = recorder
         self.frames: tuple[_Frame, ...] = ()
-        self.forced = False
-        """The path was forced from its start."""
+        self.base = Trust.NATURAL
+        """How far the state at the start of the path can be trusted."""
+        self.entry = ""
+        """Name of the entry point, for the trace."""
+        self.trace: list[str] | None = None
+        """JSON lines; None when nobody wants them."""
         self.paths = 0
         self.total_blocks = 0
         self._ddis: dict[str, Ddi] = watched_ddis()
+        self._storport = storport_functions()
         self._invented_before = 0
         self._skips = 0
         self._budget = NATURAL
         self._calls = 0
         self._from: dict[tuple[str, int], int] = {}
-        self._last_fault = 0
+        machine.on_special = self._changes_processor
+
+    @property
+    def trust(self) -> Trust:
+        """That of the start, until something is invented."""
+        invented = self.machine.memory.inventions > self._invented_before
+        return Trust.INVENTED if invented or self._skips else self.base
 
     @property
     def tier(self) -> Tier:
-        """Natural until something was invented."""
-        invented = self.machine.memory.inventions > self._invented_before
-        return Tier.FORCED if self.forced or invented or self._skips else Tier.NATURAL
+        """The tier of what is seen now."""
+        return self.trust.tier
 
     def start(self, function: int, arguments: Sequence[int], budget: Budget = NATURAL) -> Outcome:
         """Call a function of the driver and run until the path ends."""
@@ -185,6 +181,8 @@ class Path:
         return_to = machine.processor.return_address()
         self._count(call.name, return_to)
         self._record(call, return_to)
+        if self.trace is not None:
+            self._trace_call(call, return_to)
         try:
             answer = self.kernel.answer(call)
         except EndPath as end:
@@ -206,11 +204,43 @@ class Path:
 
     def _record(self, call: Call, return_to: int) -> None:
         ddi = self._ddis.get(call.name)
+        if call.name == "StorPortExtendedFunction":
+            ddi = self._storport.get(call.u32(0), ddi)
+            call = self.kernel.shifted(call) if ddi and ddi.storport_function >= 0 else call
         if ddi is None:
             return
         address = calling_instruction(self.machine, return_to)
         if self.machine.in_image(address):
-            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.tier)
+            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.trust)
+
+    def _trace_call(self, call: Call, return_to: int) -> None:
+        assert self.trace is not None
+        if len(self.trace) < MAX_TRACE:
+            shape = prototype(call.name)
+            count = min(shape.arguments if shape else 4, 12)
+            line = {
+                "event": "call",
+                "entry": self.entry,
+                "tier": str(self.tier),
+                "ddi": call.name,
+                "arguments": [call.arg(index) for index in range(count)],
+                "site": calling_instruction(self.machine, return_to) - self.machine.layout.image,
+                "return": return_to - self.machine.layout.image,
+            }
+            self.trace.append(json.dumps(line))
+
+    def _trace_page(self, bugcheck: int, address: int, pc: int, what: str) -> None:
+        if self.trace is not None and len(self.trace) < MAX_TRACE:
+            line = {
+                "event": "page",
+                "entry": self.entry,
+                "tier": str(self.tier),
+                "bugcheck": bugcheck,
+                "address": address,
+                "site": pc - self.machine.layout.image,
+                "what": what,
+            }
+            self.trace.append(json.dumps(line))
 
     def _leave(self, convention: Convention, answer: int | None) -> int:
         processor = self.machine.processor
@@ -239,6 +269,9 @@ class Path:
             processor.result = frame.enter.then(processor.result)
         return frame.return_to
 
+    def _changes_processor(self, address: int, what: str) -> None:
+        self.recorder.changes_processor(address, what, self.tier)
+
     # ---- faults
 
     def _unmapped(self, address: int, size: int) -> int:
@@ -261,6 +294,7 @@ class Path:
             self.tier,
             f"write to {what}",
         )
+        self._trace_page(WRITE_TO_READ_ONLY, address, pc, what)
         raise _End(Ending.BUG_CHECK, f"0xBE: write to {what}")
 
     def _refused_by_kernel(self, fault: AccessFault, call: Call, return_to: int) -> int:
@@ -294,6 +328,7 @@ class Path:
                 self.tier,
                 f"execution of {what}",
             )
+            self._trace_page(EXECUTE_OF_NOEXECUTE, address, site, what)
             raise _End(Ending.BUG_CHECK, f"0xFC: execution of {what}")
         return_to = processor.return_address()
         self._skips += 1

@@ -3,51 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from hvci.model import DdiCall, ImageSite, Limit, Origin, PageEvent, Rva, Tier, Value, Via
-from hvci.verifier.checks import ObservedCall, Recorder
+from hvci.model import (
+    BehaviourFact,
+    Confidence,
+    DdiCall,
+    ImageSite,
+    Limit,
+    Origin,
+    PageEvent,
+    Rva,
+    Tier,
+    Value,
+    Via,
+)
+from hvci.verifier.checks import CODE_INTEGRITY, Recorder
 from hvci.verifier.loader import Loaded
-from hvci.verifier.path import Ending
-
-if TYPE_CHECKING:
-    from hvci.verifier.run import EntryResult
+from hvci.verifier.outcome import Ending, EntryResult, Trust
 
 RUN_RULES = ("dynamic-code", "writes-executable-memory")
 
 
 def calls_of(recorder: Recorder) -> tuple[DdiCall, ...]:
-    """One call fact for each site, DDI and tier, with all values that were seen there."""
-    groups: dict[tuple[int, str, Tier], dict[str, set[int]]] = {}
-    natural = {(seen.rva, seen.ddi, seen.values) for seen in recorder.calls if _natural(seen)}
+    """One call fact for each site, DDI and tier, with all values that were seen there.
+
+    What was seen naturally is not repeated as forced; what was seen only with invented arguments
+    gives the place, but no values.
+    """
+    best: dict[tuple[int, str, tuple[tuple[str, int], ...]], Trust] = {}
     for seen in recorder.calls:
-        if not _natural(seen) and (seen.rva, seen.ddi, seen.values) in natural:
-            continue
-        arguments = groups.setdefault((seen.rva, seen.ddi, seen.tier), {})
-        for name, value in seen.values:
+        key = (seen.rva, seen.ddi, seen.values)
+        best[key] = min(seen.trust, best.get(key, seen.trust))
+    groups: dict[tuple[int, str, Trust], dict[str, set[int]]] = {}
+    for (rva, ddi, values), trust in best.items():
+        arguments = groups.setdefault((rva, ddi, trust), {})
+        for name, value in values:
             arguments.setdefault(name, set()).add(value)
+    known = {(rva, ddi) for rva, ddi, trust in groups if trust is not Trust.INVENTED}
     return tuple(
-        DdiCall(
-            ddi,
-            {name: _value(values, tier) for name, values in arguments.items()},
-            ImageSite(Rva(rva), recorder.image.section_name(rva)),
-            Origin.VERIFIER,
-            Via.EMULATED,
-            tier,
-        )
-        for (rva, ddi, tier), arguments in sorted(groups.items())
+        _call(recorder, rva, ddi, trust, arguments)
+        for (rva, ddi, trust), arguments in sorted(groups.items())
+        if trust is not Trust.INVENTED or (rva, ddi) not in known
+    )
+
+
+def _call(
+    recorder: Recorder, rva: int, ddi: str, trust: Trust, arguments: dict[str, set[int]]
+) -> DdiCall:
+    return DdiCall(
+        ddi,
+        {name: _value(values, trust) for name, values in arguments.items()},
+        ImageSite(Rva(rva), recorder.image.section_name(rva)),
+        Origin.VERIFIER,
+        Via.EMULATED,
+        trust.tier,
     )
 
 
 def events_of(recorder: Recorder) -> tuple[PageEvent, ...]:
-    """The bug checks, sorted; a forced one is left out where a natural one says the same."""
+    """The bug checks, sorted.
+
+    A forced check is left out where a natural one says the same. A forced 0xBE or 0xFC is left
+    out always: on invented arguments it proves nothing.
+    """
     events = sorted(
         recorder.events.values(),
         key=lambda event: (event.bugcheck, event.site.rva, event.tier, event.parameters),
     )
     natural = {_same(event) for event in events if event.tier is Tier.NATURAL}
     return tuple(
-        event for event in events if event.tier is Tier.NATURAL or _same(event) not in natural
+        event
+        for event in events
+        if event.tier is Tier.NATURAL
+        or (event.bugcheck == CODE_INTEGRITY and _same(event) not in natural)
     )
 
 
@@ -55,13 +83,29 @@ def _same(event: PageEvent) -> tuple[object, ...]:
     return event.bugcheck, event.subcode, event.site.rva, event.message
 
 
-def _natural(seen: ObservedCall) -> bool:
-    return seen.tier is Tier.NATURAL
-
-
-def _value(values: set[int], tier: Tier) -> Value:
-    where = "in natural calls" if tier is Tier.NATURAL else "on forced paths"
+def _value(values: set[int], trust: Trust) -> Value:
+    if trust is Trust.INVENTED:
+        return Value.unknown("the verifier run came here with invented arguments only")
+    where = "in natural calls" if trust is Trust.NATURAL else "on forced paths"
     return Value(frozenset(values), complete=True, reason=f"seen {where} of the verifier run")
+
+
+def behaviours_of(recorder: Recorder) -> tuple[BehaviourFact, ...]:
+    """Instructions that change the processor's own state, as facts for the rules."""
+    facts = []
+    for (rva, what), tier in sorted(recorder.special.items()):
+        natural = tier is Tier.NATURAL
+        facts.append(
+            BehaviourFact(
+                "writes-executable-memory",
+                what,
+                ImageSite(Rva(rva), recorder.image.section_name(rva)),
+                Origin.VERIFIER,
+                Confidence.PROVEN if natural else Confidence.POSSIBLE,
+                "executed in the verifier run" if natural else "reached on a forced path",
+            )
+        )
+    return tuple(facts)
 
 
 def limits_of(results: Sequence[EntryResult], loaded: Loaded) -> tuple[Limit, ...]:

@@ -6,20 +6,19 @@ Knows the order of things; decides nothing about memory, DDIs or paths.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from hvci.binary import PeImage
-from hvci.model import NEWEST, Counter, DdiCall, Limit, PageEvent, Tier, WindowsVersion
 from hvci.verifier.checks import Recorder
-from hvci.verifier.explore import Effort, Explorer
+from hvci.verifier.explore import Explorer
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.loader import Loaded, load
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import page_up
-from hvci.verifier.path import NATURAL, Budget, Ending, Outcome, Path
-from hvci.verifier.results import calls_of, events_of, limits_of
+from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
+from hvci.verifier.path import NATURAL, Budget, Path
+from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
@@ -46,74 +45,13 @@ DEFAULT_CODE = 0x22_2000
 BUFFER = 0x100
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierOptions:
-    """What a run depends on besides the driver."""
-
-    target_os: WindowsVersion = NEWEST
-    force: bool = True
-    """Go on behind what runs by itself."""
-    entry: str = ""
-    """Only entry points whose name starts so; empty for all. DriverEntry always runs."""
-    ioctls: tuple[int, ...] = ()
-    """Control codes to send besides those that the code names."""
-    effort: Effort = field(default_factory=Effort)
-
-
-@dataclass(frozen=True, slots=True)
-class EntryResult:
-    """What became of one entry point."""
-
-    name: str
-    tier: Tier
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What a run reached, of what there is."""
-
-    blocks: int
-    blocks_total: int
-    sites: int
-    sites_natural: int
-    sites_total: int
-    missed: tuple[int, ...]
-    """RVAs of call sites that no path reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifierRun:
-    """Everything that a run saw."""
-
-    calls: tuple[DdiCall, ...]
-    events: tuple[PageEvent, ...]
-    counters: dict[Counter, int]
-    entry_points: tuple[EntryResult, ...]
-    coverage: Coverage
-    limits: tuple[Limit, ...]
-    allocations: int
-    allocated_bytes: int
-    paths: int
-    blocks_executed: int
-    unknown: tuple[tuple[str, int], ...]
-    """DDIs without a model, and how often each was called."""
-    executed: tuple[tuple[int, int], ...] = ()
-    """(RVA, bytes) of the blocks that ran, for coverage files."""
-
-    @property
-    def driver_entry(self) -> EntryResult:
-        """The first entry point."""
-        return self.entry_points[0]
-
-
 class Session:
     """One driver on one machine."""
 
-    def __init__(self, image: PeImage, options: VerifierOptions) -> None:
-        self.image = image
+    def __init__(self, data: bytes, options: VerifierOptions) -> None:
+        image = self.image = PeImage(data)
         self.options = options
-        self.survey: Survey = survey(image)
+        self.survey: Survey = survey(image, data)
         self.machine = Machine(image.machine, page_up(image.size))
         self.kernel = Kernel(self.machine, options.target_os)
         self.loaded: Loaded = load(self.machine, image, self._resolve)
@@ -121,6 +59,8 @@ class Session:
         self.path = Path(self.machine, self.kernel, self.recorder)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
+        if options.trace:
+            self.path.trace = []
         self._prepare()
 
     def _resolve(self, module: str, name: str) -> int:
@@ -147,10 +87,9 @@ class Session:
         arguments = (objects.driver, objects.registry_path)
         self._execute(EntryPoint("DriverEntry", self.loaded.entry, arguments))
         self._natural()
-        natural = len({key.rva for key in self.recorder.calls if key.tier is Tier.NATURAL})
+        natural = len({key.rva for key in self.recorder.calls if key.trust is Trust.NATURAL})
         if self.options.force:
-            explorer.reach_sites()
-            explorer.flip_branches()
+            explorer.explore()
         return self._result(natural)
 
     def _natural(self) -> None:
@@ -202,6 +141,7 @@ class Session:
             yield EntryPoint(f"IRP_MJ_{MAJOR_NAMES[major]}{suffix}", function, (device, irp))
 
     def _execute(self, entry: EntryPoint, budget: Budget = NATURAL) -> None:
+        self.path.entry = entry.name
         outcome = self.path.start(entry.address, entry.arguments, budget)
         self.results.append(EntryResult(entry.name, outcome.tier, outcome))
 
@@ -222,6 +162,9 @@ class Session:
             self.path.total_blocks,
             tuple(sorted(self.kernel.unknown.items())),
             self._executed(),
+            behaviours_of(recorder),
+            tuple(self.path.trace or ()),
+            self.loaded.base,
         )
 
     def _executed(self) -> tuple[tuple[int, int], ...]:
@@ -282,7 +225,7 @@ MAJOR_NAMES = (
 
 def run_here(data: bytes, options: VerifierOptions) -> VerifierRun:
     """Run a driver in this process; raise `InputError` when it is none."""
-    return Session(PeImage(data), options).run()
+    return Session(data, options).run()
 
 
-__all__ = ["Ending", "VerifierOptions", "VerifierRun", "run_here"]
+__all__ = ["Session", "VerifierOptions", "VerifierRun", "run_here"]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hvci.verifier.kernel.kernel import Kernel, State
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import PAGE, Rights
+from hvci.verifier.outcome import Trust
 
 WORDS = PAGE // 8
 ZERO = bytes(PAGE)
@@ -35,6 +36,7 @@ class Snapshot:
     kernel: State
     frames: tuple[Any, ...]
     """Callbacks that stand-ins are waiting for."""
+    trust: Trust
 
 
 class Snapshots:
@@ -72,12 +74,12 @@ class Snapshots:
             raw = page.tobytes()
             self._now[at] = self._intern.setdefault(raw, raw)
 
-    def take(self, pc: int, frames: tuple[Any, ...]) -> Snapshot:
+    def take(self, pc: int, frames: tuple[Any, ...], trust: Trust) -> Snapshot:
         """Store the present state, to go on at `pc`."""
         self.count += 1
         self._catch_up()
         registers = self._machine.engine.context_save()
-        return Snapshot(pc, registers, self._now.copy(), self._kernel.save(), frames)
+        return Snapshot(pc, registers, self._now.copy(), self._kernel.save(), frames, trust)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make a stored state the present one."""

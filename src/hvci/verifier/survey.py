@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from iced_x86 import Decoder, FlowControl
 
-from hvci.binary import PeImage
+from hvci.binary import PeImage, read
 from hvci.binary.analysis import Analysis
-from hvci.binary.callsites import CallSites
-from hvci.model import ImageSite, Machine
+from hvci.model import NEWEST, ImageSite, Machine
+from hvci.verifier.checks import watched_ddis
 from hvci.verifier.survey_arm64 import survey_arm64
 
 Rvas = npt.NDArray[np.int64]
@@ -57,15 +57,15 @@ class Survey:
     """I/O control codes that the code compares with."""
 
 
-def survey(image: PeImage) -> Survey:
+def survey(image: PeImage, data: bytes) -> Survey:
     """Look at an image."""
     if image.machine is Machine.ARM64:
         return Survey(*survey_arm64(image))
     analysis = Analysis(image)
-    calls = CallSites(analysis).find()
+    wanted = watched_ddis()
     goals: dict[int, int] = {}
-    for call in calls:
-        if isinstance(call.site, ImageSite):
+    for call in read(data, NEWEST).calls:
+        if isinstance(call.site, ImageSite) and call.ddi in wanted:
             function = analysis.functions.at(call.site.rva)
             goals[call.site.rva] = function.start if function else call.site.rva
     ranges = _ranges(image, analysis)

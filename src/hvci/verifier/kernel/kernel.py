@@ -177,6 +177,10 @@ class Kernel:
         wide = found.wide if found else frozenset()
         return Call(self, item.name, rules, wide, item.hidden)
 
+    def shifted(self, call: Call) -> Call:
+        """The same call without its first argument, which only chose the function."""
+        return Call(self, call.name, call.convention, frozenset(), call.hidden + 1)
+
     def answer(self, call: Call) -> Answer:
         """Do what the DDI does."""
         found = stand_in(call.name)
