@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from hvci.binary.arm64 import Arm64
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import Architecture, Function
@@ -45,6 +47,11 @@ class Analysis:
     def framework_table(self) -> Atoms:
         """The start of the KMDF function table, as a value."""
         return frozenset((Atom(Kind.TABLE),))
+
+    @cached_property
+    def import_hits(self) -> list[tuple[int, int]]:
+        """(RVA of the displacement, slot) of every operand that may name an import."""
+        return self.references.to_slots(self.image.imports)
 
     def site(self, rva: int, function: Function | None = None) -> ImageSite:
         """A place in the image, with section and function."""

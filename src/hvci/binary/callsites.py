@@ -7,20 +7,17 @@ decoded. Knows how imports are called; judges nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hvci import catalog
 from hvci.binary import atoms, kmdf
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
+from hvci.binary.byname import ByName
 from hvci.binary.code import (
-    IMAGE_BASE,
-    NO_REGISTER,
-    Flow,
     Function,
-    Load,
-    Reg,
 )
-from hvci.binary.directories import IMPORT_RULES as CALL_RULES
+from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
@@ -34,6 +31,10 @@ from hvci.model import (
     Via,
 )
 
+CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-type")
+"""The rules that a call which was not found can break."""
+FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
+"""What drivers call on Windows versions without the better routine."""
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -52,27 +53,21 @@ class CallSites:
         self.analysis = analysis
         self.image = analysis.image
         self.calls: dict[tuple[int, str], DdiCall] = {}
+        self.imports = ImportCalls(analysis)
         self.pointers = PointerCalls(analysis)
         self.kmdf_version: str | None = None
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
-        self._followed: set[tuple[int, int]] = set()
         self._unset: dict[int, list[tuple[Ddi, ImageSite]]] = {}
 
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
         exports = catalog.exports()
-        imports = self.image.imports
-        hits = self.analysis.references.to_slots(imports)
-        thunks = self.analysis.flow.interprocedural.thunks
-        for place, slot in hits:
-            thunk = self.analysis.references.thunk(place)
-            if thunk is not None:
-                thunks.setdefault(thunk, imports[slot].name)
-        for place, slot in hits:
-            ddi = exports.get(imports[slot].name)
-            if ddi is not None:
-                self._use(place, slot, ddi)
+        for call in self.imports.find(exports):
+            self.add(call.function, call.i, exports[call.name], call.via)
+        for name, rva in self.imports.doubts:
+            self._limit(exports[name], rva, f"bytes that look like a call of {name}")
+        self._pointers()
         self._framework()
         self.behaviours += self._forgotten_opt_in()
         return [self.calls[key] for key in sorted(self.calls)]
@@ -90,154 +85,54 @@ class CallSites:
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
 
-    def _limit_all(self, reason: str) -> None:
+    def _pointers(self) -> None:
+        """Calls through pointers that the driver looked up by name or copied from its imports."""
+        by_name = ByName(self.analysis)
+        functions = by_name.learn()
+        followed: set[str] = set()
+        if functions or self.imports.escapes:
+            users = by_name.users(functions, self.imports.escapes)
+            for function, i, pointer in self.pointers.within(users):
+                name = self._pointer_name(pointer)
+                followed.add(name)
+                self._mark_fallbacks(function, name)
+                if name in catalog.ddis() and pointer.value != Lookup.KMDF:
+                    is_import = pointer.kind is Kind.IMPORT
+                    self.add_routine(function, i, name, Via.REGISTER if is_import else Via.BY_NAME)
+        for rva, reason in by_name.unread:
+            self._limit_all(f"a routine is looked up by a name that is not known: {reason}", rva)
+        lost = [(rva, self._pointer_name(pointer)) for rva, pointer in by_name.lost]
+        for name, rva, *_ in self.imports.escapes:
+            if name not in followed:
+                lost.append((rva, name))
+        for rva, name in sorted(set(lost)):
+            if name in catalog.ddis():
+                what = f"the address of {name} is stored; calls through it are not followed"
+                self._limit(catalog.ddis()[name], rva, what)
+
+    def _mark_fallbacks(self, function: Function, name: str) -> None:
+        """What a function calls where Windows lacks a routine that it looks up by name."""
+        for (rva, ddi), call in self.calls.items():
+            if FALLBACKS.get(ddi) == name and rva in function.index:
+                dead = f"a fallback for Windows without {name}, which has no memory integrity"
+                self.calls[rva, ddi] = replace(call, dead=dead)
+
+    def _pointer_name(self, pointer: Atom) -> str:
+        """The routine that a pointer leads to."""
+        if pointer.kind is Kind.IMPORT:
+            return self.image.imports[pointer.value].name
+        return pointer.why
+
+    def _limit(self, ddi: Ddi, rva: int, reason: str) -> None:
+        """Something that weakens the rule that judges a DDI."""
+        if ddi.rule.judged_by:
+            site = self.analysis.site(rva)
+            self.limits.append(Limit(Origin.CALLSITE, (ddi.rule.judged_by,), reason, site))
+
+    def _limit_all(self, reason: str, rva: int | None = None) -> None:
         """Something that weakens every rule on calls."""
-        self.limits.append(Limit(Origin.CALLSITE, CALL_RULES, reason))
-
-    # ---- shapes
-
-    def _use(self, place: int, slot: int, ddi: Ddi) -> None:
-        """One operand that may name the slot of a DDI."""
-        thunk = self.analysis.references.thunk(place)
-        if thunk is not None and self._through_thunk(thunk, ddi):
-            return
-        found = self.analysis.functions.instruction_at(place)
-        if found is None:
-            return
-        function, i = found
-        if function.kind == "gap":
-            self._check_gap(function, i, place, ddi)
-        flow = function.flows[i]
-        if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-            operand = self.analysis.arch.indirect_operand(function, i)
-            if self._names_slot(function, i, operand, slot):
-                self.add(function, i, ddi, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
-        elif self._loads_slot(function, i, slot):
-            self._through_register(function, i, slot, ddi)
-
-    def _check_gap(self, function: Function, i: int, place: int, ddi: Ddi) -> None:
-        """Outside known functions the decoding can be out of step: say so, where it looks so."""
-        starts = self.analysis.references.call_starts(place)
-        if starts and function.rvas[i] not in starts:
-            self.limits.append(
-                Limit(
-                    Origin.CALLSITE,
-                    (ddi.rule.judged_by,) if ddi.rule.judged_by else (),
-                    f"bytes outside known functions look like a call of {ddi.name}",
-                    self.analysis.site(starts[0]),
-                )
-            )
-
-    def _names_slot(self, function: Function, i: int, expr: object, slot: int) -> bool:
-        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
-            return False
-        if expr.memory.base == IMAGE_BASE:
-            return expr.memory.displacement == slot
-        self.analysis.flow.begin()
-        return Atom(Kind.IMPORT, slot) in self.analysis.flow.evaluate(function, i, expr, 0)
-
-    def _loads_slot(self, function: Function, i: int, slot: int) -> bool:
-        """Whether an instruction reads the slot into a register or pushes it."""
-        arch = self.analysis.arch
-        effect = arch.effect(function, i)
-        for register in range(32):
-            if effect.registers >> register & 1 and register != arch.stack_pointer:
-                return self._names_slot(function, i, arch.define(function, i, register), slot)
-        return any(
-            self._names_slot(function, i, arch.stored(function, i, n), slot)
-            for n in range(len(effect.stores))
-        )
-
-    def _through_thunk(self, thunk: int, ddi: Ddi) -> bool:
-        """Add the callers of an import thunk; False when the jump is a tail call instead."""
-        functions, references = self.analysis.functions, self.analysis.references
-        callers = references.to_code(thunk)
-        if not callers and self._is_within_function(thunk):
-            return False
-        if functions.takes_address(thunk):
-            self._escapes(ddi, thunk)
-        for site in callers:
-            caller = functions.at(site)
-            i = caller.index.get(site) if caller is not None else None
-            if caller is None or i is None:
-                continue
-            if self.analysis.arch.direct_target(caller, i) == thunk:
-                self.add(caller, i, ddi, Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL)
-        return True
-
-    def _is_within_function(self, thunk: int) -> bool:
-        """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
-        function = self.analysis.functions.at(thunk)
-        i = function.index.get(thunk) if function is not None else None
-        if function is None or i is None:
-            return False
-        if function.kind == "unwind":
-            return True
-        before = function.predecessors(i)
-        return any(not self.analysis.arch.is_padding(function, p) for p in before)
-
-    def _through_register(self, function: Function, i: int, slot: int, ddi: Ddi) -> None:
-        """Find the calls that use a slot's content kept in a register or local variable."""
-        if self._calls_next(function, i, ddi) or (function.start, slot) in self._followed:
-            return
-        self._followed.add((function.start, slot))
-        wanted = Atom(Kind.IMPORT, slot)
-        flow, arch = self.analysis.flow, self.analysis.arch
-        found = False
-        for k, kind in enumerate(function.flows):
-            if kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-                continue
-            operand = arch.indirect_operand(function, k)
-            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
-            if not (isinstance(operand, Reg) or in_frame):
-                continue
-            flow.begin()
-            if wanted in flow.evaluate(function, k, operand, 0):
-                self.add(function, k, ddi, Via.REGISTER if kind == Flow.INDIRECT_CALL else Via.TAIL)
-                found = True
-        if not found:
-            self._escapes(ddi, function.rvas[i])
-
-    def _calls_next(self, function: Function, i: int, ddi: Ddi) -> bool:
-        """Whether the loaded register is called, and then lost, by the code that follows."""
-        arch = self.analysis.arch
-        if not arch.loads_call_targets:
-            return False
-        loaded = arch.effect(function, i).registers & arch.volatile
-        for k in range(i + 1, len(function.rvas)):
-            kind = function.flows[k]
-            if kind in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-                operand = arch.indirect_operand(function, k)
-                if not isinstance(operand, Reg) or not loaded >> operand.number & 1:
-                    return False
-                self.add(function, k, ddi, Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL)
-                return True
-            if kind != Flow.NEXT or arch.effect(function, k).registers & loaded:
-                return False
-            if self._copies(function, k, loaded):
-                return False
-        return False
-
-    def _copies(self, function: Function, k: int, registers: int) -> bool:
-        """Whether an instruction moves or stores one of some registers."""
-        arch = self.analysis.arch
-        effect = arch.effect(function, k)
-        moved = [arch.stored(function, k, n) for n in range(len(effect.stores))]
-        moved += [arch.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
-        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
-
-    def _escapes(self, ddi: Ddi, rva: int) -> None:
-        """The address of a DDI is stored where calls through it are not followed."""
-        rule = ddi.rule.judged_by
-        if rule:
-            self.limits.append(
-                Limit(
-                    Origin.CALLSITE,
-                    (rule,),
-                    f"the address of {ddi.name} is stored; calls through it are not followed",
-                    self.analysis.site(rva),
-                )
-            )
+        site = None if rva is None else self.analysis.site(rva)
+        self.limits.append(Limit(Origin.CALLSITE, CALL_RULES, reason, site))
 
     # ---- one call
 

@@ -98,6 +98,12 @@ class Dataflow:
         self.total_steps += self.steps
         self.steps = 0 if self.total_steps < MAX_FILE_STEPS else MAX_STEPS
 
+    def forget(self) -> None:
+        """Drop all answers: something new was learnt that can change them."""
+        self._memo.clear()
+        self.globals.forget()
+        self.interprocedural.forget()
+
     @property
     def exhausted(self) -> bool:
         """Whether the budget of the whole image is spent."""
@@ -322,6 +328,11 @@ class Dataflow:
             return self.globals.value(memory.displacement, size, nesting)
         if memory.base == NO_REGISTER:
             return atoms.unknown("a field of the processor's or thread's own data")
+        rva = memory.displacement - self.image.base
+        if self.image.bits == 32 and memory.displacement > 0 and self.image.holds(rva, size):
+            # `[esi+table]`: the register is the index
+            table = Memory(IMAGE_BASE, memory.base, 1, rva, memory.size)
+            return self._element(function, i, table, nesting)
         offset = self.frames.offset(function, i, memory, nesting)
         if offset is not None:
             return atoms.truncate(self.value(function, i, slot(offset), nesting), size)

@@ -80,10 +80,8 @@ class Frames:
             if effect.fills:
                 return atoms.unknown("a local variable that a block copy or fill writes")
             value = self.flow.evaluate(function, d, self.flow.arch.stored(function, d, n), nesting)
-            if memory.size > 8 and value != atoms.const(0):
-                return atoms.unknown("a local variable that a vector store writes")
-            if place == wanted:
-                return value
             shift = 8 * (wanted - place)
-            return atoms.truncate(value, 8, shift) if shift < 64 else value
+            if shift and any(atom.kind not in atoms.NUMERIC for atom in value):
+                return atoms.unknown("part of a wider value")
+            return atoms.truncate(value, 8, shift) if shift or memory.size > 8 else value
         return atoms.unknown("a store that is not followed")

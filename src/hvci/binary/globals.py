@@ -30,6 +30,8 @@ NX_CONSTANTS = frozenset((0x200, 0x4000_0000))
 FLAGS = ("ExDefaultNonPagedPoolType", "ExDefaultMdlProtection")
 FLAG = frozenset((1,))
 MAX_TABLE = 64
+MAX_STRIDE = 64
+"""Bytes of an entry in a table of structures."""
 MAX_REFERENCES = 4096
 MAX_REACH = 400
 """Functions visited when looking for a way from the entry point."""
@@ -43,6 +45,10 @@ class Globals:
         self.image = flow.image
         self.known: dict[int, Atoms] = {}
         """What other readers know about globals, by RVA."""
+        self.written: dict[int, set[Atom]] = {}
+        """Writes through pointers that others have followed, by RVA."""
+        self.tables: dict[Atoms, tuple[Atom, ...]] = {}
+        """The elements, in order, behind a value that any element of a table can be."""
         self.framework: tuple[str, ...] = ()
         """Names of the KMDF functions, by index."""
         self._memo: dict[tuple[int, int], Atoms] = {}
@@ -64,6 +70,10 @@ class Globals:
             known = self._memo[key] = self._work_out(rva, size, nesting)
         return known
 
+    def forget(self) -> None:
+        """Drop what was worked out before something new was learnt."""
+        self._memo.clear()
+
     def framework_routine(self, offset: int) -> Atoms:
         """The KMDF function whose address lies at an offset in the function table."""
         index, rest = divmod(offset, self.image.pointer_size)
@@ -76,6 +86,7 @@ class Globals:
         if not self.image.is_writable(rva):
             return initial
         written, writers = self._writes(rva, size, nesting)
+        written |= self.written.get(rva, set())
         if self._is_opt_in(initial, written, writers, size):
             before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
             return frozenset(before) | (written - initial)
@@ -221,6 +232,10 @@ class Globals:
             base = atoms.combine("add", held, atoms.const(memory.displacement & atoms.MASK64), 64)
         index = flow.value(function, i, Location(memory.index_register), nesting + 1)
         out: set[Atom] = set()
+        if memory.size == self.image.pointer_size:
+            elements = self._pointers_of(base, index, memory.scale)
+            if elements:
+                return elements
         for start in base:
             for step in index:
                 if start.kind is not Kind.ADDRESS or step.kind is not Kind.CONST:
@@ -230,3 +245,30 @@ class Globals:
                 if len(out) > MAX_TABLE:
                     return atoms.unknown("an element of a large table")
         return atoms.bounded(out)
+
+    def _pointers_of(self, base: Atoms, index: Atoms, stride: int) -> Atoms:
+        """All elements of a table of pointers, when the index may be anything."""
+        start = atoms.single(base)
+        if start is None or start.kind is not Kind.ADDRESS:
+            return atoms.NOTHING
+        if index and all(step.kind is Kind.CONST for step in index):
+            return atoms.NOTHING
+        step = self._stride(start.value, stride)
+        elements: list[Atom] = []
+        at = start.value
+        while step and at in self._pointer_places and len(elements) < MAX_TABLE:
+            elements += self._content(at, self.image.pointer_size)
+            at += step
+        found = frozenset(elements)
+        if len(elements) < 2 or len(found) > atoms.MAX_ATOMS:
+            return atoms.NOTHING
+        self.tables[found] = tuple(elements)
+        return found
+
+    def _stride(self, at: int, scale: int) -> int:
+        """Bytes between the pointers of a table; 0 when there is no second one."""
+        size = self.image.pointer_size
+        if scale > size:
+            return scale
+        steps = range(size, MAX_STRIDE + 1, size)
+        return next((step for step in steps if at + step in self._pointer_places), 0)

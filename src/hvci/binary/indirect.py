@@ -41,7 +41,7 @@ class PointerCalls:
                     continue
                 flow.begin()
                 for atom in sorted(flow.evaluate(function, i, target, 0)):
-                    if atom.kind is Kind.ROUTINE:
+                    if atom.kind in (Kind.ROUTINE, Kind.IMPORT):
                         yield PointerCall(function, i, atom)
 
     def _target(self, function: Function, i: int, kind: int) -> Expr | None:

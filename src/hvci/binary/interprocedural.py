@@ -27,9 +27,15 @@ class Interprocedural:
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
         self.image = flow.image
+        self.lookups: dict[int, Atoms] = {}
+        """What calls that find a routine by its name return, by the RVA of the call."""
         self.thunks: dict[int, str] = {}
         """Names of imports by the RVA of the jump that leads to them."""
         self._results: dict[int, Atoms | None] = {}
+
+    def forget(self) -> None:
+        """Drop what was worked out before something new was learnt."""
+        self._results.clear()
 
     # ---- arguments
 
@@ -88,12 +94,12 @@ class Interprocedural:
         elif not callers:
             out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")
         for function, i in callers:
-            passed = self._passed(function, i, Location(atom.place))
+            passed = self.passed(function, i, Location(atom.place))
             resolved = self.resolve(passed, (*trail, place))
             out |= atoms.apply(resolved, atom.ops)
         return frozenset(out)
 
-    def _passed(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
+    def passed(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
         """What a caller leaves in a location of its callee."""
         if not is_slot(location):
             return self.flow.value(function, i, location, nesting)
@@ -108,6 +114,8 @@ class Interprocedural:
     def returned(self, function: Function, d: int, nesting: int) -> Atoms:
         """What the call at instruction `d` returns."""
         rva = function.rvas[d]
+        if rva in self.lookups:
+            return self.lookups[rva]
         if function.flows[d] == Flow.CALL:
             target = self.flow.arch.direct_target(function, d)
             name = self.thunks.get(target)
@@ -135,7 +143,7 @@ class Interprocedural:
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER and atom.value == target:
-                passed = self._passed(function, d, Location(atom.place), nesting + 1)
+                passed = self.passed(function, d, Location(atom.place), nesting + 1)
                 out |= atoms.apply(passed, atom.ops)
             else:
                 out.add(atom)

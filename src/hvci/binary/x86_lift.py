@@ -155,13 +155,22 @@ class X86Lift:
         return Const(value & ((1 << self.bits) - 1))
 
     def _vector(self, function: Function, i: int, register: int) -> Expr:
-        """A vector register: only one that was just cleared is known."""
+        """A vector register: only one that was just cleared or loaded is known."""
         for q in range(i - 1, max(-1, i - ZEROED_WINDOW), -1):
             instruction = function.instructions[q]
             if _writes_vector(instruction, register):
-                return Const(0) if _clears(instruction) else Opaque("a vector register")
+                return Const(0) if _clears(instruction) else self._vector_load(instruction)
             if q + 1 in function.sources or function.flows[q] != Flow.NEXT:
                 break
+        return Opaque("a vector register")
+
+    def _vector_load(self, instruction: Instruction) -> Expr:
+        """A constant of the image moved into a vector register."""
+        is_move = _NAMES[instruction.mnemonic].startswith(("mov", "vmov"))
+        if is_move and instruction.op1_kind == OpKind.MEMORY:
+            memory = self.memory(instruction)
+            if memory.base == IMAGE_BASE:
+                return Load(memory)
         return Opaque("a vector register")
 
     def define(self, function: Function, i: int, register: int) -> Expr:

@@ -1,0 +1,188 @@
+"""Every call of given imports, however compilers make it: direct, kept, through a thunk, tail.
+
+"Xref first": one scan finds operands that name an import slot; only functions around hits are
+decoded. Knows how imports are called; knows no DDI and no argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import NamedTuple
+
+from hvci.binary.analysis import Analysis
+from hvci.binary.atoms import Atom, Kind
+from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Flow, Function, Load, Reg
+from hvci.model import Via
+
+
+class ImportCall(NamedTuple):
+    """One call or tail jump."""
+
+    function: Function
+    i: int
+    name: str
+    via: Via
+
+
+class Escape(NamedTuple):
+    """A place that takes the address of an import for something else than a call."""
+
+    name: str
+    rva: int
+    function: Function | None = None
+    slot: int = 0
+
+
+class ImportCalls:
+    """The calls of some imports in one image."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.image = analysis.image
+        self.calls: list[ImportCall] = []
+        self.escapes: list[Escape] = []
+        self.doubts: list[tuple[str, int]] = []
+        """(name, RVA) of bytes that look like a call where the decoding is not sure."""
+        self._followed: set[tuple[int, int]] = set()
+
+    def find(self, names: Container[str]) -> list[ImportCall]:
+        """All calls of the named imports; `escapes` and `doubts` are filled on the way."""
+        imports = self.image.imports
+        hits = self.analysis.import_hits
+        thunks = self.analysis.flow.interprocedural.thunks
+        for place, slot in hits:
+            thunk = self.analysis.references.thunk(place)
+            if thunk is not None:
+                thunks.setdefault(thunk, imports[slot].name)
+        for place, slot in hits:
+            if imports[slot].name in names:
+                self._use(place, slot, imports[slot].name)
+        return self.calls
+
+    def _add(self, function: Function, i: int, name: str, via: Via) -> None:
+        self.calls.append(ImportCall(function, i, name, via))
+
+    def _use(self, place: int, slot: int, name: str) -> None:
+        """One operand that may name the slot of an import."""
+        thunk = self.analysis.references.thunk(place)
+        if thunk is not None and self._through_thunk(thunk, name):
+            return
+        found = self.analysis.functions.instruction_at(place)
+        if found is None:
+            self.doubts.append((name, place))
+            return
+        function, i = found
+        if function.kind == "gap":
+            self._check_gap(function, i, place, name)
+        flow = function.flows[i]
+        if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+            operand = self.analysis.arch.indirect_operand(function, i)
+            if self._names_slot(function, i, operand, slot):
+                self._add(function, i, name, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
+        elif self._loads_slot(function, i, slot):
+            self._through_register(function, i, slot, name)
+
+    def _check_gap(self, function: Function, i: int, place: int, name: str) -> None:
+        """Outside known functions the decoding can be out of step: say so, where it looks so."""
+        starts = self.analysis.references.call_starts(place)
+        if starts and function.rvas[i] not in starts:
+            self.doubts.append((name, starts[0]))
+
+    def _names_slot(self, function: Function, i: int, expr: object, slot: int) -> bool:
+        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
+            return False
+        if expr.memory.base == IMAGE_BASE:
+            return expr.memory.displacement == slot
+        self.analysis.flow.begin()
+        return Atom(Kind.IMPORT, slot) in self.analysis.flow.evaluate(function, i, expr, 0)
+
+    def _loads_slot(self, function: Function, i: int, slot: int) -> bool:
+        """Whether an instruction reads the slot into a register or pushes it."""
+        arch = self.analysis.arch
+        effect = arch.effect(function, i)
+        for register in range(32):
+            if effect.registers >> register & 1 and register != arch.stack_pointer:
+                return self._names_slot(function, i, arch.define(function, i, register), slot)
+        return any(
+            self._names_slot(function, i, arch.stored(function, i, n), slot)
+            for n in range(len(effect.stores))
+        )
+
+    def _through_thunk(self, thunk: int, name: str) -> bool:
+        """Add the callers of an import thunk; False when the jump is a tail call instead."""
+        functions, references = self.analysis.functions, self.analysis.references
+        callers = references.to_code(thunk)
+        if not callers and self._is_within_function(thunk):
+            return False
+        if functions.takes_address(thunk):
+            self.escapes.append(Escape(name, thunk))
+        for site in callers:
+            caller = functions.at(site)
+            i = caller.index.get(site) if caller is not None else None
+            if caller is None or i is None:
+                continue
+            if self.analysis.arch.direct_target(caller, i) == thunk:
+                self._add(caller, i, name, Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL)
+        return True
+
+    def _is_within_function(self, thunk: int) -> bool:
+        """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
+        function = self.analysis.functions.at(thunk)
+        i = function.index.get(thunk) if function is not None else None
+        if function is None or i is None:
+            return False
+        if function.kind == "unwind":
+            return True
+        before = function.predecessors(i)
+        return any(not self.analysis.arch.is_padding(function, p) for p in before)
+
+    def _through_register(self, function: Function, i: int, slot: int, name: str) -> None:
+        """Find the calls that use a slot's content kept in a register or local variable."""
+        if self._calls_next(function, i, name) or (function.start, slot) in self._followed:
+            return
+        self._followed.add((function.start, slot))
+        wanted = Atom(Kind.IMPORT, slot)
+        flow, arch = self.analysis.flow, self.analysis.arch
+        found = False
+        for k, kind in enumerate(function.flows):
+            if kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+                continue
+            operand = arch.indirect_operand(function, k)
+            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
+            if not (isinstance(operand, Reg) or in_frame):
+                continue
+            flow.begin()
+            if wanted in flow.evaluate(function, k, operand, 0):
+                is_call = kind == Flow.INDIRECT_CALL
+                self._add(function, k, name, Via.REGISTER if is_call else Via.TAIL)
+                found = True
+        if not found:
+            self.escapes.append(Escape(name, function.rvas[i], function, slot))
+
+    def _calls_next(self, function: Function, i: int, name: str) -> bool:
+        """Whether the loaded register is called, and then lost, by the code that follows."""
+        arch = self.analysis.arch
+        if not arch.loads_call_targets:
+            return False
+        loaded = arch.effect(function, i).registers & arch.volatile
+        for k in range(i + 1, len(function.rvas)):
+            kind = function.flows[k]
+            if kind in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+                operand = arch.indirect_operand(function, k)
+                if not isinstance(operand, Reg) or not loaded >> operand.number & 1:
+                    return False
+                self._add(function, k, name, Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL)
+                return True
+            if kind != Flow.NEXT or arch.effect(function, k).registers & loaded:
+                return False
+            if self._copies(function, k, loaded):
+                return False
+        return False
+
+    def _copies(self, function: Function, k: int, registers: int) -> bool:
+        """Whether an instruction moves or stores one of some registers."""
+        arch = self.analysis.arch
+        effect = arch.effect(function, k)
+        moved = [arch.stored(function, k, n) for n in range(len(effect.stores))]
+        moved += [arch.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
+        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)

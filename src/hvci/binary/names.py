@@ -1,0 +1,140 @@
+"""Names of routines that code passes to a look-up: static, initialised, built on the stack.
+
+Knows UNICODE_STRING and character arrays; knows nothing of what becomes of the routine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hvci.binary import atoms
+from hvci.binary.analysis import Analysis
+from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.code import Function, slot
+from hvci.binary.importcalls import ImportCall
+
+MAX_NAME = 96
+"""Characters; no routine has a longer name."""
+
+
+class Text(NamedTuple):
+    """How a name is passed: `counted` as a UNICODE_STRING, else as characters; `wide` or not."""
+
+    counted: bool
+    wide: bool
+
+
+class Found(NamedTuple):
+    """What is known about a name: the name, the parameter that brings it, or why it is not read."""
+
+    name: str = ""
+    place: int = 0
+    """Location of the parameter at entry of the function, when `form` is given."""
+    form: Text | None = None
+    reason: str = ""
+
+
+class Names:
+    """Reads names in one image."""
+
+    def __init__(self, analysis: Analysis, initialisers: list[ImportCall]) -> None:
+        self.analysis = analysis
+        self.image = analysis.image
+        self.flow = analysis.flow
+        self._initialised = [(call.function, call.i) for call in initialisers]
+
+    def read(self, function: Function, i: int, held: Atoms, form: Text) -> list[Found]:
+        """All that a name can be, at instruction `i`, when `held` points to it."""
+        order = self.flow.globals.tables.get(held)
+        found: list[Found] = []
+        for atom in order or sorted(held):
+            found += self._read(function, i, self._address(atom), form)
+        return found or [Found(reason="no path leads to the look-up")]
+
+    def argument(self, function: Function, i: int, position: int = 0) -> Atoms:
+        """An argument of a call, not followed to the callers."""
+        self.flow.begin()
+        size = self.image.pointer_size
+        return self.flow.interprocedural.argument(function, i, position, size)
+
+    def _address(self, atom: Atom) -> Atom:
+        """On x86 an address in the image looks like a constant."""
+        rva = atom.value - self.image.base
+        if atom.kind is Kind.CONST and self.image.bits == 32 and self.image.holds(rva):
+            return Atom(Kind.ADDRESS, rva)
+        return atom
+
+    def _read(self, function: Function, i: int, atom: Atom, form: Text) -> Iterator[Found]:
+        if atom.kind is Kind.PARAMETER and atom.value == function.start and not atom.ops:
+            yield Found(place=atom.place, form=form)
+        elif form.counted:
+            yield from self._counted(function, i, atom)
+        elif atom.kind is Kind.ADDRESS:
+            yield self._static(atom.value, form.wide)
+        elif atom.kind is Kind.STACK:
+            yield self._on_stack(function, i, atom.value, form.wide)
+        else:
+            yield Found(reason=atoms.describe(atom))
+
+    def _static(self, rva: int, wide: bool) -> Found:
+        text = self.image.wide_text(rva, MAX_NAME) if wide else self.image.text(rva, MAX_NAME)
+        return Found(text) if _is_name(text) else Found(reason="text that is no routine's name")
+
+    # ---- UNICODE_STRING
+
+    def _counted(self, function: Function, i: int, atom: Atom) -> Iterator[Found]:
+        if atom.kind not in (Kind.ADDRESS, Kind.STACK):
+            yield Found(reason=atoms.describe(atom))
+            return
+        if atom.kind is Kind.ADDRESS:
+            buffer = self.image.pointer(atom.value + self.image.pointer_size) - self.image.base
+            if self.image.holds(buffer) and self.image.u16(atom.value):
+                text = self.image.wide_text(buffer, self.image.u16(atom.value) // 2)
+                yield Found(text) if _is_name(text) else Found(reason="an initialised string")
+                return
+        setter = self._initialiser(function, i, atom)
+        if setter is not None:
+            source = self.argument(*setter, 1)
+            yield from self.read(*setter, source, Text(counted=False, wide=True))
+        elif atom.kind is Kind.STACK:
+            yield from self._inline(function, i, atom)
+        else:
+            yield Found(reason=f"the string at {atom.value:#x}, which nothing was seen to set")
+
+    def _initialiser(self, function: Function, i: int, atom: Atom) -> tuple[Function, int] | None:
+        """The last call before that initialises the string; for a global one, any."""
+        local = atom.kind is Kind.STACK
+        best = None
+        for place in self._initialised:
+            if local and (place[0] is not function or place[1] >= i):
+                continue
+            held = {self._address(each) for each in self.argument(*place)}
+            if atom in held:
+                best = place
+        return best
+
+    def _inline(self, function: Function, i: int, atom: Atom) -> Iterator[Found]:
+        """A string in the frame whose fields are stored one by one."""
+        at = slot(atom.value + self.image.pointer_size)
+        buffer = self.flow.value(function, i, at)
+        yield from self.read(function, i, buffer, Text(counted=False, wide=True))
+
+    def _on_stack(self, function: Function, i: int, offset: int, wide: bool) -> Found:
+        """Characters that stores put into the frame one after the other."""
+        step = 2 if wide else 1
+        text = ""
+        for n in range(MAX_NAME):
+            held = self.flow.value(function, i, slot(offset + step * n))
+            atom = atoms.single(atoms.truncate(held, step))
+            if atom is None or atom.kind is not Kind.CONST:
+                return Found(reason="a text in the frame that is not all constants")
+            if not atom.value:
+                break
+            text += chr(atom.value)
+        return Found(text) if _is_name(text) else Found(reason="text that is no routine's name")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text can name a routine."""
+    return text.isascii() and text.isidentifier()
