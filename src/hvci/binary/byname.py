@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
-from hvci.binary.code import CALLS, IMAGE_BASE, NO_REGISTER, Function, Location, Memory
+from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Lookup
+from hvci.binary.code import CALLS, IMAGE_BASE, Function, Location, Memory
+from hvci.binary.globals import first_index
 from hvci.binary.importcalls import Escape, ImportCalls
 from hvci.binary.names import Found, Names, Text
 
@@ -142,26 +143,36 @@ class ByName:
         """The globals that a store of pointers writes; slots of the frame are followed anyway."""
         if self.flow.frames.offset(function, i, memory) is not None:
             return set()
-        base: Atoms = frozenset()
-        if memory.base == IMAGE_BASE:
-            base = frozenset((Atom(Kind.ADDRESS),))
-        elif memory.base >= 0:
-            base = self.flow.value(function, i, Location(memory.base))
+        base, index = self._parts(function, i, memory)
         places: set[int] = set()
         for atom in base:
             if atom.kind is Kind.ADDRESS:
-                first = atom.value + memory.displacement
-                places |= {first, atom.value or first}
+                first = atom.value + memory.displacement + first_index(index)
+                places |= {first, atom.value if atom.value > 0 else first}
                 self._write(first, memory, pointers)
             elif atom.kind is not Kind.STACK:
                 self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
         return places
 
+    def _parts(self, function: Function, i: int, memory: Memory) -> tuple[Atoms, Atoms]:
+        """The start of what a store writes into, and the index; compilers swap the two."""
+        image = self.analysis.image
+        held = [
+            self.flow.value(function, i, Location(register)) if register >= 0 else NOTHING
+            for register in (memory.base, memory.index_register)
+        ]
+        if memory.base == IMAGE_BASE:
+            return frozenset((Atom(Kind.ADDRESS),)), held[1]
+        if image.bits == 32 and image.holds(memory.displacement - image.base):
+            return frozenset((Atom(Kind.ADDRESS, -image.base),)), held[0]
+        swapped = any(atom.kind is Kind.ADDRESS for atom in held[1])
+        return (held[1], held[0]) if swapped else (held[0], held[1])
+
     def _write(self, first: int, memory: Memory, pointers: Atoms) -> None:
         """Note a write; side by side tables of names and pointers run in step."""
         written = self.flow.globals.written
         order = self.flow.globals.tables.get(pointers)
-        if memory.index_register == NO_REGISTER or order is None:
+        if order is None:
             written.setdefault(first, set()).update(pointers)
             return
         step = max(memory.scale, self.analysis.image.pointer_size)

@@ -234,6 +234,7 @@ class Globals:
         out: set[Atom] = set()
         if memory.size == self.image.pointer_size:
             elements = self._pointers_of(base, index, memory.scale)
+            elements = elements or self._pointers_of(index, base, 1)
             if elements:
                 return elements
         for start in base:
@@ -253,9 +254,9 @@ class Globals:
             return atoms.NOTHING
         if index and all(step.kind is Kind.CONST for step in index):
             return atoms.NOTHING
-        step = self._stride(start.value, stride)
+        at = start.value + first_index(index) * stride
+        step = self._stride(at, stride)
         elements: list[Atom] = []
-        at = start.value
         while step and at in self._pointer_places and len(elements) < MAX_TABLE:
             elements += self._content(at, self.image.pointer_size)
             at += step
@@ -272,3 +273,9 @@ class Globals:
             return scale
         steps = range(size, MAX_STRIDE + 1, size)
         return next((step for step in steps if at + step in self._pointer_places), 0)
+
+
+def first_index(index: Atoms) -> int:
+    """Where a loop starts to count, as a signed number; 0 when that is not seen."""
+    constants = {atom.value for atom in index if atom.kind is Kind.CONST}
+    return atoms.signed(constants.pop(), 32) if len(constants) == 1 else 0

@@ -12,6 +12,7 @@ from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import IMAGE_BASE, Expr, Flow, Function, Load, Reg
 
+DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 
 
@@ -30,6 +31,8 @@ class PointerCalls:
         self.analysis = analysis
         self.image = analysis.image
         self._dispatchers: dict[int, bool] = {}
+        if analysis.image.guard_dispatch >= 0:
+            analysis.flow.globals.known[analysis.image.guard_dispatch] = frozenset((DISPATCH,))
 
     def within(self, functions: Iterable[Function]) -> Iterator[PointerCall]:
         """Every call of a known routine in the functions, in order."""
@@ -40,7 +43,10 @@ class PointerCalls:
                 if target is None:
                     continue
                 flow.begin()
-                for atom in sorted(flow.evaluate(function, i, target, 0)):
+                held = flow.evaluate(function, i, target, 0)
+                if DISPATCH in held:
+                    held = flow.evaluate(function, i, Reg(self.analysis.arch.dispatch_register), 0)
+                for atom in sorted(held - {DISPATCH}):
                     if atom.kind in (Kind.ROUTINE, Kind.IMPORT):
                         yield PointerCall(function, i, atom)
 
