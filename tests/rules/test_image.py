@@ -12,7 +12,18 @@ from facts import (
     results,
     section,
 )
-from hvci.model import Confidence, FileOffset, Outcome, Relocation, Rva, Section, WindowsVersion
+from hvci.model import (
+    Confidence,
+    Evidence,
+    FileOffset,
+    Limit,
+    Origin,
+    Outcome,
+    Relocation,
+    Rva,
+    Section,
+    WindowsVersion,
+)
 
 FAIL, NOTE, PASS = Outcome.FAIL, Outcome.NOTE, Outcome.PASS
 TEXT = section(".text", 0x1000, READ_EXECUTE)
@@ -192,3 +203,14 @@ def test_32_bit_images_are_not_examined():
     result = results(facts)["unsupported-relocs"]
     assert result.outcome is Outcome.NOT_APPLICABLE
     assert result.reason
+
+
+# ---- without an image
+
+
+def test_relocations_are_not_known_from_source():
+    source = Evidence(frozenset({Origin.SOURCE}), target_os=NEW)
+    assert results(source)["unsupported-relocs"].outcome is Outcome.NOT_APPLICABLE
+    limit = Limit(Origin.SOURCE, ("unsupported-relocs",), "known in the built image only")
+    source = Evidence(frozenset({Origin.SOURCE}), target_os=OLD, limits=(limit,))
+    assert results(source)["unsupported-relocs"].outcome is Outcome.UNDECIDED

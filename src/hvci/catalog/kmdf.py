@@ -9,10 +9,18 @@ from hvci.catalog.reader import data_text
 from hvci.errors import CatalogError
 
 
-@cache
-def kmdf_functions() -> tuple[str, ...]:
-    """Names of the KMDF function table, by index."""
-    names = json.loads(data_text("kmdf_functions.json"))
+def parse_kmdf_functions(text: str) -> tuple[str, ...]:
+    """Read a JSON list of names; `CatalogError` when it is none."""
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        raise CatalogError(f"kmdf_functions.json: {error}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CatalogError("kmdf_functions.json: want a list of names")
     return tuple(names)
+
+
+@cache
+def kmdf_functions() -> tuple[str, ...]:
+    """Names of the KMDF function table, by index."""
+    return parse_kmdf_functions(data_text("kmdf_functions.json"))
