@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from hvci.binary.arm64_lift import Arm64Lift
 from hvci.binary.arm64_words import (
@@ -79,23 +80,30 @@ class Arm64:
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
+        targets: dict[int, int] = {}
         for start, end in function.fragments:
-            count = (end - start) // 4
-            words = np.frombuffer(self.image.memory, "<u4", count, start)
-            function.instructions += words.tolist()
-            function.rvas += range(start, start + 4 * count, 4)
-            function.flows += FLOW_BY_TOP[words >> 24].tolist()
+            words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
+            self._append(function, start, words, targets)
         function.lengths = [4] * len(function.rvas)
-        flows, words_, rvas = function.flows, function.instructions, function.rvas
-        targets = {}
-        for i, flow in enumerate(flows):
+        function.link(targets)
+
+    def _append(
+        self, function: Function, start: int, words: npt.NDArray[np.uint32], targets: dict[int, int]
+    ) -> None:
+        """Add the words of one fragment."""
+        first = len(function.rvas)
+        codes = FLOW_BY_TOP[words >> 24]
+        function.instructions += words.tolist()
+        function.rvas += range(start, start + 4 * len(words), 4)
+        function.flows += codes.tolist()
+        for i in (np.flatnonzero(codes) + first).tolist():
+            word, flow = function.instructions[i], function.flows[i]
             if flow == 0xFF:
-                flow = flows[i] = indirect_flow(words_[i])
+                flow = function.flows[i] = indirect_flow(word)
             if flow in _JUMPS:
-                targets[i] = branch_target(words_[i], rvas[i])
+                targets[i] = branch_target(word, function.rvas[i])
             elif flow == Flow.INDIRECT_JUMP:
                 function.indirect_jumps.append(i)
-        function.link(targets)
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
@@ -117,13 +125,14 @@ class Arm64:
         if flow == Flow.INDIRECT_CALL:
             return self._check if self._is_check(function, i) else self._call
         word = function.instructions[i]
+        plain = self._plain.get(word)
+        if plain is not None:
+            return plain
         if is_access(word):
             moved = access(word)
             if moved.is_store:
                 return self._store(function, i, moved)
-        plain = self._plain.get(word)
-        if plain is None:
-            plain = self._plain[word] = Effect(self.lift.written(word))
+        plain = self._plain[word] = Effect(self.lift.written(word))
         return plain
 
     def _store(self, function: Function, i: int, moved: Access) -> Effect:

@@ -268,6 +268,8 @@ def written_registers(word: int) -> int:
     if kind >> 1 == 4:
         return _written_by_immediate(word)
     if kind & 5 == 4:
+        if word & 0x3F400000 == 0x39400000:  # the plain loads, most of all
+            return _bit(word & 31)
         return access(word).written
     if kind & 7 == 5:
         return _written_by_register_form(word)

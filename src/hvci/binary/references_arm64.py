@@ -194,11 +194,12 @@ class ReferencesArm64(References):
 
     def thunk(self, place: int) -> int | None:
         """`adrp; ldr; br` in a row."""
-        page, load, jump = (self.image.u32(place + at) for at in (-4, 0, 4))
-        same_base = page & 31 == load >> 5 & 31
-        is_thunk = page & 0x9F000000 == 0x90000000 and same_base
-        jumps = jump & _BRANCH_REGISTER == _BR and jump >> 5 & 31 == load & 31
-        return place - 4 if is_thunk and jumps else None
+        jump = self.image.u32(place + 4)
+        if jump & _BRANCH_REGISTER != _BR:
+            return None
+        page, load = self.image.u32(place - 4), self.image.u32(place)
+        same_base = page & 31 == load >> 5 & 31 and jump >> 5 & 31 == load & 31
+        return place - 4 if page & 0x9F000000 == 0x90000000 and same_base else None
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
