@@ -254,3 +254,19 @@ def test_a_macro_without_the_runtime_call_is_named_once(tmp_path):
 def test_an_opt_in_that_no_call_needs_is_not_judged(tmp_path):
     text = "#define POOL_NX_OPTIN 1\n" + entry("p = ExAllocatePool2(POOL_FLAG_PAGED, 1, 'a');")
     assert not shown(one_file(tmp_path, text))
+
+
+def test_item_definitions_hold_for_items_before_them(tmp_path):
+    late = definitions("POOL_NX_OPTIN_AUTO=1", condition="'$(Platform)'=='x64'")
+    project = vcxproj("a.c").replace("</Project>", late + "</Project>")
+    assert not bad(read(lay(tmp_path, a__c=entry(CALL), a__vcxproj=project)))
+
+
+def test_items_have_their_own_definitions(tmp_path):
+    own = "<PreprocessorDefinitions>X;%(PreprocessorDefinitions)</PreprocessorDefinitions>"
+    item = f'<ClCompile Include="a.c">{own}</ClCompile>'
+    project = vcxproj("b.c", extra=definitions("POOL_NX_OPTIN_AUTO=1"))
+    project = project.replace('<ClCompile Include="b.c" />', item)
+    assert not bad(read(lay(tmp_path, a__c=entry(CALL), a__vcxproj=project)))
+    other = project.replace("X;%(PreprocessorDefinitions)", "X")
+    assert bad(read(lay(tmp_path, a__vcxproj=other))) == {"execute-pool-type"}
