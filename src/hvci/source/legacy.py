@@ -62,6 +62,7 @@ def sources_build(shelf: Shelf, path: str) -> Build | None:
         None,
         {name: macros for name in compiled if is_code(name)},
         tuple(settings),
+        output=values.get("TARGETNAME", "").lower(),
         entries=frozenset({"DriverEntry", "DllInitialize"}),
     )
 

@@ -258,6 +258,7 @@ def run(library: Library, path: str, configuration: str, platform: str) -> State
             "projectdir": folder + "/",
             "msbuildprojectdirectory": folder,
             "msbuildprojectname": name.rpartition(".")[0],
+            "projectname": name.rpartition(".")[0],
             "solutiondir": _folder_with(folder, "*.sln") + "/",
         },
     )

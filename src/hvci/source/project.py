@@ -44,10 +44,11 @@ class Component:
 class Workspace:
     """The files, builds and programs of one target."""
 
-    def __init__(self, shelf: Shelf, target: WindowsVersion) -> None:
+    def __init__(self, shelf: Shelf, target: WindowsVersion, machine: str | None = None) -> None:
         self.shelf = shelf
         self.target = target
-        self.builds = _read_builds(shelf)
+        every = _read_builds(shelf)
+        self.builds = [one for one in every if machine in (None, one.machine) or not one.machine]
         self.package = [s for path in _infs(shelf) for s in legacy.inf_settings(shelf, path)]
         for path in sorted(_wanted_files(self.builds)):
             shelf.add(path)
@@ -73,6 +74,16 @@ class Workspace:
             for path in self.includes.closure(component.compiled):
                 found.setdefault(path, []).append(component)
         return found
+
+    def files_of_output(self, names: Iterable[str]) -> set[str]:
+        """The files of the driver that is built under one of these names."""
+        wanted = set(names)
+        return {
+            path
+            for component in self.components
+            if any(build.output in wanted for build in component.builds)
+            for path in (*self.includes.closure(component.compiled), *component.projects)
+        }
 
     def components_of(self, path: str) -> list[Component]:
         """The components that a file belongs to: built in, included by, or nearest to."""
