@@ -65,7 +65,8 @@ class Workspace:
 
     def load_includes(self) -> None:
         """Read what the files include; only a target that is one file leaves that to do."""
-        self.includes.closure(self.shelf.sources)
+        if self.shelf.is_single:
+            self.includes.closure(self.shelf.sources)
 
     @cached_property
     def _of_file(self) -> dict[str, list[Component]]:
@@ -123,17 +124,20 @@ class Workspace:
         """The files that are looked at together with a file."""
         near = self.components_of(path)
         key = tuple(project for component in near for project in component.projects)
-        paths = {path}
-        for component in near:
-            paths.update(self.includes.closure(component.compiled))
-        if not near:
-            paths.update(self.shelf.sources)
-        elif path not in self._of_file:
-            key += (path,)
-            paths.update(self.includes.closure([path]))
+        if path not in self._of_file:
+            key += (path,) if near else ()
         if key not in self._programs:
+            paths = self._seen_with(path, near)
             self._programs[key] = Program(self.unit(one) for one in paths)
         return self._programs[key]
+
+    def _seen_with(self, path: str, near: list[Component]) -> set[str]:
+        if not near:
+            return set(self.shelf.sources)
+        found = {path, *self.includes.closure([path])}
+        for component in near:
+            found.update(self.includes.closure(component.compiled))
+        return found
 
 
 def _wanted_files(builds: Iterable[Build]) -> set[str]:
