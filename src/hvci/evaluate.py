@@ -6,9 +6,10 @@ Knows the wings of readers and the rules; knows nothing of outputs or the comman
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from hvci.errors import InputError
 from hvci.model import (
@@ -16,6 +17,7 @@ from hvci.model import (
     Evidence,
     ImageSite,
     JudgedCall,
+    Machine,
     Origin,
     Report,
     Target,
@@ -24,8 +26,34 @@ from hvci.model import (
 from hvci.rules import executable, judge
 from hvci.source import examine, is_source
 
+if TYPE_CHECKING:
+    from hvci.source.reader import Reading
+
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
+
+
+class Sources:
+    """Folders or projects that images may have been built from; each is read when it is needed."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = tuple(paths)
+        self._read: dict[tuple[str, Machine], Reading] = {}
+
+    def of(self, path: str, evidence: Evidence) -> Iterator[Evidence]:
+        """What the sources say that build an image of this name, for its machine."""
+        image = evidence.image
+        if image is None:
+            return
+        debug = image.debug_id.path if image.debug_id else ""
+        names = {PureWindowsPath(name).stem.lower() for name in (path, debug) if name}
+        for sources in self.paths:
+            key = (sources, image.machine)
+            if key not in self._read:
+                self._read[key] = examine(sources, evidence.target_os, machine=image.machine)
+            found = self._read[key].evidence_of(names, evidence.target_os)
+            if found is not None:
+                yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +64,8 @@ class Options:
     """The oldest Windows version that the driver must work on."""
     excerpts: bool = False
     """Show the code of each finding; costs a little and decides nothing."""
+    sources: Sources | None = None
+    """Where the sources of an image may be: those that build its name are judged with it."""
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -51,6 +81,8 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
     evidence = binary.read(data, options.target_os)
+    if options.sources is not None:
+        evidence = evidence.merged(options.sources.of(path, evidence))
     report = report_on(_target(path, data, evidence), evidence)
     return with_listings(report, data) if options.excerpts else report
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft4Validator
 
 from hvci.errors import InputError
+from hvci.evaluate import evaluate
 from hvci.model import Finding, ImageSite, Limit, Origin, Outcome, RuleResult, Rva
 from hvci.report import Document, Format, TargetError, render, sarif
 from hvci.report.identity import named_findings, short_name
@@ -262,3 +263,17 @@ def test_short_names():
     assert short_name("C:\\a\\b.sys") == "b.sys"
     assert short_name("a/b.sys") == "b.sys"
     assert short_name("/") == "/"
+
+
+def test_a_fix_of_a_source_is_a_replacement(tmp_path):
+    path = tmp_path / "a.c"
+    path.write_text("PVOID f(void) { return ExAllocatePool(NonPagedPool, 1); }\n")
+    document = Document((evaluate(path),))
+    (result,) = (one for one in run(document)["results"] if "fixes" in one)
+    ((change,),) = [fix["artifactChanges"] for fix in result["fixes"]]
+    (replacement,) = change["replacements"]
+    region = replacement["deletedRegion"]
+    line = path.read_text().splitlines()[region["startLine"] - 1]
+    assert line[region["startColumn"] - 1 : region["endColumn"] - 1] == "NonPagedPool"
+    assert replacement["insertedContent"]["text"] == "NonPagedPoolNx"
+    assert "--level safe" in result["fixes"][0]["description"]["text"]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import click
 
 from hvci.errors import InputError
-from hvci.evaluate import Options, evaluate
+from hvci.evaluate import Options, Sources, evaluate
 from hvci.model import Report
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
@@ -21,6 +22,8 @@ from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()) -> Document:
     """Evaluate every target that the words lead to and no pattern excludes, in the order given."""
     targets = [target for target in find(words) if not _excluded(target, exclude)]
+    if sources := _sources(targets):
+        options = replace(options, sources=Sources(sources))
     reports: list[Report] = []
     errors: list[TargetError] = []
     for target in _with_progress(targets):
@@ -32,6 +35,15 @@ def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()
             reports += found.reports
             errors += found.errors
     return Document(tuple(reports), tuple(errors))
+
+
+def _sources(targets: Iterable[Found | Missing]) -> tuple[str, ...]:
+    """The targets that are sources: an image that they build is reported with them."""
+    return tuple(
+        target.path
+        for target in targets
+        if isinstance(target, Found) and target.kind is Kind.SOURCE
+    )
 
 
 def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:

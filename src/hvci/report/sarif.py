@@ -12,7 +12,18 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from hvci.model import Finding, Image, ImageSite, Outcome, Report, RuleResult, Site, SourceSite
+from hvci.model import (
+    Edit,
+    Finding,
+    Image,
+    ImageSite,
+    Level,
+    Outcome,
+    Report,
+    RuleResult,
+    Site,
+    SourceSite,
+)
 from hvci.report import sarif_tool, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, digest_for, named_findings, short_name
@@ -158,7 +169,30 @@ def _finding(report: Report, index: int, named: Named) -> Json:
         result["taxa"] = taxa
     if finding.suppressed:
         result["suppressions"] = [_suppression(finding)]
+    if finding.edits:
+        result["fixes"] = [_fix(finding.edits)]
     return result
+
+
+def _fix(edits: tuple[Edit, ...]) -> Json:
+    """The edits of one finding, which belong together."""
+    paths = sorted({edit.path for edit in edits})
+    level = max(edits, key=lambda edit: tuple(Level).index(edit.level)).level
+    return {
+        "description": {"text": f"hvci fix --level {level}"},
+        "artifactChanges": [
+            {
+                "artifactLocation": {"uri": uri(path)},
+                "replacements": [_replacement(edit) for edit in edits if edit.path == path],
+            }
+            for path in paths
+        ],
+    }
+
+
+def _replacement(edit: Edit) -> Json:
+    region = {"startLine": edit.line, "startColumn": edit.column, "endColumn": edit.end_column}
+    return {"deletedRegion": region, "insertedContent": {"text": edit.new}}
 
 
 def _message(finding: Finding) -> str:

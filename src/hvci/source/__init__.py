@@ -26,15 +26,20 @@ def is_source(path: str | Path) -> bool:
 
 
 def examine(
-    path: str | Path, target_os: WindowsVersion, texts: Mapping[str, bytes] | None = None
+    path: str | Path,
+    target_os: WindowsVersion,
+    texts: Mapping[str, bytes] | None = None,
+    machine: str | None = None,
 ) -> Reading:
     """Read sources and keep their texts; `texts` stand for files that are not written yet.
+
+    With a machine ("x64") only its configurations count.
 
     Raises `InputError` when there is neither source nor project. Anything less becomes a `Limit`.
     """
     from hvci.source import reader
 
-    return reader.examine(Path(path), target_os, texts)
+    return reader.examine(Path(path), target_os, texts, machine)
 
 
 def read(path: str | Path, target_os: WindowsVersion) -> Evidence:

@@ -202,10 +202,9 @@ def assembly_settings(source: Source) -> Iterator[BuildSetting]:
 
 def worth_a_look(text: bytes) -> bool:
     """A quick look before a file is examined."""
-    return _WORTH.search(text) is not None
+    return any(word in text for word in _WORDS) or any(
+        pattern.search(text) is not None for pattern in (_STORE, _COPY, _INDIRECT)
+    )
 
 
-_WORTH = re.compile(
-    rb"[cC][rR]0\b|SEC_IMAGE|comment[ \t]*\([ \t]*linker|pragma[ \t]+(?:section|code_seg|data_seg)"
-    rb"|" + _STORE.pattern + rb"|" + _COPY.pattern + rb"|" + _INDIRECT.pattern
-)
+_WORDS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker", b"pragma section", b"_seg(", b"_seg (")

@@ -41,6 +41,8 @@ class Build:
     settings: tuple[BuildSetting, ...] = ()
     references: tuple[str, ...] = ()
     """Other projects whose output it links."""
+    output: str = ""
+    """Name of what is built, without folder and extension, in lower case."""
     entries: frozenset[str] = field(default_factory=lambda: frozenset({"DriverEntry"}))
 
     @property

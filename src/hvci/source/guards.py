@@ -157,8 +157,19 @@ def _leaves(statement: Node) -> bool:
     return body is not None and body.type in _EXITS
 
 
+def _bare(text: bytes) -> bytes:
+    """A condition without the parentheses around all of it."""
+    text = text.strip()
+    depth = 0
+    for at, byte in enumerate(text):
+        depth += (byte == ord("(")) - (byte == ord(")"))
+        if depth == 0 and at < len(text) - 1:
+            return text
+    return text[1:-1].strip() if text[:1] == b"(" else text
+
+
 def _truth(condition: Node, known: Lookups, target: WindowsVersion) -> tuple[Truth, str]:
-    text = text_of(condition).strip().removeprefix(b"(").removesuffix(b")").strip()
+    text = _bare(text_of(condition))
     truth = condition_holds(text, target)
     if truth is not None:
         return truth, f"the check of the Windows version goes the other way on {target.label}"

@@ -168,11 +168,7 @@ class Judge:
     def _of_macro(self, call: CallText, resolver: Resolver) -> str:
         """A macro that nobody uses runs nowhere."""
         assert call.macro is not None
-        name = call.macro.name
-        used = any(
-            unit.source.code.count(name) > len(unit.macros.get(name, ()))
-            for unit in resolver.program.naming(name)
-        )
+        used = resolver.program.mentions(call.macro.name)
         return "" if used else "the macro is never used"
 
 

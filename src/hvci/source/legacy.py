@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hvci.model import BuildSetting, SourceSite, WindowsVersion
+from hvci.model import BuildSetting, SourceSite
 from hvci.source.build import Build, Kind, link_settings, option_defines
 from hvci.source.files import LINK_RULES, Shelf, beside, is_code
 
@@ -62,6 +62,7 @@ def sources_build(shelf: Shelf, path: str) -> Build | None:
         None,
         {name: macros for name in compiled if is_code(name)},
         tuple(settings),
+        output=values.get("TARGETNAME", "").lower(),
         entries=frozenset({"DriverEntry", "DllInitialize"}),
     )
 
@@ -123,7 +124,7 @@ def _bare_defines(command: str, body: str) -> dict[str, str]:
     return {name: value for name, value in words if name not in ("PRIVATE", "PUBLIC", "INTERFACE")}
 
 
-_INF_OS = re.compile(r"NT(?:amd64|x86|arm64|arm)?\.(\d+)\.(\d+)(?:\.\d*\.\d*)?(?:\.\.\.(\d+))?")
+_INF_OS = re.compile(r"NT(?:amd64|x86|arm64|arm)?\.(\d+)\.(\d+)(?:\.\d*)?(?:\.\d*)?(?:\.(\d+))?")
 
 
 def inf_settings(shelf: Shelf, path: str) -> list[BuildSetting]:
@@ -138,15 +139,3 @@ def inf_settings(shelf: Shelf, path: str) -> list[BuildSetting]:
         site = SourceSite(path, _line(text, match.start()))
         found.append(BuildSetting("INF target", f"{match[1]}.{match[2]}{build}", site))
     return list({(one.name, one.value): one for one in found}.values())
-
-
-def oldest(settings: list[BuildSetting]) -> WindowsVersion | None:
-    """The oldest Windows version that INF decorations name."""
-    numbers = {"6.0": 6000, "6.1": 7600, "6.2": 9200, "6.3": 9600, "10.0": 10240}
-    found = [one.value.split(".") for one in settings if one.name == "INF target"]
-    builds = [
-        int(parts[2]) if len(parts) > 2 else numbers.get(".".join(parts[:2]), 10240)
-        for parts in found
-    ]
-    known = [version for version in WindowsVersion if builds and version >= min(builds)]
-    return known[0] if known else None

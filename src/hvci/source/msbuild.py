@@ -1,7 +1,7 @@
 """Reads MSBuild project files: what each configuration compiles, with which macros and options.
 
-Theory of operation: a project is run once for each of its configurations, top to bottom, as
-MSBuild would: properties, conditions, imports, item definitions with `%(…)` inheritance. Imports
+Theory of operation: a project is run once for each of its configurations, in the passes that
+MSBuild makes: properties and imports, then item definitions with `%(…)`, then items. Imports
 outside the sources (the toolset's own) are not there and are passed over. Blind spots: property
 functions, item transforms, targets and tasks.
 """
@@ -116,6 +116,9 @@ class State:
     """The file that last set a definition, by "type.metadata"."""
     missing: list[str] = field(default_factory=list)
     _imported: set[str] = field(default_factory=set)
+    _later: dict[str, list[tuple[Element, str]]] = field(
+        default_factory=lambda: {"itemdefinitiongroup": [], "itemgroup": []}
+    )
 
     def expand(self, text: str, here: str, metadata: dict[str, str] | None = None) -> str:
         """Replace `$(Property)` and `%(Metadata)`."""
@@ -130,8 +133,19 @@ class State:
             text = _METADATA.sub(lambda match: metadata.get(match[1].lower(), ""), text)
         return text[:MAX_PROPERTY]
 
+    def evaluate(self, *paths: str) -> None:
+        """Run files one after the other: all properties, then all definitions, then all items."""
+        for path in paths:
+            self.run(path)
+        for element, here in self._later["itemdefinitiongroup"]:
+            if self._wanted(element, here):
+                self._definitions(element, here)
+        for element, here in self._later["itemgroup"]:
+            if self._wanted(element, here):
+                self._items(element, here)
+
     def run(self, path: str) -> None:
-        """Evaluate one project file; a file that imports itself is evaluated once."""
+        """Take the properties of one file; a file that imports itself is run once."""
         if path in self._imported or len(self._imported) >= MAX_IMPORTS:
             return
         self._imported.add(path)
@@ -145,10 +159,11 @@ class State:
             "importgroup": self._children,
             "choose": self._choose,
             "import": self._import,
-            "itemdefinitiongroup": self._definitions,
-            "itemgroup": self._items,
         }
         for child in element.children:
+            if child.name in self._later:
+                self._later[child.name].append((child, here))
+                continue
             reader = readers.get(child.name)
             if reader is not None and self._wanted(child, here):
                 reader(child, here)
@@ -243,13 +258,12 @@ def run(library: Library, path: str, configuration: str, platform: str) -> State
             "projectdir": folder + "/",
             "msbuildprojectdirectory": folder,
             "msbuildprojectname": name.rpartition(".")[0],
+            "projectname": name.rpartition(".")[0],
             "solutiondir": _folder_with(folder, "*.sln") + "/",
         },
     )
     shared = _folder_with(folder, "Directory.Build.props") + "/Directory.Build.props"
-    if Path(shared).is_file():
-        state.run(tidy(shared))
-    state.run(path)
+    state.evaluate(*([tidy(shared)] if Path(shared).is_file() else []), path)
     return state
 
 

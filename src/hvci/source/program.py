@@ -25,6 +25,7 @@ _DEFINE = re.compile(
     rb"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)(\([^)\n]*\))?[ \t]*((?:[^\n\\]|\\\r?\n|\\)*)",
     re.MULTILINE,
 )
+_PREPROCESSOR = re.compile(rb"^[ \t]*#(?:[^\n\\]|\\\r?\n|\\)*", re.MULTILINE)
 _COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CONTINUED = re.compile(rb"\\\r?\n")
 
@@ -126,6 +127,18 @@ class Program:
                 if kept is not False:
                     found.append((macro, kept))
         return found
+
+    def mentions(self, name: bytes) -> bool:
+        """Whether a macro is used anywhere, in code or in another macro."""
+        word = re.compile(rb"\b" + re.escape(name) + rb"\b")
+        for unit in self.naming(name):
+            text = _PREPROCESSOR.sub(_spaces, unit.source.code)
+            if word.search(text) is not None:
+                return True
+            others = (macro for many in unit.macros.values() for macro in many)
+            if any(macro.name != name and word.search(macro.body) for macro in others):
+                return True
+        return False
 
     def functions(self, name: bytes) -> list[Function]:
         """The definitions of a function, by its last name."""

@@ -44,10 +44,11 @@ class Component:
 class Workspace:
     """The files, builds and programs of one target."""
 
-    def __init__(self, shelf: Shelf, target: WindowsVersion) -> None:
+    def __init__(self, shelf: Shelf, target: WindowsVersion, machine: str | None = None) -> None:
         self.shelf = shelf
         self.target = target
-        self.builds = _read_builds(shelf)
+        every = _read_builds(shelf)
+        self.builds = [one for one in every if machine in (None, one.machine) or not one.machine]
         self.package = [s for path in _infs(shelf) for s in legacy.inf_settings(shelf, path)]
         for path in sorted(_wanted_files(self.builds)):
             shelf.add(path)
@@ -64,7 +65,8 @@ class Workspace:
 
     def load_includes(self) -> None:
         """Read what the files include; only a target that is one file leaves that to do."""
-        self.includes.closure(self.shelf.sources)
+        if self.shelf.is_single:
+            self.includes.closure(self.shelf.sources)
 
     @cached_property
     def _of_file(self) -> dict[str, list[Component]]:
@@ -73,6 +75,16 @@ class Workspace:
             for path in self.includes.closure(component.compiled):
                 found.setdefault(path, []).append(component)
         return found
+
+    def files_of_output(self, names: Iterable[str]) -> set[str]:
+        """The files of the driver that is built under one of these names."""
+        wanted = set(names)
+        return {
+            path
+            for component in self.components
+            if any(build.output in wanted for build in component.builds)
+            for path in (*self.includes.closure(component.compiled), *component.projects)
+        }
 
     def components_of(self, path: str) -> list[Component]:
         """The components that a file belongs to: built in, included by, or nearest to."""
@@ -112,17 +124,20 @@ class Workspace:
         """The files that are looked at together with a file."""
         near = self.components_of(path)
         key = tuple(project for component in near for project in component.projects)
-        paths = {path}
-        for component in near:
-            paths.update(self.includes.closure(component.compiled))
-        if not near:
-            paths.update(self.shelf.sources)
-        elif path not in self._of_file:
-            key += (path,)
-            paths.update(self.includes.closure([path]))
+        if path not in self._of_file:
+            key += (path,) if near else ()
         if key not in self._programs:
+            paths = self._seen_with(path, near)
             self._programs[key] = Program(self.unit(one) for one in paths)
         return self._programs[key]
+
+    def _seen_with(self, path: str, near: list[Component]) -> set[str]:
+        if not near:
+            return set(self.shelf.sources)
+        found = {path, *self.includes.closure([path])}
+        for component in near:
+            found.update(self.includes.closure(component.compiled))
+        return found
 
 
 def _wanted_files(builds: Iterable[Build]) -> set[str]:

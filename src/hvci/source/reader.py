@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hvci.errors import InputError
@@ -20,6 +20,7 @@ from hvci.model import (
     Evidence,
     Limit,
     Origin,
+    Site,
     SourceSite,
     WindowsVersion,
 )
@@ -62,6 +63,23 @@ class Reading:
             allowances=tuple(self.allowances),
         )
 
+    def evidence_of(self, names: Iterable[str], target: WindowsVersion) -> Evidence | None:
+        """The facts about the driver that is built under one of these names; None: there is none.
+
+        What the built image itself tells is left out.
+        """
+        files = self.workspace.files_of_output(names)
+        if not files:
+            return None
+        whole = self.evidence(target)
+        return replace(
+            whole,
+            calls=tuple(one for one in whole.calls if _path(one.site) in files),
+            behaviours=tuple(one for one in whole.behaviours if _path(one.site) in files),
+            settings=tuple(one for one in whole.settings if one.site.path in files),
+            limits=tuple(one for one in whole.limits if _path(one.site) in files),
+        )
+
     @property
     def sha256(self) -> str:
         """A digest of all texts that were read, with their paths below the target."""
@@ -77,6 +95,10 @@ class Reading:
         return sum(len(source.text) for source in self.workspace.shelf.sources.values())
 
 
+def _path(site: Site | None) -> str:
+    return site.path if isinstance(site, SourceSite) else ""
+
+
 def _place(call: DdiCall) -> tuple[str, int, int, str]:
     site = call.site
     assert isinstance(site, SourceSite)
@@ -89,15 +111,19 @@ def _behaviour_place(fact: BehaviourFact) -> tuple[str, int, int, str]:
 
 
 def examine(
-    path: Path, target: WindowsVersion, texts: Mapping[str, bytes] | None = None
+    path: Path,
+    target: WindowsVersion,
+    texts: Mapping[str, bytes] | None = None,
+    machine: str | None = None,
 ) -> Reading:
     """Read a target and keep the texts; `texts` stand for files that are not written yet.
 
+    With a machine ("x64") only its configurations count.
     Raises `InputError` when there is nothing to read.
     """
     begun = time.perf_counter()
     shelf = _shelf(path, texts or {})
-    workspace = Workspace(shelf, target)
+    workspace = Workspace(shelf, target, machine)
     if not shelf.sources and not workspace.builds and not shelf.projects and not shelf.limits:
         raise InputError(f"{path}: neither C or C++ sources nor a driver project")
     reading = Reading(workspace)

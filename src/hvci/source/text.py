@@ -112,10 +112,11 @@ class Source:
         return [match.start() for match in re.finditer(rb"\n", self.text)]
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both from 1; the column counts characters."""
+        """Line and column of an offset, from 1; columns are UTF-16 units, as editors count."""
         line = bisect_right(self._breaks, offset - 1)
         start = self._breaks[line - 1] + 1 if line else 0
-        return line + 1, len(self.text[start:offset].decode("utf-8", "replace")) + 1
+        before = self.text[start:offset].decode("utf-8", "replace")
+        return line + 1, len(before.encode("utf-16-le")) // 2 + 1
 
     def line_start(self, line: int) -> int:
         """Offset of the first byte of a line, which counts from 1."""

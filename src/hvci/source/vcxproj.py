@@ -68,6 +68,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         {item.path: _defines(item) for item in compiled if not _excluded(item)},
         tuple(_settings(path, label, state)),
         references,
+        (state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]).lower(),
         _entries(state),
     )
 

@@ -1,0 +1,113 @@
+"""A driver's source and its built image: the same calls, the same values, one report for both."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hvci import catalog
+from hvci.evaluate import Options, Sources, evaluate
+from hvci.model import Origin, Outcome, SourceSite
+from sources import lay, read, vcxproj
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+ARCHITECTURES = ["x64", "x86", "arm64"]
+PLATFORMS = {"x64": "x64", "x86": "Win32", "arm64": "ARM64"}
+OWN_OPT_IN = re.compile(r"^optin_")
+"""Shapes that spell out what the opt-in headers hide; sources do not look like that."""
+BY_OTHER_MEANS = {"field_from_outside"}
+"""What reaches a structure from outside is seen in code only."""
+
+
+def driver(folder, name, clean):
+    """The sources of a built fixture, with the choice of its build made."""
+    for header in (FIXTURES / "src").glob("*.h"):
+        shutil.copy(header, folder)
+    shutil.copy(FIXTURES / "src" / f"{name}.c", folder)
+    kernel = folder / "kernel.h"
+    text = kernel.read_text().replace("#if defined(FIXTURE_CLEAN)", f"#if {int(clean)}")
+    kernel.write_text(text)
+    source = folder / f"{name}.c"
+    source.write_text(source.read_text().replace("!defined(FIXTURE_CLEAN)", str(int(not clean))))
+    return folder
+
+
+def expected(name, architecture):
+    """The marked calls of a built fixture."""
+    path = FIXTURES / "built" / f"{name}.{architecture}.o2.expected.json"
+    return json.loads(path.read_text())["sites"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kind", ["bad", "clean"])
+def test_source_and_code_name_the_same_calls_with_the_same_values(tmp_path, architecture, kind):
+    driver(tmp_path, "calls", kind == "clean")
+    project = vcxproj("calls.c", platforms=("x64",))
+    lay(tmp_path, calls__vcxproj=project)
+    seen = {(call.site.line, call.ddi): call for call in read(tmp_path).calls}
+    compared = 0
+    for site in expected(f"calls_{kind}", architecture):
+        if OWN_OPT_IN.match(site["id"]) or site["id"] in BY_OTHER_MEANS:
+            continue
+        call = seen[(site["line"], site["api"])]
+        deciding = catalog.ddis()[site["api"]].deciding
+        if deciding:
+            value = call.arguments[deciding]
+            assert (site["id"], sorted(value.possible), value.complete) == (
+                site["id"],
+                site["values"],
+                site["complete"],
+            )
+            compared += 1
+    assert compared > 40
+
+
+def built(name, architecture):
+    """A built fixture."""
+    return FIXTURES / "built" / f"{name}.{architecture}.o2.sys"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_one_report_for_source_and_image(tmp_path, architecture):
+    sources = tmp_path / "src"
+    sources.mkdir()
+    driver(sources, "calls", clean=False)
+    platform = PLATFORMS[architecture]
+    (sources / "calls.vcxproj").write_text(vcxproj("calls.c", platforms=(platform,)))
+    image = tmp_path / "calls.sys"
+    shutil.copy(built("calls_bad", architecture), image)
+    report = evaluate(image, Options(sources=Sources([str(sources)])))
+    origins = {finding.origin for finding in report.findings}
+    assert {Origin.SOURCE, Origin.CALLSITE} <= origins
+    assert any(isinstance(finding.site, SourceSite) for finding in report.findings)
+    assert not any("no project" in limit.reason for limit in report.limits)
+
+
+def mismatches(tmp_path, image_kind, clean_source):
+    """What the mismatch rule says about an image and a source."""
+    sources = tmp_path / "src"
+    sources.mkdir()
+    driver(sources, "calls", clean_source)
+    (sources / "calls.vcxproj").write_text(vcxproj("calls.c"))
+    image = tmp_path / "calls.sys"
+    shutil.copy(built(f"calls_{image_kind}", "x64"), image)
+    report = evaluate(image, Options(sources=Sources([str(sources)])))
+    return next(one for one in report.results if one.rule == "source-image-mismatch")
+
+
+def test_an_old_image_differs_from_its_source(tmp_path):
+    result = mismatches(tmp_path, "bad", clean_source=True)
+    assert result.outcome is Outcome.NOTE
+    said = " ".join(finding.message for finding in result.findings)
+    assert "ExAllocatePool: the image asks for executable memory, the source does not" in said
+
+
+def test_other_images_stay_alone(tmp_path):
+    result = mismatches(tmp_path, "clean", clean_source=False)
+    assert result.outcome is Outcome.NOTE
+    report = evaluate(
+        built("calls_clean", "x64"), Options(sources=Sources([str(tmp_path / "src")]))
+    )
+    assert {finding.origin for finding in report.findings} <= {Origin.IMAGE, Origin.CALLSITE}
