@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft4Validator
 
 from hvci.errors import InputError
-from hvci.model import Finding, ImageSite, Limit, Origin, Outcome, RuleResult, Rva
+from hvci.model import Edit, Finding, ImageSite, Level, Limit, Origin, Outcome, RuleResult, Rva
 from hvci.report import Document, Format, TargetError, render, sarif
 from hvci.report.identity import named_findings, short_name
 from hvci.report.sarif import uri
+from hvci.report.text import Style
 from hvci.rules import RULES
 from reports import (
     everything,
@@ -262,3 +263,25 @@ def test_short_names():
     assert short_name("C:\\a\\b.sys") == "b.sys"
     assert short_name("a/b.sys") == "b.sys"
     assert short_name("/") == "/"
+
+
+def test_edits_become_fixes():
+    one = source_report(source_call(3, 0))
+    edit = Edit("driver.c", 40, 52, 3, 9, 21, "NonPagedPool", "NonPagedPoolNx", Level.SAFE)
+    results = tuple(
+        replace(result, findings=tuple(replace(f, edits=(edit,)) for f in result.findings))
+        for result in one.results
+    )
+    document = Document((replace(one, results=results),))
+    (result,) = of(document, "execute-pool-type")
+    (fix,) = result["fixes"]
+    (change,) = fix["artifactChanges"]
+    assert change["artifactLocation"]["uri"] == "driver.c"
+    (replacement,) = change["replacements"]
+    assert replacement["insertedContent"]["text"] == "NonPagedPoolNx"
+    assert replacement["deletedRegion"]["startColumn"] == 9
+    assert replacement["deletedRegion"]["endColumn"] == 21
+    text = render(document, Format.TEXT, Style(verbose=True))
+    assert "- 3: NonPagedPool\n" in text
+    assert "+ 3: NonPagedPoolNx  (safe)\n" in text
+    assert "+ 3: NonPagedPoolNx  (safe)" in render(document, Format.HTML)

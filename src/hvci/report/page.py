@@ -158,9 +158,15 @@ def _row(finding: Finding, calls: Calls) -> tuple[str, str, str]:
     arguments = "" if call is None else _arguments(call)
     what = element("p", words.statement(finding))
     if finding.excerpt:
-        lines = Html("\n").join(element("span", line) for line in finding.excerpt)
-        what = joined(what, element("pre", element("code", Html(lines))))
+        what = joined(what, _code(finding.excerpt))
+    for edit in finding.edits:
+        what = joined(what, _code(words.edit_lines(edit)))
     return element("code", words.place(finding.site)), what, arguments
+
+
+def _code(lines: tuple[str, ...]) -> Html:
+    spans = "\n".join(element("span", line) for line in lines)
+    return element("pre", element("code", Html(spans)))
 
 
 def _arguments(call: DdiCall) -> str:

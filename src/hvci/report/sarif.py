@@ -156,9 +156,33 @@ def _finding(report: Report, index: int, named: Named) -> Json:
         result["relatedLocations"] = [related]
     if taxa := sarif_tool.ddi_taxa(finding.ddi):
         result["taxa"] = taxa
+    if finding.edits:
+        result["fixes"] = [_fix(finding)]
     if finding.suppressed:
         result["suppressions"] = [_suppression(finding)]
     return result
+
+
+def _fix(finding: Finding) -> Json:
+    """The edits of a finding, which belong together."""
+    changes: dict[str, list[Json]] = {}
+    for edit in finding.edits:
+        region = {
+            "startLine": edit.line,
+            "startColumn": edit.column,
+            "endLine": edit.line,
+            "endColumn": edit.end_column,
+        }
+        replacement = {"deletedRegion": region, "insertedContent": {"text": edit.new}}
+        changes.setdefault(edit.path, []).append(replacement)
+    levels = sorted({edit.level.value for edit in finding.edits})
+    return {
+        "description": {"text": f"{finding.fix or 'Ask for no executable memory'} ({levels[0]})"},
+        "artifactChanges": [
+            {"artifactLocation": {"uri": uri(path)}, "replacements": replacements}
+            for path, replacements in changes.items()
+        ],
+    }
 
 
 def _message(finding: Finding) -> str:
