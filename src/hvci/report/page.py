@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from hvci.model import Answer, DdiCall, Finding, Outcome, Question, Report, RuleResult, Site, Value
-from hvci.report import words
+from hvci.report import verified, words
 from hvci.report.document import TOOL_NAME, Document, TargetError
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
@@ -78,6 +78,7 @@ def _report(report: Report, index: int) -> Html:
         _counters(report),
         picture(report),
         *(_rule(report, result, outcome) for outcome in _SHOWN for result in _results(report)),
+        _verifier(report),
         _limits(report),
         _facts(report),
         id=f"t{index}",
@@ -180,6 +181,14 @@ def _value(value: Value) -> str:
     if value.complete:
         return found
     return f"{found} or unknown: {value.reason}" if found else f"unknown: {value.reason}"
+
+
+def _verifier(report: Report) -> Html:
+    if report.verifier is None:
+        return Html("")
+    lines = (*verified.run_lines(report), *verified.event_lines(report))
+    items = (element("li", line) for line in lines)
+    return element("section", element("h3", "Verifier run"), element("ul", *items))
 
 
 def _limits(report: Report) -> Html:

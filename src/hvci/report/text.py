@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
-from hvci.report import words
+from hvci.report import verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.safe import safe
 
@@ -107,6 +107,7 @@ class _Page:
         for outcome in _SHOWN_OUTCOMES:
             for result in sorted(report.results, key=lambda r: r.rule):
                 self._rule(result, outcome)
+        self._verifier(report)
         self._not_examined(report)
         if facts := words.image_facts(report):
             self.line(("For information: ", "bold"), facts)
@@ -188,6 +189,14 @@ class _Page:
         for line in (*finding.excerpt, *edits):
             text = Text(safe(line), "dim", no_wrap=True, overflow="crop")
             self._console.print(Padding(text, (0, 0, 0, 8)))
+
+    def _verifier(self, report: Report) -> None:
+        if report.verifier is None:
+            return
+        self.line(("Verifier run:", "bold"))
+        for line in (*verified.run_lines(report), *verified.event_lines(report)):
+            self.line(f"- {line}", indent=2)
+        self.blank()
 
     def _not_examined(self, report: Report) -> None:
         lines = words.not_examined(report)
