@@ -13,6 +13,7 @@ from hvci.model import (
     Counter,
     DdiCall,
     DebugId,
+    Edit,
     Evidence,
     Executable,
     FileOffset,
@@ -20,6 +21,7 @@ from hvci.model import (
     Image,
     ImageSite,
     JudgedCall,
+    Level,
     Limit,
     Machine,
     Origin,
@@ -207,6 +209,10 @@ calls = st.builds(
     st.booleans(),
     words,
 )
+small = st.integers(1, 99)
+edits = st.builds(
+    Edit, words, small, small, small, small, small, words, words, st.sampled_from(Level)
+)
 findings = st.builds(
     Finding,
     st.sampled_from((Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)),
@@ -220,6 +226,7 @@ findings = st.builds(
     st.lists(words, max_size=2).map(tuple),
     tiers,
     maybe | st.builds(Suppression, words, words, words, words),
+    st.lists(edits, max_size=2).map(tuple),
 )
 results = st.builds(
     RuleResult,

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from hvci.errors import InputError
+from hvci.excerpts import with_excerpts
 from hvci.model import (
     NEWEST,
     Evidence,
-    ImageSite,
     JudgedCall,
     Machine,
-    Origin,
     Report,
     Target,
     WindowsVersion,
@@ -76,7 +75,8 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     """
     options = options or Options()
     if not isinstance(target, bytes) and is_source(target):
-        return evaluate_source(target, options)
+        report = evaluate_source(target, options)
+        return with_excerpts(report) if options.excerpts else report
     from hvci import binary
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
@@ -84,29 +84,7 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
     report = report_on(_target(path, data, evidence), evidence)
-    return with_listings(report, data) if options.excerpts else report
-
-
-def with_listings(report: Report, data: bytes) -> Report:
-    """Add to each finding in code the instructions that lead to it."""
-    from hvci.binary.listing import listing
-
-    image = report.image
-    if image is None:
-        return report
-    results = (
-        replace(
-            result,
-            findings=tuple(
-                replace(finding, excerpt=listing(data, image, finding.site, finding.ddi or ""))
-                if isinstance(finding.site, ImageSite) and finding.origin is not Origin.IMAGE
-                else finding
-                for finding in result.findings
-            ),
-        )
-        for result in report.results
-    )
-    return replace(report, results=tuple(results))
+    return with_excerpts(report, data) if options.excerpts else report
 
 
 def evaluate_source(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hvci.catalog import SEED_ROWS
 from hvci.cli import INTERRUPTED, main
 from hvci.cli import gather as gathering
+from hvci.cli.output import page_width, wants_colour
 from hvci.errors import CatalogError, NotAnImage
 from hvci.report import Document, Format, render
 from hvci.rules import RULES
@@ -244,3 +245,28 @@ def test_module_entry_point_and_cold_imports(tmp_path):
     command = [sys.executable, "-c", code, "check", str(file), "-f", "json"]
     result = subprocess.run(command, capture_output=True, check=False)
     assert result.stderr.strip() == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("columns", "terminal", "width"), [("60", 80, 60), ("", 80, 80), ("x", 80, 80), ("", 0, 100)]
+)
+def test_the_page_is_as_wide_as_the_terminal(monkeypatch, columns, terminal, width):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((terminal, 24)))
+    monkeypatch.setenv("COLUMNS", columns)
+    assert page_width() == width
+
+
+def test_a_pipe_has_a_fixed_width(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert page_width() == 100
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colour_can_be_refused(monkeypatch, name, value):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert wants_colour()
+    monkeypatch.setenv(name, value)
+    assert not wants_colour()

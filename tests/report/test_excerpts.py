@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 
 from hvci.binary.listing import listing
-from hvci.evaluate import Options, evaluate, with_listings
+from hvci.evaluate import Options, evaluate
+from hvci.excerpts import with_excerpts
 from hvci.model import ImageSite, Machine, Rva
 from hvci.report import Document, Format, from_json, render
 from hvci.report.text import Style
-from reports import EXECUTE, HOSTILE, READ, WRITE, everything, image, report, section
+from reports import (
+    EXECUTE,
+    HOSTILE,
+    READ,
+    WRITE,
+    everything,
+    image,
+    section,
+    source_call,
+    source_report,
+)
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"
 CODE = bytes.fromhex("90" * 16 + "4883ec2831c9ba40000000e8f0ffffff")
@@ -77,9 +88,24 @@ def test_sites_of_built_drivers_are_calls():
         )
 
 
+def test_source_lines_lead_to_a_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "one\ntwo\n\tthree\nfour\nfive\n"
+    for data in (text.encode(), text.encode("utf-16")):
+        Path("driver.c").write_bytes(data)
+        one = with_excerpts(source_report(source_call(4, 0), source_call(1, 0), source_call(99, 0)))
+        shown = {f.site.line: f.excerpt for f in one.findings}
+        assert shown[4] == ("1: one", "2: two", "3:     three", "4: four")
+        assert shown[1] == ("1: one",)
+        assert shown[99] == ()
+    Path("driver.c").unlink()
+    gone = with_excerpts(source_report(source_call(4, 0)))
+    assert all(finding.excerpt == () for finding in gone.findings)
+
+
 def test_reports_without_an_image_stay_as_they_are():
-    bare = replace(report(), image=None)
-    assert with_listings(bare, b"") is bare
+    bare = replace(everything(), image=None)
+    assert with_excerpts(bare) == bare
 
 
 def shown():

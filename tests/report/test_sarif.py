@@ -10,10 +10,11 @@ from jsonschema import Draft4Validator
 
 from hvci.errors import InputError
 from hvci.evaluate import evaluate
-from hvci.model import Finding, ImageSite, Limit, Origin, Outcome, RuleResult, Rva
+from hvci.model import Edit, Finding, ImageSite, Level, Limit, Origin, Outcome, RuleResult, Rva
 from hvci.report import Document, Format, TargetError, render, sarif
 from hvci.report.identity import named_findings, short_name
 from hvci.report.sarif import uri
+from hvci.report.text import Style
 from hvci.rules import RULES
 from reports import (
     everything,
@@ -277,3 +278,25 @@ def test_a_fix_of_a_source_is_a_replacement(tmp_path):
     assert line[region["startColumn"] - 1 : region["endColumn"] - 1] == "NonPagedPool"
     assert replacement["insertedContent"]["text"] == "NonPagedPoolNx"
     assert "--level safe" in result["fixes"][0]["description"]["text"]
+
+
+def test_edits_become_fixes():
+    one = source_report(source_call(3, 0))
+    edit = Edit("driver.c", 40, 52, 3, 9, 21, "NonPagedPool", "NonPagedPoolNx", Level.SAFE)
+    results = tuple(
+        replace(result, findings=tuple(replace(f, edits=(edit,)) for f in result.findings))
+        for result in one.results
+    )
+    document = Document((replace(one, results=results),))
+    (result,) = of(document, "execute-pool-type")
+    (fix,) = result["fixes"]
+    (change,) = fix["artifactChanges"]
+    assert change["artifactLocation"]["uri"] == "driver.c"
+    (replacement,) = change["replacements"]
+    assert replacement["insertedContent"]["text"] == "NonPagedPoolNx"
+    assert replacement["deletedRegion"]["startColumn"] == 9
+    assert replacement["deletedRegion"]["endColumn"] == 21
+    text = render(document, Format.TEXT, Style(verbose=True))
+    assert "- 3: NonPagedPool\n" in text
+    assert "+ 3: NonPagedPoolNx  (safe)\n" in text
+    assert "+ 3: NonPagedPoolNx  (safe)" in render(document, Format.HTML)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-
 import click
 
-from hvci.cli.output import PLAIN_WIDTH
+from hvci.cli.output import page_width
 
 
 @click.command("explain")
@@ -25,5 +22,4 @@ def command(words: tuple[str, ...]) -> None:
     """
     from hvci.report.pages import explain
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
-    click.echo(explain(words).text(width), nl=False)
+    click.echo(explain(words).text(page_width()), nl=False)

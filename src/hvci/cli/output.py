@@ -6,7 +6,6 @@ Knows formats and files; knows nothing of how a report came to be.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,8 +102,18 @@ def _render(document: Document, form: Format, verbose: bool, *, tty: bool) -> st
         return render(document, form)
     from hvci.report.text import Style
 
-    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if tty else PLAIN_WIDTH
-    return render(document, form, Style(width, tty and wants_colour(), verbose))
+    return render(document, form, Style(page_width(), tty and wants_colour(), verbose))
+
+
+def page_width() -> int:
+    """Columns of standard output: those of the terminal, else a fixed number."""
+    if not sys.stdout.isatty():
+        return PLAIN_WIDTH
+    try:
+        # Not shutil.get_terminal_size: importing shutil costs more than the whole report.
+        return int(os.environ.get("COLUMNS", "")) or PLAIN_WIDTH
+    except ValueError:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or PLAIN_WIDTH
 
 
 def wants_colour() -> bool:

@@ -14,12 +14,14 @@ from hvci.model import (
     Counter,
     DdiCall,
     DebugId,
+    Edit,
     Executable,
     FileOffset,
     Finding,
     Image,
     ImageSite,
     JudgedCall,
+    Level,
     Limit,
     Machine,
     Origin,
@@ -145,8 +147,23 @@ def _finding(fields: Fields) -> Finding:
         ddi=fields.maybe("ddi", str),
         count=fields.take("count", int),
         excerpt=fields.plain("excerpt", str),
+        edits=fields.items("edits", _edit),
         tier=fields.maybe_word("tier", Tier),
         suppressed=fields.maybe_nested("suppressed", _suppression),
+    )
+
+
+def _edit(fields: Fields) -> Edit:
+    return Edit(
+        path=fields.take("path", str),
+        start=fields.take("start", int),
+        end=fields.take("end", int),
+        line=fields.take("line", int),
+        column=fields.take("column", int),
+        end_column=fields.take("end_column", int),
+        old=fields.take("old", str),
+        new=fields.take("new", str),
+        level=fields.word("level", Level),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from hvci.model import (
     DebugId,
+    Edit,
     Finding,
     Image,
     ImageSite,
@@ -132,8 +133,23 @@ def _finding(finding: Finding) -> Json:
         "fix": finding.fix,
         "count": finding.count,
         "excerpt": list(finding.excerpt),
+        "edits": [_edit(edit) for edit in finding.edits],
         "tier": finding.tier,
         "suppressed": None if finding.suppressed is None else _suppression(finding.suppressed),
+    }
+
+
+def _edit(edit: Edit) -> Json:
+    return {
+        "path": edit.path,
+        "start": edit.start,
+        "end": edit.end,
+        "line": edit.line,
+        "column": edit.column,
+        "end_column": edit.end_column,
+        "old": edit.old,
+        "new": edit.new,
+        "level": edit.level,
     }
 
 

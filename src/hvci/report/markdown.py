@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from hvci.model import Outcome, Question, Report
-from hvci.report import words
+from hvci.report import verified, words
 from hvci.report.document import Document
 from hvci.report.identity import named_findings
 from hvci.report.safe import safe
@@ -63,7 +63,8 @@ def _report(report: Report) -> str:
         lines.append(
             f"| {question} | {answer} | {_text(words.answer_sentence(report, question))} |"
         )
-    lines += ["", *_counters(report), *_findings(report), *_limits(report)]
+    lines += ["", *_counters(report), *_findings(report)]
+    lines += [*_verifier(report), *_limits(report)]
     return "\n".join(lines)
 
 
@@ -94,6 +95,11 @@ def _findings(report: Report) -> list[str]:
     if len(found) > MOST_FINDINGS:
         lines += ["", f"{len(found) - MOST_FINDINGS} more findings are in the full report."]
     return [*lines, ""]
+
+
+def _verifier(report: Report) -> list[str]:
+    lines = verified.run_lines(report)
+    return ["Verifier run", "", *(f"- {_text(line)}" for line in lines), ""] if lines else []
 
 
 def _limits(report: Report) -> list[str]:

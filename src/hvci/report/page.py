@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from hvci.model import Answer, DdiCall, Finding, Outcome, Question, Report, RuleResult, Site, Value
-from hvci.report import words
+from hvci.report import verified, words
 from hvci.report.document import TOOL_NAME, Document, TargetError
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
@@ -78,6 +78,7 @@ def _report(report: Report, index: int) -> Html:
         _counters(report),
         picture(report),
         *(_rule(report, result, outcome) for outcome in _SHOWN for result in _results(report)),
+        _verifier(report),
         _limits(report),
         _facts(report),
         id=f"t{index}",
@@ -158,9 +159,15 @@ def _row(finding: Finding, calls: Calls) -> tuple[str, str, str]:
     arguments = "" if call is None else _arguments(call)
     what = element("p", words.statement(finding))
     if finding.excerpt:
-        lines = Html("\n").join(element("span", line) for line in finding.excerpt)
-        what = joined(what, element("pre", element("code", Html(lines))))
+        what = joined(what, _code(finding.excerpt))
+    for edit in finding.edits:
+        what = joined(what, _code(words.edit_lines(edit)))
     return element("code", words.place(finding.site)), what, arguments
+
+
+def _code(lines: tuple[str, ...]) -> Html:
+    spans = "\n".join(element("span", line) for line in lines)
+    return element("pre", element("code", Html(spans)))
 
 
 def _arguments(call: DdiCall) -> str:
@@ -174,6 +181,14 @@ def _value(value: Value) -> str:
     if value.complete:
         return found
     return f"{found} or unknown: {value.reason}" if found else f"unknown: {value.reason}"
+
+
+def _verifier(report: Report) -> Html:
+    if report.verifier is None:
+        return Html("")
+    lines = (*verified.run_lines(report), *verified.event_lines(report))
+    items = (element("li", line) for line in lines)
+    return element("section", element("h3", "Verifier run"), element("ul", *items))
 
 
 def _limits(report: Report) -> Html:

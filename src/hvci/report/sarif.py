@@ -13,11 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from hvci.model import (
-    Edit,
     Finding,
     Image,
     ImageSite,
-    Level,
     Outcome,
     Report,
     RuleResult,
@@ -167,32 +165,36 @@ def _finding(report: Report, index: int, named: Named) -> Json:
         result["relatedLocations"] = [related]
     if taxa := sarif_tool.ddi_taxa(finding.ddi):
         result["taxa"] = taxa
+    if finding.edits:
+        result["fixes"] = [_fix(finding)]
     if finding.suppressed:
         result["suppressions"] = [_suppression(finding)]
-    if finding.edits:
-        result["fixes"] = [_fix(finding.edits)]
     return result
 
 
-def _fix(edits: tuple[Edit, ...]) -> Json:
-    """The edits of one finding, which belong together."""
-    paths = sorted({edit.path for edit in edits})
-    level = max(edits, key=lambda edit: tuple(Level).index(edit.level)).level
+def _fix(finding: Finding) -> Json:
+    """The edits of a finding, which belong together."""
+    changes: dict[str, list[Json]] = {}
+    for edit in finding.edits:
+        region = {
+            "startLine": edit.line,
+            "startColumn": edit.column,
+            "endLine": edit.line,
+            "endColumn": edit.end_column,
+        }
+        replacement = {"deletedRegion": region, "insertedContent": {"text": edit.new}}
+        changes.setdefault(edit.path, []).append(replacement)
+    levels = sorted({edit.level.value for edit in finding.edits})
+    use = finding.fix or "ask for no executable memory"
     return {
-        "description": {"text": f"hvci fix --level {level}"},
+        "description": {
+            "text": f"hvci fix --level {levels[0]}: {finding.fix or 'ask for no executable memory'}"
+        },
         "artifactChanges": [
-            {
-                "artifactLocation": {"uri": uri(path)},
-                "replacements": [_replacement(edit) for edit in edits if edit.path == path],
-            }
-            for path in paths
+            {"artifactLocation": {"uri": uri(path)}, "replacements": replacements}
+            for path, replacements in changes.items()
         ],
     }
-
-
-def _replacement(edit: Edit) -> Json:
-    region = {"startLine": edit.line, "startColumn": edit.column, "endColumn": edit.end_column}
-    return {"deletedRegion": region, "insertedContent": {"text": edit.new}}
 
 
 def _message(finding: Finding) -> str:

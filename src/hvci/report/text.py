@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
-from hvci.report import words
+from hvci.report import verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.safe import safe
 
@@ -107,6 +107,7 @@ class _Page:
         for outcome in _SHOWN_OUTCOMES:
             for result in sorted(report.results, key=lambda r: r.rule):
                 self._rule(result, outcome)
+        self._verifier(report)
         self._not_examined(report)
         if facts := words.image_facts(report):
             self.line(("For information: ", "bold"), facts)
@@ -172,14 +173,30 @@ class _Page:
         if self.style.verbose or len(findings) == 1:
             for finding in findings:
                 self.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
-                for line in finding.excerpt if self.style.verbose else ():
-                    self.line((safe(line), "dim"), indent=8)
+                self._excerpt(finding)
             return
         self.line(text, indent=4)
         most = _MOST_PLACES[outcome]
         listed = ", ".join(words.place(finding.site) for finding in findings[:most])
         rest = len(findings) - most
         self.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
+
+    def _excerpt(self, finding: Finding) -> None:
+        """Code and edits, cut at the width of the page rather than wrapped."""
+        if not self.style.verbose:
+            return
+        edits = [line for edit in finding.edits for line in words.edit_lines(edit)]
+        for line in (*finding.excerpt, *edits):
+            text = Text(safe(line), "dim", no_wrap=True, overflow="crop")
+            self._console.print(Padding(text, (0, 0, 0, 8)))
+
+    def _verifier(self, report: Report) -> None:
+        if report.verifier is None:
+            return
+        self.line(("Verifier run:", "bold"))
+        for line in (*verified.run_lines(report), *verified.event_lines(report)):
+            self.line(f"- {line}", indent=2)
+        self.blank()
 
     def _not_examined(self, report: Report) -> None:
         lines = words.not_examined(report)

@@ -14,6 +14,7 @@ from hvci.model import (
     Answer,
     Confidence,
     Counter,
+    Edit,
     Finding,
     ImageSite,
     Outcome,
@@ -77,6 +78,11 @@ def place(site: Site) -> str:
         return f"{safe(site.path)}:{site.line}:{site.column}{inside}"
     parts = [f"{site.rva:#x}", safe(site.section), safe(site.function or ""), _source(site)]
     return " ".join(part for part in parts if part)
+
+
+def edit_lines(edit: Edit) -> tuple[str, str]:
+    """What stands in the source and what to write instead, as a diff shows it."""
+    return f"- {edit.line}: {safe(edit.old)}", f"+ {edit.line}: {safe(edit.new)}  ({edit.level})"
 
 
 def place_key(site: Site) -> tuple[int, str, int, int]:
@@ -161,18 +167,18 @@ def _faults(report: Report, question: Question) -> str:
 
 
 def _doubts(report: Report, question: Question) -> str:
-    doubtful = (Outcome.UNDECIDED, Outcome.NOT_CHECKED)
-    found = [
-        _doubt(result)
-        for result in report.results
-        if question in result.questions and result.outcome in doubtful
-    ]
-    return "; ".join(found)
+    """The rules in doubt, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for result in report.results:
+        in_doubt = result.outcome in (Outcome.UNDECIDED, Outcome.NOT_CHECKED)
+        if question in result.questions and in_doubt:
+            by_reason.setdefault(_doubt(result), []).append(result.rule)
+    return "; ".join(f"{', '.join(rules)} ({reason})" for reason, rules in by_reason.items())
 
 
 def _doubt(result: RuleResult) -> str:
     count = len(open_findings(result, Outcome.UNDECIDED))
-    return f"{result.rule} ({f'{count} undecided' if count else safe(result.reason)})"
+    return f"{count} undecided" if count else safe(result.reason, 500)
 
 
 def open_findings(result: RuleResult, outcome: Outcome) -> list[Finding]:
