@@ -6,6 +6,7 @@ Knows the wings of readers and the rules; knows nothing of outputs or the comman
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ class Options:
     """The oldest Windows version that the driver must work on."""
     excerpts: bool = False
     """Show the code of each finding; costs a little and decides nothing."""
+    verify: bool = False
+    """Run the driver in the emulated Driver Verifier too."""
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -51,7 +54,8 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
     evidence = binary.read(data, options.target_os)
-    report = report_on(_target(path, data, evidence), evidence)
+    judge_it = _verified if options.verify else _judged
+    report = judge_it(_target(path, data, evidence), data, evidence)
     return with_listings(report, data) if options.excerpts else report
 
 
@@ -75,6 +79,24 @@ def with_listings(report: Report, data: bytes) -> Report:
         for result in report.results
     )
     return replace(report, results=tuple(results))
+
+
+def _judged(target: Target, data: bytes, evidence: Evidence) -> Report:
+    """Judge what the code shows."""
+    return report_on(target, evidence)
+
+
+def _verified(target: Target, data: bytes, evidence: Evidence) -> Report:
+    """Judge what the code shows together with what a run of it shows."""
+    from hvci import verifier
+    from hvci.verifier.block import to_block
+    from hvci.verifier.merge import merge
+
+    begin = time.perf_counter()
+    run = verifier.run(data, verifier.VerifierOptions(target_os=evidence.target_os))
+    merged, agreement = merge(evidence, run)
+    merged = replace(merged, seconds={**merged.seconds, "verifier": time.perf_counter() - begin})
+    return replace(report_on(target, merged), verifier=to_block(run, agreement.block()))
 
 
 def evaluate_source(
