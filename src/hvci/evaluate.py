@@ -6,8 +6,9 @@ Knows the wings of readers and the rules; knows nothing of outputs or the comman
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ class Options:
     """Show the code of each finding; costs a little and decides nothing."""
     sources: Sources | None = None
     """Where the sources of an image may be: those that build its name are judged with it."""
+    verify: bool = False
+    """Run the driver in the emulated Driver Verifier too."""
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -83,8 +86,27 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     evidence = binary.read(data, options.target_os)
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
-    report = report_on(_target(path, data, evidence), evidence)
+    judge_it = _verified if options.verify else _judged
+    report = judge_it(_target(path, data, evidence), data, evidence)
     return with_excerpts(report, data) if options.excerpts else report
+
+
+def _judged(target: Target, data: bytes, evidence: Evidence) -> Report:
+    """Judge what the code shows."""
+    return report_on(target, evidence)
+
+
+def _verified(target: Target, data: bytes, evidence: Evidence) -> Report:
+    """Judge what the code shows together with what a run of it shows."""
+    from hvci import verifier
+    from hvci.verifier.block import to_block
+    from hvci.verifier.merge import merge
+
+    begin = time.perf_counter()
+    run = verifier.run(data, verifier.VerifierOptions(target_os=evidence.target_os))
+    merged, agreement = merge(evidence, run)
+    merged = replace(merged, seconds={**merged.seconds, "verifier": time.perf_counter() - begin})
+    return replace(report_on(target, merged), verifier=to_block(run, agreement.block()))
 
 
 def evaluate_source(

@@ -27,10 +27,12 @@ _COMMANDS = {
     "ddis": "hvci.cli.ddis",
     "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",
-    "import-log": "hvci.cli.import_log",
     "fix": "hvci.cli.fix",
+    "import-log": "hvci.cli.import_log",
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
+    "verifier": "hvci.cli.verifier",
+    "verify": "hvci.cli.verify",
 }
 
 

@@ -13,6 +13,7 @@ from hvci.cli.settings import evaluated, policy_options, settings
 @policy_options
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
+@click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
 @output_options
 def command(
     targets: tuple[str, ...],
@@ -23,6 +24,7 @@ def command(
     undecided: str | None,
     baseline: str | None,
     exit_zero: bool,
+    verify: bool,
     form: str,
     outputs: tuple[str, ...],
     verbose: bool,
@@ -41,6 +43,6 @@ def command(
     """
     places = parse_outputs(form, outputs, verbose)
     rules = settings(target_os, config, no_config, profile, undecided, baseline)
-    document = rules.judged(evaluated(targets, rules.policy))
+    document = rules.judged(evaluated(targets, rules.policy, verify))
     write(document, places)
     return 0 if exit_zero else rules.exit_code(document)

@@ -111,7 +111,7 @@ def read_baseline(path: str) -> Baseline:
     return parse_baseline(text, Path(path).name)
 
 
-def evaluated(targets: Sequence[str], policy: Policy) -> Document:
+def evaluated(targets: Sequence[str], policy: Policy, verify: bool = False) -> Document:
     """Evaluate the targets named, or those that the policy names."""
     words = targets or policy.paths
     if not words:
@@ -119,4 +119,5 @@ def evaluated(targets: Sequence[str], policy: Policy) -> Document:
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 
-    return gather(words, Options(policy.target_os or NEWEST, excerpts=True), policy.exclude)
+    options = Options(policy.target_os or NEWEST, excerpts=True, verify=verify)
+    return gather(words, options, policy.exclude)

@@ -185,7 +185,6 @@ def _fix(finding: Finding) -> Json:
         replacement = {"deletedRegion": region, "insertedContent": {"text": edit.new}}
         changes.setdefault(edit.path, []).append(replacement)
     levels = sorted({edit.level.value for edit in finding.edits})
-    use = finding.fix or "ask for no executable memory"
     return {
         "description": {
             "text": f"hvci fix --level {levels[0]}: {finding.fix or 'ask for no executable memory'}"

@@ -16,9 +16,12 @@ from hvci.model import (
     Evidence,
     Executable,
     Finding,
+    ImageSite,
     Origin,
     Outcome,
     Question,
+    Site,
+    Tier,
 )
 from hvci.rules import wording
 from hvci.rules.rule import rule
@@ -170,10 +173,43 @@ def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
 
 def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]:
     ddis = catalog.ddis()
+    known = _known_places(evidence)
     for call in evidence.calls:
         ddi = ddis.get(call.ddi)
-        if ddi is not None and ddi.rule.judged_by in judged_by:
+        if ddi is not None and ddi.rule.judged_by in judged_by and not _repeats(call, ddi, known):
             yield call, ddi
+
+
+Places = dict[tuple[str, Site], DdiCall]
+
+
+def _known_places(evidence: Evidence) -> Places:
+    """The calls that a reader of code found, by DDI and RVA, when there was a verifier run too."""
+    if Origin.VERIFIER not in evidence.origins:
+        return {}
+    return {
+        (call.ddi, _bare(call.site)): call
+        for call in evidence.calls
+        if call.origin is not Origin.VERIFIER
+    }
+
+
+def _bare(site: Site) -> Site:
+    return ImageSite(site.rva) if isinstance(site, ImageSite) else site
+
+
+def _repeats(call: DdiCall, ddi: Ddi, known: Places) -> bool:
+    """Whether an emulated call shows nothing that the code did not show: it is judged there.
+
+    A forced path proves nothing against the code; a natural value that the code denies does.
+    """
+    if call.origin is not Origin.VERIFIER:
+        return False
+    static = known.get((call.ddi, _bare(call.site)))
+    if static is None:
+        return False
+    seen, shown = (wording.deciding_value(item, ddi) for item in (call, static))
+    return call.tier is not Tier.NATURAL or seen.possible <= shown.possible
 
 
 _OUTCOMES = {Executable.YES: Outcome.FAIL, Executable.UNDECIDED: Outcome.UNDECIDED}

@@ -45,8 +45,9 @@ class Recorder:
     events: dict[tuple[object, ...], PageEvent] = field(default_factory=dict)
     counters: dict[Counter, int] = field(default_factory=lambda: dict.fromkeys(Counter, 0))
     """Natural checks, as the verifier counts them: one for each call, not for each site."""
-    special: dict[tuple[int, str], Tier] = field(default_factory=dict)
-    """Instructions that change the processor's own state: (RVA, what) -> natural if ever."""
+    special: dict[tuple[int, str, str], Tier] = field(default_factory=dict)
+    """Instructions that change the processor's own state: (RVA, rule, what) -> natural if
+    ever."""
     reached: set[int] = field(default_factory=set)
     """RVAs of instructions that called a catalogued DDI."""
 
@@ -71,9 +72,9 @@ class Recorder:
             made = PageEvent(bugcheck, subcode, parameters, site, tier, message)
             self.events[key] = made
 
-    def changes_processor(self, address: int, what: str, tier: Tier) -> None:
+    def changes_processor(self, address: int, rule: str, what: str, tier: Tier) -> None:
         """Record an instruction that changes control, debug or model-specific registers."""
-        key = (address - self.base, what)
+        key = (address - self.base, rule, what)
         if self.special.get(key) is not Tier.NATURAL:
             self.special[key] = tier
 

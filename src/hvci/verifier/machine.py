@@ -80,7 +80,6 @@ class Machine:
         self.blocks = 0
         self.block_limit = 0
         self.on_fork: Callable[[int], None] | None = None
-        self.on_special: Callable[[int, str], None] | None = None
         self._last = 0
         self._repeats = 0
         self._stop: Stop | None = None
@@ -169,9 +168,6 @@ class Machine:
         if block is None:
             block = self.blocks_known[address] = self.processor.block(address, size)
         self.visited.add(address)
-        if block.special and self.on_special is not None:
-            for place, what in block.special:
-                self.on_special(place, what)
         came, self.current = self.current, block
         past = self.previous
         self.previous = (came, past[0], past[1])

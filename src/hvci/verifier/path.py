@@ -37,6 +37,7 @@ from hvci.verifier.layout import STACK
 from hvci.verifier.machine import Machine, Stop, Why
 from hvci.verifier.memory import AccessFault, Mapping
 from hvci.verifier.outcome import Ending, Outcome, Trust
+from hvci.verifier.processor_state import Change
 from hvci.verifier.sites import calling_instruction
 
 BREAKPOINT = 3
@@ -114,7 +115,6 @@ class Path:
         self._budget = NATURAL
         self._calls = 0
         self._from: dict[tuple[str, int], int] = {}
-        machine.on_special = self._changes_processor
 
     @property
     def trust(self) -> Trust:
@@ -269,8 +269,9 @@ class Path:
             processor.result = frame.enter.then(processor.result)
         return frame.return_to
 
-    def _changes_processor(self, address: int, what: str) -> None:
-        self.recorder.changes_processor(address, what, self.tier)
+    def changes_processor(self, change: Change) -> None:
+        """Record what an instruction did to the processor's own state."""
+        self.recorder.changes_processor(change.address, change.rule, change.what, self.tier)
 
     # ---- faults
 

@@ -57,6 +57,7 @@ def _call(
         Origin.VERIFIER,
         Via.EMULATED,
         trust.tier,
+        "" if trust is Trust.NATURAL else "on a forced path",
     )
 
 
@@ -93,11 +94,11 @@ def _value(values: set[int], trust: Trust) -> Value:
 def behaviours_of(recorder: Recorder) -> tuple[BehaviourFact, ...]:
     """Instructions that change the processor's own state, as facts for the rules."""
     facts = []
-    for (rva, what), tier in sorted(recorder.special.items()):
+    for (rva, rule, what), tier in sorted(recorder.special.items()):
         natural = tier is Tier.NATURAL
         facts.append(
             BehaviourFact(
-                "writes-executable-memory",
+                rule,
                 what,
                 ImageSite(Rva(rva), recorder.image.section_name(rva)),
                 Origin.VERIFIER,

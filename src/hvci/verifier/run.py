@@ -18,6 +18,7 @@ from hvci.verifier.machine import Machine
 from hvci.verifier.memory import page_up
 from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
 from hvci.verifier.path import NATURAL, Budget, Path
+from hvci.verifier.processor_state import watch
 from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
@@ -57,6 +58,7 @@ class Session:
         self.loaded: Loaded = load(self.machine, image, self._resolve)
         self.recorder = Recorder(image, self.loaded.base)
         self.path = Path(self.machine, self.kernel, self.recorder)
+        watch(self.machine, image, self.path.changes_processor)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
         if options.trace:

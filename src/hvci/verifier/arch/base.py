@@ -32,8 +32,6 @@ class Block(NamedTuple):
     """Where a direct call, jump or branch goes; 0 when it is computed."""
     is_thunk: bool
     """Nothing but a computed jump: an import thunk or a control-flow-guard dispatcher."""
-    special: tuple[tuple[int, str], ...] = ()
-    """(address, what it does) of instructions that change the processor's own state."""
 
 
 @dataclass(frozen=True, slots=True)

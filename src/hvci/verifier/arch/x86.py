@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from iced_x86 import Code, Decoder, FlowControl, Formatter, FormatterSyntax, Instruction, Mnemonic
+from iced_x86 import Decoder, FlowControl, Formatter, FormatterSyntax
 from unicorn import UC_ARCH_X86, UC_MODE_32, UC_MODE_64
 from unicorn import x86_const as reg
 from unicorn.unicorn_py3.unicorn import Uc
@@ -28,31 +28,6 @@ _DIRECT = frozenset(
     (FlowControl.CALL, FlowControl.UNCONDITIONAL_BRANCH, FlowControl.CONDITIONAL_BRANCH)
 )
 LONGEST = 15
-
-
-_STATE = {
-    Mnemonic.WRMSR: "writes a model-specific register",
-    Mnemonic.LIDT: "loads the interrupt descriptor table register",
-    Mnemonic.LGDT: "loads the global descriptor table register",
-}
-_CONTROL = {
-    Code.MOV_CR_R64: "writes control register",
-    Code.MOV_CR_R32: "writes control register",
-    Code.MOV_DR_R64: "writes debug register",
-    Code.MOV_DR_R32: "writes debug register",
-}
-
-
-def _is_special(instruction: Instruction) -> bool:
-    return instruction.mnemonic in _STATE or instruction.code in _CONTROL
-
-
-def _special(instruction: Instruction) -> tuple[int, str]:
-    what = _STATE.get(instruction.mnemonic)
-    if what is None:
-        register = str(instruction).split()[1].partition(",")[0].upper()
-        what = f"{_CONTROL[instruction.code]} {register}"
-    return instruction.ip, what
 
 
 class _Intel(Processor):
@@ -75,9 +50,6 @@ class _Intel(Processor):
             last.ip,
             last.near_branch_target if flow in _DIRECT else 0,
             len(instructions) == 1 and flow == FlowControl.INDIRECT_BRANCH,
-            tuple(
-                _special(instruction) for instruction in instructions if _is_special(instruction)
-            ),
         )
 
     def length(self, address: int) -> int:

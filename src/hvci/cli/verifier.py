@@ -1,0 +1,138 @@
+"""`hvci verifier`: the syntax of verifier.exe over the emulated Driver Verifier."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from hvci.errors import InputError, UsageError
+from hvci.model import NEWEST
+from hvci.targets import read_bytes
+from hvci.verifier.options import CODE_INTEGRITY, FLAGS, Action, Request, parse
+from hvci.verifier.settings import Settings, SettingsStore, VerifiedDriver
+
+HELP = """\
+hvci verifier /flags FLAGS /driver DRIVER [DRIVER ...]
+hvci verifier /ruleclasses CLASS /driver DRIVER [DRIVER ...]
+hvci verifier /query | /querysettings | /reset | /log FILE [/interval SECONDS] | /?
+
+Speaks the syntax of verifier.exe; - may stand for /, and case does not matter.
+
+  /flags 0x02000000     Code integrity checks, the one option that hvci implements.
+                        33554432 is the same number in decimal.
+  /ruleclasses 26       The same option as a rule class (/rc 26, /dif 26).
+  /driver DRIVER ...    Verify these driver files. hvci evaluates them at once, in an emulated
+                        machine; no reboot is needed and none of these drivers is loaded here.
+  /query                Print the current state and the statistics of the last run.
+  /querysettings        Print the options that are set and the verified drivers.
+  /reset                Forget options, drivers and statistics.
+  /log FILE             Append what /query prints to FILE. Runs end at once, so /interval
+                        is accepted and has nothing to wait for.
+  /?                    Print this.
+
+Options of verifier.exe that hvci does not implement are refused by name.
+Exit codes: 0 done, 1 a driver violates a check, 2 wrong arguments, 4 a driver cannot be read."""
+VIOLATION = 1
+
+
+@click.command(
+    "verifier",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def command(words: tuple[str, ...]) -> int:
+    """Code-integrity checks in the syntax of verifier.exe; see hvci verifier /?."""
+    request = parse(words)
+    store = SettingsStore()
+    match request.action:
+        case Action.VERIFY:
+            return _verify(request, store)
+        case Action.QUERY:
+            click.echo("\n".join(query_lines(store.read())))
+        case Action.QUERY_SETTINGS:
+            click.echo("\n".join(settings_lines(store.read())))
+        case Action.RESET:
+            had = store.reset()
+            click.echo("All settings were removed." if had else "No settings were changed.")
+        case Action.LOG:
+            _log(request, store)
+        case Action.HELP:
+            click.echo(HELP)
+    return 0
+
+
+def _verify(request: Request, store: SettingsStore) -> int:
+    """Evaluate at once, print the violations, and keep settings and statistics."""
+    from hvci import verifier
+    from hvci.report.analysis import analyses
+    from hvci.verifier.block import to_block
+
+    drivers, worst = [], 0
+    for path in request.drivers:
+        try:
+            data = read_bytes(path)
+            run = verifier.run(data)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        name = Path(path.replace("\\", "/")).name
+        for text in analyses(data, name, run, NEWEST):
+            click.echo(text + "\n")
+        block = to_block(run)
+        digest = hashlib.sha256(data).hexdigest()
+        drivers.append(VerifiedDriver(name, path, digest, block))
+        worst = max(worst, VIOLATION if any(run.counters.values()) or _broke(block) else 0)
+    store.write(request.flags, drivers)
+    click.echo("\n".join(settings_lines(store.read())))
+    click.echo(f"\nEvaluated at once: {len(drivers)} driver(s). No reboot is needed.")
+    return worst
+
+
+def _broke(block: dict[str, object]) -> bool:
+    events = block["events"]
+    return isinstance(events, list) and any(event["tier"] == "natural" for event in events)
+
+
+def settings_lines(settings: Settings) -> list[str]:
+    """The settings in the layout of `verifier /querysettings`."""
+    lines = ["", f"Verifier Flags: {settings.flags:#010x}", "", "  Standard Flags:", ""]
+    standard = 0x9BB
+    lines += [_flag(bit, settings.flags) for bit in FLAGS if bit & standard]
+    lines += ["", "  Additional Flags:", ""]
+    lines += [_flag(bit, settings.flags) for bit in FLAGS if not bit & standard]
+    lines += ["", "    [X] Indicates flag is enabled", "", "Boot Mode:", "", "  Persistent", ""]
+    lines += ["Rules:", "", "  All rules are using default settings", "", "Verified Drivers:", ""]
+    return lines + ([f"  {driver.name}" for driver in settings.drivers] or ["  None"])
+
+
+def _flag(bit: int, flags: int) -> str:
+    return f"    [{'X' if flags & bit else ' '}] {bit:#010x} {FLAGS[bit]}."
+
+
+def query_lines(settings: Settings) -> list[str]:
+    """State and statistics in the layout of `verifier /query`."""
+    from hvci.verifier.block import statistics_lines
+
+    if not settings.drivers:
+        return ["No drivers are currently verified."]
+    lines = [f"Level: {settings.flags:08X}", f"Code integrity: {_state(settings.flags)}", ""]
+    lines += ["Verified drivers:", ""]
+    for driver in settings.drivers:
+        lines += [*statistics_lines(driver.name, driver.block), ""]
+    return lines[:-1]
+
+
+def _state(flags: int) -> str:
+    return "on" if flags & CODE_INTEGRITY else "off"
+
+
+def _log(request: Request, store: SettingsStore) -> None:
+    text = "\n".join(query_lines(store.read()))
+    try:
+        with Path(request.log).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"{request.log}: {error.strerror or error}") from error
+    click.echo(f"Statistics were appended to {request.log}.")
