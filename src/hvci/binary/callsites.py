@@ -37,6 +37,8 @@ CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-t
 """The rules that a call which was not found can break."""
 FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
 """What drivers call on Windows versions without the better routine."""
+EXTENDED_FUNCTION = "StorPortExtendedFunction"
+"""The one import behind many routines: its first argument says which."""
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -184,6 +186,14 @@ class CallSites:
             doubt=doubt,
         )
         self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
+        if ddi.name == EXTENDED_FUNCTION:
+            self._add_inline(function, i, held[ddi.deciding], via)
+
+    def _add_inline(self, function: Function, i: int, codes: Atoms, via: Via) -> None:
+        """The inline routines of storport.h that are one import; the code is a hidden argument."""
+        for ddi in catalog.ddis().values():
+            if ddi.storport_function >= 0 and atoms.const(ddi.storport_function) <= codes:
+                self.add(function, i, ddi, via, hidden=1)
 
     def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
         """Remember a deciding argument from a variable that starts as 0 and that nothing sets."""
