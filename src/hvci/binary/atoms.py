@@ -51,6 +51,7 @@ class Lookup(IntEnum):
 
     KMDF = 1
     BY_NAME = 2
+    CALLBACK = 3
 
 
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))

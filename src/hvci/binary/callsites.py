@@ -18,6 +18,7 @@ from hvci.binary.code import (
     Function,
 )
 from hvci.binary.com import Miniports
+from hvci.binary.display import Display
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
 from hvci.binary.ports import PortCalls
@@ -67,6 +68,7 @@ class CallSites:
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
         exports, miniports = catalog.exports(), Miniports(self.analysis)
+        display = Display(self.analysis).teach()
         for call in self.imports.find(exports):
             self.add(call.function, call.i, exports[call.name], call.via)
         for name, rva in self.imports.doubts:
@@ -74,6 +76,9 @@ class CallSites:
         self._pointers()
         self._framework()
         self._audio(miniports)
+        for function, i, routine in self.pointers.within(display):
+            if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
+                self.add_routine(function, i, routine.why, Via.CALLBACK)
         self.behaviours += self._forgotten_opt_in()
         return [self.calls[key] for key in sorted(self.calls)]
 

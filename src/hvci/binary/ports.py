@@ -136,7 +136,7 @@ class PortCalls:
     def _learn_output(self, function: Function, i: int, position: int) -> None:
         """Where a call puts a port: a local variable, a global or a field of the miniport."""
         for atom in self._argument(function, i, position):
-            rva = self._address(atom)
+            rva = self.analysis.address_of(atom)
             if atom.kind is Kind.STACK:
                 self.locals.add((function.rvas[i], atom.value))
             elif rva is not None:
@@ -151,7 +151,7 @@ class PortCalls:
         """Calls of PcNewPort for the port's class."""
         classes = set(com.places_of(self.analysis, CLASS_IDS[self.ddi.interface]))
         for function, i, *_ in ImportCalls(self.analysis).find({NEW_PORT}):
-            asked = {self._address(atom) for atom in self._argument(function, i, 1)}
+            asked = {self.analysis.address_of(atom) for atom in self._argument(function, i, 1)}
             if asked and asked <= classes:
                 yield function, i
 
@@ -161,7 +161,9 @@ class PortCalls:
         users = {user[0].start: user[0] for user in com.users_of(self.analysis, self.ddi.iid)}
         for start in sorted(users):
             for i, _ in self._method_calls(users[start], 0):
-                asked = {self._address(atom) for atom in self._argument(users[start], i, 1)}
+                asked = {
+                    self.analysis.address_of(atom) for atom in self._argument(users[start], i, 1)
+                }
                 if asked and asked <= identifiers:
                     yield users[start], i
 
@@ -170,14 +172,6 @@ class PortCalls:
         held = self.follow.argument(function, i, position, self.image.pointer_size)
         local = {atom for atom in held if atom.kind is not Kind.PARAMETER or self._is_this(atom)}
         return frozenset(local) | self.follow.resolve(held - local)
-
-    def _address(self, atom: Atom) -> int | None:
-        """The RVA that an atom is the address of."""
-        if atom.kind is Kind.ADDRESS:
-            return atom.value
-        rva = atom.value - self.image.base
-        is_address = atom.kind is Kind.CONST and self.image.bits == 32 and self.image.holds(rva)
-        return rva if is_address else None
 
     # ---- what an object is
 
