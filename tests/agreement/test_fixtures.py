@@ -10,7 +10,7 @@ from hvci.evaluate import Options, evaluate
 from hvci.model import Outcome, WindowsVersion
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
-FAMILIES = ("byname", "calls", "image", "kmdf", "msvc", "optin", "sample")
+FAMILIES = ("audio", "byname", "calls", "image", "kmdf", "msvc", "optin", "ports", "sample")
 MACHINES = ("x64", "x86", "arm64")
 EXPECTED = sorted(
     path

@@ -53,6 +53,14 @@ class Analysis:
         """(RVA of the displacement, slot) of every operand that may name an import."""
         return self.references.to_slots(self.image.imports)
 
+    def address_of(self, atom: Atom) -> int | None:
+        """The RVA that a value is the address of; None for other values."""
+        if atom.kind is Kind.ADDRESS:
+            return atom.value
+        rva = atom.value - self.image.base
+        is_address = atom.kind is Kind.CONST and self.image.bits == 32 and self.image.holds(rva)
+        return rva if is_address else None
+
     def site(self, rva: int, function: Function | None = None) -> ImageSite:
         """A place in the image, with section and function."""
         name = self.function_name(function.start) if function is not None else None

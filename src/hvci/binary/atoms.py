@@ -34,14 +34,16 @@ class Kind(IntEnum):
     BEFORE_OPT_IN = 6
     """A constant that holds only until the image opts in to NX."""
     FIELD = 7
-    """A field of a structure that the image got from somewhere; `why` says which."""
+    """A field, `value` bytes into what `of` points to; `why` says it in words."""
     UNSET = 8
     """A constant read from a variable at RVA `place` that starts as 0 and that nothing sets."""
     TABLE = 9
     """The KMDF function table, `value` bytes in."""
     ROUTINE = 10
     """The address of the routine that `why` names; `value` is a `Lookup`."""
-    UNKNOWN = 11
+    LEAKED = 11
+    """What the call at RVA `value` may have put at offset `place` of the frame."""
+    UNKNOWN = 12
 
 
 class Lookup(IntEnum):
@@ -49,6 +51,7 @@ class Lookup(IntEnum):
 
     KMDF = 1
     BY_NAME = 2
+    CALLBACK = 3
 
 
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
@@ -72,6 +75,7 @@ class Atom(NamedTuple):
     place: int = 0
     ops: tuple[Operation, ...] = ()
     why: str = ""
+    of: Atom | None = None
 
 
 Atoms = frozenset[Atom]
@@ -251,8 +255,8 @@ def _subsets(mask: int, width: int) -> list[int]:
 def _opaque(a: Atom, b: Atom) -> Atom:
     """What is left when two atoms cannot be combined: the better reason of the two."""
     for atom in (a, b):
-        if atom.kind is Kind.UNKNOWN:
-            return atom
+        if atom.kind in (Kind.UNKNOWN, Kind.LEAKED):
+            return Atom(Kind.UNKNOWN, why=describe(atom))
     source = a if a.kind is not Kind.CONST else b
     return Atom(Kind.UNKNOWN, why=f"arithmetic on {describe(source)}")
 
@@ -268,6 +272,8 @@ def describe(atom: Atom) -> str:
             return f"the address {atom.value:#x}"
         case Kind.STACK:
             return "the address of a local variable"
+        case Kind.LEAKED:
+            return "a local variable whose address is passed to a call"
         case Kind.TABLE:
             return "the KMDF function table"
         case Kind.ROUTINE:

@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hvci import catalog
-from hvci.binary import atoms, kmdf
+from hvci.binary import atoms, com, kmdf
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.byname import ByName
 from hvci.binary.code import (
     Function,
 )
+from hvci.binary.com import Miniports
+from hvci.binary.display import Display
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
+from hvci.binary.ports import PortCalls
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
     BehaviourFact,
@@ -35,6 +38,8 @@ CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-t
 """The rules that a call which was not found can break."""
 FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
 """What drivers call on Windows versions without the better routine."""
+EXTENDED_FUNCTION = "StorPortExtendedFunction"
+"""The one import behind many routines: its first argument says which."""
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -62,13 +67,18 @@ class CallSites:
 
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
-        exports = catalog.exports()
+        exports, miniports = catalog.exports(), Miniports(self.analysis)
+        display = Display(self.analysis).teach()
         for call in self.imports.find(exports):
             self.add(call.function, call.i, exports[call.name], call.via)
         for name, rva in self.imports.doubts:
             self._limit(exports[name], rva, f"bytes that look like a call of {name}")
         self._pointers()
         self._framework()
+        self._audio(miniports)
+        for function, i, routine in self.pointers.within(display):
+            if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
+                self.add_routine(function, i, routine.why, Via.CALLBACK)
         self.behaviours += self._forgotten_opt_in()
         return [self.calls[key] for key in sorted(self.calls)]
 
@@ -84,6 +94,22 @@ class CallSites:
         for function, i, routine in self.pointers.within(functions):
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
+
+    def _audio(self, miniports: Miniports) -> None:
+        """Methods that the port driver calls, and methods of ports that the image calls."""
+        for method in miniports.methods:
+            function = self.analysis.functions.starting_at(method.start)
+            value = Value.unknown(com.inbound_reason(method.ddi))
+            self.calls[method.start, method.ddi.name] = DdiCall(
+                method.ddi.name,
+                {method.ddi.deciding: value},
+                self.analysis.site(method.start, function),
+                Origin.CALLSITE,
+                Via.CALLBACK,
+            )
+        for ddi in com.interface_methods(com.OUTBOUND) if miniports.is_audio else ():
+            for call in PortCalls(self.analysis, self.pointers, miniports, ddi).find():
+                self.add(call.function, call.i, ddi, Via.COM, 1, call.doubt)
 
     def _pointers(self) -> None:
         """Calls through pointers that the driver looked up by name or copied from its imports."""
@@ -146,7 +172,9 @@ class CallSites:
         call = DdiCall(name, {}, self.analysis.site(rva, function), Origin.CALLSITE, via)
         self.calls.setdefault((rva, name), call)
 
-    def add(self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0) -> None:
+    def add(
+        self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0, doubt: str = ""
+    ) -> None:
         """Add a call site with its arguments; `hidden` ones come before the documented ones."""
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
@@ -160,8 +188,17 @@ class CallSites:
             Origin.CALLSITE,
             via,
             unreached=not self.analysis.is_reached(function),
+            doubt=doubt,
         )
         self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
+        if ddi.name == EXTENDED_FUNCTION:
+            self._add_inline(function, i, held[ddi.deciding], via)
+
+    def _add_inline(self, function: Function, i: int, codes: Atoms, via: Via) -> None:
+        """The inline routines of storport.h that are one import; the code is a hidden argument."""
+        for ddi in catalog.ddis().values():
+            if ddi.storport_function >= 0 and atoms.const(ddi.storport_function) <= codes:
+                self.add(function, i, ddi, via, hidden=1)
 
     def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
         """Remember a deciding argument from a variable that starts as 0 and that nothing sets."""

@@ -63,7 +63,6 @@ MAX_STEPS = 40_000
 """Instructions looked at for one call site."""
 MAX_FILE_STEPS = 6_000_000
 """Instructions looked at for one image."""
-LEAKED = "a local variable whose address is passed to a call"
 BUDGET = "the work budget was spent before its value was found"
 
 Definition = int | Atoms
@@ -172,7 +171,7 @@ class Dataflow:
         leaked = None
         in_memory = is_slot(location)
         mask = 0 if in_memory else 1 << register_of(location)
-        effect, flows = self.arch.effect, function.flows
+        effect, flows, result = self.arch.effect, function.flows, 1 << self.arch.result
         while work:
             j = work.pop()
             if j in seen:
@@ -189,12 +188,12 @@ class Dataflow:
                     if self.frames.writes(function, p, location, nesting):
                         found.append(p)
                         continue
-                    if flows[p] in CALLS and leaked is None:
-                        leaked = self.frames.is_leaked(function, location)
+                    if flows[p] in CALLS and effect(function, p).registers & result:
+                        if leaked is None:
+                            leaked = self.frames.is_leaked(function, location)
                         if leaked:
-                            found.append(atoms.unknown(LEAKED))
-                    if leaked and flows[p] in CALLS:
-                        continue
+                            found.append(self._leaked(function, p, location))
+                            continue
                 else:
                     if flows[p] == Flow.BRANCH:
                         constant = fixed_on_edge(self.arch, function, p, j, location)
@@ -206,6 +205,10 @@ class Dataflow:
                         continue
                 work.append(p)
         return found, seen
+
+    def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
+        """What a call may have put into a slot whose address was passed on."""
+        return frozenset((Atom(Kind.LEAKED, function.rvas[call], slot_offset(location)),))
 
     def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
@@ -358,7 +361,8 @@ class Dataflow:
         if base.kind is Kind.TABLE:
             return self.globals.framework_routine(base.value + displacement)
         where = atoms.describe(base)
-        return frozenset((Atom(Kind.FIELD, displacement, why=f"{where}, field {displacement:#x}"),))
+        words = f"{where}, field {displacement:#x}"
+        return frozenset((Atom(Kind.FIELD, displacement, why=words, of=base),))
 
     def _element(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
         """An element of a table in read-only memory: all of them, when the table is small."""

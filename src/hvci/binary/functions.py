@@ -32,6 +32,18 @@ _OPENING_CODE = (
 )
 _FIRST_BYTES = tuple(bytes.fromhex(text) for text in _OPENING_CODE.split())
 """How compilers and assemblers begin functions; a call into a function hits others as well."""
+_FILLERS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "6690",
+        "0f1f00",
+        "0f1f4000",
+        "0f1f440000",
+        "0f1f80" + "00" * 4,
+        "0f1f84" + "00" * 5,
+    )
+)
+"""How long no-operations end."""
 _RESTORES_ESP = b"\x8b\x65\xe8"
 """`mov esp, [ebp-18h]`: how a handler begins."""
 _OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
@@ -217,12 +229,20 @@ class Functions:
             target
             for target, place in zip(targets[kept].tolist(), places[kept].tolist(), strict=True)
             if self._is_opening(target)
+            or self._is_behind_filler(target)
             or (self._is_behind_end(target) and not self._is_handler(target, place))
         }
 
     def _is_opening(self, rva: int) -> bool:
         """`mov edi, edi` or `push ebp; mov ...`."""
         return bytes(self.image.memory[rva : rva + 2]) in _OPENINGS
+
+    def _is_behind_filler(self, rva: int) -> bool:
+        """Whether an aligned opening begins its section or has a long no-operation before it."""
+        if rva % ALIGNMENT or not self.image.memory[rva : rva + 4].startswith(_FIRST_BYTES):
+            return False
+        before = self.image.memory[rva - 8 : rva]
+        return before.endswith(_FILLERS) or any(rva == start for start, _ in self.image.code_ranges)
 
     def _is_behind_end(self, rva: int) -> bool:
         """Whether padding, a return or a jump ends right before an RVA."""

@@ -137,7 +137,7 @@ class Globals:
         for n, memory in enumerate(effect.stores):
             if (memory.base, memory.index_register, memory.displacement) == at:
                 return self._stored(function, i, arch.stored(function, i, n), rva, nesting)
-        if self._takes_address(function, i, rva):
+        if self.takes_address(function, i, rva):
             return atoms.unknown(f"the address of the global at {rva:#x} is passed on")
         return None
 
@@ -149,7 +149,7 @@ class Globals:
             return atoms.combine(expr.name, initial, right, 8 * expr.size)
         return self.flow.evaluate(function, i, expr, nesting + 1)
 
-    def _takes_address(self, function: Function, i: int, rva: int) -> bool:
+    def takes_address(self, function: Function, i: int, rva: int) -> bool:
         """Whether an instruction makes a pointer to the global."""
         arch = self.flow.arch
         written = arch.effect(function, i).registers

@@ -39,7 +39,7 @@ class PointerCalls:
         flow = self.analysis.flow
         for function in sorted(set(functions), key=lambda each: each.start):
             for i, kind in enumerate(function.flows):
-                target = self._target(function, i, kind)
+                target = self.target(function, i, kind)
                 if target is None:
                     continue
                 flow.begin()
@@ -50,7 +50,7 @@ class PointerCalls:
                     if atom.kind in (Kind.ROUTINE, Kind.IMPORT):
                         yield PointerCall(function, i, atom)
 
-    def _target(self, function: Function, i: int, kind: int) -> Expr | None:
+    def target(self, function: Function, i: int, kind: int) -> Expr | None:
         """Where the pointer is that an instruction calls through; None for other instructions."""
         arch = self.analysis.arch
         if kind in _INDIRECT:

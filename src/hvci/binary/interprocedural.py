@@ -31,6 +31,8 @@ class Interprocedural:
         """What calls that find a routine by its name return, by the RVA of the call."""
         self.thunks: dict[int, str] = {}
         """Names of imports by the RVA of the jump that leads to them."""
+        self.inbound: dict[Place, str] = {}
+        """Who decides a parameter that comes from outside the image, in words."""
         self._results: dict[int, Atoms | None] = {}
 
     def forget(self) -> None:
@@ -65,6 +67,14 @@ class Interprocedural:
         held = self.flow.value(function, i, location, nesting)
         return atoms.truncate(held, size)
 
+    def at_entry(self, position: int) -> Location:
+        """Where a function finds a parameter when it starts."""
+        arch = self.flow.arch
+        if position < len(arch.parameter_registers):
+            return Location(arch.parameter_registers[position])
+        above = arch.arguments_above(is_call=True)
+        return slot(self.image.pointer_size * (position + above) + arch.return_address_size)
+
     # ---- callers
 
     def resolve(self, values: Atoms, trail: tuple[Place, ...] = ()) -> Atoms:
@@ -79,6 +89,8 @@ class Interprocedural:
 
     def _from_callers(self, atom: Atom, trail: tuple[Place, ...]) -> Atoms:
         start, place = atom.value, (atom.value, atom.place)
+        if place in self.inbound:
+            return atoms.unknown(self.inbound[place])
         if place in trail:
             return atoms.NOTHING
         if start == self.image.headers.entry:

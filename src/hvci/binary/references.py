@@ -42,6 +42,14 @@ class References(ABC):
     def thunk(self, place: int) -> int | None:
         """Start of the import thunk whose reference to its slot is at an RVA."""
 
+    @abstractmethod
+    def loads_at(self, displacement: int) -> list[int]:
+        """RVAs in candidate instructions that load, call or jump through a pointer so far in."""
+
+    @abstractmethod
+    def constants(self, value: int) -> list[int]:
+        """RVAs in candidate instructions that hold a 32-bit constant, in order."""
+
     def call_starts(self, place: int) -> tuple[int, ...]:
         """Where a call or jump through the operand at an RVA can begin, by its bytes."""
         return ()

@@ -167,6 +167,21 @@ class ReferencesArm64(References):
 
     # ---- questions
 
+    def loads_at(self, displacement: int) -> list[int]:
+        """`ldr x, [x, #displacement]`."""
+        words = self._words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
+        found: list[int] = self._rvas[np.flatnonzero(words)].tolist()
+        return found
+
+    def constants(self, value: int) -> list[int]:
+        """`movz w, #low` with `movk w, #high, lsl #16` right behind it."""
+        low, high = self._words[:-1], self._words[1:]
+        pair = low & 0xFFFFFFE0 == 0x52800000 | (value & 0xFFFF) << 5
+        pair &= high & 0xFFFFFFE0 == 0x72A00000 | value >> 16 << 5
+        pair &= low & 31 == high & 31
+        found: list[int] = self._rvas[np.flatnonzero(pair)].tolist()
+        return found
+
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
         """(RVA of the instruction, slot) of every candidate that names a slot exactly."""
         wanted = np.array(sorted(slots), np.int64)

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.image import PeImage
+from hvci.binary.image import Bytes, PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.model import Machine
@@ -68,6 +68,29 @@ class ReferencesX86(References):
         code = self.image.bytes
         is_branch = (code[operands - 2] == 0xFF) & among(code[operands - 1], _THROUGH_MEMORY)
         found: Rvas = operands[is_branch] - 2
+        return found
+
+    def loads_at(self, displacement: int) -> list[int]:
+        """Operands with a base register and a displacement of one byte."""
+        found: list[int] = []
+        for start, end in self._ranges:
+            code = self.image.bytes[start:end]
+            places = np.flatnonzero(code == displacement)
+            places = places[places >= 3]
+            plain = _reads_through(code[places - 2], code[places - 1], False)
+            based = _reads_through(code[places - 3], code[places - 2], True)
+            based &= code[places - 1] & 0x3F == 0x24  # no index register
+            found += (places[plain | based] + start).tolist()
+        return found
+
+    def constants(self, value: int) -> list[int]:
+        """Wherever the bytes stand in code."""
+        wanted, found = value.to_bytes(4, "little"), []
+        for start, end in self._ranges:
+            at = self.image.memory.find(wanted, start, end)
+            while at >= 0:
+                found.append(at)
+                at = self.image.memory.find(wanted, at + 1, end)
         return found
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
@@ -162,3 +185,13 @@ class ReferencesX86(References):
             place >= 2 and memory[place - 1] & 0xC7 == 5 and memory[place - 2] == 0x8D
             for place in self._exact(rva)
         )
+
+
+def _reads_through(opcode: Bytes, mod_rm: Bytes, has_sib: bool) -> npt.NDArray[np.bool_]:
+    """`mov r, [r+disp8]`, `call [r+disp8]`, `jmp [r+disp8]`."""
+    short = (mod_rm >> 6 == 1) & ((mod_rm & 7 == 4) == has_sib)
+    kind = mod_rm >> 3 & 7
+    through: npt.NDArray[np.bool_] = short & (
+        (opcode == 0x8B) | (opcode == 0xFF) & ((kind == 2) | (kind == 4))
+    )
+    return through

@@ -120,9 +120,18 @@ class StackDepth32:
             return self._popped_by(instruction.near_branch_target & 0xFFFFFFFF)
         if instruction.op0_kind == OpKind.MEMORY and instruction.memory_base == NONE:
             slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
+            if self.is_guard_check(instruction):
+                return 0
             item = self.image.imports.get(slot)
             return x86_bytes(item.name) if item else None
         return None
+
+    def is_guard_check(self, instruction: Instruction) -> bool:
+        """Whether a call only lets Control Flow Guard look at the target."""
+        if instruction.op0_kind != OpKind.MEMORY or instruction.memory_base != NONE:
+            return False
+        slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
+        return slot == self.image.guard_check
 
     def _popped_by(self, target: int) -> int | str | None:
         if target not in self._pops:
@@ -290,9 +299,24 @@ class _Walk32:
                 return depth
             if after.mnemonic == Mnemonic.POP and first == Register.ECX:
                 return depth
-        k = i - 1
-        while k >= 0 and function.flows[k] == Flow.NEXT and k + 1 not in function.sources:
-            if function.instructions[k].mnemonic == Mnemonic.PUSH:
-                depth += 4
+        pushed = self._pushed_before(i)
+        if not pushed and i + 1 < len(function.instructions):
+            after = function.instructions[i + 1]
+            if after.mnemonic == Mnemonic.SUB and after.op0_register in _STACK:
+                return depth + int(after.immediate(1))  # stored, not pushed, and room made anew
+        return depth + pushed
+
+    def _pushed_before(self, i: int) -> int:
+        """Bytes pushed in the straight line of code before a call.
+
+        Compilers push before or after Control Flow Guard's check of the target, never both.
+        """
+        function, pushed, k = self.function, 0, i - 1
+        while k >= 0 and k + 1 not in function.sources:
+            instruction = function.instructions[k]
+            is_check = not pushed and self.owner.is_guard_check(instruction)
+            if function.flows[k] != Flow.NEXT and not is_check:
+                break
+            pushed += 4 if instruction.mnemonic == Mnemonic.PUSH else 0
             k -= 1
-        return depth
+        return pushed

@@ -182,6 +182,8 @@ class DdiCall:
     """What is known about the place, such as "from wdmsec.lib of the Windows 7 kit"."""
     unreached: bool = False
     """Nothing in the image leads to the code: it may be data, or unused."""
+    doubt: str = ""
+    """Why another routine may be called; then it is judged as undecided at worst."""
     dead: str = ""
     """Why it never runs in this driver, such as a branch for old Windows only; then it is listed
     and not judged."""

@@ -39,7 +39,7 @@ def executable(call: DdiCall) -> Executable:
     answer = _reached(ddi, call)
     if call.unreached:
         return _WHEN_UNREACHED.get(answer, answer)
-    return answer
+    return Executable.UNDECIDED if call.doubt and answer is Executable.YES else answer
 
 
 _WHEN_UNREACHED = {

@@ -30,7 +30,9 @@ def bad_values(call: DdiCall, ddi: Ddi) -> list[int]:
 def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
     """Say what a call asks for, such as "ExAllocatePool: PoolType is NonPagedPool (0x0)"."""
     value = deciding_value(call, ddi)
-    if answer is Executable.UNDECIDED:
+    if call.doubt:
+        what = f"{call.doubt}; {ddi.deciding} is {_possibly(ddi, value)}"
+    elif answer is Executable.UNDECIDED:
         what = f"{ddi.deciding} is not known: {value.reason}"
     else:
         bad = bad_values(call, ddi)
@@ -39,6 +41,12 @@ def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
         what += f", or {spell(ddi, others)} on other paths" if others else ""
     note = f" ({call.note})" if call.note else ""
     return f"{call.ddi}: {what}{_tag(call, ddi)}{note}{_doubt(ddi)}"
+
+
+def _possibly(ddi: Ddi, value: Value) -> str:
+    """Spell what is known of a value."""
+    known = spell(ddi, sorted(value.possible))
+    return known if value.complete else f"{known or 'not known'} ({value.reason})"
 
 
 def by_default(call: DdiCall, ddi: Ddi) -> str:
