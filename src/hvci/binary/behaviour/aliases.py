@@ -34,7 +34,7 @@ def _through_mdl(scene: Scene) -> None:
     mdls = _over_code(scene, "IoAllocateMdl", "MmCreateMdl", position={"MmCreateMdl": 1})
     if not mdls:
         return
-    for function, i, name in scene.calls(*_MDL_MAPPERS):
+    for function, i, name, _ in scene.calls(*_MDL_MAPPERS):
         if not _writable(scene, function, i, name):
             continue
         held = scene.argument(function, i, _MDL_MAPPERS[name])
@@ -60,7 +60,7 @@ def _through_physical_address(scene: Scene) -> None:
     places = _over_code(scene, "MmGetPhysicalAddress", position={})
     if not places:
         return
-    for function, i, name in scene.calls("MmMapIoSpace", "MmMapIoSpaceEx"):
+    for function, i, name, _ in scene.calls("MmMapIoSpace", "MmMapIoSpaceEx"):
         if name == "MmMapIoSpaceEx":
             position = 2 if scene.image.bits == 64 else 3
             if not _allows(scene.argument(function, i, position, 4)):
@@ -82,7 +82,7 @@ def _over_code(
 ) -> dict[int, tuple[Function, str]]:
     """Calls that get an address of code, by RVA, with what the code is."""
     found = {}
-    for function, i, name in scene.calls(*wanted):
+    for function, i, name, _ in scene.calls(*wanted):
         held = scene.argument(function, i, position.get(name, 0))
         what = _code_named(scene, held)
         if what:
@@ -96,7 +96,7 @@ def _code_named(scene: Scene, held: Atoms) -> str:
     if rva is not None:
         return f"code of {scene.image.section_name(rva)} at {rva:#x}"
     for atom in sorted(held):
-        name = export_of(scene, atom.kind, atom.value)
+        name = export_of(scene, atom)
         if name and names.is_function(name):
             return f"the code of {name}"
     return ""

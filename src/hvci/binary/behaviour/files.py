@@ -44,9 +44,9 @@ MAX_PARSERS = 64
 
 def find(scene: Scene) -> None:
     """Add every fact about files used as code."""
-    for function, i, name in scene.calls(*_SECTIONS[:2]):
+    for function, i, name, _ in scene.calls(*_SECTIONS[:2]):
         _section(scene, (function, i), name)
-    for function, i, name in scene.calls("ZwSetSystemInformation", "NtSetSystemInformation"):
+    for function, i, name, _ in scene.calls("ZwSetSystemInformation", "NtSetSystemInformation"):
         for number in sorted(_numbers(scene.argument(function, i, 0, 4)) & set(_IMAGE_CLASSES)):
             scene.add(
                 RULE,
@@ -57,7 +57,7 @@ def find(scene: Scene) -> None:
                 Confidence.PROVEN,
                 "the class is undocumented, and Windows refuses it to third-party drivers",
             )
-    for function, i, name in scene.calls("ZwLoadDriver", "NtLoadDriver"):
+    for function, i, name, _ in scene.calls("ZwLoadDriver", "NtLoadDriver"):
         scene.add(
             RULE,
             Behaviour.DRIVER_LOAD,
@@ -108,7 +108,7 @@ def _spell(protection: set[int]) -> str:
 
 def _opened_here(scene: Scene, function: Function, i: int) -> str:
     """Name of the DDI by which this function or its direct callers open the file."""
-    for opener, _, name in scene.calls(*_OPENERS):
+    for opener, _, name, _ in scene.calls(*_OPENERS):
         if opener.start == function.start:
             return name
         for caller, _ in scene.analysis.functions.callers(function.start):
@@ -139,7 +139,7 @@ def _by_hand(scene: Scene) -> None:
     }
     if not relocators:
         return
-    for function, i, name in scene.calls(*sorted(names.POOL | names.CONTIGUOUS)):
+    for function, i, name, _ in scene.calls(*sorted(names.POOL | names.CONTIGUOUS)):
         near = {function.start} | _neighbours(scene, function)
         if near & parsers and near & relocators and _executable(scene, function, i, name):
             scene.add(

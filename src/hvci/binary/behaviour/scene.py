@@ -5,7 +5,6 @@ Knows how imports are called; knows nothing of what a behaviour means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 from hvci.binary.analysis import Analysis
@@ -20,9 +19,9 @@ from hvci.binary.code import (
     Load,
     Reg,
 )
+from hvci.binary.importcalls import ImportCall, ImportCalls
 from hvci.model import Behaviour, BehaviourFact, Confidence, Origin
 
-JUMP_THROUGH = b"\xff\x25"
 _WEAKER = (Confidence.PROVEN, Confidence.LIKELY, Confidence.POSSIBLE)
 PROLOGUE, HOT_PATCHED = b"\x55\x8b\xec", b"\x8b\xff\x55\x8b\xec"
 MAX_WALKED = 4000
@@ -132,46 +131,12 @@ class Scene:
         """Whether the image imports one of these functions."""
         return any(name in self.image.import_slots for name in names)
 
-    def calls(self, *names: str) -> Iterator[tuple[Function, int, str]]:
+    def calls(self, *names: str) -> list[ImportCall]:
         """Every call and tail jump to an import of one of these names, in order of RVA."""
-        found: dict[int, tuple[Function, int, str]] = {}
-        for name in names:
-            for slot in self.image.import_slots.get(name, ()):
-                for place in self.places(slot):
-                    for function, i in self._uses(place, slot):
-                        found[function.rvas[i]] = function, i, name
-        for rva in sorted(found):
-            yield found[rva]
-
-    def _uses(self, place: int, slot: int) -> Iterator[Place]:
-        """The calls that one operand naming a slot stands for."""
-        memory = self.image.memory
-        if memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != 0x48:
-            callers = self.analysis.functions.callers(place - 2)
-            if callers:
-                yield from callers
-                return
-        found = self.analysis.functions.instruction_at(place)
-        if found is None:
-            return
-        function, i = found
-        if function.flows[i] in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-            named = self.slot_of(self.arch.indirect_operand(function, i))
-            if named == slot and self.is_within(function, i):
-                yield function, i
-        elif self.arch.effect(function, i).registers:
-            yield from self._through_register(function, slot)
-
-    def _through_register(self, function: Function, slot: int) -> Iterator[Place]:
-        """Calls through a register that holds the slot's content."""
-        wanted = Atom(Kind.IMPORT, slot)
-        for i, kind in enumerate(function.flows):
-            if kind == Flow.INDIRECT_CALL:
-                operand = self.arch.indirect_operand(function, i)
-                if isinstance(operand, Reg):
-                    self.flow.begin()
-                    if wanted in self.flow.evaluate(function, i, operand, 0):
-                        yield function, i
+        if not self.imports_any(*names):
+            return []
+        found = ImportCalls(self.analysis).find(frozenset(names))
+        return sorted(found, key=lambda call: call.function.rvas[call.i])
 
     def is_within(self, function: Function, i: int) -> bool:
         """Whether a call or jump belongs to its function: a spare import thunk does not."""

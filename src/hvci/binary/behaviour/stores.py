@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.atoms import Kind
+from hvci.binary.atoms import Atom, Kind, Lookup
 from hvci.binary.behaviour import generated, names, nearby
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
@@ -216,7 +216,7 @@ def _through_exports(scene: Scene) -> None:
     ]
     for function, i, registers in _loading(scene, loads):
         _follow_hook(scene, function, i, registers)
-    for function, i, _ in scene.calls(*names.RESOLVERS):
+    for function, i, *_ in scene.calls(*names.RESOLVERS):
         _follow_hook(scene, function, i, 1 << scene.arch.result)
 
 
@@ -258,7 +258,7 @@ def _through_global(scene: Scene, rva: int) -> None:
 def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:
     """Decide one store: which export does its address belong to?"""
     for root in sorted(roots(scene, function, i, pointer)):
-        name = export_of(scene, root.atom.kind, root.atom.value)
+        name = export_of(scene, root.atom)
         if name is None or (name and not names.is_function(name)):
             continue
         sure = Confidence.PROVEN if root.exact else Confidence.LIKELY
@@ -276,12 +276,12 @@ def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:
         return
 
 
-def export_of(scene: Scene, kind: Kind, value: int) -> str | None:
+def export_of(scene: Scene, atom: Atom) -> str | None:
     """Name of the export an atom is the address of; empty when unread, None when it is none."""
-    if kind is Kind.IMPORT:
-        return scene.image.imports[value].name
-    if kind is Kind.RESULT:
-        found = scene.analysis.functions.instruction_at(value)
-        if found is not None and scene.callee(*found) in names.RESOLVERS:
-            return names.asked_for(scene, *found)
+    if atom.kind is Kind.IMPORT:
+        return scene.image.imports[atom.value].name
+    if atom.kind is Kind.ROUTINE and atom.value == Lookup.BY_NAME:
+        return atom.why
+    if atom.kind is Kind.RESULT and scene.call_name(atom.value) in names.RESOLVERS:
+        return ""
     return None
