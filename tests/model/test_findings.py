@@ -74,9 +74,9 @@ def test_the_verdict_is_the_worst_answer(outcome, verdict):
 
 def test_questions_are_never_mixed():
     bad_pool = report_on(TARGET, evidence(calls=(call("ExAllocatePool", PoolType=0),)))
-    assert bad_pool.answers == {LOADS: Answer.YES, READINESS: Answer.NO, RUNS: None}
+    assert bad_pool.answers == {LOADS: Answer.YES, READINESS: Answer.NO, RUNS: Answer.YES}
     bad_alignment = report_on(TARGET, evidence(image=image(section_alignment=0x80)))
-    assert bad_alignment.answers == {LOADS: Answer.NO, READINESS: Answer.NO, RUNS: None}
+    assert bad_alignment.answers == {LOADS: Answer.NO, READINESS: Answer.NO, RUNS: Answer.YES}
 
 
 @pytest.mark.parametrize(

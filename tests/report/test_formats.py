@@ -102,7 +102,7 @@ def test_html_is_well_formed_and_inert(name):
 def test_html_says_it_all():
     text = page("everything").text
     assert "NOT compatible with memory integrity" in text
-    for word in ("loads: no", "readiness: no", "runs: not asked", "Execute Pool Type Count"):
+    for word in ("loads: no", "readiness: no", "runs: yes", "Execute Pool Type Count"):
         assert word in text
     assert "0x1010 .text DriverEntry" in text
     assert "PoolType 0x0, Tag 0x64636261 (via iat)" in text

@@ -48,7 +48,7 @@ def test_names_of_the_contract():
     assert one["answers"] == {
         "loads": "yes",
         "readiness": "no",
-        "runs": None,
+        "runs": "yes",
         "blocklisted": None,
     }
     assert list(one["counters"]) == [counter.value for counter in Counter]

@@ -28,19 +28,23 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
 
 def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     """What the machine code shows."""
+    from hvci.binary import behaviour
     from hvci.binary.analysis import Analysis
     from hvci.binary.callsites import CallSites
 
     begin = time.perf_counter()
-    sites = CallSites(Analysis(image))
+    analysis = Analysis(image)
+    sites = CallSites(analysis)
     calls = sites.find()
+    found = time.perf_counter()
+    behaviours, limits = behaviour.find(analysis)
     return Evidence(
         frozenset({Origin.CALLSITE}),
         target_os,
         calls=tuple(calls),
-        behaviours=tuple(sites.behaviours),
-        limits=tuple(sites.limits),
-        seconds={"callsites": time.perf_counter() - begin},
+        behaviours=(*sites.behaviours, *behaviours),
+        limits=(*sites.limits, *limits),
+        seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
     )
 
 

@@ -88,14 +88,17 @@ class Dataflow:
         self.interprocedural = Interprocedural(self)
         self.steps = 0
         self.total_steps = 0
+        self._spent = 0
         self._memo: dict[tuple[int, int, int], Atoms] = {}
         self._busy: set[tuple[int, int, int]] = set()
         self._cycle = False
 
-    def begin(self) -> None:
+    def begin(self, budget: int = MAX_STEPS) -> None:
         """Start a new question: its budget is full again while the file's lasts."""
-        self.total_steps += self.steps
-        self.steps = 0 if self.total_steps < MAX_FILE_STEPS else MAX_STEPS
+        self.total_steps += max(0, self.steps - self._spent)
+        self._spent = self.steps = (
+            MAX_STEPS - budget if self.total_steps < MAX_FILE_STEPS else MAX_STEPS
+        )
 
     def forget(self) -> None:
         """Drop all answers: something new was learnt that can change them."""
@@ -129,6 +132,10 @@ class Dataflow:
             self._cycle = True
             return NOTHING
         return self._answer(key, function, i, location, nesting)
+
+    def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
+        """Instructions whose result a location can hold before `i`, and what else it can hold."""
+        return self._reaching(function, i, location, 0)[0]
 
     def _answer(
         self,

@@ -34,6 +34,10 @@ class References(ABC):
     def to_data(self, rva: int) -> list[int]:
         """RVAs inside every candidate instruction that names an RVA."""
 
+    def to_executable(self) -> Rvas:
+        """RVAs inside every candidate instruction that names an executable section."""
+        return NO_RVAS
+
     @abstractmethod
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or an instruction makes the address of an RVA."""

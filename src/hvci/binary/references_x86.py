@@ -132,6 +132,18 @@ class ReferencesX86(References):
             for place in np.flatnonzero(targets == np.int32(rva)).tolist()
         ]
 
+    def to_executable(self) -> Rvas:
+        """RVAs of the displacements of every candidate operand that names an executable section."""
+        if self._by_relocation:
+            operands, named = self._relocated
+            return operands[self.in_code(named)]
+        found = [NO_RVAS]
+        for start, targets in self._displacements:
+            for first, last in self._ranges:
+                near = (targets - np.int32(first)).view(np.uint32) < np.uint32(last - first)
+                found.append(np.flatnonzero(near) + start)
+        return np.concatenate(found)
+
     # ---- direct calls and jumps
 
     def find_branches(self) -> tuple[Rvas, Rvas]:

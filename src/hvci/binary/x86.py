@@ -18,6 +18,7 @@ from iced_x86 import (
     Mnemonic,
     OpAccess,
     OpKind,
+    Register,
 )
 
 from hvci.binary.code import (
@@ -71,6 +72,7 @@ _WRITES = frozenset(
         OpAccess.READ_COND_WRITE,
     )
 )
+_STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _FACTORY = InstructionInfoFactory()
 
 
@@ -244,10 +246,15 @@ class X86:
         )
 
     def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
-        """Every LEA of a frame location."""
+        """Every LEA of a frame location, and every copy of the stack pointer but a frame's."""
         for i, instruction in enumerate(function.instructions):
-            if instruction.mnemonic == Mnemonic.LEA and instruction.memory_base in FRAME_BASES:
+            mnemonic = instruction.mnemonic
+            if mnemonic == Mnemonic.LEA and instruction.memory_base in FRAME_BASES:
                 yield i, self.lift.memory(instruction)
+            elif mnemonic == Mnemonic.MOV and instruction.op1_register in _STACK_POINTERS:
+                known = REGISTERS.get(instruction.op0_register)
+                if known is not None and known[0] != RBP:
+                    yield i, Memory(RSP, NO_REGISTER, 1, 0, self.bits // 8)
 
     def may_hold_stack_address(self, function: Function, register: int) -> bool:
         """Whether the function ever puts an address of its frame into the register."""

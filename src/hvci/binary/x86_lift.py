@@ -338,7 +338,7 @@ def _writes_vector(instruction: Instruction, register: int) -> bool:
 def _clears(instruction: Instruction) -> bool:
     """`xorps x, x` and its like."""
     last = instruction.op_count - 1
-    same = instruction.op_register(last) == instruction.op_register(last - 1)
+    same = last > 0 and instruction.op_register(last) == instruction.op_register(last - 1)
     return bool(same) and instruction.mnemonic in _ZERO_IDIOMS
 
 

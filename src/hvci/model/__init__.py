@@ -3,6 +3,7 @@
 from hvci.model.facts import (
     PAGE_SIZE,
     Allowance,
+    Behaviour,
     BehaviourFact,
     BuildSetting,
     Confidence,
@@ -50,6 +51,7 @@ __all__ = [
     "TARGETS",
     "Allowance",
     "Answer",
+    "Behaviour",
     "BehaviourFact",
     "BuildSetting",
     "Confidence",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-from hvci.model import Evidence, Origin, RuleResult
-from hvci.rules import calls, image, run, source
+from hvci.model import Evidence, RuleResult
+from hvci.rules import calls, code, image, source
 from hvci.rules.allowed import mark
 from hvci.rules.calls import executable
 from hvci.rules.rule import Rule
 
-ROOMS = (image, calls, source)
+ROOMS = (image, calls, code, source)
 
 
 def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:
@@ -23,16 +23,11 @@ def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:
 
 
 RULES = gather(ROOMS)
-RUN_RULES = gather((run,))
-"""Judged only where there was a verifier run: code that was not run has no bug checks."""
 
 
 def judge(evidence: Evidence) -> tuple[RuleResult, ...]:
     """Run every rule, in order of id."""
-    rules = dict(RULES)
-    if Origin.VERIFIER in evidence.origins:
-        rules |= RUN_RULES
-    return mark((rules[name].judge(evidence) for name in sorted(rules)), evidence.allowances)
+    return mark((rule.judge(evidence) for rule in RULES.values()), evidence.allowances)
 
 
-__all__ = ["RULES", "RUN_RULES", "Rule", "executable", "gather", "judge"]
+__all__ = ["RULES", "Rule", "executable", "gather", "judge"]

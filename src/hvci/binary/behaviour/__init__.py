@@ -1,0 +1,43 @@
+"""What code does that no DDI argument shows: writes to code, generates it, takes files for it.
+
+Facts only: what is found, where, and how sure that is. Judges nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hvci.binary.analysis import Analysis
+from hvci.binary.behaviour import aliases, files, generated, processor, stores
+from hvci.binary.behaviour.scene import Scene
+from hvci.model import BehaviourFact, Limit, Machine, Origin
+
+DETECTORS = (processor.find, stores.find, aliases.find, generated.find, files.find)
+RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
+
+
+class Found(NamedTuple):
+    """What was found, and what was not looked at."""
+
+    facts: tuple[BehaviourFact, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+
+def find(analysis: Analysis) -> Found:
+    """Every behaviour of an x64 or x86 image, in order of rule and RVA."""
+    if analysis.image.machine not in (Machine.X64, Machine.X86):
+        return Found((), (_limit(f"{analysis.image.machine} code was not searched for this"),))
+    scene = Scene(analysis)
+    for detector in DETECTORS:
+        detector(scene)
+    facts = tuple(scene.facts[key] for key in sorted(scene.facts))
+    if analysis.flow.exhausted:
+        return Found(facts, (_limit("the work budget was spent before all code was looked at"),))
+    return Found(facts)
+
+
+def _limit(reason: str) -> Limit:
+    return Limit(Origin.CALLSITE, RULES, reason)
+
+
+__all__ = ["RULES", "Found", "find"]

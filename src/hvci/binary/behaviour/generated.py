@@ -1,0 +1,198 @@
+"""Code that is not in the image: calls into memory that was allocated, and code copied out.
+
+Starts from calls and jumps through registers, frame slots and variables; asks what the target was
+made of.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.atoms import Kind
+from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import Root, argument_of, roots
+from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.model import Behaviour, Confidence
+
+RULE = "dynamic-code"
+MAX_CANDIDATES = 512
+KEPT_WINDOW = 48
+"""Bytes behind a call in which its result is put into a variable."""
+ALLOCATION_WINDOW = 0x600
+"""Bytes between an allocation and a call into it, in one function."""
+BACK = 16
+"""Instructions looked at before a call for what its register was loaded from."""
+_INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
+_NX = "this memory never executes under memory integrity"
+
+
+def find(scene: Scene) -> None:
+    """Add every fact about code outside the image."""
+    if not scene.imports_any(*names.RETURNED):
+        return
+    sites, kept = _allocations(scene)
+    for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
+        found = scene.analysis.functions.instruction_at(place)
+        if found is not None and found[0].flows[found[1]] in _INDIRECT:
+            _judge(scene, found)
+
+
+# ---- calls into memory
+
+
+def _allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
+    """Places where a pointer to allocated memory comes up, and the variables that keep one.
+
+    A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
+    """
+    calls = nearby.call_places(scene, names.RETURNED)
+    kept: set[int] = set()
+    wrappers: set[int] = set()
+    for place in calls.tolist():
+        kept |= _kept_behind(scene, place)
+        function = scene.analysis.functions.at(place)
+        if function is not None:
+            wrappers.add(function.start)
+    references = scene.analysis.references
+    found = [calls.tolist()]
+    found += [references.to_code(start) for start in sorted(wrappers)]
+    found.append([place for place, _ in references.to_slots(kept)])
+    return np.unique(np.array([rva for group in found for rva in group], np.int64)), kept
+
+
+def _kept_behind(scene: Scene, place: int) -> set[int]:
+    """Variables that get the result register shortly behind a call."""
+    memory, found = scene.image.memory, set()
+    opcodes = (b"\x48\x89\x05",) if scene.image.bits == 64 else (b"\xa3", b"\x89\x05")
+    for opcode in opcodes:
+        at = memory.find(opcode, place, place + KEPT_WINDOW)
+        if at >= 0:
+            end = at + len(opcode)
+            value = scene.image.u32(end)
+            rva = end + 4 + value if scene.image.bits == 64 else value - scene.image.base
+            found.add(rva & 0xFFFF_FFFF)
+    return found
+
+
+def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
+    """RVAs of calls and jumps through a register, a frame slot or such a variable."""
+    code, bits = scene.image.bytes, scene.image.bits
+    found: list[int] = []
+    for start, end in scene.image.code_ranges:
+        if end - start < 8 or not len(sites):
+            continue
+        places = np.flatnonzero(code[start : end - 6] == 0xFF) + start
+        modrm = code[places + 1]
+        wanted = (modrm & 0xF8) == 0xD0
+        wanted |= np.isin(modrm, (0x54, 0x55, 0x94, 0x95))
+        if bits == 64:
+            wanted |= ((modrm & 0xF8) == 0xE0) & (code[places - 1] == 0x48)
+        chosen = places[wanted]
+        before = np.searchsorted(sites, chosen) - 1
+        near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)
+        found += chosen[near & ~_calls_import(scene, chosen)].tolist()
+        found += [site - 2 for site in sites.tolist() if start + 2 <= site < end]
+    return [place for place in sorted(set(found)) if _is_indirect(scene, place, kept)]
+
+
+def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
+    """Which calls through a register have it loaded from an import shortly before."""
+    code = scene.image.bytes
+    answer = np.zeros(len(calls), bool)
+    if scene.image.bits == 64:
+        return answer
+    places = np.array(sorted(place for place, _ in scene.analysis.import_hits), np.int64)
+    loads = places[(code[places - 2] == 0x8B) & ((code[places - 1] & 0xC7) == 5)]
+    registers = (code[loads - 1] >> 3) & 7
+    for register in range(8):
+        mine = loads[registers == register]
+        if len(mine):
+            before = np.searchsorted(mine, calls) - 1
+            near = (before >= 0) & (calls - mine[np.maximum(before, 0)] < ALLOCATION_WINDOW)
+            answer |= near & ((code[calls + 1] & 7) == register)
+    return answer
+
+
+def _is_indirect(scene: Scene, place: int, kept: set[int]) -> bool:
+    """Whether the bytes are a call through a register or frame slot, or through such a variable."""
+    memory = scene.image.memory
+    if memory[place] != 0xFF:
+        return False
+    if memory[place + 1] != 0x15:
+        return memory[place + 1] != 0x25
+    value = scene.image.u32(place + 2)
+    rva = place + 6 + value if scene.image.bits == 64 else value - scene.image.base
+    return rva & 0xFFFF_FFFF in kept
+
+
+def _judge(scene: Scene, place: Place) -> None:
+    """One indirect call: is its target memory that a DDI returned?"""
+    function, i = place
+    operand = scene.arch.indirect_operand(function, i)
+    if not _worth_asking(scene, function, i, operand):
+        return
+    for root in sorted(roots(scene, function, i, operand)):
+        name = _allocator(scene, root)
+        if name:
+            scene.add(
+                RULE,
+                Behaviour.GENERATED_CODE,
+                f"{'calls' if function.flows[i] in CALLS else 'jumps'} into "
+                f"{names.memory_of(name)} of {name}",
+                place,
+                Confidence.PROVEN if root.exact else Confidence.LIKELY,
+                f"the target {'is' if root.exact else 'is computed from'} what the call at "
+                f"{root.atom.value:#x} returned; {_NX}",
+            )
+            return
+
+
+def _allocator(scene: Scene, root: Root) -> str:
+    """Name of the DDI that returned the memory; empty when none did."""
+    if root.atom.kind is not Kind.RESULT:
+        return ""
+    name = scene.call_name(root.atom.value)
+    return name if name in names.RETURNED else ""
+
+
+def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bool:
+    """Sort out the usual case, a pointer that was just loaded from a structure or an import."""
+    if not isinstance(operand, Reg):
+        return isinstance(operand, Load)
+    arch = scene.arch
+    for p in range(i - 1, max(-1, i - BACK), -1):
+        if arch.effect(function, p).registers >> operand.number & 1:
+            if function.flows[p] in CALLS:
+                return True
+            expr = arch.define(function, p, operand.number)
+            if isinstance(expr, Load):
+                memory = expr.memory
+                frame = (arch.stack_pointer, arch.frame_pointer)
+                if memory.base == IMAGE_BASE:
+                    return scene.slot_of(expr) is None
+                return memory.base in frame
+            return True
+    return True
+
+
+# ---- copies of code
+
+
+def copied(scene: Scene, function: Function, i: int) -> None:
+    """A block copy at `i`: from the start of a function into memory that a DDI returned?"""
+    source = scene.code_address(scene.argument(function, i, 1))
+    if source is None or not scene.starts_function(source):
+        return
+    found = roots(scene, function, i, argument_of(scene, 0))
+    made = {name for root in found if (name := _allocator(scene, root))}
+    if made:
+        scene.add(
+            RULE,
+            Behaviour.COPIED_CODE,
+            f"copies its function at {source:#x} to {names.memory_of(min(made))} of {min(made)}",
+            (function, i),
+            Confidence.PROVEN,
+            _NX,
+        )

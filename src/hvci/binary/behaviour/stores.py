@@ -1,0 +1,287 @@
+"""Writes to code: stores into executable sections, and through the address of an export.
+
+Candidates are operands that name an executable section and calls that return a function's
+address; the data flow decides what a store writes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.atoms import Atom, Kind, Lookup
+from hvci.binary.behaviour import generated, names, nearby
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
+from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
+from hvci.binary.image import Bytes
+from hvci.model import Behaviour, Confidence
+
+WRITES = "writes-executable-memory"
+MAX_CANDIDATES = 4096
+MAX_PER_SECTION = 8
+"""Places shown of the stores into a section that is writable as well."""
+MAX_GLOBAL_READS = 32
+PUSHED_WINDOW = 8
+_LEA = 0x8D
+_STORES = np.zeros(256, bool)
+_STORES[
+    list(
+        bytes.fromhex(
+            "00 01 08 09 10 11 18 19 20 21 28 29 30 31 80 81 83 86 87 88 89 c0 c1 c6 c7 d0 d1 d2 d3"
+            "7f b1 b0 b3 ab ba bb d6 7e e7 2b fe ff f6 f7"
+        )
+    )
+] = True
+"""Last opcode bytes of instructions that write a memory operand."""
+_MOFFS = (0xA2, 0xA3)
+_MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
+_LOAD, _LOAD_SHORT = 0x8B, 0xA1
+_READS_ONLY = "the page is executable and never writable under memory integrity"
+
+
+def find(scene: Scene) -> None:
+    """Add every fact about stores into code."""
+    sites = nearby.call_places(scene, names.COPIES | names.FILLS)
+    scene.copy_sites = frozenset(sites.tolist())
+    for place in _candidates(scene)[:MAX_CANDIDATES]:
+        found = scene.analysis.functions.instruction_at(place)
+        if found is not None:
+            _direct(scene, found)
+            _through_pointer(scene, found)
+    _through_exports(scene)
+
+
+# ---- the image's own sections
+
+
+def _candidates(scene: Scene) -> list[int]:
+    """RVAs of the operands that name an executable section in a store or as an address."""
+    code = scene.image.bytes
+    places = scene.analysis.references.to_executable()
+    last, modrm = code[places - 2], code[places - 1]
+    direct = (modrm & 0xC7) == 5
+    stores, taken = direct & _STORES[last], direct & (last == _LEA)
+    if scene.image.bits == 32:
+        stores |= np.isin(modrm, _MOFFS)
+        taken |= ((modrm & 0xF8) == _MOVE_IMMEDIATE) | (modrm == _PUSH) | _to_frame(code, places)
+    return [*places[stores].tolist(), *_used(scene, places[taken], names.COPIES | names.FILLS)]
+
+
+def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]:
+    """Those of the operands that give a pointer which is written through, or given to a call."""
+    sites = nearby.call_places(scene, calls)
+    soon = np.union1d(nearby.called_soon(places, sites), nearby.stored_soon(scene, places))
+    known = frozenset(sites.tolist())
+    return [
+        place
+        for place in soon.tolist()
+        if nearby.is_used(scene, nearby.Pointer(place, _register(scene, place)), known)
+    ]
+
+
+def _register(scene: Scene, place: int) -> int:
+    """The register that an instruction with its last operand at `place` loads; -1 for the frame."""
+    memory = scene.image.memory
+    modrm, last = memory[place - 1], memory[place - 2]
+    if modrm & 0xC7 == 5 and last in (_LEA, _LOAD):
+        high = scene.image.bits == 64 and memory[place - 3] & 0xF4 == 0x44
+        return modrm >> 3 & 7 | 8 * high
+    if modrm & 0xF8 == _MOVE_IMMEDIATE:
+        return modrm & 7
+    return 0 if modrm == _LOAD_SHORT else -1
+
+
+def _to_frame(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
+    """Which immediates are stored in the frame: `mov [ebp-x], imm` or `mov [esp+x], imm`."""
+    before = [code[places - n] for n in range(1, 5)]
+    found: npt.NDArray[np.bool_] = (before[2] == 0xC7) & (before[1] == 0x45)
+    found |= (before[2] == 0xC7) & (before[1] == 0x04) & (before[0] == 0x24)
+    found |= (before[3] == 0xC7) & (before[2] == 0x44) & (before[1] == 0x24)
+    return found
+
+
+def _direct(scene: Scene, place: Place) -> None:
+    """A store whose operand names the section."""
+    function, i = place
+    for memory in scene.arch.effect(function, i).stores:
+        if memory.base == IMAGE_BASE and scene.image.is_code(memory.displacement):
+            exact = memory.index_register == NO_REGISTER
+            _store(scene, place, memory.displacement, exact)
+
+
+def _store(scene: Scene, place: Place, target: int, exact: bool) -> None:
+    section = scene.image.section_at(target)
+    sure = scene.reach(*place)
+    if section is None or sure is Confidence.POSSIBLE or _is_text(scene, place, sure):
+        return
+    what = f"writes to {section.name or 'an unnamed section'}, which is executable"
+    if section.writable:
+        what += " and writable"
+        known = sum(fact.what == what for fact in scene.facts.values())
+        if known >= MAX_PER_SECTION:
+            return
+    sure = sure if exact else Confidence.LIKELY
+    where = f"the store goes to {target:#x}"
+    scene.add(WRITES, Behaviour.STORE, what, place, sure, f"{where}; {_READS_ONLY}")
+
+
+def _is_text(scene: Scene, place: Place, sure: Confidence) -> bool:
+    """Whether bytes outside known functions are more likely a constant than a store."""
+    return place[0].kind == "gap" and sure is not Confidence.PROVEN
+
+
+def _through_pointer(scene: Scene, place: Place) -> None:
+    """Stores through, and copies to, an address that an instruction puts somewhere."""
+    function, i = place
+    registers, slots = _holders(scene, function, i)
+    if not registers and not slots and scene.image.bits == 64:
+        return
+    for step in follow(scene, function, i, registers, slots):
+        if step.use is Use.STORE and step.memory is not None:
+            target = _target(scene, function, step.i, step.memory)
+            if target is not None:
+                _store(scene, (function, step.i), *target)
+        elif step.use is Use.CALL:
+            _copy(scene, function, step)
+    if scene.image.bits == 32 and not registers and not slots:
+        _pushed(scene, function, i)
+
+
+def _holders(scene: Scene, function: Function, i: int) -> tuple[int, set[tuple[int, int]]]:
+    """The registers and frame slots that get an address of code from an instruction."""
+    arch = scene.arch
+    effect = arch.effect(function, i)
+    registers = effect.registers & ~(1 << arch.stack_pointer)
+    slots = {
+        (memory.base, memory.displacement)
+        for memory in effect.stores
+        if memory.base == arch.frame_pointer
+        or (memory.base == arch.stack_pointer and memory.displacement >= 0)
+    }
+    return (registers if not effect.stores else 0), slots
+
+
+def _target(scene: Scene, function: Function, i: int, memory: Memory) -> tuple[int, bool] | None:
+    """The code that a store through a register goes to, and whether that is exact."""
+    for root in sorted(roots(scene, function, i, Reg(memory.base))):
+        rva = scene.rva_of(root.atom)
+        if rva >= 0 and scene.image.is_code(rva) and root.exact:
+            exact = memory.index_register == NO_REGISTER
+            return rva + memory.displacement, exact
+    return None
+
+
+def _pushed(scene: Scene, function: Function, i: int) -> None:
+    """An address pushed as an argument: look at the call that takes it."""
+    for j in range(i + 1, min(i + PUSHED_WINDOW, len(function.flows))):
+        if function.flows[j] != Flow.NEXT:
+            _copy(scene, function, Step(j, Use.CALL))
+            return
+
+
+def _copies(scene: Scene, function: Function, i: int) -> bool:
+    """Whether a call is one of a block copy."""
+    known = function.rvas[i] in scene.copy_sites
+    return known and scene.callee(function, i) in names.COPIES
+
+
+def _copy(scene: Scene, function: Function, step: Step) -> None:
+    """A block copy or fill whose destination or source is code."""
+    if function.rvas[step.i] not in scene.copy_sites:
+        return
+    name = scene.callee(function, step.i)
+    if name not in names.COPIES and name not in names.FILLS:
+        return
+    target = scene.code_address(scene.argument(function, step.i, 0))
+    if target is not None:
+        _store(scene, (function, step.i), target, exact=True)
+    elif name in names.COPIES:
+        generated.copied(scene, function, step.i)
+
+
+# ---- code of other modules
+
+
+def _through_exports(scene: Scene) -> None:
+    """Stores through addresses of exports: imported, or asked for by name."""
+    loads = [
+        place
+        for name, slots in sorted(scene.image.import_slots.items())
+        if names.is_function(name)
+        for slot in slots
+        for place in scene.places(slot)
+    ]
+    for function, i, registers in _loading(scene, loads):
+        _follow_hook(scene, function, i, registers)
+    for function, i, *_ in scene.calls(*names.RESOLVERS):
+        _follow_hook(scene, function, i, 1 << scene.arch.result)
+
+
+def _loading(scene: Scene, places: list[int]) -> Iterator[tuple[Function, int, int]]:
+    """Loads of a variable into a register that a store through it follows, with the register."""
+    code, rvas = scene.image.bytes, np.array(sorted(places), np.int64)
+    loads = (code[rvas - 2] == _LOAD) & ((code[rvas - 1] & 0xC7) == 5)
+    if scene.image.bits == 32:
+        loads |= code[rvas - 1] == _LOAD_SHORT
+    for place in _used(scene, rvas[loads], names.COPIES):
+        found = scene.analysis.functions.instruction_at(place)
+        if found is None:
+            continue
+        function, i = found
+        effect = scene.arch.effect(function, i)
+        if function.flows[i] == Flow.NEXT and effect.registers and not effect.stores:
+            yield function, i, effect.registers
+
+
+def _follow_hook(scene: Scene, function: Function, i: int, registers: int) -> None:
+    for step in follow(scene, function, i, registers, set()):
+        if step.use is Use.STORE and step.memory is not None:
+            _hook(scene, function, step.i, Reg(step.memory.base))
+        elif step.use is Use.CALL and _copies(scene, function, step.i):
+            _hook(scene, function, step.i, argument_of(scene, 0))
+        elif step.use is Use.GLOBAL and step.memory is not None:
+            _through_global(scene, step.memory.displacement)
+
+
+def _through_global(scene: Scene, rva: int) -> None:
+    """Stores through the address that a global variable keeps."""
+    reads = scene.analysis.references.to_data(rva)[:MAX_GLOBAL_READS]
+    for function, i, registers in _loading(scene, reads):
+        for step in follow(scene, function, i, registers, set()):
+            if step.use is Use.STORE and step.memory is not None:
+                _hook(scene, function, step.i, Reg(step.memory.base))
+
+
+def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:
+    """Decide one store: which export does its address belong to?"""
+    for root in sorted(roots(scene, function, i, pointer)):
+        name = export_of(scene, root.atom)
+        if name is None or (name and not names.is_function(name)):
+            continue
+        sure = Confidence.PROVEN if root.exact else Confidence.LIKELY
+        sure = sure if name else Confidence.POSSIBLE
+        scene.add(
+            WRITES,
+            Behaviour.HOOK,
+            f"writes to {name or 'an export found by name'}, a function of another module",
+            (function, i),
+            sure,
+            "the pointer is the function's own address"
+            if root.exact
+            else "the pointer is computed from the function's address",
+        )
+        return
+
+
+def export_of(scene: Scene, atom: Atom) -> str | None:
+    """Name of the export an atom is the address of; empty when unread, None when it is none."""
+    if atom.kind is Kind.IMPORT:
+        return scene.image.imports[atom.value].name
+    if atom.kind is Kind.ROUTINE and atom.value == Lookup.BY_NAME:
+        return atom.why
+    if atom.kind is Kind.RESULT and scene.call_name(atom.value) in names.RESOLVERS:
+        return ""
+    return None
