@@ -90,8 +90,10 @@ class CallSites:
                 self._limit_all("the KMDF bind information was not found")
             return
         self.kmdf_version = binding.version
-        functions = kmdf.teach(self.analysis, binding)
-        for function, i, routine in self.pointers.within(functions):
+        uses = kmdf.uses(self.analysis, binding)
+        for function, i, name in uses.calls:
+            self.add_routine(function, i, name, Via.KMDF, hidden=1)
+        for function, i, routine in self.pointers.within(uses.others):
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
 

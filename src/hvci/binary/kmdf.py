@@ -6,18 +6,25 @@ image (up to 1.13) or a pointer to the framework's (1.15 and later).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
+from hvci.binary.ahead import Ahead, Held, look_ahead, step_arm64, step_x86
 from hvci.binary.analysis import Analysis
-from hvci.binary.code import Function
+from hvci.binary.atoms import Atom, Kind
+from hvci.binary.code import Flow, Function, Load, Location
 from hvci.binary.image import PeImage
 from hvci.catalog.kmdf import kmdf_functions
+from hvci.model import Machine
 
 COMPONENT = "KmdfLibrary\0".encode("utf-16-le")
 BIND = "WdfVersionBind"
 FIRST_POINTER_MINOR = 15
 MAX_FUNCTIONS = 1024
 MAX_VERSION = 100
+LOAD = 0xF9400000
+"""`ldr xt, [xn, #offset]` of ARM64; the offset counts eight bytes and stands from bit 10."""
 
 
 class Binding(NamedTuple):
@@ -58,18 +65,83 @@ def _binding(image: PeImage, at: int) -> Binding | None:
     return Binding(f"{major}.{minor}.{build}", count, table, minor >= FIRST_POINTER_MINOR)
 
 
-def teach(analysis: Analysis, binding: Binding) -> list[Function]:
-    """Tell the data flow what the table holds; return the functions that use it."""
-    table = analysis.flow.globals
-    table.framework = kmdf_functions()[: binding.functions]
+class Uses(NamedTuple):
+    """The calls of the framework that are plain to see, and functions that need the data flow."""
+
+    calls: list[tuple[Function, int, str]]
+    """(function, instruction index, name)."""
+    others: list[Function]
+
+
+def uses(analysis: Analysis, binding: Binding) -> Uses:
+    """Tell the data flow what the table holds, and find the calls that follow its loads."""
+    known = analysis.flow.globals
+    known.framework = kmdf_functions()[: binding.functions]
     step = analysis.image.pointer_size
     if binding.is_pointer:
-        table.known[binding.table] = analysis.framework_table
-        places = analysis.references.to_data(binding.table)
+        known.known[binding.table] = analysis.framework_table
+        places = [(place, -1) for place in analysis.references.to_data(binding.table)]
     else:
-        slots = [binding.table + step * n for n in range(binding.functions)]
-        for n, slot in enumerate(slots):
-            table.known[slot] = table.framework_routine(step * n)
-        places = [place for place, _ in analysis.references.to_slots(slots)]
-    found = (analysis.functions.instruction_at(place) for place in places)
-    return [each[0] for each in found if each is not None]
+        slots = {binding.table + step * n: step * n for n in range(binding.functions)}
+        for slot, offset in slots.items():
+            known.known[slot] = known.framework_routine(offset)
+        places = [(place, slots[slot]) for place, slot in analysis.references.to_slots(slots)]
+    found = Uses([], [])
+    seen: dict[int, set[int]] = {}
+    functions: dict[int, Function] = {}
+    for place, offset in places:
+        at = analysis.functions.instruction_at(place)
+        if at is not None:
+            functions[at[0].start] = at[0]
+            seen.setdefault(at[0].start, set()).add(at[1])
+            _use(analysis, *at, offset, found)
+    if analysis.image.machine is Machine.ARM64:
+        for start, function in functions.items():
+            if not binding.is_pointer:  # one base address serves many entries
+                found.others.append(function)
+                continue
+            for i in _far_loads(analysis, function, binding.table, seen[start]):
+                _use(analysis, function, i, -1, found)
+    return found
+
+
+def _use(analysis: Analysis, function: Function, i: int, offset: int, found: Uses) -> None:
+    """Add the calls that follow one instruction."""
+    names = analysis.flow.globals.framework
+    step = analysis.image.pointer_size
+    ahead = _ahead(analysis, function, i, offset)
+    entries = [(k, *divmod(at, step)) for k, at in ahead.calls]
+    sure = [(k, n) for k, n, rest in entries if not rest and n < len(names)]
+    found.calls.extend((function, k, names[n]) for k, n in sure)
+    if not ahead.plain or len(sure) != len(entries):
+        found.others.append(function)
+
+
+def _far_loads(analysis: Analysis, function: Function, table: int, seen: set[int]) -> Iterator[int]:
+    """Loads of the table whose page address was made too far away for the scan."""
+    wanted = LOAD | (table & 0xFFF) >> 3 << 10
+    for i, word in enumerate(function.instructions):
+        if word & 0xFFFF_FC00 == wanted and i not in seen:
+            analysis.flow.begin()
+            held = analysis.flow.value(function, i, Location(word >> 5 & 31))
+            if Atom(Kind.ADDRESS, table & ~0xFFF) in held:
+                yield i
+
+
+def _ahead(analysis: Analysis, function: Function, i: int, offset: int) -> Ahead:
+    """What follows an instruction that names the table, or the entry at an offset of it."""
+    if offset >= 0 and function.flows[i] != Flow.NEXT:
+        return Ahead([(i, offset)])
+    written = analysis.arch.effect(function, i).registers
+    if written.bit_count() != 1 or not _is_load(analysis, function, i, written.bit_length() - 1):
+        return Ahead(plain=False)
+    register = written.bit_length() - 1
+    held = Held(routines={register: offset}) if offset >= 0 else Held(tables={register})
+    if analysis.image.machine is Machine.ARM64:
+        return look_ahead(function, i, held, step_arm64)
+    return look_ahead(function, i, held, partial(step_x86, dispatch=analysis.image.guard_dispatch))
+
+
+def _is_load(analysis: Analysis, function: Function, i: int, register: int) -> bool:
+    """Whether an instruction loads what lies at the place it names, not the address of it."""
+    return isinstance(analysis.arch.define(function, i, register), Load)

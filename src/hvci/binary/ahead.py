@@ -1,0 +1,210 @@
+"""The next calls through a table or pointer that an instruction just loaded, without data flow.
+
+Framework clients load the table before each call, and no compiler keeps it across one: looking a
+few instructions ahead finds the call at a hundredth of the cost of asking the data flow. What is
+not plain is left to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from iced_x86 import Instruction, Mnemonic, OpKind
+
+from hvci.binary.code import Flow, Function
+from hvci.binary.x86_lift import NONE, RAX, REGISTERS
+
+WINDOW = 64
+"""Instructions looked at on one way."""
+MAX_WAYS = 8
+_INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+_READ_ONLY = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.BT))
+
+
+@dataclass(slots=True)
+class Held:
+    """What registers hold on one way."""
+
+    tables: set[int] = field(default_factory=set)
+    """Registers that hold the address of the table."""
+    routines: dict[int, int] = field(default_factory=dict)
+    """Offset in the table, in bytes, by the register that holds the routine found there."""
+    lost: bool = False
+    """Something went where only the data flow can follow."""
+
+    def load(self, register: int, offset: int) -> None:
+        """A register gets the routine at an offset."""
+        self.tables.discard(register)
+        self.drop(register)
+        self.routines[register] = offset
+
+    def copy(self, target: int, source: int) -> None:
+        """A register gets what another holds."""
+        offset, is_table = self.routines.get(source), source in self.tables
+        self.drop(target)
+        if is_table:
+            self.tables.add(target)
+        elif offset is not None:
+            self.routines[target] = offset
+
+    def drop(self, register: int) -> None:
+        """A register gets something else."""
+        self.tables.discard(register)
+        offset = self.routines.pop(register, None)
+        if offset is not None and offset not in self.routines.values():
+            self.lost = True
+
+    def store(self, register: int) -> None:
+        """A register is kept in memory."""
+        if register in self.tables or register in self.routines:
+            self.lost = True
+
+
+@dataclass(slots=True)
+class Ahead:
+    """What was met ahead."""
+
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    """(instruction index, offset in the table) of each call."""
+    plain: bool = True
+    """Every way led to a call, and nothing was met that only the data flow can follow."""
+
+
+Step = Callable[[Function, int, Held], int | None]
+"""Does what one instruction does; the offset of the routine when it calls one."""
+
+
+def look_ahead(function: Function, i: int, held: Held, step: Step) -> Ahead:
+    """Follow what instruction `i` left in registers until it is called, on every way."""
+    ahead = Ahead()
+    ways = [(i + 1, held)]
+    seen: set[int] = set()
+    while ways and len(seen) <= MAX_WAYS:
+        start, state = ways.pop()
+        if start in seen:
+            continue
+        seen.add(start)
+        ways += _follow(function, start, state, step, ahead)
+    ahead.plain = ahead.plain and not ways
+    return ahead
+
+
+def _follow(
+    function: Function, start: int, held: Held, step: Step, ahead: Ahead
+) -> list[tuple[int, Held]]:
+    """One way up to its call; the other ways that branch off it."""
+    others: list[tuple[int, Held]] = []
+    k = start
+    for _ in range(WINDOW):
+        if k >= len(function.flows) or held.lost:
+            break
+        offset = step(function, k, held)
+        if offset is not None:
+            ahead.calls.append((k, offset))
+            return others
+        flow = function.flows[k]
+        target = function.index.get(function.targets.get(k, -1))
+        if flow == Flow.BRANCH and target is not None:
+            others.append((target, Held(set(held.tables), dict(held.routines))))
+        if flow == Flow.JUMP and target is not None:
+            k = target
+        elif not function.falls_through(k):
+            break
+        else:
+            k += 1
+    # A way that ends in a return needs no call: the pointer was loaded for another way.
+    ended = k < len(function.flows) and function.flows[k] in (Flow.RETURN, Flow.STOP)
+    ahead.plain = ahead.plain and ended and not held.lost
+    return others
+
+
+def step_x86(function: Function, k: int, held: Held, dispatch: int) -> int | None:
+    """x64 and x86; `dispatch` is the RVA of Control Flow Guard's dispatch pointer."""
+    instruction, flow = function.instructions[k], function.flows[k]
+    if flow in _INDIRECT:
+        return _called_x86(instruction, held, dispatch)
+    if flow == Flow.CALL:
+        held.lost = held.lost or RAX in held.routines  # perhaps a local dispatcher
+    elif flow == Flow.NEXT:
+        _plain_x86(instruction, held)
+    return None
+
+
+def _called_x86(instruction: Instruction, held: Held, dispatch: int) -> int | None:
+    """The offset of the routine that an indirect call goes to."""
+    if instruction.op0_kind == OpKind.REGISTER:
+        known = REGISTERS.get(instruction.op0_register)
+        return held.routines.get(known[0]) if known is not None else None
+    base = REGISTERS.get(instruction.memory_base)
+    if base is not None and base[0] in held.tables:
+        if instruction.memory_index == NONE:
+            return int(instruction.memory_displacement) & 0xFFFFFFFF
+        held.lost = True
+    elif instruction.is_ip_rel_memory_operand and instruction.ip_rel_memory_address == dispatch:
+        return held.routines.get(RAX)
+    return None
+
+
+def _plain_x86(instruction: Instruction, held: Held) -> None:
+    if not instruction.op_count:
+        return
+    if instruction.op0_kind != OpKind.REGISTER:
+        if instruction.op_count > 1 and instruction.op1_kind == OpKind.REGISTER:
+            source = REGISTERS.get(instruction.op1_register)
+            held.store(source[0] if source else -1)
+        return
+    target = REGISTERS.get(instruction.op0_register)
+    if target is None:
+        return
+    if instruction.mnemonic == Mnemonic.PUSH:
+        held.store(target[0])
+    elif instruction.mnemonic == Mnemonic.MOV:
+        _moved_x86(instruction, target[0], held)
+    elif instruction.mnemonic not in _READ_ONLY:
+        held.drop(target[0])
+
+
+def _moved_x86(instruction: Instruction, target: int, held: Held) -> None:
+    if instruction.op1_kind == OpKind.REGISTER:
+        source = REGISTERS.get(instruction.op1_register)
+        held.copy(target, source[0] if source else -1)
+        return
+    base = REGISTERS.get(instruction.memory_base)
+    is_entry = instruction.op1_kind == OpKind.MEMORY and base is not None
+    if is_entry and base is not None and base[0] in held.tables:
+        if instruction.memory_index == NONE:
+            held.load(target, instruction.memory_displacement & 0xFFFFFFFF)
+            return
+        held.lost = True
+    held.drop(target)
+
+
+def step_arm64(function: Function, k: int, held: Held) -> int | None:
+    """ARM64; the check of Control Flow Guard keeps the registers."""
+    word, flow = function.instructions[k], function.flows[k]
+    if flow in _INDIRECT:
+        return held.routines.get(word >> 5 & 31)
+    if flow == Flow.NEXT:
+        _plain_arm64(word, held)
+    return None
+
+
+def _plain_arm64(word: int, held: Held) -> None:
+    target, source = word & 31, word >> 5 & 31
+    if word & 0xFFC00000 == 0xF9400000 and source in held.tables:  # ldr xt, [xn, #offset]
+        held.load(target, (word >> 10 & 0xFFF) * 8)
+    elif word & 0xFFE0FFE0 == 0xAA0003E0:  # mov xd, xm
+        held.copy(target, word >> 16 & 31)
+    elif word >> 25 & 0b0101 == 0b0100:  # loads and stores
+        is_pair = word >> 27 & 0b111 == 0b101
+        is_load = word & (0x0040_0000 if is_pair else 0x00C0_0000)
+        for register in (target, word >> 10 & 31) if is_pair else (target,):
+            if is_load:
+                held.drop(register)
+            else:
+                held.store(register)
+    elif source in held.tables:  # an offset added to the table
+        held.lost = True
+    else:
+        held.drop(target)
