@@ -2,12 +2,14 @@
 
 import os
 import re
+import struct
 import time
 
 import pytest
 from click.testing import CliRunner
 
 import build
+from hvci.binary import PeImage
 from hvci.cli import main
 from hvci.errors import DamagedImage, InputError, NotAnImage, UnsupportedImage
 from hvci.evaluate import evaluate
@@ -183,3 +185,26 @@ def test_a_gibibyte_of_zeros_is_refused_without_reading_it(tmp_path):
     result = CliRunner().invoke(main, ["check", str(path)])
     assert result.exit_code == 4
     assert time.perf_counter() - begin < SECONDS
+
+
+IMAGE = PeImage(CLEAN)
+SLOT = next(slot for slot, item in IMAGE.imports.items() if item.name == "ExAllocatePoolWithTag")
+NAME = struct.pack("<Q", IMAGE.pointer(SLOT))
+HIDDEN = {
+    "entry outside": build.patch(CLEAN, entry=ABSURD),
+    "entry in data": build.patch(CLEAN, entry=0x3000),
+    "code that the file does not hold": build.patch_section(CLEAN, 0, raw_size=0),
+    "code behind the end of the file": build.patch_section(CLEAN, 0, raw=ABSURD),
+    "code in a section that is not executable": build.patch_section(
+        CLEAN, 0, characteristics=build.CONSTANT
+    ),
+    "truncated": CLEAN[: CLEAN.rindex(b"ExAllocatePoolWithTag")],
+    "imports by number": CLEAN.replace(NAME, struct.pack("<Q", 1 << 63 | 17)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_the_file_does_not_show_is_never_compatible(name):
+    report = evaluate(HIDDEN[name])
+    assert report.verdict == "undecided"
+    assert report.limits
