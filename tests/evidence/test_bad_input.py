@@ -111,7 +111,7 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("machine", ["x64", "x86"])
+@pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_tables_leave_a_report(name, machine):
     report = evaluate(build.driver(machine, **DAMAGED[name]))
@@ -162,7 +162,7 @@ def test_code_beyond_the_file_is_not_searched():
     huge = build.patch_section(CLEAN, 0, virtual_size=0x0F00_0000, raw_size=0x0F00_0000)
     report = evaluate(huge)
     assert any("more bytes than the file" in limit.reason for limit in report.limits)
-    assert report.seconds["callsites"] < 1
+    assert sum(end - start for start, end in PeImage(huge).code_ranges) <= len(huge)
 
 
 def test_a_directory_a_missing_file_and_an_unreadable_one(tmp_path):
