@@ -373,8 +373,9 @@ def patch(data: bytes, **fields: int) -> bytes:
 def patch_section(data: bytes, index: int, **fields: int) -> bytes:
     """Overwrite fields of one section header."""
     patched = bytearray(data)
-    optional_size = struct.unpack_from("<H", data, PE + 20)[0]
-    start = PE + 24 + optional_size + 40 * index
+    (signature,) = struct.unpack_from("<I", data, 0x3C)
+    (optional_size,) = struct.unpack_from("<H", data, signature + 20)
+    start = signature + 24 + optional_size + 40 * index
     for name, value in fields.items():
         struct.pack_into("<I", patched, start + SECTION_FIELDS[name], value)
     return bytes(patched)

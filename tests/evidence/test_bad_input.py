@@ -2,12 +2,14 @@
 
 import os
 import re
+import struct
 import time
 
 import pytest
 from click.testing import CliRunner
 
 import build
+from hvci.binary import PeImage
 from hvci.cli import main
 from hvci.errors import DamagedImage, InputError, NotAnImage, UnsupportedImage
 from hvci.evaluate import evaluate
@@ -109,7 +111,7 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("machine", ["x64", "x86"])
+@pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_tables_leave_a_report(name, machine):
     report = evaluate(build.driver(machine, **DAMAGED[name]))
@@ -160,7 +162,7 @@ def test_code_beyond_the_file_is_not_searched():
     huge = build.patch_section(CLEAN, 0, virtual_size=0x0F00_0000, raw_size=0x0F00_0000)
     report = evaluate(huge)
     assert any("more bytes than the file" in limit.reason for limit in report.limits)
-    assert report.seconds["callsites"] < 1
+    assert sum(end - start for start, end in PeImage(huge).code_ranges) <= len(huge)
 
 
 def test_a_directory_a_missing_file_and_an_unreadable_one(tmp_path):
@@ -183,3 +185,26 @@ def test_a_gibibyte_of_zeros_is_refused_without_reading_it(tmp_path):
     result = CliRunner().invoke(main, ["check", str(path)])
     assert result.exit_code == 4
     assert time.perf_counter() - begin < SECONDS
+
+
+IMAGE = PeImage(CLEAN)
+SLOT = next(slot for slot, item in IMAGE.imports.items() if item.name == "ExAllocatePoolWithTag")
+NAME = struct.pack("<Q", IMAGE.pointer(SLOT))
+HIDDEN = {
+    "entry outside": build.patch(CLEAN, entry=ABSURD),
+    "entry in data": build.patch(CLEAN, entry=0x3000),
+    "code that the file does not hold": build.patch_section(CLEAN, 0, raw_size=0),
+    "code behind the end of the file": build.patch_section(CLEAN, 0, raw=ABSURD),
+    "code in a section that is not executable": build.patch_section(
+        CLEAN, 0, characteristics=build.CONSTANT
+    ),
+    "truncated": CLEAN[: CLEAN.rindex(b"ExAllocatePoolWithTag")],
+    "imports by number": CLEAN.replace(NAME, struct.pack("<Q", 1 << 63 | 17)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_the_file_does_not_show_is_never_compatible(name):
+    report = evaluate(HIDDEN[name])
+    assert report.verdict == "undecided"
+    assert report.limits

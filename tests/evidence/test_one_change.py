@@ -7,7 +7,7 @@ from hvci.evaluate import Options, evaluate
 from hvci.model import Answer, Outcome, Question, Verdict, WindowsVersion
 
 FAIL, NOTE = Outcome.FAIL, Outcome.NOTE
-MACHINES = ["x64", "x86"]
+MACHINES = ["x64", "x86", "arm64"]
 OLD = Options(target_os=WindowsVersion.WINDOWS_10_1607)
 
 

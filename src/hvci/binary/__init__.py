@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hvci.binary.doubts import doubts
 from hvci.binary.image import PeImage
 from hvci.model import Evidence, Limit, Origin, WindowsVersion
 
@@ -22,7 +23,8 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
     )
     if imports is not None:
         evidence = evidence.merged([_calls(image, target_os)])
-    limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in image.problems)
+    found = (*image.problems, *doubts(image))
+    limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in found)
     return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])
 
 
