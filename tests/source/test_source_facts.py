@@ -270,3 +270,18 @@ def test_items_have_their_own_definitions(tmp_path):
     assert not bad(read(lay(tmp_path, a__c=entry(CALL), a__vcxproj=project)))
     other = project.replace("X;%(PreprocessorDefinitions)", "X")
     assert bad(read(lay(tmp_path, a__vcxproj=other))) == {"execute-pool-type"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "sure"),
+    [
+        ("__readcr0() & ~0x10000", "likely"),
+        ("value & 0xFFFFFFFFFFFEFFFF", "likely"),
+        ("__readcr0() | 0x10000", "possible"),
+        ("saved", "possible"),
+    ],
+)
+def test_setting_cr0_back_is_no_fault(tmp_path, argument, sure):
+    evidence = one_file(tmp_path, f"VOID f(VOID) {{ __writecr0({argument}); }}")
+    ((confidence),) = [fact.confidence for fact in evidence.behaviours]
+    assert confidence == sure
