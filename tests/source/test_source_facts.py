@@ -89,6 +89,12 @@ def test_sources_files(tmp_path, line, rules):
     assert bad(read(lay(tmp_path, a__c=CLEAN, sources=makefile))) == rules
 
 
+def test_a_makefile_beside_sources(tmp_path):
+    makefile = "TARGETTYPE=DRIVER\nSOURCES=a.c\n"
+    lay(tmp_path, a__c=CLEAN, sources=makefile, makefile__inc="LINKER_FLAGS=/ALIGN:64\n")
+    assert bad(read(tmp_path)) == {ALIGN}
+
+
 def test_cmake(tmp_path):
     text = (
         "wdk_add_driver(d a.c)\ntarget_link_options(d PRIVATE /ALIGN:0x80) # /MERGE:.data=.text\n"
