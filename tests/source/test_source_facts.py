@@ -291,3 +291,12 @@ def test_setting_cr0_back_is_no_fault(tmp_path, argument, sure):
     evidence = one_file(tmp_path, f"VOID f(VOID) {{ __writecr0({argument}); }}")
     ((confidence),) = [fact.confidence for fact in evidence.behaviours]
     assert confidence == sure
+
+
+def test_what_the_text_shows_can_fail_a_rule_about_code(tmp_path):
+    text = "VOID f(VOID) {{ __writecr0({}); }}"
+    cleared = result(one_file(tmp_path, text.format("c & ~0x10000")), WRITES)
+    assert cleared.outcome is Outcome.FAIL
+    restored = result(one_file(tmp_path, text.format("saved")), WRITES)
+    assert restored.outcome is Outcome.NOT_CHECKED
+    assert [one.outcome for one in restored.findings] == [Outcome.NOTE]
