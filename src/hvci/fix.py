@@ -48,7 +48,7 @@ class Outcomes:
     fixed: int
     """Findings that are gone."""
     left: int
-    """Failing findings that are still there."""
+    """Findings that still fail or cannot be decided; those that the author accepted apart."""
     withdrawn: tuple[Withdrawn, ...]
 
 
@@ -104,7 +104,8 @@ def _together(first: Finding, second: Finding) -> Finding:
 
 def _failing(report: Report) -> dict[Key, Finding]:
     bad = (Outcome.FAIL, Outcome.UNDECIDED)
-    return {key: one for key, one in _findings(report).items() if one.outcome in bad}
+    found = _findings(report).items()
+    return {key: one for key, one in found if one.outcome in bad and one.suppressed is None}
 
 
 def _made(edits: Iterable[Edit]) -> tuple[Fixed, ...]:

@@ -1,6 +1,7 @@
 """What holds for all rules: their form, their names, and what they say without evidence."""
 
 import re
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -8,12 +9,16 @@ import pytest
 from facts import call, evidence, moved, outcomes, results
 from hvci.evaluate import report_on
 from hvci.model import (
+    BehaviourFact,
+    Confidence,
     Counter,
     Evidence,
+    Finding,
     Limit,
     Origin,
     Outcome,
     Question,
+    SourceSite,
     Target,
     Verdict,
 )
@@ -112,3 +117,33 @@ def test_an_undecided_call_and_a_limit_share_a_result():
     limit = Limit(Origin.CALLSITE, ("execute-pool-type",), "a budget was spent")
     facts = evidence(limits=(limit,), calls=(call("ExAllocatePool"),))
     assert outcomes(facts)["execute-pool-type"] is Outcome.UNDECIDED
+
+
+def seen_by_the_way(*outcomes):
+    """What a rule that wants code says about a fact from source text."""
+
+    @rule(sees={Origin.CALLSITE})
+    def some_rule(facts):
+        """The text is not looked at."""
+        for outcome in outcomes:
+            yield Finding(outcome, "", SourceSite("a.c", 1), Origin.SOURCE)
+
+    fact = BehaviourFact("some-rule", "", SourceSite("a.c", 1), Origin.SOURCE, Confidence.LIKELY)
+    return some_rule, fact
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([Outcome.FAIL], Outcome.FAIL),
+        ([Outcome.NOTE, Outcome.FAIL], Outcome.FAIL),
+        ([Outcome.NOTE], Outcome.NOT_CHECKED),
+    ],
+)
+def test_a_fact_of_another_origin_can_fail_a_rule_but_never_pass_it(outcomes, expected):
+    one, fact = seen_by_the_way(*outcomes)
+    target = Evidence(frozenset({Origin.SOURCE}), behaviours=(fact,))
+    result = one.judge(target)
+    assert (result.outcome, len(result.findings)) == (expected, len(outcomes))
+    assert one.judge(replace(target, behaviours=())).outcome is Outcome.NOT_CHECKED
+    assert one.judge(replace(target, behaviours=())).findings == ()

@@ -89,6 +89,12 @@ def test_sources_files(tmp_path, line, rules):
     assert bad(read(lay(tmp_path, a__c=CLEAN, sources=makefile))) == rules
 
 
+def test_a_makefile_beside_sources(tmp_path):
+    makefile = "TARGETTYPE=DRIVER\nSOURCES=a.c\n"
+    lay(tmp_path, a__c=CLEAN, sources=makefile, makefile__inc="LINKER_FLAGS=/ALIGN:64\n")
+    assert bad(read(tmp_path)) == {ALIGN}
+
+
 def test_cmake(tmp_path):
     text = (
         "wdk_add_driver(d a.c)\ntarget_link_options(d PRIVATE /ALIGN:0x80) # /MERGE:.data=.text\n"
@@ -270,3 +276,27 @@ def test_items_have_their_own_definitions(tmp_path):
     assert not bad(read(lay(tmp_path, a__c=entry(CALL), a__vcxproj=project)))
     other = project.replace("X;%(PreprocessorDefinitions)", "X")
     assert bad(read(lay(tmp_path, a__vcxproj=other))) == {"execute-pool-type"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "sure"),
+    [
+        ("__readcr0() & ~0x10000", "likely"),
+        ("value & 0xFFFFFFFFFFFEFFFF", "likely"),
+        ("__readcr0() | 0x10000", "possible"),
+        ("saved", "possible"),
+    ],
+)
+def test_setting_cr0_back_is_no_fault(tmp_path, argument, sure):
+    evidence = one_file(tmp_path, f"VOID f(VOID) {{ __writecr0({argument}); }}")
+    ((confidence),) = [fact.confidence for fact in evidence.behaviours]
+    assert confidence == sure
+
+
+def test_what_the_text_shows_can_fail_a_rule_about_code(tmp_path):
+    text = "VOID f(VOID) {{ __writecr0({}); }}"
+    cleared = result(one_file(tmp_path, text.format("c & ~0x10000")), WRITES)
+    assert cleared.outcome is Outcome.FAIL
+    restored = result(one_file(tmp_path, text.format("saved")), WRITES)
+    assert restored.outcome is Outcome.NOT_CHECKED
+    assert [one.outcome for one in restored.findings] == [Outcome.NOTE]

@@ -193,6 +193,25 @@ def test_calls_in_text_that_does_not_parse_are_found(tmp_path):
     assert value_of(one_file(tmp_path, text), POOL) == ({0}, True)
 
 
+METHOD = """
+class CCopy {
+public:
+    bool Create(SIZE_T n, POOL_TYPE kind);
+};
+bool CCopy::Create(SIZE_T n, POOL_TYPE kind)
+{
+    m_Data = ExAllocatePoolWithTag(kind, n, 'a');
+    return m_Data != nullptr;
+}
+"""
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("NonPagedPool", {0}), ("NonPagedPoolNx", {512})])
+def test_methods_that_wrap_an_allocation(tmp_path, kind, expected):
+    text = METHOD + function(f"m_Copy.Create(9, {kind}); window->Create(9, 78);")
+    assert value_of(one_file(tmp_path, text, "a.cpp"), POOL) == (expected, True)
+
+
 # ---- conditions and checks
 
 CONDITIONS = [

@@ -51,8 +51,7 @@ class Rule:
     def judge(self, evidence: Evidence) -> RuleResult:
         """Answer for one target."""
         if not self.sees & evidence.origins:
-            wanted = " or ".join(sorted(self.sees))
-            return self._result(Outcome.NOT_CHECKED, reason=f"needs {wanted} evidence")
+            return self._by_the_way(evidence)
         if reason := self.not_applicable(evidence):
             return self._result(Outcome.NOT_APPLICABLE, reason=reason)
         findings = tuple(self.check(evidence))
@@ -66,6 +65,14 @@ class Rule:
         return self._result(
             Outcome.NOTE if findings else Outcome.PASS, findings, self.because(evidence)
         )
+
+    def _by_the_way(self, evidence: Evidence) -> RuleResult:
+        """Answer without the evidence that is needed: what somebody saw all the same can fail."""
+        told = any(fact.rule == self.id for fact in evidence.behaviours)
+        findings = tuple(self.check(evidence)) if told else ()
+        failed = any(finding.outcome is Outcome.FAIL for finding in findings)
+        reason = f"needs {' or '.join(sorted(self.sees))} evidence"
+        return self._result(Outcome.FAIL if failed else Outcome.NOT_CHECKED, findings, reason)
 
     def _result(
         self, outcome: Outcome, findings: tuple[Finding, ...] = (), reason: str = ""

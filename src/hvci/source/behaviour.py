@@ -67,11 +67,27 @@ def _kept(unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
 _CR0_FIX = "Map the pages again as writable with an MDL of data, or keep the data out of code."
 
 
+_CLEARS = re.compile(
+    rb"(?i)~|&\s*0x\w*FFFEFFFF|not\s+0?1[0-9]{4}h|0?FFFEFFFFh|0xFFFEFFFF|\bbtr\b|\$0xfffeffff"
+)
+"""How text takes a bit out of CR0."""
+BEFORE_WRITE = 200
+"""So many bytes before a write of CR0 may hold what is taken out."""
+
+
+def _cr0_fact(source: Source, offset: int, text: bytes, how: str) -> BehaviourFact:
+    """A write of CR0: likely a fault when the text before it takes a bit out."""
+    sure = Confidence.LIKELY if _CLEARS.search(text) else Confidence.POSSIBLE
+    why = f"{how}; memory integrity does not let CR0.WP be cleared"
+    return _fact(source, offset, WRITES, "writes CR0", sure, why, _CR0_FIX)
+
+
 def _cr0(unit: Unit) -> Iterator[BehaviourFact]:
+    code = unit.source.code
     for match in _kept(unit, _WRITE_CR0):
-        why = "the intrinsic __writecr0; memory integrity does not let CR0.WP be cleared"
-        sure = Confidence.LIKELY
-        yield _fact(unit.source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+        start, end = match.start(), code.find(b";", match.end())
+        text = code[max(0, start - BEFORE_WRITE) : end if end > 0 else match.end()]
+        yield _cr0_fact(unit.source, start, text, "the intrinsic __writecr0")
 
 
 def _inline_assembly(unit: Unit) -> Iterator[BehaviourFact]:
@@ -79,9 +95,9 @@ def _inline_assembly(unit: Unit) -> Iterator[BehaviourFact]:
         end = _block_end(unit.source.code, match.end())
         block = unit.source.plain[match.start() : end]
         if found := _ASM_CR0.search(block):
-            why = f"inline assembly: {found[0].decode('ascii', 'replace').strip()}"
-            sure = Confidence.LIKELY
-            yield _fact(unit.source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+            words = " ".join(found[0].decode("ascii", "replace").split())
+            before = unit.source.plain[max(0, match.start() - BEFORE_WRITE) : end]
+            yield _cr0_fact(unit.source, match.start(), before, f"inline assembly: {words}")
 
 
 def _block_end(code: bytes, start: int) -> int:
@@ -182,9 +198,8 @@ def assembly_behaviours(source: Source) -> Iterator[BehaviourFact]:
     """What a MASM file does."""
     text = _MASM_COMMENT.sub(lambda match: b" " * len(match[0]), source.text)
     for match in _MASM_CR0.finditer(text):
-        why = "mov cr0 in assembly; memory integrity does not let CR0.WP be cleared"
-        sure = Confidence.LIKELY
-        yield _fact(source, match.start(), WRITES, "writes CR0", sure, why, _CR0_FIX)
+        before = text[max(0, match.start() - BEFORE_WRITE) : match.end()]
+        yield _cr0_fact(source, match.start(), before, "mov cr0 in assembly")
 
 
 def assembly_settings(source: Source) -> Iterator[BuildSetting]:

@@ -67,6 +67,16 @@ def sources_build(shelf: Shelf, path: str) -> Build | None:
     )
 
 
+def makefile_settings(shelf: Shelf, path: str) -> list[BuildSetting]:
+    """What a `makefile.inc` beside a `sources` file says about linking."""
+    text = re.sub(r"^[ \t]*#.*$", "", _text(shelf, path), flags=re.MULTILINE)
+    found: list[BuildSetting] = []
+    for match in _ASSIGNMENT.finditer(text):
+        site = SourceSite(path, _line(text, match.start()))
+        found += _sources_setting(match[1].upper(), match[2].strip(), site)
+    return found
+
+
 def _target_kind(target: str) -> Kind:
     if target in _DRIVER_TARGETS:
         return Kind.DRIVER

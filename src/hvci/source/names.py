@@ -157,9 +157,12 @@ class Names:
             return NOTHING
         self.busy.add(key)
         try:
+            given = [self._argument(use, index, depth, function) for use in uses]
+            if function is not None and function.is_method:
+                given = _of_this_method(given)
             found = NOTHING
-            for use in uses:
-                found = found.join(self._argument(use, index, depth, function))
+            for one in given:
+                found = found.join(one)
             return found.known_by(origin)
         finally:
             self.busy.discard(key)
@@ -258,6 +261,13 @@ def fits(use: Use, function: Function) -> bool:
     optional = sum(default is not None for default in function.defaults)
     most = len(function.parameters) - 1
     return most - optional <= len(given) <= most and POOLISH.search(text_of(given[0])) is not None
+
+
+def _of_this_method(given: list[Guess]) -> list[Guess]:
+    """Without the calls of other classes' methods of that name: those that give plain numbers."""
+    if not any(one.families for one in given):
+        return given
+    return [one for one in given if one.families or not one.complete or not one.atoms]
 
 
 def _uncalled(function: Function, index: int) -> Guess:

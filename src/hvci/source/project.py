@@ -49,7 +49,7 @@ class Workspace:
         self.target = target
         every = _read_builds(shelf)
         self.builds = [one for one in every if machine in (None, one.machine) or not one.machine]
-        self.package = [s for path in _infs(shelf) for s in legacy.inf_settings(shelf, path)]
+        self.package = _package(shelf)
         for path in sorted(_wanted_files(self.builds)):
             shelf.add(path)
         self.includes = Includes(shelf)
@@ -150,8 +150,15 @@ def _wanted_files(builds: Iterable[Build]) -> set[str]:
     }
 
 
-def _infs(shelf: Shelf) -> list[str]:
-    return [path for path in shelf.projects if path.lower().endswith((".inf", ".inx"))]
+def _package(shelf: Shelf) -> list[BuildSetting]:
+    """What INF files and the makefiles beside projects say."""
+    found: list[BuildSetting] = []
+    for path in shelf.projects:
+        if path.lower().endswith((".inf", ".inx")):
+            found += legacy.inf_settings(shelf, path)
+        elif path.lower().endswith("makefile.inc"):
+            found += legacy.makefile_settings(shelf, path)
+    return found
 
 
 def _read_builds(shelf: Shelf) -> list[Build]:
