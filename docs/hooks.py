@@ -21,6 +21,24 @@ from hvci.report.pages import Page, ddi_page, rule_page, warning_page
 from hvci.report.warnings import WARNINGS
 from hvci.rules import RULES
 
+CRITERIA = {
+    "Use no executable pool, and opt in to NX where an old header decides": (
+        "execute-pool-type",
+        "nx-opt-in",
+    ),
+    "Ask for no executable page protection": ("execute-page-protection",),
+    "Map MDLs without the right to execute": ("execute-page-mapping",),
+    "Do not call functions that have no NX form": ("executable-by-default",),
+    "Have no section that is both writable and executable": ("execute-write-section",),
+    "Align sections to pages": ("section-alignment",),
+    "Keep the import address table out of code": ("iat-in-executable-section",),
+    "Have no relocation that crosses a page (Windows 10 1507 to 1607)": ("unsupported-relocs",),
+    "Do not modify executable memory": ("writes-executable-memory",),
+    "Do not generate code at run time": ("dynamic-code",),
+    "Do not load data files as executable": ("data-file-as-executable",),
+}
+"""What Microsoft asks of a driver, and the rules that check it."""
+
 API = {
     "hvci.evaluate": [evaluate.evaluate, evaluate.Options],
     "hvci.model": [model.Report, model.Finding, model.RuleResult, model.DdiCall, model.Value],
@@ -40,6 +58,7 @@ def pages() -> dict[str, str]:
     """Every generated page by its path."""
     made = {f"rules/{rule}.md": _rule(rule) for rule in RULES}
     made["rules/index.md"] = _rules()
+    made["criteria.md"] = _criteria()
     made["ddis.md"] = _ddis()
     made["commands.md"] = _commands()
     made["api.md"] = _api()
@@ -81,6 +100,26 @@ def _rules() -> str:
         lines += [f"### {number}", "", f"{_prose(page.title.partition(': ')[2])}.", ""]
         lines += _facts(page)
     return "\n".join(lines)
+
+
+def _criteria() -> str:
+    lines = [
+        "# Microsoft's criteria",
+        "",
+        "What Microsoft asks of a driver for memory integrity, and the rules that check it. A",
+        'report says "not asked" where no rule looked, and never "yes".',
+        "",
+        "| criterion | rule | counter | 0xC4 |",
+        "|---|---|---|---|",
+    ]
+    for criterion, names in CRITERIA.items():
+        rules = [RULES[name] for name in names if name in RULES]
+        links = ", ".join(f"[{rule.id}](rules/{rule.id}.md)" for rule in rules)
+        counter = next((rule.counter for rule in rules if rule.counter), None)
+        number = f"`{counter.subcode:#x}`" if counter and counter.subcode else "none"
+        named = counter.hlk_name if counter else "none"
+        lines.append(f"| {criterion} | {links or 'not checked'} | {named} | {number} |")
+    return "\n".join([*lines, ""])
 
 
 def _ddis() -> str:

@@ -69,6 +69,13 @@ def test_every_rule_has_its_page(site):
         assert "Fix." in text
 
 
+def test_every_rule_that_decides_belongs_to_a_criterion(site):
+    text = (site / "criteria.html").read_text()
+    for rule in RULES.values():
+        if rule.questions:
+            assert f'href="rules/{rule.id}.html"' in text, rule.id
+
+
 def test_every_counter_and_bug_check_is_explained():
     text = (ROOT / "docs/failures.md").read_text()
     for counter in Counter:

@@ -1,6 +1,7 @@
 """Logs of Windows tools: what is read from them, and which findings explain them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvci.cli import main
+from hvci.evaluate import evaluate
 from hvci.logs import Counted, Crash, Joined, Listed, decode_text, join, parse_log, to_text
 from hvci.model import (
     Confidence,
@@ -130,6 +132,32 @@ def test_analyze_of_newer_windbg_and_modules():
 )
 def test_short_bug_check_lines(text):
     assert entries(text) == (Crash(0xFC, (0xFFFFF80112341000, 0x8A00000012345063, 1, 2)),)
+
+
+def test_several_analyses_in_one_log():
+    second = ANALYZE.replace("driver+1025", "driver+2025").replace("(c4)", "(fc)")
+    crashes = entries(f"0: kd> !analyze -v\n{ANALYZE}\n{second}\n{ANALYZE}")
+    assert [crash.code for crash in crashes] == [0xC4, 0xFC]
+    assert ("driver", 0x2025) in crashes[1].offsets
+    assert ("driver", 0x1025) not in crashes[1].offsets
+
+
+def test_statistics_name_their_driver():
+    (one,) = entries("Name: driver.sys, loads: 1, unloads: 0\n" + VERIFIER)
+    assert one.driver == "driver.sys"
+
+
+def test_what_our_own_verifier_prints_leads_back_to_the_call_sites():
+    driver = Path(__file__).parents[1] / "fixtures/built/sample_bad.x64.o2.sys"
+    log = run("verify", driver, "--no-force").stdout
+    report = evaluate(driver)
+    pool = [
+        one
+        for one in join(parse_log(log), [report])
+        if "0x2000" in one.title and "bug check" in one.title
+    ]
+    assert pool
+    assert all(one.sure and "ExAllocatePoolWithTag" in one.causes[0] for one in pool)
 
 
 def test_other_bug_checks_are_not_ours():

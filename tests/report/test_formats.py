@@ -149,6 +149,7 @@ def test_picture_is_to_scale():
     assert 'width="1.5"' in source
     assert 'class="s wx"' in source
     assert source.count('class="m fail"') == 2
+    assert source.count('class="m"') == 2
     assert 'class="m note"' in source
     assert "svg" not in Page(render(Document((source_report(),)), Format.HTML)).tags
     bare = report(image=image(sections=()))
@@ -238,7 +239,9 @@ def test_msvs_lines():
     assert lines[-1] == "gone.sys : error HVCI0004: no PE header"
     assert any("driver.sys : warning HVCI2003: " in line for line in lines)
     assert not any("HVCI2010" in line for line in lines)
-    assert render(DOCUMENTS["suppressed"], Format.MSVS).count("HVCI2000") == 1
+    text = render(DOCUMENTS["suppressed"], Format.MSVS)
+    assert text.count("warning HVCI2000") == 1
+    assert text.count("message HVCI2000: suppressed by hvci.toml") == 2
     bare = replace(unknown_call(0x1000), site=ImageSite(Rva(0x1000), ".text", None, "read.c"))
     assert render(Document((report(bare),)), Format.MSVS).startswith("read.c : warning")
 
@@ -253,6 +256,22 @@ def test_github_annotations():
     )
     odd = report(pool_call(0x1000, 0), path="a,b:c%0A::stop")
     assert "file=a%2Cb%3Ac%250A%3A%3Astop," in render(Document((odd,)), Format.GITHUB)
+
+
+def test_suppressed_findings_are_annotated_as_notices():
+    text = render(DOCUMENTS["suppressed"], Format.GITHUB)
+    assert "::notice file=driver.sys,title=execute-pool-type::HVCI2000: suppressed by" in text
+    assert "::error" not in text
+
+
+def test_notices_of_the_policy_are_in_build_logs():
+    document = replace(DOCUMENTS["clean"], notices=("hvci.toml: nothing matches 50%",))
+    assert "hvci : warning HVCI0002: hvci.toml: nothing" in render(document, Format.MSVS)
+    assert "::warning title=policy::hvci.toml: nothing matches 50%25" in render(
+        document, Format.GITHUB
+    )
+    (_, policy) = JUnitXml.fromstring(render(document, Format.JUNIT).encode())
+    assert policy.name == "policy"
 
 
 def test_readiness_block():

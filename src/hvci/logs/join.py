@@ -95,7 +95,7 @@ def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
     decoded = decode_bugcheck(entry.code, entry.parameters)
     facts = tuple(f"{label}: {text}" for label, text in decoded.facts)
     own = _of_driver(entry.driver, reports)
-    sure = [line for report in own for line in _exact(entry, log.bases, report)]
+    sure = [line for report in own for line in _exact(entry, log.bases, report, decoded.rule)]
     causes = sure or [line for report in own for line in _likely(entry, report, decoded.rule)]
     driver = f"{safe(entry.driver)}: " if entry.driver else ""
     return Joined(f"{driver}{decoded.title}", facts, tuple(dict.fromkeys(causes)), bool(sure))
@@ -109,16 +109,19 @@ def _offsets(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report)
     yield from (offset for module, offset in entry.offsets if module == stem)
 
 
-def _exact(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report) -> Iterator[str]:
+def _exact(
+    entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report, rule: str
+) -> Iterator[str]:
     """The call sites right before a return address, and findings at an address itself."""
     for offset in _offsets(entry, bases, report):
         for judged in report.calls:
             site = judged.call.site
             if isinstance(site, ImageSite) and 0 < offset - site.rva <= LONGEST_CALL:
                 yield _call(judged)
-        for finding in report.findings:
-            if isinstance(finding.site, ImageSite) and finding.site.rva == offset:
-                yield _line(finding)
+        for result in report.results:
+            for finding in result.findings if rule in ("", result.rule) else ():
+                if isinstance(finding.site, ImageSite) and finding.site.rva == offset:
+                    yield _line(finding)
 
 
 def _call(judged: JudgedCall) -> str:

@@ -16,7 +16,10 @@ LONGEST_LINE = 2000
 """No tool writes longer ones; bounds the work on a line of a hostile log."""
 
 _ADDRESS = r"(?:0x)?[0-9a-fA-F]+(?:`[0-9a-fA-F]+)?"
-_MODULE_LINE = re.compile(r"^\s*(?:module(?: name)?|driver)\s*:\s*(\S+)\s*$", re.IGNORECASE)
+_MODULE_LINE = re.compile(
+    r"^\s*(?:(?:module(?: name)?|driver)\s*:\s*(\S+)\s*$|name\s*:\s*([^\s,]+),\s*loads)",
+    re.IGNORECASE,
+)
 _REASON = re.compile(r"^\s*reason\s*:\s*", re.IGNORECASE)
 _ARGUMENT = re.compile(rf"^Arg([1-4]):\s*({_ADDRESS})", re.IGNORECASE)
 _P_LINE = re.compile(rf"^BUGCHECK_P([1-4]):\s*({_ADDRESS})", re.IGNORECASE)
@@ -27,7 +30,7 @@ _STOP = re.compile(
     re.IGNORECASE,
 )
 _IMAGE_NAME = re.compile(r"^(?:IMAGE_NAME|FAILURE_IMAGE_NAME):\s*(\S+)", re.IGNORECASE)
-_SYMBOL = re.compile(rf"\b([A-Za-z]\w*)(?:!([\w:~<>]+))?\+({_ADDRESS})\b")
+_SYMBOL = re.compile(rf"(?<![\w.])([A-Za-z][\w.-]*)(?:!([\w:~<>]+))?\+({_ADDRESS})\b")
 _RANGE = re.compile(
     r"^\s*([0-9a-f]{8}`?[0-9a-f]{8}|[0-9a-f]{8})\s+([0-9a-f]{8}`?[0-9a-f]{8}|[0-9a-f]{8})\s+(\w+)",
     re.IGNORECASE,
@@ -119,7 +122,7 @@ def _counted(lines: list[str]) -> Iterator[Counted]:
             yield Counted(found, driver)
             found = {}
         if named:
-            driver = named[1]
+            driver = named[1] or named[2]
         elif counted:
             found[counted[0]] = counted[1]
     if found:
@@ -127,14 +130,39 @@ def _counted(lines: list[str]) -> Iterator[Counted]:
 
 
 def _crashes(lines: list[str]) -> Iterator[Crash]:
+    """Every crash of the log, each once."""
+    crashes = (_crash(analysis) for analysis in _analyses(lines))
+    yield from dict.fromkeys(crash for crash in crashes if crash is not None)
+
+
+def _analyses(lines: list[str]) -> Iterator[list[str]]:
+    """The log cut where an analysis begins; what stands before the first belongs to it."""
+    analysis: list[str] = []
+    begun = False
+    for line in lines:
+        if _is_title(line):
+            if begun:
+                yield analysis
+                analysis = []
+            begun = True
+        analysis.append(line)
+    yield analysis
+
+
+def _is_title(line: str) -> bool:
+    match = _TITLE.match(line)
+    return match is not None and int(match[2], 16) in BUGCHECKS
+
+
+def _crash(lines: list[str]) -> Crash | None:
     """One crash from WinDbg's headings, or from the short line when that is all there is."""
     code, parameters = _from_headings(lines)
     if code is None:
         code, parameters = _from_stop(lines)
     if code is None or code not in BUGCHECKS:
-        return
+        return None
     driver = next((match[1] for line in lines if (match := _IMAGE_NAME.match(line))), "")
-    yield Crash(code, parameters, driver, *_places(lines))
+    return Crash(code, parameters, driver, *_places(lines))
 
 
 def _from_headings(lines: list[str]) -> tuple[int | None, tuple[int, ...]]:
@@ -143,7 +171,7 @@ def _from_headings(lines: list[str]) -> tuple[int | None, tuple[int, ...]]:
     for line in lines:
         if match := _CODE_LINE.match(line):
             code = number(match[1])
-        elif (match := _TITLE.match(line)) and int(match[2], 16) in BUGCHECKS:
+        elif (match := _TITLE.match(line)) and _is_title(line):
             code = int(match[2], 16)
         elif match := _ARGUMENT.match(line) or _P_LINE.match(line):
             parameters[int(match[1])] = number(match[2])

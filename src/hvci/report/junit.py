@@ -20,6 +20,9 @@ def to_junit(document: Document) -> str:
         _suite(root, report)
     for error in document.errors:
         _unreadable(root, error)
+    if document.notices:
+        policy = xml.SubElement(root, "testsuite", name="policy", tests="0")
+        xml.SubElement(policy, "system-out").text = "\n".join(map(safe, document.notices))
     _total(root, list(root))
     xml.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, "unicode") + "\n"

@@ -133,11 +133,13 @@ _ANNOTATIONS = MappingProxyType(
 
 
 def to_msvs(document: Document) -> str:
-    """Lines that Visual Studio and MSBuild list as warnings; notes are no warnings."""
-    lines = []
-    for report, named in _open(document):
-        if level := _LEVELS.get(named.finding.outcome):
-            lines.append(f"{_origin(report, named.finding)}: {level} {_said(named)}")
+    """Lines that Visual Studio and MSBuild list as warnings; what is accepted is a mere message."""
+    lines = [
+        f"{_origin(report, named.finding)}: {level} {_said(named)}"
+        for report, named in _named(document)
+        if (level := _level(named))
+    ]
+    lines += [f"hvci : warning HVCI0002: {safe(notice, 2000)}" for notice in document.notices]
     lines += [
         f"{safe(error.path)} : error HVCI0004: {safe(error.message, 2000)}"
         for error in document.errors
@@ -145,11 +147,16 @@ def to_msvs(document: Document) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _open(document: Document) -> Iterator[tuple[Report, Named]]:
+def _level(named: Named) -> str:
+    """The category that MSBuild knows; empty for notes."""
+    level = _LEVELS.get(named.finding.outcome, "")
+    return "message" if level and named.finding.suppressed else level
+
+
+def _named(document: Document) -> Iterator[tuple[Report, Named]]:
     for report in document.reports:
         for named in named_findings(report):
-            if named.finding.suppressed is None:
-                yield report, named
+            yield report, named
 
 
 def _origin(report: Report, finding: Finding) -> str:
@@ -173,13 +180,18 @@ def _said(named: Named) -> str:
     site = finding.site
     place = f" at {words.place(site)}" if isinstance(site, ImageSite) else ""
     fix = f"; instead: {finding.fix}" if finding.fix else ""
-    undecided = "undecided: " if finding.outcome is Outcome.UNDECIDED else ""
-    return f"{code(named.result.rule)}: {safe(f'{undecided}{finding.message}{place}{fix}', 2000)}"
+    text = f"{finding.message}{place}{fix}"
+    if finding.outcome is Outcome.UNDECIDED:
+        text = f"undecided: {text}"
+    if finding.suppressed:
+        text = f"{words.suppression(finding.suppressed)}; {text}"
+    return f"{code(named.result.rule)}: {safe(text, 2000)}"
 
 
 def to_github(document: Document) -> str:
     """Workflow commands that GitHub shows as annotations in the changed files."""
-    lines = [_annotation(report, named) for report, named in _open(document)]
+    lines = [_annotation(report, named) for report, named in _named(document)]
+    lines += [f"::warning title=policy::{_data(notice)}" for notice in document.notices]
     lines += [
         f"::error file={_property(error.path)}::{_data(error.message)}" for error in document.errors
     ]
@@ -192,7 +204,9 @@ def _annotation(report: Report, named: Named) -> str:
     if line:
         properties |= {"line": str(line), "col": str(column)}
     listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{_ANNOTATIONS[named.finding.outcome]} {listed}::{_data(_said(named))}"
+    finding = named.finding
+    kind = "notice" if finding.suppressed else _ANNOTATIONS[finding.outcome]
+    return f"::{kind} {listed}::{_data(_said(named))}"
 
 
 def _data(text: str) -> str:

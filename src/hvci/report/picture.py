@@ -28,6 +28,7 @@ def picture(report: Report) -> Html:
         "svg",
         element("title", title),
         *(_section(section, size) for section in image.sections),
+        *_calls(report, size),
         *_marks(report, size),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
@@ -35,7 +36,8 @@ def picture(report: Report) -> Html:
     )
     caption = (
         f"{size:#x} bytes in memory. Red: writable and executable; blue: executable; green: "
-        "writable; grey: read-only. Marks above: findings (red fails, amber is undecided)."
+        "writable; grey: read-only. Marks above: findings (red fails, amber is undecided); marks "
+        "below: every call of a listed DDI."
     )
     return element("figure", drawing, element("figcaption", caption), _sections(image))
 
@@ -73,6 +75,16 @@ def _kind(section: Section) -> str:
     if section.executable:
         return "x"
     return "w" if section.writable else "r"
+
+
+def _calls(report: Report, size: int) -> list[Html]:
+    """One line below for each place with a call, the clean ones too."""
+    sites = (judged.call.site for judged in report.calls)
+    places = {round(_x(site.rva, size)) for site in sites if isinstance(site, ImageSite)}
+    return [
+        element("line", x1=x, x2=x, y1=_BOTTOM + 4, y2=_BOTTOM + 16, class_="m")
+        for x in sorted(places)
+    ]
 
 
 def _marks(report: Report, size: int) -> list[Html]:
