@@ -27,7 +27,7 @@ OURS = """
 import hashlib, json, pickle, resource, sys
 from hvci.errors import InputError
 from hvci.verifier.outcome import VerifierOptions
-from hvci.verifier.run import run_here
+from hvci.verifier.session import run_here
 data = open(sys.argv[1], 'rb').read()
 run = run_here(data, VerifierOptions())
 entry, reach = run.driver_entry, run.coverage

@@ -61,6 +61,8 @@ class Processor(ABC):
     pc_register: int
     sp_register: int
     result_register: int
+    high_result_register: int = 0
+    """Where a 32-bit processor puts the high half of a result; 0 for the others."""
 
     @abstractmethod
     def prepare(self, control_region: int) -> None:
@@ -105,6 +107,8 @@ class Processor(ABC):
     @result.setter
     def result(self, value: int) -> None:
         self.set(self.result_register, value & self.memory.mask)
+        if self.high_result_register:
+            self.set(self.high_result_register, value >> 32 & 0xFFFF_FFFF)
 
     @abstractmethod
     def argument(self, slot: int, convention: Convention) -> int:

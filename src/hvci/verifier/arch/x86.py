@@ -139,6 +139,7 @@ class X86(_Intel):
     pc_register = reg.UC_X86_REG_EIP
     sp_register = reg.UC_X86_REG_ESP
     result_register = reg.UC_X86_REG_EAX
+    high_result_register = reg.UC_X86_REG_EDX
     _fast = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
     _SELECTORS = (
         (reg.UC_X86_REG_CS, 0x08, 0x9B),
