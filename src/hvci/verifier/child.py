@@ -130,7 +130,7 @@ def _limit(options: VerifierOptions) -> None:
 
 
 def _attempt(data: bytes, options: VerifierOptions) -> VerifierRun | tuple[str, str, int]:
-    from hvci.verifier.run import run_here
+    from hvci.verifier.session import run_here
 
     try:
         return run_here(data, options)

@@ -59,8 +59,6 @@ class Survey:
 
 def survey(image: PeImage, data: bytes) -> Survey:
     """Look at an image."""
-    if image.machine is Machine.ARM64:
-        return Survey(*survey_arm64(image))
     analysis = Analysis(image)
     wanted = watched_ddis()
     goals: dict[int, int] = {}
@@ -68,8 +66,12 @@ def survey(image: PeImage, data: bytes) -> Survey:
         if isinstance(call.site, ImageSite) and call.ddi in wanted:
             function = analysis.functions.at(call.site.rva)
             goals[call.site.rva] = function.start if function else call.site.rva
+    goals = dict(sorted(goals.items()))
+    if image.machine is Machine.ARM64:
+        leaders, codes = survey_arm64(image)
+        return Survey(leaders, goals, codes)
     ranges = _ranges(image, analysis)
-    return Survey(_leaders(image, ranges), dict(sorted(goals.items())), _codes(image, ranges))
+    return Survey(_leaders(image, ranges), goals, _codes(image, ranges))
 
 
 def _ranges(image: PeImage, analysis: Analysis) -> list[tuple[int, int]]:

@@ -6,7 +6,6 @@ Reads block endings with bit masks: instructions are four bytes wide. Knows noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM
 from unicorn import arm64_const as reg
@@ -60,7 +59,7 @@ class Arm64(Processor):
     result_register = reg.UC_ARM64_REG_X0
 
     def __init__(self) -> None:
-        self.engine: Any = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        self.attach(Uc(UC_ARCH_ARM64, UC_MODE_ARM))
         self._arguments = tuple(reg.UC_ARM64_REG_X0 + index for index in range(8))
 
     def prepare(self, control_region: int) -> None:
@@ -71,12 +70,12 @@ class Arm64(Processor):
     def argument(self, slot: int, convention: Convention) -> int:
         """A register or stack slot of the function that was just entered."""
         if slot < 8:
-            return int(self.engine.reg_read(self._arguments[slot]))
+            return self.get(self._arguments[slot])
         return self.memory.u64(self.sp + 8 * (slot - 8))
 
     def return_address(self) -> int:
         """Where the function that was just entered will return to."""
-        return int(self.engine.reg_read(reg.UC_ARM64_REG_LR))
+        return self.get(reg.UC_ARM64_REG_LR)
 
     def leave(self, convention: Convention) -> int:
         """Undo the call of the function that was just entered; return the return address."""
@@ -86,10 +85,10 @@ class Arm64(Processor):
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = (top - 0x40 - 8 * len(arguments)) & ~15
         for register, value in zip(self._arguments, arguments, strict=False):
-            self.engine.reg_write(register, value)
+            self.set(register, value)
         for index, value in enumerate(arguments[8:]):
             self.memory.put(sp + 8 * index, value, 8)
-        self.engine.reg_write(reg.UC_ARM64_REG_LR, return_to)
+        self.set(reg.UC_ARM64_REG_LR, return_to)
         self.sp = sp
 
     def block(self, start: int, size: int) -> Block:

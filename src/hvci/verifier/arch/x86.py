@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 from iced_x86 import Decoder, FlowControl, Formatter, FormatterSyntax
 from unicorn import UC_ARCH_X86, UC_MODE_32, UC_MODE_64
@@ -93,7 +92,7 @@ class X64(_Intel):
     )
 
     def __init__(self) -> None:
-        self.engine: Any = Uc(UC_ARCH_X86, UC_MODE_64)
+        self.attach(Uc(UC_ARCH_X86, UC_MODE_64))
 
     def prepare(self, control_region: int) -> None:
         """GS points at the processor control region, whose own address it holds at 0x18."""
@@ -102,7 +101,7 @@ class X64(_Intel):
     def argument(self, slot: int, convention: Convention) -> int:
         """A register or stack slot of the function that was just entered."""
         if slot < 4:
-            return int(self.engine.reg_read(self._arguments[slot]))
+            return self.get(self._arguments[slot])
         return self.memory.u64(self.sp + 8 + 8 * slot)
 
     def return_address(self) -> int:
@@ -119,7 +118,7 @@ class X64(_Intel):
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = ((top - 0x40 - 8 * len(arguments)) & ~15) - 8
         for register, value in zip(self._arguments, arguments, strict=False):
-            self.engine.reg_write(register, value)
+            self.set(register, value)
         for index, value in enumerate(arguments[4:], 4):
             self.memory.put(sp + 8 + 8 * index, value, 8)
         self.memory.put(sp, return_to, 8)
@@ -140,6 +139,7 @@ class X86(_Intel):
     pc_register = reg.UC_X86_REG_EIP
     sp_register = reg.UC_X86_REG_ESP
     result_register = reg.UC_X86_REG_EAX
+    high_result_register = reg.UC_X86_REG_EDX
     _fast = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
     _SELECTORS = (
         (reg.UC_X86_REG_CS, 0x08, 0x9B),
@@ -151,7 +151,7 @@ class X86(_Intel):
     """Segment registers with selector and access byte; loading one makes the engine look at all."""
 
     def __init__(self) -> None:
-        self.engine: Any = Uc(UC_ARCH_X86, UC_MODE_32)
+        self.attach(Uc(UC_ARCH_X86, UC_MODE_32))
 
     def prepare(self, control_region: int) -> None:
         """Flat segments, but for FS: its base is the processor control region."""
@@ -169,7 +169,7 @@ class X86(_Intel):
         """A register or stack slot of the function that was just entered."""
         if convention.fastcall:
             if slot < 2:
-                return int(self.engine.reg_read(self._fast[slot]))
+                return self.get(self._fast[slot])
             slot -= 2
         return self.memory.u32(self.sp + 4 + 4 * slot)
 
@@ -187,7 +187,7 @@ class X86(_Intel):
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = ((top - 0x40 - 4 * len(arguments)) & ~15) - 4
         for register, value in zip(self._fast, arguments, strict=False):
-            self.engine.reg_write(register, value)
+            self.set(register, value)
         for index, value in enumerate(arguments):
             self.memory.put(sp + 4 + 4 * index, value, 4)
         self.memory.put(sp, return_to, 4)

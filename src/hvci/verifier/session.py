@@ -23,7 +23,7 @@ from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
-DISPATCH = Budget(blocks=50_000, calls=3_000, calls_from_one_place=1_000)
+DISPATCH = Budget(blocks=50_000, calls=1_500, calls_from_one_place=300)
 PNP, POWER, SYSTEM_CONTROL = 27, 22, 23
 CREATE, CLOSE, READ, WRITE, CLEANUP = 0, 2, 3, 4, 18
 DEVICE_CONTROL, INTERNAL_CONTROL = 14, 15

@@ -1,0 +1,129 @@
+"""Every marked fixture: emulated values are the marked ones, bug checks hit the marked places."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hvci import catalog
+from hvci.model import Tier, WindowsVersion
+from hvci.verifier.outcome import VerifierOptions
+from hvci.verifier.session import Session, run_here
+
+BUILT = Path(__file__).parent.parent / "fixtures" / "built"
+MACHINES = ("x64", "x86", "arm64")
+CHOICES = range(5)
+"""Lengths of the registry path: what the fixtures branch on."""
+WINDOWS = (WindowsVersion.WINDOWS_XP, WindowsVersion.WINDOWS_11_24H2)
+CALLS = [
+    f"{family}.{machine}.{build}"
+    for family in ("calls_bad", "calls_clean", "optin_bad", "optin_clean", "kmdf_bad", "kmdf_clean")
+    for machine in MACHINES
+    for build in (("v13_o2", "v15_o2") if family.startswith("kmdf") else ("o0", "o2"))
+    if not (family.startswith("kmdf") and machine == "x86")
+]
+BUG_CHECKS = {
+    "own_store": (0xBE, "store"),
+    "export_hook": (0xBE, "hook_by_name"),
+    "mdl_alias": (0xBE, None),
+    "physical_alias": (0xBE, None),
+    "generated_code": (0xFC, "in_pool"),
+    "copied_code": (0xFC, None),
+}
+PAGE_EVENTS = (0xBE, 0xFC)
+
+
+def expected(name):
+    return json.loads((BUILT / f"{name}.expected.json").read_text("utf-8"))
+
+
+def image(name):
+    return (BUILT / f"{name}.sys").read_bytes()
+
+
+def seen(name, version, choice):
+    """Deciding values by (RVA, DDI) of one run that does not force anything."""
+    session = Session(image(name), VerifierOptions(target_os=version, force=False))
+    path = session.kernel.objects.registry_path
+    session.machine.memory.put(path, choice, 2)
+    run = session.run()
+    assert run.driver_entry.outcome.ending == "returned"
+    found = {}
+    for call in run.calls:
+        value = call.arguments.get(catalog.ddis()[call.ddi].deciding)
+        if call.tier is Tier.NATURAL and value is not None:
+            found.setdefault((call.site.rva, call.ddi), set()).update(value.possible)
+    return found
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_emulated_values_are_the_marked_ones(name):
+    found = {}
+    for version in WINDOWS:
+        for choice in CHOICES:
+            for place, values in seen(name, version, choice).items():
+                found.setdefault(place, set()).update(values)
+    for site in expected(name)["sites"]:
+        if site["api"] is None or not site["values"] or site["api"] not in catalog.ddis():
+            continue
+        values = set().union(*(found.get((at["rva"], site["api"]), set()) for at in site["at"]))
+        assert values == set(site["values"]), site["id"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("family", BUG_CHECKS)
+def test_bad_behaviour_ends_in_the_bug_check(family, machine):
+    bugcheck, mark = BUG_CHECKS[family]
+    name = f"{family}_bad.{machine}.o2"
+    run = run_here(image(name), VerifierOptions())
+    events = [event for event in run.events if event.bugcheck in PAGE_EVENTS]
+    assert [event.bugcheck for event in events] == [bugcheck]
+    assert events[0].tier is Tier.NATURAL
+    assert run.driver_entry.outcome.ending == "bug check"
+    marks = {site["id"]: site["at"][0]["rva"] for site in expected(name)["sites"]}
+    assert mark is None or events[0].site.rva == marks[mark]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("family", BUG_CHECKS)
+def test_clean_behaviour_is_silent(family, machine):
+    run = run_here(image(f"{family}_clean.{machine}.o2"), VerifierOptions())
+    assert [event for event in run.events if event.bugcheck in PAGE_EVENTS] == []
+    assert run.driver_entry.outcome.ending == "returned"
+
+
+@pytest.mark.parametrize("machine", ("x64", "x86"))
+def test_control_registers_are_watched_with_their_values(machine):
+    bad = run_here(image(f"write_protect_bad.{machine}.o2"), VerifierOptions())
+    clean = run_here(image(f"write_protect_clean.{machine}.o2"), VerifierOptions())
+    marks = {site["at"][0]["rva"] for site in expected(f"write_protect_bad.{machine}.o2")["sites"]}
+    assert {fact.site.rva for fact in bad.behaviours} == marks
+    assert clean.behaviours == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "subcode", "count"),
+    [("wx", 0x2003, 1), ("align_80", 0x2004, None), ("iat_in_code", 0x2005, 1), ("plain", None, 0)],
+)
+def test_images_are_checked_when_they_are_loaded(shape, subcode, count):
+    run = run_here(image(f"image.x64.{shape}"), VerifierOptions(force=False))
+    found = [event.subcode for event in run.events if event.subcode and event.subcode >= 0x2003]
+    assert set(found) == ({subcode} if subcode else set())
+    assert count is None or len(found) == count
+
+
+def test_parameters_are_those_that_windows_gives():
+    name = "calls_bad.x64.o2"
+    run = run_here(image(name), VerifierOptions(force=False))
+    site = next(site for site in expected(name)["sites"] if site["id"] == "const_pool")
+    event = next(event for event in run.events if event.site.rva == site["at"][0]["rva"])
+    code, caller, pool_type, tag = event.parameters
+    assert (code, pool_type, tag) == (0x2000, site["values"][0], site["tag"])
+    assert 2 <= caller - run.base - event.site.rva <= 7
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_two_runs_are_the_same(machine):
+    data = image(f"calls_bad.{machine}.o2")
+    first, second = (run_here(data, VerifierOptions(trace=True)) for _ in range(2))
+    assert first == second

@@ -1,0 +1,75 @@
+"""The syntax of verifier.exe: what is understood, and what is refused by name."""
+
+import pytest
+
+from hvci.errors import UsageError
+from hvci.verifier.options import CODE_INTEGRITY, NOT_IMPLEMENTED, Action, parse
+
+DRIVER = ("/driver", "a.sys", "/tmp/b.sys")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("/flags", "0x02000000"),
+        ("-FLAGS", "33554432"),
+        ("/ruleclasses", "26"),
+        ("/rc", "26"),
+        ("/dif", "26"),
+    ],
+)
+def test_the_option_can_be_named_in_every_way(words):
+    request = parse((*words, *DRIVER))
+    assert (request.action, request.flags) == (Action.VERIFY, CODE_INTEGRITY)
+    assert request.drivers == ("a.sys", "/tmp/b.sys")
+
+
+@pytest.mark.parametrize(
+    ("word", "action"),
+    [
+        ("/query", Action.QUERY),
+        ("-QuerySettings", Action.QUERY_SETTINGS),
+        ("/reset", Action.RESET),
+        ("/?", Action.HELP),
+        ("-?", Action.HELP),
+    ],
+)
+def test_single_words(word, action):
+    assert parse((word,)).action is action
+
+
+def test_no_word_at_all_prints_the_help():
+    assert parse(()).action is Action.HELP
+
+
+def test_a_log_has_a_file_and_perhaps_an_interval():
+    request = parse(("/log", "out.txt", "/interval", "30"))
+    assert (request.action, request.log, request.interval) == (Action.LOG, "out.txt", 30)
+
+
+@pytest.mark.parametrize("word", sorted(NOT_IMPLEMENTED))
+def test_options_that_are_not_implemented_are_refused_by_name(word):
+    with pytest.raises(UsageError, match=word.replace("?", "[?]")):
+        parse((word, *DRIVER))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("/flags", "0x02000001", *DRIVER), "Special pool"),
+        (("/flags", "0x9bb", *DRIVER), "Special pool"),
+        (("/ruleclasses", "26", "33", *DRIVER), "Driver isolation"),
+        (("/ruleclasses", "1", *DRIVER), "Special pool"),
+        (("/flags", "0", *DRIVER), "no option is set"),
+        (("/flags", "many", *DRIVER), "no number"),
+        (("/flags", "0x02000000"), "name the drivers"),
+        (DRIVER, "name the option"),
+        (("/flags", "0x02000000", "/driver"), "name the drivers"),
+        (("/query", "/reset"), "no further words"),
+        (("/nonsense",), "unknown option"),
+        (("a.sys",), "no option"),
+    ],
+)
+def test_refusals_say_what_is_wrong(words, message):
+    with pytest.raises(UsageError, match=message):
+        parse(words)
