@@ -29,6 +29,7 @@ from hvci.binary.arm64_words import (
     written_vector,
 )
 from hvci.binary.code import (
+    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
     Binary,
@@ -49,6 +50,10 @@ from hvci.binary.code import (
 
 ADDRESS_WINDOW = 64
 """How many instructions may stand between ADRP and the use of its page."""
+SAVED_FROM = 18
+"""Calls preserve the registers from here on."""
+PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
+"""LDR of 64 bits at an offset from a register."""
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
@@ -69,19 +74,33 @@ class Arm64Lift:
 
     # ---- addresses
 
+    def _maker(self, function: Function, i: int, number: int) -> int | None:
+        """The instruction of the same block that made what a register holds."""
+        sources, flows, words = function.sources, function.flows, function.instructions
+        for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
+            if q + 1 in sources or not function.follows(q + 1):
+                return None
+            if flows[q] in CALLS:
+                if number < SAVED_FROM:
+                    return None
+            elif self.written(words[q]) >> number & 1:
+                return q
+        return None
+
     def base(self, function: Function, i: int, number: int) -> int | None:
         """RVA that a register holds when the same block made it from ADRP or ADR."""
-        for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in function.sources or not function.follows(q + 1):
-                return None
-            word = function.instructions[q]
-            flow = function.flows[q]
-            if flow in (Flow.CALL, Flow.INDIRECT_CALL):
-                if number < 18:
-                    return None
-            elif self.written(word) >> number & 1:
-                return self._address(function, q, word)
-        return None
+        q = self._maker(function, i, number)
+        return None if q is None else self._address(function, q, function.instructions[q])
+
+    def call_target(self, function: Function, i: int) -> Expr:
+        """The register of an indirect call, or the global that the same block loaded it from."""
+        number = function.instructions[i] >> 5 & 31
+        q = self._maker(function, i, number)
+        if q is not None and function.instructions[q] & PLAIN_LOAD_MASK == PLAIN_LOAD:
+            loaded = self.define(function, q, number)
+            if isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE:
+                return loaded
+        return Reg(number)
 
     def _address(self, function: Function, q: int, word: int) -> int | None:
         if word & 0x1F000000 == 0x10000000:
