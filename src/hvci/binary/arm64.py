@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
+from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
@@ -24,7 +24,6 @@ from hvci.binary.arm64_words import (
     branch_target,
     indirect_flow,
     is_access,
-    is_restore,
 )
 from hvci.binary.code import (
     CALLS,
@@ -42,7 +41,6 @@ from hvci.binary.image import PeImage
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
-CALLEE_SAVED = (1 << 29) - (1 << 19)
 SHORT_CUT_AFTER = 64
 """Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
@@ -156,7 +154,7 @@ class Arm64:
             loaded = others = 0
             for q, word in enumerate(function.instructions):
                 mask = self.lift.written(word) & CALLEE_SAVED
-                if not mask or function.flows[q] in CALLS or is_restore(word):
+                if not mask or function.flows[q] in CALLS or restores(function, q):
                     continue
                 is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
                     self.lift.define(function, q, word & 31), self.image.guard_check

@@ -24,6 +24,8 @@ from hvci.binary.arm64_words import (
     access,
     clears_vector,
     is_access,
+    is_address_of_page,
+    is_restore,
     literal_target,
     written_registers,
     written_vector,
@@ -50,6 +52,10 @@ from hvci.binary.code import (
 
 ADDRESS_WINDOW = 64
 """How many instructions may stand between ADRP and the use of its page."""
+CALLEE_SAVED = (1 << 29) - (1 << 19)
+"""Mask of x19 to x28."""
+EPILOGUE = 16
+"""Instructions of an epilogue."""
 SAVED_FROM = 18
 """Calls preserve the registers from here on."""
 PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
@@ -90,7 +96,33 @@ class Arm64Lift:
     def base(self, function: Function, i: int, number: int) -> int | None:
         """RVA that a register holds when the same block made it from ADRP or ADR."""
         q = self._maker(function, i, number)
-        return None if q is None else self._address(function, q, function.instructions[q])
+        if q is not None:
+            return self._address(function, q, function.instructions[q])
+        return self._pages(function).get(number)
+
+    def _pages(self, function: Function) -> dict[int, int]:
+        """Pages that saved registers hold all through the body of a function."""
+        known: dict[int, int] | None = function.cache.get("pages")
+        if known is None:
+            known = function.cache["pages"] = self._find_pages(function)
+        return known
+
+    def _find_pages(self, function: Function) -> dict[int, int]:
+        words = function.instructions
+        pages: dict[int, int] = {}
+        mixed = 0
+        for q, word in enumerate(words):
+            if is_address_of_page(word) and 1 << (word & 31) & CALLEE_SAVED:
+                page = literal_target(word, function.rvas[q])
+                if pages.setdefault(word & 31, page) != page:
+                    mixed |= 1 << (word & 31)
+        if not pages:
+            return pages
+        for q, word in enumerate(words):
+            written = self.written(word) & CALLEE_SAVED
+            if written and not is_address_of_page(word) and not restores(function, q):
+                mixed |= written
+        return {number: page for number, page in pages.items() if not mixed >> number & 1}
 
     def call_target(self, function: Function, i: int) -> Expr:
         """The register of an indirect call, or the global that the same block loaded it from."""
@@ -240,6 +272,18 @@ class Arm64Lift:
                     chosen, other = other, chosen
                 return Choose(compared, chosen, other)
         return Either(chosen, other)
+
+
+def restores(function: Function, q: int) -> bool:
+    """Whether an instruction takes saved registers back from the stack, right before the end."""
+    if not is_restore(function.instructions[q]):
+        return False
+    for k in range(q + 1, min(q + 1 + EPILOGUE, len(function.flows))):
+        flow = function.flows[k]
+        if flow:
+            leaves = flow == Flow.JUMP and function.targets[k] not in function.index
+            return leaves or flow in (Flow.RETURN, Flow.INDIRECT_JUMP)
+    return False
 
 
 # ---- conditions
