@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from hvci.binary.directories import IMPORT_RULES
 from hvci.binary.doubts import doubts
 from hvci.binary.image import PeImage
-from hvci.model import Evidence, Limit, Origin, WindowsVersion
+from hvci.model import Evidence, Limit, Machine, Origin, WindowsVersion
 
 
 def read(data: bytes, target_os: WindowsVersion) -> Evidence:
@@ -23,9 +24,18 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
     )
     if imports is not None:
         evidence = evidence.merged([_calls(image, target_os)])
-    found = (*image.problems, *doubts(image))
-    limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in found)
+    problems = [*image.problems, *doubts(image), *_hybrid(image)]
+    limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in problems)
     return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])
+
+
+def _hybrid(image: PeImage) -> list[tuple[str, tuple[str, ...]]]:
+    """Which code of a hybrid image is not examined."""
+    if image.facts.hybrid is None:
+        return []
+    other = "ARM64EC code" if image.machine is Machine.X64 else "ARM64EC and x64 code"
+    reason = f"a hybrid image ({image.facts.hybrid}): only its {image.machine} code was examined"
+    return [(f"{reason}, its {other} was not", IMPORT_RULES)]
 
 
 def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:

@@ -6,12 +6,13 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_lift import Arm64Lift
+from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
@@ -25,6 +26,7 @@ from hvci.binary.arm64_words import (
     is_access,
 )
 from hvci.binary.code import (
+    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
     Effect,
@@ -34,15 +36,13 @@ from hvci.binary.code import (
     Function,
     Load,
     Memory,
-    Reg,
 )
 from hvci.binary.image import PeImage
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
-GUARD_CHECK = 0x70
-"""Field of the load configuration: the slot of the check that control flow guard calls."""
-CALLEE_SAVED = range(19, 29)
+SHORT_CUT_AFTER = 64
+"""Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _JUMPS = (Flow.JUMP, Flow.BRANCH)
 _COPY = 0xAA0003E0
@@ -66,17 +66,9 @@ class Arm64:
     def __init__(self, image: PeImage) -> None:
         self.image = image
         self.lift = Arm64Lift()
-        self._guard_slot = self._find_guard_slot()
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
         self._plain: dict[int, Effect] = {}
-
-    def _find_guard_slot(self) -> int:
-        """RVA of the pointer to the check of call targets; -1 when there is none."""
-        at, size = self.image.load_config
-        if min(size, self.image.u32(at)) < GUARD_CHECK + 8:
-            return -1
-        return self.image.pointer(at + GUARD_CHECK) - self.image.base
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
@@ -148,26 +140,57 @@ class Arm64:
 
     def _is_check(self, function: Function, i: int) -> bool:
         """Whether an indirect call goes to the check of control flow guard."""
-        if self._guard_slot < 0:
+        slot = self.image.guard_check
+        if slot < 0:
             return False
-        number = function.instructions[i] >> 5 & 31
-        for q in range(i - 1, -1, -1):
-            if self.lift.written(function.instructions[q]) >> number & 1:
-                return self._loads_check(function, q)
-            passes = function.flows[q] == Flow.NEXT and q + 1 not in function.sources
-            if number not in CALLEE_SAVED and not passes:
-                break
-        return False
+        if _is_load_of(self.lift.call_target(function, i), slot):
+            return True
+        return bool(self._check_registers(function) >> (function.instructions[i] >> 5 & 31) & 1)
 
-    def _loads_check(self, function: Function, q: int) -> bool:
-        word = function.instructions[q]
-        if not is_access(word):
-            return False
-        expr = self.lift.define(function, q, word & 31)
-        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
-            return False
-        memory = expr.memory
-        return memory.base == IMAGE_BASE and memory.displacement == self._guard_slot
+    def _check_registers(self, function: Function) -> int:
+        """Mask of the saved registers that hold the check all through the function's body."""
+        known: int | None = function.cache.get("check registers")
+        if known is None:
+            loaded = others = 0
+            for q, word in enumerate(function.instructions):
+                mask = self.lift.written(word) & CALLEE_SAVED
+                if not mask or function.flows[q] in CALLS or restores(function, q):
+                    continue
+                is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
+                    self.lift.define(function, q, word & 31), self.image.guard_check
+                )
+                loaded, others = (loaded | mask, others) if is_check else (loaded, others | mask)
+            known = function.cache["check registers"] = loaded & ~others
+        return known
+
+    # ---- short cuts
+
+    def skip_back(self, function: Function, i: int, register: int) -> int:
+        """Straight back to the last write, join or branch, once a function is asked about often."""
+        cache = function.cache
+        asked = cache["asked"] = cache.get("asked", 0) + 1
+        if asked < SHORT_CUT_AFTER:
+            return i
+        known: tuple[list[int], list[list[int]]] | None = cache.get("short cuts")
+        if known is None:
+            known = cache["short cuts"] = _joins(function), self._writers(function)
+        joins, writers = known
+        join = bisect_right(joins, i) - 1
+        write = bisect_left(writers[register], i) - 1
+        first = joins[join] if join >= 0 else 0
+        return max(first, writers[register][write] + 1) if write >= 0 else first
+
+    def _writers(self, function: Function) -> list[list[int]]:
+        """By register, the instructions that change it."""
+        found: list[list[int]] = [[] for _ in range(32)]
+        for i, (word, flow) in enumerate(zip(function.instructions, function.flows, strict=True)):
+            is_call = flow in CALLS
+            mask = self.effect(function, i).registers if is_call else self.lift.written(word)
+            while mask:
+                register = (mask & -mask).bit_length() - 1
+                found[register].append(i)
+                mask &= mask - 1
+        return found
 
     # ---- expressions
 
@@ -181,7 +204,7 @@ class Arm64:
 
     def indirect_operand(self, function: Function, i: int) -> Expr:
         """Where an indirect call or jump goes."""
-        return Reg(function.instructions[i] >> 5 & 31)
+        return self.lift.call_target(function, i)
 
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""
@@ -219,6 +242,26 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
+
+
+def _joins(function: Function) -> list[int]:
+    """Instructions that control reaches in more than one way, or behind a branch."""
+    flows, sources = function.flows, function.sources
+    return [
+        i
+        for i in range(len(flows))
+        if i in sources
+        or i == function.entry
+        or flows[i - 1] == Flow.BRANCH
+        or not function.follows(i)
+    ]
+
+
+def _is_load_of(expr: Expr, rva: int) -> bool:
+    """Whether an expression is the content of a global."""
+    if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
+        return False
+    return expr.memory.base == IMAGE_BASE and expr.memory.displacement == rva
 
 
 def _frame_registers(function: Function) -> int:

@@ -6,6 +6,17 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 
 from __future__ import annotations
 
+from hvci.binary.arm64_values import (
+    NOT_FOLLOWED,
+    bit_field,
+    extract,
+    logical_immediate,
+    move_wide,
+    outcomes,
+    register,
+    register_form,
+    signed_immediate,
+)
 from hvci.binary.arm64_words import (
     FP,
     SP,
@@ -13,11 +24,14 @@ from hvci.binary.arm64_words import (
     access,
     clears_vector,
     is_access,
+    is_address_of_page,
+    is_restore,
     literal_target,
     written_registers,
     written_vector,
 )
 from hvci.binary.code import (
+    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
     Binary,
@@ -29,7 +43,6 @@ from hvci.binary.code import (
     Flow,
     Function,
     ImageAddress,
-    Insert,
     Load,
     Memory,
     Opaque,
@@ -39,33 +52,17 @@ from hvci.binary.code import (
 
 ADDRESS_WINDOW = 64
 """How many instructions may stand between ADRP and the use of its page."""
+CALLEE_SAVED = (1 << 29) - (1 << 19)
+"""Mask of x19 to x28."""
+EPILOGUE = 16
+"""Instructions of an epilogue."""
+SAVED_FROM = 18
+"""Calls preserve the registers from here on."""
+PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
+"""LDR of 64 bits at an offset from a register."""
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
-_LOGICAL = ("and", "or", "xor", "and")
-_SHIFTS = ("shl", "shr", "sar", "ror")
-_NOT_FOLLOWED = Opaque("the result of an instruction that is not followed")
-_EXTENDED_SIZES = (1, 2, 4, 8)
-
-
-def register(number: int, size: int) -> Expr:
-    """A register where 31 means zero."""
-    return Const(0) if number == ZERO else Reg(number, size)
-
-
-def bit_mask(word: int) -> int:
-    """The constant of a logical instruction with an immediate; 0 when reserved."""
-    size = 64 if word >> 31 else 32
-    immr, imms = word >> 16 & 63, word >> 10 & 63
-    length = ((word >> 22 & 1) << 6 | ~imms & 63).bit_length() - 1
-    if length < 1:
-        return 0
-    element = 1 << length
-    ones = (imms & (element - 1)) + 1
-    rotation = immr & (element - 1)
-    pattern = (1 << ones) - 1
-    pattern = (pattern >> rotation | pattern << (element - rotation)) & ((1 << element) - 1)
-    return sum(pattern << at for at in range(0, size, element))
 
 
 class Arm64Lift:
@@ -83,26 +80,66 @@ class Arm64Lift:
 
     # ---- addresses
 
+    def _maker(self, function: Function, i: int, number: int) -> int | None:
+        """The instruction of the same block that made what a register holds."""
+        sources, flows, words = function.sources, function.flows, function.instructions
+        for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
+            if q + 1 in sources or not function.follows(q + 1):
+                return None
+            if flows[q] in CALLS:
+                if number < SAVED_FROM:
+                    return None
+            elif self.written(words[q]) >> number & 1:
+                return q
+        return None
+
     def base(self, function: Function, i: int, number: int) -> int | None:
         """RVA that a register holds when the same block made it from ADRP or ADR."""
-        for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in function.sources or not function.follows(q + 1):
-                return None
-            word = function.instructions[q]
-            flow = function.flows[q]
-            if flow in (Flow.CALL, Flow.INDIRECT_CALL):
-                if number < 18:
-                    return None
-            elif self.written(word) >> number & 1:
-                return self._address(function, q, word)
-        return None
+        q = self._maker(function, i, number)
+        if q is not None:
+            return self._address(function, q, function.instructions[q])
+        return self._pages(function).get(number)
+
+    def _pages(self, function: Function) -> dict[int, int]:
+        """Pages that saved registers hold all through the body of a function."""
+        known: dict[int, int] | None = function.cache.get("pages")
+        if known is None:
+            known = function.cache["pages"] = self._find_pages(function)
+        return known
+
+    def _find_pages(self, function: Function) -> dict[int, int]:
+        words = function.instructions
+        pages: dict[int, int] = {}
+        mixed = 0
+        for q, word in enumerate(words):
+            if is_address_of_page(word) and 1 << (word & 31) & CALLEE_SAVED:
+                page = literal_target(word, function.rvas[q])
+                if pages.setdefault(word & 31, page) != page:
+                    mixed |= 1 << (word & 31)
+        if not pages:
+            return pages
+        for q, word in enumerate(words):
+            written = self.written(word) & CALLEE_SAVED
+            if written and not is_address_of_page(word) and not restores(function, q):
+                mixed |= written
+        return {number: page for number, page in pages.items() if not mixed >> number & 1}
+
+    def call_target(self, function: Function, i: int) -> Expr:
+        """The register of an indirect call, or the global that the same block loaded it from."""
+        number = function.instructions[i] >> 5 & 31
+        q = self._maker(function, i, number)
+        if q is not None and function.instructions[q] & PLAIN_LOAD_MASK == PLAIN_LOAD:
+            loaded = self.define(function, q, number)
+            if isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE:
+                return loaded
+        return Reg(number)
 
     def _address(self, function: Function, q: int, word: int) -> int | None:
         if word & 0x1F000000 == 0x10000000:
             return literal_target(word, function.rvas[q])
         if word & 0xBF800000 == 0x91000000:  # ADD, SUB of an immediate
             held = self.base(function, q, word >> 5 & 31)
-            return None if held is None else held + _signed_immediate(word)
+            return None if held is None else held + signed_immediate(word)
         return None
 
     def memory(self, function: Function, i: int, memory: Memory) -> Memory:
@@ -127,8 +164,8 @@ class Arm64Lift:
         if word & 0x1FE00000 == 0x1A800000:
             return self._select(function, i, word, 8 if word >> 31 else 4)
         if kind & 7 == 5:
-            return _register_form(word)
-        return _NOT_FOLLOWED
+            return register_form(word)
+        return NOT_FOLLOWED
 
     def _immediate(self, function: Function, i: int, word: int) -> Expr:
         size = 8 if word >> 31 else 4
@@ -138,14 +175,14 @@ class Arm64Lift:
             case 2:
                 return self._sum(function, i, word, size)
             case 4:
-                return _logical_immediate(word, size)
+                return logical_immediate(word, size)
             case 5:
-                return _move_wide(word, size)
+                return move_wide(word, size)
             case 6:
-                return _bit_field(word, size)
+                return bit_field(word, size)
             case 7:
-                return _extract(word, size)
-        return _NOT_FOLLOWED
+                return extract(word, size)
+        return NOT_FOLLOWED
 
     def _sum(self, function: Function, i: int, word: int, size: int) -> Expr:
         """ADD and SUB of an immediate; the source may be the stack pointer."""
@@ -153,8 +190,8 @@ class Arm64Lift:
         if size == 8 and number not in (SP, FP):
             held = self.base(function, i, number)
             if held is not None:
-                return ImageAddress(held + _signed_immediate(word))
-        amount = _signed_immediate(word)
+                return ImageAddress(held + signed_immediate(word))
+        amount = signed_immediate(word)
         if not amount:
             return Reg(number, size)
         return Binary("add" if amount > 0 else "sub", Reg(number, size), Const(abs(amount)), size)
@@ -167,7 +204,7 @@ class Arm64Lift:
                     return self._load(function, i, memory, moved.extends_to)
         if moved.step and moved.memories[0].base == number:
             return Binary("add", Reg(number), Const(moved.step & (1 << 64) - 1), 8)
-        return _NOT_FOLLOWED
+        return NOT_FOLLOWED
 
     def _load(self, function: Function, i: int, memory: Memory, extends_to: int) -> Expr:
         if memory.base == NO_REGISTER:
@@ -226,7 +263,7 @@ class Arm64Lift:
 
     def _select(self, function: Function, i: int, word: int, size: int) -> Expr:
         """CSEL and its like; both outcomes when the condition is no equality."""
-        chosen, other = _outcomes(word, size)
+        chosen, other = outcomes(word, size)
         condition = word >> 12 & 15
         if condition <= _NOT_EQUAL:
             compared = self._comparison(function, i)
@@ -237,198 +274,16 @@ class Arm64Lift:
         return Either(chosen, other)
 
 
-def _signed_immediate(word: int) -> int:
-    """The immediate of ADD or SUB, negative for SUB."""
-    amount = (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
-    return -amount if word >> 30 & 1 else amount
-
-
-def _logical_immediate(word: int, size: int) -> Expr:
-    value = Const(bit_mask(word))
-    source = register(word >> 5 & 31, size)
-    name = _LOGICAL[word >> 29 & 3]
-    if source == Const(0):
-        return Const(0) if name == "and" else value
-    return Binary(name, source, value, size)
-
-
-def _move_wide(word: int, size: int) -> Expr:
-    shift = 16 * (word >> 21 & 3)
-    constant = (word >> 5 & 0xFFFF) << shift
-    match word >> 29 & 3:
-        case 0:
-            return Const(~constant & ((1 << 8 * size) - 1))
-        case 2:
-            return Const(constant)
-        case 3:
-            return Insert(Reg(word & 31, size), Const(constant >> shift), 2, shift)
-    return _NOT_FOLLOWED
-
-
-def _shift(name: str, value: Expr, amount: int, size: int) -> Expr:
-    return Binary(name, value, Const(amount), size) if amount else value
-
-
-def _bit_field(word: int, size: int) -> Expr:
-    """SBFM, BFM and UBFM: shifts, extensions, extraction and insertion of fields."""
-    bits, source = 8 * size, register(word >> 5 & 31, size)
-    immr, imms = word >> 16 & bits - 1, word >> 10 & bits - 1
-    kind = word >> 29 & 3
-    if kind == 1:
-        return _insert_field(word, source, size)
-    if isinstance(source, Const):
-        return source
-    whole = imms + 1 if not immr else 0
-    if whole in (8, 16, 32) and isinstance(source, Reg):
-        part = Reg(source.number, whole // 8)
-        return SignExtend(part, whole // 8, size) if kind == 0 else part
-    if kind == 0:
-        up = bits - 1 - imms
-        down = up + immr if imms >= immr else immr - 1 - imms
-        return _shift("sar", _shift("shl", source, up, size), down, size)
-    if imms >= immr:
-        value = _shift("shr", source, immr, size)
-        if imms == bits - 1:
-            return value
-        return Binary("and", value, Const((1 << imms - immr + 1) - 1), size)
-    value = source
-    if imms + 1 != immr:
-        value = Binary("and", source, Const((1 << imms + 1) - 1), size)
-    return _shift("shl", value, bits - immr, size)
-
-
-def _insert_field(word: int, source: Expr, size: int) -> Expr:
-    """BFI and BFXIL: some bits of the destination replaced."""
-    bits = 8 * size
-    immr, imms = word >> 16 & bits - 1, word >> 10 & bits - 1
-    if imms >= immr:
-        mask, value = (1 << imms - immr + 1) - 1, _shift("shr", source, immr, size)
-    else:
-        mask = (1 << imms + 1) - 1 << bits - immr
-        value = _shift("shl", source, bits - immr, size)
-    kept = Binary("and", Reg(word & 31, size), Const(~mask & (1 << bits) - 1), size)
-    return Binary("or", kept, Binary("and", value, Const(mask), size), size)
-
-
-def _extract(word: int, size: int) -> Expr:
-    """EXTR: bits of two registers in a row; the same one twice is a rotation."""
-    low, high = register(word >> 16 & 31, size), register(word >> 5 & 31, size)
-    amount = word >> 10 & 8 * size - 1
-    if not amount:
-        return low
-    return Binary(
-        "or",
-        _shift("shl", high, 8 * size - amount, size),
-        _shift("shr", low, amount, size),
-        size,
-    )
-
-
-def _register_form(word: int) -> Expr:
-    """Data processing with registers only."""
-    size = 8 if word >> 31 else 4
-    if not word >> 28 & 1:
-        if not word >> 24 & 1:
-            return _logical(word, size)
-        return _extended_sum(word, size) if word >> 21 & 1 else _shifted_sum(word, size)
-    match word >> 21 & 15:
-        case 0:
-            name = "sbb" if word >> 30 & 1 else "adc"
-            return Binary(name, *_sources(word, size), size)
-        case 6:
-            return _two_sources(word, size)
-    return _multiply(word, size) if word >> 24 & 1 else _NOT_FOLLOWED
-
-
-def _sources(word: int, size: int) -> tuple[Expr, Expr]:
-    return register(word >> 5 & 31, size), register(word >> 16 & 31, size)
-
-
-def _shifted(word: int, size: int) -> Expr:
-    """The second source of the shifted-register forms."""
-    value, amount = register(word >> 16 & 31, size), word >> 10 & 63
-    name = _SHIFTS[word >> 22 & 3]
-    if name == "ror" and amount:
-        return _NOT_FOLLOWED
-    return _shift(name, value, amount, size)
-
-
-def _logical(word: int, size: int) -> Expr:
-    left, right, name = register(word >> 5 & 31, size), _shifted(word, size), word >> 29 & 3
-    if word >> 21 & 1:
-        right = Binary("xor", right, Const((1 << 8 * size) - 1), size)
-    if left == Const(0):
-        return Const(0) if name in (0, 3) else right
-    if left == right:
-        return Const(0) if name == 2 else left
-    return Binary(_LOGICAL[name], left, right, size)
-
-
-def _shifted_sum(word: int, size: int) -> Expr:
-    left, right = register(word >> 5 & 31, size), _shifted(word, size)
-    is_sub = word >> 30 & 1
-    if is_sub and left == right:
-        return Const(0)
-    if right == Const(0):
-        return left
-    return Binary("sub" if is_sub else "add", left, right, size)
-
-
-def _extended_sum(word: int, size: int) -> Expr:
-    """ADD and SUB of an extended register; the first source may be the stack pointer."""
-    option, amount = word >> 13 & 7, word >> 10 & 7
-    taken = min(_EXTENDED_SIZES[option & 3], size)
-    value = register(word >> 16 & 31, taken)
-    if option & 4 and taken < size and not isinstance(value, Const):
-        value = SignExtend(value, taken, size)
-    name = "sub" if word >> 30 & 1 else "add"
-    return Binary(name, Reg(word >> 5 & 31, size), _shift("shl", value, amount, size), size)
-
-
-def _outcomes(word: int, size: int) -> tuple[Expr, Expr]:
-    """What CSEL, CSINC, CSINV or CSNEG gives when its condition holds, and when not."""
-    left, right = _sources(word, size)
-    everything = Const((1 << 8 * size) - 1)
-    match word >> 30 & 1, word >> 10 & 3:
-        case 0, 0:
-            return left, right
-        case 0, 1:
-            return left, Const(1) if right == Const(0) else Binary("add", right, Const(1), size)
-        case 1, 0:
-            inverted = Binary("xor", right, everything, size)
-            return left, everything if right == Const(0) else inverted
-        case 1, 1:
-            return left, Binary("sub", Const(0), right, size)
-    return _NOT_FOLLOWED, _NOT_FOLLOWED
-
-
-def _two_sources(word: int, size: int) -> Expr:
-    """Shifts by a register; divisions are not followed."""
-    if word >> 30 & 1 or word >> 29 & 1 or word >> 12 & 15 != 2:
-        return _NOT_FOLLOWED
-    name = _SHIFTS[word >> 10 & 3]
-    left, right = _sources(word, size)
-    if name == "ror":
-        return _NOT_FOLLOWED
-    return Binary(name, left, Binary("and", right, Const(8 * size - 1), size), size)
-
-
-def _multiply(word: int, size: int) -> Expr:
-    """MADD, MSUB and their widening forms."""
-    form, number = word >> 21 & 7, word >> 10 & 31
-    if form == 0:
-        left, right = _sources(word, size)
-    elif form in (1, 5) and size == 8:
-        left, right = _sources(word, 4)
-        if form == 1:
-            left, right = SignExtend(left, 4, 8), SignExtend(right, 4, 8)
-    else:
-        return _NOT_FOLLOWED
-    product = Binary("mul", left, right, size)
-    is_sub = word >> 15 & 1
-    if number == ZERO and not is_sub:
-        return product
-    return Binary("sub" if is_sub else "add", register(number, size), product, size)
+def restores(function: Function, q: int) -> bool:
+    """Whether an instruction takes saved registers back from the stack, right before the end."""
+    if not is_restore(function.instructions[q]):
+        return False
+    for k in range(q + 1, min(q + 1 + EPILOGUE, len(function.flows))):
+        flow = function.flows[k]
+        if flow:
+            leaves = flow == Flow.JUMP and function.targets[k] not in function.index
+            return leaves or flow in (Flow.RETURN, Flow.INDIRECT_JUMP)
+    return False
 
 
 # ---- conditions
@@ -459,7 +314,7 @@ def _compared(word: int, q: int) -> Equality | None:
         return None
     is_sum = word & 0x1F000000 == 0x11000000
     if is_sum and target != left:
-        value = -_signed_immediate(word) & ((1 << 8 * size) - 1)
+        value = -signed_immediate(word) & ((1 << 8 * size) - 1)
         return Equality(left, value, size, q) if left != SP else None
     if target != ZERO:
         return Equality(target, 0, size, q)

@@ -130,6 +130,11 @@ def is_access(word: int) -> bool:
     return word & 0x0A000000 == 0x08000000
 
 
+def is_restore(word: int) -> bool:
+    """Whether a word loads registers from the stack, as epilogues do."""
+    return is_access(word) and word >> 5 & 31 in (SP, FP) and bool(word >> 22 & 1)
+
+
 def access(word: int) -> Access:
     """What a load or store moves; literal loads have no memory operand here."""
     match word >> 28 & 3:

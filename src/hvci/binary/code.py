@@ -286,6 +286,12 @@ class Architecture(Protocol):
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 
+    def skip_back(self, function: Function, i: int, register: int) -> int:
+        """An instruction at or before `i` from which control runs to `i` and nothing else.
+
+        Nothing from there up to `i` changes the register. `i` itself is always right.
+        """
+
     def define(self, function: Function, i: int, register: int) -> Expr:
         """What instruction `i` puts into a register that it changes."""
 

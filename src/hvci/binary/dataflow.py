@@ -181,6 +181,8 @@ class Dataflow:
         effect, flows, result = self.arch.effect, function.flows, 1 << self.arch.result
         while work:
             j = work.pop()
+            if not in_memory:
+                j = self.arch.skip_back(function, j, register_of(location))
             if j in seen:
                 continue
             seen.add(j)

@@ -138,7 +138,7 @@ class ImportCalls:
 
     def _through_register(self, function: Function, i: int, slot: int, name: str) -> None:
         """Find the calls that use a slot's content kept in a register or local variable."""
-        if self._calls_next(function, i, name) or (function.start, slot) in self._followed:
+        if self._calls_next(function, i, slot, name) or (function.start, slot) in self._followed:
             return
         self._followed.add((function.start, slot))
         wanted = Atom(Kind.IMPORT, slot)
@@ -149,7 +149,7 @@ class ImportCalls:
                 continue
             operand = arch.indirect_operand(function, k)
             in_frame = isinstance(operand, Load) and operand.memory.base >= 0
-            if not (isinstance(operand, Reg) or in_frame):
+            if not (isinstance(operand, Reg) or in_frame or arch.loads_call_targets):
                 continue
             flow.begin()
             if wanted in flow.evaluate(function, k, operand, 0):
@@ -159,7 +159,7 @@ class ImportCalls:
         if not found:
             self.escapes.append(Escape(name, function.rvas[i], function, slot))
 
-    def _calls_next(self, function: Function, i: int, name: str) -> bool:
+    def _calls_next(self, function: Function, i: int, slot: int, name: str) -> bool:
         """Whether the loaded register is called, and then lost, by the code that follows."""
         arch = self.analysis.arch
         if not arch.loads_call_targets:
@@ -169,7 +169,8 @@ class ImportCalls:
             kind = function.flows[k]
             if kind in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
                 operand = arch.indirect_operand(function, k)
-                if not isinstance(operand, Reg) or not loaded >> operand.number & 1:
+                is_loaded = isinstance(operand, Reg) and loaded >> operand.number & 1
+                if not loaded or not (is_loaded or self._names_slot(function, k, operand, slot)):
                     return False
                 self._add(function, k, name, Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL)
                 return True

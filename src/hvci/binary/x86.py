@@ -201,6 +201,10 @@ class X86:
         memory = self.lift.memory(instruction)
         return memory.base == IMAGE_BASE and memory.displacement == self.image.guard_check
 
+    def skip_back(self, function: Function, i: int, register: int) -> int:
+        """No short cut: the effects of instructions that are never reached cost more."""
+        return i
+
     # ---- expressions
 
     def define(self, function: Function, i: int, register: int) -> Expr:
