@@ -295,6 +295,13 @@ def test_bytes_that_nothing_leads_to_prove_nothing():
     assert judged(lost) == {}
 
 
+def test_a_call_of_perhaps_another_routine_is_undecided_at_worst():
+    doubtful = replace(call("ExAllocatePool", PoolType=0), doubt="the object is not proven")
+    assert judged(doubtful)[POOL] is UNDECIDED
+    harmless = replace(call("ExAllocatePool", PoolType=0x200), doubt="the object is not proven")
+    assert judged(harmless) == {}
+
+
 def test_a_constant_beside_the_opt_in_still_fails():
     both = call("ExAllocatePoolWithTag", PoolType=OPTED.join(Value.exactly(0)))
     assert judged(both)[POOL] is FAIL
