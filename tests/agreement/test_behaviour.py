@@ -11,7 +11,7 @@ from hvci.model import NEWEST, Confidence, Outcome
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 RULES = {"writes-executable-memory", "dynamic-code", "data-file-as-executable"}
-MACHINES = ("x64", "x86")
+MACHINES = ("x64", "x86", "arm64")
 
 
 def expectations():

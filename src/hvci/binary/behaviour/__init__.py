@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour import aliases, files, generated, processor, stores
 from hvci.binary.behaviour.scene import Scene
-from hvci.model import BehaviourFact, Limit, Machine, Origin
+from hvci.model import BehaviourFact, Limit, Origin
 
 DETECTORS = (processor.find, stores.find, aliases.find, generated.find, files.find)
 RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
@@ -24,9 +24,7 @@ class Found(NamedTuple):
 
 
 def find(analysis: Analysis) -> Found:
-    """Every behaviour of an x64 or x86 image, in order of rule and RVA."""
-    if analysis.image.machine not in (Machine.X64, Machine.X86):
-        return Found((), (_limit(f"{analysis.image.machine} code was not searched for this"),))
+    """Every behaviour of an image, in order of rule and RVA."""
     scene = Scene(analysis)
     for detector in DETECTORS:
         detector(scene)

@@ -9,11 +9,11 @@ from iced_x86 import Mnemonic
 
 from hvci import catalog
 from hvci.binary.atoms import NUMERIC, Atoms
-from hvci.binary.behaviour import names
+from hvci.binary.behaviour import names, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.code import Flow, Function
 from hvci.binary.x86_lift import IMMEDIATES
-from hvci.model import Behaviour, Confidence
+from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "data-file-as-executable"
 SEC_IMAGE, SEC_IMAGE_NO_EXECUTE = 0x0100_0000, 0x1100_0000
@@ -39,6 +39,13 @@ _IMAGE_CLASSES = {
 }
 _PE_SIGNATURE, _DOS_SIGNATURE = b"\x50\x45\x00\x00", b"\x4d\x5a"
 _OFFSET_MASK = b"\xff\x0f\x00\x00"
+_MOVE_PE_SIGNATURE = 0xFFFF_FFE0, 0x5288_AA00
+_MOVE_DOS_SIGNATURE = 0xFFFF_FFE0, 0x528B_49A0
+_SHIFT_BY_12 = 0xFFFF_FC00, 0x530C_7C00
+_MOVE_TYPE = 0xFFFF_FFE0, 0x5294_0000
+_COMPARE_TYPE = 0xFFFF_FC1F, 0x7140_281F
+"""ARM64 (mask, word): `mov w, #0x4550`, `mov w, #0x5a4d`, `lsr w, w, #12`, `mov w, #0xa000`,
+`cmp w, #0xa, lsl #12`."""
 MAX_PARSERS = 64
 
 
@@ -131,13 +138,8 @@ def _by_hand(scene: Scene) -> None:
     """Headers compared, relocations applied, and executable memory for the result."""
     if not scene.imports_any(*names.POOL | names.CONTIGUOUS):
         return
-    parsers = {function.start for function in _comparing(scene, _PE_SIGNATURE)}
-    if not parsers or not any(_comparing(scene, _DOS_SIGNATURE, 2)):
-        return
-    relocators = {
-        function.start for function in _comparing(scene, _OFFSET_MASK) if _shifts(function)
-    }
-    if not relocators:
+    parsers, relocators = _pe_code(scene)
+    if not parsers or not relocators:
         return
     for function, i, name, _ in scene.calls(*sorted(names.POOL | names.CONTIGUOUS)):
         near = {function.start} | _neighbours(scene, function)
@@ -151,6 +153,22 @@ def _by_hand(scene: Scene) -> None:
                 "it compares the signatures 'MZ' and 'PE', takes relocations apart and asks for "
                 "executable memory in the same function or in functions it calls",
             )
+
+
+def _pe_code(scene: Scene) -> tuple[set[int], set[int]]:
+    """Starts of the functions that compare a PE signature, and of those that relocate."""
+    if scene.image.machine is Machine.ARM64:
+        if not words.matching(scene, *_MOVE_DOS_SIGNATURE):
+            return set(), set()
+        relocators: set[int] = set()
+        for each in (_SHIFT_BY_12, _MOVE_TYPE, _COMPARE_TYPE):
+            relocators |= words.matching(scene, *each)
+        return words.matching(scene, *_MOVE_PE_SIGNATURE), relocators
+    parsers = {function.start for function in _comparing(scene, _PE_SIGNATURE)}
+    if not parsers or not any(_comparing(scene, _DOS_SIGNATURE, 2)):
+        return set(), set()
+    masking = list(_comparing(scene, _OFFSET_MASK))
+    return parsers, {function.start for function in masking if _shifts(function)}
 
 
 def _comparing(scene: Scene, constant: bytes, length: int = 4) -> Iterator[Function]:

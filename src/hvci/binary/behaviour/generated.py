@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.atoms import Kind
-from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour import names, nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg
-from hvci.model import Behaviour, Confidence
+from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"
 MAX_CANDIDATES = 512
@@ -78,6 +78,8 @@ def _kept_behind(scene: Scene, place: int) -> set[int]:
 
 def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
     """RVAs of calls and jumps through a register, a frame slot or such a variable."""
+    if scene.image.machine is Machine.ARM64:
+        return words.indirect(scene, sites)
     code, bits = scene.image.bytes, scene.image.bits
     found: list[int] = []
     for start, end in scene.image.code_ranges:

@@ -14,6 +14,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.x86_lift import FRAME_BASES, RAX, RCX, RDI, RDX, REGISTERS, RSI
+from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]
 WINDOW = 64
@@ -59,6 +60,9 @@ def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
 
 def call_places(scene: Scene, names: Iterable[str]) -> Rvas:
     """RVAs of the instructions that may call these imports, sorted."""
+    if scene.image.machine is Machine.ARM64:
+        calls = scene.calls(*names)
+        return np.unique(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
     for name in names:
         for slot in scene.image.import_slots.get(name, ()):

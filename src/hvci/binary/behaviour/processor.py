@@ -1,7 +1,7 @@
 """Instructions that change what the processor protects: control registers, tables, MSRs.
 
 Candidates are opcode bytes anywhere in executable sections; a hit counts only where the function
-around it decodes to the instruction. x64 and x86 only.
+around it decodes to the instruction.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from iced_x86 import Mnemonic, Register
 
 from hvci.binary.atoms import NUMERIC, Kind
+from hvci.binary.behaviour import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.code import (
     CALLS,
@@ -26,7 +27,7 @@ from hvci.binary.code import (
     slot,
 )
 from hvci.binary.x86_lift import RCX, REGISTERS
-from hvci.model import Behaviour, Confidence
+from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"
 WRITE_PROTECT, SMEP = 16, 20
@@ -58,6 +59,9 @@ class _Bit(Enum):
 
 def find(scene: Scene) -> None:
     """Add every fact about processor state."""
+    if scene.image.machine is Machine.ARM64:
+        words.processor_state(scene)
+        return
     memory, code = scene.image.memory, scene.image.bytes
     for start, end in scene.image.code_ranges:
         if end - start < 4:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.atoms import Atom, Kind, Lookup
-from hvci.binary.behaviour import generated, names, nearby
+from hvci.binary.behaviour import generated, names, nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
 from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
 from hvci.binary.image import Bytes
-from hvci.model import Behaviour, Confidence
+from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"
 MAX_CANDIDATES = 4096
@@ -44,12 +44,14 @@ _READS_ONLY = "the page is executable and never writable under memory integrity"
 
 def find(scene: Scene) -> None:
     """Add every fact about stores into code."""
-    sites = nearby.call_places(scene, names.COPIES | names.FILLS)
-    scene.copy_sites = frozenset(sites.tolist())
+    scene.copy_sites = frozenset(nearby.call_places(scene, names.COPIES | names.FILLS).tolist())
+    behind = words.WINDOW if scene.image.machine is Machine.ARM64 else 1
     for place in _candidates(scene)[:MAX_CANDIDATES]:
         found = scene.analysis.functions.instruction_at(place)
         if found is not None:
-            _direct(scene, found)
+            function, i = found
+            for j in range(i, min(i + behind, len(function.flows))):
+                _direct(scene, (function, j))
             _through_pointer(scene, found)
     _through_exports(scene)
 
@@ -59,6 +61,8 @@ def find(scene: Scene) -> None:
 
 def _candidates(scene: Scene) -> list[int]:
     """RVAs of the operands that name an executable section in a store or as an address."""
+    if scene.image.machine is Machine.ARM64:
+        return words.code_addresses(scene, scene.copy_sites)
     code = scene.image.bytes
     places = scene.analysis.references.to_executable()
     last, modrm = code[places - 2], code[places - 1]
@@ -222,11 +226,7 @@ def _through_exports(scene: Scene) -> None:
 
 def _loading(scene: Scene, places: list[int]) -> Iterator[tuple[Function, int, int]]:
     """Loads of a variable into a register that a store through it follows, with the register."""
-    code, rvas = scene.image.bytes, np.array(sorted(places), np.int64)
-    loads = (code[rvas - 2] == _LOAD) & ((code[rvas - 1] & 0xC7) == 5)
-    if scene.image.bits == 32:
-        loads |= code[rvas - 1] == _LOAD_SHORT
-    for place in _used(scene, rvas[loads], names.COPIES):
+    for place in _loads(scene, places):
         found = scene.analysis.functions.instruction_at(place)
         if found is None:
             continue
@@ -234,6 +234,17 @@ def _loading(scene: Scene, places: list[int]) -> Iterator[tuple[Function, int, i
         effect = scene.arch.effect(function, i)
         if function.flows[i] == Flow.NEXT and effect.registers and not effect.stores:
             yield function, i, effect.registers
+
+
+def _loads(scene: Scene, places: list[int]) -> list[int]:
+    """The candidates among operands that name a variable."""
+    if scene.image.machine is Machine.ARM64:
+        return words.loads(scene, places, scene.copy_sites)
+    code, rvas = scene.image.bytes, np.array(sorted(places), np.int64)
+    loads = (code[rvas - 2] == _LOAD) & ((code[rvas - 1] & 0xC7) == 5)
+    if scene.image.bits == 32:
+        loads |= code[rvas - 1] == _LOAD_SHORT
+    return _used(scene, rvas[loads], names.COPIES)
 
 
 def _follow_hook(scene: Scene, function: Function, i: int, registers: int) -> None:
