@@ -7,6 +7,7 @@ until nothing has to be withdrawn. Knows evaluation and edits; prints nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -66,8 +67,9 @@ def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
         after = evaluate_source(path, options, texts) if files else before
         bad = _bad(before, after, plan)
         if not bad:
-            gone = plan.keys() - _findings(after).keys()
-            return Outcomes(files, len(gone), len(_failing(after)), tuple(withdrawn))
+            was, now = _counts(before), _counts(after)
+            gone = sum(was[key] - now[key] for key in plan)
+            return Outcomes(files, gone, len(_failing(after)), tuple(withdrawn))
         for key, reason in sorted(bad.items()):
             del plan[key]
             withdrawn.append(Withdrawn(SourceSite(key[1], key[2]), reason))
@@ -121,15 +123,20 @@ def _made(edits: Iterable[Edit]) -> tuple[Fixed, ...]:
 
 def _bad(before: Report, after: Report, plan: dict[Key, tuple[Edit, ...]]) -> dict[Key, str]:
     """The planned keys whose edits do not help or do harm."""
-    still = _findings(after)
-    bad = {key: "the finding is still there after the edit" for key in plan if _same(key, still)}
-    new = _failing(after).keys() - _failing(before).keys()
-    for rule, path, line, ddi in new:
+    was, now = _counts(before), _counts(after)
+    bad = {key: "the finding is still there after the edit" for key in plan if now[key] >= was[key]}
+    for rule, path, line, ddi in (key for key in now if now[key] > was[key]):
         for key, edits in plan.items():
             if any(edit.path == path and edit.line == line for edit in edits):
                 bad[key] = f"the edit makes {rule} complain about {ddi}"
     return bad
 
 
-def _same(key: Key, still: dict[Key, Finding]) -> bool:
-    return key in still and bool(still[key].edits)
+def _counts(report: Report) -> Counter[Key]:
+    """How many findings each key has; notes count where an edit can make them go."""
+    return Counter(
+        (result.rule, finding.site.path, finding.site.line, finding.ddi)
+        for result in report.results
+        for finding in result.findings
+        if isinstance(finding.site, SourceSite) and finding.ddi and finding.suppressed is None
+    )

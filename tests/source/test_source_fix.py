@@ -166,6 +166,16 @@ def test_an_edit_that_brings_a_new_finding_is_withdrawn(tmp_path):
     assert (outcomes.fixed, outcomes.left) == (1, 1)
 
 
+def test_two_calls_in_one_line(tmp_path):
+    line = "x = ExAllocatePool(NonPagedPool, 1); y = ExAllocatePool({}, 2);"
+    assert fixed(tmp_path, entry(line.format("NonPagedPool"))) == entry(
+        line.replace("NonPagedPool", "NonPagedPoolNx").format("NonPagedPoolNx")
+    )
+    outcomes = fix(str(lay(tmp_path, a__c=entry(line.format("Unknown()")))), Options())
+    assert (outcomes.fixed, outcomes.left) == (1, 1)
+    assert outcomes.withdrawn == ()
+
+
 def test_a_file_that_changed_meanwhile_is_not_written(tmp_path):
     path = tmp_path / "a.c"
     path.write_text("int x;\n")

@@ -156,7 +156,7 @@ def _walk(root: Path, shelf: Shelf) -> Iterator[str]:
             shelf.limit(tidy(folder), error.strerror or str(error))
             continue
         if (status.st_dev, status.st_ino) in seen:
-            shelf.limit(tidy(folder), "a symbolic link leads here again; it was read once")
+            shelf.limit(tidy(folder), "a symbolic link leads here again; it was read once", ())
             continue
         seen.add((status.st_dev, status.st_ino))
         todo += (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
