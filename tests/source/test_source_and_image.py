@@ -83,6 +83,7 @@ def test_one_report_for_source_and_image(tmp_path, architecture):
     assert {Origin.SOURCE, Origin.CALLSITE} <= origins
     assert any(isinstance(finding.site, SourceSite) for finding in report.findings)
     assert not any("no project" in limit.reason for limit in report.limits)
+    assert report.counters == evaluate(image).counters
 
 
 def mismatches(tmp_path, image_kind, clean_source):

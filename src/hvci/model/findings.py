@@ -216,12 +216,18 @@ class Report:
 
     @property
     def counters(self) -> dict[Counter, int]:
-        """The seven counters, as the findings would move them."""
+        """The seven counters, as the findings would move them.
+
+        The sources of an image show the same calls once more, so beside one they do not count.
+        """
         counts = dict.fromkeys(Counter, 0)
+        again = Origin.SOURCE if self.image is not None else None
         for result in self.results:
             if result.counter is not None:
                 counts[result.counter] += sum(
-                    finding.count for finding in result.findings if finding.outcome is Outcome.FAIL
+                    finding.count
+                    for finding in result.findings
+                    if finding.outcome is Outcome.FAIL and finding.origin is not again
                 )
         return counts
 
