@@ -4,12 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from hvci.binary.symbols import with_symbols
+from hvci.binary.symbols import Symbols, with_symbols
 from hvci.evaluate import Options, evaluate
-from hvci.model import DebugId, Evidence
+from hvci.model import DebugId, Evidence, ImageSite, Rva
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"
 DRIVERS = sorted(
@@ -94,3 +95,51 @@ def test_hostile_names_open_nothing(tmp_path):
         assert with_symbols(evidence, (str(tmp_path),), asked=False) == evidence
     bare = Evidence(frozenset(), image=replace(facts, debug_id=None))
     assert with_symbols(bare, (), asked=True) is bare
+
+
+class Table:
+    """A symbol table of (first, last, name, line)."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def lookup(self, address):
+        return [
+            SimpleNamespace(symbol=name, sym_addr=first, line=line, full_path=line and "a.c")
+            for first, last, name, line in self.rows
+            if first <= address <= last
+        ]
+
+
+F = (0x10, 0x1F, "F()", 3)
+LABEL = (0x20, 0x25, "label", 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "function", "named"),
+    [
+        ((), "sub_10", ("sub_10", None)),
+        ((F,), None, ("F", 3)),
+        ((LABEL,), None, ("label", None)),
+        ((F, LABEL), None, ("label", None)),
+        ((F, LABEL, (0x26, 0x2F, "Other", 9)), None, ("label", None)),
+        ((F, LABEL), "sub_10", ("F", 3)),
+        ((F, LABEL), "sub_20", ("label", None)),
+    ],
+)
+def test_labels_stand_for_the_function_around_them(rows, function, named):
+    rva = 0x12 if rows == (F,) else 0x22
+    site = Symbols(Table(*rows)).named(ImageSite(Rva(rva), ".text", function))
+    assert (site.function, site.line) == named
+
+
+def test_a_function_that_goes_on_behind_a_label():
+    around = (0x10, 0x2F, "F()", 3)
+
+    class Inner(Table):
+        def lookup(self, address):
+            return super().lookup(address)[-1:]
+
+    site = Symbols(Inner(around, LABEL)).named(ImageSite(Rva(0x22), ".text"))
+    assert (site.function, site.line, site.file) == ("F", 3, "a.c")
+    assert Symbols(Inner(LABEL)).named(ImageSite(Rva(0))).function is None
