@@ -68,6 +68,8 @@ class Options:
     """Where the sources of an image may be: those that build its name are judged with it."""
     verify: bool = False
     """Run the driver in the emulated Driver Verifier too."""
+    symbols: tuple[str, ...] | None = None
+    """Folders with PDBs, besides that of the image; None looks for no symbols at all."""
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -83,12 +85,22 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     from hvci import binary
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
-    evidence = binary.read(data, options.target_os)
+    evidence = _with_symbols(binary.read(data, options.target_os), path, options)
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
     judge_it = _verified if options.verify else _judged
     report = judge_it(_target(path, data, evidence), data, evidence)
     return with_excerpts(report, data) if options.excerpts else report
+
+
+def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:
+    """Name functions and lines where there is a PDB of the image."""
+    if options.symbols is None:
+        return evidence
+    from hvci.binary.symbols import with_symbols
+
+    beside = () if path == "-" else (str(Path(path).parent),)
+    return with_symbols(evidence, (*beside, *options.symbols), asked=bool(options.symbols))
 
 
 def _judged(target: Target, data: bytes, evidence: Evidence) -> Report:

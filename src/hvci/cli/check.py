@@ -11,6 +11,12 @@ from hvci.cli.settings import evaluated, policy_options, settings
 @click.command("check")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @policy_options
+@click.option(
+    "--symbols",
+    multiple=True,
+    metavar="DIR",
+    help="Folder with PDBs, besides that of the driver; may be given several times.",
+)
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
@@ -22,6 +28,7 @@ def command(
     no_config: bool,
     profile: str | None,
     undecided: str | None,
+    symbols: tuple[str, ...],
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
@@ -42,7 +49,7 @@ def command(
     hvci check driver.sys --output json=report.json --output html=report.html
     """
     places = parse_outputs(form, outputs, verbose)
-    rules = settings(target_os, config, no_config, profile, undecided, baseline)
+    rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
     document = rules.judged(evaluated(targets, rules.policy, verify))
     write(document, places)
     return 0 if exit_zero else rules.exit_code(document)

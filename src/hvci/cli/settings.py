@@ -84,6 +84,7 @@ def settings(
     profile: str | None,
     undecided: str | None,
     baseline: str | None = None,
+    symbols: tuple[str, ...] = (),
 ) -> Settings:
     """Read the policy and the baseline; the command line wins."""
     policy = Policy() if no_config else _policy(config)
@@ -93,6 +94,7 @@ def settings(
         policy = replace(policy, profile=Profile(profile))
     if undecided:
         policy = replace(policy, undecided=Undecided(undecided))
+    policy = replace(policy, symbols=(*symbols, *policy.symbols))
     path = baseline or policy.baseline
     return Settings(policy, read_baseline(path) if path else None)
 
@@ -119,5 +121,6 @@ def evaluated(targets: Sequence[str], policy: Policy, verify: bool = False) -> D
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 
-    options = Options(policy.target_os or NEWEST, excerpts=True, verify=verify)
+    version = policy.target_os or NEWEST
+    options = Options(version, excerpts=True, verify=verify, symbols=policy.symbols)
     return gather(words, options, policy.exclude)
