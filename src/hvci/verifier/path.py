@@ -286,6 +286,8 @@ class Path:
         """Bug check 0xBE."""
         memory = self.machine.memory
         mapping = memory.find(address)
+        if self.machine.stub_at(address) >= self.kernel.named:
+            raise _End(Ending.STOPPED, f"write to {address:#x}, where no function of the kernel is")
         what = self._describe(address, mapping)
         self.recorder.event(
             WRITE_TO_READ_ONLY,

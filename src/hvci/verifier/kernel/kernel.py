@@ -162,6 +162,11 @@ class Kernel:
         name = names[index] if index < len(names) and names[index] else f"WdfFunction{index}"
         return self.address_of(name, "wdf01000.sys", hidden=1)
 
+    @property
+    def named(self) -> int:
+        """How many stand-ins have a name."""
+        return len(self._stand_ins)
+
     def name_at(self, number: int) -> str:
         """Name of a stand-in by its number."""
         return self._stand_ins[number].name if number < len(self._stand_ins) else "?"

@@ -34,6 +34,7 @@ class Objects:
         self.at: Structures = STRUCTURES_64 if wide else STRUCTURES_32
         self.devices: list[int] = []
         """Those of the driver, oldest first."""
+        self._files: dict[int, int] = {}
         self.thread = arena.take(0x1000)
         self.process = self._make_process()
         self.driver = 0
@@ -142,8 +143,11 @@ class Objects:
         return self.memory.pointer(slot)
 
     def file_object(self, device: int) -> int:
-        """A file object that was opened on a device."""
-        file = self.arena.take(0x100)
+        """The file object of a device: one caller opens it, uses it and closes it."""
+        known = self._files.get(device, 0)
+        if known and known < self.arena.top:
+            return known
+        file = self._files[device] = self.arena.take(0x100)
         self.memory.put_u32(file, 5 | 0xD8 << 16)
         self.memory.put_pointer(file + self.memory.pointer_size, device)
         return file
