@@ -107,6 +107,7 @@ class _Page:
         for outcome in _SHOWN_OUTCOMES:
             for result in sorted(report.results, key=lambda r: r.rule):
                 self._rule(result, outcome)
+        self._reasoned_passes(report)
         self._verifier(report)
         self._not_examined(report)
         if facts := words.image_facts(report):
@@ -197,6 +198,17 @@ class _Page:
         for line in (*verified.run_lines(report), *verified.event_lines(report)):
             self.line(f"- {line}", indent=2)
         self.blank()
+
+    def _reasoned_passes(self, report: Report) -> None:
+        """Rules that pass for a reason which silence would not tell, such as an NX opt-in."""
+        reasons: dict[str, list[str]] = {}
+        for result in report.results:
+            if result.outcome is Outcome.PASS and result.reason:
+                reasons.setdefault(result.reason, []).append(result.rule)
+        for reason, rules in sorted(reasons.items(), key=lambda item: item[1]):
+            self.line(("PASS  ", "green"), ", ".join(rules))
+            self.line(safe(reason), indent=2)
+            self.blank()
 
     def _not_examined(self, report: Report) -> None:
         lines = words.not_examined(report)
