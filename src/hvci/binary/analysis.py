@@ -50,8 +50,18 @@ class Analysis:
 
     @cached_property
     def import_hits(self) -> list[tuple[int, int]]:
-        """(RVA of the displacement, slot) of every operand that may name an import."""
-        return self.references.to_slots(self.image.imports)
+        """(RVA of the displacement, slot) of every operand that may name an import.
+
+        The import thunks among them are made known to the data flow.
+        """
+        imports = self.image.imports
+        hits = self.references.to_slots(imports)
+        thunks = self.flow.interprocedural.thunks
+        for place, slot in hits:
+            thunk = self.references.thunk(place)
+            if thunk is not None:
+                thunks.setdefault(thunk, imports[slot].name)
+        return hits
 
     def address_of(self, atom: Atom) -> int | None:
         """The RVA that a value is the address of; None for other values."""

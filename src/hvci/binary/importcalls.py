@@ -49,11 +49,6 @@ class ImportCalls:
         """All calls of the named imports; `escapes` and `doubts` are filled on the way."""
         imports = self.image.imports
         hits = self.analysis.import_hits
-        thunks = self.analysis.flow.interprocedural.thunks
-        for place, slot in hits:
-            thunk = self.analysis.references.thunk(place)
-            if thunk is not None:
-                thunks.setdefault(thunk, imports[slot].name)
         for place, slot in hits:
             if imports[slot].name in names:
                 self._use(place, slot, imports[slot].name)

@@ -43,6 +43,8 @@ class Names:
         self.image = analysis.image
         self.flow = analysis.flow
         self._initialised = [(call.function, call.i) for call in initialisers]
+        self._targets: dict[tuple[int, int], frozenset[Atom]] = {}
+        """What each initialising call initialises, once asked."""
 
     def read(self, function: Function, i: int, held: Atoms, form: Text) -> list[Found]:
         """All that a name can be, at instruction `i`, when `held` points to it."""
@@ -109,7 +111,11 @@ class Names:
         for place in self._initialised:
             if local and (place[0] is not function or place[1] >= i):
                 continue
-            held = {self._address(each) for each in self.argument(*place)}
+            key = place[0].start, place[1]
+            held = self._targets.get(key)
+            if held is None:
+                held = frozenset(self._address(each) for each in self.argument(*place))
+                self._targets[key] = held
             if atom in held:
                 best = place
         return best

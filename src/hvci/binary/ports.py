@@ -88,13 +88,20 @@ class PortCalls:
     def _calls_in(self, function: Function) -> Iterator[MethodCall]:
         for i, kind in enumerate(function.flows):
             target = self.pointers.target(function, i, kind)
-            if target is None or not self._has_shape(function, i, across_calls=True):
+            if target is None or self._is_other_slot(target):
+                continue
+            if not self._has_shape(function, i, across_calls=True):
                 continue
             objects = self._objects(function, i, target, self.ddi.slot)
             if objects and all(self.is_port(each) for each in objects):
                 yield MethodCall(function, i, self.ddi, "")
             elif objects and self._has_shape(function, i, across_calls=False):
                 yield MethodCall(function, i, self.ddi, self._doubt())
+
+    def _is_other_slot(self, target: Expr) -> bool:
+        """Whether a call plainly goes through another slot of a method table."""
+        wanted = self.ddi.slot * self.image.pointer_size
+        return isinstance(target, Load) and target.memory.displacement != wanted
 
     def _doubt(self) -> str:
         number = len(self.ddi.parameters)
@@ -271,4 +278,6 @@ class PortCalls:
                 break
             for memory in effect.stores:
                 missing.discard(flow.frames.offset(function, k, memory) or 0)
+            if not missing:
+                break
         return not missing
