@@ -8,8 +8,8 @@ until nothing has to be withdrawn. Knows evaluation and edits; prints nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate_source
@@ -69,7 +69,7 @@ def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
         if not bad:
             was, now = _counts(before), _counts(after)
             gone = sum(was[key] - now[key] for key in plan)
-            return Outcomes(files, gone, len(_failing(after)), tuple(withdrawn))
+            return Outcomes(files, gone, _failing(after), tuple(withdrawn))
         for key, reason in sorted(bad.items()):
             del plan[key]
             withdrawn.append(Withdrawn(SourceSite(key[1], key[2]), reason))
@@ -77,37 +77,27 @@ def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
 
 
 def _plan(report: Report, level: Level) -> dict[Key, tuple[Edit, ...]]:
-    """The edits of each finding, all of them up to the level."""
-    return {
-        key: finding.edits
-        for key, finding in _findings(report).items()
-        if finding.edits
-        and finding.suppressed is None
-        and all(LEVELS.index(edit.level) <= LEVELS.index(level) for edit in finding.edits)
-    }
+    """The edits of each line's findings; a finding whose edits go beyond the level has none."""
+    plan: dict[Key, tuple[Edit, ...]] = {}
+    for key, finding in _findings(report):
+        levels = [LEVELS.index(edit.level) for edit in finding.edits]
+        if levels and max(levels) <= LEVELS.index(level):
+            plan[key] = tuple(sorted({*plan.get(key, ()), *finding.edits}))
+    return plan
 
 
-def _findings(report: Report) -> dict[Key, Finding]:
-    found: dict[Key, Finding] = {}
+def _findings(report: Report) -> Iterator[tuple[Key, Finding]]:
+    """The findings at source places that nobody accepted."""
     for result in report.results:
         for finding in result.findings:
-            if isinstance(finding.site, SourceSite) and finding.ddi:
-                site = finding.site
-                key = (result.rule, site.path, site.line, finding.ddi)
-                first = found.get(key)
-                found[key] = _together(first, finding) if first is not None else finding
-    return found
+            site = finding.site
+            if isinstance(site, SourceSite) and finding.ddi and finding.suppressed is None:
+                yield (result.rule, site.path, site.line, finding.ddi), finding
 
 
-def _together(first: Finding, second: Finding) -> Finding:
-    """Two findings of one rule in one line."""
-    return replace(first, edits=tuple(sorted({*first.edits, *second.edits})))
-
-
-def _failing(report: Report) -> dict[Key, Finding]:
+def _failing(report: Report) -> int:
     bad = (Outcome.FAIL, Outcome.UNDECIDED)
-    found = _findings(report).items()
-    return {key: one for key, one in found if one.outcome in bad and one.suppressed is None}
+    return sum(finding.outcome in bad for _, finding in _findings(report))
 
 
 def _made(edits: Iterable[Edit]) -> tuple[Fixed, ...]:
@@ -133,10 +123,5 @@ def _bad(before: Report, after: Report, plan: dict[Key, tuple[Edit, ...]]) -> di
 
 
 def _counts(report: Report) -> Counter[Key]:
-    """How many findings each key has; notes count where an edit can make them go."""
-    return Counter(
-        (result.rule, finding.site.path, finding.site.line, finding.ddi)
-        for result in report.results
-        for finding in result.findings
-        if isinstance(finding.site, SourceSite) and finding.ddi and finding.suppressed is None
-    )
+    """How many findings each key has; notes count, because an edit can make them go."""
+    return Counter(key for key, _ in _findings(report))

@@ -176,6 +176,13 @@ def test_two_calls_in_one_line(tmp_path):
     assert outcomes.withdrawn == ()
 
 
+def test_levels_of_two_calls_in_one_line(tmp_path):
+    head = "#define KIND NonPagedPool\n"
+    line = "x = ExAllocatePool({}, 1); y = ExAllocatePool(KIND, 2);"
+    before = head + entry(line.format("NonPagedPool"))
+    assert fixed(tmp_path, before) == head + entry(line.format("NonPagedPoolNx"))
+
+
 def test_a_file_that_changed_meanwhile_is_not_written(tmp_path):
     path = tmp_path / "a.c"
     path.write_text("int x;\n")
