@@ -7,8 +7,10 @@ Theory of operation. The machine stops; this module decides what the stop means.
    From there on it is forced, and what it shows proves no more than that the code exists.
 2. A write to a page without the right is bug check 0xBE, a fetch outside verified images is 0xFC.
    Either ends the entry point. Exploration may then go on behind it, forced.
-3. 0xFC needs proof: the bytes there are not zero, and they lie in memory that the driver itself
-   got or that its image holds. A call of anything else is a call through an unset pointer.
+3. 0xFC needs proof: a call or jump went there, the bytes are not zero, and they lie in memory
+   that the driver itself got or that its image holds. A call of anything else is a call through
+   an unset pointer, and a return to data is a stack out of balance: on x86, a callee that nobody
+   knows removes no arguments.
 4. Budgets are counts of blocks, calls and faults.
 
 Knows the machine, the kernel and the recorder; chooses no paths.
@@ -24,6 +26,7 @@ from hvci.catalog import Ddi
 from hvci.catalog.prototypes import prototype
 from hvci.model import Tier
 from hvci.verifier.arch import Convention
+from hvci.verifier.arch import Ending as BlockEnding
 from hvci.verifier.checks import (
     EXECUTE_OF_NOEXECUTE,
     WRITE_TO_READ_ONLY,
@@ -333,11 +336,18 @@ class Path:
             )
             self._trace_page(EXECUTE_OF_NOEXECUTE, address, site, what)
             raise _End(Ending.BUG_CHECK, f"0xFC: execution of {what}")
+        if self._is_return_now():
+            raise _End(Ending.STOPPED, f"return to {address:#x}, where no code is")
         return_to = processor.return_address()
         self._skips += 1
         if self._skips > FAULTS or not self._is_return(return_to):
             raise _End(Ending.STOPPED, f"call of {address:#x}, where no code is")
         return self._leave(Convention(), 0)
+
+    def _is_return_now(self) -> bool:
+        """Whether the last block ended in a return instruction."""
+        block = self.machine.current
+        return block is not None and block.ending is BlockEnding.RETURN
 
     def _is_return(self, address: int) -> bool:
         place = self.machine.layout
@@ -346,7 +356,7 @@ class Path:
     def _is_generated(self, address: int) -> bool:
         memory = self.machine.memory
         mapping = memory.find(address)
-        if mapping is None or mapping.label == "invented":
+        if mapping is None or mapping.label == "invented" or self._is_return_now():
             return False
         if mapping.label == "pool" and not self.kernel.arena.owner(address):
             return False
