@@ -24,14 +24,22 @@ def moved(machine, options=None, **change):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_clean_driver_is_compatible(machine):
+def test_the_clean_driver_loads_and_is_ready(machine):
     report = evaluate(build.driver(machine))
-    assert report.verdict is Verdict.COMPATIBLE
-    assert not report.limits
+    assert report.answers[Question.LOADS] is Answer.YES
+    assert report.answers[Question.READINESS] is Answer.YES
+    assert report.verdict is not Verdict.INCOMPATIBLE
     (judged,) = report.calls
     assert judged.call.ddi == "ExAllocatePoolWithTag"
     assert judged.call.arguments["PoolType"].possible == {0x200}
     assert not any(report.counters.values())
+
+
+@pytest.mark.parametrize("machine", ["x64", "x86"])
+def test_the_clean_driver_is_compatible(machine):
+    report = evaluate(build.driver(machine))
+    assert report.verdict is Verdict.COMPATIBLE
+    assert not report.limits
 
 
 @pytest.mark.parametrize("machine", MACHINES)

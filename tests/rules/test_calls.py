@@ -12,6 +12,7 @@ from hvci.model import (
     Origin,
     Outcome,
     Rva,
+    Tier,
     Value,
     WindowsVersion,
 )
@@ -327,3 +328,41 @@ def test_the_origin_does_not_matter(origin):
 def test_every_row_is_judged_by_a_rule_or_by_none(ddi):
     got = executable(call(ddi.name))
     assert (got is Executable.NOT_APPLICABLE) == (ddi.rule.judged_by == "")
+
+
+# ---- the same call in code and in a run
+
+
+def emulated(tier, **arguments):
+    return replace(call("ExAllocatePool", origin=Origin.VERIFIER, **arguments), tier=tier)
+
+
+def places(*calls):
+    """Outcome of the pool rule, and by whom each finding was seen."""
+    origins = frozenset({Origin.CALLSITE, Origin.VERIFIER})
+    result = results(evidence(origins=origins, calls=calls))[POOL]
+    return result.outcome, [finding.origin for finding in result.findings]
+
+
+@pytest.mark.parametrize("tier", Tier)
+def test_a_run_that_shows_what_the_code_shows_is_judged_once(tier):
+    static = call("ExAllocatePool", PoolType=0)
+    assert places(static, emulated(tier, PoolType=0)) == (FAIL, [Origin.CALLSITE])
+
+
+def test_a_natural_value_that_the_code_denies_is_judged_too():
+    static = call("ExAllocatePool", PoolType=0x200)
+    assert places(static, emulated(Tier.NATURAL, PoolType=0)) == (FAIL, [Origin.VERIFIER])
+
+
+def test_a_forced_path_proves_nothing_against_the_code():
+    static = call("ExAllocatePool", PoolType=0x200)
+    assert places(static, emulated(Tier.FORCED, PoolType=0)) == (PASS, [])
+    lost = call("ExAllocatePool", PoolType=UNKNOWN)
+    assert places(lost, emulated(Tier.FORCED, PoolType=0x200)) == (UNDECIDED, [Origin.CALLSITE])
+
+
+def test_a_call_that_only_the_run_shows_is_judged():
+    elsewhere = replace(call("ExAllocatePool", PoolType=1), site=ImageSite(Rva(0x1800)))
+    for tier in Tier:
+        assert places(elsewhere, emulated(tier, PoolType=0)) == (FAIL, [Origin.VERIFIER])
