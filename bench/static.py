@@ -3,9 +3,10 @@
     python bench/static.py FOLDER [--machine x64] [--limit N] [--repeat 3] [--json FILE]
 
 In process: each driver is read once into memory and evaluated `--repeat` times on one core; the
-best time counts. Cold start: `hvci check` of the median driver against
-`python -c "import numpy, iced_x86, rich.console"`. Sweep: the same bytes of executable sections
-under iced-x86 with a look at the target of each memory operand, in the same run.
+best CPU time counts, which a busy machine disturbs least. Cold start: `hvci check` of the median
+driver against `python -c "import numpy, iced_x86, rich.console"`. Sweep: the same bytes of
+executable sections under iced-x86 with a look at the target of each memory operand, in the same
+run.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class Figures:
 def best(call: Callable[[], object], repeat: int) -> float:
     times = []
     for _ in range(repeat):
-        begin = time.perf_counter()
+        begin = time.process_time()
         call()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times)
 
 
