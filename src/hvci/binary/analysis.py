@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from hvci.binary.arm64 import Arm64
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import Architecture, Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
-from hvci.binary.functions_arm64 import FunctionsArm64
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
-from hvci.binary.references_arm64 import ReferencesArm64
-from hvci.binary.references_x86 import ReferencesX86
-from hvci.binary.stack import StackDepth, StackDepth32, StackDepth64
-from hvci.binary.stack_arm64 import StackDepthArm64
-from hvci.binary.x86 import X86
 from hvci.model import ImageSite, Machine, Rva
+
+if TYPE_CHECKING:
+    from hvci.binary.stack import StackDepth
 
 
 class Analysis:
@@ -28,17 +25,28 @@ class Analysis:
         self.arch: Architecture
         self.references: References
         self.functions: Functions
-        if image.machine is Machine.ARM64:
-            self.arch, self.references = Arm64(image), ReferencesArm64(image)
-            self.functions = FunctionsArm64(image, self.arch, self.references)
-        else:
-            self.arch, self.references = X86(image), ReferencesX86(image)
-            self.functions = Functions(image, self.arch, self.references)
-        self.flow = Dataflow(image, self.arch, self.functions, self._depth())
+        depth = self._for_arm64() if image.machine is Machine.ARM64 else self._for_x86()
+        self.flow = Dataflow(image, self.arch, self.functions, depth)
 
-    def _depth(self) -> StackDepth:
-        if self.image.machine is Machine.ARM64:
-            return StackDepthArm64(self.image)
+    # One architecture is needed at a time, and each costs start-up time: imported where it is.
+
+    def _for_arm64(self) -> StackDepth:
+        from hvci.binary.arm64 import Arm64
+        from hvci.binary.functions_arm64 import FunctionsArm64
+        from hvci.binary.references_arm64 import ReferencesArm64
+        from hvci.binary.stack_arm64 import StackDepthArm64
+
+        self.arch, self.references = Arm64(self.image), ReferencesArm64(self.image)
+        self.functions = FunctionsArm64(self.image, self.arch, self.references)
+        return StackDepthArm64(self.image)
+
+    def _for_x86(self) -> StackDepth:
+        from hvci.binary.references_x86 import ReferencesX86
+        from hvci.binary.stack import StackDepth32, StackDepth64
+        from hvci.binary.x86 import X86
+
+        self.arch, self.references = X86(self.image), ReferencesX86(self.image)
+        self.functions = Functions(self.image, self.arch, self.references)
         if self.image.bits == 64:
             return StackDepth64(self.image)
         return StackDepth32(self.image, lambda rva: self.flow.interprocedural.thunks.get(rva))

@@ -19,6 +19,8 @@ values carried by a structure whose address came from elsewhere; self-modifying 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hvci.binary import atoms
 from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind
 from hvci.binary.code import (
@@ -55,7 +57,9 @@ from hvci.binary.functions import Functions
 from hvci.binary.globals import Globals
 from hvci.binary.image import PeImage
 from hvci.binary.interprocedural import Interprocedural
-from hvci.binary.stack import StackDepth
+
+if TYPE_CHECKING:
+    from hvci.binary.stack import StackDepth
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
