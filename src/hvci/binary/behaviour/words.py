@@ -82,6 +82,8 @@ def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
 
 def indirect(scene: Scene, sites: Rvas) -> list[int]:
     """RVAs of calls and jumps through a register that was not just loaded from an import."""
+    if not len(sites):
+        return []
     known = {place for place, _ in scene.analysis.import_hits}
     found = []
     for words, rvas in _code(scene):
