@@ -150,10 +150,11 @@ class Functions:
         return i >= 0 and 0 < rva - function.rvas[i] <= 3
 
     def _resynchronised(self, start: int, end: int, rva: int) -> Function | None:
+        """Try other starts on a short stretch; decode the whole only from one that fits."""
         for begin in range(start + 1, min(rva + 1, start + RESYNC)):
-            function = self._decode(begin, [(begin, end)], "gap")
-            if rva in function.index or self._on_boundary(function, rva):
-                return function
+            stretch = self._decode(begin, [(begin, min(end, rva + 16))], "gap")
+            if rva in stretch.index or self._on_boundary(stretch, rva):
+                return self._decode(begin, [(begin, end)], "gap")
         return None
 
     # ---- x86
