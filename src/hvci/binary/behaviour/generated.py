@@ -14,6 +14,7 @@ from hvci.binary.behaviour import names, nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"
@@ -24,6 +25,8 @@ ALLOCATION_WINDOW = 0x600
 """Bytes between an allocation and a call into it, in one function."""
 BACK = 16
 """Instructions looked at before a call for what its register was loaded from."""
+_THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
+"""Operand bytes of calls through a frame slot."""
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
 _NX = "this memory never executes under memory integrity"
 
@@ -59,7 +62,7 @@ def _allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
     found = [calls.tolist()]
     found += [references.to_code(start) for start in sorted(wrappers)]
     found.append([place for place, _ in references.to_slots(kept)])
-    return np.unique(np.array([rva for group in found for rva in group], np.int64)), kept
+    return distinct(np.array([rva for group in found for rva in group], np.int64)), kept
 
 
 def _kept_behind(scene: Scene, place: int) -> set[int]:
@@ -88,7 +91,7 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         places = np.flatnonzero(code[start : end - 6] == 0xFF) + start
         modrm = code[places + 1]
         wanted = (modrm & 0xF8) == 0xD0
-        wanted |= np.isin(modrm, (0x54, 0x55, 0x94, 0x95))
+        wanted |= among(modrm, _THROUGH_FRAME)
         if bits == 64:
             wanted |= ((modrm & 0xF8) == 0xE0) & (code[places - 1] == 0x48)
         chosen = places[wanted]

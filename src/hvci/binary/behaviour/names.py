@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvci import catalog
+from hvci.catalog.prototypes import x86_bytes
 
 COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlCopyBytes"))
 """Destination, source, length."""
@@ -63,4 +63,4 @@ def is_function(name: str) -> bool:
     """Whether an export of the kernel is known to be code and no variable."""
     if name in _DATA_SYSTEM_NAMES:
         return False
-    return catalog.prototype(name) is not None or name.startswith(("Zw", "Nt"))
+    return x86_bytes(name) is not None or name.startswith(("Zw", "Nt"))

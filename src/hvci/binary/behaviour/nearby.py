@@ -13,6 +13,7 @@ import numpy.typing as npt
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.sets import distinct
 from hvci.binary.x86_lift import FRAME_BASES, RAX, RCX, RDI, RDX, REGISTERS, RSI
 from hvci.model import Machine
 
@@ -62,13 +63,13 @@ def call_places(scene: Scene, names: Iterable[str]) -> Rvas:
     """RVAs of the instructions that may call these imports, sorted."""
     if scene.image.machine is Machine.ARM64:
         calls = scene.calls(*names)
-        return np.unique(np.array([call.function.rvas[call.i] for call in calls], np.int64))
+        return distinct(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
     for name in names:
         for slot in scene.image.import_slots.get(name, ()):
             for place in scene.places(slot):
                 found += [place - 2, place - 3, *scene.analysis.references.to_code(place - 2)]
-    return np.unique(np.array(found, np.int64))
+    return distinct(np.array(found, np.int64))
 
 
 def is_used(scene: Scene, pointer: Pointer, calls: frozenset[int]) -> bool:

@@ -17,6 +17,7 @@ from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
 from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
 from hvci.binary.image import Bytes
+from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"
@@ -36,7 +37,7 @@ _STORES[
     )
 ] = True
 """Last opcode bytes of instructions that write a memory operand."""
-_MOFFS = (0xA2, 0xA3)
+_MOFFS = np.array((0xA2, 0xA3), np.uint8)
 _MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
 _LOAD, _LOAD_SHORT = 0x8B, 0xA1
 _READS_ONLY = "the page is executable and never writable under memory integrity"
@@ -69,7 +70,7 @@ def _candidates(scene: Scene) -> list[int]:
     direct = (modrm & 0xC7) == 5
     stores, taken = direct & _STORES[last], direct & (last == _LEA)
     if scene.image.bits == 32:
-        stores |= np.isin(modrm, _MOFFS)
+        stores |= among(modrm, _MOFFS)
         taken |= ((modrm & 0xF8) == _MOVE_IMMEDIATE) | (modrm == _PUSH) | _to_frame(code, places)
     return [*places[stores].tolist(), *_used(scene, places[taken], names.COPIES | names.FILLS)]
 
@@ -77,7 +78,8 @@ def _candidates(scene: Scene) -> list[int]:
 def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]:
     """Those of the operands that give a pointer which is written through, or given to a call."""
     sites = nearby.call_places(scene, calls)
-    soon = np.union1d(nearby.called_soon(places, sites), nearby.stored_soon(scene, places))
+    near = (nearby.called_soon(places, sites), nearby.stored_soon(scene, places))
+    soon = distinct(np.concatenate(near))
     known = frozenset(sites.tolist())
     return [
         place

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence
 
 Words = npt.NDArray[np.uint32]
@@ -73,7 +74,7 @@ def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
     for words, rvas in _code(scene):
         at = np.searchsorted(rvas, wanted)
         at = at[at < len(words)]
-        at = at[np.isin(rvas[at], wanted)]
+        at = at[among(rvas[at], distinct(wanted))]
         called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
         at = at[~(called == 0xD61F_0000).any(axis=1)]
         found += _followed(words, rvas, at, copies, any_base=True)
@@ -88,7 +89,8 @@ def indirect(scene: Scene, sites: Rvas) -> list[int]:
     found = []
     for words, rvas in _code(scene):
         places = np.flatnonzero((words & 0xFFFF_FC1F) == 0xD61F_0000)
-        places = np.union1d(places, np.flatnonzero((words & 0xFFFF_FC1F) == 0xD63F_0000))
+        calls = np.flatnonzero((words & 0xFFFF_FC1F) == 0xD63F_0000)
+        places = distinct(np.concatenate((places, calls)))
         before = np.searchsorted(sites, rvas[places]) - 1
         near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
         found += [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
