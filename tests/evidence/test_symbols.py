@@ -34,6 +34,14 @@ def test_every_finding_names_the_line_of_its_marker(name):
         assert not site.function.startswith(("sub_", "mark."))
 
 
+def test_what_a_run_saw_is_named_too():
+    report = evaluate(BUILT / "calls_bad.x64.o2.sys", Options(symbols=(), verify=True))
+    assert len({judged.call.tier for judged in report.calls}) > 1
+    for judged in report.calls:
+        assert judged.call.site.line, judged.call
+        assert not judged.call.site.function.startswith("mark.")
+
+
 def driver(tmp_path, pdb_name="sample_bad.x64.o2.pdb"):
     shutil.copy(BUILT / "sample_bad.x64.o2.sys", tmp_path)
     return tmp_path / "sample_bad.x64.o2.sys", tmp_path / pdb_name

@@ -80,13 +80,22 @@ def with_symbols(evidence: Evidence, folders: Iterable[str], asked: bool) -> Evi
 
 
 def _renamed(evidence: Evidence, symbols: Symbols) -> Evidence:
+    """Every place named; what a run saw lies in the function that the code shows there."""
+    sites = [call.site for call in evidence.calls if isinstance(call.site, ImageSite)]
+    functions = {site.rva: site.function for site in sites if site.function}
+
+    def place(site: ImageSite) -> ImageSite:
+        function = site.function or functions.get(site.rva)
+        return symbols.named(replace(site, function=function))
+
     def named(site: Site) -> Site:
-        return symbols.named(site) if isinstance(site, ImageSite) else site
+        return place(site) if isinstance(site, ImageSite) else site
 
     return replace(
         evidence,
         calls=tuple(replace(call, site=named(call.site)) for call in evidence.calls),
         behaviours=tuple(replace(fact, site=named(fact.site)) for fact in evidence.behaviours),
+        events=tuple(replace(event, site=place(event.site)) for event in evidence.events),
         limits=tuple(
             limit if limit.site is None else replace(limit, site=named(limit.site))
             for limit in evidence.limits
