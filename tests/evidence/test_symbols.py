@@ -133,10 +133,12 @@ LABEL = (0x20, 0x25, "label", 0)
         ((F, LABEL, (0x26, 0x2F, "Other", 9)), None, ("label", None)),
         ((F, LABEL), "sub_10", ("F", 3)),
         ((F, LABEL), "sub_20", ("label", None)),
+        (((0x10, 0x1D, "F()", 3), (0x1E, 0x1F, "first", 0), LABEL), "sub_10", ("F", 3)),
+        ((F, *((at, at, "more", 0) for at in range(0x20, 0x34))), "sub_10", ("more", None)),
     ],
 )
 def test_labels_stand_for_the_function_around_them(rows, function, named):
-    rva = 0x12 if rows == (F,) else 0x22
+    rva = 0x12 if rows == (F,) else rows[-1][0] if len(rows) > 9 else 0x22
     site = Symbols(Table(*rows)).named(ImageSite(Rva(rva), ".text", function))
     assert (site.function, site.line) == named
 

@@ -16,7 +16,8 @@ from hvci.model import DebugId, Evidence, ImageSite, Limit, Origin, Site
 
 LONGEST_LABEL = 64
 """Bytes behind a place in which the function around a label must go on."""
-
+MOST_LABELS = 16
+"""Labels that may follow one another within a function."""
 
 _START_IN_NAME = re.compile(r"sub_([0-9a-f]+)")
 """How readers name a function of which they know the start only."""
@@ -47,18 +48,26 @@ class Symbols:
         found = self._at(site.rva)
         if found is None or found.line:
             return found
-        before = self._at(found.sym_addr - 1)
-        if before is None or not before.line:
+        before = self._before(found)
+        if before is None:
             return found
         start = _START_IN_NAME.fullmatch(site.function or "")
         if start is None:
-            return before if self._goes_on(site.rva, found, before) else found
+            return before if self._goes_on(site.rva, before) else found
         return before if before.sym_addr <= int(start[1], 16) < found.sym_addr else found
 
-    def _goes_on(self, rva: int, label: Any, function: Any) -> bool:  # noqa: ANN401
+    def _before(self, label: Any) -> Any:  # noqa: ANN401
+        """What has a line before a label, or before the labels that follow one another."""
+        for _ in range(MOST_LABELS):
+            label = self._at(label.sym_addr - 1)
+            if label is None or label.line:
+                return label
+        return None
+
+    def _goes_on(self, rva: int, function: Any) -> bool:  # noqa: ANN401
         """Whether the function before a label is there again behind it."""
         behind = (self._at(later) for later in range(rva + 1, rva + LONGEST_LABEL))
-        after = next((item for item in behind if item and item.symbol != label.symbol), None)
+        after = next((item for item in behind if item and item.line), None)
         return after is not None and after.sym_addr == function.sym_addr
 
 
