@@ -101,8 +101,10 @@ def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:
         return evidence
     from hvci.binary.symbols import with_symbols
 
-    beside = () if path == "-" else (str(Path(path).parent),)
-    return with_symbols(evidence, (*beside, *options.symbols), asked=bool(options.symbols))
+    beside, also = (
+        ((), "") if path == "-" else ((str(Path(path).parent),), f"{Path(path).stem}.pdb")
+    )
+    return with_symbols(evidence, (*beside, *options.symbols), bool(options.symbols), also)
 
 
 def _verified(data: bytes, evidence: Evidence) -> tuple[Evidence, dict[str, object]]:
