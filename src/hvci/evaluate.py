@@ -85,11 +85,13 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     from hvci import binary
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
-    evidence = _with_symbols(binary.read(data, options.target_os), path, options)
+    evidence, block = binary.read(data, options.target_os), None
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
-    judge_it = _verified if options.verify else _judged
-    report = judge_it(_target(path, data, evidence), data, evidence)
+    if options.verify:
+        evidence, block = _verified(data, evidence)
+    evidence = _with_symbols(evidence, path, options)
+    report = replace(report_on(_target(path, data, evidence), evidence), verifier=block)
     return with_excerpts(report, data) if options.excerpts else report
 
 
@@ -99,17 +101,14 @@ def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:
         return evidence
     from hvci.binary.symbols import with_symbols
 
-    beside = () if path == "-" else (str(Path(path).parent),)
-    return with_symbols(evidence, (*beside, *options.symbols), asked=bool(options.symbols))
+    beside, also = (
+        ((), "") if path == "-" else ((str(Path(path).parent),), f"{Path(path).stem}.pdb")
+    )
+    return with_symbols(evidence, (*beside, *options.symbols), bool(options.symbols), also)
 
 
-def _judged(target: Target, data: bytes, evidence: Evidence) -> Report:
-    """Judge what the code shows."""
-    return report_on(target, evidence)
-
-
-def _verified(target: Target, data: bytes, evidence: Evidence) -> Report:
-    """Judge what the code shows together with what a run of it shows."""
+def _verified(data: bytes, evidence: Evidence) -> tuple[Evidence, dict[str, object]]:
+    """What the code shows together with what a run of it shows, and the run itself."""
     from hvci import verifier
     from hvci.verifier.block import to_block
     from hvci.verifier.merge import merge
@@ -118,7 +117,7 @@ def _verified(target: Target, data: bytes, evidence: Evidence) -> Report:
     run = verifier.run(data, verifier.VerifierOptions(target_os=evidence.target_os))
     merged, agreement = merge(evidence, run)
     merged = replace(merged, seconds={**merged.seconds, "verifier": time.perf_counter() - begin})
-    return replace(report_on(target, merged), verifier=to_block(run, agreement.block()))
+    return merged, to_block(run, agreement.block())
 
 
 def evaluate_source(
