@@ -1,0 +1,65 @@
+"""Every stand-in takes what a hostile driver may give it: nothing, pointers, or garbage."""
+
+import pytest
+
+from hvci.model import Machine as Architecture
+from hvci.model import WindowsVersion
+from hvci.verifier.kernel import STAND_INS, Kernel
+from hvci.verifier.kernel.call import EndPath
+from hvci.verifier.machine import Machine
+
+SIZE = 0x400
+
+
+class Arguments:
+    """A processor whose argument registers and stack slots hold chosen values."""
+
+    def __init__(self, processor, values):
+        self._processor = processor
+        self._values = values
+
+    def argument(self, index, rules):
+        return self._values[index % len(self._values)]
+
+    def __getattr__(self, name):
+        return getattr(self._processor, name)
+
+
+def kernel_for(architecture, values):
+    kernel = Kernel(Machine(architecture, 0x10000), WindowsVersion.WINDOWS_11_24H2)
+    made = [kernel.arena.allocate(SIZE, "test") if value == "object" else value for value in values]
+    kernel.machine.processor = Arguments(kernel.machine.processor, made)
+    return kernel
+
+
+def answer(kernel, name):
+    address = kernel.address_of(name)
+    number = (address - kernel.machine.layout.stubs) // 16
+    try:
+        return kernel.answer(kernel.call(number))
+    except EndPath as end:
+        return str(end)
+
+
+@pytest.mark.parametrize("architecture", [Architecture.X64, Architecture.X86, Architecture.ARM64])
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0,),
+        ("object",),
+        ("object", 1, "object", 2, "object"),
+        ("object", "object", 3, 0x40, "object", 0x20),
+        (0xFFFF_FFFF,),
+        (1, 0x7FFF_FFFF, 8, 0xFFFF_FFF0),
+    ],
+    ids=["nothing", "objects", "mixed", "sizes", "all-ones", "garbage"],
+)
+def test_no_stand_in_breaks(architecture, values):
+    kernel = kernel_for(architecture, values)
+    broken = []
+    for name in sorted(STAND_INS):
+        try:
+            answer(kernel, name)
+        except Exception as error:
+            broken.append(f"{name}: {error!r}")
+    assert broken == []
