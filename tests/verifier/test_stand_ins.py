@@ -7,6 +7,7 @@ from hvci.model import WindowsVersion
 from hvci.verifier.kernel import STAND_INS, Kernel
 from hvci.verifier.kernel.call import EndPath
 from hvci.verifier.machine import Machine
+from hvci.verifier.memory import AccessFault
 
 SIZE = 0x400
 
@@ -37,7 +38,7 @@ def answer(kernel, name):
     number = (address - kernel.machine.layout.stubs) // 16
     try:
         return kernel.answer(kernel.call(number))
-    except EndPath as end:
+    except (EndPath, AccessFault) as end:  # the driver's own fault: its path ends there
         return str(end)
 
 

@@ -62,6 +62,7 @@ class Arm64:
     volatile = VOLATILE
     return_address_size = 0
     loads_call_targets = True
+    skips_back = True
 
     def __init__(self, image: PeImage) -> None:
         self.image = image

@@ -286,6 +286,9 @@ class Architecture(Protocol):
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 
+    skips_back: bool
+    """Whether `skip_back` is worth asking."""
+
     def skip_back(self, function: Function, i: int, register: int) -> int:
         """An instruction at or before `i` from which control runs to `i` and nothing else.
 

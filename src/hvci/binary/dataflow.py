@@ -34,7 +34,6 @@ from hvci.binary.code import (
     Const,
     Either,
     Expr,
-    Flow,
     Function,
     ImageAddress,
     Insert,
@@ -49,28 +48,21 @@ from hvci.binary.code import (
     low_byte,
     register_of,
     slot,
-    slot_offset,
 )
-from hvci.binary.edges import fixed_on_edge
 from hvci.binary.frames import Frames
 from hvci.binary.functions import Functions
 from hvci.binary.globals import Globals
 from hvci.binary.image import PeImage
 from hvci.binary.interprocedural import Interprocedural
+from hvci.binary.reaching import MAX_STEPS, Definition, Reaching
 
 if TYPE_CHECKING:
     from hvci.binary.stack import StackDepth
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
-MAX_STEPS = 40_000
-"""Instructions looked at for one call site."""
 MAX_FILE_STEPS = 6_000_000
 """Instructions looked at for one image."""
-BUDGET = "the work budget was spent before its value was found"
-
-Definition = int | Atoms
-"""An instruction index that defines a location, or the answer itself."""
 
 
 class Dataflow:
@@ -87,6 +79,7 @@ class Dataflow:
         self.arch = architecture
         self.functions = functions
         self.depth = depth
+        self.reaching = Reaching(self)
         self.frames = Frames(self)
         self.globals = Globals(self)
         self.interprocedural = Interprocedural(self)
@@ -139,7 +132,7 @@ class Dataflow:
 
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
-        return self._reaching(function, i, location, 0)[0]
+        return self.reaching.definitions(function, i, location, 0)[0]
 
     def _answer(
         self,
@@ -153,7 +146,7 @@ class Dataflow:
         self._busy.add(key)
         outer, self._cycle = self._cycle, False
         out: set[Atom] = set()
-        definitions, passed = self._reaching(function, i, location, nesting)
+        definitions, passed = self.reaching.definitions(function, i, location, nesting)
         for definition in definitions:
             if isinstance(definition, int):
                 out |= self._defined(function, definition, location, nesting + 1)
@@ -171,77 +164,6 @@ class Dataflow:
                     self._memo[function.start, j, location] = answer
         self._cycle = self._cycle or outer
         return answer
-
-    def _reaching(
-        self, function: Function, i: int, location: Location, nesting: int
-    ) -> tuple[list[Definition], set[int]]:
-        """Walk back to every definition that reaches instruction `i`."""
-        found: list[Definition] = []
-        seen: set[int] = set()
-        work = [i]
-        leaked = None
-        in_memory = is_slot(location)
-        mask = 0 if in_memory else 1 << register_of(location)
-        effect, flows, result = self.arch.effect, function.flows, 1 << self.arch.result
-        while work:
-            j = work.pop()
-            if not in_memory:
-                j = self.arch.skip_back(function, j, register_of(location))
-            if j in seen:
-                continue
-            seen.add(j)
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                return [atoms.unknown(BUDGET)], set()
-            if j == function.entry:
-                found.append(self._at_entry(function, location))
-            before = self._before(function, j, found)
-            for p in before:
-                if in_memory:
-                    if self.frames.writes(function, p, location, nesting):
-                        found.append(p)
-                        continue
-                    if flows[p] in CALLS and effect(function, p).registers & result:
-                        if leaked is None:
-                            leaked = self.frames.is_leaked(function, location)
-                        if leaked:
-                            found.append(self._leaked(function, p, location))
-                            continue
-                else:
-                    if flows[p] == Flow.BRANCH:
-                        constant = fixed_on_edge(self.arch, function, p, j, location)
-                        if constant is not None:
-                            found.append(atoms.const(constant))
-                            continue
-                    if effect(function, p).registers & mask:
-                        found.append(p)
-                        continue
-                work.append(p)
-        return found, seen
-
-    def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
-        """What a call may have put into a slot whose address was passed on."""
-        return frozenset((Atom(Kind.LEAKED, function.rvas[call], slot_offset(location)),))
-
-    def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
-        """Predecessors; what a jump table or nothing leads to is said in `found`."""
-        before = function.predecessors(j)
-        if before or j == function.entry or self.arch.is_padding(function, j):
-            return before
-        if function.indirect_jumps:
-            return function.indirect_jumps
-        found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
-        return before
-
-    def _at_entry(self, function: Function, location: Location) -> Atoms:
-        """What the caller left in a location."""
-        if is_slot(location):
-            if slot_offset(location) >= self.arch.return_address_size:
-                return frozenset((Atom(Kind.PARAMETER, function.start, location),))
-            return atoms.unknown("a local variable that is not initialised on some path")
-        if register_of(location) in self.arch.entry_registers:
-            return frozenset((Atom(Kind.PARAMETER, function.start, location),))
-        return atoms.unknown("a register that the caller must preserve")
 
     # ---- definitions
 

@@ -121,6 +121,7 @@ class X86:
     result = RAX
     dispatch_register = RAX
     loads_call_targets = False
+    skips_back = False
 
     def __init__(self, image: PeImage) -> None:
         self.image = image

@@ -10,6 +10,9 @@ from hvci.verifier.kernel.models import stands_in
 BUFFER_TOO_SMALL = 0xC000_0023
 INVALID_PARAMETER = 0xC000_000D
 
+MAX_LENGTH = 0xFFFF
+"""Bytes that a counted string can hold."""
+
 
 def _set_string(call: Call, header: int, buffer: int, length: int, width: int) -> None:
     call.memory.write(header, struct.pack("<HH", length, length + width if buffer else 0))
@@ -73,6 +76,8 @@ def append_string(call: Call) -> int:
 
 def _convert(call: Call, data: bytes, width: int) -> int:
     """Store converted text, in a fresh buffer when the third argument says so."""
+    if len(data) + width > MAX_LENGTH:  # no counted string holds more
+        return INVALID_PARAMETER
     target, memory = call.arg(0), call.memory
     room = memory.u16(target + 2)
     if call.u8(2):

@@ -1,0 +1,151 @@
+"""The walk back from an instruction to every definition of a location that reaches it.
+
+Registers end at the instruction that writes them, at an edge that fixes the value by comparison,
+or at the entry of the function. Stack slots also end at a call that was given their address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvci.binary import atoms
+from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.code import (
+    CALLS,
+    Flow,
+    Function,
+    Location,
+    is_slot,
+    register_of,
+    slot_offset,
+)
+from hvci.binary.edges import fixed_on_edge
+
+if TYPE_CHECKING:
+    from hvci.binary.dataflow import Dataflow
+
+_STRAIGHT = frozenset((Flow.NEXT, Flow.CALL, Flow.INDIRECT_CALL))
+MAX_STEPS = 40_000
+"""Instructions looked at for one call site."""
+BUDGET = "the work budget was spent before its value was found"
+
+Definition = int | Atoms
+"""An instruction index that defines a location, or the answer itself."""
+
+
+class Reaching:
+    """Finds the definitions that reach an instruction; its steps count for the question asked."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.arch = flow.arch
+
+    def definitions(
+        self, function: Function, i: int, location: Location, nesting: int
+    ) -> tuple[list[Definition], set[int]]:
+        """Walk back to every definition that reaches instruction `i`."""
+        found: list[Definition] = []
+        seen: set[int] = set()
+        work = [i]
+        leaked = None
+        in_memory = is_slot(location)
+        while work:
+            j = work.pop()
+            if not in_memory:
+                j = self._straight_back(function, j, location, seen, found)
+            if j < 0 or j in seen:
+                continue
+            seen.add(j)
+            self.flow.steps += 1
+            if self.flow.steps > MAX_STEPS:
+                return [atoms.unknown(BUDGET)], set()
+            if j == function.entry:
+                found.append(self._at_entry(function, location))
+            for p in self._before(function, j, found):
+                if in_memory:
+                    if self.flow.frames.writes(function, p, location, nesting):
+                        found.append(p)
+                        continue
+                    if self._is_call_with_result(function, p):
+                        if leaked is None:
+                            leaked = self.flow.frames.is_leaked(function, location)
+                        if leaked:
+                            found.append(self._leaked(function, p, location))
+                            continue
+                elif self._ends_at(function, p, j, location, found):
+                    continue
+                work.append(p)
+        return found, seen
+
+    def _straight_back(
+        self,
+        function: Function,
+        j: int,
+        location: Location,
+        seen: set[int],
+        found: list[Definition],
+    ) -> int:
+        """Walk back while there is one plain predecessor; -1 when that met the definition.
+
+        Most steps are such steps: this loop makes no call and no list for them.
+        """
+        if self.arch.skips_back:
+            return self.arch.skip_back(function, j, register_of(location))
+        mask = 1 << register_of(location)
+        sources, flows, effects = function.sources, function.flows, function.effects
+        rvas, lengths, entry = function.rvas, function.lengths, function.entry
+        while j not in sources and j != entry and j > 0 and j not in seen:
+            p = j - 1
+            if flows[p] not in _STRAIGHT or rvas[p] + lengths[p] != rvas[j]:
+                return j
+            seen.add(j)
+            self.flow.steps += 1
+            effect = effects.get(p) or self.arch.effect(function, p)
+            if effect.registers & mask:
+                found.append(p)
+                return -1
+            j = p
+        return j
+
+    def _ends_at(
+        self, function: Function, p: int, j: int, location: Location, found: list[Definition]
+    ) -> bool:
+        """Whether the way from `j` to its predecessor `p` settles a register."""
+        if function.flows[p] == Flow.BRANCH:
+            constant = fixed_on_edge(self.arch, function, p, j, location)
+            if constant is not None:
+                found.append(atoms.const(constant))
+                return True
+        if self.arch.effect(function, p).registers >> register_of(location) & 1:
+            found.append(p)
+            return True
+        return False
+
+    def _is_call_with_result(self, function: Function, p: int) -> bool:
+        """A call proper; the check of a call target returns nothing."""
+        is_call = function.flows[p] in CALLS
+        return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
+
+    def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
+        """What a call may have put into a slot whose address was passed on."""
+        return frozenset((Atom(Kind.LEAKED, function.rvas[call], slot_offset(location)),))
+
+    def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
+        """Predecessors; what a jump table or nothing leads to is said in `found`."""
+        before = function.predecessors(j)
+        if before or j == function.entry or self.arch.is_padding(function, j):
+            return before
+        if function.indirect_jumps:
+            return function.indirect_jumps
+        found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
+        return before
+
+    def _at_entry(self, function: Function, location: Location) -> Atoms:
+        """What the caller left in a location."""
+        if is_slot(location):
+            if slot_offset(location) >= self.arch.return_address_size:
+                return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+            return atoms.unknown("a local variable that is not initialised on some path")
+        if register_of(location) in self.arch.entry_registers:
+            return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+        return atoms.unknown("a register that the caller must preserve")
