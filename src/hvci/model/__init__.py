@@ -1,9 +1,9 @@
 """The words of this program: facts, findings, reports. Nothing here reads a driver."""
 
+from hvci.model.behaviour import Behaviour
 from hvci.model.facts import (
     PAGE_SIZE,
     Allowance,
-    Behaviour,
     BehaviourFact,
     BuildSetting,
     Confidence,

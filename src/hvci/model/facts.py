@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from hvci.model.behaviour import Behaviour
 from hvci.model.windows import NEWEST, WindowsVersion
 
 Rva = NewType("Rva", int)
@@ -279,33 +280,6 @@ class Image:
     def section_at(self, rva: int) -> Section | None:
         """The section that holds the RVA."""
         return next((section for section in self.sections if section.holds(rva)), None)
-
-
-class Behaviour(StrEnum):
-    """What kind of thing the code does."""
-
-    STORE = "store"
-    """Writes to the image's own executable sections."""
-    WRITE_PROTECTION = "write-protection"
-    """Turns off the processor's write protection."""
-    ALIAS = "alias"
-    """Makes a second, writable mapping of code."""
-    HOOK = "hook"
-    """Writes to the code of another module."""
-    PROCESSOR_STATE = "processor-state"
-    """Changes descriptor tables, system call entries or debug registers."""
-    USER_EXECUTION = "user-execution"
-    """Lets the kernel execute user pages."""
-    GENERATED_CODE = "generated-code"
-    """Runs instructions in memory that is no image."""
-    COPIED_CODE = "copied-code"
-    """Copies its own instructions to memory that is no image."""
-    EXECUTABLE_FILE = "executable-file"
-    """Has a file mapped or loaded as code."""
-    IMAGE_BY_HAND = "image-by-hand"
-    """Loads an executable file without the system's loader."""
-    DRIVER_LOAD = "driver-load"
-    """Has the system load another driver."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ Knows the machine, the kernel and the recorder; chooses no paths.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hvci.catalog import Ddi
@@ -27,6 +27,7 @@ from hvci.catalog.prototypes import prototype
 from hvci.model import Tier
 from hvci.verifier.arch import Convention
 from hvci.verifier.arch import Ending as BlockEnding
+from hvci.verifier.arguments import reader
 from hvci.verifier.checks import (
     EXECUTE_OF_NOEXECUTE,
     WRITE_TO_READ_ONLY,
@@ -214,7 +215,7 @@ class Path:
             return
         address = calling_instruction(self.machine, return_to)
         if self.machine.in_image(address):
-            self.recorder.call(ddi, _reader(call, ddi), address, return_to, self.trust)
+            self.recorder.call(ddi, reader(call, ddi), address, return_to, self.trust)
 
     def _trace_call(self, call: Call, return_to: int) -> None:
         assert self.trace is not None
@@ -394,22 +395,3 @@ class Path:
         if not length or self._skips > FAULTS:
             raise _End(Ending.STOPPED, f"instruction at {pc:#x} {why}")
         return pc + length
-
-
-def _reader(call: Call, ddi: Ddi) -> Callable[[str], int]:
-    """Reads a documented argument by its name, as wide as its type."""
-    narrow = call.pointer_size == 4
-
-    def read(name: str) -> int:
-        position = ddi.position(name)
-        if not narrow:
-            parameter = ddi.parameters[position]
-            wide = parameter.x86_slots == 2 or parameter.type.startswith(("P", "HANDLE"))
-            return call.arg(position) if wide else call.u32(position)
-        slot = ddi.x86_slot(name) + call.hidden
-        value = call.slot(slot)
-        if ddi.parameters[position].x86_slots == 2:
-            value |= call.slot(slot + 1) << 32
-        return value
-
-    return read
