@@ -11,6 +11,7 @@ import numpy as np
 
 from hvci.binary import PeImage
 from hvci.verifier.checks import Recorder
+from hvci.verifier.clock import replace_clock
 from hvci.verifier.explore import Explorer
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.loader import Loaded, load
@@ -59,6 +60,7 @@ class Session:
         self.recorder = Recorder(image, self.loaded.base)
         self.path = Path(self.machine, self.kernel, self.recorder)
         watch(self.machine, image, self.path.changes_processor)
+        replace_clock(self.machine, image)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
         if options.trace:
