@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from iced_x86 import Instruction, Mnemonic, OpKind
+from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.code import Flow, Function
-from hvci.binary.x86_lift import NONE, RAX, REGISTERS
+from hvci.binary.x86_lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
 
 WINDOW = 64
 """Instructions looked at on one way."""
 MAX_WAYS = 8
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+_LOST_BY_CALLS = frozenset((RAX, RCX, RDX, R8, R9, R10, R11))
 _READ_ONLY = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.BT))
 
 
@@ -178,6 +179,64 @@ def _moved_x86(instruction: Instruction, target: int, held: Held) -> None:
             return
         held.lost = True
     held.drop(target)
+
+
+def may_call_soon(code: bytes, start: int, bits: int) -> bool:
+    """Whether x64 or x86 code that begins with a load of a pointer may call it before it is lost.
+
+    Looks at instructions in the order of their bytes and follows copies between registers. False
+    only when the pointer is certainly lost, or when the routine ends; a load that is no call's is
+    the usual case, and its function need not be decoded.
+    """
+    instructions = iter(Decoder(bits, code, ip=start))
+    load = next(instructions, None)
+    if load is None or load.flow_control != FlowControl.NEXT:
+        return True
+    held = {_register(load.op0_register)}
+    for instruction in instructions:
+        if not held:
+            return False
+        flow = instruction.flow_control
+        if flow in (FlowControl.RETURN, FlowControl.INTERRUPT):
+            return False
+        if flow == FlowControl.CONDITIONAL_BRANCH:
+            continue
+        if flow != FlowControl.NEXT:
+            return _may_reach(instruction, held)
+        if not instruction.op_count:
+            continue
+        is_register = instruction.op0_kind == OpKind.REGISTER
+        source = instruction.op1_register if instruction.op_count > 1 else NONE
+        is_copy = instruction.mnemonic == Mnemonic.MOV and _register(source) in held
+        if not is_register:
+            if is_copy or instruction.is_string_instruction:
+                return True
+        elif instruction.mnemonic == Mnemonic.PUSH:
+            if _register(instruction.op0_register) in held:
+                return True
+        elif instruction.mnemonic not in _READ_ONLY:
+            if is_copy:
+                held.add(_register(instruction.op0_register))
+            else:
+                held.discard(_register(instruction.op0_register))
+    return True
+
+
+def _may_reach(instruction: Instruction, held: set[int]) -> bool:
+    """Whether a call or jump may go through one of some registers, or leave it for later."""
+    if instruction.flow_control == FlowControl.UNCONDITIONAL_BRANCH:
+        return True
+    if instruction.flow_control in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
+        if instruction.op0_kind == OpKind.REGISTER:
+            return _register(instruction.op0_register) in held or not held <= _LOST_BY_CALLS
+        # Control Flow Guard dispatches to RAX, or checks RCX and keeps it.
+        return not held.isdisjoint((RAX, RCX)) or not held <= _LOST_BY_CALLS
+    return True
+
+
+def _register(register: int) -> int:
+    known = REGISTERS.get(register)
+    return known[0] if known else -1
 
 
 def step_arm64(function: Function, k: int, held: Held) -> int | None:

@@ -98,6 +98,10 @@ class Arm64:
             elif flow == Flow.INDIRECT_JUMP:
                 function.indirect_jumps.append(i)
 
+    def boundaries(self, code: bytes, start: int) -> frozenset[int]:
+        """Every word."""
+        return frozenset(range(start, start + len(code) - 3, 4))
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         return branch_target(function.instructions[i], function.rvas[i])

@@ -283,6 +283,9 @@ class Architecture(Protocol):
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
 
+    def boundaries(self, code: bytes, start: int) -> frozenset[int]:
+        """RVAs of the instructions of a stretch of code that starts at an RVA."""
+
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 

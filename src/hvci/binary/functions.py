@@ -6,6 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Container
 from functools import cached_property
 from itertools import pairwise
 
@@ -59,6 +60,7 @@ class Functions:
         self.architecture = architecture
         self.references = references
         self._known: dict[tuple[str, int], Function] = {}
+        self._boundaries: dict[int, frozenset[int] | None] = {}
         self.decoded_bytes = 0
 
     @cached_property
@@ -82,6 +84,14 @@ class Functions:
             i = function.index.get(rva, -1)
         return (function, i) if i >= 0 else None
 
+    def span(self, rva: int) -> tuple[int, int] | None:
+        """The stretch around an RVA that is decoded in one go; None where that is not known."""
+        if self.image.bits == 32:
+            return self._span_32(rva)
+        holding = (item for item in self.unwind.find(rva) if item.start <= rva < item.end)
+        found = next(holding, None)
+        return (found.start, min(found.end, found.start + MAX_FUNCTION)) if found else None
+
     def starting_at(self, rva: int) -> Function | None:
         """The function that starts at an RVA; None when the RVA lies inside another."""
         function = self.at(rva)
@@ -92,6 +102,21 @@ class Functions:
         self.architecture.decode(function)
         self.decoded_bytes += sum(end - begin for begin, end in fragments)
         return function
+
+    def instruction_starts(self, rva: int) -> frozenset[int] | None:
+        """RVAs of the instructions of the stretch that holds an RVA; None where none is known.
+
+        A seventh of the cost of a decoded function, for those who only sort places out.
+        """
+        span = self.span(rva)
+        if span is None:
+            return None
+        start, end = span
+        if start not in self._boundaries:
+            starts = self.architecture.boundaries(bytes(self.image.memory[start:end]), start)
+            found = None if self._lost_boundaries(starts, start, end) else starts
+            self._boundaries[start] = found
+        return self._boundaries[start]
 
     # ---- x64
 
@@ -127,6 +152,10 @@ class Functions:
         self._known["gap", start] = function
         return function
 
+    def gap_start(self, rva: int) -> int:
+        """Where code outside known functions that holds an RVA is taken to start."""
+        return self._gap_start(self.unwind.gap(rva)[0], rva)
+
     def _gap_start(self, low: int, rva: int) -> int:
         targets = self.references.branch_targets
         first, last = np.searchsorted(targets, [low, rva + 1])
@@ -159,6 +188,17 @@ class Functions:
 
     # ---- x86
 
+    def _span_32(self, rva: int) -> tuple[int, int] | None:
+        i = bisect_right(self._starts, rva) - 1
+        if i < 0:
+            return None
+        start = self._starts[i]
+        end = self._starts[i + 1] if i + 1 < len(self._starts) else self.image.size
+        for first, last in self.image.code_ranges:
+            if first <= start < last:
+                end = min(end, last)
+        return start, min(end, start + MAX_FUNCTION)
+
     def _at_32(self, rva: int) -> Function | None:
         i = bisect_right(self._starts, rva) - 1
         if i < 0:
@@ -166,13 +206,9 @@ class Functions:
         start = self._starts[i]
         function = self._known.get(("start", start))
         if function is None:
-            end = self._starts[i + 1] if i + 1 < len(self._starts) else self.image.size
-            for first, last in self.image.code_ranges:
-                if first <= start < last:
-                    end = min(end, last)
-            end = min(end, start + MAX_FUNCTION)
+            start, end = self._span_32(rva) or (start, start)
             function = self._decode(start, [(start, end)], "start")
-            lost = self._lost_boundaries(function, start, end)
+            lost = self._lost_boundaries(function.index, start, end)
             if lost:  # data in code put the decoder out of step
                 cuts = [start, *lost, end]
                 spans = list(pairwise(cuts))
@@ -180,13 +216,11 @@ class Functions:
             self._known["start", start] = function
         return function
 
-    def _lost_boundaries(self, function: Function, start: int, end: int) -> list[int]:
-        """Import calls and jumps in a function that its decoding stepped over."""
+    def _lost_boundaries(self, known: Container[int], start: int, end: int) -> list[int]:
+        """Import calls and jumps in a stretch that its decoding stepped over."""
         first, last = np.searchsorted(self.references.import_branches, [start, end])
-        known = function.index
-        return [
-            int(rva) for rva in self.references.import_branches[first:last] if int(rva) not in known
-        ]
+        branches: list[int] = self.references.import_branches[first:last].tolist()
+        return [rva for rva in branches if rva not in known]
 
     @cached_property
     def _starts(self) -> list[int]:

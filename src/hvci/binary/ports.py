@@ -79,7 +79,7 @@ class PortCalls:
             return
         self._learn()
         step = self.image.pointer_size
-        places = self.analysis.references.loads_at(self.ddi.slot * step)
+        places = self.analysis.references.method_loads(self.ddi.slot * step)
         found = (self.analysis.functions.at(place) for place in places)
         functions = {function.start: function for function in found if function is not None}
         for start in sorted(functions):
@@ -271,6 +271,8 @@ class PortCalls:
             return False
         step, above = self.image.pointer_size, arch.arguments_above(is_call=True)
         missing = {depth + step * (position + above) for position in range(registers, count)}
+        if not self._stores_enough(function, i, len(missing)):
+            return False
         for k in range(i - 1, max(-1, i - WINDOW), -1):
             effect = arch.effect(function, k)
             ends = function.flows[k] in CALLS and effect.registers and not across_calls
@@ -281,3 +283,15 @@ class PortCalls:
             if not missing:
                 break
         return not missing
+
+    def _stores_enough(self, function: Function, i: int, wanted: int) -> bool:
+        """Whether so many stores before a call can go to the frame: most calls have fewer."""
+        arch, count = self.analysis.arch, 0
+        for k in range(i - 1, max(-1, i - WINDOW), -1):
+            for memory in arch.effect(function, k).stores:
+                base = memory.base
+                is_frame = base in (arch.stack_pointer, arch.frame_pointer)
+                count += is_frame or (base >= 0 and arch.may_hold_stack_address(function, base))
+            if count >= wanted:
+                return True
+        return not wanted

@@ -47,8 +47,11 @@ class References(ABC):
         """Start of the import thunk whose reference to its slot is at an RVA."""
 
     @abstractmethod
-    def loads_at(self, displacement: int) -> list[int]:
-        """RVAs in candidate instructions that load, call or jump through a pointer so far in."""
+    def method_loads(self, displacement: int) -> list[int]:
+        """RVAs in candidate instructions that load, call or jump through a pointer so far in.
+
+        Loads that no call can follow may be left out.
+        """
 
     @abstractmethod
     def constants(self, value: int) -> list[int]:

@@ -167,7 +167,7 @@ class ReferencesArm64(References):
 
     # ---- questions
 
-    def loads_at(self, displacement: int) -> list[int]:
+    def method_loads(self, displacement: int) -> list[int]:
         """`ldr x, [x, #displacement]`."""
         words = self._words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
         found: list[int] = self._rvas[np.flatnonzero(words)].tolist()

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
@@ -20,6 +21,11 @@ TRAILING = (0, 1, 2, 4)
 """Bytes of immediate that may follow a RIP-relative displacement."""
 CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 REX_W = 0x48
+_LOAD = 0x8B
+MAX_SCANS = 4
+"""Questions for one address that are answered by a scan; then an index is worth its cost."""
+CALL_WINDOW = 160
+"""Bytes behind the load of a method in which its call is looked for."""
 
 _THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
 """Second byte of `call [address]` and `jmp [address]`."""
@@ -31,6 +37,7 @@ class ReferencesX86(References):
     def __init__(self, image: PeImage) -> None:
         super().__init__(image)
         self._ranges = [(start, end) for start, end in image.code_ranges if end - start >= 8]
+        self._asked = 0
         self._by_relocation = image.machine is Machine.X86 and len(image.relocations.rvas) > 0
 
     # ---- memory operands
@@ -70,18 +77,31 @@ class ReferencesX86(References):
         found: Rvas = operands[is_branch] - 2
         return found
 
-    def loads_at(self, displacement: int) -> list[int]:
-        """Operands with a base register and a displacement of one byte."""
+    def method_loads(self, displacement: int) -> list[int]:
+        """Operands with a base register and a displacement of one byte, that a call may follow."""
         found: list[int] = []
         for start, end in self._ranges:
             code = self.image.bytes[start:end]
             places = np.flatnonzero(code == displacement)
-            places = places[places >= 3]
+            places = places[places >= 4]
             plain = _reads_through(code[places - 2], code[places - 1], False)
             based = _reads_through(code[places - 3], code[places - 2], True)
             based &= code[places - 1] & 0x3F == 0x24  # no index register
-            found += (places[plain | based] + start).tolist()
+            chosen = plain | based
+            opcodes = places[chosen] - np.where(plain[chosen], 2, 3)
+            found += [at + 1 for at in (opcodes + start).tolist() if self._may_call(at)]
         return found
+
+    def _may_call(self, opcode: int) -> bool:
+        """Whether the load, call or jump with its opcode at an RVA may lead to a call."""
+        memory = self.image.memory
+        if memory[opcode] != _LOAD:
+            return True
+        if self.image.bits == 64 and memory[opcode - 1] & 0xF8 != REX_W:
+            return False  # it loads four bytes, no pointer
+        begin = opcode - (self.image.bits == 64)
+        code = bytes(memory[begin : begin + CALL_WINDOW])
+        return may_call_soon(code, begin, self.image.bits)
 
     def constants(self, value: int) -> list[int]:
         """Wherever the bytes stand in code."""
@@ -113,24 +133,48 @@ class ReferencesX86(References):
 
     def to_data(self, rva: int) -> list[int]:
         """RVAs of the displacements of every candidate operand that names an RVA."""
-        if self._by_relocation:
-            operands, named = self._relocated
-            return [int(place) for place in operands[named == rva]]
         if self.image.bits == 32:
             return self._exact(rva)
-        found = []
-        for start, targets in self._displacements:
-            near = (targets - np.int32(rva - TRAILING[-1])).view(np.uint32) <= TRAILING[-1]
-            places = np.flatnonzero(near).tolist()
-            found += [start + place for place in places if rva - int(targets[place]) in TRAILING]
-        return found
+        low, high = rva - TRAILING[-1], rva + 1
+        found = [place for place, at in self._naming(low, high) if rva - at in TRAILING]
+        return sorted(found)
 
     def _exact(self, rva: int) -> list[int]:
-        return [
-            start + place
-            for start, targets in self._displacements
-            for place in np.flatnonzero(targets == np.int32(rva)).tolist()
-        ]
+        """The same without bytes behind the displacement."""
+        return [place for place, _ in self._naming(rva, rva + 1)]
+
+    def _naming(self, low: int, high: int) -> list[tuple[int, int]]:
+        """(place, target) of every displacement that names one of a few RVAs.
+
+        The first questions are answered by a scan, and later ones from an index: most images
+        get few questions, and some thousands.
+        """
+        self._asked += 1
+        if self._asked > MAX_SCANS or self._by_relocation:
+            targets, places = self._by_target
+            first, last = np.searchsorted(targets, [low, high])
+            return list(zip(places[first:last].tolist(), targets[first:last].tolist(), strict=True))
+        found: list[tuple[int, int]] = []
+        for start, named in self._displacements:
+            near = (named - np.int32(low)).view(np.uint32) < np.uint32(high - low)
+            chosen = np.flatnonzero(near)
+            found += zip((chosen + start).tolist(), named[chosen].tolist(), strict=True)
+        return found
+
+    @cached_property
+    def _by_target(self) -> tuple[Rvas, Rvas]:
+        """(target, place) of every displacement that names the image, sorted by target."""
+        if self._by_relocation:
+            places, targets = self._relocated
+        else:
+            names, size = [], np.uint32(self.image.size)
+            for start, all_targets in self._displacements:
+                inside = np.flatnonzero(all_targets.view(np.uint32) < size)
+                names.append((all_targets[inside].astype(np.int64), inside + start))
+            targets = np.concatenate([NO_RVAS, *(each for each, _ in names)])
+            places = np.concatenate([NO_RVAS, *(each for _, each in names)])
+        order = np.argsort(targets, kind="stable")
+        return targets[order], places[order]
 
     def to_executable(self) -> Rvas:
         """RVAs of the displacements of every candidate operand that names an executable section."""

@@ -155,6 +155,10 @@ class X86:
                 function.indirect_jumps.append(i)
         function.link(targets)
 
+    def boundaries(self, code: bytes, start: int) -> frozenset[int]:
+        """One pass that keeps no instruction."""
+        return frozenset([each.ip32 for each in Decoder(self.bits, code, ip=start)])
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF

@@ -99,7 +99,11 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)
         found += chosen[near & ~_calls_import(scene, chosen)].tolist()
         found += [site - 2 for site in sites.tolist() if start + 2 <= site < end]
-    return [place for place in sorted(set(found)) if _is_indirect(scene, place, kept)]
+    return [
+        place
+        for place in sorted(set(found))
+        if _is_indirect(scene, place, kept) and not nearby.is_method_call(scene, place)
+    ]
 
 
 def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
@@ -123,7 +127,9 @@ def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
 def _is_indirect(scene: Scene, place: int, kept: set[int]) -> bool:
     """Whether the bytes are a call through a register or frame slot, or through such a variable."""
     memory = scene.image.memory
-    if memory[place] != 0xFF:
+    is_call_or_jump = memory[place] == 0xFF and memory[place + 1] >> 3 & 7 in (2, 4)
+    prefix = 1 if scene.image.bits == 64 else 0
+    if not is_call_or_jump or not nearby.may_start(scene, range(place, place - prefix - 1, -1)):
         return False
     if memory[place + 1] != 0x15:
         return memory[place + 1] != 0x25

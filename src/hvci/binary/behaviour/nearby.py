@@ -14,18 +14,29 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.sets import distinct
-from hvci.binary.x86_lift import FRAME_BASES, RAX, RCX, RDI, RDX, REGISTERS, RSI
+from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
 from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]
 WINDOW = 64
 """Bytes behind an instruction in which a use of what it loads is looked for."""
+MAX_PREFIX, MAX_INSTRUCTION = 10, 16
+"""Bytes before an operand, and of a whole instruction."""
 _STORES = np.zeros(256, bool)
 _STORES[list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))] = True
 """Last opcode bytes of the usual instructions that write a memory operand."""
 _STRINGS = np.zeros(256, bool)
 _STRINGS[[0xA4, 0xA5, 0xAA, 0xAB]] = True
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
+_SIMPLE = frozenset(
+    (
+        *(Mnemonic.MOV, Mnemonic.LEA, Mnemonic.PUSH, Mnemonic.CMP, Mnemonic.TEST, Mnemonic.AND),
+        *(Mnemonic.ADD, Mnemonic.SUB, Mnemonic.OR, Mnemonic.XOR, Mnemonic.MOVZX, Mnemonic.NOP),
+    )
+)
+"""Instructions that change no register but their first operand."""
+LOOK_BACK = 16
+"""Instructions before a call in which the load of its register is looked for."""
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
@@ -35,6 +46,91 @@ class Pointer(NamedTuple):
     place: int
     """RVA of the operand of four bytes that ends the instruction."""
     register: int
+
+
+def names_memory(scene: Scene, place: int) -> bool:
+    """Whether the bytes at `place` can be the address in a memory operand.
+
+    `and eax, imm32` behind a zero byte looks like a store.
+    """
+    starts = scene.analysis.functions.instruction_starts(place)
+    if starts is None:
+        return True
+    start = next((at for at in range(place - 1, place - MAX_PREFIX, -1) if at in starts), None)
+    if start is None:
+        return False
+    instruction = _decode(scene, start)
+    if scene.image.bits == 64:
+        return bool(instruction.is_ip_rel_memory_operand)
+    return instruction.memory_displ_size == 4 and instruction.memory_base == NONE
+
+
+def _decode(scene: Scene, start: int) -> Instruction:
+    code = bytes(scene.image.memory[start : start + MAX_INSTRUCTION])
+    return Decoder(scene.image.bits, code, ip=start).decode()
+
+
+def is_called_code(scene: Scene, place: int) -> bool:
+    """Whether bytes at an RVA lie in a known function, or what known code calls starts there.
+
+    Outside of known functions only that proves them code, and data looks like code too often.
+    """
+    functions = scene.analysis.functions
+    if scene.image.bits == 32 or functions.unwind.find(place):
+        return True
+    start = functions.gap_start(place)
+    if start == scene.image.headers.entry or start in scene.image.exports:
+        return True
+    sites = scene.analysis.references.to_code(start)
+    return any(site in (scene.analysis.functions.instruction_starts(site) or ()) for site in sites)
+
+
+def may_start(scene: Scene, places: Iterable[int]) -> bool:
+    """Whether an instruction can start at one of some neighbouring places."""
+    around = list(places)
+    starts = scene.analysis.functions.instruction_starts(around[0])
+    return starts is None or not starts.isdisjoint(around)
+
+
+def is_method_call(scene: Scene, place: int) -> bool:
+    """Whether a call or jump goes where a field or an import says that was loaded just before.
+
+    True only when the bytes prove it: most indirect calls are such calls, and go nowhere new.
+    """
+    starts = scene.analysis.functions.instruction_starts(place)
+    call = _decode(scene, place)
+    if starts is None or place not in starts or call.op0_kind != OpKind.REGISTER:
+        return False
+    wanted, start = _number(call.op0_register), place
+    for _ in range(LOOK_BACK):
+        before = (at for at in range(start - 1, start - MAX_INSTRUCTION, -1) if at in starts)
+        start = next(before, -1)
+        if start < 0:
+            return False
+        instruction = _decode(scene, start)
+        if instruction.mnemonic == Mnemonic.MOV and _is_target(instruction, wanted):
+            return _loads_field(scene, instruction)
+        if instruction.mnemonic not in _SIMPLE or _is_target(instruction, wanted):
+            return False
+    return False
+
+
+def _is_target(instruction: Instruction, register: int) -> bool:
+    """Whether an instruction has a register as its first operand."""
+    is_register = instruction.op0_kind == OpKind.REGISTER
+    return is_register and _number(instruction.op0_register) == register
+
+
+def _loads_field(scene: Scene, instruction: Instruction) -> bool:
+    """Whether a move reads an import or a field of a structure outside the frame."""
+    if instruction.op1_kind != OpKind.MEMORY:
+        return False
+    if instruction.is_ip_rel_memory_operand:
+        return instruction.ip_rel_memory_address in scene.image.imports
+    if instruction.memory_base == NONE:
+        slot = instruction.memory_displacement - scene.image.base
+        return scene.image.bits == 32 and slot in scene.image.imports
+    return instruction.memory_base not in FRAME_BASES and _number(instruction.memory_base) >= 0
 
 
 def stored_soon(scene: Scene, places: Rvas) -> Rvas:

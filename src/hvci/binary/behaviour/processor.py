@@ -12,7 +12,7 @@ import numpy as np
 from iced_x86 import Mnemonic, Register
 
 from hvci.binary.atoms import NUMERIC, Kind
-from hvci.binary.behaviour import words
+from hvci.binary.behaviour import nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.code import (
     CALLS,
@@ -73,7 +73,8 @@ def find(scene: Scene) -> None:
         wanted |= (second == 0x23) & (third >= 0xC0)
         wanted |= (second == 0x01) & (third < 0xC0) & ((third & 0x30) == 0x10)
         for place in places[wanted].tolist():
-            _judge(scene, place, memory[place + 1])
+            if nearby.may_start(scene, range(place, place - 3, -1)):
+                _judge(scene, place, memory[place + 1])
 
 
 def _judge(scene: Scene, place: int, opcode: int) -> None:

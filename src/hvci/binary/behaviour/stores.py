@@ -37,6 +37,13 @@ _STORES[
     )
 ] = True
 """Last opcode bytes of instructions that write a memory operand."""
+_WRITES_ALL = 0xFF
+_WRITING_FORMS = np.full(256, _WRITES_ALL, np.uint8)
+for _opcode, _forms in ((0x80, 0x7F), (0x81, 0x7F), (0x83, 0x7F), (0xFE, 0x03), (0xFF, 0x03)):
+    _WRITING_FORMS[_opcode] = _forms
+_WRITING_FORMS[[0xF6, 0xF7]] = 0x0C
+_WRITING_FORMS[0xC7] = _WRITING_FORMS[0xC6] = 0x03  # `mov`, and `cmpxchg8b` behind 0F
+"""By last opcode byte, the forms that write, one bit for each value of the register field."""
 _MOFFS = np.array((0xA2, 0xA3), np.uint8)
 _MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
 _LOAD, _LOAD_SHORT = 0x8B, 0xA1
@@ -69,10 +76,16 @@ def _candidates(scene: Scene) -> list[int]:
     last, modrm = code[places - 2], code[places - 1]
     direct = (modrm & 0xC7) == 5
     stores, taken = direct & _STORES[last], direct & (last == _LEA)
+    stores &= _WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1
     if scene.image.bits == 32:
         stores |= among(modrm, _MOFFS)
         taken |= ((modrm & 0xF8) == _MOVE_IMMEDIATE) | (modrm == _PUSH) | _to_frame(code, places)
-    return [*places[stores].tolist(), *_used(scene, places[taken], names.COPIES | names.FILLS)]
+    written = [
+        place
+        for place in places[stores].tolist()
+        if nearby.names_memory(scene, place) and nearby.is_called_code(scene, place)
+    ]
+    return [*written, *_used(scene, places[taken], names.COPIES | names.FILLS)]
 
 
 def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]:
