@@ -105,7 +105,7 @@ def _follow(
             ahead.calls.append((k, offset))
             return others
         flow = function.flows[k]
-        target = function.index.get(function.targets.get(k, -1))
+        target = function.jumps.get(k)
         if flow == Flow.BRANCH and target is not None:
             others.append((target, Held(set(held.tables), dict(held.routines))))
         if flow == Flow.JUMP and target is not None:

@@ -77,7 +77,7 @@ class Arm64:
         for start, end in function.fragments:
             words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
             self._append(function, start, words, targets)
-        function.lengths = [4] * len(function.rvas)
+            function.ends[len(function.rvas) - 1] = start + 4 * len(words)
         function.link(targets)
 
     def _append(

@@ -281,7 +281,7 @@ def restores(function: Function, q: int) -> bool:
     for k in range(q + 1, min(q + 1 + EPILOGUE, len(function.flows))):
         flow = function.flows[k]
         if flow:
-            leaves = flow == Flow.JUMP and function.targets[k] not in function.index
+            leaves = flow == Flow.JUMP and k not in function.jumps
             return leaves or flow in (Flow.RETURN, Flow.INDIRECT_JUMP)
     return False
 

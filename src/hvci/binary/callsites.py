@@ -141,7 +141,7 @@ class CallSites:
     def _mark_fallbacks(self, function: Function, name: str) -> None:
         """What a function calls where Windows lacks a routine that it looks up by name."""
         for (rva, ddi), call in self.calls.items():
-            if FALLBACKS.get(ddi) == name and rva in function.index:
+            if FALLBACKS.get(ddi) == name and function.find(rva) is not None:
                 dead = f"a fallback for Windows without {name}, which has no memory integrity"
                 self.calls[rva, ddi] = replace(call, dead=dead)
 

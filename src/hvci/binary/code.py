@@ -6,6 +6,7 @@ are small numbers given by the architecture; a `Location` is a register or a sta
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, NewType, Protocol
@@ -200,15 +201,15 @@ class Function:
     __slots__ = (
         "cache",
         "effects",
+        "ends",
         "entry",
         "flows",
         "fragments",
         "frames",
-        "index",
         "indirect_jumps",
         "instructions",
+        "jumps",
         "kind",
-        "lengths",
         "rvas",
         "sources",
         "start",
@@ -222,12 +223,14 @@ class Function:
         """How its bounds are known: "unwind", "start" or "gap"."""
         self.instructions: list[Any] = []
         self.rvas: list[int] = []
-        self.lengths: list[int] = []
+        self.ends: dict[int, int] = {}
+        """RVA behind the last instruction of each fragment, by its index."""
         self.flows: list[int] = []
-        self.index: dict[int, int] = {}
         self.entry = 0
         self.targets: dict[int, int] = {}
         """Target RVA of direct jumps and branches, by instruction index."""
+        self.jumps: dict[int, int] = {}
+        """Index of the target of those that stay in the function, by instruction index."""
         self.sources: dict[int, list[int]] = {}
         """Indices of the jumps and branches that lead to an instruction."""
         self.indirect_jumps: list[int] = []
@@ -238,13 +241,27 @@ class Function:
 
     def link(self, targets: dict[int, int]) -> None:
         """Note the direct jumps once the instructions are there."""
-        self.index = {rva: i for i, rva in enumerate(self.rvas)}
-        self.entry = self.index.get(self.start, 0)
+        self.entry = self.find(self.start) or 0
         self.targets = targets
+        rvas, sources, jumps = self.rvas, self.sources, self.jumps
+        count = len(rvas)
         for source, rva in targets.items():
-            target = self.index.get(rva)
-            if target is not None:
-                self.sources.setdefault(target, []).append(source)
+            target = bisect_left(rvas, rva)
+            if target < count and rvas[target] == rva:
+                jumps[source] = target
+                if target in sources:
+                    sources[target].append(source)
+                else:
+                    sources[target] = [source]
+
+    def find(self, rva: int) -> int | None:
+        """Index of the instruction that starts at an RVA; None when none does."""
+        i = bisect_left(self.rvas, rva)
+        return i if i < len(self.rvas) and self.rvas[i] == rva else None
+
+    def end(self, i: int) -> int:
+        """The RVA behind instruction `i`."""
+        return self.ends[i] if i in self.ends else self.rvas[i + 1]
 
     def falls_through(self, i: int) -> bool:
         """Whether control can go from instruction `i` to the next one."""
@@ -254,8 +271,8 @@ class Function:
         """Whether instruction `i - 1` lies right before instruction `i` and falls through to it."""
         return (
             i > 0
-            and self.rvas[i - 1] + self.lengths[i - 1] == self.rvas[i]
             and self.flows[i - 1] not in NO_FALL_THROUGH
+            and (i - 1 not in self.ends or self.ends[i - 1] == self.rvas[i])
         )
 
     def predecessors(self, i: int) -> list[int]:

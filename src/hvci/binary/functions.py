@@ -6,7 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container
+from collections.abc import Collection
 from functools import cached_property
 from itertools import pairwise
 
@@ -80,9 +80,7 @@ class Functions:
         if function is None:
             return None
         i = bisect_right(function.rvas, rva) - 1
-        if i < 0 or not function.rvas[i] <= rva < function.rvas[i] + function.lengths[i]:
-            i = function.index.get(rva, -1)
-        return (function, i) if i >= 0 else None
+        return (function, i) if i >= 0 and rva < function.end(i) else None
 
     def span(self, rva: int) -> tuple[int, int] | None:
         """The stretch around an RVA that is decoded in one go; None where that is not known."""
@@ -146,7 +144,7 @@ class Functions:
             return function
         end = min(high, max(start + MAX_GAP, rva + 64))
         function = self._decode(start, [(start, end)], "gap")
-        if rva not in function.index and not self._on_boundary(function, rva):
+        if function.find(rva) is None and not self._on_boundary(function, rva):
             function = self._resynchronised(start, end, rva) or function
         function.frames = {function.start: Frame(0, 0)}
         self._known["gap", start] = function
@@ -182,7 +180,7 @@ class Functions:
         """Try other starts on a short stretch; decode the whole only from one that fits."""
         for begin in range(start + 1, min(rva + 1, start + RESYNC)):
             stretch = self._decode(begin, [(begin, min(end, rva + 16))], "gap")
-            if rva in stretch.index or self._on_boundary(stretch, rva):
+            if stretch.find(rva) is not None or self._on_boundary(stretch, rva):
                 return self._decode(begin, [(begin, end)], "gap")
         return None
 
@@ -208,7 +206,7 @@ class Functions:
         if function is None:
             start, end = self._span_32(rva) or (start, start)
             function = self._decode(start, [(start, end)], "start")
-            lost = self._lost_boundaries(function.index, start, end)
+            lost = self._lost_boundaries(function.rvas, start, end)
             if lost:  # data in code put the decoder out of step
                 cuts = [start, *lost, end]
                 spans = list(pairwise(cuts))
@@ -216,11 +214,11 @@ class Functions:
             self._known["start", start] = function
         return function
 
-    def _lost_boundaries(self, known: Container[int], start: int, end: int) -> list[int]:
+    def _lost_boundaries(self, known: Collection[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""
         first, last = np.searchsorted(self.references.import_branches, [start, end])
         branches: list[int] = self.references.import_branches[first:last].tolist()
-        return [rva for rva in branches if rva not in known]
+        return sorted(set(branches).difference(known)) if branches else []
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -331,7 +329,7 @@ class Functions:
             function = self.at(site)
             if function is None:
                 continue
-            i = function.index.get(site)
+            i = function.find(site)
             if i is None or self.architecture.direct_target(function, i) != start:
                 continue
             if function.start == start and i in function.targets:

@@ -113,7 +113,7 @@ class ImportCalls:
             self.escapes.append(Escape(name, thunk))
         for site in callers:
             caller = functions.at(site)
-            i = caller.index.get(site) if caller is not None else None
+            i = caller.find(site) if caller is not None else None
             if caller is None or i is None:
                 continue
             if self.analysis.arch.direct_target(caller, i) == thunk:
@@ -123,7 +123,7 @@ class ImportCalls:
     def _is_within_function(self, thunk: int) -> bool:
         """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
         function = self.analysis.functions.at(thunk)
-        i = function.index.get(thunk) if function is not None else None
+        i = function.find(thunk) if function is not None else None
         if function is None or i is None:
             return False
         if function.kind == "unwind":

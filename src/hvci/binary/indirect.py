@@ -75,7 +75,7 @@ class PointerCalls:
 
     def _is_dispatcher(self, target: int) -> bool:
         function = self.analysis.functions.at(target)
-        i = function.index.get(target) if function is not None else None
+        i = function.find(target) if function is not None else None
         if function is None or i is None or function.flows[i] != Flow.INDIRECT_JUMP:
             return False
         operand = self.analysis.arch.indirect_operand(function, i)

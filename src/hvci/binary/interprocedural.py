@@ -178,7 +178,7 @@ class Interprocedural:
                     continue
                 out |= self.flow.value(function, i, result, nesting + 2)
                 returns += 1
-            elif (flow == Flow.JUMP and function.targets[i] not in function.index) or (
+            elif (flow == Flow.JUMP and i not in function.jumps) or (
                 flow == Flow.INDIRECT_JUMP and not function.sources
             ):
                 out |= atoms.unknown(f"the result of a tail call in sub_{start:x}")

@@ -93,10 +93,10 @@ class Reaching:
             return self.arch.skip_back(function, j, register_of(location))
         mask = 1 << register_of(location)
         sources, flows, effects = function.sources, function.flows, function.effects
-        rvas, lengths, entry = function.rvas, function.lengths, function.entry
+        ends, entry = function.ends, function.entry
         while j not in sources and j != entry and j > 0 and j not in seen:
             p = j - 1
-            if flows[p] not in _STRAIGHT or rvas[p] + lengths[p] != rvas[j]:
+            if flows[p] not in _STRAIGHT or (p in ends and not function.follows(j)):
                 return j
             seen.add(j)
             self.flow.steps += 1

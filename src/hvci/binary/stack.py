@@ -51,10 +51,10 @@ class StackDepth64:
         start = starts[max(0, bisect_right(starts, rva) - 1)]
         frame = function.frames[start]
         if function.kind != "unwind":
-            return self._walk(function, function.index.get(start, 0), i)
+            return self._walk(function, function.find(start) or 0, i)
         if rva >= start + frame.prologue or start != function.start:
             return -int(frame.size)
-        return self._walk(function, function.index.get(start, 0), i)
+        return self._walk(function, function.find(start) or 0, i)
 
     def _walk(self, function: Function, first: int, last: int) -> int:
         depth = 0
@@ -231,7 +231,7 @@ class _Walk32:
         """Queue where a jump leads; False when nothing follows it."""
         function = self.function
         if i in function.targets:
-            target = function.index.get(function.targets[i])
+            target = function.jumps.get(i)
             if target is not None and target not in self.depths:
                 self.work.append((target, depth, frame))
         if function.flows[i] == Flow.INDIRECT_JUMP:

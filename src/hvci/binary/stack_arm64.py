@@ -106,7 +106,7 @@ class _Walk:
                 if flow == Flow.CALL:
                     depth += self.owner.helper(branch_target(word, function.rvas[i]))
                 elif i in targets:
-                    target = function.index.get(targets[i])
+                    target = function.jumps.get(i)
                     if target is not None and depths[target] is None:
                         self._work.append((target, depth))
                 if not function.falls_through(i):

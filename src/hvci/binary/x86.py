@@ -141,10 +141,11 @@ class X86:
         memory = self.image.memory
         found: list[Instruction] = []
         for start, end in function.fragments:
-            found += list(Decoder(self.bits, bytes(memory[start:end]), ip=start))
+            found += Decoder(self.bits, bytes(memory[start:end]), ip=start)
+            if found:
+                function.ends[len(found) - 1] = found[-1].next_ip32
         function.instructions = found
         function.rvas = [instruction.ip32 for instruction in found]
-        function.lengths = [instruction.len for instruction in found]
         flows: list[int] = [_FLOWS[instruction.flow_control] for instruction in found]
         function.flows = flows
         targets = {}

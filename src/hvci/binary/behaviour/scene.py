@@ -107,7 +107,7 @@ class Scene:
         """Whether a block goes back into its function, as a case of a switch does."""
         for k in range(j, len(function.flows)):
             flow = function.flows[k]
-            if flow in (Flow.JUMP, Flow.BRANCH) and function.targets[k] not in function.index:
+            if flow in (Flow.JUMP, Flow.BRANCH) and k not in function.jumps:
                 return False
             if flow in NO_FALL_THROUGH:
                 return flow != Flow.STOP
