@@ -144,8 +144,9 @@ class Miniports:
 
     def _is_named(self, rva: int) -> bool:
         """Whether code names an address in data."""
-        found = map(self.analysis.functions.instruction_at, self.analysis.references.to_data(rva))
-        return any(user is not None and rva in self._names(*user) for user in found)
+        references, at = self.analysis.references, self.analysis.functions.instruction_at
+        named = (place for place in references.to_data(rva) if not references.only_reads(place))
+        return any(user is not None and rva in self._names(*user) for user in map(at, named))
 
     def _tables_starting_with(self, start: int) -> list[int]:
         return [

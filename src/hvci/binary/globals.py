@@ -115,6 +115,8 @@ class Globals:
         if references.pointers_to(rva) and self.image.bits == 64:
             out |= atoms.unknown(f"the address of the global at {rva:#x} is stored in data")
         for place in references.to_data(rva)[:MAX_REFERENCES]:
+            if references.only_reads(place):
+                continue
             found = self.flow.functions.instruction_at(place)
             if found is None:
                 continue

@@ -38,6 +38,10 @@ class References(ABC):
         """RVAs inside every candidate instruction that names an executable section."""
         return NO_RVAS
 
+    def only_reads(self, place: int) -> bool:
+        """Whether what an operand at an RVA names is certainly read and nothing else."""
+        return False
+
     @abstractmethod
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or an instruction makes the address of an RVA."""

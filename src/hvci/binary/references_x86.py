@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
+from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.model import Machine
@@ -229,6 +230,15 @@ class ReferencesX86(References):
         """With and without a prefix."""
         opcode = self.image.memory[place - 2 : place]
         return (place - 2, place - 3) if opcode in (CALL_THROUGH, JUMP_THROUGH) else ()
+
+    def only_reads(self, place: int) -> bool:
+        """By opcode and ModRM; on x86 an immediate can look like ModRM, but hardly so."""
+        opcode, modrm = self.image.memory[place - 2], self.image.memory[place - 1]
+        if modrm & DIRECT_MASK != DIRECT:
+            return False
+        if self.image.bits == 32:
+            return opcode == _LOAD
+        return opcode != LEA and not may_write(opcode, modrm)
 
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or a LEA in code names the RVA."""

@@ -17,6 +17,7 @@ from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
 from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
 from hvci.binary.image import Bytes
+from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, WRITING_FORMS
 from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
@@ -26,24 +27,6 @@ MAX_PER_SECTION = 8
 """Places shown of the stores into a section that is writable as well."""
 MAX_GLOBAL_READS = 32
 PUSHED_WINDOW = 8
-_LEA = 0x8D
-_STORES = np.zeros(256, bool)
-_STORES[
-    list(
-        bytes.fromhex(
-            "00 01 08 09 10 11 18 19 20 21 28 29 30 31 80 81 83 86 87 88 89 c0 c1 c6 c7 d0 d1 d2 d3"
-            "7f b1 b0 b3 ab ba bb d6 7e e7 2b fe ff f6 f7"
-        )
-    )
-] = True
-"""Last opcode bytes of instructions that write a memory operand."""
-_WRITES_ALL = 0xFF
-_WRITING_FORMS = np.full(256, _WRITES_ALL, np.uint8)
-for _opcode, _forms in ((0x80, 0x7F), (0x81, 0x7F), (0x83, 0x7F), (0xFE, 0x03), (0xFF, 0x03)):
-    _WRITING_FORMS[_opcode] = _forms
-_WRITING_FORMS[[0xF6, 0xF7]] = 0x0C
-_WRITING_FORMS[0xC7] = _WRITING_FORMS[0xC6] = 0x03  # `mov`, and `cmpxchg8b` behind 0F
-"""By last opcode byte, the forms that write, one bit for each value of the register field."""
 _MOFFS = np.array((0xA2, 0xA3), np.uint8)
 _MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
 _LOAD, _LOAD_SHORT = 0x8B, 0xA1
@@ -74,9 +57,9 @@ def _candidates(scene: Scene) -> list[int]:
     code = scene.image.bytes
     places = scene.analysis.references.to_executable()
     last, modrm = code[places - 2], code[places - 1]
-    direct = (modrm & 0xC7) == 5
-    stores, taken = direct & _STORES[last], direct & (last == _LEA)
-    stores &= _WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1
+    direct = (modrm & DIRECT_MASK) == DIRECT
+    stores = direct & (WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1)
+    taken = direct & (last == LEA)
     if scene.image.bits == 32:
         stores |= among(modrm, _MOFFS)
         taken |= ((modrm & 0xF8) == _MOVE_IMMEDIATE) | (modrm == _PUSH) | _to_frame(code, places)
@@ -105,7 +88,7 @@ def _register(scene: Scene, place: int) -> int:
     """The register that an instruction with its last operand at `place` loads; -1 for the frame."""
     memory = scene.image.memory
     modrm, last = memory[place - 1], memory[place - 2]
-    if modrm & 0xC7 == 5 and last in (_LEA, _LOAD):
+    if modrm & 0xC7 == 5 and last in (LEA, _LOAD):
         high = scene.image.bits == 64 and memory[place - 3] & 0xF4 == 0x44
         return modrm >> 3 & 7 | 8 * high
     if modrm & 0xF8 == _MOVE_IMMEDIATE:
