@@ -57,19 +57,26 @@ class Analysis:
         return frozenset((Atom(Kind.TABLE),))
 
     @cached_property
-    def import_hits(self) -> list[tuple[int, int]]:
-        """(RVA of the displacement, slot) of every operand that may name an import.
+    def import_hits(self) -> dict[str, list[tuple[int, int]]]:
+        """(RVA of the displacement, slot) of every operand that may name an import, by its name.
 
         The import thunks among them are made known to the data flow.
         """
         imports = self.image.imports
-        hits = self.references.to_slots(imports)
+        hits: dict[str, list[tuple[int, int]]] = {}
         thunks = self.flow.interprocedural.thunks
-        for place, slot in hits:
+        for place, slot in self.references.to_slots(imports):
+            name = imports[slot].name
+            hits.setdefault(name, []).append((place, slot))
             thunk = self.references.thunk(place)
             if thunk is not None:
-                thunks.setdefault(thunk, imports[slot].name)
+                thunks.setdefault(thunk, name)
         return hits
+
+    @cached_property
+    def import_places(self) -> list[int]:
+        """RVA of the displacement of every operand that may name an import, sorted."""
+        return sorted(place for hits in self.import_hits.values() for place, _ in hits)
 
     def address_of(self, atom: Atom) -> int | None:
         """The RVA that a value is the address of; None for other values."""

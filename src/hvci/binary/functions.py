@@ -60,6 +60,7 @@ class Functions:
         self.architecture = architecture
         self.references = references
         self._known: dict[tuple[str, int], Function] = {}
+        self._unwound: dict[int, Function] = {}
         self._boundaries: dict[int, frozenset[int] | None] = {}
         self.decoded_bytes = 0
 
@@ -86,9 +87,10 @@ class Functions:
         """The stretch around an RVA that is decoded in one go; None where that is not known."""
         if self.image.bits == 32:
             return self._span_32(rva)
-        holding = (item for item in self.unwind.find(rva) if item.start <= rva < item.end)
-        found = next(holding, None)
-        return (found.start, min(found.end, found.start + MAX_FUNCTION)) if found else None
+        for start, end, _ in self.unwind.find(rva):
+            if start <= rva < end:
+                return start, min(end, start + MAX_FUNCTION)
+        return None
 
     def starting_at(self, rva: int) -> Function | None:
         """The function that starts at an RVA; None when the RVA lies inside another."""
@@ -123,7 +125,7 @@ class Functions:
         if not fragments:
             return self._in_gap(rva)
         start = fragments[0].start
-        function = self._known.get(("unwind", start))
+        function = self._unwound.get(start)
         if function is None:
             frames = {item.start: self.unwind.frame(item) for item in fragments}
             spans = [
@@ -132,7 +134,7 @@ class Functions:
             ]
             function = self._decode(start, spans, "unwind")
             function.frames = frames
-            self._known["unwind", start] = function
+            self._unwound[start] = function
         return function
 
     def _in_gap(self, rva: int) -> Function:

@@ -47,11 +47,10 @@ class ImportCalls:
 
     def find(self, names: Container[str]) -> list[ImportCall]:
         """All calls of the named imports; `escapes` and `doubts` are filled on the way."""
-        imports = self.image.imports
-        hits = self.analysis.import_hits
-        for place, slot in hits:
-            if imports[slot].name in names:
-                self._use(place, slot, imports[slot].name)
+        for name, hits in self.analysis.import_hits.items():
+            if name in names:
+                for place, slot in hits:
+                    self._use(place, slot, name)
         return self.calls
 
     def _add(self, function: Function, i: int, name: str, via: Via) -> None:

@@ -60,6 +60,7 @@ class UnwindTable:
         rows = rows[good]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self._rows = rows
+        self._found: dict[int, list[Fragment]] = {}
         self.starts: list[int] = rows[:, 0].tolist()
         self.ends: list[int] = rows[:, 1].tolist()
 
@@ -105,7 +106,10 @@ class UnwindTable:
         i = bisect_right(self.starts, rva) - 1
         for k in range(i, max(-1, i - 4), -1):
             if self.starts[k] <= rva < self.ends[k]:
-                return self._whole(k)
+                known = self._found.get(k)
+                if known is None:
+                    known = self._found[k] = self._whole(k)
+                return known
         return []
 
     def _whole(self, i: int) -> list[Fragment]:

@@ -31,6 +31,8 @@ def find(scene: Scene) -> None:
 
 
 def _through_mdl(scene: Scene) -> None:
+    if not scene.imports_any(*_MDL_MAPPERS):
+        return
     mdls = _over_code(scene, "IoAllocateMdl", "MmCreateMdl", position={"MmCreateMdl": 1})
     if not mdls:
         return

@@ -112,7 +112,7 @@ def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
     answer = np.zeros(len(calls), bool)
     if scene.image.bits == 64:
         return answer
-    places = np.array(sorted(place for place, _ in scene.analysis.import_hits), np.int64)
+    places = np.array(scene.analysis.import_places, np.int64)
     loads = places[(code[places - 2] == 0x8B) & ((code[places - 1] & 0xC7) == 5)]
     registers = (code[loads - 1] >> 3) & 7
     for register in range(8):

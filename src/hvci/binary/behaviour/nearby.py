@@ -162,9 +162,8 @@ def call_places(scene: Scene, names: Iterable[str]) -> Rvas:
         return distinct(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
     for name in names:
-        for slot in scene.image.import_slots.get(name, ()):
-            for place in scene.places(slot):
-                found += [place - 2, place - 3, *scene.analysis.references.to_code(place - 2)]
+        for place in scene.places(name):
+            found += [place - 2, place - 3, *scene.analysis.references.to_code(place - 2)]
     return distinct(np.array(found, np.int64))
 
 

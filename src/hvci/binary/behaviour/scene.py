@@ -5,8 +5,6 @@ Knows how imports are called; knows nothing of what a behaviour means.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
@@ -115,17 +113,9 @@ class Scene:
 
     # ---- calls
 
-    @cached_property
-    def _hits(self) -> dict[int, list[int]]:
-        """RVAs of the displacements that may name a slot, by slot."""
-        found: dict[int, list[int]] = {}
-        for place, slot in self.analysis.import_hits:
-            found.setdefault(slot, []).append(place)
-        return found
-
-    def places(self, slot: int) -> list[int]:
-        """RVAs of the displacements that may name an import slot."""
-        return self._hits.get(slot, [])
+    def places(self, name: str) -> list[int]:
+        """RVAs of the displacements that may name an import of this name."""
+        return [place for place, _ in self.analysis.import_hits.get(name, ())]
 
     def imports_any(self, *names: str) -> bool:
         """Whether the image imports one of these functions."""

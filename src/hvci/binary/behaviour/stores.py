@@ -211,10 +211,9 @@ def _through_exports(scene: Scene) -> None:
     """Stores through addresses of exports: imported, or asked for by name."""
     loads = [
         place
-        for name, slots in sorted(scene.image.import_slots.items())
+        for name in scene.analysis.import_hits
         if names.is_function(name)
-        for slot in slots
-        for place in scene.places(slot)
+        for place in scene.places(name)
     ]
     for function, i, registers in _loading(scene, loads):
         _follow_hook(scene, function, i, registers)

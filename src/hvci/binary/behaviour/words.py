@@ -85,7 +85,7 @@ def indirect(scene: Scene, sites: Rvas) -> list[int]:
     """RVAs of calls and jumps through a register that was not just loaded from an import."""
     if not len(sites):
         return []
-    known = {place for place, _ in scene.analysis.import_hits}
+    known = set(scene.analysis.import_places)
     found = []
     for words, rvas in _code(scene):
         places = np.flatnonzero((words & 0xFFFF_FC1F) == 0xD61F_0000)
