@@ -66,18 +66,21 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
 
     begin = time.perf_counter()
     analysis = Analysis(image)
-    sites = CallSites(analysis)
-    calls = sites.find()
-    found = time.perf_counter()
-    behaviours, limits = behaviour.find(analysis)
-    return Evidence(
-        frozenset({Origin.CALLSITE}),
-        target_os,
-        calls=tuple(calls),
-        behaviours=(*sites.behaviours, *behaviours),
-        limits=(*sites.limits, *limits),
-        seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
-    )
+    try:
+        sites = CallSites(analysis)
+        calls = sites.find()
+        found = time.perf_counter()
+        behaviours, limits = behaviour.find(analysis)
+        return Evidence(
+            frozenset({Origin.CALLSITE}),
+            target_os,
+            calls=tuple(calls),
+            behaviours=(*sites.behaviours, *behaviours),
+            limits=(*sites.limits, *limits),
+            seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
+        )
+    finally:
+        analysis.release()
 
 
 __all__ = ["PeImage", "read"]

@@ -51,6 +51,11 @@ class Analysis:
             return StackDepth64(self.image)
         return StackDepth32(self.image, lambda rva: self.flow.interprocedural.thunks.get(rva))
 
+    def release(self) -> None:
+        """Cut the cycles between the parts, so that their memory is free at once."""
+        vars(self.flow).clear()
+        vars(self).clear()
+
     @property
     def framework_table(self) -> Atoms:
         """The start of the KMDF function table, as a value."""

@@ -158,7 +158,7 @@ class Functions:
 
     def _gap_start(self, low: int, rva: int) -> int:
         targets = self.references.branch_targets
-        first, last = np.searchsorted(targets, [low, rva + 1])
+        first, last = targets.searchsorted((low, rva + 1))
         known = [start for start in self._named if low <= start <= rva]
         if last > first:
             known.append(int(targets[last - 1]))
@@ -218,7 +218,7 @@ class Functions:
 
     def _lost_boundaries(self, known: Collection[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""
-        first, last = np.searchsorted(self.references.import_branches, [start, end])
+        first, last = self.references.import_branches.searchsorted((start, end))
         branches: list[int] = self.references.import_branches[first:last].tolist()
         return sorted(set(branches).difference(known)) if branches else []
 

@@ -14,6 +14,7 @@ from hvci.binary.code import IMAGE_BASE, Expr, Flow, Function, Load, Reg
 
 DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+_CALLING = _INDIRECT | {Flow.CALL}
 
 
 class PointerCall(NamedTuple):
@@ -38,10 +39,7 @@ class PointerCalls:
         """Every call of a known routine in the functions, in order."""
         flow = self.analysis.flow
         for function in sorted(set(functions), key=lambda each: each.start):
-            for i, kind in enumerate(function.flows):
-                target = self.target(function, i, kind)
-                if target is None:
-                    continue
+            for i, target in self.targets(function):
                 flow.begin()
                 held = flow.evaluate(function, i, target, 0)
                 if DISPATCH in held:
@@ -49,6 +47,14 @@ class PointerCalls:
                 for atom in sorted(held - {DISPATCH}):
                     if atom.kind in (Kind.ROUTINE, Kind.IMPORT):
                         yield PointerCall(function, i, atom)
+
+    def targets(self, function: Function) -> Iterator[tuple[int, Expr]]:
+        """Every instruction of a function that calls through a pointer, and where that is."""
+        for i, kind in enumerate(function.flows):
+            if kind in _CALLING:
+                target = self.target(function, i, kind)
+                if target is not None:
+                    yield i, target
 
     def target(self, function: Function, i: int, kind: int) -> Expr | None:
         """Where the pointer is that an instruction calls through; None for other instructions."""
@@ -74,6 +80,8 @@ class PointerCalls:
         return known
 
     def _is_dispatcher(self, target: int) -> bool:
+        if not self.analysis.references.jumps_on(target):
+            return False
         function = self.analysis.functions.at(target)
         i = function.find(target) if function is not None else None
         if function is None or i is None or function.flows[i] != Flow.INDIRECT_JUMP:

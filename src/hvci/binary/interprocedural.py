@@ -109,6 +109,8 @@ class Interprocedural:
             passed = self.passed(function, i, Location(atom.place))
             resolved = self.resolve(passed, (*trail, place))
             out |= atoms.apply(resolved, atom.ops)
+            if len(out) > atoms.MAX_ATOMS:
+                return atoms.bounded(out)
         return frozenset(out)
 
     def passed(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:

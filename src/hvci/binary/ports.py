@@ -86,9 +86,8 @@ class PortCalls:
             yield from self._calls_in(functions[start])
 
     def _calls_in(self, function: Function) -> Iterator[MethodCall]:
-        for i, kind in enumerate(function.flows):
-            target = self.pointers.target(function, i, kind)
-            if target is None or self._is_other_slot(target):
+        for i, target in self.pointers.targets(function):
+            if self._is_other_slot(target):
                 continue
             if not self._has_shape(function, i, across_calls=True):
                 continue
@@ -132,7 +131,9 @@ class PortCalls:
         arch, flow = self.analysis.arch, self.analysis.flow
         for i in range(len(init.rvas)):
             for n, memory in enumerate(arch.effect(init, i).stores):
-                if memory.base < 0 or memory.index_register != NO_REGISTER:
+                known = memory.base >= 0 and memory.base != arch.stack_pointer
+                is_pointer = memory.size == self.image.pointer_size
+                if not known or not is_pointer or memory.index_register != NO_REGISTER:
                     continue
                 flow.begin()
                 if port in flow.evaluate(init, i, arch.stored(init, i, n), 0):
@@ -238,12 +239,10 @@ class PortCalls:
 
     def _method_calls(self, function: Function, number: int) -> Iterator[tuple[int, list[Atom]]]:
         """Calls through a slot of a method table that pass the object, with what it can be."""
-        for i, kind in enumerate(function.flows):
-            target = self.pointers.target(function, i, kind)
-            if target is not None:
-                objects = self._objects(function, i, target, number)
-                if objects:
-                    yield i, objects
+        for i, target in self.pointers.targets(function):
+            objects = self._objects(function, i, target, number)
+            if objects:
+                yield i, objects
 
     def _objects(self, function: Function, i: int, target: Expr, number: int) -> list[Atom]:
         """What the object of a method call can be; nothing when it is no such call."""

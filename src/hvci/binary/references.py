@@ -51,6 +51,10 @@ class References(ABC):
         """Start of the import thunk whose reference to its slot is at an RVA."""
 
     @abstractmethod
+    def jumps_on(self, rva: int) -> bool:
+        """Whether the bytes at an RVA are an indirect jump."""
+
+    @abstractmethod
     def method_loads(self, displacement: int) -> list[int]:
         """RVAs in candidate instructions that load, call or jump through a pointer so far in.
 
@@ -97,7 +101,7 @@ class References(ABC):
     def to_code(self, rva: int) -> list[int]:
         """RVAs of every candidate direct call and jump to an RVA."""
         targets, sites = self._branches
-        low, high = np.searchsorted(targets, [rva, rva + 1])
+        low, high = targets.searchsorted((rva, rva + 1))
         return [int(site) for site in sites[low:high]]
 
     @cached_property
@@ -129,5 +133,5 @@ class References(ABC):
     def pointers_to(self, rva: int) -> list[int]:
         """RVAs of the relocated pointers to an RVA."""
         targets, places = self.pointers
-        low, high = np.searchsorted(targets, [rva, rva + 1])
+        low, high = targets.searchsorted((rva, rva + 1))
         return [int(place) for place in places[low:high]]

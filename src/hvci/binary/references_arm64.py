@@ -84,7 +84,7 @@ class ReferencesArm64(References):
 
     def _find_uses(self, page: int) -> tuple[Rvas, Rvas]:
         pages, places = self._adrps
-        low, high = np.searchsorted(pages, [page, page + 1])
+        low, high = pages.searchsorted((page, page + 1))
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
         targets, sites = [NO_RVAS], [NO_RVAS]
@@ -167,6 +167,10 @@ class ReferencesArm64(References):
 
     # ---- questions
 
+    def jumps_on(self, rva: int) -> bool:
+        """`br x`."""
+        return self.image.u32(rva) & 0xFFFF_FC1F == 0xD61F_0000
+
     def method_loads(self, displacement: int) -> list[int]:
         """`ldr x, [x, #displacement]`."""
         words = self._words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
@@ -196,7 +200,7 @@ class ReferencesArm64(References):
         """RVAs of every candidate instruction that names an RVA."""
         found = []
         for targets, places in (self._uses(rva & PAGE_MASK), self._literals):
-            low, high = np.searchsorted(targets, [rva, rva + 1])
+            low, high = targets.searchsorted((rva, rva + 1))
             found += places[low:high].tolist()
         return sorted(set(found))
 

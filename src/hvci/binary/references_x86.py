@@ -28,6 +28,9 @@ MAX_SCANS = 4
 CALL_WINDOW = 160
 """Bytes behind the load of a method in which its call is looked for."""
 
+MAX_JUMP = 4
+_JUMP_PREFIXES = bytes((0x3E, 0xF2, *range(0x40, 0x50)))
+_INDIRECT_JUMPS = (JUMP_THROUGH, *(bytes((0xFF, modrm)) for modrm in range(0xE0, 0xE8)))
 _THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
 """Second byte of `call [address]` and `jmp [address]`."""
 
@@ -153,7 +156,7 @@ class ReferencesX86(References):
         self._asked += 1
         if self._asked > MAX_SCANS or self._by_relocation:
             targets, places = self._by_target
-            first, last = np.searchsorted(targets, [low, high])
+            first, last = targets.searchsorted((low, high))
             return list(zip(places[first:last].tolist(), targets[first:last].tolist(), strict=True))
         found: list[tuple[int, int]] = []
         for start, named in self._displacements:
@@ -225,6 +228,11 @@ class ReferencesX86(References):
         memory = self.image.memory
         is_jump = memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != REX_W
         return place - 2 if is_jump else None
+
+    def jumps_on(self, rva: int) -> bool:
+        """`jmp reg` or `jmp [address]`, with or without prefixes."""
+        opening = bytes(self.image.memory[rva : rva + MAX_JUMP])
+        return opening.lstrip(_JUMP_PREFIXES).startswith(_INDIRECT_JUMPS)
 
     def call_starts(self, place: int) -> tuple[int, ...]:
         """With and without a prefix."""

@@ -161,9 +161,12 @@ def call_places(scene: Scene, names: Iterable[str]) -> Rvas:
         calls = scene.calls(*names)
         return distinct(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
+    references = scene.analysis.references
     for name in names:
         for place in scene.places(name):
-            found += [place - 2, place - 3, *scene.analysis.references.to_code(place - 2)]
+            found += (place - 2, place - 3)
+            if references.thunk(place) is not None:
+                found += references.to_code(place - 2)
     return distinct(np.array(found, np.int64))
 
 
