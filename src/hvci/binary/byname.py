@@ -21,9 +21,6 @@ LOOKUPS = {
     "NdisGetRoutineAddress": Text(counted=True, wide=True),
     "FltGetRoutineAddress": Text(counted=False, wide=False),
 }
-INITIALISERS = frozenset(
-    ("RtlInitUnicodeString", "RtlInitUnicodeStringEx", "NdisInitUnicodeString")
-)
 MAX_WRAPPERS = 3
 """How deep functions around a look-up may nest."""
 MAX_CALLS = 2000
@@ -59,7 +56,7 @@ class ByName:
         searches = ImportCalls(self.analysis).find(LOOKUPS)
         if not searches:
             return []
-        names = Names(self.analysis, ImportCalls(self.analysis).find(INITIALISERS))
+        names = Names(self.analysis)
         work = [
             Search(call.function, call.i, names.argument(call.function, call.i), form, 0)
             for call in searches
@@ -131,6 +128,8 @@ class ByName:
             stores = () if flow in CALLS else arch.effect(function, i).stores
             for n, memory in enumerate(stores):
                 if memory.size != self.analysis.image.pointer_size:
+                    continue
+                if memory.base == arch.stack_pointer:  # slots of the frame are followed anyway
                     continue
                 self.flow.begin()
                 held = self.flow.evaluate(function, i, arch.stored(function, i, n), 0)

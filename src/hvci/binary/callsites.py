@@ -123,7 +123,8 @@ class CallSites:
             for function, i, pointer in self.pointers.within(users):
                 name = self._pointer_name(pointer)
                 followed.add(name)
-                self._mark_fallbacks(function, name)
+                if name in FALLBACKS.values():
+                    self._mark_fallbacks(function, name)
                 if name in catalog.ddis() and pointer.value != Lookup.KMDF:
                     is_import = pointer.kind is Kind.IMPORT
                     self.add_routine(function, i, name, Via.REGISTER if is_import else Via.BY_NAME)

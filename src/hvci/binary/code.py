@@ -140,6 +140,14 @@ class Equality(NamedTuple):
     since: int
 
 
+class Edge(NamedTuple):
+    """Registers that equal a constant of `size` bytes on one edge of a conditional branch."""
+
+    registers: frozenset[int]
+    constant: int
+    size: int
+
+
 class Choose(NamedTuple):
     """`equal` when a register was equal to a constant before the comparison, else `other`."""
 
@@ -200,6 +208,7 @@ class Function:
 
     __slots__ = (
         "cache",
+        "edges",
         "effects",
         "ends",
         "entry",
@@ -235,6 +244,8 @@ class Function:
         """Indices of the jumps and branches that lead to an instruction."""
         self.indirect_jumps: list[int] = []
         self.effects: dict[int, Effect] = {}
+        self.edges: dict[int, Edge | None] = {}
+        """What holds where branch `p` falls through (key 2 p) and where it jumps (2 p + 1)."""
         self.frames: dict[int, Any] = {}
         self.cache: dict[Any, Any] = {}
         """Anything that an analysis wants to keep with the function."""

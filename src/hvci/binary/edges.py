@@ -5,7 +5,7 @@ After `test eax, eax; jne` the fall-through has eax = 0, and compilers build con
 
 from __future__ import annotations
 
-from hvci.binary.code import Architecture, Function, Location, Reg, is_low_byte, register_of
+from hvci.binary.code import Architecture, Edge, Function, Location, Reg, is_low_byte, register_of
 
 COPY_WINDOW = 5
 """Instructions before a comparison in which a copy of the compared register is looked for."""
@@ -16,17 +16,28 @@ def fixed_on_edge(
     arch: Architecture, function: Function, p: int, j: int, location: Location
 ) -> int | None:
     """The constant that a location must equal on the edge from branch `p` to `j`."""
-    taken = function.targets.get(p) == function.rvas[j]
-    if taken and function.follows(j) and j == p + 1:
+    taken = function.jumps.get(p) == j
+    if taken and j == p + 1 and function.follows(j):
         return None  # both edges lead here
+    key = 2 * p + taken
+    if key not in function.edges:
+        function.edges[key] = _edge(arch, function, p, taken)
+    edge = function.edges[key]
+    if edge is None or (edge.size < 4 and not is_low_byte(location)):
+        return None
+    return edge.constant if register_of(location) in edge.registers else None
+
+
+def _edge(arch: Architecture, function: Function, p: int, taken: bool) -> Edge | None:
+    """What holds on one edge of branch `p`."""
     equal = arch.equality(function, p, taken)
-    if equal is None or (equal.size < 4 and not is_low_byte(location)):
+    if equal is None:
         return None
     same = {equal.register}
     _copied_before(arch, function, equal.since, equal.register, same)
     for q in range(equal.since + 1, p):
         _follow_copies(arch, function, q, same)
-    return equal.constant if register_of(location) in same else None
+    return Edge(frozenset(same), equal.constant, equal.size)
 
 
 def _copied_before(

@@ -6,7 +6,7 @@ decoded. Knows how imports are called; knows no DDI and no argument.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
@@ -43,15 +43,24 @@ class ImportCalls:
         self.escapes: list[Escape] = []
         self.doubts: list[tuple[str, int]] = []
         """(name, RVA) of bytes that look like a call where the decoding is not sure."""
+        self._within: Sequence[tuple[int, int]] = ()
         self._followed: set[tuple[int, int]] = set()
 
-    def find(self, names: Container[str]) -> list[ImportCall]:
-        """All calls of the named imports; `escapes` and `doubts` are filled on the way."""
+    def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
+        """All calls of the named imports, in one function when that is given.
+
+        `escapes` and `doubts` are filled on the way.
+        """
+        self._within = within.fragments if within is not None else ()
         for name, hits in self.analysis.import_hits.items():
             if name in names:
                 for place, slot in hits:
                     self._use(place, slot, name)
         return self.calls
+
+    def _is_wanted(self, rva: int) -> bool:
+        """Whether calls at an RVA are asked for."""
+        return not self._within or any(start <= rva < end for start, end in self._within)
 
     def _add(self, function: Function, i: int, name: str, via: Via) -> None:
         self.calls.append(ImportCall(function, i, name, via))
@@ -60,6 +69,8 @@ class ImportCalls:
         """One operand that may name the slot of an import."""
         thunk = self.analysis.references.thunk(place)
         if thunk is not None and self._through_thunk(thunk, name):
+            return
+        if not self._is_wanted(place):
             return
         found = self.analysis.functions.instruction_at(place)
         if found is None:
@@ -110,7 +121,7 @@ class ImportCalls:
             return False
         if functions.takes_address(thunk):
             self.escapes.append(Escape(name, thunk))
-        for site in callers:
+        for site in filter(self._is_wanted, callers):
             caller = functions.at(site)
             i = caller.find(site) if caller is not None else None
             if caller is None or i is None:

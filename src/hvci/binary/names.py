@@ -12,8 +12,11 @@ from hvci.binary import atoms
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import Function, slot
-from hvci.binary.importcalls import ImportCall
+from hvci.binary.importcalls import ImportCall, ImportCalls
 
+INITIALISERS = frozenset(
+    ("RtlInitUnicodeString", "RtlInitUnicodeStringEx", "NdisInitUnicodeString")
+)
 MAX_NAME = 96
 """Characters; no routine has a longer name."""
 
@@ -38,11 +41,12 @@ class Found(NamedTuple):
 class Names:
     """Reads names in one image."""
 
-    def __init__(self, analysis: Analysis, initialisers: list[ImportCall]) -> None:
+    def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self.image = analysis.image
         self.flow = analysis.flow
-        self._initialised = [(call.function, call.i) for call in initialisers]
+        self._initialised: dict[int, list[ImportCall]] = {}
+        """Calls of initialisers by the start of their function; all of them under -1."""
         self._targets: dict[tuple[int, int], frozenset[Atom]] = {}
         """What each initialising call initialises, once asked."""
 
@@ -108,17 +112,25 @@ class Names:
         """The last call before that initialises the string; for a global one, any."""
         local = atom.kind is Kind.STACK
         best = None
-        for place in self._initialised:
-            if local and (place[0] is not function or place[1] >= i):
+        for call in self._initialisers(function if local else None):
+            if local and call.i >= i:
                 continue
-            key = place[0].start, place[1]
+            key = call.function.start, call.i
             held = self._targets.get(key)
             if held is None:
-                held = frozenset(self._address(each) for each in self.argument(*place))
+                at = self.argument(call.function, call.i)
+                held = frozenset(self._address(each) for each in at)
                 self._targets[key] = held
             if atom in held:
-                best = place
+                best = call.function, call.i
         return best
+
+    def _initialisers(self, function: Function | None) -> list[ImportCall]:
+        """Calls of initialisers, in one function or anywhere."""
+        key = function.start if function is not None else -1
+        if key not in self._initialised:
+            self._initialised[key] = ImportCalls(self.analysis).find(INITIALISERS, function)
+        return self._initialised[key]
 
     def _inline(self, function: Function, i: int, atom: Atom) -> Iterator[Found]:
         """A string in the frame whose fields are stored one by one."""
