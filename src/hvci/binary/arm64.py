@@ -88,15 +88,17 @@ class Arm64:
         codes = FLOW_BY_TOP[words >> 24]
         function.instructions += words.tolist()
         function.rvas += range(start, start + 4 * len(words), 4)
-        function.flows += codes.tolist()
-        for i in (np.flatnonzero(codes) + first).tolist():
-            word, flow = function.instructions[i], function.flows[i]
+        flows = bytearray(codes)
+        for n in np.flatnonzero(codes).tolist():
+            i = first + n
+            word, flow = function.instructions[i], flows[n]
             if flow == 0xFF:
-                flow = function.flows[i] = indirect_flow(word)
+                flow = flows[n] = indirect_flow(word)
             if flow in _JUMPS:
                 targets[i] = branch_target(word, function.rvas[i])
             elif flow == Flow.INDIRECT_JUMP:
                 function.indirect_jumps.append(i)
+        function.flows += flows
 
     def boundaries(self, code: bytes, start: int) -> frozenset[int]:
         """Every word."""

@@ -21,6 +21,7 @@ from hvci.binary.com import Miniports
 from hvci.binary.display import Display
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
+from hvci.binary.interprocedural import MAX_CALLERS
 from hvci.binary.ports import PortCalls
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
@@ -40,6 +41,8 @@ FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
 """What drivers call on Windows versions without the better routine."""
 EXTENDED_FUNCTION = "StorPortExtendedFunction"
 """The one import behind many routines: its first argument says which."""
+MAX_TAG_CALLERS = 16
+"""A pool tag only informs: where so many callers of a function pass several, the rest wait."""
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -235,7 +238,8 @@ class CallSites:
             position, size = ddi.x86_slot(name), min(size, 4)
         flow.begin()
         held = flow.interprocedural.argument(function, i, position + hidden, size)
-        resolved = flow.interprocedural.resolve(held)
+        most = MAX_TAG_CALLERS if name == ddi.tag else MAX_CALLERS
+        resolved = flow.interprocedural.resolve(held, most=most)
         return atoms.truncate(resolved, size)
 
 

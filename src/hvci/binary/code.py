@@ -6,6 +6,7 @@ are small numbers given by the architecture; a `Location` is a register or a sta
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -66,6 +67,8 @@ class Flow(IntEnum):
     STOP = 7
 
 
+ANY_JUMP, ANY_POINTER_CALL = re.compile(b"[\1-\3]"), re.compile(b"[\3-\5]")
+"""In `Function.flows`: jumps and branches; calls and indirect jumps."""
 CALLS = frozenset((Flow.CALL, Flow.INDIRECT_CALL))
 NO_FALL_THROUGH = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.STOP))
 
@@ -234,7 +237,8 @@ class Function:
         self.rvas: list[int] = []
         self.ends: dict[int, int] = {}
         """RVA behind the last instruction of each fragment, by its index."""
-        self.flows: list[int] = []
+        self.flows = b""
+        """A `Flow` for each instruction."""
         self.entry = 0
         self.targets: dict[int, int] = {}
         """Target RVA of direct jumps and branches, by instruction index."""
@@ -264,6 +268,10 @@ class Function:
                     sources[target].append(source)
                 else:
                     sources[target] = [source]
+
+    def where(self, flows: re.Pattern[bytes]) -> list[int]:
+        """Indices of the instructions with some flows."""
+        return [match.start() for match in flows.finditer(self.flows)]
 
     def find(self, rva: int) -> int | None:
         """Index of the instruction that starts at an RVA; None when none does."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
-from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Flow, Function, Load, Reg
+from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, NO_REGISTER, Flow, Function, Load, Reg
 from hvci.model import Via
 
 
@@ -149,8 +149,9 @@ class ImportCalls:
         wanted = Atom(Kind.IMPORT, slot)
         flow, arch = self.analysis.flow, self.analysis.arch
         found = False
-        for k, kind in enumerate(function.flows):
-            if kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+        for k in function.where(ANY_POINTER_CALL):
+            kind = function.flows[k]
+            if kind == Flow.CALL:
                 continue
             operand = arch.indirect_operand(function, k)
             in_frame = isinstance(operand, Load) and operand.memory.base >= 0

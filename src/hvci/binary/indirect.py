@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
-from hvci.binary.code import IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, Expr, Flow, Function, Load, Reg
 
 DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
-_CALLING = _INDIRECT | {Flow.CALL}
 
 
 class PointerCall(NamedTuple):
@@ -50,11 +49,10 @@ class PointerCalls:
 
     def targets(self, function: Function) -> Iterator[tuple[int, Expr]]:
         """Every instruction of a function that calls through a pointer, and where that is."""
-        for i, kind in enumerate(function.flows):
-            if kind in _CALLING:
-                target = self.target(function, i, kind)
-                if target is not None:
-                    yield i, target
+        for i in function.where(ANY_POINTER_CALL):
+            target = self.target(function, i, function.flows[i])
+            if target is not None:
+                yield i, target
 
     def target(self, function: Function, i: int, kind: int) -> Expr | None:
         """Where the pointer is that an instruction calls through; None for other instructions."""

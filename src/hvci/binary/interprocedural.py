@@ -77,17 +77,22 @@ class Interprocedural:
 
     # ---- callers
 
-    def resolve(self, values: Atoms, trail: tuple[Place, ...] = ()) -> Atoms:
-        """Replace parameters by what all callers pass."""
+    def resolve(
+        self, values: Atoms, trail: tuple[Place, ...] = (), most: int = MAX_CALLERS
+    ) -> Atoms:
+        """Replace parameters by what all callers pass.
+
+        Where more than `most` callers do not agree, the rest are not asked.
+        """
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER:
-                out |= self._from_callers(atom, trail)
+                out |= self._from_callers(atom, trail, most)
             else:
                 out.add(atom)
         return atoms.bounded(out)
 
-    def _from_callers(self, atom: Atom, trail: tuple[Place, ...]) -> Atoms:
+    def _from_callers(self, atom: Atom, trail: tuple[Place, ...], most: int) -> Atoms:
         start, place = atom.value, (atom.value, atom.place)
         if place in self.inbound:
             return atoms.unknown(self.inbound[place])
@@ -98,16 +103,19 @@ class Interprocedural:
         if len(trail) >= MAX_CALLER_DEPTH:
             return atoms.unknown(f"a parameter passed through more than {MAX_CALLER_DEPTH} callers")
         callers = self.flow.functions.callers(start)
+        many = f"a parameter of sub_{start:x}, which has over {most:,} callers"
         if len(callers) > MAX_CALLERS:
-            return atoms.unknown(f"a parameter of sub_{start:x}, which has over 1,000 callers")
+            return atoms.unknown(many)
         out: set[Atom] = set()
         if start in self.image.exports or self.flow.functions.takes_address(start):
             out |= atoms.unknown(f"decided by an indirect caller of sub_{start:x}")
         elif not callers:
             out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")
-        for function, i in callers:
+        for asked, (function, i) in enumerate(callers):
+            if asked >= most and len(out) > 1:
+                return atoms.unknown(many)
             passed = self.passed(function, i, Location(atom.place))
-            resolved = self.resolve(passed, (*trail, place))
+            resolved = self.resolve(passed, (*trail, place), most)
             out |= atoms.apply(resolved, atom.ops)
             if len(out) > atoms.MAX_ATOMS:
                 return atoms.bounded(out)

@@ -7,6 +7,7 @@ Register numbers are those of the encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, .
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from iced_x86 import (
@@ -22,6 +23,7 @@ from iced_x86 import (
 )
 
 from hvci.binary.code import (
+    ANY_JUMP,
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
@@ -52,7 +54,7 @@ from hvci.binary.x86_lift import (
     is_same_register,
 )
 
-_FLOWS = {
+_FLOW_OF = {
     FlowControl.NEXT: Flow.NEXT,
     FlowControl.UNCONDITIONAL_BRANCH: Flow.JUMP,
     FlowControl.INDIRECT_BRANCH: Flow.INDIRECT_JUMP,
@@ -64,6 +66,8 @@ _FLOWS = {
     FlowControl.XBEGIN_XABORT_XEND: Flow.NEXT,
     FlowControl.EXCEPTION: Flow.STOP,
 }
+_FLOWS = [_FLOW_OF[control] for control in sorted(_FLOW_OF)]
+"""By iced's number of a kind of flow, which counts from 0."""
 _WRITES = frozenset(
     (
         OpAccess.WRITE,
@@ -87,6 +91,12 @@ class _Shape(NamedTuple):
 
 
 _SHAPES: dict[int, _Shape] = {}
+
+
+@cache
+def _plain_effect(mask: int) -> Effect:
+    """The effect of an instruction that changes registers only."""
+    return Effect(mask)
 
 
 def _learn(instruction: Instruction) -> _Shape:
@@ -146,14 +156,13 @@ class X86:
                 function.ends[len(found) - 1] = found[-1].next_ip32
         function.instructions = found
         function.rvas = [instruction.ip32 for instruction in found]
-        flows: list[int] = [_FLOWS[instruction.flow_control] for instruction in found]
-        function.flows = flows
+        function.flows = flows = bytes([_FLOWS[each.flow_control] for each in found])
         targets = {}
-        for i, flow in enumerate(flows):
-            if flow == Flow.JUMP or flow == Flow.BRANCH:
-                targets[i] = found[i].near_branch_target & 0xFFFFFFFF
-            elif flow == Flow.INDIRECT_JUMP:
+        for i in function.where(ANY_JUMP):
+            if flows[i] == Flow.INDIRECT_JUMP:
                 function.indirect_jumps.append(i)
+            else:
+                targets[i] = found[i].near_branch_target & 0xFFFFFFFF
         function.link(targets)
 
     def boundaries(self, code: bytes, start: int) -> frozenset[int]:
@@ -198,7 +207,7 @@ class X86:
         if shape.fills:
             size = MemorySizeExt.size(instruction.memory_size)
             return Effect(mask, (Memory(RDI, NO_REGISTER, 1, 0, size),), fills=True)
-        return Effect(mask, stores)
+        return Effect(mask, stores) if stores else _plain_effect(mask)
 
     def _is_guard_check(self, instruction: Instruction) -> bool:
         """Control Flow Guard's check keeps the target in RCX."""
