@@ -58,7 +58,8 @@ def test_every_form_that_writes_is_in_the_table(bits):
 
 
 @pytest.mark.parametrize(
-    ("opcode", "field"), [(0x8B, 0), (0x3B, 0), (0x03, 1), (0x83, 7), (0xFF, 2), (0xFF, 6), (0x85, 0)]
+    ("opcode", "field"),
+    [(0x8B, 0), (0x3B, 0), (0x03, 1), (0x83, 7), (0xFF, 2), (0xFF, 6), (0x85, 0)],
 )
 def test_plain_reads_are_not_in_it(opcode, field):
     assert not may_write(opcode, DIRECT | field << 3)

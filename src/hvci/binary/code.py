@@ -319,8 +319,8 @@ class Architecture(Protocol):
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
 
-    def boundaries(self, code: bytes, start: int) -> frozenset[int]:
-        """RVAs of the instructions of a stretch of code that starts at an RVA."""
+    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+        """RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""
 
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""

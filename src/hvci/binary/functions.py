@@ -6,7 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -61,7 +61,7 @@ class Functions:
         self.references = references
         self._known: dict[tuple[str, int], Function] = {}
         self._unwound: dict[int, Function] = {}
-        self._boundaries: dict[int, frozenset[int] | None] = {}
+        self._boundaries: dict[int, Sequence[int]] = {}
         self.decoded_bytes = 0
 
     @cached_property
@@ -103,8 +103,8 @@ class Functions:
         self.decoded_bytes += sum(end - begin for begin, end in fragments)
         return function
 
-    def instruction_starts(self, rva: int) -> frozenset[int] | None:
-        """RVAs of the instructions of the stretch that holds an RVA; None where none is known.
+    def boundary(self, rva: int) -> int | None:
+        """RVA of the instruction that holds an RVA; None where that is not known.
 
         A seventh of the cost of a decoded function, for those who only sort places out.
         """
@@ -114,9 +114,10 @@ class Functions:
         start, end = span
         if start not in self._boundaries:
             starts = self.architecture.boundaries(bytes(self.image.memory[start:end]), start)
-            found = None if self._lost_boundaries(starts, start, end) else starts
+            found = [] if self._lost_boundaries(starts, start, end) else starts
             self._boundaries[start] = found
-        return self._boundaries[start]
+        starts = self._boundaries[start]
+        return starts[bisect_right(starts, rva) - 1] if starts else None
 
     # ---- x64
 

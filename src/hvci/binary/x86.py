@@ -6,7 +6,7 @@ Register numbers are those of the encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, .
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -165,9 +165,9 @@ class X86:
                 targets[i] = found[i].near_branch_target & 0xFFFFFFFF
         function.link(targets)
 
-    def boundaries(self, code: bytes, start: int) -> frozenset[int]:
+    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
         """One pass that keeps no instruction."""
-        return frozenset([each.ip32 for each in Decoder(self.bits, code, ip=start)])
+        return [each.ip32 for each in Decoder(self.bits, code, ip=start)]
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""

@@ -94,6 +94,8 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         wanted |= among(modrm, _THROUGH_FRAME)
         if bits == 64:
             wanted |= ((modrm & 0xF8) == 0xE0) & (code[places - 1] == 0x48)
+        else:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
+            wanted &= (code[places - 1] != 0x8B) | (code[places + 3] != 0xEC)
         chosen = places[wanted]
         before = np.searchsorted(sites, chosen) - 1
         near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.image import Bytes
 from hvci.binary.sets import distinct
 from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
 from hvci.model import Machine
@@ -20,8 +21,8 @@ from hvci.model import Machine
 Rvas = npt.NDArray[np.int64]
 WINDOW = 64
 """Bytes behind an instruction in which a use of what it loads is looked for."""
-MAX_PREFIX, MAX_INSTRUCTION = 10, 16
-"""Bytes before an operand, and of a whole instruction."""
+MAX_INSTRUCTION = 16
+"""Bytes; no x64 instruction has more than 15."""
 _STORES = np.zeros(256, bool)
 _STORES[list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))] = True
 """Last opcode bytes of the usual instructions that write a memory operand."""
@@ -35,13 +36,17 @@ _SIMPLE = frozenset(
     )
 )
 """Instructions that change no register but their first operand."""
+FRAME, PUSHED = -1, -2
+"""Where a pointer is that no register holds: in a frame slot, or pushed as an argument."""
+CHUNK = 4096
+"""Places looked at together: bounds the memory of a look at what is behind them."""
 LOOK_BACK = 16
 """Instructions before a call in which the load of its register is looked for."""
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
 class Pointer(NamedTuple):
-    """Where an instruction puts a pointer: a register, or the frame when that is -1."""
+    """Where an instruction puts a pointer: a register, `FRAME` or `PUSHED`."""
 
     place: int
     """RVA of the operand of four bytes that ends the instruction."""
@@ -53,11 +58,10 @@ def names_memory(scene: Scene, place: int) -> bool:
 
     `and eax, imm32` behind a zero byte looks like a store.
     """
-    starts = scene.analysis.functions.instruction_starts(place)
-    if starts is None:
-        return True
-    start = next((at for at in range(place - 1, place - MAX_PREFIX, -1) if at in starts), None)
+    start = scene.analysis.functions.boundary(place)
     if start is None:
+        return True
+    if start == place:
         return False
     instruction = _decode(scene, start)
     if scene.image.bits == 64:
@@ -82,14 +86,13 @@ def is_called_code(scene: Scene, place: int) -> bool:
     if start == scene.image.headers.entry or start in scene.image.exports:
         return True
     sites = scene.analysis.references.to_code(start)
-    return any(site in (scene.analysis.functions.instruction_starts(site) or ()) for site in sites)
+    return any(functions.boundary(site) == site for site in sites)
 
 
 def may_start(scene: Scene, places: Iterable[int]) -> bool:
     """Whether an instruction can start at one of some neighbouring places."""
-    around = list(places)
-    starts = scene.analysis.functions.instruction_starts(around[0])
-    return starts is None or not starts.isdisjoint(around)
+    boundary = scene.analysis.functions.boundary
+    return any(boundary(place) in (place, None) for place in places)
 
 
 def is_method_call(scene: Scene, place: int) -> bool:
@@ -97,15 +100,14 @@ def is_method_call(scene: Scene, place: int) -> bool:
 
     True only when the bytes prove it: most indirect calls are such calls, and go nowhere new.
     """
-    starts = scene.analysis.functions.instruction_starts(place)
-    call = _decode(scene, place)
-    if starts is None or place not in starts or call.op0_kind != OpKind.REGISTER:
+    boundary = scene.analysis.functions.boundary
+    call, start = _decode(scene, place), boundary(place)
+    if start != place or call.op0_kind != OpKind.REGISTER:
         return False
-    wanted, start = _number(call.op0_register), place
+    wanted = _number(call.op0_register)
     for _ in range(LOOK_BACK):
-        before = (at for at in range(start - 1, start - MAX_INSTRUCTION, -1) if at in starts)
-        start = next(before, -1)
-        if start < 0:
+        behind, start = start, boundary(start - 1)
+        if start is None or behind - start > MAX_INSTRUCTION:
             return False
         instruction = _decode(scene, start)
         if instruction.mnemonic == Mnemonic.MOV and _is_target(instruction, wanted):
@@ -133,17 +135,47 @@ def _loads_field(scene: Scene, instruction: Instruction) -> bool:
     return instruction.memory_base not in FRAME_BASES and _number(instruction.memory_base) >= 0
 
 
-def stored_soon(scene: Scene, places: Rvas) -> Rvas:
-    """Which operands are followed by something that may be a store, within `WINDOW` bytes."""
-    places = places[places + WINDOW + 6 < scene.image.size]
-    if not len(places):
-        return places
-    code = scene.image.bytes
+def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
+    """Which operands are followed by what may be a store through the register they load.
+
+    Looks at `WINDOW` bytes for stores with that base, copies of it, and its return from a frame
+    slot. Of a pointer in the frame any store counts, of a pushed one after a load by ESP.
+    """
+    inside = places + WINDOW + 6 < scene.image.size
+    places, registers = places[inside], registers[inside]
+    found = [
+        places[first : first + CHUNK][
+            _stores_behind(
+                scene.image.bytes,
+                places[first : first + CHUNK],
+                registers[first : first + CHUNK, None],
+            )
+        ]
+        for first in range(0, len(places), CHUNK)
+    ]
+    return np.concatenate(found) if found else places
+
+
+def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.bool_]:
+    """By place: whether the bytes behind it may hold such a store."""
     window = places[:, None] + np.arange(4, WINDOW)
     opcode, modrm = code[window], code[window + 1]
-    stores = _STORES[opcode] & (modrm < 0xC0) & ((modrm & 7) != 4) & ((modrm & 0xC7) != 5)
-    found: Rvas = places[(stores | _STRINGS[modrm]).any(axis=1)]
-    return found
+    low, in_memory, base = register & 7, modrm < 0xC0, modrm & 7
+    source = modrm >> 3 & 7
+    stores = _STORES[opcode] & in_memory & (base != 4) & ((modrm & 0xC7) != 5)
+    any_store = (stores | _STRINGS[modrm]).any(axis=1)
+    own = stores & (base == low)
+    own |= _STRINGS[modrm] & (low >= RSI)
+    own |= (opcode == 0x89) & ~in_memory & (source == low)
+    own |= ((opcode == 0x8B) & ~in_memory | (opcode == 0x8D) & in_memory) & (base == low)
+    in_frame = in_memory & (base >> 1 == 2)
+    kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
+    kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
+    is_odd = (register[:, 0] < 0) | (low[:, 0] >> 1 == 2)  # bases with a longer encoding
+    found = np.where(is_odd, any_store, own.any(axis=1) | kept)
+    by_esp = ((opcode == 0x8B) & in_memory & (base == 4)).any(axis=1)
+    answer: npt.NDArray[np.bool_] = found & (by_esp | (register[:, 0] != PUSHED))
+    return answer
 
 
 def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
@@ -176,7 +208,7 @@ def is_used(scene: Scene, pointer: Pointer, calls: frozenset[int]) -> bool:
     Follows copies between registers and to the frame, in code order, as far as the next jump.
     """
     start = pointer.place + 4
-    held = {pointer.register} - {-1}
+    held = {pointer.register} - {FRAME, PUSHED}
     code = bytes(scene.image.memory[start : start + WINDOW])
     kept: set[tuple[int, int]] = set()
     on_stack = pointer.register < 0

@@ -74,26 +74,28 @@ def _candidates(scene: Scene) -> list[int]:
 def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]:
     """Those of the operands that give a pointer which is written through, or given to a call."""
     sites = nearby.call_places(scene, calls)
-    near = (nearby.called_soon(places, sites), nearby.stored_soon(scene, places))
+    registers = _registers(scene, places)
+    near = (nearby.called_soon(places, sites), nearby.stored_soon(scene, places, registers))
     soon = distinct(np.concatenate(near))
+    loaded = dict(zip(places.tolist(), registers.tolist(), strict=True))
     known = frozenset(sites.tolist())
     return [
         place
         for place in soon.tolist()
-        if nearby.is_used(scene, nearby.Pointer(place, _register(scene, place)), known)
+        if nearby.is_used(scene, nearby.Pointer(place, loaded[place]), known)
     ]
 
 
-def _register(scene: Scene, place: int) -> int:
-    """The register that an instruction with its last operand at `place` loads; -1 for the frame."""
-    memory = scene.image.memory
-    modrm, last = memory[place - 1], memory[place - 2]
-    if modrm & 0xC7 == 5 and last in (LEA, _LOAD):
-        high = scene.image.bits == 64 and memory[place - 3] & 0xF4 == 0x44
-        return modrm >> 3 & 7 | 8 * high
-    if modrm & 0xF8 == _MOVE_IMMEDIATE:
-        return modrm & 7
-    return 0 if modrm == _LOAD_SHORT else -1
+def _registers(scene: Scene, places: nearby.Rvas) -> nearby.Rvas:
+    """What instructions with their last operand at `places` load; the frame is below 0."""
+    code = scene.image.bytes
+    modrm, last = code[places - 1].astype(np.int64), code[places - 2]
+    extended = (code[places - 3] & 0xF4 == 0x44) & (scene.image.bits == 64)
+    found = np.where(modrm == _LOAD_SHORT, 0, nearby.FRAME)
+    found = np.where(modrm == _PUSH, nearby.PUSHED, found)
+    found = np.where(modrm & 0xF8 == _MOVE_IMMEDIATE, modrm & 7, found)
+    named = (modrm & DIRECT_MASK == DIRECT) & ((last == LEA) | (last == _LOAD))
+    return np.where(named, modrm >> 3 & 7 | 8 * extended, found)
 
 
 def _to_frame(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
