@@ -10,46 +10,17 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
 
-import numpy as np
-
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
-from hvci.binary.sets import among, distinct
+from hvci.binary.starts_x86 import find_starts
 from hvci.binary.unwind import Exceptions, Frame, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
 MAX_GAP = 0x1000
-ALIGNMENT = 16
-"""Compilers that pad with long no-operations align functions so."""
 RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
-_PADDING = (0xCC, 0x90)
-_OPENING_CODE = (
-    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 31c0 31c9 83ec 81ec 8b44 8b4c 8b54 8b5c "
-    "8b74 8b7c 8b0d 8b15 8b41 8b01 8bc1 33c0 32c0 32c9 837c 807c f644 0fb7 0fb6 64a1 ff25 ff74 "
-    "ff35 85c9 8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
-)
-_FIRST_BYTES = tuple(bytes.fromhex(text) for text in _OPENING_CODE.split())
-"""How compilers and assemblers begin functions; a call into a function hits others as well."""
-_FILLERS = tuple(
-    bytes.fromhex(text)
-    for text in (
-        "6690",
-        "0f1f00",
-        "0f1f4000",
-        "0f1f440000",
-        "0f1f80" + "00" * 4,
-        "0f1f84" + "00" * 5,
-    )
-)
-"""How long no-operations end."""
-_RESTORES_ESP = b"\x8b\x65\xe8"
-"""`mov esp, [ebp-18h]`: how a handler begins."""
-_OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
-"""Scope levels: -1 and -2 mean none, others are small indices."""
-_OPENINGS = (b"\x8b\xff", b"\x55\x8b")
 
 
 class Functions:
@@ -226,91 +197,7 @@ class Functions:
     @cached_property
     def _starts(self) -> list[int]:
         """Function starts of an x86 image, sorted."""
-        starts = {int(self.image.headers.entry), *self.image.exports}
-        starts |= self._called_starts() | self._jump_starts() | self._pointed_starts()
-        starts |= self._prologues()
-        candidates = np.array(sorted(starts), np.int64)
-        return [int(start) for start in candidates[self.references.in_code(candidates)]]
-
-    def _called_starts(self) -> set[int]:
-        """Targets of direct calls; a call of code within a function does not split it."""
-        return {
-            target
-            for target in self.references.call_targets.tolist()
-            if bytes(self.image.memory[target : target + 4]).startswith(_FIRST_BYTES)
-            or self._is_behind_end(target)
-            or target % ALIGNMENT == 0
-            or len(self.references.to_code(target)) > 1
-        }
-
-    def _jump_starts(self) -> set[int]:
-        """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
-        memory = self.image.memory
-        return {
-            target
-            for target in self.references.branch_targets.tolist()
-            if memory[target - 1] in _PADDING
-            and (self._is_opening(target) or memory[target] == 0xFF)
-        }
-
-    def _pointed_starts(self) -> set[int]:
-        """Targets of relocated pointers that look like functions, jump tables apart."""
-        targets, places = self.references.pointers
-        inside = self.references.in_code(targets) & (targets >= 8)
-        targets, places = targets[inside], places[inside]
-        known = distinct(places)
-        neighbours = among(places - 4, known) | among(places + 4, known)
-        kept = ~(self.references.in_code(places) & neighbours)
-        return {
-            target
-            for target, place in zip(targets[kept].tolist(), places[kept].tolist(), strict=True)
-            if self._is_opening(target)
-            or self._is_behind_filler(target)
-            or (self._is_behind_end(target) and not self._is_handler(target, place))
-        }
-
-    def _is_opening(self, rva: int) -> bool:
-        """`mov edi, edi` or `push ebp; mov ...`."""
-        return bytes(self.image.memory[rva : rva + 2]) in _OPENINGS
-
-    def _is_behind_filler(self, rva: int) -> bool:
-        """Whether an aligned opening begins its section or has a long no-operation before it."""
-        if rva % ALIGNMENT or not self.image.memory[rva : rva + 4].startswith(_FIRST_BYTES):
-            return False
-        before = self.image.memory[rva - 8 : rva]
-        return before.endswith(_FILLERS) or any(rva == start for start, _ in self.image.code_ranges)
-
-    def _is_behind_end(self, rva: int) -> bool:
-        """Whether padding, a return or a jump ends right before an RVA."""
-        memory = self.image.memory
-        return (
-            memory[rva - 1] in (*_PADDING, 0xC3)
-            or memory[rva - 3] == 0xC2
-            or memory[rva - 5] == 0xE9
-            or memory[rva - 2] == 0xEB
-            or bytes(memory[rva - 6 : rva - 4]) == b"\xff\x25"
-        )
-
-    def _is_handler(self, rva: int, place: int) -> bool:
-        """Whether a pointer belongs to an exception scope: (level, filter, handler)."""
-        if _RESTORES_ESP in self.image.memory[rva : rva + 8]:
-            return True
-        before, two_before = self.image.u32(place - 4), self.image.u32(place - 8)
-        return any(level >= _OUTERMOST or level < _MAX_LEVEL for level in (before, two_before))
-
-    def _prologues(self) -> set[int]:
-        """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
-        found: set[int] = set()
-        for start, end in self.image.code_ranges:
-            code = self.image.bytes[start:end]
-            if len(code) < 8:
-                continue
-            plain = (code[:-2] == 0x55) & (code[1:-1] == 0x8B) & (code[2:] == 0xEC)
-            patched = (code[:-4] == 0x8B) & (code[1:-3] == 0xFF) & plain[2:]
-            hot = np.flatnonzero(patched) + start
-            found |= set((np.flatnonzero(plain) + start).tolist()) - set((hot + 2).tolist())
-            found |= set(hot.tolist())
-        return found
+        return find_starts(self.image, self.references)
 
     @cached_property
     def address_taken(self) -> dict[int, bool]:

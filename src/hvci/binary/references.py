@@ -104,6 +104,12 @@ class References(ABC):
         low, high = targets.searchsorted((rva, rva + 1))
         return [int(site) for site in sites[low:high]]
 
+    def has_several(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
+        """Which RVAs more than one candidate direct call or jump leads to."""
+        targets = self._branches[0]
+        counts = targets.searchsorted(rvas + 1) - targets.searchsorted(rvas)
+        return np.asarray(counts > 1)
+
     @cached_property
     def branch_targets(self) -> Rvas:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""

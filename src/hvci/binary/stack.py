@@ -25,6 +25,8 @@ _READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
 MAX_CALLEE = 8192
 """Bytes of a callee that are searched for its `ret n`."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
+State = tuple[int, int | None]
+"""Depth of the stack pointer, and of the frame pointer where it is one."""
 SEH_PROLOG = "SEH prologue helper"
 
 
@@ -98,17 +100,18 @@ class StackDepth32:
 
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
-        return self._depths(function)[0].get(i)
+        state = self._states(function)[i]
+        return None if state is None else state[0]
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
         """What EBP holds before instruction `i`, as a depth."""
-        return self._depths(function)[1].get(i)
+        state = self._states(function)[i]
+        return None if state is None else state[1]
 
-    def _depths(self, function: Function) -> tuple[dict[int, int], dict[int, int | None]]:
-        known = function.cache.get("stack depths")
+    def _states(self, function: Function) -> list[State | None]:
+        known: list[State | None] | None = function.cache.get("stack depths")
         if known is None:
-            known = _Walk32(self, function).run()
-            function.cache["stack depths"] = known
+            known = function.cache["stack depths"] = _Walk32(self, function).run()
         return known
 
     # ---- what a callee removes
@@ -153,11 +156,14 @@ class StackDepth32:
             return None
         code = bytes(memory[target : target + MAX_CALLEE])
         for count, instruction in enumerate(Decoder(32, code, ip=target)):
-            if instruction.flow_control == FlowControl.RETURN:
+            flow = instruction.flow_control
+            if flow == FlowControl.NEXT:
+                continue
+            if flow == FlowControl.RETURN:
                 return int(instruction.immediate(0)) if instruction.op_count else 0
             if not instruction.code:
                 return None
-            if instruction.flow_control == FlowControl.UNCONDITIONAL_BRANCH and count < 4:
+            if flow == FlowControl.UNCONDITIONAL_BRANCH and count < 4:
                 next_target = instruction.near_branch_target & 0xFFFFFFFF
                 return self._popped_by(next_target) if self.image.is_code(next_target) else None
         return None
@@ -166,7 +172,7 @@ class StackDepth32:
 _NEUTRAL, _NAMED, _ALWAYS = range(3)
 _STEPS: dict[int, int] = {}
 """By encoding: never touches stack or frame pointer, only as first operand, or always."""
-_BOTH = (*_STACK, *_FRAME)
+_BOTH = frozenset((*_STACK, *_FRAME))
 
 
 def _learn_step(instruction: Instruction) -> int:
@@ -185,11 +191,10 @@ class _Walk32:
     def __init__(self, owner: StackDepth32, function: Function) -> None:
         self.owner = owner
         self.function = function
-        self.depths: dict[int, int] = {}
-        self.frames: dict[int, int | None] = {}
-        self.work: list[tuple[int, int, int | None]] = [(function.entry, 0, None)]
+        self.states: list[State | None] = [None] * len(function.instructions)
+        self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
 
-    def run(self) -> tuple[dict[int, int], dict[int, int | None]]:
+    def run(self) -> list[State | None]:
         """Walk everything that can be reached, then what only a handler reaches."""
         restarts = 0
         while self.work:
@@ -198,44 +203,43 @@ class _Walk32:
                 lost = self._unreached()
                 if lost is not None:
                     restarts += 1
-                    seh = -4 if -4 in self.frames.values() else None
-                    self.work.append((lost, -0x100000 * restarts, seh))
-        return self.depths, self.frames
+                    has_frame = any(state and state[1] == -4 for state in self.states)
+                    self.work.append((lost, (-0x100000 * restarts, -4 if has_frame else None)))
+        return self.states
 
     def _unreached(self) -> int | None:
         skip = (Mnemonic.INT3, Mnemonic.NOP)
         function = self.function
         for i in range(function.cache.get("walked", function.entry), len(function.instructions)):
-            if i not in self.depths and function.instructions[i].mnemonic not in skip:
+            if self.states[i] is None and function.instructions[i].mnemonic not in skip:
                 function.cache["walked"] = i + 1
                 return i
         return None
 
-    def _follow(self, i: int, depth: int, frame: int | None) -> None:
+    def _follow(self, i: int, state: State) -> None:
         """Straight on until a known instruction or the end of the way."""
-        depths, frames, flows = self.depths, self.frames, self.function.flows
-        instructions = self.function.instructions
-        while i < len(instructions) and i not in depths:
-            depths[i], frames[i] = depth, frame
+        states, flows, instructions = self.states, self.function.flows, self.function.instructions
+        steps, count = _STEPS.get, len(states)
+        while i < count and states[i] is None:
+            states[i] = state
             instruction = instructions[i]
-            kind = _STEPS.get(instruction.code)
+            kind = steps(instruction.code)
             if kind is None:
                 kind = _learn_step(instruction)
-            if kind == _ALWAYS or (kind == _NAMED and instruction.op0_register in _BOTH):
-                depth, frame = self._step(i, depth, frame)
-            if flows[i] and not self._branch(i, depth, frame):
+            if kind and (kind == _ALWAYS or instruction.op0_register in _BOTH):
+                state = self._step(i, *state)
+            if flows[i] and not self._branch(i, state):
                 return
             i += 1
 
-    def _branch(self, i: int, depth: int, frame: int | None) -> bool:
+    def _branch(self, i: int, state: State) -> bool:
         """Queue where a jump leads; False when nothing follows it."""
         function = self.function
-        if i in function.targets:
-            target = function.jumps.get(i)
-            if target is not None and target not in self.depths:
-                self.work.append((target, depth, frame))
+        target = function.jumps.get(i)
+        if target is not None and self.states[target] is None:
+            self.work.append((target, state))
         if function.flows[i] == Flow.INDIRECT_JUMP:
-            self.work += [(k, depth, frame) for k in self._table_targets()]
+            self.work += [(k, state) for k in self._table_targets()]
         return function.falls_through(i)
 
     def _table_targets(self) -> list[int]:

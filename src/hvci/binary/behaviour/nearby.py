@@ -14,6 +14,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.image import Bytes
+from hvci.binary.references import NO_RVAS
 from hvci.binary.sets import distinct
 from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
 from hvci.model import Machine
@@ -142,6 +143,7 @@ def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
     slot. Of a pointer in the frame any store counts, of a pushed one after a load by ESP.
     """
     inside = places + WINDOW + 6 < scene.image.size
+    inside[inside] &= (registers[inside] != PUSHED) | _loads_by_esp(scene, places[inside])
     places, registers = places[inside], registers[inside]
     found = [
         places[first : first + CHUNK][
@@ -172,19 +174,32 @@ def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.
     kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
     kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
     is_odd = (register[:, 0] < 0) | (low[:, 0] >> 1 == 2)  # bases with a longer encoding
-    found = np.where(is_odd, any_store, own.any(axis=1) | kept)
-    by_esp = ((opcode == 0x8B) & in_memory & (base == 4)).any(axis=1)
-    answer: npt.NDArray[np.bool_] = found & (by_esp | (register[:, 0] != PUSHED))
+    answer: npt.NDArray[np.bool_] = np.where(is_odd, any_store, own.any(axis=1) | kept)
     return answer
+
+
+def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
+    """Which places have something like `mov r, [esp+x]` in the bytes behind them."""
+    loads = [NO_RVAS]
+    for start, end in scene.image.code_ranges:
+        code = scene.image.bytes[start:end]
+        loads.append(np.flatnonzero((code[:-2] == 0x8B) & (code[1:-1] & 0x07 == 4)) + start)
+    sites = np.concatenate(loads)
+    return _followed(places, sites, WINDOW)
 
 
 def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
     """Which places have one of the sorted `sites` in the bytes behind them."""
-    if not len(sites) or not len(places):
-        return places[:0]
-    following = np.searchsorted(sites, places)
+    return places[_followed(places, sites, window)]
+
+
+def _followed(places: Rvas, sites: Rvas, window: int) -> npt.NDArray[np.bool_]:
+    if not len(sites):
+        return np.zeros(len(places), bool)
+    following = sites.searchsorted(places)
     near = sites[np.minimum(following, len(sites) - 1)] - places
-    return places[(near >= 0) & (near < window)]
+    found: npt.NDArray[np.bool_] = (near >= 0) & (near < window)
+    return found
 
 
 def call_places(scene: Scene, names: Iterable[str]) -> Rvas:

@@ -1,0 +1,164 @@
+"""Where functions of an x86 image start: what is called, jumped or pointed to, and prologues.
+
+x86 images have no unwind data. One vectorised look at the bytes around each candidate decides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.image import PeImage
+from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.binary.sets import among, distinct
+
+ALIGNMENT = 16
+"""Compilers that pad with long no-operations align functions so."""
+_OPENING_CODE = (
+    "55 53 56 57 51 52 50 6a 68 a1 b8 c2 c3 cc e9 8bff 31c0 31c9 83ec 81ec 8b44 8b4c 8b54 8b5c "
+    "8b74 8b7c 8b0d 8b15 8b41 8b01 8bc1 33c0 32c0 32c9 837c 807c f644 0fb7 0fb6 64a1 ff25 ff74 "
+    "ff35 85c9 8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
+)
+"""How compilers and assemblers begin functions; a call into a function hits others as well."""
+_FILLERS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "6690",
+        "0f1f00",
+        "0f1f4000",
+        "0f1f440000",
+        "0f1f80" + "00" * 4,
+        "0f1f84" + "00" * 5,
+    )
+)
+"""How long no-operations end."""
+_PADDING = np.array((0x90, 0xCC), np.uint8)
+_ENDS = np.array((0x90, 0xC3, 0xCC), np.uint8)
+_RESTORES_ESP = b"\x8b\x65\xe8"
+"""`mov esp, [ebp-18h]`: how a handler begins."""
+_OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
+"""Scope levels: -1 and -2 mean none, others are small indices."""
+BEFORE = 8
+"""Bytes before a candidate that are looked at."""
+
+Chosen = npt.NDArray[np.bool_]
+
+
+def _opening_words() -> Chosen:
+    """By the first two bytes of a function as a little-endian number: whether it begins so."""
+    known = np.zeros(0x10000, bool)
+    for text in _OPENING_CODE.split():
+        first = bytes.fromhex(text)
+        if len(first) == 2:
+            known[int.from_bytes(first, "little")] = True
+        else:
+            known[first[0] :: 0x100] = True
+    return known
+
+
+_OPENING_WORDS = _opening_words()
+
+
+def find_starts(image: PeImage, references: References) -> list[int]:
+    """Function starts of an x86 image, sorted."""
+    seen = _Openings(image, references)
+    known = np.array([int(image.headers.entry), *image.exports], np.int64)
+    groups = (known, seen.called(), seen.jumped(), seen.pointed(), seen.prologues())
+    candidates = distinct(np.concatenate(groups))
+    found: list[int] = candidates[references.in_code(candidates)].tolist()
+    return found
+
+
+class _Openings:
+    """Looks at candidates of one image."""
+
+    def __init__(self, image: PeImage, references: References) -> None:
+        self.image = image
+        self.references = references
+        self.code = image.bytes
+
+    def called(self) -> Rvas:
+        """Targets of direct calls; a call of code within a function does not split it."""
+        targets = self.references.call_targets
+        targets = targets[targets >= BEFORE]
+        kept = self._begins(targets) | self._is_behind_end(targets) | (targets % ALIGNMENT == 0)
+        found: Rvas = targets[kept | self.references.has_several(targets)]
+        return found
+
+    def jumped(self) -> Rvas:
+        """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
+        targets = self.references.branch_targets
+        targets = targets[targets >= BEFORE]
+        opening = self._is_opening(targets) | (self.code[targets] == 0xFF)
+        found: Rvas = targets[among(self.code[targets - 1], _PADDING) & opening]
+        return found
+
+    def pointed(self) -> Rvas:
+        """Targets of relocated pointers that look like functions, jump tables apart."""
+        targets, places = self.references.pointers
+        inside = self.references.in_code(targets) & (targets >= BEFORE)
+        targets, places = targets[inside], places[inside]
+        known = distinct(places)
+        neighbours = among(places - 4, known) | among(places + 4, known)
+        kept = ~(self.references.in_code(places) & neighbours)
+        targets, places = targets[kept], places[kept]
+        opening, behind_end = self._is_opening(targets), self._is_behind_end(targets)
+        unsure = ~opening & (behind_end | self._begins(targets))
+        found = [
+            target
+            for target, place, ended in zip(
+                targets[unsure].tolist(),
+                places[unsure].tolist(),
+                behind_end[unsure].tolist(),
+                strict=True,
+            )
+            if self._is_behind_filler(target) or (ended and not self._is_handler(target, place))
+        ]
+        return np.concatenate((targets[opening], np.array(found, np.int64)))
+
+    def prologues(self) -> Rvas:
+        """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
+        found = [NO_RVAS]
+        for start, end in self.image.code_ranges:
+            code = self.code[start:end]
+            if len(code) < BEFORE:
+                continue
+            plain = (code[:-2] == 0x55) & (code[1:-1] == 0x8B) & (code[2:] == 0xEC)
+            places = np.flatnonzero(plain)
+            patched = (code[places - 2] == 0x8B) & (code[places - 1] == 0xFF) & (places >= 2)
+            found.append(places - 2 * patched + start)
+        return np.concatenate(found)
+
+    def _begins(self, rvas: Rvas) -> Chosen:
+        """Which RVAs hold bytes that functions begin with."""
+        words = self.code[rvas].astype(np.int64) | self.code[rvas + 1].astype(np.int64) << 8
+        found: Chosen = _OPENING_WORDS[words]
+        return found
+
+    def _is_opening(self, rvas: Rvas) -> Chosen:
+        """`mov edi, edi` or `push ebp; mov ...`."""
+        first, second = self.code[rvas], self.code[rvas + 1]
+        hot = (first == 0x8B) & (second == 0xFF)
+        return np.asarray(hot | (first == 0x55) & (second == 0x8B))
+
+    def _is_behind_end(self, rvas: Rvas) -> Chosen:
+        """Whether padding, a return or a jump ends right before each RVA."""
+        code = self.code
+        found = among(code[rvas - 1], _ENDS)
+        found |= (code[rvas - 3] == 0xC2) | (code[rvas - 5] == 0xE9) | (code[rvas - 2] == 0xEB)
+        found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
+        return found
+
+    def _is_behind_filler(self, rva: int) -> bool:
+        """Whether an aligned opening begins its section or has a long no-operation before it."""
+        if rva % ALIGNMENT or not self._begins(np.array([rva]))[0]:
+            return False
+        before = self.image.memory[rva - BEFORE : rva]
+        return before.endswith(_FILLERS) or any(rva == start for start, _ in self.image.code_ranges)
+
+    def _is_handler(self, rva: int, place: int) -> bool:
+        """Whether a pointer belongs to an exception scope: (level, filter, handler)."""
+        if _RESTORES_ESP in self.image.memory[rva : rva + 8]:
+            return True
+        before, two_before = self.image.u32(place - 4), self.image.u32(place - 8)
+        return any(level >= _OUTERMOST or level < _MAX_LEVEL for level in (before, two_before))
