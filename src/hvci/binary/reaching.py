@@ -51,7 +51,9 @@ class Reaching:
         in_memory = is_slot(location)
         while work:
             j = work.pop()
-            if not in_memory:
+            if in_memory:
+                j = self._straight_back_in_memory(function, j, location, nesting, seen, found)
+            else:
                 j = self._straight_back(function, j, location, seen, found)
             if j < 0 or j in seen:
                 continue
@@ -102,6 +104,31 @@ class Reaching:
             self.flow.steps += 1
             effect = effects.get(p) or self.arch.effect(function, p)
             if effect.registers & mask:
+                found.append(p)
+                return -1
+            j = p
+        return j
+
+    def _straight_back_in_memory(
+        self,
+        function: Function,
+        j: int,
+        location: Location,
+        nesting: int,
+        seen: set[int],
+        found: list[Definition],
+    ) -> int:
+        """The same for a stack slot: calls and joins are left to the caller."""
+        sources, flows, effects = function.sources, function.flows, function.effects
+        ends, entry, effect_of = function.ends, function.entry, self.arch.effect
+        while j not in sources and j != entry and j > 0 and j not in seen:
+            p = j - 1
+            if flows[p] or (p in ends and not function.follows(j)):
+                return j
+            seen.add(j)
+            self.flow.steps += 1
+            effect = effects.get(p) or effect_of(function, p)
+            if effect.stores and self.flow.frames.writes(function, p, location, nesting):
                 found.append(p)
                 return -1
             j = p

@@ -33,25 +33,24 @@ def find(scene: Scene) -> None:
 def _through_mdl(scene: Scene) -> None:
     if not scene.imports_any(*_MDL_MAPPERS):
         return
-    mdls = _over_code(scene, "IoAllocateMdl", "MmCreateMdl", position={"MmCreateMdl": 1})
-    if not mdls:
+    mdls = _Makers(scene, {"IoAllocateMdl": 0, "MmCreateMdl": 1})
+    if not mdls.calls:
         return
     for function, i, name, _ in scene.calls(*_MDL_MAPPERS):
         if not _writable(scene, function, i, name):
             continue
-        held = scene.argument(function, i, _MDL_MAPPERS[name])
-        made = sorted(mdls.keys() & _results(held))
-        near = sorted(rva for rva, (maker, _) in mdls.items() if maker.start == function.start)
-        verb = "makes writable" if name == _PROTECTS else "maps writable"
-        if made or near:
-            what = mdls[(made or near)[0]][1]
+        made = mdls.over_code(_results(scene.argument(function, i, _MDL_MAPPERS[name])))
+        near = made or mdls.over_code(mdls.within(function))
+        if near:
+            verb = "makes writable" if name == _PROTECTS else "maps writable"
+            rva, what = near[0]
             scene.add(
                 WRITES,
                 Behaviour.ALIAS,
                 f"{verb} an MDL that describes {what} ({name})",
                 (function, i),
                 Confidence.PROVEN if made else Confidence.LIKELY,
-                f"the MDL is made at {(made or near)[0]:#x}"
+                f"the MDL is made at {rva:#x}"
                 + ("" if made else " in the same function; its way here is not followed"),
             )
 
@@ -59,37 +58,48 @@ def _through_mdl(scene: Scene) -> None:
 def _through_physical_address(scene: Scene) -> None:
     if not scene.imports_any("MmMapIoSpace", "MmMapIoSpaceEx"):
         return
-    places = _over_code(scene, "MmGetPhysicalAddress", position={})
-    if not places:
+    places = _Makers(scene, {"MmGetPhysicalAddress": 0})
+    if not places.calls:
         return
     for function, i, name, _ in scene.calls("MmMapIoSpace", "MmMapIoSpaceEx"):
         if name == "MmMapIoSpaceEx":
             position = 2 if scene.image.bits == 64 else 3
             if not _allows(scene.argument(function, i, position, 4)):
                 continue
-        made = sorted(places.keys() & _results(scene.argument(function, i, 0)))
+        made = places.over_code(_results(scene.argument(function, i, 0)))
         if made:
+            rva, what = made[0]
             scene.add(
                 WRITES,
                 Behaviour.ALIAS,
-                f"maps writable the physical memory of {places[made[0]][1]} ({name})",
+                f"maps writable the physical memory of {what} ({name})",
                 (function, i),
                 Confidence.PROVEN,
-                f"the physical address is asked for at {made[0]:#x}",
+                f"the physical address is asked for at {rva:#x}",
             )
 
 
-def _over_code(
-    scene: Scene, *wanted: str, position: dict[str, int]
-) -> dict[int, tuple[Function, str]]:
-    """Calls that get an address of code, by RVA, with what the code is."""
-    found = {}
-    for function, i, name, _ in scene.calls(*wanted):
-        held = scene.argument(function, i, position.get(name, 0))
-        what = _code_named(scene, held)
-        if what:
-            found[function.rvas[i]] = function, what
-    return found
+class _Makers:
+    """Calls that describe memory, by RVA; asked only for those that a mapping uses."""
+
+    def __init__(self, scene: Scene, position: dict[str, int]) -> None:
+        """`position` is that of the address, by the name of the routine."""
+        self.scene = scene
+        self.calls = {
+            call.function.rvas[call.i]: (call.function, call.i, position[call.name])
+            for call in scene.calls(*position)
+        }
+        self._known: dict[int, str] = {}
+
+    def within(self, function: Function) -> set[int]:
+        """The calls of one function."""
+        return {rva for rva, call in self.calls.items() if call[0].start == function.start}
+
+    def over_code(self, rvas: set[int]) -> list[tuple[int, str]]:
+        """Which of some calls get an address of code, sorted, with what the code is."""
+        for rva in (self.calls.keys() & rvas) - self._known.keys():
+            self._known[rva] = _code_named(self.scene, self.scene.argument(*self.calls[rva]))
+        return [(rva, self._known[rva]) for rva in sorted(rvas) if self._known.get(rva)]
 
 
 def _code_named(scene: Scene, held: Atoms) -> str:
