@@ -108,6 +108,11 @@ class Dataflow:
         """Whether the budget of the whole image is spent."""
         return self.total_steps >= MAX_FILE_STEPS
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget of the question is spent."""
+        return self.steps > MAX_STEPS
+
     # ---- questions
 
     def value(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
