@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,14 @@ from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
     NOP,
+    REMEMBERED,
     SP,
     VOLATILE,
-    Access,
     access,
     branch_target,
     indirect_flow,
     is_access,
+    written_registers,
 )
 from hvci.binary.code import (
     CALLS,
@@ -69,7 +71,6 @@ class Arm64:
         self.lift = Arm64Lift()
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
-        self._plain: dict[int, Effect] = {}
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
@@ -123,27 +124,21 @@ class Arm64:
             return self._call
         if flow == Flow.INDIRECT_CALL:
             return self._check if self._is_check(function, i) else self._call
-        word = function.instructions[i]
-        plain = self._plain.get(word)
-        if plain is not None:
-            return plain
-        if is_access(word):
-            moved = access(word)
-            if moved.is_store:
-                return self._store(function, i, moved)
-        plain = self._plain[word] = Effect(self.lift.written(word))
-        return plain
+        plain = _plain_effect(function.instructions[i])
+        return self._store(function, i, plain) if plain.stores else plain
 
-    def _store(self, function: Function, i: int, moved: Access) -> Effect:
-        memories = moved.memories
-        held = self.lift.memory(function, i, memories[0])
-        if held is not memories[0]:
-            delta = held.displacement - memories[0].displacement
-            memories = tuple(
-                memory._replace(base=IMAGE_BASE, displacement=memory.displacement + delta)
-                for memory in memories
-            )
-        return Effect(moved.written, memories, moved.fills)
+    def _store(self, function: Function, i: int, plain: Effect) -> Effect:
+        """The effect of a store, relative to the image where its base is known to be."""
+        first = plain.stores[0]
+        held = self.lift.memory(function, i, first)
+        if held is first:
+            return plain
+        delta = held.displacement - first.displacement
+        memories = tuple(
+            memory._replace(base=IMAGE_BASE, displacement=memory.displacement + delta)
+            for memory in plain.stores
+        )
+        return Effect(plain.registers, memories, plain.fills)
 
     def _is_check(self, function: Function, i: int) -> bool:
         """Whether an indirect call goes to the check of control flow guard."""
@@ -152,7 +147,10 @@ class Arm64:
             return False
         if _is_load_of(self.lift.call_target(function, i), slot):
             return True
-        return bool(self._check_registers(function) >> (function.instructions[i] >> 5 & 31) & 1)
+        number = function.instructions[i] >> 5 & 31
+        if not CALLEE_SAVED >> number & 1:
+            return False
+        return bool(self._check_registers(function) >> number & 1)
 
     def _check_registers(self, function: Function) -> int:
         """Mask of the saved registers that hold the check all through the function's body."""
@@ -160,7 +158,7 @@ class Arm64:
         if known is None:
             loaded = others = 0
             for q, word in enumerate(function.instructions):
-                mask = self.lift.written(word) & CALLEE_SAVED
+                mask = written_registers(word) & CALLEE_SAVED
                 if not mask or function.flows[q] in CALLS or restores(function, q):
                     continue
                 is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
@@ -177,7 +175,7 @@ class Arm64:
         cache = function.cache
         asked = cache["asked"] = cache.get("asked", 0) + 1
         if asked < SHORT_CUT_AFTER:
-            return i
+            return _walk_back(function, i, register)
         known: tuple[list[int], list[list[int]]] | None = cache.get("short cuts")
         if known is None:
             known = cache["short cuts"] = _joins(function), self._writers(function)
@@ -192,7 +190,7 @@ class Arm64:
         found: list[list[int]] = [[] for _ in range(32)]
         for i, (word, flow) in enumerate(zip(function.instructions, function.flows, strict=True)):
             is_call = flow in CALLS
-            mask = self.effect(function, i).registers if is_call else self.lift.written(word)
+            mask = self.effect(function, i).registers if is_call else written_registers(word)
             while mask:
                 register = (mask & -mask).bit_length() - 1
                 found[register].append(i)
@@ -249,6 +247,31 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
+
+
+def _walk_back(function: Function, i: int, register: int) -> int:
+    """Back to the last write, join or branch, instruction by instruction."""
+    words, flows, sources = function.instructions, function.flows, function.sources
+    entry, ends, is_saved = function.entry, function.ends, not VOLATILE >> register & 1
+    while i > 0 and i not in sources and i != entry and i - 1 not in ends:
+        flow = flows[i - 1]
+        if flow:
+            if flow not in CALLS or not is_saved:
+                break
+        elif written_registers(words[i - 1]) >> register & 1:
+            break
+        i -= 1
+    return i
+
+
+@lru_cache(REMEMBERED)
+def _plain_effect(word: int) -> Effect:
+    """What a word that is no call changes, relative to its registers."""
+    if is_access(word):
+        moved = access(word)
+        if moved.is_store:
+            return Effect(moved.written, moved.memories, moved.fills)
+    return Effect(written_registers(word))
 
 
 def _joins(function: Function) -> list[int]:

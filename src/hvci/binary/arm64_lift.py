@@ -6,6 +6,8 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 
 from __future__ import annotations
 
+import numpy as np
+
 from hvci.binary.arm64_values import (
     NOT_FOLLOWED,
     bit_field,
@@ -33,6 +35,7 @@ from hvci.binary.arm64_words import (
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
+    NO_FALL_THROUGH,
     NO_REGISTER,
     Binary,
     Choose,
@@ -63,34 +66,26 @@ PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
+_ADRP_X19, _ADRP_X28 = 0x90000013, 0x9000001C
 
 
 class Arm64Lift:
     """Turns the instructions of one image into expressions."""
-
-    def __init__(self) -> None:
-        self._masks: dict[int, int] = {}
-
-    def written(self, word: int) -> int:
-        """Mask of the general registers that a word changes, calls apart."""
-        mask = self._masks.get(word)
-        if mask is None:
-            mask = self._masks[word] = written_registers(word)
-        return mask
 
     # ---- addresses
 
     def _maker(self, function: Function, i: int, number: int) -> int | None:
         """The instruction of the same block that made what a register holds."""
         sources, flows, words = function.sources, function.flows, function.instructions
+        ends = function.ends
         for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in sources or not function.follows(q + 1):
+            if q + 1 in sources or (q in ends and not function.follows(q + 1)):
                 return None
-            if flows[q] in CALLS:
-                if number < SAVED_FROM:
-                    return None
-            elif self.written(words[q]) >> number & 1:
-                return q
+            if not flows[q]:
+                if written_registers(words[q]) >> number & 1:
+                    return q
+            elif flows[q] in NO_FALL_THROUGH or (flows[q] in CALLS and number < SAVED_FROM):
+                return None
         return None
 
     def base(self, function: Function, i: int, number: int) -> int | None:
@@ -98,7 +93,7 @@ class Arm64Lift:
         q = self._maker(function, i, number)
         if q is not None:
             return self._address(function, q, function.instructions[q])
-        return self._pages(function).get(number)
+        return self._pages(function).get(number) if CALLEE_SAVED >> number & 1 else None
 
     def _pages(self, function: Function) -> dict[int, int]:
         """Pages that saved registers hold all through the body of a function."""
@@ -111,15 +106,15 @@ class Arm64Lift:
         words = function.instructions
         pages: dict[int, int] = {}
         mixed = 0
-        for q, word in enumerate(words):
-            if is_address_of_page(word) and 1 << (word & 31) & CALLEE_SAVED:
-                page = literal_target(word, function.rvas[q])
-                if pages.setdefault(word & 31, page) != page:
-                    mixed |= 1 << (word & 31)
+        fields = np.array(words, np.uint32) & 0x9F00001F
+        for q in np.flatnonzero((fields >= _ADRP_X19) & (fields <= _ADRP_X28)).tolist():
+            number, page = words[q] & 31, literal_target(words[q], function.rvas[q])
+            if pages.setdefault(number, page) != page:
+                mixed |= 1 << number
         if not pages:
             return pages
         for q, word in enumerate(words):
-            written = self.written(word) & CALLEE_SAVED
+            written = written_registers(word) & CALLEE_SAVED
             if written and not is_address_of_page(word) and not restores(function, q):
                 mixed |= written
         return {number: page for number, page in pages.items() if not mixed >> number & 1}

@@ -6,6 +6,7 @@ nothing of values. What is not recognised is taken to write the register in its 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ VOLATILE = (1 << 18) - 1 | 1 << LR
 _LINK_HINTS = frozenset((7, *range(24, 32)))
 _X17_HINTS = frozenset((8, 10, 12, 14))
 _UNKNOWN_LENGTH = 64
+REMEMBERED = 1 << 15
+"""Different words taken apart once: drivers use the same few thousand again and again."""
 
 
 def is_address_of_page(word: int) -> bool:
@@ -135,6 +138,7 @@ def is_restore(word: int) -> bool:
     return is_access(word) and word >> 5 & 31 in (SP, FP) and bool(word >> 22 & 1)
 
 
+@lru_cache(REMEMBERED)
 def access(word: int) -> Access:
     """What a load or store moves; literal loads have no memory operand here."""
     match word >> 28 & 3:
@@ -267,6 +271,7 @@ def _vector_structure(word: int) -> Access:
 # ---- registers written
 
 
+@lru_cache(REMEMBERED)
 def written_registers(word: int) -> int:
     """Mask of the general registers that a word changes, calls apart; bit 31 is SP."""
     kind = word >> 25 & 15
