@@ -245,11 +245,12 @@ def step_arm64(function: Function, k: int, held: Held) -> int | None:
     if flow in _INDIRECT:
         return held.routines.get(word >> 5 & 31)
     if flow == Flow.NEXT:
-        _plain_arm64(word, held)
+        plain_arm64(word, held)
     return None
 
 
-def _plain_arm64(word: int, held: Held) -> None:
+def plain_arm64(word: int, held: Held) -> None:
+    """What an ARM64 word that changes no flow does to what is held."""
     target, source = word & 31, word >> 5 & 31
     if word & 0xFFC00000 == 0xF9400000 and source in held.tables:  # ldr xt, [xn, #offset]
         held.load(target, (word >> 10 & 0xFFF) * 8)

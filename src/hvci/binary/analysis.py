@@ -93,7 +93,11 @@ class Analysis:
 
     def site(self, rva: int, function: Function | None = None) -> ImageSite:
         """A place in the image, with section and function."""
-        name = self.function_name(function.start) if function is not None else None
+        return self.site_within(rva, function.start if function is not None else None)
+
+    def site_within(self, rva: int, start: int | None) -> ImageSite:
+        """The same where only the start of the function is known; None where not even that."""
+        name = self.function_name(start) if start is not None else None
         return ImageSite(Rva(rva), self.image.section_name(rva), name)
 
     def is_reached(self, function: Function) -> bool:
