@@ -6,6 +6,7 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -46,7 +47,9 @@ PARAMETERS = 8
 SHORT_CUT_AFTER = 64
 """Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
-_JUMPS = (Flow.JUMP, Flow.BRANCH)
+_FLOWS = FLOW_BY_TOP.tobytes()
+_DIRECT = re.compile(b"[\1-\2]")
+"""In `Function.flows`: direct jumps and branches."""
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
 
@@ -74,32 +77,12 @@ class Arm64:
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
-        targets: dict[int, int] = {}
         for start, end in function.fragments:
             words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
-            self._append(function, start, words, targets)
+            _append(function, start, words)
             function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        function.link(targets)
-
-    def _append(
-        self, function: Function, start: int, words: npt.NDArray[np.uint32], targets: dict[int, int]
-    ) -> None:
-        """Add the words of one fragment."""
-        first = len(function.rvas)
-        codes = FLOW_BY_TOP[words >> 24]
-        function.instructions += words.tolist()
-        function.rvas += range(start, start + 4 * len(words), 4)
-        flows = bytearray(codes)
-        for n in np.flatnonzero(codes).tolist():
-            i = first + n
-            word, flow = function.instructions[i], flows[n]
-            if flow == 0xFF:
-                flow = flows[n] = indirect_flow(word)
-            if flow in _JUMPS:
-                targets[i] = branch_target(word, function.rvas[i])
-            elif flow == Flow.INDIRECT_JUMP:
-                function.indirect_jumps.append(i)
-        function.flows += flows
+        words, rvas = function.instructions, function.rvas
+        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
 
     def boundaries(self, code: bytes, start: int) -> Sequence[int]:
         """Every word."""
@@ -272,6 +255,22 @@ def _plain_effect(word: int) -> Effect:
         if moved.is_store:
             return Effect(moved.written, moved.memories, moved.fills)
     return Effect(written_registers(word))
+
+
+def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> None:
+    """Add the words of one fragment."""
+    first = len(function.rvas)
+    instructions = words.tolist()
+    function.instructions += instructions
+    function.rvas += range(start, start + 4 * len(words), 4)
+    flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
+    n = flows.find(0xFF)
+    while n >= 0:
+        flow = flows[n] = indirect_flow(instructions[n])
+        if flow == Flow.INDIRECT_JUMP:
+            function.indirect_jumps.append(first + n)
+        n = flows.find(0xFF, n + 1)
+    function.flows += flows
 
 
 def _joins(function: Function) -> list[int]:

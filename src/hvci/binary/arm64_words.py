@@ -73,12 +73,15 @@ def indirect_flow(word: int) -> Flow:
 def branch_target(word: int, rva: int) -> int:
     """Target RVA of a direct branch, jump or call."""
     if word & 0x7C000000 == 0x14000000:
-        offset = signed_field(word, 0, 26)
+        offset = word << 2 & 0xFFFFFFC
+        sign = 0x8000000
     elif word & 0x7E000000 == 0x36000000:
-        offset = signed_field(word, 5, 14)
+        offset = word >> 3 & 0xFFFC
+        sign = 0x8000
     else:
-        offset = signed_field(word, 5, 19)
-    return (rva + 4 * offset) & 0xFFFFFFFF
+        offset = word >> 3 & 0x1FFFFC
+        sign = 0x100000
+    return (rva + offset - (offset & sign) * 2) & 0xFFFFFFFF
 
 
 def literal_target(word: int, rva: int) -> int:

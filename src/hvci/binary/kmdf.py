@@ -152,9 +152,9 @@ def _far_loads(analysis: Analysis, function: Function, table: int, seen: set[int
     """Loads of the table whose page address was made too far away for the scan."""
     wanted = LOAD | (table & 0xFFF) >> 3 << 10
     for i, word in enumerate(function.instructions):
-        if word & 0xFFFF_FC00 == wanted and i not in seen:
-            if _loads_table(analysis, function, i, table):
-                yield i
+        is_load = word & 0xFFFF_FC00 == wanted and i not in seen
+        if is_load and _loads_table(analysis, function, i, table):
+            yield i
 
 
 def _loads_table(analysis: Analysis, function: Function, i: int, table: int) -> bool:
