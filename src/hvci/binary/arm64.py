@@ -81,8 +81,8 @@ class Arm64:
             words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
             _append(function, start, words)
             function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        words, rvas = function.instructions, function.rvas
-        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
+        code, rvas = function.instructions, function.rvas
+        function.link({i: branch_target(code[i], rvas[i]) for i in function.where(_DIRECT)})
 
     def boundaries(self, code: bytes, start: int) -> Sequence[int]:
         """Every word."""

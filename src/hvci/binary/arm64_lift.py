@@ -66,7 +66,8 @@ PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
-_ADRP_X19, _ADRP_X28 = 0x90000013, 0x9000001C
+ADRP_X19, ADRP_X28 = 0x90000013, 0x9000001C
+"""The first and last ADRP into a saved register, under the mask 0x9F00001F."""
 
 
 class Arm64Lift:
@@ -107,7 +108,7 @@ class Arm64Lift:
         pages: dict[int, int] = {}
         mixed = 0
         fields = np.array(words, np.uint32) & 0x9F00001F
-        for q in np.flatnonzero((fields >= _ADRP_X19) & (fields <= _ADRP_X28)).tolist():
+        for q in np.flatnonzero((fields >= ADRP_X19) & (fields <= ADRP_X28)).tolist():
             number, page = words[q] & 31, literal_target(words[q], function.rvas[q])
             if pages.setdefault(number, page) != page:
                 mixed |= 1 << number

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence
 
@@ -59,11 +60,13 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
         delta = _signed((chosen >> 5 & 0x7FFFF) << 2 | (chosen >> 29 & 3), 21) << 12
         inside = scene.analysis.references.in_code((rvas[pages] & ~0xFFF) + delta)
         pages, register = pages[inside], (chosen & 31)[inside]
-        found += _followed(words, rvas, pages, frozenset())
+        near = Nearby(scene)
+        candidates = _followed(words, rvas, pages, frozenset())
         for step in range(1, PAIR_WINDOW + 1):
             after = words[pages + step]
             adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == register)
-            found += _followed(words, rvas, pages[adds] + step, copies)
+            candidates += _followed(words, rvas, pages[adds] + step, copies)
+        found += [place for place in candidates if near.is_kept(place, copies, anywhere=False)]
     return found
 
 
@@ -78,11 +81,15 @@ def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
         called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
         at = at[~(called == 0xD61F_0000).any(axis=1)]
         found += _followed(words, rvas, at, copies, any_base=True)
-    return found
+    near = Nearby(scene)
+    return [place for place in found if near.is_kept(place, copies, anywhere=True)]
 
 
-def indirect(scene: Scene, sites: Rvas) -> list[int]:
-    """RVAs of calls and jumps through a register that was not just loaded from an import."""
+def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
+    """RVAs of calls and jumps through a register, at most so many before the usual are left out.
+
+    The usual ones go through what was just loaded from an import or from a field of a structure.
+    """
     if not len(sites):
         return []
     known = set(scene.analysis.import_places)
@@ -94,7 +101,8 @@ def indirect(scene: Scene, sites: Rvas) -> list[int]:
         before = np.searchsorted(sites, rvas[places]) - 1
         near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
         found += [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
-    return found
+    is_usual = Nearby(scene).is_method_call
+    return [place for place in found[:most] if not is_usual(place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:

@@ -1,0 +1,168 @@
+"""What the ARM64 words around a place prove about a register, without a decoded function.
+
+Looking back from an indirect call: where its target comes from. Looking ahead from a word: whether
+anything comes of what it puts into registers. Both go in the order of the code, as those do whom
+they save the work, and answer "perhaps" wherever they are not sure.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from functools import cached_property
+
+import numpy as np
+
+from hvci.binary.arm64_lift import ADRP_X19, ADRP_X28, PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_words import (
+    FLOW_BY_TOP,
+    FP,
+    SP,
+    VOLATILE,
+    access,
+    indirect_flow,
+    is_access,
+    is_address_of_page,
+    literal_target,
+    written_registers,
+)
+from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.trace import MAX_FOLLOWED
+from hvci.binary.code import CALLS, Flow
+
+BACK = 12
+"""Words looked at before a call, and again before the load of its target."""
+_FLOWS = FLOW_BY_TOP.tolist()
+_STACK = (SP, FP)
+_START, _CALLED, _AWAY = -1, -2, -3
+"""Nothing in the function changes the register before; a call may; what does is too far away."""
+_SAVED = range(19, 29)
+
+
+class Nearby:
+    """Answers about the words around places of one image."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.memory = scene.image.memory
+
+    # ---- back
+
+    def is_method_call(self, place: int) -> bool:
+        """Whether the call or jump at an RVA goes where a field says that was loaded just before.
+
+        True only when the words prove it: the load is the last word that changes the register,
+        and its base is neither made from an address of the image nor in the frame.
+        """
+        found = self.scene.analysis.functions.unwind.find(place)
+        if not found:
+            return False
+        start, end = found[0].start, found[0].end
+        first = max(start, place - 8 * BACK)
+        words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
+        load = _last_write(words, len(words) - 1, words[-1] >> 5 & 31, first == start)
+        if load < 0 or words[load] & PLAIN_LOAD_MASK != PLAIN_LOAD:
+            return False
+        base = words[load] >> 5 & 31
+        if base in _STACK:
+            return False
+        made = _last_write(words, load, base, first == start)
+        offset = words[load] >> 7 & 0x7FF8
+        if made >= 0 and is_address_of_page(words[made]):
+            page = literal_target(words[made], first + 4 * made)
+            return page + offset in self._usual
+        if made >= 0:
+            word = words[made]
+            if word & 0x1E000000 == 0x10000000:  # ADR, ADD and SUB of a constant
+                return False
+            if not is_access(word) or word >> 5 & 31 not in _STACK:
+                return True
+        if base in _SAVED:
+            return all(page + offset in self._usual for page in self._pages_in(start, end, base))
+        return made != _AWAY
+
+    @cached_property
+    def _usual(self) -> frozenset[int]:
+        """RVAs of globals that lead to no memory of the driver: imports, Control Flow Guard."""
+        image = self.scene.image
+        guards = {image.guard_dispatch, image.guard_check} - {-1}
+        fixed = {rva for rva in guards if not image.is_writable(rva)}
+        return frozenset((*image.imports, *fixed))
+
+    def _pages_in(self, start: int, end: int, register: int) -> list[int]:
+        """The pages whose addresses a function makes in one of the saved registers."""
+        places, pages = self._pages[register]
+        return pages[bisect_left(places, start) : bisect_left(places, end)]
+
+    @cached_property
+    def _pages(self) -> dict[int, tuple[list[int], list[int]]]:
+        """RVA and page of the ADRPs into each saved register, sorted."""
+        found: dict[int, tuple[list[int], list[int]]] = {each: ([], []) for each in _SAVED}
+        for start, end in sorted(self.scene.image.code_ranges):
+            first = (start + 3) & ~3
+            words = np.frombuffer(self.memory, "<u4", max(0, end - first) // 4, first)
+            fields = words & 0x9F00001F
+            for n in np.flatnonzero((fields >= ADRP_X19) & (fields <= ADRP_X28)).tolist():
+                word, rva = int(words[n]), first + 4 * n
+                places, pages = found[word & 31]
+                places.append(rva)
+                pages.append(literal_target(word, rva))
+        return found
+
+    # ---- ahead
+
+    def is_kept(self, place: int, copies: frozenset[int], anywhere: bool) -> bool:
+        """Whether what the word at an RVA puts into registers may be stored through or stored.
+
+        Stored into the frame, or `anywhere`; or live at the call of a copy. Sums with it and
+        copies of it count as well.
+        """
+        count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)
+        made, *words = struct.unpack_from(f"<{count}I", self.memory, place)
+        held = written_registers(made)
+        for n, word in enumerate(words, 1):
+            flow = _FLOWS[word >> 24]
+            if flow:
+                flow = indirect_flow(word) if flow == 0xFF else flow
+                if flow in (*CALLS, Flow.JUMP, Flow.INDIRECT_JUMP) and place + 4 * n in copies:
+                    return True
+                held &= ~VOLATILE if flow in CALLS else -1
+            elif is_access(word):
+                if _keeps(word, held, anywhere):
+                    return True
+                held &= ~written_registers(word)
+            elif held >> (word >> 5 & 31) & 1 or held >> (word >> 16 & 31) & 1:
+                held |= written_registers(word)
+            else:
+                held &= ~written_registers(word)
+            if not held:
+                return False
+        return False
+
+
+def _keeps(word: int, held: int, anywhere: bool) -> bool:
+    """Whether a load or store writes through one of some registers, or puts one into memory."""
+    moved = access(word)
+    if not moved.is_store:
+        return False
+    if any(held >> memory.base & 1 for memory in moved.memories if memory.base >= 0):
+        return True
+    stored = any(held >> register & 1 for register in moved.registers) and not moved.is_vector
+    return stored and (anywhere or word >> 5 & 31 in _STACK)
+
+
+def _last_write(words: tuple[int, ...], i: int, register: int, is_start: bool) -> int:
+    """Index of the last of some words before `i` that changes a register.
+
+    One of `_START`, `_CALLED` and `_AWAY` when none does; the first word may start the function.
+    """
+    for q in range(i - 1, max(-1, i - 1 - BACK), -1):
+        word = words[q]
+        flow = _FLOWS[word >> 24]
+        flow = indirect_flow(word) if flow == 0xFF else flow
+        if flow in CALLS:
+            if VOLATILE >> register & 1:
+                return _CALLED
+        elif written_registers(word) >> register & 1:
+            return q
+    return _START if is_start and i <= BACK else _AWAY
