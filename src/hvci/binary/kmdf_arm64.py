@@ -17,6 +17,7 @@ from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_words import FLOW_BY_TOP, ZERO, indirect_flow
 from hvci.binary.code import Flow
 from hvci.binary.functions import MAX_FUNCTION
+from hvci.binary.references_arm64 import ReferencesArm64
 
 _FLOWS = FLOW_BY_TOP.tolist()
 
@@ -69,8 +70,10 @@ def plain_call(analysis: Analysis, place: int) -> Plain | None:
 def loads_at(analysis: Analysis, table: int, known: Iterable[int]) -> list[tuple[int, int]]:
     """(start of the function, RVA) of loads at the page offset of an RVA, but for known ones.
 
-    Only those in functions with exception data.
+    Only those in functions with exception data that make the address of the page.
     """
+    assert isinstance(analysis.references, ReferencesArm64)
+    makes_page, page = analysis.references.makes_page, table & ~0xFFF
     wanted = PLAIN_LOAD | (table & 0xFFF) >> 3 << 10
     seen = set(known)
     found = []
@@ -80,6 +83,6 @@ def loads_at(analysis: Analysis, table: int, known: Iterable[int]) -> list[tuple
         for n in np.flatnonzero(words & 0xFFFF_FC00 == wanted).tolist():
             rva = first + 4 * n
             fragments = analysis.functions.unwind.find(rva) if rva not in seen else ()
-            if fragments:
+            if fragments and makes_page(page, fragments[0].start, fragments[0].end):
                 found.append((fragments[0].start, rva))
     return found

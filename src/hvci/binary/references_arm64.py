@@ -1,7 +1,8 @@
 """Where ARM64 code refers to what: ADRP followed to the uses of its page, branches, literals.
 
-An address takes two instructions. All ADRPs of a page are followed forwards at once, as rows of a
-matrix of the words behind them, until the register is overwritten; an ADD starts a row of its own.
+An address takes two instructions. All ADRPs of a page are followed forwards at once, up to where
+their register is overwritten, through one sorted list of what overwrites or uses which register;
+an ADD starts a row of its own.
 Code order stands for the flow of control, so a hit is a candidate like any other.
 """
 
@@ -18,10 +19,11 @@ from hvci.binary.image import PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 
-WINDOWS = (8, 64, 512)
-"""Words behind an ADRP that are looked at while its register lives, stretch by stretch."""
-MAX_ROWS = 512
-"""Rows of one matrix."""
+WINDOW = 584
+"""Words behind an ADRP that are looked at while its register lives."""
+PLACE = (1 << 32) - 1
+"""Mask of the index in a number that stands for a register and the index of a word."""
+NEVER = 1 << 62
 ROUNDS = 3
 """ADRP, an ADD to its page, and an ADD to that."""
 PAGE_MASK = ~0xFFF
@@ -69,11 +71,12 @@ class ReferencesArm64(References):
         return tuple((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))  # type: ignore[return-value]
 
     @cached_property
-    def _calls(self) -> npt.NDArray[np.bool_]:
-        """Which words are calls."""
+    def _calls(self) -> Rvas:
+        """Indices of the words that are calls, and one behind all words."""
         words = self._words
         by_register = words & 0xFEFFF800 == 0xD63F0000
-        return np.asarray((words & 0xFC000000 == 0x94000000) | by_register)
+        places = np.flatnonzero((words & 0xFC000000 == 0x94000000) | by_register)
+        return np.append(places, PLACE)
 
     def _uses(self, page: int) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target."""
@@ -107,48 +110,40 @@ class ReferencesArm64(References):
         order = np.argsort(all_targets, kind="stable")
         return all_targets[order], all_sites[order]
 
+    @cached_property
+    def _lives(self) -> tuple[Rvas, Rvas]:
+        """Words that overwrite a register, and words that use one as a base, sorted.
+
+        Each is (register, index of the word) as one number.
+        """
+        words, (lowest, base, second) = self._words, self._fields
+        writes = _by_register(lowest, _writes_lowest(words))
+        pairs = _by_register(second, _loads_pair(words))
+        ends = np.insert(writes, writes.searchsorted(pairs), pairs)
+        return np.append(ends, NEVER), _by_register(base, _uses_base(words))
+
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas]:
         """(row of the anchor, index of the word) of every use while the register lives."""
-        found_rows, found = [NO_RVAS], [NO_RVAS]
-        alive = np.arange(len(anchors[0]))
-        begin = 1
-        for window in WINDOWS:
-            survivors = [NO_RVAS]
-            for at in range(0, len(alive), MAX_ROWS):
-                part = alive[at : at + MAX_ROWS]
-                rows, uses, lives = self._stretch(anchors, part, begin, window)
-                found_rows.append(rows)
-                found.append(uses)
-                survivors.append(lives)
-            alive, begin = np.concatenate(survivors), begin + window
-            if not len(alive):
-                break
-        return np.concatenate(found_rows), np.concatenate(found)
+        ends, uses = self._lives
+        places, registers = anchors[0] + 1, anchors[1]
+        begin, end = _key(registers, places), _key(registers, places + (WINDOW - 1))
+        np.minimum(end, ends[ends.searchsorted(begin)], out=end)
+        volatile = registers < _VOLATILE_LIMIT
+        calls = self._calls[self._calls.searchsorted(places[volatile])]
+        end[volatile] = np.minimum(end[volatile], _key(registers[volatile], calls))
+        first = uses.searchsorted(begin)
+        counts = uses.searchsorted(end, "right") - first
+        rows = np.repeat(np.arange(len(places)), counts)
+        skipped = np.cumsum(counts) - counts
+        found = uses[np.arange(len(rows)) + np.repeat(first - skipped, counts)]
+        return rows, found & PLACE
 
-    def _stretch(
-        self, anchors: Anchors, rows: Rvas, begin: int, window: int
-    ) -> tuple[Rvas, Rvas, Rvas]:
-        """(row, index) of the uses in one stretch behind each row, and the rows that live on."""
-        lowest, base, second = self._fields
-        registers = anchors[1][rows][:, None]
-        places = anchors[0][rows][:, None] + np.arange(begin, begin + window)
-        np.minimum(places, len(self._words) - 1, out=places)
-        end = np.full(len(rows), window)
-        called = self._calls[places] & (registers < _VOLATILE_LIMIT)
-        for hits, kills in (
-            (lowest[places] == registers, _writes_lowest),
-            (second[places] == registers, _loads_pair),
-            (called, None),
-        ):
-            row, column = np.nonzero(hits)
-            if kills is not None:
-                chosen = kills(self._words[places[row, column]])
-                row, column = row[chosen], column[chosen]
-            np.minimum.at(end, row, column)
-        row, column = np.nonzero(base[places] == registers)
-        used = places[row, column]
-        chosen = (column <= end[row]) & _uses_base(self._words[used])
-        return rows[row[chosen]], used[chosen], rows[end == window]
+    def makes_page(self, page: int, start: int, end: int) -> bool:
+        """Whether an ADRP between two RVAs makes the address of a page."""
+        pages, places = self._adrps
+        low, high = pages.searchsorted((page, page + 1))
+        rvas = self._rvas[places[low:high]]
+        return bool(rvas.searchsorted(start) < rvas.searchsorted(end))
 
     # ---- addresses in one step
 
@@ -237,6 +232,19 @@ def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
     """Bit fields as signed numbers."""
     wide = fields.astype(np.int64)
     return np.asarray(wide - ((wide >> (width - 1)) << width))
+
+
+def _key(registers: Bytes, places: Rvas) -> Rvas:
+    """Registers and indices as one number each."""
+    return registers.astype(np.int64) << 32 | places
+
+
+def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
+    """The chosen words as such numbers, sorted: small numbers sort fast, and places are sorted."""
+    places = np.flatnonzero(chosen)
+    mine = registers[places]
+    order = np.argsort(mine, kind="stable")
+    return _key(mine[order], places[order])
 
 
 # ---- single words, vectorised
