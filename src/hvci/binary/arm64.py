@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
+from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
@@ -71,7 +72,7 @@ class Arm64:
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
-        self.lift = Arm64Lift()
+        self.lift = Arm64Lift(SavedPages(image))
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 

@@ -6,8 +6,7 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 
 from __future__ import annotations
 
-import numpy as np
-
+from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_values import (
     NOT_FOLLOWED,
     bit_field,
@@ -66,12 +65,13 @@ PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
-ADRP_X19, ADRP_X28 = 0x90000013, 0x9000001C
-"""The first and last ADRP into a saved register, under the mask 0x9F00001F."""
 
 
 class Arm64Lift:
     """Turns the instructions of one image into expressions."""
+
+    def __init__(self, pages: SavedPages) -> None:
+        self.pages = pages
 
     # ---- addresses
 
@@ -94,31 +94,20 @@ class Arm64Lift:
         q = self._maker(function, i, number)
         if q is not None:
             return self._address(function, q, function.instructions[q])
-        return self._pages(function).get(number) if CALLEE_SAVED >> number & 1 else None
+        return self._page(function, number) if CALLEE_SAVED >> number & 1 else None
 
-    def _pages(self, function: Function) -> dict[int, int]:
-        """Pages that saved registers hold all through the body of a function."""
-        known: dict[int, int] | None = function.cache.get("pages")
-        if known is None:
-            known = function.cache["pages"] = self._find_pages(function)
-        return known
-
-    def _find_pages(self, function: Function) -> dict[int, int]:
-        words = function.instructions
-        pages: dict[int, int] = {}
-        mixed = 0
-        fields = np.array(words, np.uint32) & 0x9F00001F
-        for q in np.flatnonzero((fields >= ADRP_X19) & (fields <= ADRP_X28)).tolist():
-            number, page = words[q] & 31, literal_target(words[q], function.rvas[q])
-            if pages.setdefault(number, page) != page:
-                mixed |= 1 << number
-        if not pages:
-            return pages
-        for q, word in enumerate(words):
-            written = written_registers(word) & CALLEE_SAVED
-            if written and not is_address_of_page(word) and not restores(function, q):
-                mixed |= written
-        return {number: page for number, page in pages.items() if not mixed >> number & 1}
+    def _page(self, function: Function, number: int) -> int | None:
+        """The page that a saved register holds all through the body of a function."""
+        known: dict[int, int | None] = function.cache.setdefault("pages", {})
+        if number not in known:
+            made = {
+                page
+                for start, end in function.fragments
+                for page in self.pages.within(start, end, number)
+            }
+            is_mixed = len(made) != 1 or _mixes(function, number)
+            known[number] = None if is_mixed else made.pop()
+        return known[number]
 
     def call_target(self, function: Function, i: int) -> Expr:
         """The register of an indirect call, or the global that the same block loaded it from."""
@@ -268,6 +257,15 @@ class Arm64Lift:
                     chosen, other = other, chosen
                 return Choose(compared, chosen, other)
         return Either(chosen, other)
+
+
+def _mixes(function: Function, number: int) -> bool:
+    """Whether a function puts something else than a page into a saved register."""
+    bit = 1 << number
+    return any(
+        written_registers(word) & bit and not is_address_of_page(word) and not restores(function, q)
+        for q, word in enumerate(function.instructions)
+    )
 
 
 def restores(function: Function, q: int) -> bool:

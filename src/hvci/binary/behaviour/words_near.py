@@ -8,12 +8,12 @@ they save the work, and answer "perhaps" wherever they are not sure.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+from bisect import bisect_right
 from functools import cached_property
 
-import numpy as np
-
-from hvci.binary.arm64_lift import ADRP_X19, ADRP_X28, PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64 import Arm64
+from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_pages import SAVED
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
@@ -36,7 +36,6 @@ _FLOWS = FLOW_BY_TOP.tolist()
 _STACK = (SP, FP)
 _START, _CALLED, _AWAY = -1, -2, -3
 """Nothing in the function changes the register before; a call may; what does is too far away."""
-_SAVED = range(19, 29)
 
 
 class Nearby:
@@ -45,6 +44,8 @@ class Nearby:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.memory = scene.image.memory
+        assert isinstance(scene.arch, Arm64)
+        self.pages = scene.arch.lift.pages
 
     # ---- back
 
@@ -54,10 +55,11 @@ class Nearby:
         True only when the words prove it: the load is the last word that changes the register,
         and its base is neither made from an address of the image nor in the frame.
         """
-        found = self.scene.analysis.functions.unwind.find(place)
-        if not found:
+        unwind = self.scene.analysis.functions.unwind
+        at = bisect_right(unwind.starts, place) - 1
+        if at < 0 or place >= unwind.ends[at]:
             return False
-        start, end = found[0].start, found[0].end
+        start, end = unwind.starts[at], unwind.ends[at]
         first = max(start, place - 8 * BACK)
         words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
         load = _last_write(words, len(words) - 1, words[-1] >> 5 & 31, first == start)
@@ -77,8 +79,8 @@ class Nearby:
                 return False
             if not is_access(word) or word >> 5 & 31 not in _STACK:
                 return True
-        if base in _SAVED:
-            return all(page + offset in self._usual for page in self._pages_in(start, end, base))
+        if base in SAVED:
+            return all(page + offset in self._usual for page in self.pages.within(start, end, base))
         return made != _AWAY
 
     @cached_property
@@ -88,26 +90,6 @@ class Nearby:
         guards = {image.guard_dispatch, image.guard_check} - {-1}
         fixed = {rva for rva in guards if not image.is_writable(rva)}
         return frozenset((*image.imports, *fixed))
-
-    def _pages_in(self, start: int, end: int, register: int) -> list[int]:
-        """The pages whose addresses a function makes in one of the saved registers."""
-        places, pages = self._pages[register]
-        return pages[bisect_left(places, start) : bisect_left(places, end)]
-
-    @cached_property
-    def _pages(self) -> dict[int, tuple[list[int], list[int]]]:
-        """RVA and page of the ADRPs into each saved register, sorted."""
-        found: dict[int, tuple[list[int], list[int]]] = {each: ([], []) for each in _SAVED}
-        for start, end in sorted(self.scene.image.code_ranges):
-            first = (start + 3) & ~3
-            words = np.frombuffer(self.memory, "<u4", max(0, end - first) // 4, first)
-            fields = words & 0x9F00001F
-            for n in np.flatnonzero((fields >= ADRP_X19) & (fields <= ADRP_X28)).tolist():
-                word, rva = int(words[n]), first + 4 * n
-                places, pages = found[word & 31]
-                places.append(rva)
-                pages.append(literal_target(word, rva))
-        return found
 
     # ---- ahead
 
