@@ -14,6 +14,7 @@ from hvci.binary.references import References
 from hvci.model import ImageSite, Machine, Rva
 
 if TYPE_CHECKING:
+    from hvci.binary.importcalls import ImportCall
     from hvci.binary.stack import StackDepth
 
 
@@ -27,6 +28,8 @@ class Analysis:
         self.functions: Functions
         depth = self._for_arm64() if image.machine is Machine.ARM64 else self._for_x86()
         self.flow = Dataflow(image, self.arch, self.functions, depth)
+        self.plain_calls: dict[int, ImportCall] = {}
+        """Calls that plain loads of an import lead to, by the RVA of the load."""
 
     # One architecture is needed at a time, and each costs start-up time: imported where it is.
 

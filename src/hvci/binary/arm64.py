@@ -40,6 +40,7 @@ from hvci.binary.code import (
     Function,
     Load,
     Memory,
+    Reg,
 )
 from hvci.binary.image import PeImage
 
@@ -181,6 +182,29 @@ class Arm64:
                 mask &= mask - 1
         return found
 
+    def use_behind(self, function: Function, i: int, registers: int) -> int | None:
+        """The first instruction behind `i` that changes the flow of control.
+
+        None when some of the registers (a mask) are changed, copied or stored before.
+        """
+        words, flows = function.instructions, function.flows
+        for k in range(i + 1, len(flows)):
+            if flows[k]:
+                return k
+            word = words[k]
+            if written_registers(word) & registers:
+                return None
+            if _names(word, registers) and self._copies(function, k, registers):
+                return None
+        return None
+
+    def _copies(self, function: Function, k: int, registers: int) -> bool:
+        """Whether an instruction moves or stores one of some registers."""
+        effect = self.effect(function, k)
+        moved = [self.stored(function, k, n) for n in range(len(effect.stores))]
+        moved += [self.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
+        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
+
     # ---- expressions
 
     def define(self, function: Function, i: int, register: int) -> Expr:
@@ -231,6 +255,13 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
+
+
+def _names(word: int, registers: int) -> int:
+    """Whether any field of a word can name one of some registers."""
+    return registers & (
+        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
+    )
 
 
 def _walk_back(function: Function, i: int, register: int) -> int:
