@@ -134,7 +134,8 @@ class Arm64Lift:
         held = self.base(function, i, memory.base)
         if held is None:
             return memory
-        return memory._replace(base=IMAGE_BASE, displacement=held + memory.displacement)
+        _, index, scale, displacement, size = memory
+        return Memory(IMAGE_BASE, index, scale, held + displacement, size)
 
     # ---- values
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from functools import cached_property
+from typing import NamedTuple
 
 from hvci.binary.arm64 import Arm64
 from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_pages import SAVED
+from hvci.binary.arm64_values import signed_immediate
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
@@ -22,7 +24,6 @@ from hvci.binary.arm64_words import (
     access,
     indirect_flow,
     is_access,
-    is_address_of_page,
     literal_target,
     written_registers,
 )
@@ -32,6 +33,12 @@ from hvci.binary.code import CALLS, Flow
 
 BACK = 12
 """Words looked at before a call, and again before the load of its target."""
+TABLE_WINDOW = 3
+"""Words between the ADR of a jump table and the sum with an offset from it."""
+_UNSCALED_MASK, _UNSCALED = 0xFFE00000, 0xF8400000
+"""LDR of 64 bits with an unscaled offset, or one that changes its base."""
+_TABLE_MASK, _TABLE = 0xFFE0FC00, 0x8B000800
+"""ADD of four times a register."""
 _FLOWS = FLOW_BY_TOP.tolist()
 _STACK = (SP, FP)
 _START, _CALLED, _AWAY = -1, -2, -3
@@ -62,26 +69,41 @@ class Nearby:
         start, end = unwind.starts[at], unwind.ends[at]
         first = max(start, place - 8 * BACK)
         words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
-        load = _last_write(words, len(words) - 1, words[-1] >> 5 & 31, first == start)
-        if load < 0 or words[load] & PLAIN_LOAD_MASK != PLAIN_LOAD:
+        code = _Code(words, first, start, end)
+        made = code.last_write(len(words) - 1, words[-1] >> 5 & 31)
+        if made < 0:
             return False
-        base = words[load] >> 5 & 31
-        if base in _STACK:
-            return False
-        made = _last_write(words, load, base, first == start)
-        offset = words[load] >> 7 & 0x7FF8
-        if made >= 0 and is_address_of_page(words[made]):
-            page = literal_target(words[made], first + 4 * made)
-            return page + offset in self._usual
+        word = words[made]
+        if word & PLAIN_LOAD_MASK == PLAIN_LOAD:
+            bases = self._bases(code, made, word >> 5 & 31)
+            offset = word >> 7 & 0x7FF8
+            return bases is not None and all(base + offset in self._usual for base in bases)
+        if word & _UNSCALED_MASK == _UNSCALED and word >> 10 & 3 != 2:
+            return self._bases(code, made, word >> 5 & 31) == []
+        return word & _TABLE_MASK == _TABLE and _is_table(words, made)
+
+    def _bases(self, code: _Code, i: int, register: int, depth: int = 0) -> list[int] | None:
+        """The RVAs that a base register can be seen to hold; None when it may be in the frame.
+
+        None as well when the words do not tell. Empty when nothing near makes it an address.
+        """
+        if register in _STACK or depth > 1:
+            return None
+        made = code.last_write(i, register)
         if made >= 0:
-            word = words[made]
-            if word & 0x1E000000 == 0x10000000:  # ADR, ADD and SUB of a constant
-                return False
+            word = code.words[made]
+            if word & 0x1F000000 == 0x10000000:
+                return [literal_target(word, code.first + 4 * made)]
+            if word & 0x1F000000 == 0x11000000:
+                held = self._bases(code, made, word >> 5 & 31, depth + 1)
+                if held is None or word & 0xBF800000 != 0x91000000:
+                    return None
+                return [rva + signed_immediate(word) for rva in held]
             if not is_access(word) or word >> 5 & 31 not in _STACK:
-                return True
-        if base in SAVED:
-            return all(page + offset in self._usual for page in self.pages.within(start, end, base))
-        return made != _AWAY
+                return []
+        if register in SAVED:
+            return self.pages.within(code.start, code.end, register)
+        return None if made == _AWAY else []
 
     @cached_property
     def _usual(self) -> frozenset[int]:
@@ -133,18 +155,44 @@ def _keeps(word: int, held: int, anywhere: bool) -> bool:
     return stored and (anywhere or word >> 5 & 31 in _STACK)
 
 
-def _last_write(words: tuple[int, ...], i: int, register: int, is_start: bool) -> int:
-    """Index of the last of some words before `i` that changes a register.
+class _Code(NamedTuple):
+    """The words before a place, and the function that they belong to."""
 
-    One of `_START`, `_CALLED` and `_AWAY` when none does; the first word may start the function.
-    """
-    for q in range(i - 1, max(-1, i - 1 - BACK), -1):
+    words: tuple[int, ...]
+    first: int
+    """RVA of the first word."""
+    start: int
+    end: int
+
+    def last_write(self, i: int, register: int) -> int:
+        """Index of the last word before word `i` that changes a register.
+
+        One of `_START`, `_CALLED` and `_AWAY` when none does.
+        """
+        words = self.words
+        for q in range(i - 1, max(-1, i - 1 - BACK), -1):
+            word = words[q]
+            flow = _FLOWS[word >> 24]
+            if not flow:
+                if written_registers(word) >> register & 1:
+                    return q
+                continue
+            flow = indirect_flow(word) if flow == 0xFF else flow
+            if flow in CALLS:
+                if VOLATILE >> register & 1:
+                    return _CALLED
+            elif written_registers(word) >> register & 1:
+                return q
+        return _START if self.first == self.start and i <= BACK else _AWAY
+
+
+def _is_table(words: tuple[int, ...], added: int) -> bool:
+    """Whether the target is an offset added to an ADR right before: a jump table."""
+    base = words[added] >> 5 & 31
+    for q in range(added - 1, max(-1, added - 1 - TABLE_WINDOW), -1):
         word = words[q]
-        flow = _FLOWS[word >> 24]
-        flow = indirect_flow(word) if flow == 0xFF else flow
-        if flow in CALLS:
-            if VOLATILE >> register & 1:
-                return _CALLED
-        elif written_registers(word) >> register & 1:
-            return q
-    return _START if is_start and i <= BACK else _AWAY
+        if _FLOWS[word >> 24]:
+            return False
+        if written_registers(word) >> base & 1:
+            return word & 0x9F000000 == 0x10000000 and added == len(words) - 2
+    return False
