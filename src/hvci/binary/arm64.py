@@ -83,8 +83,7 @@ class Arm64:
             words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
             _append(function, start, words)
             function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        code, rvas = function.instructions, function.rvas
-        function.link({i: branch_target(code[i], rvas[i]) for i in function.where(_DIRECT)})
+        _link(function)
 
     def boundaries(self, code: bytes, start: int) -> Sequence[int]:
         """Every word."""
@@ -98,19 +97,20 @@ class Arm64:
 
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
-        known = function.effects.get(i)
-        if known is None:
-            known = function.effects[i] = self._effect(function, i)
-        return known
-
-    def _effect(self, function: Function, i: int) -> Effect:
+        effects = function.effects
+        if i in effects:
+            return effects[i]
         flow = function.flows[i]
         if flow == Flow.CALL:
-            return self._call
-        if flow == Flow.INDIRECT_CALL:
-            return self._check if self._is_check(function, i) else self._call
-        plain = _plain_effect(function.instructions[i])
-        return self._store(function, i, plain) if plain.stores else plain
+            known = self._call
+        elif flow == Flow.INDIRECT_CALL:
+            known = self._check if self._is_check(function, i) else self._call
+        else:
+            known = _plain_effect(function.instructions[i])
+            if known.stores:
+                known = self._store(function, i, known)
+        effects[i] = known
+        return known
 
     def _store(self, function: Function, i: int, plain: Effect) -> Effect:
         """The effect of a store, relative to the image where its base is known to be."""
@@ -303,6 +303,26 @@ def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> No
             function.indirect_jumps.append(first + n)
         n = flows.find(0xFF, n + 1)
     function.flows += flows
+
+
+def _link(function: Function) -> None:
+    """Note the direct jumps and branches; a place in code of one stretch needs no search."""
+    words, rvas = function.instructions, function.rvas
+    if len(function.fragments) != 1 or not rvas:
+        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
+        return
+    start, count = rvas[0], len(rvas)
+    function.entry = function.find(function.start) or 0
+    targets, jumps, sources = function.targets, function.jumps, function.sources
+    for i in function.where(_DIRECT):
+        rva = targets[i] = branch_target(words[i], start + 4 * i)
+        target = (rva - start) >> 2
+        if 0 <= target < count:
+            jumps[i] = target
+            if target in sources:
+                sources[target].append(i)
+            else:
+                sources[target] = [i]
 
 
 def _joins(function: Function) -> list[int]:

@@ -48,32 +48,34 @@ class ReferencesArm64(References):
             count = max(0, end - first) // 4
             words.append(np.frombuffer(image.memory, "<u4", count, first))
             rvas.append(np.arange(first, first + 4 * count, 4, dtype=np.int64))
-        self._words: Words = np.concatenate(words)
-        self._rvas: Rvas = np.concatenate(rvas)
+        self.words: Words = np.concatenate(words)
+        """The words of all code sections behind each other, one of zeros before them."""
+        self.rvas: Rvas = np.concatenate(rvas)
+        """Their RVAs, sorted."""
         self._by_page: dict[int, tuple[Rvas, Rvas]] = {}
 
     # ---- addresses in two steps
 
     @cached_property
-    def _adrps(self) -> tuple[Rvas, Rvas]:
+    def adrps(self) -> tuple[Rvas, Rvas]:
         """(page, index of the word) of every ADRP, sorted by page."""
-        places = np.flatnonzero(self._words & 0x9F000000 == 0x90000000)
-        words = self._words[places]
+        places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
+        words = self.words[places]
         offsets = _signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
-        pages = (self._rvas[places] & PAGE_MASK) + (offsets << 12)
+        pages = (self.rvas[places] & PAGE_MASK) + (offsets << 12)
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
 
     @cached_property
     def _fields(self) -> tuple[Bytes, Bytes, Bytes]:
         """The three register fields of every word: lowest, base, second of a pair."""
-        words = self._words
+        words = self.words
         return tuple((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))  # type: ignore[return-value]
 
     @cached_property
     def _calls(self) -> Rvas:
         """Indices of the words that are calls, and one behind all words."""
-        words = self._words
+        words = self.words
         by_register = words & 0xFEFFF800 == 0xD63F0000
         places = np.flatnonzero((words & 0xFC000000 == 0x94000000) | by_register)
         return np.append(places, PLACE)
@@ -86,22 +88,22 @@ class ReferencesArm64(References):
         return known
 
     def _find_uses(self, page: int) -> tuple[Rvas, Rvas]:
-        pages, places = self._adrps
+        pages, places = self.adrps
         low, high = pages.searchsorted((page, page + 1))
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
         targets, sites = [NO_RVAS], [NO_RVAS]
         for _ in range(ROUNDS):
             rows, uses = self._follow(anchors)
-            words = self._words[uses]
+            words = self.words[uses]
             base = anchors[2][rows]
             is_add = words & 0xFF800000 == 0x91000000
             named = base + _offsets(words)
             targets.append(named)
-            sites.append(self._rvas[uses])
+            sites.append(self.rvas[uses])
             pairs = words & 0x3A000000 == 0x28000000
             targets.append((named + _pair_size(words))[pairs])
-            sites.append(self._rvas[uses[pairs]])
+            sites.append(self.rvas[uses[pairs]])
             added = uses[is_add]
             if not len(added):
                 break
@@ -116,7 +118,7 @@ class ReferencesArm64(References):
 
         Each is (register, index of the word) as one number.
         """
-        words, (lowest, base, second) = self._words, self._fields
+        words, (lowest, base, second) = self.words, self._fields
         writes = _by_register(lowest, _writes_lowest(words))
         pairs = _by_register(second, _loads_pair(words))
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
@@ -140,9 +142,9 @@ class ReferencesArm64(References):
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
-        pages, places = self._adrps
+        pages, places = self.adrps
         low, high = pages.searchsorted((page, page + 1))
-        rvas = self._rvas[places[low:high]]
+        rvas = self.rvas[places[low:high]]
         return bool(rvas.searchsorted(start) < rvas.searchsorted(end))
 
     # ---- addresses in one step
@@ -150,15 +152,15 @@ class ReferencesArm64(References):
     @cached_property
     def _literals(self) -> tuple[Rvas, Rvas]:
         """(target, RVA) of every ADR and literal load, sorted by target."""
-        words = self._words
+        words = self.words
         is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
         places = np.flatnonzero(is_adr | is_load)
         chosen = words[places]
         fields = _signed(chosen >> 5 & 0x7FFFF, 19) << 2
         low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
-        targets: Rvas = self._rvas[places] + (fields | low_bits)
+        targets: Rvas = self.rvas[places] + (fields | low_bits)
         order = np.argsort(targets, kind="stable")
-        return targets[order], self._rvas[places[order]]
+        return targets[order], self.rvas[places[order]]
 
     # ---- questions
 
@@ -168,17 +170,17 @@ class ReferencesArm64(References):
 
     def method_loads(self, displacement: int) -> list[int]:
         """`ldr x, [x, #displacement]`."""
-        words = self._words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
-        found: list[int] = self._rvas[np.flatnonzero(words)].tolist()
+        words = self.words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
+        found: list[int] = self.rvas[np.flatnonzero(words)].tolist()
         return found
 
     def constants(self, value: int) -> list[int]:
         """`movz w, #low` with `movk w, #high, lsl #16` right behind it."""
-        low, high = self._words[:-1], self._words[1:]
+        low, high = self.words[:-1], self.words[1:]
         pair = low & 0xFFFFFFE0 == 0x52800000 | (value & 0xFFFF) << 5
         pair &= high & 0xFFFFFFE0 == 0x72A00000 | value >> 16 << 5
         pair &= low & 31 == high & 31
-        found: list[int] = self._rvas[np.flatnonzero(pair)].tolist()
+        found: list[int] = self.rvas[np.flatnonzero(pair)].tolist()
         return found
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
@@ -217,9 +219,9 @@ class ReferencesArm64(References):
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
-        places = np.flatnonzero(self._words & 0x7C000000 == 0x14000000)
-        sites = self._rvas[places]
-        targets = sites + 4 * _signed(self._words[places] & 0x3FFFFFF, 26)
+        places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
+        sites = self.rvas[places]
+        targets = sites + 4 * _signed(self.words[places] & 0x3FFFFFF, 26)
         inside = self.in_code(targets)
         return targets[inside], sites[inside]
 
