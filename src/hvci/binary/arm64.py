@@ -294,7 +294,7 @@ def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> No
     first = len(function.rvas)
     instructions = words.tolist()
     function.instructions += instructions
-    function.rvas += range(start, start + 4 * len(words), 4)
+    function.rvas += range(start, start + 4 * len(instructions), 4)
     flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
     n = flows.find(0xFF)
     while n >= 0:

@@ -262,11 +262,10 @@ class Arm64Lift:
 
 def _mixes(function: Function, number: int) -> bool:
     """Whether a function puts something else than a page into a saved register."""
-    bit = 1 << number
-    return any(
-        written_registers(word) & bit and not is_address_of_page(word) and not restores(function, q)
-        for q, word in enumerate(function.instructions)
-    )
+    bit, written = 1 << number, written_registers
+    writers = [q for q, word in enumerate(function.instructions) if written(word) & bit]
+    words = function.instructions
+    return any(not is_address_of_page(words[q]) and not restores(function, q) for q in writers)
 
 
 def restores(function: Function, q: int) -> bool:

@@ -135,9 +135,9 @@ class ReferencesArm64(References):
         end[volatile] = np.minimum(end[volatile], _key(registers[volatile], calls))
         first = uses.searchsorted(begin)
         counts = uses.searchsorted(end, "right") - first
-        rows = np.repeat(np.arange(len(places)), counts)
-        skipped = np.cumsum(counts) - counts
-        found = uses[np.arange(len(rows)) + np.repeat(first - skipped, counts)]
+        rows = np.arange(len(places)).repeat(counts)
+        skipped = counts.cumsum() - counts
+        found = uses[np.arange(len(rows)) + (first - skipped).repeat(counts)]
         return rows, found & PLACE
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
@@ -243,7 +243,7 @@ def _key(registers: Bytes, places: Rvas) -> Rvas:
 
 def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
     """The chosen words as such numbers, sorted: small numbers sort fast, and places are sorted."""
-    places = np.flatnonzero(chosen)
+    places = chosen.nonzero()[0]
     mine = registers[places]
     order = np.argsort(mine, kind="stable")
     return _key(mine[order], places[order])
