@@ -20,7 +20,6 @@ CALLS = [
     for family in ("calls_bad", "calls_clean", "optin_bad", "optin_clean", "kmdf_bad", "kmdf_clean")
     for machine in MACHINES
     for build in (("v13_o2", "v15_o2") if family.startswith("kmdf") else ("o0", "o2"))
-    if not (family.startswith("kmdf") and machine == "x86")
 ]
 BUG_CHECKS = {
     "own_store": (0xBE, "store"),

@@ -63,8 +63,7 @@ class Session:
         replace_clock(self.machine, image)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
-        if options.trace:
-            self.path.trace = []
+        self.path.trace.is_on = options.trace
         self._prepare()
 
     def _resolve(self, module: str, name: str) -> int:
@@ -145,7 +144,7 @@ class Session:
             yield EntryPoint(f"IRP_MJ_{MAJOR_NAMES[major]}{suffix}", function, (device, irp))
 
     def _execute(self, entry: EntryPoint, budget: Budget = NATURAL) -> None:
-        self.path.entry = entry.name
+        self.path.trace.entry = entry.name
         outcome = self.path.start(entry.address, entry.arguments, budget)
         self.results.append(EntryResult(entry.name, outcome.tier, outcome))
 
@@ -167,7 +166,7 @@ class Session:
             tuple(sorted(self.kernel.unknown.items())),
             self._executed(),
             behaviours_of(recorder),
-            tuple(self.path.trace or ()),
+            tuple(self.path.trace.lines),
             self.loaded.base,
         )
 

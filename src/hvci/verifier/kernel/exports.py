@@ -57,5 +57,7 @@ def convention(name: str, pointer_size: int, hidden: int) -> Convention:
     size = x86_bytes(name)
     if size is None:
         shape = prototype(name)
-        size = known.x86_stack.get(name, 4 * shape.arguments if shape else 0)
+        size = known.x86_stack.get(name, 4 * shape.arguments if shape else -1)
+    if size < 0:
+        return Convention(is_known=False)
     return Convention(size + 4 * hidden, name in known.fastcall)

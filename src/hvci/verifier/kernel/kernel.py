@@ -182,6 +182,15 @@ class Kernel:
         wide = found.wide if found else frozenset()
         return Call(self, item.name, rules, wide, item.hidden)
 
+    def removes(self, address: int) -> int | None:
+        """Bytes of arguments that the stand-in at an address takes off an x86 stack, if known."""
+        number = self.machine.stub_at(address)
+        if not 0 <= number < len(self._stand_ins):
+            return None
+        item = self._stand_ins[number]
+        rules = convention(item.name, self.memory.pointer_size, item.hidden)
+        return rules.stack_bytes if rules.is_known else None
+
     def shifted(self, call: Call) -> Call:
         """The same call without its first argument, which only chose the function."""
         return Call(self, call.name, call.convention, frozenset(), call.hidden + 1)
