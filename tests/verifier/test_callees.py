@@ -47,7 +47,18 @@ PUSH = b"\x6a\x01"
         pytest.param(PUSH, b"\x59\xc3", (1,), (), 0, id="caller-pops"),
         pytest.param(PUSH, b"\x5e\xc3", (1, 1, 1), (7,), 12, id="pushed-before-another-call"),
         pytest.param(b"\x90", b"\x83\xec\x08\x83\xc4\x0c\xc3", (1, 1), (7,), 8, id="stored"),
+        pytest.param(
+            b"\x90",
+            b"\x83\xec\x08" + CALL + b"\x83\xec\x04\x83\xc4\x0c\xc3",
+            (1, 1),
+            (7,),
+            8,
+            id="stored-twice",
+        ),
         pytest.param(PUSH + PUSH, b"\xc9\xc3", (1, 1), (7,), 8, id="frame-pointer"),
+        pytest.param(
+            b"\x55\x8b\xec\x56" + PUSH, b"\x5e\xc9\xc3", (1,), (7, 7), 4, id="behind-a-prologue"
+        ),
         pytest.param(PUSH, b"\x74\x01\xcc\xc3", (1,), (), 4, id="behind-a-branch"),
         pytest.param(PUSH, b"\xff\xe1", (1,), (), 4, id="tail-jump"),
         pytest.param(PUSH, b"\xeb\x01\xcc\xc3", (1,), (), 4, id="jump"),

@@ -1,26 +1,16 @@
-"""Every marked fixture: emulated values are the marked ones, bug checks hit the marked places."""
+"""Bug checks hit the marked places with the right parameters, and clean drivers are silent."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from hvci import catalog
-from hvci.model import Tier, WindowsVersion
+from hvci.model import Tier
 from hvci.verifier.outcome import VerifierOptions
-from hvci.verifier.session import Session, run_here
+from hvci.verifier.session import run_here
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 MACHINES = ("x64", "x86", "arm64")
-CHOICES = range(5)
-"""Lengths of the registry path: what the fixtures branch on."""
-WINDOWS = (WindowsVersion.WINDOWS_XP, WindowsVersion.WINDOWS_11_24H2)
-CALLS = [
-    f"{family}.{machine}.{build}"
-    for family in ("calls_bad", "calls_clean", "optin_bad", "optin_clean", "kmdf_bad", "kmdf_clean")
-    for machine in MACHINES
-    for build in (("v13_o2", "v15_o2") if family.startswith("kmdf") else ("o0", "o2"))
-]
 BUG_CHECKS = {
     "own_store": (0xBE, "store"),
     "export_hook": (0xBE, "hook_by_name"),
@@ -38,35 +28,6 @@ def expected(name):
 
 def image(name):
     return (BUILT / f"{name}.sys").read_bytes()
-
-
-def seen(name, version, choice):
-    """Deciding values by (RVA, DDI) of one run that does not force anything."""
-    session = Session(image(name), VerifierOptions(target_os=version, force=False))
-    path = session.kernel.objects.registry_path
-    session.machine.memory.put(path, choice, 2)
-    run = session.run()
-    assert run.driver_entry.outcome.ending == "returned"
-    found = {}
-    for call in run.calls:
-        value = call.arguments.get(catalog.ddis()[call.ddi].deciding)
-        if call.tier is Tier.NATURAL and value is not None:
-            found.setdefault((call.site.rva, call.ddi), set()).update(value.possible)
-    return found
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_emulated_values_are_the_marked_ones(name):
-    found = {}
-    for version in WINDOWS:
-        for choice in CHOICES:
-            for place, values in seen(name, version, choice).items():
-                found.setdefault(place, set()).update(values)
-    for site in expected(name)["sites"]:
-        if site["api"] is None or not site["values"] or site["api"] not in catalog.ddis():
-            continue
-        values = set().union(*(found.get((at["rva"], site["api"]), set()) for at in site["at"]))
-        assert values == set(site["values"]), site["id"]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -9,7 +9,8 @@ caller's code knows: at its return the stack pointer must stand at the caller's 
 2. The argument bytes are those with which the stack pointer then shows a return address: a place
    behind a call in the image, or one of the two return addresses that only the system gives.
 3. A caller that finds the stack through a frame pointer comes out even whatever was removed. There,
-   and among several answers, the pushes before the call decide.
+   and among several answers, the pushes before the call decide; where the arguments were stored
+   and not pushed, the room that the caller makes anew behind the call.
 
 Blind spots: a frame helper (SEH prologue) ends the walk. Knows stacks; knows nothing of DDIs.
 """
@@ -30,6 +31,8 @@ MAX_WAYS = 24
 MAX_CALLEE = 0x2000
 LONGEST = 15
 _CALLS = (FlowControl.CALL, FlowControl.INDIRECT_CALL)
+_KEPT: tuple[int, ...] = (Register.EBP, Register.EBX, Register.ESI, Register.EDI)
+"""Registers that a function saves before it uses them."""
 
 Known = Callable[[int], int | None]
 """Bytes that the stand-in at an address removes; None when that is not known or none is there."""
@@ -51,9 +54,9 @@ class Callees:
 
         That is: with the return address taken off and the arguments still there.
         """
-        pushed = self._pushed()
         if self._caller_cleans(return_to):
             return 0
+        pushed = self._pushed() or self._made_anew(return_to)
         if return_to not in self._after:
             self._after[return_to] = next(self._walk(return_to), None)
         after = self._after[return_to]
@@ -83,6 +86,13 @@ class Callees:
             return bool(after.op0_register == Register.ECX)
         return bool(after.mnemonic == Mnemonic.ADD and after.op0_register == Register.ESP)
 
+    def _made_anew(self, return_to: int) -> int:
+        """Bytes that the code behind the call takes from the stack at once."""
+        after = self._decode(return_to)
+        if after is None or after.mnemonic != Mnemonic.SUB or _forgets(after):
+            return 0
+        return max(0, -_change(after)) & ~3
+
     def _walk(self, start: int) -> Iterator[int]:
         """What each way from `start` adds to the stack pointer before the function leaves."""
         ways, seen, steps = [(start, 0, 0)], set[int](), 0
@@ -105,10 +115,12 @@ class Callees:
                     continue
                 if flow in _CALLS:
                     removed = self._removed_by(instruction)
-                    depth, pushed = depth + (pushed if removed is None else removed), 0
+                    if removed is None:
+                        removed = pushed or self._made_anew(instruction.next_ip)
+                    depth, pushed = depth + removed, 0
                 else:
-                    change = _change(instruction)
-                    depth, pushed = depth + change, pushed - change if change < 0 else pushed
+                    depth += _change(instruction)
+                    pushed += 4 * (instruction.mnemonic == Mnemonic.PUSH)
                 address = instruction.next_ip
 
     def _is_tail_call(self, instruction: Instruction) -> bool:
@@ -191,9 +203,23 @@ class Callees:
         return self._pushed_in(before) if is_empty else 0
 
     def _pushed_in(self, block: Block) -> int:
+        """Bytes of arguments that a block pushes; what a prologue saves is none."""
         code = self._memory.read(block.start, block.end - block.start)
-        changes = (_change(instruction) for instruction in Decoder(32, code, ip=block.start))
-        return sum(-change for change in changes if change == -4)
+        instructions = list(Decoder(32, code, ip=block.start))
+        saves = bool(instructions) and _is_push(instructions[0], Register.EBP)
+        unchanged = set[int](_KEPT if saves else ())
+        pushed = 0
+        for instruction in instructions:
+            first = instruction.op0_register if instruction.op_count else Register.NONE
+            if instruction.mnemonic != Mnemonic.PUSH:
+                unchanged.discard(first)
+            elif first not in unchanged:
+                pushed += 4
+        return pushed
+
+
+def _is_push(instruction: Instruction, register: int) -> bool:
+    return (instruction.mnemonic, instruction.op0_register) == (Mnemonic.PUSH, register)
 
 
 def _change(instruction: Instruction) -> int:

@@ -21,7 +21,12 @@ CODE_INTEGRITY = 0xC4
 WRITE_TO_READ_ONLY = 0xBE
 EXECUTE_OF_NOEXECUTE = 0xFC
 SECTION_HEADER = 40
+INBOUND = "inbound"
+"""A method that the driver implements and Windows calls."""
 MAX_EVENTS = 512
+CHOSEN_OUTSIDE = 0x5A00_0200
+"""Stands for a value that Windows would choose: no driver writes it, NX like any kind a port asks
+for. A call that gets it was reached, but nothing is known of its value."""
 
 
 class ObservedCall(NamedTuple):
@@ -85,6 +90,8 @@ class Recorder:
     ) -> None:
         """Record a call of a catalogued DDI and run the verifier's check on it."""
         values = tuple((name, read(name)) for name in ddi.watched)
+        if ddi.deciding and read(ddi.deciding) & 0xFFFF_FFFF == CHOSEN_OUTSIDE:
+            trust = Trust.INVENTED
         key = ObservedCall(ddi.name, address - self.base, trust, values)
         self.calls[key] = self.calls.get(key, 0) + 1
         self.reached.add(address - self.base)
@@ -157,8 +164,12 @@ class Recorder:
 
 def watched_ddis() -> dict[str, Ddi]:
     """The DDIs whose calls a run can see, by the name that it sees."""
-    bindings = (Binding.EXPORT, Binding.WDF_TABLE)
-    return {name: ddi for name, ddi in catalog.ddis().items() if ddi.binding in bindings}
+    bindings = (Binding.EXPORT, Binding.WDF_TABLE, Binding.CALLBACK, Binding.COM_VTABLE)
+    return {
+        name: ddi
+        for name, ddi in catalog.ddis().items()
+        if ddi.binding in bindings and ddi.direction != INBOUND
+    }
 
 
 def storport_functions() -> dict[int, Ddi]:

@@ -143,7 +143,7 @@ class Explorer:
         if isinstance(entry.state, Snapshot):
             self.snapshots.restore(entry.state)
             self.path.base = entry.state.trust if entry.arguments else Trust.INVENTED
-        arguments = entry.arguments or tuple(
+        arguments = entry.values(self.machine.memory) or tuple(
             self.kernel.arena.take(ARGUMENT_SIZE) for _ in range(ARGUMENTS)
         )
         self.path.start(entry.address, arguments, FORCED)

@@ -224,8 +224,10 @@ class Path:
 
     def _enter(self, enter: Enter, convention: Convention) -> int:
         """Call the driver back before the stand-in answers."""
+        return self._call_back(enter, self.machine.processor.leave(convention))
+
+    def _call_back(self, enter: Enter, return_to: int) -> int:
         processor = self.machine.processor
-        return_to = processor.leave(convention)
         self.frames = (*self.frames, _Frame(processor.sp, return_to, enter))
         if len(self.frames) > 16:
             raise _End(Ending.STOPPED, "callbacks nested too deeply")
@@ -240,7 +242,10 @@ class Path:
         processor = self.machine.processor
         processor.sp = frame.sp
         if frame.enter.then is not None:
-            processor.result = frame.enter.then(processor.result)
+            answer = frame.enter.then(processor.result)
+            if isinstance(answer, Enter):
+                return self._call_back(answer, frame.return_to)
+            processor.result = answer or 0
         return frame.return_to
 
     def changes_processor(self, change: Change) -> None:

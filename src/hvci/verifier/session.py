@@ -145,7 +145,8 @@ class Session:
 
     def _execute(self, entry: EntryPoint, budget: Budget = NATURAL) -> None:
         self.path.trace.entry = entry.name
-        outcome = self.path.start(entry.address, entry.arguments, budget)
+        arguments = entry.values(self.machine.memory)
+        outcome = self.path.start(entry.address, arguments, budget)
         self.results.append(EntryResult(entry.name, outcome.tier, outcome))
 
     # ---- result

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hvci.verifier.kernel import (
+    audio_ddis,
     crt_ddis,
     device_ddis,
+    display_ddis,
     irp_ddis,
     kmdf_ddis,
     mdl_ddis,
@@ -21,8 +23,10 @@ from hvci.verifier.kernel.kernel import EntryPoint, Kernel
 from hvci.verifier.kernel.models import STAND_INS, Enter
 
 MODEL_ROOMS = (
+    audio_ddis,
     crt_ddis,
     device_ddis,
+    display_ddis,
     irp_ddis,
     kmdf_ddis,
     mdl_ddis,

@@ -30,6 +30,7 @@ from hvci.verifier.kernel.objects import Objects
 from hvci.verifier.kernel.pool import make_arena
 from hvci.verifier.layout import STUB_BYTES
 from hvci.verifier.machine import Machine
+from hvci.verifier.memory import Memory
 
 UNKNOWN_OBJECT = 0x200
 
@@ -41,8 +42,17 @@ class EntryPoint:
     name: str
     address: int
     arguments: tuple[int, ...]
+    through: tuple[int, ...] = ()
+    """Indices of arguments that an earlier entry point sets: they point at the value."""
     state: object | None = None
     """The machine's state that it belongs to; None for the present one."""
+
+    def values(self, memory: Memory) -> tuple[int, ...]:
+        """The arguments as they are when it starts."""
+        return tuple(
+            memory.pointer(value) if index in self.through else value
+            for index, value in enumerate(self.arguments)
+        )
 
 
 @dataclass(slots=True)
@@ -231,12 +241,17 @@ class Kernel:
         return self.kept[key]
 
     def register(
-        self, name: str, function: int, arguments: Sequence[int], variant: int = 0
+        self,
+        name: str,
+        function: int,
+        arguments: Sequence[int],
+        variant: int = 0,
+        through: tuple[int, ...] = (),
     ) -> None:
         """Queue a callback as an entry point; each function and variant once."""
         if self.machine.in_image(function) and (function, variant) not in self._queued:
             self._queued.add((function, variant))
-            self.queue.append(EntryPoint(name, function, tuple(arguments)))
+            self.queue.append(EntryPoint(name, function, tuple(arguments), through))
 
     def set_unload(self, name: str, function: int, arguments: Sequence[int]) -> None:
         """Remember the routine that the system calls last."""
