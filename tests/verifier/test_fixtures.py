@@ -7,19 +7,27 @@ import pytest
 
 from hvci.model import Tier
 from hvci.verifier.outcome import VerifierOptions
-from hvci.verifier.session import run_here
+from hvci.verifier.session import Session, run_here
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 MACHINES = ("x64", "x86", "arm64")
+BUILDS = [f"{machine}.{opt}" for machine in MACHINES for opt in ("o0", "o2")]
 BUG_CHECKS = {
     "own_store": (0xBE, "store"),
     "export_hook": (0xBE, "hook_by_name"),
-    "mdl_alias": (0xBE, None),
-    "physical_alias": (0xBE, None),
+    "mdl_alias": (0xBE, "alias"),
+    "physical_alias": (0xBE, "physical"),
+    "physical_view": (0xBE, "store"),
+    "system_view": (0xBE, "store"),
     "generated_code": (0xFC, "in_pool"),
-    "copied_code": (0xFC, None),
+    "copied_code": (0xFC, "copied"),
+    "view_execution": (0xFC, "call"),
+    "data_execution": (0xFC, "call"),
 }
+"""Bug check of the bad build, and the mark of the instruction that causes it."""
 PAGE_EVENTS = (0xBE, 0xFC)
+PRESENT, WRITABLE, NO_EXECUTE = 1, 2, 1 << 63
+"""Bits of a page table entry."""
 
 
 def expected(name):
@@ -30,25 +38,32 @@ def image(name):
     return (BUILT / f"{name}.sys").read_bytes()
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("family", BUG_CHECKS)
-def test_bad_behaviour_ends_in_the_bug_check(family, machine):
+def test_bad_behaviour_ends_in_the_bug_check(family, build):
     bugcheck, mark = BUG_CHECKS[family]
-    name = f"{family}_bad.{machine}.o2"
-    run = run_here(image(name), VerifierOptions())
-    events = [event for event in run.events if event.bugcheck in PAGE_EVENTS]
-    assert [event.bugcheck for event in events] == [bugcheck]
-    assert events[0].tier is Tier.NATURAL
+    name = f"{family}_bad.{build}"
+    session = Session(image(name), VerifierOptions())
+    run = session.run()
+    (event,) = [event for event in run.events if event.bugcheck in PAGE_EVENTS]
+    assert (event.bugcheck, event.tier) == (bugcheck, Tier.NATURAL)
     assert run.driver_entry.outcome.ending == "bug check"
-    marks = {site["id"]: site["at"][0]["rva"] for site in expected(name)["sites"]}
-    assert mark is None or events[0].site.rva == marks[mark]
+    (site,) = [site for site in expected(name)["sites"] if site["id"] == mark]
+    assert event.site.rva in {place["rva"] for place in site["at"]}
+    address, entry, *rest = event.parameters
+    assert session.machine.memory.find(address) is not None
+    assert session.machine.memory.is_code(address) == (bugcheck == 0xBE)
+    assert entry & PRESENT
+    assert not entry & (WRITABLE if bugcheck == 0xBE else 0)
+    assert bool(entry & NO_EXECUTE) or bugcheck == 0xBE
+    assert rest == [0, 0]
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("family", BUG_CHECKS)
-def test_clean_behaviour_is_silent(family, machine):
-    run = run_here(image(f"{family}_clean.{machine}.o2"), VerifierOptions())
-    assert [event for event in run.events if event.bugcheck in PAGE_EVENTS] == []
+def test_clean_behaviour_is_silent(family, build):
+    run = run_here(image(f"{family}_clean.{build}"), VerifierOptions())
+    assert run.events == ()
     assert run.driver_entry.outcome.ending == "returned"
 
 

@@ -240,6 +240,13 @@ class Kernel:
             self.kept[key] = self.arena.take(size)
         return self.kept[key]
 
+    def section_of(self, instance: int) -> int:
+        """The handle behind a section object; the object itself when it came from elsewhere."""
+        handles = (key[1] for key, at in self.kept.items() if key[0] == "object" and at == instance)
+        handle = next(handles, instance)
+        assert isinstance(handle, int)
+        return handle
+
     def register(
         self,
         name: str,
