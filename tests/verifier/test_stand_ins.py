@@ -64,3 +64,24 @@ def test_no_stand_in_breaks(architecture, values):
         except Exception as error:
             broken.append(f"{name}: {error!r}")
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "value"),
+    [
+        ("READ_PORT_ULONG", 0xCFC, 0xFFFF_FFFF),
+        ("READ_PORT_UCHAR", 0xCFE, 0xFF),
+        ("READ_PORT_ULONG", 0xCF8, 0),
+        ("READ_PORT_USHORT", 0x378, 0),
+    ],
+)
+def test_no_pci_slot_holds_a_device(name, port, value):
+    assert answer(kernel_for(Architecture.X86, (port,)), name) == value
+
+
+def test_device_registers_are_the_memory_that_was_mapped():
+    kernel = kernel_for(Architecture.X64, ("object",))
+    (address,) = kernel.machine.processor._values
+    kernel.memory.put_u32(address, 0x1234_5678)
+    assert answer(kernel, "READ_REGISTER_ULONG") == 0x1234_5678
+    assert answer(kernel, "READ_REGISTER_UCHAR") == 0x78

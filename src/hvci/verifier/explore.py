@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from hvci.verifier.budget import FORCED
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.machine import Machine
 from hvci.verifier.outcome import Effort, Outcome, Trust
-from hvci.verifier.path import FORCED, Path
+from hvci.verifier.path import Path
 from hvci.verifier.snapshot import Snapshot, Snapshots
 from hvci.verifier.survey import Survey
 

@@ -26,6 +26,7 @@ from hvci.model import Tier
 from hvci.verifier.arch import Convention
 from hvci.verifier.arch import Ending as BlockEnding
 from hvci.verifier.arguments import reader
+from hvci.verifier.budget import NATURAL, Budget, Meter
 from hvci.verifier.callees import Callees
 from hvci.verifier.checks import (
     EXECUTE_OF_NOEXECUTE,
@@ -45,39 +46,9 @@ from hvci.verifier.sites import calling_instruction
 from hvci.verifier.tracer import Tracer
 
 BREAKPOINT = 3
-PRICE = 24
-"""What a call costs against a cheap one."""
-CHEAP = frozenset(
-    (
-        "RtlCompareMemory",
-        "_stricmp",
-        "_strnicmp",
-        "_wcsicmp",
-        "_wcsnicmp",
-        "memcmp",
-        "memcpy",
-        "memset",
-        "strcmp",
-        "strncmp",
-        "wcscmp",
-        "wcsncmp",
-    )
-)
 INVENTIONS = 12
 FAULTS = 60
 UNKNOWN = Convention(is_known=False)
-
-
-class Budget(NamedTuple):
-    """What one path may use."""
-
-    blocks: int
-    calls: int
-    calls_from_one_place: int
-
-
-NATURAL = Budget(blocks=200_000, calls=6_000, calls_from_one_place=3_000)
-FORCED = Budget(blocks=4_000, calls=400, calls_from_one_place=64)
 
 
 class _Frame(NamedTuple):
@@ -113,9 +84,7 @@ class Path:
         self._callees = Callees(machine, kernel.removes)
         self._invented_before = 0
         self._skips = 0
-        self._budget = NATURAL
-        self._calls = 0
-        self._from: dict[tuple[str, int], int] = {}
+        self._meter = Meter(NATURAL)
 
     @property
     def trust(self) -> Trust:
@@ -139,7 +108,7 @@ class Path:
     def run(self, pc: int, budget: Budget) -> Outcome:
         """Run from the machine's present state until the path ends."""
         machine = self.machine
-        self._budget, self._calls, self._from = budget, 0, {}
+        self._meter = Meter(budget)
         self._invented_before, self._skips = machine.memory.inventions, 0
         machine.blocks, machine.block_limit = 0, budget.blocks
         machine.previous = (None, None, None)
@@ -180,7 +149,8 @@ class Path:
             return self._after_callback()
         call = self.kernel.call(number)
         return_to = machine.processor.return_address()
-        self._count(call.name, return_to)
+        if not self._meter.charge(call.name, return_to):
+            raise _End(Ending.STOPPED, f"call budget spent at {call.name}")
         self._record(call, return_to)
         self.trace.call(call, return_to, self.tier)
         try:
@@ -192,15 +162,6 @@ class Path:
         if isinstance(answer, Enter):
             return self._enter(answer, call.convention)
         return self._leave(call.convention, answer)
-
-    def _count(self, name: str, return_to: int) -> None:
-        """Charge a call; comparing and copying is cheap, for drivers scan memory with it."""
-        cost = 1 if name in CHEAP else PRICE
-        self._calls += cost
-        seen = self._from[name, return_to] = self._from.get((name, return_to), 0) + cost
-        most, total = self._budget.calls_from_one_place, self._budget.calls
-        if seen > most * PRICE or self._calls > total * PRICE:
-            raise _End(Ending.STOPPED, f"call budget spent at {name}")
 
     def _record(self, call: Call, return_to: int) -> None:
         ddi = self._ddis.get(call.name)

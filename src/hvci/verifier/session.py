@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hvci.binary import PeImage
+from hvci.verifier.budget import DISPATCH, NATURAL, Budget
 from hvci.verifier.checks import Recorder
 from hvci.verifier.clock import replace_clock
 from hvci.verifier.explore import Explorer
@@ -18,13 +19,12 @@ from hvci.verifier.loader import Loaded, load
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import page_up
 from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
-from hvci.verifier.path import NATURAL, Budget, Path
+from hvci.verifier.path import Path
 from hvci.verifier.processor_state import watch
 from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
-DISPATCH = Budget(blocks=50_000, calls=1_500, calls_from_one_place=300)
 PNP, POWER, SYSTEM_CONTROL = 27, 22, 23
 CREATE, CLOSE, READ, WRITE, CLEANUP = 0, 2, 3, 4, 18
 DEVICE_CONTROL, INTERNAL_CONTROL = 14, 15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hvci.verifier.kernel import (
     audio_ddis,
+    bus_ddis,
     crt_ddis,
     device_ddis,
     display_ddis,
@@ -24,6 +25,7 @@ from hvci.verifier.kernel.models import STAND_INS, Enter
 
 MODEL_ROOMS = (
     audio_ddis,
+    bus_ddis,
     crt_ddis,
     device_ddis,
     display_ddis,
