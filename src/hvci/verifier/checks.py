@@ -48,6 +48,7 @@ class Recorder:
     calls: dict[ObservedCall, int] = field(default_factory=dict)
     """How often each was seen."""
     events: dict[tuple[object, ...], PageEvent] = field(default_factory=dict)
+    events_left_out: int = 0
     counters: dict[Counter, int] = field(default_factory=lambda: dict.fromkeys(Counter, 0))
     """Natural checks, as the verifier counts them: one for each call, not for each site."""
     special: dict[tuple[int, str, str], Tier] = field(default_factory=dict)
@@ -73,7 +74,11 @@ class Recorder:
         """Record a bug check; the same one at the same place is recorded once for each tier."""
         site = self.site(address)
         key = (bugcheck, subcode, site.rva, tier, parameters[2:] if subcode else parameters[:1])
-        if key not in self.events and len(self.events) < MAX_EVENTS:
+        if key in self.events:
+            return
+        if len(self.events) >= MAX_EVENTS:
+            self.events_left_out += 1
+        else:
             made = PageEvent(bugcheck, subcode, parameters, site, tier, message)
             self.events[key] = made
 

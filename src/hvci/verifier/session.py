@@ -12,7 +12,7 @@ import numpy as np
 from hvci.binary import PeImage
 from hvci.verifier.budget import DISPATCH, NATURAL, Budget
 from hvci.verifier.checks import Recorder
-from hvci.verifier.clock import replace_clock
+from hvci.verifier.clock import Clock
 from hvci.verifier.explore import Explorer
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.loader import Loaded, load
@@ -21,7 +21,7 @@ from hvci.verifier.memory import page_up
 from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
 from hvci.verifier.path import Path
 from hvci.verifier.processor_state import watch
-from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
+from hvci.verifier.results import Bounds, behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
@@ -59,8 +59,8 @@ class Session:
         self.loaded: Loaded = load(self.machine, image, self._resolve)
         self.recorder = Recorder(image, self.loaded.base)
         self.path = Path(self.machine, self.kernel, self.recorder)
-        watch(self.machine, image, self.path.changes_processor)
-        replace_clock(self.machine, image)
+        self._unwatched = watch(self.machine, image, self.path.changes_processor)
+        self.clock = Clock(self.machine, image)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
         self.path.trace.is_on = options.trace
@@ -159,7 +159,7 @@ class Session:
             dict(recorder.counters),
             tuple(self.results),
             self._coverage(natural),
-            limits_of(self.results, self.loaded),
+            limits_of(self.results, self.loaded, self._bounds()),
             arena.count,
             arena.bytes,
             self.path.paths,
@@ -169,6 +169,15 @@ class Session:
             behaviours_of(recorder),
             tuple(self.path.trace.lines),
             self.loaded.base,
+        )
+
+    def _bounds(self) -> Bounds:
+        return Bounds(
+            self._unwatched,
+            self.clock.unwatched,
+            self.survey.codes_left_out,
+            self.recorder.events_left_out,
+            self.path.trace.is_full,
         )
 
     def _executed(self) -> tuple[tuple[int, int], ...]:
