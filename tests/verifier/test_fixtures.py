@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hvci import catalog
+from hvci.catalog.ddis import VerifierEffect
 from hvci.model import Tier
 from hvci.verifier.outcome import VerifierOptions
 from hvci.verifier.session import Session, run_here
@@ -26,6 +28,8 @@ BUG_CHECKS = {
 }
 """Bug check of the bad build, and the mark of the instruction that causes it."""
 PAGE_EVENTS = (0xBE, 0xFC)
+TAG = int.from_bytes(b"Fixt", "little")
+CALL_SUBCODES = (0x2000, 0x2001, 0x2002)
 PRESENT, WRITABLE, NO_EXECUTE = 1, 2, 1 << 63
 """Bits of a page table entry."""
 
@@ -87,14 +91,46 @@ def test_images_are_checked_when_they_are_loaded(shape, subcode, count):
     assert count is None or len(found) == count
 
 
-def test_parameters_are_those_that_windows_gives():
-    name = "calls_bad.x64.o2"
+def reported(name):
+    """0xC4 events of calls by place, as the driver itself causes them."""
     run = run_here(image(name), VerifierOptions(force=False))
-    site = next(site for site in expected(name)["sites"] if site["id"] == "const_pool")
-    event = next(event for event in run.events if event.site.rva == site["at"][0]["rva"])
-    code, caller, pool_type, tag = event.parameters
-    assert (code, pool_type, tag) == (0x2000, site["values"][0], site["tag"])
-    assert 2 <= caller - run.base - event.site.rva <= 7
+    found = {}
+    for event in run.events:
+        if event.subcode in CALL_SUBCODES and event.tier is Tier.NATURAL:
+            found.setdefault(event.site.rva, []).append((event, run.base))
+    return found
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("family", ["calls", "byname", "optin"])
+def test_bad_values_are_reported_with_the_parameters_that_windows_gives(family, build):
+    name = f"{family}_bad.{build}"
+    found = reported(name)
+    sure = [
+        site
+        for site in expected(name)["sites"]
+        if site["verdict"] == "fail"
+        and site["complete"]
+        and len(site["values"]) == 1
+        and catalog.ddis()[site["api"]].verifier is VerifierEffect.REPORT
+    ]
+    assert sure
+    for site in sure:
+        subcode = catalog.ddis()[site["api"]].subcode
+        tags = {site["tag"]} if site["tag"] else {0, TAG}  # some DDIs take no tag
+        for place in site["at"]:
+            ((event, base),) = found[place["rva"]]
+            code, caller, value, last = event.parameters
+            assert (code, value) == (subcode, site["values"][0]), site["id"]
+            assert last in (tags if subcode == 0x2000 else {0}), site["id"]
+            behind = caller - base - place["rva"]
+            assert 2 <= behind <= 7 or place["kind"] == "tail"
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("family", ["calls", "byname", "optin"])
+def test_good_values_are_not_reported(family, build):
+    assert reported(f"{family}_clean.{build}") == {}
 
 
 @pytest.mark.parametrize("machine", MACHINES)
