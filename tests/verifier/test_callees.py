@@ -79,3 +79,23 @@ def test_known_callees_on_the_way_are_counted():
     machine.memory.put(sp, 1, 4)
     machine.memory.put(sp + 4, machine.layout.exit, 4)
     assert found.removed(base + 4, sp) == 4
+
+
+@pytest.mark.parametrize(
+    "callee",
+    [
+        pytest.param(b"\xc2\x08\x00", id="function"),
+        pytest.param(b"\xeb\x00\xc2\x08\x00", id="behind-a-jump"),
+        pytest.param(b"\xeb\xfe", id="jump-to-itself"),
+    ],
+)
+def test_callees_of_the_image_are_read(callee):
+    """Behind the unknown call, a function of the image takes the two words pushed for it."""
+    found, machine = callees(b"\x90", b"")
+    base, behind = machine.layout.image, 3
+    call = b"\xe8" + (0x400 - (behind + 2 * len(PUSH) + 5)).to_bytes(4, "little")
+    machine.memory.poke(base + behind, 2 * PUSH + call + b"\xc3")
+    machine.memory.poke(base + 0x400, callee)
+    sp = machine.layout.stack + 0x1000
+    machine.memory.put(sp + 4, machine.layout.exit, 4)
+    assert found.removed(base + behind, sp) == 4

@@ -29,6 +29,7 @@ LARGEST = 0x80
 MAX_STEPS = 600
 MAX_WAYS = 24
 MAX_CALLEE = 0x2000
+MAX_JUMPS = 8
 LONGEST = 15
 _CALLS = (FlowControl.CALL, FlowControl.INDIRECT_CALL)
 _KEPT: tuple[int, ...] = (Register.EBP, Register.EBX, Register.ESI, Register.EDI)
@@ -135,26 +136,25 @@ class Callees:
         """Argument bytes of a callee, when they are known."""
         if self._caller_cleans(call.next_ip):
             return 0
-        if call.flow_control == FlowControl.CALL:
-            return self._removed_at(call.near_branch_target)
-        is_slot = call.op0_kind == OpKind.MEMORY and call.memory_base == Register.NONE
-        if not is_slot or call.memory_index != Register.NONE:
-            return None
-        slot = call.memory_displacement & self._memory.mask
-        if self._memory.find(slot) is None:
-            return None
-        return self._removed_at(self._memory.u32(slot))
+        is_direct = call.flow_control == FlowControl.CALL
+        target = call.near_branch_target if is_direct else self._slot(call)
+        return None if target is None else self._removed_at(target)
 
     def _removed_at(self, target: int) -> int | None:
-        if not self._machine.in_image(target):
-            return self._known(target)
+        """What the function at an address removes, behind the jumps that it may begin with."""
+        for _ in range(MAX_JUMPS):
+            if not self._machine.in_image(target):
+                return self._known(target)
+            first = self._decode(target)
+            if first is None or first.flow_control != FlowControl.UNCONDITIONAL_BRANCH:
+                break
+            target = first.near_branch_target
         if target not in self._own:
-            self._own[target] = None  # a recursive call learns nothing from itself
             self._own[target] = self._read_callee(target)
         return self._own[target]
 
     def _read_callee(self, target: int) -> int | None:
-        """What the first return of a function of the image removes."""
+        """What the first return of a function of the image removes; a thunk is its import."""
         size = min(MAX_CALLEE, self._machine.image_end - target)
         for instruction in Decoder(32, self._memory.read(target, size), ip=target):
             flow = instruction.flow_control
@@ -162,11 +162,20 @@ class Callees:
                 return None
             if flow == FlowControl.RETURN:
                 return int(instruction.immediate(0)) if instruction.op_count else 0
-            if instruction.ip == target and flow == FlowControl.UNCONDITIONAL_BRANCH:
-                return self._removed_at(instruction.near_branch_target)
             if instruction.ip == target and flow == FlowControl.INDIRECT_BRANCH:
-                return self._removed_by(instruction)
+                slot = self._slot(instruction)
+                return None if slot is None else self._known(slot)
         return None
+
+    def _slot(self, transfer: Instruction) -> int | None:
+        """Where a call or jump through a variable of the image leads."""
+        is_variable = transfer.op0_kind == OpKind.MEMORY and transfer.memory_base == Register.NONE
+        if not is_variable or transfer.memory_index != Register.NONE:
+            return None
+        place = transfer.memory_displacement & self._memory.mask
+        if self._memory.find(place) is None or self._memory.find(place + 3) is None:
+            return None
+        return self._memory.u32(place)
 
     def _leaves(self, slot: int) -> bool:
         """Whether a stack slot holds a return address."""
