@@ -3,8 +3,8 @@
     python bench/verifier_agreement.py FOLDER [--machine x64] [--seconds 120]
 
 Every driver of a folder (collection.py names the collection) runs in a process of its own, with no
-path forced. Printed are the totals, each call site where the two readers disagree, and each natural
-bug check 0xBE or 0xFC: all of them have to be explained.
+path forced. Printed are the totals, each call site where the two readers disagree or that only the
+run saw, and each natural bug check 0xBE or 0xFC: all of them have to be explained.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ try:
 except InputError as error:
     sys.exit(str(error))
 entry = run.driver_entry
+known = {(call.ddi, call.site.rva) for call in evidence.calls}
+alone = sorted({(call.ddi, call.site.rva) for call in run.calls} - known)
 print(json.dumps({
-    'agreement': merge(evidence, run)[1].block(), 'ending': entry.outcome.ending.value,
+    'alone': alone,
+    'agreement': merge(evidence, run)[1].block(),
+    'ending': entry.outcome.ending.value, 'why': entry.outcome.reason,
     'events': [[hex(e.bugcheck), hex(e.site.rva), e.message] for e in run.events
                if e.bugcheck != 0xC4 and e.tier == 'natural']}))
 """
@@ -70,11 +74,16 @@ def main() -> None:
             totals["failed"] += 1
             print(f"{name}: {found['failed']}")
             continue
-        totals["DriverEntry returned"] += found["ending"] == "returned"
+        returned = found["ending"] == "returned"
+        totals["DriverEntry returned"] += returned
+        if not returned:
+            print(f"{name}: DriverEntry ended: {found['why']}")
         totals.update({key: found["agreement"][key] for key in COUNTED})
         for row in found["agreement"]["disagreements"]:
             code, run = ([hex(value) for value in row[key]] for key in ("code", "run"))
             print(f"{name}: {row['ddi']} at {row['rva']:#x}: code {code}, run {run}")
+        for ddi, rva in found["alone"]:
+            print(f"{name}: {ddi} at {rva:#x} only in the run")
         for event in found["events"]:
             print(f"{name}: natural {event[0]} at {event[1]}: {event[2]}")
     for key, count in totals.items():
