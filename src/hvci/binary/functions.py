@@ -34,7 +34,6 @@ class Functions:
         self._known: dict[tuple[str, int], Function] = {}
         self._unwound: dict[int, Function] = {}
         self._boundaries: dict[int, Boundaries | None] = {}
-        self.decoded_bytes = 0
 
     @cached_property
     def unwind(self) -> Exceptions:
@@ -72,7 +71,6 @@ class Functions:
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         function = Function(start, fragments, kind)
         self.architecture.decode(function)
-        self.decoded_bytes += sum(end - begin for begin, end in fragments)
         return function
 
     def boundary(self, rva: int) -> int | None:
