@@ -63,12 +63,13 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     from hvci.binary import behaviour
     from hvci.binary.analysis import Analysis
     from hvci.binary.callsites import CallSites
+    from hvci.binary.libraries import recognise
 
     begin = time.perf_counter()
     analysis = Analysis(image)
     try:
         sites = CallSites(analysis)
-        calls = sites.find()
+        calls = recognise(analysis, sites.find())
         found = time.perf_counter()
         behaviours, limits = behaviour.find(analysis)
         return Evidence(
