@@ -63,6 +63,8 @@ def wrong_origins(expected, report):
         library = call.library and call.library.name
         if library != site.get("library"):
             yield f"{call.ddi} at {call.site.rva:#x}: {library} and not {site.get('library')}"
+        if call.site.function != site.get("function", call.site.function):
+            yield f"{call.ddi} at {call.site.rva:#x}: in {call.site.function}"
 
 
 def wanted(site):
