@@ -7,7 +7,7 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -100,9 +100,9 @@ class Arm64:
                 function.indirect_jumps.append(i)
         function.flows += flows
 
-    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+    def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
-        return range(start, start + len(code) - 3, 4)
+        return iter(range(start, start + len(code) - 3, 4))
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""

@@ -319,7 +319,7 @@ class Architecture(Protocol):
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
 
-    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+    def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""
 
     def effect(self, function: Function, i: int) -> Effect:

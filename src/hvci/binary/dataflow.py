@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
-MAX_FILE_STEPS = 6_000_000
+MAX_FILE_STEPS = 2_000_000
 """Instructions looked at for one image."""
 
 
@@ -107,6 +107,11 @@ class Dataflow:
     def exhausted(self) -> bool:
         """Whether the budget of the whole image is spent."""
         return self.total_steps >= MAX_FILE_STEPS
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget of the question is spent."""
+        return self.steps > MAX_STEPS
 
     # ---- questions
 

@@ -12,6 +12,8 @@ from hvci.binary.code import NO_REGISTER, Function, Location, Memory, slot_offse
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
 
+MAX_KEPT = 12
+"""Questions nested deeper may have gone without an answer for their depth alone."""
 OBJECT_REACH = 0x100
 """How far upwards a block fill is taken to write, in bytes."""
 
@@ -49,10 +51,23 @@ class Frames:
             return frame + memory.displacement
         if not self.flow.arch.may_hold_stack_address(function, memory.base):
             return None
-        base = atoms.single(self.flow.value(function, i, Location(memory.base), nesting + 1))
-        if base is None or base.kind is not Kind.STACK:
-            return None
-        return base.value + memory.displacement
+        held = self._base(function, i, memory.base, nesting)
+        return None if held is None else held + memory.displacement
+
+    def _base(self, function: Function, i: int, register: int, nesting: int) -> int | None:
+        """The frame offset that a register holds; None for anything else, or while it is asked."""
+        known: dict[tuple[int, int], int | None] = function.cache.setdefault("bases", {})
+        key = i, register
+        if key in known:
+            return known[key]
+        known[key] = None
+        base = atoms.single(self.flow.value(function, i, Location(register), nesting + 1))
+        answer = base.value if base is not None and base.kind is Kind.STACK else None
+        if answer is None and (nesting > MAX_KEPT or self.flow.is_spent):
+            del known[key]
+        else:
+            known[key] = answer
+        return answer
 
     def is_leaked(self, function: Function, location: Location) -> bool:
         """Whether the function passes the address of the object that holds a slot."""

@@ -27,6 +27,7 @@ from hvci.binary.com import Miniports
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
 from hvci.catalog import Ddi
+from hvci.model import Machine
 
 CLASS_IDS = {"IPortWavePci": "b4c90a54-5791-11d0-86f9-00a0c911b544"}
 """CLSID_PortWavePci: what PcNewPort makes an object with the interface of."""
@@ -38,6 +39,11 @@ NEW_PORT = "PcNewPort"
 MAX_DEPTH = 6
 WINDOW = 80
 """Instructions before a call in which its stack arguments are looked for."""
+BYTES_BEFORE, BYTES_BEHIND = 15 * WINDOW, 160
+"""Bytes around the load of a method in which x64 code can store its stack arguments."""
+SIB_OF_RSP = 0x24
+_COPIES_OF_RSP = (b"\x4c\x8b\xdc", b"\x49\x89\xe3", b"\x48\x8b\xc4", b"\x48\x89\xe0")
+"""`mov r11, rsp` and `mov rax, rsp`."""
 
 
 class MethodCall(NamedTuple):
@@ -80,6 +86,7 @@ class PortCalls:
         self._learn()
         step = self.image.pointer_size
         places = self.analysis.references.method_loads(self.ddi.slot * step)
+        places = [place for place in places if self._may_have_shape(place)]
         found = (self.analysis.functions.at(place) for place in places)
         functions = {function.start: function for function in found if function is not None}
         for start in sorted(functions):
@@ -87,7 +94,7 @@ class PortCalls:
 
     def _calls_in(self, function: Function) -> Iterator[MethodCall]:
         for i, target in self.pointers.targets(function):
-            if self._is_other_slot(target):
+            if self._is_other_slot(target) or not self._may_have_shape(function.rvas[i]):
                 continue
             if not self._has_shape(function, i, across_calls=True):
                 continue
@@ -282,6 +289,19 @@ class PortCalls:
             if not missing:
                 break
         return not missing
+
+    def _may_have_shape(self, place: int) -> bool:
+        """Whether the bytes around an operand can store all stack arguments, on x64.
+
+        Compilers name the slots by RSP, but for a copy of it that they make when a frame is set up.
+        """
+        if self.image.machine is not Machine.X64:
+            return True
+        code = self.image.memory[max(0, place - BYTES_BEFORE) : place + BYTES_BEHIND]
+        count, registers = len(self.ddi.parameters) + 1, len(self.analysis.arch.parameter_registers)
+        slots = range(registers * self.image.pointer_size, count * self.image.pointer_size, 8)
+        has_all = all(bytes((SIB_OF_RSP, slot)) in code for slot in slots)
+        return has_all or any(copy in code for copy in _COPIES_OF_RSP)
 
     def _stores_enough(self, function: Function, i: int, wanted: int) -> bool:
         """Whether so many stores before a call can go to the frame: most calls have fewer."""

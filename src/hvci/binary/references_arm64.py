@@ -1,8 +1,9 @@
 """Where ARM64 code refers to what: ADRP followed to the uses of its page, branches, literals.
 
 An address takes two instructions. All ADRPs of a page are followed forwards at once, as rows of a
-matrix of the words behind them, until the register is overwritten; an ADD starts a row of its own.
-Code order stands for the flow of control, so a hit is a candidate like any other.
+matrix of the words behind them, until the register is overwritten; an ADD starts a row of its own,
+and so does what a branch or the frame carries to where code order has lost it. Nothing is said
+about what other paths do to the register, so a hit is a candidate like any other.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
+from hvci.binary.paths_arm64 import Paths
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
+from hvci.binary.unwind_arm64 import UnwindTableArm64
 
 WINDOWS = (8, 64, 512)
 """Words behind an ADRP that are looked at while its register lives, stretch by stretch."""
 MAX_ROWS = 512
 """Rows of one matrix."""
-ROUNDS = 3
-"""ADRP, an ADD to its page, and an ADD to that."""
+ROUNDS = 8
+"""ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
 PAGE_MASK = ~0xFFF
 _VOLATILE_LIMIT = 18
 _BRANCH_REGISTER = 0xFFFFFC1F
@@ -88,8 +91,9 @@ class ReferencesArm64(References):
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
         targets, sites = [NO_RVAS], [NO_RVAS]
+        seen = anchors
         for _ in range(ROUNDS):
-            rows, uses = self._follow(anchors)
+            rows, uses, ends = self._follow(anchors)
             words = self._words[uses]
             base = anchors[2][rows]
             is_add = words & 0xFF800000 == 0x91000000
@@ -100,40 +104,73 @@ class ReferencesArm64(References):
             targets.append((named + _pair_size(words))[pairs])
             sites.append(self._rvas[uses[pairs]])
             added = uses[is_add]
-            if not len(added):
+            adds = added, self._fields[0][added], named[is_add]
+            anchors = _new(seen, [adds, *self._elsewhere(anchors, ends)])
+            if not len(anchors[0]):
                 break
-            anchors = added, self._fields[0][added], named[is_add]
+            seen = _joined([seen, anchors])
         all_targets, all_sites = np.concatenate(targets), np.concatenate(sites)
         order = np.argsort(all_targets, kind="stable")
         return all_targets[order], all_sites[order]
 
-    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas]:
-        """(row of the anchor, index of the word) of every use while the register lives."""
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths(self._words, self._bounds)
+
+    @cached_property
+    def _bounds(self) -> Rvas:
+        """Index of the words at which the exception data begins or ends a function, and the end."""
+        table = UnwindTableArm64(self.image)
+        rvas = distinct(np.array([*table.starts, *table.ends], np.int64))
+        return np.append(np.searchsorted(self._rvas, rvas), len(self._words))
+
+    def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
+        """Where registers still hold their addresses though code order has lost them."""
+        first = anchors[0] + 1
+        lives = [
+            self._paths.branched(first, ends, anchors[1]),
+            self._paths.reloaded(first, ends, anchors[1]),
+        ]
+        return [(places, registers, anchors[2][rows]) for places, registers, rows in lives]
+
+    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
+        """(row of the anchor, index of the word) of every use while the register lives.
+
+        Last, the index of the last word at which each register does.
+        """
         found_rows, found = [NO_RVAS], [NO_RVAS]
+        ends = np.zeros(len(anchors[0]), np.int64)
+        bounds = self._bounds[np.searchsorted(self._bounds, anchors[0], side="right")]
         alive = np.arange(len(anchors[0]))
         begin = 1
         for window in WINDOWS:
             survivors = [NO_RVAS]
             for at in range(0, len(alive), MAX_ROWS):
                 part = alive[at : at + MAX_ROWS]
-                rows, uses, lives = self._stretch(anchors, part, begin, window)
+                room = bounds[part] - anchors[0][part] - begin
+                rows, uses, last = self._stretch(anchors, part, begin, window, room)
+                ends[part] = np.minimum(anchors[0][part] + begin + last, len(self._words) - 1)
+                lives = part[last == window]
                 found_rows.append(rows)
                 found.append(uses)
                 survivors.append(lives)
             alive, begin = np.concatenate(survivors), begin + window
             if not len(alive):
                 break
-        return np.concatenate(found_rows), np.concatenate(found)
+        return np.concatenate(found_rows), np.concatenate(found), ends
 
     def _stretch(
-        self, anchors: Anchors, rows: Rvas, begin: int, window: int
+        self, anchors: Anchors, rows: Rvas, begin: int, window: int, room: Rvas
     ) -> tuple[Rvas, Rvas, Rvas]:
-        """(row, index) of the uses in one stretch behind each row, and the rows that live on."""
+        """(row, index) of the uses in one stretch behind each row, and how far each row lives.
+
+        No row lives on behind its function; `room` words are left of it.
+        """
         lowest, base, second = self._fields
         registers = anchors[1][rows][:, None]
         places = anchors[0][rows][:, None] + np.arange(begin, begin + window)
         np.minimum(places, len(self._words) - 1, out=places)
-        end = np.full(len(rows), window)
+        end = np.where(room > window, window, room - 1)
         called = self._calls[places] & (registers < _VOLATILE_LIMIT)
         for hits, kills in (
             (lowest[places] == registers, _writes_lowest),
@@ -148,7 +185,7 @@ class ReferencesArm64(References):
         row, column = np.nonzero(base[places] == registers)
         used = places[row, column]
         chosen = (column <= end[row]) & _uses_base(self._words[used])
-        return rows[row[chosen]], used[chosen], rows[end == window]
+        return rows[row[chosen]], used[chosen], end
 
     # ---- addresses in one step
 
@@ -194,7 +231,7 @@ class ReferencesArm64(References):
             targets, places = self._uses(page)
             chosen = among(targets, wanted)
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
-        return sorted(hits)
+        return sorted(set(hits))
 
     def to_data(self, rva: int) -> list[int]:
         """RVAs of every candidate instruction that names an RVA."""
@@ -231,6 +268,23 @@ class ReferencesArm64(References):
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""
         return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)
+
+
+def _joined(parts: list[Anchors]) -> Anchors:
+    places, registers, addresses = zip(*parts, strict=True)
+    return np.concatenate(places), np.concatenate(registers), np.concatenate(addresses)
+
+
+def _new(seen: Anchors, parts: list[Anchors]) -> Anchors:
+    """The anchors of some parts that were not seen, each once."""
+    fresh = _joined(parts)
+    if not len(fresh[0]):
+        return fresh
+    places, registers, addresses = _joined([seen, fresh])
+    keys = (places << 5 | registers.astype(np.int64)) << 32 | addresses
+    _, first = np.unique(keys, return_index=True)
+    chosen = np.sort(first[first >= len(seen[0])]) - len(seen[0])
+    return fresh[0][chosen], fresh[1][chosen], fresh[2][chosen]
 
 
 def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:

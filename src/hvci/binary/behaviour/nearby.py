@@ -143,7 +143,9 @@ def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
     slot. Of a pointer in the frame any store counts, of a pushed one after a load by ESP.
     """
     inside = places + WINDOW + 6 < scene.image.size
-    inside[inside] &= (registers[inside] != PUSHED) | _loads_by_esp(scene, places[inside])
+    pushed = inside & (registers == PUSHED)
+    if pushed.any():
+        inside[pushed] = _loads_by_esp(scene, places[pushed])
     places, registers = places[inside], registers[inside]
     found = [
         places[first : first + CHUNK][
