@@ -30,6 +30,8 @@ NEVER = {
 FORCED = {
     ("byname_bad", "guarded_fallback"): "every Windows that gets so far has MmMapIoSpaceEx",
     ("byname_clean", "guarded_fallback"): "every Windows that gets so far has MmMapIoSpaceEx",
+    ("library_bad", "second_buffer"): "no registry value fits the first buffer",
+    ("library_clean", "second_buffer"): "no registry value fits the first buffer",
     ("manual_map_bad", "image_pool"): "files hold zeros and no headers",
 }
 """Marked sites that are executed only where a branch is turned, and why."""
