@@ -103,9 +103,10 @@ def is_method_call(scene: Scene, place: int) -> bool:
     """
     boundary = scene.analysis.functions.boundary
     call, start = _decode(scene, place), boundary(place)
-    if start != place or call.op0_kind != OpKind.REGISTER:
+    is_register = call.op0_kind == OpKind.REGISTER
+    if start != place or not (is_register or _dispatches(scene, call)):
         return False
-    wanted = _number(call.op0_register)
+    wanted = _number(call.op0_register) if is_register else RAX
     for _ in range(LOOK_BACK):
         behind, start = start, boundary(start - 1)
         if start is None or behind - start > MAX_INSTRUCTION:
@@ -116,6 +117,12 @@ def is_method_call(scene: Scene, place: int) -> bool:
         if instruction.mnemonic not in _SIMPLE or _is_target(instruction, wanted):
             return False
     return False
+
+
+def _dispatches(scene: Scene, call: Instruction) -> bool:
+    """Whether a call goes through the dispatch function of Control Flow Guard."""
+    slot = scene.image.guard_dispatch
+    return slot >= 0 and bool(call.is_ip_rel_memory_operand) and call.ip_rel_memory_address == slot
 
 
 def _is_target(instruction: Instruction, register: int) -> bool:
@@ -193,6 +200,14 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
 def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
     """Which places have one of the sorted `sites` in the bytes behind them."""
     return places[_followed(places, sites, window)]
+
+
+def called_before(places: Rvas, sites: Rvas, window: int) -> list[int]:
+    """Which places have one of the sorted `sites` in the bytes before them."""
+    before = sites.searchsorted(places) - 1
+    near = (before >= 0) & (places - sites[np.maximum(before, 0)] < window)
+    found: list[int] = places[near].tolist()
+    return found
 
 
 def _followed(places: Rvas, sites: Rvas, window: int) -> npt.NDArray[np.bool_]:
