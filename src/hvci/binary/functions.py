@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 from hvci.binary.boundaries import Boundaries
@@ -15,7 +15,7 @@ from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
 from hvci.binary.starts_x86 import find_starts
-from hvci.binary.unwind import Exceptions, Frame, UnwindTable
+from hvci.binary.unwind import NO_FRAME, Exceptions, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -101,13 +101,12 @@ class Functions:
         start = fragments[0].start
         function = self._unwound.get(start)
         if function is None:
-            frames = {item.start: self.unwind.frame(item) for item in fragments}
             spans = [
                 (item.start, min(item.end, item.start + MAX_FUNCTION))
                 for item in sorted(set(fragments))
             ]
             function = self._decode(start, spans, "unwind")
-            function.frames = frames
+            function.frames = {item.start: partial(self.unwind.frame, item) for item in fragments}
             self._unwound[start] = function
         return function
 
@@ -122,7 +121,7 @@ class Functions:
         function = self._decode(start, [(start, end)], "gap")
         if function.find(rva) is None and not self._on_boundary(function, rva):
             function = self._resynchronised(start, end, rva) or function
-        function.frames = {function.start: Frame(0, 0)}
+        function.frames = {function.start: NO_FRAME}
         self._known["gap", start] = function
         return function
 
