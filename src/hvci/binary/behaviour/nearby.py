@@ -174,16 +174,17 @@ def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.
     low, in_memory, base = register & 7, modrm < 0xC0, modrm & 7
     source = modrm >> 3 & 7
     stores = _STORES[opcode] & in_memory & (base != 4) & ((modrm & 0xC7) != 5)
-    any_store = (stores | _STRINGS[modrm]).any(axis=1)
+    strings = _STRINGS[modrm]
     own = stores & (base == low)
-    own |= _STRINGS[modrm] & (low >= RSI)
+    own |= strings & (low >= RSI)
     own |= (opcode == 0x89) & ~in_memory & (source == low)
     own |= ((opcode == 0x8B) & ~in_memory | (opcode == 0x8D) & in_memory) & (base == low)
     in_frame = in_memory & (base >> 1 == 2)
     kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
     kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
     is_odd = (register[:, 0] < 0) | (low[:, 0] >> 1 == 2)  # bases with a longer encoding
-    answer: npt.NDArray[np.bool_] = np.where(is_odd, any_store, own.any(axis=1) | kept)
+    own[is_odd] = (stores | strings)[is_odd]
+    answer: npt.NDArray[np.bool_] = own.any(axis=1) | (kept & ~is_odd)
     return answer
 
 
