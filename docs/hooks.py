@@ -14,10 +14,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from hvci import evaluate, model, policy, report
-from hvci.catalog import ddis
+from hvci.catalog import ddis, libraries
 from hvci.cli import main
 from hvci.report.lines import code
-from hvci.report.pages import Page, ddi_page, rule_page, warning_page
+from hvci.report.pages import Page, ddi_page, library_page, rule_page, warning_page
 from hvci.report.warnings import WARNINGS
 from hvci.rules import RULES
 
@@ -60,6 +60,7 @@ def pages() -> dict[str, str]:
     made["rules/index.md"] = _rules()
     made["criteria.md"] = _criteria()
     made["ddis.md"] = _ddis()
+    made["libraries.md"] = _libraries()
     made["commands.md"] = _commands()
     made["api.md"] = _api()
     return made
@@ -132,6 +133,20 @@ def _ddis() -> str:
     ]
     for ddi in sorted(ddis().values(), key=lambda ddi: ddi.name):
         lines += [f"## {_safe(ddi.name)}", "", *_facts(ddi_page(ddi))]
+    return "\n".join(lines)
+
+
+def _libraries() -> str:
+    lines = [
+        "# Library code in drivers",
+        "",
+        "Calls of executable memory that stand in no source of the driver, because a static",
+        "library or a header of a kit makes them. A finding at such a call names the library.",
+        "`hvci explain NAME` shows the same in a terminal.",
+        "",
+    ]
+    for library in libraries().values():
+        lines += [f"## {_safe(library.name)}", "", *_facts(library_page(library))]
     return "\n".join(lines)
 
 

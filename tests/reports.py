@@ -18,6 +18,7 @@ from hvci.model import (
     Executable,
     FileOffset,
     Finding,
+    FromLibrary,
     Image,
     ImageSite,
     JudgedCall,
@@ -74,6 +75,11 @@ def pool_call(rva: int, *types: int, function: str | None = "DriverEntry") -> Dd
     arguments = {"PoolType": Value.exactly(*types), "Tag": Value.exactly(0x64636261)}
     site = ImageSite(Rva(rva), ".text", function)
     return DdiCall("ExAllocatePoolWithTag", arguments, site, Origin.CALLSITE, Via.IAT)
+
+
+def library_call(rva: int) -> DdiCall:
+    library = FromLibrary("wdmsec.lib", Confidence.LIKELY, "the pool tag PpRb")
+    return replace(pool_call(rva, 0, function="sub_1000"), library=library)
 
 
 def unknown_call(rva: int) -> DdiCall:
@@ -208,6 +214,8 @@ calls = st.builds(
     words,
     st.booleans(),
     words,
+    library=maybe
+    | st.builds(FromLibrary, words, st.sampled_from((Confidence.PROVEN, Confidence.LIKELY)), words),
 )
 small = st.integers(1, 99)
 edits = st.builds(

@@ -104,7 +104,17 @@ def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:
     beside, also = (
         ((), "") if path == "-" else ((str(Path(path).parent),), f"{Path(path).stem}.pdb")
     )
-    return with_symbols(evidence, (*beside, *options.symbols), bool(options.symbols), also)
+    named = with_symbols(evidence, (*beside, *options.symbols), bool(options.symbols), also)
+    return _with_libraries(named)
+
+
+def _with_libraries(evidence: Evidence) -> Evidence:
+    """Tell libraries by the names and places that were not known when the code was read."""
+    if not evidence.calls:
+        return evidence
+    from hvci.binary.libraries import with_names
+
+    return with_names(evidence)
 
 
 def _verified(data: bytes, evidence: Evidence) -> tuple[Evidence, dict[str, object]]:
@@ -116,6 +126,7 @@ def _verified(data: bytes, evidence: Evidence) -> tuple[Evidence, dict[str, obje
     begin = time.perf_counter()
     run = verifier.run(data, verifier.VerifierOptions(target_os=evidence.target_os))
     merged, agreement = merge(evidence, run)
+    merged = _with_libraries(merged)
     merged = replace(merged, seconds={**merged.seconds, "verifier": time.perf_counter() - begin})
     return merged, to_block(run, agreement.block())
 

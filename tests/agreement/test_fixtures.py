@@ -11,7 +11,10 @@ from hvci.model import Machine, Outcome, Question, WindowsVersion
 from hvci.rules import RULES
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
-FAMILIES = ("audio", "byname", "calls", "image", "kmdf", "msvc", "optin", "ports", "sample")
+FAMILIES = (
+    *("audio", "byname", "calls", "image", "kmdf", "library", "msvc", "objects", "optin", "ports"),
+    "sample",
+)
 MACHINES = ("x64", "x86", "arm64")
 EXPECTED = sorted(
     path
@@ -52,6 +55,18 @@ def shown(call, site):
     return sorted(value.possible), value.complete
 
 
+def wrong_origins(expected, report):
+    """Calls whose library or function is not the marked one; without a mark there is no library."""
+    marks = {(place["rva"], s["api"]): s for s in expected["sites"] for place in s["at"]}
+    for item in report.calls:
+        call, site = item.call, marks.get((item.call.site.rva, item.call.ddi), {})
+        library = call.library and call.library.name
+        if library != site.get("library"):
+            yield f"{call.ddi} at {call.site.rva:#x}: {library} and not {site.get('library')}"
+        if call.site.function != site.get("function", call.site.function):
+            yield f"{call.ddi} at {call.site.rva:#x}: in {call.site.function}"
+
+
 def wanted(site):
     return (sorted(site["values"]), site["complete"]) if site["values"] else None
 
@@ -60,6 +75,7 @@ def wanted(site):
 def test_marks(path):
     expected, report = load(path)
     assert list(wrong_sites(expected, report)) == []
+    assert list(wrong_origins(expected, report)) == []
     outcomes = {result.rule: str(result.outcome) for result in report.results}
     unread = RUNS if report.target.machine is Machine.ARM64 else frozenset()
     judged = {rule: outcome for rule, outcome in expected["rules"].items() if rule not in unread}

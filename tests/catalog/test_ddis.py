@@ -289,3 +289,10 @@ def test_what_is_not_listed_is_not_found():
 def test_rows_that_cannot_be_told_apart_are_refused(text, why):
     with pytest.raises(CatalogError, match=why):
         split_rows(text)
+
+
+def test_a_name_that_is_no_row_is_not_found():
+    assert "NoSuchRoutine" not in catalog.ddis()
+    assert catalog.ddis().get("NoSuchRoutine") is None
+    with pytest.raises(KeyError):
+        catalog.ddis()["NoSuchRoutine"]

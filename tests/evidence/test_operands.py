@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from iced_x86 import Decoder, InstructionInfoFactory, OpAccess, OpCodeOperandKind, Register
 
-from hvci.binary.operands import DIRECT, may_write
+from hvci.binary.operands import DIRECT, NEEDS_ESCAPE, may_write
 
 WRITES = {
     OpAccess.WRITE,
@@ -55,6 +55,18 @@ def test_every_form_that_writes_is_in_the_table(bits):
     }
     assert missed == set()
     assert len(written) > 500
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_opcodes_that_write_without_an_escape_byte_need_none(bits):
+    plain = [head for head in heads(bits) if head in LEGACY or head == b"\x48"]
+    missed = {
+        hex(opcode)
+        for head, opcode, field in product(plain, range(256), range(8))
+        if writes(bits, head + bytes((opcode, DIRECT | field << 3)) + b"\x10" + bytes(11))
+        if NEEDS_ESCAPE[opcode]
+    }
+    assert missed == set()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from reports import (
     everything,
     hostile_report,
     image,
+    library_call,
     map_call,
     pool_call,
     report,
@@ -125,6 +126,12 @@ def test_html_shows_block_list_and_partly_known_values():
     text = Page(render(Document((one,)), Format.HTML)).text
     assert "blocklisted: yes" in text
     assert "PoolType 0x1 or unknown: x (via thunk; from a library)" in text
+
+
+def test_html_names_the_library_of_a_call():
+    text = Page(render(Document((report(library_call(0x1000)),)), Format.HTML)).text
+    assert "(via iat; likely from wdmsec.lib of the Windows 7 kit or an older one)" in text
+    assert "likely from" not in Page(render(DOCUMENTS["everything"], Format.HTML)).text
 
 
 def test_html_of_500_findings_stays_small():

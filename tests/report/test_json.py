@@ -12,7 +12,7 @@ from hvci.errors import DamagedImage, HvciError, InputError, NotAnImage, UsageEr
 from hvci.model import Counter
 from hvci.report import Document, Format, TargetError, document_from, from_json, render, worst
 from hvci.report.encode import document_fields
-from reports import everything, pool_call, report, reports, source_call, source_report
+from reports import everything, library_call, pool_call, report, reports, source_call, source_report
 
 SCHEMA = Draft202012Validator(json.loads(data_text("report.schema.json")))
 
@@ -31,6 +31,7 @@ def test_the_schema_is_a_schema():
         fields(),
         fields(everything()),
         fields(report(pool_call(0x1000, 512))),
+        fields(report(library_call(0x1000))),
         fields(source_report(source_call(3, 0), source_call(1, 512))),
         fields(everything(), source_report()),
         fields(errors=[TargetError.of("x.sys", NotAnImage("no PE header"))]),
@@ -64,6 +65,17 @@ def test_names_of_the_contract():
     assert call["arguments"]["PoolType"]["possible"] == [0]
     assert one["image"]["nx_compat"] is True
     assert one["image"]["sections"][0]["rights"] == "r-x"
+
+
+def test_a_call_names_its_library_or_none():
+    document = fields(report(pool_call(0x1000, 0), library_call(0x1100)))
+    own, linked = (call["library"] for call in document["reports"][0]["calls"])
+    assert own is None
+    assert linked == {
+        "name": "wdmsec.lib",
+        "confidence": "likely",
+        "why": "the pool tag PpRb",
+    }
 
 
 def test_calls_and_findings_are_sorted_by_place():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hvci.catalog import ddis
+from hvci.catalog import ddis, libraries
 from hvci.errors import UsageError
 from hvci.model import Counter
 from hvci.report.bugchecks import decode_bugcheck, number, tag_text
@@ -28,6 +28,21 @@ def test_every_ddi_has_a_page(name):
     page = explain((name.upper(),))
     assert page.title.startswith(name)
     assert dict(page.facts)["Declaration"].startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", libraries())
+def test_every_library_has_a_page(name):
+    page = explain((name.upper(),))
+    facts = dict(page.facts)
+    assert page.title.startswith(name)
+    assert all(facts[part] for part in ("Gives", "Known", "Fix", "Likely by", "Page"))
+    assert ("Certain by" in facts) == bool(libraries()[name].functions)
+    assert explain((name.partition(".")[0],)) == page
+
+
+def test_the_rule_names_the_libraries_that_break_it():
+    assert "wdmsec.lib" in dict(explain(("execute-pool-type",)).facts)["Libraries"]
+    assert "Libraries" not in dict(explain(("execute-page-mapping",)).facts)
 
 
 @pytest.mark.parametrize("warning", WARNINGS)

@@ -85,3 +85,12 @@ def test_inventions_are_zero_counted_and_forgotten(memory):
 
 def test_addresses_wrap_at_the_pointer_size(memory):
     assert memory.read((1 << 64) - 4, 8) == bytes(8)
+
+
+def test_a_range_of_frames_falls_apart_into_code_and_data(memory, code):
+    assert list(memory.runs(code.frame, 0x2000)) == [
+        (code.frame, 0x1000),
+        (code.frame + 0x1000, 0x1000),
+    ]
+    assert list(memory.runs(code.frame, 0x1000)) == [(code.frame, 0x1000)]
+    assert list(memory.runs(code.frame + 0x1000, 0x1000)) == [(code.frame + 0x1000, 0x1000)]

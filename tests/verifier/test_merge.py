@@ -1,5 +1,9 @@
 """Static and emulated values at one site: agreement, disagreement, settled doubt."""
 
+from dataclasses import replace
+
+import pytest
+
 from hvci.model import (
     Counter,
     DdiCall,
@@ -7,6 +11,7 @@ from hvci.model import (
     Executable,
     ImageSite,
     Origin,
+    Outcome,
     Rva,
     Tier,
     Value,
@@ -86,3 +91,23 @@ def test_a_call_that_only_the_run_saw_is_judged():
     evidence, agreement = joined(call(Value.exactly(512)), other)
     assert agreement.only_in_run == 1
     assert [finding.site.rva for finding in findings(evidence)] == [0x2000]
+
+
+@pytest.mark.parametrize(
+    "open_question",
+    [{"doubt": "another routine may be called"}, {"unreached": True}, {"dead": "for Windows 7"}],
+    ids=["doubt", "unreached", "dead"],
+)
+def test_a_natural_call_proves_that_the_site_calls_the_ddi(open_question):
+    static = replace(call(Value.exactly(0)), **open_question)
+    assert not any(finding.outcome is Outcome.FAIL for finding in findings(joined(static)[0]))
+    evidence, agreement = joined(static, natural(0))
+    assert agreement.settled_naturally == 1
+    (finding,) = findings(evidence)
+    assert (finding.origin, finding.outcome) == (Origin.CALLSITE, Outcome.FAIL)
+
+
+def test_a_forced_call_proves_nothing_about_the_site():
+    static = replace(call(Value.exactly(0)), doubt="another routine may be called")
+    evidence, _ = joined(static, forced(0))
+    assert evidence.calls[0].doubt

@@ -4,7 +4,7 @@ import pytest
 
 from hvci.model import Machine as Architecture
 from hvci.model import WindowsVersion
-from hvci.verifier.kernel import STAND_INS, Kernel
+from hvci.verifier.kernel import STAND_INS, EntryPoint, Kernel
 from hvci.verifier.kernel.call import EndPath
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import AccessFault
@@ -64,3 +64,68 @@ def test_no_stand_in_breaks(architecture, values):
         except Exception as error:
             broken.append(f"{name}: {error!r}")
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "value"),
+    [
+        ("READ_PORT_ULONG", 0xCFC, 0xFFFF_FFFF),
+        ("READ_PORT_UCHAR", 0xCFE, 0xFF),
+        ("READ_PORT_ULONG", 0xCF8, 0),
+        ("READ_PORT_USHORT", 0x378, 0),
+    ],
+)
+def test_no_pci_slot_holds_a_device(name, port, value):
+    assert answer(kernel_for(Architecture.X86, (port,)), name) == value
+
+
+def test_device_registers_are_the_memory_that_was_mapped():
+    kernel = kernel_for(Architecture.X64, ("object",))
+    (address,) = kernel.machine.processor._values
+    kernel.memory.put_u32(address, 0x1234_5678)
+    assert answer(kernel, "READ_REGISTER_ULONG") == 0x1234_5678
+    assert answer(kernel, "READ_REGISTER_UCHAR") == 0x78
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [
+        ("ExAllocatePool2", WindowsVersion.WINDOWS_11_24H2, True),
+        ("ExAllocatePool2", WindowsVersion.WINDOWS_10_1909, False),
+        ("MmMapIoSpaceEx", WindowsVersion.WINDOWS_7, False),
+        ("MmMapIoSpaceEx", WindowsVersion.WINDOWS_10_1507, True),
+        ("ExAllocatePoolWithTag", WindowsVersion.WINDOWS_XP, True),
+        ("NobodyKnowsThis", WindowsVersion.WINDOWS_XP, True),
+    ],
+)
+def test_a_name_is_found_by_the_windows_that_has_it(name, version, found):
+    kernel = Kernel(Machine(Architecture.X64, 0x10000), version)
+    text = kernel.objects.unicode(name)
+    kernel.machine.processor = Arguments(kernel.machine.processor, (text,))
+    assert bool(answer(kernel, "MmGetSystemRoutineAddress")) is found
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (0x23_003F, "DxgkInitialize"),
+        (0x23_0047, "DxgkInitializeDisplayOnlyDriver"),
+        (0x22_2000, ""),
+    ],
+)
+def test_the_display_port_gives_its_entry_point(code, name):
+    kernel = kernel_for(Architecture.X64, (0,))
+    out = kernel.arena.allocate(8, "test")
+    values = (0, 0, 0, 0, 0, code, 0, 0, out, 8)
+    kernel.machine.processor = Arguments(kernel.machine.processor._processor, values)
+    assert answer(kernel, "ZwDeviceIoControlFile") == 0
+    given = kernel.memory.pointer(out)
+    assert given == (kernel.address_of(name, "dxgkrnl.sys") if name else 0)
+
+
+def test_an_argument_that_an_earlier_callback_sets_is_read_late():
+    kernel = kernel_for(Architecture.X86, (0,))
+    cell = kernel.arena.allocate(4, "test")
+    entry = EntryPoint("callback", 0, (cell, cell), through=(1,))
+    kernel.memory.put_pointer(cell, 77)
+    assert entry.values(kernel.memory) == (cell, 77)

@@ -63,15 +63,17 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     from hvci.binary import behaviour
     from hvci.binary.analysis import Analysis
     from hvci.binary.callsites import CallSites
+    from hvci.binary.entry import with_entry_names
+    from hvci.binary.libraries import recognise
 
     begin = time.perf_counter()
     analysis = Analysis(image)
     try:
         sites = CallSites(analysis)
-        calls = sites.find()
+        calls = recognise(analysis, sites.find())
         found = time.perf_counter()
         behaviours, limits = behaviour.find(analysis)
-        return Evidence(
+        evidence = Evidence(
             frozenset({Origin.CALLSITE}),
             target_os,
             calls=tuple(calls),
@@ -79,6 +81,7 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
             limits=(*sites.limits, *limits),
             seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
         )
+        return with_entry_names(analysis, evidence)
     finally:
         analysis.release()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -85,9 +85,9 @@ class Arm64:
             function.ends[len(function.rvas) - 1] = start + 4 * len(words)
         _link(function)
 
-    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+    def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
-        return range(start, start + len(code) - 3, 4)
+        return iter(range(start, start + len(code) - 3, 4))
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""

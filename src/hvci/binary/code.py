@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, NewType, Protocol
 
@@ -250,7 +250,8 @@ class Function:
         self.effects: dict[int, Effect] = {}
         self.edges: dict[int, Edge | None] = {}
         """What holds where branch `p` falls through (key 2 p) and where it jumps (2 p + 1)."""
-        self.frames: dict[int, Any] = {}
+        self.frames: dict[int, Callable[[], Any]] = {}
+        """What reads the frame of each fragment from the exception data, by its start."""
         self.cache: dict[Any, Any] = {}
         """Anything that an analysis wants to keep with the function."""
 
@@ -319,7 +320,7 @@ class Architecture(Protocol):
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
 
-    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+    def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""
 
     def effect(self, function: Function, i: int) -> Effect:

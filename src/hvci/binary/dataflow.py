@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
-MAX_FILE_STEPS = 6_000_000
+MAX_FILE_STEPS = 2_000_000
 """Instructions looked at for one image."""
 
 

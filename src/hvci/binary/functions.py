@@ -6,15 +6,16 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
-from functools import cached_property
+from collections.abc import Collection
+from functools import cached_property, partial
 from itertools import pairwise
 
+from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
 from hvci.binary.starts_x86 import find_starts
-from hvci.binary.unwind import Exceptions, Frame, UnwindTable
+from hvci.binary.unwind import NO_FRAME, Exceptions, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -32,8 +33,7 @@ class Functions:
         self.references = references
         self._known: dict[tuple[str, int], Function] = {}
         self._unwound: dict[int, Function] = {}
-        self._boundaries: dict[int, Sequence[int]] = {}
-        self.decoded_bytes = 0
+        self._boundaries: dict[int, Boundaries | None] = {}
 
     @cached_property
     def unwind(self) -> Exceptions:
@@ -71,7 +71,6 @@ class Functions:
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         function = Function(start, fragments, kind)
         self.architecture.decode(function)
-        self.decoded_bytes += sum(end - begin for begin, end in fragments)
         return function
 
     def boundary(self, rva: int) -> int | None:
@@ -84,11 +83,14 @@ class Functions:
             return None
         start, end = span
         if start not in self._boundaries:
-            starts = self.architecture.boundaries(bytes(self.image.memory[start:end]), start)
-            found = [] if self._lost_boundaries(starts, start, end) else starts
-            self._boundaries[start] = found
-        starts = self._boundaries[start]
-        return starts[bisect_right(starts, rva) - 1] if starts else None
+            code = bytes(self.image.memory[start:end])
+            found = Boundaries(self.architecture.boundaries(code, start))
+            is_lost = self._has_import_branches(start, end) and self._lost_boundaries(
+                found.all(), start, end
+            )
+            self._boundaries[start] = None if is_lost else found
+        boundaries = self._boundaries[start]
+        return boundaries.holding(rva) if boundaries is not None else None
 
     # ---- x64
 
@@ -99,13 +101,12 @@ class Functions:
         start = fragments[0].start
         function = self._unwound.get(start)
         if function is None:
-            frames = {item.start: self.unwind.frame(item) for item in fragments}
             spans = [
                 (item.start, min(item.end, item.start + MAX_FUNCTION))
                 for item in sorted(set(fragments))
             ]
             function = self._decode(start, spans, "unwind")
-            function.frames = frames
+            function.frames = {item.start: partial(self.unwind.frame, item) for item in fragments}
             self._unwound[start] = function
         return function
 
@@ -120,7 +121,7 @@ class Functions:
         function = self._decode(start, [(start, end)], "gap")
         if function.find(rva) is None and not self._on_boundary(function, rva):
             function = self._resynchronised(start, end, rva) or function
-        function.frames = {function.start: Frame(0, 0)}
+        function.frames = {function.start: NO_FRAME}
         self._known["gap", start] = function
         return function
 
@@ -187,6 +188,10 @@ class Functions:
                 function = self._decode(start, spans, "start")
             self._known["start", start] = function
         return function
+
+    def _has_import_branches(self, start: int, end: int) -> bool:
+        first, last = self.references.import_branches.searchsorted((start, end))
+        return bool(last > first)
 
     def _lost_boundaries(self, known: Collection[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""

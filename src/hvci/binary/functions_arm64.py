@@ -15,7 +15,7 @@ from hvci.binary.code import Function
 from hvci.binary.functions import MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
-from hvci.binary.unwind import Exceptions, Frame
+from hvci.binary.unwind import NO_FRAME, Exceptions
 from hvci.binary.unwind_arm64 import UnwindTableArm64
 
 
@@ -53,7 +53,7 @@ class FunctionsArm64(Functions):
         if function is None or function.rvas[-1] < rva:
             end = min(high, max(start + MAX_GAP, rva + 64))
             function = self._decode(start, [(start, end)], "gap")
-            function.frames = {start: Frame(0, 0)}
+            function.frames = {start: NO_FRAME}
             self._known["gap", start] = function
         return function
 

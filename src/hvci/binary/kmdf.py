@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hvci.binary.ahead import Ahead, Held, look_ahead, step_arm64, step_x86
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
-from hvci.binary.code import Flow, Function, Load, Location
+from hvci.binary.code import IMAGE_BASE, Flow, Function, Load, Location
 from hvci.binary.image import PeImage
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.model import Machine
@@ -88,6 +88,7 @@ def uses(analysis: Analysis, binding: Binding) -> Uses:
         for slot, offset in slots.items():
             known.known[slot] = known.framework_routine(offset)
         places = [(place, slots[slot]) for place, slot in analysis.references.to_slots(slots)]
+    analysis.flow.forget()  # what read the table before was answered without this
     found = Uses([], [], [])
     if analysis.image.machine is Machine.ARM64:
         _uses_arm64(analysis, binding, places, found)
@@ -167,7 +168,7 @@ def _loads_table(analysis: Analysis, function: Function, i: int, table: int) -> 
 def _ahead(analysis: Analysis, function: Function, i: int, offset: int) -> Ahead:
     """What follows an instruction that names the table, or the entry at an offset of it."""
     if offset >= 0 and function.flows[i] != Flow.NEXT:
-        return Ahead([(i, offset)])
+        return Ahead([(i, offset)] if _calls_entry(analysis, function, i, offset) else [])
     written = analysis.arch.effect(function, i).registers
     if written.bit_count() != 1 or not _is_load(analysis, function, i, written.bit_length() - 1):
         return Ahead(plain=False)
@@ -176,6 +177,17 @@ def _ahead(analysis: Analysis, function: Function, i: int, offset: int) -> Ahead
     if analysis.image.machine is Machine.ARM64:
         return look_ahead(function, i, held, step_arm64)
     return look_ahead(function, i, held, partial(step_x86, dispatch=analysis.image.guard_dispatch))
+
+
+def _calls_entry(analysis: Analysis, function: Function, i: int, offset: int) -> bool:
+    """Whether an instruction calls or jumps through a table entry, and not its bytes by chance."""
+    if function.flows[i] not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+        return False
+    operand = analysis.arch.indirect_operand(function, i)
+    if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
+        return False
+    known = analysis.flow.globals
+    return known.known.get(operand.memory.displacement) == known.framework_routine(offset)
 
 
 def _is_load(analysis: Analysis, function: Function, i: int, register: int) -> bool:

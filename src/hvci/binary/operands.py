@@ -52,6 +52,16 @@ WRITING_FORMS = _table()
 """By last opcode byte: the values of ModRM's register field with which it may write."""
 
 
+_ONE_BYTE_MAP = bytes.fromhex(
+    "00010809101118192021282930316380818283868788898c8e8fc0c1c6c7d0d1d2d3d9dbdddff6f7feff"
+)
+NEEDS_ESCAPE = WRITING_FORMS != 0
+"""By last opcode byte: whether it writes only behind an escape byte or a VEX prefix."""
+NEEDS_ESCAPE[list(_ONE_BYTE_MAP)] = False
+ESCAPES = np.array((0x0F, 0x38, 0x3A), np.uint8)
+VEX2, VEX3 = 0xC5, 0xC4
+
+
 def may_write(opcode: int, modrm: int) -> bool:
     """Whether an instruction may write its direct memory operand."""
     return bool(WRITING_FORMS[opcode] >> (modrm >> 3 & 7) & 1)

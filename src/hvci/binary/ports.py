@@ -94,7 +94,7 @@ class PortCalls:
 
     def _calls_in(self, function: Function) -> Iterator[MethodCall]:
         for i, target in self.pointers.targets(function):
-            if self._is_other_slot(target):
+            if self._is_other_slot(target) or not self._may_have_shape(function.rvas[i]):
                 continue
             if not self._has_shape(function, i, across_calls=True):
                 continue

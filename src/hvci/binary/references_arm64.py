@@ -2,8 +2,8 @@
 
 An address takes two instructions. All ADRPs of a page are followed forwards at once, up to where
 their register is overwritten, through one sorted list of what overwrites or uses which register;
-an ADD starts a row of its own.
-Code order stands for the flow of control, so a hit is a candidate like any other.
+an ADD starts anew, and so does what a branch or the frame carries to where code order has lost it.
+Nothing is said about what other paths do to the register, so a hit is a candidate like any other.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
+from hvci.binary.paths_arm64 import Paths
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
+from hvci.binary.unwind_arm64 import UnwindTableArm64
 
 WINDOW = 584
 """Words behind an ADRP that are looked at while its register lives."""
 PLACE = (1 << 32) - 1
 """Mask of the index in a number that stands for a register and the index of a word."""
 NEVER = 1 << 62
-ROUNDS = 3
-"""ADRP, an ADD to its page, and an ADD to that."""
+ROUNDS = 8
+"""ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
 PAGE_MASK = ~0xFFF
 _VOLATILE_LIMIT = 18
 _BRANCH_REGISTER = 0xFFFFFC1F
@@ -93,8 +95,9 @@ class ReferencesArm64(References):
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
         targets, sites = [NO_RVAS], [NO_RVAS]
+        seen = anchors
         for _ in range(ROUNDS):
-            rows, uses = self._follow(anchors)
+            rows, uses, ends = self._follow(anchors)
             words = self.words[uses]
             base = anchors[2][rows]
             is_add = words & 0xFF800000 == 0x91000000
@@ -105,12 +108,34 @@ class ReferencesArm64(References):
             targets.append((named + _pair_size(words))[pairs])
             sites.append(self.rvas[uses[pairs]])
             added = uses[is_add]
-            if not len(added):
+            adds = added, self._fields[0][added], named[is_add]
+            anchors = _new(seen, [adds, *self._elsewhere(anchors, ends)])
+            if not len(anchors[0]):
                 break
-            anchors = added, self._fields[0][added], named[is_add]
+            seen = _joined([seen, anchors])
         all_targets, all_sites = np.concatenate(targets), np.concatenate(sites)
         order = np.argsort(all_targets, kind="stable")
         return all_targets[order], all_sites[order]
+
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths(self.words, self._bounds)
+
+    @cached_property
+    def _bounds(self) -> Rvas:
+        """Index of the words at which the exception data begins or ends a function, and the end."""
+        table = UnwindTableArm64(self.image)
+        rvas = distinct(np.array([*table.starts, *table.ends], np.int64))
+        return np.append(np.searchsorted(self.rvas, rvas), len(self.words))
+
+    def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
+        """Where registers still hold their addresses though code order has lost them."""
+        first = anchors[0] + 1
+        lives = [
+            self._paths.branched(first, ends, anchors[1]),
+            self._paths.reloaded(first, ends, anchors[1]),
+        ]
+        return [(places, registers, anchors[2][rows]) for places, registers, rows in lives]
 
     @cached_property
     def _lives(self) -> tuple[Rvas, Rvas]:
@@ -124,21 +149,29 @@ class ReferencesArm64(References):
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
         return np.append(ends, NEVER), _by_register(base, _uses_base(words))
 
-    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas]:
-        """(row of the anchor, index of the word) of every use while the register lives."""
-        ends, uses = self._lives
+    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
+        """(row of the anchor, index of the word) of every use while the register lives.
+
+        Last, the index of the last word at which each register does. None lives on behind its
+        function.
+        """
+        overwrites, uses = self._lives
         places, registers = anchors[0] + 1, anchors[1]
-        begin, end = _key(registers, places), _key(registers, places + (WINDOW - 1))
-        np.minimum(end, ends[ends.searchsorted(begin)], out=end)
+        begin = _key(registers, places)
         volatile = registers < _VOLATILE_LIMIT
+        ends = np.minimum(places + WINDOW, self._bounds[self._bounds.searchsorted(places)] - 1)
+        found = overwrites[overwrites.searchsorted(begin)]
+        is_own = found >> 32 == registers
+        ends[is_own] = np.minimum(ends[is_own], found[is_own] & PLACE)
         calls = self._calls[self._calls.searchsorted(places[volatile])]
-        end[volatile] = np.minimum(end[volatile], _key(registers[volatile], calls))
+        ends[volatile] = np.minimum(ends[volatile], calls)
         first = uses.searchsorted(begin)
-        counts = uses.searchsorted(end, "right") - first
+        last = uses.searchsorted(_key(registers, np.minimum(ends, places + (WINDOW - 1))), "right")
+        counts = np.maximum(last - first, 0)
         rows = np.arange(len(places)).repeat(counts)
         skipped = counts.cumsum() - counts
-        found = uses[np.arange(len(rows)) + (first - skipped).repeat(counts)]
-        return rows, found & PLACE
+        chosen = uses[np.arange(len(rows)) + (first - skipped).repeat(counts)]
+        return rows, chosen & PLACE, np.minimum(ends, len(self.words) - 1)
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
@@ -191,7 +224,7 @@ class ReferencesArm64(References):
             targets, places = self._uses(page)
             chosen = among(targets, wanted)
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
-        return sorted(hits)
+        return sorted(set(hits))
 
     def to_data(self, rva: int) -> list[int]:
         """RVAs of every candidate instruction that names an RVA."""
@@ -228,6 +261,23 @@ class ReferencesArm64(References):
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""
         return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)
+
+
+def _joined(parts: list[Anchors]) -> Anchors:
+    places, registers, addresses = zip(*parts, strict=True)
+    return np.concatenate(places), np.concatenate(registers), np.concatenate(addresses)
+
+
+def _new(seen: Anchors, parts: list[Anchors]) -> Anchors:
+    """The anchors of some parts that were not seen, each once."""
+    fresh = _joined(parts)
+    if not len(fresh[0]):
+        return fresh
+    places, registers, addresses = _joined([seen, fresh])
+    keys = (places << 5 | registers.astype(np.int64)) << 32 | addresses
+    _, first = np.unique(keys, return_index=True)
+    chosen = np.sort(first[first >= len(seen[0])]) - len(seen[0])
+    return fresh[0][chosen], fresh[1][chosen], fresh[2][chosen]
 
 
 def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:

@@ -185,11 +185,14 @@ class ReferencesX86(References):
         if self._by_relocation:
             operands, named = self._relocated
             return operands[self.in_code(named)]
-        found = [NO_RVAS]
+        if not self._ranges:
+            return NO_RVAS
+        low, high = self._ranges[0][0], self._ranges[-1][1]
+        found = []
         for start, targets in self._displacements:
-            for first, last in self._ranges:
-                near = (targets - np.int32(first)).view(np.uint32) < np.uint32(last - first)
-                found.append(np.flatnonzero(near) + start)
+            near = (targets - np.int32(low)).view(np.uint32) < np.uint32(high - low)
+            places = near.nonzero()[0]
+            found.append(places[self.in_code(targets[places].astype(np.int64))] + start)
         return np.concatenate(found)
 
     # ---- direct calls and jumps

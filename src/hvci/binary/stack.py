@@ -51,7 +51,7 @@ class StackDepth64:
         rva = function.rvas[i]
         starts = sorted(function.frames)
         start = starts[max(0, bisect_right(starts, rva) - 1)]
-        frame = function.frames[start]
+        frame = function.frames[start]()
         if function.kind != "unwind":
             return self._walk(function, function.find(start) or 0, i)
         if rva >= start + frame.prologue or start != function.start:

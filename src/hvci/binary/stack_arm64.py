@@ -10,6 +10,7 @@ from __future__ import annotations
 from hvci.binary.arm64_words import NOP, access, branch_target
 from hvci.binary.code import Flow, Function
 from hvci.binary.image import PeImage
+from hvci.binary.unwind import NO_FRAME
 
 HELPER = 12
 """Instructions of a callee that may be a helper of prologues."""
@@ -78,8 +79,8 @@ class _Walk:
         self.depths: list[int | None] = [None] * len(function.instructions)
         self.frame: int | None = None
         self._lowest = 0
-        frame = function.frames.get(function.start)
-        self._work = [(function.entry, -int(frame.size) if frame else 0)]
+        size = int(function.frames.get(function.start, NO_FRAME)().size)
+        self._work = [(function.entry, -size)]
         self._run()
 
     def _run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +22,10 @@ class Frame(NamedTuple):
 
     size: int
     prologue: int
+
+
+NO_FRAME = partial(Frame, 0, 0)
+"""What code without unwind data has."""
 
 
 class Fragment(NamedTuple):
@@ -61,6 +65,7 @@ class UnwindTable:
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self._rows = rows
         self._found: dict[int, list[Fragment]] = {}
+        self._frames: dict[int, Frame] = {}
         self.starts: list[int] = rows[:, 0].tolist()
         self.ends: list[int] = rows[:, 1].tolist()
 
@@ -132,6 +137,12 @@ class UnwindTable:
 
     def frame(self, fragment: Fragment) -> Frame:
         """The frame of a fragment, with what its chain allocated before it."""
+        known = self._frames.get(fragment.unwind)
+        if known is None:
+            known = self._frames[fragment.unwind] = self._read_frame(fragment)
+        return known
+
+    def _read_frame(self, fragment: Fragment) -> Frame:
         image, unwind = self.image, fragment.unwind
         size, prologue = 0, None
         for _ in range(MAX_CHAIN):

@@ -6,8 +6,9 @@ Register numbers are those of the encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, .
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
+from operator import attrgetter
 from typing import NamedTuple
 
 from iced_x86 import (
@@ -77,6 +78,7 @@ _WRITES = frozenset(
     )
 )
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
+_RVA = attrgetter("ip32")
 _FACTORY = InstructionInfoFactory()
 
 
@@ -165,9 +167,9 @@ class X86:
                 targets[i] = found[i].near_branch_target & 0xFFFFFFFF
         function.link(targets)
 
-    def boundaries(self, code: bytes, start: int) -> Sequence[int]:
+    def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """One pass that keeps no instruction."""
-        return [each.ip32 for each in Decoder(self.bits, code, ip=start)]
+        return map(_RVA, Decoder(self.bits, code, ip=start))
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""

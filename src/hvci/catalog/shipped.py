@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from typing import TypeVar, overload
 
 from hvci.catalog.ddis import Ddi, parse_ddis
 from hvci.catalog.reader import data_text
 from hvci.catalog.values import value_rules
 from hvci.errors import CatalogError
 
+T = TypeVar("T")
 _START = "\n[[ddi]]\n"
 _IMPORTABLE = ('\nbinding = "export"\n', "\nalso_exported = true\n")
 
@@ -24,10 +26,26 @@ class Shipped(Mapping[str, Ddi]):
     def __init__(self, names: Iterable[str]) -> None:
         self._names = dict.fromkeys(names)
 
+        self._read: dict[str, Ddi] = {}
+
     def __getitem__(self, name: str) -> Ddi:
-        if name not in self._names:
-            raise KeyError(name)
-        return _row(name)
+        known = self._read.get(name)
+        if known is None:
+            if name not in self._names:
+                raise KeyError(name)
+            known = self._read[name] = _row(name)
+        return known
+
+    @overload
+    def get(self, name: str, /) -> Ddi | None: ...
+    @overload
+    def get(self, name: str, /, default: Ddi | T) -> Ddi | T: ...
+    def get(self, name: str, /, default: object = None) -> object:
+        """The row of a name; the rules ask for one at every call."""
+        known = self._read.get(name)
+        if known is not None:
+            return known
+        return self[name] if name in self._names else default
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -43,6 +43,7 @@ from hvci.model.findings import (
     Target,
     Verdict,
 )
+from hvci.model.library import FromLibrary
 from hvci.model.windows import NEWEST, TARGETS, WindowsVersion, parse_version
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Executable",
     "FileOffset",
     "Finding",
+    "FromLibrary",
     "Image",
     "ImageSite",
     "JudgedCall",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NewType
 
 from hvci.model.behaviour import Behaviour
+from hvci.model.library import FromLibrary
 from hvci.model.windows import NEWEST, WindowsVersion
 
 Rva = NewType("Rva", int)
@@ -190,6 +191,8 @@ class DdiCall:
     and not judged."""
     edits: tuple[Edit, ...] = ()
     """What to write in the source so that it asks for no executable memory."""
+    library: FromLibrary | None = None
+    """Only for calls that ask for executable memory from code that a kit put there."""
 
 
 @dataclass(frozen=True, slots=True)

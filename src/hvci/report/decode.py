@@ -18,6 +18,7 @@ from hvci.model import (
     Executable,
     FileOffset,
     Finding,
+    FromLibrary,
     Image,
     ImageSite,
     JudgedCall,
@@ -199,8 +200,17 @@ def _call(fields: Fields) -> JudgedCall:
         note=fields.take("note", str),
         unreached=fields.take("unreached", bool),
         dead=fields.take("dead", str),
+        library=fields.maybe_nested("library", _from_library),
     )
     return JudgedCall(call, fields.word("executable", Executable))
+
+
+def _from_library(fields: Fields) -> FromLibrary:
+    return FromLibrary(
+        fields.take("name", str),
+        fields.word("confidence", Confidence),
+        fields.take("why", str),
+    )
 
 
 def _value(fields: Fields) -> Value:

@@ -13,6 +13,7 @@ from hvci.model import (
     DebugId,
     Edit,
     Finding,
+    FromLibrary,
     Image,
     ImageSite,
     JudgedCall,
@@ -200,7 +201,12 @@ def _call(judged: JudgedCall) -> Json:
         "note": call.note,
         "unreached": call.unreached,
         "dead": call.dead,
+        "library": None if call.library is None else _from_library(call.library),
     }
+
+
+def _from_library(found: FromLibrary) -> Json:
+    return {"name": found.name, "confidence": found.confidence, "why": found.why}
 
 
 def _value(value: Value) -> Json:

@@ -14,6 +14,7 @@ from hvci.report.document import TOOL_NAME, Document, TargetError
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
 from hvci.report.picture import picture
+from hvci.rules.wording import library_note
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 Calls = dict[tuple[Site, str], DdiCall]
@@ -172,8 +173,8 @@ def _code(lines: tuple[str, ...]) -> Html:
 
 def _arguments(call: DdiCall) -> str:
     listed = ", ".join(f"{name} {_value(value)}" for name, value in sorted(call.arguments.items()))
-    note = f"; {call.note}" if call.note else ""
-    return f"{listed} (via {call.via}{note})"
+    notes = [note for note in (call.note, library_note(call)) if note]
+    return f"{listed} ({'; '.join([f'via {call.via}', *notes])})"
 
 
 def _value(value: Value) -> str:

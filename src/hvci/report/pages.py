@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from hvci.catalog import Ddi, OptIn, VerifierEffect, ddis
+from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, ddis, libraries
 from hvci.errors import UsageError
 from hvci.model import Counter
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck, number
@@ -54,6 +54,8 @@ def explain(words: tuple[str, ...]) -> Page:
         return rule_page(RULES[first])
     if found := _by_folded_name(first):
         return ddi_page(found)
+    if library := _library(first):
+        return library_page(library)
     if (warning := "C" + first.upper().removeprefix("C")) in WARNINGS:
         return warning_page(warning)
     joined = " ".join(words).lower().rstrip(":").removesuffix(" count")
@@ -66,6 +68,14 @@ def explain(words: tuple[str, ...]) -> Page:
 def _by_folded_name(word: str) -> Ddi | None:
     folded = word.lower()
     return next((ddi for name, ddi in ddis().items() if name.lower() == folded), None)
+
+
+def _library(word: str) -> Library | None:
+    """The library of that name, with its ending or without."""
+    folded = word.lower()
+    return next(
+        (row for name, row in libraries().items() if folded in (name, name.partition(".")[0])), None
+    )
 
 
 def bugcheck_page(words: tuple[str, ...]) -> Page:
@@ -86,7 +96,7 @@ def bugcheck_page(words: tuple[str, ...]) -> Page:
 
 
 def _unknown(word: str) -> str:
-    names = [*RULES, *ddis(), *WARNINGS]
+    names = [*RULES, *ddis(), *WARNINGS, *libraries()]
     folded = {name.lower(): name for name in names}
     close = [folded[match] for match in get_close_matches(word.lower(), folded, n=3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else "; see hvci rules and hvci ddis"
@@ -105,6 +115,9 @@ def rule_page(rule: Rule) -> Page:
     facts += [("Decides", decides), ("Seen in", ", ".join(sorted(rule.sees)))]
     if judged := sorted(ddi.name for ddi in ddis().values() if ddi.rule.judged_by == rule.id):
         facts.append(("DDIs", ", ".join(judged)))
+    if linked := [row.name for row in libraries().values() if row.ddis & set(judged)]:
+        known = "recognised, and named in the finding"
+        facts.append(("Libraries", f"calls that come from {', '.join(linked)} are {known}"))
     return Page(f"{rule.id}: {parts.title}", tuple(facts))
 
 
@@ -144,6 +157,24 @@ def ddi_page(ddi: Ddi) -> Page:
     facts += [("Page", ddi.page)] if ddi.page else []
     listed = ": listed by Microsoft as impacted" if ddi.seed else ""
     return Page(ddi.name + listed, tuple(facts))
+
+
+def library_page(library: Library) -> Page:
+    """What a static library or a header of a kit does in a driver, and what to do about it."""
+    facts = [
+        ("Gives", library.gives),
+        ("Known", library.text),
+        ("Fix", library.fix),
+        ("Calls", ", ".join(sorted(library.ddis))),
+        ("Likely by", "; ".join(library.signs)),
+    ]
+    if library.functions:
+        facts.append(("Certain by", f"{', '.join(sorted(library.functions))} in symbols"))
+    facts += [
+        ("Evidence", ", ".join(sorted(library.evidence))),
+        ("Page", library.source),
+    ]
+    return Page(f"{library.name}: code of a kit that drivers contain", tuple(facts))
 
 
 def warning_page(warning: str) -> Page:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from hvci.catalog import Ddi, OptIn, VerifierEffect
+from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, libraries
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
 SHOWN_VALUES = 4
@@ -39,8 +39,24 @@ def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
         others = sorted(value.possible.difference(bad))
         what = f"{ddi.deciding} is {spell(ddi, bad)}"
         what += f", or {spell(ddi, others)} on other paths" if others else ""
-    note = f" ({call.note})" if call.note else ""
+    notes = "; ".join(note for note in (call.note, library_note(call)) if note)
+    note = f" ({notes})" if notes else ""
     return f"{call.ddi}: {what}{_tag(call, ddi)}{note}{_doubt(ddi)}"
+
+
+def _library(call: DdiCall) -> tuple[Library | None, bool]:
+    """The row of the library that a call came from, and whether that is certain."""
+    if call.library is None:
+        return None, False
+    return libraries().get(call.library.name), call.library.confidence is Confidence.PROVEN
+
+
+def library_note(call: DdiCall) -> str:
+    """Say which library a call came from and how sure that is; may be empty."""
+    row, certain = _library(call)
+    if row is None:
+        return ""
+    return row.note if certain else f"likely {row.note}"
 
 
 def _possibly(ddi: Ddi, value: Value) -> str:
@@ -84,7 +100,15 @@ def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion) -> str:
     use = _with_counterpart(ddi.replacement_for(target), bad_values(call, ddi), ddi)
     if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
         use += _OPT_IN
-    return use
+    return _or_relink(call, use)
+
+
+def _or_relink(call: DdiCall, use: str) -> str:
+    """What to do about a call of a library, else what to write instead of it."""
+    row, certain = _library(call)
+    if row is None:
+        return use
+    return row.fix if certain else f"{row.fix}; if the call is the driver's own: {use}"
 
 
 def _with_counterpart(use: str, bad: list[int], ddi: Ddi) -> str:

@@ -21,7 +21,12 @@ CODE_INTEGRITY = 0xC4
 WRITE_TO_READ_ONLY = 0xBE
 EXECUTE_OF_NOEXECUTE = 0xFC
 SECTION_HEADER = 40
+INBOUND = "inbound"
+"""A method that the driver implements and Windows calls."""
 MAX_EVENTS = 512
+CHOSEN_OUTSIDE = 0x5A00_0200
+"""Stands for a value that Windows would choose: no driver writes it, NX like any kind a port asks
+for. A call that gets it was reached, but nothing is known of its value."""
 
 
 class ObservedCall(NamedTuple):
@@ -43,6 +48,7 @@ class Recorder:
     calls: dict[ObservedCall, int] = field(default_factory=dict)
     """How often each was seen."""
     events: dict[tuple[object, ...], PageEvent] = field(default_factory=dict)
+    events_left_out: int = 0
     counters: dict[Counter, int] = field(default_factory=lambda: dict.fromkeys(Counter, 0))
     """Natural checks, as the verifier counts them: one for each call, not for each site."""
     special: dict[tuple[int, str, str], Tier] = field(default_factory=dict)
@@ -68,7 +74,11 @@ class Recorder:
         """Record a bug check; the same one at the same place is recorded once for each tier."""
         site = self.site(address)
         key = (bugcheck, subcode, site.rva, tier, parameters[2:] if subcode else parameters[:1])
-        if key not in self.events and len(self.events) < MAX_EVENTS:
+        if key in self.events:
+            return
+        if len(self.events) >= MAX_EVENTS:
+            self.events_left_out += 1
+        else:
             made = PageEvent(bugcheck, subcode, parameters, site, tier, message)
             self.events[key] = made
 
@@ -85,6 +95,8 @@ class Recorder:
     ) -> None:
         """Record a call of a catalogued DDI and run the verifier's check on it."""
         values = tuple((name, read(name)) for name in ddi.watched)
+        if ddi.deciding and read(ddi.deciding) & 0xFFFF_FFFF == CHOSEN_OUTSIDE:
+            trust = Trust.INVENTED
         key = ObservedCall(ddi.name, address - self.base, trust, values)
         self.calls[key] = self.calls.get(key, 0) + 1
         self.reached.add(address - self.base)
@@ -157,8 +169,12 @@ class Recorder:
 
 def watched_ddis() -> dict[str, Ddi]:
     """The DDIs whose calls a run can see, by the name that it sees."""
-    bindings = (Binding.EXPORT, Binding.WDF_TABLE)
-    return {name: ddi for name, ddi in catalog.ddis().items() if ddi.binding in bindings}
+    bindings = (Binding.EXPORT, Binding.WDF_TABLE, Binding.CALLBACK, Binding.COM_VTABLE)
+    return {
+        name: ddi
+        for name, ddi in catalog.ddis().items()
+        if ddi.binding in bindings and ddi.direction != INBOUND
+    }
 
 
 def storport_functions() -> dict[int, Ddi]:

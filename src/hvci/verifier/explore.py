@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from hvci.verifier.budget import FORCED
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.machine import Machine
 from hvci.verifier.outcome import Effort, Outcome, Trust
-from hvci.verifier.path import FORCED, Path
+from hvci.verifier.path import Path
 from hvci.verifier.snapshot import Snapshot, Snapshots
 from hvci.verifier.survey import Survey
 
@@ -143,7 +144,7 @@ class Explorer:
         if isinstance(entry.state, Snapshot):
             self.snapshots.restore(entry.state)
             self.path.base = entry.state.trust if entry.arguments else Trust.INVENTED
-        arguments = entry.arguments or tuple(
+        arguments = entry.values(self.machine.memory) or tuple(
             self.kernel.arena.take(ARGUMENT_SIZE) for _ in range(ARGUMENTS)
         )
         self.path.start(entry.address, arguments, FORCED)

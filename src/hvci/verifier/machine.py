@@ -19,7 +19,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import unicorn
 from unicorn.unicorn_py3 import unicorn as binding
@@ -48,6 +48,7 @@ class Why(Enum):
     INVALID = "instruction that cannot be executed"
     BUDGET = "block budget spent"
     HALTED = "halted"
+    NEW_CODE = "code that was not looked at yet"
 
 
 class Stop(NamedTuple):
@@ -57,6 +58,16 @@ class Stop(NamedTuple):
     address: int = 0
     """The address that was touched, the stand-in's number or the interrupt vector."""
     size: int = 1
+
+
+class CodeWatch(Protocol):
+    """Looks at code that may have changed since the image was loaded."""
+
+    def needs(self, address: int, size: int) -> bool:
+        """Whether a block that is about to run must wait until `take_up` was called."""
+
+    def take_up(self) -> None:
+        """Do what needs a standing engine."""
 
 
 class Machine:
@@ -80,6 +91,7 @@ class Machine:
         self.blocks = 0
         self.block_limit = 0
         self.on_fork: Callable[[int], None] | None = None
+        self.code_watch: CodeWatch | None = None
         self._last = 0
         self._repeats = 0
         self._stop: Stop | None = None
@@ -159,6 +171,10 @@ class Machine:
         if address == self._last:
             self._on_repeat(address)
             return
+        if self.code_watch is not None and self.code_watch.needs(address, size):
+            self._stop = Stop(Why.NEW_CODE, address)
+            self._stop_engine(self.engine._uch)
+            return
         self._last, self._repeats = address, 0
         self.blocks += 1
         if self.blocks > self.block_limit:
@@ -194,6 +210,13 @@ class Machine:
 
     def resume(self, pc: int) -> Stop:
         """Run from `pc` until something needs attention; the program counter tells where."""
+        stop = self._start(pc)
+        while stop.why is Why.NEW_CODE and self.code_watch is not None:
+            self.code_watch.take_up()
+            stop = self._start(stop.address)
+        return stop
+
+    def _start(self, pc: int) -> Stop:
         self._stop = None
         self._last = 0
         failed = False

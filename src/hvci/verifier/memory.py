@@ -21,6 +21,7 @@ import ctypes
 import mmap
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
@@ -161,6 +162,14 @@ class Memory:
     def is_code_frame(self, frame: int, size: int = 1) -> bool:
         """Whether verified code lies in any of these frames."""
         return any(start < frame + size and frame < end for start, end in self._code)
+
+    def runs(self, frame: int, size: int) -> Iterator[tuple[int, int]]:
+        """(offset, bytes) of the pieces of a range of frames that are all code or all not."""
+        start, end = frame, frame + size
+        for at in range(frame + PAGE, end + PAGE, PAGE):
+            if at >= end or self.is_code_frame(at) != self.is_code_frame(start):
+                yield start, min(at, end) - start
+                start = at
 
     def is_code(self, address: int) -> bool:
         """Whether the page shows a frame with verified code."""

@@ -4,7 +4,8 @@ Knows facts of both readers; judges nothing and runs nothing.
 
 1. Both saw a site: the values that the run saw naturally must be among those that the code gives.
    A disagreement is counted, listed and kept as a call of its own, so that it is judged.
-2. The code left the value open: the run settles it, naturally or else on forced paths.
+2. The code left the value open: the run settles it, naturally or else on forced paths. That a site
+   calls the DDI, and that something leads to it, only a natural call settles.
 3. A forced value never contradicts a complete value of the code: paths were forced.
 """
 
@@ -82,6 +83,10 @@ def _settled(
     value = call.arguments.get(ddi.deciding) if ddi else None
     if not tiers or ddi is None or value is None:
         return call
+    is_open = bool(call.doubt or call.unreached or call.dead)
+    if is_open and Tier.NATURAL in tiers:
+        call = replace(call, doubt="", unreached=False, dead="")
+        agreement.settled_naturally += value.complete
     natural, forced = (_value(tiers.get(tier), ddi.deciding) for tier in Tier)
     if value.complete:
         _compare(call, value, natural, agreement)

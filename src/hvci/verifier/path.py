@@ -9,8 +9,8 @@ Theory of operation. The machine stops; this module decides what the stop means.
    Either ends the entry point. Exploration may then go on behind it, forced.
 3. 0xFC needs proof: a call or jump went there, the bytes are not zero, and they lie in memory
    that the driver itself got or that its image holds. A call of anything else is a call through
-   an unset pointer, and a return to data is a stack out of balance: on x86, a callee that nobody
-   knows removes no arguments.
+   an unset pointer, and a return to data is a stack out of balance: on x86, a callee whose
+   arguments were miscounted.
 4. Budgets are counts of blocks, calls and faults.
 
 Knows the machine, the kernel and the recorder; chooses no paths.
@@ -18,16 +18,16 @@ Knows the machine, the kernel and the recorder; chooses no paths.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from hvci.catalog import Ddi
-from hvci.catalog.prototypes import prototype
 from hvci.model import Tier
 from hvci.verifier.arch import Convention
 from hvci.verifier.arch import Ending as BlockEnding
 from hvci.verifier.arguments import reader
+from hvci.verifier.budget import NATURAL, Budget, Meter
+from hvci.verifier.callees import Callees
 from hvci.verifier.checks import (
     EXECUTE_OF_NOEXECUTE,
     WRITE_TO_READ_ONLY,
@@ -43,42 +43,12 @@ from hvci.verifier.memory import AccessFault, Mapping
 from hvci.verifier.outcome import Ending, Outcome, Trust
 from hvci.verifier.processor_state import Change
 from hvci.verifier.sites import calling_instruction
+from hvci.verifier.tracer import Tracer
 
 BREAKPOINT = 3
-PRICE = 24
-"""What a call costs against a cheap one."""
-CHEAP = frozenset(
-    (
-        "RtlCompareMemory",
-        "_stricmp",
-        "_strnicmp",
-        "_wcsicmp",
-        "_wcsnicmp",
-        "memcmp",
-        "memcpy",
-        "memset",
-        "strcmp",
-        "strncmp",
-        "wcscmp",
-        "wcsncmp",
-    )
-)
 INVENTIONS = 12
-MAX_TRACE = 500_000
-"""Lines of a trace."""
 FAULTS = 60
-
-
-class Budget(NamedTuple):
-    """What one path may use."""
-
-    blocks: int
-    calls: int
-    calls_from_one_place: int
-
-
-NATURAL = Budget(blocks=200_000, calls=6_000, calls_from_one_place=3_000)
-FORCED = Budget(blocks=4_000, calls=400, calls_from_one_place=64)
+UNKNOWN = Convention(is_known=False)
 
 
 class _Frame(NamedTuple):
@@ -106,19 +76,15 @@ class Path:
         self.frames: tuple[_Frame, ...] = ()
         self.base = Trust.NATURAL
         """How far the state at the start of the path can be trusted."""
-        self.entry = ""
-        """Name of the entry point, for the trace."""
-        self.trace: list[str] | None = None
-        """JSON lines; None when nobody wants them."""
+        self.trace = Tracer(machine)
         self.paths = 0
         self.total_blocks = 0
         self._ddis: dict[str, Ddi] = watched_ddis()
         self._storport = storport_functions()
+        self._callees = Callees(machine, kernel.removes)
         self._invented_before = 0
         self._skips = 0
-        self._budget = NATURAL
-        self._calls = 0
-        self._from: dict[tuple[str, int], int] = {}
+        self._meter = Meter(NATURAL)
 
     @property
     def trust(self) -> Trust:
@@ -142,7 +108,7 @@ class Path:
     def run(self, pc: int, budget: Budget) -> Outcome:
         """Run from the machine's present state until the path ends."""
         machine = self.machine
-        self._budget, self._calls, self._from = budget, 0, {}
+        self._meter = Meter(budget)
         self._invented_before, self._skips = machine.memory.inventions, 0
         machine.blocks, machine.block_limit = 0, budget.blocks
         machine.previous = (None, None, None)
@@ -183,10 +149,10 @@ class Path:
             return self._after_callback()
         call = self.kernel.call(number)
         return_to = machine.processor.return_address()
-        self._count(call.name, return_to)
+        if not self._meter.charge(call.name, return_to):
+            raise _End(Ending.STOPPED, f"call budget spent at {call.name}")
         self._record(call, return_to)
-        if self.trace is not None:
-            self._trace_call(call, return_to)
+        self.trace.call(call, return_to, self.tier)
         try:
             answer = self.kernel.answer(call)
         except EndPath as end:
@@ -196,15 +162,6 @@ class Path:
         if isinstance(answer, Enter):
             return self._enter(answer, call.convention)
         return self._leave(call.convention, answer)
-
-    def _count(self, name: str, return_to: int) -> None:
-        """Charge a call; comparing and copying is cheap, for drivers scan memory with it."""
-        cost = 1 if name in CHEAP else PRICE
-        self._calls += cost
-        seen = self._from[name, return_to] = self._from.get((name, return_to), 0) + cost
-        most, total = self._budget.calls_from_one_place, self._budget.calls
-        if seen > most * PRICE or self._calls > total * PRICE:
-            raise _End(Ending.STOPPED, f"call budget spent at {name}")
 
     def _record(self, call: Call, return_to: int) -> None:
         ddi = self._ddis.get(call.name)
@@ -217,45 +174,21 @@ class Path:
         if self.machine.in_image(address):
             self.recorder.call(ddi, reader(call, ddi), address, return_to, self.trust)
 
-    def _trace_call(self, call: Call, return_to: int) -> None:
-        assert self.trace is not None
-        if len(self.trace) < MAX_TRACE:
-            shape = prototype(call.name)
-            count = min(shape.arguments if shape else 4, 12)
-            line = {
-                "event": "call",
-                "entry": self.entry,
-                "tier": str(self.tier),
-                "ddi": call.name,
-                "arguments": [call.arg(index) for index in range(count)],
-                "site": calling_instruction(self.machine, return_to) - self.machine.layout.image,
-                "return": return_to - self.machine.layout.image,
-            }
-            self.trace.append(json.dumps(line))
-
-    def _trace_page(self, bugcheck: int, address: int, pc: int, what: str) -> None:
-        if self.trace is not None and len(self.trace) < MAX_TRACE:
-            line = {
-                "event": "page",
-                "entry": self.entry,
-                "tier": str(self.tier),
-                "bugcheck": bugcheck,
-                "address": address,
-                "site": pc - self.machine.layout.image,
-                "what": what,
-            }
-            self.trace.append(json.dumps(line))
-
     def _leave(self, convention: Convention, answer: int | None) -> int:
         processor = self.machine.processor
+        if not convention.is_known and processor.pointer_size == 4:
+            sp = processor.sp + 4
+            convention = Convention(self._callees.removed(processor.return_address(), sp))
         return_to = processor.leave(convention)
         processor.result = answer or 0
         return return_to
 
     def _enter(self, enter: Enter, convention: Convention) -> int:
         """Call the driver back before the stand-in answers."""
+        return self._call_back(enter, self.machine.processor.leave(convention))
+
+    def _call_back(self, enter: Enter, return_to: int) -> int:
         processor = self.machine.processor
-        return_to = processor.leave(convention)
         self.frames = (*self.frames, _Frame(processor.sp, return_to, enter))
         if len(self.frames) > 16:
             raise _End(Ending.STOPPED, "callbacks nested too deeply")
@@ -270,7 +203,10 @@ class Path:
         processor = self.machine.processor
         processor.sp = frame.sp
         if frame.enter.then is not None:
-            processor.result = frame.enter.then(processor.result)
+            answer = frame.enter.then(processor.result)
+            if isinstance(answer, Enter):
+                return self._call_back(answer, frame.return_to)
+            processor.result = answer or 0
         return frame.return_to
 
     def changes_processor(self, change: Change) -> None:
@@ -301,7 +237,7 @@ class Path:
             self.tier,
             f"write to {what}",
         )
-        self._trace_page(WRITE_TO_READ_ONLY, address, pc, what)
+        self.trace.page(WRITE_TO_READ_ONLY, address, pc, what, self.tier)
         raise _End(Ending.BUG_CHECK, f"0xBE: write to {what}")
 
     def _refused_by_kernel(self, fault: AccessFault, call: Call, return_to: int) -> int:
@@ -335,7 +271,7 @@ class Path:
                 self.tier,
                 f"execution of {what}",
             )
-            self._trace_page(EXECUTE_OF_NOEXECUTE, address, site, what)
+            self.trace.page(EXECUTE_OF_NOEXECUTE, address, site, what, self.tier)
             raise _End(Ending.BUG_CHECK, f"0xFC: execution of {what}")
         if self._is_return_now():
             raise _End(Ending.STOPPED, f"return to {address:#x}, where no code is")
@@ -343,7 +279,7 @@ class Path:
         self._skips += 1
         if self._skips > FAULTS or not self._is_return(return_to):
             raise _End(Ending.STOPPED, f"call of {address:#x}, where no code is")
-        return self._leave(Convention(), 0)
+        return self._leave(UNKNOWN, 0)
 
     def _is_return_now(self) -> bool:
         """Whether the last block ended in a return instruction."""

@@ -20,7 +20,7 @@ from hvci.verifier.memory import Engine
 
 WRITES, RUNS = "writes-executable-memory", "dynamic-code"
 WRITE_PROTECT, SMEP = 1 << 16, 1 << 20
-MAX_WATCHED = 256
+MAX_WATCHED = 1024
 MSRS = {
     0x174: "IA32_SYSENTER_CS",
     0x175: "IA32_SYSENTER_ESP",
@@ -54,27 +54,31 @@ class Change:
     what: str
 
 
-def watch(machine: Machine, image: PeImage, report: Callable[[Change], None]) -> None:
-    """Hook every candidate; `report` gets what it changes whenever it executes."""
+def watch(machine: Machine, image: PeImage, report: Callable[[Change], None]) -> int:
+    """Hook every candidate; `report` gets what it changes whenever it executes.
+
+    Returns how many candidates were left out, for there were too many.
+    """
     if machine.processor.name == "arm64":
-        return
+        return 0
     engine = machine.engine
     engine.reg_write(reg.UC_X86_REG_CR0, engine.reg_read(reg.UC_X86_REG_CR0) | WRITE_PROTECT)
     engine.reg_write(reg.UC_X86_REG_CR4, engine.reg_read(reg.UC_X86_REG_CR4) | SMEP)
-    for rva in _candidates(image):
+    decoded = ((rva, _decoded(image, rva)) for rva in _candidates(image))
+    found = [(rva, instruction) for rva, instruction in decoded if instruction is not None]
+    for rva, instruction in found[:MAX_WATCHED]:
         address = machine.layout.image + rva
-        instruction = _decoded(image, rva)
-        if instruction is None:
-            continue
+        engine.hook_add(unicorn.UC_HOOK_CODE, _on_execute(report), instruction, address, address)
+    return max(0, len(found) - MAX_WATCHED)
 
-        def on_execute(
-            engine: Engine, address: int, size: int, data: Instruction = instruction
-        ) -> None:
-            change = _change(engine, address, data)
-            if change is not None:
-                report(change)
 
-        engine.hook_add(unicorn.UC_HOOK_CODE, on_execute, instruction, address, address)
+def _on_execute(report: Callable[[Change], None]) -> Callable[..., None]:
+    def on_execute(engine: Engine, address: int, size: int, instruction: Instruction) -> None:
+        change = _change(engine, address, instruction)
+        if change is not None:
+            report(change)
+
+    return on_execute
 
 
 def _candidates(image: PeImage) -> list[int]:
@@ -83,7 +87,7 @@ def _candidates(image: PeImage) -> list[int]:
     for start, end in image.code_ranges:
         code = bytes(image.memory[start:end])
         found += [start + match.start() for match in _CANDIDATES.finditer(code)]
-    return found[:MAX_WATCHED]
+    return found
 
 
 def _decoded(image: PeImage, rva: int) -> Instruction | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from hvci.model import (
     BehaviourFact,
@@ -109,9 +110,24 @@ def behaviours_of(recorder: Recorder) -> tuple[BehaviourFact, ...]:
     return tuple(facts)
 
 
-def limits_of(results: Sequence[EntryResult], loaded: Loaded) -> tuple[Limit, ...]:
+class Bounds(NamedTuple):
+    """How much of everything was left out, where a bound was reached."""
+
+    instructions: int
+    """Places that may change the processor's state."""
+    readings: int
+    """Places that may read the host's clock."""
+    codes: int
+    """I/O control codes."""
+    events: int
+    """Bug checks."""
+    trace: bool
+    """Whether the trace may miss its end."""
+
+
+def limits_of(results: Sequence[EntryResult], loaded: Loaded, bounds: Bounds) -> tuple[Limit, ...]:
     """What the run could not examine."""
-    limits = []
+    limits = list(_bounds(bounds))
     if loaded.shares_pages:
         reason = "code and data share pages, so writes into code were not seen by the verifier run"
         limits.append(Limit(Origin.VERIFIER, RUN_RULES, reason))
@@ -119,3 +135,22 @@ def limits_of(results: Sequence[EntryResult], loaded: Loaded) -> tuple[Limit, ..
     if first.ending is Ending.STOPPED:
         limits.append(Limit(Origin.VERIFIER, (), f"DriverEntry did not return: {first.reason}"))
     return tuple(limits)
+
+
+def _bounds(bounds: Bounds) -> Iterator[Limit]:
+    """A limit for each bound that was reached."""
+    counts = (
+        (bounds.instructions, RUN_RULES, "that may change the processor's state were not watched"),
+        (bounds.readings, (), "that may read the clock show the host's, so two runs may differ"),
+    )
+    for count, rules, what in counts:
+        if count:
+            yield Limit(Origin.VERIFIER, rules, f"{count} places {what}")
+    if bounds.codes:
+        yield Limit(
+            Origin.VERIFIER, (), f"{bounds.codes} I/O control codes of the code were not sent"
+        )
+    if bounds.events:
+        yield Limit(Origin.VERIFIER, (), f"{bounds.events} more bug checks were seen than are kept")
+    if bounds.trace:
+        yield Limit(Origin.VERIFIER, (), "the trace has as many lines as it may have, and ends")

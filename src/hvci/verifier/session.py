@@ -10,21 +10,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from hvci.binary import PeImage
+from hvci.verifier.budget import DISPATCH, NATURAL, Budget
 from hvci.verifier.checks import Recorder
-from hvci.verifier.clock import replace_clock
+from hvci.verifier.clock import Clock
 from hvci.verifier.explore import Explorer
 from hvci.verifier.kernel import EntryPoint, Kernel
 from hvci.verifier.loader import Loaded, load
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import page_up
 from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
-from hvci.verifier.path import NATURAL, Budget, Path
+from hvci.verifier.path import Path
 from hvci.verifier.processor_state import watch
-from hvci.verifier.results import behaviours_of, calls_of, events_of, limits_of
+from hvci.verifier.results import Bounds, behaviours_of, calls_of, events_of, limits_of
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
-DISPATCH = Budget(blocks=50_000, calls=1_500, calls_from_one_place=300)
 PNP, POWER, SYSTEM_CONTROL = 27, 22, 23
 CREATE, CLOSE, READ, WRITE, CLEANUP = 0, 2, 3, 4, 18
 DEVICE_CONTROL, INTERNAL_CONTROL = 14, 15
@@ -59,12 +59,11 @@ class Session:
         self.loaded: Loaded = load(self.machine, image, self._resolve)
         self.recorder = Recorder(image, self.loaded.base)
         self.path = Path(self.machine, self.kernel, self.recorder)
-        watch(self.machine, image, self.path.changes_processor)
-        replace_clock(self.machine, image)
+        self._unwatched = watch(self.machine, image, self.path.changes_processor)
+        self.clock = Clock(self.machine, image)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
-        if options.trace:
-            self.path.trace = []
+        self.path.trace.is_on = options.trace
         self._prepare()
 
     def _resolve(self, module: str, name: str) -> int:
@@ -145,8 +144,9 @@ class Session:
             yield EntryPoint(f"IRP_MJ_{MAJOR_NAMES[major]}{suffix}", function, (device, irp))
 
     def _execute(self, entry: EntryPoint, budget: Budget = NATURAL) -> None:
-        self.path.entry = entry.name
-        outcome = self.path.start(entry.address, entry.arguments, budget)
+        self.path.trace.entry = entry.name
+        arguments = entry.values(self.machine.memory)
+        outcome = self.path.start(entry.address, arguments, budget)
         self.results.append(EntryResult(entry.name, outcome.tier, outcome))
 
     # ---- result
@@ -159,7 +159,7 @@ class Session:
             dict(recorder.counters),
             tuple(self.results),
             self._coverage(natural),
-            limits_of(self.results, self.loaded),
+            limits_of(self.results, self.loaded, self._bounds()),
             arena.count,
             arena.bytes,
             self.path.paths,
@@ -167,8 +167,17 @@ class Session:
             tuple(sorted(self.kernel.unknown.items())),
             self._executed(),
             behaviours_of(recorder),
-            tuple(self.path.trace or ()),
+            tuple(self.path.trace.lines),
             self.loaded.base,
+        )
+
+    def _bounds(self) -> Bounds:
+        return Bounds(
+            self._unwatched,
+            self.clock.unwatched,
+            self.survey.codes_left_out,
+            self.recorder.events_left_out,
+            self.path.trace.is_full,
         )
 
     def _executed(self) -> tuple[tuple[int, int], ...]:

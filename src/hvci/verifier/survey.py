@@ -55,6 +55,8 @@ class Survey:
     """Call sites of catalogued DDIs -> start of the function that holds them."""
     codes: tuple[int, ...]
     """I/O control codes that the code compares with."""
+    codes_left_out: int = 0
+    """How many more there are."""
 
 
 def survey(image: PeImage, data: bytes) -> Survey:
@@ -69,9 +71,10 @@ def survey(image: PeImage, data: bytes) -> Survey:
     goals = dict(sorted(goals.items()))
     if image.machine is Machine.ARM64:
         leaders, codes = survey_arm64(image)
-        return Survey(leaders, goals, codes)
-    ranges = _ranges(image, analysis)
-    return Survey(_leaders(image, ranges), goals, _codes(image, ranges))
+    else:
+        ranges = _ranges(image, analysis)
+        leaders, codes = _leaders(image, ranges), _codes(image, ranges)
+    return Survey(leaders, goals, codes[:MAX_CODES], max(0, len(codes) - MAX_CODES))
 
 
 def _ranges(image: PeImage, analysis: Analysis) -> list[tuple[int, int]]:
@@ -123,4 +126,4 @@ def _codes(image: PeImage, ranges: list[tuple[int, int]]) -> tuple[int, ...]:
             value = int.from_bytes(match[1], "little")
             if value >= 0x10000 and value >> 16 in DEVICE_TYPES:
                 found.add(value)
-    return tuple(sorted(found)[:MAX_CODES])
+    return tuple(sorted(found))

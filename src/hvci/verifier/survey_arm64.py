@@ -12,7 +12,6 @@ from hvci.binary import PeImage
 
 Rvas = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
-MAX_CODES = 96
 BRANCHES = (
     (0x7C00_0000, 0x1400_0000, 0, 26),
     (0xFF00_0010, 0x5400_0000, 5, 19),
@@ -31,7 +30,7 @@ def survey_arm64(image: PeImage) -> tuple[Rvas, tuple[int, ...]]:
         leaders.update(_splits(words, start))
         codes.update(_constants(words))
     found = np.fromiter(sorted(leaders), np.int64, len(leaders))
-    return found, tuple(sorted(codes)[:MAX_CODES])
+    return found, tuple(sorted(codes))
 
 
 def _function_starts(image: PeImage) -> list[int]:

@@ -34,7 +34,7 @@ def _through_mdl(scene: Scene) -> None:
     if not scene.imports_any(*_MDL_MAPPERS):
         return
     mdls = _Makers(scene, {"IoAllocateMdl": 0, "MmCreateMdl": 1})
-    if not mdls.calls:
+    if not mdls.over_code(set(mdls.calls)):
         return
     for function, i, name, _ in scene.calls(*_MDL_MAPPERS):
         if not _writable(scene, function, i, name):

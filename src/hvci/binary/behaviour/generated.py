@@ -6,14 +6,16 @@ made of.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.atoms import Kind
+from hvci.binary.atoms import Atom, Kind
 from hvci.binary.behaviour import names, nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
-from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg, slot
 from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
@@ -23,6 +25,8 @@ KEPT_WINDOW = 48
 """Bytes behind a call in which its result is put into a variable."""
 ALLOCATION_WINDOW = 0x600
 """Bytes between an allocation and a call into it, in one function."""
+ARGUMENTS, MAX_CALLS_BETWEEN = 6, 4
+"""Arguments of a call that are looked at for an address, and calls between it and a use."""
 BACK = 16
 """Instructions looked at before a call for what its register was loaded from."""
 _THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
@@ -33,7 +37,7 @@ _NX = "this memory never executes under memory integrity"
 
 def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
-    if not scene.imports_any(*names.RETURNED):
+    if not scene.imports_any(*names.RETURNED, *names.PUT):
         return
     sites, kept = _allocations(scene)
     for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
@@ -50,7 +54,7 @@ def _allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
 
     A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
     """
-    calls = nearby.call_places(scene, names.RETURNED)
+    calls = nearby.call_places(scene, names.RETURNED | names.PUT)
     kept: set[int] = set()
     wrappers: set[int] = set()
     for place in calls.tolist():
@@ -101,6 +105,9 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)
         found += chosen[near & ~_calls_import(scene, chosen)].tolist()
         found += [site - 2 for site in sites.tolist() if start + 2 <= site < end]
+    if scene.image.guard_dispatch >= 0 and len(sites):
+        dispatched = scene.analysis.references.to_data(scene.image.guard_dispatch)
+        found += nearby.called_before(np.array(dispatched, np.int64) - 2, sites, ALLOCATION_WINDOW)
     return [
         place
         for place in sorted(set(found))
@@ -137,37 +144,68 @@ def _is_indirect(scene: Scene, place: int, kept: set[int]) -> bool:
         return memory[place + 1] != 0x25
     value = scene.image.u32(place + 2)
     rva = place + 6 + value if scene.image.bits == 64 else value - scene.image.base
-    return rva & 0xFFFF_FFFF in kept
+    return rva & 0xFFFF_FFFF in kept or rva == scene.image.guard_dispatch
 
 
 def _judge(scene: Scene, place: Place) -> None:
     """One indirect call: is its target memory that a DDI returned?"""
     function, i = place
-    operand = scene.arch.indirect_operand(function, i)
+    operand = scene.target(function, i)
     if not _worth_asking(scene, function, i, operand):
         return
     for root in sorted(roots(scene, function, i, operand)):
-        name = _allocator(scene, root)
-        if name:
+        made = _allocator(scene, root)
+        if made is not None:
+            verb = "calls" if function.flows[i] in CALLS else "jumps"
+            did = "put there" if made.name in names.PUT else "returned"
             scene.add(
                 RULE,
                 Behaviour.GENERATED_CODE,
-                f"{'calls' if function.flows[i] in CALLS else 'jumps'} into "
-                f"{names.memory_of(name)} of {name}",
+                f"{verb} into {names.memory_of(made.name)} of {made.name}",
                 place,
                 Confidence.PROVEN if root.exact else Confidence.LIKELY,
                 f"the target {'is' if root.exact else 'is computed from'} what the call at "
-                f"{root.atom.value:#x} returned; {_NX}",
+                f"{made.rva:#x} {did}; {_NX}",
             )
             return
 
 
-def _allocator(scene: Scene, root: Root) -> str:
-    """Name of the DDI that returned the memory; empty when none did."""
+class _Made(NamedTuple):
+    """The call of a DDI that made memory."""
+
+    name: str
+    rva: int
+
+
+def _allocator(scene: Scene, root: Root) -> _Made | None:
+    """The call that made the memory; None when none is seen to."""
+    rva = root.atom.value
+    if root.atom.kind is Kind.LEAKED:
+        return _filler(scene, root.atom)
     if root.atom.kind is not Kind.RESULT:
-        return ""
-    name = scene.call_name(root.atom.value)
-    return name if name in names.RETURNED else ""
+        return None
+    name = scene.call_name(rva)
+    return _Made(name, rva) if name in names.RETURNED else None
+
+
+def _filler(scene: Scene, leaked: Atom) -> _Made | None:
+    """The call that put memory into a local variable, before calls that do not get its address."""
+    own = Atom(Kind.STACK, leaked.place)
+    for _ in range(MAX_CALLS_BETWEEN):
+        found = scene.analysis.functions.instruction_at(leaked.value)
+        if found is None:
+            return None
+        receiving = [n for n in range(ARGUMENTS) if own in scene.argument(*found, n)]
+        if receiving:
+            name = scene.callee(*found) or ""
+            puts = name in names.PUT and receiving == [names.PUT_POSITION]
+            return _Made(name, leaked.value) if puts else None
+        held = scene.flow.value(*found, slot(leaked.place))
+        before = [atom for atom in held if atom.kind is Kind.LEAKED]
+        if len(before) != 1:
+            return None
+        leaked = before[0]
+    return None
 
 
 def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bool:
@@ -199,7 +237,7 @@ def copied(scene: Scene, function: Function, i: int) -> None:
     if source is None or not scene.starts_function(source):
         return
     found = roots(scene, function, i, argument_of(scene, 0))
-    made = {name for root in found if (name := _allocator(scene, root))}
+    made = {known.name for root in found if (known := _allocator(scene, root))}
     if made:
         scene.add(
             RULE,

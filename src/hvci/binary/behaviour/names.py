@@ -48,9 +48,27 @@ MAPPINGS = frozenset(
         "MmGetVirtualForPhysical",
     )
 )
-_WORDS = ((POOL, "pool"), (CONTIGUOUS, "contiguous memory"), (MAPPINGS, "mapped memory"))
 RETURNED = POOL | CONTIGUOUS | MAPPINGS
 """DDIs that return memory which never executes under memory integrity."""
+VIEWS = frozenset(
+    (
+        "MmMapViewInSystemSpace",
+        "MmMapViewInSystemSpaceEx",
+        "MmMapViewInSessionSpace",
+        "MmMapViewInSessionSpaceEx",
+    )
+)
+VIRTUAL = frozenset(("ZwAllocateVirtualMemory", "NtAllocateVirtualMemory"))
+PUT = VIEWS | VIRTUAL
+"""DDIs that put the address of such memory where their second argument points."""
+PUT_POSITION = 1
+_WORDS = (
+    (POOL, "pool"),
+    (CONTIGUOUS, "contiguous memory"),
+    (MAPPINGS, "mapped memory"),
+    (VIEWS, "a view"),
+    (VIRTUAL, "virtual memory"),
+)
 _DATA_SYSTEM_NAMES = frozenset(("NtBuildNumber", "NtGlobalFlag", "NtBuildGUID", "NtBuildLab"))
 
 

@@ -103,9 +103,10 @@ def is_method_call(scene: Scene, place: int) -> bool:
     """
     boundary = scene.analysis.functions.boundary
     call, start = _decode(scene, place), boundary(place)
-    if start != place or call.op0_kind != OpKind.REGISTER:
+    is_register = call.op0_kind == OpKind.REGISTER
+    if start != place or not (is_register or _dispatches(scene, call)):
         return False
-    wanted = _number(call.op0_register)
+    wanted = _number(call.op0_register) if is_register else RAX
     for _ in range(LOOK_BACK):
         behind, start = start, boundary(start - 1)
         if start is None or behind - start > MAX_INSTRUCTION:
@@ -116,6 +117,12 @@ def is_method_call(scene: Scene, place: int) -> bool:
         if instruction.mnemonic not in _SIMPLE or _is_target(instruction, wanted):
             return False
     return False
+
+
+def _dispatches(scene: Scene, call: Instruction) -> bool:
+    """Whether a call goes through the dispatch function of Control Flow Guard."""
+    slot = scene.image.guard_dispatch
+    return slot >= 0 and bool(call.is_ip_rel_memory_operand) and call.ip_rel_memory_address == slot
 
 
 def _is_target(instruction: Instruction, register: int) -> bool:
@@ -143,7 +150,9 @@ def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
     slot. Of a pointer in the frame any store counts, of a pushed one after a load by ESP.
     """
     inside = places + WINDOW + 6 < scene.image.size
-    inside[inside] &= (registers[inside] != PUSHED) | _loads_by_esp(scene, places[inside])
+    pushed = inside & (registers == PUSHED)
+    if pushed.any():
+        inside[pushed] = _loads_by_esp(scene, places[pushed])
     places, registers = places[inside], registers[inside]
     found = [
         places[first : first + CHUNK][
@@ -165,16 +174,17 @@ def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.
     low, in_memory, base = register & 7, modrm < 0xC0, modrm & 7
     source = modrm >> 3 & 7
     stores = _STORES[opcode] & in_memory & (base != 4) & ((modrm & 0xC7) != 5)
-    any_store = (stores | _STRINGS[modrm]).any(axis=1)
+    strings = _STRINGS[modrm]
     own = stores & (base == low)
-    own |= _STRINGS[modrm] & (low >= RSI)
+    own |= strings & (low >= RSI)
     own |= (opcode == 0x89) & ~in_memory & (source == low)
     own |= ((opcode == 0x8B) & ~in_memory | (opcode == 0x8D) & in_memory) & (base == low)
     in_frame = in_memory & (base >> 1 == 2)
     kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
     kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
     is_odd = (register[:, 0] < 0) | (low[:, 0] >> 1 == 2)  # bases with a longer encoding
-    answer: npt.NDArray[np.bool_] = np.where(is_odd, any_store, own.any(axis=1) | kept)
+    own[is_odd] = (stores | strings)[is_odd]
+    answer: npt.NDArray[np.bool_] = own.any(axis=1) | (kept & ~is_odd)
     return answer
 
 
@@ -191,6 +201,14 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
 def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
     """Which places have one of the sorted `sites` in the bytes behind them."""
     return places[_followed(places, sites, window)]
+
+
+def called_before(places: Rvas, sites: Rvas, window: int) -> list[int]:
+    """Which places have one of the sorted `sites` in the bytes before them."""
+    before = sites.searchsorted(places) - 1
+    near = (before >= 0) & (places - sites[np.maximum(before, 0)] < window)
+    found: list[int] = places[near].tolist()
+    return found
 
 
 def _followed(places: Rvas, sites: Rvas, window: int) -> npt.NDArray[np.bool_]:

@@ -17,7 +17,16 @@ from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
 from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
 from hvci.binary.image import Bytes
-from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, WRITING_FORMS
+from hvci.binary.operands import (
+    DIRECT,
+    DIRECT_MASK,
+    ESCAPES,
+    LEA,
+    NEEDS_ESCAPE,
+    VEX2,
+    VEX3,
+    WRITING_FORMS,
+)
 from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
@@ -59,6 +68,7 @@ def _candidates(scene: Scene) -> list[int]:
     last, modrm = code[places - 2], code[places - 1]
     direct = (modrm & DIRECT_MASK) == DIRECT
     stores = direct & (WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1)
+    stores &= ~NEEDS_ESCAPE[last] | _is_escaped(code, places)
     taken = direct & (last == LEA)
     if scene.image.bits == 32:
         stores |= among(modrm, _MOFFS)
@@ -69,6 +79,12 @@ def _candidates(scene: Scene) -> list[int]:
         if nearby.names_memory(scene, place) and nearby.is_called_code(scene, place)
     ]
     return [*written, *_used(scene, places[taken], names.COPIES | names.FILLS)]
+
+
+def _is_escaped(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
+    """Which opcodes of the operands at `places` have an escape byte or a VEX prefix before them."""
+    escaped = among(code[places - 3], ESCAPES)
+    return np.asarray(escaped | (code[places - 4] == VEX2) | (code[places - 5] == VEX3))
 
 
 def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]:

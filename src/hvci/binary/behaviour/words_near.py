@@ -39,6 +39,8 @@ _UNSCALED_MASK, _UNSCALED = 0xFFE00000, 0xF8400000
 """LDR of 64 bits with an unscaled offset, or one that changes its base."""
 _TABLE_MASK, _TABLE = 0xFFE0FC00, 0x8B000800
 """ADD of four times a register."""
+DISPATCH = 15
+"""The register in which Control Flow Guard's dispatch function expects the target."""
 _FLOWS = FLOW_BY_TOP.tolist()
 _STACK = (SP, FP)
 _START, _CALLED, _AWAY = -1, -2, -3
@@ -69,15 +71,25 @@ class Nearby:
         start, end = unwind.starts[at], unwind.ends[at]
         first = max(start, place - 8 * BACK)
         words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
-        code = _Code(words, first, start, end)
-        made = code.last_write(len(words) - 1, words[-1] >> 5 & 31)
+        return self._is_usual(_Code(words, first, start, end), words[-1] >> 5 & 31)
+
+    def _is_usual(self, code: _Code, register: int) -> bool:
+        """The same for a register before the last of some words."""
+        words = code.words
+        made = code.last_write(len(words) - 1, register)
         if made < 0:
             return False
         word = words[made]
         if word & PLAIN_LOAD_MASK == PLAIN_LOAD:
             bases = self._bases(code, made, word >> 5 & 31)
-            offset = word >> 7 & 0x7FF8
-            return bases is not None and all(base + offset in self._usual for base in bases)
+            if bases is None:
+                return False
+            slots = {base + (word >> 7 & 0x7FF8) for base in bases}
+            if self.scene.image.guard_dispatch in slots and register != DISPATCH:
+                return slots <= self._usual | {self.scene.image.guard_dispatch} and self._is_usual(
+                    code, DISPATCH
+                )
+            return slots <= self._usual
         if word & _UNSCALED_MASK == _UNSCALED and word >> 10 & 3 != 2:
             return self._bases(code, made, word >> 5 & 31) == []
         return word & _TABLE_MASK == _TABLE and _is_table(words, made)
@@ -107,11 +119,10 @@ class Nearby:
 
     @cached_property
     def _usual(self) -> frozenset[int]:
-        """RVAs of globals that lead to no memory of the driver: imports, Control Flow Guard."""
+        """RVAs of globals that lead to no memory of the driver: imports, the check of targets."""
         image = self.scene.image
-        guards = {image.guard_dispatch, image.guard_check} - {-1}
-        fixed = {rva for rva in guards if not image.is_writable(rva)}
-        return frozenset((*image.imports, *fixed))
+        check = {image.guard_check} - {-1}
+        return frozenset((*image.imports, *(rva for rva in check if not image.is_writable(rva))))
 
     # ---- ahead
 

@@ -98,7 +98,7 @@ class Arm64(Processor):
         words = [int.from_bytes(code[at : at + 4], "little") for at in range(0, size - 3, 4)]
         ending, target = classify(words[-1], last) if words else (Ending.FALL, 0)
         is_thunk = ending is Ending.JUMP and not target and _only_loads(words[:-1])
-        return Block(start + size, ending, last, target, is_thunk)
+        return Block(start, start + size, ending, last, target, is_thunk)
 
     def length(self, address: int) -> int:
         """Every instruction has four bytes."""

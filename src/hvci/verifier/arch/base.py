@@ -27,6 +27,7 @@ class Ending(Enum):
 class Block(NamedTuple):
     """A basic block as it was executed; addresses are virtual."""
 
+    start: int
     end: int
     ending: Ending
     last: int
@@ -44,6 +45,8 @@ class Convention:
     stack_bytes: int = 0
     """What the callee removes from the stack."""
     fastcall: bool = False
+    is_known: bool = True
+    """Whether `stack_bytes` is known; else the caller's code must tell."""
 
 
 class Processor(ABC):

@@ -40,10 +40,11 @@ class _Intel(Processor):
         decoder = Decoder(self.bits, self.memory.read(start, size), ip=start)
         instructions = list(decoder)
         if not instructions:
-            return Block(start + size, Ending.FALL, start, 0, False)
+            return Block(start, start + size, Ending.FALL, start, 0, False)
         last = instructions[-1]
         flow = last.flow_control
         return Block(
+            start,
             start + size,
             _ENDINGS.get(flow, Ending.FALL),
             last.ip,

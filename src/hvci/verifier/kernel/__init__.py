@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from hvci.verifier.kernel import (
+    audio_ddis,
+    bus_ddis,
     crt_ddis,
     device_ddis,
+    display_ddis,
     irp_ddis,
     kmdf_ddis,
     mdl_ddis,
@@ -21,8 +24,11 @@ from hvci.verifier.kernel.kernel import EntryPoint, Kernel
 from hvci.verifier.kernel.models import STAND_INS, Enter
 
 MODEL_ROOMS = (
+    audio_ddis,
+    bus_ddis,
     crt_ddis,
     device_ddis,
+    display_ddis,
     irp_ddis,
     kmdf_ddis,
     mdl_ddis,

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from hvci import catalog
 from hvci.catalog.prototypes import prototype, x86_bytes
-from hvci.catalog.reader import data_text, parse_toml, tables
+from hvci.catalog.reader import data_text, parse_toml, tables, version_of
 from hvci.errors import CatalogError
+from hvci.model import WindowsVersion
 from hvci.verifier.arch import Convention
 
 _FILE = "kernel_exports.toml"
@@ -57,5 +59,16 @@ def convention(name: str, pointer_size: int, hidden: int) -> Convention:
     size = x86_bytes(name)
     if size is None:
         shape = prototype(name)
-        size = known.x86_stack.get(name, 4 * shape.arguments if shape else 0)
+        size = known.x86_stack.get(name, 4 * shape.arguments if shape else -1)
+    if size < 0:
+        return Convention(is_known=False)
     return Convention(size + 4 * hidden, name in known.fastcall)
+
+
+def is_newer(name: str, version: WindowsVersion) -> bool:
+    """Whether a catalogued DDI came after a Windows version, so that no look-up there finds it."""
+    ddi = catalog.ddis().get(name)
+    try:
+        return ddi is not None and version_of(ddi.since) > version
+    except KeyError:  # the row names no single release
+        return False

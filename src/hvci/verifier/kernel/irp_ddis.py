@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hvci.verifier.kernel.call import Call
+from hvci.verifier.kernel.display_ddis import give_initializer
 from hvci.verifier.kernel.models import Answer, Enter, stands_in
 
 INVOKE_ON_ANY = 0xE0
@@ -88,6 +89,7 @@ def build_request(call: Call) -> int:
 def build_control_request(call: Call) -> int:
     """A control request; its status block is filled in at once."""
     call.give(8, 0)
+    give_initializer(call, call.u32(0), call.arg(4))
     irp = call.kernel.objects.irp(call.arg(1), 15 if call.u8(6) else 14, code=call.u32(0))
     return _before_first(call, irp)
 

@@ -30,6 +30,7 @@ from hvci.verifier.kernel.objects import Objects
 from hvci.verifier.kernel.pool import make_arena
 from hvci.verifier.layout import STUB_BYTES
 from hvci.verifier.machine import Machine
+from hvci.verifier.memory import Memory
 
 UNKNOWN_OBJECT = 0x200
 
@@ -41,8 +42,17 @@ class EntryPoint:
     name: str
     address: int
     arguments: tuple[int, ...]
+    through: tuple[int, ...] = ()
+    """Indices of arguments that an earlier entry point sets: they point at the value."""
     state: object | None = None
     """The machine's state that it belongs to; None for the present one."""
+
+    def values(self, memory: Memory) -> tuple[int, ...]:
+        """The arguments as they are when it starts."""
+        return tuple(
+            memory.pointer(value) if index in self.through else value
+            for index, value in enumerate(self.arguments)
+        )
 
 
 @dataclass(slots=True)
@@ -182,6 +192,15 @@ class Kernel:
         wide = found.wide if found else frozenset()
         return Call(self, item.name, rules, wide, item.hidden)
 
+    def removes(self, address: int) -> int | None:
+        """Bytes of arguments that the stand-in at an address takes off an x86 stack, if known."""
+        number = self.machine.stub_at(address)
+        if not 0 <= number < len(self._stand_ins):
+            return None
+        item = self._stand_ins[number]
+        rules = convention(item.name, self.memory.pointer_size, item.hidden)
+        return rules.stack_bytes if rules.is_known else None
+
     def shifted(self, call: Call) -> Call:
         """The same call without its first argument, which only chose the function."""
         return Call(self, call.name, call.convention, frozenset(), call.hidden + 1)
@@ -221,13 +240,25 @@ class Kernel:
             self.kept[key] = self.arena.take(size)
         return self.kept[key]
 
+    def section_of(self, instance: int) -> int:
+        """The handle behind a section object; the object itself when it came from elsewhere."""
+        handles = (key[1] for key, at in self.kept.items() if key[0] == "object" and at == instance)
+        handle = next(handles, instance)
+        assert isinstance(handle, int)
+        return handle
+
     def register(
-        self, name: str, function: int, arguments: Sequence[int], variant: int = 0
+        self,
+        name: str,
+        function: int,
+        arguments: Sequence[int],
+        variant: int = 0,
+        through: tuple[int, ...] = (),
     ) -> None:
         """Queue a callback as an entry point; each function and variant once."""
         if self.machine.in_image(function) and (function, variant) not in self._queued:
             self._queued.add((function, variant))
-            self.queue.append(EntryPoint(name, function, tuple(arguments)))
+            self.queue.append(EntryPoint(name, function, tuple(arguments), through))
 
     def set_unload(self, name: str, function: int, arguments: Sequence[int]) -> None:
         """Remember the routine that the system calls last."""

@@ -15,8 +15,8 @@ class Enter(NamedTuple):
 
     function: int
     arguments: tuple[int, ...]
-    then: Callable[[int], int] | None = None
-    """Turns the function's result into the DDI's; None hands it through."""
+    then: Callable[[int], Answer] | None = None
+    """Turns the function's result into the DDI's, or enters another one; None hands it through."""
 
 
 Answer = int | Enter | None

@@ -151,7 +151,8 @@ def map_alias(call: Call, frame: int, size: int) -> int:
             return 0
         kernel.alias_top = start + size + PAGE
         kernel.aliases[frame, size] = start
-        call.memory.map(start, size, RW, "alias", frame)
+        for at, length in call.memory.runs(frame, size):
+            call.memory.map(start + at - frame, length, RW, "alias", at)
     return start
 
 

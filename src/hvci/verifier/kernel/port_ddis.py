@@ -1,6 +1,6 @@
 """Stand-ins for port and class drivers: a registration hands over the callbacks it holds.
 
-NDIS, StorPort, ScsiPort, PortCls, kernel streaming, video, display, smart card, file system
+NDIS, StorPort, ScsiPort, kernel streaming, video, smart card, file system
 filters, network filters, USB and HID.
 """
 
@@ -116,25 +116,7 @@ def device_base(call: Call) -> int:
     return call.kernel.keep("device registers", size=0x10000)
 
 
-# ---- audio and streaming
-
-
-@stands_in("PcInitializeAdapterDriver")
-def register_adapter(call: Call) -> int:
-    """Store AddDevice in the driver extension."""
-    objects = call.kernel.objects
-    call.memory.put_pointer(objects.driver_extension + call.pointer_size, call.arg(2))
-    return 0
-
-
-@stands_in("PcAddAdapterDevice")
-def add_adapter(call: Call) -> int:
-    """Queue StartDevice; the adapter's device object exists now."""
-    kernel = call.kernel
-    device = kernel.objects.add_device(0x1000, 0x1D, 0)
-    irp = kernel.objects.irp(device, 27)
-    kernel.register("PcStartDevice", call.arg(2), [device, irp, _new(call, 0x400)])
-    return 0
+# ---- streaming
 
 
 @stands_in("KsInitializeDriver")
@@ -149,20 +131,13 @@ def register_streaming(call: Call) -> int:
     return 0
 
 
-# ---- video, display, smart card
+# ---- video, smart card
 
 
 @stands_in("VideoPortInitialize")
 def register_video(call: Call) -> int:
     """Queue the entry points of VIDEO_HW_INITIALIZATION_DATA."""
     call.kernel.register_table("video miniport", call.arg(2), 0x100)
-    return 0
-
-
-@stands_in("DxgkInitialize", "DxgkInitializeDisplayOnlyDriver")
-def register_display(call: Call) -> int:
-    """Queue the functions of the DDI table."""
-    call.kernel.register_table("display miniport", call.arg(2), 0x400)
     return 0
 
 

@@ -12,6 +12,7 @@ from hvci.verifier.memory import PAGE, page_up
 
 SMALLEST_VIEW = 0x10000
 LARGEST = 0x10_0000
+NO_MEMORY = 0xC000_0017
 PHYSICAL_MEMORY = "\\device\\physicalmemory"
 
 
@@ -41,13 +42,37 @@ def open_section(call: Call) -> int:
 @stands_in("ZwMapViewOfSection")
 def map_view(call: Call) -> int:
     """A view of the section's memory, or of physical memory at the section offset."""
-    size = call.memory.pointer(call.arg(6)) if call.arg(6) else 0
-    offset = call.memory.u64(call.arg(5)) if call.arg(5) else 0
-    address, length = _view(call, call.arg(0), offset, size)
+    return _map(call, call.arg(0), base=2, offset=5, size=6)
+
+
+@stands_in("MmMapViewInSystemSpace", "MmMapViewInSessionSpace")
+def map_in_system_space(call: Call) -> int:
+    """A view from the section's start on."""
+    return _map(call, call.kernel.section_of(call.arg(0)), base=1, offset=-1, size=2)
+
+
+@stands_in("MmMapViewInSystemSpaceEx", "MmMapViewInSessionSpaceEx")
+def map_in_system_space_ex(call: Call) -> int:
+    """A view at the section offset."""
+    return _map(call, call.kernel.section_of(call.arg(0)), base=1, offset=3, size=2)
+
+
+def _map(call: Call, handle: int, base: int, offset: int, size: int) -> int:
+    """Map a section; the indices say which arguments hold base, offset (-1: none) and size.
+
+    The offset is rounded down and given back so, as Windows does; to a page, for any alignment
+    that a driver can handle is one.
+    """
+    where = call.arg(offset) if offset >= 0 else 0
+    start = call.memory.u64(where) & ~(PAGE - 1) if where else 0
+    wanted = call.memory.pointer(call.arg(size)) if call.arg(size) else 0
+    address, length = _view(call, handle, start, wanted)
     if not address:
-        return 0xC000_0017
-    call.give(2, address)
-    call.give(6, size or length)
+        return NO_MEMORY
+    if where:
+        call.give_bytes(offset, start.to_bytes(8, "little"))
+    call.give(base, address)
+    call.give(size, wanted or length)
     return 0
 
 
@@ -60,20 +85,12 @@ def _view(call: Call, handle: int, offset: int, size: int) -> tuple[int, int]:
             return map_alias(call, frame, length), length
         return kernel.arena.allocate(length, call.name), length
     whole = kernel.kept.get(("section", handle), 0)
-    length = kernel.sizes.get(handle, SMALLEST_VIEW)
-    if not whole:
-        whole = kernel.kept["section", handle] = kernel.arena.allocate(length, call.name)
+    length = kernel.sizes.get(handle, 0)
+    if not whole or not length:
+        length = min(page_up(max(size, SMALLEST_VIEW)), LARGEST)
+        whole = kernel.arena.allocate(length, call.name)
+        kernel.kept["section", handle], kernel.sizes[handle] = whole, length
     return whole + (offset if offset < length else 0), length
-
-
-@stands_in("MmMapViewInSystemSpace", "MmMapViewInSystemSpaceEx", "MmMapViewInSessionSpace")
-def map_in_system_space(call: Call) -> int:
-    """A view of an unknown section."""
-    size = call.memory.pointer(call.arg(2)) if call.arg(2) else 0
-    size = min(page_up(max(size, SMALLEST_VIEW)), LARGEST)
-    call.give(1, call.kernel.arena.allocate(size, call.name))
-    call.give(2, size)
-    return 0
 
 
 @stands_in("ZwAllocateVirtualMemory")

@@ -9,6 +9,7 @@ import re
 import struct
 
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call, EndPath
+from hvci.verifier.kernel.exports import is_newer
 from hvci.verifier.kernel.models import stands_in
 
 _NAME = re.compile(r"[A-Za-z_]\w{2,63}")
@@ -176,12 +177,14 @@ def object_callbacks(call: Call) -> int:
 
 @stands_in("MmGetSystemRoutineAddress", "NdisGetRoutineAddress", "FltGetRoutineAddress")
 def routine_address(call: Call) -> int:
-    """A stand-in for any name."""
+    """A stand-in for any name, but for what is newer than the Windows that the run is for."""
     if call.name == "FltGetRoutineAddress":
         name = call.memory.text(call.arg(0), 64).decode("latin-1")
     else:
         name = call.unicode(call.arg(0))
-    return call.kernel.address_of(name) if _NAME.fullmatch(name) else 0
+    if not _NAME.fullmatch(name) or is_newer(name, call.kernel.version):
+        return 0
+    return call.kernel.address_of(name)
 
 
 @stands_in("ZwCreateFile", "ZwOpenFile", "ZwOpenProcess", "ZwOpenThread", "ZwOpenDirectoryObject")
@@ -300,12 +303,6 @@ def no_entries(call: Call) -> int:
     "ExGetPreviousMode",
     "MmIsDriverVerifying",
     "MmIsDriverSuspectForVerifier",
-    "READ_PORT_UCHAR",
-    "READ_PORT_USHORT",
-    "READ_PORT_ULONG",
-    "READ_REGISTER_UCHAR",
-    "READ_REGISTER_USHORT",
-    "READ_REGISTER_ULONG",
     "HalGetBusData",
     "HalGetBusDataByOffset",
     "WmiSystemControl",

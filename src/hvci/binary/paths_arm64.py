@@ -1,0 +1,119 @@
+"""Where an address in an ARM64 register is still good after code order has lost it.
+
+Code order is not the flow of control: a register that is overwritten further on may still hold the
+address where a branch leads to, and one that is saved in the frame holds it again when it is loaded
+back. From the stretch of code in which a register surely lives this finds the places at which it
+lives on. Knows words and their order; knows no image and no target.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.references import NO_RVAS, Rvas
+
+FARTHEST = 1 << 14
+"""Words from a branch to its target, and from a save to its reload."""
+MOST = 1 << 16
+"""Places looked at in one go; real code has some thousands, hostile code more."""
+
+Words = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
+Lives = tuple[Rvas, Bytes, Rvas]
+"""Index of the word before a place, register with an address there, and row of the stretch."""
+
+
+class Paths:
+    """The branches of some code, and its loads from the frame."""
+
+    def __init__(self, words: Words, ends: Rvas) -> None:
+        """`ends`: sorted indices of the words at which functions begin or end, and the last."""
+        self._words = words
+        self._ends = ends
+
+    @cached_property
+    def _branches(self) -> tuple[Rvas, Rvas]:
+        """(index of the word, index of the target) of every direct branch, sorted."""
+        words = self._words
+        plain = words & 0xFC000000 == 0x14000000
+        bits = words & 0x7E000000 == 0x36000000
+        others = (words & 0xFF000010 == 0x54000000) | (words & 0x7E000000 == 0x34000000)
+        places = np.flatnonzero(plain | bits | others)
+        chosen = words[places].astype(np.int64)
+        width = np.where(plain[places], 26, np.where(bits[places], 14, 19))
+        field = np.where(plain[places], chosen, chosen >> 5) & ((1 << width) - 1)
+        targets = places + field - ((field >> (width - 1)) << width)
+        near = (np.abs(targets - places) < FARTHEST) & (targets > 0) & (targets < len(words))
+        return places[near], targets[near]
+
+    def branched(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
+        """What branches out of the stretches `first` to `last`, both included, lead to."""
+        places, targets = self._branches
+        rows, chosen = _spread(np.searchsorted(places, first), np.searchsorted(places, last + 1))
+        to = targets[chosen]
+        leaves = (to > last[rows]) | (to <= first[rows])
+        rows = rows[leaves]
+        return to[leaves] - 1, registers[rows], rows
+
+    @cached_property
+    def _reloads(self) -> tuple[Rvas, Rvas, Bytes]:
+        """(frame offset << 40 | index, index, register) of every load from the frame, sorted."""
+        single = self._words & 0xFFC003E0 == 0xF94003E0
+        pair = self._words & 0xFEC003E0 == 0xA84003E0
+        return _by_slot(self._words, np.flatnonzero(single), np.flatnonzero(pair))
+
+    @cached_property
+    def _saves(self) -> tuple[Rvas, Rvas, Bytes]:
+        """(index << 5 | register, frame offset, register) of every store to the frame, sorted."""
+        single = self._words & 0xFFC003E0 == 0xF90003E0
+        pair = self._words & 0xFEC003E0 == 0xA80003E0
+        keys, places, registers = _by_slot(
+            self._words, np.flatnonzero(single), np.flatnonzero(pair)
+        )
+        order = np.argsort(places, kind="stable")
+        return places[order], (keys >> 40)[order], registers[order]
+
+    def reloaded(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
+        """Where what is saved in the frame within the stretches is loaded back."""
+        places, offsets, saved = self._saves
+        rows, chosen = _spread(np.searchsorted(places, first), np.searchsorted(places, last + 1))
+        same = saved[chosen] == registers[rows]
+        rows, chosen = rows[same], chosen[same]
+        begin = places[chosen]
+        following = np.searchsorted(self._ends, begin, side="right")
+        stop = np.minimum(self._ends[following], begin + FARTHEST)
+        keys, indices, into = self._reloads
+        slot = offsets[chosen] << 40
+        inner, found = _spread(
+            np.searchsorted(keys, slot | begin), np.searchsorted(keys, slot | stop)
+        )
+        return indices[found], into[found], rows[inner]
+
+
+def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Bytes]:
+    """Single and paired accesses to the frame as (offset << 40 | index, index, register)."""
+    one = words[single].astype(np.int64)
+    two = words[pair].astype(np.int64)
+    imm7 = two >> 15 & 0x7F
+    lower = (imm7 - (imm7 >> 6 << 7)) * 8
+    places = np.concatenate([single, pair, pair])
+    offsets = np.concatenate([(one >> 10 & 0xFFF) * 8, lower, lower + 8])
+    registers = np.concatenate([one & 31, two & 31, two >> 10 & 31]).astype(np.uint8)
+    good = offsets >= 0
+    keys = offsets[good] << 40 | places[good]
+    order = np.argsort(keys, kind="stable")
+    return keys[order], places[good][order], registers[good][order]
+
+
+def _spread(low: Rvas, high: Rvas) -> tuple[Rvas, Rvas]:
+    """(row, index) of every index in the ranges `low` to `high`, the last one not included."""
+    counts = np.maximum(high - low, 0)
+    counts[np.cumsum(counts) > MOST] = 0
+    if not counts.any():
+        return NO_RVAS, NO_RVAS
+    rows = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    return rows, np.arange(len(rows)) - starts[rows] + low[rows]
