@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,19 @@ Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 Anchors = tuple[Rvas, Bytes, Rvas]
 """Index of a word, register that holds an address behind it, and that address."""
+
+
+class Named(NamedTuple):
+    """What words add to their base; one row for each word."""
+
+    places: Rvas
+    """Index of the word."""
+    offsets: Rvas
+    """Bytes."""
+    is_add: npt.NDArray[np.bool_]
+    """It makes an address and loads or stores nothing."""
+    seconds: Rvas
+    """Bytes to the second operand of a pair; 0 for other words."""
 
 
 class ReferencesArm64(References):
@@ -94,26 +107,28 @@ class ReferencesArm64(References):
         low, high = pages.searchsorted((page, page + 1))
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
-        targets, sites = [NO_RVAS], [NO_RVAS]
-        seen = anchors
+        bases, found = [NO_RVAS], [NO_RVAS]
+        seen = _sorted_keys(anchors)
         for _ in range(ROUNDS):
             rows, uses, ends = self._follow(anchors)
-            words = self.words[uses]
             base = anchors[2][rows]
-            is_add = words & 0xFF800000 == 0x91000000
-            named = base + _offsets(words)
-            targets.append(named)
-            sites.append(self.rvas[uses])
-            pairs = words & 0x3A000000 == 0x28000000
-            targets.append((named + _pair_size(words))[pairs])
-            sites.append(self.rvas[uses[pairs]])
+            bases.append(base)
+            found.append(uses)
+            is_add = self._named.is_add[uses]
             added = uses[is_add]
-            adds = added, self._fields[0][added], named[is_add]
+            places = self._named.places[added]
+            adds = places, self._fields[0][places], base[is_add] + self._named.offsets[added]
             anchors = _new(seen, [adds, *self._elsewhere(anchors, ends)])
             if not len(anchors[0]):
                 break
-            seen = _joined([seen, anchors])
-        all_targets, all_sites = np.concatenate(targets), np.concatenate(sites)
+            seen = np.sort(np.concatenate((seen, _sorted_keys(anchors))))
+        uses = np.concatenate(found)
+        targets = np.concatenate(bases) + self._named.offsets[uses]
+        sites = self.rvas[self._named.places[uses]]
+        seconds = self._named.seconds[uses]
+        pairs = seconds.nonzero()[0]
+        all_targets = np.concatenate((targets, targets[pairs] + seconds[pairs]))
+        all_sites = np.concatenate((sites, sites[pairs]))
         order = np.argsort(all_targets, kind="stable")
         return all_targets[order], all_sites[order]
 
@@ -149,8 +164,17 @@ class ReferencesArm64(References):
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
         return np.append(ends, NEVER), _by_register(base, _uses_base(words))
 
+    @cached_property
+    def _named(self) -> Named:
+        """What the words that use a register as a base name, in the order of `_lives`."""
+        places = self._lives[1] & PLACE
+        words = self.words[places]
+        is_pair = words & 0x3A000000 == 0x28000000
+        seconds = np.where(is_pair, _pair_size(words), 0)
+        return Named(places, _offsets(words), words & 0xFF800000 == 0x91000000, seconds)
+
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
-        """(row of the anchor, index of the word) of every use while the register lives.
+        """(row of the anchor, number of the use) of every use while the register lives.
 
         Last, the index of the last word at which each register does. None lives on behind its
         function.
@@ -170,8 +194,8 @@ class ReferencesArm64(References):
         counts = np.maximum(last - first, 0)
         rows = np.arange(len(places)).repeat(counts)
         skipped = counts.cumsum() - counts
-        chosen = uses[np.arange(len(rows)) + (first - skipped).repeat(counts)]
-        return rows, chosen & PLACE, np.minimum(ends, len(self.words) - 1)
+        chosen = np.arange(len(rows)) + (first - skipped).repeat(counts)
+        return rows, chosen, np.minimum(ends, len(self.words) - 1)
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
@@ -268,16 +292,23 @@ def _joined(parts: list[Anchors]) -> Anchors:
     return np.concatenate(places), np.concatenate(registers), np.concatenate(addresses)
 
 
-def _new(seen: Anchors, parts: list[Anchors]) -> Anchors:
-    """The anchors of some parts that were not seen, each once."""
-    fresh = _joined(parts)
-    if not len(fresh[0]):
-        return fresh
-    places, registers, addresses = _joined([seen, fresh])
+def _sorted_keys(anchors: Anchors) -> Rvas:
+    places, registers, addresses = anchors
+    return np.sort((places << 5 | registers.astype(np.int64)) << 32 | addresses)
+
+
+def _new(seen: Rvas, parts: list[Anchors]) -> Anchors:
+    """The anchors of some parts whose keys were not seen, each once."""
+    places, registers, addresses = _joined(parts)
+    if not len(places):
+        return places, registers, addresses
     keys = (places << 5 | registers.astype(np.int64)) << 32 | addresses
-    _, first = np.unique(keys, return_index=True)
-    chosen = np.sort(first[first >= len(seen[0])]) - len(seen[0])
-    return fresh[0][chosen], fresh[1][chosen], fresh[2][chosen]
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    fresh = ~among(ordered, seen)
+    fresh[1:] &= ordered[1:] != ordered[:-1]
+    chosen = np.sort(order[fresh])
+    return places[chosen], registers[chosen], addresses[chosen]
 
 
 def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
