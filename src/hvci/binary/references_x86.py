@@ -229,8 +229,9 @@ class ReferencesX86(References):
     def thunk(self, place: int) -> int | None:
         """`jmp [slot]` without the prefix that marks a tail call in a function."""
         memory = self.image.memory
-        is_jump = memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != REX_W
-        return place - 2 if is_jump else None
+        if memory[place - 1] != JUMP_THROUGH[1] or memory[place - 2] != JUMP_THROUGH[0]:
+            return None
+        return place - 2 if memory[place - 3] != REX_W else None
 
     def jumps_on(self, rva: int) -> bool:
         """`jmp reg` or `jmp [address]`, with or without prefixes."""
