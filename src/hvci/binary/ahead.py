@@ -245,11 +245,12 @@ def step_arm64(function: Function, k: int, held: Held) -> int | None:
     if flow in _INDIRECT:
         return held.routines.get(word >> 5 & 31)
     if flow == Flow.NEXT:
-        _plain_arm64(word, held)
+        plain_arm64(word, held)
     return None
 
 
-def _plain_arm64(word: int, held: Held) -> None:
+def plain_arm64(word: int, held: Held) -> None:
+    """What an ARM64 word that changes no flow does to what is held."""
     target, source = word & 31, word >> 5 & 31
     if word & 0xFFC00000 == 0xF9400000 and source in held.tables:  # ldr xt, [xn, #offset]
         held.load(target, (word >> 10 & 0xFFF) * 8)
@@ -263,7 +264,13 @@ def _plain_arm64(word: int, held: Held) -> None:
                 held.drop(register)
             else:
                 held.store(register)
-    elif source in held.tables:  # an offset added to the table
+    elif source in held.tables and not _names_no_register(word):  # an offset added to the table
         held.lost = True
     else:
         held.drop(target)
+
+
+def _names_no_register(word: int) -> bool:
+    """ADR, ADRP, MOVN and MOVZ: a constant stands where others name their source."""
+    is_move = word & 0x1F800000 == 0x12800000 and word >> 29 & 3 != 3
+    return word & 0x1F000000 == 0x10000000 or is_move

@@ -14,6 +14,7 @@ from hvci.binary.references import References
 from hvci.model import ImageSite, Machine, Rva
 
 if TYPE_CHECKING:
+    from hvci.binary.importcalls import ImportCall
     from hvci.binary.stack import StackDepth
 
 
@@ -27,6 +28,8 @@ class Analysis:
         self.functions: Functions
         depth = self._for_arm64() if image.machine is Machine.ARM64 else self._for_x86()
         self.flow = Dataflow(image, self.arch, self.functions, depth)
+        self.plain_calls: dict[int, ImportCall] = {}
+        """Calls that plain loads of an import lead to, by the RVA of the load."""
 
     # One architecture is needed at a time, and each costs start-up time: imported where it is.
 
@@ -93,7 +96,11 @@ class Analysis:
 
     def site(self, rva: int, function: Function | None = None) -> ImageSite:
         """A place in the image, with section and function."""
-        name = self.function_name(function.start) if function is not None else None
+        return self.site_within(rva, function.start if function is not None else None)
+
+    def site_within(self, rva: int, start: int | None) -> ImageSite:
+        """The same where only the start of the function is known; None where not even that."""
+        name = self.function_name(start) if start is not None else None
         return ImageSite(Rva(rva), self.image.section_name(rva), name)
 
     def is_reached(self, function: Function) -> bool:

@@ -6,24 +6,28 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
+from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     FP,
     NOP,
+    REMEMBERED,
     SP,
     VOLATILE,
-    Access,
     access,
     branch_target,
     indirect_flow,
     is_access,
+    written_registers,
 )
 from hvci.binary.code import (
     CALLS,
@@ -36,6 +40,7 @@ from hvci.binary.code import (
     Function,
     Load,
     Memory,
+    Reg,
 )
 from hvci.binary.image import PeImage
 
@@ -44,7 +49,9 @@ PARAMETERS = 8
 SHORT_CUT_AFTER = 64
 """Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
-_JUMPS = (Flow.JUMP, Flow.BRANCH)
+_FLOWS = FLOW_BY_TOP.tobytes()
+_DIRECT = re.compile(b"[\1-\2]")
+"""In `Function.flows`: direct jumps and branches."""
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
 
@@ -66,39 +73,17 @@ class Arm64:
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
-        self.lift = Arm64Lift()
+        self.lift = Arm64Lift(SavedPages(image))
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
-        self._plain: dict[int, Effect] = {}
 
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
-        targets: dict[int, int] = {}
         for start, end in function.fragments:
             words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
-            self._append(function, start, words, targets)
+            _append(function, start, words)
             function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        function.link(targets)
-
-    def _append(
-        self, function: Function, start: int, words: npt.NDArray[np.uint32], targets: dict[int, int]
-    ) -> None:
-        """Add the words of one fragment."""
-        first = len(function.rvas)
-        codes = FLOW_BY_TOP[words >> 24]
-        function.instructions += words.tolist()
-        function.rvas += range(start, start + 4 * len(words), 4)
-        flows = bytearray(codes)
-        for n in np.flatnonzero(codes).tolist():
-            i = first + n
-            word, flow = function.instructions[i], flows[n]
-            if flow == 0xFF:
-                flow = flows[n] = indirect_flow(word)
-            if flow in _JUMPS:
-                targets[i] = branch_target(word, function.rvas[i])
-            elif flow == Flow.INDIRECT_JUMP:
-                function.indirect_jumps.append(i)
-        function.flows += flows
+        _link(function)
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
@@ -112,38 +97,33 @@ class Arm64:
 
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
-        known = function.effects.get(i)
-        if known is None:
-            known = function.effects[i] = self._effect(function, i)
-        return known
-
-    def _effect(self, function: Function, i: int) -> Effect:
+        effects = function.effects
+        if i in effects:
+            return effects[i]
         flow = function.flows[i]
         if flow == Flow.CALL:
-            return self._call
-        if flow == Flow.INDIRECT_CALL:
-            return self._check if self._is_check(function, i) else self._call
-        word = function.instructions[i]
-        plain = self._plain.get(word)
-        if plain is not None:
-            return plain
-        if is_access(word):
-            moved = access(word)
-            if moved.is_store:
-                return self._store(function, i, moved)
-        plain = self._plain[word] = Effect(self.lift.written(word))
-        return plain
+            known = self._call
+        elif flow == Flow.INDIRECT_CALL:
+            known = self._check if self._is_check(function, i) else self._call
+        else:
+            known = _plain_effect(function.instructions[i])
+            if known.stores:
+                known = self._store(function, i, known)
+        effects[i] = known
+        return known
 
-    def _store(self, function: Function, i: int, moved: Access) -> Effect:
-        memories = moved.memories
-        held = self.lift.memory(function, i, memories[0])
-        if held is not memories[0]:
-            delta = held.displacement - memories[0].displacement
-            memories = tuple(
-                memory._replace(base=IMAGE_BASE, displacement=memory.displacement + delta)
-                for memory in memories
-            )
-        return Effect(moved.written, memories, moved.fills)
+    def _store(self, function: Function, i: int, plain: Effect) -> Effect:
+        """The effect of a store, relative to the image where its base is known to be."""
+        first = plain.stores[0]
+        held = self.lift.memory(function, i, first)
+        if held is first:
+            return plain
+        delta = held.displacement - first.displacement
+        memories = tuple(
+            memory._replace(base=IMAGE_BASE, displacement=memory.displacement + delta)
+            for memory in plain.stores
+        )
+        return Effect(plain.registers, memories, plain.fills)
 
     def _is_check(self, function: Function, i: int) -> bool:
         """Whether an indirect call goes to the check of control flow guard."""
@@ -152,7 +132,10 @@ class Arm64:
             return False
         if _is_load_of(self.lift.call_target(function, i), slot):
             return True
-        return bool(self._check_registers(function) >> (function.instructions[i] >> 5 & 31) & 1)
+        number = function.instructions[i] >> 5 & 31
+        if not CALLEE_SAVED >> number & 1:
+            return False
+        return bool(self._check_registers(function) >> number & 1)
 
     def _check_registers(self, function: Function) -> int:
         """Mask of the saved registers that hold the check all through the function's body."""
@@ -160,7 +143,7 @@ class Arm64:
         if known is None:
             loaded = others = 0
             for q, word in enumerate(function.instructions):
-                mask = self.lift.written(word) & CALLEE_SAVED
+                mask = written_registers(word) & CALLEE_SAVED
                 if not mask or function.flows[q] in CALLS or restores(function, q):
                     continue
                 is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
@@ -177,7 +160,7 @@ class Arm64:
         cache = function.cache
         asked = cache["asked"] = cache.get("asked", 0) + 1
         if asked < SHORT_CUT_AFTER:
-            return i
+            return _walk_back(function, i, register)
         known: tuple[list[int], list[list[int]]] | None = cache.get("short cuts")
         if known is None:
             known = cache["short cuts"] = _joins(function), self._writers(function)
@@ -192,12 +175,35 @@ class Arm64:
         found: list[list[int]] = [[] for _ in range(32)]
         for i, (word, flow) in enumerate(zip(function.instructions, function.flows, strict=True)):
             is_call = flow in CALLS
-            mask = self.effect(function, i).registers if is_call else self.lift.written(word)
+            mask = self.effect(function, i).registers if is_call else written_registers(word)
             while mask:
                 register = (mask & -mask).bit_length() - 1
                 found[register].append(i)
                 mask &= mask - 1
         return found
+
+    def use_behind(self, function: Function, i: int, registers: int) -> int | None:
+        """The first instruction behind `i` that changes the flow of control.
+
+        None when some of the registers (a mask) are changed, copied or stored before.
+        """
+        words, flows = function.instructions, function.flows
+        for k in range(i + 1, len(flows)):
+            if flows[k]:
+                return k
+            word = words[k]
+            if written_registers(word) & registers:
+                return None
+            if _names(word, registers) and self._copies(function, k, registers):
+                return None
+        return None
+
+    def _copies(self, function: Function, k: int, registers: int) -> bool:
+        """Whether an instruction moves or stores one of some registers."""
+        effect = self.effect(function, k)
+        moved = [self.stored(function, k, n) for n in range(len(effect.stores))]
+        moved += [self.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
+        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
 
     # ---- expressions
 
@@ -249,6 +255,74 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
+
+
+def _names(word: int, registers: int) -> int:
+    """Whether any field of a word can name one of some registers."""
+    return registers & (
+        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
+    )
+
+
+def _walk_back(function: Function, i: int, register: int) -> int:
+    """Back to the last write, join or branch, instruction by instruction."""
+    words, flows, sources = function.instructions, function.flows, function.sources
+    entry, ends, is_saved = function.entry, function.ends, not VOLATILE >> register & 1
+    while i > 0 and i not in sources and i != entry and i - 1 not in ends:
+        flow = flows[i - 1]
+        if flow:
+            if flow not in CALLS or not is_saved:
+                break
+        elif written_registers(words[i - 1]) >> register & 1:
+            break
+        i -= 1
+    return i
+
+
+@lru_cache(REMEMBERED)
+def _plain_effect(word: int) -> Effect:
+    """What a word that is no call changes, relative to its registers."""
+    if is_access(word):
+        moved = access(word)
+        if moved.is_store:
+            return Effect(moved.written, moved.memories, moved.fills)
+    return Effect(written_registers(word))
+
+
+def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> None:
+    """Add the words of one fragment."""
+    first = len(function.rvas)
+    instructions = words.tolist()
+    function.instructions += instructions
+    function.rvas += range(start, start + 4 * len(instructions), 4)
+    flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
+    n = flows.find(0xFF)
+    while n >= 0:
+        flow = flows[n] = indirect_flow(instructions[n])
+        if flow == Flow.INDIRECT_JUMP:
+            function.indirect_jumps.append(first + n)
+        n = flows.find(0xFF, n + 1)
+    function.flows += flows
+
+
+def _link(function: Function) -> None:
+    """Note the direct jumps and branches; a place in code of one stretch needs no search."""
+    words, rvas = function.instructions, function.rvas
+    if len(function.fragments) != 1 or not rvas:
+        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
+        return
+    start, count = rvas[0], len(rvas)
+    function.entry = function.find(function.start) or 0
+    targets, jumps, sources = function.targets, function.jumps, function.sources
+    for i in function.where(_DIRECT):
+        rva = targets[i] = branch_target(words[i], start + 4 * i)
+        target = (rva - start) >> 2
+        if 0 <= target < count:
+            jumps[i] = target
+            if target in sources:
+                sources[target].append(i)
+            else:
+                sources[target] = [i]
 
 
 def _joins(function: Function) -> list[int]:

@@ -6,6 +6,7 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 
 from __future__ import annotations
 
+from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_values import (
     NOT_FOLLOWED,
     bit_field,
@@ -33,6 +34,7 @@ from hvci.binary.arm64_words import (
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
+    NO_FALL_THROUGH,
     NO_REGISTER,
     Binary,
     Choose,
@@ -68,29 +70,23 @@ _EQUAL, _NOT_EQUAL = 0, 1
 class Arm64Lift:
     """Turns the instructions of one image into expressions."""
 
-    def __init__(self) -> None:
-        self._masks: dict[int, int] = {}
-
-    def written(self, word: int) -> int:
-        """Mask of the general registers that a word changes, calls apart."""
-        mask = self._masks.get(word)
-        if mask is None:
-            mask = self._masks[word] = written_registers(word)
-        return mask
+    def __init__(self, pages: SavedPages) -> None:
+        self.pages = pages
 
     # ---- addresses
 
     def _maker(self, function: Function, i: int, number: int) -> int | None:
         """The instruction of the same block that made what a register holds."""
         sources, flows, words = function.sources, function.flows, function.instructions
+        ends = function.ends
         for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in sources or not function.follows(q + 1):
+            if q + 1 in sources or (q in ends and not function.follows(q + 1)):
                 return None
-            if flows[q] in CALLS:
-                if number < SAVED_FROM:
-                    return None
-            elif self.written(words[q]) >> number & 1:
-                return q
+            if not flows[q]:
+                if written_registers(words[q]) >> number & 1:
+                    return q
+            elif flows[q] in NO_FALL_THROUGH or (flows[q] in CALLS and number < SAVED_FROM):
+                return None
         return None
 
     def base(self, function: Function, i: int, number: int) -> int | None:
@@ -98,31 +94,20 @@ class Arm64Lift:
         q = self._maker(function, i, number)
         if q is not None:
             return self._address(function, q, function.instructions[q])
-        return self._pages(function).get(number)
+        return self._page(function, number) if CALLEE_SAVED >> number & 1 else None
 
-    def _pages(self, function: Function) -> dict[int, int]:
-        """Pages that saved registers hold all through the body of a function."""
-        known: dict[int, int] | None = function.cache.get("pages")
-        if known is None:
-            known = function.cache["pages"] = self._find_pages(function)
-        return known
-
-    def _find_pages(self, function: Function) -> dict[int, int]:
-        words = function.instructions
-        pages: dict[int, int] = {}
-        mixed = 0
-        for q, word in enumerate(words):
-            if is_address_of_page(word) and 1 << (word & 31) & CALLEE_SAVED:
-                page = literal_target(word, function.rvas[q])
-                if pages.setdefault(word & 31, page) != page:
-                    mixed |= 1 << (word & 31)
-        if not pages:
-            return pages
-        for q, word in enumerate(words):
-            written = self.written(word) & CALLEE_SAVED
-            if written and not is_address_of_page(word) and not restores(function, q):
-                mixed |= written
-        return {number: page for number, page in pages.items() if not mixed >> number & 1}
+    def _page(self, function: Function, number: int) -> int | None:
+        """The page that a saved register holds all through the body of a function."""
+        known: dict[int, int | None] = function.cache.setdefault("pages", {})
+        if number not in known:
+            made = {
+                page
+                for start, end in function.fragments
+                for page in self.pages.within(start, end, number)
+            }
+            is_mixed = len(made) != 1 or _mixes(function, number)
+            known[number] = None if is_mixed else made.pop()
+        return known[number]
 
     def call_target(self, function: Function, i: int) -> Expr:
         """The register of an indirect call, or the global that the same block loaded it from."""
@@ -149,7 +134,8 @@ class Arm64Lift:
         held = self.base(function, i, memory.base)
         if held is None:
             return memory
-        return memory._replace(base=IMAGE_BASE, displacement=held + memory.displacement)
+        _, index, scale, displacement, size = memory
+        return Memory(IMAGE_BASE, index, scale, held + displacement, size)
 
     # ---- values
 
@@ -272,6 +258,14 @@ class Arm64Lift:
                     chosen, other = other, chosen
                 return Choose(compared, chosen, other)
         return Either(chosen, other)
+
+
+def _mixes(function: Function, number: int) -> bool:
+    """Whether a function puts something else than a page into a saved register."""
+    bit, written = 1 << number, written_registers
+    writers = [q for q, word in enumerate(function.instructions) if written(word) & bit]
+    words = function.instructions
+    return any(not is_address_of_page(words[q]) and not restores(function, q) for q in writers)
 
 
 def restores(function: Function, q: int) -> bool:

@@ -5,7 +5,9 @@ Knows single words; the stack pointer and addresses made in two steps are left t
 
 from __future__ import annotations
 
-from hvci.binary.arm64_words import ZERO
+from functools import lru_cache
+
+from hvci.binary.arm64_words import REMEMBERED, ZERO
 from hvci.binary.code import Binary, Const, Expr, Insert, Opaque, Reg, SignExtend
 
 NOT_FOLLOWED = Opaque("the result of an instruction that is not followed")
@@ -40,6 +42,7 @@ def signed_immediate(word: int) -> int:
     return -amount if word >> 30 & 1 else amount
 
 
+@lru_cache(REMEMBERED)
 def logical_immediate(word: int, size: int) -> Expr:
     """AND, ORR, EOR and ANDS with a constant; ORR of zero is a move."""
     value = Const(bit_mask(word))
@@ -50,6 +53,7 @@ def logical_immediate(word: int, size: int) -> Expr:
     return Binary(name, source, value, size)
 
 
+@lru_cache(REMEMBERED)
 def move_wide(word: int, size: int) -> Expr:
     """MOVN, MOVZ and MOVK."""
     shift = 16 * (word >> 21 & 3)
@@ -68,6 +72,7 @@ def _shift(name: str, value: Expr, amount: int, size: int) -> Expr:
     return Binary(name, value, Const(amount), size) if amount else value
 
 
+@lru_cache(REMEMBERED)
 def bit_field(word: int, size: int) -> Expr:
     """SBFM, BFM and UBFM: shifts, extensions, extraction and insertion of fields."""
     bits, source = 8 * size, register(word >> 5 & 31, size)
@@ -123,6 +128,7 @@ def extract(word: int, size: int) -> Expr:
     )
 
 
+@lru_cache(REMEMBERED)
 def register_form(word: int) -> Expr:
     """Data processing with registers only."""
     size = 8 if word >> 31 else 4

@@ -6,6 +6,7 @@ nothing of values. What is not recognised is taken to write the register in its 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ VOLATILE = (1 << 18) - 1 | 1 << LR
 _LINK_HINTS = frozenset((7, *range(24, 32)))
 _X17_HINTS = frozenset((8, 10, 12, 14))
 _UNKNOWN_LENGTH = 64
+REMEMBERED = 1 << 15
+"""Different words taken apart once: drivers use the same few thousand again and again."""
 
 
 def is_address_of_page(word: int) -> bool:
@@ -70,12 +73,15 @@ def indirect_flow(word: int) -> Flow:
 def branch_target(word: int, rva: int) -> int:
     """Target RVA of a direct branch, jump or call."""
     if word & 0x7C000000 == 0x14000000:
-        offset = signed_field(word, 0, 26)
+        offset = word << 2 & 0xFFFFFFC
+        sign = 0x8000000
     elif word & 0x7E000000 == 0x36000000:
-        offset = signed_field(word, 5, 14)
+        offset = word >> 3 & 0xFFFC
+        sign = 0x8000
     else:
-        offset = signed_field(word, 5, 19)
-    return (rva + 4 * offset) & 0xFFFFFFFF
+        offset = word >> 3 & 0x1FFFFC
+        sign = 0x100000
+    return (rva + offset - (offset & sign) * 2) & 0xFFFFFFFF
 
 
 def literal_target(word: int, rva: int) -> int:
@@ -135,6 +141,7 @@ def is_restore(word: int) -> bool:
     return is_access(word) and word >> 5 & 31 in (SP, FP) and bool(word >> 22 & 1)
 
 
+@lru_cache(REMEMBERED)
 def access(word: int) -> Access:
     """What a load or store moves; literal loads have no memory operand here."""
     match word >> 28 & 3:
@@ -267,6 +274,7 @@ def _vector_structure(word: int) -> Access:
 # ---- registers written
 
 
+@lru_cache(REMEMBERED)
 def written_registers(word: int) -> int:
     """Mask of the general registers that a word changes, calls apart; bit 31 is SP."""
     kind = word >> 25 & 15

@@ -96,6 +96,8 @@ class CallSites:
         uses = kmdf.uses(self.analysis, binding)
         for function, i, name in uses.calls:
             self.add_routine(function, i, name, Via.KMDF, hidden=1)
+        for rva, start, name in uses.plain:
+            self._add_plain(rva, start, name)
         for function, i, routine in self.pointers.within(uses.others):
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
@@ -177,6 +179,17 @@ class CallSites:
         rva = function.rvas[i]
         call = DdiCall(name, {}, self.analysis.site(rva, function), Origin.CALLSITE, via)
         self.calls.setdefault((rva, name), call)
+
+    def _add_plain(self, rva: int, start: int, name: str) -> None:
+        """Add a framework call; only one with arguments to read needs its function decoded."""
+        if name not in catalog.ddis():
+            site = self.analysis.site_within(rva, start)
+            call = DdiCall(name, {}, site, Origin.CALLSITE, Via.KMDF)
+            self.calls.setdefault((rva, name), call)
+            return
+        found = self.analysis.functions.instruction_at(rva)
+        if found is not None:
+            self.add_routine(*found, name, Via.KMDF, hidden=1)
 
     def add(
         self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0, doubt: str = ""

@@ -367,6 +367,13 @@ class Architecture(Protocol):
     loads_call_targets: bool
     """Whether a call through memory is a load first and then a call through a register."""
 
+    def use_behind(self, function: Function, i: int, registers: int) -> int | None:
+        """The first instruction behind `i` that changes the flow of control.
+
+        None when some of the registers (a mask) are changed, copied or stored before. Only where
+        the architecture loads call targets.
+        """
+
     def pushes_constant(self, function: Function, i: int, value: int) -> bool:
         """Whether instruction `i` pushes or stores a constant."""
 

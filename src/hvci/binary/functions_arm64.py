@@ -6,6 +6,7 @@ points to, or behind the end of another.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cached_property
 
 import numpy as np
@@ -28,7 +29,14 @@ class FunctionsArm64(Functions):
 
     def at(self, rva: int) -> Function | None:
         """The function that holds an RVA; None when no code does."""
-        return super().at(rva & ~3)
+        rva &= ~3
+        if not self.image.is_code(rva):
+            return None
+        starts, ends = self.unwind.starts, self.unwind.ends
+        i = bisect_right(starts, rva) - 1
+        if i >= 0 and rva < ends[i]:
+            return self._unwound.get(starts[i]) or self._at_64(rva)
+        return self._in_gap(rva)
 
     @cached_property
     def _gap_starts(self) -> Rvas:

@@ -154,7 +154,10 @@ class PeImage:
 
     def is_code(self, rva: int) -> bool:
         """Whether the RVA lies in an executable section."""
-        return any(start <= rva < end for start, end in self.code_ranges)
+        for start, end in self.code_ranges:  # noqa: SIM110 - asked too often for a generator
+            if start <= rva < end:
+                return True
+        return False
 
     # ---- directories
 

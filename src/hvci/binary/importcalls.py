@@ -72,6 +72,10 @@ class ImportCalls:
             return
         if not self._is_wanted(place):
             return
+        known = self.analysis.plain_calls.get(place)
+        if known is not None:
+            self.calls.append(known)
+            return
         found = self.analysis.functions.instruction_at(place)
         if found is None:
             self.doubts.append((name, place))
@@ -85,7 +89,7 @@ class ImportCalls:
             if self._names_slot(function, i, operand, slot):
                 self._add(function, i, name, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
         elif self._loads_slot(function, i, slot):
-            self._through_register(function, i, slot, name)
+            self._through_register(function, i, slot, name, place)
 
     def _check_gap(self, function: Function, i: int, place: int, name: str) -> None:
         """Outside known functions the decoding can be out of step: say so, where it looks so."""
@@ -105,9 +109,10 @@ class ImportCalls:
         """Whether an instruction reads the slot into a register or pushes it."""
         arch = self.analysis.arch
         effect = arch.effect(function, i)
-        for register in range(32):
-            if effect.registers >> register & 1 and register != arch.stack_pointer:
-                return self._names_slot(function, i, arch.define(function, i, register), slot)
+        written = effect.registers & ~(1 << arch.stack_pointer)
+        if written:
+            register = (written & -written).bit_length() - 1
+            return self._names_slot(function, i, arch.define(function, i, register), slot)
         return any(
             self._names_slot(function, i, arch.stored(function, i, n), slot)
             for n in range(len(effect.stores))
@@ -141,9 +146,14 @@ class ImportCalls:
         before = function.predecessors(i)
         return any(not self.analysis.arch.is_padding(function, p) for p in before)
 
-    def _through_register(self, function: Function, i: int, slot: int, name: str) -> None:
+    def _through_register(
+        self, function: Function, i: int, slot: int, name: str, place: int
+    ) -> None:
         """Find the calls that use a slot's content kept in a register or local variable."""
-        if self._calls_next(function, i, slot, name) or (function.start, slot) in self._followed:
+        if (
+            self._calls_next(function, i, slot, name, place)
+            or (function.start, slot) in self._followed
+        ):
             return
         self._followed.add((function.start, slot))
         wanted = Atom(Kind.IMPORT, slot)
@@ -165,31 +175,22 @@ class ImportCalls:
         if not found:
             self.escapes.append(Escape(name, function.rvas[i], function, slot))
 
-    def _calls_next(self, function: Function, i: int, slot: int, name: str) -> bool:
+    def _calls_next(self, function: Function, i: int, slot: int, name: str, place: int) -> bool:
         """Whether the loaded register is called, and then lost, by the code that follows."""
         arch = self.analysis.arch
         if not arch.loads_call_targets:
             return False
         loaded = arch.effect(function, i).registers & arch.volatile
-        for k in range(i + 1, len(function.rvas)):
-            kind = function.flows[k]
-            if kind in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-                operand = arch.indirect_operand(function, k)
-                is_loaded = isinstance(operand, Reg) and loaded >> operand.number & 1
-                if not loaded or not (is_loaded or self._names_slot(function, k, operand, slot)):
-                    return False
-                self._add(function, k, name, Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL)
-                return True
-            if kind != Flow.NEXT or arch.effect(function, k).registers & loaded:
-                return False
-            if self._copies(function, k, loaded):
-                return False
-        return False
-
-    def _copies(self, function: Function, k: int, registers: int) -> bool:
-        """Whether an instruction moves or stores one of some registers."""
-        arch = self.analysis.arch
-        effect = arch.effect(function, k)
-        moved = [arch.stored(function, k, n) for n in range(len(effect.stores))]
-        moved += [arch.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
-        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
+        k = arch.use_behind(function, i, loaded)
+        kind = function.flows[k] if k is not None else Flow.NEXT
+        if k is None or kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+            return False
+        operand = arch.indirect_operand(function, k)
+        is_loaded = isinstance(operand, Reg) and loaded >> operand.number & 1
+        if not loaded or not (is_loaded or self._names_slot(function, k, operand, slot)):
+            return False
+        via = Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL
+        self._add(function, k, name, via)
+        if function.kind != "gap":
+            self.analysis.plain_calls[place] = ImportCall(function, k, name, via)
+        return True

@@ -71,6 +71,8 @@ class Uses(NamedTuple):
     calls: list[tuple[Function, int, str]]
     """(function, instruction index, name)."""
     others: list[Function]
+    plain: list[tuple[int, int, str]]
+    """(RVA, start of the function, name) of calls that needed no decoded function."""
 
 
 def uses(analysis: Analysis, binding: Binding) -> Uses:
@@ -87,23 +89,52 @@ def uses(analysis: Analysis, binding: Binding) -> Uses:
             known.known[slot] = known.framework_routine(offset)
         places = [(place, slots[slot]) for place, slot in analysis.references.to_slots(slots)]
     analysis.flow.forget()  # what read the table before was answered without this
-    found = Uses([], [])
-    seen: dict[int, set[int]] = {}
-    functions: dict[int, Function] = {}
+    found = Uses([], [], [])
+    if analysis.image.machine is Machine.ARM64:
+        _uses_arm64(analysis, binding, places, found)
+        return found
     for place, offset in places:
         at = analysis.functions.instruction_at(place)
         if at is not None:
-            functions[at[0].start] = at[0]
-            seen.setdefault(at[0].start, set()).add(at[1])
             _use(analysis, *at, offset, found)
-    if analysis.image.machine is Machine.ARM64:
-        for start, function in functions.items():
-            if not binding.is_pointer:  # one base address serves many entries
-                found.others.append(function)
-                continue
-            for i in _far_loads(analysis, function, binding.table, seen[start]):
-                _use(analysis, function, i, -1, found)
     return found
+
+
+def _uses_arm64(
+    analysis: Analysis, binding: Binding, places: list[tuple[int, int]], found: Uses
+) -> None:
+    """The same for ARM64, where most calls are plain words, and an address takes two of them."""
+    from hvci.binary.kmdf_arm64 import loads_at, plain_call
+
+    names = analysis.flow.globals.framework
+    starts: set[int] = set()
+    gaps: dict[int, tuple[Function, set[int]]] = {}
+    for place, offset in places:
+        call = plain_call(analysis, place) if binding.is_pointer else None
+        if call is not None and not call.offset % 8 and call.offset // 8 < len(names):
+            starts.add(call.start)
+            found.plain.append((call.rva, call.start, names[call.offset // 8]))
+            continue
+        at = analysis.functions.instruction_at(place)
+        if at is None:
+            continue
+        function, i = at
+        _use(analysis, function, i, offset, found)
+        if not binding.is_pointer:  # one base address serves many entries
+            found.others.append(function)
+        elif function.kind == "gap":
+            gaps.setdefault(function.start, (function, set()))[1].add(i)
+        else:
+            starts.add(function.start)
+    if not binding.is_pointer:
+        return
+    for function, seen in gaps.values():
+        for i in _far_loads(analysis, function, binding.table, seen):
+            _use(analysis, function, i, -1, found)
+    for start, rva in loads_at(analysis, binding.table, (place for place, _ in places)):
+        at = analysis.functions.instruction_at(rva) if start in starts else None
+        if at is not None and _loads_table(analysis, *at, binding.table):
+            _use(analysis, *at, -1, found)
 
 
 def _use(analysis: Analysis, function: Function, i: int, offset: int, found: Uses) -> None:
@@ -122,11 +153,16 @@ def _far_loads(analysis: Analysis, function: Function, table: int, seen: set[int
     """Loads of the table whose page address was made too far away for the scan."""
     wanted = LOAD | (table & 0xFFF) >> 3 << 10
     for i, word in enumerate(function.instructions):
-        if word & 0xFFFF_FC00 == wanted and i not in seen:
-            analysis.flow.begin()
-            held = analysis.flow.value(function, i, Location(word >> 5 & 31))
-            if Atom(Kind.ADDRESS, table & ~0xFFF) in held:
-                yield i
+        is_load = word & 0xFFFF_FC00 == wanted and i not in seen
+        if is_load and _loads_table(analysis, function, i, table):
+            yield i
+
+
+def _loads_table(analysis: Analysis, function: Function, i: int, table: int) -> bool:
+    """Whether the base of a load is the page of the table."""
+    analysis.flow.begin()
+    held = analysis.flow.value(function, i, Location(function.instructions[i] >> 5 & 31))
+    return Atom(Kind.ADDRESS, table & ~0xFFF) in held
 
 
 def _ahead(analysis: Analysis, function: Function, i: int, offset: int) -> Ahead:

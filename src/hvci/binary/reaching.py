@@ -92,7 +92,7 @@ class Reaching:
         Most steps are such steps: this loop makes no call and no list for them.
         """
         if self.arch.skips_back:
-            return self.arch.skip_back(function, j, register_of(location))
+            j = self.arch.skip_back(function, j, register_of(location))
         mask = 1 << register_of(location)
         sources, flows, effects = function.sources, function.flows, function.effects
         ends, entry = function.ends, function.entry

@@ -1,9 +1,9 @@
 """Where ARM64 code refers to what: ADRP followed to the uses of its page, branches, literals.
 
-An address takes two instructions. All ADRPs of a page are followed forwards at once, as rows of a
-matrix of the words behind them, until the register is overwritten; an ADD starts a row of its own,
-and so does what a branch or the frame carries to where code order has lost it. Nothing is said
-about what other paths do to the register, so a hit is a candidate like any other.
+An address takes two instructions. All ADRPs of a page are followed forwards at once, up to where
+their register is overwritten, through one sorted list of what overwrites or uses which register;
+an ADD starts anew, and so does what a branch or the frame carries to where code order has lost it.
+Nothing is said about what other paths do to the register, so a hit is a candidate like any other.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.binary.unwind_arm64 import UnwindTableArm64
 
-WINDOWS = (8, 64, 512)
-"""Words behind an ADRP that are looked at while its register lives, stretch by stretch."""
-MAX_ROWS = 512
-"""Rows of one matrix."""
+WINDOW = 584
+"""Words behind an ADRP that are looked at while its register lives."""
+PLACE = (1 << 32) - 1
+"""Mask of the index in a number that stands for a register and the index of a word."""
+NEVER = 1 << 62
 ROUNDS = 8
 """ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
 PAGE_MASK = ~0xFFF
@@ -49,34 +50,37 @@ class ReferencesArm64(References):
             count = max(0, end - first) // 4
             words.append(np.frombuffer(image.memory, "<u4", count, first))
             rvas.append(np.arange(first, first + 4 * count, 4, dtype=np.int64))
-        self._words: Words = np.concatenate(words)
-        self._rvas: Rvas = np.concatenate(rvas)
+        self.words: Words = np.concatenate(words)
+        """The words of all code sections behind each other, one of zeros before them."""
+        self.rvas: Rvas = np.concatenate(rvas)
+        """Their RVAs, sorted."""
         self._by_page: dict[int, tuple[Rvas, Rvas]] = {}
 
     # ---- addresses in two steps
 
     @cached_property
-    def _adrps(self) -> tuple[Rvas, Rvas]:
+    def adrps(self) -> tuple[Rvas, Rvas]:
         """(page, index of the word) of every ADRP, sorted by page."""
-        places = np.flatnonzero(self._words & 0x9F000000 == 0x90000000)
-        words = self._words[places]
+        places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
+        words = self.words[places]
         offsets = _signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
-        pages = (self._rvas[places] & PAGE_MASK) + (offsets << 12)
+        pages = (self.rvas[places] & PAGE_MASK) + (offsets << 12)
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
 
     @cached_property
     def _fields(self) -> tuple[Bytes, Bytes, Bytes]:
         """The three register fields of every word: lowest, base, second of a pair."""
-        words = self._words
+        words = self.words
         return tuple((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))  # type: ignore[return-value]
 
     @cached_property
-    def _calls(self) -> npt.NDArray[np.bool_]:
-        """Which words are calls."""
-        words = self._words
+    def _calls(self) -> Rvas:
+        """Indices of the words that are calls, and one behind all words."""
+        words = self.words
         by_register = words & 0xFEFFF800 == 0xD63F0000
-        return np.asarray((words & 0xFC000000 == 0x94000000) | by_register)
+        places = np.flatnonzero((words & 0xFC000000 == 0x94000000) | by_register)
+        return np.append(places, PLACE)
 
     def _uses(self, page: int) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target."""
@@ -86,7 +90,7 @@ class ReferencesArm64(References):
         return known
 
     def _find_uses(self, page: int) -> tuple[Rvas, Rvas]:
-        pages, places = self._adrps
+        pages, places = self.adrps
         low, high = pages.searchsorted((page, page + 1))
         chosen = places[low:high]
         anchors = chosen, self._fields[0][chosen], pages[low:high]
@@ -94,15 +98,15 @@ class ReferencesArm64(References):
         seen = anchors
         for _ in range(ROUNDS):
             rows, uses, ends = self._follow(anchors)
-            words = self._words[uses]
+            words = self.words[uses]
             base = anchors[2][rows]
             is_add = words & 0xFF800000 == 0x91000000
             named = base + _offsets(words)
             targets.append(named)
-            sites.append(self._rvas[uses])
+            sites.append(self.rvas[uses])
             pairs = words & 0x3A000000 == 0x28000000
             targets.append((named + _pair_size(words))[pairs])
-            sites.append(self._rvas[uses[pairs]])
+            sites.append(self.rvas[uses[pairs]])
             added = uses[is_add]
             adds = added, self._fields[0][added], named[is_add]
             anchors = _new(seen, [adds, *self._elsewhere(anchors, ends)])
@@ -115,14 +119,14 @@ class ReferencesArm64(References):
 
     @cached_property
     def _paths(self) -> Paths:
-        return Paths(self._words, self._bounds)
+        return Paths(self.words, self._bounds)
 
     @cached_property
     def _bounds(self) -> Rvas:
         """Index of the words at which the exception data begins or ends a function, and the end."""
         table = UnwindTableArm64(self.image)
         rvas = distinct(np.array([*table.starts, *table.ends], np.int64))
-        return np.append(np.searchsorted(self._rvas, rvas), len(self._words))
+        return np.append(np.searchsorted(self.rvas, rvas), len(self.words))
 
     def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
         """Where registers still hold their addresses though code order has lost them."""
@@ -133,74 +137,63 @@ class ReferencesArm64(References):
         ]
         return [(places, registers, anchors[2][rows]) for places, registers, rows in lives]
 
+    @cached_property
+    def _lives(self) -> tuple[Rvas, Rvas]:
+        """Words that overwrite a register, and words that use one as a base, sorted.
+
+        Each is (register, index of the word) as one number.
+        """
+        words, (lowest, base, second) = self.words, self._fields
+        writes = _by_register(lowest, _writes_lowest(words))
+        pairs = _by_register(second, _loads_pair(words))
+        ends = np.insert(writes, writes.searchsorted(pairs), pairs)
+        return np.append(ends, NEVER), _by_register(base, _uses_base(words))
+
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
         """(row of the anchor, index of the word) of every use while the register lives.
 
-        Last, the index of the last word at which each register does.
+        Last, the index of the last word at which each register does. None lives on behind its
+        function.
         """
-        found_rows, found = [NO_RVAS], [NO_RVAS]
-        ends = np.zeros(len(anchors[0]), np.int64)
-        bounds = self._bounds[np.searchsorted(self._bounds, anchors[0], side="right")]
-        alive = np.arange(len(anchors[0]))
-        begin = 1
-        for window in WINDOWS:
-            survivors = [NO_RVAS]
-            for at in range(0, len(alive), MAX_ROWS):
-                part = alive[at : at + MAX_ROWS]
-                room = bounds[part] - anchors[0][part] - begin
-                rows, uses, last = self._stretch(anchors, part, begin, window, room)
-                ends[part] = np.minimum(anchors[0][part] + begin + last, len(self._words) - 1)
-                lives = part[last == window]
-                found_rows.append(rows)
-                found.append(uses)
-                survivors.append(lives)
-            alive, begin = np.concatenate(survivors), begin + window
-            if not len(alive):
-                break
-        return np.concatenate(found_rows), np.concatenate(found), ends
+        overwrites, uses = self._lives
+        places, registers = anchors[0] + 1, anchors[1]
+        begin = _key(registers, places)
+        volatile = registers < _VOLATILE_LIMIT
+        ends = np.minimum(places + WINDOW, self._bounds[self._bounds.searchsorted(places)] - 1)
+        found = overwrites[overwrites.searchsorted(begin)]
+        is_own = found >> 32 == registers
+        ends[is_own] = np.minimum(ends[is_own], found[is_own] & PLACE)
+        calls = self._calls[self._calls.searchsorted(places[volatile])]
+        ends[volatile] = np.minimum(ends[volatile], calls)
+        first = uses.searchsorted(begin)
+        last = uses.searchsorted(_key(registers, np.minimum(ends, places + (WINDOW - 1))), "right")
+        counts = np.maximum(last - first, 0)
+        rows = np.arange(len(places)).repeat(counts)
+        skipped = counts.cumsum() - counts
+        chosen = uses[np.arange(len(rows)) + (first - skipped).repeat(counts)]
+        return rows, chosen & PLACE, np.minimum(ends, len(self.words) - 1)
 
-    def _stretch(
-        self, anchors: Anchors, rows: Rvas, begin: int, window: int, room: Rvas
-    ) -> tuple[Rvas, Rvas, Rvas]:
-        """(row, index) of the uses in one stretch behind each row, and how far each row lives.
-
-        No row lives on behind its function; `room` words are left of it.
-        """
-        lowest, base, second = self._fields
-        registers = anchors[1][rows][:, None]
-        places = anchors[0][rows][:, None] + np.arange(begin, begin + window)
-        np.minimum(places, len(self._words) - 1, out=places)
-        end = np.where(room > window, window, room - 1)
-        called = self._calls[places] & (registers < _VOLATILE_LIMIT)
-        for hits, kills in (
-            (lowest[places] == registers, _writes_lowest),
-            (second[places] == registers, _loads_pair),
-            (called, None),
-        ):
-            row, column = np.nonzero(hits)
-            if kills is not None:
-                chosen = kills(self._words[places[row, column]])
-                row, column = row[chosen], column[chosen]
-            np.minimum.at(end, row, column)
-        row, column = np.nonzero(base[places] == registers)
-        used = places[row, column]
-        chosen = (column <= end[row]) & _uses_base(self._words[used])
-        return rows[row[chosen]], used[chosen], end
+    def makes_page(self, page: int, start: int, end: int) -> bool:
+        """Whether an ADRP between two RVAs makes the address of a page."""
+        pages, places = self.adrps
+        low, high = pages.searchsorted((page, page + 1))
+        rvas = self.rvas[places[low:high]]
+        return bool(rvas.searchsorted(start) < rvas.searchsorted(end))
 
     # ---- addresses in one step
 
     @cached_property
     def _literals(self) -> tuple[Rvas, Rvas]:
         """(target, RVA) of every ADR and literal load, sorted by target."""
-        words = self._words
+        words = self.words
         is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
         places = np.flatnonzero(is_adr | is_load)
         chosen = words[places]
         fields = _signed(chosen >> 5 & 0x7FFFF, 19) << 2
         low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
-        targets: Rvas = self._rvas[places] + (fields | low_bits)
+        targets: Rvas = self.rvas[places] + (fields | low_bits)
         order = np.argsort(targets, kind="stable")
-        return targets[order], self._rvas[places[order]]
+        return targets[order], self.rvas[places[order]]
 
     # ---- questions
 
@@ -210,17 +203,17 @@ class ReferencesArm64(References):
 
     def method_loads(self, displacement: int) -> list[int]:
         """`ldr x, [x, #displacement]`."""
-        words = self._words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
-        found: list[int] = self._rvas[np.flatnonzero(words)].tolist()
+        words = self.words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
+        found: list[int] = self.rvas[np.flatnonzero(words)].tolist()
         return found
 
     def constants(self, value: int) -> list[int]:
         """`movz w, #low` with `movk w, #high, lsl #16` right behind it."""
-        low, high = self._words[:-1], self._words[1:]
+        low, high = self.words[:-1], self.words[1:]
         pair = low & 0xFFFFFFE0 == 0x52800000 | (value & 0xFFFF) << 5
         pair &= high & 0xFFFFFFE0 == 0x72A00000 | value >> 16 << 5
         pair &= low & 31 == high & 31
-        found: list[int] = self._rvas[np.flatnonzero(pair)].tolist()
+        found: list[int] = self.rvas[np.flatnonzero(pair)].tolist()
         return found
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
@@ -259,9 +252,9 @@ class ReferencesArm64(References):
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
-        places = np.flatnonzero(self._words & 0x7C000000 == 0x14000000)
-        sites = self._rvas[places]
-        targets = sites + 4 * _signed(self._words[places] & 0x3FFFFFF, 26)
+        places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
+        sites = self.rvas[places]
+        targets = sites + 4 * _signed(self.words[places] & 0x3FFFFFF, 26)
         inside = self.in_code(targets)
         return targets[inside], sites[inside]
 
@@ -291,6 +284,19 @@ def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
     """Bit fields as signed numbers."""
     wide = fields.astype(np.int64)
     return np.asarray(wide - ((wide >> (width - 1)) << width))
+
+
+def _key(registers: Bytes, places: Rvas) -> Rvas:
+    """Registers and indices as one number each."""
+    return registers.astype(np.int64) << 32 | places
+
+
+def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
+    """The chosen words as such numbers, sorted: small numbers sort fast, and places are sorted."""
+    places = chosen.nonzero()[0]
+    mine = registers[places]
+    order = np.argsort(mine, kind="stable")
+    return _key(mine[order], places[order])
 
 
 # ---- single words, vectorised

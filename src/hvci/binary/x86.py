@@ -182,6 +182,10 @@ class X86:
 
     # ---- effects
 
+    def use_behind(self, function: Function, i: int, registers: int) -> int | None:
+        """Never asked: calls take their targets from memory."""
+        return None
+
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
         known = function.effects.get(i)

@@ -86,7 +86,7 @@ def _kept_behind(scene: Scene, place: int) -> set[int]:
 def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
     """RVAs of calls and jumps through a register, a frame slot or such a variable."""
     if scene.image.machine is Machine.ARM64:
-        return words.indirect(scene, sites)
+        return words.indirect(scene, sites, MAX_CANDIDATES)
     code, bits = scene.image.bytes, scene.image.bits
     found: list[int] = []
     for start, end in scene.image.code_ranges:

@@ -6,7 +6,8 @@ finds it. A place that passes is decoded and judged by the data flow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,10 @@ import numpy.typing as npt
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.sets import among, distinct
 from hvci.model import Behaviour, Confidence
+
+if TYPE_CHECKING:
+    from hvci.binary.behaviour.words_near import Nearby
+    from hvci.binary.references_arm64 import ReferencesArm64
 
 Words = npt.NDArray[np.uint32]
 Rvas = npt.NDArray[np.int64]
@@ -34,74 +39,78 @@ _REGISTERS = {0xD518_1000: "SCTLR_EL1, the system control register", 0xD518_C000
 
 def processor_state(scene: Scene) -> None:
     """Writes to the system control register and the vector table."""
-    for words, rvas in _code(scene):
-        for pattern, name in _REGISTERS.items():
-            for rva in rvas[(words & 0xFFFF_FFE0) == pattern].tolist():
-                found = scene.analysis.functions.instruction_at(rva)
-                if found is not None:
-                    scene.add(
-                        "writes-executable-memory",
-                        Behaviour.PROCESSOR_STATE,
-                        f"writes {name}",
-                        found,
-                        Confidence.PROVEN,
-                        _GUARDED,
-                    )
+    words, rvas = _code(scene)
+    fields = words & 0xFFFF_FFE0
+    for pattern, name in _REGISTERS.items():
+        for rva in rvas[fields == pattern].tolist():
+            found = scene.analysis.functions.instruction_at(rva)
+            if found is not None:
+                scene.add(
+                    "writes-executable-memory",
+                    Behaviour.PROCESSOR_STATE,
+                    f"writes {name}",
+                    found,
+                    Confidence.PROVEN,
+                    _GUARDED,
+                )
 
 
 def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     """RVAs of instructions that complete an address of code, where a store or copy follows."""
-    found: list[int] = []
-    for words, rvas in _code(scene):
-        pages = np.flatnonzero((words & 0x9F00_0000) == 0x9000_0000)
-        pages = pages[pages + PAIR_WINDOW < len(words)]
-        chosen = words[pages].astype(np.int64)
-        delta = _signed((chosen >> 5 & 0x7FFFF) << 2 | (chosen >> 29 & 3), 21) << 12
-        inside = scene.analysis.references.in_code((rvas[pages] & ~0xFFF) + delta)
-        pages, register = pages[inside], (chosen & 31)[inside]
-        found += _followed(words, rvas, pages, frozenset())
-        for step in range(1, PAIR_WINDOW + 1):
-            after = words[pages + step]
-            adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == register)
-            found += _followed(words, rvas, pages[adds] + step, copies)
-    return found
+    words, rvas = _code(scene)
+    references = _references(scene)
+    targets, pages = references.adrps
+    pages = np.sort(pages[references.in_code(targets)])
+    pages = pages[pages + PAIR_WINDOW < len(words)]
+    register = words[pages] & 31
+    candidates = _followed(words, rvas, pages, frozenset())
+    for step in range(1, PAIR_WINDOW + 1):
+        after = words[pages + step]
+        adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == register)
+        candidates += _followed(words, rvas, pages[adds] + step, copies)
+    near = _nearby(scene)
+    found = [place for place in candidates if near.is_kept(place, copies, anywhere=False)]
+    return _section_order(scene, found)
 
 
 def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
     """Those of the loads of a variable that a store through the loaded register follows."""
     wanted = np.array(sorted(places), np.int64)
-    found: list[int] = []
-    for words, rvas in _code(scene):
-        at = np.searchsorted(rvas, wanted)
-        at = at[at < len(words)]
-        at = at[among(rvas[at], distinct(wanted))]
-        called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
-        at = at[~(called == 0xD61F_0000).any(axis=1)]
-        found += _followed(words, rvas, at, copies, any_base=True)
-    return found
+    words, rvas = _code(scene)
+    at = np.searchsorted(rvas, wanted)
+    at = at[at < len(words)]
+    at = at[among(rvas[at], distinct(wanted))]
+    called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
+    at = at[~(called == 0xD61F_0000).any(axis=1)]
+    found = _followed(words, rvas, at, copies, any_base=True)
+    near = _nearby(scene)
+    return [place for place in found if near.is_kept(place, copies, anywhere=True)]
 
 
-def indirect(scene: Scene, sites: Rvas) -> list[int]:
-    """RVAs of calls and jumps through a register that was not just loaded from an import."""
+def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
+    """RVAs of calls and jumps through a register, at most so many before the usual are left out.
+
+    The usual ones go through what was just loaded from an import or from a field of a structure.
+    """
     if not len(sites):
         return []
     known = set(scene.analysis.import_places)
-    found = []
-    for words, rvas in _code(scene):
-        places = np.flatnonzero((words & 0xFFFF_FC1F) == 0xD61F_0000)
-        calls = np.flatnonzero((words & 0xFFFF_FC1F) == 0xD63F_0000)
-        places = distinct(np.concatenate((places, calls)))
-        before = np.searchsorted(sites, rvas[places]) - 1
-        near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
-        found += [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
-    return found
+    words, rvas = _code(scene)
+    places = np.flatnonzero((words & 0xFFDF_FC1F) == 0xD61F_0000)
+    before = np.searchsorted(sites, rvas[places]) - 1
+    near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
+    found = [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
+    is_usual = _nearby(scene).is_method_call
+    return [place for place in found[:most] if not is_usual(place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
     """Starts of the functions that hold a word of a pattern."""
     found = set()
-    for words, rvas in _code(scene):
-        for rva in rvas[(words & mask) == pattern].tolist()[:MAX_MATCHES]:
+    words, rvas = _code(scene)
+    hits = rvas[(words & mask) == pattern]
+    for start, end in scene.image.code_ranges if len(hits) else ():
+        for rva in hits[(hits >= start) & (hits < end)].tolist()[:MAX_MATCHES]:
             function = scene.analysis.functions.at(rva)
             if function is not None:
                 found.add(function.start)
@@ -133,15 +142,26 @@ def _followed(
     return [int(rva) for rva in rvas[places[through | near]]]
 
 
-def _code(scene: Scene) -> Iterator[tuple[Words, Rvas]]:
-    """The words of every executable section with their RVAs."""
-    for start, end in scene.image.code_ranges:
-        first = (start + 3) & ~3
-        count = max(0, end - first) // 4
-        if count:
-            words = np.frombuffer(scene.image.memory, "<u4", count, first)
-            yield words, np.arange(first, first + 4 * count, 4, dtype=np.int64)
+def _code(scene: Scene) -> tuple[Words, Rvas]:
+    """The words of all executable sections with their RVAs."""
+    references = _references(scene)
+    return references.words, references.rvas
 
 
-def _signed(values: Rvas, bits: int) -> Rvas:
-    return values - ((values >> (bits - 1)) << bits)
+# The parts for ARM64 are imported where an ARM64 image is looked at: they cost start-up time.
+
+
+def _references(scene: Scene) -> ReferencesArm64:
+    return cast("ReferencesArm64", scene.analysis.references)
+
+
+def _nearby(scene: Scene) -> Nearby:
+    from hvci.binary.behaviour.words_near import Nearby
+
+    return Nearby(scene)
+
+
+def _section_order(scene: Scene, places: list[int]) -> list[int]:
+    """Places section by section, and in the given order within each."""
+    starts = [start for start, _ in scene.image.code_ranges]
+    return sorted(places, key=lambda place: bisect_right(starts, place))

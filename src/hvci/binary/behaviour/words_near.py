@@ -1,0 +1,209 @@
+"""What the ARM64 words around a place prove about a register, without a decoded function.
+
+Looking back from an indirect call: where its target comes from. Looking ahead from a word: whether
+anything comes of what it puts into registers. Both go in the order of the code, as those do whom
+they save the work, and answer "perhaps" wherever they are not sure.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from functools import cached_property
+from typing import NamedTuple
+
+from hvci.binary.arm64 import Arm64
+from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_pages import SAVED
+from hvci.binary.arm64_values import signed_immediate
+from hvci.binary.arm64_words import (
+    FLOW_BY_TOP,
+    FP,
+    SP,
+    VOLATILE,
+    access,
+    indirect_flow,
+    is_access,
+    literal_target,
+    written_registers,
+)
+from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.trace import MAX_FOLLOWED
+from hvci.binary.code import CALLS, Flow
+
+BACK = 12
+"""Words looked at before a call, and again before the load of its target."""
+TABLE_WINDOW = 3
+"""Words between the ADR of a jump table and the sum with an offset from it."""
+_UNSCALED_MASK, _UNSCALED = 0xFFE00000, 0xF8400000
+"""LDR of 64 bits with an unscaled offset, or one that changes its base."""
+_TABLE_MASK, _TABLE = 0xFFE0FC00, 0x8B000800
+"""ADD of four times a register."""
+DISPATCH = 15
+"""The register in which Control Flow Guard's dispatch function expects the target."""
+_FLOWS = FLOW_BY_TOP.tolist()
+_STACK = (SP, FP)
+_START, _CALLED, _AWAY = -1, -2, -3
+"""Nothing in the function changes the register before; a call may; what does is too far away."""
+
+
+class Nearby:
+    """Answers about the words around places of one image."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.memory = scene.image.memory
+        assert isinstance(scene.arch, Arm64)
+        self.pages = scene.arch.lift.pages
+
+    # ---- back
+
+    def is_method_call(self, place: int) -> bool:
+        """Whether the call or jump at an RVA goes where a field says that was loaded just before.
+
+        True only when the words prove it: the load is the last word that changes the register,
+        and its base is neither made from an address of the image nor in the frame.
+        """
+        unwind = self.scene.analysis.functions.unwind
+        at = bisect_right(unwind.starts, place) - 1
+        if at < 0 or place >= unwind.ends[at]:
+            return False
+        start, end = unwind.starts[at], unwind.ends[at]
+        first = max(start, place - 8 * BACK)
+        words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
+        return self._is_usual(_Code(words, first, start, end), words[-1] >> 5 & 31)
+
+    def _is_usual(self, code: _Code, register: int) -> bool:
+        """The same for a register before the last of some words."""
+        words = code.words
+        made = code.last_write(len(words) - 1, register)
+        if made < 0:
+            return False
+        word = words[made]
+        if word & PLAIN_LOAD_MASK == PLAIN_LOAD:
+            bases = self._bases(code, made, word >> 5 & 31)
+            if bases is None:
+                return False
+            slots = {base + (word >> 7 & 0x7FF8) for base in bases}
+            if self.scene.image.guard_dispatch in slots and register != DISPATCH:
+                return slots <= self._usual | {self.scene.image.guard_dispatch} and self._is_usual(
+                    code, DISPATCH
+                )
+            return slots <= self._usual
+        if word & _UNSCALED_MASK == _UNSCALED and word >> 10 & 3 != 2:
+            return self._bases(code, made, word >> 5 & 31) == []
+        return word & _TABLE_MASK == _TABLE and _is_table(words, made)
+
+    def _bases(self, code: _Code, i: int, register: int, depth: int = 0) -> list[int] | None:
+        """The RVAs that a base register can be seen to hold; None when it may be in the frame.
+
+        None as well when the words do not tell. Empty when nothing near makes it an address.
+        """
+        if register in _STACK or depth > 1:
+            return None
+        made = code.last_write(i, register)
+        if made >= 0:
+            word = code.words[made]
+            if word & 0x1F000000 == 0x10000000:
+                return [literal_target(word, code.first + 4 * made)]
+            if word & 0x1F000000 == 0x11000000:
+                held = self._bases(code, made, word >> 5 & 31, depth + 1)
+                if held is None or word & 0xBF800000 != 0x91000000:
+                    return None
+                return [rva + signed_immediate(word) for rva in held]
+            if not is_access(word) or word >> 5 & 31 not in _STACK:
+                return []
+        if register in SAVED:
+            return self.pages.within(code.start, code.end, register)
+        return None if made == _AWAY else []
+
+    @cached_property
+    def _usual(self) -> frozenset[int]:
+        """RVAs of globals that lead to no memory of the driver: imports, the check of targets."""
+        image = self.scene.image
+        check = {image.guard_check} - {-1}
+        return frozenset((*image.imports, *(rva for rva in check if not image.is_writable(rva))))
+
+    # ---- ahead
+
+    def is_kept(self, place: int, copies: frozenset[int], anywhere: bool) -> bool:
+        """Whether what the word at an RVA puts into registers may be stored through or stored.
+
+        Stored into the frame, or `anywhere`; or live at the call of a copy. Sums with it and
+        copies of it count as well.
+        """
+        count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)
+        made, *words = struct.unpack_from(f"<{count}I", self.memory, place)
+        held = written_registers(made)
+        for n, word in enumerate(words, 1):
+            flow = _FLOWS[word >> 24]
+            if flow:
+                flow = indirect_flow(word) if flow == 0xFF else flow
+                if flow in (*CALLS, Flow.JUMP, Flow.INDIRECT_JUMP) and place + 4 * n in copies:
+                    return True
+                held &= ~VOLATILE if flow in CALLS else -1
+            elif is_access(word):
+                if _keeps(word, held, anywhere):
+                    return True
+                held &= ~written_registers(word)
+            elif held >> (word >> 5 & 31) & 1 or held >> (word >> 16 & 31) & 1:
+                held |= written_registers(word)
+            else:
+                held &= ~written_registers(word)
+            if not held:
+                return False
+        return False
+
+
+def _keeps(word: int, held: int, anywhere: bool) -> bool:
+    """Whether a load or store writes through one of some registers, or puts one into memory."""
+    moved = access(word)
+    if not moved.is_store:
+        return False
+    if any(held >> memory.base & 1 for memory in moved.memories if memory.base >= 0):
+        return True
+    stored = any(held >> register & 1 for register in moved.registers) and not moved.is_vector
+    return stored and (anywhere or word >> 5 & 31 in _STACK)
+
+
+class _Code(NamedTuple):
+    """The words before a place, and the function that they belong to."""
+
+    words: tuple[int, ...]
+    first: int
+    """RVA of the first word."""
+    start: int
+    end: int
+
+    def last_write(self, i: int, register: int) -> int:
+        """Index of the last word before word `i` that changes a register.
+
+        One of `_START`, `_CALLED` and `_AWAY` when none does.
+        """
+        words = self.words
+        for q in range(i - 1, max(-1, i - 1 - BACK), -1):
+            word = words[q]
+            flow = _FLOWS[word >> 24]
+            if not flow:
+                if written_registers(word) >> register & 1:
+                    return q
+                continue
+            flow = indirect_flow(word) if flow == 0xFF else flow
+            if flow in CALLS:
+                if VOLATILE >> register & 1:
+                    return _CALLED
+            elif written_registers(word) >> register & 1:
+                return q
+        return _START if self.first == self.start and i <= BACK else _AWAY
+
+
+def _is_table(words: tuple[int, ...], added: int) -> bool:
+    """Whether the target is an offset added to an ADR right before: a jump table."""
+    base = words[added] >> 5 & 31
+    for q in range(added - 1, max(-1, added - 1 - TABLE_WINDOW), -1):
+        word = words[q]
+        if _FLOWS[word >> 24]:
+            return False
+        if written_registers(word) >> base & 1:
+            return word & 0x9F000000 == 0x10000000 and added == len(words) - 2
+    return False
