@@ -23,6 +23,8 @@ TRAILING = (0, 1, 2, 4)
 CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 REX_W = 0x48
 _LOAD = 0x8B
+STRETCH = 1 << 15
+"""Bytes scanned together."""
 MAX_SCANS = 4
 """Questions for one address that are answered by a scan; then an index is worth its cost."""
 CALL_WINDOW = 160
@@ -47,19 +49,29 @@ class ReferencesX86(References):
     # ---- memory operands
 
     @cached_property
-    def _displacements(self) -> list[tuple[int, npt.NDArray[np.int32]]]:
-        """(range start, target RVA of a displacement at each byte offset)."""
-        found = []
+    def _operands(self) -> tuple[Rvas, Rvas]:
+        """(RVA of the operand, target RVA) of every candidate operand that names the image.
+
+        On x86 relocations tell them; elsewhere each byte may begin one. The scan goes stretch by
+        stretch, so that what is compared stays in the processor's cache.
+        """
+        if self._by_relocation:
+            return self._relocated
+        memory, size = self.image.memory, np.uint32(self.image.size)
+        ahead = np.arange(STRETCH, dtype=np.int32) if self.image.bits == 64 else None
+        base = np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
+        places, targets = [NO_RVAS], [NO_RVAS]
         for start, end in self._ranges:
-            count = end - start - 3
-            raw = np.ndarray((count,), "<i4", self.image.memory, start, (1,))
-            if self.image.bits == 64:
-                after = np.arange(start + 4, start + 4 + count, dtype=np.int32)
-                found.append((start, raw + after))
-            else:
-                base = np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
-                found.append((start, raw - base))
-        return found
+            for at in range(start, end - 3, STRETCH):
+                count = min(STRETCH, end - 3 - at)
+                raw = np.ndarray((count,), "<i4", memory, at, (1,))
+                named = raw - base if ahead is None else raw + ahead[:count]
+                if ahead is not None:
+                    named += np.int32(at + 4)
+                inside = (named.view(np.uint32) < size).nonzero()[0]
+                places.append(inside + at)
+                targets.append(named[inside].astype(np.int64))
+        return np.concatenate(places), np.concatenate(targets)
 
     @cached_property
     def _relocated(self) -> tuple[Rvas, Rvas]:
@@ -122,18 +134,11 @@ class ReferencesX86(References):
         wanted = np.array(sorted(slots), np.int64)
         if not len(wanted):
             return []
-        if self._by_relocation:
-            operands, named = self._relocated
-            chosen = among(named, wanted)
-            return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
-        hits: list[tuple[int, int]] = []
-        low, high = int(wanted[0]), int(wanted[-1])
-        for start, targets in self._displacements:
-            near = (targets - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
-            places = np.flatnonzero(near)
-            places = places[among(targets[places], wanted)]
-            hits += zip((places + start).tolist(), targets[places].tolist(), strict=True)
-        return hits
+        operands, named = self._operands
+        near = (named >= wanted[0]) & (named <= wanted[-1])
+        operands, named = operands[near], named[near]
+        chosen = among(named, wanted)
+        return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
 
     def to_data(self, rva: int) -> list[int]:
         """RVAs of the displacements of every candidate operand that names an RVA."""
@@ -158,42 +163,21 @@ class ReferencesX86(References):
             targets, places = self._by_target
             first, last = targets.searchsorted((low, high))
             return list(zip(places[first:last].tolist(), targets[first:last].tolist(), strict=True))
-        found: list[tuple[int, int]] = []
-        for start, named in self._displacements:
-            near = (named - np.int32(low)).view(np.uint32) < np.uint32(high - low)
-            chosen = np.flatnonzero(near)
-            found += zip((chosen + start).tolist(), named[chosen].tolist(), strict=True)
-        return found
+        operands, named = self._operands
+        near = (named >= low) & (named < high)
+        return list(zip(operands[near].tolist(), named[near].tolist(), strict=True))
 
     @cached_property
     def _by_target(self) -> tuple[Rvas, Rvas]:
-        """(target, place) of every displacement that names the image, sorted by target."""
-        if self._by_relocation:
-            places, targets = self._relocated
-        else:
-            names, size = [], np.uint32(self.image.size)
-            for start, all_targets in self._displacements:
-                inside = np.flatnonzero(all_targets.view(np.uint32) < size)
-                names.append((all_targets[inside].astype(np.int64), inside + start))
-            targets = np.concatenate([NO_RVAS, *(each for each, _ in names)])
-            places = np.concatenate([NO_RVAS, *(each for _, each in names)])
+        """(target, place) of every candidate operand, sorted by target."""
+        places, targets = self._operands
         order = np.argsort(targets, kind="stable")
         return targets[order], places[order]
 
     def to_executable(self) -> Rvas:
         """RVAs of the displacements of every candidate operand that names an executable section."""
-        if self._by_relocation:
-            operands, named = self._relocated
-            return operands[self.in_code(named)]
-        if not self._ranges:
-            return NO_RVAS
-        low, high = self._ranges[0][0], self._ranges[-1][1]
-        found = []
-        for start, targets in self._displacements:
-            near = (targets - np.int32(low)).view(np.uint32) < np.uint32(high - low)
-            places = near.nonzero()[0]
-            found.append(places[self.in_code(targets[places].astype(np.int64))] + start)
-        return np.concatenate(found)
+        operands, named = self._operands
+        return operands[self.in_code(named)]
 
     # ---- direct calls and jumps
 
@@ -229,8 +213,9 @@ class ReferencesX86(References):
     def thunk(self, place: int) -> int | None:
         """`jmp [slot]` without the prefix that marks a tail call in a function."""
         memory = self.image.memory
-        is_jump = memory[place - 2 : place] == JUMP_THROUGH and memory[place - 3] != REX_W
-        return place - 2 if is_jump else None
+        if memory[place - 1] != JUMP_THROUGH[1] or memory[place - 2] != JUMP_THROUGH[0]:
+            return None
+        return place - 2 if memory[place - 3] != REX_W else None
 
     def jumps_on(self, rva: int) -> bool:
         """`jmp reg` or `jmp [address]`, with or without prefixes."""

@@ -82,6 +82,10 @@ _RVA = attrgetter("ip32")
 _FACTORY = InstructionInfoFactory()
 
 
+_MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
+"""By iced's number of a register: the bit of the register that holds it, 0 for other kinds."""
+
+
 class _Shape(NamedTuple):
     """What all instructions of one encoding have in common."""
 
@@ -200,13 +204,11 @@ class X86:
         if shape.writes0:
             kind = instruction.op0_kind
             if kind == OpKind.REGISTER:
-                known = REGISTERS.get(instruction.op0_register)
-                mask |= 1 << known[0] if known else 0
+                mask |= _MASKS[instruction.op0_register]
             elif kind == OpKind.MEMORY:
                 stores = (self.lift.memory(instruction),)
         if shape.writes1 and instruction.op1_kind == OpKind.REGISTER:
-            known = REGISTERS.get(instruction.op1_register)
-            mask |= 1 << known[0] if known else 0
+            mask |= _MASKS[instruction.op1_register]
         if shape.pushes:
             size = self.bits // 8
             return Effect(mask, (Memory(RSP, NO_REGISTER, 1, -size, size),))
@@ -217,10 +219,15 @@ class X86:
 
     def _is_guard_check(self, instruction: Instruction) -> bool:
         """Control Flow Guard's check keeps the target in RCX."""
-        if instruction.op0_kind != OpKind.MEMORY or self.image.guard_check < 0:
+        slot = self.image.guard_check
+        if slot < 0 or instruction.op0_kind != OpKind.MEMORY:
             return False
+        if self.bits == 64:
+            return instruction.is_ip_rel_memory_operand and (
+                instruction.ip_rel_memory_address == slot
+            )
         memory = self.lift.memory(instruction)
-        return memory.base == IMAGE_BASE and memory.displacement == self.image.guard_check
+        return memory.base == IMAGE_BASE and memory.displacement == slot
 
     def skip_back(self, function: Function, i: int, register: int) -> int:
         """No short cut: the effects of instructions that are never reached cost more."""

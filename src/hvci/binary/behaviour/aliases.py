@@ -59,9 +59,10 @@ def _through_physical_address(scene: Scene) -> None:
     if not scene.imports_any("MmMapIoSpace", "MmMapIoSpaceEx"):
         return
     places = _Makers(scene, {"MmGetPhysicalAddress": 0})
-    if not places.calls:
-        return
-    for function, i, name, _ in scene.calls("MmMapIoSpace", "MmMapIoSpaceEx"):
+    maps = scene.calls("MmMapIoSpace", "MmMapIoSpaceEx") if places.calls else []
+    if len(places.calls) <= len(maps) and not places.over_code(set(places.calls)):
+        return  # asked first where that asks less
+    for function, i, name, _ in maps:
         if name == "MmMapIoSpaceEx":
             position = 2 if scene.image.bits == 64 else 3
             if not _allows(scene.argument(function, i, position, 4)):
