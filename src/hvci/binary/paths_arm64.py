@@ -52,7 +52,7 @@ class Paths:
     def branched(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
         """What branches out of the stretches `first` to `last`, both included, lead to."""
         places, targets = self._branches
-        rows, chosen = _spread(np.searchsorted(places, first), np.searchsorted(places, last + 1))
+        rows, chosen = _spread(places.searchsorted(first), places.searchsorted(last + 1))
         to = targets[chosen]
         leaves = (to > last[rows]) | (to <= first[rows])
         rows = rows[leaves]
@@ -79,17 +79,15 @@ class Paths:
     def reloaded(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
         """Where what is saved in the frame within the stretches is loaded back."""
         places, offsets, saved = self._saves
-        rows, chosen = _spread(np.searchsorted(places, first), np.searchsorted(places, last + 1))
+        rows, chosen = _spread(places.searchsorted(first), places.searchsorted(last + 1))
         same = saved[chosen] == registers[rows]
         rows, chosen = rows[same], chosen[same]
         begin = places[chosen]
-        following = np.searchsorted(self._ends, begin, side="right")
+        following = self._ends.searchsorted(begin, side="right")
         stop = np.minimum(self._ends[following], begin + FARTHEST)
         keys, indices, into = self._reloads
         slot = offsets[chosen] << 40
-        inner, found = _spread(
-            np.searchsorted(keys, slot | begin), np.searchsorted(keys, slot | stop)
-        )
+        inner, found = _spread(keys.searchsorted(slot | begin), keys.searchsorted(slot | stop))
         return indices[found], into[found], rows[inner]
 
 
@@ -111,9 +109,11 @@ def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Bytes]
 def _spread(low: Rvas, high: Rvas) -> tuple[Rvas, Rvas]:
     """(row, index) of every index in the ranges `low` to `high`, the last one not included."""
     counts = np.maximum(high - low, 0)
-    counts[np.cumsum(counts) > MOST] = 0
-    if not counts.any():
+    counts[counts.cumsum() > MOST] = 0
+    chosen = counts.nonzero()[0]
+    if not len(chosen):
         return NO_RVAS, NO_RVAS
-    rows = np.repeat(np.arange(len(counts)), counts)
-    starts = np.cumsum(counts) - counts
-    return rows, np.arange(len(rows)) - starts[rows] + low[rows]
+    counts = counts[chosen]
+    starts = counts.cumsum() - counts
+    rows = chosen.repeat(counts)
+    return rows, np.arange(len(rows)) + (low[chosen] - starts).repeat(counts)
