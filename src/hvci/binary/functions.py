@@ -78,6 +78,11 @@ class Functions:
 
         A seventh of the cost of a decoded function, for those who only sort places out.
         """
+        fragments = self.unwind.find(rva) if self.image.bits == 64 else ()
+        decoded = self._unwound.get(fragments[0].start) if fragments else None
+        if decoded is not None:
+            i = bisect_right(decoded.rvas, rva) - 1
+            return decoded.rvas[i] if i >= 0 else None
         span = self.span(rva)
         if span is None:
             return None
