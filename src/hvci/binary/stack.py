@@ -100,18 +100,18 @@ class StackDepth32:
 
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
-        state = self._states(function)[i]
+        state = self._walk(function).before(i)
         return None if state is None else state[0]
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
         """What EBP holds before instruction `i`, as a depth."""
-        state = self._states(function)[i]
+        state = self._walk(function).before(i)
         return None if state is None else state[1]
 
-    def _states(self, function: Function) -> list[State | None]:
-        known: list[State | None] | None = function.cache.get("stack depths")
+    def _walk(self, function: Function) -> _Walk32:
+        known: _Walk32 | None = function.cache.get("stack depths")
         if known is None:
-            known = function.cache["stack depths"] = _Walk32(self, function).run()
+            known = function.cache["stack depths"] = _Walk32(self, function)
         return known
 
     # ---- what a callee removes
@@ -186,26 +186,30 @@ def _learn_step(instruction: Instruction) -> int:
 
 
 class _Walk32:
-    """One walk over one x86 function; the first depth that reaches an instruction stays."""
+    """One walk over one x86 function; the first depth that reaches an instruction stays.
+
+    It goes as far as somebody asks and rests there: what it finds does not depend on that.
+    """
 
     def __init__(self, owner: StackDepth32, function: Function) -> None:
         self.owner = owner
         self.function = function
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
+        self.restarts = 0
 
-    def run(self) -> list[State | None]:
-        """Walk everything that can be reached, then what only a handler reaches."""
-        restarts = 0
-        while self.work:
-            self._follow(*self.work.pop())
+    def before(self, i: int) -> State | None:
+        """The state before instruction `i`: first by what can be reached, then by handlers."""
+        while self.states[i] is None and self.work:
+            self._follow(*self.work.pop(), i)
             if not self.work:
                 lost = self._unreached()
                 if lost is not None:
-                    restarts += 1
+                    self.restarts += 1
                     has_frame = any(state and state[1] == -4 for state in self.states)
-                    self.work.append((lost, (-0x100000 * restarts, -4 if has_frame else None)))
-        return self.states
+                    depth = -0x100000 * self.restarts
+                    self.work.append((lost, (depth, -4 if has_frame else None)))
+        return self.states[i]
 
     def _unreached(self) -> int | None:
         skip = (Mnemonic.INT3, Mnemonic.NOP)
@@ -216,8 +220,8 @@ class _Walk32:
                 return i
         return None
 
-    def _follow(self, i: int, state: State) -> None:
-        """Straight on until a known instruction or the end of the way."""
+    def _follow(self, i: int, state: State, goal: int) -> None:
+        """Straight on until a known instruction, the end of the way, or just behind the goal."""
         states, flows, instructions = self.states, self.function.flows, self.function.instructions
         steps, count = _STEPS.get, len(states)
         while i < count and states[i] is None:
@@ -231,6 +235,9 @@ class _Walk32:
             if flows[i] and not self._branch(i, state):
                 return
             i += 1
+            if i == goal + 1:
+                self.work.append((i, state))
+                return
 
     def _branch(self, i: int, state: State) -> bool:
         """Queue where a jump leads; False when nothing follows it."""
