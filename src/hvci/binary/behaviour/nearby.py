@@ -173,12 +173,15 @@ def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.
     opcode, modrm = code[window], code[window + 1]
     low, in_memory, base = register & 7, modrm < 0xC0, modrm & 7
     source = modrm >> 3 & 7
-    stores = _STORES[opcode] & in_memory & (base != 4) & ((modrm & 0xC7) != 5)
+    stores = _STORES[opcode] & in_memory & ((modrm & 0xC7) != 5)
+    # Behind a SIB byte the base stands there: `mov [rax+rcx], dl`.
+    through = in_memory & (np.where(base == 4, code[window + 2] & 7, base) == low)
     strings = _STRINGS[modrm]
-    own = stores & (base == low)
+    own = stores & through
     own |= strings & (low >= RSI)
     own |= (opcode == 0x89) & ~in_memory & (source == low)
-    own |= ((opcode == 0x8B) & ~in_memory | (opcode == 0x8D) & in_memory) & (base == low)
+    own |= (opcode == 0x8B) & ~in_memory & (base == low)
+    own |= (opcode == 0x8D) & through
     in_frame = in_memory & (base >> 1 == 2)
     kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
     kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
