@@ -113,6 +113,10 @@ class Dataflow:
         """Whether the budget of the question is spent."""
         return self.steps > MAX_STEPS
 
+    def note_cycle(self) -> None:
+        """Say that an answer depends on a question that is being asked: it is not kept."""
+        self._cycle = True
+
     # ---- questions
 
     def value(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:

@@ -60,12 +60,15 @@ class Frames:
         key = i, register
         if key in known:
             return known[key]
-        known[key] = None
+        asked: set[tuple[int, int]] = function.cache.setdefault("asked bases", set())
+        if key in asked:
+            self.flow.note_cycle()
+            return None
+        asked.add(key)
         base = atoms.single(self.flow.value(function, i, Location(register), nesting + 1))
+        asked.discard(key)
         answer = base.value if base is not None and base.kind is Kind.STACK else None
-        if answer is None and (nesting > MAX_KEPT or self.flow.is_spent):
-            del known[key]
-        else:
+        if answer is not None or (nesting <= MAX_KEPT and not self.flow.is_spent):
             known[key] = answer
         return answer
 
