@@ -46,6 +46,8 @@ FILLER = bytes.fromhex("4889542420")  # mov [rsp+20h], rdx
         (LOAD_RAX, "4889442430 33c0 c3"),  # kept in memory: not followed
         (LOAD_RAX, "50 c3"),  # pushed
         (LOAD_RAX, "7402 ffd0"),  # on one side of a branch
+        (LOAD_RAX, "7403 33c0 c3 ffd0"),  # on the other side
+        (LOAD_RAX, "480f44c1 ffd0"),  # cmove rax, rcx: perhaps still there
         (LOAD_RAX, "eb10"),  # a jump: not followed
     ],
 )

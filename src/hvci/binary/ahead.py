@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
+from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.code import Flow, Function
 from hvci.binary.x86_lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
@@ -200,7 +200,9 @@ def may_call_soon(code: bytes, start: int, bits: int) -> bool:
         if flow in (FlowControl.RETURN, FlowControl.INTERRUPT):
             return False
         if flow == FlowControl.CONDITIONAL_BRANCH:
-            continue
+            return True  # the other way is not looked at
+        if instruction.condition_code != ConditionCode.NONE:
+            continue  # CMOVcc may leave the register as it is
         if flow != FlowControl.NEXT:
             return _may_reach(instruction, held)
         if not instruction.op_count:

@@ -6,7 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, partial
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
 from hvci.binary.starts_x86 import find_starts
-from hvci.binary.unwind import NO_FRAME, Exceptions, UnwindTable
+from hvci.binary.unwind import NO_FRAME, Exceptions, Fragment, UnwindTable
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -106,10 +106,7 @@ class Functions:
         start = fragments[0].start
         function = self._unwound.get(start)
         if function is None:
-            spans = [
-                (item.start, min(item.end, item.start + MAX_FUNCTION))
-                for item in sorted(set(fragments))
-            ]
+            spans = list(_apart(fragments))
             function = self._decode(start, spans, "unwind")
             function.frames = {item.start: partial(self.unwind.frame, item) for item in fragments}
             self._unwound[start] = function
@@ -236,3 +233,13 @@ class Functions:
                 continue  # a loop back to its own start
             found.append((function, i))
         return found
+
+
+def _apart(fragments: Iterable[Fragment]) -> Iterator[tuple[int, int]]:
+    """Bounds of fragments in order; what overlaps, in damaged tables, is decoded once."""
+    last = 0
+    for item in sorted(set(fragments)):
+        start = max(item.start, last)
+        last = max(last, min(item.end, item.start + MAX_FUNCTION))
+        if start < last:
+            yield start, last

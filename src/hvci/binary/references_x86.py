@@ -233,7 +233,9 @@ class ReferencesX86(References):
         if modrm & DIRECT_MASK != DIRECT:
             return False
         if self.image.bits == 32:
-            return opcode == _LOAD
+            # `mov dword [ebx+ecx*4+5], address` has the bytes of such a load before its immediate.
+            is_immediate = self.image.memory[place - 4] == 0xC7
+            return opcode == _LOAD and not is_immediate
         return opcode != LEA and not may_write(opcode, modrm)
 
     def takes_address(self, rva: int) -> bool:
