@@ -8,20 +8,32 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import numpy as np
 
 from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import Architecture, Function
 from hvci.binary.image import PeImage
-from hvci.binary.references import References
+from hvci.binary.references import References, Rvas
 from hvci.binary.starts_x86 import find_starts
 from hvci.binary.unwind import NO_FRAME, Exceptions, Fragment, UnwindTable
+from hvci.model import Machine
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
 MAX_GAP = 0x1000
 RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
+
+
+class Outline(NamedTuple):
+    """A function that need not be decoded."""
+
+    start: int
+    spans: list[tuple[int, int]]
+    """The stretches of code that are decoded, in order."""
 
 
 class Functions:
@@ -62,6 +74,34 @@ class Functions:
             if start <= rva < end:
                 return start, min(end, start + MAX_FUNCTION)
         return None
+
+    def outline(self, rva: int) -> Outline | None:
+        """The function that holds an RVA; None where only decoding tells."""
+        if self.image.machine is Machine.ARM64 or not self.image.is_code(rva):
+            return None
+        if self.image.bits == 32:
+            span = self._span_32(rva)
+            found = Outline(span[0], [span]) if span is not None else None
+        else:
+            fragments = self.unwind.find(rva)
+            found = Outline(fragments[0].start, list(_apart(fragments))) if fragments else None
+        if found is None or not any(start <= rva < end for start, end in found.spans):
+            return None
+        return found
+
+    def starts_within(self, outline: Outline) -> Rvas | None:
+        """RVAs of the instructions of a function; None where only decoding tells."""
+        start, spans = outline
+        decoded = self._unwound.get(start) or self._known.get(("start", start))
+        if decoded is not None:
+            return np.array(decoded.rvas, np.int64)
+        memory, boundaries = self.image.memory, self.architecture.boundaries
+        each = (boundaries(bytes(memory[first:last]), first) for first, last in spans)
+        found = np.fromiter(chain.from_iterable(each), np.int64)
+        if self.image.bits == 32 and self._has_import_branches(*spans[0]):
+            is_sure = not self._lost_boundaries(found.tolist(), *spans[0])
+            return found if is_sure else None
+        return found
 
     def starting_at(self, rva: int) -> Function | None:
         """The function that starts at an RVA; None when the RVA lies inside another."""

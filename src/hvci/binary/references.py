@@ -42,6 +42,10 @@ class References(ABC):
         """Whether what an operand at an RVA names is certainly read and nothing else."""
         return False
 
+    def may_take(self, place: int, rva: int) -> bool:
+        """Whether the candidate at a place may put the address of an RVA somewhere."""
+        return not self.only_reads(place)
+
     @abstractmethod
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or an instruction makes the address of an RVA."""
@@ -58,8 +62,12 @@ class References(ABC):
     def method_loads(self, displacement: int) -> list[int]:
         """RVAs in candidate instructions that load, call or jump through a pointer so far in.
 
-        Loads that no call can follow may be left out.
+        Loads that no call can follow may be left out; `may_be_called` tells more.
         """
+
+    def may_be_called(self, place: int) -> bool:
+        """Whether a call may follow the load of a pointer, for a place that `method_loads` gave."""
+        return True
 
     @abstractmethod
     def constants(self, value: int) -> list[int]:
