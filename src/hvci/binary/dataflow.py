@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
+TOO_MANY = "more than 24 different values"
 MAX_FILE_STEPS = 2_000_000
 """Instructions looked at for one image."""
 
@@ -139,6 +140,13 @@ class Dataflow:
             return NOTHING
         return self._answer(key, function, i, location, nesting)
 
+    def stored(self, function: Function, d: int, nesting: int) -> Atoms:
+        """What a location holds that only instruction `d` writes: what that pushes or stores."""
+        if nesting > MAX_DEPTH:
+            return atoms.unknown("the value comes through more steps than are followed")
+        held = self.evaluate(function, d, self.arch.stored(function, d), nesting + 1)
+        return held if len(held) <= atoms.MAX_ATOMS else atoms.unknown(TOO_MANY)
+
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
         return self.reaching.definitions(function, i, location, 0)[0]
@@ -162,7 +170,7 @@ class Dataflow:
             else:
                 out |= definition
             if len(out) > atoms.MAX_ATOMS:
-                out = set(atoms.unknown("more than 24 different values"))
+                out = set(atoms.unknown(TOO_MANY))
                 break
         self._busy.discard(key)
         answer = frozenset(out)
