@@ -5,8 +5,8 @@ Decodes a function when somebody asks for an address in it, and only then.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -99,8 +99,7 @@ class Functions:
         each = (boundaries(bytes(memory[first:last]), first) for first, last in spans)
         found = np.fromiter(chain.from_iterable(each), np.int64)
         if self.image.bits == 32 and self._has_import_branches(*spans[0]):
-            is_sure = not self._lost_boundaries(found.tolist(), *spans[0])
-            return found if is_sure else None
+            return None if self._lost_boundaries(found.tolist(), *spans[0]) else found
         return found
 
     def starting_at(self, rva: int) -> Function | None:
@@ -231,15 +230,21 @@ class Functions:
             self._known["start", start] = function
         return function
 
-    def _has_import_branches(self, start: int, end: int) -> bool:
-        first, last = self.references.import_branches.searchsorted((start, end))
-        return bool(last > first)
+    @cached_property
+    def _import_branches(self) -> list[int]:
+        found: list[int] = self.references.import_branches.tolist()
+        return found
 
-    def _lost_boundaries(self, known: Collection[int], start: int, end: int) -> list[int]:
+    def _has_import_branches(self, start: int, end: int) -> bool:
+        i = bisect_left(self._import_branches, start)
+        return i < len(self._import_branches) and self._import_branches[i] < end
+
+    def _lost_boundaries(self, known: Sequence[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""
-        first, last = self.references.import_branches.searchsorted((start, end))
-        branches: list[int] = self.references.import_branches[first:last].tolist()
-        return sorted(set(branches).difference(known)) if branches else []
+        branches, count = self._import_branches, len(known)
+        first, last = bisect_left(branches, start), bisect_left(branches, end)
+        places = ((branch, bisect_left(known, branch)) for branch in branches[first:last])
+        return [branch for branch, i in places if i == count or known[i] != branch]
 
     @cached_property
     def _starts(self) -> list[int]:
