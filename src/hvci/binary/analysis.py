@@ -56,6 +56,7 @@ class Analysis:
 
     def release(self) -> None:
         """Cut the cycles between the parts, so that their memory is free at once."""
+        self.functions.release()
         vars(self.flow).clear()
         vars(self).clear()
 
