@@ -6,7 +6,6 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
@@ -31,6 +30,7 @@ from hvci.binary.arm64_words import (
 )
 from hvci.binary.code import (
     CALLS,
+    DIRECT_JUMP,
     IMAGE_BASE,
     NO_REGISTER,
     Effect,
@@ -50,7 +50,6 @@ SHORT_CUT_AFTER = 64
 """Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _FLOWS = FLOW_BY_TOP.tobytes()
-_DIRECT = re.compile(b"[\1-\2]")
 """In `Function.flows`: direct jumps and branches."""
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
@@ -309,12 +308,12 @@ def _link(function: Function) -> None:
     """Note the direct jumps and branches; a place in code of one stretch needs no search."""
     words, rvas = function.instructions, function.rvas
     if len(function.fragments) != 1 or not rvas:
-        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
+        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(DIRECT_JUMP)})
         return
     start, count = rvas[0], len(rvas)
     function.entry = function.find(function.start) or 0
     targets, jumps, sources = function.targets, function.jumps, function.sources
-    for i in function.where(_DIRECT):
+    for i in function.where(DIRECT_JUMP):
         rva = targets[i] = branch_target(words[i], start + 4 * i)
         target = (rva - start) >> 2
         if 0 <= target < count:

@@ -107,6 +107,11 @@ class Functions:
         function = self.at(rva)
         return function if function is not None and function.start == rva else None
 
+    def release(self) -> None:
+        """Drop what others keep with the functions: it refers back to them."""
+        for function in (*self._known.values(), *self._unwound.values()):
+            function.cache.clear()
+
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         function = Function(start, fragments, kind)
         self.architecture.decode(function)
