@@ -7,41 +7,10 @@ is not plain is left to that.
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-from iced_x86 import FlowControl, Instruction, Mnemonic, Register
-
 from hvci.binary.code import NO_REGISTER, Architecture, Effect, Function
+from hvci.binary.stack import NAMED, NEUTRAL, POINTERS, PUSH, STEPS, learn_step
 
 WORD = 4
-
-
-class _Step(IntEnum):
-    """What instructions of one encoding do to the stack pointer and the frame pointer."""
-
-    NOTHING = 0
-    NAMED = 1
-    """Something when one is the first operand."""
-    PUSH = 2
-    OTHER = 3
-
-
-_STEPS: dict[int, _Step] = {}
-_POINTERS: frozenset[int] = frozenset((Register.ESP, Register.EBP, Register.RSP, Register.RBP))
-_FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
-
-
-def _learn(instruction: Instruction) -> _Step:
-    """Ask iced once per encoding."""
-    moved = instruction.stack_pointer_increment
-    if instruction.mnemonic == Mnemonic.PUSH and moved == -WORD:
-        step = _Step.PUSH
-    elif moved or instruction.mnemonic in _FRAMING or instruction.flow_control != FlowControl.NEXT:
-        step = _Step.OTHER
-    else:
-        step = _Step.NAMED if instruction.op_count else _Step.NOTHING
-    _STEPS[instruction.code] = step
-    return step
 
 
 def find_push(arch: Architecture, function: Function, i: int, above: int) -> int | None:
@@ -57,15 +26,15 @@ def find_push(arch: Architecture, function: Function, i: int, above: int) -> int
         if flows[k] or (k in ends and not function.follows(k + 1)):
             return None
         instruction = instructions[k]
-        step = _STEPS.get(instruction.code)
+        step = STEPS.get(instruction.code)
         if step is None:
-            step = _learn(instruction)
-        if step == _Step.PUSH:
+            step = learn_step(instruction)
+        if step == PUSH:
             if not above:
                 return k
             above -= WORD
             continue
-        if step == _Step.OTHER or (step and instruction.op0_register in _POINTERS):
+        if step != NEUTRAL and (step != NAMED or instruction.op0_register in POINTERS):
             return None
         effect = effects.get(k) or arch.effect(function, k)
         if effect.stores:
