@@ -79,9 +79,10 @@ def written(arch, function, depth, k):
 def test_what_is_found_wrote_the_word(snippets, position):
     arch, function, depth = decoded(b"".join(snippets) + CALL)
     i = len(function.rvas) - 1
-    k = find_push(arch, function, i, 4 * position)
-    if k is None:
+    push = find_push(arch, function, i, 4 * position)
+    if push is None:
         return
+    k = push.i
     wanted = depth.before(function, i) + 4 * position
     assert wanted in written(arch, function, depth, k)
     for later in range(k + 1, i):
@@ -89,6 +90,8 @@ def test_what_is_found_wrote_the_word(snippets, position):
             if memory.base == arch.stack_pointer and memory.index_register == NO_REGISTER:
                 place = depth.before(function, later) + memory.displacement
                 assert not place <= wanted < place + memory.size
+            elif memory.base == arch.frame_pointer:
+                assert (later, memory) in push.unsure
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,6 @@ def test_what_is_found_wrote_the_word(snippets, position):
         ("6a03 8bc1 6a02 8908 6a01", 2, 0),
         ("83ec08 c7042401000000", 0, 1),
         ("6a03 6a02 6a01", 3, None),  # beyond what is shown
-        ("6a02 8945fc 6a01", 1, None),  # a store through the frame pointer may hit it
         ("8d0424 6a02 8908 6a01", 1, None),  # so may one through a copy of the stack pointer
         ("6a02 66890424", 0, None),  # a part of the word
         ("6a02 7400 6a01", 1, None),  # two ways lead here
@@ -109,4 +111,12 @@ def test_what_is_found_wrote_the_word(snippets, position):
 )
 def test_only_plain_code_is_counted(code, position, found):
     arch, function, _ = decoded(bytes.fromhex(code) + CALL)
-    assert find_push(arch, function, len(function.rvas) - 1, 4 * position) == found
+    push = find_push(arch, function, len(function.rvas) - 1, 4 * position)
+    assert (push.i if push is not None else None) == found
+
+
+def test_stores_through_the_frame_pointer_are_named():
+    arch, function, _ = decoded(bytes.fromhex("6a02 8945fc 6a01") + CALL)
+    push = find_push(arch, function, 3, 4)
+    assert push.i == 0
+    assert [k for k, _ in push.unsure] == [1]

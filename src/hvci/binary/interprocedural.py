@@ -8,7 +8,7 @@ from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import CALLS, Flow, Function, Load, Location, Reg, is_slot, low_byte, slot
 from hvci.binary.code import slot_offset as offset_of
-from hvci.binary.pushes import find_push
+from hvci.binary.pushes import Push, find_push
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -71,10 +71,24 @@ class Interprocedural:
         """What lies some bytes above the stack pointer; None when its depth is not known."""
         if self.image.bits == 32 and above >= 0:
             push = find_push(self.flow.arch, function, i, above)
-            if push is not None:
-                return self.flow.stored(function, push, nesting)
+            if push is not None and not self._is_hit(function, i, above, push):
+                return self.flow.stored(function, push.i, nesting)
         depth = self.flow.depth.before(function, i)
         return None if depth is None else self.flow.value(function, i, slot(depth + above), nesting)
+
+    def _is_hit(self, function: Function, i: int, above: int, push: Push) -> bool:
+        """Whether a store through the frame pointer may have changed what was pushed."""
+        if not push.unsure:
+            return False
+        depth = self.flow.depth.before(function, i)
+        if depth is None:
+            return True
+        for k, memory in push.unsure:
+            frame = self.flow.depth.frame_pointer(function, k)
+            first = None if frame is None else frame + memory.displacement
+            if first is None or first <= depth + above < first + max(memory.size, 1):
+                return True
+        return False
 
     def at_entry(self, position: int) -> Location:
         """Where a function finds a parameter when it starts."""
