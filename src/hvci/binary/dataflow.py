@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
-TOO_MANY = "more than 24 different values"
 MAX_FILE_STEPS = 2_000_000
 """Instructions looked at for one image."""
 
@@ -144,8 +143,7 @@ class Dataflow:
         """What a location holds that only instruction `d` writes: what that pushes or stores."""
         if nesting > MAX_DEPTH:
             return atoms.unknown("the value comes through more steps than are followed")
-        held = self.evaluate(function, d, self.arch.stored(function, d), nesting + 1)
-        return held if len(held) <= atoms.MAX_ATOMS else atoms.unknown(TOO_MANY)
+        return atoms.bounded(self.evaluate(function, d, self.arch.stored(function, d), nesting + 1))
 
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
@@ -162,18 +160,12 @@ class Dataflow:
         """Collect the definitions; an answer found inside a cycle is not kept."""
         self._busy.add(key)
         outer, self._cycle = self._cycle, False
-        out: set[Atom] = set()
         definitions, passed = self.reaching.definitions(function, i, location, nesting)
-        for definition in definitions:
-            if isinstance(definition, int):
-                out |= self._defined(function, definition, location, nesting + 1)
-            else:
-                out |= definition
-            if len(out) > atoms.MAX_ATOMS:
-                out = set(atoms.unknown(TOO_MANY))
-                break
+        if len(definitions) == 1:
+            answer = atoms.bounded(self._of(definitions[0], function, location, nesting))
+        else:
+            answer = self._united(definitions, function, location, nesting)
         self._busy.discard(key)
-        answer = frozenset(out)
         if not self._cycle or nesting == 0:
             self._memo[key] = answer
             if len(definitions) == 1 and isinstance(definitions[0], int):
@@ -181,6 +173,25 @@ class Dataflow:
                     self._memo[function.start, j, location] = answer
         self._cycle = self._cycle or outer
         return answer
+
+    def _united(
+        self, definitions: list[Definition], function: Function, location: Location, nesting: int
+    ) -> Atoms:
+        """What one of several definitions leaves in a location."""
+        out: set[Atom] = set()
+        for definition in definitions:
+            out |= self._of(definition, function, location, nesting)
+            if len(out) > atoms.MAX_ATOMS:
+                return atoms.bounded(out)
+        return frozenset(out)
+
+    def _of(
+        self, definition: Definition, function: Function, location: Location, nesting: int
+    ) -> Atoms:
+        """What one definition leaves in a location."""
+        if isinstance(definition, int):
+            return self._defined(function, definition, location, nesting + 1)
+        return definition
 
     # ---- definitions
 

@@ -107,6 +107,8 @@ class Interprocedural:
 
         Where more than `most` callers do not agree, the rest are not asked.
         """
+        if all(atom.kind is not Kind.PARAMETER for atom in values):
+            return atoms.bounded(values)
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
-from hvci.binary.sets import distinct
+from hvci.binary.sets import distinct, order_of
 
 Rvas = npt.NDArray[np.int64]
 NO_RVAS = np.empty(0, np.int64)
@@ -103,7 +103,7 @@ class References(ABC):
     def _branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every candidate direct call and jump, sorted by target."""
         targets, sites = self.find_branches()
-        order = np.argsort(targets, kind="stable")
+        order = order_of(targets)
         return targets[order], sites[order]
 
     def to_code(self, rva: int) -> list[int]:

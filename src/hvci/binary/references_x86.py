@@ -15,7 +15,7 @@ from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
 from hvci.binary.references import NO_RVAS, References, Rvas
-from hvci.binary.sets import among, distinct
+from hvci.binary.sets import among, distinct, order_of
 from hvci.model import Machine
 
 TRAILING = (0, 1, 2, 4)
@@ -166,7 +166,7 @@ class ReferencesX86(References):
     def _by_target(self) -> tuple[Rvas, Rvas]:
         """(target, place) of every candidate operand, sorted by target."""
         places, targets = self._operands
-        order = np.argsort(targets, kind="stable")
+        order = order_of(targets)
         return targets[order], places[order]
 
     def to_executable(self) -> Rvas:
