@@ -30,7 +30,7 @@ MAX_SCANS = 4
 CALL_WINDOW = 160
 """Bytes behind the load of a method in which its call is looked for."""
 
-MAX_JUMP = 4
+MAX_BRANCH, MAX_JUMP = 5, 4
 _JUMP_PREFIXES = bytes((0x3E, 0xF2, *range(0x40, 0x50)))
 _INDIRECT_JUMPS = (JUMP_THROUGH, *(bytes((0xFF, modrm)) for modrm in range(0xE0, 0xE8)))
 _THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
@@ -185,9 +185,11 @@ class ReferencesX86(References):
             raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
             places = places[places + 1 < len(raw)]
             reached = raw[places + 1].astype(np.int64) + places + start + 5
-            inside = self.in_code(reached) & ~self._relocated_at(places + start)
-            targets.append(reached[inside])
-            sites.append(places[inside] + start)
+            inside = self.in_code(reached)
+            reached, places = reached[inside], places[inside] + start
+            plain = ~self._relocated_at(places)
+            targets.append(reached[plain])
+            sites.append(places[plain])
         if not targets:
             return NO_RVAS, NO_RVAS
         return np.concatenate(targets), np.concatenate(sites)
@@ -196,8 +198,9 @@ class ReferencesX86(References):
         """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
         if not self._by_relocation:
             return np.zeros(len(sites), bool)
-        operands = self._relocated[0]
-        return np.searchsorted(operands, sites - 3) < np.searchsorted(operands, sites + 5)
+        operands = np.append(self._relocated[0], self.image.size + MAX_BRANCH)
+        found: npt.NDArray[np.bool_] = operands[operands.searchsorted(sites - 3)] < sites + 5
+        return found
 
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold E8."""

@@ -36,6 +36,8 @@ _PADDING = np.array((0x90, 0xCC), np.uint8)
 _ENDS = np.array((0x90, 0xC3, 0xCC), np.uint8)
 _RESTORES_ESP = b"\x8b\x65\xe8"
 """`mov esp, [ebp-18h]`: how a handler begins."""
+_RESTORED = np.uint64(int.from_bytes(_RESTORES_ESP, "little"))
+_THREE_BYTES = np.uint64(0xFFFFFF)
 _OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
 """Scope levels: -1 and -2 mean none, others are small indices."""
 BEFORE = 8
@@ -65,9 +67,9 @@ def find_starts(image: PeImage, references: References) -> list[int]:
     """Function starts of an x86 image, sorted."""
     seen = _Openings(image, references)
     known = np.array([int(image.headers.entry), *image.exports], np.int64)
+    known = known[references.in_code(known)]  # all others are in code anyway
     groups = (known, seen.called(), seen.jumped(), seen.pointed(), seen.prologues())
-    candidates = distinct(np.concatenate(groups))
-    found: list[int] = candidates[references.in_code(candidates)].tolist()
+    found: list[int] = distinct(np.concatenate(groups)).tolist()
     return found
 
 
@@ -84,8 +86,9 @@ class _Openings:
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
         kept = self._begins(targets) | self._is_behind_end(targets) | (targets % ALIGNMENT == 0)
-        found: Rvas = targets[kept | self.references.has_several(targets)]
-        return found
+        others = targets[~kept]
+        several = others[self.references.has_several(others)]
+        return np.concatenate((targets[kept], several))
 
     def jumped(self) -> Rvas:
         """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
@@ -100,10 +103,12 @@ class _Openings:
         targets, places = self.references.pointers
         inside = self.references.in_code(targets) & (targets >= BEFORE)
         targets, places = targets[inside], places[inside]
-        known = distinct(places)
-        neighbours = among(places - 4, known) | among(places + 4, known)
-        kept = ~(self.references.in_code(places) & neighbours)
-        targets, places = targets[kept], places[kept]
+        is_table = self.references.in_code(places)
+        within = places[is_table]
+        if len(within):
+            known = distinct(places)
+            is_table[is_table] = among(within - 4, known) | among(within + 4, known)
+            targets, places = targets[~is_table], places[~is_table]
         opening, ended = self._is_opening(targets), self._is_behind_end(targets)
         begins = self._begins(targets)
         unsure = np.flatnonzero(~opening & (ended | begins))
@@ -119,8 +124,8 @@ class _Openings:
             code = self.code[start:end]
             if len(code) < BEFORE:
                 continue
-            plain = (code[:-2] == 0x55) & (code[1:-1] == 0x8B) & (code[2:] == 0xEC)
-            places = np.flatnonzero(plain)
+            places = np.flatnonzero(code[:-2] == 0x55)
+            places = places[(code[places + 1] == 0x8B) & (code[places + 2] == 0xEC)]
             patched = (code[places - 2] == 0x8B) & (code[places - 1] == 0xFF) & (places >= 2)
             found.append(places - 2 * patched + start)
         return np.concatenate(found)
@@ -160,12 +165,10 @@ class _Openings:
 
     def _are_handlers(self, rvas: Rvas, places: Rvas) -> Chosen:
         """Which pointers belong to an exception scope: (level, filter, handler)."""
+        bytes_ = np.ndarray((len(self.code) - 7,), "<u8", self.image.memory, 0, (1,))[rvas]
         found = np.zeros(len(rvas), bool)
         for step in range(HANDLER - len(_RESTORES_ESP) + 1):
-            is_there = np.ones(len(rvas), bool)
-            for n, byte in enumerate(_RESTORES_ESP):
-                is_there &= self.code[rvas + (step + n)] == byte
-            found |= is_there
+            found |= bytes_ >> np.uint64(8 * step) & _THREE_BYTES == _RESTORED
         words = np.ndarray((len(self.code) - 3,), "<u4", self.image.memory, 0, (1,))
         for back in (4, 8):
             level = np.where(places >= back, words[np.maximum(places - back, 0)], 0)
