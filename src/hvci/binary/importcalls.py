@@ -10,7 +10,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Kind
+from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, NO_REGISTER, Flow, Function, Load, Reg
 from hvci.model import Via
 
@@ -45,6 +45,7 @@ class ImportCalls:
         """(name, RVA) of bytes that look like a call where the decoding is not sure."""
         self._within: Sequence[tuple[int, int]] = ()
         self._followed: set[tuple[int, int]] = set()
+        self._called: dict[Function, list[tuple[int, Atoms]]] = {}
 
     def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
         """All calls of the named imports, in one function when that is given.
@@ -162,23 +163,31 @@ class ImportCalls:
             return
         self._followed.add((function.start, slot))
         wanted = Atom(Kind.IMPORT, slot)
-        flow, arch = self.analysis.flow, self.analysis.arch
         found = False
-        for k in function.where(ANY_POINTER_CALL):
-            kind = function.flows[k]
-            if kind == Flow.CALL:
-                continue
-            operand = arch.indirect_operand(function, k)
-            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
-            if not (isinstance(operand, Reg) or in_frame or arch.loads_call_targets):
-                continue
-            flow.begin()
-            if wanted in flow.evaluate(function, k, operand, 0):
-                is_call = kind == Flow.INDIRECT_CALL
+        for k, held in self._pointers(function):
+            if wanted in held:
+                is_call = function.flows[k] == Flow.INDIRECT_CALL
                 self._add(function, k, name, Via.REGISTER if is_call else Via.TAIL)
                 found = True
         if not found:
             self.escapes.append(Escape(name, function.rvas[i], function, slot))
+
+    def _pointers(self, function: Function) -> list[tuple[int, Atoms]]:
+        """What the indirect calls and jumps of a function can go to: the same for every slot."""
+        known = self._called.get(function)
+        if known is not None:
+            return known
+        flow, arch = self.analysis.flow, self.analysis.arch
+        found = self._called[function] = []
+        for k in function.where(ANY_POINTER_CALL):
+            if function.flows[k] == Flow.CALL:
+                continue
+            operand = arch.indirect_operand(function, k)
+            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
+            if isinstance(operand, Reg) or in_frame or arch.loads_call_targets:
+                flow.begin()
+                found.append((k, flow.evaluate(function, k, operand, 0)))
+        return found
 
     def _calls_next(self, function: Function, i: int, slot: int, name: str, place: int) -> bool:
         """Whether the loaded register is called, and then lost, by the code that follows."""
