@@ -32,6 +32,8 @@ class Analysis:
         """The calls that operands naming an import certainly make, by the operand's RVA."""
         self.thunk_at: dict[int, int] = {}
         """RVAs of import thunks by that of the operand in them; `import_hits` fills it."""
+        self.identifiers: dict[str, list[int]] = {}
+        """RVAs where identifiers of interfaces stand, for those that were looked for."""
 
     # One architecture is needed at a time, and each costs start-up time: imported where it is.
 

@@ -50,8 +50,12 @@ def interface_methods(direction: str) -> list[Ddi]:
 
 def places_of(analysis: Analysis, identifier: str) -> list[int]:
     """RVAs where an identifier stands in the image."""
+    known = analysis.identifiers.get(identifier)
+    if known is not None:
+        return known
     wanted, memory = UUID(identifier).bytes_le, analysis.image.memory
-    found, at = [], memory.find(wanted)
+    found = analysis.identifiers[identifier] = []
+    at = memory.find(wanted)
     while at >= 0:
         found.append(at)
         at = memory.find(wanted, at + 1)

@@ -6,7 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -285,8 +285,12 @@ class Functions:
         return found
 
 
-def _apart(fragments: Iterable[Fragment]) -> Iterator[tuple[int, int]]:
+def _apart(fragments: Sequence[Fragment]) -> Iterator[tuple[int, int]]:
     """Bounds of fragments in order; what overlaps, in damaged tables, is decoded once."""
+    if len(fragments) == 1:
+        start, end, _ = fragments[0]
+        yield start, min(end, start + MAX_FUNCTION)
+        return
     last = 0
     for item in sorted(set(fragments)):
         start = max(item.start, last)
