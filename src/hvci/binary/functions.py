@@ -6,7 +6,7 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -66,15 +66,6 @@ class Functions:
         i = bisect_right(function.rvas, rva) - 1
         return (function, i) if i >= 0 and rva < function.end(i) else None
 
-    def span(self, rva: int) -> tuple[int, int] | None:
-        """The stretch around an RVA that is decoded in one go; None where that is not known."""
-        if self.image.bits == 32:
-            return self._span_32(rva)
-        for start, end, _ in self.unwind.find(rva):
-            if start <= rva < end:
-                return start, min(end, start + MAX_FUNCTION)
-        return None
-
     def outline(self, rva: int) -> Outline | None:
         """The function that holds an RVA; None where only decoding tells."""
         if self.image.machine is Machine.ARM64 or not self.image.is_code(rva):
@@ -122,12 +113,12 @@ class Functions:
 
         A seventh of the cost of a decoded function, for those who only sort places out.
         """
-        fragments = self.unwind.find(rva) if self.image.bits == 64 else ()
+        fragments = self.unwind.find(rva) if self.image.bits == 64 else []
         decoded = self._unwound.get(fragments[0].start) if fragments else None
         if decoded is not None:
             i = bisect_right(decoded.rvas, rva) - 1
             return decoded.rvas[i] if i >= 0 else None
-        span = self.span(rva)
+        span = self._span_32(rva) if self.image.bits == 32 else _span_64(fragments, rva)
         if span is None:
             return None
         start, end = span
@@ -283,6 +274,14 @@ class Functions:
                 continue  # a loop back to its own start
             found.append((function, i))
         return found
+
+
+def _span_64(fragments: Iterable[Fragment], rva: int) -> tuple[int, int] | None:
+    """The fragment around an RVA, as far as it is decoded; None where none is."""
+    for start, end, _ in fragments:
+        if start <= rva < end:
+            return start, min(end, start + MAX_FUNCTION)
+    return None
 
 
 def _apart(fragments: Sequence[Fragment]) -> Iterator[tuple[int, int]]:

@@ -129,21 +129,20 @@ class UnwindTable:
         """All fragments of the function that holds an RVA, its own first; empty when none does."""
         i = bisect_right(self.starts, rva) - 1
         for k in range(i, max(-1, i - 4), -1):
-            if self.starts[k] <= rva < self.ends[k]:
-                known = self._found.get(k)
-                if known is None:
-                    known = self._found[k] = self._whole(k)
-                return known
+            if rva < self.ends[k]:
+                return self._found.get(k) or self._whole(k)
         return []
 
     def _whole(self, i: int) -> list[Fragment]:
+        """The fragments of the function that row `i` belongs to, kept for the next question."""
         owners, groups = self._groups
         fragment = self._fragment(i)
         start = owners.get(fragment.start, fragment.start)
         k = bisect_right(self.starts, start) - 1
         own = [self._fragment(k)] if k >= 0 and self.starts[k] == start else [fragment]
         others = (self._fragment(row) for row in groups.get(start, ()))
-        return own + [item for item in others if item != own[0]]
+        self._found[i] = [*own, *(item for item in others if item != own[0])]
+        return self._found[i]
 
     def gap(self, rva: int) -> tuple[int, int]:
         """The stretch around an RVA that no entry covers, within its code section."""

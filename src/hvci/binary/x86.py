@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import compress
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -80,6 +81,8 @@ _WRITES = frozenset(
 )
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
+_MNEMONIC = attrgetter("mnemonic")
+_COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _FACTORY = InstructionInfoFactory()
 
 
@@ -301,16 +304,13 @@ class X86:
 
     def _frame_registers(self, function: Function) -> int:
         """One pass in code order: LEA from, and copies of, the stack pointer."""
-        mask = 1 << RSP
-        for instruction in function.instructions:
-            mnemonic = instruction.mnemonic
-            if mnemonic == Mnemonic.LEA:
-                source = REGISTERS.get(instruction.memory_base)
-            elif mnemonic == Mnemonic.MOV:
-                source = REGISTERS.get(instruction.op1_register)
+        mask, instructions = 1 << RSP, function.instructions
+        copies = bytes(map(_COPIES.__contains__, map(_MNEMONIC, instructions)))
+        for instruction in compress(instructions, copies):
+            if instruction.mnemonic == Mnemonic.LEA:
+                source = _MASKS[instruction.memory_base]
             else:
-                continue
-            if source is not None and mask >> source[0] & 1:
-                target = REGISTERS.get(instruction.op0_register)
-                mask |= 1 << target[0] if target else 0
+                source = _MASKS[instruction.op1_register]
+            if mask & source:
+                mask |= _MASKS[instruction.op0_register]
         return mask
