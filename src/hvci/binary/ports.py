@@ -145,7 +145,7 @@ class PortCalls:
     def _learn_stores(self, init: Function, port: Atom) -> None:
         """Fields of the miniport that Init keeps its port in."""
         arch, flow = self.analysis.arch, self.analysis.flow
-        for i in range(len(init.rvas)):
+        for i in reversed(range(len(init.rvas))):  # one answer holds for what is on its way
             for n, memory in enumerate(arch.effect(init, i).stores):
                 known = memory.base >= 0 and memory.base != arch.stack_pointer
                 is_pointer = memory.size == self.image.pointer_size

@@ -82,10 +82,9 @@ class StackedCalls:
                 continue
             outline = functions.outline(place)
             if outline is not None:
-                group, last = groups.setdefault(outline.start, Group(outline, [])), range(0)
+                group = groups.setdefault(outline.start, Group(outline, []))
                 group.places.append(place)
-                if len(outline.spans) == 1:
-                    last = range(*outline.spans[0])
+                last = next(range(*span) for span in outline.spans if place < span[1])
             elif self.analysis.references.may_be_called(place):
                 function = functions.at(place)
                 if function is not None:
