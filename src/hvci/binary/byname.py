@@ -6,7 +6,7 @@ functions that use such places are searched for calls through them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
@@ -51,8 +51,11 @@ class ByName:
 
     # ---- names
 
-    def learn(self) -> list[Function]:
-        """Tell the data flow what look-ups return; return the functions that call them."""
+    def learn(self, wanted: Container[str]) -> list[Function]:
+        """Tell the data flow what look-ups return; return the functions that get wanted routines.
+
+        Most drivers look routines up that nobody judges: where those go is not followed.
+        """
         searches = ImportCalls(self.analysis).find(LOOKUPS)
         if not searches:
             return []
@@ -63,11 +66,14 @@ class ByName:
             for form in [LOOKUPS[call.name]]
         ]
         functions: list[Function] = []
-        while work and len(functions) < MAX_CALLS:
+        for _ in range(MAX_CALLS):
+            if not work:
+                break
             search = work.pop(0)
             found = names.read(search.function, search.i, search.held, search.form)
             self._keep(search, found)
-            functions.append(search.function)
+            if any(each.name in wanted for each in found):
+                functions.append(search.function)
             work += self._callers(search, found)
         self.flow.forget()
         return functions
