@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from hvci.binary.functions import MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
 from hvci.binary.unwind import NO_FRAME, Exceptions
-from hvci.binary.unwind_arm64 import UnwindTableArm64
+
+if TYPE_CHECKING:
+    from hvci.binary.references_arm64 import ReferencesArm64
 
 
 class FunctionsArm64(Functions):
@@ -25,7 +28,7 @@ class FunctionsArm64(Functions):
     @cached_property
     def unwind(self) -> Exceptions:
         """The exception data of the image."""
-        return UnwindTableArm64(self.image)
+        return cast("ReferencesArm64", self.references).unwind
 
     def at(self, rva: int) -> Function | None:
         """The function that holds an RVA; None when no code does."""
