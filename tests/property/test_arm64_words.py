@@ -36,7 +36,6 @@ from hvci.binary.code import (
     Const,
     Either,
     Flow,
-    Function,
     ImageAddress,
     Insert,
     Opaque,
@@ -92,10 +91,8 @@ def decoded(*code):
     image = PeImage(build.driver("arm64"))
     for i, word in enumerate(code):
         image.memory[START + 4 * i : START + 4 * i + 4] = word.to_bytes(4, "little")
-    function = Function(START, [(START, START + 4 * len(code))], "unwind")
     arm64 = Arm64(image)
-    arm64.decode(function)
-    return arm64, function
+    return arm64, arm64.function(START, [(START, START + 4 * len(code))], "unwind")
 
 
 @settings(max_examples=500, deadline=None)

@@ -6,18 +6,13 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
-
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
 from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
-    FLOW_BY_TOP,
     FP,
     NOP,
     REMEMBERED,
@@ -25,7 +20,6 @@ from hvci.binary.arm64_words import (
     VOLATILE,
     access,
     branch_target,
-    indirect_flow,
     is_access,
     written_registers,
 )
@@ -42,6 +36,7 @@ from hvci.binary.code import (
     Memory,
     Reg,
 )
+from hvci.binary.function_arm64 import FunctionArm64
 from hvci.binary.image import PeImage
 
 PARAMETERS = 8
@@ -49,9 +44,6 @@ PARAMETERS = 8
 SHORT_CUT_AFTER = 64
 """Steps in a function before its writes are listed."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
-_FLOWS = FLOW_BY_TOP.tobytes()
-_DIRECT = re.compile(b"[\1-\2]")
-"""In `Function.flows`: direct jumps and branches."""
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
 
@@ -77,13 +69,9 @@ class Arm64:
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 
-    def decode(self, function: Function) -> None:
-        """Fill in the instructions of a function."""
-        for start, end in function.fragments:
-            words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
-            _append(function, start, words)
-            function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        _link(function)
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """A function, which reads its words when they are asked for; it has one fragment."""
+        return FunctionArm64(self.image, start, fragments[0], kind)
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
@@ -287,42 +275,6 @@ def _plain_effect(word: int) -> Effect:
         if moved.is_store:
             return Effect(moved.written, moved.memories, moved.fills)
     return Effect(written_registers(word))
-
-
-def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> None:
-    """Add the words of one fragment."""
-    first = len(function.rvas)
-    instructions = words.tolist()
-    function.instructions += instructions
-    function.rvas += range(start, start + 4 * len(instructions), 4)
-    flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
-    n = flows.find(0xFF)
-    while n >= 0:
-        flow = flows[n] = indirect_flow(instructions[n])
-        if flow == Flow.INDIRECT_JUMP:
-            function.indirect_jumps.append(first + n)
-        n = flows.find(0xFF, n + 1)
-    function.flows += flows
-
-
-def _link(function: Function) -> None:
-    """Note the direct jumps and branches; a place in code of one stretch needs no search."""
-    words, rvas = function.instructions, function.rvas
-    if len(function.fragments) != 1 or not rvas:
-        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(_DIRECT)})
-        return
-    start, count = rvas[0], len(rvas)
-    function.entry = function.find(function.start) or 0
-    targets, jumps, sources = function.targets, function.jumps, function.sources
-    for i in function.where(_DIRECT):
-        rva = targets[i] = branch_target(words[i], start + 4 * i)
-        target = (rva - start) >> 2
-        if 0 <= target < count:
-            jumps[i] = target
-            if target in sources:
-                sources[target].append(i)
-            else:
-                sources[target] = [i]
 
 
 def _joins(function: Function) -> list[int]:

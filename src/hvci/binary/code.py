@@ -234,7 +234,7 @@ class Function:
         self.kind = kind
         """How its bounds are known: "unwind", "start" or "gap"."""
         self.instructions: list[Any] = []
-        self.rvas: list[int] = []
+        self.rvas: Sequence[int] = []
         self.ends: dict[int, int] = {}
         """RVA behind the last instruction of each fragment, by its index."""
         self.flows = b""
@@ -317,8 +317,8 @@ class Architecture(Protocol):
     volatile: int
     """Mask of the registers that a call destroys."""
 
-    def decode(self, function: Function) -> None:
-        """Fill in the instructions of a function."""
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """The function that lies in some stretches of code."""
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""

@@ -68,10 +68,12 @@ class Functions:
         function = self.at(rva)
         return function if function is not None and function.start == rva else None
 
+    def read(self, start: int, end: int) -> Function:
+        """Code from one RVA up to another, taken to be a function whatever lies there."""
+        return self._decode(start, [(start, end)], "gap")
+
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
-        function = Function(start, fragments, kind)
-        self.architecture.decode(function)
-        return function
+        return self.architecture.function(start, fragments, kind)
 
     def boundary(self, rva: int) -> int | None:
         """RVA of the instruction that holds an RVA; None where that is not known.

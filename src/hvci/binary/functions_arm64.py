@@ -41,6 +41,15 @@ class FunctionsArm64(Functions):
             return self._unwound.get(starts[i]) or self._at_64(rva)
         return self._in_gap(rva)
 
+    def instruction_at(self, rva: int) -> tuple[Function, int] | None:
+        """The instruction that holds an RVA, its first byte included."""
+        function = self.at(rva)
+        if function is None:
+            return None
+        rvas = function.rvas
+        i = (rva - rvas[0]) >> 2 if rvas else -1
+        return (function, i) if 0 <= i < len(rvas) else None
+
     @cached_property
     def _gap_starts(self) -> Rvas:
         """Where code without exception data may start, sorted."""

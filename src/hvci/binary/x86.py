@@ -152,6 +152,12 @@ class X86:
         self._call = Effect(self.volatile)
         self._check = Effect(self.volatile & ~(1 << RCX))
 
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """A function with its instructions."""
+        function = Function(start, fragments, kind)
+        self.decode(function)
+        return function
+
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
         memory = self.image.memory
