@@ -8,9 +8,11 @@ from hvci.binary import PeImage
 from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
+from hvci.binary.code import Flow
 from hvci.binary.kmdf_arm64 import Plain, plain_call
 
 START = 0x1000
+NOP = 0xD503201F
 BLR_X8, BLR_X9, BL = 0xD63F0100, 0xD63F0120, 0x94000000
 LOAD_FIELD, LOAD_LOCAL = 0xF9400808, 0xF9400BE8  # ldr x8, [x0, #16]; ldr x8, [sp, #16]
 NEXT_PAGE = 0xB0000008  # adrp x8, the page of the imports
@@ -18,6 +20,7 @@ LOAD_IMPORT, LOAD_GLOBAL = 0xF9400508, 0xF9400D08  # ldr x8, [x8, #8]; ldr x8, [
 LOAD, STORE = 0xF9400128, 0xF9000101  # ldr x8, [x9]; str x1, [x8]
 COPY, STORE_COPY, KEEP = 0xAA0803EA, 0xF9000141, 0xF9000168  # x10 = x8; [x10] = x1; [x11] = x8
 CLEAR, SPILL, BRANCH = 0xD2800008, 0xF90007E8, 0xB4000041  # x8 = 0; [sp, #8] = x8; cbz x1
+KEEP_ENTRY = 0xF9000169  # str x9, [x11]
 LOAD_ENTRY, MOVE = 0xF9400D09, 0xAA0103E0  # ldr x9, [x8, #24]; mov x0, x1
 
 
@@ -78,13 +81,106 @@ def test_a_framework_call_is_read_off_its_words():
     assert plain_call(analysis, START) == Plain(START + 12, START, 24)
 
 
+ADD_OFFSET, LOAD_SUM = 0x91006109, 0xF9400129  # add x9, x8, #24; ldr x9, [x9]
+SPILL_ENTRY, FILL_ENTRY = 0xF9000BE9, 0xF9400BE9  # str x9, [sp, #16]; ldr x9, [sp, #16]
+OVER_SLOT, BESIDE_SLOT, ANYWHERE = 0xA90103E0, 0xF9000FE0, 0xF9000060  # stp, str; str x0, [x3]
+MOVE_STACK = 0x910083FF  # add sp, sp, #32
+
+
+def test_a_routine_that_was_kept_in_the_frame_is_read_off_as_well():
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, BESIDE_SLOT, FILL_ENTRY)
+    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24)
+
+
+@pytest.mark.parametrize("between", [OVER_SLOT, ANYWHERE, BL, BLR_X8, MOVE_STACK])
+def test_a_frame_slot_that_may_have_changed_is_left_to_others(between):
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, between, FILL_ENTRY)
+    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) is None
+
+
+def test_a_frame_slot_that_serves_a_second_call_is_left_to_others():
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, FILL_ENTRY, BLR_X9, FILL_ENTRY, BLR_X9)
+    assert plain_call(analysed(LOAD, *kept), START) is None
+
+
 @pytest.mark.parametrize(
     "behind",
     [
         (LOAD_ENTRY, BRANCH, BLR_X9),  # two ways
+        (LOAD_ENTRY, KEEP_ENTRY, BLR_X9),  # it is called from elsewhere as well
         (CLEAR, BLR_X8),  # the table is lost
         (LOAD_ENTRY,),  # the function ends
     ],
 )
 def test_what_is_no_plain_framework_call_is_left_to_others(behind):
     assert plain_call(analysed(LOAD, *behind), START) is None
+
+
+IMPORTS = 0x2000
+SET_X9, SET_X8, BR_X8 = 0xD2800009, 0x52800408, 0xD61F0100  # x9 = 0; w8 = 0x20; br x8
+
+
+@pytest.mark.parametrize(
+    ("end", "flow"), [(BLR_X8, Flow.INDIRECT_CALL), (BR_X8, Flow.INDIRECT_JUMP)]
+)
+def test_the_call_of_an_import_is_read_off_its_words(end, flow):
+    functions = analysed(NEXT_PAGE, SET_X9, LOAD_IMPORT, MOVE, end).functions
+    function = functions.at(START)
+    assert functions.import_call(function, 2, IMPORTS + 8) == (4, flow)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (NEXT_PAGE, SET_X9, LOAD_GLOBAL, MOVE, BLR_X8),  # another slot
+        (NEXT_PAGE, SET_X8, LOAD_IMPORT, MOVE, BLR_X8),  # no page
+        (NEXT_PAGE, BL, LOAD_IMPORT, MOVE, BLR_X8),  # the page is lost
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, COPY, BLR_X8),  # called a second time, perhaps
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, BRANCH, BLR_X8),
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, SET_X8, BLR_X8),
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, MOVE, BLR_X9),
+    ],
+)
+def test_what_is_no_plain_call_of_an_import_is_left_to_others(code):
+    functions = analysed(*code).functions
+    assert functions.import_call(functions.at(START), 2, IMPORTS + 8) is None
+
+
+W1, ZERO_X1, HIGH_W1 = 0x52800201, 0xAA1F03E1, 0x72A00021  # w1 = 16; x1 = xzr; movk w1, #1, lsl 16
+MASK_X1, MINUS_1, HIGHEST_X1 = 0xB2400FE1, 0x12800001, 0xF2E00021  # orr x1, 15; movn; movk x1, 48
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ((W1,), 16),
+        ((W1, SET_X9), 16),
+        ((ZERO_X1,), 0),
+        ((MASK_X1,), 15),
+        ((MINUS_1,), 0xFFFFFFFF),
+        ((W1, HIGH_W1), 0x10010),
+        ((MINUS_1, HIGHEST_X1), 0x1_0000_FFFF_FFFF),
+        ((HIGHEST_X1, HIGH_W1, W1), 16),
+        ((BRANCH, NOP, W1), 16),
+    ],
+)
+def test_a_constant_is_read_off_its_words(code, value):
+    functions = analysed(*code, BL).functions
+    function = functions.at(START)
+    assert functions.constant(function, len(code), 1) == value
+    assert functions.constant(function, len(code), 2) is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (W1, BL),
+        (W1, BRANCH),
+        (HIGH_W1,),
+        (W1, 0x8B000021),  # add x1, x1, x0
+        (0xB4000060, NOP, W1),  # cbz to the call, past the constant
+    ],
+)
+def test_what_is_no_plain_constant_is_left_to_others(code):
+    functions = analysed(*code, NOP).functions
+    assert functions.constant(functions.at(START), len(code), 1) is None

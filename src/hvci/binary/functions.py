@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 
 from hvci.binary.boundaries import Boundaries
-from hvci.binary.code import Architecture, Function
+from hvci.binary.code import Architecture, Flow, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
 from hvci.binary.starts_x86 import find_starts
@@ -61,6 +61,17 @@ class Functions:
         for start, end, _ in self.unwind.find(rva):
             if start <= rva < end:
                 return start, min(end, start + MAX_FUNCTION)
+        return None
+
+    def import_call(self, function: Function, i: int, slot: int) -> tuple[int, Flow] | None:
+        """The call or jump through what instruction `i` loads from the slot of an import.
+
+        None when that is not plain to see.
+        """
+        return None
+
+    def constant(self, function: Function, i: int, register: int) -> int | None:
+        """The constant in a register before instruction `i`, when that is plain to see."""
         return None
 
     def starting_at(self, rva: int) -> Function | None:

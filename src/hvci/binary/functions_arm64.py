@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from hvci.binary.code import Function
+from hvci.binary import plain_arm64
+from hvci.binary.code import Flow, Function
 from hvci.binary.functions import MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
@@ -49,6 +50,18 @@ class FunctionsArm64(Functions):
         rvas = function.rvas
         i = (rva - rvas[0]) >> 2 if rvas else -1
         return (function, i) if 0 <= i < len(rvas) else None
+
+    def import_call(self, function: Function, i: int, slot: int) -> tuple[int, Flow] | None:
+        """The call or jump through what instruction `i` loads from the slot of an import.
+
+        None when that is not plain to see.
+        """
+        return plain_arm64.import_call(self.image, function, i, slot)
+
+    def constant(self, function: Function, i: int, register: int) -> int | None:
+        """The constant in a register before instruction `i`, when that is plain to see."""
+        references = cast("ReferencesArm64", self.references)
+        return plain_arm64.constant(references, function, i, register)
 
     @cached_property
     def _gap_starts(self) -> Rvas:

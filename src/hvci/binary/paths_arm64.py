@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hvci.binary.references import NO_RVAS, Rvas
 
 FARTHEST = 1 << 14
-"""Words from a branch to its target, and from a save to its reload."""
+"""Words from a branch to its target, and from a save to its reload: no function is longer."""
 MOST = 1 << 16
 """Places looked at in one go; real code has some thousands, hostile code more."""
 
@@ -50,6 +50,11 @@ class Paths:
         targets = places + field - ((field >> (width - 1)) << width)
         near = (np.abs(targets - places) < FARTHEST) & (targets > 0) & (targets < len(words))
         return places[near], targets[near]
+
+    @property
+    def targets(self) -> Rvas:
+        """Index of the target of every direct branch that is not far, in the order of branches."""
+        return self._branches[1]
 
     def branched(self, first: Rvas, last: Rvas, registers: Rvas) -> Lives:
         """What branches out of the stretches `first` to `last`, both included, lead to."""

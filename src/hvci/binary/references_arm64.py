@@ -8,6 +8,7 @@ Nothing is said about what other paths do to the register, so a hit is a candida
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,6 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arm64_fields import (
+    loads_pair,
+    offsets,
+    pair_size,
+    signed,
+    uses_base,
+    writes_lowest,
+)
 from hvci.binary.image import PeImage
 from hvci.binary.paths_arm64 import Paths, spread
 from hvci.binary.references import NO_RVAS, References, Rvas
@@ -82,8 +91,8 @@ class ReferencesArm64(References):
         """(page, index of the word) of every ADRP, sorted by page."""
         places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
         words = self.words[places]
-        offsets = _signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
-        pages = (self.rvas[places] & PAGE_MASK) + (offsets << 12)
+        steps = signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
+        pages = (self.rvas[places] & PAGE_MASK) + (steps << 12)
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
 
@@ -199,10 +208,10 @@ class ReferencesArm64(References):
         """
         words = self.words
         lowest, base, second = ((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))
-        writes = _by_register(lowest, _writes_lowest(words) & (lowest != _NOWHERE))
-        pairs = _by_register(second, _loads_pair(words))
+        writes = _by_register(lowest, writes_lowest(words) & (lowest != _NOWHERE))
+        pairs = _by_register(second, loads_pair(words))
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
-        return np.append(ends, NEVER), _by_register(base, _uses_base(words) & (base != _NOWHERE))
+        return np.append(ends, NEVER), _by_register(base, uses_base(words) & (base != _NOWHERE))
 
     @cached_property
     def _named(self) -> Named:
@@ -210,8 +219,8 @@ class ReferencesArm64(References):
         places = self._lives[1] & PLACE
         words = self.words[places]
         is_pair = words & 0x3A000000 == 0x28000000
-        seconds = np.where(is_pair, _pair_size(words), 0)
-        return Named(places, _offsets(words), words & 0xFF800000 == 0x91000000, seconds)
+        seconds = np.where(is_pair, pair_size(words), 0)
+        return Named(places, offsets(words), words & 0xFF800000 == 0x91000000, seconds)
 
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
         """(row of the anchor, number of the use) of every use while the register lives.
@@ -233,6 +242,17 @@ class ReferencesArm64(References):
         rows, chosen = spread(first, last)
         return rows, chosen, ends
 
+    @cached_property
+    def _joins(self) -> list[int]:
+        """RVAs that direct branches, jumps and calls lead to, but for far ones, sorted."""
+        found: list[int] = self.rvas[np.sort(self._paths.targets)].tolist()
+        return found
+
+    def are_branched_to(self, first: int, last: int) -> bool:
+        """Whether a branch within some function leads to an RVA between two, both included."""
+        at = bisect_left(self._joins, first)
+        return at < len(self._joins) and self._joins[at] <= last
+
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
         pages, places = self.adrps
@@ -249,7 +269,7 @@ class ReferencesArm64(References):
         is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
         places = np.flatnonzero(is_adr | is_load)
         chosen = words[places]
-        fields = _signed(chosen >> 5 & 0x7FFFF, 19) << 2
+        fields = signed(chosen >> 5 & 0x7FFFF, 19) << 2
         low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
         targets: Rvas = self.rvas[places] + (fields | low_bits)
         order = np.argsort(targets, kind="stable")
@@ -314,7 +334,7 @@ class ReferencesArm64(References):
         """(target, site) of every B and BL into code."""
         places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
         sites = self.rvas[places]
-        targets = sites + 4 * _signed(self.words[places] & 0x3FFFFFF, 26)
+        targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
         inside = self.in_code(targets)
         return targets[inside], sites[inside]
 
@@ -329,12 +349,6 @@ def _anchors(places: Rvas, registers: npt.NDArray[Any], addresses: Rvas) -> Anch
     return found
 
 
-def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
-    """Bit fields as signed numbers."""
-    wide = fields.astype(np.int64)
-    return np.asarray(wide - ((wide >> (width - 1)) << width))
-
-
 def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
     """(register, index) of the chosen words as one number each, sorted.
 
@@ -344,53 +358,3 @@ def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
     mine = registers[places]
     order = mine.argsort(kind="stable")
     return mine[order].astype(np.int64) << 32 | places[order]
-
-
-# ---- single words, vectorised
-
-
-def _writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely write the register in their lowest field."""
-    top = words >> 24
-    compares = words & 0x1FE00000 == 0x1A400000
-    computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
-    prefetches = words & 0xF9800000 == 0xF9800000
-    loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
-    pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
-    return np.asarray(computes | loads | pairs | (top & 0x3F == 0x18))
-
-
-def _loads_pair(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely load a second register."""
-    return np.asarray(words & 0x3E400000 == 0x28400000)
-
-
-def _uses_base(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words add a constant to, or load or store at a constant from, their base field."""
-    adds = words & 0xFF800000 == 0x91000000
-    scaled = words & 0x3B000000 == 0x39000000
-    unscaled = words & 0x3B200000 == 0x38000000
-    return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
-
-
-def _pair_size(words: Words) -> Rvas:
-    """Bytes of one register of a pair."""
-    kind = (words >> 30).astype(np.int64)
-    is_vector = words >> 26 & 1 == 1
-    return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
-
-
-def _offsets(words: Words) -> Rvas:
-    """The constant that each word adds to its base."""
-    kind = (words >> 30).astype(np.int64)
-    wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
-    immediate = (words >> 10 & 0xFFF).astype(np.int64)
-    adds = words & 0xFF800000 == 0x91000000
-    added = immediate << np.where(words >> 22 & 1 == 1, 12, 0)
-    scaled = immediate << np.where(wide_vector, 4, kind)
-    paired = _signed(words >> 15 & 0x7F, 7) * _pair_size(words)
-    unscaled = _signed(words >> 12 & 0x1FF, 9)
-    is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
-    return np.asarray(
-        np.where(adds, added, np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled)))
-    )
