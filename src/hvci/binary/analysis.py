@@ -30,6 +30,8 @@ class Analysis:
         self.flow = Dataflow(image, self.arch, self.functions, depth)
         self.plain_calls: dict[int, ImportCall] = {}
         """Calls that plain loads of an import lead to, by the RVA of the load."""
+        self.known_calls: set[int] = set()
+        """RVAs of calls and jumps through registers that surely go to routines of others."""
 
     # One architecture is needed at a time, and each costs start-up time: imported where it is.
 

@@ -21,6 +21,7 @@ from hvci.binary.arm64_words import (
     access,
     branch_target,
     is_access,
+    named_registers,
     written_registers,
 )
 from hvci.binary.code import (
@@ -182,7 +183,7 @@ class Arm64:
             word = words[k]
             if written_registers(word) & registers:
                 return None
-            if _names(word, registers) and self._copies(function, k, registers):
+            if named_registers(word) & registers and self._copies(function, k, registers):
                 return None
         return None
 
@@ -243,13 +244,6 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
-
-
-def _names(word: int, registers: int) -> int:
-    """Whether any field of a word can name one of some registers."""
-    return registers & (
-        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
-    )
 
 
 def _walk_back(function: Function, i: int, register: int) -> int:

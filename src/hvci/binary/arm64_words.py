@@ -271,7 +271,14 @@ def _vector_structure(word: int) -> Access:
     return Access((memory,), (), False, not is_load, True, 0, step)
 
 
-# ---- registers written
+# ---- registers
+
+
+def named_registers(word: int) -> int:
+    """Mask of the registers that a word can read or store: whatever stands in its fields."""
+    return (
+        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
+    )
 
 
 @lru_cache(REMEMBERED)

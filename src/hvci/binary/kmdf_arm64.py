@@ -6,14 +6,15 @@ Decodes no function and asks no data flow. What is not that plain is left to kmd
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from hvci.binary.ahead import WINDOW, names_no_register
 from hvci.binary.analysis import Analysis
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     SP,
@@ -22,7 +23,9 @@ from hvci.binary.arm64_words import (
     access,
     indirect_flow,
     is_access,
+    is_address_of_page,
     literal_target,
+    named_registers,
     written_registers,
 )
 from hvci.binary.code import NO_REGISTER, Flow
@@ -35,6 +38,14 @@ _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
 _ADD = 0x91000000
 """ADD of 64 bits and an immediate that is not shifted."""
+_CALL_OR_JUMP_MASK, _CALL_OR_JUMP = 0xFFDFFC1F, 0xD61F0000
+"""BLR and BR."""
+_LINK = 1 << 21
+"""What tells BLR from BR."""
+_NONE = -1
+"""The number of no register."""
+USUAL = 24
+"""Words from the load of the table to the call, nearly always."""
 _PLAIN_STORE = 0xF9000000
 """STR of 64 bits at an offset from a register."""
 
@@ -49,22 +60,87 @@ class Plain(NamedTuple):
     """Offset of the entry in the table, in bytes."""
 
 
+class _Call(NamedTuple):
+    """A call among the words behind a load."""
+
+    n: int
+    offset: int
+    is_sure: bool
+    """No call on the way can have changed the register."""
+
+
 def plain_call(analysis: Analysis, place: int) -> Plain | None:
     """The call that follows a load of the table at an RVA; None when it is not plain to see."""
-    image = analysis.image
-    found = analysis.functions.unwind.find(place)
-    if not found:
+    unwind = analysis.functions.unwind
+    at = bisect_right(unwind.starts, place) - 1
+    if at < 0 or place >= unwind.ends[at]:
         return None
-    start = found[0].start
-    end = min(found[0].end, start + MAX_FUNCTION)
-    count = min(WINDOW + 1, (end - place) // 4)
-    if count < 2:
+    start = unwind.starts[at]
+    end = min(unwind.ends[at], start + MAX_FUNCTION)
+    load = analysis.image.u32(place)
+    if end - place < 8 or load & PLAIN_LOAD_MASK != PLAIN_LOAD or load & 31 == ZERO:
         return None
-    load, *words = struct.unpack_from(f"<{count}I", image.memory, place)
-    if load & PLAIN_LOAD_MASK != PLAIN_LOAD or load & 31 == ZERO:
+    call = _straight(analysis.image, place, end) or _followed(analysis.image, place, (start, end))
+    if call is None:
         return None
-    held = _Held(load & 31, image.guard_check)
-    for n, word in enumerate(words, 1):
+    rva = place + 4 * call.n
+    if call.is_sure and not _references(analysis).are_branched_to(place + 4, rva):
+        analysis.known_calls.add(rva)
+    return Plain(rva, start, call.offset)
+
+
+def _words(image: PeImage, place: int, end: int, most: int) -> tuple[int, ...]:
+    """The words from an RVA on, within the function."""
+    count = min(most, (end - place) // 4)
+    return struct.unpack_from(f"<{count}I", image.memory, place)
+
+
+def _straight(image: PeImage, place: int, end: int) -> _Call | None:
+    """The call in the shape that is usual by far.
+
+    The entry is loaded once, perhaps copied for Control Flow Guard, and its register is called; no
+    other word names one of these registers.
+    """
+    words = _words(image, place, end, USUAL)
+    table, routine, offset = words[0] & 31, ZERO, 0
+    held, callable_, passed = 1 << table, 0, False
+    for n in range(1, len(words)):
+        word = words[n]
+        target, source = word & 31, word >> 5 & 31
+        is_load = word & PLAIN_LOAD_MASK == PLAIN_LOAD
+        if word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP:
+            if callable_ >> source & 1:
+                return _Call(n, offset, not passed or bool(CALLEE_SAVED >> source & 1))
+            if not word & _LINK:
+                return None
+            passed = True
+        elif _FLOWS[word >> 24]:
+            return None
+        elif is_load and source == table and not callable_ and target != ZERO:
+            routine, offset = target, word >> 7 & 0x7FF8
+            callable_ = 1 << routine
+            held |= callable_
+            table = _NONE if routine == table else table
+        elif target == table and callable_ and source != table and is_load:
+            held, table = callable_, _NONE  # it has done its part
+        elif word & 0xFFE0FFE0 == _COPY and callable_ and word >> 16 & 31 == routine:
+            if held >> target & 1:
+                return None
+            callable_ |= 1 << target
+            held |= callable_
+        elif named_registers(word) & held:
+            if target != table or not callable_ or not is_address_of_page(word):
+                return None
+            held, table = callable_, _NONE
+    return None
+
+
+def _followed(image: PeImage, place: int, function: tuple[int, int]) -> _Call | None:
+    """The call in less usual shapes, followed word by word."""
+    words = _words(image, place, function[1], WINDOW + 1)
+    held, passed = _Held(words[0] & 31, image.guard_check), False
+    for n in range(1, len(words)):
+        word = words[n]
         flow = _FLOWS[word >> 24]
         if not flow:
             held.pass_over(word, place + 4 * n)
@@ -72,20 +148,28 @@ def plain_call(analysis: Analysis, place: int) -> Plain | None:
                 return None
             continue
         if flow == Flow.CALL:
+            passed = True
             held.forget_frame()
             continue
         flow = indirect_flow(word) if flow == 0xFF else flow
         if flow not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
             return None
-        offset = held.routines.get(word >> 5 & 31)
+        source = word >> 5 & 31
+        offset = held.routines.get(source)
         if offset is not None:
-            is_all = not held.slots or _loads_nowhere_else(image, held, start, end)
-            return Plain(place + 4 * n, start, offset) if is_all else None
+            is_all = not held.slots or _loads_nowhere_else(image, held, *function)
+            is_sure = not passed or bool(CALLEE_SAVED >> source & 1)
+            return _Call(n, offset, is_sure) if is_all else None
         if flow == Flow.INDIRECT_JUMP:
             return None
-        if not held.is_check(word >> 5 & 31):
+        if not held.is_check(source):
+            passed = True
             held.forget_frame()
     return None
+
+
+def _references(analysis: Analysis) -> ReferencesArm64:
+    return cast("ReferencesArm64", analysis.references)
 
 
 class _Held:
@@ -224,8 +308,7 @@ def loads_at(analysis: Analysis, table: int, known: Iterable[int]) -> list[tuple
 
     Only those in functions with exception data that make the address of the page.
     """
-    assert isinstance(analysis.references, ReferencesArm64)
-    makes_page, page = analysis.references.makes_page, table & ~0xFFF
+    makes_page, page = _references(analysis).makes_page, table & ~0xFFF
     wanted = PLAIN_LOAD | (table & 0xFFF) >> 3 << 10
     seen = set(known)
     found = []

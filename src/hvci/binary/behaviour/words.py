@@ -94,14 +94,16 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     """
     if not len(sites):
         return []
-    known = set(scene.analysis.import_places)
     words, rvas = _code(scene)
     places = np.flatnonzero((words & 0xFFDF_FC1F) == 0xD61F_0000)
-    before = np.searchsorted(sites, rvas[places]) - 1
-    near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
-    found = [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
-    is_usual = _nearby(scene).is_method_call
-    return [place for place in found[:most] if not is_usual(place)]
+    calls = rvas[places]
+    before = np.searchsorted(sites, calls) - 1
+    near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)
+    loads = np.array(scene.analysis.import_places, np.int64)
+    near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
+    found: list[int] = calls[near].tolist()
+    is_usual, known = _nearby(scene).is_method_call, scene.analysis.known_calls
+    return [place for place in found[:most] if place not in known and not is_usual(place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
@@ -115,10 +117,6 @@ def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
             if function is not None:
                 found.add(function.start)
     return found
-
-
-def _just_loaded(rvas: Rvas, i: int, known: set[int]) -> bool:
-    return any(int(rvas[i]) - 4 * n in known for n in range(1, 3))
 
 
 def _followed(
