@@ -29,9 +29,11 @@ class Analysis:
         depth = self._for_arm64() if image.machine is Machine.ARM64 else self._for_x86()
         self.flow = Dataflow(image, self.arch, self.functions, depth)
         self.plain_calls: dict[int, ImportCall] = {}
-        """Calls that plain loads of an import lead to, by the RVA of the load."""
+        """The calls that operands naming an import certainly make, by the operand's RVA."""
         self.known_calls: set[int] = set()
         """RVAs of calls and jumps through registers that surely go to routines of others."""
+        self.thunk_at: dict[int, int] = {}
+        """RVAs of import thunks by that of the operand in them; `import_hits` fills it."""
 
     # One architecture is needed at a time, and each costs start-up time: imported where it is.
 
@@ -58,6 +60,7 @@ class Analysis:
 
     def release(self) -> None:
         """Cut the cycles between the parts, so that their memory is free at once."""
+        self.functions.release()
         vars(self.flow).clear()
         vars(self).clear()
 
@@ -80,6 +83,7 @@ class Analysis:
             hits.setdefault(name, []).append((place, slot))
             thunk = self.references.thunk(place)
             if thunk is not None:
+                self.thunk_at[place] = thunk
                 thunks.setdefault(thunk, name)
         return hits
 

@@ -6,10 +6,10 @@ are small numbers given by the architecture; a `Location` is a register or a sta
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
+from itertools import compress, count
 from typing import Any, NamedTuple, NewType, Protocol
 
 Location = NewType("Location", int)
@@ -67,8 +67,13 @@ class Flow(IntEnum):
     STOP = 7
 
 
-ANY_JUMP, ANY_POINTER_CALL = re.compile(b"[\1-\3]"), re.compile(b"[\3-\5]")
-"""In `Function.flows`: jumps and branches; calls and indirect jumps."""
+def any_of(*flows: Flow) -> bytes:
+    """A mask for `Function.where`."""
+    return bytes(flow in flows for flow in range(256))
+
+
+DIRECT_JUMP, INDIRECT_JUMP = any_of(Flow.JUMP, Flow.BRANCH), any_of(Flow.INDIRECT_JUMP)
+ANY_POINTER_CALL = any_of(Flow.INDIRECT_JUMP, Flow.CALL, Flow.INDIRECT_CALL)
 CALLS = frozenset((Flow.CALL, Flow.INDIRECT_CALL))
 NO_FALL_THROUGH = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.STOP))
 
@@ -260,19 +265,21 @@ class Function:
         self.entry = self.find(self.start) or 0
         self.targets = targets
         rvas, sources, jumps = self.rvas, self.sources, self.jumps
-        count = len(rvas)
+        first, last = (rvas[0], rvas[-1]) if rvas else (1, 0)
         for source, rva in targets.items():
+            if not first <= rva <= last:
+                continue
             target = bisect_left(rvas, rva)
-            if target < count and rvas[target] == rva:
+            if rvas[target] == rva:
                 jumps[source] = target
                 if target in sources:
                     sources[target].append(source)
                 else:
                     sources[target] = [source]
 
-    def where(self, flows: re.Pattern[bytes]) -> list[int]:
+    def where(self, mask: bytes) -> list[int]:
         """Indices of the instructions with some flows."""
-        return [match.start() for match in flows.finditer(self.flows)]
+        return list(compress(count(), self.flows.translate(mask)))
 
     def find(self, rva: int) -> int | None:
         """Index of the instruction that starts at an RVA; None when none does."""

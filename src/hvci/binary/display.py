@@ -35,7 +35,7 @@ class Display:
 
     def teach(self) -> list[Function]:
         """Tell the data flow what the copies hold; return the functions that use them."""
-        if self.image.memory.find(DEVICE) < 0:
+        if next(self.image.find(DEVICE), None) is None:
             return []
         places: list[int] = []
         for copy in sorted(set(self._copies())):

@@ -52,8 +52,10 @@ class Stub(NamedTuple):
 def with_entry_names(analysis: Analysis, evidence: Evidence) -> Evidence:
     """The evidence with the names of the routines around the entry point at every place in them."""
     stub = find_stub(analysis)
-    names = name_routines(analysis, stub) if stub is not None else {}
-    if stub is None or not names:
+    if stub is None or not _is_shown(stub, evidence):
+        return evidence
+    names = name_routines(analysis, stub)
+    if not names:
         return evidence
     entry = analysis.image.headers.entry
     made_up = {f"sub_{start:x}": name for start, name in names.items()}
@@ -70,6 +72,14 @@ def with_entry_names(analysis: Analysis, evidence: Evidence) -> Evidence:
         behaviours=_renamed(evidence.behaviours, named),
         limits=_renamed(evidence.limits, named),
     )
+
+
+def _is_shown(stub: Stub, evidence: Evidence) -> bool:
+    """Whether any fact lies in the entry point or in what it leads to."""
+    groups = (evidence.calls, evidence.behaviours, evidence.limits)
+    sites = [fact.site for facts in groups for fact in facts]
+    shown = {site.function for site in sites if isinstance(site, ImageSite)}
+    return not shown.isdisjoint(("entry point", *(f"sub_{target:x}" for target in stub.targets)))
 
 
 def _renamed(facts: tuple[Fact, ...], named: Callable[[ImageSite], ImageSite]) -> tuple[Fact, ...]:

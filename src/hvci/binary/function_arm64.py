@@ -6,17 +6,13 @@ start. Each word is an instruction, so that indices need no decoding.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from hvci.binary.arm64_words import FLOW_BY_TOP, branch_target, indirect_flow
-from hvci.binary.code import Flow, Function
+from hvci.binary.code import DIRECT_JUMP, Flow, Function
 from hvci.binary.image import PeImage
 
 _FLOWS = FLOW_BY_TOP.tobytes()
-_DIRECT = re.compile(b"[\1-\2]")
-"""In `Function.flows`: direct jumps and branches."""
 _LATER = frozenset(
     ("entry", "flows", "indirect_jumps", "instructions", "jumps", "sources", "targets")
 )
@@ -75,8 +71,7 @@ class FunctionArm64(Function):
         jumps: dict[int, int] = {}
         sources: dict[int, list[int]] = {}
         self.targets, self.jumps, self.sources = targets, jumps, sources
-        for match in _DIRECT.finditer(self.flows):
-            i = match.start()
+        for i in self.where(DIRECT_JUMP):
             rva = targets[i] = branch_target(words[i], start + 4 * i)
             target = (rva - start) >> 2
             if 0 <= target < count:

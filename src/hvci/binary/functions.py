@@ -83,6 +83,11 @@ class Functions:
         """Code from one RVA up to another, taken to be a function whatever lies there."""
         return self._decode(start, [(start, end)], "gap")
 
+    def release(self) -> None:
+        """Drop what others keep with the functions: it refers back to them."""
+        for function in (*self._known.values(), *self._unwound.values()):
+            function.cache.clear()
+
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         return self.architecture.function(start, fragments, kind)
 

@@ -5,6 +5,9 @@ Every read is bounded, whatever the headers claim. Judges nothing; decodes no in
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -96,6 +99,17 @@ class PeImage:
     def holds(self, rva: int, size: int = 1) -> bool:
         """Whether `size` bytes at the RVA lie in the image."""
         return rva >= 0 and rva + size <= self.size
+
+    def find(self, wanted: bytes, start: int = 0, end: int = sys.maxsize) -> Iterator[int]:
+        """RVAs where some bytes stand, in order; overlapping ones too.
+
+        A regular expression looks for its first byte at the speed of memory; `bytearray.find`
+        takes several times as long where zeros are frequent.
+        """
+        search = re.compile(re.escape(wanted)).search
+        while (found := search(self.memory, start, end)) is not None:
+            yield found.start()
+            start = found.start() + 1
 
     def text(self, rva: int, limit: int = 512) -> str:
         """A zero-terminated byte string at an RVA, at most `limit` characters."""

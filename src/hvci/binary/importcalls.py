@@ -67,7 +67,7 @@ class ImportCalls:
 
     def _use(self, place: int, slot: int, name: str) -> None:
         """One operand that may name the slot of an import."""
-        thunk = self.analysis.references.thunk(place)
+        thunk = self.analysis.thunk_at.get(place)
         if thunk is not None and self._through_thunk(thunk, name):
             return
         if not self._is_wanted(place):
@@ -81,6 +81,7 @@ class ImportCalls:
             self.doubts.append((name, place))
             return
         function, i = found
+        arch = self.analysis.arch
         if function.kind == "gap":
             self._check_gap(function, i, place, name)
         plain = self.analysis.functions.import_call(function, i, slot)
@@ -89,9 +90,13 @@ class ImportCalls:
             return
         flow = function.flows[i]
         if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-            operand = self.analysis.arch.indirect_operand(function, i)
-            if self._names_slot(function, i, operand, slot):
-                self._add(function, i, name, Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL)
+            via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
+            if function.rvas[i] == place - 2 and self.analysis.references.call_starts(place):
+                self._add(function, i, name, via)  # without prefixes its bytes leave no doubt
+                if function.kind != "gap":
+                    self.analysis.plain_calls[place] = self.calls[-1]
+            elif self._names_slot(function, i, arch.indirect_operand(function, i), slot):
+                self._add(function, i, name, via)
         elif self._loads_slot(function, i, slot):
             self._through_register(function, i, slot, name, place)
 

@@ -43,13 +43,11 @@ def find_binding(analysis: Analysis) -> Binding | None:
     image = analysis.image
     if BIND not in image.import_slots:
         return None
-    at = image.memory.find(COMPONENT)
-    while at >= 0:
+    for at in image.find(COMPONENT):
         for pointer in analysis.references.pointers_to(at):
             binding = _binding(image, pointer - image.pointer_size)
             if binding is not None:
                 return binding
-        at = image.memory.find(COMPONENT, at + 2)
     return None
 
 

@@ -141,7 +141,7 @@ def _holds(image: PeImage, library: Library) -> bool:
 def users(analysis: Analysis, name: str) -> Iterator[int]:
     """RVAs in the instructions that name an import; of the calls of its thunk, where it has one."""
     for place, _ in analysis.import_hits.get(name, ()):
-        thunk = analysis.references.thunk(place)
+        thunk = analysis.thunk_at.get(place)
         yield from (analysis.references.to_code(thunk) if thunk is not None else ()) or (place,)
 
 

@@ -121,13 +121,8 @@ class ReferencesX86(References):
 
     def constants(self, value: int) -> list[int]:
         """Wherever the bytes stand in code."""
-        wanted, found = value.to_bytes(4, "little"), []
-        for start, end in self._ranges:
-            at = self.image.memory.find(wanted, start, end)
-            while at >= 0:
-                found.append(at)
-                at = self.image.memory.find(wanted, at + 1, end)
-        return found
+        wanted = value.to_bytes(4, "little")
+        return [at for span in self._ranges for at in self.image.find(wanted, *span)]
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
         """(RVA of the displacement, slot) of every candidate operand that names a slot exactly."""

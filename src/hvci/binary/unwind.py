@@ -8,11 +8,14 @@ from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from hvci.binary.image import PeImage
 
 MAX_CHAIN = 32
 CHAINED = 4
+FEW_CHAINED = 12
+"""So many chained fragments are followed one by one, more of them at once."""
 _PUSH, _ALLOC_LARGE, _ALLOC_SMALL, _SET_FRAME = 0, 1, 2, 3
 _SAVE_SLOTS = {4: 1, 5: 2, 6: 1, 7: 2, 8: 1, 9: 2}
 
@@ -70,19 +73,35 @@ class UnwindTable:
         self.ends: list[int] = rows[:, 1].tolist()
 
     @cached_property
-    def _groups(self) -> tuple[dict[int, int], dict[int, list[Fragment]]]:
-        """Start of the owning function of each chained fragment; fragments of each such owner."""
+    def _groups(self) -> tuple[dict[int, int], dict[int, list[int]]]:
+        """Start of the owning function of each chained fragment; rows of those of each owner."""
         unwind = self._rows[:, 2].astype(np.int64)
         flags = self.image.bytes[unwind & ~1] >> 3
-        chained = np.flatnonzero((unwind & 1 != 0) | (flags & CHAINED != 0)).tolist()
+        chained = np.flatnonzero((unwind & 1 != 0) | (flags & CHAINED != 0))
+        rows = chained.tolist()
         owners: dict[int, int] = {}
-        groups: dict[int, list[Fragment]] = {}
-        for i in chained:
-            fragment = self._fragment(i)
-            owner = self._owner(fragment)
-            owners[fragment.start] = owner
-            groups.setdefault(owner, []).append(fragment)
+        groups: dict[int, list[int]] = {}
+        many = len(rows) > FEW_CHAINED
+        nearest = self._near_owners(unwind[chained]) if many else [-1] * len(rows)
+        for i, near in zip(rows, nearest, strict=True):
+            owner = near if near >= 0 else self._owner(self._fragment(i))
+            owners[self.starts[i]] = owner
+            groups.setdefault(owner, []).append(i)
         return owners, groups
+
+    def _near_owners(self, unwind: npt.NDArray[np.int64]) -> list[int]:
+        """Start of the owner by chained unwind information; -1 where it is not one link away."""
+        image = self.image
+        last = image.size - 12
+        parents = unwind + 4 + 2 * ((image.bytes[unwind + 2].astype(np.int64) + 1) & ~1)
+        is_read = (unwind & 1 == 0) & (parents <= last)
+        words = np.ndarray((image.size - 3,), "<u4", image.memory, 0, (1,))
+        parents = np.minimum(parents, last)
+        starts, above = words[parents].astype(np.int64), words[parents + 8].astype(np.int64)
+        is_read &= (above & 1 == 0) & (above <= last)
+        ends_there = image.bytes[np.minimum(above, last)] >> 3 & CHAINED == 0
+        found: list[int] = np.where(is_read & ends_there, starts, -1).tolist()
+        return found
 
     def _fragment(self, i: int) -> Fragment:
         return Fragment(self.starts[i], self.ends[i], int(self._rows[i, 2]))
@@ -123,7 +142,8 @@ class UnwindTable:
         start = owners.get(fragment.start, fragment.start)
         k = bisect_right(self.starts, start) - 1
         own = [self._fragment(k)] if k >= 0 and self.starts[k] == start else [fragment]
-        return own + [item for item in groups.get(start, ()) if item != own[0]]
+        others = (self._fragment(row) for row in groups.get(start, ()))
+        return own + [item for item in others if item != own[0]]
 
     def gap(self, rva: int) -> tuple[int, int]:
         """The stretch around an RVA that no entry covers, within its code section."""

@@ -24,9 +24,10 @@ from iced_x86 import (
 )
 
 from hvci.binary.code import (
-    ANY_JUMP,
     CALLS,
+    DIRECT_JUMP,
     IMAGE_BASE,
+    INDIRECT_JUMP,
     NO_REGISTER,
     Effect,
     Equality,
@@ -67,7 +68,7 @@ _FLOW_OF = {
     FlowControl.XBEGIN_XABORT_XEND: Flow.NEXT,
     FlowControl.EXCEPTION: Flow.STOP,
 }
-_FLOWS = [_FLOW_OF[control] for control in sorted(_FLOW_OF)]
+_FLOWS = bytes(_FLOW_OF[control] for control in sorted(_FLOW_OF)).ljust(256, b"\0")
 """By iced's number of a kind of flow, which counts from 0."""
 _WRITES = frozenset(
     (
@@ -78,7 +79,7 @@ _WRITES = frozenset(
     )
 )
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
-_RVA = attrgetter("ip32")
+_RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _FACTORY = InstructionInfoFactory()
 
 
@@ -94,6 +95,8 @@ class _Shape(NamedTuple):
     writes1: bool
     pushes: bool
     fills: bool
+    effects: list[Effect]
+    """Effects by iced's number of the first operand's register, where nothing else is written."""
 
 
 _SHAPES: dict[int, _Shape] = {}
@@ -103,6 +106,12 @@ _SHAPES: dict[int, _Shape] = {}
 def _plain_effect(mask: int) -> Effect:
     """The effect of an instruction that changes registers only."""
     return Effect(mask)
+
+
+@cache
+def _plain_effects(implicit: int, writes0: bool) -> list[Effect]:
+    """The same by iced's number of the register that is the first operand."""
+    return [_plain_effect(implicit | (mask if writes0 else 0)) for mask in _MASKS]
 
 
 def _learn(instruction: Instruction) -> _Shape:
@@ -117,14 +126,13 @@ def _learn(instruction: Instruction) -> _Shape:
             explicit |= 1 << known[0] if known else 0
     numbers = {REGISTERS[item.register][0] for item in written if item.register in REGISTERS}
     implicit = sum(1 << number for number in numbers) & ~explicit
-    shape = _Shape(
-        implicit,
-        writes0,
-        writes1,
-        instruction.mnemonic in (Mnemonic.PUSH, Mnemonic.PUSHFQ, Mnemonic.PUSHFD),
-        instruction.is_string_instruction
-        and any(memory.access in _WRITES for memory in info.used_memory()),
+    pushes = instruction.mnemonic in (Mnemonic.PUSH, Mnemonic.PUSHFQ, Mnemonic.PUSHFD)
+    fills = instruction.is_string_instruction and any(
+        memory.access in _WRITES for memory in info.used_memory()
     )
+    is_plain = not (writes1 or pushes or fills)
+    effects = _plain_effects(implicit, writes0) if is_plain else []
+    shape = _Shape(implicit, writes0, writes1, pushes, fills, effects)
     _SHAPES[instruction.code] = shape
     return shape
 
@@ -167,15 +175,11 @@ class X86:
             if found:
                 function.ends[len(found) - 1] = found[-1].next_ip32
         function.instructions = found
-        function.rvas = [instruction.ip32 for instruction in found]
-        function.flows = flows = bytes([_FLOWS[each.flow_control] for each in found])
-        targets = {}
-        for i in function.where(ANY_JUMP):
-            if flows[i] == Flow.INDIRECT_JUMP:
-                function.indirect_jumps.append(i)
-            else:
-                targets[i] = found[i].near_branch_target & 0xFFFFFFFF
-        function.link(targets)
+        function.rvas = list(map(_RVA, found))
+        function.flows = bytes(map(_FLOW, found)).translate(_FLOWS)
+        function.indirect_jumps = function.where(INDIRECT_JUMP)
+        branches = function.where(DIRECT_JUMP)
+        function.link({i: found[i].near_branch_target & 0xFFFFFFFF for i in branches})
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """One pass that keeps no instruction."""
@@ -205,14 +209,13 @@ class X86:
         if function.flows[i] in CALLS:
             return self._check if self._is_guard_check(instruction) else self._call
         shape = _SHAPES.get(instruction.code) or _learn(instruction)
-        mask = shape.implicit
+        first = instruction.op0_register if shape.writes0 else NONE
+        if shape.effects and (first or not shape.writes0):
+            return shape.effects[first]
+        mask = shape.implicit | _MASKS[first]
         stores: tuple[Memory, ...] = ()
-        if shape.writes0:
-            kind = instruction.op0_kind
-            if kind == OpKind.REGISTER:
-                mask |= _MASKS[instruction.op0_register]
-            elif kind == OpKind.MEMORY:
-                stores = (self.lift.memory(instruction),)
+        if shape.writes0 and not first and instruction.op0_kind == OpKind.MEMORY:
+            stores = (self.lift.memory(instruction),)
         if shape.writes1 and instruction.op1_kind == OpKind.REGISTER:
             mask |= _MASKS[instruction.op1_register]
         if shape.pushes:

@@ -5,6 +5,7 @@ Knows single instructions and their neighbours; knows nothing of callers, global
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from iced_x86 import (
@@ -45,6 +46,8 @@ ZEROED_WINDOW = 64
 
 NONE = int(Register.NONE)
 """No register, as a plain number."""
+_size_of = cache(MemorySizeExt.size)
+"""Bytes, by iced's number of a kind of memory operand."""
 _THREAD_SEGMENTS: frozenset[int] = frozenset((Register.FS, Register.GS))
 _INSTRUCTION_POINTERS: frozenset[int] = frozenset((Register.RIP, Register.EIP))
 _HIGH_BYTES = frozenset((Register.AH, Register.BH, Register.CH, Register.DH))
@@ -117,10 +120,10 @@ class X86Lift:
 
     def memory(self, instruction: Instruction) -> Memory:
         """The memory operand of an instruction; a segment-relative one has no base at all."""
-        size = MemorySizeExt.size(instruction.memory_size)
+        size = _size_of(instruction.memory_size)
         base, index = instruction.memory_base, instruction.memory_index
         displacement = instruction.memory_displacement
-        scale = instruction.memory_index_scale
+        scale = instruction.memory_index_scale if index else 1
         number = REGISTERS[index][0] if index in REGISTERS else NO_REGISTER
         if instruction.segment_prefix in _THREAD_SEGMENTS:
             return Memory(NO_REGISTER, NO_REGISTER, 1, 0, size)

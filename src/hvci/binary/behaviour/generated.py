@@ -54,7 +54,7 @@ def _allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
 
     A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
     """
-    calls = nearby.call_places(scene, names.RETURNED | names.PUT)
+    calls = nearby.call_places(scene, names.ALLOCATIONS)
     kept: set[int] = set()
     wrappers: set[int] = set()
     for place in calls.tolist():

@@ -7,6 +7,7 @@ from hvci.catalog.prototypes import x86_bytes
 COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlCopyBytes"))
 """Destination, source, length."""
 FILLS = frozenset(("memset", "RtlFillMemory", "RtlZeroMemory"))
+BLOCKS = COPIES | FILLS
 RESOLVERS = ("MmGetSystemRoutineAddress",)
 POOL = frozenset(
     (
@@ -62,6 +63,7 @@ VIRTUAL = frozenset(("ZwAllocateVirtualMemory", "NtAllocateVirtualMemory"))
 PUT = VIEWS | VIRTUAL
 """DDIs that put the address of such memory where their second argument points."""
 PUT_POSITION = 1
+ALLOCATIONS = RETURNED | PUT
 _WORDS = (
     (POOL, "pool"),
     (CONTIGUOUS, "contiguous memory"),

@@ -14,6 +14,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.image import Bytes
+from hvci.binary.operands import DIRECT, DIRECT_MASK
 from hvci.binary.references import NO_RVAS
 from hvci.binary.sets import distinct
 from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
@@ -24,11 +25,9 @@ WINDOW = 64
 """Bytes behind an instruction in which a use of what it loads is looked for."""
 MAX_INSTRUCTION = 16
 """Bytes; no x64 instruction has more than 15."""
-_STORES = np.zeros(256, bool)
-_STORES[list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))] = True
+_STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))
 """Last opcode bytes of the usual instructions that write a memory operand."""
-_STRINGS = np.zeros(256, bool)
-_STRINGS[[0xA4, 0xA5, 0xAA, 0xAB]] = True
+_STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _SIMPLE = frozenset(
     (
@@ -39,6 +38,8 @@ _SIMPLE = frozenset(
 """Instructions that change no register but their first operand."""
 FRAME, PUSHED = -1, -2
 """Where a pointer is that no register holds: in a frame slot, or pushed as an argument."""
+ANY_BASE = 8
+"""Instead of a base register: where the pointer is not in one, or needs a longer encoding."""
 CHUNK = 4096
 """Places looked at together: bounds the memory of a look at what is behind them."""
 LOOK_BACK = 16
@@ -154,40 +155,68 @@ def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
     if pushed.any():
         inside[pushed] = _loads_by_esp(scene, places[pushed])
     places, registers = places[inside], registers[inside]
+    lows = np.where((registers < 0) | (registers & 6 == 4), ANY_BASE, registers & 7)
+    memory = scene.image.memory
+    count = max(0, scene.image.size - WINDOW - 2)
+    behind = np.ndarray((count, WINDOW + 2), np.uint8, memory, 0, (1, 1))
     found = [
         places[first : first + CHUNK][
-            _stores_behind(
-                scene.image.bytes,
-                places[first : first + CHUNK],
-                registers[first : first + CHUNK, None],
-            )
+            _stores_in(behind[places[first : first + CHUNK]], lows[first : first + CHUNK])
         ]
         for first in range(0, len(places), CHUNK)
     ]
     return np.concatenate(found) if found else places
 
 
-def _stores_behind(code: Bytes, places: Rvas, register: Rvas) -> npt.NDArray[np.bool_]:
-    """By place: whether the bytes behind it may hold such a store."""
-    window = places[:, None] + np.arange(4, WINDOW)
-    opcode, modrm = code[window], code[window + 1]
-    low, in_memory, base = register & 7, modrm < 0xC0, modrm & 7
-    source = modrm >> 3 & 7
-    stores = _STORES[opcode] & in_memory & ((modrm & 0xC7) != 5)
+_THROUGH, _SIB, _COPIED, _LOADED, _KEEP, _RELOAD, _STRING, _ANY = (1 << n for n in range(8))
+_AT_ONCE = _THROUGH | _COPIED | _LOADED | _STRING | _ANY
+
+
+def _opcode_table() -> Bytes:
+    """By opcode byte: what it may do to a pointer, as bits."""
+    table = np.full(256, _STRING, np.uint8)
+    table[_STORES] |= _THROUGH | _SIB | _ANY
+    table[0x89] |= _COPIED | _KEEP
+    table[0x8B] |= _LOADED | _RELOAD
+    table[0x8D] |= _THROUGH | _SIB
+    return table
+
+
+def _modrm_table() -> Bytes:
+    """By 256 times the base register, and the byte behind an opcode: what it allows, as bits."""
+    modrm, low = np.arange(256)[None, :], np.arange(ANY_BASE + 1)[:, None]
+    base, source, in_memory = modrm & 7, modrm >> 3 & 7, modrm < 0xC0
+    is_named, is_any, in_frame = modrm & DIRECT_MASK != DIRECT, low == ANY_BASE, base >> 1 == 2
+    is_string = np.isin(modrm, _STRINGS)
+    table = (
+        _THROUGH * (in_memory & is_named & (base != 4) & (base == low))
+        | _SIB * (in_memory & (base == 4) & ~is_any)
+        | _COPIED * (~in_memory & (source == low))
+        | _LOADED * (~in_memory & (base == low))
+        | _KEEP * (in_memory & in_frame & (source == low))
+        | _RELOAD * (in_memory & in_frame & ~is_any)
+        | _STRING * (is_string & (low >= RSI))
+        | _ANY * (in_memory & is_named & is_any)
+    )
+    return np.asarray(table, np.uint8).ravel()
+
+
+_OPCODE, _MODRM = _opcode_table(), _modrm_table()
+
+
+def _stores_in(rows: Bytes, low: Rvas) -> npt.NDArray[np.bool_]:
+    """By row of bytes from an operand on: whether one of them may begin such a store.
+
+    A byte is an opcode by one table, the next its operands by another, for each base register;
+    what both allow has a bit in common.
+    """
+    named = _MODRM.take(rows[:, 5:-1] + (low[:, None] << 8))
+    named &= _OPCODE.take(rows[:, 4:-2])
     # Behind a SIB byte the base stands there: `mov [rax+rcx], dl`.
-    through = in_memory & (np.where(base == 4, code[window + 2] & 7, base) == low)
-    strings = _STRINGS[modrm]
-    own = stores & through
-    own |= strings & (low >= RSI)
-    own |= (opcode == 0x89) & ~in_memory & (source == low)
-    own |= (opcode == 0x8B) & ~in_memory & (base == low)
-    own |= (opcode == 0x8D) & through
-    in_frame = in_memory & (base >> 1 == 2)
-    kept = ((opcode == 0x89) & in_frame & (source == low)).any(axis=1)
-    kept &= ((opcode == 0x8B) & in_frame).any(axis=1)
-    is_odd = (register[:, 0] < 0) | (low[:, 0] >> 1 == 2)  # bases with a longer encoding
-    own[is_odd] = (stores | strings)[is_odd]
-    answer: npt.NDArray[np.bool_] = own.any(axis=1) | (kept & ~is_odd)
+    by_sib = (named & _SIB != 0) & (rows[:, 6:] & 7 == low[:, None])
+    seen = np.bitwise_or.reduce(named, axis=1)
+    kept = seen & (_KEEP | _RELOAD) == _KEEP | _RELOAD
+    answer: npt.NDArray[np.bool_] = (seen & _AT_ONCE != 0) | kept | by_sib.any(axis=1)
     return answer
 
 
@@ -223,18 +252,25 @@ def _followed(places: Rvas, sites: Rvas, window: int) -> npt.NDArray[np.bool_]:
     return found
 
 
-def call_places(scene: Scene, names: Iterable[str]) -> Rvas:
+def call_places(scene: Scene, names: frozenset[str]) -> Rvas:
     """RVAs of the instructions that may call these imports, sorted."""
+    known = scene.call_places.get(names)
+    if known is None:
+        known = scene.call_places[names] = _call_places(scene, names)
+    return known
+
+
+def _call_places(scene: Scene, names: frozenset[str]) -> Rvas:
     if scene.image.machine is Machine.ARM64:
         calls = scene.calls(*names)
         return distinct(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
-    references = scene.analysis.references
-    for name in names:
-        for place in scene.places(name):
+    hits, thunk_at = scene.analysis.import_hits, scene.analysis.thunk_at
+    for name in hits.keys() & names:
+        for place, _ in hits[name]:
             found += (place - 2, place - 3)
-            if references.thunk(place) is not None:
-                found += references.to_code(place - 2)
+            if place in thunk_at:
+                found += scene.analysis.references.to_code(place - 2)
     return distinct(np.array(found, np.int64))
 
 

@@ -5,6 +5,9 @@ Knows how imports are called; knows nothing of what a behaviour means.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
@@ -39,6 +42,8 @@ class Scene:
         self.facts: dict[tuple[str, int, str], BehaviourFact] = {}
         self.copy_sites: frozenset[int] = frozenset()
         """RVAs of the instructions that may call a block copy or fill."""
+        self.call_places: dict[frozenset[str], npt.NDArray[np.int64]] = {}
+        """RVAs of the instructions that may call one of some imports, as far as asked for."""
 
     # ---- facts
 

@@ -44,7 +44,7 @@ _READS_ONLY = "the page is executable and never writable under memory integrity"
 
 def find(scene: Scene) -> None:
     """Add every fact about stores into code."""
-    scene.copy_sites = frozenset(nearby.call_places(scene, names.COPIES | names.FILLS).tolist())
+    scene.copy_sites = frozenset(nearby.call_places(scene, names.BLOCKS).tolist())
     behind = words.WINDOW if scene.image.machine is Machine.ARM64 else 1
     for place in _candidates(scene)[:MAX_CANDIDATES]:
         found = scene.analysis.functions.instruction_at(place)
@@ -68,7 +68,8 @@ def _candidates(scene: Scene) -> list[int]:
     last, modrm = code[places - 2], code[places - 1]
     direct = (modrm & DIRECT_MASK) == DIRECT
     stores = direct & (WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1)
-    stores &= ~NEEDS_ESCAPE[last] | _is_escaped(code, places)
+    doubtful = np.flatnonzero(stores & NEEDS_ESCAPE[last])
+    stores[doubtful] = _is_escaped(code, places[doubtful])
     taken = direct & (last == LEA)
     if scene.image.bits == 32:
         stores |= among(modrm, _MOFFS)
@@ -78,7 +79,7 @@ def _candidates(scene: Scene) -> list[int]:
         for place in places[stores].tolist()
         if nearby.names_memory(scene, place) and nearby.is_called_code(scene, place)
     ]
-    return [*written, *_used(scene, places[taken], names.COPIES | names.FILLS)]
+    return [*written, *_used(scene, places[taken], names.BLOCKS)]
 
 
 def _is_escaped(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
