@@ -10,7 +10,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
-from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
+from hvci.binary.arm64_lift import (
+    CALLEE_SAVED,
+    PLAIN_LOAD,
+    PLAIN_LOAD_MASK,
+    Arm64Lift,
+    restores,
+    saved_writers,
+)
 from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
     FP,
@@ -131,9 +138,9 @@ class Arm64:
         known: int | None = function.cache.get("check registers")
         if known is None:
             loaded = others = 0
-            for q, word in enumerate(function.instructions):
-                mask = written_registers(word) & CALLEE_SAVED
-                if not mask or function.flows[q] in CALLS or restores(function, q):
+            for q, mask in saved_writers(function):
+                word = function.instructions[q]
+                if function.flows[q] in CALLS or restores(function, q):
                     continue
                 is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
                     self.lift.define(function, q, word & 31), self.image.guard_check

@@ -260,12 +260,24 @@ class Arm64Lift:
         return Either(chosen, other)
 
 
+def saved_writers(function: Function) -> list[tuple[int, int]]:
+    """(instruction, mask of the saved registers that it changes), calls apart."""
+    known: list[tuple[int, int]] | None = function.cache.get("saved writers")
+    if known is None:
+        written = written_registers
+        masks = enumerate([written(word) & CALLEE_SAVED for word in function.instructions])
+        known = function.cache["saved writers"] = [each for each in masks if each[1]]
+    return known
+
+
 def _mixes(function: Function, number: int) -> bool:
     """Whether a function puts something else than a page into a saved register."""
-    bit, written = 1 << number, written_registers
-    writers = [q for q, word in enumerate(function.instructions) if written(word) & bit]
     words = function.instructions
-    return any(not is_address_of_page(words[q]) and not restores(function, q) for q in writers)
+    return any(
+        not is_address_of_page(words[q]) and not restores(function, q)
+        for q, mask in saved_writers(function)
+        if mask >> number & 1
+    )
 
 
 def restores(function: Function, q: int) -> bool:

@@ -24,6 +24,7 @@ from hvci.binary.arm64_fields import (
     uses_base,
     writes_lowest,
 )
+from hvci.binary.arm64_words import access, is_access
 from hvci.binary.image import PeImage
 from hvci.binary.paths_arm64 import Paths, spread
 from hvci.binary.references import NO_RVAS, References, Rvas
@@ -313,6 +314,11 @@ class ReferencesArm64(References):
             low, high = targets.searchsorted((rva, rva + 1))
             found += places[low:high].tolist()
         return sorted(set(found))
+
+    def only_reads(self, place: int) -> bool:
+        """Whether the instruction at an RVA is a load and nothing else."""
+        word = self.image.u32(place)
+        return is_access(word) and access(word).is_load
 
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data, an ADD or an ADR makes the address of an RVA."""

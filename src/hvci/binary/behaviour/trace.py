@@ -100,11 +100,11 @@ def _moved(
 ) -> int:
     """Mask of the registers that hold the pointer after an instruction."""
     result = registers & ~written
-    for register in range(MAX_REGISTERS):
-        if written >> register & 1:
-            expr = scene.arch.define(function, j, register)
-            if _derives(expr, registers, slots):
-                result |= 1 << register
+    while written:
+        register = (written & -written).bit_length() - 1
+        if _derives(scene.arch.define(function, j, register), registers, slots):
+            result |= 1 << register
+        written &= written - 1
     return result
 
 
