@@ -6,7 +6,7 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from hvci.binary.arm64_lift import (
     Arm64Lift,
     restores,
     saved_writers,
+    written_masks,
 )
 from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
@@ -34,6 +35,7 @@ from hvci.binary.arm64_words import (
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
+    NO_FALL_THROUGH,
     NO_REGISTER,
     Effect,
     Equality,
@@ -43,14 +45,16 @@ from hvci.binary.code import (
     Load,
     Memory,
     Reg,
+    any_of,
 )
 from hvci.binary.function_arm64 import FunctionArm64
 from hvci.binary.image import PeImage
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
-SHORT_CUT_AFTER = 64
-"""Steps in a function before its writes are listed."""
+LISTED_AFTER = 16
+"""Questions about a function before what its instructions write is listed."""
+_NOT_STRAIGHT = any_of(Flow.BRANCH, *NO_FALL_THROUGH)
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
@@ -152,31 +156,27 @@ class Arm64:
     # ---- short cuts
 
     def skip_back(self, function: Function, i: int, register: int) -> int:
-        """Straight back to the last write, join or branch, once a function is asked about often."""
+        """Straight back to the last write, join or branch."""
         cache = function.cache
         asked = cache["asked"] = cache.get("asked", 0) + 1
-        if asked < SHORT_CUT_AFTER:
+        if asked < LISTED_AFTER:
             return _walk_back(function, i, register)
-        known: tuple[list[int], list[list[int]]] | None = cache.get("short cuts")
-        if known is None:
-            known = cache["short cuts"] = _joins(function), self._writers(function)
-        joins, writers = known
-        join = bisect_right(joins, i) - 1
-        write = bisect_left(writers[register], i) - 1
-        first = joins[join] if join >= 0 else 0
-        return max(first, writers[register][write] + 1) if write >= 0 else first
+        joins: list[int] | None = cache.get("joins")
+        if joins is None:
+            joins = cache["joins"] = _joins(function)
+        first = joins[bisect_right(joins, i) - 1]
+        masks, flows, bit = written_masks(function), function.flows, 1 << register
+        for p in range(i - 1, first - 1, -1):
+            if masks[p] & bit and (
+                flows[p] != Flow.INDIRECT_CALL or self.effect(function, p).registers & bit
+            ):
+                return p + 1
+        return first
 
-    def _writers(self, function: Function) -> list[list[int]]:
-        """By register, the instructions that change it."""
-        found: list[list[int]] = [[] for _ in range(32)]
-        for i, (word, flow) in enumerate(zip(function.instructions, function.flows, strict=True)):
-            is_call = flow in CALLS
-            mask = self.effect(function, i).registers if is_call else written_registers(word)
-            while mask:
-                register = (mask & -mask).bit_length() - 1
-                found[register].append(i)
-                mask &= mask - 1
-        return found
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
+        words = enumerate(function.instructions)
+        return [i for i, word in words if is_access(word) and access(word).is_store]
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.
@@ -256,8 +256,8 @@ class Arm64:
 def _walk_back(function: Function, i: int, register: int) -> int:
     """Back to the last write, join or branch, instruction by instruction."""
     words, flows, sources = function.instructions, function.flows, function.sources
-    entry, ends, is_saved = function.entry, function.ends, not VOLATILE >> register & 1
-    while i > 0 and i not in sources and i != entry and i - 1 not in ends:
+    entry, is_saved = function.entry, not VOLATILE >> register & 1
+    while i > 0 and i not in sources and i != entry:
         flow = flows[i - 1]
         if flow:
             if flow not in CALLS or not is_saved:
@@ -279,16 +279,9 @@ def _plain_effect(word: int) -> Effect:
 
 
 def _joins(function: Function) -> list[int]:
-    """Instructions that control reaches in more than one way, or behind a branch."""
-    flows, sources = function.flows, function.sources
-    return [
-        i
-        for i in range(len(flows))
-        if i in sources
-        or i == function.entry
-        or flows[i - 1] == Flow.BRANCH
-        or not function.follows(i)
-    ]
+    """Instructions that control reaches in more than one way, or behind a branch; and the first."""
+    behind = (i + 1 for i in function.where(_NOT_STRAIGHT))
+    return sorted({0, function.entry, *function.sources, *behind})
 
 
 def _is_load_of(expr: Expr, rva: int) -> bool:

@@ -21,6 +21,7 @@ from hvci.binary.arm64_values import (
 from hvci.binary.arm64_words import (
     FP,
     SP,
+    VOLATILE,
     ZERO,
     access,
     clears_vector,
@@ -50,6 +51,7 @@ from hvci.binary.code import (
     Opaque,
     Reg,
     SignExtend,
+    any_of,
 )
 
 ADDRESS_WINDOW = 64
@@ -62,6 +64,7 @@ SAVED_FROM = 18
 """Calls preserve the registers from here on."""
 PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 """LDR of 64 bits at an offset from a register."""
+_CALLS = any_of(*CALLS)
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
@@ -78,14 +81,15 @@ class Arm64Lift:
     def _maker(self, function: Function, i: int, number: int) -> int | None:
         """The instruction of the same block that made what a register holds."""
         sources, flows, words = function.sources, function.flows, function.instructions
-        ends = function.ends
+        bit, is_lost = 1 << number, number < SAVED_FROM
         for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in sources or (q in ends and not function.follows(q + 1)):
+            if q + 1 in sources:
                 return None
-            if not flows[q]:
-                if written_registers(words[q]) >> number & 1:
+            flow = flows[q]
+            if not flow:
+                if written_registers(words[q]) & bit:
                     return q
-            elif flows[q] in NO_FALL_THROUGH or (flows[q] in CALLS and number < SAVED_FROM):
+            elif flow in NO_FALL_THROUGH or (is_lost and flow in CALLS):
                 return None
         return None
 
@@ -260,13 +264,23 @@ class Arm64Lift:
         return Either(chosen, other)
 
 
+def written_masks(function: Function) -> list[int]:
+    """Mask of the registers that each instruction changes; all that a call can change."""
+    known: list[int] | None = function.cache.get("written")
+    if known is None:
+        known = function.cache["written"] = list(map(written_registers, function.instructions))
+        for i in function.where(_CALLS):
+            known[i] = VOLATILE
+    return known
+
+
 def saved_writers(function: Function) -> list[tuple[int, int]]:
     """(instruction, mask of the saved registers that it changes), calls apart."""
     known: list[tuple[int, int]] | None = function.cache.get("saved writers")
     if known is None:
-        written = written_registers
-        masks = enumerate([written(word) & CALLEE_SAVED for word in function.instructions])
-        known = function.cache["saved writers"] = [each for each in masks if each[1]]
+        masks = enumerate(written_masks(function))
+        found = [(q, mask & CALLEE_SAVED) for q, mask in masks if mask & CALLEE_SAVED]
+        known = function.cache["saved writers"] = found
     return known
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Lookup
-from hvci.binary.code import CALLS, IMAGE_BASE, Function, Location, Memory
+from hvci.binary.code import IMAGE_BASE, Function, Location, Memory
 from hvci.binary.globals import first_index
 from hvci.binary.importcalls import Escape, ImportCalls
 from hvci.binary.names import Found, Names, Text
@@ -132,9 +132,8 @@ class ByName:
     def _stores(self, function: Function) -> set[int]:
         """RVAs of globals, and of structures around them, into which a function puts pointers."""
         arch, places = self.analysis.arch, set()
-        for i, flow in enumerate(function.flows):
-            stores = () if flow in CALLS else arch.effect(function, i).stores
-            for n, memory in enumerate(stores):
+        for i in arch.storing(function):
+            for n, memory in enumerate(arch.effect(function, i).stores):
                 if memory.size != self.analysis.image.pointer_size:
                     continue
                 if memory.base == arch.stack_pointer:  # slots of the frame are followed anyway

@@ -333,6 +333,9 @@ class Architecture(Protocol):
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
+
     skips_back: bool
     """Whether `skip_back` is worth asking."""
 

@@ -185,6 +185,10 @@ class X86:
         """One pass that keeps no instruction."""
         return map(_RVA, Decoder(self.bits, code, ip=start))
 
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
+        return [i for i, flow in enumerate(function.flows) if flow not in CALLS]
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF
