@@ -98,9 +98,9 @@ class Arm64Lift:
         q = self._maker(function, i, number)
         if q is not None:
             return self._address(function, q, function.instructions[q])
-        return self._page(function, number) if CALLEE_SAVED >> number & 1 else None
+        return self.saved_page(function, number) if CALLEE_SAVED >> number & 1 else None
 
-    def _page(self, function: Function, number: int) -> int | None:
+    def saved_page(self, function: Function, number: int) -> int | None:
         """The page that a saved register holds all through the body of a function."""
         known: dict[int, int | None] = function.cache.setdefault("pages", {})
         if number not in known:
@@ -278,7 +278,7 @@ def saved_writers(function: Function) -> list[tuple[int, int]]:
     """(instruction, mask of the saved registers that it changes), calls apart."""
     known: list[tuple[int, int]] | None = function.cache.get("saved writers")
     if known is None:
-        masks = enumerate(written_masks(function))
+        masks = enumerate(map(written_registers, function.instructions))
         found = [(q, mask & CALLEE_SAVED) for q, mask in masks if mask & CALLEE_SAVED]
         known = function.cache["saved writers"] = found
     return known

@@ -274,11 +274,20 @@ def _vector_structure(word: int) -> Access:
 # ---- registers
 
 
+@lru_cache(REMEMBERED)
 def named_registers(word: int) -> int:
-    """Mask of the registers that a word can read or store: whatever stands in its fields."""
-    return (
-        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
-    )
+    """Mask of the registers that a word can read, store or change, calls apart.
+
+    Whatever stands in its fields; in the commonest forms without the immediates.
+    """
+    first, second = 1 << (word & 31), 1 << (word >> 5 & 31)
+    kind = word >> 23 & 63
+    if kind >> 1 == 0b10000 or kind == 0b100101:  # ADR, ADRP; MOVZ and its like
+        return first
+    if kind >> 1 == 0b10001 or kind in (0b100100, 0b100110) or word & 0x3B000000 == 0x39000000:
+        return first | second  # ADD, AND, UBFM and their like; loads and stores at an offset
+    others = 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
+    return first | second | others | written_registers(word)
 
 
 @lru_cache(REMEMBERED)

@@ -13,10 +13,8 @@ from hvci.binary.code import DIRECT_JUMP, Flow, Function
 from hvci.binary.image import PeImage
 
 _FLOWS = FLOW_BY_TOP.tobytes()
-_LATER = frozenset(
-    ("entry", "flows", "indirect_jumps", "instructions", "jumps", "sources", "targets")
-)
-"""What the words say."""
+_FLOW, _BRANCHES = ("flows", "indirect_jumps"), ("entry", "jumps", "sources", "targets")
+"""What is worked out together."""
 
 
 class FunctionArm64(Function):
@@ -36,10 +34,15 @@ class FunctionArm64(Function):
         self.effects, self.edges, self.frames, self.cache = {}, {}, {}, {}
 
     def __getattr__(self, name: str) -> object:
-        """Called for what was not set yet: the words are read when the first is asked for."""
-        if name not in _LATER:
+        """Called for what was not set yet: it is read when it is first asked for."""
+        if name == "instructions":
+            self._read_words()
+        elif name in _FLOW:
+            self._read_flow()
+        elif name in _BRANCHES:
+            self._note_branches()
+        else:
             raise AttributeError(name)
-        self._decode()
         return getattr(self, name)
 
     def find(self, rva: int) -> int | None:
@@ -47,25 +50,27 @@ class FunctionArm64(Function):
         i, rest = divmod(rva - self.fragments[0][0], 4)
         return i if not rest and 0 <= i < len(self.rvas) else None
 
-    def _decode(self) -> None:
-        """Read the words, and what each does to the flow of control."""
-        start, count = self.fragments[0][0], len(self.rvas)
-        words = np.frombuffer(self._image.memory, "<u4", count, start)
-        instructions = self.instructions = words.tolist()
-        flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
+    def _read_words(self) -> None:
+        words = np.frombuffer(self._image.memory, "<u4", len(self.rvas), self.fragments[0][0])
+        self.instructions = words.tolist()
+
+    def _read_flow(self) -> None:
+        """What each word does to the flow of control."""
+        start, words = self.fragments[0][0], self.instructions
+        tops = bytes(self._image.memory[start + 3 : start + 4 * len(words) : 4])
+        flows = bytearray(tops.translate(_FLOWS))
         self.indirect_jumps = []
         n = flows.find(0xFF)
         while n >= 0:
-            flow = flows[n] = indirect_flow(instructions[n])
+            flow = flows[n] = indirect_flow(words[n])
             if flow == Flow.INDIRECT_JUMP:
                 self.indirect_jumps.append(n)
             n = flows.find(0xFF, n + 1)
         self.flows = bytes(flows)
-        self.entry = self.find(self.start) or 0
-        self._note_branches()
 
     def _note_branches(self) -> None:
         """Note the direct jumps and branches."""
+        self.entry = self.find(self.start) or 0
         start, count, words = self.fragments[0][0], len(self.rvas), self.instructions
         targets: dict[int, int] = {}
         jumps: dict[int, int] = {}

@@ -7,19 +7,20 @@ points to, or behind the end of another.
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from hvci.binary import plain_arm64
 from hvci.binary.code import Flow, Function
-from hvci.binary.functions import MAX_GAP, Functions
+from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
-from hvci.binary.unwind import NO_FRAME, Exceptions
+from hvci.binary.unwind import NO_FRAME, Exceptions, Frame
 
 if TYPE_CHECKING:
+    from hvci.binary.arm64 import Arm64
     from hvci.binary.references_arm64 import ReferencesArm64
 
 
@@ -38,9 +39,15 @@ class FunctionsArm64(Functions):
             return None
         starts, ends = self.unwind.starts, self.unwind.ends
         i = bisect_right(starts, rva) - 1
-        if i >= 0 and rva < ends[i]:
-            return self._unwound.get(starts[i]) or self._at_64(rva)
-        return self._in_gap(rva)
+        if i < 0 or rva >= ends[i]:
+            return self._in_gap(rva)
+        start = starts[i]
+        function = self._unwound.get(start)
+        if function is None:
+            fragments = [(start, min(ends[i], start + MAX_FUNCTION))]
+            function = self._unwound[start] = self._decode(start, fragments, "unwind")
+            function.frames[start] = partial(_frame, self.unwind, start)
+        return function
 
     def instruction_at(self, rva: int) -> tuple[Function, int] | None:
         """The instruction that holds an RVA, its first byte included."""
@@ -56,7 +63,8 @@ class FunctionsArm64(Functions):
 
         None when that is not plain to see.
         """
-        return plain_arm64.import_call(self.image, function, i, slot)
+        lift = cast("Arm64", self.architecture).lift
+        return plain_arm64.import_call(lift, self.image, function, i, slot)
 
     def constant(self, function: Function, i: int, register: int) -> int | None:
         """The constant in a register before instruction `i`, when that is plain to see."""
@@ -87,3 +95,8 @@ class FunctionsArm64(Functions):
         if last > first:
             return int(self._gap_starts[last - 1])
         return max((low + 3) & ~3, rva - MAX_GAP)
+
+
+def _frame(unwind: Exceptions, start: int) -> Frame:
+    """The frame of the function that starts at an RVA."""
+    return unwind.frame(unwind.find(start)[0])

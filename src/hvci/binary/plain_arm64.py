@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
 from hvci.binary.arm64_values import logical_immediate, move_wide
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
@@ -16,6 +16,7 @@ from hvci.binary.arm64_words import (
     indirect_flow,
     is_address_of_page,
     literal_target,
+    named_registers,
     written_registers,
 )
 from hvci.binary.code import Const, Flow, Function
@@ -41,18 +42,23 @@ def words_before(image: PeImage, function: Function, i: int) -> tuple[int, ...]:
     return struct.unpack_from(f"<{count}I", image.memory, function.rvas[first])
 
 
-def import_call(image: PeImage, function: Function, i: int, slot: int) -> tuple[int, Flow] | None:
+def import_call(
+    lift: Arm64Lift, image: PeImage, function: Function, i: int, slot: int
+) -> tuple[int, Flow] | None:
     """The index of the call or jump through what instruction `i` loads from the slot of an import.
 
     Between the two the register is neither changed nor named, and no other call or branch stands.
     The page comes from the last word before that changes its register: control can come that way,
-    whatever else leads to the load.
+    whatever else leads to the load. Or it is what a saved register holds all through the function.
     """
     before = words_before(image, function, i)
     load, target = before[-1], before[-1] & 31
     if load & PLAIN_LOAD_MASK != PLAIN_LOAD or not VOLATILE >> target & 1:
         return None
-    page = _page_of(before, function.rvas[i], load >> 5 & 31)
+    base = load >> 5 & 31
+    page = _page_of(before, function.rvas[i], base)
+    if page is None and CALLEE_SAVED >> base & 1:
+        page = lift.saved_page(function, base)
     if page is None or page + (load >> 7 & 0x7FF8) != slot:
         return None
     count = min(AHEAD, len(function.rvas) - i - 1)
@@ -61,8 +67,7 @@ def import_call(image: PeImage, function: Function, i: int, slot: int) -> tuple[
         if _FLOWS[word >> 24]:
             is_called = word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP and word >> 5 & 31 == target
             return (i + n, indirect_flow(word)) if is_called else None
-        fields = (word & 31, word >> 5 & 31, word >> 10 & 31, word >> 16 & 31)
-        if target in fields or written_registers(word) >> target & 1:
+        if named_registers(word) >> target & 1:
             return None
     return None
 
