@@ -27,6 +27,10 @@ WINDOW = 24
 MAX_MATCHES = 64
 FRAME = 29
 """The frame pointer; the link register and the stack pointer follow it."""
+FEW = 16
+"""Places that are faster looked at one by one."""
+CALL_WINDOW = 4
+"""Words from a load to the call of what it loaded."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
 _GUARDED = (
@@ -62,12 +66,11 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     targets, pages = references.adrps
     pages = np.sort(pages[references.in_code(targets)])
     pages = pages[pages + PAIR_WINDOW < len(words)]
-    register = words[pages] & 31
+    after = words[pages + np.arange(1, PAIR_WINDOW + 1)[:, None]]
+    adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == (words[pages] & 31))
+    steps, rows = adds.nonzero()
     candidates = _followed(words, rvas, pages, frozenset())
-    for step in range(1, PAIR_WINDOW + 1):
-        after = words[pages + step]
-        adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == register)
-        candidates += _followed(words, rvas, pages[adds] + step, copies)
+    candidates += _followed(words, rvas, pages[rows] + steps + 1, copies)
     near = _nearby(scene)
     found = [place for place in candidates if near.is_kept(place, copies, anywhere=False)]
     return _section_order(scene, found)
@@ -75,6 +78,10 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
 
 def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
     """Those of the loads of a variable that a store through the loaded register follows."""
+    if len(places) <= FEW:
+        places = [place for place in places if not _is_called(scene, place)]
+    if not places:
+        return []
     wanted = np.array(sorted(places), np.int64)
     words, rvas = _code(scene)
     at = np.searchsorted(rvas, wanted)
@@ -117,6 +124,13 @@ def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
             if function is not None:
                 found.add(function.start)
     return found
+
+
+def _is_called(scene: Scene, place: int) -> bool:
+    """Whether a call or jump through a register follows an RVA within three words."""
+    return any(
+        scene.image.u32(place + 4 * n) & 0xFFDF_FC1F == 0xD61F_0000 for n in range(1, CALL_WINDOW)
+    )
 
 
 def _followed(
