@@ -8,7 +8,7 @@ from hvci.binary import PeImage
 from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
-from hvci.binary.code import Flow
+from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Const, Flow, Load, Memory
 from hvci.binary.kmdf_arm64 import Plain, plain_call
 
 START = 0x1000
@@ -167,8 +167,8 @@ MASK_X1, MINUS_1, HIGHEST_X1 = 0xB2400FE1, 0x12800001, 0xF2E00021  # orr x1, 15;
 def test_a_constant_is_read_off_its_words(code, value):
     functions = analysed(*code, BL).functions
     function = functions.at(START)
-    assert functions.constant(function, len(code), 1) == value
-    assert functions.constant(function, len(code), 2) is None
+    assert functions.plain_argument(function, len(code), 1) == Const(value)
+    assert functions.plain_argument(function, len(code), 2) is None
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,37 @@ def test_a_constant_is_read_off_its_words(code, value):
 )
 def test_what_is_no_plain_constant_is_left_to_others(code):
     functions = analysed(*code, NOP).functions
-    assert functions.constant(functions.at(START), len(code), 1) is None
+    assert functions.plain_argument(functions.at(START), len(code), 1) is None
+
+
+W20, MOVE_W1, LOAD_W1 = 0x52800214, 0x2A1403E1, 0xB9401101  # w20 = 16; w1 = w20; ldr w1, [x8, #16]
+TEST_W20, COMPARE_W20, NOT_EQUAL = 0x34000094, 0x71001A9F, 0x54000061  # cbz w20; cmp w20, #6; b.ne
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ((W20, BL, MOVE_W1), Const(16)),
+        ((W20, 0xB4000083, BL, MOVE_W1), Const(16)),  # cbz x3, behind
+        ((NEXT_PAGE, LOAD_W1), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, IMPORTS + 16, 4))),
+        ((NOP, 0x18000061), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, START + 16, 4))),  # literal
+    ],
+)
+def test_an_argument_is_followed_to_a_saved_register_and_to_a_global(code, value):
+    functions = analysed(*code, BL, NOP, NOP).functions
+    assert functions.plain_argument(functions.at(START), len(code), 1) == value
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (W20, TEST_W20, BL, MOVE_W1),  # it is something else on this way
+        (W20, COMPARE_W20, NOT_EQUAL, BL, MOVE_W1),
+        (0xB4000043, W20, NOP, MOVE_W1),  # cbz x3, past the constant
+        (NEXT_PAGE, BL, LOAD_W1),
+        (0xB4000043, NEXT_PAGE, LOAD_W1),  # cbz x3, past the page
+    ],
+)
+def test_an_argument_that_other_ways_decide_is_left_to_others(code):
+    functions = analysed(*code, BL, NOP, NOP).functions
+    assert functions.plain_argument(functions.at(START), len(code), 1) is None

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 
 from hvci.binary.boundaries import Boundaries
-from hvci.binary.code import Architecture, Flow, Function
+from hvci.binary.code import Architecture, Expr, Flow, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References
 from hvci.binary.starts_x86 import find_starts
@@ -70,8 +70,8 @@ class Functions:
         """
         return None
 
-    def constant(self, function: Function, i: int, register: int) -> int | None:
-        """The constant in a register before instruction `i`, when that is plain to see."""
+    def plain_argument(self, function: Function, i: int, register: int) -> Expr | None:
+        """What plain words put into a register before instruction `i`; None when not plain."""
         return None
 
     def starting_at(self, rva: int) -> Function | None:

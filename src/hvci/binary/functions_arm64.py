@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from hvci.binary import plain_arm64
-from hvci.binary.code import Flow, Function
+from hvci.binary.code import Expr, Flow, Function
 from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
@@ -66,10 +66,11 @@ class FunctionsArm64(Functions):
         lift = cast("Arm64", self.architecture).lift
         return plain_arm64.import_call(lift, self.image, function, i, slot)
 
-    def constant(self, function: Function, i: int, register: int) -> int | None:
-        """The constant in a register before instruction `i`, when that is plain to see."""
+    def plain_argument(self, function: Function, i: int, register: int) -> Expr | None:
+        """What plain words put into a register before instruction `i`; None when not plain."""
+        lift = cast("Arm64", self.architecture).lift
         references = cast("ReferencesArm64", self.references)
-        return plain_arm64.constant(references, function, i, register)
+        return plain_arm64.argument(lift, references, function, i, register)
 
     @cached_property
     def _gap_starts(self) -> Rvas:

@@ -1,7 +1,7 @@
 """What the words right around a place of ARM64 code prove, without taking their function apart.
 
-The call of an import that was just loaded; a constant that was just put into a register. Everything
-less plain is answered None, and left to the data flow, which gives the same answers.
+The call of an import that was just loaded; a constant or a global in a register. Everything less
+plain is answered None, and left to the data flow, which gives the same answers.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from hvci.binary.arm64_values import logical_immediate, move_wide
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
     VOLATILE,
+    ZERO,
     indirect_flow,
     is_address_of_page,
     literal_target,
     named_registers,
     written_registers,
 )
-from hvci.binary.code import Const, Flow, Function
+from hvci.binary.code import CALLS, IMAGE_BASE, NO_REGISTER, Const, Flow, Function, Load, Memory
 from hvci.binary.image import PeImage
 from hvci.binary.references_arm64 import ReferencesArm64
 
 BACK = 16
 """Words looked at before a place."""
+LONG_BACK = 64
+"""Words looked at before a call for its argument."""
 AHEAD = 32
 """Words looked at behind a load."""
 _CLEARED_MASK, _CLEARED = 0x7FFFFFE0, 0x2A1F03E0
@@ -32,12 +35,20 @@ _CLEARED_MASK, _CLEARED = 0x7FFFFFE0, 0x2A1F03E0
 _MOVK_MASK, _MOVK = 0x7F800000, 0x72800000
 _CALL_OR_JUMP_MASK, _CALL_OR_JUMP = 0xFFDFFC1F, 0xD61F0000
 """BLR and BR."""
+_COPY_MASK, _COPY = 0x7FE0FFE0, 0x2A0003E0
+"""MOV of a register."""
+_LOAD_32 = 0xB9400000
+"""LDR of 32 bits at an offset from a register, under the mask of that of 64."""
+_LITERAL_MASK, _LITERAL_32 = 0xFF000000, 0x18000000
+"""LDR of 32 bits from a constant among the code."""
 _FLOWS = FLOW_BY_TOP.tolist()
+_BY_WORD = 0xFF
+"""In place of a flow that the whole word decides."""
 
 
-def words_before(image: PeImage, function: Function, i: int) -> tuple[int, ...]:
+def words_before(image: PeImage, function: Function, i: int, most: int = BACK) -> tuple[int, ...]:
     """The words before instruction `i`, its own last."""
-    first = max(0, i - BACK)
+    first = max(0, i - most)
     count = i - first + 1
     return struct.unpack_from(f"<{count}I", image.memory, function.rvas[first])
 
@@ -83,32 +94,82 @@ def _page_of(words: tuple[int, ...], rva: int, register: int) -> int | None:
     return None
 
 
-def constant(references: ReferencesArm64, function: Function, i: int, register: int) -> int | None:
-    """The constant that plain words before instruction `i` put into a register.
+def argument(
+    lift: Arm64Lift, references: ReferencesArm64, function: Function, i: int, register: int
+) -> Const | Load | None:
+    """What plain words before instruction `i` put into a register: a constant, or a global.
 
-    Nothing branches between them and the instruction, and nothing leads in between.
+    It may be copied from a saved register, which calls do not change. Nothing leads in between,
+    and no branch on the way compares the register.
     """
-    image = references.image
-    words = words_before(image, function, i)
+    words = words_before(references.image, function, i, LONG_BACK)
     parts: list[tuple[int, int, int]] = []
+    held, is_narrow, passed = register, False, False
+    for n in range(1, len(words)):
+        word = words[-1 - n]
+        flow = _FLOWS[word >> 24]
+        if flow:
+            flow = indirect_flow(word) if flow == _BY_WORD else flow
+            if flow in CALLS and CALLEE_SAVED >> held & 1:
+                continue
+            if flow != Flow.BRANCH or named_registers(word) >> held & 1:
+                return None
+            passed = True
+        elif written_registers(word) >> held & 1:
+            if word & _MOVK_MASK == _MOVK:
+                kept = (1 << 64 if word >> 31 else 1 << 32) - 1
+                parts.append((word >> 5 & 0xFFFF, 16 * (word >> 21 & 3), kept))
+            elif word & _COPY_MASK == _COPY and word >> 16 & 31 != ZERO and not parts:
+                held, is_narrow = word >> 16 & 31, is_narrow or not word >> 31
+            elif not _is_entered_once(references, function, i - n + 1, i):
+                return None
+            else:
+                made = _made(parts, word, is_narrow)
+                return made or _global(lift, references, function, i - n, words[: len(words) - n])
+        elif passed and named_registers(word) >> held & 1:
+            return None
+    return None
+
+
+def _made(parts: list[tuple[int, int, int]], word: int, is_narrow: bool) -> Const | None:
+    """The constant that a word begins and later MOVKs complete."""
+    value = _moved(word)
+    if value is None:
+        return None
+    for part, shift, kept in reversed(parts):
+        value = value & kept & ~(0xFFFF << shift) | part << shift
+    return Const(value & 0xFFFFFFFF if is_narrow else value)
+
+
+def _global(
+    lift: Arm64Lift,
+    references: ReferencesArm64,
+    function: Function,
+    i: int,
+    words: tuple[int, ...],
+) -> Load | None:
+    """The global of 32 bits that instruction `i`, the last of some words, loads."""
+    load, base = words[-1], words[-1] >> 5 & 31
+    if load & _LITERAL_MASK == _LITERAL_32:
+        return _load_at(literal_target(load, function.rvas[i]))
+    if load & PLAIN_LOAD_MASK != _LOAD_32:
+        return None
     for n in range(1, len(words)):
         word = words[-1 - n]
         if _FLOWS[word >> 24]:
-            return None
-        if not written_registers(word) >> register & 1:
-            continue
-        if word & _MOVK_MASK == _MOVK:
-            kept = (1 << 64 if word >> 31 else 1 << 32) - 1
-            parts.append((word >> 5 & 0xFFFF, 16 * (word >> 21 & 3), kept))
-            continue
-        value = _moved(word)
-        rva = function.rvas[i]
-        if value is None or not _is_entered_once(references, function, rva - 4 * n + 4, rva):
-            return None
-        for part, shift, kept in reversed(parts):
-            value = value & kept & ~(0xFFFF << shift) | part << shift
-        return value
-    return None
+            break
+        if written_registers(word) >> base & 1:
+            if not is_address_of_page(word):
+                return None
+            is_sure = _is_entered_once(references, function, i - n + 1, i)
+            page = literal_target(word, function.rvas[i - n])
+            return _load_at(page + (load >> 8 & 0x3FFC)) if is_sure else None
+    saved = lift.saved_page(function, base) if CALLEE_SAVED >> base & 1 else None
+    return None if saved is None else _load_at(saved + (load >> 8 & 0x3FFC))
+
+
+def _load_at(rva: int) -> Load:
+    return Load(Memory(IMAGE_BASE, NO_REGISTER, 1, rva, 4))
 
 
 def _moved(word: int) -> int | None:
@@ -129,8 +190,9 @@ def _moved(word: int) -> int | None:
 def _is_entered_once(
     references: ReferencesArm64, function: Function, first: int, last: int
 ) -> bool:
-    """Whether no branch leads to an RVA from `first` to `last`, in code that was all looked at."""
+    """Whether no branch leads to instructions `first` to `last`, in code that was all looked at."""
     start, end = function.fragments[0]
     ranges = references.image.code_ranges
     is_known = any(low <= start and end <= high for low, high in ranges)
-    return is_known and not references.are_branched_to(first, last)
+    rvas = function.rvas
+    return is_known and not references.are_branched_to(rvas[first], rvas[last])
