@@ -173,6 +173,11 @@ class Arm64:
                 return p + 1
         return first
 
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Whether instruction `i` may read, store or change one of some registers (a mask)."""
+        word = function.instructions[i]
+        return bool(named_registers(word) & registers)
+
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
         words = enumerate(function.instructions)

@@ -333,6 +333,9 @@ class Architecture(Protocol):
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Whether instruction `i` may read, store or change one of some registers (a mask)."""
+
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
 

@@ -185,6 +185,10 @@ class X86:
         """One pass that keeps no instruction."""
         return map(_RVA, Decoder(self.bits, code, ip=start))
 
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Any instruction may: its effect says more."""
+        return True
+
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
         return [i for i, flow in enumerate(function.flows) if flow not in CALLS]

@@ -75,6 +75,8 @@ def follow(
             continue
         if function.flows[j] in (Flow.JUMP, Flow.INDIRECT_JUMP) and scene.is_within(function, j):
             yield Step(j, Use.CALL, None, registers)
+        if not slots and not arch.names(function, j, registers):
+            continue
         effect = arch.effect(function, j)
         for n, memory in enumerate(effect.stores):
             if memory.base >= 0 and registers >> memory.base & 1:

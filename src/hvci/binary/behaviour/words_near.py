@@ -25,6 +25,7 @@ from hvci.binary.arm64_words import (
     indirect_flow,
     is_access,
     literal_target,
+    named_registers,
     written_registers,
 )
 from hvci.binary.behaviour.scene import Scene
@@ -142,6 +143,8 @@ class Nearby:
                 if flow in (*CALLS, Flow.JUMP, Flow.INDIRECT_JUMP) and place + 4 * n in copies:
                     return True
                 held &= ~VOLATILE if flow in CALLS else -1
+            elif not named_registers(word) & held:
+                continue
             elif is_access(word):
                 if _keeps(word, held, anywhere):
                     return True
