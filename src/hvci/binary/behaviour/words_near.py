@@ -183,21 +183,21 @@ class _Code(NamedTuple):
 
         One of `_START`, `_CALLED` and `_AWAY` when none does.
         """
-        words = self.words
+        words, bit = self.words, 1 << register
+        is_volatile = VOLATILE & bit
         for q in range(i - 1, max(-1, i - 1 - BACK), -1):
             word = words[q]
-            flow = _FLOWS[word >> 24]
-            if not flow:
-                if written_registers(word) >> register & 1:
-                    return q
-                continue
-            flow = indirect_flow(word) if flow == 0xFF else flow
-            if flow in CALLS:
-                if VOLATILE >> register & 1:
-                    return _CALLED
-            elif written_registers(word) >> register & 1:
+            if written_registers(word) & bit:  # no call is among these
                 return q
+            if is_volatile and _FLOWS[word >> 24] and _is_call(word):
+                return _CALLED
         return _START if self.first == self.start and i <= BACK else _AWAY
+
+
+def _is_call(word: int) -> bool:
+    """Whether a word that changes the flow of control is a call."""
+    flow = _FLOWS[word >> 24]
+    return (indirect_flow(word) if flow == 0xFF else flow) in CALLS
 
 
 def _is_table(words: tuple[int, ...], added: int) -> bool:
