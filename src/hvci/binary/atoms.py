@@ -118,6 +118,8 @@ def truncate(atoms: Atoms, size: int, shift: int = 0) -> Atoms:
     if size >= 8 and not shift:
         return atoms
     mask = (1 << 8 * size) - 1
+    if not shift and all(atom.value & mask == atom.value for atom in atoms if atom.kind in NUMERIC):
+        return atoms
     return frozenset(
         atom._replace(value=(atom.value >> shift) & mask) if atom.kind in NUMERIC else atom
         for atom in atoms

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary import atoms, com, kmdf
@@ -54,6 +55,18 @@ def argument_size(type_: str) -> int:
     return 8 if type_ in _POINTER_SIZED or "*" in type_ or type_.startswith("P") else 4
 
 
+class Question(NamedTuple):
+    """An argument of a DDI to recover."""
+
+    name: str
+    position: int
+    """Among the registers or stack slots of the documented arguments."""
+    size: int
+    """Bytes that matter."""
+    most: int
+    """Callers that are asked where they do not agree."""
+
+
 class CallSites:
     """The call sites of one image."""
 
@@ -67,6 +80,7 @@ class CallSites:
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
         self._unset: dict[int, list[tuple[Ddi, ImageSite]]] = {}
+        self._questions: dict[str, list[Question]] = {}
 
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
@@ -198,7 +212,10 @@ class CallSites:
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
             return
-        held = {name: self._argument(function, i, ddi, name, hidden) for name in ddi.watched}
+        questions = self._questions.get(ddi.name)
+        if questions is None:
+            questions = self._questions[ddi.name] = [*self._asked(ddi)]
+        held = {each.name: self._argument(function, i, each, hidden) for each in questions}
         site = self.analysis.site(rva, function)
         self.calls[rva, ddi.name] = DdiCall(
             ddi.name,
@@ -243,17 +260,23 @@ class CallSites:
                     "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) first in DriverEntry.",
                 )
 
-    def _argument(self, function: Function, i: int, ddi: Ddi, name: str, hidden: int) -> Atoms:
+    def _asked(self, ddi: Ddi) -> Iterator[Question]:
+        """The arguments of a DDI that matter, the deciding one first."""
+        for name in ddi.watched:
+            position = ddi.position(name)
+            size = argument_size(ddi.parameters[position].type)
+            most = MAX_TAG_CALLERS if name == ddi.tag else MAX_CALLERS
+            if self.image.bits == 32:
+                position, size = ddi.x86_slot(name), min(size, 4)
+            yield Question(name, position, size, most)
+
+    def _argument(self, function: Function, i: int, asked: Question, hidden: int) -> Atoms:
         flow = self.analysis.flow
-        position = ddi.position(name)
-        size = argument_size(ddi.parameters[position].type)
-        if self.image.bits == 32:
-            position, size = ddi.x86_slot(name), min(size, 4)
         flow.begin()
-        held = flow.interprocedural.argument(function, i, position + hidden, size)
-        most = MAX_TAG_CALLERS if name == ddi.tag else MAX_CALLERS
-        resolved = flow.interprocedural.resolve(held, most=most)
-        return atoms.truncate(resolved, size)
+        position = asked.position + hidden
+        held = flow.interprocedural.argument(function, i, position, asked.size)
+        resolved = flow.interprocedural.resolve(held, most=asked.most)
+        return atoms.truncate(resolved, asked.size)
 
 
 def to_value(held: Atoms) -> Value:

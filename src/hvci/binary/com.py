@@ -15,7 +15,7 @@ from uuid import UUID
 
 from hvci import catalog
 from hvci.binary.analysis import Analysis
-from hvci.binary.code import Const, Expr, Function, ImageAddress, Load
+from hvci.binary.code import Const, Expr, Function, ImageAddress, Load, Memory
 from hvci.catalog import Binding, Ddi
 
 PORTCLS = "portcls.sys"
@@ -23,7 +23,8 @@ INBOUND, OUTBOUND = "inbound", "outbound"
 NEIGHBOURHOOD = 16
 """Instructions around a reference to one table in which a constructor stores the others."""
 MAX_METHODS = 64
-MAX_REGISTERS = 32
+GENERAL = (1 << 32) - 1
+"""Mask of the registers that can hold an address."""
 CLOSE = 64
 """Bytes of code between two words of an identifier that is compared."""
 
@@ -59,29 +60,44 @@ def places_of(analysis: Analysis, identifier: str) -> list[int]:
 
 def users_of(analysis: Analysis, identifier: str) -> list[tuple[Function, int]]:
     """Every instruction that names an identifier or compares with its parts."""
-    functions = analysis.functions
     found: dict[tuple[int, int], tuple[Function, int]] = {}
-    for place in places_of(analysis, identifier):
-        for reference in analysis.references.to_data(place):
-            user = functions.instruction_at(reference)
-            if user is not None:
-                found[user[0].start, user[1]] = user
-    for user in _comparisons(analysis, identifier):
-        found[user[0].start, user[1]] = user
+    for place in _uses(analysis, identifier):
+        user = analysis.functions.instruction_at(place)
+        if user is not None:
+            found[user[0].start, user[1]] = user
     return [found[key] for key in sorted(found)]
 
 
-def _comparisons(analysis: Analysis, identifier: str) -> Iterator[tuple[Function, int]]:
-    """Instructions with the first word of an identifier, where the second stands close by."""
+def user_starts(analysis: Analysis, identifier: str) -> list[int]:
+    """Starts of the functions with such instructions; those are not decoded for it."""
+    found = set()
+    for place in _uses(analysis, identifier):
+        outline = analysis.functions.outline(place)
+        if outline is not None:
+            found.add(outline.start)
+        else:
+            user = analysis.functions.instruction_at(place)
+            found |= {user[0].start} if user is not None else set()
+    return sorted(found)
+
+
+def _uses(analysis: Analysis, identifier: str) -> Iterator[int]:
+    """RVAs in candidate instructions that name an identifier or compare with its parts."""
+    for place in places_of(analysis, identifier):
+        yield from analysis.references.to_data(place)
+    yield from _comparisons(analysis, identifier)
+
+
+def _comparisons(analysis: Analysis, identifier: str) -> Iterator[int]:
+    """RVAs with the first word of an identifier, where the second stands close by."""
     fields = UUID(identifier).bytes_le
     first, second = (int.from_bytes(fields[at : at + 4], "little") for at in (0, 4))
-    behind = analysis.references.constants(second)
-    for place in analysis.references.constants(first):
+    places = analysis.references.constants(first)
+    behind = analysis.references.constants(second) if places else []
+    for place in places:
         near = bisect_left(behind, place)
         if near < len(behind) and behind[near] - place <= CLOSE:
-            user = analysis.functions.instruction_at(place)
-            if user is not None:
-                yield user
+            yield place
 
 
 class Miniports:
@@ -91,6 +107,7 @@ class Miniports:
         self.analysis = analysis
         self.image = analysis.image
         self.methods: list[Method] = []
+        self._lengths: dict[int, int] = {}
         self.is_audio = any(item.module == PORTCLS for item in self.image.imports.values())
         if self.is_audio:
             found = {
@@ -109,8 +126,8 @@ class Miniports:
             follow.inbound[method.start, place] = inbound_reason(method.ddi)
 
     def _find(self, ddi: Ddi) -> Iterator[Method]:
-        for function, _ in users_of(self.analysis, ddi.iid):
-            for table in self._tables_starting_with(function.start):
+        for start in user_starts(self.analysis, ddi.iid):
+            for table in self._tables_starting_with(start):
                 own = self.length(table) > ddi.slot
                 candidates = [table] if own else self._siblings(table)
                 methods = (self._method(ddi, candidate) for candidate in candidates)
@@ -122,7 +139,7 @@ class Miniports:
             return None
         start = self.slot(table, ddi.slot)
         function = self.analysis.functions.starting_at(start)
-        if function is None or self._last_parameter(function) > len(ddi.parameters):
+        if function is None or self._reads_behind(function, len(ddi.parameters)):
             return None
         return Method(ddi, table, start)
 
@@ -134,6 +151,11 @@ class Miniports:
 
     def length(self, table: int) -> int:
         """Number of methods: up to what is no code, or to the next table."""
+        if table not in self._lengths:
+            self._lengths[table] = self._count(table)
+        return self._lengths[table]
+
+    def _count(self, table: int) -> int:
         for number in range(MAX_METHODS):
             place = table + number * self.image.pointer_size
             if not self.image.is_code(self.slot(table, number)):
@@ -145,7 +167,7 @@ class Miniports:
     def _is_named(self, rva: int) -> bool:
         """Whether code names an address in data."""
         references, at = self.analysis.references, self.analysis.functions.instruction_at
-        named = (place for place in references.to_data(rva) if not references.only_reads(place))
+        named = (place for place in references.to_data(rva) if references.may_take(place, rva))
         return any(user is not None and rva in self._names(*user) for user in map(at, named))
 
     def _tables_starting_with(self, start: int) -> list[int]:
@@ -162,6 +184,8 @@ class Miniports:
 
     def _stored_beside(self, table: int) -> Iterator[int]:
         for reference in self.analysis.references.to_data(table):
+            if not self.analysis.references.may_take(reference, table):
+                continue
             user = self.analysis.functions.instruction_at(reference)
             if user is None or table not in self._names(*user):
                 continue
@@ -185,18 +209,32 @@ class Miniports:
 
     # ---- shape
 
-    def _last_parameter(self, function: Function) -> int:
-        """The highest parameter on the stack that a function reads; -1 when it reads none."""
-        arch, last = self.analysis.arch, -1
-        step, above = self.image.pointer_size, arch.arguments_above(is_call=True)
+    def _reads_behind(self, function: Function, last: int) -> bool:
+        """Whether a function reads a parameter on the stack behind the last that it has.
+
+        What takes a question to the data flow comes last; and from the end, where the answer to
+        one holds for those on its way.
+        """
+        others: list[tuple[int, Memory]] = []
+        frames = self.analysis.flow.frames
         for i in range(len(function.rvas)):
             for expr in _results(self.analysis, function, i):
-                if isinstance(expr, Load):
-                    offset = self.analysis.flow.frames.offset(function, i, expr.memory)
-                    if offset is not None and offset >= arch.return_address_size:
-                        position = (offset - arch.return_address_size) // step - above
-                        last = max(last, position)
-        return last
+                if not isinstance(expr, Load):
+                    continue
+                if not frames.is_plain(function, i, expr.memory):
+                    others.append((i, expr.memory))
+                elif self._parameter(function, i, expr.memory) > last:
+                    return True
+        return any(self._parameter(function, i, memory) > last for i, memory in reversed(others))
+
+    def _parameter(self, function: Function, i: int, memory: Memory) -> int:
+        """The parameter on the stack that an operand names; -1 when it names none."""
+        arch = self.analysis.arch
+        step, above = self.image.pointer_size, arch.arguments_above(is_call=True)
+        offset = self.analysis.flow.frames.offset(function, i, memory)
+        if offset is None or offset < arch.return_address_size:
+            return -1
+        return (offset - arch.return_address_size) // step - above
 
 
 def inbound_reason(ddi: Ddi) -> str:
@@ -210,8 +248,10 @@ def _results(analysis: Analysis, function: Function, i: int) -> Iterator[Expr]:
     effect = arch.effect(function, i)
     if function.flows[i]:
         return
-    for register in range(MAX_REGISTERS):
-        if effect.registers >> register & 1 and register != arch.stack_pointer:
-            yield arch.define(function, i, register)
+    written = effect.registers & GENERAL & ~(1 << arch.stack_pointer)
+    while written:
+        register = (written & -written).bit_length() - 1  # the lowest
+        written &= written - 1
+        yield arch.define(function, i, register)
     for n in range(len(effect.stores)):
         yield arch.stored(function, i, n)

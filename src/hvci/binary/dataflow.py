@@ -139,6 +139,12 @@ class Dataflow:
             return NOTHING
         return self._answer(key, function, i, location, nesting)
 
+    def stored(self, function: Function, d: int, nesting: int) -> Atoms:
+        """What a location holds that only instruction `d` writes: what that pushes or stores."""
+        if nesting > MAX_DEPTH:
+            return atoms.unknown("the value comes through more steps than are followed")
+        return atoms.bounded(self.evaluate(function, d, self.arch.stored(function, d), nesting + 1))
+
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
         return self.reaching.definitions(function, i, location, 0)[0]
@@ -154,18 +160,12 @@ class Dataflow:
         """Collect the definitions; an answer found inside a cycle is not kept."""
         self._busy.add(key)
         outer, self._cycle = self._cycle, False
-        out: set[Atom] = set()
         definitions, passed = self.reaching.definitions(function, i, location, nesting)
-        for definition in definitions:
-            if isinstance(definition, int):
-                out |= self._defined(function, definition, location, nesting + 1)
-            else:
-                out |= definition
-            if len(out) > atoms.MAX_ATOMS:
-                out = set(atoms.unknown("more than 24 different values"))
-                break
+        if len(definitions) == 1:
+            answer = atoms.bounded(self._of(definitions[0], function, location, nesting))
+        else:
+            answer = self._united(definitions, function, location, nesting)
         self._busy.discard(key)
-        answer = frozenset(out)
         if not self._cycle or nesting == 0:
             self._memo[key] = answer
             if len(definitions) == 1 and isinstance(definitions[0], int):
@@ -173,6 +173,25 @@ class Dataflow:
                     self._memo[function.start, j, location] = answer
         self._cycle = self._cycle or outer
         return answer
+
+    def _united(
+        self, definitions: list[Definition], function: Function, location: Location, nesting: int
+    ) -> Atoms:
+        """What one of several definitions leaves in a location."""
+        out: set[Atom] = set()
+        for definition in definitions:
+            out |= self._of(definition, function, location, nesting)
+            if len(out) > atoms.MAX_ATOMS:
+                return atoms.bounded(out)
+        return frozenset(out)
+
+    def _of(
+        self, definition: Definition, function: Function, location: Location, nesting: int
+    ) -> Atoms:
+        """What one definition leaves in a location."""
+        if isinstance(definition, int):
+            return self._defined(function, definition, location, nesting + 1)
+        return definition
 
     # ---- definitions
 

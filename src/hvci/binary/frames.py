@@ -54,6 +54,12 @@ class Frames:
         held = self._base(function, i, memory.base, nesting)
         return None if held is None else held + memory.displacement
 
+    def is_plain(self, function: Function, i: int, memory: Memory) -> bool:
+        """Whether the frame offset of an operand takes no question to the data flow."""
+        if memory.base == self.flow.arch.frame_pointer:
+            return self.flow.depth.frame_pointer(function, i) is not None
+        return memory.base == self.flow.arch.stack_pointer
+
     def _base(self, function: Function, i: int, register: int, nesting: int) -> int | None:
         """The frame offset that a register holds; None for anything else, or while it is asked."""
         known: dict[tuple[int, int], int | None] = function.cache.setdefault("bases", {})

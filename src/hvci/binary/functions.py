@@ -5,23 +5,35 @@ Decodes a function when somebody asks for an address in it, and only then.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import numpy as np
 
 from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import Architecture, Expr, Flow, Function
 from hvci.binary.image import PeImage
-from hvci.binary.references import References
+from hvci.binary.references import References, Rvas
 from hvci.binary.starts_x86 import find_starts
 from hvci.binary.unwind import NO_FRAME, Exceptions, Fragment, UnwindTable
+from hvci.model import Machine
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
 MAX_GAP = 0x1000
 RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
+
+
+class Outline(NamedTuple):
+    """A function that need not be decoded."""
+
+    start: int
+    spans: list[tuple[int, int]]
+    """The stretches of code that are decoded, in order."""
 
 
 class Functions:
@@ -73,6 +85,33 @@ class Functions:
     def plain_argument(self, function: Function, i: int, register: int) -> Expr | None:
         """What plain words put into a register before instruction `i`; None when not plain."""
         return None
+
+    def outline(self, rva: int) -> Outline | None:
+        """The function that holds an RVA; None where only decoding tells."""
+        if self.image.machine is Machine.ARM64 or not self.image.is_code(rva):
+            return None
+        if self.image.bits == 32:
+            span = self._span_32(rva)
+            found = Outline(span[0], [span]) if span is not None else None
+        else:
+            fragments = self.unwind.find(rva)
+            found = Outline(fragments[0].start, list(_apart(fragments))) if fragments else None
+        if found is None or not any(start <= rva < end for start, end in found.spans):
+            return None
+        return found
+
+    def starts_within(self, outline: Outline) -> Rvas | None:
+        """RVAs of the instructions of a function; None where only decoding tells."""
+        start, spans = outline
+        decoded = self._unwound.get(start) or self._known.get(("start", start))
+        if decoded is not None:
+            return np.array(decoded.rvas, np.int64)
+        memory, boundaries = self.image.memory, self.architecture.boundaries
+        each = (boundaries(bytes(memory[first:last]), first) for first, last in spans)
+        found = np.fromiter(chain.from_iterable(each), np.int64)
+        if self.image.bits == 32 and self._has_import_branches(*spans[0]):
+            return None if self._lost_boundaries(found.tolist(), *spans[0]) else found
+        return found
 
     def starting_at(self, rva: int) -> Function | None:
         """The function that starts at an RVA; None when the RVA lies inside another."""
@@ -209,15 +248,21 @@ class Functions:
             self._known["start", start] = function
         return function
 
-    def _has_import_branches(self, start: int, end: int) -> bool:
-        first, last = self.references.import_branches.searchsorted((start, end))
-        return bool(last > first)
+    @cached_property
+    def _import_branches(self) -> list[int]:
+        found: list[int] = self.references.import_branches.tolist()
+        return found
 
-    def _lost_boundaries(self, known: Collection[int], start: int, end: int) -> list[int]:
+    def _has_import_branches(self, start: int, end: int) -> bool:
+        i = bisect_left(self._import_branches, start)
+        return i < len(self._import_branches) and self._import_branches[i] < end
+
+    def _lost_boundaries(self, known: Sequence[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""
-        first, last = self.references.import_branches.searchsorted((start, end))
-        branches: list[int] = self.references.import_branches[first:last].tolist()
-        return sorted(set(branches).difference(known)) if branches else []
+        branches, count = self._import_branches, len(known)
+        first, last = bisect_left(branches, start), bisect_left(branches, end)
+        places = ((branch, bisect_left(known, branch)) for branch in branches[first:last])
+        return [branch for branch, i in places if i == count or known[i] != branch]
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -8,6 +8,7 @@ from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import CALLS, Flow, Function, Load, Location, Reg, is_slot, low_byte, slot
 from hvci.binary.code import slot_offset as offset_of
+from hvci.binary.pushes import Push, find_push
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -56,19 +57,41 @@ class Interprocedural:
                 return atoms.truncate(self.flow.evaluate(function, i, plain, nesting), size)
             location = low_byte(register) if size == 1 else Location(register)
             return self._sized(function, i, location, size, nesting)
-        depth = self.flow.depth.before(function, i)
-        if depth is None:
-            return atoms.unknown("the stack depth at the call is not known")
         step = self.image.pointer_size
-        above = self.flow.arch.arguments_above(function.flows[i] in CALLS)
-        location = slot(depth + step * (position + above))
-        return self._sized(function, i, location, size, nesting)
+        above = step * (position + self.flow.arch.arguments_above(function.flows[i] in CALLS))
+        held = self._on_stack(function, i, above, nesting)
+        if held is None:
+            return atoms.unknown("the stack depth at the call is not known")
+        return atoms.truncate(held, size)
 
     def _sized(
         self, function: Function, i: int, location: Location, size: int, nesting: int
     ) -> Atoms:
         held = self.flow.value(function, i, location, nesting)
         return atoms.truncate(held, size)
+
+    def _on_stack(self, function: Function, i: int, above: int, nesting: int) -> Atoms | None:
+        """What lies some bytes above the stack pointer; None when its depth is not known."""
+        if self.image.bits == 32 and above >= 0:
+            push = find_push(self.flow.arch, function, i, above)
+            if push is not None and not self._is_hit(function, i, above, push):
+                return self.flow.stored(function, push.i, nesting)
+        depth = self.flow.depth.before(function, i)
+        return None if depth is None else self.flow.value(function, i, slot(depth + above), nesting)
+
+    def _is_hit(self, function: Function, i: int, above: int, push: Push) -> bool:
+        """Whether a store through the frame pointer may have changed what was pushed."""
+        if not push.unsure:
+            return False
+        depth = self.flow.depth.before(function, i)
+        if depth is None:
+            return True
+        for k, memory in push.unsure:
+            frame = self.flow.depth.frame_pointer(function, k)
+            first = None if frame is None else frame + memory.displacement
+            if first is None or first <= depth + above < first + max(memory.size, 1):
+                return True
+        return False
 
     def at_entry(self, position: int) -> Location:
         """Where a function finds a parameter when it starts."""
@@ -87,6 +110,8 @@ class Interprocedural:
 
         Where more than `most` callers do not agree, the rest are not asked.
         """
+        if all(atom.kind is not Kind.PARAMETER for atom in values):
+            return atoms.bounded(values)
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER:
@@ -128,11 +153,11 @@ class Interprocedural:
         """What a caller leaves in a location of its callee."""
         if not is_slot(location):
             return self.flow.value(function, i, location, nesting)
-        depth = self.flow.depth.before(function, i)
-        if depth is None:
-            return atoms.unknown("the stack depth at a caller is not known")
         pushed = self.flow.arch.return_address_size if function.flows[i] in CALLS else 0
-        return self.flow.value(function, i, slot(depth - pushed + offset_of(location)), nesting)
+        held = self._on_stack(function, i, offset_of(location) - pushed, nesting)
+        if held is None:
+            return atoms.unknown("the stack depth at a caller is not known")
+        return held
 
     # ---- results
 

@@ -14,6 +14,7 @@ from hvci.binary import com
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
+    ANY_POINTER_CALL,
     CALLS,
     NO_FALL_THROUGH,
     NO_REGISTER,
@@ -21,11 +22,13 @@ from hvci.binary.code import (
     Function,
     Load,
     Location,
+    Memory,
     slot,
 )
 from hvci.binary.com import Miniports
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
+from hvci.binary.stacked import WINDOW, StackedCalls
 from hvci.catalog import Ddi
 from hvci.model import Machine
 
@@ -37,13 +40,6 @@ INIT_SLOT, PORT_ARGUMENT = 5, 3
 """IMiniportX::Init(this, UnknownAdapter, ResourceList, Port, ...)."""
 NEW_PORT = "PcNewPort"
 MAX_DEPTH = 6
-WINDOW = 80
-"""Instructions before a call in which its stack arguments are looked for."""
-BYTES_BEFORE, BYTES_BEHIND = 15 * WINDOW, 160
-"""Bytes around the load of a method in which x64 code can store its stack arguments."""
-SIB_OF_RSP = 0x24
-_COPIES_OF_RSP = (b"\x4c\x8b\xdc", b"\x49\x89\xe3", b"\x48\x8b\xc4", b"\x48\x89\xe0")
-"""`mov r11, rsp` and `mov rax, rsp`."""
 
 
 class MethodCall(NamedTuple):
@@ -80,21 +76,34 @@ class PortCalls:
     def find(self) -> Iterator[MethodCall]:
         """Every call of the method, proven ones and doubtful ones, in order."""
         identifiers = (self.ddi.iid, CLASS_IDS[self.ddi.interface])
-        known = any(com.users_of(self.analysis, each) for each in identifiers)
+        known = any(com.user_starts(self.analysis, each) for each in identifiers)
         if not known and not self.tables:
             return
         self._learn()
-        step = self.image.pointer_size
-        places = self.analysis.references.method_loads(self.ddi.slot * step)
-        places = [place for place in places if self._may_have_shape(place)]
-        found = (self.analysis.functions.at(place) for place in places)
-        functions = {function.start: function for function in found if function is not None}
-        for start in sorted(functions):
-            yield from self._calls_in(functions[start])
+        for function, indices in self._candidates():
+            yield from self._calls_in(function, indices)
 
-    def _calls_in(self, function: Function) -> Iterator[MethodCall]:
-        for i, target in self.pointers.targets(function):
-            if self._is_other_slot(target) or not self._may_have_shape(function.rvas[i]):
+    def _candidates(self) -> list[tuple[Function, list[int]]]:
+        """Functions with calls that may be such, and the indices of these, in order."""
+        places = self.analysis.references.method_loads(self.ddi.slot * self.image.pointer_size)
+        if self.image.machine is Machine.ARM64:
+            found = (self.analysis.functions.at(place) for place in places)
+            functions = {function.start: function for function in found if function is not None}
+            return [
+                (functions[start], functions[start].where(ANY_POINTER_CALL))
+                for start in sorted(functions)
+            ]
+        return StackedCalls(self.analysis, self.ddi.slot, self._stacked).find(places)
+
+    @property
+    def _stacked(self) -> int:
+        """Number of arguments on the stack."""
+        return len(self.ddi.parameters) + 1 - len(self.analysis.arch.parameter_registers)
+
+    def _calls_in(self, function: Function, indices: Iterable[int]) -> Iterator[MethodCall]:
+        for i in indices:
+            target = self.pointers.target(function, i, function.flows[i])
+            if target is None or self._is_other_slot(target):
                 continue
             if not self._has_shape(function, i, across_calls=True):
                 continue
@@ -279,29 +288,23 @@ class PortCalls:
         missing = {depth + step * (position + above) for position in range(registers, count)}
         if not self._stores_enough(function, i, len(missing)):
             return False
+        others: list[tuple[int, Memory]] = []
         for k in range(i - 1, max(-1, i - WINDOW), -1):
             effect = arch.effect(function, k)
             ends = function.flows[k] in CALLS and effect.registers and not across_calls
             if ends or function.flows[k] in NO_FALL_THROUGH:
                 break
             for memory in effect.stores:
-                missing.discard(flow.frames.offset(function, k, memory) or 0)
+                if flow.frames.is_plain(function, k, memory):
+                    missing.discard(flow.frames.offset(function, k, memory) or 0)
+                elif memory.base >= 0 and arch.may_hold_stack_address(function, memory.base):
+                    others.append((k, memory))
             if not missing:
                 break
+        # Other registers cost a question each: only where there are enough for what is missing.
+        if len(missing) <= len(others):
+            missing -= {flow.frames.offset(function, k, memory) or 0 for k, memory in others}
         return not missing
-
-    def _may_have_shape(self, place: int) -> bool:
-        """Whether the bytes around an operand can store all stack arguments, on x64.
-
-        Compilers name the slots by RSP, but for a copy of it that they make when a frame is set up.
-        """
-        if self.image.machine is not Machine.X64:
-            return True
-        code = self.image.memory[max(0, place - BYTES_BEFORE) : place + BYTES_BEHIND]
-        count, registers = len(self.ddi.parameters) + 1, len(self.analysis.arch.parameter_registers)
-        slots = range(registers * self.image.pointer_size, count * self.image.pointer_size, 8)
-        has_all = all(bytes((SIB_OF_RSP, slot)) in code for slot in slots)
-        return has_all or any(copy in code for copy in _COPIES_OF_RSP)
 
     def _stores_enough(self, function: Function, i: int, wanted: int) -> bool:
         """Whether so many stores before a call can go to the frame: most calls have fewer."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
-from hvci.binary.sets import distinct
+from hvci.binary.sets import distinct, order_of
 
 Rvas = npt.NDArray[np.int64]
 NO_RVAS = np.empty(0, np.int64)
@@ -42,6 +42,10 @@ class References(ABC):
         """Whether what an operand at an RVA names is certainly read and nothing else."""
         return False
 
+    def may_take(self, place: int, rva: int) -> bool:
+        """Whether the candidate at a place may put the address of an RVA somewhere."""
+        return not self.only_reads(place)
+
     @abstractmethod
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or an instruction makes the address of an RVA."""
@@ -58,8 +62,12 @@ class References(ABC):
     def method_loads(self, displacement: int) -> list[int]:
         """RVAs in candidate instructions that load, call or jump through a pointer so far in.
 
-        Loads that no call can follow may be left out.
+        Loads that no call can follow may be left out; `may_be_called` tells more.
         """
+
+    def may_be_called(self, place: int) -> bool:
+        """Whether a call may follow the load of a pointer, for a place that `method_loads` gave."""
+        return True
 
     @abstractmethod
     def constants(self, value: int) -> list[int]:
@@ -95,7 +103,7 @@ class References(ABC):
     def _branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every candidate direct call and jump, sorted by target."""
         targets, sites = self.find_branches()
-        order = np.argsort(targets, kind="stable")
+        order = order_of(targets)
         return targets[order], sites[order]
 
     def to_code(self, rva: int) -> list[int]:

@@ -15,7 +15,7 @@ from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
 from hvci.binary.references import NO_RVAS, References, Rvas
-from hvci.binary.sets import among, distinct
+from hvci.binary.sets import among, distinct, order_of
 from hvci.model import Machine
 
 TRAILING = (0, 1, 2, 4)
@@ -94,7 +94,7 @@ class ReferencesX86(References):
         return found
 
     def method_loads(self, displacement: int) -> list[int]:
-        """Operands with a base register and a displacement of one byte, that a call may follow."""
+        """Operands with a base register and a displacement of one byte."""
         found: list[int] = []
         for start, end in self._ranges:
             code = self.image.bytes[start:end]
@@ -105,12 +105,12 @@ class ReferencesX86(References):
             based &= code[places - 1] & 0x3F == 0x24  # no index register
             chosen = plain | based
             opcodes = places[chosen] - np.where(plain[chosen], 2, 3)
-            found += [at + 1 for at in (opcodes + start).tolist() if self._may_call(at)]
+            found += (opcodes + (start + 1)).tolist()
         return found
 
-    def _may_call(self, opcode: int) -> bool:
-        """Whether the load, call or jump with its opcode at an RVA may lead to a call."""
-        memory = self.image.memory
+    def may_be_called(self, place: int) -> bool:
+        """Whether the load, call or jump with its ModRM at an RVA may lead to a call."""
+        memory, opcode = self.image.memory, place - 1
         if memory[opcode] != _LOAD:
             return True
         if self.image.bits == 64 and memory[opcode - 1] & 0xF8 != REX_W:
@@ -166,7 +166,7 @@ class ReferencesX86(References):
     def _by_target(self) -> tuple[Rvas, Rvas]:
         """(target, place) of every candidate operand, sorted by target."""
         places, targets = self._operands
-        order = np.argsort(targets, kind="stable")
+        order = order_of(targets)
         return targets[order], places[order]
 
     def to_executable(self) -> Rvas:
@@ -232,6 +232,15 @@ class ReferencesX86(References):
             is_immediate = self.image.memory[place - 4] == 0xC7
             return opcode == _LOAD and not is_immediate
         return opcode != LEA and not may_write(opcode, modrm)
+
+    def may_take(self, place: int, rva: int) -> bool:
+        """On x64 only LEA does, and no immediate follows its displacement."""
+        if self.image.bits == 32:
+            return not self.only_reads(place)
+        memory = self.image.memory
+        if memory[place - 2] != LEA or memory[place - 1] & DIRECT_MASK != DIRECT:
+            return False
+        return (place + 4 + self.image.u32(place) - rva) & 0xFFFFFFFF == 0
 
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or a LEA in code names the RVA."""

@@ -21,6 +21,17 @@ def distinct(values: Numbers) -> Numbers:
     return ordered[first]
 
 
+def order_of(rvas: Numbers) -> Numbers:
+    """Indices that sort some RVAs and keep equal ones in order.
+
+    By their low and then their high half: numpy sorts 16 bits without comparing, which takes a
+    third of the time.
+    """
+    order = np.argsort(rvas.astype(np.uint16), kind="stable")
+    high = (rvas >> 16).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")]
+
+
 def among(values: Numbers, wanted: Numbers) -> npt.NDArray[np.bool_]:
     """Which values are members of a sorted array."""
     if not len(wanted):

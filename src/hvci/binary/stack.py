@@ -169,19 +169,27 @@ class StackDepth32:
         return None
 
 
-_NEUTRAL, _NAMED, _ALWAYS = range(3)
-_STEPS: dict[int, int] = {}
-"""By encoding: never touches stack or frame pointer, only as first operand, or always."""
-_BOTH = frozenset((*_STACK, *_FRAME))
+NEUTRAL, NAMED, ALWAYS, POP = range(4)
+PUSH = -1
+STEPS: dict[int, int] = {}
+"""By encoding: never touches stack pointer or frame pointer, only as first operand, or always.
+
+Most of what always does is a push or a pop of one word.
+"""
+POINTERS = frozenset((*_STACK, *_FRAME))
+"""The stack pointer and the frame pointer."""
 
 
-def _learn_step(instruction: Instruction) -> int:
+def learn_step(instruction: Instruction) -> int:
+    """What all instructions of one encoding do; `STEPS` knows it from then on."""
     is_plain = instruction.flow_control == FlowControl.NEXT
     if not is_plain or instruction.stack_pointer_increment or instruction.mnemonic in _FRAMING:
-        kind = _ALWAYS if instruction.mnemonic != Mnemonic.RET else _NEUTRAL
+        kind = ALWAYS if instruction.mnemonic != Mnemonic.RET else NEUTRAL
+        change = instruction.mnemonic, instruction.stack_pointer_increment
+        kind = {(Mnemonic.PUSH, -4): PUSH, (Mnemonic.POP, 4): POP}.get(change, kind)
     else:
-        kind = _NAMED if instruction.op_count else _NEUTRAL
-    _STEPS[instruction.code] = kind
+        kind = NAMED if instruction.op_count else NEUTRAL
+    STEPS[instruction.code] = kind
     return kind
 
 
@@ -223,21 +231,27 @@ class _Walk32:
     def _follow(self, i: int, state: State, goal: int) -> None:
         """Straight on until a known instruction, the end of the way, or just behind the goal."""
         states, flows, instructions = self.states, self.function.flows, self.function.instructions
-        steps, count = _STEPS.get, len(states)
-        while i < count and states[i] is None:
+        steps, is_before = STEPS.get, i <= goal
+        stop = goal + 1 if is_before else len(states)
+        while i < stop and states[i] is None:
             states[i] = state
             instruction = instructions[i]
             kind = steps(instruction.code)
             if kind is None:
-                kind = _learn_step(instruction)
-            if kind and (kind == _ALWAYS or instruction.op0_register in _BOTH):
-                state = self._step(i, *state)
-            if flows[i] and not self._branch(i, state):
+                kind = learn_step(instruction)
+            if kind == PUSH:
+                state = state[0] - 4, state[1]
+            elif kind:
+                if kind == ALWAYS or instruction.op0_register in POINTERS:
+                    state = self._step(i, *state)
+                elif kind == POP:
+                    state = state[0] + 4, state[1]
+            flow = flows[i]
+            if flow and flow not in CALLS and not self._branch(i, state):
                 return
             i += 1
-            if i == goal + 1:
-                self.work.append((i, state))
-                return
+        if is_before and i == stop:
+            self.work.append((i, state))
 
     def _branch(self, i: int, state: State) -> bool:
         """Queue where a jump leads; False when nothing follows it."""

@@ -40,6 +40,8 @@ _OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
 """Scope levels: -1 and -2 mean none, others are small indices."""
 BEFORE = 8
 """Bytes before a candidate that are looked at."""
+HANDLER = 8
+"""Bytes of a handler in which it restores ESP."""
 
 Chosen = npt.NDArray[np.bool_]
 
@@ -102,19 +104,13 @@ class _Openings:
         neighbours = among(places - 4, known) | among(places + 4, known)
         kept = ~(self.references.in_code(places) & neighbours)
         targets, places = targets[kept], places[kept]
-        opening, behind_end = self._is_opening(targets), self._is_behind_end(targets)
-        unsure = ~opening & (behind_end | self._begins(targets))
-        found = [
-            target
-            for target, place, ended in zip(
-                targets[unsure].tolist(),
-                places[unsure].tolist(),
-                behind_end[unsure].tolist(),
-                strict=True,
-            )
-            if self._is_behind_filler(target) or (ended and not self._is_handler(target, place))
-        ]
-        return np.concatenate((targets[opening], np.array(found, np.int64)))
+        opening, ended = self._is_opening(targets), self._is_behind_end(targets)
+        begins = self._begins(targets)
+        unsure = np.flatnonzero(~opening & (ended | begins))
+        targets_unsure, places = targets[unsure], places[unsure]
+        kept = ended[unsure] & ~self._are_handlers(targets_unsure, places)
+        kept |= begins[unsure] & self._are_behind_fillers(targets_unsure)
+        return np.concatenate((targets[opening], targets_unsure[kept]))
 
     def prologues(self) -> Rvas:
         """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
@@ -149,16 +145,29 @@ class _Openings:
         found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
         return found
 
-    def _is_behind_filler(self, rva: int) -> bool:
-        """Whether an aligned opening begins its section or has a long no-operation before it."""
-        if rva % ALIGNMENT or not self._begins(np.array([rva]))[0]:
-            return False
-        before = self.image.memory[rva - BEFORE : rva]
-        return before.endswith(_FILLERS) or any(rva == start for start, _ in self.image.code_ranges)
+    def _are_behind_fillers(self, rvas: Rvas) -> Chosen:
+        """Which are aligned and begin their section, or have a long no-operation before them."""
+        words = np.ndarray((len(self.code) - 7,), "<u8", self.image.memory, 0, (1,))
+        before = words[rvas - BEFORE]
+        found = np.zeros(len(rvas), bool)
+        for start, _ in self.image.code_ranges:
+            found |= rvas == start
+        for filler in _FILLERS:
+            wanted = np.uint64(int.from_bytes(filler, "little"))
+            found |= before >> np.uint64(8 * (BEFORE - len(filler))) == wanted
+        found &= rvas % ALIGNMENT == 0
+        return found
 
-    def _is_handler(self, rva: int, place: int) -> bool:
-        """Whether a pointer belongs to an exception scope: (level, filter, handler)."""
-        if _RESTORES_ESP in self.image.memory[rva : rva + 8]:
-            return True
-        before, two_before = self.image.u32(place - 4), self.image.u32(place - 8)
-        return any(level >= _OUTERMOST or level < _MAX_LEVEL for level in (before, two_before))
+    def _are_handlers(self, rvas: Rvas, places: Rvas) -> Chosen:
+        """Which pointers belong to an exception scope: (level, filter, handler)."""
+        found = np.zeros(len(rvas), bool)
+        for step in range(HANDLER - len(_RESTORES_ESP) + 1):
+            is_there = np.ones(len(rvas), bool)
+            for n, byte in enumerate(_RESTORES_ESP):
+                is_there &= self.code[rvas + (step + n)] == byte
+            found |= is_there
+        words = np.ndarray((len(self.code) - 3,), "<u4", self.image.memory, 0, (1,))
+        for back in (4, 8):
+            level = np.where(places >= back, words[np.maximum(places - back, 0)], 0)
+            found |= (level >= _OUTERMOST) | (level < _MAX_LEVEL)
+        return found

@@ -181,11 +181,7 @@ class X86Lift:
         instruction = function.instructions[i]
         mnemonic = instruction.mnemonic
         name = _BINARY.get(mnemonic)
-        known = (
-            REGISTERS.get(instruction.op0_register)
-            if instruction.op_count and instruction.op0_kind == OpKind.REGISTER
-            else None
-        )
+        known = REGISTERS.get(instruction.op0_register)
         if known is None or known[0] != register:
             return self._define_other(function, i, register)
         _, size, shift = known

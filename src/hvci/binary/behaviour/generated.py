@@ -31,6 +31,8 @@ BACK = 16
 """Instructions looked at before a call for what its register was loaded from."""
 _THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
 """Operand bytes of calls through a frame slot."""
+_THROUGH_MEMORY = 0x15
+"""The same of `call [address]`."""
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
 _NX = "this memory never executes under memory integrity"
 
@@ -104,7 +106,8 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         before = np.searchsorted(sites, chosen) - 1
         near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)
         found += chosen[near & ~_calls_import(scene, chosen)].tolist()
-        found += [site - 2 for site in sites.tolist() if start + 2 <= site < end]
+        own = sites[(sites >= start + 2) & (sites < end)] - 2
+        found += own[(code[own] == 0xFF) & (code[own + 1] == _THROUGH_MEMORY)].tolist()
     if scene.image.guard_dispatch >= 0 and len(sites):
         dispatched = scene.analysis.references.to_data(scene.image.guard_dispatch)
         found += nearby.called_before(np.array(dispatched, np.int64) - 2, sites, ALLOCATION_WINDOW)

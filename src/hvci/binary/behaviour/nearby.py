@@ -29,6 +29,8 @@ _STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7
 """Last opcode bytes of the usual instructions that write a memory operand."""
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
+_KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
+"""What leaves its register a pointer to about the same place."""
 _SIMPLE = frozenset(
     (
         *(Mnemonic.MOV, Mnemonic.LEA, Mnemonic.PUSH, Mnemonic.CMP, Mnemonic.TEST, Mnemonic.AND),
@@ -286,7 +288,7 @@ def is_used(scene: Scene, pointer: Pointer, calls: frozenset[int]) -> bool:
     on_stack = pointer.register < 0
     for instruction in Decoder(scene.image.bits, code, ip=start):
         flow = instruction.flow_control
-        if flow != FlowControl.NEXT:
+        if flow:
             if instruction.ip in calls:
                 return scene.image.bits == 32 or not held.isdisjoint((RCX, RDX))
             if flow == FlowControl.CONDITIONAL_BRANCH:
@@ -306,44 +308,43 @@ def _writes_through(
     instruction: Instruction, held: set[int], kept: set[tuple[int, int]], on_stack: bool
 ) -> bool:
     """Whether an instruction stores through a held pointer; notes where it moves otherwise."""
-    if not instruction.op_count:
+    first = instruction.op0_register
+    if first:
+        mnemonic = instruction.mnemonic
+        if mnemonic not in _KEEPS_REGISTER:
+            target = _number(first)
+            if _loads_held(instruction, mnemonic, held, kept, on_stack):
+                held.add(target)
+            else:
+                held.discard(target)
         return False
     kind = instruction.op0_kind
-    if kind == OpKind.MEMORY:
-        if instruction.mnemonic in _KEEPS_OPERAND:
-            return False
-        base = instruction.memory_base
-        if base in FRAME_BASES:
-            if instruction.op_count == 2 and _number(instruction.op1_register) in held:
-                kept.add((base, instruction.memory_displacement))
-            return False
-        return _number(base) in held
-    if kind != OpKind.REGISTER:
-        return instruction.is_string_instruction and not held.isdisjoint((RSI, RDI))
+    if kind != OpKind.MEMORY:
+        is_string = kind != OpKind.REGISTER and instruction.is_string_instruction
+        return is_string and not held.isdisjoint((RSI, RDI))
     if instruction.mnemonic in _KEEPS_OPERAND:
         return False
-    target = _number(instruction.op0_register)
-    if instruction.mnemonic in (Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC):
+    base = instruction.memory_base
+    if base in FRAME_BASES:
+        if instruction.op_count == 2 and _number(instruction.op1_register) in held:
+            kept.add((base, instruction.memory_displacement))
         return False
-    if _loads_held(instruction, held, kept, on_stack):
-        held.add(target)
-    else:
-        held.discard(target)
-    return False
+    return _number(base) in held
 
 
 def _loads_held(
-    instruction: Instruction, held: set[int], kept: set[tuple[int, int]], on_stack: bool
+    instruction: Instruction,
+    mnemonic: int,
+    held: set[int],
+    kept: set[tuple[int, int]],
+    on_stack: bool,
 ) -> bool:
     """Whether an instruction puts the pointer, or one near it, into its register."""
-    if instruction.op_count < 2:
-        return False
-    if instruction.op1_kind == OpKind.REGISTER:
-        return instruction.mnemonic == Mnemonic.MOV and _number(instruction.op1_register) in held
-    if instruction.op1_kind != OpKind.MEMORY:
-        return False
+    source = instruction.op1_register
+    if source:
+        return mnemonic == Mnemonic.MOV and _number(source) in held
     base = instruction.memory_base
-    if instruction.mnemonic == Mnemonic.LEA:
+    if mnemonic == Mnemonic.LEA:
         return _number(base) in held
     return base in FRAME_BASES and (on_stack or (base, instruction.memory_displacement) in kept)
 
