@@ -70,8 +70,9 @@ def indirect_flow(word: int) -> Flow:
     return _BY_REGISTER.get(word >> 21 & 15, Flow.STOP)
 
 
-def branch_target(word: int, rva: int) -> int:
-    """Target RVA of a direct branch, jump or call."""
+@lru_cache(REMEMBERED)
+def branch_offset(word: int) -> int:
+    """Bytes from a direct branch, jump or call to its target."""
     if word & 0x7C000000 == 0x14000000:
         offset = word << 2 & 0xFFFFFFC
         sign = 0x8000000
@@ -81,7 +82,12 @@ def branch_target(word: int, rva: int) -> int:
     else:
         offset = word >> 3 & 0x1FFFFC
         sign = 0x100000
-    return (rva + offset - (offset & sign) * 2) & 0xFFFFFFFF
+    return offset - (offset & sign) * 2
+
+
+def branch_target(word: int, rva: int) -> int:
+    """Target RVA of a direct branch, jump or call."""
+    return (rva + branch_offset(word)) & 0xFFFFFFFF
 
 
 def literal_target(word: int, rva: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hvci.binary.arm64_words import FLOW_BY_TOP, branch_target, indirect_flow
+from hvci.binary.arm64_words import FLOW_BY_TOP, branch_offset, indirect_flow
 from hvci.binary.code import DIRECT_JUMP, Flow, Function
 from hvci.binary.image import PeImage
 
@@ -77,7 +77,7 @@ class FunctionArm64(Function):
         sources: dict[int, list[int]] = {}
         self.targets, self.jumps, self.sources = targets, jumps, sources
         for i in self.where(DIRECT_JUMP):
-            rva = targets[i] = branch_target(words[i], start + 4 * i)
+            rva = targets[i] = (start + 4 * i + branch_offset(words[i])) & 0xFFFFFFFF
             target = (rva - start) >> 2
             if 0 <= target < count:
                 jumps[i] = target
