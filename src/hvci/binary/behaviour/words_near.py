@@ -83,8 +83,8 @@ class Nearby:
         word = words[made]
         if word & PLAIN_LOAD_MASK == PLAIN_LOAD:
             bases = self._bases(code, made, word >> 5 & 31)
-            if bases is None:
-                return False
+            if not bases:
+                return bases is not None
             slots = {base + (word >> 7 & 0x7FF8) for base in bases}
             if self.scene.image.guard_dispatch in slots and register != DISPATCH:
                 return slots <= self._usual | {self.scene.image.guard_dispatch} and self._is_usual(
