@@ -92,6 +92,31 @@ def test_a_routine_that_was_kept_in_the_frame_is_read_off_as_well():
     assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24)
 
 
+BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x8, #24]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_known"),
+    [
+        ((NOP, LOAD, LOAD_ENTRY, BLR_X9), True),
+        ((NOP, LOAD, LOAD_SAVED, BLR_X10, BLR_X19), True),
+        ((0xB4000063, LOAD, LOAD_ENTRY, BLR_X9), False),  # cbz x3 leads to the call
+        ((NOP, LOAD, LOAD_ENTRY, BLR_X10, BLR_X9), False),  # another call comes first
+    ],
+)
+def test_a_call_is_known_where_nothing_else_can_be_its_target(code, is_known):
+    analysis = analysed(*code)
+    call = START + 4 * len(code) - 4
+    assert plain_call(analysis, START + 4) == Plain(call, START, 24)
+    assert (call in analysis.known_calls) == is_known
+
+
+def test_loads_only_read():
+    references = analysed(LOAD, STORE, 0xA94103E8, 0xA90103E8, 0xF8200108, 0x91000108).references
+    reads = [references.only_reads(START + 4 * n) for n in range(6)]  # ldp, stp, ldadd, add
+    assert reads == [True, False, True, False, False, False]
+
+
 @pytest.mark.parametrize("between", [OVER_SLOT, ANYWHERE, BL, BLR_X8, MOVE_STACK])
 def test_a_frame_slot_that_may_have_changed_is_left_to_others(between):
     kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, between, FILL_ENTRY)
