@@ -106,32 +106,37 @@ def _straight(image: PeImage, place: int, end: int) -> _Call | None:
     held, callable_, passed = 1 << table, 0, False
     for n in range(1, len(words)):
         word = words[n]
-        target, source = word & 31, word >> 5 & 31
-        is_load = word & PLAIN_LOAD_MASK == PLAIN_LOAD
-        if word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP:
+        source = word >> 5 & 31
+        if _FLOWS[word >> 24]:
+            if word & _CALL_OR_JUMP_MASK != _CALL_OR_JUMP:
+                return None
             if callable_ >> source & 1:
                 return _Call(n, offset, not passed or bool(CALLEE_SAVED >> source & 1))
             if not word & _LINK:
                 return None
             passed = True
-        elif _FLOWS[word >> 24]:
-            return None
-        elif is_load and source == table and not callable_ and target != ZERO:
+            continue
+        if not named_registers(word) & held:
+            continue
+        target, is_load = word & 31, word & PLAIN_LOAD_MASK == PLAIN_LOAD
+        if is_load and source == table and not callable_ and target != ZERO:
             routine, offset = target, word >> 7 & 0x7FF8
             callable_ = 1 << routine
             held |= callable_
             table = _NONE if routine == table else table
-        elif target == table and callable_ and source != table and is_load:
-            held, table = callable_, _NONE  # it has done its part
         elif word & 0xFFE0FFE0 == _COPY and callable_ and word >> 16 & 31 == routine:
             if held >> target & 1:
                 return None
             callable_ |= 1 << target
             held |= callable_
-        elif named_registers(word) & held:
-            if target != table or not callable_ or not is_address_of_page(word):
-                return None
-            held, table = callable_, _NONE
+        elif (
+            target == table
+            and callable_
+            and ((is_load and source != table) or is_address_of_page(word))
+        ):
+            held, table = callable_, _NONE  # it has done its part
+        else:
+            return None
     return None
 
 
