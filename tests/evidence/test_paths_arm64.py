@@ -36,7 +36,7 @@ def save_pair(first, second, offset):
 
 def rows(*stretches):
     first, last, registers = zip(*stretches, strict=True)
-    return np.array(first), np.array(last), np.array(registers, np.uint8)
+    return np.array(first), np.array(last), np.array(registers, np.int64)
 
 
 def paths(*words, ends=None):

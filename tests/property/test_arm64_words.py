@@ -29,14 +29,13 @@ from unicorn.arm64_const import (
 import build
 from hvci.binary import atoms
 from hvci.binary.arm64 import Arm64
-from hvci.binary.arm64_words import written_registers
+from hvci.binary.arm64_words import named_registers, written_registers
 from hvci.binary.code import (
     CALLS,
     Binary,
     Const,
     Either,
     Flow,
-    Function,
     ImageAddress,
     Insert,
     Opaque,
@@ -92,10 +91,19 @@ def decoded(*code):
     image = PeImage(build.driver("arm64"))
     for i, word in enumerate(code):
         image.memory[START + 4 * i : START + 4 * i + 4] = word.to_bytes(4, "little")
-    function = Function(START, [(START, START + 4 * len(code))], "unwind")
     arm64 = Arm64(image)
-    arm64.decode(function)
-    return arm64, function
+    return arm64, arm64.function(START, [(START, START + 4 * len(code))], "unwind")
+
+
+@settings(max_examples=500, deadline=None)
+@given(words | data_words)
+def test_every_register_that_capstone_sees_is_named(word):
+    instruction = disassembled(word)
+    assume(instruction is not None and not instruction.mnemonic.startswith("bl"))
+    read, written = instruction.regs_access()
+    seen = {number(register) for register in (*read, *written)} - {None}
+    assert seen <= {n for n in range(32) if named_registers(word) >> n & 1}
+    assert not written_registers(word) & ~named_registers(word)
 
 
 @settings(max_examples=500, deadline=None)

@@ -8,9 +8,11 @@ from hvci.binary import PeImage
 from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
+from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Const, Flow, Load, Memory
 from hvci.binary.kmdf_arm64 import Plain, plain_call
 
 START = 0x1000
+NOP = 0xD503201F
 BLR_X8, BLR_X9, BL = 0xD63F0100, 0xD63F0120, 0x94000000
 LOAD_FIELD, LOAD_LOCAL = 0xF9400808, 0xF9400BE8  # ldr x8, [x0, #16]; ldr x8, [sp, #16]
 NEXT_PAGE = 0xB0000008  # adrp x8, the page of the imports
@@ -18,6 +20,7 @@ LOAD_IMPORT, LOAD_GLOBAL = 0xF9400508, 0xF9400D08  # ldr x8, [x8, #8]; ldr x8, [
 LOAD, STORE = 0xF9400128, 0xF9000101  # ldr x8, [x9]; str x1, [x8]
 COPY, STORE_COPY, KEEP = 0xAA0803EA, 0xF9000141, 0xF9000168  # x10 = x8; [x10] = x1; [x11] = x8
 CLEAR, SPILL, BRANCH = 0xD2800008, 0xF90007E8, 0xB4000041  # x8 = 0; [sp, #8] = x8; cbz x1
+KEEP_ENTRY = 0xF9000169  # str x9, [x11]
 LOAD_ENTRY, MOVE = 0xF9400D09, 0xAA0103E0  # ldr x9, [x8, #24]; mov x0, x1
 
 
@@ -78,13 +81,164 @@ def test_a_framework_call_is_read_off_its_words():
     assert plain_call(analysis, START) == Plain(START + 12, START, 24)
 
 
+ADD_OFFSET, LOAD_SUM = 0x91006109, 0xF9400129  # add x9, x8, #24; ldr x9, [x9]
+SPILL_ENTRY, FILL_ENTRY = 0xF9000BE9, 0xF9400BE9  # str x9, [sp, #16]; ldr x9, [sp, #16]
+OVER_SLOT, BESIDE_SLOT, ANYWHERE = 0xA90103E0, 0xF9000FE0, 0xF9000060  # stp, str; str x0, [x3]
+MOVE_STACK = 0x910083FF  # add sp, sp, #32
+
+
+def test_a_routine_that_was_kept_in_the_frame_is_read_off_as_well():
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, BESIDE_SLOT, FILL_ENTRY)
+    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24)
+
+
+BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x8, #24]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_known"),
+    [
+        ((NOP, LOAD, LOAD_ENTRY, BLR_X9), True),
+        ((NOP, LOAD, LOAD_SAVED, BLR_X10, BLR_X19), True),
+        ((0xB4000063, LOAD, LOAD_ENTRY, BLR_X9), False),  # cbz x3 leads to the call
+        ((NOP, LOAD, LOAD_ENTRY, BLR_X10, BLR_X9), False),  # another call comes first
+    ],
+)
+def test_a_call_is_known_where_nothing_else_can_be_its_target(code, is_known):
+    analysis = analysed(*code)
+    call = START + 4 * len(code) - 4
+    assert plain_call(analysis, START + 4) == Plain(call, START, 24)
+    assert (call in analysis.known_calls) == is_known
+
+
+def test_loads_only_read():
+    references = analysed(LOAD, STORE, 0xA94103E8, 0xA90103E8, 0xF8200108, 0x91000108).references
+    reads = [references.only_reads(START + 4 * n) for n in range(6)]  # ldp, stp, ldadd, add
+    assert reads == [True, False, True, False, False, False]
+
+
+@pytest.mark.parametrize("between", [OVER_SLOT, ANYWHERE, BL, BLR_X8, MOVE_STACK])
+def test_a_frame_slot_that_may_have_changed_is_left_to_others(between):
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, between, FILL_ENTRY)
+    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) is None
+
+
+def test_a_frame_slot_that_serves_a_second_call_is_left_to_others():
+    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, FILL_ENTRY, BLR_X9, FILL_ENTRY, BLR_X9)
+    assert plain_call(analysed(LOAD, *kept), START) is None
+
+
 @pytest.mark.parametrize(
     "behind",
     [
         (LOAD_ENTRY, BRANCH, BLR_X9),  # two ways
+        (LOAD_ENTRY, KEEP_ENTRY, BLR_X9),  # it is called from elsewhere as well
         (CLEAR, BLR_X8),  # the table is lost
         (LOAD_ENTRY,),  # the function ends
     ],
 )
 def test_what_is_no_plain_framework_call_is_left_to_others(behind):
     assert plain_call(analysed(LOAD, *behind), START) is None
+
+
+IMPORTS = 0x2000
+SET_X9, SET_X8, BR_X8 = 0xD2800009, 0x52800408, 0xD61F0100  # x9 = 0; w8 = 0x20; br x8
+
+
+@pytest.mark.parametrize(
+    ("end", "flow"), [(BLR_X8, Flow.INDIRECT_CALL), (BR_X8, Flow.INDIRECT_JUMP)]
+)
+def test_the_call_of_an_import_is_read_off_its_words(end, flow):
+    functions = analysed(NEXT_PAGE, SET_X9, LOAD_IMPORT, MOVE, end).functions
+    function = functions.at(START)
+    assert functions.import_call(function, 2, IMPORTS + 8) == (4, flow)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (NEXT_PAGE, SET_X9, LOAD_GLOBAL, MOVE, BLR_X8),  # another slot
+        (NEXT_PAGE, SET_X8, LOAD_IMPORT, MOVE, BLR_X8),  # no page
+        (NEXT_PAGE, BL, LOAD_IMPORT, MOVE, BLR_X8),  # the page is lost
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, COPY, BLR_X8),  # called a second time, perhaps
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, BRANCH, BLR_X8),
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, SET_X8, BLR_X8),
+        (NEXT_PAGE, SET_X9, LOAD_IMPORT, MOVE, BLR_X9),
+    ],
+)
+def test_what_is_no_plain_call_of_an_import_is_left_to_others(code):
+    functions = analysed(*code).functions
+    assert functions.import_call(functions.at(START), 2, IMPORTS + 8) is None
+
+
+W1, ZERO_X1, HIGH_W1 = 0x52800201, 0xAA1F03E1, 0x72A00021  # w1 = 16; x1 = xzr; movk w1, #1, lsl 16
+MASK_X1, MINUS_1, HIGHEST_X1 = 0xB2400FE1, 0x12800001, 0xF2E00021  # orr x1, 15; movn; movk x1, 48
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ((W1,), 16),
+        ((W1, SET_X9), 16),
+        ((ZERO_X1,), 0),
+        ((MASK_X1,), 15),
+        ((MINUS_1,), 0xFFFFFFFF),
+        ((W1, HIGH_W1), 0x10010),
+        ((MINUS_1, HIGHEST_X1), 0x1_0000_FFFF_FFFF),
+        ((HIGHEST_X1, HIGH_W1, W1), 16),
+        ((BRANCH, NOP, W1), 16),
+    ],
+)
+def test_a_constant_is_read_off_its_words(code, value):
+    functions = analysed(*code, BL).functions
+    function = functions.at(START)
+    assert functions.plain_argument(function, len(code), 1) == Const(value)
+    assert functions.plain_argument(function, len(code), 2) is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (W1, BL),
+        (W1, BRANCH),
+        (HIGH_W1,),
+        (W1, 0x8B000021),  # add x1, x1, x0
+        (0xB4000060, NOP, W1),  # cbz to the call, past the constant
+    ],
+)
+def test_what_is_no_plain_constant_is_left_to_others(code):
+    functions = analysed(*code, NOP).functions
+    assert functions.plain_argument(functions.at(START), len(code), 1) is None
+
+
+W20, MOVE_W1, LOAD_W1 = 0x52800214, 0x2A1403E1, 0xB9401101  # w20 = 16; w1 = w20; ldr w1, [x8, #16]
+TEST_W20, COMPARE_W20, NOT_EQUAL = 0x34000094, 0x71001A9F, 0x54000061  # cbz w20; cmp w20, #6; b.ne
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ((W20, BL, MOVE_W1), Const(16)),
+        ((W20, 0xB4000083, BL, MOVE_W1), Const(16)),  # cbz x3, behind
+        ((NEXT_PAGE, LOAD_W1), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, IMPORTS + 16, 4))),
+        ((NOP, 0x18000061), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, START + 16, 4))),  # literal
+    ],
+)
+def test_an_argument_is_followed_to_a_saved_register_and_to_a_global(code, value):
+    functions = analysed(*code, BL, NOP, NOP).functions
+    assert functions.plain_argument(functions.at(START), len(code), 1) == value
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (W20, TEST_W20, BL, MOVE_W1),  # it is something else on this way
+        (W20, COMPARE_W20, NOT_EQUAL, BL, MOVE_W1),
+        (0xB4000043, W20, NOP, MOVE_W1),  # cbz x3, past the constant
+        (NEXT_PAGE, BL, LOAD_W1),
+        (0xB4000043, NEXT_PAGE, LOAD_W1),  # cbz x3, past the page
+    ],
+)
+def test_an_argument_that_other_ways_decide_is_left_to_others(code):
+    functions = analysed(*code, BL, NOP, NOP).functions
+    assert functions.plain_argument(functions.at(START), len(code), 1) is None

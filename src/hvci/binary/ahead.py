@@ -266,13 +266,13 @@ def plain_arm64(word: int, held: Held) -> None:
                 held.drop(register)
             else:
                 held.store(register)
-    elif source in held.tables and not _names_no_register(word):  # an offset added to the table
+    elif source in held.tables and not names_no_register(word):  # an offset added to the table
         held.lost = True
     else:
         held.drop(target)
 
 
-def _names_no_register(word: int) -> bool:
+def names_no_register(word: int) -> bool:
     """ADR, ADRP, MOVN and MOVZ: a constant stands where others name their source."""
     is_move = word & 0x1F800000 == 0x12800000 and word >> 29 & 3 != 3
     return word & 0x1F000000 == 0x10000000 or is_move

@@ -30,6 +30,8 @@ class Analysis:
         self.flow = Dataflow(image, self.arch, self.functions, depth)
         self.plain_calls: dict[int, ImportCall] = {}
         """The calls that operands naming an import certainly make, by the operand's RVA."""
+        self.known_calls: set[int] = set()
+        """RVAs of calls and jumps through registers that surely go to routines of others."""
         self.thunk_at: dict[int, int] = {}
         """RVAs of import thunks by that of the operand in them; `import_hits` fills it."""
         self.identifiers: dict[str, list[int]] = {}

@@ -6,17 +6,21 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
-
-from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift, restores
+from hvci.binary.arm64_lift import (
+    CALLEE_SAVED,
+    PLAIN_LOAD,
+    PLAIN_LOAD_MASK,
+    Arm64Lift,
+    restores,
+    saved_writers,
+    written_masks,
+)
 from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
-    FLOW_BY_TOP,
     FP,
     NOP,
     REMEMBERED,
@@ -24,14 +28,14 @@ from hvci.binary.arm64_words import (
     VOLATILE,
     access,
     branch_target,
-    indirect_flow,
     is_access,
+    named_registers,
     written_registers,
 )
 from hvci.binary.code import (
     CALLS,
-    DIRECT_JUMP,
     IMAGE_BASE,
+    NO_FALL_THROUGH,
     NO_REGISTER,
     Effect,
     Equality,
@@ -41,16 +45,17 @@ from hvci.binary.code import (
     Load,
     Memory,
     Reg,
+    any_of,
 )
+from hvci.binary.function_arm64 import FunctionArm64
 from hvci.binary.image import PeImage
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
-SHORT_CUT_AFTER = 64
-"""Steps in a function before its writes are listed."""
+LISTED_AFTER = 16
+"""Questions about a function before what its instructions write is listed."""
+_NOT_STRAIGHT = any_of(Flow.BRANCH, *NO_FALL_THROUGH)
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
-_FLOWS = FLOW_BY_TOP.tobytes()
-"""In `Function.flows`: direct jumps and branches."""
 _COPY = 0xAA0003E0
 """MOV of a 64-bit register."""
 
@@ -76,13 +81,9 @@ class Arm64:
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 
-    def decode(self, function: Function) -> None:
-        """Fill in the instructions of a function."""
-        for start, end in function.fragments:
-            words = np.frombuffer(self.image.memory, "<u4", (end - start) // 4, start)
-            _append(function, start, words)
-            function.ends[len(function.rvas) - 1] = start + 4 * len(words)
-        _link(function)
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """A function, which reads its words when they are asked for; it has one fragment."""
+        return FunctionArm64(self.image, start, fragments[0], kind)
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
@@ -141,9 +142,9 @@ class Arm64:
         known: int | None = function.cache.get("check registers")
         if known is None:
             loaded = others = 0
-            for q, word in enumerate(function.instructions):
-                mask = written_registers(word) & CALLEE_SAVED
-                if not mask or function.flows[q] in CALLS or restores(function, q):
+            for q, mask in saved_writers(function):
+                word = function.instructions[q]
+                if function.flows[q] in CALLS or restores(function, q):
                     continue
                 is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
                     self.lift.define(function, q, word & 31), self.image.guard_check
@@ -155,31 +156,32 @@ class Arm64:
     # ---- short cuts
 
     def skip_back(self, function: Function, i: int, register: int) -> int:
-        """Straight back to the last write, join or branch, once a function is asked about often."""
+        """Straight back to the last write, join or branch."""
         cache = function.cache
         asked = cache["asked"] = cache.get("asked", 0) + 1
-        if asked < SHORT_CUT_AFTER:
+        if asked < LISTED_AFTER:
             return _walk_back(function, i, register)
-        known: tuple[list[int], list[list[int]]] | None = cache.get("short cuts")
-        if known is None:
-            known = cache["short cuts"] = _joins(function), self._writers(function)
-        joins, writers = known
-        join = bisect_right(joins, i) - 1
-        write = bisect_left(writers[register], i) - 1
-        first = joins[join] if join >= 0 else 0
-        return max(first, writers[register][write] + 1) if write >= 0 else first
+        joins: list[int] | None = cache.get("joins")
+        if joins is None:
+            joins = cache["joins"] = _joins(function)
+        first = joins[bisect_right(joins, i) - 1]
+        masks, flows, bit = written_masks(function), function.flows, 1 << register
+        for p in range(i - 1, first - 1, -1):
+            if masks[p] & bit and (
+                flows[p] != Flow.INDIRECT_CALL or self.effect(function, p).registers & bit
+            ):
+                return p + 1
+        return first
 
-    def _writers(self, function: Function) -> list[list[int]]:
-        """By register, the instructions that change it."""
-        found: list[list[int]] = [[] for _ in range(32)]
-        for i, (word, flow) in enumerate(zip(function.instructions, function.flows, strict=True)):
-            is_call = flow in CALLS
-            mask = self.effect(function, i).registers if is_call else written_registers(word)
-            while mask:
-                register = (mask & -mask).bit_length() - 1
-                found[register].append(i)
-                mask &= mask - 1
-        return found
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Whether instruction `i` may read, store or change one of some registers (a mask)."""
+        word = function.instructions[i]
+        return bool(named_registers(word) & registers)
+
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
+        words = enumerate(function.instructions)
+        return [i for i, word in words if is_access(word) and access(word).is_store]
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.
@@ -193,7 +195,7 @@ class Arm64:
             word = words[k]
             if written_registers(word) & registers:
                 return None
-            if _names(word, registers) and self._copies(function, k, registers):
+            if named_registers(word) & registers and self._copies(function, k, registers):
                 return None
         return None
 
@@ -256,18 +258,11 @@ class Arm64:
         return bool(mask >> register & 1)
 
 
-def _names(word: int, registers: int) -> int:
-    """Whether any field of a word can name one of some registers."""
-    return registers & (
-        1 << (word & 31) | 1 << (word >> 5 & 31) | 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
-    )
-
-
 def _walk_back(function: Function, i: int, register: int) -> int:
     """Back to the last write, join or branch, instruction by instruction."""
     words, flows, sources = function.instructions, function.flows, function.sources
-    entry, ends, is_saved = function.entry, function.ends, not VOLATILE >> register & 1
-    while i > 0 and i not in sources and i != entry and i - 1 not in ends:
+    entry, is_saved = function.entry, not VOLATILE >> register & 1
+    while i > 0 and i not in sources and i != entry:
         flow = flows[i - 1]
         if flow:
             if flow not in CALLS or not is_saved:
@@ -288,53 +283,10 @@ def _plain_effect(word: int) -> Effect:
     return Effect(written_registers(word))
 
 
-def _append(function: Function, start: int, words: npt.NDArray[np.uint32]) -> None:
-    """Add the words of one fragment."""
-    first = len(function.rvas)
-    instructions = words.tolist()
-    function.instructions += instructions
-    function.rvas += range(start, start + 4 * len(instructions), 4)
-    flows = bytearray(words.view(np.uint8)[3::4]).translate(_FLOWS)
-    n = flows.find(0xFF)
-    while n >= 0:
-        flow = flows[n] = indirect_flow(instructions[n])
-        if flow == Flow.INDIRECT_JUMP:
-            function.indirect_jumps.append(first + n)
-        n = flows.find(0xFF, n + 1)
-    function.flows += flows
-
-
-def _link(function: Function) -> None:
-    """Note the direct jumps and branches; a place in code of one stretch needs no search."""
-    words, rvas = function.instructions, function.rvas
-    if len(function.fragments) != 1 or not rvas:
-        function.link({i: branch_target(words[i], rvas[i]) for i in function.where(DIRECT_JUMP)})
-        return
-    start, count = rvas[0], len(rvas)
-    function.entry = function.find(function.start) or 0
-    targets, jumps, sources = function.targets, function.jumps, function.sources
-    for i in function.where(DIRECT_JUMP):
-        rva = targets[i] = branch_target(words[i], start + 4 * i)
-        target = (rva - start) >> 2
-        if 0 <= target < count:
-            jumps[i] = target
-            if target in sources:
-                sources[target].append(i)
-            else:
-                sources[target] = [i]
-
-
 def _joins(function: Function) -> list[int]:
-    """Instructions that control reaches in more than one way, or behind a branch."""
-    flows, sources = function.flows, function.sources
-    return [
-        i
-        for i in range(len(flows))
-        if i in sources
-        or i == function.entry
-        or flows[i - 1] == Flow.BRANCH
-        or not function.follows(i)
-    ]
+    """Instructions that control reaches in more than one way, or behind a branch; and the first."""
+    behind = (i + 1 for i in function.where(_NOT_STRAIGHT))
+    return sorted({0, function.entry, *function.sources, *behind})
 
 
 def _is_load_of(expr: Expr, rva: int) -> bool:

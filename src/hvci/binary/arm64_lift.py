@@ -21,6 +21,7 @@ from hvci.binary.arm64_values import (
 from hvci.binary.arm64_words import (
     FP,
     SP,
+    VOLATILE,
     ZERO,
     access,
     clears_vector,
@@ -50,6 +51,7 @@ from hvci.binary.code import (
     Opaque,
     Reg,
     SignExtend,
+    any_of,
 )
 
 ADDRESS_WINDOW = 64
@@ -62,6 +64,7 @@ SAVED_FROM = 18
 """Calls preserve the registers from here on."""
 PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 """LDR of 64 bits at an offset from a register."""
+_CALLS = any_of(*CALLS)
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
@@ -78,14 +81,15 @@ class Arm64Lift:
     def _maker(self, function: Function, i: int, number: int) -> int | None:
         """The instruction of the same block that made what a register holds."""
         sources, flows, words = function.sources, function.flows, function.instructions
-        ends = function.ends
+        bit, is_lost = 1 << number, number < SAVED_FROM
         for q in range(i - 1, max(-1, i - 1 - ADDRESS_WINDOW), -1):
-            if q + 1 in sources or (q in ends and not function.follows(q + 1)):
+            if q + 1 in sources:
                 return None
-            if not flows[q]:
-                if written_registers(words[q]) >> number & 1:
+            flow = flows[q]
+            if not flow:
+                if written_registers(words[q]) & bit:
                     return q
-            elif flows[q] in NO_FALL_THROUGH or (flows[q] in CALLS and number < SAVED_FROM):
+            elif flow in NO_FALL_THROUGH or (is_lost and flow in CALLS):
                 return None
         return None
 
@@ -94,9 +98,9 @@ class Arm64Lift:
         q = self._maker(function, i, number)
         if q is not None:
             return self._address(function, q, function.instructions[q])
-        return self._page(function, number) if CALLEE_SAVED >> number & 1 else None
+        return self.saved_page(function, number) if CALLEE_SAVED >> number & 1 else None
 
-    def _page(self, function: Function, number: int) -> int | None:
+    def saved_page(self, function: Function, number: int) -> int | None:
         """The page that a saved register holds all through the body of a function."""
         known: dict[int, int | None] = function.cache.setdefault("pages", {})
         if number not in known:
@@ -260,12 +264,34 @@ class Arm64Lift:
         return Either(chosen, other)
 
 
+def written_masks(function: Function) -> list[int]:
+    """Mask of the registers that each instruction changes; all that a call can change."""
+    known: list[int] | None = function.cache.get("written")
+    if known is None:
+        known = function.cache["written"] = list(map(written_registers, function.instructions))
+        for i in function.where(_CALLS):
+            known[i] = VOLATILE
+    return known
+
+
+def saved_writers(function: Function) -> list[tuple[int, int]]:
+    """(instruction, mask of the saved registers that it changes), calls apart."""
+    known: list[tuple[int, int]] | None = function.cache.get("saved writers")
+    if known is None:
+        masks = enumerate(map(written_registers, function.instructions))
+        found = [(q, mask & CALLEE_SAVED) for q, mask in masks if mask & CALLEE_SAVED]
+        known = function.cache["saved writers"] = found
+    return known
+
+
 def _mixes(function: Function, number: int) -> bool:
     """Whether a function puts something else than a page into a saved register."""
-    bit, written = 1 << number, written_registers
-    writers = [q for q, word in enumerate(function.instructions) if written(word) & bit]
     words = function.instructions
-    return any(not is_address_of_page(words[q]) and not restores(function, q) for q in writers)
+    return any(
+        not is_address_of_page(words[q]) and not restores(function, q)
+        for q, mask in saved_writers(function)
+        if mask >> number & 1
+    )
 
 
 def restores(function: Function, q: int) -> bool:

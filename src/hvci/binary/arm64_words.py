@@ -70,8 +70,9 @@ def indirect_flow(word: int) -> Flow:
     return _BY_REGISTER.get(word >> 21 & 15, Flow.STOP)
 
 
-def branch_target(word: int, rva: int) -> int:
-    """Target RVA of a direct branch, jump or call."""
+@lru_cache(REMEMBERED)
+def branch_offset(word: int) -> int:
+    """Bytes from a direct branch, jump or call to its target."""
     if word & 0x7C000000 == 0x14000000:
         offset = word << 2 & 0xFFFFFFC
         sign = 0x8000000
@@ -81,7 +82,12 @@ def branch_target(word: int, rva: int) -> int:
     else:
         offset = word >> 3 & 0x1FFFFC
         sign = 0x100000
-    return (rva + offset - (offset & sign) * 2) & 0xFFFFFFFF
+    return offset - (offset & sign) * 2
+
+
+def branch_target(word: int, rva: int) -> int:
+    """Target RVA of a direct branch, jump or call."""
+    return (rva + branch_offset(word)) & 0xFFFFFFFF
 
 
 def literal_target(word: int, rva: int) -> int:
@@ -271,7 +277,23 @@ def _vector_structure(word: int) -> Access:
     return Access((memory,), (), False, not is_load, True, 0, step)
 
 
-# ---- registers written
+# ---- registers
+
+
+@lru_cache(REMEMBERED)
+def named_registers(word: int) -> int:
+    """Mask of the registers that a word can read, store or change, calls apart.
+
+    Whatever stands in its fields; in the commonest forms without the immediates.
+    """
+    first, second = 1 << (word & 31), 1 << (word >> 5 & 31)
+    kind = word >> 23 & 63
+    if kind >> 1 == 0b10000 or kind == 0b100101:  # ADR, ADRP; MOVZ and its like
+        return first
+    if kind >> 1 == 0b10001 or kind in (0b100100, 0b100110) or word & 0x3B000000 == 0x39000000:
+        return first | second  # ADD, AND, UBFM and their like; loads and stores at an offset
+    others = 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
+    return first | second | others | written_registers(word)
 
 
 @lru_cache(REMEMBERED)

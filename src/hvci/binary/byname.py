@@ -6,12 +6,13 @@ functions that use such places are searched for calls through them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
+from hvci import catalog
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Lookup
-from hvci.binary.code import CALLS, IMAGE_BASE, Function, Location, Memory
+from hvci.binary.code import IMAGE_BASE, Function, Location, Memory
 from hvci.binary.globals import first_index
 from hvci.binary.importcalls import Escape, ImportCalls
 from hvci.binary.names import Found, Names, Text
@@ -46,13 +47,18 @@ class ByName:
         self.flow = analysis.flow
         self.unread: list[tuple[int, str]] = []
         """(RVA, reason) of look-ups whose name is not known."""
+        self._finders: set[int] = set()
+        """Starts of the functions that look up routines of the catalogue, or unknown ones."""
         self.lost: list[tuple[int, Atom]] = []
         """(RVA, pointer) of places that keep a pointer where it is not followed."""
 
     # ---- names
 
-    def learn(self) -> list[Function]:
-        """Tell the data flow what look-ups return; return the functions that call them."""
+    def learn(self, wanted: Container[str]) -> list[Function]:
+        """Tell the data flow what look-ups return; return the functions that get wanted routines.
+
+        Most drivers look routines up that nobody judges: where those go is not followed.
+        """
         searches = ImportCalls(self.analysis).find(LOOKUPS)
         if not searches:
             return []
@@ -63,11 +69,14 @@ class ByName:
             for form in [LOOKUPS[call.name]]
         ]
         functions: list[Function] = []
-        while work and len(functions) < MAX_CALLS:
+        for _ in range(MAX_CALLS):
+            if not work:
+                break
             search = work.pop(0)
             found = names.read(search.function, search.i, search.held, search.form)
             self._keep(search, found)
-            functions.append(search.function)
+            if any(each.name in wanted for each in found):
+                functions.append(search.function)
             work += self._callers(search, found)
         self.flow.forget()
         return functions
@@ -76,6 +85,8 @@ class ByName:
         """Note what a look-up returns."""
         rva = search.function.rvas[search.i]
         names = [each.name for each in found if each.name]
+        if any(not each.name or each.name in catalog.ddis() for each in found):
+            self._finders.add(search.function.start)
         routines = [Atom(Kind.ROUTINE, Lookup.BY_NAME, why=name) for name in names]
         if routines:
             held = frozenset(routines)
@@ -104,9 +115,12 @@ class ByName:
     # ---- places that keep pointers
 
     def users(self, functions: Iterable[Function], escapes: Iterable[Escape]) -> list[Function]:
-        """The functions that can call through pointers kept by others, and these themselves."""
-        found = {function.start: function for function in functions}
-        keepers = dict(found)
+        """The functions that can call through pointers kept by others, and these themselves.
+
+        Only for pointers to routines of the catalogue: nobody asks for calls of others.
+        """
+        keepers = {function.start: function for function in functions}
+        found = {start: keepers[start] for start in keepers if start in self._finders}
         for escape in escapes:
             if escape.function is not None:
                 keepers[escape.function.start] = escape.function
@@ -124,9 +138,8 @@ class ByName:
     def _stores(self, function: Function) -> set[int]:
         """RVAs of globals, and of structures around them, into which a function puts pointers."""
         arch, places = self.analysis.arch, set()
-        for i, flow in enumerate(function.flows):
-            stores = () if flow in CALLS else arch.effect(function, i).stores
-            for n, memory in enumerate(stores):
+        for i in arch.storing(function):
+            for n, memory in enumerate(arch.effect(function, i).stores):
                 if memory.size != self.analysis.image.pointer_size:
                     continue
                 if memory.base == arch.stack_pointer:  # slots of the frame are followed anyway
@@ -147,7 +160,8 @@ class ByName:
         for atom in base:
             if atom.kind is Kind.ADDRESS:
                 first = atom.value + memory.displacement + first_index(index)
-                places |= {first, atom.value if atom.value > 0 else first}
+                if any(self._is_asked(pointer) for pointer in pointers):
+                    places |= {first, atom.value if atom.value > 0 else first}
                 self._write(first, memory, pointers)
             elif atom.kind is not Kind.STACK:
                 self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
@@ -166,6 +180,12 @@ class ByName:
             return frozenset((Atom(Kind.ADDRESS, -image.base),)), held[0]
         swapped = any(atom.kind is Kind.ADDRESS for atom in held[1])
         return (held[1], held[0]) if swapped else (held[0], held[1])
+
+    def _is_asked(self, pointer: Atom) -> bool:
+        """Whether calls through a pointer are asked for."""
+        if pointer.kind is Kind.IMPORT:
+            return self.analysis.image.imports[pointer.value].name in catalog.ddis()
+        return pointer.why in catalog.ddis()
 
     def _write(self, first: int, memory: Memory, pointers: Atoms) -> None:
         """Note a write; side by side tables of names and pointers run in step."""

@@ -239,7 +239,7 @@ class Function:
         self.kind = kind
         """How its bounds are known: "unwind", "start" or "gap"."""
         self.instructions: list[Any] = []
-        self.rvas: list[int] = []
+        self.rvas: Sequence[int] = []
         self.ends: dict[int, int] = {}
         """RVA behind the last instruction of each fragment, by its index."""
         self.flows = b""
@@ -324,14 +324,20 @@ class Architecture(Protocol):
     volatile: int
     """Mask of the registers that a call destroys."""
 
-    def decode(self, function: Function) -> None:
-        """Fill in the instructions of a function."""
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """The function that lies in some stretches of code."""
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""
 
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
+
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Whether instruction `i` may read, store or change one of some registers (a mask)."""
+
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
 
     skips_back: bool
     """Whether `skip_back` is worth asking."""

@@ -148,8 +148,7 @@ def find_stub(analysis: Analysis) -> Stub | None:
     entry = int(analysis.image.headers.entry)
     if not analysis.image.is_code(entry):
         return None
-    function = Function(entry, [(entry, min(entry + MAX_BYTES, analysis.image.size))], "gap")
-    analysis.arch.decode(function)
+    function = analysis.functions.read(entry, min(entry + MAX_BYTES, analysis.image.size))
     seen: set[int] = set()
     targets: set[int] = set()
     first = function.find(entry)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hvci.binary.boundaries import Boundaries
-from hvci.binary.code import Architecture, Function
+from hvci.binary.code import Architecture, Expr, Flow, Function
 from hvci.binary.image import PeImage
 from hvci.binary.references import References, Rvas
 from hvci.binary.starts_x86 import find_starts
@@ -66,6 +66,17 @@ class Functions:
         i = bisect_right(function.rvas, rva) - 1
         return (function, i) if i >= 0 and rva < function.end(i) else None
 
+    def import_call(self, function: Function, i: int, slot: int) -> tuple[int, Flow] | None:
+        """The call or jump through what instruction `i` loads from the slot of an import.
+
+        None when that is not plain to see.
+        """
+        return None
+
+    def plain_argument(self, function: Function, i: int, register: int) -> Expr | None:
+        """What plain words put into a register before instruction `i`; None when not plain."""
+        return None
+
     def outline(self, rva: int) -> Outline | None:
         """The function that holds an RVA; None where only decoding tells."""
         if self.image.machine is Machine.ARM64 or not self.image.is_code(rva):
@@ -98,15 +109,17 @@ class Functions:
         function = self.at(rva)
         return function if function is not None and function.start == rva else None
 
+    def read(self, start: int, end: int) -> Function:
+        """Code from one RVA up to another, taken to be a function whatever lies there."""
+        return self._decode(start, [(start, end)], "gap")
+
     def release(self) -> None:
         """Drop what others keep with the functions: it refers back to them."""
         for function in (*self._known.values(), *self._unwound.values()):
             function.cache.clear()
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
-        function = Function(start, fragments, kind)
-        self.architecture.decode(function)
-        return function
+        return self.architecture.function(start, fragments, kind)
 
     def boundary(self, rva: int) -> int | None:
         """RVA of the instruction that holds an RVA; None where that is not known.

@@ -7,16 +7,21 @@ points to, or behind the end of another.
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from hvci.binary.code import Function
-from hvci.binary.functions import MAX_GAP, Functions
+from hvci.binary import plain_arm64
+from hvci.binary.code import Expr, Flow, Function
+from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
-from hvci.binary.unwind import NO_FRAME, Exceptions
-from hvci.binary.unwind_arm64 import UnwindTableArm64
+from hvci.binary.unwind import NO_FRAME, Exceptions, Frame
+
+if TYPE_CHECKING:
+    from hvci.binary.arm64 import Arm64
+    from hvci.binary.references_arm64 import ReferencesArm64
 
 
 class FunctionsArm64(Functions):
@@ -25,7 +30,7 @@ class FunctionsArm64(Functions):
     @cached_property
     def unwind(self) -> Exceptions:
         """The exception data of the image."""
-        return UnwindTableArm64(self.image)
+        return cast("ReferencesArm64", self.references).unwind
 
     def at(self, rva: int) -> Function | None:
         """The function that holds an RVA; None when no code does."""
@@ -34,9 +39,38 @@ class FunctionsArm64(Functions):
             return None
         starts, ends = self.unwind.starts, self.unwind.ends
         i = bisect_right(starts, rva) - 1
-        if i >= 0 and rva < ends[i]:
-            return self._unwound.get(starts[i]) or self._at_64(rva)
-        return self._in_gap(rva)
+        if i < 0 or rva >= ends[i]:
+            return self._in_gap(rva)
+        start = starts[i]
+        function = self._unwound.get(start)
+        if function is None:
+            fragments = [(start, min(ends[i], start + MAX_FUNCTION))]
+            function = self._unwound[start] = self._decode(start, fragments, "unwind")
+            function.frames[start] = partial(_frame, self.unwind, start)
+        return function
+
+    def instruction_at(self, rva: int) -> tuple[Function, int] | None:
+        """The instruction that holds an RVA, its first byte included."""
+        function = self.at(rva)
+        if function is None:
+            return None
+        rvas = function.rvas
+        i = (rva - rvas[0]) >> 2 if rvas else -1
+        return (function, i) if 0 <= i < len(rvas) else None
+
+    def import_call(self, function: Function, i: int, slot: int) -> tuple[int, Flow] | None:
+        """The call or jump through what instruction `i` loads from the slot of an import.
+
+        None when that is not plain to see.
+        """
+        lift = cast("Arm64", self.architecture).lift
+        return plain_arm64.import_call(lift, self.image, function, i, slot)
+
+    def plain_argument(self, function: Function, i: int, register: int) -> Expr | None:
+        """What plain words put into a register before instruction `i`; None when not plain."""
+        lift = cast("Arm64", self.architecture).lift
+        references = cast("ReferencesArm64", self.references)
+        return plain_arm64.argument(lift, references, function, i, register)
 
     @cached_property
     def _gap_starts(self) -> Rvas:
@@ -62,3 +96,8 @@ class FunctionsArm64(Functions):
         if last > first:
             return int(self._gap_starts[last - 1])
         return max((low + 3) & ~3, rva - MAX_GAP)
+
+
+def _frame(unwind: Exceptions, start: int) -> Frame:
+    """The frame of the function that starts at an RVA."""
+    return unwind.frame(unwind.find(start)[0])

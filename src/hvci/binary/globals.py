@@ -155,9 +155,9 @@ class Globals:
         """Whether an instruction makes a pointer to the global."""
         arch = self.flow.arch
         written = arch.effect(function, i).registers
-        for register in range(32):
-            if not written >> register & 1:
-                continue
+        while written:
+            register = (written & -written).bit_length() - 1
+            written &= written - 1
             expr = arch.define(function, i, register)
             if isinstance(expr, ImageAddress):
                 return expr.rva == rva

@@ -85,6 +85,10 @@ class ImportCalls:
         arch = self.analysis.arch
         if function.kind == "gap":
             self._check_gap(function, i, place, name)
+        plain = self.analysis.functions.import_call(function, i, slot)
+        if plain is not None:
+            self._add_plain(function, *plain, name, place)
+            return
         flow = function.flows[i]
         if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
             via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
@@ -203,8 +207,12 @@ class ImportCalls:
         is_loaded = isinstance(operand, Reg) and loaded >> operand.number & 1
         if not loaded or not (is_loaded or self._names_slot(function, k, operand, slot)):
             return False
-        via = Via.IAT if kind == Flow.INDIRECT_CALL else Via.TAIL
+        self._add_plain(function, k, kind, name, place)
+        return True
+
+    def _add_plain(self, function: Function, k: int, flow: int, name: str, place: int) -> None:
+        """Add a call through what is loaded at an RVA, and remember it for the next who asks."""
+        via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
         self._add(function, k, name, via)
         if function.kind != "gap":
-            self.analysis.plain_calls[place] = ImportCall(function, k, name, via)
-        return True
+            self.analysis.plain_calls[place] = self.calls[-1]

@@ -13,6 +13,7 @@ from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, Expr, Flow, Function, Load, Reg
 
 DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
+_ROUTINES = frozenset((Kind.ROUTINE, Kind.IMPORT))
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 
 
@@ -43,8 +44,10 @@ class PointerCalls:
                 held = flow.evaluate(function, i, target, 0)
                 if DISPATCH in held:
                     held = flow.evaluate(function, i, Reg(self.analysis.arch.dispatch_register), 0)
+                if held and all(atom.kind in _ROUTINES for atom in held - {DISPATCH}):
+                    self.analysis.known_calls.add(function.rvas[i])
                 for atom in sorted(held - {DISPATCH}):
-                    if atom.kind in (Kind.ROUTINE, Kind.IMPORT):
+                    if atom.kind in _ROUTINES:
                         yield PointerCall(function, i, atom)
 
     def targets(self, function: Function) -> Iterator[tuple[int, Expr]]:

@@ -52,6 +52,9 @@ class Interprocedural:
         registers = self.flow.arch.parameter_registers
         if position < len(registers):
             register = registers[position]
+            plain = self.flow.functions.plain_argument(function, i, register)
+            if plain is not None:
+                return atoms.truncate(self.flow.evaluate(function, i, plain, nesting), size)
             location = low_byte(register) if size == 1 else Location(register)
             return self._sized(function, i, location, size, nesting)
         step = self.image.pointer_size

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from hvci.binary.references import NO_RVAS, Rvas
 
 FARTHEST = 1 << 14
-"""Words from a branch to its target, and from a save to its reload."""
+"""Words from a branch to its target, and from a save to its reload: no function is longer."""
 MOST = 1 << 16
 """Places looked at in one go; real code has some thousands, hostile code more."""
 
 Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
-Lives = tuple[Rvas, Bytes, Rvas]
+Lives = tuple[Rvas, Rvas, Rvas]
 """Index of the word before a place, register with an address there, and row of the stretch."""
 
 
@@ -33,6 +33,8 @@ class Paths:
         """`ends`: sorted indices of the words at which functions begin or end, and the last."""
         self._words = words
         self._ends = ends
+        self.is_cut = False
+        """Whether there was more to look at than is looked at in one go."""
 
     @cached_property
     def _branches(self) -> tuple[Rvas, Rvas]:
@@ -49,49 +51,67 @@ class Paths:
         near = (np.abs(targets - places) < FARTHEST) & (targets > 0) & (targets < len(words))
         return places[near], targets[near]
 
-    def branched(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
+    @property
+    def targets(self) -> Rvas:
+        """Index of the target of every direct branch that is not far, in the order of branches."""
+        return self._branches[1]
+
+    def branched(self, first: Rvas, last: Rvas, registers: Rvas) -> Lives:
         """What branches out of the stretches `first` to `last`, both included, lead to."""
         places, targets = self._branches
-        rows, chosen = _spread(places.searchsorted(first), places.searchsorted(last + 1))
+        rows, chosen = self._spread(places.searchsorted(first), places.searchsorted(last + 1))
         to = targets[chosen]
         leaves = (to > last[rows]) | (to <= first[rows])
         rows = rows[leaves]
         return to[leaves] - 1, registers[rows], rows
 
     @cached_property
-    def _reloads(self) -> tuple[Rvas, Rvas, Bytes]:
+    def _reloads(self) -> tuple[Rvas, Rvas, Rvas]:
         """(frame offset << 40 | index, index, register) of every load from the frame, sorted."""
         single = self._words & 0xFFC003E0 == 0xF94003E0
         pair = self._words & 0xFEC003E0 == 0xA84003E0
         return _by_slot(self._words, np.flatnonzero(single), np.flatnonzero(pair))
 
     @cached_property
-    def _saves(self) -> tuple[Rvas, Rvas, Bytes]:
-        """(index << 5 | register, frame offset, register) of every store to the frame, sorted."""
+    def _saves(self) -> tuple[Rvas, Rvas, Rvas]:
+        """(register << 32 | index, index, frame offset) of every store to the frame, sorted."""
         single = self._words & 0xFFC003E0 == 0xF90003E0
         pair = self._words & 0xFEC003E0 == 0xA80003E0
         keys, places, registers = _by_slot(
             self._words, np.flatnonzero(single), np.flatnonzero(pair)
         )
-        order = np.argsort(places, kind="stable")
-        return places[order], (keys >> 40)[order], registers[order]
+        wanted = registers << 32 | places
+        order = np.argsort(wanted, kind="stable")
+        return wanted[order], places[order], (keys >> 40)[order]
 
-    def reloaded(self, first: Rvas, last: Rvas, registers: Bytes) -> Lives:
+    def reloaded(self, first: Rvas, last: Rvas, registers: Rvas) -> Lives:
         """Where what is saved in the frame within the stretches is loaded back."""
-        places, offsets, saved = self._saves
-        rows, chosen = _spread(places.searchsorted(first), places.searchsorted(last + 1))
-        same = saved[chosen] == registers[rows]
-        rows, chosen = rows[same], chosen[same]
+        wanted, places, offsets = self._saves
+        key = registers << 32
+        rows, chosen = self._spread(
+            wanted.searchsorted(key | first), wanted.searchsorted((key | last) + 1)
+        )
+        if not len(rows):
+            return NO_RVAS, NO_RVAS, NO_RVAS
         begin = places[chosen]
         following = self._ends.searchsorted(begin, side="right")
         stop = np.minimum(self._ends[following], begin + FARTHEST)
         keys, indices, into = self._reloads
         slot = offsets[chosen] << 40
-        inner, found = _spread(keys.searchsorted(slot | begin), keys.searchsorted(slot | stop))
+        inner, found = self._spread(keys.searchsorted(slot | begin), keys.searchsorted(slot | stop))
         return indices[found], into[found], rows[inner]
 
+    def _spread(self, low: Rvas, high: Rvas) -> tuple[Rvas, Rvas]:
+        """The same as `spread`, but no more than `MOST`."""
+        counts = np.maximum(high - low, 0)
+        total = counts.cumsum()
+        if len(total) and total[-1] > MOST:
+            self.is_cut = True
+            high = np.where(total > MOST, low, high)
+        return spread(low, high)
 
-def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Bytes]:
+
+def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Rvas]:
     """Single and paired accesses to the frame as (offset << 40 | index, index, register)."""
     one = words[single].astype(np.int64)
     two = words[pair].astype(np.int64)
@@ -99,18 +119,17 @@ def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Bytes]
     lower = (imm7 - (imm7 >> 6 << 7)) * 8
     places = np.concatenate([single, pair, pair])
     offsets = np.concatenate([(one >> 10 & 0xFFF) * 8, lower, lower + 8])
-    registers = np.concatenate([one & 31, two & 31, two >> 10 & 31]).astype(np.uint8)
+    registers = np.concatenate([one & 31, two & 31, two >> 10 & 31])
     good = offsets >= 0
     keys = offsets[good] << 40 | places[good]
     order = np.argsort(keys, kind="stable")
     return keys[order], places[good][order], registers[good][order]
 
 
-def _spread(low: Rvas, high: Rvas) -> tuple[Rvas, Rvas]:
+def spread(low: Rvas, high: Rvas) -> tuple[Rvas, Rvas]:
     """(row, index) of every index in the ranges `low` to `high`, the last one not included."""
-    counts = np.maximum(high - low, 0)
-    counts[counts.cumsum() > MOST] = 0
-    chosen = counts.nonzero()[0]
+    counts = high - low
+    chosen = (counts > 0).nonzero()[0]
     if not len(chosen):
         return NO_RVAS, NO_RVAS
     counts = counts[chosen]

@@ -8,6 +8,7 @@ Nothing is said about what other paths do to the register, so a hit is a candida
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,8 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arm64_fields import (
+    loads_pair,
+    offsets,
+    pair_size,
+    signed,
+    uses_base,
+    writes_lowest,
+)
+from hvci.binary.arm64_words import access, is_access
 from hvci.binary.image import PeImage
-from hvci.binary.paths_arm64 import Paths
+from hvci.binary.paths_arm64 import Paths, spread
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.binary.unwind_arm64 import UnwindTableArm64
@@ -26,17 +36,23 @@ WINDOW = 584
 PLACE = (1 << 32) - 1
 """Mask of the index in a number that stands for a register and the index of a word."""
 NEVER = 1 << 62
+TOGETHER = 4096
+"""ADRPs that are followed at once: a call of numpy costs more than its elements do."""
 ROUNDS = 8
 """ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
 PAGE_MASK = ~0xFFF
+ADDRESS = (1 << 32) - 1
+"""Mask of the address in an anchor."""
 _VOLATILE_LIMIT = 18
+_NOWHERE = 31
+"""The number of the zero register, and of the stack pointer: neither gets an address of data."""
 _BRANCH_REGISTER = 0xFFFFFC1F
 _BR = 0xD61F0000
 
 Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
-Anchors = tuple[Rvas, Bytes, Rvas]
-"""Index of a word, register that holds an address behind it, and that address."""
+Anchors = Rvas
+"""Index of a word, register that holds an address behind it, and that address, as one number."""
 
 
 class Named(NamedTuple):
@@ -76,16 +92,10 @@ class ReferencesArm64(References):
         """(page, index of the word) of every ADRP, sorted by page."""
         places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
         words = self.words[places]
-        offsets = _signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
-        pages = (self.rvas[places] & PAGE_MASK) + (offsets << 12)
+        steps = signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
+        pages = (self.rvas[places] & PAGE_MASK) + (steps << 12)
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
-
-    @cached_property
-    def _fields(self) -> tuple[Bytes, Bytes, Bytes]:
-        """The three register fields of every word: lowest, base, second of a pair."""
-        words = self.words
-        return tuple((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))  # type: ignore[return-value]
 
     @cached_property
     def _calls(self) -> Rvas:
@@ -96,32 +106,53 @@ class ReferencesArm64(References):
         return np.append(places, PLACE)
 
     def _uses(self, page: int) -> tuple[Rvas, Rvas]:
-        """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target."""
+        """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target.
+
+        Those of other pages may be among them.
+        """
         known = self._by_page.get(page)
         if known is None:
-            known = self._by_page[page] = self._find_uses(page)
+            self._learn(page)
+            known = self._by_page[page]
         return known
 
-    def _find_uses(self, page: int) -> tuple[Rvas, Rvas]:
+    def _learn(self, page: int) -> None:
+        """Find the uses of a page; all pages of data are looked at together."""
+        alone, pages = np.array([page], np.int64), self._data_pages
+        pages = pages if page in pages else alone
+        self._paths.is_cut = False
+        found = self._find_uses(pages)
+        if self._paths.is_cut and len(pages) > 1:  # a page alone has all the room to itself
+            pages, found = alone, self._find_uses(alone)
+        self._by_page.update(dict.fromkeys(pages.tolist(), found))
+
+    @cached_property
+    def _data_pages(self) -> Rvas:
+        """The pages without code that ADRPs name, sorted; none where the ADRPs are too many."""
+        pages = self.adrps[0]
+        wanted = pages[~self.in_code(pages) & (pages >= 0) & (pages < self.image.size)]
+        return distinct(wanted) if len(wanted) <= TOGETHER else NO_RVAS
+
+    def _find_uses(self, wanted: Rvas) -> tuple[Rvas, Rvas]:
+        """The same for some pages of the image, sorted."""
         pages, places = self.adrps
-        low, high = pages.searchsorted((page, page + 1))
-        chosen = places[low:high]
-        anchors = chosen, self._fields[0][chosen], pages[low:high]
+        chosen = among(pages, wanted)
+        places = places[chosen]
+        anchors = np.sort(_anchors(places, self.words[places] & 31, pages[chosen]))
+        anchors = seen = anchors[anchors >> 32 & 31 != _NOWHERE]
         bases, found = [NO_RVAS], [NO_RVAS]
-        seen = _sorted_keys(anchors)
         for _ in range(ROUNDS):
             rows, uses, ends = self._follow(anchors)
-            base = anchors[2][rows]
+            base = anchors[rows] & ADDRESS
             bases.append(base)
             found.append(uses)
-            is_add = self._named.is_add[uses]
-            added = uses[is_add]
-            places = self._named.places[added]
-            adds = places, self._fields[0][places], base[is_add] + self._named.offsets[added]
-            anchors = _new(seen, [adds, *self._elsewhere(anchors, ends)])
-            if not len(anchors[0]):
+            made = [self._sums(uses, base), *self._elsewhere(anchors, ends)]
+            anchors = distinct(np.concatenate(made))
+            anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
+            if not len(anchors):
                 break
-            seen = np.sort(np.concatenate((seen, _sorted_keys(anchors))))
+            seen = np.concatenate((seen, anchors))
+            seen.sort(kind="stable")  # two sorted runs, which it merges
         uses = np.concatenate(found)
         targets = np.concatenate(bases) + self._named.offsets[uses]
         sites = self.rvas[self._named.places[uses]]
@@ -129,8 +160,13 @@ class ReferencesArm64(References):
         pairs = seconds.nonzero()[0]
         all_targets = np.concatenate((targets, targets[pairs] + seconds[pairs]))
         all_sites = np.concatenate((sites, sites[pairs]))
-        order = np.argsort(all_targets, kind="stable")
+        order = all_targets.argsort(kind="stable")
         return all_targets[order], all_sites[order]
+
+    @cached_property
+    def unwind(self) -> UnwindTableArm64:
+        """The exception data of the image."""
+        return UnwindTableArm64(self.image)
 
     @cached_property
     def _paths(self) -> Paths:
@@ -139,18 +175,31 @@ class ReferencesArm64(References):
     @cached_property
     def _bounds(self) -> Rvas:
         """Index of the words at which the exception data begins or ends a function, and the end."""
-        table = UnwindTableArm64(self.image)
-        rvas = distinct(np.array([*table.starts, *table.ends], np.int64))
+        rvas = distinct(np.array([*self.unwind.starts, *self.unwind.ends], np.int64))
         return np.append(np.searchsorted(self.rvas, rvas), len(self.words))
+
+    def _sums(self, uses: Rvas, bases: Rvas) -> Anchors:
+        """The anchors that the ADDs among some uses make."""
+        adding = self._named.is_add[uses].nonzero()[0]
+        if not len(adding):
+            return NO_RVAS
+        added = uses[adding]
+        places = self._named.places[added]
+        addresses = bases[adding] + self._named.offsets[added]
+        return _anchors(places, self.words[places] & 31, addresses)
 
     def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
         """Where registers still hold their addresses though code order has lost them."""
-        first = anchors[0] + 1
+        first, registers = (anchors >> 37) + 1, anchors >> 32 & 31
         lives = [
-            self._paths.branched(first, ends, anchors[1]),
-            self._paths.reloaded(first, ends, anchors[1]),
+            self._paths.branched(first, ends, registers),
+            self._paths.reloaded(first, ends, registers),
         ]
-        return [(places, registers, anchors[2][rows]) for places, registers, rows in lives]
+        return [
+            _anchors(places, registers, anchors[rows] & ADDRESS)
+            for places, registers, rows in lives
+            if len(places)
+        ]
 
     @cached_property
     def _lives(self) -> tuple[Rvas, Rvas]:
@@ -158,11 +207,12 @@ class ReferencesArm64(References):
 
         Each is (register, index of the word) as one number.
         """
-        words, (lowest, base, second) = self.words, self._fields
-        writes = _by_register(lowest, _writes_lowest(words))
-        pairs = _by_register(second, _loads_pair(words))
+        words = self.words
+        lowest, base, second = ((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))
+        writes = _by_register(lowest, writes_lowest(words) & (lowest != _NOWHERE))
+        pairs = _by_register(second, loads_pair(words))
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
-        return np.append(ends, NEVER), _by_register(base, _uses_base(words))
+        return np.append(ends, NEVER), _by_register(base, uses_base(words) & (base != _NOWHERE))
 
     @cached_property
     def _named(self) -> Named:
@@ -170,8 +220,8 @@ class ReferencesArm64(References):
         places = self._lives[1] & PLACE
         words = self.words[places]
         is_pair = words & 0x3A000000 == 0x28000000
-        seconds = np.where(is_pair, _pair_size(words), 0)
-        return Named(places, _offsets(words), words & 0xFF800000 == 0x91000000, seconds)
+        seconds = np.where(is_pair, pair_size(words), 0)
+        return Named(places, offsets(words), words & 0xFF800000 == 0x91000000, seconds)
 
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
         """(row of the anchor, number of the use) of every use while the register lives.
@@ -180,22 +230,29 @@ class ReferencesArm64(References):
         function.
         """
         overwrites, uses = self._lives
-        places, registers = anchors[0] + 1, anchors[1]
-        begin = _key(registers, places)
-        volatile = registers < _VOLATILE_LIMIT
+        places, registers = (anchors >> 37) + 1, anchors >> 32 & 31
+        key = registers << 32
+        begin = key | places
         ends = np.minimum(places + WINDOW, self._bounds[self._bounds.searchsorted(places)] - 1)
-        found = overwrites[overwrites.searchsorted(begin)]
-        is_own = found >> 32 == registers
-        ends[is_own] = np.minimum(ends[is_own], found[is_own] & PLACE)
-        calls = self._calls[self._calls.searchsorted(places[volatile])]
-        ends[volatile] = np.minimum(ends[volatile], calls)
+        # what overwrites another register is a whole register number behind, and so no minimum
+        np.minimum(ends, overwrites[overwrites.searchsorted(begin)] - key, out=ends)
+        calls = self._calls[self._calls.searchsorted(places)]
+        np.minimum(ends, calls, out=ends, where=registers < _VOLATILE_LIMIT)
         first = uses.searchsorted(begin)
-        last = uses.searchsorted(_key(registers, np.minimum(ends, places + (WINDOW - 1))), "right")
-        counts = np.maximum(last - first, 0)
-        rows = np.arange(len(places)).repeat(counts)
-        skipped = counts.cumsum() - counts
-        chosen = np.arange(len(rows)) + (first - skipped).repeat(counts)
-        return rows, chosen, np.minimum(ends, len(self.words) - 1)
+        last = uses.searchsorted(key | np.minimum(ends, places + (WINDOW - 1)), "right")
+        rows, chosen = spread(first, last)
+        return rows, chosen, ends
+
+    @cached_property
+    def _joins(self) -> list[int]:
+        """RVAs that direct branches, jumps and calls lead to, but for far ones, sorted."""
+        found: list[int] = self.rvas[np.sort(self._paths.targets)].tolist()
+        return found
+
+    def are_branched_to(self, first: int, last: int) -> bool:
+        """Whether a branch within some function leads to an RVA between two, both included."""
+        at = bisect_left(self._joins, first)
+        return at < len(self._joins) and self._joins[at] <= last
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
@@ -213,7 +270,7 @@ class ReferencesArm64(References):
         is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
         places = np.flatnonzero(is_adr | is_load)
         chosen = words[places]
-        fields = _signed(chosen >> 5 & 0x7FFFF, 19) << 2
+        fields = signed(chosen >> 5 & 0x7FFFF, 19) << 2
         low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
         targets: Rvas = self.rvas[places] + (fields | low_bits)
         order = np.argsort(targets, kind="stable")
@@ -258,6 +315,11 @@ class ReferencesArm64(References):
             found += places[low:high].tolist()
         return sorted(set(found))
 
+    def only_reads(self, place: int) -> bool:
+        """Whether the instruction at an RVA is a load and nothing else."""
+        word = self.image.u32(place)
+        return is_access(word) and access(word).is_load
+
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data, an ADD or an ADR makes the address of an RVA."""
         if self.pointers_to(rva):
@@ -278,7 +340,7 @@ class ReferencesArm64(References):
         """(target, site) of every B and BL into code."""
         places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
         sites = self.rvas[places]
-        targets = sites + 4 * _signed(self.words[places] & 0x3FFFFFF, 26)
+        targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
         inside = self.in_code(targets)
         return targets[inside], sites[inside]
 
@@ -287,94 +349,18 @@ class ReferencesArm64(References):
         return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)
 
 
-def _joined(parts: list[Anchors]) -> Anchors:
-    places, registers, addresses = zip(*parts, strict=True)
-    return np.concatenate(places), np.concatenate(registers), np.concatenate(addresses)
-
-
-def _sorted_keys(anchors: Anchors) -> Rvas:
-    places, registers, addresses = anchors
-    return np.sort((places << 5 | registers.astype(np.int64)) << 32 | addresses)
-
-
-def _new(seen: Rvas, parts: list[Anchors]) -> Anchors:
-    """The anchors of some parts whose keys were not seen, each once."""
-    places, registers, addresses = _joined(parts)
-    if not len(places):
-        return places, registers, addresses
-    keys = (places << 5 | registers.astype(np.int64)) << 32 | addresses
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    fresh = ~among(ordered, seen)
-    fresh[1:] &= ordered[1:] != ordered[:-1]
-    chosen = np.sort(order[fresh])
-    return places[chosen], registers[chosen], addresses[chosen]
-
-
-def _signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Rvas:
-    """Bit fields as signed numbers."""
-    wide = fields.astype(np.int64)
-    return np.asarray(wide - ((wide >> (width - 1)) << width))
-
-
-def _key(registers: Bytes, places: Rvas) -> Rvas:
-    """Registers and indices as one number each."""
-    return registers.astype(np.int64) << 32 | places
+def _anchors(places: Rvas, registers: npt.NDArray[Any], addresses: Rvas) -> Anchors:
+    """Sorting them sorts them by place."""
+    found: Anchors = (places << 5 | registers) << 32 | addresses
+    return found
 
 
 def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
-    """The chosen words as such numbers, sorted: small numbers sort fast, and places are sorted."""
+    """(register, index) of the chosen words as one number each, sorted.
+
+    Small numbers sort fast, and the places are sorted.
+    """
     places = chosen.nonzero()[0]
     mine = registers[places]
-    order = np.argsort(mine, kind="stable")
-    return _key(mine[order], places[order])
-
-
-# ---- single words, vectorised
-
-
-def _writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely write the register in their lowest field."""
-    top = words >> 24
-    compares = words & 0x1FE00000 == 0x1A400000
-    computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
-    prefetches = words & 0xF9800000 == 0xF9800000
-    loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
-    pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
-    return np.asarray(computes | loads | pairs | (top & 0x3F == 0x18))
-
-
-def _loads_pair(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely load a second register."""
-    return np.asarray(words & 0x3E400000 == 0x28400000)
-
-
-def _uses_base(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words add a constant to, or load or store at a constant from, their base field."""
-    adds = words & 0xFF800000 == 0x91000000
-    scaled = words & 0x3B000000 == 0x39000000
-    unscaled = words & 0x3B200000 == 0x38000000
-    return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
-
-
-def _pair_size(words: Words) -> Rvas:
-    """Bytes of one register of a pair."""
-    kind = (words >> 30).astype(np.int64)
-    is_vector = words >> 26 & 1 == 1
-    return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
-
-
-def _offsets(words: Words) -> Rvas:
-    """The constant that each word adds to its base."""
-    kind = (words >> 30).astype(np.int64)
-    wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
-    immediate = (words >> 10 & 0xFFF).astype(np.int64)
-    adds = words & 0xFF800000 == 0x91000000
-    added = immediate << np.where(words >> 22 & 1 == 1, 12, 0)
-    scaled = immediate << np.where(wide_vector, 4, kind)
-    paired = _signed(words >> 15 & 0x7F, 7) * _pair_size(words)
-    unscaled = _signed(words >> 12 & 0x1FF, 9)
-    is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
-    return np.asarray(
-        np.where(adds, added, np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled)))
-    )
+    order = mine.argsort(kind="stable")
+    return mine[order].astype(np.int64) << 32 | places[order]

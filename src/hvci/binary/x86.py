@@ -163,6 +163,12 @@ class X86:
         self._call = Effect(self.volatile)
         self._check = Effect(self.volatile & ~(1 << RCX))
 
+    def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        """A function with its instructions."""
+        function = Function(start, fragments, kind)
+        self.decode(function)
+        return function
+
     def decode(self, function: Function) -> None:
         """Fill in the instructions of a function."""
         memory = self.image.memory
@@ -181,6 +187,14 @@ class X86:
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """One pass that keeps no instruction."""
         return map(_RVA, Decoder(self.bits, code, ip=start))
+
+    def names(self, function: Function, i: int, registers: int) -> bool:
+        """Any instruction may: its effect says more."""
+        return True
+
+    def storing(self, function: Function) -> list[int]:
+        """Indices of the instructions that can store something, calls apart."""
+        return [i for i, flow in enumerate(function.flows) if flow not in CALLS]
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""

@@ -75,6 +75,8 @@ def follow(
             continue
         if function.flows[j] in (Flow.JUMP, Flow.INDIRECT_JUMP) and scene.is_within(function, j):
             yield Step(j, Use.CALL, None, registers)
+        if not slots and not arch.names(function, j, registers):
+            continue
         effect = arch.effect(function, j)
         for n, memory in enumerate(effect.stores):
             if memory.base >= 0 and registers >> memory.base & 1:
@@ -100,11 +102,11 @@ def _moved(
 ) -> int:
     """Mask of the registers that hold the pointer after an instruction."""
     result = registers & ~written
-    for register in range(MAX_REGISTERS):
-        if written >> register & 1:
-            expr = scene.arch.define(function, j, register)
-            if _derives(expr, registers, slots):
-                result |= 1 << register
+    while written:
+        register = (written & -written).bit_length() - 1
+        if _derives(scene.arch.define(function, j, register), registers, slots):
+            result |= 1 << register
+        written &= written - 1
     return result
 
 

@@ -27,6 +27,10 @@ WINDOW = 24
 MAX_MATCHES = 64
 FRAME = 29
 """The frame pointer; the link register and the stack pointer follow it."""
+FEW = 16
+"""Places that are faster looked at one by one."""
+CALL_WINDOW = 4
+"""Words from a load to the call of what it loaded."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
 _GUARDED = (
@@ -62,12 +66,11 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     targets, pages = references.adrps
     pages = np.sort(pages[references.in_code(targets)])
     pages = pages[pages + PAIR_WINDOW < len(words)]
-    register = words[pages] & 31
+    after = words[pages + np.arange(1, PAIR_WINDOW + 1)[:, None]]
+    adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == (words[pages] & 31))
+    steps, rows = adds.nonzero()
     candidates = _followed(words, rvas, pages, frozenset())
-    for step in range(1, PAIR_WINDOW + 1):
-        after = words[pages + step]
-        adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == register)
-        candidates += _followed(words, rvas, pages[adds] + step, copies)
+    candidates += _followed(words, rvas, pages[rows] + steps + 1, copies)
     near = _nearby(scene)
     found = [place for place in candidates if near.is_kept(place, copies, anywhere=False)]
     return _section_order(scene, found)
@@ -75,6 +78,10 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
 
 def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
     """Those of the loads of a variable that a store through the loaded register follows."""
+    if len(places) <= FEW:
+        places = [place for place in places if not _is_called(scene, place)]
+    if not places:
+        return []
     wanted = np.array(sorted(places), np.int64)
     words, rvas = _code(scene)
     at = np.searchsorted(rvas, wanted)
@@ -94,14 +101,16 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     """
     if not len(sites):
         return []
-    known = set(scene.analysis.import_places)
     words, rvas = _code(scene)
     places = np.flatnonzero((words & 0xFFDF_FC1F) == 0xD61F_0000)
-    before = np.searchsorted(sites, rvas[places]) - 1
-    near = (before >= 0) & (rvas[places] - sites[np.maximum(before, 0)] < 0x800)
-    found = [int(rvas[i]) for i in places[near].tolist() if not _just_loaded(rvas, i, known)]
-    is_usual = _nearby(scene).is_method_call
-    return [place for place in found[:most] if not is_usual(place)]
+    calls = rvas[places]
+    before = np.searchsorted(sites, calls) - 1
+    near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)
+    loads = np.array(scene.analysis.import_places, np.int64)
+    near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
+    found: list[int] = calls[near].tolist()
+    is_usual, known = _nearby(scene).is_method_call, scene.analysis.known_calls
+    return [place for place in found[:most] if place not in known and not is_usual(place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
@@ -117,8 +126,11 @@ def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
     return found
 
 
-def _just_loaded(rvas: Rvas, i: int, known: set[int]) -> bool:
-    return any(int(rvas[i]) - 4 * n in known for n in range(1, 3))
+def _is_called(scene: Scene, place: int) -> bool:
+    """Whether a call or jump through a register follows an RVA within three words."""
+    return any(
+        scene.image.u32(place + 4 * n) & 0xFFDF_FC1F == 0xD61F_0000 for n in range(1, CALL_WINDOW)
+    )
 
 
 def _followed(

@@ -25,6 +25,7 @@ from hvci.binary.arm64_words import (
     indirect_flow,
     is_access,
     literal_target,
+    named_registers,
     written_registers,
 )
 from hvci.binary.behaviour.scene import Scene
@@ -82,8 +83,8 @@ class Nearby:
         word = words[made]
         if word & PLAIN_LOAD_MASK == PLAIN_LOAD:
             bases = self._bases(code, made, word >> 5 & 31)
-            if bases is None:
-                return False
+            if not bases:
+                return bases is not None
             slots = {base + (word >> 7 & 0x7FF8) for base in bases}
             if self.scene.image.guard_dispatch in slots and register != DISPATCH:
                 return slots <= self._usual | {self.scene.image.guard_dispatch} and self._is_usual(
@@ -142,6 +143,8 @@ class Nearby:
                 if flow in (*CALLS, Flow.JUMP, Flow.INDIRECT_JUMP) and place + 4 * n in copies:
                     return True
                 held &= ~VOLATILE if flow in CALLS else -1
+            elif not named_registers(word) & held:
+                continue
             elif is_access(word):
                 if _keeps(word, held, anywhere):
                     return True
@@ -180,21 +183,21 @@ class _Code(NamedTuple):
 
         One of `_START`, `_CALLED` and `_AWAY` when none does.
         """
-        words = self.words
+        words, bit = self.words, 1 << register
+        is_volatile = VOLATILE & bit
         for q in range(i - 1, max(-1, i - 1 - BACK), -1):
             word = words[q]
-            flow = _FLOWS[word >> 24]
-            if not flow:
-                if written_registers(word) >> register & 1:
-                    return q
-                continue
-            flow = indirect_flow(word) if flow == 0xFF else flow
-            if flow in CALLS:
-                if VOLATILE >> register & 1:
-                    return _CALLED
-            elif written_registers(word) >> register & 1:
+            if written_registers(word) & bit:  # no call is among these
                 return q
+            if is_volatile and _FLOWS[word >> 24] and _is_call(word):
+                return _CALLED
         return _START if self.first == self.start and i <= BACK else _AWAY
+
+
+def _is_call(word: int) -> bool:
+    """Whether a word that changes the flow of control is a call."""
+    flow = _FLOWS[word >> 24]
+    return (indirect_flow(word) if flow == 0xFF else flow) in CALLS
 
 
 def _is_table(words: tuple[int, ...], added: int) -> bool:

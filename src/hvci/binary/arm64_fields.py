@@ -1,0 +1,67 @@
+"""ARM64 words taken apart many at once: what they write, what they use, what they add.
+
+The counterpart of arm64_words.py for arrays of words. Less exact: each function says what is sure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.int64]
+
+
+def signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Numbers:
+    """Bit fields as signed numbers."""
+    wide = fields.astype(np.int64)
+    return np.asarray(wide - ((wide >> (width - 1)) << width))
+
+
+def writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely write the register in their lowest field."""
+    top = words >> 24
+    compares = words & 0x1FE00000 == 0x1A400000
+    computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
+    prefetches = words & 0xF9800000 == 0xF9800000
+    loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
+    pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
+    return np.asarray(computes | loads | pairs | (top & 0x3F == 0x18))
+
+
+def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely load a second register."""
+    return np.asarray(words & 0x3E400000 == 0x28400000)
+
+
+def uses_base(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words add a constant to, or load or store at a constant from, their base field."""
+    adds = words & 0xFF800000 == 0x91000000
+    scaled = words & 0x3B000000 == 0x39000000
+    unscaled = words & 0x3B200000 == 0x38000000
+    return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
+
+
+def pair_size(words: Words) -> Numbers:
+    """Bytes of one register of a pair."""
+    kind = (words >> 30).astype(np.int64)
+    is_vector = words >> 26 & 1 == 1
+    return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
+
+
+def offsets(words: Words) -> Numbers:
+    """The constant that each word adds to its base."""
+    kind = (words >> 30).astype(np.int64)
+    wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
+    immediate = (words >> 10 & 0xFFF).astype(np.int64)
+    adds = words & 0xFF800000 == 0x91000000
+    added = immediate << np.where(words >> 22 & 1 == 1, 12, 0)
+    scaled = immediate << np.where(wide_vector, 4, kind)
+    paired = signed(words >> 15 & 0x7F, 7) * pair_size(words)
+    unscaled = signed(words >> 12 & 0x1FF, 9)
+    is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
+    return np.asarray(
+        np.where(adds, added, np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled)))
+    )
