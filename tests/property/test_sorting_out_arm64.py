@@ -9,9 +9,9 @@ from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Const, Flow, Load, Memory
-from hvci.binary.kmdf_arm64 import Plain, plain_call
+from hvci.binary.kmdf_arm64 import Plain, plain_call, surely_loads
 
-START = 0x1000
+START, IMPORTS = 0x1000, 0x2000
 NOP = 0xD503201F
 BLR_X8, BLR_X9, BL = 0xD63F0100, 0xD63F0120, 0x94000000
 LOAD_FIELD, LOAD_LOCAL = 0xF9400808, 0xF9400BE8  # ldr x8, [x0, #16]; ldr x8, [sp, #16]
@@ -78,7 +78,7 @@ def test_a_pointer_that_lives_at_the_call_of_a_copy_is_kept():
 
 def test_a_framework_call_is_read_off_its_words():
     analysis = analysed(LOAD, LOAD_ENTRY, MOVE, BLR_X9)
-    assert plain_call(analysis, START) == Plain(START + 12, START, 24)
+    assert plain_call(analysis, START) == Plain(START + 12, START, 24, True)
 
 
 ADD_OFFSET, LOAD_SUM = 0x91006109, 0xF9400129  # add x9, x8, #24; ldr x9, [x9]
@@ -89,7 +89,7 @@ MOVE_STACK = 0x910083FF  # add sp, sp, #32
 
 def test_a_routine_that_was_kept_in_the_frame_is_read_off_as_well():
     kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, BESIDE_SLOT, FILL_ENTRY)
-    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24)
+    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24, True)
 
 
 BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x8, #24]
@@ -105,10 +105,29 @@ BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x
     ],
 )
 def test_a_call_is_known_where_nothing_else_can_be_its_target(code, is_known):
-    analysis = analysed(*code)
     call = START + 4 * len(code) - 4
-    assert plain_call(analysis, START + 4) == Plain(call, START, 24)
-    assert (call in analysis.known_calls) == is_known
+    assert plain_call(analysed(*code), START + 4) == Plain(call, START, 24, is_known)
+
+
+SAVED_PAGE, LOAD_TABLE, LOAD_BY_SAVED = 0xB0000013, 0xF9400D08, 0xF9400E68  # adrp x19; x8, [x19]
+CHANGE_SAVED = 0xAA0003F3  # mov x19, x0
+
+
+@pytest.mark.parametrize(
+    ("code", "is_sure"),
+    [
+        ((NEXT_PAGE, LOAD_TABLE), True),
+        ((NEXT_PAGE, NOP, LOAD_TABLE), False),  # perhaps, but that is not looked at
+        ((SAVED_PAGE, BL, LOAD_BY_SAVED), True),
+        ((0xB4000043, NEXT_PAGE, LOAD_TABLE), False),  # cbz x3, past the page
+        ((SAVED_PAGE, CHANGE_SAVED, LOAD_BY_SAVED), False),
+    ],
+)
+def test_a_load_of_the_table_is_sure_where_its_page_is(code, is_sure):
+    analysis = analysed(*code, NOP)
+    place = START + 4 * len(code) - 4
+    assert surely_loads(analysis, place, IMPORTS + 24) == is_sure
+    assert not surely_loads(analysis, place, IMPORTS + 32)
 
 
 def test_loads_only_read():
@@ -141,7 +160,6 @@ def test_what_is_no_plain_framework_call_is_left_to_others(behind):
     assert plain_call(analysed(LOAD, *behind), START) is None
 
 
-IMPORTS = 0x2000
 SET_X9, SET_X8, BR_X8 = 0xD2800009, 0x52800408, 0xD61F0100  # x9 = 0; w8 = 0x20; br x8
 
 

@@ -32,6 +32,8 @@ class Analysis:
         """The calls that operands naming an import certainly make, by the operand's RVA."""
         self.known_calls: set[int] = set()
         """RVAs of calls and jumps through registers that surely go to routines of others."""
+        self.table_loads: dict[int, tuple[int, int]] = {}
+        """A load and the table that it should read, by the RVA of the call that this decides."""
         self.thunk_at: dict[int, int] = {}
         """RVAs of import thunks by that of the operand in them; `import_hits` fills it."""
         self.identifiers: dict[str, list[int]] = {}

@@ -112,6 +112,8 @@ def _uses_arm64(
         if call is not None and not call.offset % 8 and call.offset // 8 < len(names):
             starts.add(call.start)
             found.plain.append((call.rva, call.start, names[call.offset // 8]))
+            if call.is_sure:
+                analysis.table_loads[call.rva] = place, binding.table
             continue
         at = analysis.functions.instruction_at(place)
         if at is None:

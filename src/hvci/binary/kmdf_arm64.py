@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from hvci.binary.code import NO_REGISTER, Flow
 from hvci.binary.functions import MAX_FUNCTION
 from hvci.binary.image import PeImage
 from hvci.binary.references_arm64 import ReferencesArm64
+
+if TYPE_CHECKING:
+    from hvci.binary.arm64 import Arm64
 
 _FLOWS = FLOW_BY_TOP.tolist()
 _COPY = 0xAA0003E0
@@ -58,6 +61,8 @@ class Plain(NamedTuple):
     """RVA of the function that calls."""
     offset: int
     """Offset of the entry in the table, in bytes."""
+    is_sure: bool
+    """Nothing on the way, and no other way, can have changed the register."""
 
 
 class _Call(NamedTuple):
@@ -84,9 +89,25 @@ def plain_call(analysis: Analysis, place: int) -> Plain | None:
     if call is None:
         return None
     rva = place + 4 * call.n
-    if call.is_sure and not _references(analysis).are_branched_to(place + 4, rva):
-        analysis.known_calls.add(rva)
-    return Plain(rva, start, call.offset)
+    is_sure = call.is_sure and not _references(analysis).are_branched_to(place + 4, rva)
+    return Plain(rva, start, call.offset, is_sure)
+
+
+def surely_loads(analysis: Analysis, place: int, table: int) -> bool:
+    """Whether a load at an RVA reads the table and nothing else, whatever way leads to it."""
+    image, load = analysis.image, analysis.image.u32(place)
+    base, offset = load >> 5 & 31, load >> 7 & 0x7FF8
+    if not CALLEE_SAVED >> base & 1:
+        page = image.u32(place - 4)
+        makes = is_address_of_page(page) and page & 31 == base
+        if not makes or _references(analysis).are_branched_to(place, place):
+            return False
+        return literal_target(page, place - 4) + offset == table
+    function = analysis.functions.at(place)
+    if function is None:
+        return False
+    held = cast("Arm64", analysis.arch).lift.saved_page(function, base)
+    return held is not None and held + offset == table
 
 
 def _words(image: PeImage, place: int, end: int, most: int) -> tuple[int, ...]:

@@ -109,8 +109,8 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     loads = np.array(scene.analysis.import_places, np.int64)
     near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
     found: list[int] = calls[near].tolist()
-    is_usual, known = _nearby(scene).is_method_call, scene.analysis.known_calls
-    return [place for place in found[:most] if place not in known and not is_usual(place)]
+    is_usual = _nearby(scene).is_method_call
+    return [place for place in found[:most] if not is_usual(place) and not _is_known(scene, place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
@@ -124,6 +124,16 @@ def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
             if function is not None:
                 found.add(function.start)
     return found
+
+
+def _is_known(scene: Scene, place: int) -> bool:
+    """Whether the call at an RVA surely goes to a routine of others."""
+    from hvci.binary.kmdf_arm64 import surely_loads
+
+    if place in scene.analysis.known_calls:
+        return True
+    load = scene.analysis.table_loads.get(place)
+    return load is not None and surely_loads(scene.analysis, *load)
 
 
 def _is_called(scene: Scene, place: int) -> bool:
