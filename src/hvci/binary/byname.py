@@ -6,7 +6,7 @@ functions that use such places are searched for calls through them.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hvci import catalog
@@ -47,17 +47,15 @@ class ByName:
         self.flow = analysis.flow
         self.unread: list[tuple[int, str]] = []
         """(RVA, reason) of look-ups whose name is not known."""
-        self._finders: set[int] = set()
-        """Starts of the functions that look up routines of the catalogue, or unknown ones."""
         self.lost: list[tuple[int, Atom]] = []
         """(RVA, pointer) of places that keep a pointer where it is not followed."""
 
     # ---- names
 
-    def learn(self, wanted: Container[str]) -> list[Function]:
-        """Tell the data flow what look-ups return; return the functions that get wanted routines.
+    def learn(self) -> list[Function]:
+        """Tell the data flow what look-ups return; return the functions that look up DDIs.
 
-        Most drivers look routines up that nobody judges: where those go is not followed.
+        Most drivers look up nothing that the catalogue has: where that goes is not followed.
         """
         searches = ImportCalls(self.analysis).find(LOOKUPS)
         if not searches:
@@ -75,7 +73,7 @@ class ByName:
             search = work.pop(0)
             found = names.read(search.function, search.i, search.held, search.form)
             self._keep(search, found)
-            if any(each.name in wanted for each in found):
+            if any(each.name in catalog.ddis() for each in found):
                 functions.append(search.function)
             work += self._callers(search, found)
         self.flow.forget()
@@ -85,8 +83,6 @@ class ByName:
         """Note what a look-up returns."""
         rva = search.function.rvas[search.i]
         names = [each.name for each in found if each.name]
-        if any(not each.name or each.name in catalog.ddis() for each in found):
-            self._finders.add(search.function.start)
         routines = [Atom(Kind.ROUTINE, Lookup.BY_NAME, why=name) for name in names]
         if routines:
             held = frozenset(routines)
@@ -115,12 +111,9 @@ class ByName:
     # ---- places that keep pointers
 
     def users(self, functions: Iterable[Function], escapes: Iterable[Escape]) -> list[Function]:
-        """The functions that can call through pointers kept by others, and these themselves.
-
-        Only for pointers to routines of the catalogue: nobody asks for calls of others.
-        """
-        keepers = {function.start: function for function in functions}
-        found = {start: keepers[start] for start in keepers if start in self._finders}
+        """The functions that can call through pointers kept by others, and these themselves."""
+        found = {function.start: function for function in functions}
+        keepers = dict(found)
         for escape in escapes:
             if escape.function is not None:
                 keepers[escape.function.start] = escape.function

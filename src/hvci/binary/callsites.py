@@ -135,7 +135,7 @@ class CallSites:
     def _pointers(self) -> None:
         """Calls through pointers that the driver looked up by name or copied from its imports."""
         by_name = ByName(self.analysis)
-        functions = by_name.learn(catalog.ddis())
+        functions = by_name.learn()
         followed: set[str] = set()
         if functions or self.imports.escapes:
             users = by_name.users(functions, self.imports.escapes)
