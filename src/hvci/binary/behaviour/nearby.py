@@ -5,8 +5,7 @@ They only sort out; a place that passes is decoded and judged by the data flow. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -49,14 +48,6 @@ LOOK_BACK = 16
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
-class Pointer(NamedTuple):
-    """Where an instruction puts a pointer: a register, `FRAME` or `PUSHED`."""
-
-    place: int
-    """RVA of the operand of four bytes that ends the instruction."""
-    register: int
-
-
 def names_memory(scene: Scene, place: int) -> bool:
     """Whether the bytes at `place` can be the address in a memory operand.
 
@@ -97,6 +88,14 @@ def may_start(scene: Scene, places: Iterable[int]) -> bool:
     """Whether an instruction can start at one of some neighbouring places."""
     boundary = scene.analysis.functions.boundary
     return any(boundary(place) in (place, None) for place in places)
+
+
+def candidates(scene: Scene, place: int, prefixes: int) -> Iterator[Instruction]:
+    """The instructions that may start at an RVA, or up to so many bytes before it."""
+    boundary = scene.analysis.functions.boundary
+    for start in range(place, place - prefixes - 1, -1):
+        if boundary(start) in (start, None):
+            yield _decode(scene, start)
 
 
 def is_method_call(scene: Scene, place: int) -> bool:
@@ -276,16 +275,16 @@ def _call_places(scene: Scene, names: frozenset[str]) -> Rvas:
     return distinct(np.array(found, np.int64))
 
 
-def is_used(scene: Scene, pointer: Pointer, calls: frozenset[int]) -> bool:
-    """Whether code right behind an instruction writes through the pointer it loads, or calls.
+def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> bool:
+    """Whether code behind the operand at an RVA writes through the pointer it loads, or calls.
 
-    Follows copies between registers and to the frame, in code order, as far as the next jump.
+    `register` holds the pointer, or `FRAME` or `PUSHED` say where it is. Follows copies between
+    registers and to the frame, in code order, as far as the next jump.
     """
-    start = pointer.place + 4
-    held = {pointer.register} - {FRAME, PUSHED}
+    start, on_stack = place + 4, register < 0
+    held = set() if on_stack else {register}
     code = bytes(scene.image.memory[start : start + WINDOW])
     kept: set[tuple[int, int]] = set()
-    on_stack = pointer.register < 0
     for instruction in Decoder(scene.image.bits, code, ip=start):
         flow = instruction.flow_control
         if flow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 import numpy as np
-from iced_x86 import Mnemonic, Register
+from iced_x86 import Instruction, Mnemonic, Register
 
 from hvci.binary.atoms import NUMERIC, Kind
 from hvci.binary.behaviour import nearby, words
@@ -49,6 +49,12 @@ _MSRS = {
 }
 
 
+_SYSTEM = frozenset((Mnemonic.WRMSR, Mnemonic.LIDT, Mnemonic.LGDT))
+_STATE = frozenset((Register.CR0, Register.CR4, *range(Register.DR0, Register.DR7 + 1)))
+MAX_PREFIXES = 2
+"""Bytes before the opcode at which an instruction may start."""
+
+
 class _Bit(Enum):
     """What is known of a bit of a value on its way into a control register."""
 
@@ -73,8 +79,14 @@ def find(scene: Scene) -> None:
         wanted |= (second == 0x23) & (third >= 0xC0)
         wanted |= (second == 0x01) & (third < 0xC0) & ((third & 0x30) == 0x10)
         for place in places[wanted].tolist():
-            if nearby.may_start(scene, range(place, place - 3, -1)):
+            if any(_is_asked(each) for each in nearby.candidates(scene, place, MAX_PREFIXES)):
                 _judge(scene, place, memory[place + 1])
+
+
+def _is_asked(instruction: Instruction) -> bool:
+    """Whether an instruction can change processor state; most moves are to CR8, the IRQL."""
+    mnemonic = instruction.mnemonic
+    return mnemonic in _SYSTEM or (mnemonic == Mnemonic.MOV and instruction.op0_register in _STATE)
 
 
 def _judge(scene: Scene, place: int, opcode: int) -> None:

@@ -65,6 +65,8 @@ def _candidates(scene: Scene) -> list[int]:
         return words.code_addresses(scene, scene.copy_sites)
     code = scene.image.bytes
     places = scene.analysis.references.to_executable()
+    if scene.image.bits == 64:  # nothing else names an address there
+        places = places[(code[places - 1] & DIRECT_MASK) == DIRECT]
     last, modrm = code[places - 2], code[places - 1]
     direct = (modrm & DIRECT_MASK) == DIRECT
     stores = direct & (WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1)
@@ -96,11 +98,7 @@ def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]
     soon = distinct(np.concatenate(near))
     loaded = dict(zip(places.tolist(), registers.tolist(), strict=True))
     known = frozenset(sites.tolist())
-    return [
-        place
-        for place in soon.tolist()
-        if nearby.is_used(scene, nearby.Pointer(place, loaded[place]), known)
-    ]
+    return [place for place in soon.tolist() if nearby.is_used(scene, place, loaded[place], known)]
 
 
 def _registers(scene: Scene, places: nearby.Rvas) -> nearby.Rvas:
