@@ -217,6 +217,8 @@ def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bo
         return isinstance(operand, Load)
     arch = scene.arch
     for p in range(i - 1, max(-1, i - BACK), -1):
+        if p + 1 in function.sources:
+            return True
         if arch.effect(function, p).registers >> operand.number & 1:
             if function.flows[p] in CALLS:
                 return True
