@@ -1,4 +1,4 @@
-"""A call into allocated memory is found though a field was loaded right before it on another way."""
+"""A call into allocated memory is found though a field was loaded before it on another way."""
 
 import struct
 

@@ -111,11 +111,7 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
     if scene.image.guard_dispatch >= 0 and len(sites):
         dispatched = scene.analysis.references.to_data(scene.image.guard_dispatch)
         found += nearby.called_before(np.array(dispatched, np.int64) - 2, sites, ALLOCATION_WINDOW)
-    return [
-        place
-        for place in sorted(set(found))
-        if _is_indirect(scene, place, kept) and not nearby.is_method_call(scene, place)
-    ]
+    return [place for place in sorted(set(found)) if _is_indirect(scene, place, kept)]
 
 
 def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:

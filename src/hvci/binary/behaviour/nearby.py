@@ -30,21 +30,12 @@ _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
 """What leaves its register a pointer to about the same place."""
-_SIMPLE = frozenset(
-    (
-        *(Mnemonic.MOV, Mnemonic.LEA, Mnemonic.PUSH, Mnemonic.CMP, Mnemonic.TEST, Mnemonic.AND),
-        *(Mnemonic.ADD, Mnemonic.SUB, Mnemonic.OR, Mnemonic.XOR, Mnemonic.MOVZX, Mnemonic.NOP),
-    )
-)
-"""Instructions that change no register but their first operand."""
 FRAME, PUSHED = -1, -2
 """Where a pointer is that no register holds: in a frame slot, or pushed as an argument."""
 ANY_BASE = 8
 """Instead of a base register: where the pointer is not in one, or needs a longer encoding."""
 CHUNK = 4096
 """Places looked at together: bounds the memory of a look at what is behind them."""
-LOOK_BACK = 16
-"""Instructions before a call in which the load of its register is looked for."""
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
@@ -96,53 +87,6 @@ def candidates(scene: Scene, place: int, prefixes: int) -> Iterator[Instruction]
     for start in range(place, place - prefixes - 1, -1):
         if boundary(start) in (start, None):
             yield _decode(scene, start)
-
-
-def is_method_call(scene: Scene, place: int) -> bool:
-    """Whether a call or jump goes where a field or an import says that was loaded just before.
-
-    True only when the bytes prove it: most indirect calls are such calls, and go nowhere new.
-    """
-    boundary = scene.analysis.functions.boundary
-    call, start = _decode(scene, place), boundary(place)
-    is_register = call.op0_kind == OpKind.REGISTER
-    if start != place or not (is_register or _dispatches(scene, call)):
-        return False
-    wanted = _number(call.op0_register) if is_register else RAX
-    for _ in range(LOOK_BACK):
-        behind, start = start, boundary(start - 1)
-        if start is None or behind - start > MAX_INSTRUCTION:
-            return False
-        instruction = _decode(scene, start)
-        if instruction.mnemonic == Mnemonic.MOV and _is_target(instruction, wanted):
-            return _loads_field(scene, instruction)
-        if instruction.mnemonic not in _SIMPLE or _is_target(instruction, wanted):
-            return False
-    return False
-
-
-def _dispatches(scene: Scene, call: Instruction) -> bool:
-    """Whether a call goes through the dispatch function of Control Flow Guard."""
-    slot = scene.image.guard_dispatch
-    return slot >= 0 and bool(call.is_ip_rel_memory_operand) and call.ip_rel_memory_address == slot
-
-
-def _is_target(instruction: Instruction, register: int) -> bool:
-    """Whether an instruction has a register as its first operand."""
-    is_register = instruction.op0_kind == OpKind.REGISTER
-    return is_register and _number(instruction.op0_register) == register
-
-
-def _loads_field(scene: Scene, instruction: Instruction) -> bool:
-    """Whether a move reads an import or a field of a structure outside the frame."""
-    if instruction.op1_kind != OpKind.MEMORY:
-        return False
-    if instruction.is_ip_rel_memory_operand:
-        return instruction.ip_rel_memory_address in scene.image.imports
-    if instruction.memory_base == NONE:
-        slot = instruction.memory_displacement - scene.image.base
-        return scene.image.bits == 32 and slot in scene.image.imports
-    return instruction.memory_base not in FRAME_BASES and _number(instruction.memory_base) >= 0
 
 
 def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
