@@ -41,6 +41,7 @@ def analysed(*code):
     [
         ((LOAD_FIELD, BLR_X8), True),
         ((LOAD_FIELD, MOVE, BRANCH, BLR_X8), True),
+        ((MOVE, BRANCH, LOAD_FIELD, BLR_X8), False),  # the branch leads to the call
         ((NEXT_PAGE, LOAD_IMPORT, BLR_X8), True),
         ((NEXT_PAGE, LOAD_GLOBAL, BLR_X8), False),
         ((LOAD_LOCAL, BLR_X8), False),

@@ -1,8 +1,8 @@
 """What the ARM64 words around a place prove about a register, without a decoded function.
 
 Looking back from an indirect call: where its target comes from. Looking ahead from a word: whether
-anything comes of what it puts into registers. Both go in the order of the code, as those do whom
-they save the work, and answer "perhaps" wherever they are not sure.
+anything comes of what it puts into registers. Both go in the order of the code, the first as far
+as no branch leads into it, and answer "perhaps" wherever they are not sure.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hvci.binary.arm64_words import (
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED
 from hvci.binary.code import CALLS, Flow
+from hvci.binary.references_arm64 import ReferencesArm64
 
 BACK = 12
 """Words looked at before a call, and again before the load of its target."""
@@ -56,6 +57,8 @@ class Nearby:
         self.memory = scene.image.memory
         assert isinstance(scene.arch, Arm64)
         self.pages = scene.arch.lift.pages
+        assert isinstance(scene.analysis.references, ReferencesArm64)
+        self.references = scene.analysis.references
 
     # ---- back
 
@@ -72,7 +75,8 @@ class Nearby:
         start, end = unwind.starts[at], unwind.ends[at]
         first = max(start, place - 8 * BACK)
         words = struct.unpack_from(f"<{(place - first) // 4 + 1}I", self.memory, first)
-        return self._is_usual(_Code(words, first, start, end), words[-1] >> 5 & 31)
+        code = _Code(words, first, start, end, self.references)
+        return self._is_usual(code, words[-1] >> 5 & 31)
 
     def _is_usual(self, code: _Code, register: int) -> bool:
         """The same for a register before the last of some words."""
@@ -177,12 +181,21 @@ class _Code(NamedTuple):
     """RVA of the first word."""
     start: int
     end: int
+    references: ReferencesArm64
 
     def last_write(self, i: int, register: int) -> int:
         """Index of the last word before word `i` that changes a register.
 
-        One of `_START`, `_CALLED` and `_AWAY` when none does.
+        One of `_START`, `_CALLED` and `_AWAY` when none does; the last also where a branch leads
+        behind the word.
         """
+        found = self._last_write(i, register)
+        if found < 0:
+            return found
+        joins = self.references.are_branched_to
+        return _AWAY if joins(self.first + 4 * found + 4, self.first + 4 * i) else found
+
+    def _last_write(self, i: int, register: int) -> int:
         words, bit = self.words, 1 << register
         is_volatile = VOLATILE & bit
         for q in range(i - 1, max(-1, i - 1 - BACK), -1):
