@@ -281,6 +281,9 @@ class CallSites:
 
 def to_value(held: Atoms) -> Value:
     """What a person can read in a set of atoms."""
+    only = atoms.single(held)
+    if only is not None and only.kind is Kind.CONST:
+        return Value(frozenset((only.value,)), complete=True)
     constants = {atom.value for atom in held if atom.kind in (Kind.CONST, Kind.UNSET)}
     before = {atom.value for atom in held if atom.kind is Kind.BEFORE_OPT_IN} - constants
     others = sorted({atoms.describe(atom) for atom in held if atom.kind not in atoms.NUMERIC})

@@ -64,6 +64,9 @@ class VerifierEffect(StrEnum):
     UNKNOWN = "unknown"
 
 
+_STRONGEST_FIRST = tuple(Confidence)
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a DDI."""
@@ -141,7 +144,7 @@ class Ddi:
     @property
     def confidence(self) -> Confidence:
         """The strongest evidence behind the row."""
-        return next(word for word in Confidence if word in self.evidence)
+        return next(word for word in _STRONGEST_FIRST if word in self.evidence)
 
     @property
     def watched(self) -> tuple[str, ...]:

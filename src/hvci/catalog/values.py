@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from hvci.catalog.reader import Row, data_text, parse_toml, tables
 from hvci.model import Confidence
+
+KEPT = 4096
+"""Spelled values that are kept: a driver asks for few, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Test:
         return self.kind == "always"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """The constants that an argument can be spelled with."""
 
@@ -81,7 +84,7 @@ class Family:
         return bool(value & bad) if self.flags else value & ~sum(self.modifiers.values()) == bad
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ValueRule:
     """What the values of one kind of deciding argument mean."""
 
@@ -95,6 +98,7 @@ class ValueRule:
     evidence: frozenset[Confidence]
     text: str
 
+    @lru_cache(maxsize=KEPT)  # noqa: B019 (rows live as long as the program)
     def spell(self, value: int) -> str:
         """Spell a value with its number, such as "NonPagedPool (0x0)"."""
         spelled = self.family.spell(value) if self.family else f"{value:#x}"

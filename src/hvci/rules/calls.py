@@ -172,11 +172,12 @@ def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]:
-    ddis = catalog.ddis()
-    known = _known_places(evidence)
+    find, known = catalog.ddis().get, _known_places(evidence)
     for call in evidence.calls:
-        ddi = ddis.get(call.ddi)
-        if ddi is not None and ddi.rule.judged_by in judged_by and not _repeats(call, ddi, known):
+        ddi = find(call.ddi)
+        if ddi is None or ddi.rule.judged_by not in judged_by:
+            continue
+        if not (known and _repeats(call, ddi, known)):
             yield call, ddi
 
 

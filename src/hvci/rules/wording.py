@@ -6,8 +6,9 @@ Knows the catalogue's rows and values; decides nothing.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, libraries
+from hvci.catalog import Ddi, Family, Library, OptIn, VerifierEffect, libraries
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
 SHOWN_VALUES = 4
@@ -114,8 +115,13 @@ def _or_relink(call: DdiCall, use: str) -> str:
 def _with_counterpart(use: str, bad: list[int], ddi: Ddi) -> str:
     """Put the counterpart of the bad value where the text has the usual one."""
     family = ddi.rule.family
-    counterparts = {family.safer_for(value) for value in bad} - {""} if family else set()
-    if family is None or len(counterparts) != 1:
+    return use if family is None else _in_family(use, tuple(bad), family)
+
+
+@lru_cache(maxsize=1024)
+def _in_family(use: str, bad: tuple[int, ...], family: Family) -> str:
+    counterparts = {family.safer_for(value) for value in bad} - {""}
+    if len(counterparts) != 1:
         return use
     usual = "|".join(sorted(set(family.safer.values())))
     return re.sub(rf"\b({usual})\b", counterparts.pop(), use)
