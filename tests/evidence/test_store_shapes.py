@@ -26,6 +26,9 @@ def findings(behind, lea=LEA_RAX):
         ("8914c8 c3", LEA_RAX),  # mov [rax+rcx*8], edx
         ("41881409 c3", LEA_R9),  # mov [r9+rcx], dl
         ("488bf8 8817 c3", LEA_RAX),  # mov rdi, rax; mov [rdi], dl
+        ("488900 488d0500100000 c3", LEA_RAX),  # mov [rax], rax; lea rax, [elsewhere]
+        ("4d8909 4c8d0d00100000 c3", LEA_R9),  # the same through r9
+        ("48894308 488d0d00100000 8810 c3", LEA_RAX),  # stored, another register loaded, written
     ],
 )
 def test_a_store_through_an_address_of_code_is_found(behind, lea):

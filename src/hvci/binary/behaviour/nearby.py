@@ -13,7 +13,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.image import Bytes
-from hvci.binary.operands import DIRECT, DIRECT_MASK
+from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA
 from hvci.binary.references import NO_RVAS
 from hvci.binary.sets import distinct
 from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
@@ -217,6 +217,28 @@ def _call_places(scene: Scene, names: frozenset[str]) -> Rvas:
             if place in thunk_at:
                 found += scene.analysis.references.to_code(place - 2)
     return distinct(np.array(found, np.int64))
+
+
+def is_reloaded(scene: Scene, place: int, register: int) -> bool:
+    """Whether x64 code only stores the pointer and then loads its register anew.
+
+    `mov [base+x], register; lea register, [address]` fills tables of functions; no other load of
+    an address is as frequent.
+    """
+    memory, at = scene.image.memory, place + 4
+    if scene.image.bits == 32 or at + MAX_INSTRUCTION > scene.image.size:
+        return False
+    rex, opcode, modrm = memory[at : at + 3]
+    mode, base = modrm >> 6, modrm & 7
+    if rex & 0xF0 != 0x40 or opcode != 0x89 or mode == 3 or base == 4 or (base == 5 and mode):
+        return False
+    is_global = base == 5
+    if not is_global and base | (rex & 1) << 3 == register:
+        return False
+    at += 7 if is_global else (3, 4, 7)[mode]
+    rex, opcode, modrm = memory[at : at + 3]
+    is_load = rex & 0xFB == 0x48 and opcode == LEA and modrm & DIRECT_MASK == DIRECT
+    return is_load and (modrm >> 3 & 7 | (rex & 4) << 1) == register
 
 
 def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> bool:

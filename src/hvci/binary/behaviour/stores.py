@@ -98,7 +98,12 @@ def _used(scene: Scene, places: nearby.Rvas, calls: frozenset[str]) -> list[int]
     soon = distinct(np.concatenate(near))
     loaded = dict(zip(places.tolist(), registers.tolist(), strict=True))
     known = frozenset(sites.tolist())
-    return [place for place in soon.tolist() if nearby.is_used(scene, place, loaded[place], known)]
+    return [
+        place
+        for place in soon.tolist()
+        if not nearby.is_reloaded(scene, place, loaded[place])
+        and nearby.is_used(scene, place, loaded[place], known)
+    ]
 
 
 def _registers(scene: Scene, places: nearby.Rvas) -> nearby.Rvas:
