@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.image import PeImage
+from hvci.binary.sets import order_of
 
 MAX_CHAIN = 32
 CHAINED = 4
@@ -37,6 +38,19 @@ class Fragment(NamedTuple):
     start: int
     end: int
     unwind: int
+
+
+class Chains(NamedTuple):
+    """Fragments that belong to another one, by their rows in the table."""
+
+    rows: list[int]
+    """Sorted."""
+    owners: list[int]
+    """Start of the function that each of them belongs to."""
+    sorted: list[int]
+    """The same starts, sorted."""
+    by_owner: list[int]
+    """The rows in that order."""
 
 
 class Exceptions(Protocol):
@@ -73,23 +87,21 @@ class UnwindTable:
         self.ends: list[int] = rows[:, 1].tolist()
 
     @cached_property
-    def _groups(self) -> tuple[dict[int, int], dict[int, list[int]]]:
-        """Start of the owning function of each chained fragment; rows of those of each owner."""
+    def _chains(self) -> Chains:
+        """The chained fragments; in large images only a few of thousands are asked for."""
         unwind = self._rows[:, 2].astype(np.int64)
         flags = self.image.bytes[unwind & ~1] >> 3
         chained = np.flatnonzero((unwind & 1 != 0) | (flags & CHAINED != 0))
-        rows = chained.tolist()
-        owners: dict[int, int] = {}
-        groups: dict[int, list[int]] = {}
-        many = len(rows) > FEW_CHAINED
-        nearest = self._near_owners(unwind[chained]) if many else [-1] * len(rows)
-        for i, near in zip(rows, nearest, strict=True):
-            owner = near if near >= 0 else self._owner(self._fragment(i))
-            owners[self.starts[i]] = owner
-            groups.setdefault(owner, []).append(i)
-        return owners, groups
+        owners = np.full(len(chained), -1, np.int64)
+        if len(chained) > FEW_CHAINED:
+            owners = self._near_owners(unwind[chained])
+        for k in np.flatnonzero(owners < 0).tolist():
+            owners[k] = self._owner(self._fragment(int(chained[k])))
+        order = order_of(owners)
+        rows, by_owner = chained.tolist(), chained[order].tolist()
+        return Chains(rows, owners.tolist(), owners[order].tolist(), by_owner)
 
-    def _near_owners(self, unwind: npt.NDArray[np.int64]) -> list[int]:
+    def _near_owners(self, unwind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Start of the owner by chained unwind information; -1 where it is not one link away."""
         image = self.image
         last = image.size - 12
@@ -100,8 +112,7 @@ class UnwindTable:
         starts, above = words[parents].astype(np.int64), words[parents + 8].astype(np.int64)
         is_read &= (above & 1 == 0) & (above <= last)
         ends_there = image.bytes[np.minimum(above, last)] >> 3 & CHAINED == 0
-        found: list[int] = np.where(is_read & ends_there, starts, -1).tolist()
-        return found
+        return np.asarray(np.where(is_read & ends_there, starts, -1))
 
     def _fragment(self, i: int) -> Fragment:
         return Fragment(self.starts[i], self.ends[i], int(self._rows[i, 2]))
@@ -135,12 +146,14 @@ class UnwindTable:
 
     def _whole(self, i: int) -> list[Fragment]:
         """The fragments of the function that row `i` belongs to, kept for the next question."""
-        owners, groups = self._groups
-        fragment = self._fragment(i)
-        start = owners.get(fragment.start, fragment.start)
+        chains, fragment = self._chains, self._fragment(i)
+        n = bisect_left(chains.rows, i)
+        is_chained = n < len(chains.rows) and chains.rows[n] == i
+        start = chains.owners[n] if is_chained else fragment.start
+        first, last = bisect_left(chains.sorted, start), bisect_right(chains.sorted, start)
         k = bisect_right(self.starts, start) - 1
         own = [self._fragment(k)] if k >= 0 and self.starts[k] == start else [fragment]
-        others = (self._fragment(row) for row in groups.get(start, ()))
+        others = map(self._fragment, chains.by_owner[first:last])
         self._found[i] = [*own, *(item for item in others if item != own[0])]
         return self._found[i]
 
