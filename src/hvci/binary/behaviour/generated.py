@@ -116,19 +116,18 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
 
 def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
     """Which calls through a register have it loaded from an import shortly before."""
-    code = scene.image.bytes
-    answer = np.zeros(len(calls), bool)
     if scene.image.bits == 64:
-        return answer
+        return np.zeros(len(calls), bool)
+    code = scene.image.bytes
     places = np.array(scene.analysis.import_places, np.int64)
     loads = places[(code[places - 2] == 0x8B) & ((code[places - 1] & 0xC7) == 5)]
-    registers = (code[loads - 1] >> 3) & 7
-    for register in range(8):
-        mine = loads[registers == register]
-        if len(mine):
-            before = np.searchsorted(mine, calls) - 1
-            near = (before >= 0) & (calls - mine[np.maximum(before, 0)] < ALLOCATION_WINDOW)
-            answer |= near & ((code[calls + 1] & 7) == register)
+    if not len(loads):
+        return np.zeros(len(calls), bool)
+    # One number for a register and an RVA: the next lower one is the last load of the same.
+    loaded = np.sort(loads | (code[loads - 1] >> 3 & 7).astype(np.int64) << 32)
+    called = calls | (code[calls + 1] & 7).astype(np.int64) << 32
+    last = loaded[np.maximum(loaded.searchsorted(called) - 1, 0)]
+    answer: npt.NDArray[np.bool_] = (called > last) & (called - last < ALLOCATION_WINDOW)
     return answer
 
 
