@@ -255,6 +255,7 @@ def test_an_argument_is_followed_to_a_saved_register_and_to_a_global(code, value
         (W20, COMPARE_W20, NOT_EQUAL, BL, MOVE_W1),
         (0xB4000043, W20, NOP, MOVE_W1),  # cbz x3, past the constant
         (NEXT_PAGE, BL, LOAD_W1),
+        (NEXT_PAGE, LOAD_W1, HIGH_W1),  # a half of it is another constant
         (0xB4000043, NEXT_PAGE, LOAD_W1),  # cbz x3, past the page
     ],
 )

@@ -125,7 +125,9 @@ def argument(
                 return None
             else:
                 made = _made(parts, word, is_narrow)
-                return made or _global(lift, references, function, i - n, words[: len(words) - n])
+                if made is not None or parts:
+                    return made
+                return _global(lift, references, function, i - n, words[: len(words) - n])
         elif passed and named_registers(word) >> held & 1:
             return None
     return None
