@@ -16,6 +16,7 @@ from uuid import UUID
 from hvci import catalog
 from hvci.binary.analysis import Analysis
 from hvci.binary.code import Const, Expr, Function, ImageAddress, Load, Memory
+from hvci.binary.sets import members
 from hvci.catalog import Binding, Ddi
 
 PORTCLS = "portcls.sys"
@@ -253,9 +254,7 @@ def _results(analysis: Analysis, function: Function, i: int) -> Iterator[Expr]:
     if function.flows[i]:
         return
     written = effect.registers & GENERAL & ~(1 << arch.stack_pointer)
-    while written:
-        register = (written & -written).bit_length() - 1  # the lowest
-        written &= written - 1
+    for register in members(written):
         yield arch.define(function, i, register)
     for n in range(len(effect.stores)):
         yield arch.stored(function, i, n)

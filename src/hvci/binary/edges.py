@@ -5,9 +5,8 @@ After `test eax, eax; jne` the fall-through has eax = 0, and compilers build con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hvci.binary.code import Architecture, Edge, Function, Location, Reg, is_low_byte, register_of
+from hvci.binary.sets import members
 
 COPY_WINDOW = 5
 """Instructions before a comparison in which a copy of the compared register is looked for."""
@@ -50,7 +49,7 @@ def _copied_before(
         if q + 1 in function.sources or not function.follows(q + 1):
             return
         written = arch.effect(function, q).registers
-        for target in _members(written & ~changed):
+        for target in members(written & ~changed):
             source = arch.define(function, q, target)
             if isinstance(source, Reg) and source.size >= 4 and not source.shift:
                 if target == register and not changed >> source.number & 1:
@@ -66,16 +65,9 @@ def _follow_copies(arch: Architecture, function: Function, q: int, same: set[int
     """What instruction `q` does to the set of equal registers."""
     written = arch.effect(function, q).registers
     fresh = set()
-    for target in _members(written):
+    for target in members(written):
         source = arch.define(function, q, target)
         if isinstance(source, Reg) and source.size >= 4 and source.number in same:
             fresh.add(target)
         same.discard(target)
     same |= fresh
-
-
-def _members(mask: int) -> Iterator[int]:
-    """The registers of a mask."""
-    while mask:
-        yield (mask & -mask).bit_length() - 1
-        mask &= mask - 1

@@ -21,6 +21,7 @@ from hvci.binary.code import (
     Location,
     Memory,
 )
+from hvci.binary.sets import members
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -155,9 +156,7 @@ class Globals:
         """Whether an instruction makes a pointer to the global."""
         arch = self.flow.arch
         written = arch.effect(function, i).registers
-        while written:
-            register = (written & -written).bit_length() - 1
-            written &= written - 1
+        for register in members(written):
             expr = arch.define(function, i, register)
             if isinstance(expr, ImageAddress):
                 return expr.rva == rva

@@ -32,6 +32,7 @@ from hvci.binary.code import NO_REGISTER, Flow
 from hvci.binary.functions import MAX_FUNCTION
 from hvci.binary.image import PeImage
 from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary.sets import members
 
 if TYPE_CHECKING:
     from hvci.binary.arm64 import Arm64
@@ -261,9 +262,8 @@ class _Held:
         """Registers of a mask get something that is not followed."""
         if registers >> SP & 1:
             self.forget_frame()
-        while registers:
-            self._put((registers & -registers).bit_length() - 1, None)
-            registers &= registers - 1
+        for register in members(registers):
+            self._put(register, None)
 
     def _load(self, target: int, source: int, offset: int) -> None:
         page = self.addresses.get(source)

@@ -1,16 +1,24 @@
-"""Sets of numbers as sorted arrays.
+"""Sets of numbers as sorted arrays, and as the bits of a mask.
 
 numpy has such functions, but they import numpy.ma, which costs a tenth of our start-up time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[Any]
+
+
+def members(mask: int) -> Iterator[int]:
+    """The numbers of the bits of a mask, the lowest first."""
+    while mask:
+        yield (mask & -mask).bit_length() - 1
+        mask &= mask - 1
 
 
 def distinct(values: Numbers) -> Numbers:

@@ -30,6 +30,7 @@ from hvci.binary.code import (
     Reg,
     slot,
 )
+from hvci.binary.sets import members
 
 MAX_FOLLOWED = 64
 """Instructions that a pointer is followed for."""
@@ -102,11 +103,9 @@ def _moved(
 ) -> int:
     """Mask of the registers that hold the pointer after an instruction."""
     result = registers & ~written
-    while written:
-        register = (written & -written).bit_length() - 1
+    for register in members(written):
         if _derives(scene.arch.define(function, j, register), registers, slots):
             result |= 1 << register
-        written &= written - 1
     return result
 
 
