@@ -82,6 +82,9 @@ class UnwindTable:
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self._rows = rows
         self._found: dict[int, list[Fragment]] = {}
+        """By row."""
+        self._owned: dict[int, list[Fragment]] = {}
+        """The same lists by start of the function."""
         self._frames: dict[int, Frame] = {}
         self.starts: list[int] = rows[:, 0].tolist()
         self.ends: list[int] = rows[:, 1].tolist()
@@ -115,7 +118,7 @@ class UnwindTable:
         return np.asarray(np.where(is_read & ends_there, starts, -1))
 
     def _fragment(self, i: int) -> Fragment:
-        return Fragment(self.starts[i], self.ends[i], int(self._rows[i, 2]))
+        return Fragment(self.starts[i], self.ends[i], self._rows.item(i, 2))
 
     def _owner(self, fragment: Fragment) -> int:
         """Follow the chain to the function that a fragment belongs to."""
@@ -146,16 +149,25 @@ class UnwindTable:
 
     def _whole(self, i: int) -> list[Fragment]:
         """The fragments of the function that row `i` belongs to, kept for the next question."""
-        chains, fragment = self._chains, self._fragment(i)
+        chains = self._chains
         n = bisect_left(chains.rows, i)
         is_chained = n < len(chains.rows) and chains.rows[n] == i
-        start = chains.owners[n] if is_chained else fragment.start
-        first, last = bisect_left(chains.sorted, start), bisect_right(chains.sorted, start)
+        start = chains.owners[n] if is_chained else self.starts[i]
         k = bisect_right(self.starts, start) - 1
-        own = [self._fragment(k)] if k >= 0 and self.starts[k] == start else [fragment]
-        others = map(self._fragment, chains.by_owner[first:last])
-        self._found[i] = [*own, *(item for item in others if item != own[0])]
+        if k < 0 or self.starts[k] != start:  # a damaged table: the owner has no entry
+            self._found[i] = self._with_others(i, start)
+        elif start in self._owned:
+            self._found[i] = self._owned[start]
+        else:
+            self._found[i] = self._owned[start] = self._with_others(k, start)
         return self._found[i]
+
+    def _with_others(self, i: int, start: int) -> list[Fragment]:
+        """Row `i` and the chained fragments of the function that starts at an RVA."""
+        chains, own = self._chains, self._fragment(i)
+        first, last = bisect_left(chains.sorted, start), bisect_right(chains.sorted, start)
+        others = map(self._fragment, chains.by_owner[first:last])
+        return [own, *(item for item in others if item != own)]
 
     def gap(self, rva: int) -> tuple[int, int]:
         """The stretch around an RVA that no entry covers, within its code section."""
