@@ -49,6 +49,7 @@ from hvci.binary.code import (
 )
 from hvci.binary.function_arm64 import FunctionArm64
 from hvci.binary.image import PeImage
+from hvci.binary.moves import Moves
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
@@ -56,7 +57,7 @@ LISTED_AFTER = 16
 """Questions about a function before what its instructions write is listed."""
 _NOT_STRAIGHT = any_of(Flow.BRANCH, *NO_FALL_THROUGH)
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
-_COPY = 0xAA0003E0
+_COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
 
 
@@ -182,6 +183,18 @@ class Arm64:
         """Indices of the instructions that can store something, calls apart."""
         words = enumerate(function.instructions)
         return [i for i, word in words if is_access(word) and access(word).is_store]
+
+    def moves(self, function: Function) -> Moves:
+        """The copies and stores of whole registers in a function."""
+        words = enumerate(function.instructions)
+        copies = {i: (w >> 16 & 31, w & 31) for i, w in words if w & _COPY_MASK == _COPY}
+        stores = [
+            (i, expr.number)
+            for i in self.storing(function)
+            for n in range(len(self.effect(function, i).stores))
+            if isinstance(expr := self.stored(function, i, n), Reg)
+        ]
+        return Moves(copies, stores)
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.

@@ -12,10 +12,12 @@ from enum import IntEnum
 from itertools import compress, count
 from typing import Any, NamedTuple, NewType, Protocol
 
+from hvci.binary.moves import Moves
+
 Location = NewType("Location", int)
 """A register number, or a stack slot made by `slot`."""
 
-_SLOT_ZERO = 1 << 40
+_SLOT_ZERO, _LOW_BYTE = 1 << 40, 1 << 20
 NO_REGISTER = -1
 IMAGE_BASE = -2
 """As the base of a `Memory`: its displacement is an RVA."""
@@ -34,9 +36,6 @@ def is_slot(location: Location) -> bool:
 def slot_offset(location: Location) -> int:
     """The offset of a stack slot."""
     return location - _SLOT_ZERO
-
-
-_LOW_BYTE = 1 << 20
 
 
 def low_byte(register: int) -> Location:
@@ -339,6 +338,9 @@ class Architecture(Protocol):
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
 
+    def moves(self, function: Function) -> Moves:
+        """The copies and stores of whole registers in a function."""
+
     skips_back: bool
     """Whether `skip_back` is worth asking."""
 
@@ -383,8 +385,7 @@ class Architecture(Protocol):
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.
 
-        None when some of the registers (a mask) are changed, copied or stored before. Only where
-        the architecture loads call targets.
+        None when some registers (a mask) are changed, copied or stored before, or where not asked.
         """
 
     def pushes_constant(self, function: Function, i: int, value: int) -> bool:

@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
-from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, NO_REGISTER, Flow, Function, Load, Reg
+from hvci.binary.code import (
+    ANY_POINTER_CALL,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Flow,
+    Function,
+    Load,
+    Reg,
+)
+from hvci.binary.pointerstores import PointerStores
 from hvci.model import Via
 
 
@@ -44,8 +53,10 @@ class ImportCalls:
         self.doubts: list[tuple[str, int]] = []
         """(name, RVA) of bytes that look like a call where the decoding is not sure."""
         self._within: Sequence[tuple[int, int]] = ()
-        self._followed: set[tuple[int, int]] = set()
-        self._called: dict[Function, list[tuple[int, Atoms]]] = {}
+        self._followed: dict[tuple[Function, int, bool], bool] = {}
+        self._called: dict[tuple[Function, bool], list[tuple[int, Atoms]]] = {}
+        self._escaped: set[tuple[Function, int]] = set()
+        self._stores = PointerStores(analysis)
 
     def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
         """All calls of the named imports, in one function when that is given.
@@ -160,35 +171,49 @@ class ImportCalls:
         self, function: Function, i: int, slot: int, name: str, place: int
     ) -> None:
         """Find the calls that use a slot's content kept in a register or local variable."""
-        if (
-            self._calls_next(function, i, slot, name, place)
-            or (function.start, slot) in self._followed
-        ):
+        if self._calls_next(function, i, slot, name, place):
             return
-        self._followed.add((function.start, slot))
-        wanted = Atom(Kind.IMPORT, slot)
-        found = False
-        for k, held in self._pointers(function):
-            if wanted in held:
-                is_call = function.flows[k] == Flow.INDIRECT_CALL
-                self._add(function, k, name, Via.REGISTER if is_call else Via.TAIL)
-                found = True
-        if not found:
+        found = self._add_kept(function, slot, name, deep=False)
+        stores = self._stores.of(function, i)
+        if stores:
+            found |= self._add_kept(function, slot, name, deep=True)
+        is_called_only = found and not self._stores.leave(function, slot, stores)
+        if not is_called_only and (function, slot) not in self._escaped:
+            self._escaped.add((function, slot))
             self.escapes.append(Escape(name, function.rvas[i], function, slot))
 
-    def _pointers(self, function: Function) -> list[tuple[int, Atoms]]:
-        """What the indirect calls and jumps of a function can go to: the same for every slot."""
-        known = self._called.get(function)
+    def _add_kept(self, function: Function, slot: int, name: str, deep: bool) -> bool:
+        """Add the calls through a slot's content, once for all loads of it; whether any are."""
+        known = self._followed.get((function, slot, deep))
+        if known is None:
+            wanted, known = Atom(Kind.IMPORT, slot), False
+            for k, held in self._pointers(function, deep):
+                if wanted in held:
+                    is_call = function.flows[k] == Flow.INDIRECT_CALL
+                    self._add(function, k, name, Via.REGISTER if is_call else Via.TAIL)
+                    known = True
+            self._followed[function, slot, deep] = known
+        return known
+
+    def _pointers(self, function: Function, deep: bool) -> list[tuple[int, Atoms]]:
+        """What the indirect calls and jumps of a function can go to: the same for every slot.
+
+        The deep ones go through memory that is not plainly the frame: they can reach the content
+        of a slot only where the function puts it into memory.
+        """
+        known = self._called.get((function, deep))
         if known is not None:
             return known
         flow, arch = self.analysis.flow, self.analysis.arch
-        found = self._called[function] = []
+        frame = (arch.stack_pointer, arch.frame_pointer)
+        found = self._called[function, deep] = []
         for k in function.where(ANY_POINTER_CALL):
             if function.flows[k] == Flow.CALL:
                 continue
             operand = arch.indirect_operand(function, k)
-            in_frame = isinstance(operand, Load) and operand.memory.base >= 0
-            if isinstance(operand, Reg) or in_frame or arch.loads_call_targets:
+            base = operand.memory.base if isinstance(operand, Load) else NO_REGISTER
+            is_plain = isinstance(operand, Reg) or base in frame or arch.loads_call_targets
+            if is_plain is not deep and (is_plain or base >= 0):
                 flow.begin()
                 found.append((k, flow.evaluate(function, k, operand, 0)))
         return found

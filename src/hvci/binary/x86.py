@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import compress
+from itertools import compress, count
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from hvci.binary.code import (
     Memory,
 )
 from hvci.binary.image import PeImage
+from hvci.binary.moves import Moves
 from hvci.binary.x86_lift import (
     FRAME_BASES,
     IMMEDIATES,
@@ -83,6 +84,7 @@ _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
+_MOVES = frozenset((Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG))
 _FACTORY = InstructionInfoFactory()
 
 
@@ -109,6 +111,12 @@ _SHAPES: dict[int, _Shape] = {}
 def _plain_effect(mask: int) -> Effect:
     """The effect of an instruction that changes registers only."""
     return Effect(mask)
+
+
+@cache
+def _push_effect(mask: int, size: int) -> Effect:
+    """The effect of an instruction that pushes so many bytes."""
+    return Effect(mask, (Memory(RSP, NO_REGISTER, 1, -size, size),))
 
 
 @cache
@@ -196,6 +204,21 @@ class X86:
         """Indices of the instructions that can store something, calls apart."""
         return [i for i, flow in enumerate(function.flows) if flow not in CALLS]
 
+    def moves(self, function: Function) -> Moves:
+        """The copies and stores of whole registers in a function."""
+        found, instructions = Moves({}, []), function.instructions
+        chosen = bytes(map(_MOVES.__contains__, map(_MNEMONIC, instructions)))
+        for i in compress(count(), chosen):
+            instruction = instructions[i]
+            source, target = instruction.op1_register, instruction.op0_register
+            if source not in REGISTERS:
+                continue
+            if target in REGISTERS:
+                found.copies[i] = REGISTERS[source][0], REGISTERS[target][0]
+            elif not target:
+                found.stores.append((i, REGISTERS[source][0]))
+        return found
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF
@@ -230,8 +253,7 @@ class X86:
         if shape.writes1 and instruction.op1_kind == OpKind.REGISTER:
             mask |= _MASKS[instruction.op1_register]
         if shape.pushes:
-            size = self.bits // 8
-            return Effect(mask, (Memory(RSP, NO_REGISTER, 1, -size, size),))
+            return _push_effect(mask, self.bits // 8)
         if shape.fills:
             size = MemorySizeExt.size(instruction.memory_size)
             return Effect(mask, (Memory(RDI, NO_REGISTER, 1, 0, size),), fills=True)

@@ -277,7 +277,7 @@ class X86Lift:
         if instruction.is_string_instruction:
             return Opaque("a block that was copied or filled")
         if instruction.op_count == 2 and mnemonic not in _BINARY:
-            is_move = _NAMES[mnemonic].startswith(("mov", "vmov"))
+            is_move = _NAMES[mnemonic].startswith(("mov", "vmov", "xchg"))
             return self.operand(function, i, 1) if is_move else Opaque(_NAMES[mnemonic])
         if instruction.condition_code != ConditionCode.NONE:
             return Either(Const(0), Const(1))

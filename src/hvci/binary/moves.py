@@ -1,0 +1,23 @@
+"""Where the content of registers goes within a function: copies, and stores into memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Moves(NamedTuple):
+    """The plain copies and stores of whole registers; no pushes, no arithmetic."""
+
+    copies: dict[int, tuple[int, int]]
+    """(register, register that it is copied into), by instruction index."""
+    stores: list[tuple[int, int]]
+    """(instruction index, register that it puts into memory)."""
+
+    def reach(self, registers: int) -> int:
+        """The registers (a mask) that may hold, anywhere, what some registers hold."""
+        reached = 0
+        while reached != registers:
+            reached = registers
+            for source, target in self.copies.values():
+                registers |= (registers >> source & 1) << target
+        return registers
