@@ -36,6 +36,11 @@ def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray(words & 0x3E400000 == 0x28400000)
 
 
+def page_steps(words: Words) -> Numbers:
+    """Bytes from the page of each ADRP to the page that it makes."""
+    return (signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)) << 12
+
+
 def uses_base(words: Words) -> npt.NDArray[np.bool_]:
     """Which words add a constant to, or load or store at a constant from, their base field."""
     adds = words & 0xFF800000 == 0x91000000

@@ -8,10 +8,9 @@ Nothing is said about what other paths do to the register, so a hit is a candida
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from hvci.binary.arm64_fields import (
     loads_pair,
     offsets,
+    page_steps,
     pair_size,
     signed,
     uses_base,
@@ -46,6 +46,8 @@ ADDRESS = (1 << 32) - 1
 _VOLATILE_LIMIT = 18
 _NOWHERE = 31
 """The number of the zero register, and of the stack pointer: neither gets an address of data."""
+ADD_MASK, ADD = 0xFF800000, 0x91000000
+"""ADD of 64 bits and an immediate."""
 _BRANCH_REGISTER = 0xFFFFFC1F
 _BR = 0xD61F0000
 
@@ -53,19 +55,6 @@ Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 Anchors = Rvas
 """Index of a word, register that holds an address behind it, and that address, as one number."""
-
-
-class Named(NamedTuple):
-    """What words add to their base; one row for each word."""
-
-    places: Rvas
-    """Index of the word."""
-    offsets: Rvas
-    """Bytes."""
-    is_add: npt.NDArray[np.bool_]
-    """It makes an address and loads or stores nothing."""
-    seconds: Rvas
-    """Bytes to the second operand of a pair; 0 for other words."""
 
 
 class ReferencesArm64(References):
@@ -92,8 +81,7 @@ class ReferencesArm64(References):
         """(page, index of the word) of every ADRP, sorted by page."""
         places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
         words = self.words[places]
-        steps = signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)
-        pages = (self.rvas[places] & PAGE_MASK) + (steps << 12)
+        pages = (self.rvas[places] & PAGE_MASK) + page_steps(words)
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
 
@@ -141,24 +129,30 @@ class ReferencesArm64(References):
         anchors = np.sort(_anchors(places, self.words[places] & 31, pages[chosen]))
         anchors = seen = anchors[anchors >> 32 & 31 != _NOWHERE]
         bases, found = [NO_RVAS], [NO_RVAS]
-        for _ in range(ROUNDS):
+        for left in reversed(range(ROUNDS)):
+            if not len(anchors):
+                break
             rows, uses, ends = self._follow(anchors)
             base = anchors[rows] & ADDRESS
             bases.append(base)
             found.append(uses)
+            if not left:
+                break
             made = [self._sums(uses, base), *self._elsewhere(anchors, ends)]
             anchors = distinct(np.concatenate(made))
             anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
-            if not len(anchors):
-                break
             seen = np.concatenate((seen, anchors))
             seen.sort(kind="stable")  # two sorted runs, which it merges
-        uses = np.concatenate(found)
-        targets = np.concatenate(bases) + self._named.offsets[uses]
-        sites = self.rvas[self._named.places[uses]]
-        seconds = self._named.seconds[uses]
-        pairs = seconds.nonzero()[0]
-        all_targets = np.concatenate((targets, targets[pairs] + seconds[pairs]))
+        return self._named(np.concatenate(found), np.concatenate(bases))
+
+    def _named(self, uses: Rvas, bases: Rvas) -> tuple[Rvas, Rvas]:
+        """(target, RVA of the instruction) of some uses of registers with addresses, sorted."""
+        places = self._lives[1][uses] & PLACE
+        words, sites = self.words[places], self.rvas[places]
+        targets = bases + offsets(words)
+        pairs = (words & 0x3A000000 == 0x28000000).nonzero()[0]
+        seconds = targets[pairs] + pair_size(words[pairs])
+        all_targets = np.concatenate((targets, seconds))
         all_sites = np.concatenate((sites, sites[pairs]))
         order = all_targets.argsort(kind="stable")
         return all_targets[order], all_sites[order]
@@ -180,13 +174,13 @@ class ReferencesArm64(References):
 
     def _sums(self, uses: Rvas, bases: Rvas) -> Anchors:
         """The anchors that the ADDs among some uses make."""
-        adding = self._named.is_add[uses].nonzero()[0]
+        places = self._lives[1][uses] & PLACE
+        words = self.words[places]
+        adding = (words & ADD_MASK == ADD).nonzero()[0]
         if not len(adding):
             return NO_RVAS
-        added = uses[adding]
-        places = self._named.places[added]
-        addresses = bases[adding] + self._named.offsets[added]
-        return _anchors(places, self.words[places] & 31, addresses)
+        words = words[adding]
+        return _anchors(places[adding], words & 31, bases[adding] + offsets(words))
 
     def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
         """Where registers still hold their addresses though code order has lost them."""
@@ -214,15 +208,6 @@ class ReferencesArm64(References):
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
         return np.append(ends, NEVER), _by_register(base, uses_base(words) & (base != _NOWHERE))
 
-    @cached_property
-    def _named(self) -> Named:
-        """What the words that use a register as a base name, in the order of `_lives`."""
-        places = self._lives[1] & PLACE
-        words = self.words[places]
-        is_pair = words & 0x3A000000 == 0x28000000
-        seconds = np.where(is_pair, pair_size(words), 0)
-        return Named(places, offsets(words), words & 0xFF800000 == 0x91000000, seconds)
-
     def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
         """(row of the anchor, number of the use) of every use while the register lives.
 
@@ -244,15 +229,22 @@ class ReferencesArm64(References):
         return rows, chosen, ends
 
     @cached_property
-    def _joins(self) -> list[int]:
-        """RVAs that direct branches, jumps and calls lead to, but for far ones, sorted."""
-        found: list[int] = self.rvas[np.sort(self._paths.targets)].tolist()
+    def joined(self) -> npt.NDArray[np.bool_]:
+        """Which words direct branches, jumps and calls lead to, but for far ones."""
+        found = np.zeros(len(self.words), bool)
+        found[self._paths.targets] = True
         return found
+
+    @cached_property
+    def _joins(self) -> bytes:
+        """The same by RVA: 1 for each such word of the image."""
+        found = np.zeros((int(self.rvas[-1]) >> 2) + 1, bool)
+        found[self.rvas[self.joined] >> 2] = True
+        return found.tobytes()
 
     def are_branched_to(self, first: int, last: int) -> bool:
         """Whether a branch within some function leads to an RVA between two, both included."""
-        at = bisect_left(self._joins, first)
-        return at < len(self._joins) and self._joins[at] <= last
+        return self._joins.find(1, (first + 3) >> 2, (last >> 2) + 1) >= 0
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
         """Whether an ADRP between two RVAs makes the address of a page."""
