@@ -25,10 +25,11 @@ def writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
     top = words >> 24
     compares = words & 0x1FE00000 == 0x1A400000
     computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
-    prefetches = words & 0xF9800000 == 0xF9800000
+    prefetches = words & 0xFE800000 == 0xF8800000
     loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
     pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
-    return np.asarray(computes | loads | pairs | (top & 0x3F == 0x18))
+    literals = (top & 0x3F == 0x18) & (top != 0xD8)  # the last prefetches as well
+    return np.asarray(computes | loads | pairs | literals)
 
 
 def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
