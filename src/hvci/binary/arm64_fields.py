@@ -37,6 +37,19 @@ def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray(words & 0x3E400000 == 0x28400000)
 
 
+def changes_little(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely change no register but that in their lowest field, and call nothing.
+
+    And the second one of a pair, where they load one.
+    """
+    top = words >> 24
+    computes = (top & 0x1C == 0x10) | (top & 0x0E == 0x0A) | (top & 0x0E == 0x0E)
+    scaled, literal = top & 0x3B == 0x39, top & 0x3B == 0x18
+    unscaled, pairs = words & 0x3B200400 == 0x38000000, words & 0x3A800000 == 0x28000000
+    branches = (top == 0x54) | (top & 0x7C == 0x34)
+    return np.asarray(computes | scaled | literal | unscaled | pairs | branches)
+
+
 def page_steps(words: Words) -> Numbers:
     """Bytes from the page of each ADRP to the page that it makes."""
     return (signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)) << 12

@@ -108,9 +108,10 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)
     loads = np.array(scene.analysis.import_places, np.int64)
     near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
-    found: list[int] = calls[near].tolist()
-    is_usual = _nearby(scene).is_method_call
-    return [place for place in found[:most] if not is_usual(place) and not _is_known(scene, place)]
+    wanted, nearby = places[near][:most], _nearby(scene)
+    found: list[int] = rvas[wanted[~nearby.are_method_calls(wanted)]].tolist()
+    is_usual = nearby.is_method_call
+    return [place for place in found if not is_usual(place) and not _is_known(scene, place)]
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:

@@ -12,6 +12,9 @@ from bisect import bisect_right
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from hvci.binary.arm64 import Arm64
 from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_pages import SAVED
@@ -30,11 +33,11 @@ from hvci.binary.arm64_words import (
 )
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED
+from hvci.binary.behaviour.words_before import BACK, go_through_fields
 from hvci.binary.code import CALLS, Flow
+from hvci.binary.references import Rvas
 from hvci.binary.references_arm64 import ReferencesArm64
 
-BACK = 12
-"""Words looked at before a call, and again before the load of its target."""
 TABLE_WINDOW = 3
 """Words between the ADR of a jump table and the sum with an offset from it."""
 _UNSCALED_MASK, _UNSCALED = 0xFFE00000, 0xF8400000
@@ -61,6 +64,11 @@ class Nearby:
         self.references = scene.analysis.references
 
     # ---- back
+
+    def are_method_calls(self, calls: Rvas) -> npt.NDArray[np.bool_]:
+        """The same for calls given by the index of their word; True for most that are usual."""
+        slots = np.array(sorted(self._usual - {self.scene.image.guard_dispatch}), np.int64)
+        return go_through_fields(self.references, calls, slots)
 
     def is_method_call(self, place: int) -> bool:
         """Whether the call or jump at an RVA goes where a field says that was loaded just before.

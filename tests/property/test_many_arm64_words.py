@@ -1,0 +1,98 @@
+"""What is said of many ARM64 words at once is what is said of each of them."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from build import driver
+from hvci.binary.analysis import Analysis
+from hvci.binary.arm64_fields import changes_little, loads_pair, writes_lowest
+from hvci.binary.arm64_words import FLOW_BY_TOP, written_registers
+from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.words_near import Nearby
+from hvci.binary.code import Flow
+from hvci.binary.image import PeImage
+
+START, ZERO = 0x1000, 31
+words = st.integers(0, (1 << 32) - 1)
+CALL, CALL_X19 = 0xD63F0100, 0xD63F0260  # blr x8; blr x19
+USUAL = [
+    0xF9400908,  # ldr x8, [x8, #16]
+    0xF9400D28,  # ldr x8, [x9, #24]
+    0xF9400508,  # ldr x8, [x8, #8]
+    0xF9400673,  # ldr x19, [x19, #8]
+    0xF9400BE9,  # ldr x9, [sp, #16]
+    0xB0000008,  # adrp x8, the page of the imports
+    0xB0000013,  # adrp x19, the same
+    0x91002108,  # add x8, x8, #8
+    0xA9402129,  # ldp x9, x8, [x9]
+    0xF8408508,  # ldr x8, [x8], #8
+    0xF9000108,  # str x8, [x8]
+    0xAA0103E0,  # mov x0, x1
+    0xAA0003E8,  # mov x8, x0
+    0xB4000041,  # cbz x1, two on
+    0x94000002,  # bl two on
+    CALL,
+    CALL_X19,
+]
+
+
+@example([0xF8801041, 0xF8A06841, 0xF9800041, 0xD8000041])  # prefetches, four forms
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(words, min_size=1, max_size=50))
+def test_what_changes_little_changes_nothing_else(code):
+    each = np.array(code, np.uint32)
+    rows = zip(code, changes_little(each), loads_pair(each), writes_lowest(each), strict=True)
+    for word, is_little, is_pair, writes in rows:
+        lowest, second = 1 << (word & 31), 1 << (word >> 10 & 31)
+        written = written_registers(word)
+        if is_little:
+            assert not written & ~(lowest | (second if is_pair else 0))
+            assert FLOW_BY_TOP[word >> 24] in (Flow.NEXT, Flow.BRANCH)
+        if writes and word & 31 != ZERO:
+            assert written & lowest
+        if is_pair and second != 1 << ZERO:
+            assert written & second
+
+
+@pytest.mark.parametrize("has_function", [True, False])
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(USUAL) | words, min_size=1, max_size=40))
+def test_calls_that_are_sorted_out_together_are_sorted_out_alone(has_function, code):
+    image = PeImage(driver("arm64"))
+    code = [*code, CALL]
+    image.memory[START : START + 4 * len(code)] = np.array(code, "<u4").tobytes()
+    analysis = Analysis(image)
+    table = analysis.functions.unwind
+    table.starts, table.ends = ([START], [START + 4 * len(code)]) if has_function else ([], [])
+    table._data = np.zeros(len(table.starts), np.int64)
+    near, references = Nearby(Scene(analysis)), analysis.references
+    calls = np.flatnonzero(references.words & 0xFFDFFC1F == 0xD61F0000)
+    for call, is_usual in zip(calls, near.are_method_calls(calls), strict=True):
+        rva = int(references.rvas[call])
+        assert not is_usual or near.is_method_call(rva)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_usual"),
+    [
+        ((0xF9400509, 0xF9400D28), True),  # ldr x9, [x8, #8] before ldr x8, [x9, #24]
+        ((0xB0000008, 0xF9400508), True),  # from an import
+        ((0xB0000008, 0xF9400D08), False),  # from a global
+        ((0xF9400BE9, 0xF9400D28), False),  # from what the frame holds
+        ((0xF9400509, 0xF9400D28, 0x94000002), False),  # a call between
+        ((0xB4000041, 0xF9400509, 0xF9400D28), False),  # a branch behind the first load
+    ],
+)
+def test_the_usual_shapes_are_sorted_out_together(code, is_usual):
+    image = PeImage(driver("arm64"))
+    code = [*code, CALL]
+    image.memory[START : START + 4 * len(code)] = np.array(code, "<u4").tobytes()
+    analysis = Analysis(image)
+    table = analysis.functions.unwind
+    table.starts, table.ends = [START], [START + 4 * len(code)]
+    table._data = np.zeros(1, np.int64)
+    references = analysis.references
+    call = references.rvas.searchsorted([START + 4 * len(code) - 4])
+    assert Nearby(Scene(analysis)).are_method_calls(call).tolist() == [is_usual]
