@@ -8,7 +8,17 @@ from hvci.binary import PeImage
 from hvci.binary.analysis import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
-from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Const, Flow, Load, Memory
+from hvci.binary.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Binary,
+    Const,
+    Flow,
+    ImageAddress,
+    Load,
+    Memory,
+    Reg,
+)
 from hvci.binary.kmdf_arm64 import Plain, plain_call, surely_loads
 
 START, IMPORTS = 0x1000, 0x2000
@@ -231,6 +241,7 @@ def test_what_is_no_plain_constant_is_left_to_others(code):
 
 
 W20, MOVE_W1, LOAD_W1 = 0x52800214, 0x2A1403E1, 0xB9401101  # w20 = 16; w1 = w20; ldr w1, [x8, #16]
+SUM_X1, FRAME_X1 = 0x91004101, 0x910043E1  # add x1, x8, #16; add x1, sp, #16
 TEST_W20, COMPARE_W20, NOT_EQUAL = 0x34000094, 0x71001A9F, 0x54000061  # cbz w20; cmp w20, #6; b.ne
 
 
@@ -241,6 +252,9 @@ TEST_W20, COMPARE_W20, NOT_EQUAL = 0x34000094, 0x71001A9F, 0x54000061  # cbz w20
         ((W20, 0xB4000083, BL, MOVE_W1), Const(16)),  # cbz x3, behind
         ((NEXT_PAGE, LOAD_W1), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, IMPORTS + 16, 4))),
         ((NOP, 0x18000061), Load(Memory(IMAGE_BASE, NO_REGISTER, 1, START + 16, 4))),  # literal
+        ((NEXT_PAGE, NOP, SUM_X1), ImageAddress(IMPORTS + 16)),
+        ((SAVED_PAGE, BL, 0x91004261), ImageAddress(IMPORTS + 16)),  # add x1, x19, #16
+        ((FRAME_X1, MOVE), Binary("add", Reg(31), Const(16), 8)),
     ],
 )
 def test_an_argument_is_followed_to_a_saved_register_and_to_a_global(code, value):
@@ -257,6 +271,13 @@ def test_an_argument_is_followed_to_a_saved_register_and_to_a_global(code, value
         (NEXT_PAGE, BL, LOAD_W1),
         (NEXT_PAGE, LOAD_W1, HIGH_W1),  # a half of it is another constant
         (0xB4000043, NEXT_PAGE, LOAD_W1),  # cbz x3, past the page
+        (0xB4000043, NEXT_PAGE, SUM_X1),
+        (NEXT_PAGE, BL, SUM_X1),
+        (NEXT_PAGE, SUM_X1, HIGH_W1),
+        (NEXT_PAGE, 0x91004114, 0x2A1403E1),  # add x20, x8, #16; w1 = w20
+        (FRAME_X1, MOVE_STACK),
+        (FRAME_X1, 0xB4000043),  # cbz x3, behind
+        (0x910043F4, BL, 0xAA1403E1),  # add x20, sp, #16; bl; x1 = x20
     ],
 )
 def test_an_argument_that_other_ways_decide_is_left_to_others(code):

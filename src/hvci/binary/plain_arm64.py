@@ -1,7 +1,7 @@
 """What the words right around a place of ARM64 code prove, without taking their function apart.
 
-The call of an import that was just loaded; a constant or a global in a register. Everything less
-plain is answered None, and left to the data flow, which gives the same answers.
+The call of an import that was just loaded; a constant, a global or an address in a register.
+Everything less plain is answered None, and left to the data flow, which gives the same answers.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
-from hvci.binary.arm64_values import logical_immediate, move_wide
+from hvci.binary.arm64_values import logical_immediate, move_wide, signed_immediate
 from hvci.binary.arm64_words import (
     FLOW_BY_TOP,
+    SP,
     VOLATILE,
     ZERO,
     indirect_flow,
@@ -20,9 +21,22 @@ from hvci.binary.arm64_words import (
     named_registers,
     written_registers,
 )
-from hvci.binary.code import CALLS, IMAGE_BASE, NO_REGISTER, Const, Flow, Function, Load, Memory
+from hvci.binary.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Binary,
+    Const,
+    Expr,
+    Flow,
+    Function,
+    ImageAddress,
+    Load,
+    Memory,
+    Reg,
+)
 from hvci.binary.image import PeImage
-from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary.references_arm64 import ADD, ADD_MASK, ReferencesArm64
 
 BACK = 16
 """Words looked at before a place."""
@@ -96,11 +110,11 @@ def _page_of(words: tuple[int, ...], rva: int, register: int) -> int | None:
 
 def argument(
     lift: Arm64Lift, references: ReferencesArm64, function: Function, i: int, register: int
-) -> Const | Load | None:
-    """What plain words before instruction `i` put into a register: a constant, or a global.
+) -> Expr | None:
+    """What plain words before instruction `i` put into a register.
 
-    It may be copied from a saved register, which calls do not change. Nothing leads in between,
-    and no branch on the way compares the register.
+    That is a constant, a global or an address. It may be copied from a saved register, which calls
+    do not change. Nothing leads in between, and no branch on the way compares the register.
     """
     words = words_before(references.image, function, i, LONG_BACK)
     parts: list[tuple[int, int, int]] = []
@@ -127,7 +141,13 @@ def argument(
                 made = _made(parts, word, is_narrow)
                 if made is not None or parts:
                     return made
-                return _global(lift, references, function, i - n, words[: len(words) - n])
+                before = words[: len(words) - n]
+                if word & ADD_MASK != ADD:
+                    return _global(lift, references, function, i - n, before)
+                behind = words[len(words) - n :]
+                return (
+                    None if is_narrow else _sum(lift, references, function, i - n, before, behind)
+                )
         elif passed and named_registers(word) >> held & 1:
             return None
     return None
@@ -151,11 +171,44 @@ def _global(
     words: tuple[int, ...],
 ) -> Load | None:
     """The global of 32 bits that instruction `i`, the last of some words, loads."""
-    load, base = words[-1], words[-1] >> 5 & 31
+    load = words[-1]
     if load & _LITERAL_MASK == _LITERAL_32:
         return _load_at(literal_target(load, function.rvas[i]))
     if load & PLAIN_LOAD_MASK != _LOAD_32:
         return None
+    page = _base(lift, references, function, i, words)
+    return None if page is None else _load_at(page + (load >> 8 & 0x3FFC))
+
+
+def _sum(
+    lift: Arm64Lift,
+    references: ReferencesArm64,
+    function: Function,
+    i: int,
+    words: tuple[int, ...],
+    behind: tuple[int, ...],
+) -> Expr | None:
+    """The address that instruction `i`, the last of some words, adds up, as seen behind others.
+
+    One in the frame only when the stack pointer is still the same there.
+    """
+    word = words[-1]
+    if word >> 5 & 31 == SP:
+        is_moved = any(_FLOWS[each >> 24] or written_registers(each) >> SP for each in behind[:-1])
+        return None if is_moved else Binary("add", Reg(SP), Const(signed_immediate(word)), 8)
+    page = _base(lift, references, function, i, words)
+    return None if page is None else ImageAddress(page + signed_immediate(word))
+
+
+def _base(
+    lift: Arm64Lift,
+    references: ReferencesArm64,
+    function: Function,
+    i: int,
+    words: tuple[int, ...],
+) -> int | None:
+    """The page that the base of instruction `i`, the last of some words, holds."""
+    base = words[-1] >> 5 & 31
     for n in range(1, len(words)):
         word = words[-1 - n]
         if _FLOWS[word >> 24]:
@@ -164,10 +217,8 @@ def _global(
             if not is_address_of_page(word):
                 return None
             is_sure = _is_entered_once(references, function, i - n + 1, i)
-            page = literal_target(word, function.rvas[i - n])
-            return _load_at(page + (load >> 8 & 0x3FFC)) if is_sure else None
-    saved = lift.saved_page(function, base) if CALLEE_SAVED >> base & 1 else None
-    return None if saved is None else _load_at(saved + (load >> 8 & 0x3FFC))
+            return literal_target(word, function.rvas[i - n]) if is_sure else None
+    return lift.saved_page(function, base) if CALLEE_SAVED >> base & 1 else None
 
 
 def _load_at(rva: int) -> Load:
