@@ -47,7 +47,7 @@ from hvci.binary.code import (
     Reg,
     any_of,
 )
-from hvci.binary.function_arm64 import FunctionArm64
+from hvci.binary.function_arm64 import UnreadFunctionArm64
 from hvci.binary.image import PeImage
 from hvci.binary.moves import Moves
 
@@ -84,7 +84,7 @@ class Arm64:
 
     def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         """A function, which reads its words when they are asked for; it has one fragment."""
-        return FunctionArm64(self.image, start, fragments[0], kind)
+        return UnreadFunctionArm64(self.image, start, fragments[0], kind)
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""
@@ -102,14 +102,14 @@ class Arm64:
         if i in effects:
             return effects[i]
         flow = function.flows[i]
-        if flow == Flow.CALL:
-            known = self._call
-        elif flow == Flow.INDIRECT_CALL:
-            known = self._check if self._is_check(function, i) else self._call
-        else:
+        if flow not in CALLS:
             known = _plain_effect(function.instructions[i])
             if known.stores:
                 known = self._store(function, i, known)
+        elif flow == Flow.INDIRECT_CALL and self._is_check(function, i):
+            known = self._check
+        else:
+            known = self._call
         effects[i] = known
         return known
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from hvci.binary.arm64_words import FLOW_BY_TOP, branch_offset, indirect_flow
-from hvci.binary.code import DIRECT_JUMP, Flow, Function
+from hvci.binary.code import DIRECT_JUMP, INDIRECT_JUMP, Function
 from hvci.binary.image import PeImage
 
 _FLOWS = FLOW_BY_TOP.tobytes()
@@ -33,18 +33,6 @@ class FunctionArm64(Function):
         self.ends = {count - 1: first + 4 * count}
         self.effects, self.edges, self.frames, self.cache = {}, {}, {}, {}
 
-    def __getattr__(self, name: str) -> object:
-        """Called for what was not set yet: it is read when it is first asked for."""
-        if name == "instructions":
-            self._read_words()
-        elif name in _FLOW:
-            self._read_flow()
-        elif name in _BRANCHES:
-            self._note_branches()
-        else:
-            raise AttributeError(name)
-        return getattr(self, name)
-
     def find(self, rva: int) -> int | None:
         """Index of the instruction that starts at an RVA; None when none does."""
         i, rest = divmod(rva - self.fragments[0][0], 4)
@@ -59,14 +47,12 @@ class FunctionArm64(Function):
         start, words = self.fragments[0][0], self.instructions
         tops = bytes(self._image.memory[start + 3 : start + 4 * len(words) : 4])
         flows = bytearray(tops.translate(_FLOWS))
-        self.indirect_jumps = []
         n = flows.find(0xFF)
         while n >= 0:
-            flow = flows[n] = indirect_flow(words[n])
-            if flow == Flow.INDIRECT_JUMP:
-                self.indirect_jumps.append(n)
+            flows[n] = indirect_flow(words[n])
             n = flows.find(0xFF, n + 1)
         self.flows = bytes(flows)
+        self.indirect_jumps = self.where(INDIRECT_JUMP)
 
     def _note_branches(self) -> None:
         """Note the direct jumps and branches."""
@@ -85,3 +71,25 @@ class FunctionArm64(Function):
                     sources[target].append(i)
                 else:
                     sources[target] = [i]
+
+
+class UnreadFunctionArm64(FunctionArm64):
+    """One of which something was not asked for yet.
+
+    A class apart, because looking for what may be missing makes all else slow to get at.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> object:
+        """Called for what was not set yet: it is read when it is first asked for."""
+        if name == "instructions":
+            self._read_words()
+        elif name in _FLOW:
+            self._read_flow()
+        elif name in _BRANCHES:
+            self._note_branches()
+            self.__class__ = FunctionArm64  # type: ignore[assignment]  # all is read now
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)
