@@ -53,7 +53,7 @@ def _flow_table() -> list[int]:
 
 
 FLOW_BY_TOP = np.array(_flow_table(), np.uint8)
-_BY_REGISTER = {
+_FLOWS = {
     0: Flow.INDIRECT_JUMP,
     1: Flow.INDIRECT_CALL,
     2: Flow.RETURN,
@@ -61,13 +61,14 @@ _BY_REGISTER = {
     8: Flow.INDIRECT_JUMP,
     9: Flow.INDIRECT_CALL,
 }
+_BY_REGISTER = [_FLOWS.get(kind, Flow.STOP) for kind in range(16)]
 
 
 def indirect_flow(word: int) -> Flow:
     """BR, BLR, RET and their authenticated forms; exceptions."""
     if word >> 24 == 0xD4:  # SVC, HVC and SMC return; BRK and HLT are taken not to
         return Flow.NEXT if word & 0xFFE0001C == 0xD4000000 and word & 3 else Flow.STOP
-    return _BY_REGISTER.get(word >> 21 & 15, Flow.STOP)
+    return _BY_REGISTER[word >> 21 & 15]
 
 
 @lru_cache(REMEMBERED)

@@ -16,6 +16,7 @@ HELPER = 12
 """Instructions of a callee that may be a helper of prologues."""
 PROBE_WINDOW = 8
 _RET = 0xD65F03C0
+_CALL = int(Flow.CALL)
 
 
 class StackDepthArm64:
@@ -104,7 +105,7 @@ class _Walk:
             depths[i] = depth
             word, flow = words[i], flows[i]
             if flow:
-                if flow == Flow.CALL:
+                if flow == _CALL:
                     depth += self.owner.helper(branch_target(word, function.rvas[i]))
                 elif i in targets:
                     target = function.jumps.get(i)

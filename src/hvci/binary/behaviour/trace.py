@@ -38,6 +38,7 @@ MAX_DEPTH = 12
 MAX_STEPS = 4000
 """Instructions looked at for one pointer."""
 MAX_REGISTERS = 32
+_JUMPS = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP))
 
 
 class Use(Enum):
@@ -74,7 +75,7 @@ def follow(
             yield Step(j, Use.CALL, None, registers)
             registers &= ~arch.volatile
             continue
-        if function.flows[j] in (Flow.JUMP, Flow.INDIRECT_JUMP) and scene.is_within(function, j):
+        if function.flows[j] in _JUMPS and scene.is_within(function, j):
             yield Step(j, Use.CALL, None, registers)
         if not slots and not arch.names(function, j, registers):
             continue

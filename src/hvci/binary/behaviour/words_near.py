@@ -47,6 +47,7 @@ _TABLE_MASK, _TABLE = 0xFFE0FC00, 0x8B000800
 DISPATCH = 15
 """The register in which Control Flow Guard's dispatch function expects the target."""
 _FLOWS = FLOW_BY_TOP.tolist()
+_LEAVING = CALLS | {Flow.JUMP, Flow.INDIRECT_JUMP}
 _STACK = (SP, FP)
 _START, _CALLED, _AWAY = -1, -2, -3
 """Nothing in the function changes the register before; a call may; what does is too far away."""
@@ -152,7 +153,7 @@ class Nearby:
             flow = _FLOWS[word >> 24]
             if flow:
                 flow = indirect_flow(word) if flow == 0xFF else flow
-                if flow in (*CALLS, Flow.JUMP, Flow.INDIRECT_JUMP) and place + 4 * n in copies:
+                if flow in _LEAVING and place + 4 * n in copies:
                     return True
                 held &= ~VOLATILE if flow in CALLS else -1
             elif not named_registers(word) & held:
