@@ -27,6 +27,8 @@ BLR_X8, BLR_X9, BL = 0xD63F0100, 0xD63F0120, 0x94000000
 LOAD_FIELD, LOAD_LOCAL = 0xF9400808, 0xF9400BE8  # ldr x8, [x0, #16]; ldr x8, [sp, #16]
 NEXT_PAGE = 0xB0000008  # adrp x8, the page of the imports
 LOAD_IMPORT, LOAD_GLOBAL = 0xF9400508, 0xF9400D08  # ldr x8, [x8, #8]; ldr x8, [x8, #24]
+ALLOCATE = NEXT_PAGE, 0xF9400108, BLR_X8  # ldr x8, [x8]; blr x8
+DATA_PAGE, STORE_RESULT, STORE_ZERO = 0xD0000008, 0xF9000D00, 0xF9000D1F  # str x0 or xzr
 LOAD, STORE = 0xF9400128, 0xF9000101  # ldr x8, [x9]; str x1, [x8]
 COPY, STORE_COPY, KEEP = 0xAA0803EA, 0xF9000141, 0xF9000168  # x10 = x8; [x10] = x1; [x11] = x8
 CLEAR, SPILL, BRANCH = 0xD2800008, 0xF90007E8, 0xB4000041  # x8 = 0; [sp, #8] = x8; cbz x1
@@ -53,7 +55,9 @@ def analysed(*code):
         ((LOAD_FIELD, MOVE, BRANCH, BLR_X8), True),
         ((MOVE, BRANCH, LOAD_FIELD, BLR_X8), False),  # the branch leads to the call
         ((NEXT_PAGE, LOAD_IMPORT, BLR_X8), True),
-        ((NEXT_PAGE, LOAD_GLOBAL, BLR_X8), False),
+        ((NEXT_PAGE, LOAD_GLOBAL, BLR_X8), True),  # never written
+        ((*ALLOCATE, DATA_PAGE, STORE_RESULT, LOAD_GLOBAL, BLR_X8), False),
+        ((*ALLOCATE, DATA_PAGE, STORE_ZERO, LOAD_GLOBAL, BLR_X8), True),
         ((LOAD_LOCAL, BLR_X8), False),
         ((LOAD_FIELD, BL, BLR_X8), False),
         ((LOAD_FIELD, CLEAR, BLR_X8), False),

@@ -321,6 +321,8 @@ class ReferencesArm64(References):
 
     def thunk(self, place: int) -> int | None:
         """`adrp; ldr; br` in a row."""
+        if self.image.memory[place + 7] != _BR >> 24:
+            return None
         jump = self.image.u32(place + 4)
         if jump & _BRANCH_REGISTER != _BR:
             return None

@@ -31,8 +31,9 @@ from hvci.binary.arm64_words import (
     named_registers,
     written_registers,
 )
+from hvci.binary.atoms import Kind
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.trace import MAX_FOLLOWED
+from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.behaviour.words_before import BACK, go_through_fields
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.references import Rvas
@@ -49,6 +50,7 @@ DISPATCH = 15
 _FLOWS = FLOW_BY_TOP.tolist()
 _LEAVING = CALLS | {Flow.JUMP, Flow.INDIRECT_JUMP}
 _STACK = (SP, FP)
+_OF_CALLS = (Kind.RESULT, Kind.LEAKED)
 _START, _CALLED, _AWAY = -1, -2, -3
 """Nothing in the function changes the register before; a call may; what does is too far away."""
 
@@ -63,6 +65,7 @@ class Nearby:
         self.pages = scene.arch.lift.pages
         assert isinstance(scene.analysis.references, ReferencesArm64)
         self.references = scene.analysis.references
+        self._cleared: dict[int, bool] = {}
 
     # ---- back
 
@@ -100,10 +103,9 @@ class Nearby:
                 return bases is not None
             slots = {base + (word >> 7 & 0x7FF8) for base in bases}
             if self.scene.image.guard_dispatch in slots and register != DISPATCH:
-                return slots <= self._usual | {self.scene.image.guard_dispatch} and self._is_usual(
-                    code, DISPATCH
-                )
-            return slots <= self._usual
+                slots.remove(self.scene.image.guard_dispatch)
+                return self._are_usual(slots) and self._is_usual(code, DISPATCH)
+            return self._are_usual(slots)
         if word & _UNSCALED_MASK == _UNSCALED and word >> 10 & 3 != 2:
             return self._bases(code, made, word >> 5 & 31) == []
         return word & _TABLE_MASK == _TABLE and _is_table(words, made)
@@ -137,6 +139,24 @@ class Nearby:
         image = self.scene.image
         check = {image.guard_check} - {-1}
         return frozenset((*image.imports, *(rva for rva in check if not image.is_writable(rva))))
+
+    def _are_usual(self, slots: set[int]) -> bool:
+        """Whether globals lead to no memory of the driver."""
+        return all(slot in self._usual or self._leads_nowhere(slot) for slot in slots)
+
+    def _leads_nowhere(self, rva: int) -> bool:
+        """Whether nothing that a global can hold comes out of a call.
+
+        The data flow is asked once for each global, whoever calls through it; the same answer
+        would clear the call once its function is decoded.
+        """
+        known = self._cleared.get(rva)
+        if known is None:
+            self.scene.flow.begin(MAX_STEPS)
+            held = self.scene.flow.globals.value(rva, self.scene.image.pointer_size, 0)
+            known = all(atom.kind not in _OF_CALLS for atom in held)
+            self._cleared[rva] = known
+        return known
 
     # ---- ahead
 
