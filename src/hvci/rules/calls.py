@@ -173,11 +173,11 @@ def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
 
 def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]:
     find, known = catalog.ddis().get, _known_places(evidence)
-    for call in evidence.calls:
-        ddi = find(call.ddi)
-        if ddi is None or ddi.rule.judged_by not in judged_by:
-            continue
-        if not (known and _repeats(call, ddi, known)):
+    named = {name: find(name) for name in {call.ddi for call in evidence.calls}}
+    wanted = {name: ddi for name, ddi in named.items() if ddi and ddi.rule.judged_by in judged_by}
+    for call in evidence.calls if wanted else ():
+        ddi = wanted.get(call.ddi)
+        if ddi is not None and not (known and _repeats(call, ddi, known)):
             yield call, ddi
 
 
