@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
-from hvci.binary.arm64_words import literal_target
+from hvci.binary.arm64_fields import page_steps
 from hvci.binary.image import PeImage
 
 SAVED = range(19, 29)
@@ -29,14 +30,19 @@ class SavedPages:
     @cached_property
     def _made(self) -> dict[int, tuple[list[int], list[int]]]:
         """By register: RVA and page of the ADRPs, sorted."""
-        found: dict[int, tuple[list[int], list[int]]] = {each: ([], []) for each in SAVED}
+        makers, sites = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
         for start, end in self.image.code_ranges:
             first = (start + 3) & ~3
             words = np.frombuffer(self.image.memory, "<u4", max(0, end - first) // 4, first)
             fields = words & _MASK
             chosen = np.flatnonzero((fields >= _FIRST) & (fields <= _LAST))
-            for word, n in zip(words[chosen].tolist(), chosen.tolist(), strict=True):
-                places, pages = found[word & 31]
-                places.append(first + 4 * n)
-                pages.append(literal_target(word, first + 4 * n))
-        return found
+            makers.append(words[chosen])
+            sites.append(first + 4 * chosen)
+        words, rvas = np.concatenate(makers), np.concatenate(sites)
+        registers = words & 31
+        order = np.argsort(registers, kind="stable")
+        places: list[int] = rvas[order].tolist()
+        pages: list[int] = ((rvas & ~0xFFF) + page_steps(words) & 0xFFFFFFFF)[order].tolist()
+        bounds = np.searchsorted(registers[order], [*SAVED, SAVED.stop]).tolist()
+        stretches = zip(SAVED, pairwise(bounds), strict=True)
+        return {each: (places[low:high], pages[low:high]) for each, (low, high) in stretches}

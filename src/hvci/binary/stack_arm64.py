@@ -86,17 +86,16 @@ class _Walk:
 
     def _run(self) -> None:
         """Walk what can be reached, then what only a table or handler leads to."""
-        lost = 0
-        while self._work:
-            while self._work:
-                self._follow(*self._work.pop())
-            while lost < len(self.depths) and self._is_walked(lost):
-                lost += 1
-            if lost < len(self.depths):
-                self._work.append((lost, self._lowest))
+        self._walk()
+        depths = self.depths
+        for i, word in enumerate(self.function.instructions):
+            if depths[i] is None and word != NOP:
+                self._work.append((i, self._lowest))
+                self._walk()
 
-    def _is_walked(self, i: int) -> bool:
-        return self.depths[i] is not None or self.function.instructions[i] == NOP
+    def _walk(self) -> None:
+        while self._work:
+            self._follow(*self._work.pop())
 
     def _follow(self, i: int, depth: int) -> None:
         function, depths = self.function, self.depths
