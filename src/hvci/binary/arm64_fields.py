@@ -70,17 +70,23 @@ def pair_size(words: Words) -> Numbers:
     return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
 
 
+def addends(words: Words) -> Numbers:
+    """The constant of each ADD."""
+    return np.asarray((words >> 10 & 0xFFF).astype(np.int64) << (words >> 22 & 1) * 12)
+
+
 def offsets(words: Words) -> Numbers:
     """The constant that each word adds to its base."""
     kind = (words >> 30).astype(np.int64)
     wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
     immediate = (words >> 10 & 0xFFF).astype(np.int64)
     adds = words & 0xFF800000 == 0x91000000
-    added = immediate << np.where(words >> 22 & 1 == 1, 12, 0)
     scaled = immediate << np.where(wide_vector, 4, kind)
     paired = signed(words >> 15 & 0x7F, 7) * pair_size(words)
     unscaled = signed(words >> 12 & 0x1FF, 9)
     is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
     return np.asarray(
-        np.where(adds, added, np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled)))
+        np.where(
+            adds, addends(words), np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled))
+        )
     )

@@ -59,7 +59,7 @@ class Paths:
     def branched(self, first: Rvas, last: Rvas, registers: Rvas) -> Lives:
         """What branches out of the stretches `first` to `last`, both included, lead to."""
         places, targets = self._branches
-        rows, chosen = self._spread(places.searchsorted(first), places.searchsorted(last + 1))
+        rows, chosen = self._spread(places.searchsorted(first), places.searchsorted(last, "right"))
         to = targets[chosen]
         leaves = (to > last[rows]) | (to <= first[rows])
         rows = rows[leaves]

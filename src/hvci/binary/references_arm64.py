@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arm64_fields import (
+    addends,
     loads_pair,
     offsets,
     page_steps,
@@ -132,13 +133,14 @@ class ReferencesArm64(References):
         for left in reversed(range(ROUNDS)):
             if not len(anchors):
                 break
-            rows, uses, ends = self._follow(anchors)
+            places, registers = (anchors >> 37) + 1, anchors >> 32 & 31
+            rows, uses, ends = self._follow(places, registers)
             base = anchors[rows] & ADDRESS
             bases.append(base)
             found.append(uses)
             if not left:
                 break
-            made = [self._sums(uses, base), *self._elsewhere(anchors, ends)]
+            made = [self._sums(uses, base), *self._elsewhere(anchors, places, ends, registers)]
             anchors = distinct(np.concatenate(made))
             anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
             seen = np.concatenate((seen, anchors))
@@ -180,11 +182,12 @@ class ReferencesArm64(References):
         if not len(adding):
             return NO_RVAS
         words = words[adding]
-        return _anchors(places[adding], words & 31, bases[adding] + offsets(words))
+        return _anchors(places[adding], words & 31, bases[adding] + addends(words))
 
-    def _elsewhere(self, anchors: Anchors, ends: Rvas) -> list[Anchors]:
+    def _elsewhere(
+        self, anchors: Anchors, first: Rvas, ends: Rvas, registers: Rvas
+    ) -> list[Anchors]:
         """Where registers still hold their addresses though code order has lost them."""
-        first, registers = (anchors >> 37) + 1, anchors >> 32 & 31
         lives = [
             self._paths.branched(first, ends, registers),
             self._paths.reloaded(first, ends, registers),
@@ -208,14 +211,13 @@ class ReferencesArm64(References):
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
         return np.append(ends, NEVER), _by_register(base, uses_base(words) & (base != _NOWHERE))
 
-    def _follow(self, anchors: Anchors) -> tuple[Rvas, Rvas, Rvas]:
-        """(row of the anchor, number of the use) of every use while the register lives.
+    def _follow(self, places: Rvas, registers: Rvas) -> tuple[Rvas, Rvas, Rvas]:
+        """(row, number of the use) of every use of registers that live from some words on.
 
         Last, the index of the last word at which each register does. None lives on behind its
         function.
         """
         overwrites, uses = self._lives
-        places, registers = (anchors >> 37) + 1, anchors >> 32 & 31
         key = registers << 32
         begin = key | places
         ends = np.minimum(places + WINDOW, self._bounds[self._bounds.searchsorted(places)] - 1)
