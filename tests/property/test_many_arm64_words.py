@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from build import driver
+from hvci.binary import arm64_words
 from hvci.binary.analysis import Analysis
 from hvci.binary.arm64_fields import changes_little, loads_pair, writes_lowest
 from hvci.binary.arm64_words import FLOW_BY_TOP, written_registers
@@ -54,6 +55,14 @@ def test_what_changes_little_changes_nothing_else(code):
             assert written & lowest
         if is_pair and second != 1 << ZERO:
             assert written & second
+
+
+def test_what_is_remembered_of_words_is_bounded(monkeypatch):
+    asked = []
+    monkeypatch.setattr(arm64_words, "REMEMBERED", 2)
+    double = arm64_words.remembered(lambda word: asked.append(word) or 2 * word)
+    assert [double(word) for word in (1, 1, 2, 2, 3, 1, 3)] == [2, 2, 4, 4, 6, 2, 6]
+    assert asked == [1, 2, 3, 1]
 
 
 @pytest.mark.parametrize("has_function", [True, False])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import lru_cache
 
 from hvci.binary.arm64_lift import (
     CALLEE_SAVED,
@@ -23,13 +22,13 @@ from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
     FP,
     NOP,
-    REMEMBERED,
     SP,
     VOLATILE,
     access,
     branch_target,
     is_access,
     named_registers,
+    remembered,
     written_registers,
 )
 from hvci.binary.code import (
@@ -286,7 +285,7 @@ def _walk_back(function: Function, i: int, register: int) -> int:
     return i
 
 
-@lru_cache(REMEMBERED)
+@remembered
 def _plain_effect(word: int) -> Effect:
     """What a word that is no call changes, relative to its registers."""
     if is_access(word):

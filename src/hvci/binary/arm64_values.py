@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hvci.binary.arm64_words import REMEMBERED, ZERO
+from hvci.binary.arm64_words import REMEMBERED, ZERO, remembered
 from hvci.binary.code import Binary, Const, Expr, Insert, Opaque, Reg, SignExtend
 
 NOT_FOLLOWED = Opaque("the result of an instruction that is not followed")
@@ -128,7 +128,7 @@ def extract(word: int, size: int) -> Expr:
     )
 
 
-@lru_cache(REMEMBERED)
+@remembered
 def register_form(word: int) -> Expr:
     """Data processing with registers only."""
     size = 8 if word >> 31 else 4
