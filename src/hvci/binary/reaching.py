@@ -159,11 +159,13 @@ class Reaching:
 
     def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
-        before = function.predecessors(j)
+        before, jumps = function.predecessors(j), function.indirect_jumps
         if before or j == function.entry or self.arch.is_padding(function, j):
+            if jumps and before and _is_table_label(function, before):
+                return jumps  # another table may lead there as well
             return before
-        if function.indirect_jumps:
-            return function.indirect_jumps
+        if jumps:
+            return jumps
         found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
         return before
 
@@ -176,3 +178,12 @@ class Reaching:
         if register_of(location) in self.arch.entry_registers:
             return frozenset((Atom(Kind.PARAMETER, function.start, location),))
         return atoms.unknown("a register that the caller must preserve")
+
+
+def _is_table_label(function: Function, before: list[int]) -> bool:
+    """Whether only jump tables lead to a place.
+
+    Direct jumps come first among the predecessors, and the instruction before it comes last.
+    """
+    flows = function.flows
+    return flows[before[0]] == flows[before[-1]] == Flow.INDIRECT_JUMP

@@ -266,10 +266,11 @@ class _Walk32:
     def _table_targets(self) -> list[int]:
         """Instructions that only a jump table can lead to."""
         function, skip = self.function, (Mnemonic.INT3, Mnemonic.NOP)
+        flows, sources = function.flows, function.sources
         return [
             k
             for k in range(1, len(function.instructions))
-            if k not in function.sources
+            if (k not in sources or all(flows[p] == Flow.INDIRECT_JUMP for p in sources[k]))
             and not function.falls_through(k - 1)
             and function.instructions[k].mnemonic not in skip
         ]

@@ -38,6 +38,8 @@ from hvci.binary.code import (
     Memory,
 )
 from hvci.binary.image import PeImage
+from hvci.binary.jumptables import JumpTables
+from hvci.binary.jumptables_x86 import find_tables
 from hvci.binary.moves import Moves
 from hvci.binary.x86_lift import (
     FRAME_BASES,
@@ -162,6 +164,7 @@ class X86:
         self.image = image
         self.bits = image.bits
         self.lift = X86Lift(image)
+        self.tables = JumpTables(image)
         is_64 = image.bits == 64
         self.parameter_registers: tuple[int, ...] = (RCX, RDX, R8, R9) if is_64 else ()
         self.entry_registers = frozenset((RCX, RDX, R8, R9) if is_64 else (RAX, RCX, RDX))
@@ -191,6 +194,8 @@ class X86:
         function.indirect_jumps = function.where(INDIRECT_JUMP)
         branches = function.where(DIRECT_JUMP)
         function.link({i: found[i].near_branch_target & 0xFFFFFFFF for i in branches})
+        if function.indirect_jumps:
+            self.tables.note(function, find_tables(self.tables, function))
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """One pass that keeps no instruction."""
