@@ -138,6 +138,77 @@ def test_x86(shape):
         assert values("x86", code, **change) == ({start, NX}, fails)
 
 
+# ---- ARM64
+
+SECOND_ARM64 = CASES + 4
+
+
+def words(*items):
+    return struct.pack(f"<{len(items)}I", *items)
+
+
+def adr(register, target, at):
+    offset = target - at
+    return 0x1000_0000 | register | (offset & 3) << 29 | (offset >> 2 & 0x7FFFF) << 5
+
+
+def mov_w19(value):
+    return 0x5280_0013 | value << 5
+
+
+def arm64(between, entries, start=EXECUTABLE):
+    """A driver whose switch goes on like this; (register, RVA) stands for ADR."""
+    head = [0xA9BE7BFD, 0xF9000BF3, mov_w19(start), 0x7100041F]
+    for each in between:
+        at = ENTRY + 4 * len(head)
+        head.append(adr(*each, at) if isinstance(each, tuple) else each)
+    call = (0xD2820001, 0x528CAE82, 0xB0000008, 0xF9400108, 0xD63F0100)
+    cases = words(mov_w19(NX), 0x2A1303E0, *call, 0xF9400BF3, 0xA8C27BFD, 0xD65F03C0)
+    return code_of(words(*head), cases, ((TABLE, entries),), words(0xD4200000))
+
+
+LSL_2, BR_X8, BR_X9 = 0x8B080948, 0xD61F0100, 0xD61F0120
+ARM64 = {
+    "words": ([(9, TABLE), 0xB8A05928, (10, CASES), LSL_2, BR_X8], words(0, 1)),
+    "halves": ([(9, TABLE), 0x78605928, (10, CASES), 0x8B28A948, BR_X8], packed("h", 0, 1)),
+    "bytes from the table": (
+        [(9, TABLE), 0x38A04928, 0x8B080928, BR_X8],
+        packed("b", (CASES - TABLE) // 4, (SECOND_ARM64 - TABLE) // 4, 0, 0),
+    ),
+    "bytes": ([(9, TABLE), 0x38604928, (10, CASES), LSL_2, BR_X8], bytes((0, 1, 0xFF, 0xFF))),
+    "page and offset": (
+        [0x90000009, 0x91040129, 0xB8A05928, (10, CASES), LSL_2, BR_X8],
+        words(0, 1),
+    ),
+    "offsets from the table": (
+        [(9, TABLE), 0xB8A0592A, 0x8B0A0129, BR_X9],
+        packed("i", CASES - TABLE, SECOND_ARM64 - TABLE),
+    ),
+    "addresses": (
+        [(9, TABLE), 0xF8605928, BR_X8],
+        packed("Q", BASE_X64 + CASES, BASE_X64 + SECOND_ARM64),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", ARM64)
+def test_arm64(shape):
+    for start, fails in ((EXECUTABLE, True), (OTHER_NX, False)):
+        assert values("arm64", arm64(*ARM64[shape], start)) == ({start, NX}, fails)
+
+
+def test_arm64_finds_a_call_whose_import_page_is_made_before_the_switch():
+    between = [0xB0000006, (9, TABLE), 0xB8A05928, (10, CASES), LSL_2, BR_X8]
+    head = [0xA9BE7BFD, 0xF9000BF3, mov_w19(0), 0x7100041F]
+    for each in between:
+        head.append(adr(*each, ENTRY + 4 * len(head)) if isinstance(each, tuple) else each)
+    first = (0xD2800006, 0x14000006)  # the register is lost, and the call jumped over
+    second = (0x52800000, 0xD2820001, 0x528CAE82, 0xF94000C8, 0xD63F0100)
+    cases = words(*first, *second, 0xF9400BF3, 0xA8C27BFD, 0xD65F03C0)
+    code = code_of(words(*head), cases, ((TABLE, words(0, 2)),), words(0xD4200000))
+    assert values("arm64", code) == ({EXECUTABLE}, True)
+
+
 # ---- tables that are none, or no longer
 
 
@@ -190,6 +261,8 @@ def test_a_damaged_table_has_few_labels(entries):
         assert len(labels("x64", x64(between, entries))) <= 2
     for jump in X86.values():
         assert not labels("x86", x86(jump, entries))
+    for between, _ in ARM64.values():
+        assert len(labels("arm64", arm64(between, entries))) <= 3
 
 
 @pytest.mark.parametrize("at", [0, 1, 0xFFFF_FFF0, 0x7FFF_FFFF, 0x10_0000])

@@ -7,6 +7,7 @@ from hvci.binary.paths_arm64 import Paths
 
 NOP = 0xD503201F
 RET = 0xD65F03C0
+BR = 0xD61F0100
 X19, X20 = 19, 20
 
 
@@ -39,8 +40,10 @@ def rows(*stretches):
     return np.array(first), np.array(last), np.array(registers, np.int64)
 
 
-def paths(*words, ends=None):
-    return Paths(np.array(words, np.uint32), np.array(ends or [len(words)]))
+def paths(*words, ends=None, labels=()):
+    edges = np.array(labels, np.int64).reshape(-1, 2)
+    bounds = np.array(ends or [len(words)])
+    return Paths(np.array(words, np.uint32), bounds, (edges[:, 0], edges[:, 1]))
 
 
 def places(lives):
@@ -52,6 +55,12 @@ def places(lives):
 def behind(lives):
     """Loads stand before the place: (index of the load, register, row)."""
     return sorted(zip(*(part.tolist() for part in lives), strict=True))
+
+
+def test_a_register_lives_on_at_the_labels_of_a_jump_table():
+    found = paths(NOP, BR, NOP, RET, NOP, labels=[(1, 2), (1, 4)])
+    assert places(found.branched(*rows((0, 2, X19)))) == [(4, X19, 0)]
+    assert places(found.branched(*rows((0, 0, X19)))) == []
 
 
 def test_nothing_lives_on_without_a_branch_that_leaves():

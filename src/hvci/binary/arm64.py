@@ -48,6 +48,7 @@ from hvci.binary.code import (
 )
 from hvci.binary.function_arm64 import UnreadFunctionArm64
 from hvci.binary.image import PeImage
+from hvci.binary.jumptables import JumpTables
 from hvci.binary.moves import Moves
 
 PARAMETERS = 8
@@ -77,13 +78,14 @@ class Arm64:
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
+        self.tables = JumpTables(image)
         self.lift = Arm64Lift(SavedPages(image))
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 
     def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         """A function, which reads its words when they are asked for; it has one fragment."""
-        return UnreadFunctionArm64(self.image, start, fragments[0], kind)
+        return UnreadFunctionArm64(self.tables, start, fragments[0], kind)
 
     def boundaries(self, code: bytes, start: int) -> Iterator[int]:
         """Every word."""

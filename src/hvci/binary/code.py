@@ -249,10 +249,7 @@ class Function:
         self.jumps: dict[int, int] = {}
         """Index of the target of those that stay in the function, by instruction index."""
         self.sources: dict[int, list[int]] = {}
-        """Indices of the jumps and branches that lead to an instruction.
-
-        Direct ones first, then those through jump tables.
-        """
+        """Indices of the jumps that lead to an instruction: direct ones first, then by table."""
         self.indirect_jumps: list[int] = []
         self.effects: dict[int, Effect] = {}
         self.edges: dict[int, Edge | None] = {}

@@ -14,8 +14,8 @@ Theory of operation
 8. Every step costs; a question that costs too much is answered "work budget spent".
 
 Blind spots: writes through pointers that were not seen to point into the frame or at the global;
-values carried by a structure whose address came from elsewhere; self-modifying code; a label that
-both a jump table and the code before it lead to, of which only the code before it is followed.
+values carried by a structure whose address came from elsewhere; self-modifying code; a jump table
+that is not read (jumptables.py), at a label that other code leads to as well.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import numpy as np
 
 from hvci.binary.arm64_words import FLOW_BY_TOP, branch_offset, indirect_flow
 from hvci.binary.code import DIRECT_JUMP, INDIRECT_JUMP, Function
-from hvci.binary.image import PeImage
+from hvci.binary.jumptables import MAX_JUMPS, JumpTables
+from hvci.binary.jumptables_arm64 import find_table
 
 _FLOWS = FLOW_BY_TOP.tobytes()
 _FLOW, _BRANCHES = ("flows", "indirect_jumps"), ("entry", "jumps", "sources", "targets")
@@ -20,10 +21,11 @@ _FLOW, _BRANCHES = ("flows", "indirect_jumps"), ("entry", "jumps", "sources", "t
 class FunctionArm64(Function):
     """One function of one stretch of words."""
 
-    __slots__ = ("_image",)
+    __slots__ = ("_image", "_tables")
 
-    def __init__(self, image: PeImage, start: int, stretch: tuple[int, int], kind: str) -> None:
-        self._image = image
+    def __init__(self, tables: JumpTables, start: int, stretch: tuple[int, int], kind: str) -> None:
+        self._tables = tables
+        self._image = tables.image
         self.start = start
         self.fragments = [stretch]
         self.kind = kind
@@ -55,7 +57,7 @@ class FunctionArm64(Function):
         self.indirect_jumps = self.where(INDIRECT_JUMP)
 
     def _note_branches(self) -> None:
-        """Note the direct jumps and branches."""
+        """Note the direct jumps and branches, and where jump tables lead."""
         self.entry = self.find(self.start) or 0
         start, count, words = self.fragments[0][0], len(self.rvas), self.instructions
         targets: dict[int, int] = {}
@@ -71,6 +73,10 @@ class FunctionArm64(Function):
                     sources[target].append(i)
                 else:
                     sources[target] = [i]
+        if 0 < len(self.indirect_jumps) <= MAX_JUMPS:
+            base = self._image.base
+            tables = ((j, find_table(words, start, j, base)) for j in self.indirect_jumps)
+            self._tables.note(self, [(j, table) for j, table in tables if table is not None])
 
 
 class UnreadFunctionArm64(FunctionArm64):

@@ -29,16 +29,20 @@ Lives = tuple[Rvas, Rvas, Rvas]
 class Paths:
     """The branches of some code, and its loads from the frame."""
 
-    def __init__(self, words: Words, ends: Rvas) -> None:
-        """`ends`: sorted indices of the words at which functions begin or end, and the last."""
+    def __init__(self, words: Words, ends: Rvas, labels: tuple[Rvas, Rvas]) -> None:
+        """`ends`: sorted indices of the words at which functions begin or end, and the last.
+
+        `labels`: (index of the jump, index of the label) for what jump tables lead to.
+        """
         self._words = words
         self._ends = ends
+        self._labels = labels
         self.is_cut = False
         """Whether there was more to look at than is looked at in one go."""
 
     @cached_property
     def _branches(self) -> tuple[Rvas, Rvas]:
-        """(index of the word, index of the target) of every direct branch, sorted."""
+        """(index of the word, index of the target) of every branch, sorted; tables among them."""
         words = self._words
         plain = words & 0xFC000000 == 0x14000000
         bits = words & 0x7E000000 == 0x36000000
@@ -49,11 +53,13 @@ class Paths:
         field = np.where(plain[places], chosen, chosen >> 5) & ((1 << width) - 1)
         targets = places + field - ((field >> (width - 1)) << width)
         near = (np.abs(targets - places) < FARTHEST) & (targets > 0) & (targets < len(words))
-        return places[near], targets[near]
+        places = np.concatenate((places[near], self._labels[0]))
+        order = np.argsort(places, kind="stable")  # two sorted runs, which it merges
+        return places[order], np.concatenate((targets[near], self._labels[1]))[order]
 
     @property
     def targets(self) -> Rvas:
-        """Index of the target of every direct branch that is not far, in the order of branches."""
+        """Index of the target of every branch that is not far, in the order of branches."""
         return self._branches[1]
 
     def branched(self, first: Rvas, last: Rvas, registers: Rvas) -> Lives:

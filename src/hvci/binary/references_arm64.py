@@ -27,7 +27,9 @@ from hvci.binary.arm64_fields import (
 )
 from hvci.binary.arm64_words import access, is_access
 from hvci.binary.image import PeImage
-from hvci.binary.paths_arm64 import Paths, spread
+from hvci.binary.jumptables import JumpTables, Used
+from hvci.binary.jumptables_arm64 import LOOK, find_table
+from hvci.binary.paths_arm64 import FARTHEST, Paths, spread
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.binary.unwind_arm64 import UnwindTableArm64
@@ -41,6 +43,8 @@ TOGETHER = 4096
 """ADRPs that are followed at once: a call of numpy costs more than its elements do."""
 ROUNDS = 8
 """ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
+MOST_JUMPS = 8192
+"""Jumps through registers that are looked at; real drivers have some hundreds."""
 PAGE_MASK = ~0xFFF
 ADDRESS = (1 << 32) - 1
 """Mask of the address in an anchor."""
@@ -166,7 +170,30 @@ class ReferencesArm64(References):
 
     @cached_property
     def _paths(self) -> Paths:
-        return Paths(self.words, self._bounds)
+        return Paths(self.words, self._bounds, self._find_labels())
+
+    def _find_labels(self) -> tuple[Rvas, Rvas]:
+        """(index of the jump, index of the label) of every label of a jump table.
+
+        What lies between two known functions is taken for one.
+        """
+        places = (self.words & _BRANCH_REGISTER == _BR).nonzero()[0][:MOST_JUMPS]
+        following = self._bounds.searchsorted(places, "right")
+        firsts = np.where(following, self._bounds[following - 1], 1)
+        lasts = np.minimum(self._bounds[following] - 1, firsts + FARTHEST)
+        tables, used = JumpTables(self.image), []
+        for place, first, last in zip(
+            places.tolist(), firsts.tolist(), lasts.tolist(), strict=True
+        ):
+            low = max(first, place - LOOK)
+            words, start = self.words[low : place + 1].tolist(), int(self.rvas[low])
+            table = find_table(words, start, place - low, self.image.base)
+            if table is not None:
+                used.append(Used(place, table, int(self.rvas[first]), int(self.rvas[last])))
+        edges = np.array(list(tables.read(used)), np.int64).reshape(-1, 2)
+        jumps, labels = edges[:, 0], self.rvas.searchsorted(edges[:, 1])
+        found = self.rvas[labels] == edges[:, 1]
+        return jumps[found], labels[found]
 
     @cached_property
     def _bounds(self) -> Rvas:
@@ -232,7 +259,7 @@ class ReferencesArm64(References):
 
     @cached_property
     def joined(self) -> npt.NDArray[np.bool_]:
-        """Which words direct branches, jumps and calls lead to, but for far ones."""
+        """Which words direct branches and jump tables lead to, but for far ones."""
         found = np.zeros(len(self.words), bool)
         found[self._paths.targets] = True
         return found
@@ -245,7 +272,7 @@ class ReferencesArm64(References):
         return found.tobytes()
 
     def are_branched_to(self, first: int, last: int) -> bool:
-        """Whether a branch within some function leads to an RVA between two, both included."""
+        """Whether a branch or a jump table leads to an RVA between two, both included."""
         return self._joins.find(1, (first + 3) >> 2, (last >> 2) + 1) >= 0
 
     def makes_page(self, page: int, start: int, end: int) -> bool:
