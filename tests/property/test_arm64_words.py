@@ -16,7 +16,7 @@ from capstone.arm64 import (
     ARM64_REG_X0,
     ARM64_REG_X28,
 )
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc, UcError
 from unicorn.arm64_const import (
@@ -138,6 +138,7 @@ def test_any_words_can_be_lifted(code):
     list(arm64.taken_addresses(function))
 
 
+@example(0x2541F800)  # brkpas, an SVE instruction
 @settings(max_examples=300, deadline=None)
 @given(words)
 def test_flow_and_targets_agree_with_capstone(word):
@@ -150,7 +151,7 @@ def test_flow_and_targets_agree_with_capstone(word):
         wanted = int(instruction.op_str.rpartition("#")[2], 0) & 0xFFFFFFFF
         assert arm64.direct_target(function, 0) == wanted
         assert flow == {"b": Flow.JUMP, "bl": Flow.CALL}.get(name, Flow.BRANCH)
-    elif name.startswith(("br", "ret", "blr", "eret", "drps")) and name != "brk":
+    elif name.startswith(("br", "ret", "blr", "eret", "drps")) and not name.startswith("brk"):
         assert flow in (Flow.INDIRECT_JUMP, Flow.RETURN, Flow.INDIRECT_CALL, Flow.STOP)
     elif name not in ("brk", "hlt", "udf", "dcps1", "dcps2", "dcps3", "bc"):
         assert flow == Flow.NEXT or word >> 24 in (0x00, 0x54)
