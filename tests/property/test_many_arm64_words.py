@@ -39,6 +39,17 @@ USUAL = [
 ]
 
 
+def analysed(code, has_function=True):
+    """A driver whose code is some words, one function when it has any."""
+    image = PeImage(driver("arm64"))
+    image.memory[START : START + 4 * len(code)] = np.array(code, "<u4").tobytes()
+    analysis = Analysis(image)
+    table = analysis.functions.unwind
+    table.starts, table.ends = ([START], [START + 4 * len(code)]) if has_function else ([], [])
+    table._data = np.zeros(len(table.starts), np.int64)
+    return analysis
+
+
 @example([0xF8801041, 0xF8A06841, 0xF9800041, 0xD8000041])  # prefetches, four forms
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(words, min_size=1, max_size=50))
@@ -69,13 +80,7 @@ def test_what_is_remembered_of_words_is_bounded(monkeypatch):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(USUAL) | words, min_size=1, max_size=40))
 def test_calls_that_are_sorted_out_together_are_sorted_out_alone(has_function, code):
-    image = PeImage(driver("arm64"))
-    code = [*code, CALL]
-    image.memory[START : START + 4 * len(code)] = np.array(code, "<u4").tobytes()
-    analysis = Analysis(image)
-    table = analysis.functions.unwind
-    table.starts, table.ends = ([START], [START + 4 * len(code)]) if has_function else ([], [])
-    table._data = np.zeros(len(table.starts), np.int64)
+    analysis = analysed([*code, CALL], has_function)
     near, references = Nearby(Scene(analysis)), analysis.references
     calls = np.flatnonzero(references.words & 0xFFDFFC1F == 0xD61F0000)
     for call, is_usual in zip(calls, near.are_method_calls(calls), strict=True):
@@ -95,13 +100,6 @@ def test_calls_that_are_sorted_out_together_are_sorted_out_alone(has_function, c
     ],
 )
 def test_the_usual_shapes_are_sorted_out_together(code, is_usual):
-    image = PeImage(driver("arm64"))
-    code = [*code, CALL]
-    image.memory[START : START + 4 * len(code)] = np.array(code, "<u4").tobytes()
-    analysis = Analysis(image)
-    table = analysis.functions.unwind
-    table.starts, table.ends = [START], [START + 4 * len(code)]
-    table._data = np.zeros(1, np.int64)
-    references = analysis.references
-    call = references.rvas.searchsorted([START + 4 * len(code) - 4])
+    analysis = analysed([*code, CALL])
+    call = analysis.references.rvas.searchsorted([START + 4 * len(code)])
     assert Nearby(Scene(analysis)).are_method_calls(call).tolist() == [is_usual]
