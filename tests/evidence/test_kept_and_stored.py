@@ -104,6 +104,8 @@ def test_a_pointer_that_is_only_called_is_no_escape(machine):
     [
         "488bc3 488905",  # mov rax, rbx; mov [variable], rax
         "48871d",  # xchg [variable], rbx
+        "33c0 480f44c3 488905",  # xor eax, eax; cmove rax, rbx; mov [variable], rax
+        "33c0 480f44d8 48891d",  # the other way round
         "48895c2418 488b4c2418 48890d",  # through a slot of the frame
     ],
 )

@@ -59,6 +59,8 @@ _NOT_STRAIGHT = any_of(Flow.BRANCH, *NO_FALL_THROUGH)
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
+_CHOICE, _CHOICE_MASK = 0x9A800000, 0xFFE00C00
+"""CSEL of 64-bit registers."""
 
 
 class Arm64:
@@ -187,8 +189,12 @@ class Arm64:
 
     def moves(self, function: Function) -> Moves:
         """The copies and stores of whole registers in a function."""
-        words = enumerate(function.instructions)
-        copies = {i: (w >> 16 & 31, w & 31) for i, w in words if w & _COPY_MASK == _COPY}
+        copies: dict[int, tuple[tuple[int, ...], int]] = {}
+        for i, word in enumerate(function.instructions):
+            if word & _COPY_MASK == _COPY:
+                copies[i] = (word >> 16 & 31,), word & 31
+            elif word & _CHOICE_MASK == _CHOICE:
+                copies[i] = (word >> 16 & 31, word >> 5 & 31), word & 31
         stores = [
             (i, expr.number)
             for i in self.storing(function)

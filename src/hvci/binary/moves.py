@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Moves(NamedTuple):
     """The plain copies and stores of whole registers; no pushes, no arithmetic."""
 
-    copies: dict[int, tuple[int, int]]
-    """(register, register that it is copied into), by instruction index."""
+    copies: dict[int, tuple[tuple[int, ...], int]]
+    """(registers, the one that one of them is copied into), by instruction index."""
     stores: list[tuple[int, int]]
     """(instruction index, register that it puts into memory)."""
 
@@ -18,6 +18,7 @@ class Moves(NamedTuple):
         reached = 0
         while reached != registers:
             reached = registers
-            for source, target in self.copies.values():
-                registers |= (registers >> source & 1) << target
+            for sources, target in self.copies.values():
+                if any(registers >> source & 1 for source in sources):
+                    registers |= 1 << target
         return registers

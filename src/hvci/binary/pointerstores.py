@@ -59,7 +59,7 @@ class PointerStores:
                 if d == i:
                     return True
                 if isinstance(d, int) and d in moves.copies:
-                    work.append((d, moves.copies[d][0]))
+                    work += [(d, source) for source in moves.copies[d][0]]
         return False
 
     def _moves(self, function: Function) -> Moves:

@@ -86,7 +86,8 @@ _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
-_MOVES = frozenset((Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG))
+_CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
+_MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG}
 _FACTORY = InstructionInfoFactory()
 
 
@@ -219,7 +220,8 @@ class X86:
             if source not in REGISTERS:
                 continue
             if target in REGISTERS:
-                found.copies[i] = REGISTERS[source][0], REGISTERS[target][0]
+                both = REGISTERS[source][0], REGISTERS[target][0]
+                found.copies[i] = both[: 1 + (instruction.mnemonic in _CHOICES)], both[1]
             elif not target:
                 found.stores.append((i, REGISTERS[source][0]))
         return found
