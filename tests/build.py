@@ -80,7 +80,7 @@ def driver(
     """
     image = _Builder(machine, section_alignment)
     table = image.import_table(imports)
-    text = Section(".text", CODE, bytes(0x200))
+    text = Section(".text", CODE, bytes(max(0x200, len(code or b""))))
     rdata = Section(".rdata", CONSTANT, table.content)
     data = Section(".data", DATA, bytes(max(pointers, default=0) + 8), 0x2000)
     init_section = Section("INIT", init, bytes(0x20))

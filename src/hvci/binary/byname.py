@@ -76,6 +76,8 @@ class ByName:
             if any(each.name in catalog.ddis() for each in found):
                 functions.append(search.function)
             work += self._callers(search, found)
+        for search in work:
+            self.unread.append((search.function.rvas[search.i], "too many look-ups to read all"))
         self.flow.forget()
         return functions
 
@@ -119,6 +121,8 @@ class ByName:
                 keepers[escape.function.start] = escape.function
         places: set[int] = set()
         for _, function in sorted(keepers.items()):
+            if self.flow.exhausted:
+                break
             places |= self._stores(function)
         self.flow.forget()
         for place in sorted(places):

@@ -97,6 +97,8 @@ class CallSites:
             if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
                 self.add_routine(function, i, routine.why, Via.CALLBACK)
         self.behaviours += self._forgotten_opt_in()
+        if self.analysis.flow.exhausted:
+            self._limit_all("the work budget was spent before all calls were looked at")
         return [self.calls[key] for key in sorted(self.calls)]
 
     def _framework(self) -> None:

@@ -55,15 +55,20 @@ from hvci.binary.functions import Functions
 from hvci.binary.globals import Globals
 from hvci.binary.image import PeImage
 from hvci.binary.interprocedural import Interprocedural
-from hvci.binary.reaching import MAX_STEPS, Definition, Reaching
+from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
 
 if TYPE_CHECKING:
     from hvci.binary.stack import StackDepth
 
 MAX_DEPTH = 24
 """How deep questions may nest."""
-MAX_FILE_STEPS = 2_000_000
-"""Instructions looked at for one image."""
+FILE_STEPS, BYTES_A_STEP = 500_000, 4
+"""Steps for one image, whatever its size, and bytes that give it one more.
+
+Of 486 real drivers none needed more than 72,000.
+"""
+QUESTION_COST = 4
+"""What a question costs besides the instructions looked at, in steps."""
 
 
 class Dataflow:
@@ -86,6 +91,9 @@ class Dataflow:
         self.interprocedural = Interprocedural(self)
         self.steps = 0
         self.total_steps = 0
+        self._most_steps = FILE_STEPS + image.size // BYTES_A_STEP
+        self.generation = 0
+        """How often answers were dropped."""
         self._spent = 0
         self._memo: dict[tuple[int, int, int], Atoms] = {}
         self._busy: set[tuple[int, int, int]] = set()
@@ -93,13 +101,16 @@ class Dataflow:
 
     def begin(self, budget: int = MAX_STEPS) -> None:
         """Start a new question: its budget is full again while the file's lasts."""
-        self.total_steps += max(0, self.steps - self._spent)
-        self._spent = self.steps = (
-            MAX_STEPS - budget if self.total_steps < MAX_FILE_STEPS else MAX_STEPS
-        )
+        self.total_steps += max(0, self.steps - self._spent) + QUESTION_COST
+        self._spent = self.steps = MAX_STEPS + 1 if self.exhausted else MAX_STEPS - budget
+
+    def charge(self, steps: int) -> None:
+        """Count work that was done outside of questions."""
+        self.total_steps += steps
 
     def forget(self) -> None:
         """Drop all answers: something new was learnt that can change them."""
+        self.generation += 1
         self._memo.clear()
         self.globals.forget()
         self.interprocedural.forget()
@@ -107,7 +118,7 @@ class Dataflow:
     @property
     def exhausted(self) -> bool:
         """Whether the budget of the whole image is spent."""
-        return self.total_steps >= MAX_FILE_STEPS
+        return self.total_steps >= self._most_steps or self.functions.is_overworked
 
     @property
     def is_spent(self) -> bool:
@@ -181,6 +192,9 @@ class Dataflow:
         """What one of several definitions leaves in a location."""
         out: set[Atom] = set()
         for definition in definitions:
+            if self.is_spent:
+                out |= atoms.unknown(BUDGET)
+                return atoms.bounded(out)
             out |= self._of(definition, function, location, nesting)
             if len(out) > atoms.MAX_ATOMS:
                 return atoms.bounded(out)

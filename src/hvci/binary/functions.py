@@ -24,6 +24,10 @@ from hvci.model import Machine
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
 MAX_GAP = 0x1000
+SHORT_GAP = 0x100
+"""Bytes decoded at once outside known functions, once `MAX_DECODED` are decoded."""
+MAX_DECODED = 4 << 20
+"""Bytes decoded of one image besides its size; real drivers need less than their size."""
 RESYNC = 24
 """Bytes to try when looking for an instruction boundary outside known functions."""
 
@@ -46,6 +50,12 @@ class Functions:
         self._known: dict[tuple[str, int], Function] = {}
         self._unwound: dict[int, Function] = {}
         self._boundaries: dict[int, Boundaries | None] = {}
+        self._decoded = 0
+
+    @property
+    def is_overworked(self) -> bool:
+        """Whether far more was decoded than there is: code outside known functions overlaps."""
+        return self._decoded > self.image.size + MAX_DECODED
 
     @cached_property
     def unwind(self) -> Exceptions:
@@ -119,6 +129,7 @@ class Functions:
             function.cache.clear()
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
+        self._decoded += sum(end - first for first, end in fragments)
         return self.architecture.function(start, fragments, kind)
 
     def boundary(self, rva: int) -> int | None:
@@ -164,6 +175,8 @@ class Functions:
         """Code without unwind data: leaf functions, thunks, hand-written code."""
         low, high = self.unwind.gap(rva)
         start = self._gap_start(low, rva)
+        if self.is_overworked:
+            start, high = max(start, rva - SHORT_GAP), min(high, rva + SHORT_GAP)
         function = self._known.get(("gap", start))
         if function is not None and function.rvas[-1] >= rva:
             return function

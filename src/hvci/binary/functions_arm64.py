@@ -14,7 +14,7 @@ import numpy as np
 
 from hvci.binary import plain_arm64
 from hvci.binary.code import Expr, Flow, Function
-from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, Functions
+from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, SHORT_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
 from hvci.binary.unwind import NO_FRAME, Exceptions, Frame
@@ -83,6 +83,8 @@ class FunctionsArm64(Functions):
     def _in_gap(self, rva: int) -> Function:
         low, high = self.unwind.gap(rva)
         start = self._gap_start(low, rva)
+        if self.is_overworked:
+            start, high = max(start, rva - SHORT_GAP), min(high, rva + SHORT_GAP)
         function = self._known.get(("gap", start))
         if function is None or function.rvas[-1] < rva:
             end = min(high, max(start + MAX_GAP, rva + 64))

@@ -115,7 +115,10 @@ class Globals:
         references = self.flow.functions.references
         if references.pointers_to(rva) and self.image.bits == 64:
             out |= atoms.unknown(f"the address of the global at {rva:#x} is stored in data")
-        for place in references.to_data(rva)[:MAX_REFERENCES]:
+        places = references.to_data(rva)
+        if len(places) > MAX_REFERENCES:
+            return atoms.unknown(f"the global at {rva:#x} is named in too many places"), []
+        for place in places:
             if references.only_reads(place):
                 continue
             found = self.flow.functions.instruction_at(place)

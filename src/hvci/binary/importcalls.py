@@ -7,21 +7,23 @@ decoded. Knows how imports are called; knows no DDI and no argument.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
-    ANY_POINTER_CALL,
     IMAGE_BASE,
     NO_REGISTER,
     Flow,
     Function,
     Load,
     Reg,
+    any_of,
 )
 from hvci.binary.pointerstores import PointerStores
 from hvci.model import Via
+
+_INDIRECT = any_of(Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL)
 
 
 class ImportCall(NamedTuple):
@@ -43,10 +45,14 @@ class Escape(NamedTuple):
 
 
 class ImportCalls:
-    """The calls of some imports in one image."""
+    """The calls of some imports in one image.
 
-    def __init__(self, analysis: Analysis) -> None:
+    `thorough` goes on where the work budget is spent: what is plain to see is found even then.
+    """
+
+    def __init__(self, analysis: Analysis, thorough: bool = True) -> None:
         self.analysis = analysis
+        self.thorough = thorough
         self.image = analysis.image
         self.calls: list[ImportCall] = []
         self.escapes: list[Escape] = []
@@ -54,7 +60,6 @@ class ImportCalls:
         """(name, RVA) of bytes that look like a call where the decoding is not sure."""
         self._within: Sequence[tuple[int, int]] = ()
         self._followed: dict[tuple[Function, int, bool], bool] = {}
-        self._called: dict[tuple[Function, bool], list[tuple[int, Atoms]]] = {}
         self._escaped: set[tuple[Function, int]] = set()
         self._stores = PointerStores(analysis)
 
@@ -67,6 +72,8 @@ class ImportCalls:
         for name, hits in self.analysis.import_hits.items():
             if name in names:
                 for place, slot in hits:
+                    if not self.thorough and self.analysis.flow.exhausted:
+                        return self.calls
                     self._use(place, slot, name)
         return self.calls
 
@@ -174,10 +181,12 @@ class ImportCalls:
         if self._calls_next(function, i, slot, name, place):
             return
         found = self._add_kept(function, slot, name, deep=False)
-        stores = self._stores.of(function, i)
-        if stores:
-            found |= self._add_kept(function, slot, name, deep=True)
-        is_called_only = found and not self._stores.leave(function, slot, stores)
+        is_called_only = False
+        if not self.analysis.flow.exhausted:
+            stores = self._stores.of(function, i)
+            if stores:
+                found |= self._add_kept(function, slot, name, deep=True)
+            is_called_only = found and not self._stores.leave(function, slot, stores)
         if not is_called_only and (function, slot) not in self._escaped:
             self._escaped.add((function, slot))
             self.escapes.append(Escape(name, function.rvas[i], function, slot))
@@ -201,15 +210,16 @@ class ImportCalls:
         The deep ones go through memory that is not plainly the frame: they can reach the content
         of a slot only where the function puts it into memory.
         """
-        known = self._called.get((function, deep))
-        if known is not None:
-            return known
         flow, arch = self.analysis.flow, self.analysis.arch
+        generation, known = function.cache.get(("called", deep), (-1, []))
+        if generation == flow.generation:
+            return cast("list[tuple[int, Atoms]]", known)
         frame = (arch.stack_pointer, arch.frame_pointer)
-        found = self._called[function, deep] = []
-        for k in function.where(ANY_POINTER_CALL):
-            if function.flows[k] == Flow.CALL:
-                continue
+        found: list[tuple[int, Atoms]] = []
+        function.cache["called", deep] = flow.generation, found
+        for k in function.where(_INDIRECT):
+            if flow.exhausted:
+                break
             operand = arch.indirect_operand(function, k)
             base = operand.memory.base if isinstance(operand, Load) else NO_REGISTER
             is_plain = isinstance(operand, Reg) or base in frame or arch.loads_call_targets

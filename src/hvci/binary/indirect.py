@@ -39,6 +39,8 @@ class PointerCalls:
         """Every call of a known routine in the functions, in order."""
         flow = self.analysis.flow
         for function in sorted(set(functions), key=lambda each: each.start):
+            if flow.exhausted:
+                return
             for i, target in self.targets(function):
                 flow.begin()
                 held = flow.evaluate(function, i, target, 0)

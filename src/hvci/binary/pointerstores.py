@@ -5,10 +5,24 @@ Such a pointer can be called from anywhere. Knows no calls.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import Function, Location
 from hvci.binary.moves import Moves
+from hvci.binary.sets import members
+
+
+class Sinks(NamedTuple):
+    """Where the results of a function's instructions are stored, for some registers."""
+
+    traced: set[int]
+    """The registers whose stores were looked at."""
+    of: dict[int, list[int]]
+    """Indices of the stores, by that of the instruction whose result they store."""
+    unsure: list[int]
+    """Indices of the stores where the work budget was spent: they may store anything."""
 
 
 class PointerStores:
@@ -22,14 +36,16 @@ class PointerStores:
 
         Not what was kept in the frame and read again: `leave` sees to that.
         """
-        moves = self._moves(function)
+        moves, sinks = self._moves(function), self._sinks(function)
         loaded = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
-        holders = moves.reach(loaded)
-        return [
-            k
-            for k, register in moves.stores
-            if holders >> register & 1 and self._holds(function, k, register, i)
-        ]
+        known: dict[int, int] = function.cache.setdefault("reach", {})
+        if loaded not in known:
+            known[loaded] = moves.reach(loaded)
+        for register in members(known[loaded]):
+            if register not in sinks.traced:
+                sinks.traced.add(register)
+                self._trace_all(function, register, sinks)
+        return sorted([*sinks.of.get(i, ()), *sinks.unsure])
 
     def leave(self, function: Function, slot: int, stores: list[int]) -> bool:
         """Whether one of the stores, or one after reading a slot of the frame, leaves the frame."""
@@ -43,24 +59,46 @@ class PointerStores:
                     return True
         return False
 
-    def _holds(self, function: Function, k: int, register: int, i: int) -> bool:
-        """Whether a register can hold, before instruction `k`, what instruction `i` loads.
+    def _sinks(self, function: Function) -> Sinks:
+        sinks: Sinks | None = function.cache.get("sinks")
+        if sinks is None:
+            sinks = function.cache["sinks"] = Sinks(set(), {}, [])
+        return sinks
+
+    def _trace_all(self, function: Function, register: int, sinks: Sinks) -> None:
+        """Note what the stores of a register store."""
+        for k, stored in self._moves(function).stores:
+            if stored == register:
+                origins = self._origins(function, k, register)
+                if origins is None:
+                    sinks.unsure.append(k)
+                for origin in origins or ():
+                    sinks.of.setdefault(origin, []).append(k)
+
+    def _origins(self, function: Function, k: int, register: int) -> set[int] | None:
+        """The instructions whose result, or a copy of it, a register can hold before `k`.
 
         Definitions are looked at, not values: most registers hold something else at the store.
+        None when the work budget is spent.
         """
-        moves, seen, work = self._moves(function), set(), [(k, register)]
+        moves, work = self._moves(function), [(k, register)]
+        seen: set[tuple[int, int]] = set()
+        origins: set[int] = set()
         while work:
             at = work.pop()
             if at in seen:
                 continue
             seen.add(at)
             self.flow.begin()
-            for d in self.flow.definitions(function, at[0], Location(at[1])):
-                if d == i:
-                    return True
-                if isinstance(d, int) and d in moves.copies:
-                    work += [(d, source) for source in moves.copies[d][0]]
-        return False
+            definitions = self.flow.definitions(function, at[0], Location(at[1]))
+            if self.flow.is_spent:
+                return None
+            for d in definitions:
+                if isinstance(d, int):
+                    origins.add(d)
+                    if d in moves.copies:
+                        work += [(d, source) for source in moves.copies[d][0]]
+        return origins
 
     def _moves(self, function: Function) -> Moves:
         moves: Moves | None = function.cache.get("moves")

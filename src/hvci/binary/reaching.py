@@ -44,10 +44,13 @@ class Reaching:
         self, function: Function, i: int, location: Location, nesting: int
     ) -> tuple[list[Definition], set[int]]:
         """Walk back to every definition that reaches instruction `i`."""
+        if self.flow.is_spent:
+            return [atoms.unknown(BUDGET)], set()
         found: list[Definition] = []
         seen: set[int] = set()
         work = [i]
         leaked = None
+        is_dispatched = False
         in_memory = is_slot(location)
         while work:
             j = work.pop()
@@ -58,12 +61,15 @@ class Reaching:
             if j < 0 or j in seen:
                 continue
             seen.add(j)
-            self.flow.steps += 1
-            if self.flow.steps > MAX_STEPS:
-                return [atoms.unknown(BUDGET)], set()
             if j == function.entry:
                 found.append(self._at_entry(function, location))
-            for p in self._before(function, j, found):
+            before = self._before(function, j, found)
+            if before is function.indirect_jumps:  # the same for all labels: once is enough
+                before, is_dispatched = [] if is_dispatched else before, True
+            self.flow.steps += max(1, len(before))
+            if self.flow.steps > MAX_STEPS:
+                return [atoms.unknown(BUDGET)], set()
+            for p in before:
                 if in_memory:
                     if self.flow.frames.writes(function, p, location, nesting):
                         found.append(p)

@@ -18,6 +18,8 @@ from hvci.binary.sets import distinct, order_of
 
 Rvas = npt.NDArray[np.int64]
 NO_RVAS = np.empty(0, np.int64)
+MAX_SCANS = 4
+"""Questions for one address that are answered by a scan; then an index is worth its cost."""
 
 
 class References(ABC):
@@ -25,6 +27,7 @@ class References(ABC):
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
+        self._asked_names = 0
 
     @abstractmethod
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
@@ -143,6 +146,25 @@ class References(ABC):
         targets = (words - np.array(image.base, words.dtype)).astype(np.int64)
         order = np.argsort(targets, kind="stable")
         return targets[order], rvas[order]
+
+    def is_named(self, rva: int) -> bool:
+        """Whether any four bytes of the image are an RVA of code.
+
+        The first questions are answered by a scan, and later ones from an index.
+        """
+        self._asked_names += 1
+        if self._asked_names <= MAX_SCANS:
+            return self.image.memory.find(rva.to_bytes(4, "little")) >= 0
+        i = int(self._named_code.searchsorted(rva))
+        return i < len(self._named_code) and int(self._named_code[i]) == rva
+
+    @cached_property
+    def _named_code(self) -> npt.NDArray[np.uint32]:
+        """Every RVA of code that four bytes of the image are, sorted."""
+        words = np.ndarray((max(self.image.size - 3, 0),), "<u4", self.image.memory, 0, (1,))
+        spans = self.image.code_ranges
+        found = [words[(words >= start) & (words < end)] for start, end in spans]
+        return distinct(np.concatenate(found)) if found else np.empty(0, np.uint32)
 
     def pointers_to(self, rva: int) -> list[int]:
         """RVAs of the relocated pointers to an RVA."""

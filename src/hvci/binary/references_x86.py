@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
-from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.binary.references import MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct, order_of
 from hvci.model import Machine
 
@@ -25,8 +25,6 @@ REX_W = 0x48
 _LOAD = 0x8B
 STRETCH = 1 << 15
 """Bytes scanned together."""
-MAX_SCANS = 4
-"""Questions for one address that are answered by a scan; then an index is worth its cost."""
 CALL_WINDOW = 160
 """Bytes behind the load of a method in which its call is looked for."""
 

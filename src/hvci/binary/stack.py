@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol
 
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
@@ -24,6 +25,10 @@ _FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
 _READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
 MAX_CALLEE = 8192
 """Bytes of a callee that are searched for its `ret n`."""
+MAX_SEARCHED = 2_000_000
+"""Instructions of all callees that are searched."""
+MAX_DISPATCHES = 16
+"""Indirect jumps of a function that its labels are walked from: one is enough for most."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
 State = tuple[int, int | None]
 """Depth of the stack pointer, and of the frame pointer where it is one."""
@@ -59,10 +64,11 @@ class StackDepth64:
         return self._walk(function, function.find(start) or 0, i)
 
     def _walk(self, function: Function, first: int, last: int) -> int:
-        depth = 0
-        for instruction in function.instructions[first:last]:
-            depth += _plain_change(instruction)
-        return depth
+        """What the instructions from `first` up to `last` add, from sums that are kept."""
+        sums: list[int] = function.cache.setdefault(("depths", first), [0])
+        for instruction in function.instructions[first + len(sums) - 1 : last]:
+            sums.append(sums[-1] + _plain_change(instruction))
+        return sums[max(0, last - first)]
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
         """On x64 the data flow follows the register like any other."""
@@ -97,6 +103,7 @@ class StackDepth32:
         self.thunk_name = thunk_name
         """Name of the import that the jump at an RVA leads to."""
         self._pops: dict[int, int | str | None] = {}
+        self._searched = 0
 
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
@@ -157,6 +164,9 @@ class StackDepth32:
         code = bytes(memory[target : target + MAX_CALLEE])
         for count, instruction in enumerate(Decoder(32, code, ip=target)):
             flow = instruction.flow_control
+            self._searched += 1
+            if self._searched > MAX_SEARCHED:
+                return None
             if flow == FlowControl.NEXT:
                 continue
             if flow == FlowControl.RETURN:
@@ -205,6 +215,8 @@ class _Walk32:
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
         self.restarts = 0
+        self.has_frame = False
+        self.dispatches = 0
 
     def before(self, i: int) -> State | None:
         """The state before instruction `i`: first by what can be reached, then by handlers."""
@@ -214,9 +226,8 @@ class _Walk32:
                 lost = self._unreached()
                 if lost is not None:
                     self.restarts += 1
-                    has_frame = any(state and state[1] == -4 for state in self.states)
                     depth = -0x100000 * self.restarts
-                    self.work.append((lost, (depth, -4 if has_frame else None)))
+                    self.work.append((lost, (depth, -4 if self.has_frame else None)))
         return self.states[i]
 
     def _unreached(self) -> int | None:
@@ -244,6 +255,7 @@ class _Walk32:
             elif kind:
                 if kind == ALWAYS or instruction.op0_register in POINTERS:
                     state = self._step(i, *state)
+                    self.has_frame |= state[1] == -4
                 elif kind == POP:
                     state = state[0] + 4, state[1]
             flow = flows[i]
@@ -259,10 +271,12 @@ class _Walk32:
         target = function.jumps.get(i)
         if target is not None and self.states[target] is None:
             self.work.append((target, state))
-        if function.flows[i] == Flow.INDIRECT_JUMP:
-            self.work += [(k, state) for k in self._table_targets()]
+        if function.flows[i] == Flow.INDIRECT_JUMP and self.dispatches < MAX_DISPATCHES:
+            self.dispatches += 1
+            self.work += [(k, state) for k in self._table_targets if self.states[k] is None]
         return function.falls_through(i)
 
+    @cached_property
     def _table_targets(self) -> list[int]:
         """Instructions that only a jump table can lead to."""
         function, skip = self.function, (Mnemonic.INT3, Mnemonic.NOP)

@@ -28,6 +28,8 @@ def find(analysis: Analysis) -> Found:
     scene = Scene(analysis)
     for detector in DETECTORS:
         detector(scene)
+        if analysis.flow.exhausted:
+            break
     facts = tuple(scene.facts[key] for key in sorted(scene.facts))
     if analysis.flow.exhausted:
         return Found(facts, (_limit("the work budget was spent before all code was looked at"),))

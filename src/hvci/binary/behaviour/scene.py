@@ -85,25 +85,31 @@ class Scene:
 
     def _is_flow(self, function: Function, i: int) -> bool:
         """Whether control gets to an instruction: data between functions decodes as well."""
+        known: dict[int, bool] = function.cache.setdefault("flow", {})
         seen: set[int] = set()
         work = [i]
-        while work and len(seen) < MAX_WALKED:
+        while work and len(seen) < MAX_WALKED and not self.flow.exhausted:
             j = work.pop()
-            if j in seen:
+            if j in seen or known.get(j) is False:
                 continue
             seen.add(j)
             before = function.predecessors(j)
-            if j == function.entry or (not before and self._is_entered(function, j)):
-                return True
+            if j in known or j == function.entry or (not before and self._is_entered(function, j)):
+                known[i] = True
+                break
             work += before
-        return False
+        else:
+            if not work:
+                known.update(dict.fromkeys(seen, False))
+        self.flow.charge(len(seen))
+        return known.get(i, False)
 
     def _is_entered(self, function: Function, j: int) -> bool:
         """Whether a pointer, a handler table or a jump table leads to a block."""
         rva = function.rvas[j]
         if self.image.bits == 32:
             return bool(self.analysis.references.pointers_to(rva))
-        if self.image.memory.find(rva.to_bytes(4, "little")) >= 0:
+        if self.analysis.references.is_named(rva):
             return True
         return bool(function.indirect_jumps) and self._ends_well(function, j)
 
@@ -131,7 +137,7 @@ class Scene:
         """Every call and tail jump to an import of one of these names, in order of RVA."""
         if not self.imports_any(*names):
             return []
-        found = ImportCalls(self.analysis).find(frozenset(names))
+        found = ImportCalls(self.analysis, thorough=False).find(frozenset(names))
         return sorted(found, key=lambda call: call.function.rvas[call.i])
 
     def is_within(self, function: Function, i: int) -> bool:

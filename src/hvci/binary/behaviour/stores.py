@@ -237,10 +237,15 @@ def _through_exports(scene: Scene) -> None:
         if names.is_function(name)
         for place in scene.places(name)
     ]
+    kept: set[int] = set()
     for function, i, registers in _loading(scene, loads):
-        _follow_hook(scene, function, i, registers)
+        _follow_hook(scene, function, i, registers, kept)
     for function, i, *_ in scene.calls(*names.RESOLVERS):
-        _follow_hook(scene, function, i, 1 << scene.arch.result)
+        if scene.flow.exhausted:
+            return
+        _follow_hook(scene, function, i, 1 << scene.arch.result, kept)
+    for rva in sorted(kept):
+        _through_global(scene, rva)
 
 
 def _loading(scene: Scene, places: list[int]) -> Iterator[tuple[Function, int, int]]:
@@ -266,14 +271,15 @@ def _loads(scene: Scene, places: list[int]) -> list[int]:
     return _used(scene, rvas[loads], names.COPIES)
 
 
-def _follow_hook(scene: Scene, function: Function, i: int, registers: int) -> None:
+def _follow_hook(scene: Scene, function: Function, i: int, registers: int, kept: set[int]) -> None:
+    """Stores through one address; the globals that keep it are added to `kept`."""
     for step in follow(scene, function, i, registers, set()):
         if step.use is Use.STORE and step.memory is not None:
             _hook(scene, function, step.i, Reg(step.memory.base))
         elif step.use is Use.CALL and _copies(scene, function, step.i):
             _hook(scene, function, step.i, argument_of(scene, 0))
         elif step.use is Use.GLOBAL and step.memory is not None:
-            _through_global(scene, step.memory.displacement)
+            kept.add(step.memory.displacement)
 
 
 def _through_global(scene: Scene, rva: int) -> None:
