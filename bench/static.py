@@ -103,20 +103,23 @@ def measure(data: bytes, path: Path, repeat: int, with_sweep: bool, figures: Fig
         figures.sweep.append(best(lambda: sweep(image), 1))
 
 
-def cold(arguments: list[str]) -> float:
-    """Median CPU seconds (user and system) of a fresh process, all modules compiled before.
+def cold(*commands: list[str]) -> list[float]:
+    """Median CPU seconds (user and system) of a fresh process for each of some commands.
 
-    Installing a package compiles it; a source tree is compiled by the first, untimed run.
+    In turns, so that a change in the machine's speed meets all of them. All modules are compiled
+    before: installing a package compiles it, and a source tree the first, untimed run.
     """
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    spent = []
+    spent: list[list[float]] = [[] for _ in commands]
     for _ in range(1 + COLD_RUNS):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, *arguments]
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=kept)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return statistics.median(spent[1:])
+        for arguments, seconds in zip(commands, spent, strict=True):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, *arguments]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=kept)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+            seconds.append(user + system)
+    return [statistics.median(seconds[1:]) for seconds in spent]
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -130,7 +133,7 @@ def table(figures: Figures) -> dict[str, float]:
     in_stages = sum(figures.stages.values())
     by_time = sorted(zip(figures.evaluate, figures.paths, strict=True))
     middle = str(by_time[len(by_time) // 2][1])
-    check, baseline = cold(["-m", "hvci", "check", middle]), cold(["-c", BASELINE])
+    check, baseline = cold(["-m", "hvci", "check", middle], ["-c", BASELINE])
     row = {
         "drivers": len(figures.evaluate),
         "refused": figures.refused,
