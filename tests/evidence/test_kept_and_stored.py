@@ -122,3 +122,98 @@ def test_a_copy_is_stored(moved):
     code = relative(code, variable) + bytes.fromhex("4883c428 c3")
     report = evaluate.evaluate(build.driver("x64", code=code))
     assert [each.executable for each in report.calls] == [Executable.NO, Executable.YES]
+
+
+def _handed_on_x64(load: str, store: str) -> bytes:
+    """`load` names the slot and `store` the variable, which another routine calls."""
+    entry, slot, variable = _places("x64")
+
+    def relative(code: bytes, target: int) -> bytes:
+        return code + struct.pack("<i", target - (entry + len(code) + 4))
+
+    code = relative(bytes.fromhex("4883ec28" + load), slot)
+    code = relative(code + bytes.fromhex(store), variable)
+    code += bytes.fromhex("e806000000 4883c428 c3 90")
+    code = relative(code + bytes.fromhex("4883ec28 33c9 ba00100000 41b854455354 ff15"), variable)
+    return build.driver("x64", code=code + bytes.fromhex("4883c428 c3"))
+
+
+@pytest.mark.parametrize(
+    ("load", "store"),
+    [
+        ("f30f7e05", "660fd605"),  # movq xmm0, [slot]; movq [variable], xmm0
+        ("0f1005", "0f1105"),  # movups, of two slots
+        ("488d05", "488905"),  # lea rax, [slot]; mov [variable], rax
+        ("ff35", "8f05"),  # push [slot]; pop [variable]
+    ],
+)
+def test_a_pointer_handed_on_otherwise_is_a_limit(load, store):
+    report = evaluate.evaluate(_handed_on_x64(load, store))
+    assert report.verdict != "compatible"
+    assert any("ExAllocatePoolWithTag" in limit.reason for limit in report.limits)
+
+
+def test_a_comparison_with_a_slot_hands_nothing_on():
+    report = evaluate.evaluate(_handed_on_x64("483b05", "488905"))  # cmp rax, [slot]
+    assert not report.limits
+
+
+@pytest.mark.parametrize(
+    ("load", "store", "size"),
+    [(0xFD40_0000, 0xFD00_0000, 8), (0x3DC0_0000, 0x3D80_0000, 16)],  # ldr d0, ldr q0
+)
+def test_a_pointer_in_a_vector_register_is_a_limit_on_arm64(load, store, size):
+    entry, slot, variable = _places("arm64")
+
+    def page(at: int, target: int) -> int:
+        pages = (target >> 12) - ((entry + 4 * at) >> 12)
+        return 0x9000_0008 | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5
+
+    words = [0xA9BF_7BFD, page(1, slot), load | (slot & 0xFFF) // size << 10 | 8 << 5]
+    words += [page(3, variable), store | (variable & 0xFFF) // size << 10 | 8 << 5]
+    words += [0xA8C1_7BFD, 0xD65F_03C0]
+    report = evaluate.evaluate(build.driver("arm64", code=struct.pack("<7I", *words)))
+    assert report.verdict != "compatible"
+    assert any("ExAllocatePoolWithTag" in limit.reason for limit in report.limits)
+
+
+def _passed_x64(passes: bool) -> bytes:
+    entry, slot, _ = _places("x64")
+    code = bytes.fromhex("53 4883ec20 488b1d") + struct.pack("<i", slot - (entry + 12))
+    code += bytes.fromhex("b900020000 ba00100000 41b854455354 ffd3")
+    code += bytes.fromhex("488bcb" if passes else "909090")  # mov rcx, rbx
+    code += bytes.fromhex("e806000000 4883c420 5b c3")
+    code += bytes.fromhex("4883ec28 488bc1 33c9 ba00100000 41b854455354 ffd0 4883c428 c3")
+    return build.driver("x64", code=code)
+
+
+def _passed_arm64(passes: bool) -> bytes:
+    entry, slot, _ = _places("arm64")
+    pages = (slot >> 12) - ((entry + 8) >> 12)
+    words = [0xA9BE_7BFD, 0xF900_0BF3]  # stp x29, x30, [sp, #-32]!; str x19, [sp, #16]
+    words.append(0x9000_0008 | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5)
+    words.append(0xF940_0113 | (slot & 0xFFF) // 8 << 10)  # ldr x19, [x8, #slot]
+    words += [0x5280_4000, 0x5282_0001, 0x5280_0022, 0xD63F_0260]  # blr x19
+    words.append(0xAA13_03E0 if passes else 0xD503_201F)  # mov x0, x19
+    words += [0x9400_0004, 0xF940_0BF3, 0xA8C2_7BFD, 0xD65F_03C0]
+    words += [0xA9BF_7BFD, 0xAA00_03E8, 0x5280_0000, 0x5282_0001, 0x5280_0022]
+    words += [0xD63F_0100, 0xA8C1_7BFD, 0xD65F_03C0]  # blr x8
+    return build.driver("arm64", code=struct.pack(f"<{len(words)}I", *words))
+
+
+PASSED = {"x64": _passed_x64, "arm64": _passed_arm64}
+
+
+@pytest.mark.parametrize("machine", PASSED)
+def test_a_pointer_that_is_called_and_passed_on_is_a_limit(machine):
+    report = evaluate.evaluate(PASSED[machine](passes=True))
+    assert Executable.NO in [each.executable for each in report.calls]
+    assert report.verdict != "compatible"
+    assert any("ExAllocatePoolWithTag" in limit.reason for limit in report.limits)
+
+
+@pytest.mark.parametrize("machine", PASSED)
+def test_a_pointer_that_is_not_passed_on_is_none(machine):
+    report = evaluate.evaluate(PASSED[machine](passes=False))
+    assert Executable.NO in [each.executable for each in report.calls]
+    assert not report.limits

@@ -203,6 +203,16 @@ class Arm64:
         ]
         return Moves(copies, stores)
 
+    def other_operands(self, function: Function, i: int) -> Iterator[Memory]:
+        """Memory that is read into vector registers.
+
+        Compilers keep the address of a slot and load through it: that is no use of its own.
+        """
+        word = function.instructions[i]
+        moved = access(word) if is_access(word) else None
+        if moved is not None and moved.is_load and moved.is_vector:
+            yield from (self.lift.memory(function, i, memory) for memory in moved.memories)
+
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.
 

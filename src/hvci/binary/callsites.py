@@ -157,8 +157,8 @@ class CallSites:
                 lost.append((rva, name))
         for rva, name in sorted(set(lost)):
             if name in catalog.ddis():
-                what = f"the address of {name} is stored; calls through it are not followed"
-                self._limit(catalog.ddis()[name], rva, what)
+                what = f"the address of {name} is stored or passed on"
+                self._limit(catalog.ddis()[name], rva, f"{what}; calls through it are not followed")
 
     def _mark_fallbacks(self, function: Function, name: str) -> None:
         """What a function calls where Windows lacks a routine that it looks up by name."""

@@ -345,10 +345,7 @@ class Architecture(Protocol):
     """Whether `skip_back` is worth asking."""
 
     def skip_back(self, function: Function, i: int, register: int) -> int:
-        """An instruction at or before `i` from which control runs to `i` and nothing else.
-
-        Nothing from there up to `i` changes the register. `i` itself is always right.
-        """
+        """An instruction from which control only runs to `i`, nothing changing the register."""
 
     def define(self, function: Function, i: int, register: int) -> Expr:
         """What instruction `i` puts into a register that it changes."""
@@ -381,6 +378,9 @@ class Architecture(Protocol):
 
     loads_call_targets: bool
     """Whether a call through memory is a load first and then a call through a register."""
+
+    def other_operands(self, function: Function, i: int) -> Iterator[Memory]:
+        """Memory that is read into no general register, or whose address is taken."""
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.

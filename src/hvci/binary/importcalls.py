@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import NamedTuple, cast
 
+from hvci.binary import atoms
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
     IMAGE_BASE,
     NO_REGISTER,
+    Address,
     Flow,
     Function,
     Load,
@@ -118,6 +120,27 @@ class ImportCalls:
                 self._add(function, i, name, via)
         elif self._loads_slot(function, i, slot):
             self._through_register(function, i, slot, name, place)
+        elif self._names_otherwise(function, i, slot):
+            self._escape(function, i, slot, name)
+
+    def _names_otherwise(self, function: Function, i: int, slot: int) -> bool:
+        """Whether an instruction reads the slot into a vector register or takes its address."""
+        wanted, flow = atoms.address(slot), self.analysis.flow
+        for memory in self.analysis.arch.other_operands(function, i):
+            if memory.base == IMAGE_BASE:
+                if memory.displacement == slot:
+                    return True
+            elif memory.base >= 0:
+                flow.begin()
+                if wanted <= flow.evaluate(function, i, Address(memory._replace(size=8)), 0):
+                    return True
+        return False
+
+    def _escape(self, function: Function, i: int, slot: int, name: str) -> None:
+        """Note, once for a function, that it hands the content of a slot on."""
+        if (function, slot) not in self._escaped:
+            self._escaped.add((function, slot))
+            self.escapes.append(Escape(name, function.rvas[i], function, slot))
 
     def _check_gap(self, function: Function, i: int, place: int, name: str) -> None:
         """Outside known functions the decoding can be out of step: say so, where it looks so."""
@@ -186,10 +209,10 @@ class ImportCalls:
             stores = self._stores.of(function, i)
             if stores:
                 found |= self._add_kept(function, slot, name, deep=True)
-            is_called_only = found and not self._stores.leave(function, slot, stores)
-        if not is_called_only and (function, slot) not in self._escaped:
-            self._escaped.add((function, slot))
-            self.escapes.append(Escape(name, function.rvas[i], function, slot))
+            leaves = self._stores.leave(function, slot, stores)
+            is_called_only = found and not leaves and not self._stores.is_passed(function, i, slot)
+        if not is_called_only:
+            self._escape(function, i, slot, name)
 
     def _add_kept(self, function: Function, slot: int, name: str, deep: bool) -> bool:
         """Add the calls through a slot's content, once for all loads of it; whether any are."""

@@ -1,17 +1,22 @@
-"""Whether a function puts the content of an import slot, once it is loaded, into memory.
+"""Whether a function hands the content of an import slot, once it is loaded, on to others.
 
-Such a pointer can be called from anywhere. Knows no calls.
+What is put into memory or passed to a call can be called from anywhere. Knows no calls.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
-from hvci.binary.code import Function, Location
+from hvci.binary.code import IMAGE_BASE, Flow, Function, Load, Location, Reg, any_of
 from hvci.binary.moves import Moves
 from hvci.binary.sets import members
+
+NEXT_CALLS = 3
+"""Calls behind a copy that may get it as an argument; what it is in dies at the first."""
+_CALLS = any_of(Flow.CALL, Flow.INDIRECT_CALL, Flow.JUMP)
 
 
 class Sinks(NamedTuple):
@@ -36,16 +41,65 @@ class PointerStores:
 
         Not what was kept in the frame and read again: `leave` sees to that.
         """
-        moves, sinks = self._moves(function), self._sinks(function)
-        loaded = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
-        known: dict[int, int] = function.cache.setdefault("reach", {})
-        if loaded not in known:
-            known[loaded] = moves.reach(loaded)
-        for register in members(known[loaded]):
+        sinks = self._sinks(function)
+        for register in members(self._reach(function, i)):
             if register not in sinks.traced:
                 sinks.traced.add(register)
                 self._trace_all(function, register, sinks)
         return sorted([*sinks.of.get(i, ()), *sinks.unsure])
+
+    def is_passed(self, function: Function, i: int, slot: int) -> bool:
+        """Whether what instruction `i` loads from a slot, or a copy of it, is an argument.
+
+        Arguments on the stack are not looked at; those in registers at the next calls only.
+        """
+        moves = self._moves(function)
+        reach = self._reach(function, i)
+        wanted = sum(1 << register for register in self.arch.parameter_registers)
+        loaded = self.arch.effect(function, i).registers & wanted
+        found = [(i, register) for register in members(loaded)]
+        for d, (sources, target) in moves.copies.items():
+            if wanted >> target & 1 and any(
+                reach >> source & 1 and self._is_from(function, d, source, i) for source in sources
+            ):
+                found.append((d, target))
+        return any(self._meets_call(function, d, register, slot) for d, register in found)
+
+    def _meets_call(self, function: Function, d: int, register: int, slot: int) -> bool:
+        """Whether a call behind `d` gets what that leaves in a register of an argument."""
+        calls: list[int] | None = function.cache.get("calls")
+        if calls is None:
+            calls = [k for k in function.where(_CALLS) if k not in function.jumps]
+            function.cache["calls"] = calls
+        first = bisect_right(calls, d)
+        for k in calls[first : first + NEXT_CALLS]:
+            self.flow.begin()
+            reaches = d in self.flow.definitions(function, k, Location(register))
+            if reaches and not self._is_target(function, k, register, slot):
+                return True
+        return False
+
+    def _is_target(self, function: Function, k: int, register: int, slot: int) -> bool:
+        """Whether a call goes through a register that holds the content of a slot."""
+        if function.flows[k] != Flow.INDIRECT_CALL:
+            return False
+        operand = self.arch.indirect_operand(function, k)
+        if isinstance(operand, Load):
+            return operand.memory[::3] == (IMAGE_BASE, slot)
+        return operand == Reg(register)
+
+    def _is_from(self, function: Function, k: int, register: int, i: int) -> bool:
+        """Whether a register can hold before `k` what instruction `i` loads."""
+        origins = self._origins(function, k, register)
+        return origins is None or i in origins
+
+    def _reach(self, function: Function, i: int) -> int:
+        """The registers (a mask) that may hold, anywhere, what instruction `i` loads."""
+        loaded = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
+        known: dict[int, int] = function.cache.setdefault("reach", {})
+        if loaded not in known:
+            known[loaded] = self._moves(function).reach(loaded)
+        return known[loaded]
 
     def leave(self, function: Function, slot: int, stores: list[int]) -> bool:
         """Whether one of the stores, or one after reading a slot of the frame, leaves the frame."""

@@ -88,6 +88,7 @@ _MNEMONIC = attrgetter("mnemonic")
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
 _MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG}
+_COMPARING = frozenset((Mnemonic.CMP, Mnemonic.TEST))
 _FACTORY = InstructionInfoFactory()
 
 
@@ -225,6 +226,19 @@ class X86:
             elif not target:
                 found.stores.append((i, REGISTERS[source][0]))
         return found
+
+    def other_operands(self, function: Function, i: int) -> Iterator[Memory]:
+        """Memory that is read into no general register or whose address is taken."""
+        instruction = function.instructions[i]
+        if instruction.mnemonic in _COMPARING:
+            return
+        for n in range(instruction.op_count):
+            kind = instruction.op_kind(n)
+            if kind == OpKind.MEMORY:
+                yield self.lift.memory(instruction)
+            elif self.bits == 32 and kind in IMMEDIATES:
+                rva = (instruction.immediate(n) - self.image.base) & 0xFFFFFFFF
+                yield Memory(IMAGE_BASE, NO_REGISTER, 1, rva, 0)
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
