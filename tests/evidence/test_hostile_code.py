@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 import build
-from hvci.binary import PeImage, byname, dataflow, functions
+from hvci.binary import (
+    PeImage,
+    analysis,
+    byname,
+    dataflow,
+    functions,
+    references,
+    references_arm64,
+    references_x86,
+)
 from hvci.binary import globals as globals_
 from hvci.evaluate import evaluate
 from hvci.model import Via
@@ -212,3 +221,13 @@ def test_decoding_far_more_than_there_is_spends_the_budget(monkeypatch, machine)
     report, reasons = limits_of("calls_clean", machine)
     assert report.verdict != "compatible"
     assert any("the work budget was spent" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
+def test_more_uses_of_imports_than_are_looked_at_spend_the_budget(monkeypatch, machine):
+    for module in (references, analysis, references_x86, references_arm64):
+        monkeypatch.setattr(module, "MAX_HITS", 5)
+    report, reasons = limits_of("calls_clean", machine)
+    assert len(report.calls) <= 5
+    assert report.verdict != "compatible"
+    assert any("the work budget was spent before all calls" in reason for reason in reasons)

@@ -10,7 +10,7 @@ from hvci.binary.code import Architecture, Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
 from hvci.binary.image import PeImage
-from hvci.binary.references import References
+from hvci.binary.references import MAX_HITS, References
 from hvci.model import ImageSite, Machine, Rva
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ class Analysis:
         imports = self.image.imports
         hits: dict[str, list[tuple[int, int]]] = {}
         thunks = self.flow.interprocedural.thunks
-        for place, slot in self.references.to_slots(imports):
+        found = self.references.to_slots(imports)
+        if len(found) > MAX_HITS:
+            self.flow.spend()
+        for place, slot in found[:MAX_HITS]:
             name = imports[slot].name
             hits.setdefault(name, []).append((place, slot))
             thunk = self.references.thunk(place)

@@ -101,12 +101,18 @@ class Dataflow:
 
     def begin(self, budget: int = MAX_STEPS) -> None:
         """Start a new question: its budget is full again while the file's lasts."""
-        self.total_steps += max(0, self.steps - self._spent) + QUESTION_COST
+        self.total_steps += QUESTION_COST
+        if self.steps > self._spent:
+            self.total_steps += self.steps - self._spent
         self._spent = self.steps = MAX_STEPS + 1 if self.exhausted else MAX_STEPS - budget
 
     def charge(self, steps: int) -> None:
         """Count work that was done outside of questions."""
         self.total_steps += steps
+
+    def spend(self) -> None:
+        """Spend the budget of the whole image: there is more than can be looked at."""
+        self.total_steps = self._most_steps
 
     def forget(self) -> None:
         """Drop all answers: something new was learnt that can change them."""
@@ -192,7 +198,7 @@ class Dataflow:
         """What one of several definitions leaves in a location."""
         out: set[Atom] = set()
         for definition in definitions:
-            if self.is_spent:
+            if self.steps > MAX_STEPS:
                 out |= atoms.unknown(BUDGET)
                 return atoms.bounded(out)
             out |= self._of(definition, function, location, nesting)

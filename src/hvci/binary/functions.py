@@ -50,12 +50,9 @@ class Functions:
         self._known: dict[tuple[str, int], Function] = {}
         self._unwound: dict[int, Function] = {}
         self._boundaries: dict[int, Boundaries | None] = {}
-        self._decoded = 0
-
-    @property
-    def is_overworked(self) -> bool:
+        self.is_overworked = False
         """Whether far more was decoded than there is: code outside known functions overlaps."""
-        return self._decoded > self.image.size + MAX_DECODED
+        self._undecoded = image.size + MAX_DECODED
 
     @cached_property
     def unwind(self) -> Exceptions:
@@ -129,7 +126,9 @@ class Functions:
             function.cache.clear()
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
-        self._decoded += sum(end - first for first, end in fragments)
+        for first, end in fragments:
+            self._undecoded -= end - first
+        self.is_overworked = self._undecoded < 0
         return self.architecture.function(start, fragments, kind)
 
     def boundary(self, rva: int) -> int | None:

@@ -44,7 +44,7 @@ class Reaching:
         self, function: Function, i: int, location: Location, nesting: int
     ) -> tuple[list[Definition], set[int]]:
         """Walk back to every definition that reaches instruction `i`."""
-        if self.flow.is_spent:
+        if self.flow.steps > MAX_STEPS:
             return [atoms.unknown(BUDGET)], set()
         found: list[Definition] = []
         seen: set[int] = set()

@@ -18,6 +18,8 @@ from hvci.binary.sets import distinct, order_of
 
 Rvas = npt.NDArray[np.int64]
 NO_RVAS = np.empty(0, np.int64)
+MAX_HITS = 1 << 17
+"""Operands that name import slots; real drivers have some thousand for each MB."""
 MAX_SCANS = 4
 """Questions for one address that are answered by a scan; then an index is worth its cost."""
 
@@ -31,7 +33,10 @@ class References(ABC):
 
     @abstractmethod
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
-        """(RVA inside the instruction, slot) of every candidate that names a slot exactly."""
+        """(RVA inside the instruction, slot) of every candidate that names a slot exactly.
+
+        No more than `MAX_HITS` and one.
+        """
 
     @abstractmethod
     def to_data(self, rva: int) -> list[int]:

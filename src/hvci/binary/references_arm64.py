@@ -30,7 +30,7 @@ from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables, Used
 from hvci.binary.jumptables_arm64 import LOOK, find_table
 from hvci.binary.paths_arm64 import FARTHEST, Paths, spread
-from hvci.binary.references import NO_RVAS, References, Rvas
+from hvci.binary.references import MAX_HITS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.binary.unwind_arm64 import UnwindTableArm64
 
@@ -324,9 +324,9 @@ class ReferencesArm64(References):
         hits: list[tuple[int, int]] = []
         for page in distinct(wanted & PAGE_MASK).tolist():
             targets, places = self._uses(page)
-            chosen = among(targets, wanted)
+            chosen = among(targets, wanted).nonzero()[0][: MAX_HITS + 1]
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
-        return sorted(set(hits))
+        return sorted(set(hits))[: MAX_HITS + 1]
 
     def to_data(self, rva: int) -> list[int]:
         """RVAs of every candidate instruction that names an RVA."""

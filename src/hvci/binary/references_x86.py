@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
-from hvci.binary.references import MAX_SCANS, NO_RVAS, References, Rvas
+from hvci.binary.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct, order_of
 from hvci.model import Machine
 
@@ -130,7 +130,7 @@ class ReferencesX86(References):
         operands, named = self._operands
         near = (named >= wanted[0]) & (named <= wanted[-1])
         operands, named = operands[near], named[near]
-        chosen = among(named, wanted)
+        chosen = among(named, wanted).nonzero()[0][: MAX_HITS + 1]
         return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
 
     def to_data(self, rva: int) -> list[int]:
