@@ -53,10 +53,10 @@ def _reached(ddi: Ddi, call: DdiCall) -> Executable:
     """Answer for a call that can run."""
     if ddi.rule.kernel_mode_only and _is_user_mode(ddi, call):
         return Executable.NO
-    if ddi.rule.executable.kind == "always" or wording.bad_values(call, ddi):
+    value = wording.deciding_value(call, ddi)
+    if ddi.rule.executable.kind == "always" or any(map(ddi.rule.executable.holds, value.lasting)):
         return Executable.YES
-    complete = wording.deciding_value(call, ddi).complete
-    return Executable.NO if complete else Executable.UNDECIDED
+    return Executable.NO if value.complete else Executable.UNDECIDED
 
 
 def _is_user_mode(ddi: Ddi, call: DdiCall) -> bool:
