@@ -74,7 +74,8 @@ class PointerStores:
         first = bisect_right(calls, d)
         for k in calls[first : first + NEXT_CALLS]:
             self.flow.begin()
-            reaches = d in self.flow.definitions(function, k, Location(register))
+            definitions = self.flow.definitions(function, k, Location(register))
+            reaches = d in definitions or self.flow.is_spent
             if reaches and not self._is_target(function, k, register, slot):
                 return True
         return False
