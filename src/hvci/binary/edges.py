@@ -34,7 +34,9 @@ def _edge(arch: Architecture, function: Function, p: int, taken: bool) -> Edge |
     if equal is None:
         return None
     same = {equal.register}
-    _copied_before(arch, function, equal.since, equal.register, same)
+    if not arch.effect(function, equal.since).registers >> equal.register & 1:
+        # what changes the register, as AND does, leaves the copies made before as they were
+        _copied_before(arch, function, equal.since, equal.register, same)
     for q in range(equal.since + 1, p):
         _follow_copies(arch, function, q, same)
     return Edge(frozenset(same), equal.constant, equal.size)
