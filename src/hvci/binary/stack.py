@@ -13,26 +13,21 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
 
-from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
+from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
 
 from hvci.binary.code import CALLS, Flow, Function
 from hvci.binary.image import PeImage
+from hvci.binary.pops_x86 import SEH_PROLOG, PopsX86
 from hvci.binary.x86_lift import NONE, RBP, REGISTERS, RSP
-from hvci.catalog.prototypes import x86_bytes
 
 _STACK: tuple[int, ...] = (Register.RSP, Register.ESP)
 _FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
-_READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
-MAX_CALLEE = 8192
-"""Bytes of a callee that are searched for its `ret n`."""
-MAX_SEARCHED = 2_000_000
-"""Instructions of all callees that are searched."""
 MAX_DISPATCHES = 16
 """Indirect jumps of a function that its labels are walked from: one is enough for most."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
+_SAVED: tuple[int, ...] = (Register.EBX, Register.ESI, Register.EDI, Register.EBP)
 State = tuple[int, int | None]
 """Depth of the stack pointer, and of the frame pointer where it is one."""
-SEH_PROLOG = "SEH prologue helper"
 
 
 class StackDepth(Protocol):
@@ -90,6 +85,14 @@ def _plain_change(instruction: Instruction) -> int:
     return change
 
 
+def _makes_frame(instruction: Instruction) -> bool:
+    """`sub esp, size`, `and esp, mask` and `mov ebp, esp`."""
+    if instruction.mnemonic in (Mnemonic.SUB, Mnemonic.AND):
+        return instruction.op0_register in _STACK
+    is_move = instruction.mnemonic == Mnemonic.MOV and instruction.op0_register in _FRAME
+    return is_move and instruction.op1_register in _STACK
+
+
 def _signed32(value: int) -> int:
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value >> 31 else value
@@ -99,11 +102,7 @@ class StackDepth32:
     """Depths along the flow of control of x86 functions."""
 
     def __init__(self, image: PeImage, thunk_name: Callable[[int], str | None]) -> None:
-        self.image = image
-        self.thunk_name = thunk_name
-        """Name of the import that the jump at an RVA leads to."""
-        self._pops: dict[int, int | str | None] = {}
-        self._searched = 0
+        self.pops = PopsX86(image, thunk_name)
 
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
@@ -118,65 +117,8 @@ class StackDepth32:
     def _walk(self, function: Function) -> _Walk32:
         known: _Walk32 | None = function.cache.get("stack depths")
         if known is None:
-            known = function.cache["stack depths"] = _Walk32(self, function)
+            known = function.cache["stack depths"] = _Walk32(self.pops, function)
         return known
-
-    # ---- what a callee removes
-
-    def popped(self, function: Function, i: int) -> int | str | None:
-        """Bytes of arguments that the callee removes; `SEH_PROLOG` for the frame helper."""
-        instruction = function.instructions[i]
-        if function.flows[i] == Flow.CALL:
-            return self._popped_by(instruction.near_branch_target & 0xFFFFFFFF)
-        if instruction.op0_kind == OpKind.MEMORY and instruction.memory_base == NONE:
-            slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
-            if self.is_guard_check(instruction):
-                return 0
-            item = self.image.imports.get(slot)
-            return x86_bytes(item.name) if item else None
-        return None
-
-    def is_guard_check(self, instruction: Instruction) -> bool:
-        """Whether a call only lets Control Flow Guard look at the target."""
-        if instruction.op0_kind != OpKind.MEMORY or instruction.memory_base != NONE:
-            return False
-        slot = (instruction.memory_displacement - self.image.base) & 0xFFFFFFFF
-        return slot == self.image.guard_check
-
-    def _popped_by(self, target: int) -> int | str | None:
-        if target not in self._pops:
-            self._pops[target] = None  # a recursive call learns nothing from itself
-            self._pops[target] = self._learn(target)
-        return self._pops[target]
-
-    def _learn(self, target: int) -> int | str | None:
-        memory = self.image.memory
-        name = self.thunk_name(target)
-        if name is not None:
-            return x86_bytes(name)
-        if not self.image.is_code(target):
-            return None
-        opening = bytes(memory[target : target + 7])
-        if opening[:1] == b"\x68" and opening[5:] in _READS_FS_0:
-            return SEH_PROLOG
-        if opening[:3] == b"\x8b\x4d\xf0":  # SEH epilogue helper
-            return None
-        code = bytes(memory[target : target + MAX_CALLEE])
-        for count, instruction in enumerate(Decoder(32, code, ip=target)):
-            flow = instruction.flow_control
-            self._searched += 1
-            if self._searched > MAX_SEARCHED:
-                return None
-            if flow == FlowControl.NEXT:
-                continue
-            if flow == FlowControl.RETURN:
-                return int(instruction.immediate(0)) if instruction.op_count else 0
-            if not instruction.code:
-                return None
-            if flow == FlowControl.UNCONDITIONAL_BRANCH and count < 4:
-                next_target = instruction.near_branch_target & 0xFFFFFFFF
-                return self._popped_by(next_target) if self.image.is_code(next_target) else None
-        return None
 
 
 NEUTRAL, NAMED, ALWAYS, POP = range(4)
@@ -209,8 +151,8 @@ class _Walk32:
     It goes as far as somebody asks and rests there: what it finds does not depend on that.
     """
 
-    def __init__(self, owner: StackDepth32, function: Function) -> None:
-        self.owner = owner
+    def __init__(self, pops: PopsX86, function: Function) -> None:
+        self.pops = pops
         self.function = function
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
@@ -271,20 +213,42 @@ class _Walk32:
         target = function.jumps.get(i)
         if target is not None and self.states[target] is None:
             self.work.append((target, state))
-        if function.flows[i] == Flow.INDIRECT_JUMP and self.dispatches < MAX_DISPATCHES:
-            self.dispatches += 1
-            self.work += [(k, state) for k in self._table_targets if self.states[k] is None]
+        if function.flows[i] == Flow.INDIRECT_JUMP:
+            labels = self._labels.get(i)
+            if labels is None:
+                labels = self._other_labels if self._may_dispatch(i) else []
+            self.work += [(k, state) for k in labels if self.states[k] is None]
         return function.falls_through(i)
 
+    def _may_dispatch(self, i: int) -> bool:
+        """Whether a jump may go through a table that was not read, and not just one place."""
+        instruction = self.function.instructions[i]
+        is_tail_call = (
+            instruction.op0_kind == OpKind.MEMORY
+            and instruction.memory_base == instruction.memory_index == NONE
+        )
+        self.dispatches += not is_tail_call
+        return not is_tail_call and self.dispatches <= MAX_DISPATCHES
+
     @cached_property
-    def _table_targets(self) -> list[int]:
-        """Instructions that only a jump table can lead to."""
+    def _labels(self) -> dict[int, list[int]]:
+        """Where the tables lead that were read, by the jump."""
+        found: dict[int, list[int]] = {}
+        jumps = set(self.function.indirect_jumps)
+        for label, before in self.function.sources.items():
+            for p in before:
+                if p in jumps:
+                    found.setdefault(p, []).append(label)
+        return found
+
+    @cached_property
+    def _other_labels(self) -> list[int]:
+        """Instructions that only a table that was not read can lead to."""
         function, skip = self.function, (Mnemonic.INT3, Mnemonic.NOP)
-        flows, sources = function.flows, function.sources
         return [
             k
             for k in range(1, len(function.instructions))
-            if (k not in sources or all(flows[p] == Flow.INDIRECT_JUMP for p in sources[k]))
+            if k not in function.sources
             and not function.falls_through(k - 1)
             and function.instructions[k].mnemonic not in skip
         ]
@@ -322,7 +286,7 @@ class _Walk32:
         return depth, source + offset
 
     def _call(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
-        popped = self.owner.popped(self.function, i)
+        popped = self.pops.popped(self.function, i)
         if popped == SEH_PROLOG:
             return depth - 0x5C, -4
         if isinstance(popped, int):
@@ -347,16 +311,31 @@ class _Walk32:
         return depth + pushed
 
     def _pushed_before(self, i: int) -> int:
-        """Bytes pushed in the straight line of code before a call.
+        """Bytes pushed in the straight line of code before a call, as its arguments.
 
-        Compilers push before or after Control Flow Guard's check of the target, never both.
+        Not what the start of a function saves, nor constants on their way to a register. Compilers
+        push before or after Control Flow Guard's check of the target, never both.
         """
-        function, pushed, k = self.function, 0, i - 1
+        function, pushed, popped, k = self.function, 0, 0, i - 1
+        saved: dict[int, int] = {}
         while k >= 0 and k + 1 not in function.sources:
             instruction = function.instructions[k]
-            is_check = not pushed and self.owner.is_guard_check(instruction)
+            is_check = not pushed and self.pops.is_guard_check(instruction)
             if function.flows[k] != Flow.NEXT and not is_check:
                 break
-            pushed += 4 if instruction.mnemonic == Mnemonic.PUSH else 0
+            first = instruction.op0_register if instruction.op_count else NONE
+            if instruction.mnemonic == Mnemonic.PUSH:
+                if popped:
+                    popped -= 4
+                elif first in _SAVED:
+                    saved[first] = saved.get(first, 0) + 4
+                else:
+                    pushed += 4
+            elif instruction.mnemonic == Mnemonic.POP:
+                popped += 4
+            elif _makes_frame(instruction):
+                return pushed  # what was pushed before that is saved
+            elif first in saved:
+                pushed += saved.pop(first)
             k -= 1
-        return pushed
+        return pushed if k < function.entry else pushed + sum(saved.values())
