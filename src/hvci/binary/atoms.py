@@ -14,7 +14,7 @@ MAX_ATOMS = 24
 """A larger set is cut down to "too many values"."""
 MAX_OPERATIONS = 8
 """Longest chain of arithmetic kept on a parameter."""
-MASK64 = (1 << 64) - 1
+MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class Kind(IntEnum):
@@ -44,6 +44,7 @@ class Kind(IntEnum):
     LEAKED = 11
     """What the call at RVA `value` may have put at offset `place` of the frame."""
     UNKNOWN = 12
+    """Anything; where it is an address in the frame, `of` is where that began."""
 
 
 class Lookup(IntEnum):
@@ -56,6 +57,7 @@ class Lookup(IntEnum):
 
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
 """Kinds whose `value` is the number itself."""
+_ROUTINES = frozenset((Kind.IMPORT, Kind.ROUTINE))
 _MARKED = NUMERIC - {Kind.CONST}
 
 
@@ -114,16 +116,46 @@ def signed(value: int, bits: int) -> int:
 
 
 def truncate(atoms: Atoms, size: int, shift: int = 0) -> Atoms:
-    """The low `size` bytes, after a shift to the right by `shift` bits; others pass unchanged."""
+    """The low `size` bytes, after a shift to the right by `shift` bits.
+
+    What is no number passes unchanged, but for parameters of which less than 32 bits are left:
+    what the callers pass is cut then.
+    """
     if size >= 8 and not shift:
         return atoms
     mask = (1 << 8 * size) - 1
-    if not shift and all(atom.value & mask == atom.value for atom in atoms if atom.kind in NUMERIC):
+    if not shift and all(_fits(atom, mask) for atom in atoms):
         return atoms
-    return frozenset(
-        atom._replace(value=(atom.value >> shift) & mask) if atom.kind in NUMERIC else atom
-        for atom in atoms
-    )
+    return frozenset(_cut(atom, mask, shift) for atom in atoms)
+
+
+def _fits(atom: Atom, mask: int) -> bool:
+    """Whether cutting an atom changes nothing."""
+    if atom.kind in NUMERIC:
+        return atom.value & mask == atom.value
+    return atom.kind is not Kind.PARAMETER or mask >= MASK32
+
+
+def _cut(atom: Atom, mask: int, shift: int) -> Atom:
+    if atom.kind in NUMERIC:
+        return atom._replace(value=(atom.value >> shift) & mask)
+    if atom.kind is not Kind.PARAMETER or (mask >= MASK32 and not shift):
+        return atom
+    ops = atom.ops
+    if shift:
+        ops += (Operation("shr", shift, 64),)
+    if mask < MASK32 and ops[-1:] != (Operation("and", mask, 64),):
+        ops += (Operation("and", mask, 64),)
+    if len(ops) > MAX_OPERATIONS:
+        return _opaque(atom, Atom(Kind.CONST, mask))
+    return atom._replace(ops=ops)
+
+
+def part(atoms: Atoms, size: int, shift: int) -> Atoms:
+    """`size` bytes of a wider value, `shift` bits up; only those of numbers are known."""
+    if shift and any(atom.kind not in NUMERIC for atom in atoms):
+        return unknown("part of a wider value")
+    return truncate(atoms, size, shift)
 
 
 def extend(atoms: Atoms, from_size: int, to_size: int) -> Atoms:
@@ -153,11 +185,14 @@ def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:
 
 
 def bounded(atoms: Iterable[Atom]) -> Atoms:
-    """The set, cut down when it grew too large."""
+    """The set, cut down when it grew too large; a routine that it may lead to is not lost so."""
     found = frozenset(atoms)
     if len(found) <= MAX_ATOMS:
         return found
-    return unknown("more than 24 different values")
+    routines = frozenset(atom for atom in found if atom.kind in _ROUTINES)
+    return unknown("more than 24 different values") | (
+        routines if len(routines) < MAX_ATOMS else NOTHING
+    )
 
 
 _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
@@ -256,11 +291,19 @@ def _subsets(mask: int, width: int) -> list[int]:
 
 def _opaque(a: Atom, b: Atom) -> Atom:
     """What is left when two atoms cannot be combined: the better reason of the two."""
+    frame = _within_frame(a) or _within_frame(b)
     for atom in (a, b):
         if atom.kind in (Kind.UNKNOWN, Kind.LEAKED):
-            return Atom(Kind.UNKNOWN, why=describe(atom))
+            return Atom(Kind.UNKNOWN, why=describe(atom), of=frame)
     source = a if a.kind is not Kind.CONST else b
-    return Atom(Kind.UNKNOWN, why=f"arithmetic on {describe(source)}")
+    return Atom(Kind.UNKNOWN, why=f"arithmetic on {describe(source)}", of=frame)
+
+
+def _within_frame(atom: Atom) -> Atom | None:
+    """Where in the frame an address began; None for what is no address in the frame."""
+    if atom.kind is Kind.STACK:
+        return atom
+    return atom.of if atom.kind is Kind.UNKNOWN else None
 
 
 def describe(atom: Atom) -> str:

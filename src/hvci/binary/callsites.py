@@ -52,7 +52,8 @@ def argument_size(type_: str) -> int:
     """Bytes of a parameter that matter to its value."""
     if type_ in _ONE_BYTE:
         return 1
-    return 8 if type_ in _POINTER_SIZED or "*" in type_ or type_.startswith("P") else 4
+    is_pointer = "*" in type_ or (type_.startswith("P") and not type_.endswith("_TYPE"))
+    return 8 if type_ in _POINTER_SIZED or is_pointer else 4
 
 
 class Question(NamedTuple):
