@@ -20,7 +20,8 @@ that is not read (jumptables.py), at a label that other code leads to as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from hvci.binary import atoms
 from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind
@@ -60,6 +61,7 @@ from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
 if TYPE_CHECKING:
     from hvci.binary.stack import StackDepth
 
+T = TypeVar("T")
 MAX_DEPTH = 24
 """How deep questions may nest."""
 FILE_STEPS, BYTES_A_STEP = 500_000, 4
@@ -135,6 +137,16 @@ class Dataflow:
         """Say that an answer depends on a question that is being asked: it is not kept."""
         self._cycle = True
 
+    def apart(self, work: Callable[[], T]) -> T:
+        """The result of some work that is good for every question, not just the one being asked.
+
+        Without what is being asked an answer would lack what that leads to.
+        """
+        outer, self._busy = (self._busy, self._cycle), set()
+        result = work()
+        self._busy, self._cycle = outer
+        return result
+
     # ---- questions
 
     def value(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
@@ -165,7 +177,7 @@ class Dataflow:
 
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
-        return self.reaching.definitions(function, i, location, 0)[0]
+        return self.reaching.definitions(function, i, location, 0).definitions
 
     def _answer(
         self,
@@ -178,15 +190,18 @@ class Dataflow:
         """Collect the definitions; an answer found inside a cycle is not kept."""
         self._busy.add(key)
         outer, self._cycle = self._cycle, False
-        definitions, passed = self.reaching.definitions(function, i, location, nesting)
+        definitions, passed, doubts = self.reaching.definitions(function, i, location, nesting)
         if len(definitions) == 1:
             answer = atoms.bounded(self._of(definitions[0], function, location, nesting))
         else:
             answer = self._united(definitions, function, location, nesting)
+        if doubts and any(atom.kind in atoms.NUMERIC for atom in answer):
+            # a pointer is no option that a callee would change
+            answer = atoms.bounded(answer | doubts)
         self._busy.discard(key)
         if not self._cycle or nesting == 0:
             self._memo[key] = answer
-            if len(definitions) == 1 and isinstance(definitions[0], int):
+            if len(definitions) == 1 and isinstance(definitions[0], int) and not doubts:
                 for j in passed:
                     self._memo[function.start, j, location] = answer
         self._cycle = self._cycle or outer

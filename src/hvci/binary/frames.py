@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
@@ -15,7 +17,17 @@ if TYPE_CHECKING:
 MAX_KEPT = 12
 """Questions nested deeper may have gone without an answer for their depth alone."""
 OBJECT_REACH = 0x100
-"""How far upwards a block fill is taken to write, in bytes."""
+"""How far upwards a block fill is taken to write, and an object to reach, in bytes."""
+
+
+class Leak(Enum):
+    """Whether a callee may write a slot."""
+
+    NONE = "none"
+    POSSIBLE = "possible"
+    """The address of something before it is passed on, which may be an object that holds it."""
+    CERTAIN = "certain"
+    """Its own address is passed on."""
 
 
 class Frames:
@@ -37,6 +49,39 @@ class Frames:
             if effect.fills and place <= wanted < place + OBJECT_REACH:
                 return True
         return False
+
+    def may_write(self, function: Function, p: int, location: Location, nesting: int) -> bool:
+        """Whether instruction `p` writes an element of an array that may hold a slot."""
+        stores = self.flow.arch.effect(function, p).stores
+        if nesting > MAX_KEPT or not any(self._may_move(function, p, each) for each in stores):
+            return False
+        known: dict[int, list[int]] = function.cache.setdefault("arrays", {})
+        starts = known.get(p)
+        if starts is None:
+            known[p] = []  # nothing, for what asks again on the way
+            starts = known[p] = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
+        wanted = slot_offset(location)
+        return any(start <= wanted < start + OBJECT_REACH for start in starts)
+
+    def _may_move(self, function: Function, p: int, memory: Memory) -> bool:
+        """Whether an operand may lie at a place in the frame that is not always the same."""
+        if memory.base < 0 or not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return False
+        return memory.index_register != NO_REGISTER or not self.is_plain(function, p, memory)
+
+    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[int]:
+        """Frame offsets of the arrays of which instruction `p` may write an element."""
+        for memory in self.flow.arch.effect(function, p).stores:
+            if not self._may_move(function, p, memory):
+                continue
+            first = memory._replace(index_register=NO_REGISTER)
+            start = self.offset(function, p, first, nesting)
+            if start is None:
+                for atom in self.flow.value(function, p, Location(memory.base), nesting + 1):
+                    if atom.kind is Kind.UNKNOWN and atom.of is not None:
+                        yield atom.of.value + memory.displacement
+            elif memory.index_register != NO_REGISTER:
+                yield start
 
     def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
         """The frame offset that a memory operand names; None when it is not in the frame."""
@@ -78,13 +123,19 @@ class Frames:
             known[key] = answer
         return answer
 
-    def is_leaked(self, function: Function, location: Location) -> bool:
+    def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
         offsets = function.cache.get("leaked")
         if offsets is None:
-            offsets = sorted(self._addressed(function))
+            offsets = sorted(set(self._addressed(function)))
             function.cache["leaked"] = offsets
-        return slot_offset(location) in offsets
+        wanted = slot_offset(location)
+        before = bisect_right(offsets, wanted)
+        distance = wanted - offsets[before - 1] if before else OBJECT_REACH
+        if not distance:
+            return Leak.CERTAIN
+        # behind the local variables lies what the caller has put there
+        return Leak.POSSIBLE if distance < OBJECT_REACH and wanted < 0 else Leak.NONE
 
     def _addressed(self, function: Function) -> Iterator[int]:
         """Frame offsets whose address some instruction takes."""
@@ -104,8 +155,5 @@ class Frames:
             if effect.fills:
                 return atoms.unknown("a local variable that a block copy or fill writes")
             value = self.flow.evaluate(function, d, self.flow.arch.stored(function, d, n), nesting)
-            shift = 8 * (wanted - place)
-            if shift and any(atom.kind not in atoms.NUMERIC for atom in value):
-                return atoms.unknown("part of a wider value")
-            return atoms.truncate(value, 8, shift) if shift or memory.size > 8 else value
+            return atoms.part(value, 8, 8 * (wanted - place))
         return atoms.unknown("a store that is not followed")

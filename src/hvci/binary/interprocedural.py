@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
-from hvci.binary.atoms import Atom, Atoms, Kind
+from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Operation
 from hvci.binary.code import CALLS, Flow, Function, Load, Location, Reg, is_slot, low_byte, slot
 from hvci.binary.code import slot_offset as offset_of
+from hvci.binary.jumptables import jumps_through_tables
 from hvci.binary.pushes import Push, find_push
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ MAX_CALLEE = 1500
 MAX_RESULTS = 12
 
 Place = tuple[int, int]
+Trail = tuple[tuple[Place, tuple[Operation, ...]], ...]
+"""The parameters that a question came through, each with what was done to it then."""
 
 
 class Interprocedural:
@@ -103,9 +106,7 @@ class Interprocedural:
 
     # ---- callers
 
-    def resolve(
-        self, values: Atoms, trail: tuple[Place, ...] = (), most: int = MAX_CALLERS
-    ) -> Atoms:
+    def resolve(self, values: Atoms, trail: Trail = (), most: int = MAX_CALLERS) -> Atoms:
         """Replace parameters by what all callers pass.
 
         Where more than `most` callers do not agree, the rest are not asked.
@@ -120,12 +121,14 @@ class Interprocedural:
                 out.add(atom)
         return atoms.bounded(out)
 
-    def _from_callers(self, atom: Atom, trail: tuple[Place, ...], most: int) -> Atoms:
+    def _from_callers(self, atom: Atom, trail: Trail, most: int) -> Atoms:
         start, place = atom.value, (atom.value, atom.place)
         if place in self.inbound:
             return atoms.unknown(self.inbound[place])
-        if place in trail:
-            return atoms.NOTHING
+        asked = [known for known, _ in trail]
+        if place in asked:  # a recursion; what it passes on unchanged adds nothing
+            changed = atom.ops or any(ops for _, ops in trail[asked.index(place) + 1 :])
+            return atoms.unknown("a parameter that a recursion changes") if changed else NOTHING
         if start == self.image.headers.entry:
             return atoms.unknown("a parameter of the entry point")
         if len(trail) >= MAX_CALLER_DEPTH:
@@ -139,11 +142,11 @@ class Interprocedural:
             out |= atoms.unknown(f"decided by an indirect caller of sub_{start:x}")
         elif not callers:
             out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")
-        for asked, (function, i) in enumerate(callers):
-            if asked >= most and len(out) > 1:
+        for number, (function, i) in enumerate(callers):
+            if number >= most and len(out) > 1:
                 return atoms.unknown(many)
             passed = self.passed(function, i, Location(atom.place))
-            resolved = self.resolve(passed, (*trail, place), most)
+            resolved = self.resolve(passed, (*trail, (place, atom.ops)), most)
             out |= atoms.apply(resolved, atom.ops)
             if len(out) > atoms.MAX_ATOMS:
                 return atoms.bounded(out)
@@ -207,9 +210,16 @@ class Interprocedural:
         function = self.flow.functions.starting_at(start)
         if function is None or len(function.instructions) > MAX_CALLEE:
             return None
+        answer = self.flow.apart(lambda: self._returned_by(function, nesting))
+        self._results[start] = answer
+        return answer
+
+    def _returned_by(self, function: Function, nesting: int) -> Atoms | None:
+        """What the returns of a function leave, and its tail calls."""
         out: set[Atom] = set()
         returns = 0
         result = Location(self.flow.arch.result)
+        tables = jumps_through_tables(function)
         for i, flow in enumerate(function.flows):
             if flow == Flow.RETURN:
                 if self.flow.depth.before(function, i) is None:
@@ -217,9 +227,7 @@ class Interprocedural:
                 out |= self.flow.value(function, i, result, nesting + 2)
                 returns += 1
             elif (flow == Flow.JUMP and i not in function.jumps) or (
-                flow == Flow.INDIRECT_JUMP and not function.sources
+                flow == Flow.INDIRECT_JUMP and i not in tables
             ):
-                out |= atoms.unknown(f"the result of a tail call in sub_{start:x}")
-        answer = frozenset(out) if returns and len(out) <= MAX_RESULTS else None
-        self._results[start] = answer
-        return answer
+                out |= atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
+        return frozenset(out) if returns and len(out) <= MAX_RESULTS else None

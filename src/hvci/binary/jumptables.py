@@ -124,3 +124,13 @@ class JumpTables:
             known.add(target)
         self._left -= (at - begin) // stride
         return known
+
+
+def jumps_through_tables(function: Function) -> frozenset[int]:
+    """The indirect jumps of a function whose tables were read."""
+    known: frozenset[int] | None = function.cache.get("table jumps")
+    if known is None:
+        jumps = frozenset(function.indirect_jumps)
+        known = jumps & {p for before in function.sources.values() for p in before}
+        function.cache["table jumps"] = known
+    return known

@@ -6,20 +6,24 @@ or at the entry of the function. Stack slots also end at a call that was given t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
     CALLS,
+    NO_REGISTER,
     Flow,
     Function,
+    Load,
     Location,
     is_slot,
     register_of,
     slot_offset,
 )
 from hvci.binary.edges import fixed_on_edge
+from hvci.binary.frames import Leak
+from hvci.binary.jumptables import jumps_through_tables
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -28,9 +32,21 @@ _STRAIGHT = frozenset((Flow.NEXT, Flow.CALL, Flow.INDIRECT_CALL))
 MAX_STEPS = 40_000
 """Instructions looked at for one call site."""
 BUDGET = "the work budget was spent before its value was found"
+OBJECT = "a local variable that may be part of an object whose address is passed to a call"
+ARRAY = "an element of an array on the stack that is written"
 
 Definition = int | Atoms
 """An instruction index that defines a location, or the answer itself."""
+
+
+class Reached(NamedTuple):
+    """What a walk back has found."""
+
+    definitions: list[Definition]
+    passed: set[int]
+    """The instructions between, before which the location holds the same."""
+    doubts: set[Atom]
+    """What calls and stores between may have left in a slot, if it is part of what they know."""
 
 
 class Reaching:
@@ -40,22 +56,23 @@ class Reaching:
         self.flow = flow
         self.arch = flow.arch
 
-    def definitions(
-        self, function: Function, i: int, location: Location, nesting: int
-    ) -> tuple[list[Definition], set[int]]:
+    def definitions(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """Walk back to every definition that reaches instruction `i`."""
         if self.flow.steps > MAX_STEPS:
-            return [atoms.unknown(BUDGET)], set()
+            return Reached([atoms.unknown(BUDGET)], set(), set())
         found: list[Definition] = []
         seen: set[int] = set()
         work = [i]
-        leaked = None
-        is_dispatched = False
+        leak = None
+        doubts: set[Atom] = set()
+        dispatched: set[int] = set()
         in_memory = is_slot(location)
         while work:
             j = work.pop()
             if in_memory:
-                j = self._straight_back_in_memory(function, j, location, nesting, seen, found)
+                j = self._straight_back_in_memory(
+                    function, j, location, nesting, seen, found, doubts
+                )
             else:
                 j = self._straight_back(function, j, location, seen, found)
             if j < 0 or j in seen:
@@ -64,26 +81,32 @@ class Reaching:
             if j == function.entry:
                 found.append(self._at_entry(function, location))
             before = self._before(function, j, found)
-            if before is function.indirect_jumps:  # the same for all labels: once is enough
-                before, is_dispatched = [] if is_dispatched else before, True
+            if before is function.indirect_jumps or before is function.cache["dispatches"]:
+                if id(before) in dispatched:
+                    continue  # the same for all labels: once is enough
+                dispatched.add(id(before))
             self.flow.steps += max(1, len(before))
             if self.flow.steps > MAX_STEPS:
-                return [atoms.unknown(BUDGET)], set()
+                return Reached([atoms.unknown(BUDGET)], set(), set())
             for p in before:
                 if in_memory:
                     if self.flow.frames.writes(function, p, location, nesting):
                         found.append(p)
                         continue
+                    if self.flow.frames.may_write(function, p, location, nesting):
+                        doubts |= atoms.unknown(ARRAY)
                     if self._is_call_with_result(function, p):
-                        if leaked is None:
-                            leaked = self.flow.frames.is_leaked(function, location)
-                        if leaked:
+                        if leak is None:
+                            leak = self.flow.frames.leak(function, location)
+                        if leak is Leak.CERTAIN:
                             found.append(self._leaked(function, p, location))
                             continue
+                        if leak is Leak.POSSIBLE:
+                            doubts |= atoms.unknown(OBJECT)
                 elif self._ends_at(function, p, j, location, found):
                     continue
                 work.append(p)
-        return found, seen
+        return Reached(found, seen, doubts)
 
     def _straight_back(
         self,
@@ -123,10 +146,12 @@ class Reaching:
         nesting: int,
         seen: set[int],
         found: list[Definition],
+        doubts: set[Atom],
     ) -> int:
         """The same for a stack slot: calls and joins are left to the caller."""
         sources, flows, effects = function.sources, function.flows, function.effects
         ends, entry, effect_of = function.ends, function.entry, self.arch.effect
+        frames = self.flow.frames
         while j not in sources and j != entry and j > 0 and j not in seen:
             p = j - 1
             if flows[p] or (p in ends and not function.follows(j)):
@@ -134,9 +159,12 @@ class Reaching:
             seen.add(j)
             self.flow.steps += 1
             effect = effects.get(p) or effect_of(function, p)
-            if effect.stores and self.flow.frames.writes(function, p, location, nesting):
-                found.append(p)
-                return -1
+            if effect.stores:
+                if frames.writes(function, p, location, nesting):
+                    found.append(p)
+                    return -1
+                if frames.may_write(function, p, location, nesting):
+                    doubts |= atoms.unknown(ARRAY)
             j = p
         return j
 
@@ -165,15 +193,30 @@ class Reaching:
 
     def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
-        before, jumps = function.predecessors(j), function.indirect_jumps
+        before, jumps = function.predecessors(j), self._dispatches(function)
         if before or j == function.entry or self.arch.is_padding(function, j):
             if jumps and before and _is_table_label(function, before):
-                return jumps  # another table may lead there as well
+                return function.indirect_jumps  # another table may lead there as well
             return before
         if jumps:
             return jumps
         found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
         return before
+
+    def _dispatches(self, function: Function) -> list[int]:
+        """The indirect jumps that may go through a table that was not read."""
+        known: list[int] | None = function.cache.get("dispatches")
+        if known is None:
+            read = jumps_through_tables(function)
+            unread = [j for j in function.indirect_jumps if j not in read]
+            known = [j for j in unread if not self._is_tail_call(function, j)]
+            function.cache["dispatches"] = known
+        return known
+
+    def _is_tail_call(self, function: Function, j: int) -> bool:
+        """Whether an indirect jump goes through one place in memory, as a table has many."""
+        operand = self.arch.indirect_operand(function, j)
+        return isinstance(operand, Load) and operand.memory.index_register == NO_REGISTER
 
     def _at_entry(self, function: Function, location: Location) -> Atoms:
         """What the caller left in a location."""
