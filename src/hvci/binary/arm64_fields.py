@@ -63,6 +63,11 @@ def uses_base(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
 
 
+def copies(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words copy a whole register, the zero register apart."""
+    return np.asarray((words & 0xFFE0FFE0 == 0xAA0003E0) & (words >> 16 & 31 != 31))
+
+
 def pair_size(words: Words) -> Numbers:
     """Bytes of one register of a pair."""
     kind = (words >> 30).astype(np.int64)

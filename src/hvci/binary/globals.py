@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
@@ -14,7 +14,6 @@ from hvci.binary.code import (
     Address,
     Binary,
     Const,
-    Expr,
     Function,
     ImageAddress,
     Load,
@@ -34,8 +33,20 @@ MAX_TABLE = 64
 MAX_STRIDE = 64
 """Bytes of an entry in a table of structures."""
 MAX_REFERENCES = 4096
+MAX_CHANGES = 4
+"""Rounds in which changes of a variable must come to an end; a counter does not."""
+WIDEST = 16
+"""Bytes that one store can write."""
 MAX_REACH = 400
 """Functions visited when looking for a way from the entry point."""
+
+
+class Change(NamedTuple):
+    """What an instruction does to a global that it reads and writes in `size` bytes."""
+
+    name: str
+    right: Atoms
+    size: int
 
 
 class Globals:
@@ -68,7 +79,8 @@ class Globals:
         known = self._memo.get(key)
         if known is None:
             self._memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
-            known = self._memo[key] = self._work_out(rva, size, nesting)
+            known = self.flow.apart(lambda: self._work_out(rva, size, nesting))
+            self._memo[key] = known
         return known
 
     def forget(self) -> None:
@@ -112,10 +124,11 @@ class Globals:
         """Everything that the code writes to a global, and the functions that do."""
         out: set[Atom] = set()
         writers: list[Function] = []
+        changes: list[Change] = []
         references = self.flow.functions.references
         if references.pointers_to(rva) and self.image.bits == 64:
             out |= atoms.unknown(f"the address of the global at {rva:#x} is stored in data")
-        places = references.to_data(rva)
+        places = references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
         if len(places) > MAX_REFERENCES:
             return atoms.unknown(f"the global at {rva:#x} is named in too many places"), []
         for place in places:
@@ -126,34 +139,53 @@ class Globals:
                 continue
             function, i = found
             stored = self._written_by(function, i, rva, size, nesting)
-            if stored is not None:
+            if stored is None:
+                continue
+            writers.append(function)
+            if isinstance(stored, Change):
+                changes.append(stored)
+            else:
                 out |= stored
-                writers.append(function)
-        return frozenset(out), writers
+        initial = self._content(rva, size)
+        return frozenset(out | (_changed(initial | out, changes) - initial)), writers
 
     def _written_by(
         self, function: Function, i: int, rva: int, size: int, nesting: int
-    ) -> Atoms | None:
-        """What one referring instruction writes; None when it only reads."""
+    ) -> Atoms | Change | None:
+        """What one instruction that names a global, or what lies before it, writes into it.
+
+        None when it only reads, or writes something else.
+        """
         arch = self.flow.arch
         if function.flows[i] in CALLS:
             return None
-        effect = arch.effect(function, i)
-        at = (IMAGE_BASE, NO_REGISTER, rva)
-        for n, memory in enumerate(effect.stores):
-            if (memory.base, memory.index_register, memory.displacement) == at:
-                return self._stored(function, i, arch.stored(function, i, n), rva, nesting)
+        for n, memory in enumerate(arch.effect(function, i).stores):
+            for start in self._starts(function, i, memory, nesting):
+                if not start - size < rva < start + memory.size:
+                    continue
+                if memory.index_register != NO_REGISTER:
+                    return atoms.unknown(f"an element of a table at {start:#x} is written")
+                if memory.size < size or start > rva:
+                    return atoms.unknown(f"only a part of the global at {rva:#x} is written")
+                expr = arch.stored(function, i, n)
+                if isinstance(expr, Binary) and isinstance(expr.left, Load) and start == rva:
+                    right = self.flow.evaluate(function, i, expr.right, nesting + 1)
+                    return Change(expr.name, right, expr.size)
+                stored = self.flow.evaluate(function, i, expr, nesting + 1)
+                return atoms.part(stored, size, 8 * (rva - start))
         if self.takes_address(function, i, rva):
             return atoms.unknown(f"the address of the global at {rva:#x} is passed on")
         return None
 
-    def _stored(self, function: Function, i: int, expr: Expr, rva: int, nesting: int) -> Atoms:
-        """The stored value; `global |= constant` reads the initial value, not itself."""
-        if isinstance(expr, Binary) and isinstance(expr.left, Load):
-            initial = self._content(rva, expr.size)
-            right = self.flow.evaluate(function, i, expr.right, nesting + 1)
-            return atoms.combine(expr.name, initial, right, 8 * expr.size)
-        return self.flow.evaluate(function, i, expr, nesting + 1)
+    def _starts(self, function: Function, i: int, memory: Memory, nesting: int) -> list[int]:
+        """The RVAs that an operand can name, an index in it taken for 0."""
+        if memory.base == IMAGE_BASE:
+            return [memory.displacement]
+        if not self.flow.arch.loads_call_targets or memory.base < 0:
+            rva = memory.displacement - self.image.base
+            return [rva] if self.image.bits == 32 and self.image.holds(rva) else []
+        held = self.flow.value(function, i, Location(memory.base), nesting + 1)
+        return [atom.value + memory.displacement for atom in held if atom.kind is Kind.ADDRESS]
 
     def takes_address(self, function: Function, i: int, rva: int) -> bool:
         """Whether an instruction makes a pointer to the global."""
@@ -277,6 +309,19 @@ class Globals:
             return scale
         steps = range(size, MAX_STRIDE + 1, size)
         return next((step for step in steps if at + step in self._pointer_places), 0)
+
+
+def _changed(values: Atoms, changes: list[Change]) -> Atoms:
+    """All that a variable with some values can hold when changes happen in any order, and often."""
+    known = values
+    for _ in range(MAX_CHANGES):
+        more = known
+        for name, right, size in changes:
+            more |= atoms.combine(name, known, right, 8 * size)
+        if more == known:
+            return known
+        known = atoms.bounded(more)
+    return known | atoms.unknown("a variable that changes again and again")
 
 
 def first_index(index: Atoms) -> int:

@@ -39,12 +39,25 @@ class References(ABC):
         """
 
     @abstractmethod
-    def to_data(self, rva: int) -> list[int]:
-        """RVAs inside every candidate instruction that names an RVA."""
+    def to_data(self, rva: int, count: int = 1) -> list[int]:
+        """RVAs inside every candidate instruction that names one of some RVAs in a row."""
 
     def to_executable(self) -> Rvas:
         """RVAs inside every candidate instruction that names an executable section."""
         return NO_RVAS
+
+    @property
+    def operand_targets(self) -> Rvas:
+        """Every RVA that an operand names, sorted; where pointers tell where functions start."""
+        return NO_RVAS
+
+    @property
+    def jump_tables(self) -> tuple[Rvas, Rvas]:
+        """(first RVA, RVA before which it ends) of tables of addresses that code jumps by.
+
+        Sorted; only where pointers tell where functions start.
+        """
+        return NO_RVAS, NO_RVAS
 
     def only_reads(self, place: int) -> bool:
         """Whether what an operand at an RVA names is certainly read and nothing else."""

@@ -2,8 +2,9 @@
 
 An address takes two instructions. All ADRPs of a page are followed forwards at once, up to where
 their register is overwritten, through one sorted list of what overwrites or uses which register;
-an ADD starts anew, and so does what a branch or the frame carries to where code order has lost it.
-Nothing is said about what other paths do to the register, so a hit is a candidate like any other.
+an ADD or a copy starts anew, and so does what a branch or the frame carries to where code order has
+lost it. Nothing is said about what other paths do to the register, so a hit is a candidate like any
+other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from hvci.binary.arm64_fields import (
     addends,
+    copies,
     loads_pair,
     offsets,
     page_steps,
@@ -144,7 +146,7 @@ class ReferencesArm64(References):
             found.append(uses)
             if not left:
                 break
-            made = [self._sums(uses, base), *self._elsewhere(anchors, places, ends, registers)]
+            made = [self._made(uses, base), *self._elsewhere(anchors, places, ends, registers)]
             anchors = distinct(np.concatenate(made))
             anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
             seen = np.concatenate((seen, anchors))
@@ -154,6 +156,8 @@ class ReferencesArm64(References):
     def _named(self, uses: Rvas, bases: Rvas) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of some uses of registers with addresses, sorted."""
         places = self._lives[1][uses] & PLACE
+        naming = ~copies(self.words[places])
+        places, bases = places[naming], bases[naming]
         words, sites = self.words[places], self.rvas[places]
         targets = bases + offsets(words)
         pairs = (words & 0x3A000000 == 0x28000000).nonzero()[0]
@@ -201,15 +205,17 @@ class ReferencesArm64(References):
         rvas = distinct(np.array([*self.unwind.starts, *self.unwind.ends], np.int64))
         return np.append(np.searchsorted(self.rvas, rvas), len(self.words))
 
-    def _sums(self, uses: Rvas, bases: Rvas) -> Anchors:
-        """The anchors that the ADDs among some uses make."""
+    def _made(self, uses: Rvas, bases: Rvas) -> Anchors:
+        """The anchors that the ADDs and the copies of registers among some uses make."""
         places = self._lives[1][uses] & PLACE
         words = self.words[places]
-        adding = (words & ADD_MASK == ADD).nonzero()[0]
-        if not len(adding):
+        adds = words & ADD_MASK == ADD
+        making = (adds | copies(words)).nonzero()[0]
+        if not len(making):
             return NO_RVAS
-        words = words[adding]
-        return _anchors(places[adding], words & 31, bases[adding] + addends(words))
+        words = words[making]
+        added = np.where(adds[making], addends(words), 0)
+        return _anchors(places[making], words & 31, bases[making] + added)
 
     def _elsewhere(
         self, anchors: Anchors, first: Rvas, ends: Rvas, registers: Rvas
@@ -227,7 +233,7 @@ class ReferencesArm64(References):
 
     @cached_property
     def _lives(self) -> tuple[Rvas, Rvas]:
-        """Words that overwrite a register, and words that use one as a base, sorted.
+        """Words that overwrite a register, and words that use one as a base or copy it, sorted.
 
         Each is (register, index of the word) as one number.
         """
@@ -236,7 +242,9 @@ class ReferencesArm64(References):
         writes = _by_register(lowest, writes_lowest(words) & (lowest != _NOWHERE))
         pairs = _by_register(second, loads_pair(words))
         ends = np.insert(writes, writes.searchsorted(pairs), pairs)
-        return np.append(ends, NEVER), _by_register(base, uses_base(words) & (base != _NOWHERE))
+        uses = _by_register(base, uses_base(words) & (base != _NOWHERE))
+        copied = _by_register((words >> 16 & 31).astype(np.uint8), copies(words))
+        return np.append(ends, NEVER), np.insert(uses, uses.searchsorted(copied), copied)
 
     def _follow(self, places: Rvas, registers: Rvas) -> tuple[Rvas, Rvas, Rvas]:
         """(row, number of the use) of every use of registers that live from some words on.
@@ -328,11 +336,13 @@ class ReferencesArm64(References):
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
         return sorted(set(hits))[: MAX_HITS + 1]
 
-    def to_data(self, rva: int) -> list[int]:
-        """RVAs of every candidate instruction that names an RVA."""
+    def to_data(self, rva: int, count: int = 1) -> list[int]:
+        """RVAs of every candidate instruction that names one of some RVAs in a row."""
         found = []
-        for targets, places in (self._uses(rva & PAGE_MASK), self._literals):
-            low, high = targets.searchsorted((rva, rva + 1))
+        end = rva + count
+        pages = {rva & PAGE_MASK, (end - 1) & PAGE_MASK}
+        for targets, places in (*map(self._uses, pages), self._literals):
+            low, high = targets.searchsorted((rva, end))
             found += places[low:high].tolist()
         return sorted(set(found))
 

@@ -91,6 +91,34 @@ class ReferencesX86(References):
         found: Rvas = operands[is_branch] - 2
         return found
 
+    @cached_property
+    def operand_targets(self) -> Rvas:
+        """By relocation, on x86."""
+        return distinct(self._relocated[1]) if self._by_relocation else NO_RVAS
+
+    @property
+    def jump_tables(self) -> tuple[Rvas, Rvas]:
+        """Tables behind `jmp [reg*4+table]`, and `mov reg, [reg*4+table]` with `jmp reg`.
+
+        What an operand names behind a table is no part of it.
+        """
+        if not self._by_relocation:
+            return NO_RVAS, NO_RVAS
+        operands, named = self._relocated
+        code = self.image.bytes
+        inner = (operands >= 3) & (operands + 6 <= len(code))
+        operands, targets = operands[inner], named[inner]
+        by_index = code[operands - 1] & 0xC7 == 0x85
+        modrm = code[operands - 2]
+        jumps = (code[operands - 3] == 0xFF) & (modrm == 0x24)
+        loads = (code[operands - 3] == _LOAD) & (modrm & 0xC7 == 0x04)
+        loads &= (code[operands + 4] == 0xFF) & (code[operands + 5] == 0xE0 | modrm >> 3)
+        starts = distinct(targets[by_index & (jumps | loads)])
+        if not len(starts):
+            return NO_RVAS, NO_RVAS
+        ends = np.append(self.operand_targets, self.image.size)
+        return starts, ends[ends.searchsorted(starts, "right")]
+
     def method_loads(self, displacement: int) -> list[int]:
         """Operands with a base register and a displacement of one byte."""
         found: list[int] = []
@@ -133,13 +161,15 @@ class ReferencesX86(References):
         chosen = among(named, wanted).nonzero()[0][: MAX_HITS + 1]
         return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
 
-    def to_data(self, rva: int) -> list[int]:
-        """RVAs of the displacements of every candidate operand that names an RVA."""
+    def to_data(self, rva: int, count: int = 1) -> list[int]:
+        """RVAs of the displacements of every candidate operand that names one of some RVAs."""
+        end = rva + count
         if self.image.bits == 32:
-            return self._exact(rva)
-        low, high = rva - TRAILING[-1], rva + 1
-        found = [place for place, at in self._naming(low, high) if rva - at in TRAILING]
-        return sorted(found)
+            return sorted(place for place, _ in self._naming(rva, end))
+        named = self._naming(rva - TRAILING[-1], end)
+        return sorted(
+            place for place, at in named if any(rva <= at + more < end for more in TRAILING)
+        )
 
     def _exact(self, rva: int) -> list[int]:
         """The same without bytes behind the displacement."""

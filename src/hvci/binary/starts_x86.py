@@ -34,6 +34,14 @@ _FILLERS = tuple(
 """How long no-operations end."""
 _PADDING = np.array((0x90, 0xCC), np.uint8)
 _ENDS = np.array((0x90, 0xC3, 0xCC), np.uint8)
+_WITH_MODRM = frozenset(
+    bytes.fromhex(
+        "0001 0203 0809 0a0b 1819 1a1b 2021 2223 2829 2a2b 3031 3233 3839 3a3b 6369 6b80 8183 8485 "
+        "8687 8889 8a8b 8d8f b6b7 bebf c6c7 d8d9 dadb dcdd dedf f6f7 feff"
+    )
+)
+"""Opcodes, or their last bytes, of common instructions with a memory operand."""
+_HAS_SIB = 4
 _RESTORES_ESP = b"\x8b\x65\xe8"
 """`mov esp, [ebp-18h]`: how a handler begins."""
 _RESTORED = np.uint64(int.from_bytes(_RESTORES_ESP, "little"))
@@ -73,6 +81,13 @@ def find_starts(image: PeImage, references: References) -> list[int]:
     return found
 
 
+def _has_displacement(first: int, second: int, third: int) -> bool:
+    """Whether three bytes end in an opcode with a ModRM, and SIB, that a displacement follows."""
+    if second >> 6 in (1, 2) and second & 7 == _HAS_SIB and first in _WITH_MODRM:
+        return True
+    return third >> 6 in (1, 2) and third & 7 != _HAS_SIB and second in _WITH_MODRM
+
+
 class _Openings:
     """Looks at candidates of one image."""
 
@@ -82,13 +97,29 @@ class _Openings:
         self.code = image.bytes
 
     def called(self) -> Rvas:
-        """Targets of direct calls; a call of code within a function does not split it."""
+        """Targets of direct calls; a call of code within a function does not split it.
+
+        Nor do bytes of an operand that look like a call.
+        """
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
-        kept = self._begins(targets) | self._is_behind_end(targets) | (targets % ALIGNMENT == 0)
+        kept = self._is_behind_end(targets) | (targets % ALIGNMENT == 0)
+        begins = ~kept & self._begins(targets)
+        begins[begins] = [not self._is_of_operand(rva) for rva in targets[begins].tolist()]
+        kept |= begins
         others = targets[~kept]
         several = others[self.references.has_several(others)]
         return np.concatenate((targets[kept], several))
+
+    def _is_of_operand(self, rva: int) -> bool:
+        """Whether all that looks like a call of an RVA is a displacement, as in `mov [ebp-18h], 5`.
+
+        Before E8 stand an opcode and a ModRM that asks for a displacement then.
+        """
+        memory = self.image.memory
+        return all(
+            _has_displacement(*memory[site - 3 : site]) for site in self.references.to_code(rva)
+        )
 
     def jumped(self) -> Rvas:
         """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
@@ -109,13 +140,31 @@ class _Openings:
             known = distinct(places)
             is_table[is_table] = among(within - 4, known) | among(within + 4, known)
             targets, places = targets[~is_table], places[~is_table]
+        labels = self._are_labels(targets, places)
+        targets, places = targets[~labels], places[~labels]
         opening, ended = self._is_opening(targets), self._is_behind_end(targets)
-        begins = self._begins(targets)
-        unsure = np.flatnonzero(~opening & (ended | begins))
+        filled = self._are_behind_fillers(targets)
+        unsure = np.flatnonzero(~opening & (ended | filled))
         targets_unsure, places = targets[unsure], places[unsure]
-        kept = ended[unsure] & ~self._are_handlers(targets_unsure, places)
-        kept |= begins[unsure] & self._are_behind_fillers(targets_unsure)
+        kept = filled[unsure] | ended[unsure] & ~self._are_handlers(targets_unsure, places)
         return np.concatenate((targets[opening], targets_unsure[kept]))
+
+    def _are_labels(self, targets: Rvas, places: Rvas) -> Chosen:
+        """Which pointers in data belong to jump tables: pointers to code without a gap.
+
+        One whose pointers all look like functions is a table of functions for tail calls.
+        """
+        starts, ends = self.references.jump_tables
+        if not len(starts) or not len(places):
+            return np.zeros(len(places), bool)
+        known = distinct(places)
+        table = np.maximum(starts.searchsorted(places, "right") - 1, 0)
+        start = starts[table]
+        between = known.searchsorted(places) - known.searchsorted(start)
+        found = (places >= start) & (places < ends[table]) & (places - start == 4 * between)
+        is_aligned = (targets % ALIGNMENT == 0) & among(self.code[targets - 1], _PADDING)
+        is_plain = found & ~is_aligned & ~self._is_opening(targets)
+        return np.asarray(found & among(table, distinct(table[is_plain])))
 
     def prologues(self) -> Rvas:
         """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
@@ -166,11 +215,25 @@ class _Openings:
     def _are_handlers(self, rvas: Rvas, places: Rvas) -> Chosen:
         """Which pointers belong to an exception scope: (level, filter, handler)."""
         bytes_ = np.ndarray((len(self.code) - 7,), "<u8", self.image.memory, 0, (1,))[rvas]
-        found = np.zeros(len(rvas), bool)
+        found, scoped = np.zeros(len(rvas), bool), np.zeros(len(rvas), bool)
         for step in range(HANDLER - len(_RESTORES_ESP) + 1):
             found |= bytes_ >> np.uint64(8 * step) & _THREE_BYTES == _RESTORED
         words = np.ndarray((len(self.code) - 3,), "<u4", self.image.memory, 0, (1,))
         for back in (4, 8):
             level = np.where(places >= back, words[np.maximum(places - back, 0)], 0)
-            found |= (level >= _OUTERMOST) | (level < _MAX_LEVEL)
+            scoped |= (level >= _OUTERMOST) | (level < _MAX_LEVEL)
+        scoped &= ~found
+        if scoped.any():
+            found[scoped] = ~self._are_in_named_tables(places[scoped])
         return found
+
+    def _are_in_named_tables(self, places: Rvas) -> Chosen:
+        """Which pointers to code stand in a row of such that code names; of a scope it does not."""
+        targets, known = self.references.pointers
+        known = distinct(known[self.references.in_code(targets)])
+        begins = np.ones(len(known), bool)
+        np.not_equal(known[1:], known[:-1] + 4, out=begins[1:])
+        firsts = known[begins]
+        return among(
+            firsts[firsts.searchsorted(places, "right") - 1], self.references.operand_targets
+        )
