@@ -48,12 +48,16 @@ class PopsX86:
         instruction = function.instructions[i]
         if function.flows[i] == Flow.CALL:
             return self._popped_by(instruction.near_branch_target & 0xFFFFFFFF)
-        if instruction.op0_kind == OpKind.REGISTER:
-            return self._popped_through(function, i, instruction.op0_register)
         return 0 if self.is_guard_check(instruction) else self._pops_of_import(instruction)
 
-    def _popped_through(self, function: Function, i: int, register: int) -> int | None:
-        """What the import pops that the last code before a call took from its slot for it."""
+    def popped_through(self, function: Function, i: int) -> int | None:
+        """What the import pops that a called register was loaded with last, in code order.
+
+        Branches may lead to the call as well: this is likely, and not sure.
+        """
+        if function.instructions[i].op0_kind != OpKind.REGISTER:
+            return None
+        register = function.instructions[i].op0_register
         for k in range(i - 1, max(-1, i - 1 - KEPT), -1):
             instruction = function.instructions[k]
             if not instruction.op_count or instruction.op0_register != register:

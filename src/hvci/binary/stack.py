@@ -291,9 +291,13 @@ class _Walk32:
             return depth - 0x5C, -4
         if isinstance(popped, int):
             return depth + popped, frame
-        return self._guess(i, depth), frame
+        passed, most = self._pushed_before(i)
+        kept = self.pops.popped_through(self.function, i)
+        if kept is not None and kept <= most:
+            return depth + kept, frame
+        return self._guess(i, depth, passed), frame
 
-    def _guess(self, i: int, depth: int) -> int:
+    def _guess(self, i: int, depth: int, pushed: int) -> int:
         """An unknown callee: the caller cleans up, or the last pushes were its arguments."""
         function = self.function
         if i + 1 < len(function.instructions):
@@ -303,15 +307,12 @@ class _Walk32:
                 return depth
             if after.mnemonic == Mnemonic.POP and first == Register.ECX:
                 return depth
-        pushed = self._pushed_before(i)
-        if not pushed and i + 1 < len(function.instructions):
-            after = function.instructions[i + 1]
-            if after.mnemonic == Mnemonic.SUB and after.op0_register in _STACK:
+            if not pushed and after.mnemonic == Mnemonic.SUB and first in _STACK:
                 return depth + int(after.immediate(1))  # stored, not pushed, and room made anew
         return depth + pushed
 
-    def _pushed_before(self, i: int) -> int:
-        """Bytes pushed in the straight line of code before a call, as its arguments.
+    def _pushed_before(self, i: int) -> tuple[int, int]:
+        """Bytes pushed in the straight line of code before a call: its arguments, and at most.
 
         Not what the start of a function saves, nor constants on their way to a register. Compilers
         push before or after Control Flow Guard's check of the target, never both.
@@ -334,8 +335,9 @@ class _Walk32:
             elif instruction.mnemonic == Mnemonic.POP:
                 popped += 4
             elif _makes_frame(instruction):
-                return pushed  # what was pushed before that is saved
+                return pushed, pushed + sum(saved.values())  # what came before is saved
             elif first in saved:
                 pushed += saved.pop(first)
             k -= 1
-        return pushed if k < function.entry else pushed + sum(saved.values())
+        most = pushed + sum(saved.values())
+        return (pushed if k < function.entry else most), most

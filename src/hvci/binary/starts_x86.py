@@ -103,10 +103,9 @@ class _Openings:
         """
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
-        kept = self._is_behind_end(targets) | (targets % ALIGNMENT == 0)
-        begins = ~kept & self._begins(targets)
-        begins[begins] = [not self._is_of_operand(rva) for rva in targets[begins].tolist()]
-        kept |= begins
+        kept = self._is_behind_end(targets)
+        likely = ~kept & (self._begins(targets) | (targets % ALIGNMENT == 0))
+        kept[likely] = [not self._is_of_operand(rva) for rva in targets[likely].tolist()]
         others = targets[~kept]
         several = others[self.references.has_several(others)]
         return np.concatenate((targets[kept], several))
