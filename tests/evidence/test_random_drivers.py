@@ -1,0 +1,32 @@
+"""Drivers of bench/random_drivers.py that were once judged wrongly.
+
+What their calls received, when the same program was run many times, must be among what is said.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from received import contradictions
+
+FOLDER = Path(__file__).parent.parent / "fixtures" / "random"
+DRIVERS = sorted(FOLDER.glob("*.sys"))
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=[path.stem for path in DRIVERS])
+def test_an_answer_allows_what_was_received(driver: Path) -> None:
+    expected = json.loads(driver.with_suffix(".json").read_text())
+    received = {int(tag, 16): set(values) for tag, values in expected.items()}
+    assert len(received) > 3
+    assert list(contradictions(driver.read_bytes(), received)) == []
+
+
+def test_a_wrong_answer_is_told() -> None:
+    driver = DRIVERS[0]
+    missing = {0x4141_0001: {0xDEAD}, 0x4242_0001: {0}}
+    assert list(contradictions(driver.read_bytes(), missing))
+
+
+def test_drivers_of_all_machines_are_there() -> None:
+    assert {path.suffixes[0].split("-")[0] for path in DRIVERS} == {".x64", ".x86", ".arm64"}
