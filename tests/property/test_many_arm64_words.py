@@ -8,11 +8,17 @@ from hypothesis import strategies as st
 from build import driver
 from hvci.binary import arm64_words
 from hvci.binary.analysis import Analysis
-from hvci.binary.arm64_fields import changes_little, loads_pair, writes_lowest
-from hvci.binary.arm64_words import FLOW_BY_TOP, written_registers
+from hvci.binary.arm64_fields import (
+    changes_little,
+    changes_nothing,
+    is_call,
+    loads_pair,
+    writes_lowest,
+)
+from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, written_registers
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
-from hvci.binary.code import Flow
+from hvci.binary.code import CALLS, Flow
 from hvci.binary.image import PeImage
 
 START, ZERO = 0x1000, 31
@@ -26,6 +32,10 @@ USUAL = [
     0xF9400BE9,  # ldr x9, [sp, #16]
     0xB0000008,  # adrp x8, the page of the imports
     0xB0000013,  # adrp x19, the same
+    0x90000013,  # adrp x19, another page
+    0xF9400668,  # ldr x8, [x19, #8]
+    0xF940066F,  # ldr x15, [x19, #8]
+    0xA9404FF2,  # ldp x18, x19, [sp]
     0x91002108,  # add x8, x8, #8
     0xA9402129,  # ldp x9, x8, [x9]
     0xF8408508,  # ldr x8, [x8], #8
@@ -55,8 +65,9 @@ def analysed(code, has_function=True):
 @given(st.lists(words, min_size=1, max_size=50))
 def test_what_changes_little_changes_nothing_else(code):
     each = np.array(code, np.uint32)
-    rows = zip(code, changes_little(each), loads_pair(each), writes_lowest(each), strict=True)
-    for word, is_little, is_pair, writes in rows:
+    kinds = (changes_little, loads_pair, writes_lowest, changes_nothing, is_call)
+    rows = zip(code, *(kind(each) for kind in kinds), strict=True)
+    for word, is_little, is_pair, writes, is_nothing, calls in rows:
         lowest, second = 1 << (word & 31), 1 << (word >> 10 & 31)
         written = written_registers(word)
         if is_little:
@@ -66,6 +77,9 @@ def test_what_changes_little_changes_nothing_else(code):
             assert written & lowest
         if is_pair and second != 1 << ZERO:
             assert written & second
+        assert not is_nothing or not written
+        flow = FLOW_BY_TOP[word >> 24]
+        assert calls == ((indirect_flow(word) if flow == 0xFF else flow) in CALLS)
 
 
 def test_what_is_remembered_of_words_is_bounded(monkeypatch):
@@ -93,7 +107,13 @@ def test_calls_that_are_sorted_out_together_are_sorted_out_alone(has_function, c
     [
         ((0xF9400509, 0xF9400D28), True),  # ldr x9, [x8, #8] before ldr x8, [x9, #24]
         ((0xB0000008, 0xF9400508), True),  # from an import
-        ((0xB0000008, 0xF9400D08), False),  # from a global
+        ((0xB0000008, 0xF9400D08), True),  # from a global that is never written
+        ((0xB0000008, 0xF9400108, CALL, 0xD0000008, 0xF9000D00, 0xF9400D08), False),  # or has one
+        ((0xB0000013, 0x94000002, 0xF9400668), True),  # from an import, its page kept over a call
+        ((0xB0000013, *[0xAA0103E0] * 20, 0xF9400668), True),  # or made far away
+        ((0x90000013, 0xB0000013, *[0xAA0103E0] * 20, 0xF9400668), False),  # or another page
+        ((0x94000002, 0xF9400508), True),  # from a field of what a call gave
+        ((0xF9400509, 0xB4000141, 0xF9000129, 0xF9400D28), True),  # tested and stored between
         ((0xF9400BE9, 0xF9400D28), False),  # from what the frame holds
         ((0xF9400509, 0xF9400D28, 0x94000002), False),  # a call between
         ((0xB4000041, 0xF9400509, 0xF9400D28), False),  # a branch behind the first load

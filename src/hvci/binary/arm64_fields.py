@@ -50,6 +50,22 @@ def changes_little(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray(computes | scaled | literal | unscaled | pairs | branches)
 
 
+def changes_nothing(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words surely change no general register: branches on a condition, plain stores."""
+    top = words >> 24
+    branches = (top == 0x54) | (top & 0x7C == 0x34)
+    is_vector = top & 0x04 != 0
+    singles = (top & 0x3B == 0x39) | (words & 0x3B200400 == 0x38000000)
+    stores = singles & (is_vector | (words & 0x00C00000 == 0))
+    pairs = (words & 0x3A800000 == 0x28000000) & (is_vector | (words & 0x00400000 == 0))
+    return np.asarray(branches | stores | pairs)
+
+
+def is_call(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words are calls, as far as their bits 31 to 21 say: BL, and BLR in all its forms."""
+    return np.asarray((words & 0xFC000000 == 0x94000000) | (words & 0xFEE00000 == 0xD6200000))
+
+
 def page_steps(words: Words) -> Numbers:
     """Bytes from the page of each ADRP to the page that it makes."""
     return (signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)) << 12

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from hvci.binary.arm64_fields import page_steps
+from hvci.binary.arm64_fields import Numbers, page_steps
 from hvci.binary.image import PeImage
+from hvci.binary.references import Rvas
 
 SAVED = range(19, 29)
 _MASK, _FIRST, _LAST = 0x9F00001F, 0x90000013, 0x9000001C
@@ -27,9 +28,35 @@ class SavedPages:
         places, pages = self._made[register]
         return pages[bisect_left(places, start) : bisect_left(places, end)]
 
+    def within_all(self, starts: Rvas, ends: Rvas, registers: Numbers) -> tuple[Numbers, Rvas]:
+        """How many pages code between RVAs puts into saved registers, and the first of them.
+
+        Row by row. One that is put there again, after another, counts as a further one. Where
+        there is none, or the register is no saved one, the page means nothing.
+        """
+        of, places, pages = self._sorted
+        if not len(of):
+            return np.zeros(len(starts), np.int64), starts
+        keys, wanted = of.astype(np.int64) << 32 | places, registers.astype(np.int64) << 32
+        low, high = keys.searchsorted(wanted | starts), keys.searchsorted(wanted | ends)
+        first, last = np.minimum(low, len(pages) - 1), np.maximum(high - 1, 0)
+        changes = np.zeros(len(pages), np.int64)
+        (pages[1:] != pages[:-1]).cumsum(out=changes[1:])
+        return np.where(low < high, changes[last] - changes[first] + 1, 0), pages[first]
+
     @cached_property
     def _made(self) -> dict[int, tuple[list[int], list[int]]]:
         """By register: RVA and page of the ADRPs, sorted."""
+        registers, rvas, made = self._sorted
+        places: list[int] = rvas.tolist()
+        pages: list[int] = made.tolist()
+        bounds = registers.searchsorted([*SAVED, SAVED.stop]).tolist()
+        stretches = zip(SAVED, pairwise(bounds), strict=True)
+        return {each: (places[low:high], pages[low:high]) for each, (low, high) in stretches}
+
+    @cached_property
+    def _sorted(self) -> tuple[Numbers, Rvas, Rvas]:
+        """(register, RVA, page) of the ADRPs, sorted by the first two."""
         makers, sites = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
         for start, end in self.image.code_ranges:
             first = (start + 3) & ~3
@@ -41,8 +68,5 @@ class SavedPages:
         words, rvas = np.concatenate(makers), np.concatenate(sites)
         registers = words & 31
         order = np.argsort(registers, kind="stable")
-        places: list[int] = rvas[order].tolist()
-        pages: list[int] = ((rvas & ~0xFFF) + page_steps(words) & 0xFFFFFFFF)[order].tolist()
-        bounds = np.searchsorted(registers[order], [*SAVED, SAVED.stop]).tolist()
-        stretches = zip(SAVED, pairwise(bounds), strict=True)
-        return {each: (places[low:high], pages[low:high]) for each, (low, high) in stretches}
+        pages = (rvas & ~0xFFF) + page_steps(words) & 0xFFFFFFFF
+        return registers[order], rvas[order], pages[order]

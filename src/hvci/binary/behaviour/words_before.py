@@ -1,4 +1,4 @@
-"""Which ARM64 calls go through what was just loaded from a field or an import, all in one look.
+"""What ARM64 calls through registers go to, as the words before them show, all in one look.
 
 The counterpart of words_near.py for arrays of calls, and less exact: what it says is so, and about
 what it leaves out nothing is said. Going back from a call, each word must be one that changes no
@@ -8,68 +8,149 @@ makes the register: what that puts there is what the register holds at the call.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_fields import changes_little, loads_pair, page_steps, writes_lowest
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
-from hvci.binary.arm64_words import FP, SP
+from hvci.binary.arm64_fields import (
+    Words,
+    changes_little,
+    changes_nothing,
+    is_call,
+    loads_pair,
+    page_steps,
+    writes_lowest,
+)
+from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
+from hvci.binary.arm64_pages import SAVED, SavedPages
+from hvci.binary.arm64_words import FP, LR, SP
 from hvci.binary.references import Rvas
 from hvci.binary.references_arm64 import PAGE_MASK, ReferencesArm64
-from hvci.binary.sets import among
 
 BACK = 12
 """Words looked at before a call, and again before the load of its target."""
+NO_SLOT = -1
 Mask = npt.NDArray[np.bool_]
-Registers = npt.NDArray[np.integer[Any]]
+Numbers = npt.NDArray[np.integer[Any]]
 
 
-def go_through_fields(references: ReferencesArm64, calls: Rvas, slots: Rvas) -> Mask:
-    """Which of the calls, given by the index of the word, have such a target.
+def _kinds() -> npt.NDArray[np.uint8]:
+    """What a word may do to registers, as bits, by its bits 31 to 21 and bit 10."""
+    number = np.arange(1 << 12)
+    words: Words = (number >> 1 << 21 | (number & 1) << 10).astype(np.uint32)
+    found = np.zeros(len(words), np.uint8)
+    for n, kind in enumerate((changes_little, is_call, loads_pair, writes_lowest, changes_nothing)):
+        found |= kind(words).astype(np.uint8) << n
+    return found
 
-    It was loaded with 64 bits from one of some slots, sorted, or from a base that is neither in the
-    frame nor made from an address of the image, and all that within the function.
+
+_LITTLE, _CALL, _PAIR, _WRITES, _NOTHING = (1 << n for n in range(5))
+_KINDS = _kinds()
+
+
+class Targets(NamedTuple):
+    """What some calls go to."""
+
+    are_fields: Mask
+    """Surely loaded with 64 bits from a base that is neither in the frame nor made from an address
+    of the image."""
+    slots: Rvas
+    """RVA of the global that the target is surely loaded from; `NO_SLOT` where none is known."""
+
+
+class _Found(NamedTuple):
+    """The nearest word before some places that decides what a register holds."""
+
+    back: Numbers
+    """Words from the call back to it."""
+    makes: Mask
+    """Whether it surely makes the register, and nothing else does."""
+    is_lost: Mask
+    """Whether a call may change the register there."""
+    is_kept: Mask
+    """Whether no word makes the register, or a branch leads behind it."""
+
+
+class WordsBefore:
+    """The words before some calls, given by the index of their word, each one row.
+
+    A column for each word: the call, the word before it, and so on.
     """
-    words, rvas = references.words, references.rvas
-    loads, is_loaded = _makers(references, calls, words[calls] >> 5 & 31)
-    load = words[loads]
-    makers, is_made = _makers(references, loads, load >> 5 & 31)
-    maker = words[makers]
-    page = (rvas[makers] & PAGE_MASK) + page_steps(maker)
-    in_slot = among(page + (load >> 7 & 0x7FF8), slots) & (maker & 0x9F000000 == 0x90000000)
-    from_image = maker & 0x1E000000 == 0x10000000  # ADR, ADRP, ADD and SUB of a constant
-    from_frame = (maker & 0x0A000000 == 0x08000000) & _is_frame(maker >> 5 & 31)
-    is_plain = (load & PLAIN_LOAD_MASK == PLAIN_LOAD) & ~_is_frame(load >> 5 & 31)
-    is_known = is_loaded & is_made & is_plain & (in_slot | ~(from_image | from_frame))
-    return np.asarray(is_known & _in_one_function(references, makers, calls))
+
+    def __init__(self, references: ReferencesArm64, pages: SavedPages, calls: Rvas) -> None:
+        before = np.maximum(calls[:, None] - np.arange(2 * BACK + 1), 0)
+        self.pages = pages
+        self.words = words = references.words[before]
+        self.rvas = references.rvas[calls]
+        self.joined = np.zeros(words.shape, bool)
+        """Whether a branch leads behind the word."""
+        self.joined[:, 1:] = references.joined[before[:, :-1]]
+        self.kinds = _KINDS[words >> 20 & 0xFFE | words >> 10 & 1]
+        self.starts, self.ends, known = _functions(references, self.rvas)
+        self.first = np.minimum((self.rvas - self.starts) >> 2, 2 * BACK)
+        """Column of the first word of the function, or the last column."""
+        begin = np.maximum(calls - self.first, 0)
+        self.is_known = known & (references.rvas[begin] == self.rvas - 4 * self.first)
+        self.registers = words[:, 0] >> 5 & 31
+        """What the calls go through."""
+
+    def targets(self, registers: Numbers) -> Targets:
+        """What registers hold at the calls."""
+        rows = np.arange(len(registers))
+        load = self._maker(registers, 0 * rows)
+        word = self.words[rows, load.back]
+        base = word >> 5 & 31
+        is_plain = self.is_known & load.makes & (word & PLAIN_LOAD_MASK == PLAIN_LOAD)
+        is_plain &= ~_is_frame(base)
+        made = self._maker(base, load.back)
+        maker = self.words[rows, made.back]
+        from_image = maker & 0x1E000000 == 0x10000000  # ADR, ADRP, ADD and SUB of a constant
+        from_frame = (maker & 0x0A000000 == 0x08000000) & _is_frame(maker >> 5 & 31)
+        is_saved = (base >= SAVED.start) & (base < SAVED.stop)
+        count, page = self.pages.within_all(self.starts, self.ends, base)
+        by_function = is_saved & (made.is_kept | made.makes & from_frame)
+        fields = made.makes & ~(from_image | from_frame) | made.is_lost | by_function & (count == 0)
+        is_page = made.makes & (maker & 0x9F000000 == 0x90000000)
+        at = self.rvas - 4 * made.back
+        page = np.where(is_page, (at & PAGE_MASK) + page_steps(maker) & 0xFFFFFFFF, page)
+        in_page = is_plain & (is_page | by_function & (count == 1))
+        slots = np.where(in_page, page + (word >> 7 & 0x7FF8), NO_SLOT)
+        return Targets(np.asarray(is_plain & fields), slots)
+
+    def _maker(self, registers: Numbers, behind: Numbers) -> _Found:
+        """What makes a register for the word of each row in the column `behind`."""
+        wanted = registers[:, None]
+        columns, begin = np.arange(self.words.shape[1]), behind[:, None]
+        last = np.minimum(behind + BACK, self.first)
+        is_near = (columns > begin) & (columns <= last[:, None])
+        kinds = self.kinds
+        is_named = (self.words & 31 == wanted) & (kinds & (_NOTHING | _CALL) == 0)
+        is_named |= (self.words >> 10 & 31 == wanted) & (kinds & _PAIR != 0)
+        is_kept = (registers >= SAVED_FROM) & (registers != LR)  # by calls
+        is_lost = kinds & (_LITTLE | _CALL) == 0
+        is_lost |= (kinds & _CALL != 0) & ~is_kept[:, None]
+        decides = is_near & (is_named | is_lost | self.joined)
+        rows, back = np.arange(len(registers)), decides.argmax(axis=1)
+        kind, is_join = kinds[rows, back], self.joined[rows, back]
+        is_nothing = ~decides[rows, back]
+        is_pair = kind & _PAIR != 0
+        pair = is_pair & (self.words[rows, back] >> 10 & 31 == registers)
+        makes = is_named[rows, back] & ~is_lost[rows, back] & (pair | (kind & _WRITES != 0))
+        sure = ~is_nothing & ~is_join & (registers != SP)
+        return _Found(back, sure & makes, sure & (kind & _CALL != 0), is_nothing | is_join)
 
 
-def _is_frame(registers: Registers) -> Mask:
+def _is_frame(registers: Numbers) -> Mask:
     return np.asarray((registers == FP) | (registers == SP))
 
 
-def _makers(references: ReferencesArm64, places: Rvas, registers: Registers) -> tuple[Rvas, Mask]:
-    """Index of the word that makes a register for the word at each place, and whether it does."""
-    before = np.maximum(places[:, None] - np.arange(1, BACK + 1), 0)
-    words, wanted = references.words[before], registers[:, None]
-    is_lost = ~changes_little(words) | references.joined[before + 1]
-    is_pair = loads_pair(words) & (words >> 10 & 31 == wanted)
-    is_named = (words & 31 == wanted) | is_pair
-    rows, nearest = np.arange(len(places)), (is_lost | is_named).argmax(axis=1)
-    makers = before[rows, nearest]
-    surely = is_named & ~is_lost & (wanted != SP)
-    makes = is_pair[rows, nearest] | writes_lowest(references.words[makers])
-    return makers, np.asarray(surely[rows, nearest] & makes)
-
-
-def _in_one_function(references: ReferencesArm64, first: Rvas, last: Rvas) -> Mask:
-    """Whether the words from one index to another lie in a row, and in a function that is known."""
+def _functions(references: ReferencesArm64, rvas: Rvas) -> tuple[Rvas, Rvas, Mask]:
+    """Start and end of the functions that hold some RVAs, and whether they are known."""
     starts = np.array(references.unwind.starts, np.int64)
     if not len(starts):
-        return np.zeros(len(first), bool)
-    begin, end = references.rvas[first], references.rvas[last]
-    at = starts.searchsorted(end, "right") - 1
-    is_inside = (begin >= starts[at]) & (end < np.array(references.unwind.ends, np.int64)[at])
-    return np.asarray(is_inside & (at >= 0) & (end - begin == 4 * (last - first)))
+        return rvas, rvas, np.zeros(len(rvas), bool)
+    ends = np.array(references.unwind.ends, np.int64)
+    at = starts.searchsorted(rvas, "right") - 1
+    known = (at >= 0) & (rvas < ends[at])
+    return np.where(known, starts[at], rvas), ends[at], np.asarray(known)

@@ -34,7 +34,7 @@ from hvci.binary.arm64_words import (
 from hvci.binary.atoms import Kind
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
-from hvci.binary.behaviour.words_before import BACK, go_through_fields
+from hvci.binary.behaviour.words_before import BACK, NO_SLOT, WordsBefore
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.references import Rvas
 from hvci.binary.references_arm64 import ReferencesArm64
@@ -71,8 +71,19 @@ class Nearby:
 
     def are_method_calls(self, calls: Rvas) -> npt.NDArray[np.bool_]:
         """The same for calls given by the index of their word; True for most that are usual."""
-        slots = np.array(sorted(self._usual - {self.scene.image.guard_dispatch}), np.int64)
-        return go_through_fields(self.references, calls, slots)
+        before = WordsBefore(self.references, self.pages, calls)
+        known, slots = before.targets(before.registers)
+        dispatched = (slots == self.scene.image.guard_dispatch) & (slots != NO_SLOT)
+        dispatched &= before.registers != DISPATCH
+        if dispatched.any():
+            others, other_slots = before.targets(np.full(len(calls), DISPATCH))
+            known = known | dispatched & others
+            slots = np.where(dispatched, other_slots, slots)
+        rows = ((slots != NO_SLOT) & ~known).nonzero()[0]
+        asked = slots[rows].tolist()
+        usual = {slot for slot in set(asked) if self._are_usual({slot})}
+        known[rows] = [slot in usual for slot in asked]
+        return known
 
     def is_method_call(self, place: int) -> bool:
         """Whether the call or jump at an RVA goes where a field says that was loaded just before.
