@@ -17,6 +17,7 @@ from hvci.binary.arm64_fields import (
 )
 from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, written_registers
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.words_behind import are_lost
 from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.image import PeImage
@@ -123,3 +124,30 @@ def test_the_usual_shapes_are_sorted_out_together(code, is_usual):
     analysis = analysed([*code, CALL])
     call = analysis.references.rvas.searchsorted([START + 4 * len(code)])
     assert Nearby(Scene(analysis)).are_method_calls(call).tolist() == [is_usual]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(USUAL) | words, st.lists(st.sampled_from(USUAL) | words, min_size=23))
+def test_what_is_lost_together_is_not_kept_alone(made, behind):
+    near = Nearby(Scene(analysed([made, *behind])))
+    (is_lost,) = are_lost(np.array([made], np.uint32), np.array([behind[:23]], np.uint32))
+    for anywhere in (False, True):
+        assert not is_lost or not near.is_kept(START, frozenset(), anywhere)
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_lost"),
+    [
+        ((CALL,), True),
+        ((0xF9400108, 0xF9000128), True),  # ldr x8, [x8]; str x8, [x9]
+        ((0xB4000048, 0xB0000008), True),  # cbz x8; adrp x8
+        ((0xAA0803E1, CALL), False),  # mov x1, x8
+        ((0xF9000101, CALL), False),  # str x1, [x8]
+        ((0xF90007E8, CALL), False),  # str x8, [sp, #8]
+        ((), False),
+    ],
+)
+def test_a_register_is_lost_once_it_is_overwritten(behind, is_lost):
+    nops = [0xD503201F] * (23 - len(behind))
+    made, row = np.array([0xB0000008], np.uint32), np.array([[*behind, *nops]], np.uint32)
+    assert are_lost(made, row).tolist() == [is_lost]

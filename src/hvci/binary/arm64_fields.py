@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arm64_words import FLOW_BY_TOP
+
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 
@@ -111,3 +113,28 @@ def offsets(words: Words) -> Numbers:
             adds, addends(words), np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled))
         )
     )
+
+
+# ---- all of it from one table
+
+LITTLE, CALL, PAIR, WRITES, NOTHING, BRANCHES = (1 << n for n in range(6))
+"""`changes_little`, `is_call`, `loads_pair`, `writes_lowest`, `changes_nothing`; and whether a word
+may go elsewhere than to the next one."""
+
+
+def _kinds() -> npt.NDArray[np.uint8]:
+    """What a word may do, as bits, by its bits 31 to 21 and bit 10."""
+    number = np.arange(1 << 12)
+    words: Words = (number >> 1 << 21 | (number & 1) << 10).astype(np.uint32)
+    found = np.where(FLOW_BY_TOP[number >> 4] != 0, BRANCHES, 0).astype(np.uint8)
+    for n, kind in enumerate((changes_little, is_call, loads_pair, writes_lowest, changes_nothing)):
+        found |= kind(words).astype(np.uint8) << n
+    return found
+
+
+_KINDS = _kinds()
+
+
+def kinds(words: Words) -> npt.NDArray[np.uint8]:
+    """What each word surely does, or may do, as bits."""
+    return np.asarray(_KINDS[words >> 20 & 0xFFE | words >> 10 & 1])

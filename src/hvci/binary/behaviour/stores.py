@@ -231,36 +231,44 @@ def _copy(scene: Scene, function: Function, step: Step) -> None:
 
 def _through_exports(scene: Scene) -> None:
     """Stores through addresses of exports: imported, or asked for by name."""
-    loads = [
+    kept: set[int] = set()
+    for function, i, *_ in scene.calls(*names.RESOLVERS):
+        if scene.flow.exhausted:
+            break
+        _follow_hook(scene, function, i, 1 << scene.arch.result, kept)
+    imports = {
         place
         for name in scene.analysis.import_hits
         if names.is_function(name)
         for place in scene.places(name)
-    ]
-    kept: set[int] = set()
-    for function, i, registers in _loading(scene, loads):
-        _follow_hook(scene, function, i, registers, kept)
-    for function, i, *_ in scene.calls(*names.RESOLVERS):
-        if scene.flow.exhausted:
-            return
-        _follow_hook(scene, function, i, 1 << scene.arch.result, kept)
-    for rva in sorted(kept):
-        _through_global(scene, rva)
+    }
+    known = frozenset(kept)
+    reads = _reads(scene, known)
+    for place, function, i, registers in _loading(scene, imports | reads):
+        if place in imports:
+            _follow_hook(scene, function, i, registers, kept)
+        if place in reads:
+            _follow_read(scene, function, i, registers)
+    for _, function, i, registers in _loading(scene, _reads(scene, kept - known)):
+        _follow_read(scene, function, i, registers)
 
 
-def _loading(scene: Scene, places: list[int]) -> Iterator[tuple[Function, int, int]]:
-    """Loads of a variable into a register that a store through it follows, with the register."""
-    for place in _loads(scene, places):
+def _loading(scene: Scene, places: set[int]) -> Iterator[tuple[int, Function, int, int]]:
+    """Loads of a variable into a register that a store through it follows.
+
+    (RVA of the operand, function, index, register as a mask) of each.
+    """
+    for place in _loads(scene, places) if places else ():
         found = scene.analysis.functions.instruction_at(place)
         if found is None:
             continue
         function, i = found
         effect = scene.arch.effect(function, i)
         if function.flows[i] == Flow.NEXT and effect.registers and not effect.stores:
-            yield function, i, effect.registers
+            yield place, function, i, effect.registers
 
 
-def _loads(scene: Scene, places: list[int]) -> list[int]:
+def _loads(scene: Scene, places: set[int]) -> list[int]:
     """The candidates among operands that name a variable."""
     if scene.image.machine is Machine.ARM64:
         return words.loads(scene, places, scene.copy_sites)
@@ -282,13 +290,17 @@ def _follow_hook(scene: Scene, function: Function, i: int, registers: int, kept:
             kept.add(step.memory.displacement)
 
 
-def _through_global(scene: Scene, rva: int) -> None:
+def _reads(scene: Scene, kept: set[int] | frozenset[int]) -> set[int]:
+    """Operands that name one of some global variables, the first ones of each."""
+    to_data = scene.analysis.references.to_data
+    return {place for rva in kept for place in to_data(rva)[:MAX_GLOBAL_READS]}
+
+
+def _follow_read(scene: Scene, function: Function, i: int, registers: int) -> None:
     """Stores through the address that a global variable keeps."""
-    reads = scene.analysis.references.to_data(rva)[:MAX_GLOBAL_READS]
-    for function, i, registers in _loading(scene, reads):
-        for step in follow(scene, function, i, registers, set()):
-            if step.use is Use.STORE and step.memory is not None:
-                _hook(scene, function, step.i, Reg(step.memory.base))
+    for step in follow(scene, function, i, registers, set()):
+        if step.use is Use.STORE and step.memory is not None:
+            _hook(scene, function, step.i, Reg(step.memory.base))
 
 
 def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:

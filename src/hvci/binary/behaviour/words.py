@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.sets import among, distinct
+from hvci.binary.sets import among
 from hvci.model import Behaviour, Confidence
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ Rvas = npt.NDArray[np.int64]
 WINDOW = 24
 """Words behind an address in which a store through it, or a copy, is looked for."""
 MAX_MATCHES = 64
-FRAME = 29
-"""The frame pointer; the link register and the stack pointer follow it."""
-FEW = 16
-"""Places that are faster looked at one by one."""
-CALL_WINDOW = 4
-"""Words from a load to the call of what it loaded."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
 _GUARDED = (
@@ -61,37 +55,28 @@ def processor_state(scene: Scene) -> None:
 
 def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     """RVAs of instructions that complete an address of code, where a store or copy follows."""
-    words, rvas = _code(scene)
     references = _references(scene)
-    targets, pages = references.adrps
+    words, (targets, pages) = references.words, references.adrps
     pages = np.sort(pages[references.in_code(targets)])
     pages = pages[pages + PAIR_WINDOW < len(words)]
     after = words[pages + np.arange(1, PAIR_WINDOW + 1)[:, None]]
     adds = ((after & 0xFF80_0000) == 0x9100_0000) & ((after >> 5 & 31) == (words[pages] & 31))
     steps, rows = adds.nonzero()
-    candidates = _followed(words, rvas, pages, frozenset())
-    candidates += _followed(words, rvas, pages[rows] + steps + 1, copies)
-    near = _nearby(scene)
-    found = [place for place in candidates if near.is_kept(place, copies, anywhere=False)]
-    return _section_order(scene, found)
+    places = np.concatenate((pages, pages[rows] + steps + 1))
+    is_whole = np.arange(len(places)) >= len(pages)
+    return _section_order(scene, _kept(scene, places, is_whole, copies, anywhere=False))
 
 
-def loads(scene: Scene, places: list[int], copies: frozenset[int]) -> list[int]:
+def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:
     """Those of the loads of a variable that a store through the loaded register follows."""
-    if len(places) <= FEW:
-        places = [place for place in places if not _is_called(scene, place)]
-    if not places:
-        return []
     wanted = np.array(sorted(places), np.int64)
     words, rvas = _code(scene)
-    at = np.searchsorted(rvas, wanted)
+    at = rvas.searchsorted(wanted)
     at = at[at < len(words)]
-    at = at[among(rvas[at], distinct(wanted))]
+    at = at[among(rvas[at], wanted)]
     called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
     at = at[~(called == 0xD61F_0000).any(axis=1)]
-    found = _followed(words, rvas, at, copies, any_base=True)
-    near = _nearby(scene)
-    return [place for place in found if near.is_kept(place, copies, anywhere=True)]
+    return _kept(scene, at, np.ones(len(at), bool), copies, anywhere=True)
 
 
 def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
@@ -137,32 +122,39 @@ def _is_known(scene: Scene, place: int) -> bool:
     return load is not None and surely_loads(scene.analysis, *load)
 
 
-def _is_called(scene: Scene, place: int) -> bool:
-    """Whether a call or jump through a register follows an RVA within three words."""
-    return any(
-        scene.image.u32(place + 4 * n) & 0xFFDF_FC1F == 0xD61F_0000 for n in range(1, CALL_WINDOW)
-    )
-
-
-def _followed(
-    words: Words, rvas: Rvas, places: Rvas, copies: frozenset[int], any_base: bool = False
-) -> list[int]:
-    """RVAs of the instructions behind which their register is stored through, or a copy called."""
-    if not len(places):
-        return []
-    behind = np.minimum(places[:, None] + np.arange(1, WINDOW), len(words) - 1)
-    window = words[behind]
-    register = (words[places] & 31)[:, None]
-    stores = ((window & 0x3A40_0000) == 0x3800_0000) | ((window & 0x3A40_0000) == 0x2800_0000)
-    base = window >> 5 & 31
-    through = (stores & ((base == register) | (any_base & (base < FRAME)))).any(axis=1)
+def _copied_soon(rvas: Rvas, copies: frozenset[int]) -> npt.NDArray[np.bool_]:
+    """Which instructions have a call of a copy behind them."""
+    if not copies:
+        return np.zeros(len(rvas), bool)
     calls = np.array(sorted(copies), np.int64)
-    next_call = np.searchsorted(calls, rvas[places])
-    near = np.zeros(len(places), bool)
-    if len(calls):
-        distance = calls[np.minimum(next_call, len(calls) - 1)] - rvas[places]
-        near = (distance > 0) & (distance < 4 * WINDOW)
-    return [int(rva) for rva in rvas[places[through | near]]]
+    following = calls.searchsorted(rvas)
+    distance = calls[np.minimum(following, len(calls) - 1)] - rvas
+    return np.asarray((distance > 0) & (distance < 4 * WINDOW))
+
+
+def _kept(
+    scene: Scene,
+    places: Rvas,
+    is_passed: npt.NDArray[np.bool_],
+    copies: frozenset[int],
+    anywhere: bool,
+) -> list[int]:
+    """RVAs of the instructions behind which their register is stored through, or a copy called.
+
+    The instructions are given by the index of their word; `is_passed` says where the copy counts.
+    Of a register that is loaded from a variable it counts `anywhere` that it is stored.
+    """
+    from hvci.binary.behaviour.words_behind import are_lost, are_stored_through
+
+    words, rvas = _code(scene)
+    is_copied = _copied_soon(rvas[places], copies)
+    behind = words[np.minimum(places[:, None] + np.arange(1, WINDOW), len(words) - 1)]
+    made = words[places]
+    through = are_stored_through(made, behind, anywhere) | is_copied & is_passed
+    rows = through.nonzero()[0]
+    found = rows[is_copied[rows] | ~are_lost(made[rows], behind[rows])]
+    near = _nearby(scene)
+    return [rva for rva in rvas[places[found]].tolist() if near.is_kept(rva, copies, anywhere)]
 
 
 def _code(scene: Scene) -> tuple[Words, Rvas]:

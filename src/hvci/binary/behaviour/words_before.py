@@ -13,15 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_fields import (
-    Words,
-    changes_little,
-    changes_nothing,
-    is_call,
-    loads_pair,
-    page_steps,
-    writes_lowest,
-)
+from hvci.binary.arm64_fields import CALL, LITTLE, NOTHING, PAIR, WRITES, kinds, page_steps
 from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arm64_pages import SAVED, SavedPages
 from hvci.binary.arm64_words import FP, LR, SP
@@ -33,20 +25,6 @@ BACK = 12
 NO_SLOT = -1
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.integer[Any]]
-
-
-def _kinds() -> npt.NDArray[np.uint8]:
-    """What a word may do to registers, as bits, by its bits 31 to 21 and bit 10."""
-    number = np.arange(1 << 12)
-    words: Words = (number >> 1 << 21 | (number & 1) << 10).astype(np.uint32)
-    found = np.zeros(len(words), np.uint8)
-    for n, kind in enumerate((changes_little, is_call, loads_pair, writes_lowest, changes_nothing)):
-        found |= kind(words).astype(np.uint8) << n
-    return found
-
-
-_LITTLE, _CALL, _PAIR, _WRITES, _NOTHING = (1 << n for n in range(5))
-_KINDS = _kinds()
 
 
 class Targets(NamedTuple):
@@ -86,7 +64,7 @@ class WordsBefore:
         self.joined = np.zeros(words.shape, bool)
         """Whether a branch leads behind the word."""
         self.joined[:, 1:] = references.joined[before[:, :-1]]
-        self.kinds = _KINDS[words >> 20 & 0xFFE | words >> 10 & 1]
+        self.kinds = kinds(words)
         self.starts, self.ends, known = _functions(references, self.rvas)
         self.first = np.minimum((self.rvas - self.starts) >> 2, 2 * BACK)
         """Column of the first word of the function, or the last column."""
@@ -124,21 +102,21 @@ class WordsBefore:
         columns, begin = np.arange(self.words.shape[1]), behind[:, None]
         last = np.minimum(behind + BACK, self.first)
         is_near = (columns > begin) & (columns <= last[:, None])
-        kinds = self.kinds
-        is_named = (self.words & 31 == wanted) & (kinds & (_NOTHING | _CALL) == 0)
-        is_named |= (self.words >> 10 & 31 == wanted) & (kinds & _PAIR != 0)
+        does = self.kinds
+        is_named = (self.words & 31 == wanted) & (does & (NOTHING | CALL) == 0)
+        is_named |= (self.words >> 10 & 31 == wanted) & (does & PAIR != 0)
         is_kept = (registers >= SAVED_FROM) & (registers != LR)  # by calls
-        is_lost = kinds & (_LITTLE | _CALL) == 0
-        is_lost |= (kinds & _CALL != 0) & ~is_kept[:, None]
+        is_lost = does & (LITTLE | CALL) == 0
+        is_lost |= (does & CALL != 0) & ~is_kept[:, None]
         decides = is_near & (is_named | is_lost | self.joined)
         rows, back = np.arange(len(registers)), decides.argmax(axis=1)
-        kind, is_join = kinds[rows, back], self.joined[rows, back]
+        kind, is_join = does[rows, back], self.joined[rows, back]
         is_nothing = ~decides[rows, back]
-        is_pair = kind & _PAIR != 0
+        is_pair = kind & PAIR != 0
         pair = is_pair & (self.words[rows, back] >> 10 & 31 == registers)
-        makes = is_named[rows, back] & ~is_lost[rows, back] & (pair | (kind & _WRITES != 0))
+        makes = is_named[rows, back] & ~is_lost[rows, back] & (pair | (kind & WRITES != 0))
         sure = ~is_nothing & ~is_join & (registers != SP)
-        return _Found(back, sure & makes, sure & (kind & _CALL != 0), is_nothing | is_join)
+        return _Found(back, sure & makes, sure & (kind & CALL != 0), is_nothing | is_join)
 
 
 def _is_frame(registers: Numbers) -> Mask:
