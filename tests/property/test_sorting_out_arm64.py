@@ -54,6 +54,10 @@ def analysed(*code):
         ((LOAD_FIELD, BLR_X8), True),
         ((LOAD_FIELD, MOVE, BRANCH, BLR_X8), True),
         ((MOVE, BRANCH, LOAD_FIELD, BLR_X8), False),  # the branch leads to the call
+        ((BRANCH, MOVE, LOAD_GLOBAL, BLR_X8), True),  # the branch leads to the load
+        ((CLEAR, BRANCH, MOVE, LOAD_GLOBAL, BLR_X8), True),
+        ((BL, BRANCH, MOVE, LOAD_GLOBAL, BLR_X8), True),
+        ((NEXT_PAGE, BRANCH, MOVE, LOAD_GLOBAL, BLR_X8), False),
         ((NEXT_PAGE, LOAD_IMPORT, BLR_X8), True),
         ((NEXT_PAGE, LOAD_GLOBAL, BLR_X8), True),  # never written
         ((*ALLOCATE, DATA_PAGE, STORE_RESULT, LOAD_GLOBAL, BLR_X8), False),

@@ -20,7 +20,7 @@ from hvci.binary.arm64_words import FP, LR, SP
 from hvci.binary.references import Rvas
 from hvci.binary.references_arm64 import PAGE_MASK, ReferencesArm64
 
-BACK = 12
+BACK = 15
 """Words looked at before a call, and again before the load of its target."""
 NO_SLOT = -1
 Mask = npt.NDArray[np.bool_]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arm64 import Arm64
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arm64_lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arm64_pages import SAVED
 from hvci.binary.arm64_values import signed_immediate
 from hvci.binary.arm64_words import (
@@ -35,7 +35,7 @@ from hvci.binary.atoms import Kind
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.behaviour.words_before import BACK, NO_SLOT, WordsBefore
-from hvci.binary.code import CALLS, Flow
+from hvci.binary.code import CALLS, NO_FALL_THROUGH, Flow
 from hvci.binary.references import Rvas
 from hvci.binary.references_arm64 import ReferencesArm64
 
@@ -142,7 +142,29 @@ class Nearby:
                 return []
         if register in SAVED:
             return self.pages.within(code.start, code.end, register)
-        return None if made == _AWAY else []
+        return None if made == _AWAY and self._may_be_made(code, i, register) else []
+
+    def _may_be_made(self, code: _Code, i: int, register: int) -> bool:
+        """Whether an address of the image may be made in a register before word `i`.
+
+        Not where the last word that changes it in the order of the code makes none: the data flow,
+        which stops at branches as well, takes it for no address either.
+        """
+        place, bit = code.first + 4 * i, 1 << register
+        count = min(ADDRESS_WINDOW, (place - code.start) // 4)
+        words = struct.unpack_from(f"<{count}I", self.memory, place - 4 * count)
+        for word in reversed(words):
+            flow = _FLOWS[word >> 24]
+            if not flow:
+                if written_registers(word) & bit:
+                    return bool(
+                        word & 0x1E000000 == 0x10000000
+                    )  # ADR, ADRP; ADD, SUB of a constant
+                continue
+            flow = indirect_flow(word) if flow == 0xFF else flow
+            if flow in NO_FALL_THROUGH or (register < SAVED_FROM and flow in CALLS):
+                return False
+        return False
 
     @cached_property
     def _usual(self) -> frozenset[int]:
