@@ -17,6 +17,7 @@ from hvci.binary.arm64_fields import (
 )
 from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, written_registers
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.trace import Use, follow
 from hvci.binary.behaviour.words_behind import are_lost
 from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.code import CALLS, Flow
@@ -151,3 +152,44 @@ def test_a_register_is_lost_once_it_is_overwritten(behind, is_lost):
     nops = [0xD503201F] * (23 - len(behind))
     made, row = np.array([0xB0000008], np.uint32), np.array([[*behind, *nops]], np.uint32)
     assert are_lost(made, row).tolist() == [is_lost]
+
+
+SPILLED = [
+    0xF90007E8,  # str x8, [sp, #8]
+    0xA900A3E8,  # stp x8, x8, [sp, #8]
+    0xF94007E9,  # ldr x9, [sp, #8]
+    0xA940A7E8,  # ldp x8, x9, [sp, #8]
+    0xF9000121,  # str x1, [x9]
+    0x91002109,  # add x9, x8, #8
+    0x8B080029,  # add x9, x1, x8
+    0xB8404501,  # ldr w1, [x8], #4
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from([*USUAL, *SPILLED]) | words, min_size=1, max_size=20))
+def test_what_may_not_be_written_is_not_followed_to_a_store(behind):
+    scene = Scene(analysed([0xB0000008, *behind]))
+    if not Nearby(scene).may_be_written(START, frozenset()):
+        function, i = scene.analysis.functions.instruction_at(START)
+        uses = [step.use for step in follow(scene, function, i, 1 << 8, set())]
+        assert Use.STORE not in uses
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_used"),
+    [
+        ((0xF90007E8, 0xB0000008), False),  # str x8, [sp, #8]; adrp x8
+        ((0xF90007E8, 0xB0000008, 0xF94007E9), True),  # and ldr x9, [sp, #8]
+        ((0xF90007E8, 0xB0000008, 0xF9400BE9), False),  # or ldr x9, [sp, #16]
+        ((0xB8404501, 0xF9000101), True),  # ldr w1, [x8], #4; str x1, [x8]
+        ((0x9B012029, 0xF9000121), True),  # madd x9, x1, x1, x8; str x1, [x9]
+        ((0x91002109, 0xF9000121), True),  # add x9, x8, #8; str x1, [x9]
+        ((CALL, 0xF9000101), False),
+        ((0xF90007E8, 0x94000004), True),  # a copy is called
+    ],
+)
+def test_an_address_comes_back_out_of_the_frame(behind, is_used):
+    scene = Scene(analysed([0xB0000008, *behind, 0xB0000008, *[0xD503201F] * 64]))
+    copies = frozenset((START + 8,)) if behind[-1] == 0x94000004 else frozenset()
+    assert Nearby(scene).may_be_written(START, copies) == is_used

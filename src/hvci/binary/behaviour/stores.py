@@ -160,6 +160,9 @@ def _is_text(scene: Scene, place: Place, sure: Confidence) -> bool:
 def _through_pointer(scene: Scene, place: Place) -> None:
     """Stores through, and copies to, an address that an instruction puts somewhere."""
     function, i = place
+    is_arm64 = scene.image.machine is Machine.ARM64
+    if is_arm64 and not words.may_be_written(scene, function.rvas[i]):
+        return
     registers, slots = _holders(scene, function, i)
     if not registers and not slots and scene.image.bits == 64:
         return

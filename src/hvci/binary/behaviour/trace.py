@@ -68,6 +68,7 @@ def follow(
     """Uses of a pointer that instruction `i` leaves in registers (a mask) or frame slots."""
     arch = scene.arch
     frame = (arch.stack_pointer, arch.frame_pointer)
+    bases = 1 << arch.stack_pointer | 1 << arch.frame_pointer
     for j in range(i + 1, min(len(function.flows), i + MAX_FOLLOWED)):
         if not registers and not slots:
             return
@@ -77,7 +78,7 @@ def follow(
             continue
         if function.flows[j] in _JUMPS and scene.is_within(function, j):
             yield Step(j, Use.CALL, None, registers)
-        if not slots and not arch.names(function, j, registers):
+        if not arch.names(function, j, registers | bases if slots else registers):
             continue
         effect = arch.effect(function, j)
         for n, memory in enumerate(effect.stores):

@@ -79,6 +79,11 @@ def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:
     return _kept(scene, at, np.ones(len(at), bool), copies, anywhere=True)
 
 
+def may_be_written(scene: Scene, place: int) -> bool:
+    """Whether anything may be written through the address that the word at an RVA makes."""
+    return _nearby(scene).may_be_written(place, scene.copy_sites)
+
+
 def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     """RVAs of calls and jumps through a register, at most so many before the usual are left out.
 

@@ -223,6 +223,55 @@ class Nearby:
                 return False
         return False
 
+    def may_be_written(self, place: int, copies: frozenset[int]) -> bool:
+        """Whether `trace.follow` can find a use of the address that the word at an RVA makes.
+
+        A store through it, or the call of a copy while a register or the frame holds it. Goes the
+        same way, by the words alone; what comes back from the frame counts as used.
+        """
+        count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)
+        made, *words = struct.unpack_from(f"<{count}I", self.memory, place)
+        held, slots = written_registers(made), set[tuple[int, int]]()
+        if is_access(made):
+            return True
+        for n, word in enumerate(words, 1):
+            flow = _FLOWS[word >> 24]
+            if flow:
+                flow = indirect_flow(word) if flow == 0xFF else flow
+                if flow in _LEAVING and place + 4 * n in copies:
+                    return True
+                held &= ~VOLATILE if flow in CALLS else -1
+            elif is_access(word):
+                moved = access(word)
+                if any(
+                    (held >> memory.base & 1 and moved.is_store)
+                    or (memory.base, memory.displacement) in slots
+                    for memory in moved.memories
+                    if memory.base >= 0
+                ):
+                    return True
+                if moved.is_store and not moved.is_vector and word >> 5 & 31 in _STACK:
+                    pairs = zip(moved.registers, moved.memories, strict=False)
+                    slots.update(
+                        (memory.base, memory.displacement)
+                        for register, memory in pairs
+                        if held >> register & 1
+                    )
+                base = 0 if moved.step is None else 1 << (word >> 5 & 31)
+                held &= ~written_registers(word) | base
+            elif any(held >> (word >> low & 31) & 1 for low in _sources(word)):
+                held |= written_registers(word)
+            else:
+                held &= ~written_registers(word)
+            if not held and not slots:
+                return False
+        return False
+
+
+def _sources(word: int) -> tuple[int, ...]:
+    """Lowest bits of the fields that name the registers which a word computes with."""
+    return (5, 16, 10) if word & 0x1F000000 == 0x1B000000 else (5, 16)
+
 
 def _keeps(word: int, held: int, anywhere: bool) -> bool:
     """Whether a load or store writes through one of some registers, or puts one into memory."""
