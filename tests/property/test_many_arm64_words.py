@@ -9,13 +9,14 @@ from build import driver
 from hvci.binary import arm64_words
 from hvci.binary.analysis import Analysis
 from hvci.binary.arm64_fields import (
+    Named,
     changes_little,
     changes_nothing,
     is_call,
     loads_pair,
     writes_lowest,
 )
-from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, written_registers
+from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, named_registers, written_registers
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import Use, follow
 from hvci.binary.behaviour.words_behind import are_lost
@@ -82,6 +83,17 @@ def test_what_changes_little_changes_nothing_else(code):
         assert not is_nothing or not written
         flow = FLOW_BY_TOP[word >> 24]
         assert calls == ((indirect_flow(word) if flow == 0xFF else flow) in CALLS)
+
+
+@example([0xD503233F, 0xD5033FDF, 0x48207C82, 0xD5210000])  # paciasp, isb, casp, sysl
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(words, min_size=1, max_size=50))
+def test_every_register_that_a_word_names_may_be_named(code):
+    found = Named(np.array(code, np.uint32)[:, None]).which(np.arange(32))
+    for word, row in zip(code, found, strict=True):
+        if FLOW_BY_TOP[word >> 24] == Flow.NEXT:
+            named = [named_registers(word) >> register & 1 for register in range(32)]
+            assert not np.any(np.array(named, bool) & ~row)
 
 
 def test_what_is_remembered_of_words_is_bounded(monkeypatch):

@@ -68,6 +68,33 @@ def is_call(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray((words & 0xFC000000 == 0x94000000) | (words & 0xFEE00000 == 0xD6200000))
 
 
+class Named:
+    """The registers that words can read, store or change, calls apart, and perhaps more.
+
+    In forms that are not common an immediate may look like a register.
+    """
+
+    def __init__(self, words: Words) -> None:
+        kind, top = words >> 23 & 63, words >> 24
+        has_one = (kind >> 1 == 0b10000) | (kind == 0b100101)  # ADR, ADRP; MOVZ and its like
+        has_two = (kind >> 1 == 0b10001) | (kind == 0b100100) | (kind == 0b100110)
+        has_two |= top & 0x3B == 0x39  # loads and stores at an offset
+        has_four = ~(has_one | has_two)
+        self._lowest, self._base = words & 31, words >> 5 & 31
+        self._others = words >> 10 & 31, words >> 16 & 31
+        self._has_four, self._has_more = has_four, ~has_one
+        # system words change registers that none of their fields names; exclusive pairs as well
+        self._is_any = (top == 0xD5) | (top & 0x3E == 0x08)
+
+    def which(self, registers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which words can name some registers, given as an array that fits the words."""
+        first, second = self._others
+        others = (first == registers) | (second == registers)
+        named = (self._lowest == registers) | self._is_any
+        named |= (self._base == registers) & self._has_more
+        return np.asarray(named | others & self._has_four)
+
+
 def page_steps(words: Words) -> Numbers:
     """Bytes from the page of each ADRP to the page that it makes."""
     return (signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)) << 12

@@ -103,12 +103,16 @@ def _uses_arm64(
 ) -> None:
     """The same for ARM64, where most calls are plain words, and an address takes two of them."""
     from hvci.binary.kmdf_arm64 import loads_at, plain_call
+    from hvci.binary.kmdf_usual_arm64 import usual_calls
 
     names = analysis.flow.globals.framework
     starts: set[int] = set()
     gaps: dict[int, tuple[Function, set[int]]] = {}
+    usual = usual_calls(analysis, [place for place, _ in places]) if binding.is_pointer else {}
     for place, offset in places:
-        call = plain_call(analysis, place) if binding.is_pointer else None
+        call = usual.get(place)
+        if call is None and binding.is_pointer:
+            call = plain_call(analysis, place)
         if call is not None and not call.offset % 8 and call.offset // 8 < len(names):
             starts.add(call.start)
             found.plain.append((call.rva, call.start, names[call.offset // 8]))
@@ -192,4 +196,6 @@ def _calls_entry(analysis: Analysis, function: Function, i: int, offset: int) ->
 
 def _is_load(analysis: Analysis, function: Function, i: int, register: int) -> bool:
     """Whether an instruction loads what lies at the place it names, not the address of it."""
+    if analysis.image.machine is Machine.ARM64 and function.instructions[i] & 0xFFC00000 == LOAD:
+        return True
     return isinstance(analysis.arch.define(function, i, register), Load)

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from hvci.binary.arm64 import Arm64
 
 _FLOWS = FLOW_BY_TOP.tolist()
-_COPY = 0xAA0003E0
+COPY_MASK, COPY = 0xFFE0FFE0, 0xAA0003E0
 """MOV of a 64-bit register."""
 _ADD = 0x91000000
 """ADD of 64 bits and an immediate that is not shifted."""
-_CALL_OR_JUMP_MASK, _CALL_OR_JUMP = 0xFFDFFC1F, 0xD61F0000
+CALL_OR_JUMP_MASK, CALL_OR_JUMP = 0xFFDFFC1F, 0xD61F0000
 """BLR and BR."""
-_LINK = 1 << 21
+LINK = 1 << 21
 """What tells BLR from BR."""
 _NONE = -1
 """The number of no register."""
@@ -130,11 +130,11 @@ def _straight(image: PeImage, place: int, end: int) -> _Call | None:
         word = words[n]
         source = word >> 5 & 31
         if _FLOWS[word >> 24]:
-            if word & _CALL_OR_JUMP_MASK != _CALL_OR_JUMP:
+            if word & CALL_OR_JUMP_MASK != CALL_OR_JUMP:
                 return None
             if callable_ >> source & 1:
                 return _Call(n, offset, not passed or bool(CALLEE_SAVED >> source & 1))
-            if not word & _LINK:
+            if not word & LINK:
                 return None
             passed = True
             continue
@@ -146,7 +146,7 @@ def _straight(image: PeImage, place: int, end: int) -> _Call | None:
             callable_ = 1 << routine
             held |= callable_
             table = _NONE if routine == table else table
-        elif word & 0xFFE0FFE0 == _COPY and callable_ and word >> 16 & 31 == routine:
+        elif word & COPY_MASK == COPY and callable_ and word >> 16 & 31 == routine:
             if held >> target & 1:
                 return None
             callable_ |= 1 << target
@@ -228,7 +228,7 @@ class _Held:
         target, source = word & 31, word >> 5 & 31
         if word & PLAIN_LOAD_MASK == PLAIN_LOAD and target != ZERO:
             self._load(target, source, word >> 7 & 0x7FF8)
-        elif word & 0xFFE0FFE0 == _COPY:
+        elif word & COPY_MASK == COPY:
             self._put(target, self._of(word >> 16 & 31))
         elif word & 0x9F000000 == 0x90000000:
             self._put(target, None)
