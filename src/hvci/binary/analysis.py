@@ -36,6 +36,8 @@ class Analysis:
         """A load and the table that it should read, by the RVA of the call that this decides."""
         self.thunk_at: dict[int, int] = {}
         """RVAs of import thunks by that of the operand in them; `import_hits` fills it."""
+        self._names: dict[int | None, str] = {}
+        """Names of functions that were asked for, by their starts."""
         self.identifiers: dict[str, list[int]] = {}
         """RVAs where identifiers of interfaces stand, for those that were looked for."""
 
@@ -113,7 +115,9 @@ class Analysis:
 
     def site_within(self, rva: int, start: int | None) -> ImageSite:
         """The same where only the start of the function is known; None where not even that."""
-        name = self.function_name(start) if start is not None else None
+        name = self._names.get(start)
+        if name is None and start is not None:
+            name = self._names[start] = self.function_name(start)
         return ImageSite(Rva(rva), self.image.section_name(rva), name)
 
     def is_reached(self, function: Function) -> bool:

@@ -6,7 +6,7 @@ decoded. Knows how imports are called; judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,6 +44,8 @@ EXTENDED_FUNCTION = "StorPortExtendedFunction"
 """The one import behind many routines: its first argument says which."""
 MAX_TAG_CALLERS = 16
 """A pool tag only informs: where so many callers of a function pass several, the rest wait."""
+NO_ARGUMENTS: Mapping[str, Value] = {}
+"""Of the calls of what is not in the catalogue."""
 _ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
 _POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
@@ -113,8 +115,7 @@ class CallSites:
         uses = kmdf.uses(self.analysis, binding)
         for function, i, name in uses.calls:
             self.add_routine(function, i, name, Via.KMDF, hidden=1)
-        for rva, start, name in uses.plain:
-            self._add_plain(rva, start, name)
+        self._add_plain(uses.plain)
         for function, i, routine in self.pointers.within(uses.others):
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
@@ -194,19 +195,20 @@ class CallSites:
             self.add(function, i, ddi, via, hidden)
             return
         rva = function.rvas[i]
-        call = DdiCall(name, {}, self.analysis.site(rva, function), Origin.CALLSITE, via)
+        call = DdiCall(name, NO_ARGUMENTS, self.analysis.site(rva, function), Origin.CALLSITE, via)
         self.calls.setdefault((rva, name), call)
 
-    def _add_plain(self, rva: int, start: int, name: str) -> None:
-        """Add a framework call; only one with arguments to read needs its function decoded."""
-        if name not in catalog.ddis():
-            site = self.analysis.site_within(rva, start)
-            call = DdiCall(name, {}, site, Origin.CALLSITE, Via.KMDF)
-            self.calls.setdefault((rva, name), call)
-            return
-        found = self.analysis.functions.instruction_at(rva)
-        if found is not None:
-            self.add_routine(*found, name, Via.KMDF, hidden=1)
+    def _add_plain(self, plain: list[tuple[int, int, str]]) -> None:
+        """Add framework calls; only one with arguments to read needs its function decoded."""
+        known, calls, site_of = catalog.ddis(), self.calls, self.analysis.site_within
+        origin, via = Origin.CALLSITE, Via.KMDF
+        for rva, start, name in plain:
+            if name in known:
+                found = self.analysis.functions.instruction_at(rva)
+                if found is not None:
+                    self.add_routine(*found, name, via, hidden=1)
+            elif (rva, name) not in calls:
+                calls[rva, name] = DdiCall(name, NO_ARGUMENTS, site_of(rva, start), origin, via)
 
     def add(
         self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0, doubt: str = ""

@@ -128,10 +128,15 @@ class PeImage:
 
     def section_at(self, rva: int) -> Section | None:
         """The section that holds an RVA."""
-        for section in self.sections:
-            if section.rva <= rva < section.end:
+        for start, end, section in self._spans:
+            if start <= rva < end:
                 return section
         return None
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int, Section]]:
+        """Where each section starts and ends."""
+        return [(section.rva, section.end, section) for section in self.sections]
 
     def section_name(self, rva: int) -> str:
         """Name of the section that holds an RVA; empty when none does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
 from hvci.model.windows import WindowsVersion
@@ -153,8 +154,7 @@ class RuleResult:
     questions: frozenset[Question] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedCall:
+class JudgedCall(NamedTuple):
     """A call with the value rule's answer for it."""
 
     call: DdiCall
