@@ -281,7 +281,7 @@ class CallSites:
         position = asked.position + hidden
         held = flow.interprocedural.argument(function, i, position, asked.size)
         resolved = flow.interprocedural.resolve(held, most=asked.most)
-        return atoms.truncate(resolved, asked.size)
+        return held if resolved is held else atoms.truncate(resolved, asked.size)
 
 
 def to_value(held: Atoms) -> Value:

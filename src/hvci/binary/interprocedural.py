@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
 from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Operation
-from hvci.binary.code import CALLS, Flow, Function, Load, Location, Reg, is_slot, low_byte, slot
+from hvci.binary.code import (
+    CALLS,
+    Const,
+    Flow,
+    Function,
+    Load,
+    Location,
+    Reg,
+    is_slot,
+    low_byte,
+    slot,
+)
 from hvci.binary.code import slot_offset as offset_of
 from hvci.binary.jumptables import jumps_through_tables
 from hvci.binary.pushes import Push, find_push
@@ -19,6 +30,8 @@ MAX_CALLER_DEPTH = 5
 MAX_CALLEE = 1500
 """Instructions of a callee whose result is worked out."""
 MAX_RESULTS = 12
+_MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
+"""By size in bytes."""
 
 Place = tuple[int, int]
 Trail = tuple[tuple[Place, tuple[Operation, ...]], ...]
@@ -56,6 +69,8 @@ class Interprocedural:
         if position < len(registers):
             register = registers[position]
             plain = self.flow.functions.plain_argument(function, i, register)
+            if isinstance(plain, Const):
+                return atoms.const(plain.value & _MASKS[size])
             if plain is not None:
                 return atoms.truncate(self.flow.evaluate(function, i, plain, nesting), size)
             location = low_byte(register) if size == 1 else Location(register)
@@ -111,7 +126,10 @@ class Interprocedural:
 
         Where more than `most` callers do not agree, the rest are not asked.
         """
-        if all(atom.kind is not Kind.PARAMETER for atom in values):
+        for atom in values:
+            if atom.kind is Kind.PARAMETER:
+                break
+        else:
             return atoms.bounded(values)
         out: set[Atom] = set()
         for atom in values:

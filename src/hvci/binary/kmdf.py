@@ -26,6 +26,9 @@ MAX_VERSION = 100
 LOAD = 0xF9400000
 """`ldr xt, [xn, #offset]` of ARM64; the offset counts eight bytes and stands from bit 10."""
 
+ACCESS_MASK, ACCESS = 0x0A000000, 0x08000000
+"""Loads and stores of ARM64."""
+
 
 class Binding(NamedTuple):
     """What a client's WDF_BIND_INFO says."""
@@ -196,6 +199,8 @@ def _calls_entry(analysis: Analysis, function: Function, i: int, offset: int) ->
 
 def _is_load(analysis: Analysis, function: Function, i: int, register: int) -> bool:
     """Whether an instruction loads what lies at the place it names, not the address of it."""
-    if analysis.image.machine is Machine.ARM64 and function.instructions[i] & 0xFFC00000 == LOAD:
-        return True
+    if analysis.image.machine is Machine.ARM64:
+        word = function.instructions[i]
+        if word & 0xFFC00000 == LOAD or word & ACCESS_MASK != ACCESS:
+            return bool(word & 0xFFC00000 == LOAD)
     return isinstance(analysis.arch.define(function, i, register), Load)

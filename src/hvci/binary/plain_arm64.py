@@ -55,6 +55,8 @@ _LOAD_32 = 0xB9400000
 """LDR of 32 bits at an offset from a register, under the mask of that of 64."""
 _LITERAL_MASK, _LITERAL_32 = 0xFF000000, 0x18000000
 """LDR of 32 bits from a constant among the code."""
+_WORDS = [struct.Struct(f"<{count}I").unpack_from for count in range(LONG_BACK + 2)]
+"""What reads so many words."""
 _FLOWS = FLOW_BY_TOP.tolist()
 _BY_WORD = 0xFF
 """In place of a flow that the whole word decides."""
@@ -63,8 +65,7 @@ _BY_WORD = 0xFF
 def words_before(image: PeImage, function: Function, i: int, most: int = BACK) -> tuple[int, ...]:
     """The words before instruction `i`, its own last."""
     first = max(0, i - most)
-    count = i - first + 1
-    return struct.unpack_from(f"<{count}I", image.memory, function.rvas[first])
+    return _WORDS[i - first + 1](image.memory, function.rvas[first])
 
 
 def import_call(
@@ -87,7 +88,7 @@ def import_call(
     if page is None or page + (load >> 7 & 0x7FF8) != slot:
         return None
     count = min(AHEAD, len(function.rvas) - i - 1)
-    words = struct.unpack_from(f"<{count}I", image.memory, function.rvas[i] + 4)
+    words = _WORDS[count](image.memory, function.rvas[i] + 4)
     for n, word in enumerate(words, 1):
         if _FLOWS[word >> 24]:
             is_called = word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP and word >> 5 & 31 == target
@@ -245,7 +246,8 @@ def _is_entered_once(
 ) -> bool:
     """Whether no branch leads to instructions `first` to `last`, in code that was all looked at."""
     start, end = function.fragments[0]
-    ranges = references.image.code_ranges
-    is_known = any(low <= start and end <= high for low, high in ranges)
-    rvas = function.rvas
-    return is_known and not references.are_branched_to(rvas[first], rvas[last])
+    for low, high in references.image.code_ranges:
+        if low <= start and end <= high:
+            rvas = function.rvas
+            return not references.are_branched_to(rvas[first], rvas[last])
+    return False
