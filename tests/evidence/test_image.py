@@ -160,3 +160,21 @@ def test_a_pointer_crosses_a_page_from_0xff9_on(offset, count):
 def test_other_types_are_odd_wherever_they_lie(kind, count):
     data = build.driver(code=b"\xc3", relocation_type=kind)
     assert PeImage(data).facts.odd_relocation_count == count
+
+
+@pytest.mark.parametrize("length", [1, 4, 7, 8, 24])
+@pytest.mark.parametrize("at", [0x1000, 0x1001, 0x1002, 0x1003, -1])
+def test_bytes_are_found_wherever_they_stand(at, length):
+    image = PeImage(build.driver("x64"))
+    wanted = bytes(range(0xE0, 0xE0 + length))
+    at = len(image.memory) - length if at < 0 else at
+    image.memory[at : at + length] = wanted
+    assert [each for each in image.find(wanted) if each >= 0x1000] == [at]
+    assert not list(image.find(wanted, at + 1))
+    assert not list(image.find(wanted + b"\xff"))
+
+
+def test_overlapping_bytes_are_all_found():
+    image = PeImage(build.driver("x64"))
+    image.memory[0x1001:0x100B] = b"\xee" * 10
+    assert list(image.find(b"\xee" * 8)) == [0x1001, 0x1002, 0x1003]

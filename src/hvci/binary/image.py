@@ -26,6 +26,8 @@ from hvci.binary.headers import (
 )
 from hvci.model import Image, Machine, Rva, Section
 
+LONG = 7
+"""Bytes that fill a word of four wherever they stand."""
 Bytes = npt.NDArray[np.uint8]
 _SHARED_CODE = "executable sections hold more bytes than the file; not all code was examined"
 
@@ -106,10 +108,26 @@ class PeImage:
         A regular expression looks for its first byte at the speed of memory; `bytearray.find`
         takes several times as long where zeros are frequent.
         """
+        if len(wanted) >= LONG:
+            start = max(start, self._before(wanted))
         search = re.compile(re.escape(wanted)).search
         while (found := search(self.memory, start, end)) is not None:
             yield found.start()
             start = found.start() + 1
+
+    def _before(self, wanted: bytes) -> int:
+        """An RVA before which some bytes certainly do not stand.
+
+        Wherever they stand, one of their first four bytes starts a word of four that they fill.
+        """
+        words = np.frombuffer(self.memory, "<u4", len(self.memory) // 4)
+        first = len(self.memory)
+        for n in range(4):
+            found = words == int.from_bytes(wanted[n : n + 4], "little")
+            at = int(found.argmax())
+            if found[at]:
+                first = min(first, 4 * at - n)
+        return max(0, first)
 
     def text(self, rva: int, limit: int = 512) -> str:
         """A zero-terminated byte string at an RVA, at most `limit` characters."""
