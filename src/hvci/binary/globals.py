@@ -163,7 +163,8 @@ class Globals:
             for start in self._starts(function, i, memory, nesting):
                 if not start - size < rva < start + memory.size:
                     continue
-                if memory.index_register != NO_REGISTER:
+                is_plain = memory.base == IMAGE_BASE or self.image.bits == 64
+                if memory.index_register != NO_REGISTER or not is_plain:
                     return atoms.unknown(f"an element of a table at {start:#x} is written")
                 if memory.size < size or start > rva:
                     return atoms.unknown(f"only a part of the global at {rva:#x} is written")

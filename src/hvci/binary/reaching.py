@@ -101,7 +101,7 @@ class Reaching:
                         if leak is Leak.CERTAIN:
                             found.append(self._leaked(function, p, location))
                             continue
-                        if leak is Leak.POSSIBLE:
+                        if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
                             doubts |= atoms.unknown(OBJECT)
                 elif self._ends_at(function, p, j, location, found):
                     continue
@@ -186,6 +186,12 @@ class Reaching:
         """A call proper; the check of a call target returns nothing."""
         is_call = function.flows[p] in CALLS
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
+
+    def _calls_own_code(self, function: Function, p: int) -> bool:
+        """Whether a call goes to code of the image: Windows writes what it is given to write."""
+        if function.flows[p] != Flow.CALL:
+            return False
+        return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
 
     def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
         """What a call may have put into a slot whose address was passed on."""

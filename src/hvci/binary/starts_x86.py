@@ -103,8 +103,9 @@ class _Openings:
         """
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
-        kept = self._is_behind_end(targets)
-        likely = ~kept & (self._begins(targets) | (targets % ALIGNMENT == 0))
+        begins, is_aligned = self._begins(targets), targets % ALIGNMENT == 0
+        kept = self._is_behind_end(targets) | (begins & is_aligned)
+        likely = ~kept & (begins | is_aligned)
         kept[likely] = [not self._is_of_operand(rva) for rva in targets[likely].tolist()]
         others = targets[~kept]
         several = others[self.references.has_several(others)]
