@@ -11,11 +11,14 @@ Theory of operation
    image's own code writes to it; one whose address is taken may be anything.
 7. A 32-bit global that starts executable and that code reachable from the entry point sets to an
    NX constant is the NX opt-in: its start value is kept apart, as "before the opt-in".
-8. Every step costs; a question that costs too much is answered "work budget spent".
+8. What a callee or a store with an index may have written adds "not known" to numbers in the
+   frame.
+9. Every step costs; a question that costs too much is answered "work budget spent".
 
-Blind spots: writes through pointers that were not seen to point into the frame or at the global;
-values carried by a structure whose address came from elsewhere; self-modifying code; a jump table
-that is not read (jumptables.py), at a label that other code leads to as well.
+Blind spots: writes through pointers that were not seen to point into the frame or at the global,
+such as to a field of a global structure whose address is passed on; values carried by a structure
+whose address came from elsewhere; 64 bits read of what was written in halves; self-modifying code;
+a jump table that is not read (jumptables.py), at a label that other code leads to as well.
 """
 
 from __future__ import annotations
