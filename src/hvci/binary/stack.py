@@ -24,6 +24,8 @@ _STACK: tuple[int, ...] = (Register.RSP, Register.ESP)
 _FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
 MAX_DISPATCHES = 16
 """Indirect jumps of a function that its labels are walked from: one is enough for most."""
+MOST_PASSED = 64
+"""Instructions before a call in which its arguments are pushed."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
 _SAVED: tuple[int, ...] = (Register.EBX, Register.ESI, Register.EDI, Register.EBP)
 State = tuple[int, int | None]
@@ -291,17 +293,19 @@ class _Walk32:
             return depth - 0x5C, -4
         if isinstance(popped, int):
             return depth + popped, frame
-        passed, most = self._pushed_before(i)
         kept = self.pops.popped_through(self.function, i)
-        if kept is not None and kept <= most:
+        if kept is not None and kept <= self._pushed_at_most(i):
             return depth + kept, frame
-        return self._guess(i, depth, passed), frame
+        return self._guess(i, depth, self._pushed_before(i)), frame
 
     def _guess(self, i: int, depth: int, pushed: int) -> int:
         """An unknown callee: the caller cleans up, or the last pushes were its arguments."""
         function = self.function
-        if i + 1 < len(function.instructions):
-            after = function.instructions[i + 1]
+        behind = i + 1
+        if behind in function.jumps and function.flows[behind] == Flow.JUMP:
+            behind = function.jumps[behind]
+        if behind < len(function.instructions):
+            after = function.instructions[behind]
             first = after.op0_register if after.op_count else NONE
             if after.mnemonic == Mnemonic.ADD and first in _STACK:
                 return depth
@@ -311,8 +315,23 @@ class _Walk32:
                 return depth + int(after.immediate(1))  # stored, not pushed, and room made anew
         return depth + pushed
 
-    def _pushed_before(self, i: int) -> tuple[int, int]:
-        """Bytes pushed in the straight line of code before a call: its arguments, and at most.
+    def _pushed_at_most(self, i: int) -> int:
+        """Bytes pushed since the call before, on one of the ways that lead to a call."""
+        function, pushed, k = self.function, 0, i - 1
+        for _ in range(MOST_PASSED):
+            if k < 0 or function.flows[k] in CALLS:
+                break
+            if not function.falls_through(k):
+                before = function.sources.get(k + 1)
+                if not before:
+                    break
+                k = before[0]
+            pushed -= function.instructions[k].stack_pointer_increment
+            k -= 1
+        return pushed
+
+    def _pushed_before(self, i: int) -> int:
+        """Bytes pushed in the straight line of code before a call, as its arguments.
 
         Not what the start of a function saves, nor constants on their way to a register. Compilers
         push before or after Control Flow Guard's check of the target, never both.
@@ -335,9 +354,8 @@ class _Walk32:
             elif instruction.mnemonic == Mnemonic.POP:
                 popped += 4
             elif _makes_frame(instruction):
-                return pushed, pushed + sum(saved.values())  # what came before is saved
+                return pushed  # what was pushed before that is saved
             elif first in saved:
                 pushed += saved.pop(first)
             k -= 1
-        most = pushed + sum(saved.values())
-        return (pushed if k < function.entry else most), most
+        return pushed if k < function.entry else pushed + sum(saved.values())
