@@ -29,7 +29,7 @@ _ENDS = frozenset(
         FlowControl.EXCEPTION,
     )
 )
-_KEEPS = (Mnemonic.PUSH, Mnemonic.CMP, Mnemonic.TEST)
+_KEEPS = (Mnemonic.PUSH, Mnemonic.CMP, Mnemonic.TEST, Mnemonic.CALL, Mnemonic.JMP)
 SEH_PROLOG = "SEH prologue helper"
 
 
