@@ -159,14 +159,18 @@ def part(atoms: Atoms, size: int, shift: int) -> Atoms:
 
 
 def extend(atoms: Atoms, from_size: int, to_size: int) -> Atoms:
-    """Sign-extend constants from one size in bytes to another."""
-    mask = (1 << 8 * to_size) - 1
-    return frozenset(
-        atom._replace(value=signed(atom.value, 8 * from_size) & mask)
-        if atom.kind in NUMERIC
-        else atom
-        for atom in atoms
-    )
+    """Sign-extend numbers, and parameters of less than 32 bits, between sizes in bytes."""
+    return frozenset(_extended(atom, 8 * from_size, 8 * to_size) for atom in atoms)
+
+
+def _extended(atom: Atom, bits: int, width: int) -> Atom:
+    if atom.kind in NUMERIC:
+        return atom._replace(value=signed(atom.value, bits) & ((1 << width) - 1))
+    if atom.kind is not Kind.PARAMETER or bits >= 32:
+        return atom
+    sign = 1 << (bits - 1)
+    ops = (*atom.ops, Operation("xor", sign, width), Operation("sub", sign, width))
+    return atom._replace(ops=ops) if len(ops) <= MAX_OPERATIONS else _opaque(atom, atom)
 
 
 def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:

@@ -53,8 +53,10 @@ class Frames:
     def may_write(self, function: Function, p: int, location: Location, nesting: int) -> bool:
         """Whether instruction `p` writes an element of an array that may hold a slot."""
         stores = self.flow.arch.effect(function, p).stores
-        if nesting > MAX_KEPT or not any(self._may_move(function, p, each) for each in stores):
+        if not any(self._may_move(function, p, each) for each in stores):
             return False
+        if nesting > MAX_KEPT:
+            return True  # too deep to tell where it goes
         known: dict[int, list[int]] = function.cache.setdefault("arrays", {})
         starts = known.get(p)
         if starts is None:

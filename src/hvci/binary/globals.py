@@ -169,7 +169,9 @@ class Globals:
                 if memory.size < size or start > rva:
                     return atoms.unknown(f"only a part of the global at {rva:#x} is written")
                 expr = arch.stored(function, i, n)
-                if isinstance(expr, Binary) and isinstance(expr.left, Load) and start == rva:
+                if isinstance(expr, Binary) and isinstance(expr.left, Load):
+                    if (start, expr.size) != (rva, size):
+                        return atoms.unknown(f"the global at {rva:#x} is changed with others")
                     right = self.flow.evaluate(function, i, expr.right, nesting + 1)
                     return Change(expr.name, right, expr.size)
                 stored = self.flow.evaluate(function, i, expr, nesting + 1)

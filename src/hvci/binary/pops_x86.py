@@ -6,6 +6,7 @@ Documented for imports; for internal functions what their `ret n` says, wherever
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
@@ -16,7 +17,7 @@ from hvci.catalog.prototypes import x86_bytes
 
 _READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
 MAX_CALLEE = 8192
-"""Bytes of a callee, and instructions, that are searched for its `ret n`."""
+"""Instructions of a callee that are searched for its `ret n`."""
 MAX_SEARCHED = 2_000_000
 """Instructions of all callees that are searched."""
 KEPT = 128
@@ -95,6 +96,10 @@ class PopsX86:
             return None
         return self._pops_at_return(target)
 
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(32, self.image.memory)
+
     def _pops_at_return(self, start: int) -> int | None:
         """What the first return pops that control comes to from an RVA; tail calls are followed.
 
@@ -103,7 +108,8 @@ class PopsX86:
         work, seen, left = [start], {start}, MAX_CALLEE
         while work:
             at = work.pop()
-            for instruction in Decoder(32, self.image.memory[at : at + MAX_CALLEE], ip=at):
+            self._decoder.position = self._decoder.ip = at
+            for instruction in self._decoder:
                 flow = instruction.flow_control
                 self._searched, left = self._searched + 1, left - 1
                 if self._searched > MAX_SEARCHED or left < 0:

@@ -118,7 +118,8 @@ class _Openings:
         """
         memory = self.image.memory
         return all(
-            _has_displacement(*memory[site - 3 : site]) for site in self.references.to_code(rva)
+            site >= BEFORE and _has_displacement(*memory[site - 3 : site])
+            for site in self.references.to_code(rva)
         )
 
     def jumped(self) -> Rvas:

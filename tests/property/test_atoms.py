@@ -1,0 +1,46 @@
+"""What is cut from or added to a parameter is what the callers' numbers become."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvci.binary import atoms
+from hvci.binary.atoms import Atom, Kind
+
+NUMBERS = st.integers(0, (1 << 32) - 1)
+PARAMETER = Atom(Kind.PARAMETER, 0x1000, 1)
+
+
+def passed(held: atoms.Atoms, value: int) -> atoms.Atoms:
+    """What a parameter with its operations is, when the callers pass a number."""
+    (only,) = held
+    return atoms.apply(atoms.const(value), only.ops)
+
+
+@given(NUMBERS, st.sampled_from((1, 2, 4)), st.sampled_from((0, 8, 16)))
+def test_a_cut_parameter_is_the_cut_of_what_is_passed(value, size, shift):
+    cut = atoms.truncate(frozenset((PARAMETER,)), size, shift)
+    assert passed(cut, value) == atoms.const(value >> shift & (1 << 8 * size) - 1)
+    again = atoms.truncate(cut, size)
+    assert passed(again, value) == passed(cut, value)
+
+
+@given(NUMBERS, st.sampled_from((1, 2)), st.sampled_from((2, 4, 8)))
+def test_an_extended_parameter_is_the_extension_of_what_is_passed(value, size, to):
+    held = atoms.extend(atoms.truncate(frozenset((PARAMETER,)), size), size, to)
+    plain = atoms.extend(atoms.truncate(atoms.const(value), size), size, to)
+    assert passed(held, value) == plain
+
+
+def test_a_part_of_what_is_no_number_is_not_known():
+    (held,) = atoms.part(frozenset((PARAMETER,)), 4, 32)
+    assert held.kind is Kind.UNKNOWN
+    assert atoms.part(atoms.const(0x5_0000_0200), 4, 32) == atoms.const(5)
+
+
+@pytest.mark.parametrize("kind", [Kind.IMPORT, Kind.ROUTINE])
+def test_a_routine_is_not_lost_among_many_values(kind):
+    routine = Atom(kind, 0x2000, why="a routine")
+    held = atoms.bounded({routine, *atoms.const(*range(atoms.MAX_ATOMS))})
+    assert routine in held
+    assert any(atom.kind is Kind.UNKNOWN for atom in held)
