@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 12
 """Questions nested deeper may have gone without an answer for their depth alone."""
+SLOT = 4
+"""Bytes of the options that are asked for."""
 OBJECT_REACH = 0x100
 """How far upwards a block fill is taken to write, and an object to reach, in bytes."""
 
@@ -64,6 +66,21 @@ class Frames:
             starts = known[p] = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
         wanted = slot_offset(location)
         return any(start <= wanted < start + OBJECT_REACH for start in starts)
+
+    def part_written(self, function: Function, p: int, location: Location, nesting: int) -> int:
+        """Where in a slot a narrower store begins, as in `or byte [rbp-7], 2`; 0 for no such."""
+        for memory in self.flow.arch.effect(function, p).stores:
+            if memory.size < SLOT:
+                place = self.offset(function, p, memory, nesting)
+                if place is not None and 0 < place - slot_offset(location) < SLOT:
+                    return place - slot_offset(location)
+        return 0
+
+    def widest(self, function: Function, definitions: Iterable[int | Atoms]) -> int:
+        """The most bytes that one of some instructions stores."""
+        effect = self.flow.arch.effect
+        stores = (effect(function, d).stores for d in definitions if isinstance(d, int))
+        return max((memory.size for each in stores for memory in each), default=0)
 
     def _may_move(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether an operand may lie at a place in the frame that is not always the same."""

@@ -34,6 +34,7 @@ MAX_STEPS = 40_000
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
 ARRAY = "an element of an array on the stack that is written"
+PART = "a local variable of which a part is changed"
 
 Definition = int | Atoms
 """An instruction index that defines a location, or the answer itself."""
@@ -93,8 +94,7 @@ class Reaching:
                     if self.flow.frames.writes(function, p, location, nesting):
                         found.append(p)
                         continue
-                    if self.flow.frames.may_write(function, p, location, nesting):
-                        doubts |= atoms.unknown(ARRAY)
+                    doubts |= self._doubts(function, p, location, nesting)
                     if self._is_call_with_result(function, p):
                         if leak is None:
                             leak = self.flow.frames.leak(function, location)
@@ -106,6 +106,9 @@ class Reaching:
                 elif self._ends_at(function, p, j, location, found):
                     continue
                 work.append(p)
+        if doubts:  # bytes behind all that is stored into the slot are another variable
+            width = self.flow.frames.widest(function, found)
+            doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
         return Reached(found, seen, doubts)
 
     def _straight_back(
@@ -163,8 +166,7 @@ class Reaching:
                 if frames.writes(function, p, location, nesting):
                     found.append(p)
                     return -1
-                if frames.may_write(function, p, location, nesting):
-                    doubts |= atoms.unknown(ARRAY)
+                doubts |= self._doubts(function, p, location, nesting)
             j = p
         return j
 
@@ -186,6 +188,14 @@ class Reaching:
         """A call proper; the check of a call target returns nothing."""
         is_call = function.flows[p] in CALLS
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
+
+    def _doubts(self, function: Function, p: int, location: Location, nesting: int) -> Atoms:
+        """What a store that does not write a slot may change of it; `value` is the first byte."""
+        frames = self.flow.frames
+        if frames.may_write(function, p, location, nesting):
+            return atoms.unknown(ARRAY)
+        at = frames.part_written(function, p, location, nesting)
+        return frozenset((Atom(Kind.UNKNOWN, at, why=PART),)) if at else atoms.NOTHING
 
     def _calls_own_code(self, function: Function, p: int) -> bool:
         """Whether a call goes to code of the image: Windows writes what it is given to write."""
