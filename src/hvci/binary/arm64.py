@@ -6,7 +6,6 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 
 from hvci.binary.arm64_lift import (
@@ -16,7 +15,6 @@ from hvci.binary.arm64_lift import (
     Arm64Lift,
     restores,
     saved_writers,
-    written_masks,
 )
 from hvci.binary.arm64_pages import SavedPages
 from hvci.binary.arm64_words import (
@@ -34,7 +32,6 @@ from hvci.binary.arm64_words import (
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
-    NO_FALL_THROUGH,
     NO_REGISTER,
     Effect,
     Equality,
@@ -44,7 +41,6 @@ from hvci.binary.code import (
     Load,
     Memory,
     Reg,
-    any_of,
 )
 from hvci.binary.function_arm64 import UnreadFunctionArm64
 from hvci.binary.image import PeImage
@@ -53,9 +49,6 @@ from hvci.binary.moves import Moves
 
 PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
-LISTED_AFTER = 16
-"""Questions about a function before what its instructions write is listed."""
-_NOT_STRAIGHT = any_of(Flow.BRANCH, *NO_FALL_THROUGH)
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
@@ -76,7 +69,6 @@ class Arm64:
     volatile = VOLATILE
     return_address_size = 0
     loads_call_targets = True
-    skips_back = True
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
@@ -158,24 +150,6 @@ class Arm64:
         return known
 
     # ---- short cuts
-
-    def skip_back(self, function: Function, i: int, register: int) -> int:
-        """Straight back to the last write, join or branch."""
-        cache = function.cache
-        asked = cache["asked"] = cache.get("asked", 0) + 1
-        if asked < LISTED_AFTER:
-            return _walk_back(function, i, register)
-        joins: list[int] | None = cache.get("joins")
-        if joins is None:
-            joins = cache["joins"] = _joins(function)
-        first = joins[bisect_right(joins, i) - 1]
-        masks, flows, bit = written_masks(function), function.flows, 1 << register
-        for p in range(i - 1, first - 1, -1):
-            if masks[p] & bit and (
-                flows[p] != Flow.INDIRECT_CALL or self.effect(function, p).registers & bit
-            ):
-                return p + 1
-        return first
 
     def names(self, function: Function, i: int, registers: int) -> bool:
         """Whether instruction `i` may read, store or change one of some registers (a mask)."""
@@ -288,21 +262,6 @@ class Arm64:
         return bool(mask >> register & 1)
 
 
-def _walk_back(function: Function, i: int, register: int) -> int:
-    """Back to the last write, join or branch, instruction by instruction."""
-    words, flows, sources = function.instructions, function.flows, function.sources
-    entry, is_saved = function.entry, not VOLATILE >> register & 1
-    while i > 0 and i not in sources and i != entry:
-        flow = flows[i - 1]
-        if flow:
-            if flow not in CALLS or not is_saved:
-                break
-        elif written_registers(words[i - 1]) >> register & 1:
-            break
-        i -= 1
-    return i
-
-
 @remembered
 def _plain_effect(word: int) -> Effect:
     """What a word that is no call changes, relative to its registers."""
@@ -311,12 +270,6 @@ def _plain_effect(word: int) -> Effect:
         if moved.is_store:
             return Effect(moved.written, moved.memories, moved.fills)
     return Effect(written_registers(word))
-
-
-def _joins(function: Function) -> list[int]:
-    """Instructions that control reaches in more than one way, or behind a branch; and the first."""
-    behind = (i + 1 for i in function.where(_NOT_STRAIGHT))
-    return sorted({0, function.entry, *function.sources, *behind})
 
 
 def _is_load_of(expr: Expr, rva: int) -> bool:

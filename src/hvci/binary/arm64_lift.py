@@ -21,7 +21,6 @@ from hvci.binary.arm64_values import (
 from hvci.binary.arm64_words import (
     FP,
     SP,
-    VOLATILE,
     ZERO,
     access,
     clears_vector,
@@ -51,7 +50,6 @@ from hvci.binary.code import (
     Opaque,
     Reg,
     SignExtend,
-    any_of,
 )
 
 ADDRESS_WINDOW = 64
@@ -64,7 +62,6 @@ SAVED_FROM = 18
 """Calls preserve the registers from here on."""
 PLAIN_LOAD_MASK, PLAIN_LOAD = 0xFFC00000, 0xF9400000
 """LDR of 64 bits at an offset from a register."""
-_CALLS = any_of(*CALLS)
 CONDITION_WINDOW = 6
 ZEROED_WINDOW = 64
 _EQUAL, _NOT_EQUAL = 0, 1
@@ -262,16 +259,6 @@ class Arm64Lift:
                     chosen, other = other, chosen
                 return Choose(compared, chosen, other)
         return Either(chosen, other)
-
-
-def written_masks(function: Function) -> list[int]:
-    """Mask of the registers that each instruction changes; all that a call can change."""
-    known: list[int] | None = function.cache.get("written")
-    if known is None:
-        known = function.cache["written"] = list(map(written_registers, function.instructions))
-        for i in function.where(_CALLS):
-            known[i] = VOLATILE
-    return known
 
 
 def saved_writers(function: Function) -> list[tuple[int, int]]:

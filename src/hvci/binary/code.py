@@ -341,12 +341,6 @@ class Architecture(Protocol):
     def moves(self, function: Function) -> Moves:
         """The copies and stores of whole registers in a function."""
 
-    skips_back: bool
-    """Whether `skip_back` is worth asking."""
-
-    def skip_back(self, function: Function, i: int, register: int) -> int:
-        """An instruction from which control only runs to `i`, nothing changing the register."""
-
     def define(self, function: Function, i: int, register: int) -> Expr:
         """What instruction `i` puts into a register that it changes."""
 

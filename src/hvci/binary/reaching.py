@@ -1,7 +1,8 @@
 """The walk back from an instruction to every definition of a location that reaches it.
 
 Registers end at the instruction that writes them, at an edge that fixes the value by comparison,
-or at the entry of the function. Stack slots also end at a call that was given their address.
+or at the entry of the function; what lies between two joins is worked out once. Stack slots also
+end at a call that was given their address.
 """
 
 from __future__ import annotations
@@ -50,6 +51,21 @@ class Reached(NamedTuple):
     """What calls and stores between may have left in a slot, if it is part of what they know."""
 
 
+class _Stretch(NamedTuple):
+    """The straight code before a place, up to a join, and what its predecessors settle."""
+
+    definitions: list[Definition]
+    onward: list[int]
+    """The predecessors from which the walk goes on."""
+    dispatches: int
+    """What tells the jumps of one unread jump table, so that it is followed once; 0: no such."""
+    cost: int
+    """Steps that the walk takes."""
+
+
+_SPENT = Reached([atoms.unknown(BUDGET)], set(), set())
+
+
 class Reaching:
     """Finds the definitions that reach an instruction; its steps count for the question asked."""
 
@@ -60,86 +76,137 @@ class Reaching:
     def definitions(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """Walk back to every definition that reaches instruction `i`."""
         if self.flow.steps > MAX_STEPS:
-            return Reached([atoms.unknown(BUDGET)], set(), set())
+            return _SPENT
+        if is_slot(location):
+            return self._of_slot(function, i, location, nesting)
+        return self._of_register(function, i, location)
+
+    # ---- registers
+
+    def _of_register(self, function: Function, i: int, location: Location) -> Reached:
+        """From join to join, over stretches that are remembered with the function."""
+        known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
+        found: list[Definition] = []
+        passed: set[int] = set()
+        dispatched: set[int] = set()
+        work = [i]
+        while work:
+            j = work.pop()
+            if j in passed:
+                continue
+            passed.add(j)
+            stretch = known.get(j)
+            if stretch is None:
+                stretch = known[j] = self._stretch(function, j, location)
+            self.flow.steps += stretch.cost
+            if self.flow.steps > MAX_STEPS:
+                return _SPENT
+            found += [each for each in stretch.definitions if each not in found]
+            if stretch.dispatches:
+                if stretch.dispatches in dispatched:
+                    continue  # the same for all labels: once is enough
+                dispatched.add(stretch.dispatches)
+            work += stretch.onward
+        return Reached(found, passed, set())
+
+    def _stretch(self, function: Function, i: int, location: Location) -> _Stretch:
+        """What is met right before a place, and from where to go on.
+
+        It costs the question that meets it as much as the first one, so that no answer depends on
+        what was asked before.
+        """
+        found: list[Definition] = []
+        mask = 1 << register_of(location)
+        j, cost = self._straight_back(function, i, mask)
+        if j < 0:
+            return _Stretch([~j], [], 0, cost)
+        if j == function.entry:
+            found.append(self._at_entry(function, location))
+        before = self._before(function, j, found)
+        dispatches = id(before) if self._is_dispatch(function, before) else 0
+        onward = [p for p in before if not self._ends_at(function, p, j, location, found)]
+        return _Stretch(found, onward, dispatches, cost + max(1, len(before)))
+
+    def _straight_back(self, function: Function, j: int, mask: int) -> tuple[int, int]:
+        """Walk back while there is one plain predecessor, and count the steps.
+
+        The place that was come to, or the complement of the instruction that writes the register.
+        Most steps are such steps: this loop makes no call and no list for them.
+        """
+        sources, flows, effects = function.sources, function.flows, function.effects
+        ends, entry, first = function.ends, function.entry, j
+        while j not in sources and j != entry and j > 0:
+            p = j - 1
+            if flows[p] not in _STRAIGHT or (p in ends and not function.follows(j)):
+                break
+            effect = effects.get(p) or self.arch.effect(function, p)
+            if effect.registers & mask:
+                return ~p, first - p
+            j = p
+        return j, first - j
+
+    def _ends_at(
+        self, function: Function, p: int, j: int, location: Location, found: list[Definition]
+    ) -> bool:
+        """Whether the way from `j` to its predecessor `p` settles a register."""
+        if function.flows[p] == Flow.BRANCH:
+            constant = fixed_on_edge(self.arch, function, p, j, location)
+            if constant is not None:
+                found.append(atoms.const(constant))
+                return True
+        if self.arch.effect(function, p).registers >> register_of(location) & 1:
+            found.append(p)
+            return True
+        return False
+
+    def _is_dispatch(self, function: Function, before: list[int]) -> bool:
+        """Whether predecessors are all the jumps through tables that were not read."""
+        return before is function.indirect_jumps or before is function.cache["dispatches"]
+
+    # ---- stack slots
+
+    def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
+        """Instruction by instruction: stores and calls may change a slot."""
         found: list[Definition] = []
         seen: set[int] = set()
         work = [i]
         leak = None
         doubts: set[Atom] = set()
         dispatched: set[int] = set()
-        in_memory = is_slot(location)
         while work:
             j = work.pop()
-            if in_memory:
-                j = self._straight_back_in_memory(
-                    function, j, location, nesting, seen, found, doubts
-                )
-            else:
-                j = self._straight_back(function, j, location, seen, found)
+            j = self._straight_back_in_memory(function, j, location, nesting, seen, found, doubts)
             if j < 0 or j in seen:
                 continue
             seen.add(j)
             if j == function.entry:
                 found.append(self._at_entry(function, location))
             before = self._before(function, j, found)
-            if before is function.indirect_jumps or before is function.cache["dispatches"]:
+            if self._is_dispatch(function, before):
                 if id(before) in dispatched:
                     continue  # the same for all labels: once is enough
                 dispatched.add(id(before))
             self.flow.steps += max(1, len(before))
             if self.flow.steps > MAX_STEPS:
-                return Reached([atoms.unknown(BUDGET)], set(), set())
+                return _SPENT
             for p in before:
-                if in_memory:
-                    if self.flow.frames.writes(function, p, location, nesting):
-                        found.append(p)
-                        continue
-                    doubts |= self._doubts(function, p, location, nesting)
-                    if self._is_call_with_result(function, p):
-                        if leak is None:
-                            leak = self.flow.frames.leak(function, location)
-                        if leak is Leak.CERTAIN:
-                            found.append(self._leaked(function, p, location))
-                            continue
-                        if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
-                            doubts |= atoms.unknown(OBJECT)
-                elif self._ends_at(function, p, j, location, found):
+                if self.flow.frames.writes(function, p, location, nesting):
+                    found.append(p)
                     continue
+                doubts |= self._doubts(function, p, location, nesting)
+                if self._is_call_with_result(function, p):
+                    if leak is None:
+                        leak = self.flow.frames.leak(function, location)
+                    if leak is Leak.CERTAIN:
+                        found.append(self._leaked(function, p, location))
+                        continue
+                    if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
+                        doubts |= atoms.unknown(OBJECT)
                 work.append(p)
         if doubts:  # bytes behind all that is stored into the slot are another variable
             width = self.flow.frames.widest(function, found)
             doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
         return Reached(found, seen, doubts)
-
-    def _straight_back(
-        self,
-        function: Function,
-        j: int,
-        location: Location,
-        seen: set[int],
-        found: list[Definition],
-    ) -> int:
-        """Walk back while there is one plain predecessor; -1 when that met the definition.
-
-        Most steps are such steps: this loop makes no call and no list for them.
-        """
-        if self.arch.skips_back:
-            j = self.arch.skip_back(function, j, register_of(location))
-        mask = 1 << register_of(location)
-        sources, flows, effects = function.sources, function.flows, function.effects
-        ends, entry = function.ends, function.entry
-        while j not in sources and j != entry and j > 0 and j not in seen:
-            p = j - 1
-            if flows[p] not in _STRAIGHT or (p in ends and not function.follows(j)):
-                return j
-            seen.add(j)
-            self.flow.steps += 1
-            effect = effects.get(p) or self.arch.effect(function, p)
-            if effect.registers & mask:
-                found.append(p)
-                return -1
-            j = p
-        return j
 
     def _straight_back_in_memory(
         self,
@@ -151,7 +218,10 @@ class Reaching:
         found: list[Definition],
         doubts: set[Atom],
     ) -> int:
-        """The same for a stack slot: calls and joins are left to the caller."""
+        """Walk back while there is one plain predecessor; -1 when that met the definition.
+
+        Calls and joins are left to the caller.
+        """
         sources, flows, effects = function.sources, function.flows, function.effects
         ends, entry, effect_of = function.ends, function.entry, self.arch.effect
         frames = self.flow.frames
@@ -169,20 +239,6 @@ class Reaching:
                 doubts |= self._doubts(function, p, location, nesting)
             j = p
         return j
-
-    def _ends_at(
-        self, function: Function, p: int, j: int, location: Location, found: list[Definition]
-    ) -> bool:
-        """Whether the way from `j` to its predecessor `p` settles a register."""
-        if function.flows[p] == Flow.BRANCH:
-            constant = fixed_on_edge(self.arch, function, p, j, location)
-            if constant is not None:
-                found.append(atoms.const(constant))
-                return True
-        if self.arch.effect(function, p).registers >> register_of(location) & 1:
-            found.append(p)
-            return True
-        return False
 
     def _is_call_with_result(self, function: Function, p: int) -> bool:
         """A call proper; the check of a call target returns nothing."""

@@ -160,7 +160,6 @@ class X86:
     result = RAX
     dispatch_register = RAX
     loads_call_targets = False
-    skips_back = False
 
     def __init__(self, image: PeImage) -> None:
         self.image = image
@@ -291,10 +290,6 @@ class X86:
             )
         memory = self.lift.memory(instruction)
         return memory.base == IMAGE_BASE and memory.displacement == slot
-
-    def skip_back(self, function: Function, i: int, register: int) -> int:
-        """No short cut: the effects of instructions that are never reached cost more."""
-        return i
 
     # ---- expressions
 
