@@ -21,6 +21,10 @@ from hvci.report.safe import safe
 
 INTERRUPTED = 130
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""numpy's linear algebra, which nothing here uses, else starts a thread for each core: a fifth of
+the time that one small driver takes."""
+
 _COMMANDS = {
     "baseline": "hvci.cli.baseline",
     "check": "hvci.cli.check",
