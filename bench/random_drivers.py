@@ -1,22 +1,33 @@
 """Searches for wrong answers: builds random drivers and compares what is said of them with runs.
 
-    python bench/random_drivers.py [--first SEED] [--count N] [--machine x64 ...] [--keep FOLDER]
+    python bench/random_drivers.py [--first SEED] [--count N] [--machine x64 ...]
+        [--compiler clang|gcc|clang-gnu ...] [--no-unwind] [--flags="..."] [--jobs N]
+        [--keep FOLDER] [--rows FILE]
 
-Each program exists in C and in Python (random_program.py). The C is compiled at a random level; the
-Python is run many times and tells which pool type each call can receive. An answer that is called
-complete and lacks one of those is wrong, and so is a call that was not found. `--keep` writes the
+Each program exists in C and in Python (random_program.py). The C is compiled by one of the
+compilers of random_builds.py; the Python is run many times and tells which pool type each call can
+receive. An answer that is called complete and lacks one of those is wrong, and so is a call that
+was not found where no limit says so. `--no-unwind` builds without unwind tables, which for x64 and
+ARM64 tell where functions are. `--flags` replaces what a seed would choose. `--keep` writes the
 driver of every wrong answer with its source and what its calls receive, as a fixture
-(tests/fixtures/random). Needs the `ziglang` wheel of the version that tests/fixtures names.
+(tests/fixtures/random); `--rows` writes a line of JSON for every driver.
+
+Needs the `ziglang` wheel of the version that tests/fixtures names, and for `gcc` and `clang-gnu`
+the compilers and the linker of MinGW-w64.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from random_program import Program
@@ -24,64 +35,139 @@ from random_program import Program
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "fixtures")]
 
-from kit.driver import prepare  # noqa: E402
-from kit.toolchain import ARCHES, BuildError, Toolchain  # noqa: E402
+from kit.toolchain import ARCHES, BuildError  # noqa: E402
+from random_builds import MACHINES, Builder, Setting, choose, missing  # noqa: E402
 
-from received import contradictions  # noqa: E402
+from received import Answer, answer  # noqa: E402
 
-LEVELS = ("-O0", "-O1", "-O2", "-Os", "-Oz", "-O3")
-FLAGS: tuple[tuple[str, ...], ...] = ((), (), ("-fno-omit-frame-pointer",), ("-fno-inline",))
-
-
-def build(tools: Toolchain, source: Path, machine: str, flags: list[str]) -> Path:
-    """The driver of a source."""
-    stem = f"{source.stem}.{machine}{flags[0]}"
-    text = (tools.scratch / tools.compile(source, machine, stem, ["-w", *flags], False)).read_text()
-    name = f"{stem}.sys"
-    tools.link(machine, [tools.assemble(text, machine, stem), f"support.{machine}.obj"], name, [])
-    return tools.scratch / name
+IN_A_CHUNK = 20
+"""Seeds that one process builds with what it made once."""
 
 
-def keep(folder: Path, driver: Path, program: Program, received: dict[int, set[int]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one driver; without an answer it could not be built."""
+
+    seed: int
+    setting: Setting
+    answer: Answer | None
+    failure: str = ""
+
+
+def examine(seeds: Iterable[int], options: argparse.Namespace) -> list[Row]:
+    """Build the drivers of some seeds and judge what is said of them."""
+    with tempfile.TemporaryDirectory(prefix="random-") as scratch:
+        builder = Builder(Path(scratch), options.compiler)
+        return [row for seed in seeds for row in _examine(builder, seed, options)]
+
+
+def _examine(builder: Builder, seed: int, options: argparse.Namespace) -> Iterator[Row]:
+    program = Program(seed)
+    received = program.values(seed)
+    source = builder.scratch / f"r{seed}.c"
+    source.write_text(program.source)
+    for setting in settings(seed, options):
+        try:
+            driver = builder.build([source], setting)
+        except BuildError as error:
+            yield Row(seed, setting, None, str(error))
+            continue
+        found = answer(driver.read_bytes(), received)
+        if found.problems and options.keep:
+            keep(options.keep, driver, f"/* {setting.command} */\n{program.source}", received)
+        driver.unlink()
+        yield Row(seed, setting, found)
+
+
+def settings(seed: int, options: argparse.Namespace) -> Iterator[Setting]:
+    """How the program of a seed is built."""
+    flags = None if options.flags is None else options.flags.split()
+    for compiler in options.compiler:
+        for machine in MACHINES[compiler]:
+            if machine in options.machine:
+                yield choose(seed, compiler, machine, options.unwind, flags)
+
+
+def keep(folder: Path, driver: Path, source: str, received: dict[int, set[int]]) -> None:
+    """Write a driver as a fixture."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(driver, folder)
-    (folder / f"{driver.stem}.c").write_text(program.source)
+    (folder / f"{driver.stem}.c").write_text(source)
     found = {f"{tag:#x}": sorted(values) for tag, values in sorted(received.items())}
     (folder / f"{driver.stem}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def main() -> None:
+def tell(row: Row) -> None:
+    """Print a wrong answer, or why there is none."""
+    name = f"r{row.seed}{row.setting.name} ({row.setting.command})"
+    if row.answer is None:
+        print(f"{name}: {row.failure}", file=sys.stderr, flush=True)
+    elif row.answer.problems:
+        print(f"{name}: {'; '.join(row.answer.problems)}", flush=True)
+
+
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """Per compiler, machine and level, then per compiler and machine, in columns."""
+    sums: dict[tuple[str, str, str], Counter[str]] = {}
+    for row in rows:
+        for level in (row.setting.level, "all"):
+            key = row.setting.compiler, row.setting.machine, level
+            _add(sums.setdefault(key, Counter()), row.answer)
+    yield f"{'compiler':10}{'machine':8}{'level':6}{'drivers':>8}{'wrong':>6}{'missed':>7}" + (
+        f"{'limits':>7}{'sites':>7}{'open':>6}"
+    )
+    for (compiler, machine, level), n in sorted(sums.items()):
+        share = 100 * n["open"] / max(n["sites"], 1)
+        yield f"{compiler:10}{machine:8}{level:6}{n['drivers']:8}{n['wrong']:6}{n['missed']:7}" + (
+            f"{n['limits']:7}{n['sites']:7}{share:5.1f}%"
+        )
+
+
+def _add(to: Counter[str], found: Answer | None) -> None:
+    if found is None:
+        return
+    missed = any(text.startswith("no call") for text in found.problems)
+    to.update(
+        drivers=1, wrong=bool(found.problems), missed=missed, limits=bool(found.limits),
+        sites=found.sites, open=found.open,
+    )  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, with every default filled in."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--compiler", choices=MACHINES, action="append")
     parser.add_argument("--machine", choices=ARCHES, action="append")
+    parser.add_argument("--unwind", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--flags", help="instead of those that a seed chooses; a level too")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
-    drivers = calls = wrong = 0
-    with tempfile.TemporaryDirectory(prefix="random-") as scratch:
-        tools = Toolchain(Path(scratch))
-        prepare(tools)
-        for seed in range(options.first, options.first + options.count):
-            program, choice = Program(seed), random.Random(~seed)
-            received = program.values(seed)
-            source = tools.scratch / f"r{seed}.c"
-            source.write_text(program.source)
-            for machine in options.machine or ARCHES:
-                try:
-                    flags = [choice.choice(LEVELS), *choice.choice(FLAGS)]
-                    driver = build(tools, source, machine, flags)
-                except BuildError as error:
-                    print(f"{source.name} for {machine}: {error}", file=sys.stderr)
-                    continue
-                problems = [*contradictions(driver.read_bytes(), received)]
-                drivers, calls = drivers + 1, calls + len(received)
-                if problems:
-                    wrong += 1
-                    print(f"{driver.name} {' '.join(flags)}: {'; '.join(problems)}", flush=True)
-                    if options.keep:
-                        keep(options.keep, driver, program, received)
-                driver.unlink()
-    print(f"{drivers} drivers with {calls} calls, {wrong} with a wrong answer")
+    options.compiler = options.compiler or ["clang"]
+    options.machine = options.machine or [*ARCHES]
+    for setting in settings(0, options):
+        if program := missing(setting.compiler, setting.machine):
+            parser.error(f"{setting.compiler} for {setting.machine} needs {program}")
+    return options
+
+
+def main() -> None:
+    """Run the command line."""
+    options = arguments()
+    seeds = range(options.first, options.first + options.count)
+    chunks = [seeds[at : at + IN_A_CHUNK] for at in range(0, len(seeds), IN_A_CHUNK)]
+    rows: list[Row] = []
+    with ProcessPoolExecutor(max_workers=options.jobs) as pool:
+        for found in pool.map(partial(examine, options=options), chunks):
+            rows += found
+            for row in found:
+                tell(row)
+    if options.rows:
+        options.rows.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

@@ -3,24 +3,52 @@
 The drivers come from bench/random_drivers.py; each of their calls has a pool tag of its own.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from hvci import catalog
 from hvci.evaluate import evaluate
-from hvci.model import DdiCall, Outcome
+from hvci.model import DdiCall, Outcome, Report
 
 ROUTINES = ("ExAllocatePoolWithTag", "ExAllocatePoolWithQuotaTag")
 RULE = "execute-pool-type"
 
 
-def contradictions(image: bytes, received: Mapping[int, Set[int]]) -> Iterator[str]:
-    """What was received, by tag, and is said to be impossible, in words."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of one driver, beside what is true."""
+
+    problems: tuple[str, ...]
+    """What is said and cannot be, in words: calls not found too, unless a limit owns up to it."""
+    limits: tuple[str, ...]
+    unseen: int
+    """Calls that were made and are not listed, with or without a limit."""
+    sites: int
+    open: int
+    """Of the sites, those whose pool type is not decided."""
+
+
+def answer(image: bytes, received: Mapping[int, Set[int]]) -> Answer:
+    """Judge what is said of a driver whose calls received these values, by tag."""
     report = evaluate(image)
-    if any(RULE in limit.rules for limit in report.limits):
-        return  # nothing is said for sure
+    limits = tuple(limit.reason for limit in report.limits if RULE in limit.rules)
     calls = [judged.call for judged in report.calls if judged.call.ddi in ROUTINES]
+    unseen = [tag for tag in sorted(received) if not _at(calls, tag)]
+    problems = () if limits else tuple(_contradictions(report, calls, received))
+    is_open = [not call.arguments["PoolType"].complete for call in calls]
+    return Answer(problems, limits, len(unseen), len(calls), sum(is_open))
+
+
+def contradictions(image: bytes, received: Mapping[int, Set[int]]) -> Sequence[str]:
+    """What was received, by tag, and is said to be impossible, in words."""
+    return answer(image, received).problems
+
+
+def _contradictions(
+    report: Report, calls: Sequence[DdiCall], received: Mapping[int, Set[int]]
+) -> Iterator[str]:
     for tag, values in sorted(received.items()):
-        at = [call for call in calls if _allows(call, "Tag", tag)]
+        at = _at(calls, tag)
         if not at:
             yield f"no call with the tag {tag:#x} was found"
         for value in sorted(values):
@@ -31,6 +59,10 @@ def contradictions(image: bytes, received: Mapping[int, Set[int]]) -> Iterator[s
     everything = {value for values in received.values() for value in values}
     if result.outcome is Outcome.PASS and any(map(is_executable, everything)):
         yield "the rule passes, and executable memory is allocated"
+
+
+def _at(calls: Sequence[DdiCall], tag: int) -> list[DdiCall]:
+    return [call for call in calls if _allows(call, "Tag", tag)]
 
 
 def _allows(call: DdiCall, name: str, value: int) -> bool:
