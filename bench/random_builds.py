@@ -57,7 +57,7 @@ _STACKS: tuple[Flags, ...] = (
 )
 _UNUSUAL: Mapping[tuple[str, str], tuple[Flags, ...]] = {
     ("clang", "x64"): (*_CLANG, ("-mcmodel=large",)),
-    ("clang", "x86"): (*_CLANG, ("-msse2",), ("-mregparm=3",), _OUTLINED),
+    ("clang", "x86"): (*_CLANG, ("-msse2",), _OUTLINED),
     ("clang", "arm64"): (*_CLANG, _OUTLINED, ("-march=armv8.3-a",)),
     ("gcc", "x64"): (*_GCC, *_LARGE),
     ("gcc", "x86"): (*_GCC, *_STACKS),

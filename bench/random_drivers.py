@@ -43,6 +43,9 @@ from received import Answer, answer  # noqa: E402
 IN_A_CHUNK = 20
 """Seeds that one process builds with what it made once."""
 
+SHOWN = 3
+"""Problems of one driver that are printed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -103,7 +106,9 @@ def tell(row: Row) -> None:
     if row.answer is None:
         print(f"{name}: {row.failure}", file=sys.stderr, flush=True)
     elif row.answer.problems:
-        print(f"{name}: {'; '.join(row.answer.problems)}", flush=True)
+        first, rest = row.answer.problems[:SHOWN], len(row.answer.problems) - SHOWN
+        more = f"; and {rest} more" if rest > 0 else ""
+        print(f"{name}: {'; '.join(first)}{more}", flush=True)
 
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
