@@ -2,14 +2,15 @@
 
     python bench/random_drivers.py [--first SEED] [--count N] [--machine x64 ...]
         [--compiler clang|gcc|clang-gnu ...] [--no-unwind] [--flags="..."] [--jobs N]
-        [--keep FOLDER] [--rows FILE]
+        [--wider] [--keep FOLDER] [--rows FILE]
 
-Each program exists in C and in Python (random_program.py). The C is compiled by one of the
-compilers of random_builds.py; the Python is run many times and tells which pool type each call can
-receive. An answer that is called complete and lacks one of those is wrong, and so is a call that
-was not found where no limit says so. `--no-unwind` builds without unwind tables, which for x64 and
-ARM64 tell where functions are. `--flags` replaces what a seed would choose. `--keep` writes the
-driver of every wrong answer with its source and what its calls receive, as a fixture
+Each program exists in C and in Python (random_program.py, with `--wider` random_shapes.py). The
+C is compiled by one of the compilers of random_builds.py; the Python is run many times and tells
+which pool type each call can receive. An answer that is called complete and lacks one of those is
+wrong, and so is a call that was not found where no limit says so. "loud": the rule fails, and no
+run asked for executable memory; a few are right. `--no-unwind` builds without unwind tables, which
+for x64 and ARM64 tell where functions are. `--flags` replaces what a seed would choose. `--keep`
+writes the driver of every wrong answer with its source and what its calls receive, as a fixture
 (tests/fixtures/random); `--rows` writes a line of JSON for every driver.
 
 Needs the `ziglang` wheel of the version that tests/fixtures names, and for `gcc` and `clang-gnu`
@@ -31,6 +32,7 @@ from functools import partial
 from pathlib import Path
 
 from random_program import Program
+from random_shapes import WiderProgram
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "fixtures")]
@@ -43,6 +45,8 @@ from received import Answer, answer  # noqa: E402
 IN_A_CHUNK = 20
 """Seeds that one process builds with what it made once."""
 
+PARTS = ("", ".2")
+"""How the names of a program's files end."""
 SHOWN = 3
 """Problems of one driver that are printed."""
 
@@ -51,7 +55,7 @@ SHOWN = 3
 class Row:
     """What became of one driver; without an answer it could not be built."""
 
-    seed: int
+    program: str
     setting: Setting
     answer: Answer | None
     failure: str = ""
@@ -65,21 +69,23 @@ def examine(seeds: Iterable[int], options: argparse.Namespace) -> list[Row]:
 
 
 def _examine(builder: Builder, seed: int, options: argparse.Namespace) -> Iterator[Row]:
-    program = Program(seed)
+    program = WiderProgram(seed) if options.wider else Program(seed)
     received = program.values(seed)
-    source = builder.scratch / f"r{seed}.c"
-    source.write_text(program.source)
+    name = f"{'w' if options.wider else 'r'}{seed}"
+    sources = [builder.scratch / f"{name}{part}.c" for part in PARTS[: len(program.sources)]]
+    for path, text in zip(sources, program.sources, strict=True):
+        path.write_text(text)
     for setting in settings(seed, options):
         try:
-            driver = builder.build([source], setting)
+            driver = builder.build(sources, setting)
         except BuildError as error:
-            yield Row(seed, setting, None, str(error))
+            yield Row(name, setting, None, str(error))
             continue
         found = answer(driver.read_bytes(), received)
         if found.problems and options.keep:
             keep(options.keep, driver, f"/* {setting.command} */\n{program.source}", received)
         driver.unlink()
-        yield Row(seed, setting, found)
+        yield Row(name, setting, found)
 
 
 def settings(seed: int, options: argparse.Namespace) -> Iterator[Setting]:
@@ -102,7 +108,7 @@ def keep(folder: Path, driver: Path, source: str, received: dict[int, set[int]])
 
 def tell(row: Row) -> None:
     """Print a wrong answer, or why there is none."""
-    name = f"r{row.seed}{row.setting.name} ({row.setting.command})"
+    name = f"{row.program}{row.setting.name} ({row.setting.command})"
     if row.answer is None:
         print(f"{name}: {row.failure}", file=sys.stderr, flush=True)
     elif row.answer.problems:
@@ -119,12 +125,12 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
             key = row.setting.compiler, row.setting.machine, level
             _add(sums.setdefault(key, Counter()), row.answer)
     yield f"{'compiler':10}{'machine':8}{'level':6}{'drivers':>8}{'wrong':>6}{'missed':>7}" + (
-        f"{'limits':>7}{'sites':>7}{'open':>6}"
+        f"{'loud':>5}{'limits':>7}{'sites':>7}{'open':>6}"
     )
     for (compiler, machine, level), n in sorted(sums.items()):
         share = 100 * n["open"] / max(n["sites"], 1)
         yield f"{compiler:10}{machine:8}{level:6}{n['drivers']:8}{n['wrong']:6}{n['missed']:7}" + (
-            f"{n['limits']:7}{n['sites']:7}{share:5.1f}%"
+            f"{n['loud']:5}{n['limits']:7}{n['sites']:7}{share:5.1f}%"
         )
 
 
@@ -133,8 +139,8 @@ def _add(to: Counter[str], found: Answer | None) -> None:
         return
     missed = any(text.startswith("no call") for text in found.problems)
     to.update(
-        drivers=1, wrong=bool(found.problems), missed=missed, limits=bool(found.limits),
-        sites=found.sites, open=found.open,
+        drivers=1, wrong=bool(found.problems), missed=missed, loud=found.loud,
+        limits=bool(found.limits), sites=found.sites, open=found.open,
     )  # fmt: skip
 
 
@@ -146,6 +152,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compiler", choices=MACHINES, action="append")
     parser.add_argument("--machine", choices=ARCHES, action="append")
     parser.add_argument("--unwind", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--wider", action="store_true", help="programs of more shapes")
     parser.add_argument("--flags", help="instead of those that a seed chooses; a level too")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path)

@@ -77,7 +77,13 @@ class Program:
 
     @property
     def source(self) -> str:
+        """The first file."""
         return "\n".join([*self.c, ""])
+
+    @property
+    def sources(self) -> list[str]:
+        """The text of each file."""
+        return [self.source]
 
     def values(self, seed: int, runs: int = 150) -> dict[int, set[int]]:
         """By tag, what calls of DriverEntry and then of dispatch routines receive."""
@@ -346,10 +352,18 @@ class Program:
         names = [*where.variables, *["q"] * where.pointer, *["o"] * where.out]
         lines = self._locals(where) + self.block(where, self.random.randint(3, 7), 1)
         a = self.expression(where)
-        kind = "static" if is_inline else "static NOINLINE"
+        kind = f"{self._placed()}static{'' if is_inline else ' NOINLINE'}"
         head = f"{kind} ULONG {convention} {where.name}({', '.join(declared) or 'VOID'}) {{"
         tail = Both(f"return {a.c};", f"return {a.py}")
         self._add(Both(head, f"def {where.name}({', '.join(names)}):"), lines, tail)
+
+    def _placed(self) -> str:
+        """An attribute that puts a function elsewhere."""
+        return ""
+
+    def _opening(self) -> list[Both]:
+        """What DriverEntry does first, beside the usual."""
+        return []
 
     def _routine(self, head: Both, opening: list[Both], where: Function, least: int) -> None:
         """A function that Windows calls; it returns 0."""
@@ -405,6 +419,7 @@ class Program:
             self._routine(head, opening, Function(f"D{n}", variables=["p0"]), 2)
         opening = [Both(f"    gp = {self.pick(*['ExAllocatePoolWithTag'] * 2, EITHER)};", "")]
         opening += [Both(f"    driver->MajorFunction[{n}] = D{n};", "") for n in range(count)]
+        opening += self._opening()
         head = "NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING path) {"
         self._routine(Both(head, "def entry():"), opening, Function("entry"), 2)
         routines = ", ".join(f"D{n}" for n in range(count))

@@ -24,6 +24,8 @@ class Answer:
     unseen: int
     """Calls that were made and are not listed, with or without a limit."""
     sites: int
+    loud: bool
+    """The rule fails, and no call received a value that asks for executable memory."""
     open: int
     """Of the sites, those whose pool type is not decided."""
 
@@ -36,7 +38,8 @@ def answer(image: bytes, received: Mapping[int, Set[int]]) -> Answer:
     unseen = [tag for tag in sorted(received) if not _at(calls, tag)]
     problems = () if limits else tuple(_contradictions(report, calls, received))
     is_open = [not call.arguments["PoolType"].complete for call in calls]
-    return Answer(problems, limits, len(unseen), len(calls), sum(is_open))
+    loud = _outcome(report) is Outcome.FAIL and not _asks(received)
+    return Answer(problems, limits, len(unseen), len(calls), loud, sum(is_open))
 
 
 def contradictions(image: bytes, received: Mapping[int, Set[int]]) -> Sequence[str]:
@@ -54,11 +57,18 @@ def _contradictions(
         for value in sorted(values):
             if at and not any(_allows(call, "PoolType", value) for call in at):
                 yield f"{value:#x} with the tag {tag:#x} at {at[0].site.rva:#x}"
-    is_executable = catalog.ddis()[ROUTINES[0]].rule.executable.holds
-    result = next(each for each in report.results if each.rule == RULE)
-    everything = {value for values in received.values() for value in values}
-    if result.outcome is Outcome.PASS and any(map(is_executable, everything)):
+    if _outcome(report) is Outcome.PASS and _asks(received):
         yield "the rule passes, and executable memory is allocated"
+
+
+def _outcome(report: Report) -> Outcome:
+    return next(each for each in report.results if each.rule == RULE).outcome
+
+
+def _asks(received: Mapping[int, Set[int]]) -> bool:
+    """Whether a call received a value that asks for executable memory."""
+    is_executable = catalog.ddis()[ROUTINES[0]].rule.executable.holds
+    return any(is_executable(value) for values in received.values() for value in values)
 
 
 def _at(calls: Sequence[DdiCall], tag: int) -> list[DdiCall]:
