@@ -270,7 +270,7 @@ class Functions:
     @cached_property
     def _starts(self) -> list[int]:
         """Function starts of an x86 image, sorted."""
-        return find_starts(self.image, self.references)
+        return find_starts(self.image, self.references, self.architecture.boundaries)
 
     @cached_property
     def address_taken(self) -> dict[int, bool]:

@@ -266,7 +266,7 @@ class Reaching:
     def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
         before, jumps = function.predecessors(j), self._dispatches(function)
-        if before or j == function.entry or self.arch.is_padding(function, j):
+        if before or j == function.entry or self._only_fills(function, j):
             if jumps and before and _is_table_label(function, before):
                 return function.indirect_jumps  # another table may lead there as well
             return before
@@ -274,6 +274,18 @@ class Reaching:
             return jumps
         found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
         return before
+
+    def _only_fills(self, function: Function, j: int) -> bool:
+        """Whether nothing leads to an instruction and control comes in elsewhere behind it.
+
+        Padding before a label that only an unread table leads to is part of the way there.
+        """
+        count = len(function.instructions)
+        while j < count and self.arch.is_padding(function, j):
+            j += 1
+            if j in function.sources or j == function.entry:
+                return True
+        return False
 
     def _dispatches(self, function: Function) -> list[int]:
         """The indirect jumps that may go through a table that was not read."""

@@ -121,7 +121,7 @@ class References(ABC):
     # ---- direct calls and jumps
 
     @cached_property
-    def _branches(self) -> tuple[Rvas, Rvas]:
+    def branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every candidate direct call and jump, sorted by target."""
         targets, sites = self.find_branches()
         order = order_of(targets)
@@ -129,25 +129,25 @@ class References(ABC):
 
     def to_code(self, rva: int) -> list[int]:
         """RVAs of every candidate direct call and jump to an RVA."""
-        targets, sites = self._branches
+        targets, sites = self.branches
         low, high = targets.searchsorted((rva, rva + 1))
         return [int(site) for site in sites[low:high]]
 
     def has_several(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
         """Which RVAs more than one candidate direct call or jump leads to."""
-        targets = self._branches[0]
+        targets = self.branches[0]
         counts = targets.searchsorted(rvas + 1) - targets.searchsorted(rvas)
         return np.asarray(counts > 1)
 
     @cached_property
     def branch_targets(self) -> Rvas:
         """Every RVA that a candidate direct call or jump leads to, sorted, each once."""
-        return distinct(self._branches[0])
+        return distinct(self.branches[0])
 
     @cached_property
     def call_targets(self) -> Rvas:
         """Every RVA that a candidate direct call leads to, sorted, each once."""
-        targets, sites = self._branches
+        targets, sites = self.branches
         return distinct(targets[self.are_calls(sites)])
 
     # ---- pointers

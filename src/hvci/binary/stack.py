@@ -15,19 +15,17 @@ from typing import Protocol
 
 from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
 
+from hvci.binary.cleanup_x86 import Cleanup
 from hvci.binary.code import CALLS, Flow, Function
 from hvci.binary.image import PeImage
 from hvci.binary.pops_x86 import SEH_PROLOG, PopsX86
-from hvci.binary.x86_lift import NONE, RBP, REGISTERS, RSP
+from hvci.binary.x86_lift import NONE, RBP, REGISTERS, RSP, only_fills
 
 _STACK: tuple[int, ...] = (Register.RSP, Register.ESP)
 _FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
 MAX_DISPATCHES = 16
 """Indirect jumps of a function that its labels are walked from: one is enough for most."""
-MOST_PASSED = 64
-"""Instructions before a call in which its arguments are pushed."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
-_SAVED: tuple[int, ...] = (Register.EBX, Register.ESI, Register.EDI, Register.EBP)
 State = tuple[int, int | None]
 """Depth of the stack pointer, and of the frame pointer where it is one."""
 
@@ -85,14 +83,6 @@ def _plain_change(instruction: Instruction) -> int:
         return 0
     change: int = instruction.stack_pointer_increment
     return change
-
-
-def _makes_frame(instruction: Instruction) -> bool:
-    """`sub esp, size`, `and esp, mask` and `mov ebp, esp`."""
-    if instruction.mnemonic in (Mnemonic.SUB, Mnemonic.AND):
-        return instruction.op0_register in _STACK
-    is_move = instruction.mnemonic == Mnemonic.MOV and instruction.op0_register in _FRAME
-    return is_move and instruction.op1_register in _STACK
 
 
 def _signed32(value: int) -> int:
@@ -155,6 +145,7 @@ class _Walk32:
 
     def __init__(self, pops: PopsX86, function: Function) -> None:
         self.pops = pops
+        self.cleanup = Cleanup(pops, function)
         self.function = function
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
@@ -175,10 +166,9 @@ class _Walk32:
         return self.states[i]
 
     def _unreached(self) -> int | None:
-        skip = (Mnemonic.INT3, Mnemonic.NOP)
         function = self.function
         for i in range(function.cache.get("walked", function.entry), len(function.instructions)):
-            if self.states[i] is None and function.instructions[i].mnemonic not in skip:
+            if self.states[i] is None and not only_fills(function.instructions[i]):
                 function.cache["walked"] = i + 1
                 return i
         return None
@@ -246,13 +236,13 @@ class _Walk32:
     @cached_property
     def _other_labels(self) -> list[int]:
         """Instructions that only a table that was not read can lead to."""
-        function, skip = self.function, (Mnemonic.INT3, Mnemonic.NOP)
+        function = self.function
         return [
             k
             for k in range(1, len(function.instructions))
             if k not in function.sources
             and not function.falls_through(k - 1)
-            and function.instructions[k].mnemonic not in skip
+            and not only_fills(function.instructions[k])
         ]
 
     def _step(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
@@ -293,69 +283,4 @@ class _Walk32:
             return depth - 0x5C, -4
         if isinstance(popped, int):
             return depth + popped, frame
-        kept = self.pops.popped_through(self.function, i)
-        if kept is not None and kept <= self._pushed_at_most(i):
-            return depth + kept, frame
-        return self._guess(i, depth, self._pushed_before(i)), frame
-
-    def _guess(self, i: int, depth: int, pushed: int) -> int:
-        """An unknown callee: the caller cleans up, or the last pushes were its arguments."""
-        function = self.function
-        behind = i + 1
-        if behind in function.jumps and function.flows[behind] == Flow.JUMP:
-            behind = function.jumps[behind]
-        if behind < len(function.instructions):
-            after = function.instructions[behind]
-            first = after.op0_register if after.op_count else NONE
-            if after.mnemonic == Mnemonic.ADD and first in _STACK:
-                return depth
-            if after.mnemonic == Mnemonic.POP and first == Register.ECX:
-                return depth
-            if not pushed and after.mnemonic == Mnemonic.SUB and first in _STACK:
-                return depth + int(after.immediate(1))  # stored, not pushed, and room made anew
-        return depth + pushed
-
-    def _pushed_at_most(self, i: int) -> int:
-        """Bytes pushed since the call before, on one of the ways that lead to a call."""
-        function, pushed, k = self.function, 0, i - 1
-        for _ in range(MOST_PASSED):
-            if k < 0 or function.flows[k] in CALLS:
-                break
-            if not function.falls_through(k):
-                before = function.sources.get(k + 1)
-                if not before:
-                    break
-                k = before[0]
-            pushed -= function.instructions[k].stack_pointer_increment
-            k -= 1
-        return pushed
-
-    def _pushed_before(self, i: int) -> int:
-        """Bytes pushed in the straight line of code before a call, as its arguments.
-
-        Not what the start of a function saves, nor constants on their way to a register. Compilers
-        push before or after Control Flow Guard's check of the target, never both.
-        """
-        function, pushed, popped, k = self.function, 0, 0, i - 1
-        saved: dict[int, int] = {}
-        while k >= 0 and k + 1 not in function.sources:
-            instruction = function.instructions[k]
-            is_check = not pushed and self.pops.is_guard_check(instruction)
-            if function.flows[k] != Flow.NEXT and not is_check:
-                break
-            first = instruction.op0_register if instruction.op_count else NONE
-            if instruction.mnemonic == Mnemonic.PUSH:
-                if popped:
-                    popped -= 4
-                elif first in _SAVED:
-                    saved[first] = saved.get(first, 0) + 4
-                else:
-                    pushed += 4
-            elif instruction.mnemonic == Mnemonic.POP:
-                popped += 4
-            elif _makes_frame(instruction):
-                return pushed  # what was pushed before that is saved
-            elif first in saved:
-                pushed += saved.pop(first)
-            k -= 1
-        return pushed if k < function.entry else pushed + sum(saved.values())
+        return depth + self.cleanup.after(i), frame

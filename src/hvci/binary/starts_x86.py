@@ -5,9 +5,13 @@ x86 images have no unwind data. One vectorised look at the bytes around each can
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from itertools import takewhile
+
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.fillers import LONGEST, ends_with_filler
 from hvci.binary.image import PeImage
 from hvci.binary.references import NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
@@ -20,28 +24,20 @@ _OPENING_CODE = (
     "ff35 85c9 8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
 )
 """How compilers and assemblers begin functions; a call into a function hits others as well."""
-_FILLERS = tuple(
-    bytes.fromhex(text)
-    for text in (
-        "6690",
-        "0f1f00",
-        "0f1f4000",
-        "0f1f440000",
-        "0f1f80" + "00" * 4,
-        "0f1f84" + "00" * 5,
-    )
-)
-"""How long no-operations end."""
 _PADDING = np.array((0x90, 0xCC), np.uint8)
 _ENDS = np.array((0x90, 0xC3, 0xCC), np.uint8)
-_WITH_MODRM = frozenset(
-    bytes.fromhex(
-        "0001 0203 0809 0a0b 1819 1a1b 2021 2223 2829 2a2b 3031 3233 3839 3a3b 6369 6b80 8183 8485 "
-        "8687 8889 8a8b 8d8f b6b7 bebf c6c7 d8d9 dadb dcdd dedf f6f7 feff"
+_WITH_MODRM = np.zeros(0x100, bool)
+_WITH_MODRM[
+    list(
+        bytes.fromhex(
+            "01 03 09 0b 19 1b 21 23 29 2b 31 33 3839 3a3b 6369 6b80 8183 8485 "
+            "8687 8889 8a8b 8d8f b6b7 bebf c6c7 d8d9 dadb dcdd dedf f6f7 feff"
+        )
     )
-)
+] = True
 """Opcodes, or their last bytes, of common instructions with a memory operand."""
-_HAS_SIB = 4
+_HAS_SIB, _BY_FRAME = 4, 5
+"""In the low bits of ModRM, or as the base in SIB."""
 _RESTORES_ESP = b"\x8b\x65\xe8"
 """`mov esp, [ebp-18h]`: how a handler begins."""
 _RESTORED = np.uint64(int.from_bytes(_RESTORES_ESP, "little"))
@@ -50,6 +46,9 @@ _OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
 """Scope levels: -1 and -2 mean none, others are small indices."""
 BEFORE = 8
 """Bytes before a candidate that are looked at."""
+MAX_INSTRUCTION = 15
+MAX_DECODED = 0x1000
+"""Bytes decoded before what looks like a call."""
 HANDLER = 8
 """Bytes of a handler in which it restores ESP."""
 
@@ -71,21 +70,21 @@ def _opening_words() -> Chosen:
 _OPENING_WORDS = _opening_words()
 
 
-def find_starts(image: PeImage, references: References) -> list[int]:
+Decode = Callable[[bytes, int], Iterable[int]]
+"""RVAs of the instructions of a stretch of code that starts at an RVA, sorted."""
+
+
+def find_starts(image: PeImage, references: References, decode: Decode) -> list[int]:
     """Function starts of an x86 image, sorted."""
     seen = _Openings(image, references)
-    known = np.array([int(image.headers.entry), *image.exports], np.int64)
+    first = [start for start, _ in image.code_ranges]
+    known = np.array([int(image.headers.entry), *image.exports, *first], np.int64)
     known = known[references.in_code(known)]  # all others are in code anyway
-    groups = (known, seen.called(), seen.jumped(), seen.pointed(), seen.prologues())
-    found: list[int] = distinct(np.concatenate(groups)).tolist()
-    return found
-
-
-def _has_displacement(first: int, second: int, third: int) -> bool:
-    """Whether three bytes end in an opcode with a ModRM, and SIB, that a displacement follows."""
-    if second >> 6 in (1, 2) and second & 7 == _HAS_SIB and first in _WITH_MODRM:
-        return True
-    return third >> 6 in (1, 2) and third & 7 != _HAS_SIB and second in _WITH_MODRM
+    called, unsure = seen.called()
+    groups = (known, called, seen.jumped(), seen.pointed(), seen.prologues())
+    found = distinct(np.concatenate(groups))
+    more = [rva for rva in unsure if seen.is_called(rva, found, decode)]
+    return [*map(int, distinct(np.append(found, more)))] if more else found.tolist()
 
 
 class _Openings:
@@ -96,42 +95,61 @@ class _Openings:
         self.references = references
         self.code = image.bytes
 
-    def called(self) -> Rvas:
+    def called(self) -> tuple[Rvas, list[int]]:
         """Targets of direct calls; a call of code within a function does not split it.
 
-        Nor do bytes of an operand that look like a call.
+        Nor do bytes of an operand that look like a call. Where only decoding tells, the targets
+        come last.
         """
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
         begins, is_aligned = self._begins(targets), targets % ALIGNMENT == 0
-        kept = self._is_behind_end(targets) | (begins & is_aligned)
-        likely = ~kept & (begins | is_aligned)
-        kept[likely] = [not self._is_of_operand(rva) for rva in targets[likely].tolist()]
-        others = targets[~kept]
+        ended = self._is_behind_end(targets) | (begins & is_aligned)
+        named, may_be_operand, of_frame = self._operands()
+        is_plain = among(targets, named[~may_be_operand])
+        unsure = ended & ~among(targets, named[~of_frame])
+        kept = np.where(ended, ~unsure, is_plain & (begins | is_aligned))
+        others = targets[~kept & ~ended]
         several = others[self.references.has_several(others)]
-        return np.concatenate((targets[kept], several))
+        return np.concatenate((targets[kept], several)), targets[unsure].tolist()
 
-    def _is_of_operand(self, rva: int) -> bool:
-        """Whether all that looks like a call of an RVA is a displacement, as in `mov [ebp-18h], 5`.
+    def is_called(self, rva: int, known: Rvas, decode: Decode) -> bool:
+        """Whether one of the sites that call an RVA is an instruction of the function around it."""
+        for site in self.references.to_code(rva):
+            i = int(known.searchsorted(site, "right")) - 1
+            start = int(known[i]) if i >= 0 else site
+            code = bytes(self.image.memory[start : site + MAX_INSTRUCTION])
+            if site - start > MAX_DECODED or site in takewhile(site.__ge__, decode(code, start)):
+                return True
+        return False
 
-        Before E8 stand an opcode and a ModRM that asks for a displacement then.
+    def _operands(self) -> tuple[Rvas, Chosen, Chosen]:
+        """Targets of calls and jumps, sorted; which may be displacements; which of the frame.
+
+        As in `mov [ebp-18h], 5`: an opcode, and a ModRM that asks for the displacement E8 then.
         """
-        memory = self.image.memory
-        return all(
-            site >= BEFORE and _has_displacement(*memory[site - 3 : site])
-            for site in self.references.to_code(rva)
-        )
+        targets, sites = self.references.branches
+        sites = np.maximum(sites, BEFORE)
+        third, second, first = (self.code[sites - back] for back in (1, 2, 3))
+        wide = (second + 0x40 >= 0x80) & (second & 7 == _HAS_SIB) & _WITH_MODRM[first]
+        short = (third + 0x40 >= 0x80) & (third & 7 != _HAS_SIB) & _WITH_MODRM[second]
+        by_frame = third & 7 == _BY_FRAME
+        return targets, wide | short, (wide | short) & (by_frame | (third >= 0x80))
 
     def jumped(self) -> Rvas:
         """Targets of tail jumps: behind padding, and with a prologue or an import jump."""
         targets = self.references.branch_targets
         targets = targets[targets >= BEFORE]
-        opening = self._is_opening(targets) | (self.code[targets] == 0xFF)
+        jumps_on = (self.code[targets] == 0xFF) & (self.code[targets + 1] == 0x25)
+        opening = self._is_opening(targets) | jumps_on
         found: Rvas = targets[among(self.code[targets - 1], _PADDING) & opening]
         return found
 
     def pointed(self) -> Rvas:
-        """Targets of relocated pointers that look like functions, jump tables apart."""
+        """Targets of relocated pointers that look like functions, entries of jump tables apart.
+
+        A jump table in code that an operand names is one too: it ends the function before it.
+        """
         targets, places = self.references.pointers
         inside = self.references.in_code(targets) & (targets >= BEFORE)
         targets, places = targets[inside], places[inside]
@@ -201,16 +219,13 @@ class _Openings:
         return found
 
     def _are_behind_fillers(self, rvas: Rvas) -> Chosen:
-        """Which are aligned and begin their section, or have a long no-operation before them."""
-        words = np.ndarray((len(self.code) - 7,), "<u8", self.image.memory, 0, (1,))
-        before = words[rvas - BEFORE]
+        """Which are aligned and have a long no-operation before them."""
         found = np.zeros(len(rvas), bool)
-        for start, _ in self.image.code_ranges:
-            found |= rvas == start
-        for filler in _FILLERS:
-            wanted = np.uint64(int.from_bytes(filler, "little"))
-            found |= before >> np.uint64(8 * (BEFORE - len(filler))) == wanted
-        found &= rvas % ALIGNMENT == 0
+        aligned = np.flatnonzero(rvas % ALIGNMENT == 0)
+        if len(aligned):
+            at = rvas[aligned]
+            back = [self.code[at - n] for n in range(1, LONGEST + 1)]
+            found[aligned] = ends_with_filler(back)
         return found
 
     def _are_handlers(self, rvas: Rvas, places: Rvas) -> Chosen:

@@ -57,7 +57,7 @@ from hvci.binary.x86_lift import (
     REGISTERS,
     RSP,
     X86Lift,
-    is_same_register,
+    only_fills,
 )
 
 _FLOW_OF = {
@@ -313,15 +313,7 @@ class X86:
 
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""
-        instruction = function.instructions[i]
-        mnemonic = instruction.mnemonic
-        if mnemonic in (Mnemonic.NOP, Mnemonic.INT3):
-            return True
-        if mnemonic == Mnemonic.LEA:
-            no_index = instruction.memory_index == NONE
-            same = instruction.memory_base == instruction.op0_register
-            return bool(no_index and same and instruction.memory_displacement == 0)
-        return bool(mnemonic == Mnemonic.MOV and is_same_register(instruction))
+        return only_fills(function.instructions[i])
 
     def arguments_above(self, is_call: bool) -> int:
         """Slots below argument 0: the return address, once it is pushed."""

@@ -347,6 +347,18 @@ def is_same_register(instruction: Instruction) -> bool:
     return bool(both and instruction.op0_register == instruction.op1_register)
 
 
+def only_fills(instruction: Instruction) -> bool:
+    """Whether an instruction does nothing, as what compilers and assemblers fill space with."""
+    mnemonic = instruction.mnemonic
+    if mnemonic in (Mnemonic.NOP, Mnemonic.INT3):
+        return True
+    if mnemonic == Mnemonic.LEA:
+        no_index = instruction.memory_index == NONE
+        same = instruction.memory_base == instruction.op0_register
+        return bool(no_index and same and instruction.memory_displacement == 0)
+    return mnemonic in (Mnemonic.MOV, Mnemonic.XCHG) and is_same_register(instruction)
+
+
 def _operand_size(instruction: Instruction, n: int) -> int:
     """Size of an operand in bytes."""
     if instruction.op_kind(n) == OpKind.REGISTER:

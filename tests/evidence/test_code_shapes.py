@@ -1,0 +1,36 @@
+"""Shapes of x64 and x86 code that are hard to find or to follow, one in each driver.
+
+The drivers are assembled from tests/fixtures/code. The clean twin differs in one value, and nothing
+is said of it: neither a finding nor a limit.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from hvci.evaluate import evaluate
+from hvci.model import Outcome
+
+FOLDER = Path(__file__).parent.parent / "fixtures" / "code"
+RULE = "execute-pool-type"
+SHAPES = sorted(path.stem for path in FOLDER.glob("*.s"))
+UNDECIDED = frozenset(("padding.x86",))
+"""Where the value comes from outside the image; all others are a failure."""
+
+
+def outcome(name: str) -> Outcome:
+    report = evaluate((FOLDER / name).read_bytes())
+    return next(each.outcome for each in report.results if each.rule == RULE)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_executable_memory_is_seen(shape: str) -> None:
+    expected = Outcome.UNDECIDED if shape in UNDECIDED else Outcome.FAIL
+    assert outcome(f"{shape}.bad.sys") is expected
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_clean_twin_is_silent(shape: str) -> None:
+    report = evaluate((FOLDER / f"{shape}.clean.sys").read_bytes())
+    assert outcome(f"{shape}.clean.sys") is Outcome.PASS
+    assert not [limit for limit in report.limits if RULE in limit.rules]
