@@ -114,3 +114,12 @@ def test_code_that_nothing_leads_to_is_never_called_compatible():
     hidden = build.driver("x64", pool_type=0, directories={"exception": (0, 0)})
     report = evaluate(build.patch(hidden, entry=0x1100))
     assert report.verdict is not Verdict.COMPATIBLE
+
+
+@pytest.mark.parametrize("name", [".hexpthk", ".a64xrm"])
+def test_arm64ec_code_without_a_load_configuration_is_not_plain_x64(name):
+    report = evaluate(build.driver("x64", sections=((name, build.DATA),)))
+    assert any("ARM64EC" in limit.reason for limit in report.limits)
+    assert report.verdict is Verdict.UNDECIDED
+    assert not evaluate(build.driver("x64", sections=((".hexpthy", build.DATA),))).limits
+    assert not evaluate(build.driver("x86", sections=((name, build.DATA),))).limits

@@ -29,6 +29,8 @@ from hvci.model import Image, Machine, Rva, Section
 LONG = 7
 """Bytes that fill a word of four wherever they stand."""
 Bytes = npt.NDArray[np.uint8]
+_OF_ARM64EC = frozenset({".hexpthk", ".a64xrm"})
+"""Sections that only the linking of ARM64EC code makes."""
 _SHARED_CODE = "executable sections hold more bytes than the file; not all code was examined"
 
 
@@ -291,8 +293,13 @@ class PeImage:
         )
 
     def _hybrid(self) -> str | None:
-        """ARM64EC and ARM64X images carry CHPE metadata in their load configuration."""
+        """ARM64EC and ARM64X images carry CHPE metadata in their load configuration.
+
+        ARM64EC code that was linked without one leaves the sections of its thunks.
+        """
         rva, size = self.load_config
+        if self.machine is Machine.X64 and _OF_ARM64EC & {each.name for each in self.sections}:
+            return "arm64ec"
         if self.bits != 64 or min(size, self.u32(rva)) < 0xD0 or not self.pointer(rva + 0xC8):
             return None
         return "arm64ec" if self.machine is Machine.X64 else "arm64x"
