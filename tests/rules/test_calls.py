@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from facts import SITE, call, evidence, moved, outcomes, results
+from facts import READ_EXECUTE, SITE, call, evidence, image, moved, outcomes, results, section
 from hvci import catalog
 from hvci.model import (
     BehaviourFact,
@@ -190,6 +190,36 @@ def test_the_fix_keeps_the_alignment_of_the_pool():
 def test_the_opt_in_is_not_advised_where_it_does_not_help():
     bad = call("ZwMapViewOfSection", Win32Protect=0x40)
     assert "ExInit" not in only(bad, PAGE, target_os=WindowsVersion.WINDOWS_10_1507).fix
+
+
+GNU = image(linker_version=(2, 40))
+
+
+@pytest.mark.parametrize("target", [WindowsVersion.WINDOWS_11_24H2, WindowsVersion.WINDOWS_10_1507])
+def test_what_mingw_lacks_is_not_advised_first(target):
+    bad = call("ExAllocatePoolWithTag", PoolType=0)
+    fix = only(bad, POOL, target_os=target, image=GNU).fix
+    assert fix.startswith("ExAllocatePoolWithTag(NonPagedPoolNx, ...)")
+    assert "NonPagedPoolNx (0x200)" in fix
+    assert "POOL_NX_OPTIN" not in fix
+
+
+def test_what_mingw_lacks_is_named_with_its_number():
+    bad = call("MmMapLockedPagesSpecifyCache", Priority=16, AccessMode=0)
+    fix = only(bad, "execute-page-mapping", image=GNU).fix
+    assert fix.endswith("; MinGW-w64's headers lack MdlMappingNoExecute (0x40000000)")
+
+
+def test_a_source_and_other_linkers_keep_their_advice():
+    bad = call("ExAllocatePoolWithTag", PoolType=0)
+    usual = only(bad, POOL).fix
+    told = call("ExAllocatePoolWithTag", Origin.SOURCE, PoolType=0)
+    assert only(told, POOL, image=GNU).fix == usual
+    for other in ((14, 0), (2, 60), (2, 5)):
+        assert only(bad, POOL, image=image(linker_version=other)).fix == usual
+    sections = (section("CODE", 0x1000, READ_EXECUTE),)
+    delphi = image(linker_version=(2, 25), sections=sections)
+    assert only(bad, POOL, image=delphi).fix == usual
 
 
 # ---- how sure

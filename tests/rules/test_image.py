@@ -214,3 +214,30 @@ def test_relocations_are_not_known_from_source():
     limit = Limit(Origin.SOURCE, ("unsupported-relocs",), "known in the built image only")
     source = Evidence(frozenset({Origin.SOURCE}), target_os=OLD, limits=(limit,))
     assert results(source)["unsupported-relocs"].outcome is Outcome.UNDECIDED
+
+
+# ---- the remedy fits the linker
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "by_link", "by_gnu"),
+    [
+        (
+            "execute-write-section",
+            {"sections": (section(".x", 0x1000, READ_WRITE_EXECUTE),)},
+            "/SECTION",
+            "--omagic",
+        ),
+        ("section-alignment", {"section_alignment": 0x80}, "/ALIGN", "--section-alignment"),
+        ("iat-in-executable-section", {"iat": (Rva(0x1000), 8)}, "/MERGE", "--omagic"),
+    ],
+)
+def test_the_remedy_fits_the_linker(rule, change, by_link, by_gnu):
+    usual, gnu = (
+        results(evidence(image=image(linker_version=version, **change)))[rule].findings[0].fix
+        for version in ((14, 0), (2, 40))
+    )
+    assert by_link in usual
+    assert by_gnu not in usual
+    assert by_gnu in gnu
+    assert "/" not in gnu

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -87,6 +88,10 @@ class Replacement:
     since: WindowsVersion
     use: str
 
+    def needs(self, name: str) -> bool:
+        """Whether it cannot be written without a name."""
+        return re.search(rf"\b{name}\b", self.use) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Ddi:
@@ -160,10 +165,14 @@ class Ddi:
         """Index of its first 4-byte stack slot on x86, from 0."""
         return sum(item.x86_slots for item in self.parameters[: self.position(parameter)])
 
-    def replacement_for(self, target: WindowsVersion) -> str:
-        """What to write instead when the driver must run on `target`; may be empty."""
+    def replacement_for(self, target: WindowsVersion, lacking: Iterable[str] = ()) -> str:
+        """What to write instead when the driver must run on `target`; may be empty.
+
+        What needs none of the names `lacking` comes first.
+        """
         usable = [item for item in self.replacements if item.since <= target]
-        chosen = usable[:1] or list(self.replacements[-1:])
+        usable = usable or list(self.replacements[-1:])
+        chosen = [item for item in usable if not any(map(item.needs, lacking))] or usable
         return chosen[0].use if chosen else ""
 
 

@@ -280,6 +280,13 @@ class Image:
     hybrid: str | None = None
     """"arm64x" or "arm64ec" for hybrid images."""
 
+    @property
+    def linked_by_gnu(self) -> bool:
+        """GNU ld made the image: it writes its own version, 2.9 to 2.x; Delphi's 2.25 too."""
+        major, minor = self.linker_version
+        delphi = {"CODE", ".itext"} & {section.name for section in self.sections}
+        return major == 2 and 9 <= minor < 50 and not delphi
+
     def section_at(self, rva: int) -> Section | None:
         """The section that holds the RVA."""
         return next((section for section in self.sections if section.holds(rva)), None)

@@ -13,16 +13,16 @@ from hvci.binary.listing import listing
 from hvci.model import PageEvent, WindowsVersion
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck
 from hvci.report.safe import safe
+from hvci.rules.image import APART, IMPORTS_APART, ON_PAGES
+from hvci.rules.wording import MINGW_LACKS
 from hvci.verifier import VerifierRun
 
 RULE = "*" * 79
 _FIXES = {
     0xBE: "Keep code as the linker made it, and data out of executable sections.",
     0xFC: "Compile the code into the driver image; no memory that a driver gets is executable.",
-    0x2003: "Remove /SECTION:...,ERW and /MERGE options that join code with data.",
-    0x2004: "Link with DRIVER_ALIGNMENT=0x1000, or without /ALIGN.",
-    0x2005: "Remove /MERGE options that join the import table with a code section.",
 }
+_LINKING = {0x2003: APART, 0x2004: ON_PAGES, 0x2005: IMPORTS_APART}
 
 
 def analyses(data: bytes, name: str, run: VerifierRun, version: WindowsVersion) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _lines(
     if ddi:
         yield f"DDI:         {ddi}"
     yield f"PATH:        {event.tier.value}"
-    if fix := _fix(event, ddi, version):
+    if fix := _fix(event, ddi, version, image.facts.linked_by_gnu):
         yield f"FIX:         {safe(fix)}"
 
 
@@ -93,8 +93,10 @@ def _ddi(event: PageEvent, run: VerifierRun) -> str:
     return next((name for name in sorted(at) if event.message.startswith(f"{name}:")), "")
 
 
-def _fix(event: PageEvent, ddi: str, version: WindowsVersion) -> str:
+def _fix(event: PageEvent, ddi: str, version: WindowsVersion, gnu: bool) -> str:
     row = catalog.ddis().get(ddi)
     if row is not None:
-        return row.replacement_for(version)
+        return row.replacement_for(version, MINGW_LACKS if gnu else ())
+    if event.subcode in _LINKING:
+        return _LINKING[event.subcode][gnu]
     return _FIXES.get(event.subcode or event.bugcheck, "")

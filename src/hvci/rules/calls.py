@@ -230,6 +230,12 @@ def _moves_counter(call: DdiCall, ddi: Ddi) -> bool:
     return any(ddi.rule.counted.holds(each) for each in value.lasting)
 
 
+def _by_gnu(call: DdiCall, evidence: Evidence) -> bool:
+    """Whether a call stands in an image of GNU ld."""
+    image = evidence.image
+    return image is not None and image.linked_by_gnu and call.origin is not Origin.SOURCE
+
+
 def _finding(
     call: DdiCall,
     ddi: Ddi,
@@ -244,7 +250,7 @@ def _finding(
         call.site,
         call.origin,
         confidence or wording.confidence(ddi),
-        wording.fix(call, ddi, evidence.target_os),
+        wording.fix(call, ddi, evidence.target_os, _by_gnu(call, evidence)),
         call.ddi,
         count=int(_moves_counter(call, ddi)),
         tier=call.tier,

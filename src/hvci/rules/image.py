@@ -27,6 +27,21 @@ IMAGE_OR_PROJECT = {Origin.IMAGE, Origin.SOURCE}
 LOADS_AND_READINESS = (Question.LOADS, Question.READINESS)
 LAST_TO_REJECT_RELOCATIONS = WindowsVersion.WINDOWS_10_1607
 DIR64 = 10
+APART = (
+    "Make the section either executable or writable: drop /SECTION:...,ERW and /MERGE options that "
+    "join code with data.",
+    "Make the section either executable or writable: GNU ld joins code and data that have sections "
+    "of one name, and all of them with -N (--omagic) or a linker script that says so.",
+)
+"""What to do with Microsoft's or LLVM's linker, then with GNU's."""
+ON_PAGES = (
+    "Link with /ALIGN:0x1000 (DRIVER_ALIGNMENT=0x1000) or without /ALIGN.",
+    "Link with --section-alignment 0x1000, which is GNU ld's default.",
+)
+IMPORTS_APART = (
+    "Remove /MERGE options that join .rdata or .idata with a code section.",
+    "Leave .idata a section of its own: correct the linker script, link without -N (--omagic).",
+)
 SHOWN_RELOCATIONS = 64
 """So many relocations get a finding of their own; the rest share one."""
 
@@ -35,6 +50,11 @@ def _image(evidence: Evidence) -> Image:
     """Image evidence always carries the image."""
     assert evidence.image is not None
     return evidence.image
+
+
+def _fitting(image: Image, remedies: tuple[str, str]) -> str:
+    """The remedy for the linker that made the image."""
+    return remedies[image.linked_by_gnu]
 
 
 def _section_site(section: Section) -> ImageSite:
@@ -51,10 +71,12 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
     Bad: `#pragma comment(linker, "/SECTION:.hook,ERW")`
     Good: keep code in `.text` (execute, read) and data in `.data` (read, write).
     Fix: remove `/SECTION:name,...W...E...` and `/MERGE` options that join code with data; build
-        with Visual Studio 2015 or later, which no longer makes INIT writable.
+        with Visual Studio 2015 or later, which no longer makes INIT writable. GNU ld: give code
+        and data sections of different names, and link without `-N` (`--omagic`).
     """
     yield from linking.write_sections(evidence)
-    for section in evidence.image.sections if evidence.image else ():
+    image = evidence.image
+    for section in image.sections if image else ():
         if not (section.executable and section.writable):
             continue
         if section.name.upper() == "INIT":
@@ -73,8 +95,7 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
             _section_site(section),
             Origin.IMAGE,
             Confidence.INFERRED,
-            fix="Make the section either executable or writable: drop /SECTION:...,ERW and /MERGE "
-            "options that join code with data.",
+            fix=_fitting(_image(evidence), APART),
         )
 
 
@@ -88,7 +109,8 @@ def section_alignment(evidence: Evidence) -> Iterator[Finding]:
         their own, so the image does not load. Windows counts one failure for each section.
     Bad: `link /DRIVER /ALIGN:0x80`
     Good: `link /DRIVER /ALIGN:0x1000` or no `/ALIGN` at all.
-    Fix: set `DRIVER_ALIGNMENT=0x1000` or remove the `/ALIGN` option.
+    Fix: set `DRIVER_ALIGNMENT=0x1000` or remove the `/ALIGN` option (GNU ld:
+        `--section-alignment`).
     """
     yield from linking.small_alignments(evidence)
     image = evidence.image
@@ -105,7 +127,7 @@ def section_alignment(evidence: Evidence) -> Iterator[Finding]:
             _section_site(section),
             Origin.IMAGE,
             Confidence.DOCUMENTED,
-            fix="Link with /ALIGN:0x1000 (DRIVER_ALIGNMENT=0x1000) or without /ALIGN.",
+            fix=_fitting(image, ON_PAGES),
         )
 
 
@@ -139,7 +161,7 @@ def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
                 ImageSite(start, section.name),
                 Origin.IMAGE,
                 Confidence.INFERRED,
-                fix="Remove /MERGE options that join .rdata or .idata with a code section.",
+                fix=_fitting(image, IMPORTS_APART),
             )
     yield from _tables_in_code(image, range(start, start + size))
 

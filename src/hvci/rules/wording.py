@@ -15,6 +15,17 @@ SHOWN_VALUES = 4
 """More possible values than this are counted, not listed."""
 
 _NOT_RECOVERED = Value.unknown("the argument was not recovered")
+MINGW_LACKS = {
+    "ExAllocatePool2": "",
+    "ExAllocatePool3": "",
+    "MmAllocateContiguousMemoryEx": "",
+    "MmAllocateContiguousNodeMemory": "",
+    "MmMapIoSpaceEx": "",
+    "MdlMappingNoExecute": "0x40000000",
+    "POOL_NX_ALLOCATION": "0x200",
+}
+"""Names that the driver headers of MinGW-w64 10 do not declare, with the numbers of constants."""
+_MINGW_HAS = {"NonPagedPoolNx": "0x200", "NonPagedPoolNxCacheAligned": "0x204"}
 _OPT_IN = "; or opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
 
 
@@ -96,12 +107,29 @@ def confidence(ddi: Ddi) -> Confidence:
     return Confidence.INFERRED
 
 
-def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion) -> str:
-    """What to write instead when the driver must run on `target`; may be empty."""
-    use = _with_counterpart(ddi.replacement_for(target), bad_values(call, ddi), ddi)
-    if ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
+def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion, gnu: bool = False) -> str:
+    """What to write instead when the driver must run on `target`; may be empty.
+
+    `gnu`: the image was built with MinGW-w64, whose headers lack some of it.
+    """
+    use = ddi.replacement_for(target, MINGW_LACKS if gnu else ())
+    use = _with_counterpart(use, bad_values(call, ddi), ddi)
+    if gnu:
+        use += _headers(use, ddi.replacement_for(target))
+    elif ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
         use += _OPT_IN
     return _or_relink(call, use)
+
+
+def _headers(use: str, usual: str) -> str:
+    """What to know of MinGW-w64's headers beside an advice."""
+    words = re.findall(r"\w+", use)
+    has = [f"{name} ({_MINGW_HAS[name]})" for name in words if name in _MINGW_HAS]
+    lacks = [name for name in re.findall(r"\w+", f"{use} {usual}") if name in MINGW_LACKS]
+    shown = [f"{name} ({MINGW_LACKS[name]})" if MINGW_LACKS[name] else name for name in lacks]
+    says = [f"have {' and '.join(dict.fromkeys(has))}"] if has else []
+    says += [f"lack {' and '.join(dict.fromkeys(shown))}"] if lacks else []
+    return f"; MinGW-w64's headers {' and '.join(says)}" if says else ""
 
 
 def _or_relink(call: DdiCall, use: str) -> str:
