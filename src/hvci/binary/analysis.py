@@ -10,6 +10,7 @@ from hvci.binary.code import Architecture, Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
 from hvci.binary.image import PeImage
+from hvci.binary.ledger import Ledger
 from hvci.binary.references import MAX_HITS, References
 from hvci.model import ImageSite, Machine, Rva
 
@@ -28,6 +29,7 @@ class Analysis:
         self.functions: Functions
         depth = self._for_arm64() if image.machine is Machine.ARM64 else self._for_x86()
         self.flow = Dataflow(image, self.arch, self.functions, depth)
+        self.ledger = Ledger()
         self.plain_calls: dict[int, ImportCall] = {}
         """The calls that operands naming an import certainly make, by the operand's RVA."""
         self.known_calls: set[int] = set()
@@ -100,6 +102,11 @@ class Analysis:
     def import_places(self) -> list[int]:
         """RVA of the displacement of every operand that may name an import, sorted."""
         return sorted(place for hits in self.import_hits.values() for place, _ in hits)
+
+    @cached_property
+    def import_place_set(self) -> frozenset[int]:
+        """The same to ask for one RVA."""
+        return frozenset(self.import_places)
 
     def address_of(self, atom: Atom) -> int | None:
         """The RVA that a value is the address of; None for other values."""

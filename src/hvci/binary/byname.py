@@ -49,6 +49,8 @@ class ByName:
         """(RVA, reason) of look-ups whose name is not known."""
         self.lost: list[tuple[int, Atom]] = []
         """(RVA, pointer) of places that keep a pointer where it is not followed."""
+        self.handed_on: list[tuple[int, str]] = []
+        """(RVA, name) of places that hand on the address of a routine that looks others up."""
 
     # ---- names
 
@@ -57,7 +59,10 @@ class ByName:
 
         Most drivers look up nothing that the catalogue has: where that goes is not followed.
         """
-        searches = ImportCalls(self.analysis).find(LOOKUPS)
+        imports = ImportCalls(self.analysis)
+        searches = imports.find(LOOKUPS)
+        self.handed_on += [(each.rva, each.name) for each in imports.escapes]
+        self.handed_on += [(rva, name) for name, rva in imports.doubts]
         if not searches:
             return []
         names = Names(self.analysis)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary import atoms, com, kmdf
+from hvci.binary.accounts import Accounts
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
-from hvci.binary.byname import ByName
+from hvci.binary.byname import LOOKUPS, ByName
 from hvci.binary.code import (
     Function,
 )
@@ -99,10 +100,22 @@ class CallSites:
         for function, i, routine in self.pointers.within(display):
             if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
                 self.add_routine(function, i, routine.why, Via.CALLBACK)
+        self._account(exports)
         self.behaviours += self._forgotten_opt_in()
         if self.analysis.flow.exhausted:
             self._limit_all("the work budget was spent before all calls were looked at")
         return [self.calls[key] for key in sorted(self.calls)]
+
+    def _account(self, exports: Mapping[str, Ddi]) -> None:
+        """Limits for what no finder of calls signed for."""
+        listed: dict[str, set[int]] = {}
+        for rva, name in self.calls:
+            listed.setdefault(name, set()).add(rva)
+        accounts = Accounts(self.analysis, {*exports, *LOOKUPS})
+        for name, place, reason in accounts.unaccounted(exports, listed):
+            self._limit(exports[name], place, reason)
+        for _, place, reason in accounts.unaccounted(LOOKUPS):
+            self._limit_all(reason, place)
 
     def _framework(self) -> None:
         """Calls through the KMDF function table; the framework's globals are a hidden argument."""
@@ -140,12 +153,12 @@ class CallSites:
         """Calls through pointers that the driver looked up by name or copied from its imports."""
         by_name = ByName(self.analysis)
         functions = by_name.learn()
-        followed: set[str] = set()
+        followed: set[Atom] = set()
         if functions or self.imports.escapes:
             users = by_name.users(functions, self.imports.escapes)
             for function, i, pointer in self.pointers.within(users):
                 name = self._pointer_name(pointer)
-                followed.add(name)
+                followed.add(pointer)
                 if name in FALLBACKS.values():
                     self._mark_fallbacks(function, name)
                 if name in catalog.ddis() and pointer.value != Lookup.KMDF:
@@ -153,9 +166,11 @@ class CallSites:
                     self.add_routine(function, i, name, Via.REGISTER if is_import else Via.BY_NAME)
         for rva, reason in by_name.unread:
             self._limit_all(f"a routine is looked up by a name that is not known: {reason}", rva)
+        for rva, name in by_name.handed_on:
+            self._limit_all(f"the address of {name} is stored or passed on, or may be called", rva)
         lost = [(rva, self._pointer_name(pointer)) for rva, pointer in by_name.lost]
-        for name, rva, *_ in self.imports.escapes:
-            if name not in followed:
+        for name, rva, _, slot in self.imports.escapes:
+            if Atom(Kind.IMPORT, slot) not in followed:
                 lost.append((rva, name))
         for rva, name in sorted(set(lost)):
             if name in catalog.ddis():
@@ -175,10 +190,10 @@ class CallSites:
             return self.image.imports[pointer.value].name
         return pointer.why
 
-    def _limit(self, ddi: Ddi, rva: int, reason: str) -> None:
+    def _limit(self, ddi: Ddi, rva: int | None, reason: str) -> None:
         """Something that weakens the rule that judges a DDI."""
         if ddi.rule.judged_by:
-            site = self.analysis.site(rva)
+            site = None if rva is None else self.analysis.site(rva)
             self.limits.append(Limit(Origin.CALLSITE, (ddi.rule.judged_by,), reason, site))
 
     def _limit_all(self, reason: str, rva: int | None = None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple, cast
 
 from hvci.binary import atoms
+from hvci.binary.addresses import KeptAddresses
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
@@ -22,6 +23,8 @@ from hvci.binary.code import (
     Reg,
     any_of,
 )
+from hvci.binary.ledger import Fate, Reference
+from hvci.binary.plausible import sort_out
 from hvci.binary.pointerstores import PointerStores
 from hvci.model import Via
 
@@ -64,6 +67,7 @@ class ImportCalls:
         self._followed: dict[tuple[Function, int, bool], bool] = {}
         self._escaped: set[tuple[Function, int]] = set()
         self._stores = PointerStores(analysis)
+        self._kept = KeptAddresses(analysis)
 
     def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
         """All calls of the named imports, in one function when that is given.
@@ -83,45 +87,94 @@ class ImportCalls:
         """Whether calls at an RVA are asked for."""
         return not self._within or any(start <= rva < end for start, end in self._within)
 
-    def _add(self, function: Function, i: int, name: str, via: Via) -> None:
-        self.calls.append(ImportCall(function, i, name, via))
+    def _add(self, function: Function, i: int, used: Reference, via: Via) -> None:
+        """Add a call, and sign for the reference that it uses."""
+        self.calls.append(ImportCall(function, i, used.name, via))
+        self.analysis.ledger.call(used, function.rvas[i])
 
     def _use(self, place: int, slot: int, name: str) -> None:
-        """One operand that may name the slot of an import."""
-        thunk = self.analysis.thunk_at.get(place)
-        if thunk is not None and self._through_thunk(thunk, name):
+        """One operand that may name the slot of an import: the first finder that knows it signs."""
+        used = Reference(place, slot, name)
+        fate = self._through_thunk(used)
+        if fate is None and not self._is_wanted(place):
             return
-        if not self._is_wanted(place):
-            return
-        known = self.analysis.plain_calls.get(place)
-        if known is not None:
-            self.calls.append(known)
-            return
-        found = self.analysis.functions.instruction_at(place)
-        if found is None:
-            self.doubts.append((name, place))
-            return
-        function, i = found
-        arch = self.analysis.arch
+        if fate is None:
+            fate = self._as_before(used)
+        if fate is None:
+            found = self.analysis.functions.instruction_at(place)
+            fate = self._undecoded(used) if found is None else self._decoded(used, *found)
+        if fate is not None:
+            self.analysis.ledger.sign(used, fate)
+
+    def _decoded(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """What the instruction around a reference does with it."""
         if function.kind == "gap":
-            self._check_gap(function, i, place, name)
-        plain = self.analysis.functions.import_call(function, i, slot)
-        if plain is not None:
-            self._add_plain(function, *plain, name, place)
-            return
-        flow = function.flows[i]
-        if flow in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-            via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
-            if function.rvas[i] == place - 2 and self.analysis.references.call_starts(place):
-                self._add(function, i, name, via)  # without prefixes its bytes leave no doubt
-                if function.kind != "gap":
-                    self.analysis.plain_calls[place] = self.calls[-1]
-            elif self._names_slot(function, i, arch.indirect_operand(function, i), slot):
-                self._add(function, i, name, via)
-        elif self._loads_slot(function, i, slot):
-            self._through_register(function, i, slot, name, place)
-        elif self._names_otherwise(function, i, slot):
-            self._escape(function, i, slot, name)
+            self._check_gap(function, i, used)
+        finders = (self._plainly, self._directly, self._loaded, self._otherwise, self._addressed)
+        for finder in (*finders, self._no_use):
+            fate = finder(used, function, i)
+            if fate is not None:
+                return fate
+        return None
+
+    def _as_before(self, used: Reference) -> Fate | None:
+        """A call that was plain to see when somebody else asked."""
+        known = self.analysis.plain_calls.get(used.place)
+        if known is None:
+            return None
+        self._add(known.function, known.i, used, known.via)
+        return Fate.CALL
+
+    def _undecoded(self, used: Reference) -> Fate | None:
+        """A reference where no function is known."""
+        self.doubts.append((used.name, used.place))
+        return Fate.LIMIT
+
+    def _plainly(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """A call that the words around a load of the slot give away."""
+        plain = self.analysis.functions.import_call(function, i, used.target)
+        return None if plain is None else self._add_plain(function, *plain, used)
+
+    def _directly(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """A call or jump through the slot itself."""
+        flow, place = function.flows[i], used.place
+        if flow not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
+            return None
+        via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
+        if function.rvas[i] == place - 2 and self.analysis.references.call_starts(place):
+            self._add(function, i, used, via)  # without prefixes its bytes leave no doubt
+            if function.kind != "gap":
+                self.analysis.plain_calls[place] = self.calls[-1]
+            return Fate.CALL
+        operand = self.analysis.arch.indirect_operand(function, i)
+        if not self._names_slot(function, i, operand, used.target):
+            return None
+        self._add(function, i, used, via)
+        return Fate.CALL
+
+    def _loaded(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """A load of the slot's content."""
+        if not self._loads_slot(function, i, used.target):
+            return None
+        return self._through_register(function, i, used)
+
+    def _otherwise(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """Any other instruction that hands the slot or its content on."""
+        if not self._names_otherwise(function, i, used.target):
+            return None
+        return self._escape(function, i, used)
+
+    def _addressed(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """The address of the slot, kept in a register to read through it."""
+        if not self._kept.is_made(function, i, used.target):
+            return None
+        if self._kept.is_only_read(function, i, used.target):
+            return Fate.FOLLOWED
+        return self._escape(function, i, used)
+
+    def _no_use(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """Bytes of something else, or an instruction that hands nothing on."""
+        return sort_out(self.analysis, used, function, i)
 
     def _names_otherwise(self, function: Function, i: int, slot: int) -> bool:
         """Whether an instruction reads the slot into a vector register or takes its address."""
@@ -136,17 +189,19 @@ class ImportCalls:
                     return True
         return False
 
-    def _escape(self, function: Function, i: int, slot: int, name: str) -> None:
+    def _escape(self, function: Function, i: int, used: Reference) -> Fate:
         """Note, once for a function, that it hands the content of a slot on."""
-        if (function, slot) not in self._escaped:
-            self._escaped.add((function, slot))
-            self.escapes.append(Escape(name, function.rvas[i], function, slot))
+        if (function, used.target) not in self._escaped:
+            self._escaped.add((function, used.target))
+            self.escapes.append(Escape(used.name, function.rvas[i], function, used.target))
+        return Fate.LIMIT
 
-    def _check_gap(self, function: Function, i: int, place: int, name: str) -> None:
+    def _check_gap(self, function: Function, i: int, used: Reference) -> None:
         """Outside known functions the decoding can be out of step: say so, where it looks so."""
-        starts = self.analysis.references.call_starts(place)
+        starts = self.analysis.references.call_starts(used.place)
         if starts and function.rvas[i] not in starts:
-            self.doubts.append((name, starts[0]))
+            self.doubts.append((used.name, starts[0]))
+            self.analysis.ledger.sign(used, Fate.LIMIT)
 
     def _names_slot(self, function: Function, i: int, expr: object, slot: int) -> bool:
         if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
@@ -169,22 +224,41 @@ class ImportCalls:
             for n in range(len(effect.stores))
         )
 
-    def _through_thunk(self, thunk: int, name: str) -> bool:
-        """Add the callers of an import thunk; False when the jump is a tail call instead."""
+    def _through_thunk(self, used: Reference) -> Fate | None:
+        """Add the callers of an import thunk; None for what is no thunk, but a tail call."""
         functions, references = self.analysis.functions, self.analysis.references
+        thunk = self.analysis.thunk_at.get(used.place)
+        if thunk is None:
+            return None
         callers = references.to_code(thunk)
         if not callers and self._is_within_function(thunk):
-            return False
+            return None
+        fate, ledger = Fate.NOTHING, self.analysis.ledger
         if functions.takes_address(thunk):
-            self.escapes.append(Escape(name, thunk))
+            self.escapes.append(Escape(used.name, thunk))
+            fate = Fate.LIMIT
+            ledger.sign(Reference(thunk, thunk, used.name), fate)
         for site in filter(self._is_wanted, callers):
-            caller = functions.at(site)
-            i = caller.find(site) if caller is not None else None
-            if caller is None or i is None:
-                continue
-            if self.analysis.arch.direct_target(caller, i) == thunk:
-                self._add(caller, i, name, Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL)
-        return True
+            caller = Reference(site, thunk, used.name)
+            found = self._from(caller)
+            ledger.sign(caller, found)
+            fate = max(fate, found)
+        return Fate.FOLLOWED if fate is Fate.CALL else fate
+
+    def _from(self, used: Reference) -> Fate:
+        """Add the direct call or jump to a thunk."""
+        caller = self.analysis.functions.at(used.place)
+        i = caller.find(used.place) if caller is not None else None
+        if caller is not None and i is not None:
+            if self.analysis.arch.direct_target(caller, i) != used.target:
+                return Fate.NOTHING
+            via = Via.THUNK if caller.flows[i] == Flow.CALL else Via.TAIL
+            self._add(caller, i, used, via)
+            return Fate.CALL
+        if caller is not None and caller.kind == "unwind":
+            return Fate.NOTHING  # bytes inside another instruction
+        self.doubts.append((used.name, used.place))
+        return Fate.LIMIT
 
     def _is_within_function(self, thunk: int) -> bool:
         """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
@@ -197,32 +271,31 @@ class ImportCalls:
         before = function.predecessors(i)
         return any(not self.analysis.arch.is_padding(function, p) for p in before)
 
-    def _through_register(
-        self, function: Function, i: int, slot: int, name: str, place: int
-    ) -> None:
+    def _through_register(self, function: Function, i: int, used: Reference) -> Fate:
         """Find the calls that use a slot's content kept in a register or local variable."""
-        if self._calls_next(function, i, slot, name, place):
-            return
-        found = self._add_kept(function, slot, name, deep=False)
-        is_called_only = False
+        slot = used.target
+        if self._calls_next(function, i, used):
+            return Fate.CALL
+        found = self._add_kept(function, used, deep=False)
         if not self.analysis.flow.exhausted:
             stores = self._stores.of(function, i)
             if stores:
-                found |= self._add_kept(function, slot, name, deep=True)
+                found |= self._add_kept(function, used, deep=True)
             leaves = self._stores.leave(function, slot, stores)
-            is_called_only = found and not leaves and not self._stores.is_passed(function, i, slot)
-        if not is_called_only:
-            self._escape(function, i, slot, name)
+            if found and not leaves and not self._stores.is_passed(function, i, slot):
+                return Fate.FOLLOWED
+        return self._escape(function, i, used)
 
-    def _add_kept(self, function: Function, slot: int, name: str, deep: bool) -> bool:
+    def _add_kept(self, function: Function, used: Reference, deep: bool) -> bool:
         """Add the calls through a slot's content, once for all loads of it; whether any are."""
+        slot = used.target
         known = self._followed.get((function, slot, deep))
         if known is None:
             wanted, known = Atom(Kind.IMPORT, slot), False
             for k, held in self._pointers(function, deep):
                 if wanted in held:
                     is_call = function.flows[k] == Flow.INDIRECT_CALL
-                    self._add(function, k, name, Via.REGISTER if is_call else Via.TAIL)
+                    self._add(function, k, used, Via.REGISTER if is_call else Via.TAIL)
                     known = True
             self._followed[function, slot, deep] = known
         return known
@@ -251,7 +324,7 @@ class ImportCalls:
                 found.append((k, flow.evaluate(function, k, operand, 0)))
         return found
 
-    def _calls_next(self, function: Function, i: int, slot: int, name: str, place: int) -> bool:
+    def _calls_next(self, function: Function, i: int, used: Reference) -> bool:
         """Whether the loaded register is called, and then lost, by the code that follows."""
         arch = self.analysis.arch
         if not arch.loads_call_targets:
@@ -263,14 +336,15 @@ class ImportCalls:
             return False
         operand = arch.indirect_operand(function, k)
         is_loaded = isinstance(operand, Reg) and loaded >> operand.number & 1
-        if not loaded or not (is_loaded or self._names_slot(function, k, operand, slot)):
+        if not loaded or not (is_loaded or self._names_slot(function, k, operand, used.target)):
             return False
-        self._add_plain(function, k, kind, name, place)
+        self._add_plain(function, k, kind, used)
         return True
 
-    def _add_plain(self, function: Function, k: int, flow: int, name: str, place: int) -> None:
+    def _add_plain(self, function: Function, k: int, flow: int, used: Reference) -> Fate:
         """Add a call through what is loaded at an RVA, and remember it for the next who asks."""
         via = Via.IAT if flow == Flow.INDIRECT_CALL else Via.TAIL
-        self._add(function, k, name, via)
+        self._add(function, k, used, via)
         if function.kind != "gap":
-            self.analysis.plain_calls[place] = self.calls[-1]
+            self.analysis.plain_calls[used.place] = self.calls[-1]
+        return Fate.CALL

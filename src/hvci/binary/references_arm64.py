@@ -336,6 +336,15 @@ class ReferencesArm64(References):
             hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
         return sorted(set(hits))[: MAX_HITS + 1]
 
+    def naming(self, low: int, high: int) -> tuple[Rvas, Rvas]:
+        """(target, RVA of the instruction) of every candidate that names some RVAs in a row."""
+        found = [(NO_RVAS, NO_RVAS)]
+        for page in range(low & PAGE_MASK, high, 0x1000):
+            targets, places = self._uses(page)
+            first, last = targets.searchsorted((max(low, page), min(high, page + 0x1000))).tolist()
+            found.append((targets[first:last], places[first:last]))
+        return np.concatenate([each for each, _ in found]), np.concatenate([x for _, x in found])
+
     def to_data(self, rva: int, count: int = 1) -> list[int]:
         """RVAs of every candidate instruction that names one of some RVAs in a row."""
         found = []

@@ -22,7 +22,7 @@ TRAILING = (0, 1, 2, 4)
 """Bytes of immediate that may follow a RIP-relative displacement."""
 CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 REX_W = 0x48
-_LOAD = 0x8B
+_LOAD, _LOAD_EAX = 0x8B, 0xA1
 STRETCH = 1 << 15
 """Bytes scanned together."""
 CALL_WINDOW = 160
@@ -160,6 +160,17 @@ class ReferencesX86(References):
         operands, named = operands[near], named[near]
         chosen = among(named, wanted).nonzero()[0][: MAX_HITS + 1]
         return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
+
+    def unusual(self, low: int, high: int) -> Rvas:
+        """RVAs of the operands that name some RVAs in a row and neither call nor load a pointer."""
+        operands, named = self._operands
+        operands = operands[(named >= low) & (named < high)]
+        opcode, modrm = (self.image.bytes[operands - n] for n in (2, 1))
+        is_direct = modrm & DIRECT_MASK == DIRECT
+        is_plain = is_direct & ((opcode == 0xFF) | (opcode == _LOAD))
+        if self.image.bits == 64:
+            return np.asarray(operands[is_direct & ~is_plain])
+        return np.asarray(operands[~is_plain & (modrm != _LOAD_EAX)])
 
     def to_data(self, rva: int, count: int = 1) -> list[int]:
         """RVAs of the displacements of every candidate operand that names one of some RVAs."""

@@ -239,6 +239,33 @@ class X86:
                 rva = (instruction.immediate(n) - self.image.base) & 0xFFFFFFFF
                 yield Memory(IMAGE_BASE, NO_REGISTER, 1, rva, 0)
 
+    def operand_places(self, function: Function, i: int) -> set[int]:
+        """RVAs where the displacement and the immediates of an instruction stand."""
+        rva, end = function.rvas[i], function.end(i)
+        decoder = Decoder(self.bits, bytes(self.image.memory[rva:end]), ip=rva)
+        fields = decoder.get_constant_offsets(decoder.decode())
+        offsets = {
+            fields.displacement_offset,
+            fields.immediate_offset,
+            fields.immediate_offset2,
+        }
+        return {rva + offset for offset in offsets if offset}
+
+    def named_by(self, function: Function, i: int, place: int) -> int | None:
+        """The RVA that the field at a place in an instruction names alone; None for others."""
+        if place not in self.operand_places(function, i):
+            return None
+        instruction = function.instructions[i]
+        if instruction.is_ip_rel_memory_operand:
+            return int(instruction.ip_rel_memory_address)
+        if self.bits == 64:
+            return None
+        return (self.image.u32(place) - self.image.base) & 0xFFFFFFFF
+
+    def only_compares(self, function: Function, i: int) -> bool:
+        """Whether an instruction changes nothing but flags."""
+        return function.instructions[i].mnemonic in _COMPARING
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF

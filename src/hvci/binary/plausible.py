@@ -1,0 +1,61 @@
+"""Whether a reference that no finder took can still be a use, or is certainly none.
+
+The scan proposes wherever bytes fit, so that most of what is left lies inside other instructions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from hvci.binary.analysis import Analysis
+from hvci.binary.arm64_words import access, is_access
+from hvci.binary.atoms import Kind
+from hvci.binary.code import Function, Location
+from hvci.binary.ledger import Fate, Reference
+from hvci.binary.operands import DIRECT, DIRECT_MASK
+from hvci.model import Machine
+
+if TYPE_CHECKING:
+    from hvci.binary.x86 import X86
+
+_IMMEDIATE = frozenset((0x68, 0xA1, *range(0xB8, 0xC0)))
+"""PUSH and MOV of a constant, and the short load of EAX."""
+_LIKELY = frozenset((0x03, 0x10, 0x28, 0x33, 0x6F, 0x6E, 0x7E, 0x87, 0x8B, 0x8D, 0xA1, 0xFF))
+"""Opcodes with which compilers read a pointer, in general registers and others, or take it."""
+
+
+def sort_out(analysis: Analysis, used: Reference, function: Function, i: int) -> Fate | None:
+    """What the instruction around a reference certainly is; None where it may hand it on."""
+    if analysis.image.machine is Machine.ARM64:
+        return None if _may_name_arm64(analysis, used, function, i) else Fate.NOTHING
+    arch = cast("X86", analysis.arch)
+    if used.place in arch.operand_places(function, i):
+        if arch.only_compares(function, i):
+            return Fate.COMPARED
+        return None if arch.named_by(function, i, used.place) == used.target else Fate.NOTHING
+    if function.kind == "unwind" or not analysis.is_reached(function):
+        return Fate.NOTHING  # inside an instruction that is surely one, or data among code
+    return None if _looks_named(analysis, used.place) else Fate.NOTHING
+
+
+def _looks_named(analysis: Analysis, place: int) -> bool:
+    """Whether the bytes before a displacement or immediate fit one, where decoding is not sure."""
+    image = analysis.image
+    if image.bits == 32 and len(image.relocations.rvas):
+        return True  # a relocation proves it
+    opcode, modrm = image.memory[place - 2], image.memory[place - 1]
+    if image.bits == 32 and modrm in _IMMEDIATE:
+        return True
+    return modrm & DIRECT_MASK == DIRECT and opcode in _LIKELY
+
+
+def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: int) -> bool:
+    """By what the base register can hold: the scan follows code order, not the flow of control."""
+    word = function.instructions[i]
+    if is_access(word) and not access(word).is_load:
+        return False  # a write hands nothing on
+    base = word >> 5 & 31
+    analysis.flow.begin()
+    held = analysis.flow.value(function, i, Location(base))
+    pages = {atom.value & ~0xFFF for atom in held if atom.kind is Kind.ADDRESS}
+    return used.target & ~0xFFF in pages or all(atom.kind is Kind.UNKNOWN for atom in held)
