@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from hvci.errors import InputError
 from hvci.model import NEWEST
-from hvci.source.conditions import groups, holds, live, setting
-from hvci.source.text import MAX_BYTES
+from hvci.source import preprocess
+from hvci.source.conditions import Setting, holds
+from hvci.source.products import unbuilt
+from hvci.source.text import MAX_BYTES, Source
+from hvci.source.tree import Text, Trees
 from sources import bad, definitions, entry, lay, one_file, read, value_of, vcxproj
 
 GOOD = entry("p = ExAllocatePoolWithTag(PagedPool, 8, 'a');")
@@ -211,14 +214,16 @@ def test_any_text_is_read(tmp_path, text):
 
 @given(st.text(alphabet="()!&|<>=A1 definedNTDDI_VERSION", max_size=60))
 def test_any_condition_has_an_answer(text):
-    assert holds("if", text, setting(NEWEST, "x64")) in (True, False, None)
+    assert holds("if", text, Setting({"A": 1, "NTDDI_VERSION": 5}, frozenset(("d",)))) in (True, False, None)
 
 
 @given(
     st.lists(st.sampled_from(["#if X", "#if 1", "#else", "#elif 0", "#endif", "x;"]), max_size=30)
 )
 def test_any_nesting_has_branches(lines):
-    code = "\n".join(lines).encode()
-    found = groups(code)
-    for offset in range(0, len(code), 3):
-        assert live(found, offset, setting(NEWEST, None)) in (True, False, None)
+    source = Source("a.c", "\n".join(lines).encode())
+    text = Text(source)
+    run = preprocess.run("a.c", unbuilt(NEWEST, False), lambda _: text.directives, lambda *_: None)
+    (choice,) = run.files["a.c"]
+    for offset in range(0, len(source.text), 3):
+        assert Trees(text, choice).live(offset) in (True, False, None)

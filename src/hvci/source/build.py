@@ -20,7 +20,28 @@ class Kind(StrEnum):
     LIBRARY = "library"
     """Code that a driver links or loads."""
     USER = "user-mode"
+    PACKAGE = "package"
+    """Nothing of its own: it packs what other projects build."""
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Compile:
+    """How one file is compiled."""
+
+    defines: Mapping[str, str] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+    """Macros that are undefined again."""
+    forced: tuple[str, ...] = ()
+    """Headers that are included before the first line."""
+    folders: tuple[str, ...] = ()
+    """Where headers are looked for."""
+    cplusplus: bool | None = None
+    """What the project says; None: the name of the file tells."""
+
+
+PLAIN = Compile()
+"""A file of which nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +57,38 @@ class Build:
     kind: Kind
     version: WindowsVersion | None
     """The oldest Windows version that it is built for; None when it is not said."""
-    files: Mapping[str, Mapping[str, str]]
-    """Each compiled file with its macro definitions."""
+    files: Mapping[str, Compile]
+    """Each C and C++ file that it compiles."""
     settings: tuple[BuildSetting, ...] = ()
     references: tuple[str, ...] = ()
-    """Other projects whose output it links."""
+    """Other projects whose output it links, or packs."""
     output: str = ""
     """Name of what is built, without folder and extension, in lower case."""
     entries: frozenset[str] = field(default_factory=lambda: frozenset({"DriverEntry"}))
+    assembly: tuple[str, ...] = ()
+    """MASM files."""
+    static: bool = False
+    """It is a static library: part of what links it."""
+    kernel: bool = True
+    """Its toolset compiles for the kernel."""
+    libraries: tuple[str, ...] = ()
+    """Libraries that it names to the linker, as paths where they have a folder."""
+    ntddi: WindowsVersion | None = None
+    """The Windows version of its headers; None: that which it is built for."""
+    debug: bool = False
+    """A checked build: DBG is 1."""
+    lost: tuple[str, ...] = ()
+    """What its project names and nobody could follow, such as "$(Other)/x.props"."""
 
     @property
     def label(self) -> str:
         """How a person tells it from the others."""
         return self.configuration or self.project.rpartition("/")[2]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that it compiles."""
+        return (*self.files, *self.assembly)
 
 
 _MACHINES = {
@@ -84,6 +124,12 @@ _DEFINE_OPTION = re.compile(r"(?<!\S)[/\-\u2013]D\s*([A-Za-z_]\w*)(?:=(\S+))?")
 def option_defines(text: str) -> dict[str, str]:
     """Read `/DNAME=value` options."""
     return {match[1]: match[2] or "" for match in _DEFINE_OPTION.finditer(text)}
+
+
+def options_of(letter: str, text: str) -> list[str]:
+    """The values of a compiler option such as `/Ifolder` or `/FI header`."""
+    pattern = rf"(?<!\S)[/\-]{letter}\s*(?:\"([^\"]+)\"|([^\s\"]+))"
+    return [one or other for one, other in re.findall(pattern, text)]
 
 
 _LINK_OPTION = re.compile(

@@ -1,28 +1,19 @@
-"""Conditional compilation, in three values: which `#if` branches a build keeps, drops or may keep.
+"""Windows versions in conditions: the kit's version macros, and conditions over a few numbers.
 
-Knows preprocessor lines and the version macros of Windows; knows nothing of calls.
+Knows the version macros of Windows; the meaning of conditions is in `expression`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hvci.model import WindowsVersion
+from hvci.source import expression
+from hvci.source.directives import Condition
+from hvci.source.expression import Number, Truth
 
-Truth = bool | None
-"""None: depends on something that the sources do not say."""
-
-_DIRECTIVE = re.compile(
-    rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b((?:[^\n\\]|\\\r?\n|\\)*)", re.MULTILINE
-)
-_TOKEN = re.compile(
-    r"defined\s*\(\s*\w+\s*\)|defined\s+\w+|0[xX][0-9a-fA-F]+|\d+|\w+"
-    r"|&&|\|\||==|!=|<=|>=|[<>!()]"
-)
-_DEFINED = re.compile(r"defined[\s(]+(\w+)")
-MAX_DEPTH = 64
+__all__ = ["CONSTANTS", "VERSIONS", "Setting", "Truth", "holds", "ntddi", "version_macros"]
 
 VERSIONS = {
     "XP": WindowsVersion.WINDOWS_XP,
@@ -48,6 +39,10 @@ VERSIONS = {
     "WIN10_FE": WindowsVersion.WINDOWS_10_21H1,
     "WIN10_CO": WindowsVersion.WINDOWS_11_21H2,
     "WIN10_NI": WindowsVersion.WINDOWS_11_22H2,
+    "WIN10_CU": WindowsVersion.WINDOWS_11_22H2,
+    "WIN11_ZN": WindowsVersion.WINDOWS_11_23H2,
+    "WIN11_GA": WindowsVersion.WINDOWS_11_23H2,
+    "WIN11_GE": WindowsVersion.WINDOWS_11_24H2,
 }
 """Suffixes of NTDDI_ names."""
 
@@ -72,7 +67,14 @@ _NTDDI = {
     WindowsVersion.WINDOWS_10_21H1: 0x0A00000A,
     WindowsVersion.WINDOWS_11_21H2: 0x0A00000B,
     WindowsVersion.WINDOWS_11_22H2: 0x0A00000C,
+    WindowsVersion.WINDOWS_11_24H2: 0x0A000010,
 }
+_NUMBERS = {"WIN10_CU": 0x0A00000D, "WIN11_ZN": 0x0A00000E, "WIN11_GA": 0x0A00000F}
+_NUMBERS |= {"WINXPSP1": 0x05010100, "WINXPSP2": 0x05010200, "WINXPSP3": 0x05010300}
+_NUMBERS |= {"WS03SP1": 0x05020100, "WS03SP2": 0x05020200, "WS08": 0x06000100}
+_NUMBERS |= {"WIN6SP1": 0x06000100, "VISTASP1": 0x06000100, "VISTASP2": 0x06000200}
+_NUMBERS |= {"WIN6SP2": 0x06000200, "WIN2K": 0x05000000, "WIN4": 0x04000000}
+"""Releases that are no Windows version of their own."""
 
 
 def ntddi(version: WindowsVersion) -> int:
@@ -80,223 +82,59 @@ def ntddi(version: WindowsVersion) -> int:
     return next(number for known, number in reversed(_NTDDI.items()) if known <= version)
 
 
+def of_ntddi(number: int) -> WindowsVersion | None:
+    """The newest Windows version that a number of its headers reaches; None: it is older."""
+    fitting = [version for version, least in _NTDDI.items() if least <= number]
+    return fitting[-1] if fitting else None
+
+
 _WINNT = {"WINXP": 0x501, "WS03": 0x502, "VISTA": 0x600, "LONGHORN": 0x600, "WIN6": 0x600}
 _WINNT |= {"WIN7": 0x601, "WIN8": 0x602, "WINBLUE": 0x603, "WINTHRESHOLD": 0xA00, "WIN10": 0xA00}
-_CONSTANTS = {f"NTDDI_{name}": ntddi(version) for name, version in VERSIONS.items()}
-_CONSTANTS |= {f"_WIN32_WINNT_{name}": number for name, number in _WINNT.items()}
-_CONSTANTS |= {"_WIN32": 1, "WIN32": 1, "_MSC_VER": 1940, "TRUE": 1, "FALSE": 0}
-_CONSTANTS |= {"_KERNEL_MODE": 1, "true": 1, "false": 0}
-_MACHINES = {
-    "x64": ("_WIN64", "_AMD64_", "_M_AMD64", "_M_X64", "AMD64"),
-    "x86": ("_X86_", "_M_IX86", "i386"),
-    "arm64": ("_WIN64", "_ARM64_", "_M_ARM64", "ARM64"),
-    "arm": ("_ARM_", "_M_ARM"),
-}
-_ALL_MACHINES = frozenset(name for names in _MACHINES.values() for name in names)
-_NEVER = frozenset(("__linux__", "__APPLE__", "__GNUC__", "__FreeBSD__", "__unix__", "__clang__"))
+CONSTANTS = {f"NTDDI_{name}": ntddi(version) for name, version in VERSIONS.items()}
+"""What sdkddkver.h and WinNT headers define, whatever is built."""
+CONSTANTS |= {f"NTDDI_{name}": number for name, number in _NUMBERS.items()}
+CONSTANTS |= {f"_WIN32_WINNT_{name}": number for name, number in _WINNT.items()}
+CONSTANTS |= {"TRUE": 1, "FALSE": 0}
+
+
+def version_macros(version: WindowsVersion) -> dict[str, int]:
+    """The macros that say which Windows version is built for."""
+    number = ntddi(version)
+    names = ("WINVER", "_WIN32_WINNT", "_NT_TARGET_VERSION")
+    return {"NTDDI_VERSION": number, **dict.fromkeys(names, number >> 16)}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The macros of one build; names that are in neither set may or may not be defined."""
+    """Some macros; names that are in neither set may or may not be defined."""
 
     values: Mapping[str, int | None]
     """None: defined, with no number."""
     undefined: frozenset[str]
 
-
-def setting(
-    version: WindowsVersion, machine: str | None, defines: Mapping[str, str] | None = None
-) -> Setting:
-    """The macros of a kernel build for a Windows version and machine ("x64"; None: any)."""
-    known: dict[str, int | None] = dict(_CONSTANTS)
-    number = ntddi(version)
-    known |= {"NTDDI_VERSION": number, "WINVER": number >> 16, "_WIN32_WINNT": number >> 16}
-    known |= {"_NT_TARGET_VERSION": number >> 16}
-    unknown = _NEVER
-    if machine in _MACHINES:
-        known |= dict.fromkeys(_MACHINES[machine], 1)
-        unknown |= _ALL_MACHINES - set(_MACHINES[machine])
-    for name, value in (defines or {}).items():
-        known[name] = _number(value or "1")
-    return Setting(known, unknown)
-
-
-def _number(text: str) -> int | None:
-    match = re.fullmatch(r"\(?\s*(0[xX][0-9a-fA-F]+|\d+)[uUlL]*\s*\)?", text.strip())
-    if not match:
-        return None
-    word = match[1]
-    return int(word, 8) if word[0] == "0" and word.isdigit() and word != "0" else int(word, 0)
-
-
-@dataclass
-class _Parser:
-    """Reads one `#if` expression; anything unusual makes it unknown."""
-
-    tokens: list[str]
-    macros: Setting
-    at: int = 0
-    depth: int = 0
-
-    def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
-    def take(self) -> str:
-        word = self.peek()
-        self.at += 1
-        return word
-
-    def either(self) -> Truth:
-        value = self.both()
-        while self.peek() == "||":
-            self.take()
-            other = self.both()
-            value = True if True in (value, other) else None if None in (value, other) else False
-        return value
-
-    def both(self) -> Truth:
-        value = self.one()
-        while self.peek() == "&&":
-            self.take()
-            other = self.one()
-            value = False if False in (value, other) else None if None in (value, other) else True
-        return value
-
-    def one(self) -> Truth:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self.at = len(self.tokens)
-            return None
-        word = self.take()
-        if word == "!":
-            value = self.one()
-            return None if value is None else not value
-        if word == "(":
-            return self._group()
-        if match := _DEFINED.match(word):
-            return self.defined(match[1])
-        return self._compared(self.number(word))
-
-    def _group(self) -> Truth:
-        value = self.either()
-        self.take()
-        if self.peek() in _COMPARE:
-            return self._compared(None if value is None else int(value))
-        return value
-
-    def _compared(self, left: int | None) -> Truth:
-        compare = _COMPARE.get(self.peek())
-        if compare is None:
-            return None if left is None else bool(left)
-        self.take()
-        word = self.take()
-        if word == "(":
-            word = self.take()
-            self.take()
-        right = self.number(word)
-        return None if left is None or right is None else compare(left, right)
-
-    def defined(self, name: str) -> Truth:
-        if name in self.macros.values:
+    def defined(self, name: bytes) -> Truth:
+        """Whether a name is defined; None: cannot be told."""
+        word = name.decode("latin-1")
+        if word in self.values:
             return True
-        return False if name in self.macros.undefined else None
+        return False if word in self.undefined else None
 
-    def number(self, word: str) -> int | None:
-        if word[:1].isdigit():
-            return _number(word)
-        if word in self.macros.undefined:
-            return 0
-        return self.macros.values.get(word)
+    def macro(self, name: bytes) -> int | None:
+        """The number that a name stands for."""
+        return self.values.get(name.decode("latin-1"), _WORDS.get(name))
+
+    def undefined_value(self, name: bytes) -> Number:
+        """Only names that are certainly undefined are worth 0."""
+        return 0 if name.decode("latin-1") in self.undefined else None
+
+    def has_include(self, quoted: bool, name: str) -> Truth:
+        """No header is known here."""
+        return None
 
 
-_COMPARE = {
-    "==": int.__eq__,
-    "!=": int.__ne__,
-    "<": int.__lt__,
-    ">": int.__gt__,
-    "<=": int.__le__,
-    ">=": int.__ge__,
-}
+_WORDS = {b"true": 1, b"false": 0, b"TRUE": 1, b"FALSE": 0}
 
 
 def holds(kind: str, text: str, macros: Setting) -> Truth:
-    """Whether a condition holds; `kind` is "if", "ifdef", "ifndef" or "elif"."""
-    words = _TOKEN.findall(text.replace("\\", " "))
-    if kind in ("ifdef", "ifndef"):
-        value = _Parser(words, macros).defined(words[0]) if words else None
-        return value if kind == "ifdef" or value is None else not value
-    return _Parser(words, macros).either()
-
-
-@dataclass
-class Branch:
-    """One branch of a conditional group: from its line to the next line of the group."""
-
-    kind: str
-    text: str
-    start: int
-    body: int
-    """Where the text between this line and the next begins."""
-    end: int = -1
-
-
-@dataclass
-class Group:
-    """One `#if … #endif`."""
-
-    branches: list[Branch] = field(default_factory=list)
-
-    def branch_at(self, offset: int) -> int | None:
-        """Index of the branch whose text holds an offset."""
-        for index, branch in enumerate(self.branches):
-            if branch.body <= offset < branch.end:
-                return index
-        return None
-
-    def live(self, index: int, macros: Setting) -> Truth:
-        """Whether a build keeps a branch."""
-        before = [_branch_truth(branch, macros) for branch in self.branches[:index]]
-        if True in before:
-            return False
-        mine = _branch_truth(self.branches[index], macros)
-        return mine if mine is not True or None not in before else None
-
-
-def _branch_truth(branch: Branch, macros: Setting) -> Truth:
-    return True if branch.kind == "else" else holds(branch.kind, branch.text, macros)
-
-
-def groups(code: bytes) -> list[Group]:
-    """All conditional groups, outer ones before the groups that they hold; unclosed ones end."""
-    found: list[Group] = []
-    stack: list[Group] = []
-    for match in _DIRECTIVE.finditer(code):
-        kind = match[1].decode()
-        if kind.startswith("if"):
-            stack.append(Group())
-            found.append(stack[-1])
-        elif not stack:
-            continue
-        else:
-            stack[-1].branches[-1].end = match.start()
-        if kind == "endif":
-            stack.pop()
-            continue
-        text = match[2].decode("latin-1").strip()
-        stack[-1].branches.append(Branch(kind, text, match.start(), match.end()))
-    for group in stack:
-        group.branches[-1].end = len(code)
-    return found
-
-
-def live(found: list[Group], offset: int, macros: Setting) -> Truth:
-    """Whether a build keeps the text at an offset."""
-    value: Truth = True
-    for group in found:
-        if (index := group.branch_at(offset)) is not None:
-            kept = group.live(index, macros)
-            if kept is False:
-                return False
-            value = None if kept is None else value
-    return value
+    """Whether a condition holds; `kind` is "if", "ifdef" or "ifndef"."""
+    return expression.holds(Condition(kind, text.encode("latin-1", "replace")), macros)

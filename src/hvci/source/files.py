@@ -49,11 +49,18 @@ class Shelf:
     limits: list[Limit] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
     """What files are to hold; stands for what the disk has."""
-    is_single: bool = False
-    """The target is one file: what it includes is read when it is met."""
+    named: tuple[str, ...] = ()
+    """The target, when it is one file."""
     _refused: set[str] = field(default_factory=set)
+    _located: dict[str, str | None] = field(default_factory=dict)
+    _folders: dict[str, str] = field(default_factory=dict)
     _spelled: dict[str, str] = field(default_factory=dict)
     _listings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def is_single(self) -> bool:
+        """The target is one file: what it includes or belongs to is read when it is met."""
+        return bool(self.named)
 
     def actual(self, path: str) -> str:
         """The path as the disk spells it: projects are written where case does not matter."""
@@ -72,6 +79,29 @@ class Shelf:
         folder = self.actual(folder) if folder else ""
         return folder + slash + self._listing(folder or ".").get(name.lower(), name)
 
+    def shown(self, path: str) -> str:
+        """A path from the root, as the target was given: from the working folder, or as it is."""
+        if self.root.is_absolute() or not path.startswith("/"):
+            return path
+        return os.path.relpath(path).replace("\\", "/")
+
+    def locate(self, path: str) -> str | None:
+        """A file as the disk spells it, whether it was read or not; None: there is none."""
+        if path in self.sources:
+            return path
+        if path not in self._located:
+            folder, _, name = path.rpartition("/")
+            if path.startswith("/") and not folder:
+                folder = "/"
+            if folder and folder not in self._folders:
+                self._folders[folder] = self.actual(folder)
+            actual = self._folders.get(folder, folder)
+            spelled = self._listing(actual or ".").get(name.lower())
+            whole = f"{actual.rstrip('/')}/{spelled}" if folder else spelled
+            found = spelled is not None and whole is not None and Path(whole).is_file()
+            self._located[path] = whole if found else None
+        return self._located[path]
+
     def project_text(self, path: str) -> str:
         """The text of a project file, to find a line in; empty when it cannot be read."""
         try:
@@ -81,8 +111,10 @@ class Shelf:
 
     def _listing(self, folder: str) -> dict[str, str]:
         if folder not in self._listings:
-            here = Path(folder)
-            names = [entry.name for entry in here.iterdir()] if here.is_dir() else []
+            try:
+                names = os.listdir(folder)  # noqa: PTH208 (names only, as fast as can be)
+            except OSError:
+                names = []
             self._listings[folder] = {name.lower(): name for name in sorted(names, reverse=True)}
         return self._listings[folder]
 

@@ -1,4 +1,4 @@
-"""Which files of the tree a source file includes, directly and in turn.
+"""Which files of the tree the `#include` lines of a source file lead to.
 
 Knows `#include` lines and paths; knows nothing of projects.
 """
@@ -6,13 +6,11 @@ Knows `#include` lines and paths; knows nothing of projects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from pathlib import Path
 
-from hvci.source.files import Shelf, beside
+from hvci.source.directives import Included
+from hvci.source.files import Shelf, beside, tidy
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(["<])([^">\n]+)[">]', re.MULTILINE)
-MAX_CLOSURE = 3000
 
 _KIT = """
 wdm.h ntddk.h ntifs.h ntdef.h ntstrsafe.h ntintsafe.h wdf.h fltkernel.h ndis.h storport.h
@@ -29,63 +27,66 @@ KIT = frozenset(_KIT.split())
 
 
 class Includes:
-    """The `#include` lines of a shelf of files, resolved by path and then by name."""
+    """The headers that `#include` lines name: by path, by the folders of a unit, then by name."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
-        self._direct: dict[str, tuple[str, ...]] = {}
-        self._missing: dict[str, tuple[str, ...]] = {}
+        self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._named: dict[str, tuple[Included, ...]] = {}
+        self._found: dict[tuple[str, str, tuple[str, ...]], str | None] = {}
         self._by_name: dict[str, list[str]] = {}
         for path in shelf.sources:
             self._by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
 
-    def direct(self, path: str) -> tuple[str, ...]:
-        """The files that a file includes and that are in the sources."""
-        if path not in self._direct:
-            self._read(path)
-        return self._direct[path]
+    def direct(self, path: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The files that a file may include and that are in the sources."""
+        key = (path, folders)
+        if key not in self._direct:
+            found = (self.find(path, what, folders) for what in self.named(path))
+            self._direct[key] = tuple(dict.fromkeys(one for one in found if one is not None))
+        return self._direct[key]
 
-    def missing(self, path: str) -> tuple[str, ...]:
+    def named(self, path: str) -> tuple[Included, ...]:
+        """What the `#include` lines of a file name."""
+        if path not in self._named:
+            source = self.shelf.sources.get(path)
+            matches = _INCLUDE.finditer(source.text) if source is not None else ()
+            self._named[path] = tuple(
+                Included(one[1] == b'"', one[2].decode("utf-8", "replace").strip(), b"")
+                for one in matches
+            )
+        return self._named[path]
+
+    def missing(self, path: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Headers in quotes that neither the sources nor the kits hold."""
-        self.direct(path)
-        return self._missing[path]
+        names = (
+            what.name.replace("\\", "/")
+            for what in self.named(path)
+            if what.quoted and self.find(path, what, folders) is None
+        )
+        return tuple(dict.fromkeys(name for name in names if not _of_kit(name)))
 
-    def _read(self, path: str) -> None:
-        source = self.shelf.sources.get(path)
-        found, missing = [], []
-        for match in _INCLUDE.finditer(source.text) if source is not None else ():
-            name = match[2].decode("utf-8", "replace").replace("\\", "/").strip()
-            resolved = self._resolve(path, name)
-            if resolved is not None:
-                found.append(resolved)
-            elif match[1] == b'"' and not _of_kit(name):
-                missing.append(name)
-        self._direct[path] = tuple(dict.fromkeys(found))
-        self._missing[path] = tuple(dict.fromkeys(missing))
+    def find(self, here: str, what: Included, folders: tuple[str, ...] = ()) -> str | None:
+        """The file that an `#include` of a file leads to; None: it is not in the sources."""
+        name = what.name.replace("\\", "/").strip()
+        folder = here.rpartition("/")[0]
+        key = (folder, f"{what.quoted}{name}", folders)
+        if key not in self._found:
+            self._found[key] = self._search(here, name, what.quoted, folders)
+        return self._found[key]
 
-    def _resolve(self, path: str, name: str) -> str | None:
-        near = beside(path, name)
-        if near in self.shelf.sources or self._load(near):
-            return near
-        candidates = self._by_name.get(name.rpartition("/")[2].lower(), [])
+    def _search(self, here: str, name: str, quoted: bool, folders: tuple[str, ...]) -> str | None:
+        places = [beside(here, name)] if quoted else []
+        places += [tidy(f"{folder}/{name}") for folder in folders]
+        for place in places:
+            if (path := self.shelf.locate(place)) is not None and self.shelf.add(path):
+                return path
+        last = name.rpartition("/")[2].lower()
+        candidates = self._by_name.get(last, [])
+        if not quoted and last in KIT:
+            return None
         fitting = [one for one in candidates if one.lower().endswith(name.lower().lstrip("./"))]
-        return max(fitting, key=lambda one: (_shared(one, path), one), default=None)
-
-    def closure(self, paths: Iterable[str]) -> list[str]:
-        """The files and all that they include, in turn; cycles end where they began."""
-        found: dict[str, None] = {}
-        todo = sorted(paths, reverse=True)
-        while todo and len(found) < MAX_CLOSURE:
-            path = todo.pop()
-            if path in self.shelf.sources and path not in found:
-                found[path] = None
-                todo.extend(reversed(self.direct(path)))
-        return list(found)
-
-    def _load(self, path: str) -> bool:
-        """Read a header beside a file when the target was that file, not its folder."""
-        path = self.shelf.actual(path) if self.shelf.is_single else path
-        return self.shelf.is_single and Path(path).is_file() and self.shelf.add(path) is not None
+        return max(fitting, key=lambda one: (_shared(one, here), one), default=None)
 
 
 def _shared(left: str, right: str) -> int:

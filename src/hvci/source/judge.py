@@ -11,18 +11,34 @@ from dataclasses import dataclass, replace
 from hvci import catalog
 from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
+from hvci.source.build import Build
 from hvci.source.calls import Argument, CallText, Shape, find_named
 from hvci.source.edits import edits
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits
 from hvci.source.optin import Nx, OptIn, State
-from hvci.source.program import Program, Use
+from hvci.source.products import Product
+from hvci.source.program import Program, Unit, Use
 from hvci.source.project import Workspace
 from hvci.source.resolve import Resolver
 from hvci.source.tree import Function
-from hvci.source.values import deciding_value, plain_value, shown
+from hvci.source.values import deciding_value, plain_value
 
 BEFORE = "it runs before ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """Where a file is looked at: one program, with the builds that it stands for."""
+
+    program: Program
+    builds: tuple[Build, ...] = ()
+    product: Product | None = None
+
+    @property
+    def is_user(self) -> bool:
+        """Whether it runs in user mode only."""
+        return self.product is not None and self.product.is_user
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Resolved:
     call: CallText
     guess: Guess | None
     states: tuple[State, ...]
+    context: Context
 
 
 class Judge:
@@ -50,18 +67,18 @@ class Judge:
             self._resolvers[id(program)] = Resolver(program, self.target)
         return self._resolvers[id(program)]
 
-    def resolve(self, call: CallText) -> Resolved | None:
+    def resolve(self, call: CallText, context: Context) -> Resolved | None:
         """The fact of one call; None for a `new` whose operator takes no pool."""
         if call.shape is Shape.NEW:
-            of_operator = self._of_operator(call)
+            of_operator = self._of_operator(call, context.program)
             if of_operator is None:
                 return None
             call = of_operator
         path = call.unit.source.path
         function = call.file.function_at(call.start) if call.macro is None else None
         place = Place(function, call.start, call.macro, path)
-        resolver = self.resolver(self.workspace.program(path))
-        states = self._states(call, function)
+        resolver = self.resolver(context.program)
+        states = self._states(call, function, context)
         guess = self._guess(call, call.ddi.deciding, place, resolver)
         if call.shape is Shape.NEW and guess is not None and guess.families == {"pool_flags"}:
             call = replace(call, ddi=catalog.ddis()["ExAllocatePool2"])
@@ -70,8 +87,7 @@ class Judge:
         if guess is not None:
             pairs = [(state.nx, state.why) for state in states]
             arguments[call.ddi.deciding] = deciding_value(guess, call.ddi, pairs)
-            own = self._note(call, guess, states, arguments[call.ddi.deciding])
-            note = "; ".join(one for one in (note, own) if one)
+            note = "; ".join(one for one in (note, self._note(guess, states)) if one)
         line, column = call.unit.source.position(call.start)
         name = function.name.decode("utf-8", "replace") if function else None
         fact = DdiCall(
@@ -81,20 +97,17 @@ class Judge:
             Origin.SOURCE,
             Via.BY_NAME if call.shape is Shape.NAMED else Via.SOURCE,
             note=note,
-            dead=self._dead(call, function, guess, resolver),
+            dead=self._dead(call, function, context, resolver),
         )
         fact = replace(fact, edits=edits(fact, call, guess, self.workspace.shelf))
-        return Resolved(fact, call, guess, tuple(states))
+        return Resolved(fact, call, guess, tuple(states), context)
 
-    def named(self, path: str) -> Iterator[CallText]:
+    def named(self, unit: Unit, program: Program) -> Iterator[CallText]:
         """The calls of a file through variables that hold routines found by name."""
-        program = self.workspace.program(path)
-        routines = self.resolver(program).lookups.names
-        return find_named(self.workspace.unit(path), routines)
+        return find_named(unit, self.resolver(program).lookups.names)
 
-    def _of_operator(self, call: CallText) -> CallText | None:
+    def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""
-        program = self.workspace.program(call.unit.source.path)
         use = Use(call.unit.source, call.file, call.node, call.start, None) if call.node else None
         operators = [one for one in program.functions(b"new") if use and fits(use, one)]
         types = {one.types[1].split()[-1] for one in operators if len(one.types) > 1}
@@ -105,15 +118,14 @@ class Judge:
             return replace(call, ddi=catalog.ddis()["ExAllocatePool2"])
         return call
 
-    def _states(self, call: CallText, function: Function | None) -> list[State]:
-        path = call.unit.source.path
-        states = self.opt_in.states(path)
+    def _states(self, call: CallText, function: Function | None, context: Context) -> list[State]:
+        states = self.opt_in.states(call.unit, context.program, context.builds)
         if not any(state.nx is Nx.OPTED for state in states):
             return states
-        if not self.opt_in.runtime(path).is_before(function, call.start):
+        if not self.opt_in.runtime(context.program, context.builds).is_before(function, call.start):
             return states
         return [
-            State(Nx.INERT, state.build, BEFORE) if state.nx is Nx.OPTED else state
+            replace(state, nx=Nx.INERT, why=BEFORE) if state.nx is Nx.OPTED else state
             for state in states
         ]
 
@@ -136,13 +148,10 @@ class Judge:
                 found[name] = plain_value(_value(argument, place, resolver))
         return found
 
-    def _note(self, call: CallText, guess: Guess, states: list[State], value: Value) -> str:
+    def _note(self, guess: Guess, states: list[State]) -> str:
         """Where the value comes from, when that is not the call itself."""
         notes = []
-        changed = call.ddi.opt_in.value != "none" and len(value.possible) > 1
-        if changed and (split := shown(states)):
-            notes.append(split)
-        why = {state.why for state in states if state.nx in (Nx.INERT, Nx.OUT) and state.why}
+        why = {state.why for state in states if state.nx in _UNOPTED and state.why}
         if any(atom.opted for atom in guess.atoms):
             notes += sorted(why)
         for origin, words in _ORIGINS.items():
@@ -151,11 +160,11 @@ class Judge:
         return "; ".join(notes)
 
     def _dead(
-        self, call: CallText, function: Function | None, guess: Guess | None, resolver: Resolver
+        self, call: CallText, function: Function | None, context: Context, resolver: Resolver
     ) -> str:
         if call.kept is False:
             return "no build keeps this branch"
-        if self.workspace.is_user_mode(call.unit.source.path):
+        if context.is_user:
             return "only user-mode programs are built from this file"
         if call.shape is Shape.MACRO and call.macro is not None:
             return self._of_macro(call, resolver)
@@ -172,6 +181,7 @@ class Judge:
         return "" if used else "the macro is never used"
 
 
+_UNOPTED = (Nx.NONE, Nx.INERT, Nx.OUT)
 _POOL_TYPES = {b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"ULONG64", b"_POOL_TYPE"}
 _ORIGINS = {
     "caller": "the value comes from the callers of this function",

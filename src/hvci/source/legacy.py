@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite
-from hvci.source.build import Build, Kind, link_settings, option_defines
+from hvci.source.build import Build, Compile, Kind, link_settings, option_defines
 from hvci.source.files import LINK_RULES, Shelf, beside, is_code
 
 MAX_BYTES = 1 << 20
@@ -40,6 +40,14 @@ def _line(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
+def builds(shelf: Shelf, path: str) -> list[Build]:
+    """The builds of a `sources` or CMake file; none for any other."""
+    name = path.rpartition("/")[2].lower()
+    reader = _READERS.get(name) or (cmake_build if name.endswith(".cmake") else None)
+    build = reader(shelf, path) if reader is not None else None
+    return [build] if build is not None else []
+
+
 def sources_build(shelf: Shelf, path: str) -> Build | None:
     """What a `sources` file builds; None when it names no target."""
     text = re.sub(r"^[ \t]*#.*$", "", _text(shelf, path), flags=re.MULTILINE)
@@ -60,8 +68,9 @@ def sources_build(shelf: Shelf, path: str) -> Build | None:
         None,
         _target_kind(target),
         None,
-        {name: macros for name in compiled if is_code(name)},
+        {name: Compile(macros) for name in compiled if is_code(name) and not _is_masm(name)},
         tuple(settings),
+        assembly=tuple(name for name in compiled if _is_masm(name)),
         output=values.get("TARGETNAME", "").lower(),
         entries=frozenset({"DriverEntry", "DllInitialize"}),
     )
@@ -117,13 +126,24 @@ def cmake_build(shelf: Shelf, path: str) -> Build | None:
             macros |= option_defines(words) | _bare_defines(command, body)
         settings += link_settings(body, SourceSite(path, _line(text, match.start())))
         files += _FILE_NAME.findall(body)
-    compiled = {shelf.actual(beside(path, name)): macros for name in dict.fromkeys(files)}
+    paths = [shelf.actual(beside(path, name)) for name in dict.fromkeys(files)]
+    assembly = tuple(name for name in paths if _is_masm(name))
+    compiled = {name: Compile(macros) for name in paths if not _is_masm(name)}
     if not compiled:
         return None
     driver = driver or any(setting.name == "/DRIVER" for setting in settings)
     kind = Kind.DRIVER if driver else Kind.UNKNOWN
     entries = frozenset({"DriverEntry", "DllInitialize"})
-    return Build(path, "", None, kind, None, compiled, tuple(settings), entries=entries)
+    return Build(
+        path, "", None, kind, None, compiled, tuple(settings), entries=entries, assembly=assembly
+    )
+
+
+def _is_masm(path: str) -> bool:
+    return path.lower().endswith(".asm")
+
+
+_READERS = {"sources": sources_build, "cmakelists.txt": cmake_build}
 
 
 def _bare_defines(command: str, body: str) -> dict[str, str]:

@@ -2,97 +2,26 @@
 
 Theory of operation: a project is run once for each of its configurations, in the passes that
 MSBuild makes: properties and imports, then item definitions with `%(…)`, then items. Imports
-outside the sources (the toolset's own) are not there and are passed over. Blind spots: property
+of the toolset are passed over; any other that is not found is named. Blind spots: most property
 functions, item transforms, targets and tasks.
 """
 
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hvci.source.files import LINK_RULES, Shelf, beside, tidy
+from hvci.source import msbuild_properties
 from hvci.source.msbuild_condition import condition_holds
+from hvci.source.msbuild_files import Element, Library, absolute
+from hvci.source.msbuild_properties import above, slashed
 
 MAX_IMPORTS = 200
-MAX_PROPERTY = 20_000
-"""Characters of one expanded value."""
 MAX_CONFIGURATIONS = 64
-MAX_PROJECT_BYTES = 4 << 20
 
-_PROPERTY = re.compile(r"\$\(([\w.]+)\)")
 _ITEMS = re.compile(r"@\((\w+)\)")
 _METADATA = re.compile(r"%\((?:\w+\.)?(\w+)\)")
-
-
-@dataclass(frozen=True)
-class Element:
-    """One XML element, with its name in lower case and without name space."""
-
-    name: str
-    text: str
-    attributes: dict[str, str]
-    children: tuple[Element, ...]
-
-    def find(self, name: str) -> Iterator[Element]:
-        """All elements of that name, at any depth."""
-        for child in self.children:
-            if child.name == name:
-                yield child
-            yield from child.find(name)
-
-
-class ProjectError(Exception):
-    """Why a project file cannot be read; becomes a `Limit`."""
-
-
-MAX_XML_DEPTH = 60
-
-
-def _element(node: ET.Element, depth: int = 0) -> Element:
-    if depth > MAX_XML_DEPTH:
-        raise ProjectError("its elements are nested too deeply")
-    children = tuple(_element(item, depth + 1) for item in node)
-    name = node.tag.rpartition("}")[2].lower()
-    attributes = {key.lower(): value for key, value in node.attrib.items()}
-    return Element(name, (node.text or "").strip(), attributes, children)
-
-
-def read_xml(path: str) -> Element:
-    """Read one project file; raise `ProjectError`."""
-    try:
-        file = Path(path)
-        if file.stat().st_size > MAX_PROJECT_BYTES:
-            raise ProjectError("it is too large for a project file")
-        data = file.read_bytes()
-        if b"<!ENTITY" in data or b"<!DOCTYPE" in data:
-            raise ProjectError("it declares entities, which no project file needs")
-        return _element(ET.fromstring(data))
-    except OSError as error:
-        raise ProjectError(error.strerror or str(error)) from error
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise ProjectError(f"it is not well-formed XML: {error}") from error
-
-
-class Library:
-    """Project files by path, each read once."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self._read: dict[str, Element | None] = {}
-
-    def get(self, path: str) -> Element | None:
-        """The file's root; None, and a limit, when it cannot be read."""
-        if path not in self._read:
-            try:
-                self._read[path] = read_xml(path)
-            except ProjectError as error:
-                self.shelf.limit(path, str(error), LINK_RULES)
-                self._read[path] = None
-        return self._read[path]
 
 
 @dataclass
@@ -122,27 +51,35 @@ class State:
 
     def expand(self, text: str, here: str, metadata: dict[str, str] | None = None) -> str:
         """Replace `$(Property)` and `%(Metadata)`."""
-        folder = (here.rpartition("/")[0] or ".") + "/"
+        return self.followed(text, here, metadata)[0]
 
-        def property_of(match: re.Match[str]) -> str:
-            name = match[1].lower()
-            return folder if name == "msbuildthisfiledirectory" else self.properties.get(name, "")
-
-        text = _PROPERTY.sub(property_of, text)
+    def followed(
+        self, text: str, here: str, metadata: dict[str, str] | None = None
+    ) -> tuple[str, set[str]]:
+        """The same, and the names in it that nobody defines."""
+        own = self.library.own_properties(here)
+        unknown: set[str] = set()
+        text = msbuild_properties.expand(
+            text, lambda name: own.get(name, self.properties.get(name)), unknown
+        )
         if metadata is not None:
             text = _METADATA.sub(lambda match: metadata.get(match[1].lower(), ""), text)
-        return text[:MAX_PROPERTY]
+        return text, unknown
 
-    def evaluate(self, *paths: str) -> None:
-        """Run files one after the other: all properties, then all definitions, then all items."""
-        for path in paths:
-            self.run(path)
+    def finish(self) -> None:
+        """When all properties are known: all definitions, then all items."""
         for element, here in self._later["itemdefinitiongroup"]:
             if self._wanted(element, here):
                 self._definitions(element, here)
         for element, here in self._later["itemgroup"]:
             if self._wanted(element, here):
                 self._items(element, here)
+
+    def force(self, name: str, here: str) -> None:
+        """Run the files that a property names."""
+        for written in self.properties.get(name, "").split(";"):
+            for path in self.library.matching(here, written.strip()):
+                self.run(path)
 
     def run(self, path: str) -> None:
         """Take the properties of one file; a file that imports itself is run once."""
@@ -173,7 +110,7 @@ class State:
         if condition is None:
             return True
         expanded = self.expand(condition, here)
-        return condition_holds(expanded, lambda path: Path(beside(here, path)).exists())
+        return condition_holds(expanded, lambda path: self.library.exists(here, path))
 
     def _properties(self, element: Element, here: str) -> None:
         for child in element.children:
@@ -188,11 +125,13 @@ class State:
 
     def _import(self, element: Element, here: str) -> None:
         written = element.attributes.get("project", "")
-        target = self.expand(written, here)
-        path = self.library.shelf.actual(beside(here, target))
-        if target and Path(path).is_file():
+        target, unknown = self.followed(written, here)
+        if "sdk" in element.attributes or not written or _is_toolset(unknown):
+            return
+        found = self.library.matching(here, target)
+        for path in found:
             self.run(path)
-        elif "$(" not in written:
+        if not found and "*" not in target:
             self.missing.append(written)
 
     def _definitions(self, element: Element, here: str) -> None:
@@ -207,73 +146,151 @@ class State:
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
-            written = item.attributes.get("include", "")
-            if not written or not self._wanted(item, here):
+            if not self._wanted(item, here):
+                continue
+            held = self.items.setdefault(item.name, [])
+            if removed := item.attributes.get("remove", ""):
+                gone = set(self._paths(removed, here))
+                held[:] = [one for one in held if one.path not in gone]
+            if changed := item.attributes.get("update", ""):
+                touched = set(self._paths(changed, here))
+                for one in (one for one in held if one.path in touched):
+                    self._metadata(item, here, one.metadata)
+            if not (written := item.attributes.get("include", "")):
                 continue
             metadata = dict(self.definitions.get(item.name, {}))
-            for child in item.children:
-                if self._wanted(child, here):
-                    metadata[child.name] = self.expand(child.text, here, metadata)
-            held = self.items.setdefault(item.name, [])
-            held += [Compiled(path, metadata) for path in self._paths(written, here)]
+            self._metadata(item, here, metadata)
+            without = set(self._paths(item.attributes.get("exclude", ""), here))
+            held += [
+                Compiled(path, dict(metadata))
+                for path in self._paths(written, here)
+                if path not in without
+            ]
+
+    def _metadata(self, item: Element, here: str, metadata: dict[str, str]) -> None:
+        for child in item.children:
+            if self._wanted(child, here):
+                metadata[child.name] = self.expand(child.text, here, metadata)
 
     def _paths(self, written: str, here: str) -> list[str]:
         """The paths in an item list; `@(Items)` stands for what they hold so far."""
         found = []
-        for one in self.expand(written, here).split(";"):
+        for one in self.expand(written, here).split(";") if written else ():
             if match := _ITEMS.fullmatch(one.strip()):
                 found += [item.path for item in self.items.get(match[1].lower(), [])]
+            elif "*" in one or "?" in one:
+                found += self.library.matching(self.library.project, one.strip())
             elif one.strip():
-                found.append(self.library.shelf.actual(beside(here, one.strip())))
+                # a path in an item is meant from the project, wherever the item stands
+                found.append(self.library.place(self.library.project, one.strip()))
         return found
+
+
+_TOOLSET = re.compile(
+    r"(?i)vctargetspath\w*|msbuildextensionspath\w*|msbuildtoolspath\w*|msbuildbinpath|userrootdir"
+    r"|wdk\w*|windowssdk\w*|localappdata|appdata|programfiles\w*|vcinstalldir|vsinstalldir|devenvdir"
+    r"|msbuildsdkspath|_propertysheetdisplayname|vcmakefile|nuget\w*|custombeforemicrosoft\w*"
+    r"|customaftermicrosoft\w*|msbuildprojectextensionspath|vcpkg\w*"
+)
+
+
+def _is_toolset(unknown: set[str]) -> bool:
+    """Whether a path leads to what Visual Studio and the kits bring along."""
+    return any(_TOOLSET.fullmatch(name) for name in unknown)
 
 
 def configurations(library: Library, path: str, depth: int = 0) -> list[tuple[str, str]]:
     """The (configuration, platform) pairs of a project, also from what it imports."""
     root = library.get(path)
-    if root is None or depth > 4:
+    if root is None or depth > MAX_IMPORT_DEPTH:
         return []
     found = []
     for element in root.find("projectconfiguration"):
         name, bar, platform = element.attributes.get("include", "").partition("|")
         found += [(name, platform)] if bar else []
+    first = _state(library, path, "", "") if depth == 0 else None
     for element in root.find("import"):
-        target = element.attributes.get("project", "")
-        target = re.sub(r"(?i)\$\(MSBuild(ThisFile|Project)Directory\)\\?", "", target)
-        inner = beside(path, target)
-        if target and "$(" not in target and Path(inner).is_file():
+        written = element.attributes.get("project", "")
+        own = (first or _state(library, path, "", "")).expand(written, path)
+        for inner in library.matching(path, own) if own else ():
             found += configurations(library, inner, depth + 1)
+    if depth == 0:
+        for shared in _shared_files(path, "Directory.Build.props"):
+            found += configurations(library, library.shelf.shown(shared), depth + 1)
     return list(dict.fromkeys(found))[:MAX_CONFIGURATIONS]
+
+
+MAX_IMPORT_DEPTH = 4
+_FORCED = (
+    "forceimportbeforecppprops",
+    "forceimportaftercppprops",
+    "forceimportaftercppdefaultprops",
+)
+_FORCED_LATE = ("forceimportbeforecpptargets", "forceimportaftercpptargets")
 
 
 def run(library: Library, path: str, configuration: str, platform: str) -> State:
     """Evaluate a project for one configuration."""
-    folder, _, name = path.rpartition("/")
-    folder = folder or "."
-    state = State(
-        library,
-        {
-            "configuration": configuration,
-            "platform": platform,
-            "projectdir": folder + "/",
-            "msbuildprojectdirectory": folder,
-            "msbuildprojectname": name.rpartition(".")[0],
-            "projectname": name.rpartition(".")[0],
-            "solutiondir": _folder_with(folder, "*.sln") + "/",
-        },
-    )
-    shared = _folder_with(folder, "Directory.Build.props") + "/Directory.Build.props"
-    state.evaluate(*([tidy(shared)] if Path(shared).is_file() else []), path)
+    state = _state(library, path, configuration, platform)
+    library.project = path
+    before = [library.shelf.shown(one) for one in _shared_files(path, "Directory.Build.props")]
+    after = [library.shelf.shown(one) for one in _shared_files(path, "Directory.Build.targets")]
+    for one in before:
+        state.run(one)
+    for name in _FORCED:
+        state.force(name, path)
+    state.run(path)
+    for one in after:
+        state.run(one)
+    for name in _FORCED_LATE:
+        state.force(name, path)
+    state.finish()
     return state
 
 
-MAX_LEVELS = 12
+def _state(library: Library, path: str, configuration: str, platform: str) -> State:
+    full = absolute(path)
+    folder, _, name = full.rpartition("/")
+    stem = name.rpartition(".")[0]
+    solution = absolute(library.solutions.get(path, "")) or _solution(folder)
+    known = {
+        "configuration": configuration,
+        "configurationname": configuration,
+        "platform": platform,
+        "platformname": platform,
+        "projectdir": folder + "/",
+        "projectpath": full,
+        "projectfilename": name,
+        "projectext": ".vcxproj",
+        "projectname": stem,
+        "msbuildprojectdirectory": folder,
+        "msbuildprojectfullpath": full,
+        "msbuildprojectfile": name,
+        "msbuildprojectname": stem,
+        "msbuildprojectextension": ".vcxproj",
+        "solutiondir": (solution.rpartition("/")[0] or folder) + "/",
+        "solutionpath": solution,
+        "solutionfilename": solution.rpartition("/")[2],
+        "solutionname": solution.rpartition("/")[2].rpartition(".")[0],
+        "os": "Windows_NT",
+        "designtimebuild": "",
+    }
+    return State(
+        library, {name: value for name, value in known.items() if value or name == "platform"}
+    )
 
 
-def _folder_with(folder: str, pattern: str) -> str:
-    """The nearest folder upwards that holds a file of that name; the start when none does."""
+def _shared_files(path: str, name: str) -> list[str]:
+    """The nearest file of a name upwards of a project."""
+    folder = above(absolute(path).rpartition("/")[0], name)
+    return [f"{folder}/{name}"] if folder else []
+
+
+def _solution(folder: str) -> str:
+    """The nearest solution upwards; empty when there is none."""
     here = Path(folder)
-    for candidate in (here, *list(here.parents)[:MAX_LEVELS]):
-        if next(candidate.glob(pattern), None) is not None:
-            return tidy(candidate)
-    return folder
+    for candidate in (here, *list(here.parents)[: msbuild_properties.MAX_LEVELS]):
+        found = sorted((*candidate.glob("*.sln"), *candidate.glob("*.slnx")))
+        if found:
+            return slashed(str(found[0]))
+    return ""

@@ -39,6 +39,8 @@ class Place:
     """The file that the nodes are in; empty for text that stands in no file."""
     shift: int = 0
     """What to add to a node's offset to have an offset in the file."""
+    home: str = ""
+    """The file whose macros count, where it is not that of the text."""
 
 
 class Evaluator(Protocol):
@@ -64,7 +66,8 @@ class Names:
     def name(self, name: bytes, place: Place, depth: int) -> Guess:
         """The value of a name at a place."""
         constant = constants.named(name)
-        if constant is not None and not self.program.macros(name):
+        home = place.home or place.path
+        if constant is not None and not self.program.macros(name, home):
             return constant
         ways: tuple[Callable[[bytes, Place, int], Guess | None], ...] = (
             self._macro_parameter,
@@ -221,7 +224,8 @@ class Names:
     def _macro(self, name: bytes, place: Place, depth: int) -> Guess | None:
         if ("macro", name) in self.busy:
             return None
-        bodies = [found for found in self.program.macros(name) if found[0].parameters is None]
+        known = self.program.macros(name, place.home or place.path)
+        bodies = [found for found in known if found[0].parameters is None]
         bodies = [(macro, kept) for macro, kept in bodies if macro.body.strip()]
         if not bodies:
             return None
@@ -229,7 +233,12 @@ class Names:
         found = NOTHING
         for macro, _ in bodies:
             lead = len(macro.body) - len(macro.body.lstrip())
-            inside = replace(place, path=macro.source.path, shift=macro.body_start + lead)
+            inside = replace(
+                place,
+                path=macro.source.path,
+                shift=macro.body_start + lead,
+                home=place.home or place.path,
+            )
             found = found.join(self.evaluator.text(macro.body.strip(), inside, depth))
         self.busy.discard(("macro", name))
         constant = constants.named(name)

@@ -33,7 +33,7 @@ def opt_in_facts(judge: Judge, calls: Iterable[Resolved]) -> Iterator[BehaviourF
             label = state.build.label if state.build else "the sources"
             if state.nx is Nx.INERT and state.why and "runs before" not in state.why:
                 inert.setdefault(_defined_at(judge, one, state), []).append(label)
-            elif state.nx is Nx.NONE and (site := _runtime_call(judge, one)) is not None:
+            elif state.nx is Nx.NONE and (site := _runtime_call(judge, one, state)) is not None:
                 idle.setdefault(site, []).append(label)
     for site, labels in sorted(inert.items()):
         yield _fact(site, _NEVER_CALLED, labels, _CALL_FIX)
@@ -57,9 +57,9 @@ def _depends(one: Resolved) -> bool:
 
 def _defined_at(judge: Judge, one: Resolved, state: State) -> SourceSite:
     """The line that defines the macro: of a source, else of the project."""
-    source = one.call.unit.source
-    if b"POOL_NX_OPTIN" in source.text:
-        return SourceSite(source.path, source.position(source.text.index(b"POOL_NX_OPTIN"))[0])
+    source, macro = one.call.unit.source, state.defined
+    if macro is not None and macro.source.path:
+        return SourceSite(macro.source.path, macro.source.position(macro.start)[0])
     if state.build is not None:
         text = judge.workspace.shelf.project_text(state.build.project)
         at = text.find("POOL_NX_OPTIN")
@@ -67,9 +67,14 @@ def _defined_at(judge: Judge, one: Resolved, state: State) -> SourceSite:
     return SourceSite(source.path, 1)
 
 
-def _runtime_call(judge: Judge, one: Resolved) -> SourceSite | None:
-    """Where the program makes the runtime call, when it does."""
-    found = judge.opt_in.runtime(one.call.unit.source.path)
-    if found.use is None:
+def _runtime_call(judge: Judge, one: Resolved, state: State) -> SourceSite | None:
+    """Where the program makes a runtime call that opts in nothing, when it does."""
+    found = state.runtime
+    if found is None or found.use is None:
         return None
-    return SourceSite(found.use.source.path, *found.use.source.position(found.use.offset))
+    path = found.use.source.path
+    program, builds = one.context.program, one.context.builds
+    for unit in program.units_of(path):
+        if any(other.nx is not Nx.NONE for other in judge.opt_in.states(unit, program, builds)):
+            return None
+    return SourceSite(path, *found.use.source.position(found.use.offset))

@@ -9,13 +9,14 @@ belongs to a file in a build. Blind spot: calls through pointers on the way to t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from hvci.source.build import Build, Kind
-from hvci.source.program import Program, Use
-from hvci.source.project import Workspace
+from hvci.source.directives import Macro
+from hvci.source.preprocess import Run
+from hvci.source.program import Program, Unit, Use
 from hvci.source.tree import Function, text_of, walk
 
 RUNTIME = b"ExInitializeDriverRuntime"
@@ -23,11 +24,6 @@ MAX_HOPS = 6
 """Calls between DriverEntry and the runtime call that are followed."""
 MAX_EARLY = 200
 MACROS = ("POOL_NX_OPTIN", "POOL_NX_OPTIN_AUTO", "POOL_NX_OPTOUT")
-
-_DEFINE = re.compile(
-    rb"^[ \t]*#[ \t]*define[ \t]+(POOL_NX_OPTIN_AUTO|POOL_NX_OPTIN|POOL_NX_OPTOUT)\b[ \t]*(\S*)",
-    re.MULTILINE,
-)
 
 
 class Nx(StrEnum):
@@ -55,6 +51,10 @@ class State:
     nx: Nx
     build: Build | None
     why: str = ""
+    runtime: Runtime | None = None
+    """The runtime call of the program, where it matters."""
+    defined: Macro | None = None
+    """What defines POOL_NX_OPTIN."""
 
 
 @dataclass(frozen=True)
@@ -147,73 +147,51 @@ def _called(function: Function, offset: int) -> list[bytes]:
 
 
 class OptIn:
-    """Answers for every file of a workspace."""
+    """Answers for the files of programs."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self._runtimes: dict[int, Runtime] = {}
-        self._written = _written(workspace)
+    def __init__(self) -> None:
+        self._runtimes: dict[int, tuple[Program, Runtime]] = {}
 
-    def runtime(self, path: str) -> Runtime:
-        """The runtime call of the program that a file belongs to."""
-        program = self.workspace.program(path)
+    def runtime(self, program: Program, builds: Iterable[Build]) -> Runtime:
+        """Where a program makes the runtime call."""
         if id(program) not in self._runtimes:
-            builds = self.workspace.builds_of(path)
             entries = frozenset({"DriverEntry", "DllInitialize"})
             entries = entries.union(*(build.entries for build in builds))
-            self._runtimes[id(program)] = runtime(program, entries)
-        return self._runtimes[id(program)]
+            self._runtimes[id(program)] = (program, runtime(program, entries))
+        return self._runtimes[id(program)][1]
 
-    def states(self, path: str) -> list[State]:
-        """The opt-in of a file in each driver build that compiles it."""
-        builds = [b for b in self.workspace.builds_of(path) if b.kind is not Kind.USER]
-        if not builds:
-            return [self._state(path, None, {})]
-        return [self._state(path, build, dict(build.files.get(path, {}))) for build in builds]
+    def states(self, unit: Unit, program: Program, builds: Iterable[Build]) -> list[State]:
+        """The opt-in of a file in each build, as the units that compile it set it up."""
+        known = tuple(builds)
+        ways = list({_said(run): run for run in unit.runs}.values())
+        return [
+            self._state(run, build, program, known) for build in known or (None,) for run in ways
+        ] or [State(Nx.NONE, None)]
 
-    def _state(self, path: str, build: Build | None, given: dict[str, str]) -> State:
-        if build is not None and not given:
-            given = _shared(build)
-        macros = given | self._written.get(path, {})
-        on = {name for name in MACROS if name in macros and macros[name] not in ("0", "(0)")}
+    def _state(
+        self, run: Run, build: Build | None, program: Program, builds: tuple[Build, ...]
+    ) -> State:
+        on = {name.decode() for name in run.opt_in}
+        found = self.runtime(program, builds)
         if "POOL_NX_OPTOUT" in on:
             return State(Nx.OUT, build, "POOL_NX_OPTOUT is defined")
         if build is not None and build.machine in ("arm64", "arm"):
             return State(Nx.AUTO, build, "ARM builds always opt in")
         if "POOL_NX_OPTIN_AUTO" in on:
             return State(Nx.AUTO, build)
+        if run.doubtful:
+            return State(Nx.OPEN, build, _DOUBTFUL)
         if "POOL_NX_OPTIN" not in on:
-            return State(Nx.NONE, build)
-        found = self.runtime(path)
+            return State(Nx.NONE, build, _LATE if run.late else "", found)
         if build is not None and build.kind is Kind.LIBRARY and found.nx is Nx.INERT:
             why = "the driver that loads or links this library must make the runtime call"
             return State(Nx.OPEN, build, why)
-        return State(found.nx, build, found.why)
+        return State(found.nx, build, found.why, found, run.opt_in[b"POOL_NX_OPTIN"])
 
 
-def _shared(build: Build) -> dict[str, str]:
-    """For a header: the opt-in macros that every file of the build is compiled with."""
-    many = list(build.files.values())
-    first = many[0] if many else {}
-    return {name: first[name] for name in MACROS if all(name in one for one in many) and many}
+_DOUBTFUL = "whether POOL_NX_OPTIN is defined depends on something that the sources do not say"
+_LATE = "POOL_NX_OPTIN is defined only after the headers of the kit were included"
 
 
-def _written(workspace: Workspace) -> dict[str, dict[str, str]]:
-    """Opt-in macros that are defined in a file itself or in a header that it includes."""
-    sources = workspace.shelf.sources
-    direct: dict[str, dict[str, str]] = {}
-    for path, source in sources.items():
-        if b"POOL_NX_OPT" not in source.text:
-            continue
-        unit = workspace.unit(path)
-        for match in _DEFINE.finditer(source.plain):
-            if unit.live(match.start()) is not False:
-                value = match[2].decode("utf-8", "replace")
-                direct.setdefault(path, {})[match[1].decode()] = value
-    found = dict(direct)
-    if any(sources[path].is_header for path in direct):
-        for path in sources:
-            for inner in workspace.includes.closure([path]):
-                if inner in direct:
-                    found[path] = found.get(path, {}) | direct[inner]
-    return found
+def _said(run: Run) -> tuple[object, ...]:
+    return (frozenset(run.opt_in), run.doubtful, run.late is not None)

@@ -1,6 +1,7 @@
-"""The source files that are looked at together: what a name is defined as, and where it is used.
+"""The translation units that one product is linked from: what a name is there, and its uses.
 
-Knows names across files; knows nothing of DDIs, values or projects.
+Knows names across units; knows nothing of DDIs, values or projects. A file is looked at once for
+each choice of branches under which units of the program compile it.
 """
 
 from __future__ import annotations
@@ -8,41 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hvci.source.conditions import Setting, Truth, live
-from hvci.source.text import Source
-from hvci.source.tree import File, Function, Trees, ancestors
+from hvci.source.directives import Macro
+from hvci.source.expression import Truth
+from hvci.source.preprocess import Choice, Run
+from hvci.source.text import Source, blank
+from hvci.source.tree import File, Function, Text, Trees, ancestors
+from hvci.source.units import Space, TranslationUnit
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+__all__ = ["Macro", "Program", "Unit", "Use"]
+
 MAX_USES = 200
 """Uses of one name that are followed."""
+MAX_RUNS = 400
+"""Translation units that are preprocessed to learn how they compile one header."""
 
-_DEFINE = re.compile(
-    rb"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)(\([^)\n]*\))?[ \t]*((?:[^\n\\]|\\\r?\n|\\)*)",
-    re.MULTILINE,
-)
-_PREPROCESSOR = re.compile(rb"^[ \t]*#(?:[^\n\\]|\\\r?\n|\\)*", re.MULTILINE)
-_COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
-_CONTINUED = re.compile(rb"\\\r?\n")
-
-
-@dataclass(frozen=True)
-class Macro:
-    """One `#define`."""
-
-    name: bytes
-    parameters: tuple[bytes, ...] | None
-    """None for a macro without parentheses."""
-    body: bytes
-    source: Source
-    start: int
-    """Offset of its line."""
-    body_start: int
-    end: int
+_PREPROCESSOR = re.compile(rb"^[ \t]*#[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -57,25 +43,28 @@ class Use:
 
 
 class Unit:
-    """One source file with what was found in it; shared between programs."""
+    """One source file as some translation units of a program compile it."""
 
-    def __init__(self, source: Source, macros: Setting) -> None:
-        self.source = source
-        self.trees = Trees(source, macros)
+    def __init__(self, text: Text, choice: Choice, runs: Iterable[Run] = ()) -> None:
+        self.text = text
+        self.source = text.source
+        self.trees = Trees(text, choice)
+        self.runs = tuple(runs)
 
-    @cached_property
+    @property
+    def choice(self) -> Choice:
+        """The branches that are compiled."""
+        return self.trees.choice
+
+    @property
     def macros(self) -> dict[bytes, list[Macro]]:
         """Every `#define` of the file, by name."""
-        found: dict[bytes, list[Macro]] = {}
-        for match in _DEFINE.finditer(self.source.text):
-            macro = _macro(match, self.source)
-            found.setdefault(macro.name, []).append(macro)
-        return found
+        return self.text.directives.macros
 
-    @cached_property
+    @property
     def defines(self) -> list[tuple[int, int]]:
         """Start and end of every `#define`."""
-        return sorted((macro.start, macro.end) for many in self.macros.values() for macro in many)
+        return self.text.defines
 
     def in_define(self, offset: int) -> bool:
         """Whether an offset lies in a `#define`."""
@@ -83,56 +72,93 @@ class Unit:
 
     def live(self, offset: int) -> Truth:
         """Whether the build keeps the text at an offset."""
-        return live(self.trees.groups, offset, self.trees.macros)
-
-
-def _macro(match: re.Match[bytes], source: Source) -> Macro:
-    listed = match[2]
-    parameters = None
-    if listed is not None:
-        parameters = tuple(word.strip() for word in listed[1:-1].split(b",") if word.strip())
-    # offsets in the body must stay true, so breaks and comments become as many spaces
-    body = _COMMENT.sub(_spaces, _CONTINUED.sub(_spaces, match[3]))
-    return Macro(match[1], parameters, body, source, match.start(), match.start(3), match.end())
-
-
-def _spaces(match: re.Match[bytes]) -> bytes:
-    return b" " * len(match.group())
+        return self.trees.live(offset)
 
 
 class Program:
-    """Files that see each other, such as those that one driver is built from."""
+    """What is linked into one product, in one or several configurations that compile the same."""
 
-    def __init__(self, units: Iterable[Unit]) -> None:
-        self.units = sorted(units, key=lambda unit: unit.source.path)
+    def __init__(self, space: Space, compiled: Iterable[TranslationUnit]) -> None:
+        self.space = space
+        self.compiled = tuple(compiled)
+        self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
         self._functions: dict[bytes, list[Function]] = {}
-        self._macros: dict[bytes, list[tuple[Macro, Truth]]] = {}
+        self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
+        self._including: dict[str, list[TranslationUnit]] = {}
+        for unit in self.compiled:
+            for path in space.closure(unit):
+                self._including.setdefault(path, []).append(unit)
+        self.paths = sorted(self._including)
+        """Every file that some unit is or may include."""
+
+    @property
+    def units(self) -> Iterator[Unit]:
+        """All files, as they are compiled."""
+        return (unit for path in self.paths for unit in self.units_of(path))
+
+    def holds(self, path: str) -> bool:
+        """Whether a file is a unit or may be included by one."""
+        return path in self._including
+
+    def runs_of(self, path: str) -> list[Run]:
+        """The preprocessed units that may include a file."""
+        return [self.space.run(unit) for unit in self._including.get(path, ())[:MAX_RUNS]]
+
+    def units_of(self, path: str) -> list[Unit]:
+        """A file under each choice of branches; none when no unit includes it in the end."""
+        if path not in self._units:
+            by_choice: dict[Choice, list[Run]] = {}
+            for run in self.runs_of(path):
+                for choice in run.files.get(path, ()):
+                    by_choice.setdefault(choice, []).append(run)
+            text = self.space.text(path)
+            found = sorted(by_choice.items(), key=lambda item: repr(item[0]))
+            self._units[path] = [Unit(text, *one) for one in found] if text is not None else []
+        return self._units[path]
 
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""
-        return (unit for unit in self.units if name in unit.source.text)
+        for path in self.paths:
+            source = self.space.source(path)
+            if source is not None and name in source.text:
+                yield from self.units_of(path)
 
-    def macros(self, name: bytes) -> list[tuple[Macro, Truth]]:
-        """The definitions of a macro that a build may keep, and whether it surely does."""
-        if name not in self._macros:
-            self._macros[name] = self._defining(name)
-        return self._macros[name]
+    def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
+        """The definitions of a macro in the units that hold a file, and whether each is sure."""
+        home = home if home in self._including else ""
+        if (name, home) not in self._macros:
+            self._macros[name, home] = self._defined_as(name, home)
+        return self._macros[name, home]
 
-    def _defining(self, name: bytes) -> list[tuple[Macro, Truth]]:
-        found: list[tuple[Macro, Truth]] = []
-        for unit in self.naming(name):
-            for macro in unit.macros.get(name, ()):
-                kept = unit.live(macro.start)
-                if kept is not False:
-                    found.append((macro, kept))
-        return found
+    def _defined_as(self, name: bytes, home: str) -> list[tuple[Macro, Truth]]:
+        if not any(self._may_define(path, name) for path in self.paths) and not any(
+            macro.name == name for unit in self.compiled for macro in unit.given.defines
+        ):
+            return []
+        found: dict[int, tuple[Macro, Truth]] = {}
+        if home:
+            runs = [run for unit in self.units_of(home) for run in unit.runs]
+        else:
+            runs = [self.space.run(unit) for unit in self.compiled[:MAX_RUNS]]
+        for run in runs:
+            for macro, sure in run.macros.get(name, ()):
+                known = found.get(id(macro), (macro, True))[1]
+                found[id(macro)] = (macro, True if sure and known else None)
+        return list(found.values())
+
+    def _may_define(self, path: str, name: bytes) -> bool:
+        source = self.space.source(path)
+        if source is None or name not in source.text:
+            return False
+        text = self.space.text(path)
+        return text is not None and name in text.directives.macros
 
     def mentions(self, name: bytes) -> bool:
         """Whether a macro is used anywhere, in code or in another macro."""
         word = re.compile(rb"\b" + re.escape(name) + rb"\b")
         for unit in self.naming(name):
-            text = _PREPROCESSOR.sub(_spaces, unit.source.code)
+            text = _PREPROCESSOR.sub(lambda match: blank(match[0]), unit.source.code)
             if word.search(text) is not None:
                 return True
             others = (macro for many in unit.macros.values() for macro in many)
@@ -151,6 +177,8 @@ class Program:
         for unit in self.naming(name):
             seen: set[int] = set()
             for match in pattern.finditer(unit.source.code):
+                if unit.live(match.start()) is False:
+                    continue
                 function = unit.trees.at(match.start()).function_at(match.start())
                 if function is None or function.name != name:
                     continue

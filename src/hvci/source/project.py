@@ -1,143 +1,168 @@
-"""All builds of a target, and which files see each other in them.
+"""All that a target builds, and which files no build of it compiles.
 
-Theory of operation: every project file in the target gives builds (one for each configuration).
-Projects that link each other are one component; the files of a component, with what they
-include, are one program. A file that no project compiles belongs to the nearest component
-upwards. Knows projects and files; knows nothing of calls or values.
+Theory of operation: every project file in the target gives builds (one for each configuration),
+and these make products. A single file or project brings along the projects that compile or are
+linked with it. Where nothing is built at all, each file is a unit of its own about whose build
+nothing is known. Knows projects and files; knows nothing of calls or values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from hvci.model import BuildSetting, WindowsVersion
-from hvci.source import legacy, vcxproj
+from hvci.source import legacy, nearby, vcxproj
 from hvci.source.build import Build, Kind
-from hvci.source.conditions import Setting, setting
 from hvci.source.files import Shelf, is_code
-from hvci.source.includes import Includes
-from hvci.source.msbuild import Library
-from hvci.source.program import Program, Unit
-
-
-@dataclass(frozen=True)
-class Component:
-    """Projects that link each other."""
-
-    projects: tuple[str, ...]
-    builds: tuple[Build, ...]
-
-    @property
-    def compiled(self) -> list[str]:
-        """Every file that some build compiles."""
-        return sorted({path for build in self.builds for path in build.files})
-
-    @property
-    def folders(self) -> set[str]:
-        """Where the project files are."""
-        return {project.rpartition("/")[0] for project in self.projects}
+from hvci.source.msbuild_files import Library
+from hvci.source.products import Product, Variant, products, unbuilt, variants
+from hvci.source.program import Program
+from hvci.source.units import Space, TranslationUnit
 
 
 class Workspace:
-    """The files, builds and programs of one target."""
+    """The files, products and programs of one target."""
 
     def __init__(self, shelf: Shelf, target: WindowsVersion, machine: str | None = None) -> None:
         self.shelf = shelf
         self.target = target
-        every = _read_builds(shelf)
+        every = read_builds(shelf)
         self.builds = [one for one in every if machine in (None, one.machine) or not one.machine]
         self.package = _package(shelf)
         for path in sorted(_wanted_files(self.builds)):
             shelf.add(path)
-        self.includes = Includes(shelf)
-        self.components = _components(self.builds)
-        self._units: dict[str, Unit] = {}
-        self._programs: dict[tuple[str, ...], Program] = {}
+        self.space = Space(shelf)
+        self.products = products(self.builds)
 
     @property
-    def settings(self) -> list[BuildSetting]:
+    def settings(self) -> list[tuple[Product | None, BuildSetting]]:
         """What the projects of drivers and packages say about linking."""
-        drivers = [build for build in self.builds if build.kind is not Kind.USER]
-        return [one for build in drivers for one in build.settings] + self.package
+        found: list[tuple[Product | None, BuildSetting]] = [
+            (product, one)
+            for product in self.kernel_products
+            for build in product.builds
+            for one in build.settings
+        ]
+        return [*found, *((None, one) for one in self.package)]
 
-    def load_includes(self) -> None:
-        """Read what the files include; only a target that is one file leaves that to do."""
-        if self.shelf.is_single:
-            self.includes.closure(self.shelf.sources)
+    @property
+    def assembly(self) -> list[tuple[Product | None, str]]:
+        """The MASM files of drivers and of what they link; of no product where nothing is built."""
+        if not self.builds:
+            return [(None, path) for path in sorted(self.shelf.sources) if _is_masm(path)]
+        found: dict[tuple[int, str], tuple[Product | None, str]] = {}
+        for product in self.kernel_products:
+            for at in range(len(product.builds)):
+                for build in product.closure(at):
+                    for path in filter(self.is_asked, build.assembly):
+                        found[id(product), path] = (product, path)
+        return list(found.values())
+
+    def is_asked(self, path: str) -> bool:
+        """Whether a file is part of the target; one file stands for itself and its headers."""
+        return self._asked is None or path in self._asked
 
     @cached_property
-    def _of_file(self) -> dict[str, list[Component]]:
-        found: dict[str, list[Component]] = {}
-        for component in self.components:
-            for path in self.includes.closure(component.compiled):
-                found.setdefault(path, []).append(component)
-        return found
+    def _asked(self) -> set[str] | None:
+        code = [path for path in self.shelf.named if is_code(path)]
+        if not code:
+            return None
+        programs = [one.program for each in self.products for one in self.variants(each)]
+        programs += [self.alone] if self.alone is not None else []
+        units = [unit for one in programs for unit in one.compiled if unit.path in code]
+        return {*code, *(path for unit in units for path in self.space.closure(unit))}
 
-    def files_of_output(self, names: Iterable[str]) -> set[str]:
-        """The files of the driver that is built under one of these names."""
+    @cached_property
+    def kernel_products(self) -> list[Product]:
+        """The products that run in the kernel, or may."""
+        return [product for product in self.products if not product.is_user]
+
+    @property
+    def kernel_programs(self) -> Iterator[Program]:
+        """Every program that may run in the kernel."""
+        for product in self.kernel_products:
+            yield from (variant.program for variant in self.variants(product))
+        if self.alone is not None:
+            yield self.alone
+
+    def variants(self, product: Product) -> list[Variant]:
+        """The configurations of a product, those together that compile the same text."""
+        if not product.variants:
+            product.variants = variants(product, self.space, self.target)
+        return product.variants
+
+    def products_named(self, names: Iterable[str]) -> list[Product]:
+        """The drivers that are built under one of these names."""
         wanted = set(names)
-        return {
-            path
-            for component in self.components
-            if any(build.output in wanted for build in component.builds)
-            for path in (*self.includes.closure(component.compiled), *component.projects)
+        return [
+            product
+            for product in self.kernel_products
+            if any(build.output in wanted for build in product.builds)
+        ]
+
+    @cached_property
+    def compiled(self) -> set[str]:
+        """Every file that some build compiles, or may include."""
+        found: set[str] = set()
+        for product in self.products:
+            for variant in self.variants(product):
+                found.update(variant.program.paths)
+        return found.union(*(build.assembly for build in self.builds))
+
+    @cached_property
+    def orphans(self) -> list[str]:
+        """The files that no build compiles or includes; none where nothing is built."""
+        if not self.builds:
+            return []
+        return sorted(path for path in self.shelf.sources if path not in self.compiled)
+
+    @cached_property
+    def alone(self) -> Program | None:
+        """The files about whose build nothing is known, seen together; None: there are none."""
+        sources = self.shelf.sources
+        if not self.builds:
+            code = sorted(sources)
+        elif self.shelf.named:
+            code = [path for path in self.shelf.named if path in sources]
+            code = [path for path in code if path not in self.compiled]
+        else:
+            code = [] if self._builds_kernel_code else self.orphans
+            code = code if nearby.is_kernel_code(self.shelf, code) else []
+        code = [path for path in code if is_code(path) and not _is_masm(path)]
+        return self._program_of(code) if code else None
+
+    @cached_property
+    def _builds_kernel_code(self) -> bool:
+        """Whether the target builds a driver, whatever its project says of it."""
+        every = self.kernel_products
+        if any(product.kind in (Kind.DRIVER, Kind.LIBRARY) for product in every):
+            return True
+        paths = {
+            path for each in every for one in self.variants(each) for path in one.program.paths
         }
+        return nearby.is_kernel_code(self.shelf, sorted(paths))
 
-    def components_of(self, path: str) -> list[Component]:
-        """The components that a file belongs to: built in, included by, or nearest to."""
-        if path in self._of_file:
-            return self._of_file[path]
-        folder = path.rpartition("/")[0]
-        while folder:
-            near = [one for one in self.components if folder in one.folders]
-            if near:
-                return near
-            folder = folder.rpartition("/")[0]
-        return []
+    def _program_of(self, code: list[str]) -> Program:
+        first = [path for path in code if not self.shelf.sources[path].is_header]
+        made = {cplusplus: unbuilt(self.target, cplusplus) for cplusplus in (True, False)}
 
-    def is_built(self, path: str) -> bool:
-        """Whether some build compiles or includes a file."""
-        return path in self._of_file
+        def unit(path: str) -> TranslationUnit:
+            return TranslationUnit(path, made[not path.lower().endswith(".c")])
 
-    def builds_of(self, path: str) -> list[Build]:
-        """The builds that compile a file; for a header, all of the components that include it."""
-        near = self.components_of(path)
-        every = [build for component in near for build in component.builds]
-        return [build for build in every if path in build.files] or every
+        included = {
+            path for each in first for path in self.space.closure(unit(each)) if path != each
+        }
+        units = [unit(path) for path in first if path not in included] or [
+            unit(path) for path in first
+        ]
+        headers = [path for path in code if path not in included and path not in first]
+        return Program(self.space, [*units, *(unit(path) for path in headers)])
 
-    def is_user_mode(self, path: str) -> bool:
-        """Whether only applications and user-mode drivers are built from a file."""
-        builds = self.builds_of(path)
-        return bool(builds) and all(build.kind is Kind.USER for build in builds)
 
-    def unit(self, path: str) -> Unit:
-        """One file, with the macros of its builds."""
-        if path not in self._units:
-            builds = self.builds_of(path)
-            self._units[path] = Unit(self.shelf.sources[path], _joint(builds, self.target))
-        return self._units[path]
-
-    def program(self, path: str) -> Program:
-        """The files that are looked at together with a file."""
-        near = self.components_of(path)
-        key = tuple(project for component in near for project in component.projects)
-        if path not in self._of_file:
-            key += (path,) if near else ()
-        if key not in self._programs:
-            paths = self._seen_with(path, near)
-            self._programs[key] = Program(self.unit(one) for one in paths)
-        return self._programs[key]
-
-    def _seen_with(self, path: str, near: list[Component]) -> set[str]:
-        if not near:
-            return set(self.shelf.sources)
-        found = {path, *self.includes.closure([path])}
-        for component in near:
-            found.update(self.includes.closure(component.compiled))
-        return found
+def _is_masm(path: str) -> bool:
+    return path.lower().endswith(".asm")
 
 
 def _wanted_files(builds: Iterable[Build]) -> set[str]:
@@ -145,7 +170,7 @@ def _wanted_files(builds: Iterable[Build]) -> set[str]:
     return {
         path
         for build in builds
-        for path in build.files
+        for path in build.paths
         if is_code(path) and (build.kind is not Kind.USER or Path(path).is_file())
     }
 
@@ -161,72 +186,36 @@ def _package(shelf: Shelf) -> list[BuildSetting]:
     return found
 
 
-def _read_builds(shelf: Shelf) -> list[Build]:
-    library = Library(shelf)
-    found: list[Build] = []
+def read_builds(shelf: Shelf) -> list[Build]:
+    """Every configuration of every project of a target, with the projects that those refer to."""
+    if shelf.is_single:
+        nearby.bring_projects(shelf)
+    solutions: dict[str, str] = {}
     projects = {path for path in shelf.projects if path.lower().endswith(".vcxproj")}
     for path in shelf.projects:
         if path.lower().endswith((".sln", ".slnx")):
-            named = vcxproj.solution_projects(path)
-            projects.update(one for one in named if Path(one).is_file())
-            for lost in (one for one in named if not Path(one).is_file()):
-                shelf.limit(lost, f"{path} names this project, and it is missing", ())
-    for path in sorted(projects):
-        found += vcxproj.builds(library, path)
+            for named in map(shelf.actual, vcxproj.solution_projects(path)):
+                if Path(named).is_file():
+                    projects.add(named)
+                    solutions.setdefault(named, path)
+                else:
+                    shelf.limit(named, f"{path} names this project, and it is missing", ())
+    library = Library(shelf, solutions)
+    found: list[Build] = []
+    todo, seen = sorted(projects), set(projects)
+    while todo:
+        made = vcxproj.builds(library, todo.pop(0))
+        found += made
+        for other in _referred(made):
+            if other not in seen and Path(other).is_file():
+                seen.add(other)
+                todo.append(other)
     for path in shelf.projects:
-        name = path.rpartition("/")[2].lower()
-        reader = _READERS.get(name) or (legacy.cmake_build if name.endswith(".cmake") else None)
-        build = reader(shelf, path) if reader is not None else None
-        found += [build] if build is not None else []
-    return found
+        found += legacy.builds(shelf, path)
+    return nearby.wanted(shelf, found)
 
 
-_READERS = {"sources": legacy.sources_build, "cmakelists.txt": legacy.cmake_build}
-
-
-def _components(builds: Iterable[Build]) -> list[Component]:
-    """Group projects that refer to each other, directly or in turn."""
-    by_project: dict[str, list[Build]] = {}
-    for build in builds:
-        by_project.setdefault(build.project, []).append(build)
-    leader = {project: project for project in by_project}
-
-    def lead(project: str) -> str:
-        while leader[project] != project:
-            project = leader[project]
-        return project
-
-    for project, many in by_project.items():
-        for other in {one for build in many for one in build.references if one in by_project}:
-            leader[lead(other)] = lead(project)
-    grouped: dict[str, list[str]] = {}
-    for project in sorted(by_project):
-        grouped.setdefault(lead(project), []).append(project)
-    return [
-        Component(tuple(group), tuple(build for one in group for build in by_project[one]))
-        for group in grouped.values()
-    ]
-
-
-def _joint(builds: list[Build], target: WindowsVersion) -> Setting:
-    """The macros on which all builds agree."""
-    settings = [setting(build.version or target, build.machine, _common(build)) for build in builds]
-    if not settings:
-        return setting(target, None)
-    first, *rest = settings
-    values = {
-        name: number
-        for name, number in first.values.items()
-        if all(name in other.values and other.values[name] == number for other in rest)
-    }
-    undefined = first.undefined.intersection(*(other.undefined for other in rest))
-    return Setting(values, undefined)
-
-
-def _common(build: Build) -> dict[str, str]:
-    """The macros that all files of a build are compiled with."""
-    many = list(build.files.values())
-    first = dict(many[0]) if many else {}
-    return {
-        name: value for name, value in first.items() if all(one.get(name) == value for one in many)
-    }
+def _referred(builds: Iterable[Build]) -> Iterator[str]:
+    """Projects that some builds link or pack."""
+    every = {path for build in builds for path in build.references}
+    return iter(sorted(path for path in every if path.lower().endswith(".vcxproj")))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,16 +25,17 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.source import behaviour
-from hvci.source.calls import find_calls, may_hold_calls
 from hvci.source.families import wrong_family
-from hvci.source.files import LINK_RULES, Shelf, is_code, is_project, shelve, tidy
+from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
 from hvci.source.judge import Judge, Resolved
+from hvci.source.leftovers import leftovers
+from hvci.source.merge import merged
 from hvci.source.opt_in_facts import opt_in_facts
 from hvci.source.optin import MACROS, OptIn
+from hvci.source.products import Product
 from hvci.source.project import Workspace
 from hvci.source.suppressions import allowances
-
-UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"
+from hvci.source.survey import Survey
 
 IN_IMAGE_ONLY = "relocations are known in the built image only"
 
@@ -45,19 +46,28 @@ class Reading:
 
     workspace: Workspace
     calls: list[Resolved] = field(default_factory=list)
-    behaviours: list[BehaviourFact] = field(default_factory=list)
-    settings: list[BuildSetting] = field(default_factory=list)
+    behaviours: list[tuple[Product | None, BehaviourFact]] = field(default_factory=list)
+    settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def evidence(self, target: WindowsVersion) -> Evidence:
-        """The facts alone, in order of place."""
+    def evidence(
+        self, target: WindowsVersion, products: Collection[Product] | None = None
+    ) -> Evidence:
+        """The facts alone, in order of place; only those about some products, if any are given."""
+        wanted = None if products is None else set(map(id, products))
+
+        def is_of(product: Product | None) -> bool:
+            return wanted is None or id(product) in wanted
+
+        calls = merged(one for one in self.calls if is_of(one.context.product))
+        facts = {fact for product, fact in self.behaviours if is_of(product)}
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
-            calls=tuple(sorted((one.fact for one in self.calls), key=_place)),
-            behaviours=tuple(sorted(set(self.behaviours), key=_behaviour_place)),
-            settings=tuple(dict.fromkeys(self.settings)),
+            calls=tuple(sorted(calls, key=_place)),
+            behaviours=tuple(sorted(facts, key=_behaviour_place)),
+            settings=tuple(dict.fromkeys(one for product, one in self.settings if is_of(product))),
             limits=tuple(dict.fromkeys(self.workspace.shelf.limits)),
             seconds=self.seconds,
             allowances=tuple(self.allowances),
@@ -68,17 +78,19 @@ class Reading:
 
         What the built image itself tells is left out.
         """
-        files = self.workspace.files_of_output(names)
-        if not files:
+        products = self.workspace.products_named(names)
+        if not products:
             return None
-        whole = self.evidence(target)
-        return replace(
-            whole,
-            calls=tuple(one for one in whole.calls if _path(one.site) in files),
-            behaviours=tuple(one for one in whole.behaviours if _path(one.site) in files),
-            settings=tuple(one for one in whole.settings if one.site.path in files),
-            limits=tuple(one for one in whole.limits if _path(one.site) in files),
-        )
+        files = {
+            path
+            for product in products
+            for variant in self.workspace.variants(product)
+            for path in variant.program.paths
+        }
+        files.update(build.project for product in products for build in product.builds)
+        files.update(path for one in products for build in one.builds for path in build.assembly)
+        whole = self.evidence(target, products)
+        return replace(whole, limits=tuple(one for one in whole.limits if _path(one.site) in files))
 
     @property
     def sha256(self) -> str:
@@ -128,11 +140,11 @@ def examine(
         raise InputError(f"{path}: neither C or C++ sources nor a driver project")
     reading = Reading(workspace)
     reading.seconds["project"] = time.perf_counter() - begun
-    _read_calls(reading, target)
-    _read_texts(reading)
+    survey = Survey(workspace, Judge(workspace, OptIn(), target))
+    _read_calls(reading, survey)
+    _read_texts(reading, survey)
     reading.settings += workspace.settings
-    if not workspace.builds:
-        shelf.limits.append(Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS))
+    shelf.limits += leftovers(workspace, reading.calls)
     shelf.limits.append(Limit(Origin.SOURCE, ("unsupported-relocs",), IN_IMAGE_ONLY))
     reading.seconds["source"] = time.perf_counter() - begun
     return reading
@@ -146,7 +158,7 @@ def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
         raise InputError(f"{path}: no such file or folder")
     if not (is_code(path.name) or is_project(path.name)):
         raise InputError(f"{path}: neither a C or C++ source nor a driver project")
-    shelf = Shelf(path.parent, is_single=True, texts=dict(texts))
+    shelf = Shelf(path.parent, texts=dict(texts), named=(tidy(path),))
     if is_project(path.name):
         shelf.projects.append(tidy(path))
     else:
@@ -154,49 +166,53 @@ def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
     return shelf
 
 
-def _read_calls(reading: Reading, target: WindowsVersion) -> None:
-    workspace = reading.workspace
-    judge = Judge(workspace, OptIn(workspace), target)
-    workspace.load_includes()
-    for path in sorted(workspace.shelf.sources):
-        source = workspace.shelf.sources[path]
-        if path.lower().endswith(".asm") or not may_hold_calls(source.text):
-            continue
-        for call in (*find_calls(workspace.unit(path)), *judge.named(path)):
-            if (resolved := judge.resolve(call)) is not None:
-                reading.calls.append(resolved)
-                reading.behaviours += wrong_family(resolved)
-        if missing := workspace.includes.missing(path):
-            names = ", ".join(missing[:8])
-            workspace.shelf.limit(path, f"headers that are not in the sources: {names}", ())
-    reading.behaviours += opt_in_facts(judge, reading.calls)
-    reading.settings += _opt_in_settings(judge)
+def _read_calls(reading: Reading, survey: Survey) -> None:
+    survey.run()
+    reading.calls += survey.calls
+    for one in reading.calls:
+        reading.behaviours += ((one.context.product, fact) for fact in wrong_family(one))
+    products = dict.fromkeys(one.context.product for one in reading.calls)
+    for product in products:
+        own = (one for one in reading.calls if one.context.product is product)
+        reading.behaviours += ((product, fact) for fact in opt_in_facts(survey.judge, own))
+    reading.settings += _opt_in_settings(reading.workspace)
 
 
-def _opt_in_settings(judge: Judge) -> Iterator[BuildSetting]:
+def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetting]]:
     """What each build says about the opt-in, once."""
-    seen: set[tuple[str, str, str]] = set()
-    for build in judge.workspace.builds:
-        for macros in build.files.values():
-            for name in MACROS:
-                key = (build.project, build.configuration, name)
-                if name in macros and key not in seen:
-                    seen.add(key)
-                    site = SourceSite(build.project, 1)
-                    yield BuildSetting(name, macros[name], site, build.configuration)
+    seen: set[tuple[int, str, str, str]] = set()
+    for product in workspace.products:
+        for build in (one for at in range(len(product.builds)) for one in product.closure(at)):
+            for compile_ in {id(one): one for one in build.files.values()}.values():
+                for name in MACROS:
+                    key = (id(product), build.project, build.configuration, name)
+                    if name in compile_.defines and key not in seen:
+                        seen.add(key)
+                        site, value = SourceSite(build.project, 1), compile_.defines[name]
+                        yield product, BuildSetting(name, value, site, build.configuration)
 
 
-def _read_texts(reading: Reading) -> None:
+def _read_texts(reading: Reading, survey: Survey) -> None:
+    """What files say besides calls, in each product that is no program for user mode."""
     workspace = reading.workspace
-    for path in sorted(workspace.shelf.sources):
-        source = workspace.shelf.sources[path]
-        reading.allowances += allowances(source)
-        if workspace.is_user_mode(path):
+    sources = workspace.shelf.sources
+    for path in sorted(sources):
+        reading.allowances += allowances(sources[path])
+    worth = {path for path, source in sources.items() if behaviour.worth_a_look(source.text)}
+    for context in survey.contexts():
+        if context.is_user:
             continue
-        if path.lower().endswith(".asm"):
-            reading.behaviours += behaviour.assembly_behaviours(source)
-            reading.settings += behaviour.assembly_settings(source)
-        elif behaviour.worth_a_look(source.text):
-            unit = workspace.unit(path)
-            reading.behaviours += behaviour.behaviours(unit, workspace.program(path))
-            reading.settings += behaviour.section_settings(unit)
+        product = context.product
+        for path in context.program.paths:
+            if path not in worth or not workspace.is_asked(path):
+                continue
+            for unit in context.program.units_of(path):
+                found = behaviour.behaviours(unit, context.program)
+                reading.behaviours += ((product, fact) for fact in found)
+                reading.settings += ((product, one) for one in behaviour.section_settings(unit))
+    for product, path in workspace.assembly:
+        if path in sources:
+            found = behaviour.assembly_behaviours(sources[path])
+            reading.behaviours += ((product, fact) for fact in found)
+            made = behaviour.assembly_settings(sources[path])
+            reading.settings += ((product, one) for one in made)

@@ -187,12 +187,13 @@ class Resolver:
     def _expanded(self, name: bytes, given: list[Node], place: Place, depth: int) -> Guess | None:
         """The value of a macro with arguments."""
         found = None
-        for macro, _ in self.program.macros(name):
+        home = place.home or place.path
+        for macro, _ in self.program.macros(name, home):
             if macro.parameters is None:
                 continue
             words = dict(zip(macro.parameters, map(text_of, given), strict=False))
             body = _substituted(macro.body, words)
-            nowhere = replace(place, path="")
+            nowhere = replace(place, path="", home=home)
             value = self.text(body.strip(), nowhere, depth).known_by("macro")
             found = value if found is None else found.join(value)
         return found

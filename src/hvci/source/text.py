@@ -35,13 +35,13 @@ _LITERALS = re.compile(
     rb"|'(?:[^'\\\n]|\\.)*'?",
     re.DOTALL,
 )
-_NOT_BREAK = re.compile(rb"[^\r\n]")
+_BLANK = bytes(byte if byte in b"\r\n" else 0x20 for byte in range(256))
 _UNICODE_MARKS = {b"\xff\xfe": Codec.UTF16_LE, b"\xfe\xff": Codec.UTF16_BE}
 
 
 def blank(text: bytes) -> bytes:
     """The same number of bytes with everything but line breaks made a space."""
-    return _NOT_BREAK.sub(b" ", text)
+    return text.translate(_BLANK)
 
 
 def _guess(raw: bytes) -> Codec:

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from hvci.source.conditions import Branch, Group, Setting, groups
+from hvci.source.directives import Directives
+from hvci.source.expression import Truth
+from hvci.source.preprocess import Choice
 from hvci.source.text import Source, blank
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ MAX_TREES = 16
 MAX_NODES = 400_000
 """Nodes looked at while searching one tree."""
 
-_DIRECTIVE = re.compile(rb"^[ \t]*#(?:[^\n\\]|\\\r?\n|\\)*", re.MULTILINE)
+_DIRECTIVE = re.compile(rb"^[ \t]*#[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*", re.MULTILINE)
 _ANNOTATION = re.compile(
     rb"\b(?:_[A-Z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*_|__drv_\w+|__in|__out|__inout|__in_opt|__out_opt"
     rb"|__inout_opt|__deref_\w+|__checkReturn|__reserved|__[a-z]+_[eb]count\w*|__success"
@@ -173,47 +175,86 @@ class File:
         return self.tree.root_node.descendant_for_byte_range(start, end)
 
 
-class Trees:
-    """The trees of one source file, made when they are asked for."""
+Picked = tuple[int | None, ...]
+"""Of each group, the branch that a tree is made with."""
 
-    def __init__(self, source: Source, macros: Setting) -> None:
+
+class Text:
+    """One source file, read once for all programs, with the trees that were made of it."""
+
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.macros = macros
-        self._files: dict[tuple[int | None, ...], File] = {}
+        self._files: dict[Picked, File] = {}
 
     @cached_property
-    def groups(self) -> list[Group]:
-        """The conditional groups of the file."""
-        return groups(self.source.code)
+    def directives(self) -> Directives:
+        """The lines that a preprocessor acts on."""
+        return Directives(self.source)
 
     @cached_property
-    def _default(self) -> tuple[int | None, ...]:
-        return tuple(_first_kept(group, self.macros) for group in self.groups)
+    def defines(self) -> list[tuple[int, int]]:
+        """Start and end of every `#define`, in order."""
+        every = (macro for many in self.directives.macros.values() for macro in many)
+        return sorted((macro.start, macro.end) for macro in every)
+
+    def file(self, picked: Picked) -> File:
+        """The tree with some branches kept."""
+        if picked not in self._files:
+            if len(self._files) >= MAX_TREES:
+                return next(iter(self._files.values()))
+            self._files[picked] = File(self.source, _quiet(self._kept(picked)))
+        return self._files[picked]
+
+    def _kept(self, picked: Picked) -> bytes:
+        """The text without directives and without the branches that are not kept."""
+        lines, plain = self.directives, self.source.plain
+        parts: list[bytes] = []
+        for index, start in enumerate(lines.starts):
+            end = lines.starts[index + 1] if index + 1 < len(lines.starts) else len(plain)
+            region, keep = lines.regions[index], True
+            while region is not None and keep:
+                keep = picked[region.group] == region.branch
+                region = region.outer
+            parts.append(plain[start:end] if keep else blank(plain[start:end]))
+        return _DIRECTIVE.sub(lambda match: blank(match[0]), b"".join(parts))
+
+
+class Trees:
+    """The trees of one source file under one choice of branches."""
+
+    def __init__(self, text: Text, choice: Choice) -> None:
+        self.text = text
+        self.choice = choice
+
+    @cached_property
+    def _usual(self) -> Picked:
+        return tuple(one[0] if isinstance(one, tuple) else one for one in self.choice)
+
+    def live(self, offset: int) -> Truth:
+        """Whether the text at an offset is compiled under this choice."""
+        value: Truth = True
+        region = self.text.directives.region_at(offset)
+        while region is not None:
+            taken = self.choice[region.group]
+            if isinstance(taken, tuple):
+                if region.branch not in taken:
+                    return False
+                value = None
+            elif taken != region.branch:
+                return False
+            region = region.outer
+        return value
 
     def at(self, offset: int | None = None) -> File:
         """The tree in which the text at an offset is kept."""
-        choice = self._default
-        if offset is not None:
-            inside = (group.branch_at(offset) for group in self.groups)
-            choice = tuple(
-                usual if mine is None else mine for usual, mine in zip(choice, inside, strict=True)
-            )
-        if choice not in self._files:
-            if len(self._files) >= MAX_TREES:
-                choice = next(iter(self._files))
-            else:
-                self._files[choice] = File(self.source, self._kept(choice))
-        return self._files[choice]
-
-    def _kept(self, choice: tuple[int | None, ...]) -> bytes:
-        text = bytearray(self.source.plain)
-        for match in _DIRECTIVE.finditer(self.source.plain):
-            text[match.start() : match.end()] = blank(match.group())
-        for group, chosen in zip(self.groups, choice, strict=True):
-            for index, branch in enumerate(group.branches):
-                if index != chosen:
-                    _drop(text, branch)
-        return _quiet(bytes(text))
+        picked = self._usual
+        region = self.text.directives.region_at(offset) if offset is not None else None
+        while region is not None:
+            if picked[region.group] != region.branch:
+                before, behind = picked[: region.group], picked[region.group + 1 :]
+                picked = (*before, region.branch, *behind)
+            region = region.outer
+        return self.text.file(picked)
 
 
 def _quiet(text: bytes) -> bytes:
@@ -238,15 +279,3 @@ def _after_parentheses(text: bytes, start: int) -> int:
 
 
 _BRACKET = re.compile(rb"[()]")
-
-
-def _drop(text: bytearray, branch: Branch) -> None:
-    text[branch.body : branch.end] = blank(bytes(text[branch.body : branch.end]))
-
-
-def _first_kept(group: Group, macros: Setting) -> int | None:
-    """The first branch that a build may keep."""
-    for index in range(len(group.branches)):
-        if group.live(index, macros) is not False:
-            return index
-    return None

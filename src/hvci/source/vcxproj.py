@@ -6,12 +6,25 @@ Knows the properties that driver projects use; knows nothing of source text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from hvci.model import BuildSetting, SourceSite, WindowsVersion
-from hvci.source.build import Build, Kind, defines, link_settings, machine_of, option_defines
+from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
+from hvci.source.build import (
+    Build,
+    Compile,
+    Kind,
+    defines,
+    link_settings,
+    machine_of,
+    option_defines,
+    options_of,
+)
+from hvci.source.conditions import of_ntddi
 from hvci.source.files import LINK_RULES, beside
-from hvci.source.msbuild import Compiled, Library, State, configurations, run
+from hvci.source.msbuild import Compiled, State, configurations, run
+from hvci.source.msbuild_files import Library
+from hvci.source.msbuild_properties import slashed
 
 _VERSIONS = {
     "windowsvista": WindowsVersion.VISTA,
@@ -57,31 +70,118 @@ def builds(library: Library, path: str) -> list[Build]:
 
 def _build(path: str, configuration: str, platform: str, state: State) -> Build:
     label = f"{configuration}|{platform}" if configuration else ""
-    compiled = state.items.get("clcompile", []) + state.items.get("masm", [])
+    compiled = [item for item in state.items.get("clcompile", []) if not _excluded(item)]
+    other = state.items.get("masm", []) + state.items.get("marmasm", [])
+    other += [one for one in state.items.get("custombuild", []) if one.path.endswith(".asm")]
     references = tuple(item.path for item in state.items.get("projectreference", []))
+    made = _Compiles(path, state)
+    kind = _kind(state)
+    version, headers = _version(state)
     return Build(
         path,
         label,
         machine_of(platform),
-        _kind(state),
-        _version(state),
-        {item.path: _defines(item) for item in compiled if not _excluded(item)},
+        kind,
+        version,
+        {item.path: made.of(item) for item in compiled},
         tuple(_settings(path, label, state)),
         references,
         (state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]).lower(),
         _entries(state),
+        assembly=tuple(item.path for item in other if not _excluded(item)),
+        static=_property(state, "configurationtype") == "staticlibrary",
+        kernel=_is_kernel(state),
+        libraries=tuple(_libraries(path, state)),
+        ntddi=headers,
+        debug=_is_debug(configuration, state),
     )
 
 
+def _property(state: State, name: str) -> str:
+    return state.properties.get(name, "").strip().lower()
+
+
 def _excluded(item: Compiled) -> bool:
-    return item.metadata.get("excludedfrombuild", "").lower() == "true"
+    return item.metadata.get("excludedfrombuild", "").strip().lower() == "true"
 
 
-def _defines(item: Compiled) -> dict[str, str]:
-    options = option_defines(item.metadata.get("additionaloptions", ""))
-    found = defines(item.metadata.get("preprocessordefinitions", "")) | options
-    removed = defines(item.metadata.get("undefinepreprocessordefinitions", ""))
-    return {name: value for name, value in found.items() if name not in removed}
+class _Compiles:
+    """How the files of one configuration are compiled; equal answers are one object."""
+
+    def __init__(self, path: str, state: State) -> None:
+        self.path = path
+        self.state = state
+        self._made: dict[tuple[str, ...], Compile] = {}
+
+    def of(self, item: Compiled) -> Compile:
+        """How one file is compiled."""
+        key = tuple(item.metadata.get(name, "") for name in _COMPILED)
+        if key not in self._made:
+            self._made[key] = self._compile(dict(zip(_COMPILED, key, strict=True)))
+        return self._made[key]
+
+    def _compile(self, given: dict[str, str]) -> Compile:
+        options = given["additionaloptions"]
+        found = defines(given["preprocessordefinitions"]) | option_defines(options)
+        removed = set(defines(given["undefinepreprocessordefinitions"]))
+        removed.update(options_of("U", options))
+        folders = given["additionalincludedirectories"].split(";") + options_of("I", options)
+        forced = given["forcedincludefiles"].split(";") + options_of("FI", options)
+        return Compile(
+            {name: value for name, value in found.items() if name not in removed},
+            frozenset(removed),
+            self._forced(forced, folders),
+            tuple(self._folders(folders)),
+            _LANGUAGES.get(given["compileas"].lower()),
+        )
+
+    def _folders(self, names: list[str]) -> Iterator[str]:
+        for name in names:
+            place = self.state.library.place(self.path, name.strip().strip('"'))
+            if name.strip() and Path(place).is_dir():
+                yield place
+
+    def _forced(self, names: list[str], folders: list[str]) -> tuple[str, ...]:
+        library = self.state.library
+        found = []
+        for name in (one.strip().strip('"') for one in names):
+            places = (
+                library.place(self.path, f"{folder or '.'}/{name}") for folder in ("", *folders)
+            )
+            path = next((one for one in places if Path(one).is_file()), "") if name else ""
+            if path:
+                library.shelf.add(path)
+                found.append(path)
+            elif name:
+                library.shelf.limit(self.path, f"the header {name}, which is forced, is missing")
+        return tuple(dict.fromkeys(found))
+
+
+_COMPILED = (
+    "preprocessordefinitions",
+    "undefinepreprocessordefinitions",
+    "additionaloptions",
+    "additionalincludedirectories",
+    "forcedincludefiles",
+    "compileas",
+)
+_LANGUAGES = {"compileasc": False, "compileascpp": True}
+
+
+def _libraries(path: str, state: State) -> Iterator[str]:
+    """The libraries that are linked: as paths of files, else as they are written."""
+    link = state.definitions.get("link", {})
+    options = " ".join(re.findall(r"(?i)\S+\.lib\b", link.get("additionaloptions", "")))
+    names = re.split(r"[;\s]+", f"{link.get('additionaldependencies', '')} {options}".strip())
+    names += [item.path for item in state.items.get("library", []) if not _excluded(item)]
+    folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
+    for name in (one.strip('"') for one in names if one.strip('"%')):
+        name = name if name.lower().endswith((".lib", ".obj")) else f"{name}.lib"
+        places = (
+            state.library.place(path, f"{folder or '.'}/{name}" if folder else name)
+            for folder in ("", *folders)
+        )
+        yield next((one for one in places if Path(one).is_file()), slashed(name))
 
 
 def _entries(state: State) -> frozenset[str]:
@@ -90,10 +190,12 @@ def _entries(state: State) -> frozenset[str]:
 
 
 def _kind(state: State) -> Kind:
-    type_ = state.properties.get("configurationtype", "").lower()
-    driver = state.properties.get("drivertype", "").lower()
-    toolset = state.properties.get("platformtoolset", "").lower()
-    if driver == "umdf" or "usermode" in toolset or type_ in ("application", "utility"):
+    type_ = _property(state, "configurationtype")
+    driver = _property(state, "drivertype")
+    toolset = _property(state, "platformtoolset")
+    if type_ == "utility" or driver == "package":
+        return Kind.PACKAGE
+    if driver == "umdf" or "usermode" in toolset or type_ == "application":
         return Kind.USER
     if state.properties.get("umdf_version_major"):
         return Kind.USER
@@ -108,8 +210,30 @@ def _kind(state: State) -> Kind:
     return Kind.LIBRARY if type_ == "staticlibrary" else Kind.UNKNOWN
 
 
-def _version(state: State) -> WindowsVersion | None:
-    return _VERSIONS.get(state.properties.get("targetversion", "").lower().replace(" ", ""))
+def _is_kernel(state: State) -> bool:
+    return _kind(state) is Kind.DRIVER or (
+        _property(state, "drivertype") in _DRIVER_TYPES
+        or "kernelmode" in _property(state, "platformtoolset")
+    )
+
+
+def _is_debug(configuration: str, state: State) -> bool:
+    said = _property(state, "usedebuglibraries")
+    if said in ("true", "false"):
+        return said == "true"
+    return any(word in configuration.lower() for word in ("debug", "chk", "checked", "dbg"))
+
+
+def _version(state: State) -> tuple[WindowsVersion | None, WindowsVersion | None]:
+    """The Windows that is aimed at, and that of the headers: Windows 10 has the kit's own."""
+    said = state.properties.get("_nt_target_version", "").strip()
+    number = int(said, 16) if re.fullmatch(r"0[xX][0-9a-fA-F]{3,8}", said) else 0
+    number = number << 16 if number < 0x10000 else number
+    exact = of_ntddi(number) if number else None
+    version = _VERSIONS.get(_property(state, "targetversion").replace(" ", "")) or exact
+    if version is None or exact is not None:
+        return version, exact
+    return version, NEWEST if version.has_memory_integrity else version
 
 
 def _settings(path: str, label: str, state: State) -> list[BuildSetting]:

@@ -1,0 +1,68 @@
+"""What of a target was not judged, or is no driver at all, in words.
+
+Knows the files and products of a workspace; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from hvci.model import Limit, Origin, SourceSite
+from hvci.source.files import LINK_RULES
+from hvci.source.judge import Resolved
+from hvci.source.project import Workspace
+from hvci.source.survey import UNBUILT
+
+UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"
+USER_ONLY = (
+    "only programs for user mode are built here (applications, DLLs, UMDF drivers): memory "
+    "integrity is about the kernel and asks nothing of them"
+)
+SHOWN = 12
+"""Names in one sentence."""
+
+
+def leftovers(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Limit]:
+    """One limit for each thing that a person should know."""
+    yield from _missing_headers(workspace, {one.call.unit.source.path for one in calls})
+    if not workspace.builds:
+        yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
+        return
+    if not workspace.kernel_products and workspace.alone is None and workspace.products:
+        yield Limit(Origin.SOURCE, (), USER_ONLY)
+    if workspace.alone is not None and not workspace.kernel_products:
+        yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
+    yield from _unbuilt(workspace, calls)
+
+
+def _unbuilt(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Limit]:
+    alone = workspace.alone
+    orphans = [
+        path
+        for path in workspace.orphans
+        if workspace.is_asked(path) and (alone is None or not alone.holds(path))
+    ]
+    telling = {one.call.unit.source.path for one in calls if one.fact.dead == UNBUILT}
+    for path in (path for path in orphans if path in telling):
+        reason = f"{path}: not compiled by any build here, so it was not judged"
+        yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))
+    quiet = [path for path in orphans if path not in telling]
+    if quiet:
+        more = f" and {len(quiet) - SHOWN} more" if len(quiet) > SHOWN else ""
+        names = ", ".join(quiet[:SHOWN])
+        yield Limit(Origin.SOURCE, (), f"not compiled by any build here: {names}{more}")
+
+
+def _missing_headers(workspace: Workspace, telling: set[str]) -> Iterator[Limit]:
+    """Headers in quotes that neither the sources nor the kits hold, for each file with calls."""
+    seen: set[str] = set()
+    for program in workspace.kernel_programs:
+        for unit in program.compiled:
+            for path in workspace.space.closure(unit):
+                if path in seen or path not in telling:
+                    continue
+                seen.add(path)
+                if missing := workspace.space.includes.missing(path, unit.folders):
+                    names = ", ".join(missing[:SHOWN])
+                    reason = f"{path}: headers that are not in the sources: {names}"
+                    yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))

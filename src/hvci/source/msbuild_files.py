@@ -1,0 +1,152 @@
+"""The files of MSBuild projects: read once, found by name or pattern, wherever they are named.
+
+Knows XML and paths; knows nothing of properties or configurations.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvci.source.files import LINK_RULES, Shelf
+from hvci.source.msbuild_properties import slashed
+
+MAX_ITEMS = 20_000
+"""Files that one wildcard may stand for."""
+MAX_PROJECT_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Element:
+    """One XML element, with its name in lower case and without name space."""
+
+    name: str
+    text: str
+    attributes: dict[str, str]
+    children: tuple[Element, ...]
+
+    def find(self, name: str) -> Iterator[Element]:
+        """All elements of that name, at any depth."""
+        for child in self.children:
+            if child.name == name:
+                yield child
+            yield from child.find(name)
+
+
+class ProjectError(Exception):
+    """Why a project file cannot be read; becomes a `Limit`."""
+
+
+MAX_XML_DEPTH = 60
+
+
+def _element(node: ET.Element, depth: int = 0) -> Element:
+    if depth > MAX_XML_DEPTH:
+        raise ProjectError("its elements are nested too deeply")
+    children = tuple(_element(item, depth + 1) for item in node)
+    name = node.tag.rpartition("}")[2].lower()
+    attributes = {key.lower(): value for key, value in node.attrib.items()}
+    return Element(name, (node.text or "").strip(), attributes, children)
+
+
+def read_xml(path: str) -> Element:
+    """Read one project file; raise `ProjectError`."""
+    try:
+        file = Path(path)
+        if file.stat().st_size > MAX_PROJECT_BYTES:
+            raise ProjectError("it is too large for a project file")
+        data = file.read_bytes()
+        if b"<!ENTITY" in data or b"<!DOCTYPE" in data:
+            raise ProjectError("it declares entities, which no project file needs")
+        return _element(ET.fromstring(data))
+    except OSError as error:
+        raise ProjectError(error.strerror or str(error)) from error
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise ProjectError(f"it is not well-formed XML: {error}") from error
+
+
+class Library:
+    """Project files by path, each read once."""
+
+    def __init__(self, shelf: Shelf, solutions: Mapping[str, str] | None = None) -> None:
+        self.shelf = shelf
+        self.solutions = solutions or {}
+        """Projects, and the solution that names each."""
+        self.project = ""
+        """The project that is run: what its items name is meant from there."""
+        self._read: dict[str, Element | None] = {}
+        self._own: dict[str, Mapping[str, str]] = {}
+
+    def get(self, path: str) -> Element | None:
+        """The file's root; None, and a limit, when it cannot be read."""
+        if path not in self._read:
+            try:
+                self._read[path] = read_xml(path)
+            except ProjectError as error:
+                self.shelf.limit(path, str(error), LINK_RULES)
+                self._read[path] = None
+        return self._read[path]
+
+    def own_properties(self, here: str) -> Mapping[str, str]:
+        """The properties that tell a file where it is."""
+        if here not in self._own:
+            full = absolute(here)
+            folder, _, name = full.rpartition("/")
+            self._own[here] = {
+                "msbuildthisfiledirectory": folder + "/",
+                "msbuildthisfilefullpath": full,
+                "msbuildthisfile": name,
+                "msbuildthisfilename": name.rpartition(".")[0],
+                "msbuildthisfileextension": "." + name.rpartition(".")[2],
+                "msbuildthisfiledirectorynoroot": folder.lstrip("/") + "/",
+            }
+        return self._own[here]
+
+    def place(self, here: str, name: str) -> str:
+        """The path that a name means in a file."""
+        name = slashed(name)
+        folder = absolute(here).rpartition("/")[0]
+        whole = name if name.startswith("/") else f"{folder}/{name}"
+        return self.shelf.actual(self.shelf.shown(os.path.normpath(whole)))
+
+    def exists(self, here: str, name: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        return Path(self.place(here, name)).exists()
+
+    def matching(self, here: str, name: str) -> list[str]:
+        """The files that a name or a pattern means in a file."""
+        name = slashed(name)
+        if "*" not in name and "?" not in name:
+            path = self.place(here, name)
+            return [path] if name and Path(path).is_file() else []
+        head = re.split(r"[*?]", name, maxsplit=1)[0].rpartition("/")[0]
+        folder = self.place(here, head or ("/" if name.startswith("/") else "."))
+        tail = re.compile(_translated(name[len(head) :].lstrip("/")), re.IGNORECASE)
+        prefix = "" if folder == "." else folder.rstrip("/") + "/"
+        return [path for path in self._below(folder) if tail.fullmatch(path.removeprefix(prefix))]
+
+    def _below(self, folder: str) -> list[str]:
+        found: list[str] = []
+        for top, folders, files in os.walk(folder):
+            folders[:] = sorted(one for one in folders if not one.startswith("."))
+            prefix = "" if top == "." else slashed(top).removeprefix("./").rstrip("/") + "/"
+            found += (prefix + name for name in sorted(files))
+            if len(found) > MAX_ITEMS:
+                break
+        return found[:MAX_ITEMS]
+
+
+def _translated(pattern: str) -> str:
+    """A regular expression for a path with `*`, `?` and `**`."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(words.get(part, re.escape(part)) for part in parts)
+
+
+def absolute(path: str) -> str:
+    """A path from the root, with forward slashes; an empty one stays empty."""
+    return slashed(os.path.abspath(path)) if path else ""  # noqa: PTH100 (links stay as they are)
