@@ -214,7 +214,11 @@ def test_any_text_is_read(tmp_path, text):
 
 @given(st.text(alphabet="()!&|<>=A1 definedNTDDI_VERSION", max_size=60))
 def test_any_condition_has_an_answer(text):
-    assert holds("if", text, Setting({"A": 1, "NTDDI_VERSION": 5}, frozenset(("d",)))) in (True, False, None)
+    assert holds("if", text, Setting({"A": 1, "NTDDI_VERSION": 5}, frozenset(("d",)))) in (
+        True,
+        False,
+        None,
+    )
 
 
 @given(

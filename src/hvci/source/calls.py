@@ -122,7 +122,7 @@ def find_calls(unit: Unit) -> Iterator[CallText]:
 
 def _call(unit: Unit, start: int, end: int) -> CallText | None:
     name = unit.source.code[start:end]
-    macro = next((m for m in _macros(unit) if m.start <= start < m.end), None)
+    macro = unit.text.define_at(start)
     if macro is not None and start < macro.body_start:
         return None
     file = unit.trees.at(start)
@@ -138,10 +138,6 @@ def _call(unit: Unit, start: int, end: int) -> CallText | None:
     shape = Shape.CALL if macro is None else Shape.MACRO
     kept = unit.live(start)
     return CallText(ddi, unit, shape, start, end, tuple(given), file, node, macro, kept)
-
-
-def _macros(unit: Unit) -> Iterator[Macro]:
-    return (macro for many in unit.macros.values() for macro in many)
 
 
 def _is_member(unit: Unit, start: int) -> bool:

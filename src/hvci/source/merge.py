@@ -43,9 +43,13 @@ def _joined(many: list[Resolved]) -> DdiCall:
     deciding = arguments.get(first.call.ddi.deciding)
     if first.call.ddi.opt_in.value != "none" and deciding and len(deciding.possible) > 1:
         split = shown(_states(running))
-        notes = dict.fromkeys([split, *notes]) if split else notes
+        notes = dict.fromkeys(sorted((split, *notes), key=_OPERATOR.__ne__) if split else notes)
     edits = tuple(sorted({edit for one in running for edit in one.fact.edits}))
     return replace(first.fact, arguments=arguments, note="; ".join(notes), edits=edits)
+
+
+_OPERATOR = "through operator new"
+"""The note that comes first: it says what the call is."""
 
 
 def _states(running: Iterable[Resolved]) -> list[State]:

@@ -9,6 +9,7 @@ functions, item transforms, targets and tasks.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class State:
     """The file that last set a definition, by "type.metadata"."""
     missing: list[str] = field(default_factory=list)
     _imported: set[str] = field(default_factory=set)
+    _used: frozenset[str] = frozenset()
     _later: dict[str, list[tuple[Element, str]]] = field(
         default_factory=lambda: {"itemdefinitiongroup": [], "itemgroup": []}
     )
@@ -71,8 +73,14 @@ class State:
         for element, here in self._later["itemdefinitiongroup"]:
             if self._wanted(element, here):
                 self._definitions(element, here)
+        groups = [
+            one for one in self._later["itemgroup"] if _WANTED & {c.name for c in one[0].children}
+        ]
+        self._used = _WANTED | _referred(element for element, _ in groups)
         for element, here in self._later["itemgroup"]:
-            if self._wanted(element, here):
+            if self._used & {child.name for child in element.children} and self._wanted(
+                element, here
+            ):
                 self._items(element, here)
 
     def force(self, name: str, here: str) -> None:
@@ -146,7 +154,7 @@ class State:
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
-            if not self._wanted(item, here):
+            if item.name not in self._used or not self._wanted(item, here):
                 continue
             held = self.items.setdefault(item.name, [])
             if removed := item.attributes.get("remove", ""):
@@ -184,6 +192,17 @@ class State:
                 # a path in an item is meant from the project, wherever the item stands
                 found.append(self.library.place(self.library.project, one.strip()))
         return found
+
+
+_WANTED = frozenset(("clcompile", "masm", "marmasm", "custombuild", "projectreference", "library"))
+"""Items that say what is built; others matter only where these name them."""
+
+
+def _referred(groups: Iterator[Element]) -> frozenset[str]:
+    """The item lists that wanted items stand for."""
+    wanted = (item for group in groups for item in group.children if item.name in _WANTED)
+    texts = (item.attributes.get("include", "") for item in wanted)
+    return frozenset(name.lower() for text in texts for name in _ITEMS.findall(text))
 
 
 _TOOLSET = re.compile(

@@ -15,8 +15,8 @@ from enum import StrEnum
 
 from hvci.source.build import Build, Kind
 from hvci.source.directives import Macro
-from hvci.source.preprocess import Run
 from hvci.source.program import Program, Unit, Use
+from hvci.source.runs import Run
 from hvci.source.tree import Function, text_of, walk
 
 RUNTIME = b"ExInitializeDriverRuntime"
@@ -172,7 +172,6 @@ class OptIn:
         self, run: Run, build: Build | None, program: Program, builds: tuple[Build, ...]
     ) -> State:
         on = {name.decode() for name in run.opt_in}
-        found = self.runtime(program, builds)
         if "POOL_NX_OPTOUT" in on:
             return State(Nx.OUT, build, "POOL_NX_OPTOUT is defined")
         if build is not None and build.machine in ("arm64", "arm"):
@@ -182,7 +181,9 @@ class OptIn:
         if run.doubtful:
             return State(Nx.OPEN, build, _DOUBTFUL)
         if "POOL_NX_OPTIN" not in on:
-            return State(Nx.NONE, build, _LATE if run.late else "", found)
+            known = self.runtime(program, builds) if program.names(RUNTIME) else None
+            return State(Nx.NONE, build, _LATE if run.late else "", known)
+        found = self.runtime(program, builds)
         if build is not None and build.kind is Kind.LIBRARY and found.nx is Nx.INERT:
             why = "the driver that loads or links this library must make the runtime call"
             return State(Nx.OPEN, build, why)

@@ -3,19 +3,22 @@
 Theory of operation: only the lines that a preprocessor acts on are walked, in the order in which
 a compiler meets them, through every header that is here; text in between is never expanded. What
 the walk leaves is, for each file, the branches that were taken, and the definitions that were
-met. Where a condition depends on something unknown, all of its branches may be taken. Knows
-directives and headers; knows nothing of calls.
+met. Where a condition depends on something unknown, all of its branches may be taken. What a
+header does depends only on the names that it asks for before it defines them: it is walked once
+for each answer to those, and repeated from memory after that. Knows directives and headers; knows
+nothing of calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvci.source import directives, expression
 from hvci.source.directives import Condition, Directive, Directives, Included, Macro
 from hvci.source.expression import Number, Truth
 from hvci.source.predefined import may_be_of_kit
+from hvci.source.runs import Choice, Definitions, Find, Given, Run, Taken
 
 MAX_NESTED = 100
 """Headers inside each other."""
@@ -24,67 +27,60 @@ MAX_STEPS = 300_000
 MAX_TIMES = 400
 """Times that one unit may include one file."""
 
-Taken = int | tuple[int, ...] | None
-"""The branch of a group that is compiled; several: any of them may be; None: none is."""
-Choice = tuple[Taken, ...]
-"""What is taken of each group of a file."""
-Find = Callable[[str, Included], str | None]
-"""The file that an `#include` of a file leads to."""
-
 OPT_IN = (b"POOL_NX_OPTIN", b"POOL_NX_OPTIN_AUTO", b"POOL_NX_OPTOUT")
 _WDM = frozenset(("wdm.h", "ntddk.h", "ntifs.h", "fltkernel.h", "ndis.h", "portcls.h", "ntosp.h"))
 """Headers of the kit that read the opt-in macros, and those that include such a header first."""
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a compiler is told before the first line of a unit."""
-
-    known: Mapping[bytes, int | None]
-    """Macros of compiler and kit."""
-    defines: tuple[Macro, ...] = ()
-    removed: frozenset[bytes] = frozenset()
-    forced: tuple[str, ...] = ()
-    """Files that are included first."""
-    closed: bool = True
-    """All definitions are known: what nobody defines is 0."""
-    absent: frozenset[bytes] = frozenset()
-    """What is certainly not defined, even when not all definitions are known."""
+_MAYBE, _GONE, _READ = object(), object(), object()
+_KIT_READ = b"\0kit"
+"""Stands in the table when the kit's headers were read."""
 
 
 @dataclass
-class Run:
-    """What the walk through one translation unit left."""
+class _Frame:
+    """What the walk through one file asked for and did."""
 
-    path: str
-    files: dict[str, set[Choice]] = field(default_factory=dict)
-    """Every file that was read, with what was taken of it."""
-    macros: dict[bytes, list[tuple[Macro, bool]]] = field(default_factory=dict)
-    """Every definition that was met, and whether it surely was."""
-    opt_in: dict[bytes, Macro] = field(default_factory=dict)
-    """The opt-in macros as the kit's headers found them."""
-    doubtful: bool = False
-    """Whether an opt-in macro is defined there depends on something unknown."""
-    late: Macro | None = None
-    """An opt-in macro that is defined when those headers were read already."""
-    reads_kit: bool = False
-    lost: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """Files and headers that were not found, and whether the name was in quotes."""
-    gave_up: str = ""
+    reads: dict[bytes, object] = field(default_factory=dict)
+    """Names that were asked for before they were written, with the answers."""
+    writes: dict[bytes, object] = field(default_factory=dict)
+    macros: Definitions = field(default_factory=dict)
+    layers: list[Definitions] = field(default_factory=list)
+    files: list[tuple[str, Choice]] = field(default_factory=list)
+    steps: int = 0
+    can_repeat: bool = True
 
 
-_MAYBE, _GONE = object(), object()
+@dataclass
+class Memory:
+    """What headers did before; shared by all units of a target."""
+
+    frames: dict[tuple[object, ...], list[_Frame]] = field(default_factory=dict)
+
+
+MAX_FRAMES = 6
+"""Ways in which one header is remembered."""
 
 
 class _Walk:
     """One walk; also the environment in which its conditions are evaluated."""
 
-    def __init__(self, given: Given, read: Callable[[str], Directives | None], find: Find) -> None:
+    def __init__(
+        self,
+        given: Given,
+        read: Callable[[str], Directives | None],
+        find: Find,
+        memory: Memory,
+        folders: tuple[str, ...],
+    ) -> None:
         self.given = given
         self.read = read
         self.find = find
+        self.memory = memory
+        self.key = (id(given.known), given.closed, folders)
         self.table: dict[bytes, object] = {}
         self.run = Run("")
+        self.frame = _Frame()
         self.maybe = 0
         self.steps = 0
         self.nested = 0
@@ -93,14 +89,23 @@ class _Walk:
 
     # ------------------------------------------------------- the environment
 
+    def _held(self, name: bytes) -> object:
+        held = self.table.get(name)
+        frame = self.frame
+        if name not in frame.writes and name not in frame.reads:
+            frame.reads[name] = held
+        return held
+
+    def _write(self, name: bytes, value: object) -> None:
+        self.table[name] = value
+        self.frame.writes[name] = value
+
     def defined(self, name: bytes) -> Truth:
         """Whether a name is defined at this place."""
-        held = self.table.get(name)
+        held = self._held(name)
         if held is not None:
             return None if held is _MAYBE else held is not _GONE
-        if name in self.given.known:
-            return True
-        if name in _BUILT_IN:
+        if name in self.given.known or name in _BUILT_IN:
             return True
         if name in self.given.absent:
             return False
@@ -108,7 +113,7 @@ class _Walk:
 
     def macro(self, name: bytes) -> Macro | int | None:
         """What a name stands for at this place."""
-        held = self.table.get(name)
+        held = self._held(name)
         if isinstance(held, Macro):
             return held
         return self.given.known.get(name) if held is None else None
@@ -118,9 +123,8 @@ class _Walk:
         return 0 if self.defined(name) is False else None
 
     def has_include(self, quoted: bool, name: str) -> Truth:
-        """Whether a header is there; one of the kit is, and of others nothing is known."""
-        found = self.find(self.here, Included(quoted, name, b""))
-        return True if found else None
+        """Whether a header is there; of those that are not here nothing is known."""
+        return True if self.find(self.here, Included(quoted, name, b"")) else None
 
     # -------------------------------------------------------------- the walk
 
@@ -129,34 +133,78 @@ class _Walk:
         self.run.path = path
         for macro in self.given.defines:
             self.table[macro.name] = macro
-            self.run.macros.setdefault(macro.name, []).append((macro, True))
+            self.frame.macros[macro.name] = [(macro, True)]
         self.table.update(dict.fromkeys(self.given.removed, _GONE))
         for name in (*self.given.forced, path):
             self.file(name)
-        if not self.run.reads_kit:
+        if _KIT_READ not in self.table:
             self._read_opt_in()
+        for file, choice in self.frame.files:
+            self.run.files.setdefault(file, set()).add(choice)
+        layers = (self.frame.macros, *self.frame.layers)
+        self.run.layers = list({id(layer): layer for layer in layers}.values())
         return self.run
 
     def file(self, path: str) -> None:
-        """Walk one file."""
+        """Walk one file, or repeat what it did before."""
         lines = self.read(path)
         if lines is None:
             return
-        times = self.times.get(path, 0)
-        if times and (lines.once or (lines.guard and self.defined(lines.guard) is not False)):
+        once = b"\0" + path.encode() if lines.once else b""
+        if once and self._held(once) is _READ:
             return
+        if lines.guard and isinstance(self._held(lines.guard), Macro):
+            return
+        times = self.times.get(path, 0)
         if self.nested >= MAX_NESTED or times >= MAX_TIMES:
             self.run.gave_up = self.run.gave_up or f"{path} is included too often or too deeply"
+            self.frame.can_repeat = False
             return
-        if lines.guard and not times:
-            self.table.setdefault(lines.guard, _GONE)
         self.times[path] = times + 1
-        before, self.here = self.here, path
+        frame = self._remembered(path) if not self.maybe else None
+        if frame is None:
+            frame = self._walked(path, lines, once)
+        else:
+            self.table.update(frame.writes)
+            self.steps += 1
+        self._take(frame)
+
+    def _remembered(self, path: str) -> _Frame | None:
+        table = self.table
+        for frame in self.memory.frames.get((path, *self.key), ()):
+            if all(table.get(name) is value for name, value in frame.reads.items()):
+                return frame
+        return None
+
+    def _walked(self, path: str, lines: Directives, once: bytes) -> _Frame:
+        outer, before = self.frame, self.here
+        self.frame, self.here = _Frame(), path
+        if once:
+            self._write(once, _READ)
+        if lines.guard and self._held(lines.guard) is None:
+            self._write(lines.guard, _GONE)
         self.nested += 1
         choice = self._lines(lines)
-        self.run.files.setdefault(path, set()).add(choice)
         self.nested -= 1
-        self.here = before
+        frame = self.frame
+        frame.files.append((path, choice))
+        self.frame, self.here = outer, before
+        if frame.can_repeat and not self.maybe and self.nested:
+            known = self.memory.frames.setdefault((path, *self.key), [])
+            if len(known) < MAX_FRAMES:
+                known.append(frame)
+        return frame
+
+    def _take(self, inner: _Frame) -> None:
+        """What a file did is done by the file that includes it."""
+        outer = self.frame
+        for name, value in inner.reads.items():
+            if name not in outer.writes:
+                outer.reads.setdefault(name, value)
+        outer.writes.update(inner.writes)
+        outer.files += inner.files
+        outer.layers += (inner.macros, *inner.layers) if inner.macros else inner.layers
+        outer.can_repeat = outer.can_repeat and inner.can_repeat
 
     def _lines(self, lines: Directives) -> Choice:
         choice: list[Taken] = [None] * len(lines.groups)
@@ -168,6 +216,7 @@ class _Walk:
             self.steps += 1
             if self.steps > MAX_STEPS:
                 self.run.gave_up = f"it has more than {MAX_STEPS} preprocessor lines"
+                self.frame.can_repeat = False
                 break
             if kind == directives.DEFINE:
                 self._define(line)
@@ -178,7 +227,7 @@ class _Walk:
                 self._include(line)
             elif kind == directives.UNDEF:
                 assert isinstance(line.what, bytes)
-                self.table[line.what] = _MAYBE if self.maybe else _GONE
+                self._write(line.what, _MAYBE if self.maybe else _GONE)
             at += 1
         self.maybe = outside
         return tuple(choice)
@@ -217,20 +266,25 @@ class _Walk:
     def _define(self, line: Directive) -> None:
         macro = line.what
         assert isinstance(macro, Macro)
-        name = macro.name
-        held = self.run.macros.get(name)
-        sure = not self.maybe
-        if held is None:
-            self.run.macros[name] = [(macro, sure)]
-        elif all(known is not macro for known, _ in held):
-            held.append((macro, sure))
-        if sure or self.table.get(name) is macro:
-            self.table[name] = macro
-        elif self.defined(name) is not True:
-            self.table[name] = _MAYBE
-        else:
-            self.table[name] = _known_only(macro)
-        if name in OPT_IN and self.run.reads_kit and name not in self.run.opt_in and sure:
+        name, frame = macro.name, self.frame
+        if name in OPT_IN:
+            self._opt_in(macro)
+        if not self.maybe:
+            self.table[name] = frame.writes[name] = macro
+            held = frame.macros.get(name)
+            if held is None:
+                frame.macros[name] = [(macro, True)]
+            else:
+                held.append((macro, True))
+            return
+        frame.macros.setdefault(name, []).append((macro, False))
+        if self._held(name) is macro:
+            return
+        self._write(name, _MAYBE if self.defined(name) is not True else _known_only(macro))
+
+    def _opt_in(self, macro: Macro) -> None:
+        self.frame.can_repeat = False
+        if _KIT_READ in self.table and macro.name not in self.run.opt_in and not self.maybe:
             self.run.late = macro
 
     def _include(self, line: Directive) -> None:
@@ -245,8 +299,6 @@ class _Walk:
         found = self.find(self.here, what)
         if found is not None:
             self.file(found)
-        else:
-            self.run.lost[self.here, what.name] = what.quoted
 
     def _named(self, text: bytes) -> Included | None:
         """The header that a macro names."""
@@ -262,16 +314,18 @@ class _Walk:
 
     def _read_opt_in(self) -> None:
         """What the opt-in macros are when the kit's headers are read for the first time."""
-        if self.run.reads_kit:
+        if self._held(_KIT_READ) is not None:
             return
-        self.run.reads_kit = True
+        self._write(_KIT_READ, _READ)
         for name in OPT_IN:
-            held = self.table.get(name)
+            held = self._held(name)
             self.run.doubtful = self.run.doubtful or held is _MAYBE
             if isinstance(held, Macro):
                 truth = expression.holds(Condition("if", name), self)
                 if truth is not False or not held.body.strip():
                     self.run.opt_in[name] = held
+        if self.run.opt_in or self.run.doubtful:
+            self.frame.can_repeat = False
 
 
 @dataclass
@@ -291,6 +345,16 @@ def _known_only(macro: Macro) -> object:
 _BUILT_IN = frozenset((b"__FILE__", b"__LINE__", b"__DATE__", b"__TIME__", b"__has_include"))
 
 
-def run(path: str, given: Given, read: Callable[[str], Directives | None], find: Find) -> Run:
-    """Preprocess one translation unit; `read` gives the lines of a file, `find` resolves names."""
-    return _Walk(given, read, find).unit(path)
+def run(
+    path: str,
+    given: Given,
+    read: Callable[[str], Directives | None],
+    find: Find,
+    memory: Memory | None = None,
+    folders: tuple[str, ...] = (),
+) -> Run:
+    """Preprocess one translation unit; `read` gives the lines of a file, `find` resolves names.
+
+    Units that share a memory must find the same headers in the same folders.
+    """
+    return _Walk(given, read, find, memory or Memory(), folders).unit(path)

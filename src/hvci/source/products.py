@@ -17,8 +17,8 @@ from hvci.model import WindowsVersion
 from hvci.source.build import Build, Compile, Kind
 from hvci.source.directives import given as macro
 from hvci.source.predefined import NEVER, predefined
-from hvci.source.preprocess import Given
 from hvci.source.program import Program
+from hvci.source.runs import Given
 from hvci.source.units import Space, TranslationUnit
 
 MAX_LINKED = 300

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hvci.source.directives import Macro
 from hvci.source.expression import Truth
-from hvci.source.preprocess import Choice, Run
+from hvci.source.runs import Choice, Run
 from hvci.source.text import Source, blank
 from hvci.source.tree import File, Function, Text, Trees, ancestors
 from hvci.source.units import Space, TranslationUnit
@@ -61,14 +61,9 @@ class Unit:
         """Every `#define` of the file, by name."""
         return self.text.directives.macros
 
-    @property
-    def defines(self) -> list[tuple[int, int]]:
-        """Start and end of every `#define`."""
-        return self.text.defines
-
     def in_define(self, offset: int) -> bool:
         """Whether an offset lies in a `#define`."""
-        return any(start <= offset < end for start, end in self.defines)
+        return self.text.define_at(offset) is not None
 
     def live(self, offset: int) -> Truth:
         """Whether the build keeps the text at an offset."""
@@ -117,11 +112,14 @@ class Program:
             self._units[path] = [Unit(text, *one) for one in found] if text is not None else []
         return self._units[path]
 
+    def names(self, name: bytes) -> bool:
+        """Whether the text of some file holds a name."""
+        return any(self.space.names(path, name) for path in self.paths)
+
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""
         for path in self.paths:
-            source = self.space.source(path)
-            if source is not None and name in source.text:
+            if self.space.names(path, name):
                 yield from self.units_of(path)
 
     def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
@@ -142,14 +140,13 @@ class Program:
         else:
             runs = [self.space.run(unit) for unit in self.compiled[:MAX_RUNS]]
         for run in runs:
-            for macro, sure in run.macros.get(name, ()):
+            for macro, sure in run.definitions(name):
                 known = found.get(id(macro), (macro, True))[1]
                 found[id(macro)] = (macro, True if sure and known else None)
         return list(found.values())
 
     def _may_define(self, path: str, name: bytes) -> bool:
-        source = self.space.source(path)
-        if source is None or name not in source.text:
+        if not self.space.names(path, name):
             return False
         text = self.space.text(path)
         return text is not None and name in text.directives.macros

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from hvci.source.calls import CallText, find_calls, may_hold_calls
 from hvci.source.judge import Context, Judge, Resolved
-from hvci.source.preprocess import Choice
 from hvci.source.program import Program, Unit
+from hvci.source.runs import Choice
 from hvci.source.text import Source
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class Survey:
         units = context.program.units_of(path)
         for unit in units or self._bare(path):
             for call in self._calls(unit, context.program):
-                if call.kept is False or not units or (context.is_user and seen):
+                if not units:
+                    dead.append((replace(call, kept=False), context))
+                elif call.kept is False:
                     dead.append((call, context))
                 elif (resolved := self.judge.resolve(call, context)) is not None:
                     seen.add((path, call.start))

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from hvci.source.directives import Directives
+from hvci.source.directives import Directives, Macro
 from hvci.source.expression import Truth
-from hvci.source.preprocess import Choice
+from hvci.source.runs import Choice
 from hvci.source.text import Source, blank
 
 if TYPE_CHECKING:
@@ -192,10 +192,16 @@ class Text:
         return Directives(self.source)
 
     @cached_property
-    def defines(self) -> list[tuple[int, int]]:
-        """Start and end of every `#define`, in order."""
-        every = (macro for many in self.directives.macros.values() for macro in many)
-        return sorted((macro.start, macro.end) for macro in every)
+    def _defines(self) -> tuple[list[int], list[Macro]]:
+        every = [macro for many in self.directives.macros.values() for macro in many]
+        every.sort(key=lambda macro: macro.start)
+        return [macro.start for macro in every], every
+
+    def define_at(self, offset: int) -> Macro | None:
+        """The `#define` whose line holds an offset."""
+        starts, every = self._defines
+        at = bisect_right(starts, offset) - 1
+        return every[at] if at >= 0 and offset < every[at].end else None
 
     def file(self, picked: Picked) -> File:
         """The tree with some branches kept."""

@@ -11,7 +11,7 @@ from hvci.source import preprocess
 from hvci.source.directives import Directives, Included
 from hvci.source.files import CALL_RULES, Shelf
 from hvci.source.includes import Includes
-from hvci.source.preprocess import Given, Run
+from hvci.source.runs import Given, Run
 from hvci.source.text import Source
 from hvci.source.tree import Text
 
@@ -36,13 +36,23 @@ class Space:
         self.shelf = shelf
         self.includes = Includes(shelf)
         self._texts: dict[str, Text | None] = {}
+        self._named: dict[bytes, dict[str, bool]] = {}
         self._runs: dict[TranslationUnit, Run] = {}
         self._closures: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
+        self.memory = preprocess.Memory()
         self._given_up: set[str] = set()
 
     def source(self, path: str) -> Source | None:
         """A file that was read."""
         return self.shelf.sources.get(path)
+
+    def names(self, path: str, name: bytes) -> bool:
+        """Whether the text of a file holds a name."""
+        known = self._named.setdefault(name, {})
+        if path not in known:
+            source = self.shelf.sources.get(path)
+            known[path] = source is not None and name in source.text
+        return known[path]
 
     def text(self, path: str) -> Text | None:
         """A file with its directives and trees."""
@@ -83,7 +93,7 @@ class Space:
         def find(here: str, what: Included) -> str | None:
             return self.includes.find(here, what, unit.folders)
 
-        run = preprocess.run(unit.path, unit.given, read, find)
+        run = preprocess.run(unit.path, unit.given, read, find, self.memory, unit.folders)
         if run.gave_up and unit.path not in self._given_up:
             self._given_up.add(unit.path)
             self.shelf.limit(unit.path, f"preprocessing was given up: {run.gave_up}", CALL_RULES)
