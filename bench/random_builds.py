@@ -140,14 +140,14 @@ class Builder:
             objects = [
                 self._tools.object(part, "x64-gnu", f"{name}.{part.stem}", flags) for part in parts
             ]
-            self._gnu.link(machine, objects, f"{name}.sys")
+            self._gnu.link(machine, objects, f"{name}.sys", ["-s"])
             return
         objects = [
             self._gnu.compile(part, machine, flags, f"{name}.{part.stem}.obj") for part in parts
         ]
-        self._gnu.link(machine, objects, f"{name}.sys", flags)
+        self._gnu.link(machine, objects, f"{name}.sys", [*flags, "-s"])
 
 
 def missing(compiler: str, machine: str) -> str | None:
-    """The program that has to be installed before this can be built."""
+    """What has to be installed before this can be built."""
     return None if compiler == "clang" else lacking(machine)

@@ -8,9 +8,9 @@ import pytest
 from hvci import binary
 from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Confidence, Outcome
+from marked import BEHAVIOURS, behaviours, marked_behaviours
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
-RULES = {"writes-executable-memory", "dynamic-code", "data-file-as-executable"}
 MACHINES = ("x64", "x86", "arm64")
 
 
@@ -22,26 +22,10 @@ def expectations():
                 yield pytest.param(expected, id=expected["driver"])
 
 
-def marked(expected):
-    """The places of each behaviour that must be found at one of them."""
-    places = {}
-    for site in expected["sites"]:
-        if site["rule"] in RULES and site["verdict"] != "pass":
-            key = site["id"], site["rule"], site["verdict"]
-            places.setdefault(key, set()).update(place["rva"] for place in site["at"])
-    return places
-
-
 @pytest.mark.parametrize("expected", list(expectations()))
 def test_every_mark_and_nothing_else(expected):
     report = evaluate(BUILT / expected["driver"])
-    found = {
-        (result.rule, finding.site.rva): finding.outcome
-        for result in report.results
-        if result.rule in RULES
-        for finding in result.findings
-    }
-    marks = marked(expected)
+    found, marks = behaviours(report), marked_behaviours(expected)
     for (name, rule, verdict), places in marks.items():
         outcomes = {found.get((rule, place)) for place in places}
         assert Outcome(verdict) in outcomes, f"{name} of {rule}: {outcomes}"
@@ -53,6 +37,6 @@ def test_every_mark_and_nothing_else(expected):
 def test_what_compilers_leave_plain_is_proven(expected):
     """Only a loader of one's own is a matter of likelihood."""
     evidence = binary.read((BUILT / expected["driver"]).read_bytes(), NEWEST)
-    sure = {fact.confidence for fact in evidence.behaviours if fact.rule in RULES}
+    sure = {fact.confidence for fact in evidence.behaviours if fact.rule in BEHAVIOURS}
     usual = "manual_map" not in expected["driver"]
     assert sure <= ({Confidence.PROVEN} if usual else {Confidence.PROVEN, Confidence.LIKELY})

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hvci import catalog
 from hvci.evaluate import Options, evaluate
 from hvci.model import Machine, Outcome, Question, WindowsVersion
 from hvci.rules import RULES
+from marked import wrong_sites
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 FAMILIES = (
@@ -33,28 +33,6 @@ def load(path):
     return expected, evaluate(BUILT / expected["driver"], OLD)
 
 
-def wrong_sites(expected, report):
-    """What is missing or different, in words."""
-    calls = {(item.call.site.rva, item.call.ddi): item for item in report.calls}
-    for site in (site for site in expected["sites"] if site["api"]):
-        for place in site["at"]:
-            item = calls.get((place["rva"], site["api"]))
-            where = f"{site['id']} {site['api']} at {place['rva']:#x}"
-            if item is None:
-                yield f"{where}: missing"
-            elif (found := shown(item.call, site)) != wanted(site):
-                yield f"{where}: {found} instead of {wanted(site)}"
-
-
-def shown(call, site):
-    ddi = catalog.ddis()[site["api"]]
-    name = ddi.parameters[site["arg"]].name if isinstance(site["arg"], int) else site["arg"]
-    value = call.arguments.get(name)
-    if value is None or not site["values"]:
-        return None
-    return sorted(value.possible), value.complete
-
-
 def wrong_origins(expected, report):
     """Calls whose library or function is not the marked one; without a mark there is no library."""
     marks = {(place["rva"], s["api"]): s for s in expected["sites"] for place in s["at"]}
@@ -65,10 +43,6 @@ def wrong_origins(expected, report):
             yield f"{call.ddi} at {call.site.rva:#x}: {library} and not {site.get('library')}"
         if call.site.function != site.get("function", call.site.function):
             yield f"{call.ddi} at {call.site.rva:#x}: in {call.site.function}"
-
-
-def wanted(site):
-    return (sorted(site["values"]), site["complete"]) if site["values"] else None
 
 
 @pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.name.split(".expected")[0])
