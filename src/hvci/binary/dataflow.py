@@ -59,6 +59,7 @@ from hvci.binary.functions import Functions
 from hvci.binary.globals import Globals
 from hvci.binary.image import PeImage
 from hvci.binary.interprocedural import Interprocedural
+from hvci.binary.loops import changes
 from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ FILE_STEPS, BYTES_A_STEP = 500_000, 4
 
 Of 486 real drivers none needed more than 72,000.
 """
+NO_CYCLE = 1 << 30
 QUESTION_COST = 4
 """What a question costs besides the instructions looked at, in steps."""
 
@@ -101,8 +103,12 @@ class Dataflow:
         """How often answers were dropped."""
         self._spent = 0
         self._memo: dict[tuple[int, int, int], Atoms] = {}
-        self._busy: set[tuple[int, int, int]] = set()
-        self._cycle = False
+        self._busy: dict[tuple[int, int, int], int] = {}
+        """The questions that are being asked, each with how many were before it."""
+        self._cycle = NO_CYCLE
+        """The outermost of those that what is being worked out came back to."""
+        self._loops: set[tuple[int, int, int]] = set()
+        """(function, instruction, parameter) to which a loop comes back with another value."""
 
     def begin(self, budget: int = MAX_STEPS) -> None:
         """Start a new question: its budget is full again while the file's lasts."""
@@ -123,6 +129,7 @@ class Dataflow:
         """Drop all answers: something new was learnt that can change them."""
         self.generation += 1
         self._memo.clear()
+        self._loops.clear()
         self.globals.forget()
         self.interprocedural.forget()
 
@@ -138,14 +145,15 @@ class Dataflow:
 
     def note_cycle(self) -> None:
         """Say that an answer depends on a question that is being asked: it is not kept."""
-        self._cycle = True
+        self._cycle = 0
 
     def apart(self, work: Callable[[], T]) -> T:
         """The result of some work that is good for every question, not just the one being asked.
 
         Without what is being asked an answer would lack what that leads to.
         """
-        outer, self._busy = (self._busy, self._cycle), set()
+        outer = self._busy, self._cycle
+        self._busy, self._cycle = {}, NO_CYCLE
         result = work()
         self._busy, self._cycle = outer
         return result
@@ -167,8 +175,9 @@ class Dataflow:
         known = self._memo.get(key)
         if known is not None:
             return known
-        if key in self._busy:
-            self._cycle = True
+        asked = self._busy.get(key)
+        if asked is not None:
+            self._cycle = min(self._cycle, asked)
             return NOTHING
         return self._answer(key, function, i, location, nesting)
 
@@ -190,9 +199,12 @@ class Dataflow:
         location: Location,
         nesting: int,
     ) -> Atoms:
-        """Collect the definitions; an answer found inside a cycle is not kept."""
-        self._busy.add(key)
-        outer, self._cycle = self._cycle, False
+        """Collect the definitions.
+
+        An answer that came back to an outer question lacks what that leads to, and is not kept.
+        """
+        depth = self._busy[key] = len(self._busy)
+        outer, self._cycle = self._cycle, NO_CYCLE
         definitions, passed, doubts = self.reaching.definitions(function, i, location, nesting)
         if len(definitions) == 1:
             answer = atoms.bounded(self._of(definitions[0], function, location, nesting))
@@ -201,13 +213,14 @@ class Dataflow:
         if doubts and any(atom.kind in atoms.NUMERIC for atom in answer):
             # a pointer is no option that a callee would change
             answer = atoms.bounded(answer | doubts)
-        self._busy.discard(key)
-        if not self._cycle or nesting == 0:
+        del self._busy[key]
+        is_whole = self._cycle >= depth
+        if is_whole or nesting == 0:
             self._memo[key] = answer
             if len(definitions) == 1 and isinstance(definitions[0], int) and not doubts:
                 for j in passed:
                     self._memo[function.start, j, location] = answer
-        self._cycle = self._cycle or outer
+        self._cycle = outer if is_whole else min(outer, self._cycle)
         return answer
 
     def _united(
@@ -245,12 +258,44 @@ class Dataflow:
         expr = self.arch.define(function, d, register_of(location))
         if is_low_byte(location) and isinstance(expr, Insert) and not expr.shift:
             expr = expr.new
-        looped, self._cycle = self._cycle, False
+        return self.made(function, d, expr, nesting)
+
+    def made(self, function: Function, d: int, expr: Expr, nesting: int) -> Atoms:
+        """What instruction `d` makes of what it reads, and writes; one round of a loop is not all.
+
+        A value that comes back to its own definition as it was adds nothing; one that is changed
+        on the way can be anything.
+        """
+        outer, self._cycle = self._cycle, NO_CYCLE
         answer = self.evaluate(function, d, expr, nesting)
-        if self._cycle and isinstance(expr, Binary):
-            answer = atoms.unknown("a value that a loop changes")
-        self._cycle = self._cycle or looped
+        if self._comes_back((function.start, d, NO_REGISTER)) and (
+            changes(expr, lambda memory: self.frames.offset(function, d, memory, nesting))
+        ):
+            # what was read in the first round is one of the values; a first sum need not be
+            more = self._loop((function.start, d, NO_REGISTER))
+            answer = atoms.bounded(answer | more) if isinstance(expr, Load) else more
+        if outer < self._cycle:
+            self._cycle = outer
         return answer
+
+    def passed_through(self, function: Function, d: int, atom: Atom, nesting: int) -> Atoms:
+        """What call `d` returns of a parameter of its callee; a loop may change it as well."""
+        outer, self._cycle = self._cycle, NO_CYCLE
+        held = self.interprocedural.passed(function, d, Location(atom.place), nesting)
+        answer = atoms.apply(held, atom.ops)
+        if atom.ops and self._comes_back((function.start, d, atom.place)):
+            answer = self._loop((function.start, d, atom.place))
+        self._cycle = min(outer, self._cycle)
+        return answer
+
+    def _comes_back(self, place: tuple[int, int, int]) -> bool:
+        """Whether a loop comes back to a place whose answer was just worked out."""
+        return self._cycle < len(self._busy) or place in self._loops
+
+    def _loop(self, place: tuple[int, int, int]) -> Atoms:
+        """What is left there: the next who asks, from outside the loop, must be told as well."""
+        self._loops.add(place)
+        return atoms.unknown("a value that a loop changes")
 
     def evaluate(self, function: Function, i: int, expr: Expr, nesting: int) -> Atoms:
         """What an expression can be, in the state before instruction `i`."""

@@ -173,6 +173,6 @@ class Frames:
                 continue
             if effect.fills:
                 return atoms.unknown("a local variable that a block copy or fill writes")
-            value = self.flow.evaluate(function, d, self.flow.arch.stored(function, d, n), nesting)
+            value = self.flow.made(function, d, self.flow.arch.stored(function, d, n), nesting)
             return atoms.part(value, 8, 8 * (wanted - place))
         return atoms.unknown("a store that is not followed")

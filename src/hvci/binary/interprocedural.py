@@ -214,8 +214,7 @@ class Interprocedural:
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER and atom.value == target:
-                passed = self.passed(function, d, Location(atom.place), nesting + 1)
-                out |= atoms.apply(passed, atom.ops)
+                out |= self.flow.passed_through(function, d, atom, nesting + 1)
             else:
                 out.add(atom)
         return atoms.bounded(out)

@@ -1,0 +1,119 @@
+"""What a local variable can hold: stores, objects whose address is passed on, arrays, fills."""
+
+import pytest
+
+from flowtext import Text, told
+from hvci.binary.reaching import ARRAY, OBJECT, PART
+
+LEAKED = "a local variable whose address is passed to a call"
+CASES = {
+    "stored and loaded": ("[sp-8]:4 = 0x200\nx0 = load [sp-8]:4", {0x200}),
+    "the last of two stores": ("[sp-8]:4 = 0\n[sp-8]:4 = 0x200\nx0 = load [sp-8]:4", {0x200}),
+    "the neighbour is another": ("[sp-8]:4 = 0x200\n[sp-12]:4 = 0\nx0 = load [sp-8]:4", {0x200}),
+    "the upper half of a wider store": (
+        "[sp-8] = 0x200_0000_0001\nx0 = load [sp-4]:4",
+        {0x200},
+    ),
+    "through a copy of the stack pointer": (
+        "x9 = address [sp-16]\n[x9+8]:4 = 0x200\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "on two ways": (
+        "[sp-8]:4 = 0\nif ? goto .end\n[sp-8]:4 = 0x200\n.end:\nx0 = load [sp-8]:4",
+        {0, 0x200},
+    ),
+    "on one way only": (
+        "if ? goto .end\n[sp-8]:4 = 0x200\n.end:\nx0 = load [sp-8]:4",
+        {0x200, "a local variable that is not initialised on some path"},
+    ),
+    "kept across a call that does not know it": (
+        "[sp-8]:4 = 0x200\ncall import Other\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "its own address passed on": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-8]\ncall import Other\nx0 = load [sp-8]:4",
+        {LEAKED},
+    ),
+    "part of an object whose address goes to a routine of the driver": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall other\nx0 = load [sp-8]:4",
+        {0x200, OBJECT},
+    ),
+    "part of an object whose address goes to Windows": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "an object that ends before it": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-4]\ncall other\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "a store with an index behind a start": (
+        "[sp-8]:4 = 0x200\nx9 = address [sp-24]\nx10 = ?\n[x9+x10*4]:4 = 0\nx0 = load [sp-8]:4",
+        {0x200, ARRAY},
+    ),
+    "a store with an index behind it": (
+        "[sp-8]:4 = 0x200\nx9 = address [sp-4]\nx10 = ?\n[x9+x10*4]:4 = 0\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "a byte of it changed": (
+        "[sp-8]:4 = 0x200\n[sp-7]:1 = 0\nx0 = load [sp-8]:4",
+        {0x200, PART},
+    ),
+    "a block fill over it": (
+        "[sp-8]:4 = 0x200\nfill [sp-24]\nx0 = load [sp-8]:4",
+        {"a local variable that a block copy or fill writes"},
+    ),
+    "a block fill behind it": (
+        "[sp-8]:4 = 0x200\nfill [sp-4]\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "a pointer kept": (
+        "x9 = import Alloc\n[sp-8] = x9\ncall import Other\nx0 = load [sp-8]",
+        {"an import"},
+    ),
+    "a pointer is no option that a callee changes": (
+        "x9 = import Alloc\n[sp-8] = x9\nx0 = address [sp-24]\ncall other\nx0 = load [sp-8]",
+        {"an import"},
+    ),
+    "counted up in a loop by one instruction": (
+        "[sp-8]:4 = 0\n.again:\n[sp-8]:4 = load [sp-8]:4 + 1\nif ? goto .again\nx0 = load [sp-8]:4",
+        {"a value that a loop changes"},
+    ),
+    "kept in a loop": (
+        "[sp-8]:4 = 0x200\n.again:\nx9 = load [sp-8]:4\n[sp-8]:4 = x9\nif ? goto .again\n"
+        "x0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "changed in a loop": (
+        "[sp-8]:4 = 0\n.again:\nx9 = load [sp-8]:4\n[sp-8]:4 = x9 + 1\nif ? goto .again\n"
+        "x0 = load [sp-8]:4",
+        {"a value that a loop changes"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_local_variable_can_hold(name):
+    program, expected = CASES[name]
+    text = Text(f"entry:\n{program}\ncall import Asked\nret\nother:\nret")
+    assert told(text.before("call import Asked", 0)) == expected
+
+
+def test_an_argument_on_the_stack():
+    text = Text("entry:\n[sp+8]:4 = 0x200\ncall import Asked\nret")
+    assert told(text.argument("call import Asked", 5)) == {0x200}
+
+
+def test_a_parameter_on_the_stack_comes_from_the_caller():
+    text = Text(
+        """
+        entry:
+            [sp+8]:4 = 0x200
+            call wrapper
+            ret
+        wrapper:
+            x0 = load [sp+16]:4
+            call import Asked
+            ret
+        """
+    )
+    assert told(text.before("call import Asked", 0)) == {0x200}
