@@ -19,6 +19,7 @@ from hvci.catalog.libraries import (
     parse_routines,
     routines,
 )
+from hvci.catalog.macros import HiddenCall, hidden_calls, parse_macros
 from hvci.catalog.prototypes import (
     Prototype,
     Returns,
@@ -36,6 +37,7 @@ __all__ = [
     "Binding",
     "Ddi",
     "Family",
+    "HiddenCall",
     "Library",
     "OptIn",
     "Parameter",
@@ -51,9 +53,11 @@ __all__ = [
     "ddis",
     "exports",
     "families",
+    "hidden_calls",
     "libraries",
     "parse_ddis",
     "parse_libraries",
+    "parse_macros",
     "parse_prototypes",
     "parse_routines",
     "parse_values",

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
 from hvci import catalog
-from hvci.catalog import Binding, Ddi
+from hvci.catalog import Binding, Ddi, HiddenCall
 from hvci.source.conditions import Truth
 from hvci.source.program import Macro, Unit
 from hvci.source.tree import File, ancestors, arguments, text_of
@@ -105,8 +105,10 @@ def _row(name: bytes, count: int) -> Ddi | None:
 
 def may_hold_calls(text: bytes) -> bool:
     """A quick look before a file is examined."""
-    return any(match[1] in _rows() for match in _pattern().finditer(text)) or (
-        (b"ool" in text or b"OOL" in text) and _NEW.search(text) is not None
+    return (
+        any(match[1] in _rows() for match in _pattern().finditer(text))
+        or (b"new" in text and _NEW.search(text) is not None)
+        or any(name.encode() in text for name in catalog.hidden_calls())
     )
 
 
@@ -118,6 +120,7 @@ def find_calls(unit: Unit) -> Iterator[CallText]:
     for match in _NEW.finditer(unit.source.code):
         if (call := _new(unit, match.start())) is not None:
             yield call
+    yield from _hidden(unit)
 
 
 def _call(unit: Unit, start: int, end: int) -> CallText | None:
@@ -233,17 +236,62 @@ def _trimmed(code: bytes, start: int, end: int) -> list[Argument]:
 
 
 def _new(unit: Unit, start: int) -> CallText | None:
-    """A `new` whose first placement argument speaks of pool."""
+    """A `new` whose first placement argument speaks of pool, or that is given a tag as well."""
     ddi = catalog.ddis().get(NEW)
-    if ddi is None or unit.in_define(start):
+    if ddi is None:
         return None
-    file = unit.trees.at(start)
-    node = file.node_at(start, start + 3)
-    above = node.parent if node is not None else None
-    if above is None or above.type != "new_expression":
-        return None
-    given = _of_node(above, "placement")
-    if not given or given[0].text[:1] in (b"&", b"*") or not _POOLISH.search(given[0].text):
+    file, above = unit.trees.at(start), None
+    macro = unit.text.define_at(start)
+    if macro is not None:
+        given = split(unit.source.plain, start + 3) if start >= macro.body_start else []
+    else:
+        node = file.node_at(start, start + 3)
+        above = node.parent if node is not None else None
+        if above is None or above.type != "new_expression":
+            return None
+        given = _of_node(above, "placement")
+    if not given or given[0].text[:1] in (b"&", b"*") or not _chooses_pool(given):
         return None
     kept = unit.live(start)
-    return CallText(ddi, unit, Shape.NEW, start, start + 3, tuple(given), file, above, None, kept)
+    return CallText(ddi, unit, Shape.NEW, start, start + 3, tuple(given), file, above, macro, kept)
+
+
+def _as_written(unit: Unit, argument: Argument) -> Argument:
+    """An argument that was split by hand, with its literals."""
+    text = unit.source.plain[argument.start : argument.end]
+    return replace(argument, text=text)
+
+
+def _chooses_pool(given: list[Argument]) -> bool:
+    tagged = len(given) > 1 and (given[1].text[:1] == b"'" or b"TAG" in given[1].text.upper())
+    return tagged or _POOLISH.search(given[0].text) is not None
+
+
+def _hidden(unit: Unit) -> Iterator[CallText]:
+    """Calls in macros of the kit, whose bodies no source shows."""
+    code = unit.source.code
+    for name, row in catalog.hidden_calls().items():
+        word = name.encode()
+        if word not in unit.source.text:
+            continue
+        for match in re.finditer(rb"\b" + word + rb"\s*\(", code):
+            start, ddi = match.start(), catalog.ddis()[row.ddi]
+            if unit.in_define(start):
+                continue
+            file = unit.trees.at(start)
+            node = _called(file, start, start + len(word))
+            given = _of_node(node) if node is not None else split(code, match.end() - 1)
+            chosen = tuple(_gives(unit, row, one, given, start) for one in row.gives)
+            kept, shape = unit.live(start), Shape.NEW if row.ddi == NEW else Shape.CALL
+            end = start + len(word)
+            yield CallText(ddi, unit, shape, start, end, chosen, file, None, None, kept)
+
+
+def _gives(unit: Unit, row: HiddenCall, what: str, given: list[Argument], start: int) -> Argument:
+    """What a macro hands on: one of its arguments, or a literal of its body."""
+    if what not in row.parameters:
+        return Argument(what.encode(), start, start, None)
+    index = row.parameters.index(what)
+    if index >= len(given):
+        return Argument(b"", start, start, None)
+    return given[index] if given[index].node is not None else _as_written(unit, given[index])

@@ -21,6 +21,7 @@ from hvci.source.products import Product
 from hvci.source.program import Program, Unit, Use
 from hvci.source.project import Workspace
 from hvci.source.resolve import Resolver
+from hvci.source.stores import is_unused_template
 from hvci.source.tree import Function
 from hvci.source.values import deciding_value, plain_value
 
@@ -166,8 +167,10 @@ class Judge:
             return "no build keeps this branch"
         if context.is_user:
             return "only user-mode programs are built from this file"
-        if call.shape is Shape.MACRO and call.macro is not None:
+        if call.macro is not None:
             return self._of_macro(call, resolver)
+        if function is not None and is_unused_template(function, resolver.program):
+            return "the template is never used"
         if function is not None and _is_unused_new(function, resolver.program):
             return "no `new` of the sources uses this operator"
         if call.node is not None:
@@ -192,6 +195,8 @@ _ORIGINS = {
 def _is_unused_new(function: Function, program: Program) -> bool:
     """Whether it is an operator new with a choice of pool, and nobody chooses."""
     if function.name != b"new" or len(function.parameters) < 2 or function.is_method:
+        return False
+    if any(program.names(name.encode()) for name in catalog.hidden_calls()):
         return False
     return not any(fits(use, function) for use in program.news())
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from hvci import catalog
 from hvci.source import constants
 from hvci.source.guess import NOTHING, Guess, unknown
 from hvci.source.program import Macro, Program, Use
@@ -136,6 +137,7 @@ class Names:
         if function.name == b"new":
             uses = [use for use in self.program.news() if fits(use, function)]
             given = self._given(function.types[index], index - 1, uses, depth, "caller")
+            given = given.join(self._hidden(index - 1, depth))
             return given if given.atoms or not given.complete else _uncalled(function, index)
         uses = self.program.uses(function.name)
         given = self._given(function.name, index, uses, depth, "caller", function)
@@ -144,6 +146,17 @@ class Names:
         if given.atoms or not given.complete:
             return given
         return _uncalled(function, index)
+
+    def _hidden(self, index: int, depth: int) -> Guess:
+        """What macros of the kit give to an operator new."""
+        found = NOTHING
+        for name, row in catalog.hidden_calls().items():
+            if index >= len(row.gives) or row.gives[index] not in row.parameters:
+                continue
+            for use in self.program.uses(name.encode()):
+                at = row.parameters.index(row.gives[index])
+                found = found.join(self._argument(use, at, depth, None))
+        return found
 
     def _given(
         self,

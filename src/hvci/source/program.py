@@ -78,6 +78,7 @@ class Program:
         self.compiled = tuple(compiled)
         self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
+        self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
         self._including: dict[str, list[TranslationUnit]] = {}
@@ -162,6 +163,15 @@ class Program:
             if any(macro.name != name and word.search(macro.body) for macro in others):
                 return True
         return False
+
+    def is_enumerator(self, name: bytes) -> bool:
+        """Whether an enumeration of the sources lists a name."""
+        if name not in self._enumerators:
+            word = re.escape(name)
+            pattern = re.compile(rb"\benum\b[^{};()]*\{[^{}]*\b" + word + rb"\b[^{}]*\}")
+            units = self.naming(name)
+            self._enumerators[name] = any(pattern.search(unit.source.code) for unit in units)
+        return self._enumerators[name]
 
     def functions(self, name: bytes) -> list[Function]:
         """The definitions of a function, by its last name."""

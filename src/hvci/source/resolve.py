@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
-from hvci.source import constants, guards
+from hvci.source import constants, guards, switches
 from hvci.source.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.names import Names, Place, shown
 from hvci.source.program import Program
@@ -180,9 +180,27 @@ class Resolver:
         self.names.busy.add(("call", name))
         try:
             expanded = self._expanded(name, given, place, depth)
-            return expanded if expanded is not None else self._returned(name, node, depth)
+            if expanded is not None:
+                return expanded
+            return self._returned(name, node, given, place, depth)
         finally:
             self.names.busy.discard(("call", name))
+
+    def _constant(self, node: Node, place: Place, depth: int) -> switches.Known | None:
+        """A constant with its name, where a name stands for one."""
+        name = b""
+        if node.type == "qualified_identifier" or (
+            node.type == "identifier" and self.program.is_enumerator(text_of(node))
+        ):
+            name = text_of(node).rpartition(b"::")[2].strip()
+        elif node.type not in ("number_literal", "char_literal", "identifier", "true", "false"):
+            return None
+        value = self.value(node, place, depth)
+        atoms = [atom for atom in value.atoms if not atom.floor]
+        kinds = _CONSTANT | {"field"} if name else _CONSTANT
+        sure = value.complete and len(atoms) == 1 and value.origins <= kinds
+        number = atoms[0].bits if sure else None
+        return switches.Known(name, number) if name or number is not None else None
 
     def _expanded(self, name: bytes, given: list[Node], place: Place, depth: int) -> Guess | None:
         """The value of a macro with arguments."""
@@ -198,17 +216,30 @@ class Resolver:
             found = value if found is None else found.join(value)
         return found
 
-    def _returned(self, name: bytes, node: Node, depth: int) -> Guess:
-        """Everything that a function of the program returns."""
+    def _returned(
+        self, name: bytes, node: Node, given: list[Node], place: Place, depth: int
+    ) -> Guess:
+        """Everything that a function of the program returns for these arguments."""
         found = NOTHING
+        constants_ = [self._constant(one, place, depth) for one in given]
         for function in self.program.functions(name):
-            for item in walk(function.node):
-                if item.type == "return_statement":
-                    place = Place(function, item.start_byte, path=function.file.source.path)
-                    found = found.join(self._inner(item, place, depth))
+            own = {
+                parameter: known
+                for parameter, known in zip(function.parameters, constants_, strict=False)
+                if known is not None and parameter
+            }
+            inside = Place(function, path=function.file.source.path)
+            constant = partial(self._constant, place=inside, depth=depth)
+            for item in switches.returns_for(function, own, constant):
+                there = replace(inside, offset=item.start_byte)
+                found = found.join(self._inner(item, there, depth))
         if found.atoms or not found.complete:
             return found.known_by("return")
         return unknown(f"{_shown(node)} is not in the sources")
+
+
+_CONSTANT = frozenset(("name", "number", "macro", "or"))
+"""How a constant is known."""
 
 
 def _substituted(body: bytes, words: dict[bytes, bytes]) -> bytes:

@@ -67,8 +67,56 @@ def template_arguments(
     names = [_parameter(item) for item in listed.named_children] if listed is not None else []
     if above is None or name not in names:
         return None
-    owner = _owner(above) or function.name
-    return list(_arguments(program, owner, names.index(name)))
+    owner = _owner(above) or _class_of(function) or function.name
+    assert listed is not None
+    index = names.index(name)
+    default = listed.named_children[index].child_by_field_name("default_value") or (
+        listed.named_children[index].child_by_field_name("default_type")
+    )
+    return list(_arguments(program, owner, index, default, owner == function.name))
+
+
+def is_unused_template(function: Function, program: Program) -> bool:
+    """Whether a function is part of a template that nothing in the sources uses: it has no code."""
+    above = next((n for n in ancestors(function.node) if n.type == "template_declaration"), None)
+    listed = above.child_by_field_name("parameters") if above is not None else None
+    if above is None or listed is None or not listed.named_children:
+        return False
+    owner = _owner(above) or _class_of(function)
+    name = owner or function.name
+    pattern = re.compile(rb"\b" + re.escape(name) + rb"\b")
+    for unit in program.naming(name):
+        for match in pattern.finditer(unit.source.code):
+            if unit.live(match.start()) is not False and not _declares(unit, match.start(), name):
+                return False
+    return True
+
+
+def _declares(unit: Unit, start: int, name: bytes) -> bool:
+    """Whether a name stands where the template is declared or a member of it is defined."""
+    if unit.in_define(start):
+        return False
+    node = unit.trees.at(start).node_at(start, start + len(name))
+    for above in (node, *ancestors(node)) if node is not None else ():
+        if above.type in ("compound_statement", "argument_list", "template_argument_list"):
+            return above.type == "compound_statement" and _inside_own(above, name)
+        if above.type == "template_declaration":
+            return True
+    return False
+
+
+def _inside_own(node: Node, name: bytes) -> bool:
+    """Whether a block belongs to the template itself: a use there uses nothing by itself."""
+    for above in ancestors(node):
+        if above.type == "template_declaration":
+            return _owner(above) == name or name in text_of(above)[:400].split(b"{")[0]
+    return False
+
+
+def _class_of(function: Function) -> bytes:
+    """The class that a member defined outside of it belongs to."""
+    before = function.qualified.rpartition(b"::")[0]
+    return before.partition(b"<")[0].rpartition(b"::")[2] if before else b""
 
 
 def _parameter(node: Node) -> bytes:
@@ -86,8 +134,12 @@ def _owner(template: Node) -> bytes:
     return b""
 
 
-def _arguments(program: Program, owner: bytes, index: int) -> Iterator[tuple[Use, Node]]:
-    pattern = re.compile(rb"\b" + re.escape(owner) + rb"\s*<")
+def _arguments(
+    program: Program, owner: bytes, index: int, default: Node | None, is_function: bool
+) -> Iterator[tuple[Use, Node]]:
+    """What each use of a template gives to one parameter; its default where it gives nothing."""
+    ends = rb"\s*[<(]" if is_function and default is not None else rb"\s*<"
+    pattern = re.compile(rb"\b" + re.escape(owner) + ends)
     for unit in program.naming(owner):
         for match in pattern.finditer(unit.source.code):
             if unit.in_define(match.start()) or unit.live(match.start()) is False:
@@ -96,7 +148,20 @@ def _arguments(program: Program, owner: bytes, index: int) -> Iterator[tuple[Use
             node = file.node_at(match.start(), match.start() + len(owner))
             above = node.parent if node is not None else None
             given = above.child_by_field_name("arguments") if above is not None else None
-            if above is not None and given is not None and index < len(given.named_children):
-                place = file.function_at(match.start())
-                use = Use(unit.source, file, above, match.start(), place)
+            if above is None or given is None or _is_own(above):
+                continue
+            use = Use(unit.source, file, above, match.start(), file.function_at(match.start()))
+            if given.type == "template_argument_list" and index < len(given.named_children):
                 yield use, given.named_children[index]
+            elif default is not None:
+                yield use, default
+
+
+def _is_own(node: Node) -> bool:
+    """Whether a name with arguments stands in the declarator of a member of that template."""
+    for above in ancestors(node):
+        if above.type == "function_declarator":
+            return True
+        if above.type != "qualified_identifier":
+            return False
+    return False

@@ -55,7 +55,14 @@ def _parser(cplusplus: bool) -> Parser:
 
 def parse(text: bytes, cplusplus: bool = True) -> Tree:
     """Parse text; what the grammar does not take becomes error nodes."""
+    if any(suffix in text for suffix in _SUFFIXES):
+        text = _OF_MSVC.sub(lambda match: match[1] + b" " * len(match[2]), text)
     return _parser(cplusplus).parse(text)
+
+
+_SUFFIXES = tuple(i + bits for i in (b"i", b"I") for bits in (b"8", b"16", b"32", b"64"))
+_OF_MSVC = re.compile(rb"\b(0[xX][0-9a-fA-F']+|[0-9][0-9']*)([uU]?[iI](?:8|16|32|64))\b")
+"""A number with a suffix that only MSVC knows."""
 
 
 def text_of(node: Node | None) -> bytes:
@@ -208,7 +215,9 @@ class Text:
         if picked not in self._files:
             if len(self._files) >= MAX_TREES:
                 return next(iter(self._files.values()))
-            self._files[picked] = File(self.source, _quiet(self._kept(picked)))
+            kept = self._kept(picked)
+            kept = _without_handlers(kept) if self.source.is_c else kept
+            self._files[picked] = File(self.source, _quiet(kept))
         return self._files[picked]
 
     def _kept(self, picked: Picked) -> bytes:
@@ -261,6 +270,16 @@ class Trees:
                 picked = (*before, region.branch, *behind)
             region = region.outer
         return self.text.file(picked)
+
+
+_HANDLED = re.compile(rb"\b(?:(try|finally)(?=\s*\{)|(except)(?=\s*\())")
+
+
+def _without_handlers(text: bytes) -> bytes:
+    """`try` and `except` of excpt.h as plain blocks: the grammar of C does not know them."""
+    if b"except" not in text and b"finally" not in text:
+        return text
+    return _HANDLED.sub(lambda match: b"if    " if match[2] else blank(match[0]), text)
 
 
 def _quiet(text: bytes) -> bytes:
