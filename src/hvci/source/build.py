@@ -81,6 +81,11 @@ class Build:
     """What its project names and nobody could follow, such as "$(Other)/x.props"."""
 
     @property
+    def file(self) -> str:
+        """The project file; a list that builds several targets names them behind a "#"."""
+        return self.project.partition("#")[0]
+
+    @property
     def label(self) -> str:
         """How a person tells it from the others."""
         return self.configuration or self.project.rpartition("/")[2]

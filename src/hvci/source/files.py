@@ -25,7 +25,10 @@ LINK_RULES = ("execute-write-section", "section-alignment", "iat-in-executable-s
 MAX_FILES = 50_000
 CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
 PROJECT = (".vcxproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
-PROJECT_NAMES = ("sources", "makefile.inc", "cmakelists.txt")
+PROJECT_NAMES = (
+    *("sources", "makefile.inc", "cmakelists.txt", "meson.build"),
+    *("makefile", "gnumakefile", "makefile.mingw"),
+)
 
 
 def is_code(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the project files before and beside MSBuild: `sources`, `makefile.inc`, CMake and INF.
+"""Reads the project files before and beside MSBuild: `sources`, `makefile.inc` and INF.
 
 Knows their line formats; knows nothing of source text.
 """
@@ -6,10 +6,11 @@ Knows their line formats; knows nothing of source text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite
-from hvci.source.build import Build, Compile, Kind, link_settings, option_defines
+from hvci.source.build import Build, Compile, Kind, link_settings, option_defines, options_of
 from hvci.source.files import LINK_RULES, Shelf, beside, is_code
 
 MAX_BYTES = 1 << 20
@@ -18,7 +19,6 @@ _ASSIGNMENT = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*((?:[^\n\\]|\\\r?\n|\\)*)", 
 _OUTER = re.compile(r"\$\((\w+)\)")
 _DRIVER_TARGETS = ("DRIVER", "MINIPORT", "GDI_DRIVER", "EXPORT_DRIVER", "HAL")
 _LIBRARY_TARGETS = ("DRIVER_LIBRARY", "LIBRARY")
-_FILE_NAME = re.compile(r"[^\s\"'()<>|;=]+\.(?:c|cpp|cxx|cc|asm)\b", re.IGNORECASE)
 
 
 def _text(shelf: Shelf, path: str) -> str:
@@ -40,16 +40,8 @@ def _line(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
-def builds(shelf: Shelf, path: str) -> list[Build]:
-    """The builds of a `sources` or CMake file; none for any other."""
-    name = path.rpartition("/")[2].lower()
-    reader = _READERS.get(name) or (cmake_build if name.endswith(".cmake") else None)
-    build = reader(shelf, path) if reader is not None else None
-    return [build] if build is not None else []
-
-
-def sources_build(shelf: Shelf, path: str) -> Build | None:
-    """What a `sources` file builds; None when it names no target."""
+def sources_builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
+    """What a `sources` file builds, checked and free; nothing when it names no target."""
     text = re.sub(r"^[ \t]*#.*$", "", _text(shelf, path), flags=re.MULTILINE)
     values: dict[str, str] = {}
     settings: list[BuildSetting] = []
@@ -57,23 +49,63 @@ def sources_build(shelf: Shelf, path: str) -> Build | None:
         name, value = match[1].upper(), re.sub(r"\\\r?\n", " ", match[2]).strip()
         values[name] = _OUTER.sub(lambda m, v=values: v.get(m[1].upper(), ""), value)  # type: ignore[misc]
         settings += _sources_setting(name, value, SourceSite(path, _line(text, match.start())))
+    if not values.get("TARGETTYPE") and "C_DEFINES" not in values:
+        return []
+    return [
+        _sources_build(shelf, path, values, settings, machine, checked)
+        for machine in machines
+        for checked in (False, True)
+    ]
+
+
+def _sources_build(
+    shelf: Shelf,
+    path: str,
+    values: Mapping[str, str],
+    settings: list[BuildSetting],
+    machine: str,
+    checked: bool,
+) -> Build:
     target = values.get("TARGETTYPE", "").upper()
-    if not target and "C_DEFINES" not in values:
-        return None
-    compiled = [shelf.actual(beside(path, name)) for name in values.get("SOURCES", "").split()]
-    macros = option_defines(values.get("C_DEFINES", "") + " " + values.get("USER_C_FLAGS", ""))
+    names = " ".join(values.get(name, "") for name in ("SOURCES", _OWN_SOURCES.get(machine, "")))
+    compiled = [shelf.actual(beside(path, name)) for name in names.split()]
+    flags = " ".join(values.get(name, "") for name in ("C_DEFINES", "USER_C_FLAGS"))
+    written = re.split(r"[;\s]+", values.get("INCLUDES", ""))
+    folders = [shelf.actual(beside(path, one)) for one in written if one]
+    here = tuple(one for one in folders if Path(one).is_dir())
+    compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
     return Build(
         path,
-        "",
-        None,
+        f"{'chk' if checked else 'fre'}|{machine}",
+        machine,
         _target_kind(target),
         None,
-        {name: Compile(macros) for name in compiled if is_code(name) and not _is_masm(name)},
+        {name: compile_ for name in compiled if is_code(name) and not _is_masm(name)},
         tuple(settings),
-        assembly=tuple(name for name in compiled if _is_masm(name)),
-        output=values.get("TARGETNAME", "").lower(),
-        entries=frozenset({"DriverEntry", "DllInitialize"}),
+        tuple(_linked(shelf, path, values)),
+        values.get("TARGETNAME", "").lower(),
+        frozenset({"DriverEntry", "DllInitialize"}),
+        tuple(name for name in compiled if _is_masm(name)),
+        static=target in _LIBRARY_TARGETS,
+        libraries=tuple(re.findall(r"\S+\.lib\b", values.get("TARGETLIBS", ""))),
+        debug=checked,
     )
+
+
+_OWN_SOURCES = {"x64": "AMD64_SOURCES", "x86": "I386_SOURCES", "arm64": "ARM64_SOURCES"}
+
+
+def _is_masm(path: str) -> bool:
+    return path.lower().endswith(".asm")
+
+
+def _linked(shelf: Shelf, path: str, values: Mapping[str, str]) -> Iterator[str]:
+    """The `sources` files of libraries that this one links by the folder of their output."""
+    for name in re.findall(r"\S+\.lib\b", values.get("TARGETLIBS", "")):
+        folder = re.split(r"(?i)[\\/](?:obj|\$\(o\)|\$\(build)", name, maxsplit=1)[0]
+        other = shelf.actual(beside(path, f"{folder}/sources"))
+        if "$" not in folder and Path(other).is_file():
+            yield other
 
 
 def makefile_settings(shelf: Shelf, path: str) -> list[BuildSetting]:
@@ -100,58 +132,6 @@ def _sources_setting(name: str, value: str, site: SourceSite) -> list[BuildSetti
     if name in ("LINKER_FLAGS", "LINKER_OPTIONS", "TARGETLIBS"):
         return list(link_settings(value, site))
     return []
-
-
-_COMMAND = re.compile(
-    r"\b(add_library|add_executable|wdk_add_driver|wdk_add_library|target_sources"
-    r"|target_compile_definitions|add_definitions|add_compile_definitions|target_link_options"
-    r"|set_target_properties|add_compile_options|target_compile_options|add_link_options|set)"
-    r"\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)",
-    re.IGNORECASE,
-)
-
-
-def cmake_build(shelf: Shelf, path: str) -> Build | None:
-    """What a CMake file builds, taken as one target; None when it compiles nothing."""
-    text = re.sub(r"#[^\n]*", lambda match: " " * len(match[0]), _text(shelf, path))
-    files: list[str] = []
-    macros: dict[str, str] = {}
-    settings: list[BuildSetting] = []
-    driver = False
-    for match in _COMMAND.finditer(text):
-        command, body = match[1].lower(), match[2]
-        driver = driver or command == "wdk_add_driver"
-        if "definitions" in command or "options" in command:
-            words = " ".join(re.split(r"[\s;]+", body))
-            macros |= option_defines(words) | _bare_defines(command, body)
-        settings += link_settings(body, SourceSite(path, _line(text, match.start())))
-        files += _FILE_NAME.findall(body)
-    paths = [shelf.actual(beside(path, name)) for name in dict.fromkeys(files)]
-    assembly = tuple(name for name in paths if _is_masm(name))
-    compiled = {name: Compile(macros) for name in paths if not _is_masm(name)}
-    if not compiled:
-        return None
-    driver = driver or any(setting.name == "/DRIVER" for setting in settings)
-    kind = Kind.DRIVER if driver else Kind.UNKNOWN
-    entries = frozenset({"DriverEntry", "DllInitialize"})
-    return Build(
-        path, "", None, kind, None, compiled, tuple(settings), entries=entries, assembly=assembly
-    )
-
-
-def _is_masm(path: str) -> bool:
-    return path.lower().endswith(".asm")
-
-
-_READERS = {"sources": sources_build, "cmakelists.txt": cmake_build}
-
-
-def _bare_defines(command: str, body: str) -> dict[str, str]:
-    """`target_compile_definitions(x PRIVATE NAME=1)` names macros without an option."""
-    if "definitions" not in command:
-        return {}
-    words = re.findall(r"(?<![\w/\-])([A-Z_][A-Z0-9_]*)(?:=([\w.]+))?(?=[\s;)\"]|$)", body)
-    return {name: value for name, value in words if name not in ("PRIVATE", "PUBLIC", "INTERFACE")}
 
 
 _INF_OS = re.compile(r"NT(?:amd64|x86|arm64|arm)?\.(\d+)\.(\d+)(?:\.\d*)?(?:\.\d*)?(?:\.(\d+))?")

@@ -17,7 +17,7 @@ MAX_LEVELS = 4
 MAX_FOLDERS = 60
 """A folder that holds more is no folder of projects: only what lies in it is looked at."""
 _ENDS = (".vcxproj",)
-_NAMES = ("sources", "cmakelists.txt", "meson.build")
+_NAMES = ("sources", "cmakelists.txt", "makefile", "meson.build")
 
 _KERNEL = re.compile(
     rb'#[ \t]*include[ \t]*[<"](?:[\w./\\]*[/\\])?(?i:ntddk|wdm|ntifs|fltkernel|ndis|storport'
@@ -73,7 +73,14 @@ def _names(project: str, name: str) -> bool:
         return False
     text = data.replace(b"\0", b"").lower()
     stem = name.rpartition(".")[0].lower().encode()
-    return stem in text or b"glob" in text or name.lower().endswith((".h", ".hpp", ".inl"))
+    if project.lower().endswith("cmakelists.txt"):
+        return True
+    return (
+        stem in text
+        or b"glob" in text
+        or b"wildcard" in text
+        or name.lower().endswith((".h", ".hpp", ".inl"))
+    )
 
 
 def wanted(shelf: Shelf, builds: list[Build]) -> list[Build]:

@@ -61,9 +61,9 @@ def _defined_at(judge: Judge, one: Resolved, state: State) -> SourceSite:
     if macro is not None and macro.source.path:
         return SourceSite(macro.source.path, macro.source.position(macro.start)[0])
     if state.build is not None:
-        text = judge.workspace.shelf.project_text(state.build.project)
+        text = judge.workspace.shelf.project_text(state.build.file)
         at = text.find("POOL_NX_OPTIN")
-        return SourceSite(state.build.project, text.count("\n", 0, max(at, 0)) + 1)
+        return SourceSite(state.build.file, text.count("\n", 0, max(at, 0)) + 1)
     return SourceSite(source.path, 1)
 
 

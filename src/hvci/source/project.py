@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hvci.model import BuildSetting, WindowsVersion
-from hvci.source import legacy, nearby, vcxproj
+from hvci.source import cmake, legacy, makefiles, nearby, vcxproj
 from hvci.source.build import Build, Kind
 from hvci.source.files import Shelf, is_code
 from hvci.source.msbuild_files import Library
@@ -28,7 +28,7 @@ class Workspace:
     def __init__(self, shelf: Shelf, target: WindowsVersion, machine: str | None = None) -> None:
         self.shelf = shelf
         self.target = target
-        every = read_builds(shelf)
+        every = read_builds(shelf, machine)
         self.builds = [one for one in every if machine in (None, one.machine) or not one.machine]
         self.package = _package(shelf)
         for path in sorted(_wanted_files(self.builds)):
@@ -186,7 +186,7 @@ def _package(shelf: Shelf) -> list[BuildSetting]:
     return found
 
 
-def read_builds(shelf: Shelf) -> list[Build]:
+def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     """Every configuration of every project of a target, with the projects that those refer to."""
     if shelf.is_single:
         nearby.bring_projects(shelf)
@@ -210,9 +210,21 @@ def read_builds(shelf: Shelf) -> list[Build]:
             if other not in seen and Path(other).is_file():
                 seen.add(other)
                 todo.append(other)
+    return nearby.wanted(shelf, [*found, *_other_builds(shelf, machine)])
+
+
+def _other_builds(shelf: Shelf, machine: str | None) -> Iterator[Build]:
+    """What is built with `sources`, CMake, Makefiles and Meson; these say no platform."""
+    machines = (machine,) if machine in ("x64", "x86", "arm64") else ("x64", "x86")
+    by_name: dict[str, list[str]] = {}
     for path in shelf.projects:
-        found += legacy.builds(shelf, path)
-    return nearby.wanted(shelf, found)
+        by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
+    for path in by_name.get("sources", ()):
+        yield from legacy.sources_builds(shelf, path, machines)
+    yield from cmake.builds(shelf, by_name.get("cmakelists.txt", ()), machines)
+    for name in ("makefile", "gnumakefile", "makefile.mingw", "meson.build"):
+        for path in by_name.get(name, ()):
+            yield from makefiles.builds(shelf, path, machines)
 
 
 def _referred(builds: Iterable[Build]) -> Iterator[str]:

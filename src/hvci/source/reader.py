@@ -87,7 +87,7 @@ class Reading:
             for variant in self.workspace.variants(product)
             for path in variant.program.paths
         }
-        files.update(build.project for product in products for build in product.builds)
+        files.update(build.file for product in products for build in product.builds)
         files.update(path for one in products for build in one.builds for path in build.assembly)
         whole = self.evidence(target, products)
         return replace(whole, limits=tuple(one for one in whole.limits if _path(one.site) in files))
@@ -188,7 +188,7 @@ def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetti
                     key = (id(product), build.project, build.configuration, name)
                     if name in compile_.defines and key not in seen:
                         seen.add(key)
-                        site, value = SourceSite(build.project, 1), compile_.defines[name]
+                        site, value = SourceSite(build.file, 1), compile_.defines[name]
                         yield product, BuildSetting(name, value, site, build.configuration)
 
 
