@@ -6,20 +6,24 @@ Decodes a function when somebody asks for an address in it, and only then.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cached_property, partial
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import Architecture, Expr, Flow, Function
+from hvci.binary.gaps_x64 import Gaps
 from hvci.binary.image import PeImage
 from hvci.binary.references import References, Rvas
 from hvci.binary.starts_x86 import find_starts
 from hvci.binary.unwind import NO_FRAME, Exceptions, Fragment, UnwindTable
 from hvci.model import Machine
+
+if TYPE_CHECKING:
+    from hvci.binary.x86 import X86
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -28,8 +32,6 @@ SHORT_GAP = 0x100
 """Bytes decoded at once outside known functions, once `MAX_DECODED` are decoded."""
 MAX_DECODED = 4 << 20
 """Bytes decoded of one image besides its size; real drivers need less than their size."""
-RESYNC = 24
-"""Bytes to try when looking for an instruction boundary outside known functions."""
 
 
 class Outline(NamedTuple):
@@ -173,53 +175,33 @@ class Functions:
     def _in_gap(self, rva: int) -> Function:
         """Code without unwind data: leaf functions, thunks, hand-written code."""
         low, high = self.unwind.gap(rva)
-        start = self._gap_start(low, rva)
         if self.is_overworked:
-            start, high = max(start, rva - SHORT_GAP), min(high, rva + SHORT_GAP)
+            start, end = max(low, rva - SHORT_GAP), min(high, rva + SHORT_GAP)
+            entered: Set[int] = frozenset()
+        else:
+            layout = self._gaps.layout(low, high, rva)
+            (start, end), entered = layout.span(rva), layout.entered
+        is_known = not self.unwind.starts
+        longest = start + (MAX_FUNCTION if is_known else MAX_GAP)
+        start, end = min(start, rva), min(end, max(longest, rva + 64))
         function = self._known.get(("gap", start))
         if function is not None and function.rvas[-1] >= rva:
             return function
-        end = min(high, max(start + MAX_GAP, rva + 64))
-        function = self._decode(start, [(start, end)], "gap")
-        if function.find(rva) is None and not self._on_boundary(function, rva):
-            function = self._resynchronised(start, end, rva) or function
+        function = self._decode(start, [(start, end)], "start" if is_known else "gap")
         function.frames = {function.start: NO_FRAME}
+        _enter(function, entered)
         self._known["gap", start] = function
         return function
 
-    def gap_start(self, rva: int) -> int:
-        """Where code outside known functions that holds an RVA is taken to start."""
-        return self._gap_start(self.unwind.gap(rva)[0], rva)
-
-    def _gap_start(self, low: int, rva: int) -> int:
-        targets = self.references.branch_targets
-        first, last = targets.searchsorted((low, rva + 1))
-        known = [start for start in self._named if low <= start <= rva]
-        if last > first:
-            known.append(int(targets[last - 1]))
-        if known:
-            return max(known)
-        start = max(low, rva & ~15)
-        padding = self.image.memory.rfind(b"\xcc", low, rva)
-        return padding + 1 if padding >= 0 and padding + 1 > start - 64 else start
-
     @cached_property
-    def _named(self) -> list[int]:
-        """The entry point and the exports."""
-        return [int(self.image.headers.entry), *self.image.exports]
+    def _gaps(self) -> Gaps:
+        architecture, is_all = cast("X86", self.architecture), not self.unwind.starts
+        return Gaps(self.image, architecture, self.references, self.boundary, is_all)
 
-    def _on_boundary(self, function: Function, rva: int) -> bool:
-        """Whether the instructions up to an RVA are all valid and one starts just before it."""
-        i = bisect_right(function.rvas, rva) - 1
-        return i >= 0 and 0 < rva - function.rvas[i] <= 3
-
-    def _resynchronised(self, start: int, end: int, rva: int) -> Function | None:
-        """Try other starts on a short stretch; decode the whole only from one that fits."""
-        for begin in range(start + 1, min(rva + 1, start + RESYNC)):
-            stretch = self._decode(begin, [(begin, min(end, rva + 16))], "gap")
-            if stretch.find(rva) is not None or self._on_boundary(stretch, rva):
-                return self._decode(begin, [(begin, end)], "gap")
-        return None
+    def gap_start(self, rva: int) -> int:
+        """Where the function outside known ones starts that holds an RVA."""
+        low, high = self.unwind.gap(rva)
+        return self._gaps.layout(low, high, rva).span(rva)[0]
 
     # ---- x86
 
@@ -299,6 +281,15 @@ class Functions:
                 continue  # a loop back to its own start
             found.append((function, i))
         return found
+
+
+def _enter(function: Function, rvas: Set[int]) -> None:
+    """Note with a function to which of some RVAs code outside it jumps."""
+    found = [function.find(rva) for rva in rvas if rva != function.start]
+    entered = {i for i in found if i is not None}
+    for i in entered:
+        function.sources.setdefault(i, [])
+    function.cache["entered"] = entered
 
 
 def _span_64(fragments: Iterable[Fragment], rva: int) -> tuple[int, int] | None:

@@ -266,6 +266,8 @@ class Reaching:
     def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
         before, jumps = function.predecessors(j), self._dispatches(function)
+        if j in function.cache.get("entered", ()):
+            found.append(atoms.unknown("code that another function jumps into"))
         if before or j == function.entry or self._only_fills(function, j):
             if jumps and before and _is_table_label(function, before):
                 return function.indirect_jumps  # another table may lead there as well

@@ -52,6 +52,11 @@ class References(ABC):
         return NO_RVAS
 
     @property
+    def taken(self) -> Rvas:
+        """Every RVA of which an instruction makes the address; on x64 only."""
+        return NO_RVAS
+
+    @property
     def jump_tables(self) -> tuple[Rvas, Rvas]:
         """(first RVA, RVA before which it ends) of tables of addresses that code jumps by.
 

@@ -96,6 +96,16 @@ class ReferencesX86(References):
         """By relocation, on x86."""
         return distinct(self._relocated[1]) if self._by_relocation else NO_RVAS
 
+    @cached_property
+    def taken(self) -> Rvas:
+        """Of LEA, on x64."""
+        if self.image.bits == 32:
+            return NO_RVAS
+        places, targets = self._operands
+        code = self.image.bytes
+        is_lea = (code[places - 2] == LEA) & (code[places - 1] & DIRECT_MASK == DIRECT)
+        return distinct(targets[is_lea])
+
     @property
     def jump_tables(self) -> tuple[Rvas, Rvas]:
         """Tables behind `jmp [reg*4+table]`, and `mov reg, [reg*4+table]` with `jmp reg`.

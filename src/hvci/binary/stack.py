@@ -48,15 +48,23 @@ class StackDepth64:
 
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
+        if function.kind != "unwind":
+            return self._flowing(function, i)
         rva = function.rvas[i]
         starts = sorted(function.frames)
         start = starts[max(0, bisect_right(starts, rva) - 1)]
         frame = function.frames[start]()
-        if function.kind != "unwind":
-            return self._walk(function, function.find(start) or 0, i)
         if rva >= start + frame.prologue or start != function.start:
             return -int(frame.size)
         return self._walk(function, function.find(start) or 0, i)
+
+    def _flowing(self, function: Function, i: int) -> int | None:
+        """The depth along the flow of control, where no unwind data tells it."""
+        walk: _Walk | None = function.cache.get("stack depths")
+        if walk is None:
+            walk = function.cache["stack depths"] = _Walk(function, 8)
+        state = walk.before(i)
+        return None if state is None else state[0]
 
     def _walk(self, function: Function, first: int, last: int) -> int:
         """What the instructions from `first` up to `last` add, from sums that are kept."""
@@ -137,16 +145,16 @@ def learn_step(instruction: Instruction) -> int:
     return kind
 
 
-class _Walk32:
-    """One walk over one x86 function; the first depth that reaches an instruction stays.
+class _Walk:
+    """One walk over one function; the first depth that reaches an instruction stays.
 
     It goes as far as somebody asks and rests there: what it finds does not depend on that.
     """
 
-    def __init__(self, pops: PopsX86, function: Function) -> None:
-        self.pops = pops
-        self.cleanup = Cleanup(pops, function)
+    def __init__(self, function: Function, word: int) -> None:
         self.function = function
+        self.word = word
+        """Bytes of a push."""
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
         self.restarts = 0
@@ -162,7 +170,7 @@ class _Walk32:
                 if lost is not None:
                     self.restarts += 1
                     depth = -0x100000 * self.restarts
-                    self.work.append((lost, (depth, -4 if self.has_frame else None)))
+                    self.work.append((lost, (depth, -self.word if self.has_frame else None)))
         return self.states[i]
 
     def _unreached(self) -> int | None:
@@ -189,7 +197,7 @@ class _Walk32:
             elif kind:
                 if kind == ALWAYS or instruction.op0_register in POINTERS:
                     state = self._step(i, *state)
-                    self.has_frame |= state[1] == -4
+                    self.has_frame |= state[1] == -self.word
                 elif kind == POP:
                     state = state[0] + 4, state[1]
             flow = flows[i]
@@ -258,9 +266,9 @@ class _Walk32:
             case Mnemonic.LEA if first in (*_STACK, *_FRAME):
                 return self._lea(instruction, depth, frame)
             case Mnemonic.LEAVE:
-                return (depth if frame is None else frame) + 4, None
+                return (depth if frame is None else frame) + self.word, None
             case Mnemonic.POP if first in _FRAME:
-                return depth + 4, None
+                return depth + self.word, None
         return depth + _plain_change(instruction), frame
 
     def _lea(
@@ -276,6 +284,19 @@ class _Walk32:
         if instruction.op0_register in _STACK:
             return source + offset, frame
         return depth, source + offset
+
+    def _call(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
+        """The state behind a call: on x64 nobody removes arguments."""
+        return depth, frame
+
+
+class _Walk32(_Walk):
+    """The same for an x86 function, whose callees remove their arguments."""
+
+    def __init__(self, pops: PopsX86, function: Function) -> None:
+        super().__init__(function, 4)
+        self.pops = pops
+        self.cleanup = Cleanup(pops, function)
 
     def _call(self, i: int, depth: int, frame: int | None) -> tuple[int, int | None]:
         popped = self.pops.popped(self.function, i)

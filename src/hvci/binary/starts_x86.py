@@ -76,7 +76,7 @@ Decode = Callable[[bytes, int], Iterable[int]]
 
 def find_starts(image: PeImage, references: References, decode: Decode) -> list[int]:
     """Function starts of an x86 image, sorted."""
-    seen = _Openings(image, references)
+    seen = Openings(image, references)
     first = [start for start, _ in image.code_ranges]
     known = np.array([int(image.headers.entry), *image.exports, *first], np.int64)
     known = known[references.in_code(known)]  # all others are in code anyway
@@ -87,7 +87,7 @@ def find_starts(image: PeImage, references: References, decode: Decode) -> list[
     return [*map(int, distinct(np.append(found, more)))] if more else found.tolist()
 
 
-class _Openings:
+class Openings:
     """Looks at candidates of one image."""
 
     def __init__(self, image: PeImage, references: References) -> None:
@@ -104,7 +104,7 @@ class _Openings:
         targets = self.references.call_targets
         targets = targets[targets >= BEFORE]
         begins, is_aligned = self._begins(targets), targets % ALIGNMENT == 0
-        ended = self._is_behind_end(targets) | (begins & is_aligned)
+        ended = self.is_behind_end(targets) | (begins & is_aligned)
         named, may_be_operand, of_frame = self._operands()
         is_plain = among(targets, named[~may_be_operand])
         unsure = ended & ~among(targets, named[~of_frame])
@@ -161,8 +161,8 @@ class _Openings:
             targets, places = targets[~is_table], places[~is_table]
         labels = self._are_labels(targets, places)
         targets, places = targets[~labels], places[~labels]
-        opening, ended = self._is_opening(targets), self._is_behind_end(targets)
-        filled = self._are_behind_fillers(targets)
+        opening, ended = self._is_opening(targets), self.is_behind_end(targets)
+        filled = self.are_behind_fillers(targets)
         unsure = np.flatnonzero(~opening & (ended | filled))
         targets_unsure, places = targets[unsure], places[unsure]
         kept = filled[unsure] | ended[unsure] & ~self._are_handlers(targets_unsure, places)
@@ -210,7 +210,7 @@ class _Openings:
         hot = (first == 0x8B) & (second == 0xFF)
         return np.asarray(hot | (first == 0x55) & (second == 0x8B))
 
-    def _is_behind_end(self, rvas: Rvas) -> Chosen:
+    def is_behind_end(self, rvas: Rvas) -> Chosen:
         """Whether padding, a return or a jump ends right before each RVA."""
         code = self.code
         found = among(code[rvas - 1], _ENDS)
@@ -218,7 +218,7 @@ class _Openings:
         found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
         return found
 
-    def _are_behind_fillers(self, rvas: Rvas) -> Chosen:
+    def are_behind_fillers(self, rvas: Rvas) -> Chosen:
         """Which are aligned and have a long no-operation before them."""
         found = np.zeros(len(rvas), bool)
         aligned = np.flatnonzero(rvas % ALIGNMENT == 0)

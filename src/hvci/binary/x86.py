@@ -195,6 +195,11 @@ class X86:
         function.indirect_jumps = function.where(INDIRECT_JUMP)
         branches = function.where(DIRECT_JUMP)
         function.link({i: found[i].near_branch_target & 0xFFFFFFFF for i in branches})
+        if function.kind != "stretch":
+            self.note_tables(function)
+
+    def note_tables(self, function: Function) -> None:
+        """Make indirect jumps the sources of the labels in their tables."""
         if function.indirect_jumps:
             self.tables.note(function, find_tables(self.tables, function))
 

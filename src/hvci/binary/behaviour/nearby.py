@@ -66,7 +66,7 @@ def is_called_code(scene: Scene, place: int) -> bool:
     Outside of known functions only that proves them code, and data looks like code too often.
     """
     functions = scene.analysis.functions
-    if scene.image.bits == 32 or functions.unwind.find(place):
+    if scene.image.bits == 32 or not functions.unwind.starts or functions.unwind.find(place):
         return True
     start = functions.gap_start(place)
     if start == scene.image.headers.entry or start in scene.image.exports:
