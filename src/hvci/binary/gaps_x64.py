@@ -149,7 +149,7 @@ class _Stretch:
         self.low, self.high = low, high
         self.branched, self.taken, self.named = branched, taken, named
         self.code = gaps.architecture.function(low, list(pairwise((*anchors, high))), "stretch")
-        if gaps.has_pointers(low, high):
+        if gaps.is_all or gaps.has_pointers(low, high):
             gaps.architecture.note_tables(self.code)
 
     def layout(self) -> Layout:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from iced_x86 import Instruction, Mnemonic, OpKind
+from iced_x86 import Instruction, MemorySize, Mnemonic, OpKind
 
 from hvci.binary.code import Flow, Function
 from hvci.binary.jumptables import MAX_JUMPS, JumpTables, Table
@@ -23,7 +23,8 @@ MAX_ADDRESSES = 8
 _FIRST_PAGE = 0x1000
 """No offset in a structure of tables is so large, and no table lies before it."""
 _OFFSET = 4
-"""Bytes of an entry that is added to something."""
+"""Bytes of an entry that is added to something, where not eight."""
+_WIDE = (MemorySize.UINT64, MemorySize.INT64)
 _KEEPS = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _ON_THE_WAY = frozenset((Flow.NEXT, Flow.BRANCH))
 Found = list[tuple[int, Table]]
@@ -86,6 +87,8 @@ class _Finder:
         base, index = instruction.memory_base, instruction.memory_index
         if index == NONE and (self.is_64 or base == NONE):
             return []
+        if index == NONE and not instruction.memory_displacement:
+            return self._at_sum(i, _number(base))
         size, scale = self.image.bits // 8, instruction.memory_index_scale
         stride = scale if index != NONE and scale > size else size
         displacement = instruction.memory_displacement
@@ -99,24 +102,52 @@ class _Finder:
         ]
         return [table for table in found if is_sure or self._fits(table)]
 
+    def _at_sum(self, i: int, register: int) -> list[Table]:
+        """The table of addresses that an index was added to, as in `add eax, table` on x86."""
+        made = self._made(i, register)
+        if made is None:
+            return []
+        instruction = self.function.instructions[made]
+        if instruction.mnemonic == Mnemonic.ADD and instruction.op1_kind == OpKind.IMMEDIATE32:
+            start = instruction.immediate32 - self.image.base
+        elif instruction.mnemonic == Mnemonic.LEA and instruction.memory_index != NONE:
+            start = instruction.memory_displacement - self.image.base
+        else:
+            return []
+        table = Table(start & 0xFFFFFFFF, 4, 4, -self.image.base, is_signed=False)
+        return [table] if self._fits(table) else []
+
     # ---- offsets in the table
 
     def _relative(self, add: Instruction, i: int, register: int) -> list[Table]:
         """The tables of which entries are added to an address by instruction `i`."""
         other = _number(add.op1_register) if add.op1_kind == OpKind.REGISTER else -1
-        load = self._load(i, register, other)
+        load = i if add.op1_kind == OpKind.MEMORY else self._load(i, register, other)
         if load is None:
             return []
         instruction = self.function.instructions[load]
+        if instruction.memory_index == NONE:  # an entry, or the address, from the frame
+            load = self._load(i, register, other)
+            if load is None:
+                return []
+            instruction = self.function.instructions[load]
         displacement = instruction.memory_displacement
         if displacement >= 1 << 63:
             displacement -= 1 << 64
-        by_rva = Table(displacement, _OFFSET, _OFFSET, 0)
+        size = 8 if instruction.memory_size in _WIDE else _OFFSET
+        by_rva = Table(displacement, size, size, 0)
         if displacement >= _FIRST_PAGE and self._fits(by_rva):
             return [by_rva]
         loaded = _number(instruction.op0_register)
-        added = other if loaded == register else register
-        return list(self._sums(load, i, _number(instruction.memory_base), added, displacement))
+        added = other if loaded == register and load != i else register
+        bases = {_number(instruction.memory_base)}
+        if instruction.memory_index_scale == 1:  # either of both is the index
+            bases.add(_number(instruction.memory_index))
+        return [
+            table
+            for base in sorted(bases)
+            for table in self._sums(load, i, base, added, displacement, size)
+        ]
 
     def _load(self, i: int, *registers: int) -> int | None:
         """The last load of an entry into one of some registers before `i`."""
@@ -134,7 +165,7 @@ class _Finder:
         return None
 
     def _sums(
-        self, load: int, i: int, register: int, added: int, displacement: int
+        self, load: int, i: int, register: int, added: int, displacement: int, size: int
     ) -> Iterator[Table]:
         """Tables at what one register holds at the load, with what another holds at the sum."""
         starts, is_near = self._values(load, register)
@@ -144,7 +175,7 @@ class _Finder:
             bases, is_near_too = self._values(i, added)
             pairs, is_near = list(product(starts, bases)), is_near and is_near_too
         for start, base in pairs:
-            table = Table(start + displacement, _OFFSET, _OFFSET, base)
+            table = Table(start + displacement, size, size, base)
             if is_near or self._fits(table):
                 yield table
 

@@ -64,6 +64,11 @@ class References(ABC):
         """
         return NO_RVAS, NO_RVAS
 
+    @property
+    def named_tables(self) -> tuple[Rvas, Rvas, Rvas]:
+        """(first RVA, end, operand) of what may be such tables; sorted, some more than once."""
+        return NO_RVAS, NO_RVAS, NO_RVAS
+
     def only_reads(self, place: int) -> bool:
         """Whether what an operand at an RVA names is certainly read and nothing else."""
         return False
@@ -137,6 +142,10 @@ class References(ABC):
         targets, sites = self.branches
         low, high = targets.searchsorted((rva, rva + 1))
         return [int(site) for site in sites[low:high]]
+
+    def short_branches(self, rva: int) -> list[int]:
+        """RVAs of candidate jumps to an RVA that `to_code` leaves out."""
+        return []
 
     def has_several(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
         """Which RVAs more than one candidate direct call or jump leads to."""

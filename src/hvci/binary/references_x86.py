@@ -23,6 +23,11 @@ TRAILING = (0, 1, 2, 4)
 CALL_THROUGH, JUMP_THROUGH = b"\xff\x15", b"\xff\x25"
 REX_W = 0x48
 _LOAD, _LOAD_EAX = 0x8B, 0xA1
+_ADD_EAX, _ADD = 0x05, 0x81
+ESCAPE = 0x0F
+_SHORT_JUMPS = np.zeros(0x100, bool)
+_SHORT_JUMPS[[*range(0x70, 0x80), *range(0xE0, 0xE4), 0xEB]] = True
+"""By opcode: whether it jumps as far as one byte says."""
 STRETCH = 1 << 15
 """Bytes scanned together."""
 CALL_WINDOW = 160
@@ -112,22 +117,42 @@ class ReferencesX86(References):
 
         What an operand names behind a table is no part of it.
         """
+        targets, _, is_jump = self._tables
+        starts = distinct(targets[is_jump])
+        return starts, self._ends(starts)
+
+    @property
+    def named_tables(self) -> tuple[Rvas, Rvas, Rvas]:
+        """The same for what is read or added to, whatever becomes of it: (RVA, end, operand)."""
+        targets, operands, _ = self._tables
+        order = np.argsort(targets, kind="stable")
+        starts, operands = targets[order], operands[order]
+        return starts, self._ends(starts), operands
+
+    def _ends(self, starts: Rvas) -> Rvas:
+        """What an operand names next behind each RVA."""
+        ends = np.append(self.operand_targets, self.image.size)
+        return ends[ends.searchsorted(starts, "right")]
+
+    @cached_property
+    def _tables(self) -> tuple[Rvas, Rvas, npt.NDArray[np.bool_]]:
+        """(RVA, operand, whether a jump follows) of what may be tables, on x86."""
         if not self._by_relocation:
-            return NO_RVAS, NO_RVAS
+            return NO_RVAS, NO_RVAS, np.zeros(0, bool)
         operands, named = self._relocated
         code = self.image.bytes
         inner = (operands >= 3) & (operands + 6 <= len(code))
         operands, targets = operands[inner], named[inner]
         by_index = code[operands - 1] & 0xC7 == 0x85
         modrm = code[operands - 2]
-        jumps = (code[operands - 3] == 0xFF) & (modrm == 0x24)
-        loads = (code[operands - 3] == _LOAD) & (modrm & 0xC7 == 0x04)
-        loads &= (code[operands + 4] == 0xFF) & (code[operands + 5] == 0xE0 | modrm >> 3)
-        starts = distinct(targets[by_index & (jumps | loads)])
-        if not len(starts):
-            return NO_RVAS, NO_RVAS
-        ends = np.append(self.operand_targets, self.image.size)
-        return starts, ends[ends.searchsorted(starts, "right")]
+        jumps = by_index & (code[operands - 3] == 0xFF) & (modrm == 0x24)
+        loads = by_index & (code[operands - 3] == _LOAD) & (modrm & 0xC7 == 0x04)
+        through = (code[operands + 4] == 0xFF) & (code[operands + 5] == 0xE0 | modrm >> 3)
+        sums = (code[operands - 1] == _ADD_EAX) | (modrm == _ADD) & (
+            code[operands - 1] & 0xF8 == 0xC0
+        )
+        chosen = jumps | loads | sums
+        return targets[chosen], operands[chosen], (jumps | loads & through)[chosen]
 
     def method_loads(self, displacement: int) -> list[int]:
         """Operands with a base register and a displacement of one byte."""
@@ -242,6 +267,34 @@ class ReferencesX86(References):
         if not targets:
             return NO_RVAS, NO_RVAS
         return np.concatenate(targets), np.concatenate(sites)
+
+    def short_branches(self, rva: int) -> list[int]:
+        """RVAs of candidate short jumps, and of conditional ones, to an RVA."""
+        first = max(0, rva - 2 - 0x7F)
+        code = self.image.bytes[first : rva + 0x80]
+        places = _SHORT_JUMPS[code[:-1]].nonzero()[0]
+        reached = code[places + 1].view(np.int8) + (places + first + 2)
+        found: list[int] = (places[reached == rva] + first).tolist()
+        targets, sites = self._conditional
+        low, high = targets.searchsorted((rva, rva + 1))
+        return [*found, *map(int, sites[low:high])]
+
+    @cached_property
+    def _conditional(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every candidate conditional jump of six bytes, sorted by target."""
+        found_targets, found_sites = [NO_RVAS], [NO_RVAS]
+        for start, end in self._ranges:
+            code = self.image.bytes[start : end - 5]
+            places = np.flatnonzero(code == ESCAPE)
+            places = places[self.image.bytes[places + (start + 1)] & 0xF0 == 0x80]
+            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
+            reached = raw[places + 2].astype(np.int64) + places + (start + 6)
+            inside = self.in_code(reached)
+            found_targets.append(reached[inside])
+            found_sites.append(places[inside] + start)
+        targets, sites = np.concatenate(found_targets), np.concatenate(found_sites)
+        order = order_of(targets)
+        return targets[order], sites[order]
 
     def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which five-byte instructions overlap a relocated operand: those are no direct calls."""

@@ -5,6 +5,7 @@ x86 images have no unwind data. One vectorised look at the bytes around each can
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 
@@ -49,6 +50,7 @@ BEFORE = 8
 MAX_INSTRUCTION = 15
 MAX_DECODED = 0x1000
 """Bytes decoded before what looks like a call."""
+JUMP_BY_REGISTER = re.compile(rb"\xff[\xe0-\xe7]")
 HANDLER = 8
 """Bytes of a handler in which it restores ESP."""
 
@@ -81,8 +83,8 @@ def find_starts(image: PeImage, references: References, decode: Decode) -> list[
     known = np.array([int(image.headers.entry), *image.exports, *first], np.int64)
     known = known[references.in_code(known)]  # all others are in code anyway
     called, unsure = seen.called()
-    groups = (known, called, seen.jumped(), seen.pointed(), seen.prologues())
-    found = distinct(np.concatenate(groups))
+    certain = distinct(np.concatenate((known, called, seen.jumped(), seen.prologues())))
+    found = distinct(np.append(certain, seen.pointed(certain)))
     more = [rva for rva in unsure if seen.is_called(rva, found, decode)]
     return [*map(int, distinct(np.append(found, more)))] if more else found.tolist()
 
@@ -145,7 +147,7 @@ class Openings:
         found: Rvas = targets[among(self.code[targets - 1], _PADDING) & opening]
         return found
 
-    def pointed(self) -> Rvas:
+    def pointed(self, certain: Rvas) -> Rvas:
         """Targets of relocated pointers that look like functions, entries of jump tables apart.
 
         A jump table in code that an operand names is one too: it ends the function before it.
@@ -159,7 +161,7 @@ class Openings:
             known = distinct(places)
             is_table[is_table] = among(within - 4, known) | among(within + 4, known)
             targets, places = targets[~is_table], places[~is_table]
-        labels = self._are_labels(targets, places)
+        labels = self._are_labels(targets, places) | self._are_local(targets, places, certain)
         targets, places = targets[~labels], places[~labels]
         opening, ended = self._is_opening(targets), self.is_behind_end(targets)
         filled = self.are_behind_fillers(targets)
@@ -184,6 +186,35 @@ class Openings:
         is_aligned = (targets % ALIGNMENT == 0) & among(self.code[targets - 1], _PADDING)
         is_plain = found & ~is_aligned & ~self._is_opening(targets)
         return np.asarray(found & among(table, distinct(table[is_plain])))
+
+    def _are_local(self, targets: Rvas, places: Rvas, certain: Rvas) -> Chosen:
+        """Which pointers belong to a table that leads back into the function that reads it.
+
+        A computed goto reads it long before it jumps, and code that is not optimised adds to it.
+        """
+        starts, ends, operands = self.references.named_tables
+        found = np.zeros(len(places), bool)
+        if not len(starts) or not len(places):
+            return found
+        known = distinct(places)
+        table = np.maximum(starts.searchsorted(places, "right") - 1, 0)
+        start = starts[table]
+        between = known.searchsorted(places) - known.searchsorted(start)
+        found = (places >= start) & (places < ends[table]) & (places - start == 4 * between)
+        region = certain.searchsorted(operands, "right")
+        strange = found & (certain.searchsorted(targets, "right") != region[table])
+        found &= ~among(table, distinct(table[strange]))
+        for each in distinct(table[found]).tolist():
+            first, last = self._region(certain, int(region[each]))
+            if not JUMP_BY_REGISTER.search(self.image.memory, first, last):
+                found &= table != each
+        is_plain = found & ~self.is_behind_end(targets) | found & (targets % ALIGNMENT != 0)
+        return np.asarray(found & among(table, distinct(table[is_plain])))
+
+    def _region(self, certain: Rvas, i: int) -> tuple[int, int]:
+        """From one certain start to the next."""
+        first = int(certain[i - 1]) if i else 0
+        return first, int(certain[i]) if i < len(certain) else self.image.size
 
     def prologues(self) -> Rvas:
         """`push ebp; mov ebp, esp`, with or without the hot-patch `mov edi, edi` before it."""
