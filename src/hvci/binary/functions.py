@@ -199,9 +199,17 @@ class Functions:
         return Gaps(self.image, architecture, self.references, self.boundary, is_all)
 
     def gap_start(self, rva: int) -> int:
-        """Where the function outside known ones starts that holds an RVA."""
-        low, high = self.unwind.gap(rva)
-        return self._gaps.layout(low, high, rva).span(rva)[0]
+        """What is called, jumped to or exported right before an RVA outside known functions."""
+        low, _ = self.unwind.gap(rva)
+        targets = self.references.branch_targets
+        first, last = targets.searchsorted((low, rva + 1))
+        known = [start for start in self._named if low <= start <= rva]
+        return max(known, default=low) if first == last else max(*known, int(targets[last - 1]), 0)
+
+    @cached_property
+    def _named(self) -> list[int]:
+        """The entry point and the exports."""
+        return [int(self.image.headers.entry), *self.image.exports]
 
     # ---- x86
 
@@ -270,7 +278,7 @@ class Functions:
     def callers(self, start: int) -> list[tuple[Function, int]]:
         """Direct calls of, and tail jumps to, the function that starts at an RVA."""
         found = []
-        for site in self.references.to_code(start):
+        for site in (*self.references.to_code(start), *self.references.short_branches(start)):
             function = self.at(site)
             if function is None:
                 continue
