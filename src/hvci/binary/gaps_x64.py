@@ -19,7 +19,7 @@ import numpy as np
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.image import PeImage
 from hvci.binary.references import References, Rvas
-from hvci.binary.sets import distinct
+from hvci.binary.sets import among, distinct
 from hvci.binary.starts_x86 import BEFORE, Openings
 
 if TYPE_CHECKING:
@@ -108,7 +108,15 @@ class Gaps:
         ended = self.seen.is_behind_end(likely)
         others = likely[~ended]
         filled = others[self.seen.are_behind_fillers(others)]
-        return sorted({low, *likely[ended].tolist(), *filled.tolist(), *named.tolist()})
+        called = filter(self.is_called, others[among(others, branched)].tolist())
+        pointed = others[among(others, self.references.pointers[0])]
+        sure = (*filled.tolist(), *called, *pointed.tolist(), *named.tolist())
+        return sorted({low, *likely[ended].tolist(), *sure})
+
+    def is_called(self, rva: int) -> bool:
+        """Whether an instruction of a function with exception data calls an RVA."""
+        memory, sites = self.image.memory, self.references.to_code(rva)
+        return any(memory[site] == CALL and self.boundary(site) == site for site in sites)
 
     def has_pointers(self, low: int, high: int) -> bool:
         """Whether pointers lead between two RVAs: to functions, or to labels of a table."""
@@ -199,7 +207,9 @@ class _Stretch:
         i = code.find(rva)
         if i is None or any(code.flows[p] == Flow.INDIRECT_JUMP for p in code.sources.get(i, ())):
             return False
-        return self._is_behind_end(rva) or code.flows[i - 1] in CALLS
+        if code.flows[i - 1] in CALLS or self._is_behind_end(rva):
+            return True
+        return bool(self.gaps.references.pointers_to(rva))  # data may stand before it
 
     def _is_behind_end(self, rva: int) -> bool:
         """Whether control cannot come to an instruction from what stands before it."""
