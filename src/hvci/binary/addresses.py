@@ -99,7 +99,7 @@ class KeptAddresses:
         """The same for an instruction that changes no flow and names what holds it."""
         effect = self.arch.effect(function, k)
         gets = 0
-        for each in members(effect.registers):
+        for each in members(effect.registers & ~(1 << self.arch.stack_pointer)):
             expr = self.arch.define(function, k, each)
             if self._is_held(expr, held):
                 gets |= 1 << each

@@ -228,6 +228,18 @@ class PeImage:
         """Exported functions by RVA."""
         return directories.read_exports(self)
 
+    def relocated(self, rva: int, value: int) -> int | None:
+        """The RVA that eight bytes at an RVA are relocated to; None where they are no address."""
+        target = value - self.base
+        if not 0 <= target < self.size:
+            return None
+        return target if rva in self._relocated else None
+
+    @cached_property
+    def _relocated(self) -> frozenset[int]:
+        """Where the base relocations are."""
+        return frozenset(self.relocations.rvas.tolist())
+
     @cached_property
     def relocations(self) -> directories.Relocations:
         """Base relocations: RVAs and types."""

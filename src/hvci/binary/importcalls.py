@@ -26,6 +26,8 @@ from hvci.binary.code import (
 from hvci.binary.ledger import Fate, Reference
 from hvci.binary.plausible import sort_out
 from hvci.binary.pointerstores import PointerStores
+from hvci.binary.sets import members
+from hvci.binary.stackarguments import StackArguments
 from hvci.model import Via
 
 _INDIRECT = any_of(Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL)
@@ -67,6 +69,7 @@ class ImportCalls:
         self._followed: dict[tuple[Function, int, bool], bool] = {}
         self._escaped: set[tuple[Function, int]] = set()
         self._stores = PointerStores(analysis)
+        self._on_stack = StackArguments(analysis, self._stores)
         self._kept = KeptAddresses(analysis)
 
     def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
@@ -110,7 +113,14 @@ class ImportCalls:
         """What the instruction around a reference does with it."""
         if function.kind == "gap":
             self._check_gap(function, i, used)
-        finders = (self._plainly, self._directly, self._loaded, self._otherwise, self._addressed)
+        finders = (
+            self._plainly,
+            self._directly,
+            self._loaded,
+            self._read_through,
+            self._otherwise,
+            self._addressed,
+        )
         for finder in (*finders, self._no_use):
             fate = finder(used, function, i)
             if fate is not None:
@@ -157,6 +167,34 @@ class ImportCalls:
         if not self._loads_slot(function, i, used.target):
             return None
         return self._through_register(function, i, used)
+
+    def _read_through(self, used: Reference, function: Function, i: int) -> Fate | None:
+        """The address of the slot, through which code loads or calls; where that is all."""
+        arch, slot = self.analysis.arch, used.target
+        if arch.loads_call_targets or not self._kept.is_made(function, i, slot):
+            return None
+        if not self._kept.is_only_read(function, i, slot):
+            return None
+        bases = self._stores.reach(function, i)
+        fates = [
+            self._through_register(function, k, used)
+            for k in range(len(function.flows))
+            if self._loads_by(function, k, bases) and self._loads_slot(function, k, slot)
+        ]
+        if self._add_kept(function, used, deep=True):
+            fates.append(Fate.FOLLOWED)
+        return max(fates) if fates else None
+
+    def _loads_by(self, function: Function, k: int, bases: int) -> bool:
+        """Whether an instruction loads through one of some registers (a mask)."""
+        arch = self.analysis.arch
+        if function.flows[k] != Flow.NEXT:
+            return False
+        for register in members(arch.effect(function, k).registers & ~(1 << arch.stack_pointer)):
+            expr = arch.define(function, k, register)
+            if isinstance(expr, Load) and expr.memory.base >= 0 and bases >> expr.memory.base & 1:
+                return True
+        return False
 
     def _otherwise(self, used: Reference, function: Function, i: int) -> Fate | None:
         """Any other instruction that hands the slot or its content on."""
@@ -282,7 +320,8 @@ class ImportCalls:
             if stores:
                 found |= self._add_kept(function, used, deep=True)
             leaves = self._stores.leave(function, slot, stores)
-            if found and not leaves and not self._stores.is_passed(function, i, slot):
+            is_passed = leaves or self._stores.is_passed(function, i, slot)
+            if found and not is_passed and not self._on_stack.get(function, i, slot, stores):
                 return Fate.FOLLOWED
         return self._escape(function, i, used)
 

@@ -42,7 +42,7 @@ class PointerStores:
         Not what was kept in the frame and read again: `leave` sees to that.
         """
         sinks = self._sinks(function)
-        for register in members(self._reach(function, i)):
+        for register in members(self.reach(function, i)):
             if register not in sinks.traced:
                 sinks.traced.add(register)
                 self._trace_all(function, register, sinks)
@@ -51,16 +51,16 @@ class PointerStores:
     def is_passed(self, function: Function, i: int, slot: int) -> bool:
         """Whether what instruction `i` loads from a slot, or a copy of it, is an argument.
 
-        Arguments on the stack are not looked at; those in registers at the next calls only.
+        Those in registers at the next calls only; of arguments on the stack `StackArguments` tells.
         """
-        moves = self._moves(function)
-        reach = self._reach(function, i)
+        moves = self.moves(function)
+        reach = self.reach(function, i)
         wanted = sum(1 << register for register in self.arch.parameter_registers)
         loaded = self.arch.effect(function, i).registers & wanted
         found = [(i, register) for register in members(loaded)]
         for d, (sources, target) in moves.copies.items():
             if wanted >> target & 1 and any(
-                reach >> source & 1 and self._is_from(function, d, source, i) for source in sources
+                reach >> source & 1 and self.is_from(function, d, source, i) for source in sources
             ):
                 found.append((d, target))
         return any(self._meets_call(function, d, register, slot) for d, register in found)
@@ -89,17 +89,17 @@ class PointerStores:
             return operand.memory[::3] == (IMAGE_BASE, slot)
         return operand == Reg(register)
 
-    def _is_from(self, function: Function, k: int, register: int, i: int) -> bool:
+    def is_from(self, function: Function, k: int, register: int, i: int) -> bool:
         """Whether a register can hold before `k` what instruction `i` loads."""
         origins = self._origins(function, k, register)
         return origins is None or i in origins
 
-    def _reach(self, function: Function, i: int) -> int:
+    def reach(self, function: Function, i: int) -> int:
         """The registers (a mask) that may hold, anywhere, what instruction `i` loads."""
         loaded = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
         known: dict[int, int] = function.cache.setdefault("reach", {})
         if loaded not in known:
-            known[loaded] = self._moves(function).reach(loaded)
+            known[loaded] = self.moves(function).reach(loaded)
         return known[loaded]
 
     def leave(self, function: Function, slot: int, stores: list[int]) -> bool:
@@ -107,7 +107,7 @@ class PointerStores:
         if all(self._leaves_frame(function, k) for k in stores):
             return bool(stores)
         wanted = Atom(Kind.IMPORT, slot)
-        for k, register in self._moves(function).stores:
+        for k, register in self.moves(function).stores:
             if self._leaves_frame(function, k):
                 self.flow.begin()
                 if wanted in self.flow.value(function, k, Location(register)):
@@ -122,7 +122,7 @@ class PointerStores:
 
     def _trace_all(self, function: Function, register: int, sinks: Sinks) -> None:
         """Note what the stores of a register store."""
-        for k, stored in self._moves(function).stores:
+        for k, stored in self.moves(function).stores:
             if stored == register:
                 origins = self._origins(function, k, register)
                 if origins is None:
@@ -136,7 +136,7 @@ class PointerStores:
         Definitions are looked at, not values: most registers hold something else at the store.
         None when the work budget is spent.
         """
-        moves, work = self._moves(function), [(k, register)]
+        moves, work = self.moves(function), [(k, register)]
         seen: set[tuple[int, int]] = set()
         origins: set[int] = set()
         while work:
@@ -155,7 +155,8 @@ class PointerStores:
                         work += [(d, source) for source in moves.copies[d][0]]
         return origins
 
-    def _moves(self, function: Function) -> Moves:
+    def moves(self, function: Function) -> Moves:
+        """The copies and stores of registers in a function."""
         moves: Moves | None = function.cache.get("moves")
         if moves is None:
             moves = function.cache["moves"] = self.arch.moves(function)

@@ -194,7 +194,16 @@ class ReferencesX86(References):
         near = (named >= wanted[0]) & (named <= wanted[-1])
         operands, named = operands[near], named[near]
         chosen = among(named, wanted).nonzero()[0][: MAX_HITS + 1]
-        return list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
+        found = list(zip(operands[chosen].tolist(), named[chosen].tolist(), strict=True))
+        return found + self._wide(wanted) if self.image.bits == 64 else found
+
+    def _wide(self, wanted: Rvas) -> list[tuple[int, int]]:
+        """The same for relocated operands of eight bytes, as in `movabs rax, address`."""
+        targets, places = self.pointers
+        first, last = targets.searchsorted((wanted[0], wanted[-1] + 1))
+        targets, places = targets[first:last], places[first:last]
+        chosen = among(targets, wanted) & self.in_code(places)
+        return list(zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True))
 
     def unusual(self, low: int, high: int) -> Rvas:
         """RVAs of the operands that name some RVAs in a row and neither call nor load a pointer."""

@@ -87,7 +87,7 @@ _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
-_MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG}
+_MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG, Mnemonic.PUSH}
 _COMPARING = frozenset((Mnemonic.CMP, Mnemonic.TEST))
 _FACTORY = InstructionInfoFactory()
 
@@ -217,11 +217,15 @@ class X86:
 
     def moves(self, function: Function) -> Moves:
         """The copies and stores of whole registers in a function."""
-        found, instructions = Moves({}, []), function.instructions
+        instructions, pushes = function.instructions, list[tuple[int, int]]()
+        found = Moves({}, [], pushes)
         chosen = bytes(map(_MOVES.__contains__, map(_MNEMONIC, instructions)))
         for i in compress(count(), chosen):
             instruction = instructions[i]
             source, target = instruction.op1_register, instruction.op0_register
+            if instruction.mnemonic == Mnemonic.PUSH:
+                pushes += [(i, REGISTERS[target][0])] if target in REGISTERS else []
+                continue
             if source not in REGISTERS:
                 continue
             if target in REGISTERS:
@@ -242,6 +246,9 @@ class X86:
                 yield self.lift.memory(instruction)
             elif self.bits == 32 and kind in IMMEDIATES:
                 rva = (instruction.immediate(n) - self.image.base) & 0xFFFFFFFF
+                yield Memory(IMAGE_BASE, NO_REGISTER, 1, rva, 0)
+            elif kind == OpKind.IMMEDIATE64:
+                rva = (instruction.immediate64 - self.image.base) & 0xFFFFFFFFFFFFFFFF
                 yield Memory(IMAGE_BASE, NO_REGISTER, 1, rva, 0)
 
     def operand_places(self, function: Function, i: int) -> set[int]:
@@ -264,7 +271,8 @@ class X86:
         if instruction.is_ip_rel_memory_operand:
             return int(instruction.ip_rel_memory_address)
         if self.bits == 64:
-            return None
+            value = int.from_bytes(self.image.memory[place : place + 8], "little")
+            return self.image.relocated(place, value)
         return (self.image.u32(place) - self.image.base) & 0xFFFFFFFF
 
     def only_compares(self, function: Function, i: int) -> bool:

@@ -42,6 +42,8 @@ from hvci.binary.image import PeImage
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
 CONDITION_WINDOW = 6
 """How many instructions may stand between a comparison and its branch."""
+WIDE_OPERAND = 2
+"""Bytes before eight bytes of immediate, or of address: prefix and opcode."""
 ZEROED_WINDOW = 64
 
 NONE = int(Register.NONE)
@@ -131,6 +133,9 @@ class X86Lift:
             return Memory(IMAGE_BASE, number, scale, displacement & 0xFFFFFFFF, size)
         if base == NONE:
             if self.bits == 64:
+                rva = self.image.relocated(instruction.ip + WIDE_OPERAND, displacement)
+                if rva is not None and instruction.memory_displ_size == 8:
+                    return Memory(IMAGE_BASE, number, scale, rva, size)
                 return Memory(NO_REGISTER, number, scale, displacement, size)
             rva = (displacement - self.image.base) & 0xFFFFFFFF
             return Memory(IMAGE_BASE, number, scale, rva, size)
@@ -152,6 +157,12 @@ class X86Lift:
         if kind == OpKind.MEMORY:
             return Load(self.memory(instruction))
         return Opaque(f"an operand of {_NAMES[instruction.mnemonic]}")
+
+    def _wide(self, instruction: Instruction) -> Expr:
+        """Eight bytes of immediate: the address of an RVA where they are relocated."""
+        value = instruction.immediate64
+        rva = self.image.relocated(instruction.ip + WIDE_OPERAND, value)
+        return Const(value) if rva is None else ImageAddress(rva)
 
     def _immediate(self, value: int) -> Expr:
         """An immediate; on x86 it may be an address in the image."""
@@ -218,6 +229,8 @@ class X86Lift:
         mask = (1 << 8 * size) - 1
         match mnemonic:
             case Mnemonic.MOV:
+                if instruction.op1_kind == OpKind.IMMEDIATE64:
+                    return self._wide(instruction)
                 value = self.operand(function, i, 1)
                 return Const(value.value & mask) if isinstance(value, Const) else value
             case Mnemonic.LEA:
@@ -235,12 +248,21 @@ class X86Lift:
             case Mnemonic.NOT:
                 return Binary("xor", Reg(*known), Const(mask), size)
             case Mnemonic.POP:
-                return Load(Memory(RSP, NO_REGISTER, 1, 0, size))
+                return self._popped(function, i) or Load(Memory(RSP, NO_REGISTER, 1, 0, size))
             case Mnemonic.XCHG:
                 return self.operand(function, i, 1)
         if instruction.condition_code != ConditionCode.NONE:
             return self._conditional(function, i, known)
         return Opaque(f"the result of {_NAMES[mnemonic]}")
+
+    def _popped(self, function: Function, i: int) -> Expr | None:
+        """What the instruction right before pushes: `push 1; pop rcx` needs no stack depth."""
+        if i in function.sources or not function.follows(i):
+            return None
+        if function.instructions[i - 1].mnemonic != Mnemonic.PUSH:
+            return None
+        pushed = self.operand(function, i - 1, 0)
+        return pushed if isinstance(pushed, Const | Reg) else None
 
     def _lea(self, instruction: Instruction, size: int) -> Expr:
         memory = self.memory(instruction)._replace(size=size)
