@@ -157,11 +157,40 @@ def test_the_strongest_evidence_is_the_confidence():
         (WindowsVersion.WINDOWS_11_24H2, "ExAllocatePool2"),
         (WindowsVersion.WINDOWS_10_2004, "ExAllocatePool2"),
         (WindowsVersion.WINDOWS_10_1909, "NonPagedPoolNx"),
-        (WindowsVersion.WINDOWS_7, "NonPagedPoolNx"),
+        (WindowsVersion.WINDOWS_8, "NonPagedPoolNx"),
     ],
 )
 def test_the_replacement_follows_the_target(target, words):
     assert words in catalog.ddis()["ExAllocatePool"].replacement_for(target)
+
+
+_TOO_NEW = re.compile(
+    "PoolNx(?!OptIn)|NoExecute|POOL_NX_ALLOC|MmMapIoSpaceEx|Pool2|Pool3|PAGE_READWRITE, "
+)
+
+
+def test_no_advice_names_what_the_target_lacks():
+    judged = [ddi for ddi in catalog.ddis().values() if ddi.rule.judged_by]
+    for ddi in judged:
+        advice = ddi.advice_for(WindowsVersion.WINDOWS_7)
+        usable = ddi.replacements and ddi.replacements[-1].since <= WindowsVersion.WINDOWS_7
+        assert advice, ddi.name
+        if not usable:
+            assert not _TOO_NEW.search(advice.replace(f"hvci explain {ddi.name}", "")), ddi.name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ExAllocatePoolWithTag", "Opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime"),
+        ("ExAllocatePoolWithTag", "RtlIsNtDdiVersionAvailable"),
+        ("MmGetSystemAddressForMdlSafe", "Opt in with POOL_NX_OPTIN"),
+        ("MmMapIoSpace", "MmGetSystemRoutineAddress"),
+        ("ZwCreateSection", "ZwCreateSection(..., PAGE_READWRITE, ...)"),
+    ],
+)
+def test_advice_for_windows_7_is_the_opt_in_or_a_check_at_run_time(name, words):
+    assert words in catalog.ddis()[name].advice_for(WindowsVersion.WINDOWS_7)
 
 
 def test_there_may_be_no_replacement():

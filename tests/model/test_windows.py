@@ -20,15 +20,52 @@ def test_every_spelling_is_the_same_version(text):
         ("11", WindowsVersion.WINDOWS_11_21H2),
         ("11-24h2", WindowsVersion.WINDOWS_11_24H2),
         ("Windows Vista", WindowsVersion.VISTA),
+        ("8.1", WindowsVersion.WINDOWS_8_1),
+        ("8-1", WindowsVersion.WINDOWS_8_1),
+        ("Windows 8.1", WindowsVersion.WINDOWS_8_1),
+        ("win81", WindowsVersion.WINDOWS_8_1),
+        ("7", WindowsVersion.WINDOWS_7),
+        ("7601", WindowsVersion.WINDOWS_7),
+        ("xp", WindowsVersion.WINDOWS_XP),
+        ("11-25h2", WindowsVersion.WINDOWS_11_25H2),
+        ("11-26h1", WindowsVersion.WINDOWS_11_26H1),
+        ("28000", WindowsVersion.WINDOWS_11_26H1),
+        ("Windows Server 2003 R2", WindowsVersion.SERVER_2003),
+        ("server-2008", WindowsVersion.SERVER_2008),
+        ("server-2008-r2", WindowsVersion.WINDOWS_7),
+        ("Server 2008R2", WindowsVersion.WINDOWS_7),
+        ("server-2012", WindowsVersion.WINDOWS_8),
+        ("Windows Server 2012 R2", WindowsVersion.WINDOWS_8_1),
+        ("server-2016", WindowsVersion.WINDOWS_10_1607),
+        ("server-2019", WindowsVersion.WINDOWS_10_1809),
+        ("server-2022", WindowsVersion.SERVER_2022),
+        ("20348", WindowsVersion.SERVER_2022),
+        ("server-23h2", WindowsVersion.SERVER_23H2),
+        ("Windows Server 2025", WindowsVersion.WINDOWS_11_24H2),
     ],
 )
 def test_short_names(text, version):
     assert parse_version(text) is version
 
 
-def test_an_unknown_version_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"unknown Windows version '12'; known: 10-1507, "):
+def test_an_unknown_version_lists_all_that_are_known():
+    with pytest.raises(UsageError, match=r"unknown Windows version '12'; known: 2000 ") as caught:
         parse_version("12")
+    for words in ("xp (2600)", "8.1 (9600, server-2012-r2)", "11-26h1 (28000)"):
+        assert words in str(caught.value)
+    for version in WindowsVersion:
+        assert version.slug in str(caught.value)
+        assert version.server in str(caught.value)
+
+
+@pytest.mark.parametrize("version", WindowsVersion)
+def test_a_server_release_is_the_client_with_its_kernel(version):
+    if version.server:
+        assert parse_version(version.server) is version
+
+
+def test_the_newest_is_the_default():
+    assert NEWEST is WindowsVersion.WINDOWS_11_26H1
 
 
 def test_targets_are_the_versions_with_memory_integrity_in_order():

@@ -53,7 +53,7 @@ def squeezed(*of, **style):
 def test_the_verdict_comes_first():
     lines = text(report(pool_call(0x1000, 0))).splitlines()
     assert lines[0] == "driver.sys: NOT compatible with memory integrity"
-    assert lines[1] == "  x64 image, 4,096 bytes, judged for Windows 11 24H2"
+    assert lines[1] == "  x64 image, 4,096 bytes, judged for Windows 11 26H1"
 
 
 def test_each_verdict_has_its_words():
@@ -63,7 +63,7 @@ def test_each_verdict_has_its_words():
 
 def test_three_answers_each_in_a_sentence():
     said = squeezed(report(pool_call(0x1000, 0), pool_call(0x1010, 0)))
-    assert "loads yes Windows 11 24H2 accepts this image with memory integrity on." in said
+    assert "loads yes Windows 11 26H1 accepts this image with memory integrity on." in said
     assert "readiness no The HLK readiness test would count, when this loads and runs: " in said
     assert "2 x execute-pool-type." in said
     assert "runs" in said
@@ -71,7 +71,7 @@ def test_three_answers_each_in_a_sentence():
 
 def test_answers_of_a_bad_image():
     said = squeezed(everything())
-    assert "loads no Windows 11 24H2 does not accept this image" in said
+    assert "loads no Windows 11 26H1 does not accept this image" in said
     assert "1 x execute-write-section" in said
 
 

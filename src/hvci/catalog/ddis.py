@@ -166,14 +166,38 @@ class Ddi:
         return sum(item.x86_slots for item in self.parameters[: self.position(parameter)])
 
     def replacement_for(self, target: WindowsVersion, lacking: Iterable[str] = ()) -> str:
-        """What to write instead when the driver must run on `target`; may be empty.
+        """What to write instead when the driver must run on `target`; empty when nothing is.
 
         What needs none of the names `lacking` comes first.
         """
         usable = [item for item in self.replacements if item.since <= target]
-        usable = usable or list(self.replacements[-1:])
         chosen = [item for item in usable if not any(map(item.needs, lacking))] or usable
         return chosen[0].use if chosen else ""
+
+    def advice_for(
+        self, target: WindowsVersion, use: str | None = None, opt_in: bool = True
+    ) -> str:
+        """The same in words, with the ways that older Windows has; `use` stands for what to write.
+
+        Names nothing that `target` lacks: there a routine is not found and a flag is not known.
+        """
+        use = self.replacement_for(target) if use is None else use
+        ways = [use] if use else []
+        if opt_in and self.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
+            ways.append(OPT_IN if use else OPT_IN[0].upper() + OPT_IN[1:])
+        if not use and self.replacements:
+            ways.append(self._at_run_time(self.replacements[-1].since))
+        return "; or ".join(ways)
+
+    def _at_run_time(self, since: WindowsVersion) -> str:
+        """How one image serves old Windows too, where what is safe came later."""
+        found = f"choose at run time what {since.label} and later have (hvci explain {self.name})"
+        if since >= WindowsVersion.WINDOWS_10_1507:
+            return f"{found}: look it up with MmGetSystemRoutineAddress"
+        return f"{found}: ask RtlIsNtDdiVersionAvailable"
+
+
+OPT_IN = "opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
 
 
 def _parameters(row: Row) -> tuple[Parameter, ...]:

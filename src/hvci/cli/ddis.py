@@ -35,7 +35,7 @@ def command(everything: bool, seed: bool, target_os: str) -> None:
             ddi.deciding or "-",
             ddi.rule.judged_by or "listed only",
             f"{ddi.subcode:#x}" if ddi.subcode else "-",
-            ddi.replacement_for(version) or "-",
+            ddi.advice_for(version) or "-",
         )
         for ddi in sorted(ddis().values(), key=lambda ddi: ddi.name)
         if (ddi.seed if seed else everything or ddi.rule.judged_by)

@@ -96,7 +96,8 @@ def _ddi(event: PageEvent, run: VerifierRun) -> str:
 def _fix(event: PageEvent, ddi: str, version: WindowsVersion, gnu: bool) -> str:
     row = catalog.ddis().get(ddi)
     if row is not None:
-        return row.replacement_for(version, MINGW_LACKS if gnu else ())
+        use = row.replacement_for(version, MINGW_LACKS if gnu else ())
+        return row.advice_for(version, use, opt_in=not gnu)
     if event.subcode in _LINKING:
         return _LINKING[event.subcode][gnu]
     return _FIXES.get(event.subcode or event.bugcheck, "")

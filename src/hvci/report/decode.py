@@ -47,6 +47,7 @@ from hvci.report.encode import DLL_CHARACTERISTICS
 from hvci.report.fields import Fields, read
 
 _VERSIONS = {version.slug: version for version in WindowsVersion}
+_VERSIONS["8-1"] = WindowsVersion.WINDOWS_8_1  # as older reports spell it
 
 
 def from_json(text: str) -> Document:

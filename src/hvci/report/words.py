@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from hvci.model import (
+    TARGETS,
     Answer,
     Confidence,
     Counter,
@@ -114,7 +115,20 @@ def about_target(report: Report) -> str:
     """What was evaluated, in one line."""
     target = report.target
     kind = "source" if target.machine is None else f"{target.machine} {target.kind}"
-    return f"{kind}, {target.size_bytes:,} bytes, judged for {report.target_os.label}"
+    return f"{kind}, {target.size_bytes:,} bytes, judged for {_judged_for(report)}"
+
+
+def _judged_for(report: Report) -> str:
+    """The target, and where memory integrity begins when it is older."""
+    target = report.target_os
+    if target.has_memory_integrity:
+        return target.label
+    return f"{target.label} and later; memory integrity came with {TARGETS[0].label}"
+
+
+def _windows(report: Report) -> str:
+    """The oldest Windows that a sentence about memory integrity is true of."""
+    return max(report.target_os, TARGETS[0]).label
 
 
 def answer_sentence(report: Report, question: Question) -> str:
@@ -125,8 +139,8 @@ def answer_sentence(report: Report, question: Question) -> str:
     if answer is Answer.UNDECIDED:
         return f"{_UNDECIDED[question]} {_doubts(report, question)}."
     if answer is Answer.YES:
-        return _YES[question].format(os=report.target_os.label)
-    return _NO[question].format(os=report.target_os.label, what=_faults(report, question))
+        return _YES[question].format(os=_windows(report))
+    return _NO[question].format(os=_windows(report), what=_faults(report, question))
 
 
 _YES = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from hvci.catalog import Ddi, Family, Library, OptIn, VerifierEffect, libraries
+from hvci.catalog import Ddi, Family, Library, VerifierEffect, libraries
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
 SHOWN_VALUES = 4
@@ -26,7 +26,6 @@ MINGW_LACKS = {
 }
 """Names that the driver headers of MinGW-w64 10 do not declare, with the numbers of constants."""
 _MINGW_HAS = {"NonPagedPoolNx": "0x200", "NonPagedPoolNxCacheAligned": "0x204"}
-_OPT_IN = "; or opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
 
 
 def deciding_value(call: DdiCall, ddi: Ddi) -> Value:
@@ -114,10 +113,9 @@ def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion, gnu: bool = False) -> s
     """
     use = ddi.replacement_for(target, MINGW_LACKS if gnu else ())
     use = _with_counterpart(use, bad_values(call, ddi), ddi)
+    use = ddi.advice_for(target, use, opt_in=not gnu)
     if gnu:
         use += _headers(use, ddi.replacement_for(target))
-    elif ddi.opt_in is not OptIn.NONE and target < WindowsVersion.WINDOWS_10_2004:
-        use += _OPT_IN
     return _or_relink(call, use)
 
 
