@@ -42,6 +42,15 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A finding that is still there, and what would help."""
+
+    site: SourceSite
+    what: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcomes:
     """What can be fixed."""
 
@@ -51,6 +60,8 @@ class Outcomes:
     left: int
     """Findings that still fail or cannot be decided; those that the author accepted apart."""
     withdrawn: tuple[Withdrawn, ...]
+    remaining: tuple[Left, ...] = ()
+    """Those that are left, and notes for which an edit of another level is known."""
 
 
 def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
@@ -69,7 +80,8 @@ def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
         if not bad:
             was, now = _counts(before), _counts(after)
             gone = sum(was[key] - now[key] for key in plan)
-            return Outcomes(files, gone, _failing(after), tuple(withdrawn))
+            left = tuple(_left(after, level))
+            return Outcomes(files, gone, _failing(after), tuple(withdrawn), left)
         for key, reason in sorted(bad.items()):
             del plan[key]
             withdrawn.append(Withdrawn(SourceSite(key[1], key[2]), reason))
@@ -98,6 +110,18 @@ def _findings(report: Report) -> Iterator[tuple[Key, Finding]]:
 def _failing(report: Report) -> int:
     bad = (Outcome.FAIL, Outcome.UNDECIDED)
     return sum(finding.outcome in bad for _, finding in _findings(report))
+
+
+def _left(report: Report, level: Level) -> Iterator[Left]:
+    """What the edits did not reach, in order of place, with the level that would."""
+    for _, finding in sorted(_findings(report), key=lambda item: item[0]):
+        bad = finding.outcome in (Outcome.FAIL, Outcome.UNDECIDED)
+        assert isinstance(finding.site, SourceSite)
+        needed = max((LEVELS.index(edit.level) for edit in finding.edits), default=0)
+        if needed > LEVELS.index(level):
+            yield Left(finding.site, finding.message, f"--level {LEVELS[needed]} edits it")
+        elif bad:
+            yield Left(finding.site, finding.message, finding.fix or "no edit is known")
 
 
 def _made(edits: Iterable[Edit]) -> tuple[Fixed, ...]:

@@ -164,7 +164,7 @@ def test_source_places_and_answers():
     said = squeezed(source_report(source_call(12, 0)))
     assert "driver.c:12:5 Create PoolType is NonPagedPool" in said
     assert "source, 4,096 bytes" in said
-    assert "runs not asked" in said
+    assert "runs yes No code was found in the sources that breaks" in said
 
 
 def test_limits_and_unchecked_rules_are_listed():

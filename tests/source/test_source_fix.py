@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hvci.cli import main
 from hvci.errors import InputError
 from hvci.evaluate import Options
-from hvci.fix import fix
-from hvci.model import Edit, Level
+from hvci.fix import LEVELS, fix
+from hvci.model import Edit, Level, parse_version
 from hvci.source.apply import changed, chosen, diff, write_text
 from hvci.source.text import decode
 from sources import bad, entry, lay, read, vcxproj
@@ -104,6 +104,79 @@ UNFIXED = [
 def test_what_is_left_alone(tmp_path, statement):
     text = entry(statement)
     assert fixed(tmp_path, text, SUGGEST) == text
+
+
+FN = "typedef NTSTATUS (*FN)(PVOID);\nNTSTATUS Known(PVOID p) { return 0; }\n"
+RUNS = [
+    "p = ExAllocatePoolWithTag(NonPagedPool, n, 'a'); ((FN)p)(p);",
+    "p = ExAllocatePoolWithTag(NonPagedPool, n, 'a'); ((FN)(p + 0x40))(p);",
+    "p = ExAllocatePool(NonPagedPool, n); RtlCopyMemory(p, (PVOID)Known, n);",
+    "WdfMemoryCreate(0, NonPagedPool, 'a', n, &m, &p); ((FN)p)(p);",
+    "p = MmMapLockedPagesSpecifyCache(m, KernelMode, 1, 0, 0, NormalPagePriority); ((FN)p)(0);",
+    "p = MmMapIoSpace(a, n, MmCached); ((FN)p)(0);",
+]
+
+
+@pytest.mark.parametrize("statement", RUNS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_memory_in_which_code_runs_is_never_edited(tmp_path, statement, level):
+    text = FN + entry("PUCHAR p; " + statement)
+    assert fixed(tmp_path, text, level) == text
+    outcomes = fix(str(tmp_path), Options(), level)
+    for left in outcomes.remaining:
+        assert "code runs in this memory: line " in left.what
+        assert "keep the code in the driver image" in left.how
+    assert len(outcomes.remaining) == outcomes.left
+
+
+def test_other_memory_of_the_same_driver_is(tmp_path):
+    text = FN + entry(RUNS[0].replace("p", "q") + " p = ExAllocatePool(NonPagedPool, 8);")
+    text = text.replace("ExAllocateqool", "ExAllocatePool")
+    assert fixed(tmp_path, text).count("NonPagedPoolNx") == 1
+
+
+OLD = [
+    "p = ExAllocatePoolWithTag(NonPagedPool, n, 'a');",
+    "p = MmGetSystemAddressForMdlSafe(m, NormalPagePriority);",
+    "ExInitializeNPagedLookasideList(&l, NULL, NULL, 0, n, 'a', 0);",
+    "p = MmMapIoSpace(a, n, MmNonCached);",
+]
+
+
+@pytest.mark.parametrize("statement", OLD)
+@pytest.mark.parametrize("target", ["xp", "7"])
+def test_nothing_is_written_that_the_target_lacks(tmp_path, statement, target):
+    lay(tmp_path, a__c=entry(statement))
+    version = parse_version(target)
+    outcomes = fix(str(tmp_path), Options(target_os=version), SUGGEST)
+    assert outcomes.files == ()
+    for left in outcomes.remaining:
+        assert left.how.startswith("Opt in with POOL_NX_OPTIN and ExInitializeDriverRuntime")
+
+
+@pytest.mark.parametrize(("target", "count"), [("8", 3), ("8.1", 3), ("10-1507", 4)])
+def test_what_the_target_has_is_written(tmp_path, target, count):
+    lay(tmp_path, a__c=entry("\n".join(OLD)))
+    version = parse_version(target)
+    outcomes = fix(str(tmp_path), Options(target_os=version), SUGGEST)
+    assert outcomes.fixed == count
+
+
+def test_what_is_left_names_the_level_that_edits_it(tmp_path):
+    text = "#define KIND NonPagedPool\n" + entry("p = ExAllocatePool(KIND, 1);")
+    lay(tmp_path, a__c=text)
+    said = CliRunner().invoke(main, ["fix", str(tmp_path)]).stderr
+    assert "a.c(6): left: ExAllocatePool: PoolType is NonPagedPool" in said
+    assert "--level review edits it" in said
+
+
+def test_a_report_names_the_command_that_edits(tmp_path):
+    lay(tmp_path, a__c=entry(OLD[0] + "\n" + OLD[3]))
+    said = CliRunner().invoke(main, ["check", str(tmp_path)]).stdout
+    said = " ".join(said.split())
+    assert f"Fix: hvci fix {tmp_path} --level review edits 2 findings (1 safe, 1 review)" in said
+    said = CliRunner().invoke(main, ["check", str(tmp_path), "--target-os", "7"]).stdout
+    assert "hvci fix" not in said
 
 
 def test_constants_elsewhere_are_for_review(tmp_path):

@@ -55,6 +55,10 @@ def command(path: str, level: str, write: bool, target_os: str) -> int:
         click.echo(
             f"{safe(one.site.path, 500)}({one.site.line}): withdrawn: {one.reason}", err=True
         )
+    for left in outcomes.remaining:
+        place = f"{safe(left.site.path, 500)}({left.site.line})"
+        click.echo(f"{place}: left: {safe(left.what, 1000)}", err=True)
+        click.echo(f"    {safe(left.how, 1000)}", err=True)
     edits = sum(len(file.edits) for file in outcomes.files)
     done = "made" if write else "shown"
     click.echo(

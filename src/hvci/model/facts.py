@@ -191,6 +191,8 @@ class DdiCall:
     and not judged."""
     edits: tuple[Edit, ...] = ()
     """What to write in the source so that it asks for no executable memory."""
+    runs_code: str = ""
+    """Where code runs in the memory that the call asks for: then no edit is safe."""
     library: FromLibrary | None = None
     """Only for calls that ask for executable memory from code that a kit put there."""
 

@@ -51,7 +51,7 @@ def _code(text: str) -> str:
 
 def _report(report: Report) -> str:
     lines = [
-        f"### {_code(report.target.path)}: {words.VERDICTS[report.verdict]}",
+        f"### {_code(report.target.path)}: {words.headline(report)}",
         "",
         _text(words.about_target(report)),
         "",

@@ -72,7 +72,7 @@ def _report(report: Report, index: int) -> Html:
     return element(
         "article",
         element("h2", report.target.path),
-        element("p", _capital(words.VERDICTS[report.verdict]), class_=f"verdict {report.verdict}"),
+        element("p", _capital(words.headline(report)), class_=f"verdict {report.verdict}"),
         element("p", words.about_target(report)),
         element("p", "SHA-256 ", element("code", report.target.sha256)),
         _answers(report),

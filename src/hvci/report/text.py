@@ -95,7 +95,7 @@ class _Page:
 
     def report(self, report: Report, *, brief: bool) -> None:
         verdict = report.verdict
-        headline = (words.VERDICTS[verdict], f"bold {_COLOURS[verdict]}")
+        headline = (words.headline(report), f"bold {_COLOURS[verdict]}")
         self.line((safe(report.target.path), "bold"), ": ", headline)
         if brief and verdict is Verdict.COMPATIBLE and not report.findings:
             self.blank()
@@ -110,6 +110,9 @@ class _Page:
         self._reasoned_passes(report)
         self._verifier(report)
         self._not_examined(report)
+        if fixes := words.fixes(report):
+            self.line(("Fix: ", "bold"), fixes)
+            self.blank()
         if facts := words.image_facts(report):
             self.line(("For information: ", "bold"), facts)
             self.blank()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from hvci.model import (
+    NEWEST,
     TARGETS,
     Answer,
     Confidence,
@@ -18,6 +19,7 @@ from hvci.model import (
     Edit,
     Finding,
     ImageSite,
+    Level,
     Outcome,
     Question,
     Report,
@@ -36,6 +38,17 @@ VERDICTS = {
     Verdict.INCOMPATIBLE: "NOT compatible with memory integrity",
     Verdict.UNDECIDED: "undecided: something that matters could not be examined",
 }
+_NOTHING_IN_SOURCES = (
+    "nothing in the sources speaks against memory integrity; check the built .sys for the rest"
+)
+
+
+def headline(report: Report) -> str:
+    """The verdict in words; sources alone never say more than was asked of them."""
+    if report.verdict is Verdict.COMPATIBLE and report.target.kind == "source":
+        return _NOTHING_IN_SOURCES
+    return VERDICTS[report.verdict]
+
 
 _SECTION_OF_DOCSTRING = re.compile(r"^(Why|Bad|Good|Fix): (.*)$")
 
@@ -139,6 +152,8 @@ def answer_sentence(report: Report, question: Question) -> str:
     if answer is Answer.UNDECIDED:
         return f"{_UNDECIDED[question]} {_doubts(report, question)}."
     if answer is Answer.YES:
+        if report.target.kind == "source":
+            return _YES_IN_SOURCES[question].format(os=_windows(report))
         return _YES[question].format(os=_windows(report))
     return _NO[question].format(os=_windows(report), what=_faults(report, question))
 
@@ -148,6 +163,14 @@ _YES = {
     Question.READINESS: "The HLK readiness test has nothing to count.",
     Question.RUNS: "No code was found that breaks when memory is never writable and executable.",
 }
+_YES_IN_SOURCES = {
+    Question.LOADS: "The build asks the linker for nothing that {os} refuses; the built .sys "
+    "answers the rest.",
+    Question.READINESS: "No call in the sources asks for what the HLK readiness test counts.",
+    Question.RUNS: "No code was found in the sources that breaks when memory is never writable and "
+    "executable.",
+}
+"""A source answers for its text, not for the image that a build makes of it."""
 _NO = {
     Question.LOADS: "{os} does not accept this image with memory integrity on: {what}.",
     Question.READINESS: "The HLK readiness test would count, when this loads and runs: {what}.",
@@ -205,6 +228,28 @@ def suppression(accepted: Suppression) -> str:
     owner = f", {safe(accepted.owner)}" if accepted.owner else ""
     until = f", until {safe(accepted.expires)}" if accepted.expires else ""
     return f"suppressed by {safe(accepted.by)}{owner}{until}: {safe(accepted.reason)}"
+
+
+def fixes(report: Report) -> str:
+    """How many findings `hvci fix` can edit, and how; empty when there are none."""
+    levels = [
+        max((edit.level for edit in finding.edits), key=_LEVELS.__getitem__)
+        for finding in report.findings
+        if finding.edits and finding.suppressed is None
+    ]
+    if not levels or report.target.kind != "source":
+        return ""
+    counts = [f"{levels.count(level)} {level}" for level in Level if level in levels]
+    widest = max(levels, key=_LEVELS.__getitem__)
+    more = "" if widest is Level.SAFE else f" --level {widest}"
+    findings = "1 finding" if len(levels) == 1 else f"{len(levels)} findings"
+    path = safe(report.target.path)
+    path = f'"{path}"' if " " in path else path
+    target = "" if report.target_os is NEWEST else f" --target-os {report.target_os.slug}"
+    return f"hvci fix {path}{more}{target} edits {findings} ({', '.join(counts)})"
+
+
+_LEVELS = {level: n for n, level in enumerate(Level)}
 
 
 def image_facts(report: Report) -> str:

@@ -30,8 +30,7 @@ from hvci.model import (
 )
 from hvci.rules.rule import rule
 
-CODE = {Origin.CALLSITE, Origin.VERIFIER}
-"""Source text shows calls; what else its code does is not read there, so it answers nothing."""
+CODE = {Origin.CALLSITE, Origin.SOURCE, Origin.VERIFIER}
 RUNS = (Question.RUNS,)
 WRITE_TO_READ_ONLY, EXECUTE_OF_DATA = 0xBE, 0xFC
 """Bug checks ATTEMPTED_WRITE_TO_READONLY_MEMORY and ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY."""

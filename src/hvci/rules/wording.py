@@ -26,6 +26,10 @@ MINGW_LACKS = {
 }
 """Names that the driver headers of MinGW-w64 10 do not declare, with the numbers of constants."""
 _MINGW_HAS = {"NonPagedPoolNx": "0x200", "NonPagedPoolNxCacheAligned": "0x204"}
+_KEEP_CODE = (
+    "keep the code in the driver image; memory without execution stops this driver with bug check "
+    "0xFC, and memory with it is not to be had under memory integrity"
+)
 
 
 def deciding_value(call: DdiCall, ddi: Ddi) -> Value:
@@ -50,7 +54,8 @@ def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
         others = sorted(value.possible.difference(bad))
         what = f"{ddi.deciding} is {spell(ddi, bad)}"
         what += f", or {spell(ddi, others)} on other paths" if others else ""
-    notes = "; ".join(note for note in (call.note, library_note(call)) if note)
+    code = f"code runs in this memory: {call.runs_code}" if call.runs_code else ""
+    notes = "; ".join(note for note in (call.note, library_note(call), code) if note)
     note = f" ({notes})" if notes else ""
     return f"{call.ddi}: {what}{_tag(call, ddi)}{note}{_doubt(ddi)}"
 
@@ -111,6 +116,8 @@ def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion, gnu: bool = False) -> s
 
     `gnu`: the image was built with MinGW-w64, whose headers lack some of it.
     """
+    if call.runs_code:
+        return _KEEP_CODE
     use = ddi.replacement_for(target, MINGW_LACKS if gnu else ())
     use = _with_counterpart(use, bad_values(call, ddi), ddi)
     use = ddi.advice_for(target, use, opt_in=not gnu)

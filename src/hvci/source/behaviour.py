@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from hvci.model import BehaviourFact, BuildSetting, Confidence, Origin, SourceSite
 from hvci.source.build import link_settings
+from hvci.source.generated import executions
 from hvci.source.program import Program, Unit
 from hvci.source.text import Source
 from hvci.source.tree import text_of, walk
 
 WRITES = "writes-executable-memory"
-DYNAMIC = "dynamic-code"
 IMAGE_DATA = "data-file-as-executable"
 
 _WRITE_CR0 = re.compile(rb"\b_{1,2}writecr0\s*\(")
@@ -32,10 +32,6 @@ _COPY = re.compile(
     rb"\b(?:RtlCopyMemory|RtlMoveMemory|memcpy|RtlFillMemory|memset)\s*\(\s*"
     rb"\([^()]*\)\s*&?([A-Za-z_]\w*)\s*,"
 )
-_INDIRECT = re.compile(rb"\(\s*\(\s*[A-Za-z_][\w\s\*]*\)\s*([A-Za-z_]\w*)\s*\)\s*\(")
-_ALLOCATED = (
-    rb"\b%s\s*=\s*(?:\([^()=;]*\)\s*)?(ExAllocatePool\w*|MmAllocate\w+|MmMapLocked\w*)\s*\("
-)
 
 
 def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
@@ -44,7 +40,7 @@ def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     yield from _cr0(unit)
     yield from _inline_assembly(unit)
     yield from _code_stores(unit, program)
-    yield from _calls_into_data(unit)
+    yield from executions(program).facts(source.path)
     if b"SEC_IMAGE" in source.code:
         yield from _images_from_files(unit)
 
@@ -132,21 +128,6 @@ def _is_declared_here(unit: Unit, offset: int, name: bytes) -> bool:
     )
 
 
-def _calls_into_data(unit: Unit) -> Iterator[BehaviourFact]:
-    """Calls through a cast of a pointer that was allocated in the same function."""
-    for match in _kept(unit, _INDIRECT):
-        function = unit.trees.at(match.start()).function_at(match.start())
-        if function is None:
-            continue
-        text = unit.source.code[function.node.start_byte : match.start()]
-        allocated = re.search(_ALLOCATED % re.escape(match[1]), text)
-        if allocated:
-            what = f"calls into memory from {allocated[1].decode()}"
-            why = f"{match[1].decode('utf-8', 'replace')} is allocated above and called here"
-            fix = "Keep code in the driver image; allocated memory never executes."
-            yield _fact(unit.source, match.start(), DYNAMIC, what, Confidence.LIKELY, why, fix)
-
-
 def _images_from_files(unit: Unit) -> Iterator[BehaviourFact]:
     for match in _kept(unit, _SEC_IMAGE):
         before = unit.source.code[max(0, match.start() - 400) : match.start()]
@@ -216,10 +197,8 @@ def assembly_settings(source: Source) -> Iterator[BuildSetting]:
 
 
 def worth_a_look(text: bytes) -> bool:
-    """A quick look before a file is examined."""
-    return any(word in text for word in _WORDS) or any(
-        pattern.search(text) is not None for pattern in (_STORE, _COPY, _INDIRECT)
-    )
+    """A quick look before a file is examined: one without a body does nothing."""
+    return b"{" in text or any(word in text for word in _WORDS)
 
 
 _WORDS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker", b"pragma section", b"_seg(", b"_seg (")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hvci.catalog import Ddi
-from hvci.model import DdiCall, Edit, Level
+from hvci.model import DdiCall, Edit, Level, WindowsVersion
 from hvci.source.calls import Argument, CallText
 from hvci.source.files import Shelf
 from hvci.source.guess import Guess
@@ -39,13 +39,18 @@ _WRAPPED = frozenset(("conditional_expression", "assignment_expression", "comma_
 _IO_SPACE = "MmMapIoSpace"
 
 
-def edits(call: DdiCall, text: CallText, guess: Guess | None, shelf: Shelf) -> tuple[Edit, ...]:
-    """The edits that belong to a call; none when it is not executable or not known how."""
+def edits(
+    call: DdiCall, text: CallText, guess: Guess | None, shelf: Shelf, target: WindowsVersion
+) -> tuple[Edit, ...]:
+    """The edits that belong to a call; none when it is not executable or not known how.
+
+    What the oldest Windows aimed at does not have is never written.
+    """
     ddi = text.ddi
-    if guess is None or call.dead or not _asks(call, ddi):
+    if guess is None or call.dead or not asks(call, ddi):
         return ()
     argument = text.argument(ddi.deciding)
-    if argument is None:
+    if argument is None or target < _SINCE.get(ddi.rule.name, target):
         return ()
     if ddi.name == _IO_SPACE:
         found = _io_space(text, argument, guess)
@@ -61,11 +66,18 @@ _RENAMES: Mapping[str, tuple[Mapping[str, str], Level]] = {
     "page_protection": (_PROTECTION, Level.SUGGEST),
     "section_protection": (_PROTECTION, Level.SUGGEST),
 }
+_SINCE = {
+    "pool_type": WindowsVersion.WINDOWS_8,
+    "mdl_priority": WindowsVersion.WINDOWS_8,
+    "lookaside_flags": WindowsVersion.WINDOWS_8,
+    "iospace_cache": WindowsVersion.WINDOWS_10_1507,
+}
+"""The first Windows that has what is written instead."""
 Change = tuple[str, int, int, str, Level]
 """Path, first and last offset, new text, level."""
 
 
-def _asks(call: DdiCall, ddi: Ddi) -> bool:
+def asks(call: DdiCall, ddi: Ddi) -> bool:
     """Whether some value of the call is executable."""
     value = call.arguments.get(ddi.deciding)
     mode = call.arguments.get(ddi.access_mode)

@@ -13,7 +13,8 @@ from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
 from hvci.source.build import Build
 from hvci.source.calls import Argument, CallText, Shape, find_named
-from hvci.source.edits import edits
+from hvci.source.edits import asks, edits
+from hvci.source.generated import executions
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits
 from hvci.source.optin import Nx, OptIn, State
@@ -100,8 +101,19 @@ class Judge:
             note=note,
             dead=self._dead(call, function, context, resolver),
         )
-        fact = replace(fact, edits=edits(fact, call, guess, self.workspace.shelf))
+        fact = self._with_edits(fact, call, guess, resolver)
         return Resolved(fact, call, guess, tuple(states), context)
+
+    def _with_edits(
+        self, fact: DdiCall, call: CallText, guess: Guess | None, resolver: Resolver
+    ) -> DdiCall:
+        """The edits of a call; none for memory in which code runs, which they would break."""
+        if not asks(fact, call.ddi):
+            return fact
+        place = (call.unit.source.path, call.start)
+        if runs := executions(resolver.program).memory.get(place):
+            return replace(fact, runs_code=runs)
+        return replace(fact, edits=edits(fact, call, guess, self.workspace.shelf, self.target))
 
     def named(self, unit: Unit, program: Program) -> Iterator[CallText]:
         """The calls of a file through variables that hold routines found by name."""
