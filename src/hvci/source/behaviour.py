@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from hvci.model import BehaviourFact, BuildSetting, Confidence, Origin, SourceSite
 from hvci.source.build import link_settings
-from hvci.source.generated import executions
 from hvci.source.program import Program, Unit
 from hvci.source.text import Source
 from hvci.source.tree import text_of, walk
@@ -40,7 +39,6 @@ def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     yield from _cr0(unit)
     yield from _inline_assembly(unit)
     yield from _code_stores(unit, program)
-    yield from executions(program).facts(source.path)
     if b"SEC_IMAGE" in source.code:
         yield from _images_from_files(unit)
 
@@ -197,8 +195,10 @@ def assembly_settings(source: Source) -> Iterator[BuildSetting]:
 
 
 def worth_a_look(text: bytes) -> bool:
-    """A quick look before a file is examined: one without a body does nothing."""
-    return b"{" in text or any(word in text for word in _WORDS)
+    """A quick look before a file is examined."""
+    return any(word in text for word in _WORDS) or any(
+        pattern.search(text) is not None for pattern in (_STORE, _COPY)
+    )
 
 
 _WORDS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker", b"pragma section", b"_seg(", b"_seg (")

@@ -27,6 +27,7 @@ from hvci.model import (
 from hvci.source import behaviour
 from hvci.source.families import wrong_family
 from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
+from hvci.source.generated import executions
 from hvci.source.judge import Judge, Resolved
 from hvci.source.leftovers import leftovers
 from hvci.source.merge import merged
@@ -210,6 +211,11 @@ def _read_texts(reading: Reading, survey: Survey) -> None:
                 found = behaviour.behaviours(unit, context.program)
                 reading.behaviours += ((product, fact) for fact in found)
                 reading.settings += ((product, one) for one in behaviour.section_settings(unit))
+        executed = executions(context.program)
+        reading.behaviours += (
+            (product, fact) for fact in executed.facts() if workspace.is_asked(_path(fact.site))
+        )
+        workspace.shelf.limits += executed.limits()
     for product, path in workspace.assembly:
         if path in sources:
             found = behaviour.assembly_behaviours(sources[path])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 MAX_DEPTH = 14
-MAX_STEPS = 150_000
+MAX_STEPS = 5000
 """Expressions looked at in one program."""
 MAX_NAME = 64
 
@@ -50,6 +50,7 @@ class Made(StrEnum):
     MEMORY = "memory"
     ROUTINE = "routine found by name"
     CODE = "function"
+    """Whatever a name stands for that nothing gives a value: maybe a function."""
 
 
 @dataclass(frozen=True, order=True)
@@ -92,6 +93,11 @@ class Origins:
         self._busy: set[object] = set()
         self._memo: dict[object, Roots] = {}
         self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the steps of the program are spent: what is left is not followed."""
+        return self._steps > MAX_STEPS
 
     def of(self, node: Node | None, where: Where) -> Roots:
         """What a pointer can be, as far as the steps of the program reach."""
@@ -185,11 +191,11 @@ class Origins:
             found = self._local(name, where, where.function, depth)
             if found is not None:
                 return found
-        for function in self.program.functions(name)[:1]:
-            start = function.node.start_byte
-            return frozenset((Root(Made.CODE, _text(name), function.file.source.path, start),))
         constant = self._macro(name, (), where, depth)
-        return constant if constant is not None else self.stored(name, depth)
+        if constant is not None:
+            return constant
+        code = Root(Made.CODE, _text(name), where.path, node.start_byte)
+        return self.stored(name, depth) or frozenset((code,))
 
     # ------------------------------------------------------------ variables
 

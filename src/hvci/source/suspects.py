@@ -1,0 +1,144 @@
+"""Places of a program where a pointer to code may be called, copied to or stored through.
+
+Theory of operation: words decide, before anything is parsed. Calls through names matter where
+something asks for memory that may execute, stores where their text names something that a look-up
+may have reached, copies where they name a function. Knows texts; follows no pointer but names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from hvci.source.calls import split
+from hvci.source.pointers import (
+    COPIES,
+    LOOKED_UP,
+    MAX_HOPS,
+    ROUTINES,
+    STORE,
+    TAKING,
+    WORD,
+    Words,
+    moves_of,
+    words_of,
+)
+from hvci.source.program import Program
+from hvci.source.roots import LOOKUP, PUTTING, RETURNING, Made, Origins
+
+
+class Plan(NamedTuple):
+    """What to look at in one file, by offset."""
+
+    calls: tuple[int, ...] = ()
+    """Parentheses of calls through pointers."""
+    takings: tuple[tuple[int, str], ...] = ()
+    """Names of routines that write where an argument points, or call it."""
+    stores: tuple[int, ...] = ()
+    """Operators of assignments through pointers."""
+
+
+class Suspects:
+    """Decides for one program."""
+
+    def __init__(self, program: Program, origins: Origins) -> None:
+        self.program = program
+        self.origins = origins
+
+    def plans(self) -> Iterator[tuple[str, Plan]]:
+        """The files with something to look at."""
+        wanted = (*RETURNING, *PUTTING, LOOKUP)
+        named = {name for name in wanted if self.program.names(name.encode())}
+        if not named:
+            return
+        for path, code in self._codes.items():
+            calls = tuple(self._calls(code)) if named != {LOOKUP} else ()
+            reached = self._reached(code) if LOOKUP in named else frozenset()
+            takings = tuple(self._takings(code, reached))
+            stores = tuple(_stores(code, reached)) if reached else ()
+            if calls or takings or stores:
+                yield path, Plan(calls, takings, stores)
+
+    @cached_property
+    def _codes(self) -> dict[str, bytes]:
+        found = {path: self.program.space.source(path) for path in self.program.paths}
+        return {path: source.code for path, source in found.items() if source is not None}
+
+    @cached_property
+    def _given(self) -> frozenset[bytes]:
+        """Names that get a value somewhere: only those can hold a pointer."""
+        return frozenset().union(*(words_of(code).given for code in self._codes.values()))
+
+    @cached_property
+    def _defined(self) -> frozenset[bytes]:
+        """Names that stand before a body, of functions and of some statements."""
+        return frozenset().union(*(words_of(code).defined for code in self._codes.values()))
+
+    @cached_property
+    def _asks(self) -> bool:
+        """Whether the program asks for memory that may execute."""
+        return any(words_of(code).asks for code in self._codes.values())
+
+    @cached_property
+    def _looked_up(self) -> frozenset[bytes]:
+        """Variables and fields that get what a look-up returns."""
+        texts = (code for code in self._codes.values() if LOOKUP.encode() in code)
+        return frozenset(name for code in texts for name in LOOKED_UP.findall(code))
+
+    def _reached(self, code: bytes) -> frozenset[bytes]:
+        """Names of a file that may hold what a look-up returned."""
+        found = set(self._looked_up)
+        if LOOKUP.encode() in code:
+            found |= words_of(code).parameters
+        for _ in range(MAX_HOPS):
+            more = {left for left, right in moves_of(code) if right & found} - found
+            if not more:
+                break
+            found |= more
+        return frozenset(found)
+
+    def _calls(self, code: bytes) -> Iterator[int]:
+        words = words_of(code)
+        yield from words.through
+        if self._asks:
+            yield from (at for name, at in words.called if self._may_hold(name, words))
+
+    def _may_hold(self, name: bytes, words: Words) -> bool:
+        """Whether a name that is called may be a variable or field with memory in it."""
+        if name in self._defined:
+            return False
+        if name in words.local:
+            return True
+        if name not in self._given:
+            return False
+        return any(root.made is Made.MEMORY for root in self.origins.stored(name))
+
+    def _takings(self, code: bytes, reached: frozenset[bytes]) -> Iterator[tuple[int, str]]:
+        for match in TAKING.finditer(code):
+            name = match[1].decode()
+            given = [set(WORD.findall(one.text)) for one in split(code, match.end() - 1)]
+            if given and self._is_worth(name, given, code, reached):
+                yield match.start(1), name
+
+    def _is_worth(
+        self, name: str, given: list[set[bytes]], code: bytes, reached: frozenset[bytes]
+    ) -> bool:
+        """Whether the arguments of a call may be code, as far as their words tell."""
+        if name in ROUTINES:
+            index = ROUTINES[name]
+            return self._asks and index < len(given) and not given[index] & self._defined
+        if given[0] & reached:
+            return True
+        if name not in COPIES or len(given) < 2 or not given[1]:
+            return False
+        aliases = {left for left, right in words_of(code).same if right in self._defined}
+        return bool(given[1] & (self._defined | aliases))
+
+
+def _stores(code: bytes, reached: frozenset[bytes]) -> Iterator[int]:
+    """Assignments whose left side names something that a look-up may have reached."""
+    for match in STORE.finditer(code):
+        ends = (code.rfind(end, 0, match.start() + 1) for end in (b";", b"}", b"{"))
+        if not reached.isdisjoint(WORD.findall(code, max(0, *ends), match.end())):
+            yield match.end() - 1
