@@ -6,8 +6,7 @@ Knows the lexical surface of C only; what it finds is worth a question, not an a
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cached_property, lru_cache
 
 from hvci.catalog import memory
 from hvci.source.roots import LOOKUP
@@ -66,42 +65,58 @@ TAKING = re.compile(
 """Routines that write where an argument points, or call it."""
 
 
-class Words(NamedTuple):
-    """What the text of one file shows before it is parsed."""
+class Words:
+    """What is seen in a text without comments and literals, worked out when it is asked for."""
 
-    given: frozenset[bytes]
-    """Names that get a value."""
-    local: frozenset[bytes]
-    """Names of parameters, and of variables that get a value."""
-    parameters: frozenset[bytes]
-    called: tuple[tuple[bytes, int], ...]
-    """Names that are called, with the offset of the parenthesis."""
-    through: tuple[int, ...]
-    """Offsets of the parentheses of calls through expressions."""
-    defined: frozenset[bytes]
-    """Names before a body."""
-    same: tuple[tuple[bytes, bytes], ...]
-    """Variables and the one name that they get."""
-    asks: bool
-    """Something asks for memory that may execute."""
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether something asks for memory that may execute."""
+        return _ASKS.search(self.code) is not None
+
+    @cached_property
+    def given(self) -> frozenset[bytes]:
+        """Names that get a value."""
+        return frozenset((*_GIVEN.findall(self.code), *_PUT.findall(self.code)))
+
+    @cached_property
+    def parameters(self) -> frozenset[bytes]:
+        """Names that stand where parameters do."""
+        return frozenset(_PARAMETER.findall(self.code))
+
+    @cached_property
+    def local(self) -> frozenset[bytes]:
+        """Names of parameters, and of variables that get a value."""
+        return self.parameters | frozenset(_BARE.findall(self.code))
+
+    @cached_property
+    def called(self) -> tuple[tuple[bytes, int], ...]:
+        """Names that are called, with the offset of the parenthesis."""
+        found = ((match[1], match.end() - 1) for match in _NAMED.finditer(self.code))
+        return tuple((name, at) for name, at in found if name not in _KEYWORDS)
+
+    @cached_property
+    def through(self) -> tuple[int, ...]:
+        """Offsets of the parentheses of calls through expressions."""
+        return tuple(match.end() - 1 for match in _THROUGH.finditer(self.code))
+
+    @cached_property
+    def defined(self) -> frozenset[bytes]:
+        """Names before a body."""
+        return frozenset(_DEFINED.findall(self.code)) - _KEYWORDS
+
+    @cached_property
+    def same(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Variables and the one name that they get."""
+        return tuple(_SAME.findall(self.code))
 
 
 @lru_cache(maxsize=1 << 14)
 def words_of(code: bytes) -> Words:
-    """What is seen in a text without comments and literals."""
-    given = frozenset((*_GIVEN.findall(code), *_PUT.findall(code)))
-    parameters = frozenset(_PARAMETER.findall(code))
-    called = [(match[1], match.end() - 1) for match in _NAMED.finditer(code)]
-    return Words(
-        given,
-        parameters | frozenset(_BARE.findall(code)),
-        parameters,
-        tuple((name, at) for name, at in called if name not in _KEYWORDS),
-        tuple(match.end() - 1 for match in _THROUGH.finditer(code)),
-        frozenset(_DEFINED.findall(code)) - _KEYWORDS,
-        tuple(_SAME.findall(code)),
-        _ASKS.search(code) is not None,
-    )
+    """The words of a text; the same for as long as texts are the same."""
+    return Words(code)
 
 
 @lru_cache(maxsize=256)
