@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci import catalog
-from hvci.model import WindowsVersion
+from hvci.model import TARGETS, WindowsVersion
 from hvci.source.conditions import VERSIONS, Setting, Truth, holds
+from hvci.source.kernels import Versions
 from hvci.source.program import Program
-from hvci.source.tree import ancestors, text_of
+from hvci.source.tree import File, Function, ancestors, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -102,14 +103,24 @@ def lookups(program: Program) -> Lookups:
     return Lookups(found)
 
 
-def dead(node: Node, known: Lookups, target: WindowsVersion) -> str:
+class Guards(NamedTuple):
+    """What tells the way that a condition goes."""
+
+    known: Lookups
+    target: WindowsVersion
+    versions: Versions
+    file: File
+    function: Function | None
+
+
+def dead(node: Node, by: Guards) -> str:
     """Why a call cannot run on the target and later; empty when it may."""
     below = node
     for above in ancestors(node):
         if above.type in ("if_statement", "conditional_expression"):
-            reason = _dead_branch(above, below, known, target)
+            reason = _dead_branch(above, below, by)
         elif above.type == "compound_statement":
-            reason = _behind_exit(above, below, known, target)
+            reason = _behind_exit(above, below, by)
         else:
             reason = ""
         if reason:
@@ -120,12 +131,12 @@ def dead(node: Node, known: Lookups, target: WindowsVersion) -> str:
     return ""
 
 
-def _dead_branch(above: Node, below: Node, known: Lookups, target: WindowsVersion) -> str:
+def _dead_branch(above: Node, below: Node, by: Guards) -> str:
     condition = above.child_by_field_name("condition")
     if condition is None or _same(condition, below):
         return ""
     wanted = _same(above.child_by_field_name("consequence"), below)
-    truth, why = _truth(condition, known, target)
+    truth, why = _truth(condition, by)
     return why if truth is not None and truth is not wanted else ""
 
 
@@ -136,7 +147,7 @@ def _same(left: Node | None, right: Node) -> bool:
     )
 
 
-def _behind_exit(block: Node, below: Node, known: Lookups, target: WindowsVersion) -> str:
+def _behind_exit(block: Node, below: Node, by: Guards) -> str:
     """Whether an earlier `if` of the same block always leaves it."""
     for statement in block.named_children:
         if statement.start_byte >= below.start_byte:
@@ -144,7 +155,7 @@ def _behind_exit(block: Node, below: Node, known: Lookups, target: WindowsVersio
         if statement.type != "if_statement" or not _leaves(statement):
             continue
         condition = statement.child_by_field_name("condition")
-        truth, why = _truth(condition, known, target) if condition is not None else (None, "")
+        truth, why = _truth(condition, by) if condition is not None else (None, "")
         if truth is True:
             return why
     return ""
@@ -168,15 +179,17 @@ def _bare(text: bytes) -> bytes:
     return text[1:-1].strip() if text[:1] == b"(" else text
 
 
-def _truth(condition: Node, known: Lookups, target: WindowsVersion) -> tuple[Truth, str]:
-    text = _bare(text_of(condition))
-    truth = condition_holds(text, target)
+def _truth(condition: Node, by: Guards) -> tuple[Truth, str]:
+    text, target = _bare(text_of(condition)), max(by.target, TARGETS[0])
+    truth = by.versions.truth(condition, by.file, by.function)
+    if truth is None:
+        truth = condition_holds(text, target)
     if truth is not None:
         return truth, f"the check of the Windows version goes the other way on {target.label}"
     match = re.fullmatch(
         rb"(!?)\s*(?:\w+\s*(?:\.|->)\s*)*(\w+)\s*(?:(==|!=)\s*(?:NULL|nullptr|0))?", text
     )
-    routine = known.always_found(match[2], target) if match else ""
+    routine = by.known.always_found(match[2], target) if match else ""
     if match is None or not routine:
         return None, ""
     present = bool(match[1]) == (match[3] == b"==")

@@ -47,6 +47,8 @@ class Guess:
     """A run-time check of the Windows version that other values depend on."""
     spots: frozenset[Spot] = frozenset()
     """Where the constants are written."""
+    early: frozenset[Atom] = frozenset()
+    """Values that hold only until the driver, at its start, replaces them."""
 
     def join(self, other: Guess) -> Guess:
         """What holds when either may hold."""
@@ -58,6 +60,7 @@ class Guess:
             self.origins | other.origins,
             self.dropped or other.dropped,
             self.spots | other.spots,
+            self.early | other.early,
         )
 
     def known_by(self, *origins: str) -> Guess:
@@ -77,7 +80,21 @@ class Guess:
         complete = operator == "|" or (self.complete and other.complete)
         complete = complete and None not in pairs
         reason = self.reason or other.reason
-        return Guess(atoms, complete, reason).mixed(self, other).known_by("or")
+        early = self._early_with(other, operator) - atoms
+        return replace(
+            Guess(atoms, complete, reason).mixed(self, other).known_by("or"), early=early
+        )
+
+    def _early_with(self, other: Guess, operator: str) -> frozenset[Atom]:
+        """The results that only values from before the start can give."""
+        if not self.early and not other.early:
+            return frozenset()
+        pairs = {
+            _apply(left, right, operator)
+            for left in self.atoms | self.early
+            for right in other.atoms | other.early
+        }
+        return _bounded(frozenset(atom for atom in pairs if atom is not None))
 
     def mixed(self, *others: Guess) -> Guess:
         """The same value with the families and origins of its parts."""

@@ -186,7 +186,10 @@ class Judge:
         if function is not None and _is_unused_new(function, resolver.program):
             return "no `new` of the sources uses this operator"
         if call.node is not None:
-            return guards.dead(call.node, resolver.lookups, self.target)
+            known = guards.Guards(
+                resolver.lookups, self.target, resolver.versions, call.file, function
+            )
+            return guards.dead(call.node, known)
         return ""
 
     def _of_macro(self, call: CallText, resolver: Resolver) -> str:

@@ -18,11 +18,13 @@ from hvci.source import constants
 from hvci.source.guess import NOTHING, Guess, unknown
 from hvci.source.program import Macro, Program, Use
 from hvci.source.scope import Assignment, Variable, variable
-from hvci.source.stores import stores, template_arguments
+from hvci.source.stores import Store, stores, template_arguments
 from hvci.source.tree import Function, arguments, parse, text_of, walk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
+
+    from hvci.source.kernels import Versions
 
 POOLISH = re.compile(rb"(?i)pool")
 """What the first argument of a `new` that chooses a pool says."""
@@ -52,6 +54,10 @@ class Evaluator(Protocol):
 
     def text(self, text: bytes, place: Place, depth: int) -> Guess:
         """The value of an expression given as text."""
+
+    @property
+    def versions(self) -> Versions:
+        """What checks of the Windows version say."""
 
 
 class Names:
@@ -114,8 +120,11 @@ class Names:
             since = assignments[0][0].start
         elif found.parameter is not None:
             value = self._parameter(function, found.parameter, depth)
+        versions = self.evaluator.versions
         for assignment, sure in assignments:
-            value = self._after(value, assignment, sure, function, depth)
+            fate = True if sure else versions.fate(assignment.value, function.file, function)
+            if fate is not False:
+                value = self._after(value, assignment, fate is True, function, depth)
         if receiver := found.given_away(since, place.offset):
             value = value.join(unknown(f"the address of {shown(name)} is given to {receiver}"))
         if not value.atoms and value.complete:
@@ -259,18 +268,26 @@ class Names:
             found = found.join(constant)
         return found.known_by("macro")
 
+    def _store(self, store: Store, depth: int) -> Guess:
+        """The value of one store."""
+        function = store.file.function_at(store.offset)
+        place = Place(function, store.offset, path=store.file.source.path)
+        return self.evaluator.value(store.value, place, depth)
+
     def stored(self, name: bytes, place: Place, depth: int) -> Guess:
         """Everything that the program stores in a variable or field of that name."""
         if ("store", name) in self.busy:
             return NOTHING
         self.busy.add(("store", name))
+        late, early = self.evaluator.versions.kept(
+            stores(self.program, name), place.function, place.offset
+        )
         found = NOTHING
-        for store in stores(self.program, name):
-            function = store.file.function_at(store.offset)
-            right = self.evaluator.value(
-                store.value, Place(function, store.offset, path=store.file.source.path), depth
-            )
-            found = found.join(right)
+        for store in late:
+            found = found.join(self._store(store, depth))
+        for store in early:
+            first = self._store(store, depth)
+            found = replace(found, early=found.early | (first.atoms - found.atoms))
         self.busy.discard(("store", name))
         if found.atoms or not found.complete:
             return found.known_by("field")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hvci.model import WindowsVersion
 from hvci.source import constants, guards, switches
 from hvci.source.guess import NOTHING, Guess, Spot, exactly, unknown
+from hvci.source.kernels import Versions, kernels
 from hvci.source.names import Names, Place, shown
 from hvci.source.program import Program
 from hvci.source.tree import arguments, parse, text_of, walk
@@ -43,6 +44,11 @@ class Resolver:
         self.target = target
         self._steps = 0
         self.names = Names(program, self)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """What checks of the Windows version say on the kernels that are aimed at."""
+        return Versions(self.program, kernels(self.target))
 
     @cached_property
     def lookups(self) -> guards.Lookups:
@@ -130,6 +136,10 @@ class Resolver:
     def _which(self, condition: Node | None, place: Place, depth: int) -> bool | None:
         """Which way a condition about the Windows version goes."""
         text = text_of(condition)
+        if place.function is not None:
+            truth = self.versions.truth(condition, place.function.file, place.function)
+            if truth is not None:
+                return truth
         truth = guards.condition_holds(text, self.target)
         if truth is None and re.fullmatch(rb"\(?\s*\w+\s*\)?", text):
             value = self.value(condition, place, depth)

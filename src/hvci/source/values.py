@@ -13,6 +13,7 @@ from hvci.source.guess import Atom, Guess
 from hvci.source.optin import Nx, State
 
 SHOWN_BUILDS = 4
+AT_START = "a variable that the driver sets to the NX value at its start"
 
 
 def plain_value(guess: Guess) -> Value:
@@ -41,7 +42,7 @@ def _without_old_windows(guess: Guess, ddi: Ddi) -> Guess:
     if not good or good == guess.atoms:
         return guess
     reason = f"it depends on a run-time check of the Windows version: {guess.dropped}"
-    return Guess(good, False, reason, guess.families, guess.origins)
+    return Guess(good, False, reason, guess.families, guess.origins, early=guess.early)
 
 
 def _in_build(guess: Guess, ddi: Ddi, nx: Nx, why: str) -> Value:
@@ -60,10 +61,15 @@ def _in_build(guess: Guess, ddi: Ddi, nx: Nx, why: str) -> Value:
         possible.add(bits)
         if added and nx is Nx.OPTED and bits != atom.bits:
             replaced.add(atom.bits)
+    replaced |= {atom.bits for atom in guess.early if not atom.floor}
     complete = complete and bool(possible)
     # a value that is also given as a number stays, whatever the opt-in does
     early = frozenset(replaced - possible)
-    how = nx.value if early else ("" if complete else reason or "its value was not found")
+    how = (
+        (AT_START if guess.early else nx.value)
+        if early
+        else ("" if complete else reason or "its value was not found")
+    )
     return Value(frozenset(possible | early), complete, how, early)
 
 

@@ -1,0 +1,406 @@
+"""The Windows version as a value: what checks at run time say on the kernels that are aimed at.
+
+Theory of operation: a condition is evaluated once for each kernel, with the routines and fields
+that tell its version known; flags in variables, fields and results of functions are followed. A
+statement is dead when no kernel takes the way to it, and sure when every kernel does.
+Knows syntax trees and names; knows nothing of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hvci.model import TARGETS, WindowsVersion
+from hvci.source import constants
+from hvci.source.conditions import VERSIONS, ntddi
+from hvci.source.expression import Truth
+from hvci.source.program import Program
+from hvci.source.scope import LOOPS, variable
+from hvci.source.stores import Store, stores
+from hvci.source.telling import (
+    COMPARE,
+    FIELDS,
+    OR_GREATER,
+    TELLING,
+    is_before,
+    is_success,
+    only,
+    written,
+)
+from hvci.source.tree import File, Function, ancestors, arguments, parse, text_of, walk
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MAX_DEPTH, MAX_STEPS = 12, 4000
+MAX_HOPS = 4
+"""Calls between the entry routine and a store that is made at the start."""
+ENTRIES = (b"DriverEntry", b"GsDriverEntry", b"DllInitialize")
+
+
+def kernels(target: WindowsVersion) -> tuple[WindowsVersion, ...]:
+    """The kernels that have memory integrity and that a driver for the target meets."""
+    return tuple(kernel for kernel in TARGETS if kernel >= target)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where an expression stands."""
+
+    file: File | None
+    function: Function | None
+    offset: int
+
+
+class Versions:
+    """Evaluates conditions of one program on some kernels."""
+
+    def __init__(self, program: Program, on: Iterable[WindowsVersion]) -> None:
+        self.program = program
+        self.on = tuple(on)
+        self._steps = 0
+        self._known: dict[object, int | None] = {}
+
+    @cached_property
+    def is_asked(self) -> bool:
+        """Whether the program asks for a Windows version at all."""
+        return any(self.program.names(name) for name in TELLING)
+
+    def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
+        """Which way a condition goes on every kernel; None when they differ or it is not known."""
+        if condition is None or not self.is_asked:
+            return None
+        here = Here(file, function, condition.start_byte)
+        found: set[bool] = set()
+        for kernel in self.on:
+            self._steps = 0
+            number = self._number(condition, here, kernel, 0)
+            if number is None:
+                return None
+            found.add(number != 0)
+            if len(found) > 1:
+                return None
+        return found.pop() if found else None
+
+    def fate(self, node: Node, file: File, function: Function | None) -> Truth:
+        """Whether every kernel comes to a statement (True) or none does (False)."""
+        below, sure = node, True
+        for above in ancestors(node):
+            if above.type == "function_definition":
+                break
+            if above.type in ("if_statement", "conditional_expression"):
+                condition = above.child_by_field_name("condition")
+                if not _same(condition, below):
+                    wanted = _same(above.child_by_field_name("consequence"), below)
+                    truth = self.truth(condition, file, function)
+                    if truth is not None and truth is not wanted:
+                        return False
+                    sure = sure and truth is wanted
+            elif above.type in (*LOOPS, "switch_statement", "case_statement"):
+                sure = False
+            below = above
+        return True if sure else None
+
+    def is_at_start(self, store: Store) -> bool:
+        """Whether the entry routine comes to a store on every kernel."""
+        function = store.file.function_at(store.offset)
+        if function is None or self.fate(store.value, store.file, function) is not True:
+            return False
+        if self._may_leave(function, 0, store.offset):
+            return False
+        for _ in range(MAX_HOPS):
+            if function.name in ENTRIES:
+                return True
+            uses = [use for use in self.program.uses(function.name) if use.function is not None]
+            sure = [use for use in uses if self.fate(use.node, use.file, use.function) is True]
+            if not sure or sure[0].function is None:
+                return False
+            function = sure[0].function
+            if self._may_leave(function, 0, sure[0].offset):
+                return False
+        return False
+
+    def _may_leave(self, function: Function, start: int, end: int) -> bool:
+        """Whether a function can return without an error between two offsets."""
+        return any(
+            node.type == "return_statement"
+            and start <= node.start_byte < end
+            and is_success(node)
+            and self.fate(node, function.file, function) is not False
+            for node in walk(function.node)
+        )
+
+    # ------------------------------------------------------------ numbers
+
+    def _number(self, node: Node | None, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        self._steps += 1
+        if node is None or depth > MAX_DEPTH or self._steps > MAX_STEPS:
+            return None
+        reader = _READERS.get(node.type)
+        return reader(self, node, here, on, depth + 1) if reader is not None else None
+
+    def _literal(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        return only(constants.number(text_of(node)))
+
+    def _word(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        return int(node.type == "true")
+
+    def _inner(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        inner = [item for item in node.named_children if item.type != "comment"]
+        return self._number(inner[-1] if inner else None, here, on, depth)
+
+    def _cast(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        return self._number(node.child_by_field_name("value"), here, on, depth)
+
+    def _right(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        return self._number(node.child_by_field_name("right"), here, on, depth)
+
+    def _binary(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        operator = text_of(node.child_by_field_name("operator"))
+        left = self._number(node.child_by_field_name("left"), here, on, depth)
+        if operator in (b"&&", b"||"):
+            ends = operator == b"||"
+            if left is not None and bool(left) is ends:
+                return int(ends)
+            right = self._number(node.child_by_field_name("right"), here, on, depth)
+            if right is not None and bool(right) is ends:
+                return int(ends)
+            return None if left is None or right is None else int(not ends)
+        right = self._number(node.child_by_field_name("right"), here, on, depth)
+        apply = COMPARE.get(operator)
+        return apply(left, right) if apply and left is not None and right is not None else None
+
+    def _unary(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        value = self._number(node.child_by_field_name("argument"), here, on, depth)
+        operator = text_of(node.child_by_field_name("operator"))
+        if value is None or operator != b"!":
+            return None
+        return int(not value)
+
+    def _conditional(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        condition = self._number(node.child_by_field_name("condition"), here, on, depth)
+        if condition is None:
+            return None
+        way = "consequence" if condition else "alternative"
+        return self._number(node.child_by_field_name(way), here, on, depth)
+
+    def _pointer(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        name = text_of(node.child_by_field_name("argument")).strip(b"() ")
+        return int(on) if name == b"NtBuildNumber" and text_of(node)[:1] == b"*" else None
+
+    def _field(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        name = text_of(node.child_by_field_name("field"))
+        return FIELDS[name](on) if name in FIELDS else self._stored(name, on, depth)
+
+    def _name(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        name = text_of(node).rpartition(b"::")[2]
+        if name.startswith(b"NTDDI_") and name[6:].decode() in VERSIONS:
+            return ntddi(VERSIONS[name[6:].decode()])
+        if name in (b"STATUS_SUCCESS", b"NULL", b"nullptr", b"FALSE", b"TRUE"):
+            return int(name == b"TRUE")
+        if here.function is not None:
+            found = self._local(name, here, here.function, on, depth)
+            if found is not _ABSENT:
+                return found
+        for macro, _ in self.program.macros(name):
+            if macro.parameters is None and macro.body.strip():
+                return self._text(macro.body, here, on, depth)
+        return self._stored(name, on, depth)
+
+    def _text(self, body: bytes, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        for node in walk(parse(b"int q=(" + body + b");").root_node):
+            if node.type == "init_declarator":
+                return self._number(node.child_by_field_name("value"), here, on, depth)
+        return None
+
+    # ------------------------------------------------------------ variables and calls
+
+    def _local(
+        self, name: bytes, here: Here, function: Function, on: WindowsVersion, depth: int
+    ) -> int | None:
+        key = (function.file.source.path, function.node.start_byte, name, here.offset, on)
+        if key in self._known:
+            return self._known[key]
+        self._known[key] = None
+        self._known[key] = found = self._worked_out(name, here, function, on, depth)
+        return found
+
+    def _worked_out(
+        self, name: bytes, here: Here, function: Function, on: WindowsVersion, depth: int
+    ) -> int | None:
+        found = variable(function, name)
+        if found is None:
+            return _ABSENT
+        values: set[int | None] = set()
+        if found.parameter is not None:
+            values = self._passed(function, found.parameter, on, depth)
+        one = Versions(self.program, (on,))
+        one._steps = self._steps
+        for assignment, sure in found.before(here.offset):
+            fate = True if sure else one.fate(assignment.value, function.file, function)
+            if fate is False:
+                continue
+            inside = Here(function.file, function, assignment.start)
+            value = self._number(assignment.value, inside, on, depth)
+            values = values if fate is None else set()
+            values.add(value if assignment.operator == "=" else None)
+        for at, receiver in found.addresses:
+            if at < here.offset:
+                values = {written(function, name, receiver, on)}
+        return values.pop() if len(values) == 1 else None
+
+    def _passed(
+        self, function: Function, index: int, on: WindowsVersion, depth: int
+    ) -> set[int | None]:
+        values: set[int | None] = set()
+        for use in self.program.uses(function.name):
+            given = arguments(use.node)
+            inside = Here(use.file, use.function, use.offset)
+            values.add(
+                self._number(given[index], inside, on, depth) if index < len(given) else None
+            )
+        return values or {None}
+
+    def _stored(self, name: bytes, on: WindowsVersion, depth: int) -> int | None:
+        """What the program has put into a field or global variable, when it is one number."""
+        key = ("stored", name, on)
+        if key in self._known:
+            return self._known[key]
+        self._known[key] = None
+        one = Versions(self.program, (on,))
+        values = set()
+        for store in one.kept(stores(self.program, name))[0]:
+            inside = Here(store.file, store.file.function_at(store.offset), store.offset)
+            values.add(self._number(store.value, inside, on, depth))
+        self._known[key] = found = values.pop() if len(values) == 1 else None
+        return found
+
+    def kept(
+        self, every: list[Store], function: Function | None = None, offset: int = 0
+    ) -> tuple[list[Store], list[Store]]:
+        """The stores that some kernel comes to, and those that hold only until the start.
+
+        A function that stores something sees before that what was there.
+        """
+        if not self.is_asked:
+            return every, []
+        alive: list[tuple[Store, Truth]] = [
+            (store, fate)
+            for store in every
+            for owner in [store.file.function_at(store.offset)]
+            if (fate := self.fate(store.value, store.file, owner)) is not False
+        ]
+        late = [store for store, fate in alive if not self._is_overridden(store, fate, alive)]
+        starting = any(
+            self.is_at_start(store) and not is_before(function, offset, store) for store in late
+        )
+        early = [one for one in late if starting and one.file.function_at(one.offset) is None]
+        return [store for store in late if store not in early], early
+
+    def _is_overridden(self, store: Store, fate: Truth, every: list[tuple[Store, Truth]]) -> bool:
+        """Whether a later store of the same function surely replaces a value."""
+        function = store.file.function_at(store.offset)
+        if function is None or fate is not True:
+            return False
+        return any(
+            sure is True
+            and store.offset < other.offset < function.node.end_byte
+            and other.file is store.file
+            and not self._may_leave(function, store.offset, other.offset)
+            for other, sure in every
+        )
+
+    def _call(self, node: Node, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        name = text_of(node.child_by_field_name("function")).strip().rpartition(b"::")[2]
+        given = arguments(node)
+        if name == b"RtlIsNtDdiVersionAvailable" and given:
+            wanted = self._number(given[0], here, on, depth)
+            return None if wanted is None else int(ntddi(on) >= wanted)
+        if name == b"NT_SUCCESS" and given:
+            status = self._number(given[0], here, on, depth)
+            return None if status is None else int(status & 0x8000_0000 == 0)
+        if name == b"IoIsWdmVersionAvailable":
+            return 1
+        if name in (b"RtlGetVersion", b"PsGetVersion"):
+            return 0
+        if name == b"RtlVerifyVersionInfo":
+            return self._verified(here, on, depth)
+        if not self.program.functions(name):
+            if OR_GREATER.fullmatch(name):
+                return 1
+            for macro, _ in self.program.macros(name):
+                if macro.parameters is not None and not given:
+                    return self._text(macro.body, here, on, depth)
+        return self._returned(name, on, depth)
+
+    def _returned(self, name: bytes, on: WindowsVersion, depth: int) -> int | None:
+        key = ("returned", name, on)
+        if key in self._known:
+            return self._known[key]
+        self._known[key] = None
+        one, values = Versions(self.program, (on,)), set()
+        for function in self.program.functions(name)[:2]:
+            for item in walk(function.node):
+                if item.type != "return_statement":
+                    continue
+                fate = one.fate(item, function.file, function)
+                if fate is not False:
+                    inside = Here(function.file, function, item.start_byte)
+                    values.add(self._inner(item, inside, on, depth))
+                if fate is True:
+                    break
+        self._known[key] = found = values.pop() if len(values) == 1 else None
+        return found
+
+    def _verified(self, here: Here, on: WindowsVersion, depth: int) -> int | None:
+        """RtlVerifyVersionInfo that asks for a version or later: 0, or STATUS_REVISION_MISMATCH."""
+        if here.function is None or b"VER_GREATER_EQUAL" not in text_of(here.function.node):
+            return None
+        wanted: list[int | None] = [None, None, None]
+        for node in walk(here.function.node):
+            if node.type != "assignment_expression" or node.start_byte >= here.offset:
+                continue
+            left = node.child_by_field_name("left")
+            field = text_of(left.child_by_field_name("field")) if left is not None else b""
+            for at, name in enumerate((b"dwMajorVersion", b"dwMinorVersion", b"dwBuildNumber")):
+                if field == name:
+                    wanted[at] = self._number(node.child_by_field_name("right"), here, on, depth)
+        if wanted[0] is None:
+            return None
+        least = (wanted[0], wanted[1] or 0, wanted[2] or 0)
+        return 0 if (10, 0, int(on)) >= least else 0xC000_0059
+
+
+_ABSENT = -0x7FFF_FFFF
+"""No local variable has the name."""
+
+
+def _same(left: Node | None, right: Node) -> bool:
+    return left is not None and (left.start_byte, left.end_byte) == (
+        right.start_byte,
+        right.end_byte,
+    )
+
+
+Reader = Callable[["Versions", "Node", Here, WindowsVersion, int], "int | None"]
+_READERS: dict[str, Reader] = {
+    "number_literal": Versions._literal,
+    "true": Versions._word,
+    "false": Versions._word,
+    "parenthesized_expression": Versions._inner,
+    "condition_clause": Versions._inner,
+    "comma_expression": Versions._inner,
+    "cast_expression": Versions._cast,
+    "assignment_expression": Versions._right,
+    "binary_expression": Versions._binary,
+    "unary_expression": Versions._unary,
+    "conditional_expression": Versions._conditional,
+    "pointer_expression": Versions._pointer,
+    "field_expression": Versions._field,
+    "identifier": Versions._name,
+    "qualified_identifier": Versions._name,
+    "call_expression": Versions._call,
+}

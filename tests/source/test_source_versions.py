@@ -1,0 +1,155 @@
+"""The Windows version as a value: what a driver does per Windows, judged for the target."""
+
+import pytest
+
+from hvci.model import NEWEST, WindowsVersion
+from sources import bad, entry, lay, read, vcxproj
+
+CALL = "p = ExAllocatePoolWithTag({}, 8, 'a');"
+CHECKS = [
+    "RtlIsNtDdiVersionAvailable(NTDDI_WIN8)",
+    "RtlIsNtDdiVersionAvailable(0x06020000)",
+    "IoIsWdmVersionAvailable(6, 0)",
+    "info.dwMajorVersion > 6 || (info.dwMajorVersion == 6 && info.dwMinorVersion >= 2)",
+    "info.dwMajorVersion >= 10",
+    "info.dwBuildNumber >= 9200",
+    "!(info.dwMajorVersion < 6)",
+    "(major << 8 | minor) >= 0x602",
+    "build > 9000",
+    "IsEight()",
+    "IsEightOrLater",
+    "Extension->Eight",
+    "eight",
+    "RtlVerifyVersionInfo(&wanted, mask, conditions) == STATUS_SUCCESS",
+    "NT_SUCCESS(RtlVerifyVersionInfo(&wanted, mask, conditions))",
+]
+HELPERS = """
+static BOOLEAN IsEightOrLater = FALSE;
+BOOLEAN IsEight(VOID)
+{
+    RTL_OSVERSIONINFOW own;
+    RtlGetVersion(&own);
+    if (own.dwMajorVersion > 6) return TRUE;
+    return own.dwMajorVersion == 6 && own.dwMinorVersion >= 2;
+}
+VOID Start(PEXTENSION Extension)
+{
+    IsEightOrLater = RtlIsNtDdiVersionAvailable(NTDDI_WIN8);
+    Extension->Eight = FALSE;
+    if (IsEight())
+        Extension->Eight = TRUE;
+}
+"""
+BEFORE = """Start(Extension);
+    PsGetVersion(&major, &minor, &build, NULL);
+    BOOLEAN eight = FALSE; if (IsEight()) eight = TRUE;
+    wanted.dwMajorVersion = 6; wanted.dwMinorVersion = 2;
+    VER_SET_CONDITION(conditions, VER_MAJORVERSION, VER_GREATER_EQUAL);
+    ULONG major, minor, build;
+    """
+
+
+def driver(statements):
+    return HELPERS + entry(
+        "ULONG major, minor, build;\n"
+        + BEFORE.replace("    ULONG major, minor, build;\n", "")
+        + statements
+    )
+
+
+USES = [
+    "POOL_TYPE t = NonPagedPool;\nif ({check}) t = NonPagedPoolNx;\n" + CALL.format("t"),
+    "POOL_TYPE t;\nif ({check}) {{ t = NonPagedPoolNx; }} else {{ t = NonPagedPool; }}\n"
+    + CALL.format("t"),
+    CALL.format("({check}) ? NonPagedPoolNx : NonPagedPool"),
+    "if (!({check})) {{ " + CALL.format("NonPagedPool") + " }}",
+    "if ({check}) {{ p = 0; }} else {{ " + CALL.format("NonPagedPool") + " }}",
+    "if ({check}) return 1;\n" + CALL.format("NonPagedPool"),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("target", [WindowsVersion.WINDOWS_7, NEWEST])
+def test_a_check_that_every_kernel_passes(tmp_path, check, use, target):
+    lay(tmp_path, a__c=driver(use.format(check=check)))
+    assert bad(read(tmp_path, target)) == set()
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "check", ["x > 6", "RtlIsNtDdiVersionAvailable(Unknown)", "Extension->Old"]
+)
+def test_what_is_no_check_of_the_version(tmp_path, use, check):
+    lay(tmp_path, a__c=driver(use.format(check=check)))
+    assert "execute-pool-type" in bad(read(tmp_path))
+
+
+def test_a_check_that_only_some_kernels_pass(tmp_path):
+    check = "info.dwBuildNumber >= 22000"
+    text = driver(
+        "if (!({check})) {{ {call} }}".format(check=check, call=CALL.format("NonPagedPool"))
+    )
+    lay(tmp_path, a__c=text)
+    assert "execute-pool-type" in bad(read(tmp_path, WindowsVersion.WINDOWS_10_1507))
+    assert bad(read(tmp_path, WindowsVersion.WINDOWS_11_21H2)) == set()
+
+
+GLOBAL = """
+static POOL_TYPE Kind = NonPagedPool;
+static ULONG Flag = 0;
+VOID Use(PMDL m) {{ PVOID p = ExAllocatePoolWithTag(Kind, 8, 'a');
+p = MmGetSystemAddressForMdlSafe(m, NormalPagePriority | Flag); }}
+VOID Choose(VOID) {{ {choose} }}
+"""
+SET = """if (RtlIsNtDdiVersionAvailable(NTDDI_WIN8))
+{ Kind = NonPagedPoolNx; Flag = MdlMappingNoExecute; }"""
+
+
+@pytest.mark.parametrize(
+    "start", [SET, "Choose();", "NTSTATUS s = 0;\nif (s) return s;\nChoose();"]
+)
+def test_a_variable_that_the_driver_sets_at_its_start(tmp_path, start):
+    evidence = read(lay(tmp_path, a__c=GLOBAL.format(choose=SET) + entry(start)))
+    assert bad(evidence) == set()
+    value = next(
+        call.arguments["PoolType"] for call in evidence.calls if "PoolType" in call.arguments
+    )
+    assert (value.possible, value.opt_in) == ({0, 0x200}, {0})
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "if (x) Choose();",
+        "if (x) return STATUS_SUCCESS;\nChoose();",
+        "for (i = 0; i < n; i++) Choose();",
+        "p = ExAllocatePoolWithTag(Kind, 8, 'b');\n" + SET,
+        "",
+    ],
+)
+def test_a_variable_that_may_keep_what_it_starts_with(tmp_path, start):
+    evidence = read(lay(tmp_path, a__c=GLOBAL.format(choose=SET) + entry(start)))
+    assert "execute-pool-type" in bad(evidence)
+
+
+def test_across_files(tmp_path):
+    lay(
+        tmp_path,
+        a__c="POOL_TYPE Kind = NonPagedPool;\n" + entry(SET.replace("Flag = ", "Flags = ")),
+        b__c="extern POOL_TYPE Kind;\nPVOID Get(VOID) { return ExAllocatePool(Kind, 8); }\n",
+        p__vcxproj=vcxproj("a.c", "b.c"),
+    )
+    assert "execute-pool-type" not in bad(read(tmp_path))
+
+
+def test_a_fallback_for_a_routine_that_every_kernel_has(tmp_path):
+    text = entry(
+        'UNICODE_STRING n = RTL_CONSTANT_STRING(L"MmMapIoSpaceEx");\n'
+        "pEx = MmGetSystemRoutineAddress(&n);\n"
+        "if (pEx) p = pEx(a, 8, PAGE_READWRITE); else p = MmMapIoSpace(a, 8, MmNonCached);"
+    )
+    for target in (WindowsVersion.WINDOWS_7, NEWEST):
+        evidence = read(lay(tmp_path, a__c=text), target)
+        (call,) = (call for call in evidence.calls if call.ddi == "MmMapIoSpace")
+        assert "MmMapIoSpaceEx is always found" in call.dead
