@@ -19,10 +19,12 @@ __all__ = ["examine", "is_source", "read"]
 
 def is_source(path: str | Path) -> bool:
     """Whether a path is a folder, or a file that this wing reads."""
+    from hvci.source.cargo import is_rust
     from hvci.source.files import is_code, is_project
 
     path = Path(path)
-    return path.is_dir() or is_code(path.name) or is_project(path.name)
+    name = path.name
+    return path.is_dir() or is_code(name) or is_project(name) or is_rust(name)
 
 
 def examine(

@@ -25,6 +25,7 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.source import behaviour
+from hvci.source.cargo import is_rust
 from hvci.source.families import wrong_family
 from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
 from hvci.source.generated import executions
@@ -35,6 +36,7 @@ from hvci.source.opt_in_facts import opt_in_facts
 from hvci.source.optin import MACROS, OptIn
 from hvci.source.products import Product
 from hvci.source.project import Workspace
+from hvci.source.rust import Crates, read_crates
 from hvci.source.suppressions import allowances
 from hvci.source.survey import Survey
 
@@ -51,6 +53,8 @@ class Reading:
     settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    crates: Crates = field(default_factory=Crates)
+    """What Rust crates ask for; no product of another build links them."""
 
     def evidence(
         self, target: WindowsVersion, products: Collection[Product] | None = None
@@ -62,11 +66,12 @@ class Reading:
             return wanted is None or id(product) in wanted
 
         calls = merged(one for one in self.calls if is_of(one.context.product))
+        crates = self.crates.calls if wanted is None else []
         facts = {fact for product, fact in self.behaviours if is_of(product)}
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
-            calls=tuple(sorted(calls, key=_place)),
+            calls=tuple(sorted((*calls, *crates), key=_place)),
             behaviours=tuple(sorted(facts, key=_behaviour_place)),
             settings=tuple(dict.fromkeys(one for product, one in self.settings if is_of(product))),
             limits=tuple(dict.fromkeys(self.workspace.shelf.limits)),
@@ -137,9 +142,12 @@ def examine(
     begun = time.perf_counter()
     shelf = _shelf(path, texts or {})
     workspace = Workspace(shelf, target, machine)
-    if not shelf.sources and not workspace.builds and not shelf.projects and not shelf.limits:
+    crates = read_crates(path, shelf.texts)
+    is_empty = not (shelf.sources or workspace.builds or shelf.projects or shelf.limits)
+    if is_empty and not crates.limits:
         raise InputError(f"{path}: neither C or C++ sources nor a driver project")
-    reading = Reading(workspace)
+    reading = Reading(workspace, crates=crates)
+    shelf.limits += crates.limits
     reading.seconds["project"] = time.perf_counter() - begun
     survey = Survey(workspace, Judge(workspace, OptIn(), target))
     _read_calls(reading, survey)
@@ -157,6 +165,8 @@ def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
         return shelve(path, texts)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    if is_rust(path.name):
+        return Shelf(path.parent, texts=dict(texts))
     if not (is_code(path.name) or is_project(path.name)):
         raise InputError(f"{path}: neither a C or C++ source nor a driver project")
     shelf = Shelf(path.parent, texts=dict(texts), named=(tidy(path),))

@@ -1,0 +1,77 @@
+"""Crates: which files belong to one, and what its manifest says of drivers.
+
+Knows Cargo.toml; knows nothing of Rust text.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+MAX_FILES = 5000
+_CARGO = "cargo.toml"
+_SKIPPED = frozenset(("target", ".git", "node_modules"))
+
+
+def is_rust(name: str) -> bool:
+    """Whether a file name says Rust source or crate."""
+    return name.lower().endswith(".rs") or name.lower() == _CARGO
+
+
+def cargos(path: Path) -> list[Path]:
+    """The manifests of a folder, or that of one file."""
+    if not path.is_dir():
+        near = [folder / "Cargo.toml" for folder in path.parents]
+        return [path] if path.name.lower() == _CARGO else [one for one in near if one.is_file()][:1]
+    return [one for one in below(path) if one.name.lower() == _CARGO]
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Rust files below a folder, in order; no build output."""
+    count = 0
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(set(folders) - _SKIPPED)
+        for name in sorted(files):
+            if is_rust(name) and count < MAX_FILES:
+                count += 1
+                yield Path(here, name)
+
+
+def owner(path: Path) -> Path | None:
+    """The manifest of the crate that a file belongs to."""
+    return next(
+        (one / "Cargo.toml" for one in path.parents if (one / "Cargo.toml").is_file()), None
+    )
+
+
+def model(table: Mapping[str, object]) -> str:
+    """The driver model that a manifest names: KMDF, WDM or UMDF."""
+    inner: object = table.get("package", table.get("workspace"))
+    for key in ("metadata", "wdk", "driver-model", "driver-type"):
+        inner = inner.get(key, {}) if isinstance(inner, dict) else {}
+    return inner if isinstance(inner, str) else ""
+
+
+def workspace_model(cargo: Path) -> str:
+    """The driver model of the workspace that a crate is in."""
+    for folder in list(cargo.parents)[1:5]:
+        above = folder / "Cargo.toml"
+        if above.is_file():
+            try:
+                table = tomllib.loads(above.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                return ""
+            return model({"workspace": table.get("workspace", {})})
+    return ""
+
+
+def tables(table: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """The dependencies of a crate, for all targets."""
+    targets = table.get("target", {})
+    every = [table, *(targets.values() if isinstance(targets, dict) else ())]
+    for one in every:
+        found = one.get("dependencies", {}) if isinstance(one, dict) else {}
+        if isinstance(found, dict):
+            yield found
