@@ -90,7 +90,25 @@ def test_a_call_that_only_the_run_saw_is_judged():
     other = call(Value.exactly(0), Origin.VERIFIER, Tier.NATURAL, rva=0x2000)
     evidence, agreement = joined(call(Value.exactly(512)), other)
     assert agreement.only_in_run == 1
+    (limit,) = evidence.limits
+    assert limit.rules == ("execute-pool-type",)
+    assert "0x2000" in limit.reason
     assert [finding.site.rva for finding in findings(evidence)] == [0x2000]
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_a_harmless_call_that_only_the_run_saw_weakens_its_rule(tier):
+    """The code was not read whole, so it may hold a harmful one too."""
+    other = call(Value.exactly(512), Origin.VERIFIER, tier, rva=0x2000)
+    evidence, _ = joined(call(Value.exactly(512)), other)
+    outcomes = {result.rule: result.outcome for result in judge(evidence)}
+    assert outcomes["execute-pool-type"] is Outcome.UNDECIDED
+    assert outcomes["execute-page-mapping"] is not Outcome.UNDECIDED
+
+
+def test_what_both_saw_weakens_nothing():
+    evidence, _ = joined(call(Value.exactly(512)), natural(512))
+    assert evidence.limits == ()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def command(
     The code-integrity checks of Driver Verifier watch every call: violations are printed as
     WinDbg prints a bug check, then the statistics. Nothing of this computer is reachable from
     the emulated driver. Exit code 1 when the driver itself violates a check, 3 when it did not
-    run.
+    run, or came to an instruction that the emulated processor does not know.
 
     \b
     hvci verify driver.sys
@@ -104,4 +104,5 @@ def _exit_code(run: object) -> int:
     assert isinstance(run, VerifierRun)
     if any(event.tier is Tier.NATURAL for event in run.events):
         return INCOMPATIBLE
-    return 0 if run.entry_points else UNDECIDED
+    was_cut = any(each.tier is Tier.NATURAL for each in run.unsupported)
+    return UNDECIDED if was_cut or not run.entry_points else 0

@@ -48,6 +48,10 @@ def _lines(block: Mapping[str, object]) -> Iterator[str]:
             f"{agreement.get('disagreed')} disagree, {agreement.get('only_in_run')} were seen in "
             "the run only"
         )
+    if rows := _rows(block, "not_executed"):
+        places = (f"{row.get('instruction')} at {_hex(row.get('rva'))}" for row in rows[:12])
+        more = f" and {len(rows) - 12} more" if len(rows) > 12 else ""
+        yield f"not executed, what follows counts as forced: {', '.join(places)}{more}"
     if unknown := _rows(block, "without_model"):
         yield "answered with a guess: " + ", ".join(str(row.get("ddi")) for row in unknown[:12])
 
@@ -61,10 +65,14 @@ def _counted(counters: Mapping[str, object]) -> str:
 def _event(event: Mapping[str, object]) -> str:
     site = event.get("site")
     rva = site.get("rva") if isinstance(site, Mapping) else None
-    place = f"{rva:#x}" if isinstance(rva, int) else "unknown place"
+    place = _hex(rva)
     subcode = f" {event.get('subcode')}" if event.get("subcode") else ""
     code = f"bug check {event.get('bugcheck')}{subcode}"
     return f"{place}  {code}: {event.get('message')} [{event.get('tier')} path]"
+
+
+def _hex(rva: object) -> str:
+    return f"{rva:#x}" if isinstance(rva, int) else "unknown place"
 
 
 def _part(block: Mapping[str, object], name: str) -> Mapping[str, object]:

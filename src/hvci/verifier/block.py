@@ -30,6 +30,10 @@ def to_block(run: VerifierRun, agreement: Block | None = None) -> dict[str, obje
         },
         "stopped": [_stopped(entry) for entry in run.entry_points if _is_stopped(entry)],
         "without_model": [{"ddi": name, "calls": count} for name, count in run.unknown],
+        "not_executed": [
+            {"instruction": each.name, "rva": each.rva, "tier": each.tier.value}
+            for each in run.unsupported
+        ],
     }
     if agreement is not None:
         block["agreement"] = dict(agreement)
@@ -103,6 +107,9 @@ def statistics_lines(name: str, block: Block) -> list[str]:
         _line("Paths:", str(statistics["paths"])),
         _line("DDIs without a model:", _names(_rows(block["without_model"]))),
     ]
+    if rows := _rows(block["not_executed"]):
+        names = sorted({str(row["instruction"]) for row in rows})
+        lines.append(_line("Instructions not executed:", f"{len(rows)} ({', '.join(names[:6])})"))
     return [line.rstrip() for line in lines]
 
 

@@ -54,6 +54,8 @@ class Recorder:
     special: dict[tuple[int, str, str], Tier] = field(default_factory=dict)
     """Instructions that change the processor's own state: (RVA, rule, what) -> natural if
     ever."""
+    unknown: dict[tuple[int, str], Tier] = field(default_factory=dict)
+    """Instructions that nobody executed: (RVA, name) -> natural if ever."""
     reached: set[int] = field(default_factory=set)
     """RVAs of instructions that called a catalogued DDI."""
 
@@ -87,6 +89,12 @@ class Recorder:
         key = (address - self.base, rule, what)
         if self.special.get(key) is not Tier.NATURAL:
             self.special[key] = tier
+
+    def cannot_execute(self, address: int, name: str, tier: Tier) -> None:
+        """Record an instruction that the emulated processor does not know."""
+        key = (address - self.base, name)
+        if len(self.unknown) < MAX_EVENTS and self.unknown.get(key) is not Tier.NATURAL:
+            self.unknown[key] = tier
 
     # ---- calls
 

@@ -10,6 +10,8 @@ Theory of operation. The engine runs until something needs attention, then `resu
 4. Blocks are decoded when they are first executed, so data in code never misleads.
 5. `rep stos` and `rep movs` would call the hook once for each iteration: they are done at once.
 6. Budgets are blocks, never seconds: the same driver stops at the same place.
+7. Instructions that the engine computes wrongly are looked for when a block is first executed. It
+   stops before each of them (`Why.SPECIAL`), and whoever decides executes it or goes on behind it.
 
 Blind spots: one processor, no interrupts, no time, no caches; floating-point state is the engine's.
 """
@@ -27,12 +29,15 @@ from unicorn.unicorn_py3 import unicorn as binding
 from hvci.model import Machine as Architecture
 from hvci.verifier import layout as lay
 from hvci.verifier.arch import Block, Ending, make_processor
+from hvci.verifier.cpu import make_substitute
 from hvci.verifier.layout import LAYOUT_32, LAYOUT_64, STUB_BYTES, STUB_REGION
 from hvci.verifier.memory import RW, Engine, Memory, Rights
 from hvci.verifier.strings import finish_string_instruction
 
 CAPACITY = 0xC00_0000
 """Bytes of physical memory beside the image."""
+SPECIAL_COST = 4
+"""Blocks that an instruction costs which the engine does not execute itself."""
 REPEATS = 16
 """So often may a block follow itself before it is looked at."""
 
@@ -49,6 +54,7 @@ class Why(Enum):
     BUDGET = "block budget spent"
     HALTED = "halted"
     NEW_CODE = "code that was not looked at yet"
+    SPECIAL = "instruction that the engine must not execute"
 
 
 class Stop(NamedTuple):
@@ -92,6 +98,10 @@ class Machine:
         self.block_limit = 0
         self.on_fork: Callable[[int], None] | None = None
         self.code_watch: CodeWatch | None = None
+        self.substitute = make_substitute(self.processor)
+        self._special: set[int] = set()
+        """Addresses of instructions that the engine must not execute."""
+        self._to_hook: list[int] = []
         self._last = 0
         self._repeats = 0
         self._stop: Stop | None = None
@@ -182,7 +192,12 @@ class Machine:
             return
         block = self.blocks_known.get(address)
         if block is None:
-            block = self.blocks_known[address] = self.processor.block(address, size)
+            block = self._first_seen(address, size)
+            if self._to_hook:
+                self.blocks -= 1
+                self._stop = Stop(Why.NEW_CODE, address)
+                self._stop_engine(self.engine._uch)
+                return
         self.visited.add(address)
         came, self.current = self.current, block
         past = self.previous
@@ -191,6 +206,26 @@ class Machine:
             other = came.target if address == came.end else came.end
             if other not in self.visited and address in (came.end, came.target):
                 self.on_fork(other)
+
+    def _first_seen(self, address: int, size: int) -> Block:
+        """Look at a block: how it ends, and what in it the engine must not execute."""
+        block = self.blocks_known[address] = self.processor.block(address, size)
+        found = self.substitute.special(address, block.end)
+        self._to_hook = [each for each in found if each not in self._special]
+        return block
+
+    def _hook_special(self) -> None:
+        """Stop before what was found; the engine stands."""
+        for address in self._to_hook:
+            self._special.add(address)
+            self.engine.hook_add(unicorn.UC_HOOK_CODE, self._on_special, None, address, address)
+            self.engine.ctl_remove_cache(address, address + 1)
+        self._to_hook = []
+
+    def _on_special(self, engine: Engine, address: int, size: int, data: object) -> None:
+        self.blocks += SPECIAL_COST
+        self._stop = Stop(Why.SPECIAL, address)
+        engine.emu_stop()
 
     def _halt(self, engine: int) -> None:
         self._stop = Stop(Why.BUDGET)
@@ -211,8 +246,10 @@ class Machine:
     def resume(self, pc: int) -> Stop:
         """Run from `pc` until something needs attention; the program counter tells where."""
         stop = self._start(pc)
-        while stop.why is Why.NEW_CODE and self.code_watch is not None:
-            self.code_watch.take_up()
+        while stop.why is Why.NEW_CODE:
+            if self.code_watch is not None:
+                self.code_watch.take_up()
+            self._hook_special()
             stop = self._start(stop.address)
         return stop
 

@@ -7,19 +7,22 @@ Knows facts of both readers; judges nothing and runs nothing.
 2. The code left the value open: the run settles it, naturally or else on forced paths. That a site
    calls the DDI, and that something leads to it, only a natural call settles.
 3. A forced value never contradicts a complete value of the code: paths were forced.
+4. A call that only the run made tells that the code was not read whole: the call is judged, and
+   the rule that judges its DDI cannot pass, for there may be more of its kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hvci import catalog
-from hvci.model import DdiCall, Evidence, ImageSite, Origin, Tier, Value
+from hvci.model import DdiCall, Evidence, ImageSite, Limit, Origin, Tier, Value
 from hvci.verifier.outcome import VerifierRun
 
 Place = tuple[str, int]
 MAX_LISTED = 64
+MAX_NAMED = 4
 
 
 @dataclass(slots=True)
@@ -49,16 +52,37 @@ def merge(evidence: Evidence, run: VerifierRun) -> tuple[Evidence, Agreement]:
     agreement = Agreement()
     seen = _by_place(run.calls)
     static = {place for call in evidence.calls if (place := _place(call)) is not None}
-    agreement.only_in_run = len(set(seen) - static)
+    alone = sorted(set(seen) - static)
+    agreement.only_in_run = len(alone)
+    limits = (*run.limits, *_not_read(alone, seen))
     calls = tuple(_settled(call, seen, agreement) for call in evidence.calls)
     emulated = Evidence(
         frozenset({Origin.VERIFIER}),
         calls=run.calls,
         behaviours=run.behaviours,
         events=run.events,
-        limits=run.limits,
+        limits=limits,
     )
     return replace(evidence, calls=calls).merged([emulated]), agreement
+
+
+def _not_read(alone: Sequence[Place], seen: Mapping[Place, dict[Tier, DdiCall]]) -> Iterator[Limit]:
+    """A limit for each DDI of which the run made a call that the code did not show."""
+    places: dict[str, list[Place]] = {}
+    for place in alone:
+        places.setdefault(place[0], []).append(place)
+    for name, found in places.items():
+        ddi = catalog.ddis().get(name)
+        if ddi is None or not ddi.rule.judged_by:
+            continue
+        rvas = ", ".join(f"{rva:#x}" for _, rva in found[:MAX_NAMED])
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        reason = (
+            f"the verifier run called {name} at RVA {rvas}{more}, where the code showed no such "
+            "call: there may be others"
+        )
+        site = next(iter(seen[found[0]].values())).site
+        yield Limit(Origin.VERIFIER, (ddi.rule.judged_by,), reason, site)
 
 
 def _place(call: DdiCall) -> Place | None:

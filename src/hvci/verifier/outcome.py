@@ -92,6 +92,16 @@ class EntryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownInstruction:
+    """An instruction that the emulated processor does not know: the path behind it is forced."""
+
+    name: str
+    rva: int
+    tier: Tier
+    """How the run came to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What a run reached, of what there is."""
 
@@ -127,6 +137,8 @@ class VerifierRun:
     """Calls and page events in order, one JSON object a line."""
     base: int = 0
     """Where the image was loaded."""
+    unsupported: tuple[UnknownInstruction, ...] = ()
+    """Instructions that were not executed, by place."""
 
     @property
     def driver_entry(self) -> EntryResult | None:

@@ -48,6 +48,8 @@ from hvci.verifier.tracer import Tracer
 BREAKPOINT = 3
 INVENTIONS = 12
 FAULTS = 60
+TRAPS = frozenset(("ud0", "ud1", "ud2", "udf"))
+"""Instructions that are there to raise an exception."""
 UNKNOWN = Convention(is_known=False)
 
 
@@ -134,9 +136,11 @@ class Path:
                 return self._refused_fetch(stop.address)
             case Why.INTERRUPT:
                 return self._interrupt(stop.address)
+            case Why.SPECIAL:
+                return self._special(stop.address)
             case Why.BUDGET:
                 raise _End(Ending.STOPPED, "block budget spent")
-        return self._skip("cannot be executed")
+        return self._cannot_execute(self.machine.processor.pc)
 
     # ---- stand-ins
 
@@ -319,13 +323,35 @@ class Path:
         if number == BREAKPOINT and self.machine.processor.name != "arm64":
             return self.machine.processor.pc
         if self.machine.processor.name == "arm64":
-            return self._skip("traps")
+            return self._cannot_execute(self.machine.processor.pc)
         raise _End(Ending.STOPPED, f"interrupt {number:#x}")
 
-    def _skip(self, why: str) -> int:
+    def _special(self, address: int) -> int:
+        """Execute an instruction in place of the engine, or name it and go on behind it."""
+        try:
+            following = self.machine.substitute.step(address)
+        except AccessFault as fault:
+            if not fault.write:
+                raise _End(Ending.STOPPED, f"instruction at {address:#x}: {fault}") from fault
+            return self._refused_write(fault.address, address)
+        if self.machine.blocks > self.machine.block_limit:
+            raise _End(Ending.STOPPED, "block budget spent")
+        return self._cannot_execute(address) if following is None else following
+
+    def _cannot_execute(self, address: int) -> int:
+        """Name an instruction that the emulated processor does not know; what follows is forced."""
+        machine = self.machine
+        if machine.in_image(address):
+            name = machine.substitute.name(address)
+            if name in TRAPS:
+                raise _End(Ending.STOPPED, f"{name} at {address:#x}: invalid opcode exception")
+            self.recorder.cannot_execute(address, name, self.tier)
+        return self._skip("cannot be executed", address)
+
+    def _skip(self, why: str, pc: int = 0) -> int:
         """Step over an instruction that the engine cannot or must not execute."""
         processor = self.machine.processor
-        pc = processor.pc
+        pc = pc or processor.pc
         length = processor.length(pc) if self.machine.in_image(pc) else 0
         self._skips += 1
         if not length or self._skips > FAULTS:

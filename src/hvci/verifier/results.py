@@ -20,7 +20,7 @@ from hvci.model import (
 )
 from hvci.verifier.checks import CODE_INTEGRITY, Recorder
 from hvci.verifier.loader import Loaded
-from hvci.verifier.outcome import Ending, EntryResult, Trust
+from hvci.verifier.outcome import Ending, EntryResult, Trust, UnknownInstruction
 
 RUN_RULES = ("dynamic-code", "writes-executable-memory")
 
@@ -125,9 +125,35 @@ class Bounds(NamedTuple):
     """Whether the trace may miss its end."""
 
 
-def limits_of(results: Sequence[EntryResult], loaded: Loaded, bounds: Bounds) -> tuple[Limit, ...]:
+def unsupported_of(recorder: Recorder) -> tuple[UnknownInstruction, ...]:
+    """Instructions that nobody executed, by place."""
+    return tuple(
+        UnknownInstruction(name, rva, tier)
+        for (rva, name), tier in sorted(recorder.unknown.items())
+    )
+
+
+def _unsupported(recorder: Recorder) -> Iterator[Limit]:
+    """One limit for each kind of instruction at which the driver's own way was left."""
+    places: dict[str, list[int]] = {}
+    for each in unsupported_of(recorder):
+        if each.tier is Tier.NATURAL:
+            places.setdefault(each.name, []).append(each.rva)
+    for name, rvas in sorted(places.items()):
+        more = f" and {len(rvas) - 1} more places" if len(rvas) > 1 else ""
+        site = ImageSite(Rva(rvas[0]), recorder.image.section_name(rvas[0]))
+        reason = (
+            f"the emulated processor cannot execute {name} (RVA {rvas[0]:#x}{more}): what the "
+            "driver does behind it counts as forced"
+        )
+        yield Limit(Origin.VERIFIER, (), reason, site)
+
+
+def limits_of(
+    recorder: Recorder, results: Sequence[EntryResult], loaded: Loaded, bounds: Bounds
+) -> tuple[Limit, ...]:
     """What the run could not examine."""
-    limits = list(_bounds(bounds))
+    limits = [*_bounds(bounds), *_unsupported(recorder)]
     if loaded.shares_pages:
         reason = "code and data share pages, so writes into code were not seen by the verifier run"
         limits.append(Limit(Origin.VERIFIER, RUN_RULES, reason))

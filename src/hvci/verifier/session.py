@@ -21,7 +21,14 @@ from hvci.verifier.memory import page_up
 from hvci.verifier.outcome import Coverage, EntryResult, Trust, VerifierOptions, VerifierRun
 from hvci.verifier.path import Path
 from hvci.verifier.processor_state import watch
-from hvci.verifier.results import Bounds, behaviours_of, calls_of, events_of, limits_of
+from hvci.verifier.results import (
+    Bounds,
+    behaviours_of,
+    calls_of,
+    events_of,
+    limits_of,
+    unsupported_of,
+)
 from hvci.verifier.survey import Survey, survey
 
 DRIVER_NAME = "driver"
@@ -159,7 +166,7 @@ class Session:
             dict(recorder.counters),
             tuple(self.results),
             self._coverage(natural),
-            limits_of(self.results, self.loaded, self._bounds()),
+            limits_of(recorder, self.results, self.loaded, self._bounds()),
             arena.count,
             arena.bytes,
             self.path.paths,
@@ -169,6 +176,7 @@ class Session:
             behaviours_of(recorder),
             tuple(self.path.trace.lines),
             self.loaded.base,
+            unsupported_of(recorder),
         )
 
     def _bounds(self) -> Bounds:

@@ -34,6 +34,8 @@ class Snapshot:
     pages: dict[int, bytes]
     """By offset in physical memory; other pages are zero."""
     kernel: State
+    substitute: int
+    """What the processor keeps outside the engine."""
     frames: tuple[Any, ...]
     """Callbacks that stand-ins are waiting for."""
     trust: Trust
@@ -79,7 +81,15 @@ class Snapshots:
         self.count += 1
         self._catch_up()
         registers = self._machine.engine.context_save()
-        return Snapshot(pc, registers, self._now.copy(), self._kernel.save(), frames, trust)
+        return Snapshot(
+            pc,
+            registers,
+            self._now.copy(),
+            self._kernel.save(),
+            self._machine.substitute.state,
+            frames,
+            trust,
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make a stored state the present one."""
@@ -94,3 +104,4 @@ class Snapshots:
         self._now = wanted.copy()
         self._kernel.restore(snapshot.kernel)
         self._machine.engine.context_restore(snapshot.registers)
+        self._machine.substitute.state = snapshot.substitute

@@ -59,7 +59,9 @@ class Arm64(Processor):
     result_register = reg.UC_ARM64_REG_X0
 
     def __init__(self) -> None:
-        self.attach(Uc(UC_ARCH_ARM64, UC_MODE_ARM))
+        engine = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        engine.ctl_set_cpu_model(reg.UC_CPU_ARM64_MAX)
+        self.attach(engine)
         self._arguments = tuple(reg.UC_ARM64_REG_X0 + index for index in range(8))
 
     def prepare(self, control_region: int) -> None:

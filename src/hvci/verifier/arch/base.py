@@ -61,6 +61,8 @@ class Processor(ABC):
     memory: Memory
     """Set by the machine before the first use."""
 
+    control_region: int = 0
+    """Where the kernel's per-processor data lies."""
     pc_register: int
     sp_register: int
     result_register: int

@@ -29,6 +29,18 @@ _DIRECT = frozenset(
 LONGEST = 15
 
 
+EXTENSIONS = 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18 | 1 << 20
+"""CR4: OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE and SMEP, as Windows sets them."""
+
+
+def _engine(mode: int) -> Uc:
+    """The Intel processor of which the engine can do most, with what Windows turns on."""
+    engine = Uc(UC_ARCH_X86, mode)
+    engine.ctl_set_cpu_model(reg.UC_CPU_X86_ICELAKE_SERVER)
+    engine.reg_write(reg.UC_X86_REG_CR4, engine.reg_read(reg.UC_X86_REG_CR4) | EXTENSIONS)
+    return engine
+
+
 class _Intel(Processor):
     """What both have in common."""
 
@@ -36,16 +48,25 @@ class _Intel(Processor):
     stub_code = b"\xf4" * 16
 
     def block(self, start: int, size: int) -> Block:
-        """Read how a block ends."""
-        decoder = Decoder(self.bits, self.memory.read(start, size), ip=start)
+        """Read how a block ends.
+
+        The engine may take the last instruction for shorter than it is: a branch with prefix 66.
+        """
+        code = self.memory.read(start, size)
+        decoder = Decoder(self.bits, code, ip=start)
         instructions = list(decoder)
+        if instructions and instructions[-1].is_invalid:
+            rest = instructions[-1].ip
+            again = Decoder(self.bits, self.memory.read(rest, LONGEST), ip=rest).decode()
+            if not again.is_invalid:
+                instructions[-1] = again
         if not instructions:
             return Block(start, start + size, Ending.FALL, start, 0, False)
         last = instructions[-1]
         flow = last.flow_control
         return Block(
             start,
-            start + size,
+            max(start + size, 0 if last.is_invalid else last.next_ip),
             _ENDINGS.get(flow, Ending.FALL),
             last.ip,
             last.near_branch_target if flow in _DIRECT else 0,
@@ -93,10 +114,11 @@ class X64(_Intel):
     )
 
     def __init__(self) -> None:
-        self.attach(Uc(UC_ARCH_X86, UC_MODE_64))
+        self.attach(_engine(UC_MODE_64))
 
     def prepare(self, control_region: int) -> None:
         """GS points at the processor control region, whose own address it holds at 0x18."""
+        self.control_region = control_region
         self.engine.reg_write(reg.UC_X86_REG_GS_BASE, control_region)
 
     def argument(self, slot: int, convention: Convention) -> int:
@@ -152,10 +174,11 @@ class X86(_Intel):
     """Segment registers with selector and access byte; loading one makes the engine look at all."""
 
     def __init__(self) -> None:
-        self.attach(Uc(UC_ARCH_X86, UC_MODE_32))
+        self.attach(_engine(UC_MODE_32))
 
     def prepare(self, control_region: int) -> None:
         """Flat segments, but for FS: its base is the processor control region."""
+        self.control_region = control_region
         table = control_region + 0x800
         for _, selector, access in self._SELECTORS:
             base = control_region if selector == 0x30 else 0
