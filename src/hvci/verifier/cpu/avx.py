@@ -151,7 +151,7 @@ class _Roles:
             return 0
         number = self._instruction.op_register(index)
         is_vector = vex.is_vector(number)
-        return operands.register(number if is_vector else RegisterInfo(number).full_register)
+        return operands.register(number) if is_vector else operands.whole(number)
 
     def store(self, operands: Operands, results: list[vex.Result]) -> None:
         """Put the results where the instruction puts them."""

@@ -60,6 +60,11 @@ class Operands:
         value &= (1 << 8 * _info(number).size) - 1
         self._processor.engine.reg_write(_ENGINE[number], value)
 
+    def whole(self, number: int) -> int:
+        """The value of the general register that a register is part of."""
+        info = _info(number)
+        return self.register(info.full_register if self.mask >> 32 else info.full_register32)
+
     def put_vector(self, number: int, value: int) -> None:
         """Set a vector register whole: what VEX does not write becomes zero."""
         index = _info(number).number

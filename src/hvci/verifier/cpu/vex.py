@@ -174,6 +174,6 @@ def is_vector(register: int) -> bool:
 
 def is_lanewise(instruction: Instruction, wide: bool) -> bool:
     """Whether the SSE form, once or on each half, gives the result."""
-    if instruction.mnemonic in NEVER:
+    if instruction.mnemonic in NEVER or instruction.is_vsib:
         return False
     return not (wide and instruction.mnemonic in NOT_BY_LANES)
