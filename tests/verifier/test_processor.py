@@ -102,6 +102,31 @@ def test_avx_works_on_x86_too():
     assert status(code("x86", "b805000000 c5f96ec8 c5f1fed1 c5f97ed0")) == 10
 
 
+# x1: an address below the stack pointer with -5 in it
+MINUS_FIVE = "e10300d1 218000d1 82008012 220000b9".replace("e10300d1", "e1030091")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        # mov w3, #7; ldsmax w3, w0, [x1]; ldr w0, [x1]
+        ("e3008052 234020b8 200040b9".replace("234020b8", "204023b8"), 7),
+        ("e3008052 205023b8 200040b9", 0xFFFF_FFFB),
+        ("e3008052 2040e338 20004039", 7),
+        ("e3008052 2050e378 20004079", 0xFFFB),
+        # the old value comes back
+        ("e3008052 204023b8", 0xFFFF_FFFB),
+        # msr ssbs, #1; mrs x0, ssbs; dit; paciasp; autiasp
+        ("3f4103d5 c0423bd5", 0),
+        ("5f4103d5 a0423bd5 3f2303d5 bf2303d5", 0),
+    ],
+)
+def test_arm64_instructions_give_what_the_manual_says(text, result):
+    run = code("arm64", MINUS_FIVE + text)
+    assert status(run) == result
+    assert run.unsupported == ()
+
+
 NAMED = [
     ("x64", "vfmadd213ss", "c4e271a9c2"),
     ("x64", "vpgatherdd", "c4e269900c18"),
@@ -111,13 +136,14 @@ NAMED = [
     ("x64", "pcmpestrm64", "66480f3a60c105"),
     ("x64", "lsl", "0f03c1"),
     ("x86", "fcomi", "dbf0"),
+    ("arm64", "ptrue", "e0e31825"),
     ("x86", "vpxord", "62f17d48efc0"),
 ]
 
 
 @pytest.mark.parametrize(("machine", "name", "text"), NAMED)
 def test_what_nobody_executes_is_named_and_ends_what_the_driver_does_by_itself(machine, name, text):
-    run = code(machine, "31c0 " + text)
+    run = code(machine, text)
     (found,) = run.unsupported
     assert (found.name, found.tier) == (name, Tier.NATURAL)
     assert run.driver_entry.tier is Tier.FORCED

@@ -6,22 +6,22 @@ Theory of operation. The driver is hostile input and the engine is native code.
    environment, no working directory that matters and no open file.
 2. Memory, processor time and wall time are limited; a child that breaks a limit, crashes or
    answers nonsense becomes a `Limit` of an otherwise empty run.
-3. The answer is unpickled with an allow-list: only the words of the model and of outcome.py.
+3. Question and answer are JSON (`plain.py`): nothing in them says what is built from them.
 
 Blind spots: where the platform has no resource limits (Windows), only wall time is bounded.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import os
-import pickle
 import subprocess
 import sys
 
 from hvci.errors import DamagedImage, InputError, NotAnImage, UnsupportedImage
 from hvci.model import Counter, Limit, Origin
 from hvci.verifier.outcome import Coverage, VerifierOptions, VerifierRun
+from hvci.verifier.plain import from_plain, to_plain
 
 RULES = (
     "dynamic-code",
@@ -32,26 +32,15 @@ RULES = (
 )
 """What a run that failed leaves unexamined."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from hvci.verifier.child import answer; answer()"
-_ALLOWED = ("hvci.model.", "hvci.verifier.outcome")
-_BUILTINS = frozenset(("frozenset", "set", "tuple", "dict", "list"))
 _ERRORS = {kind.__name__: kind for kind in (NotAnImage, UnsupportedImage)}
+RUN = "run"
 MAX_ANSWER = 512 << 20
-
-
-class _Facts(pickle.Unpickler):
-    """Unpickles facts and nothing else."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if module.startswith(_ALLOWED) or (module == "builtins" and name in _BUILTINS):
-            found: object = super().find_class(module, name)
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no fact")
 
 
 def run(data: bytes, options: VerifierOptions | None = None) -> VerifierRun:
     """Run a driver image; raise `InputError` when it is none."""
     options = options or VerifierOptions()
-    request = pickle.dumps((data, options))
+    request = json.dumps(to_plain(options)).encode() + b"\n" + data
     program = _PROGRAM.format(path=sys.path)
     try:
         child = subprocess.run(
@@ -76,12 +65,12 @@ def _read(answer: bytes, code: int) -> VerifierRun:
     if code < 0:
         return _nothing(f"the emulator crashed (signal {-code})")
     try:
-        content = _Facts(io.BytesIO(answer[:MAX_ANSWER])).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError):
+        kind, *content = json.loads(answer[:MAX_ANSWER])
+        if kind == RUN:
+            return from_plain(VerifierRun, content[0])
+        message, offset = from_plain(str, content[0]), from_plain(int, content[1])
+    except (ValueError, TypeError, IndexError, RecursionError):
         return _nothing(f"the emulator ended without an answer (exit code {code})")
-    if isinstance(content, VerifierRun):
-        return content
-    kind, message, offset = content
     if kind == "DamagedImage":
         raise DamagedImage(message, offset)
     if kind in _ERRORS:
@@ -111,9 +100,10 @@ def _nothing(reason: str) -> VerifierRun:
 
 def answer() -> None:
     """Read a request, run it, write the answer."""
-    data, options = pickle.loads(sys.stdin.buffer.read())
+    question, _, data = sys.stdin.buffer.read().partition(b"\n")
+    options = from_plain(VerifierOptions, json.loads(question))
     _limit(options)
-    sys.stdout.buffer.write(pickle.dumps(_attempt(data, options)))
+    sys.stdout.write(json.dumps(_attempt(data, options)))
 
 
 def _limit(options: VerifierOptions) -> None:
@@ -129,13 +119,13 @@ def _limit(options: VerifierOptions) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _attempt(data: bytes, options: VerifierOptions) -> VerifierRun | tuple[str, str, int]:
+def _attempt(data: bytes, options: VerifierOptions) -> list[object]:
     from hvci.verifier.session import run_here
 
     try:
-        return run_here(data, options)
+        return [RUN, to_plain(run_here(data, options))]
     except InputError as error:
         message = str(error).partition(" (at file offset")[0]
-        return type(error).__name__, message, getattr(error, "offset", 0)
+        return [type(error).__name__, message, getattr(error, "offset", 0)]
     except Exception as error:
-        return type(error).__name__, f"{type(error).__name__}: {error}", 0
+        return [type(error).__name__, f"{type(error).__name__}: {error}", 0]
