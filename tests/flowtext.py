@@ -388,6 +388,10 @@ class Text:
                 if isinstance(expr, Address) and expr.memory.base in (SP, FP):
                     yield i, expr.memory
 
+    def hands_on(self, function, i, registers=0, alone=False):
+        """Whatever makes an address may hand it on."""
+        return True
+
     def may_hold_stack_address(self, function, number):
         """Any register may."""
         return True

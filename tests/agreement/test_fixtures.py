@@ -12,7 +12,19 @@ from marked import wrong_sites
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 FAMILIES = (
-    *("audio", "byname", "calls", "image", "kmdf", "library", "msvc", "objects", "optin", "ports"),
+    *(
+        "acquire",
+        "audio",
+        "byname",
+        "calls",
+        "image",
+        "kmdf",
+        "library",
+        "msvc",
+        "objects",
+        "optin",
+        "ports",
+    ),
     "sample",
 )
 MACHINES = ("x64", "x86", "arm64")

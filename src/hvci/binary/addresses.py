@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
@@ -27,6 +26,7 @@ from hvci.binary.code import (
     Memory,
     Reg,
 )
+from hvci.binary.made_addresses import made
 from hvci.binary.sets import members
 
 MAX_STEPS = 0x4000
@@ -53,7 +53,7 @@ class KeptAddresses:
             expr = self.arch.define(function, i, register)
             if isinstance(expr, Address | Binary | ImageAddress):
                 flow.begin()
-                if Atom(Kind.ADDRESS, slot) in flow.evaluate(function, i, expr, 0):
+                if slot in made(flow, function, i, expr).rvas:
                     return True
         return False
 
@@ -62,6 +62,8 @@ class KeptAddresses:
 
         Follows it along every way, through copies and slots of the frame.
         """
+        if self.arch.loads_call_targets:
+            return not self.arch.hands_on(function, i)
         self._slots.clear()
         self._made = ImageAddress(rva)
         held = {k: self.arch.effect(function, i).registers for k in _next(function, i)}

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 
 from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
-from hvci.binary.code import Flow, Function
+from hvci.binary.code import NO_REGISTER, Flow, Function
+from hvci.binary.sets import members
 from hvci.binary.x86_lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
 
 WINDOW = 64
 """Instructions looked at on one way."""
 MAX_WAYS = 8
+POINTER = 8
+"""Bytes of a pointer of 64 bits."""
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _LOST_BY_CALLS = frozenset((RAX, RCX, RDX, R8, R9, R10, R11))
 _READ_ONLY = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.BT))
@@ -258,18 +261,33 @@ def plain_arm64(word: int, held: Held) -> None:
         held.load(target, (word >> 10 & 0xFFF) * 8)
     elif word & 0xFFE0FFE0 == 0xAA0003E0:  # mov xd, xm
         held.copy(target, word >> 16 & 31)
-    elif word >> 25 & 0b0101 == 0b0100:  # loads and stores
-        is_pair = word >> 27 & 0b111 == 0b101
-        is_load = word & (0x0040_0000 if is_pair else 0x00C0_0000)
-        for register in (target, word >> 10 & 31) if is_pair else (target,):
-            if is_load:
-                held.drop(register)
-            else:
-                held.store(register)
+    elif word >> 25 & 0b0101 == 0b0100:
+        _access_arm64(word, held)
     elif source in held.tables and not names_no_register(word):  # an offset added to the table
         held.lost = True
     else:
         held.drop(target)
+
+
+def _access_arm64(word: int, held: Held) -> None:
+    """Any other load or store of ARM64: acquiring, of pairs, or with a base that moves."""
+    from hvci.binary.arm64_words import access  # costs start-up time where it is not needed
+
+    moved = access(word)
+    if any(memory.base in held.tables for memory in moved.memories):
+        held.lost = held.lost or moved.step is not None or bool(moved.others or moved.swapped)
+        is_loaded = moved.is_load and not moved.is_vector
+        for register, memory in zip(moved.registers, moved.memories, strict=False):
+            if is_loaded and memory.index_register == NO_REGISTER and memory.size == POINTER:
+                held.load(register, memory.displacement)
+            else:
+                held.lost = True
+        return
+    if not moved.is_load:
+        for register in (*moved.registers, *moved.swapped):
+            held.store(register)
+    for register in members(moved.written):
+        held.drop(register)
 
 
 def names_no_register(word: int) -> bool:

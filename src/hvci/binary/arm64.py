@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hvci.binary.address_uses_arm64 import Walk
 from hvci.binary.arm64_lift import (
     CALLEE_SAVED,
-    PLAIN_LOAD,
-    PLAIN_LOAD_MASK,
     Arm64Lift,
     restores,
     saved_writers,
@@ -29,6 +28,7 @@ from hvci.binary.arm64_words import (
     remembered,
     written_registers,
 )
+from hvci.binary.clobbers_arm64 import PARAMETERS, Clobbers, most_arguments
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
@@ -47,8 +47,6 @@ from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables
 from hvci.binary.moves import Moves
 
-PARAMETERS = 8
-"""x0 to x7 carry arguments; they have no home in memory."""
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
@@ -73,7 +71,8 @@ class Arm64:
     def __init__(self, image: PeImage) -> None:
         self.image = image
         self.tables = JumpTables(image)
-        self.lift = Arm64Lift(SavedPages(image))
+        self.clobbers = Clobbers(image)
+        self.lift = Arm64Lift(SavedPages(image), self.clobbers)
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 
@@ -101,10 +100,11 @@ class Arm64:
             known = _plain_effect(function.instructions[i])
             if known.stores:
                 known = self._store(function, i, known)
-        elif flow == Flow.INDIRECT_CALL and self._is_check(function, i):
-            known = self._check
+        elif flow == Flow.INDIRECT_CALL:
+            known = self._check if self._is_check(function, i) else self._call
         else:
-            known = self._call
+            changed = self.clobbers.of(self.direct_target(function, i))
+            known = self._call if changed == VOLATILE else Effect(changed)
         effects[i] = known
         return known
 
@@ -142,7 +142,7 @@ class Arm64:
                 word = function.instructions[q]
                 if function.flows[q] in CALLS or restores(function, q):
                     continue
-                is_check = word & PLAIN_LOAD_MASK == PLAIN_LOAD and _is_load_of(
+                is_check = is_access(word) and _is_load_of(
                     self.lift.define(function, q, word & 31), self.image.guard_check
                 )
                 loaded, others = (loaded | mask, others) if is_check else (loaded, others | mask)
@@ -178,14 +178,43 @@ class Arm64:
         return Moves(copies, stores)
 
     def other_operands(self, function: Function, i: int) -> Iterator[Memory]:
-        """Memory that is read into vector registers.
+        """Memory that is read into vector registers, or at an index that is not known.
 
         Compilers keep the address of a slot and load through it: that is no use of its own.
         """
         word = function.instructions[i]
         moved = access(word) if is_access(word) else None
-        if moved is not None and moved.is_load and moved.is_vector:
-            yield from (self.lift.memory(function, i, memory) for memory in moved.memories)
+        if moved is None or not moved.is_load:
+            return
+        for memory in moved.memories:
+            if moved.is_vector or memory.index_register != NO_REGISTER:
+                held = self.lift.memory(function, i, memory)
+                yield held._replace(index_register=NO_REGISTER)
+
+    def hands_on(self, function: Function, i: int, registers: int = 0, alone: bool = False) -> bool:
+        """Whether what instruction `i` puts into registers may go to others, or be called."""
+        known: dict[tuple[int, int, bool], bool] = function.cache.setdefault("handed on", {})
+        key = i, registers, alone
+        if key not in known:
+            word = function.instructions[i]
+            is_moved = is_access(word) and access(word).step is not None
+            made = 1 << (word >> 5 & 31) if is_moved else written_registers(word)
+            known[key] = Walk(function, self._touched, alone).run(i, registers or made)
+        return known[key]
+
+    def _touched(self, function: Function, k: int) -> tuple[int, int]:
+        """The registers (masks) that a call or jump changes, and those that it may read.
+
+        Where a jump goes that is none through a slot is not known: it may read all.
+        """
+        changed, flow = self.effect(function, k).registers, function.flows[k]
+        if flow in (Flow.CALL, Flow.JUMP):
+            return changed, self.clobbers.may_read(self.direct_target(function, k))
+        target = self.lift.call_target(function, k)
+        if not isinstance(target, Load):
+            return changed, VOLATILE if flow == Flow.INDIRECT_CALL else -1
+        item = self.image.imports.get(target.memory.displacement)
+        return changed, (1 << most_arguments(item.name)) - 1 if item is not None else VOLATILE
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.

@@ -31,7 +31,10 @@ def writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
     loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
     pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
     literals = (top & 0x3F == 0x18) & (top != 0xD8)  # the last prefetches as well
-    return np.asarray(computes | loads | pairs | literals)
+    is_single = (words & 0x00200000 == 0) | (words & 0x80800000 == 0x80000000)  # no CAS, no CASP
+    ordered = (words & 0x3F400000 == 0x08400000) & is_single
+    ordered |= words & 0x3F600400 == 0x19400000  # LDAPUR
+    return np.asarray(computes | loads | pairs | literals | ordered)
 
 
 def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
@@ -100,12 +103,44 @@ def page_steps(words: Words) -> Numbers:
     return (signed(words >> 5 & 0x7FFFF, 19) << 2 | (words >> 29 & 3)) << 12
 
 
+def is_sum(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words add a constant to a whole register, or subtract it."""
+    return np.asarray(words & 0xBF800000 == 0x91000000)
+
+
 def uses_base(words: Words) -> npt.NDArray[np.bool_]:
     """Which words add a constant to, or load or store at a constant from, their base field."""
-    adds = words & 0xFF800000 == 0x91000000
-    scaled = words & 0x3B000000 == 0x39000000
-    unscaled = words & 0x3B200000 == 0x38000000
-    return np.asarray(adds | scaled | unscaled | (words & 0x3A000000 == 0x28000000))
+    accesses = (words & 0x0A000000 == 0x08000000) & (words & 0x3B000000 != 0x18000000)
+    return np.asarray(is_sum(words) | accesses & ~is_indexed(words))
+
+
+def is_indexed(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words load or store at their base and a register."""
+    return np.asarray(words & 0x3B200C00 == 0x38200800)
+
+
+def moves_base(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words load or store and add a constant to their base field as well."""
+    pairs = (words & 0x3A000000 == 0x28000000) & (words & 0x00800000 != 0)
+    singles = words & 0x3B200400 == 0x38000400
+    signed_pointers = words & 0xFF200C00 == 0xF8200C00
+    structures = words & 0xBE800000 == 0x0C800000
+    return np.asarray(pairs | singles | signed_pointers | structures)
+
+
+def steps(words: Words) -> Numbers:
+    """What each word that moves its base adds to it."""
+    paired = signed(words >> 15 & 0x7F, 7) * pair_size(words)
+    is_structure = words & 0xBE000000 == 0x0C000000  # how long depends on the registers
+    found = np.where(words & 0x3A000000 == 0x28000000, paired, _unscaled(words))
+    return np.asarray(np.where(is_structure, 0, found))
+
+
+def _unscaled(words: Words) -> Numbers:
+    """The constant of nine bits that is not scaled; ten bits and scaled for signed pointers."""
+    is_signed_pointer = words & 0xFF200400 == 0xF8200400
+    wide = signed((words >> 12 & 0x1FF) | (words >> 13 & 0x200), 10) << 3
+    return np.asarray(np.where(is_signed_pointer, wide, signed(words >> 12 & 0x1FF, 9)))
 
 
 def copies(words: Words) -> npt.NDArray[np.bool_]:
@@ -113,33 +148,48 @@ def copies(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray((words & 0xFFE0FFE0 == 0xAA0003E0) & (words >> 16 & 31 != 31))
 
 
+def chooses(words: Words) -> npt.NDArray[np.bool_]:
+    """CSEL: which words copy one of two whole registers."""
+    return np.asarray(words & 0xFFE00C00 == 0x9A800000)
+
+
+def is_pair(words: Words) -> npt.NDArray[np.bool_]:
+    """Which words load or store two registers, exclusive ones among them."""
+    return np.asarray((words & 0x3A000000 == 0x28000000) | is_exclusive_pair(words))
+
+
+def is_exclusive_pair(words: Words) -> npt.NDArray[np.bool_]:
+    """LDXP, STXP and their like."""
+    return np.asarray(words & 0xBFA00000 == 0x88200000)
+
+
 def pair_size(words: Words) -> Numbers:
     """Bytes of one register of a pair."""
     kind = (words >> 30).astype(np.int64)
     is_vector = words >> 26 & 1 == 1
-    return np.asarray(np.where(is_vector, 4 << kind, np.where(kind >= 2, 8, 4)))
+    is_wide = np.where(is_exclusive_pair(words), kind == 3, kind >= 2)
+    return np.asarray(np.where(is_vector, 4 << kind, np.where(is_wide, 8, 4)))
 
 
 def addends(words: Words) -> Numbers:
-    """The constant of each ADD."""
-    return np.asarray((words >> 10 & 0xFFF).astype(np.int64) << (words >> 22 & 1) * 12)
+    """The constant of each ADD; negative for SUB."""
+    amounts = (words >> 10 & 0xFFF).astype(np.int64) << (words >> 22 & 1) * 12
+    return np.asarray(np.where(words >> 30 & 1, -amounts, amounts))
 
 
 def offsets(words: Words) -> Numbers:
-    """The constant that each word adds to its base."""
-    kind = (words >> 30).astype(np.int64)
+    """The constant that each word adds to its base for what it makes, loads or stores."""
+    kind, form = (words >> 30).astype(np.int64), words >> 24 & 0x3B
     wide_vector = (words >> 26 & 1 == 1) & (words >> 23 & 1 == 1)
     immediate = (words >> 10 & 0xFFF).astype(np.int64)
-    adds = words & 0xFF800000 == 0x91000000
     scaled = immediate << np.where(wide_vector, 4, kind)
     paired = signed(words >> 15 & 0x7F, 7) * pair_size(words)
-    unscaled = signed(words >> 12 & 0x1FF, 9)
-    is_scaled, is_pair = words >> 24 & 1 == 1, words & 0x3A000000 == 0x28000000
-    return np.asarray(
-        np.where(
-            adds, addends(words), np.where(is_pair, paired, np.where(is_scaled, scaled, unscaled))
-        )
-    )
+    pairs = words & 0x3A000000 == 0x28000000
+    # where the constant is added behind the access, and where there is none
+    is_plain = np.where(pairs, words >> 23 & 3 == 1, words & 0x3B200C00 == 0x38000400)
+    is_plain |= (form & 0x3A == 0x08) | (words & 0x3B200400 == 0x38200000)
+    constants = np.where(pairs, paired, np.where(form == 0x39, scaled, _unscaled(words)))
+    return np.asarray(np.where(is_sum(words), addends(words), np.where(is_plain, 0, constants)))
 
 
 # ---- all of it from one table

@@ -23,6 +23,7 @@ from hvci.binary.arm64_words import (
     SP,
     ZERO,
     access,
+    branch_target,
     clears_vector,
     is_access,
     is_address_of_page,
@@ -31,8 +32,8 @@ from hvci.binary.arm64_words import (
     written_registers,
     written_vector,
 )
+from hvci.binary.clobbers_arm64 import Clobbers
 from hvci.binary.code import (
-    CALLS,
     IMAGE_BASE,
     NO_FALL_THROUGH,
     NO_REGISTER,
@@ -70,8 +71,9 @@ _EQUAL, _NOT_EQUAL = 0, 1
 class Arm64Lift:
     """Turns the instructions of one image into expressions."""
 
-    def __init__(self, pages: SavedPages) -> None:
+    def __init__(self, pages: SavedPages, clobbers: Clobbers) -> None:
         self.pages = pages
+        self.clobbers = clobbers
 
     # ---- addresses
 
@@ -86,15 +88,23 @@ class Arm64Lift:
             if not flow:
                 if written_registers(words[q]) & bit:
                     return q
-            elif flow in NO_FALL_THROUGH or (is_lost and flow in CALLS):
+            elif flow in NO_FALL_THROUGH or (is_lost and self._is_lost(function, q, bit)):
                 return None
         return None
+
+    def _is_lost(self, function: Function, q: int, bit: int) -> bool:
+        """Whether instruction `q` is a call that may change a volatile register."""
+        flow = function.flows[q]
+        if flow != Flow.CALL:
+            return flow == Flow.INDIRECT_CALL
+        target = branch_target(function.instructions[q], function.rvas[q])
+        return bool(self.clobbers.of(target) & bit)
 
     def base(self, function: Function, i: int, number: int) -> int | None:
         """RVA that a register holds when the same block made it from ADRP or ADR."""
         q = self._maker(function, i, number)
         if q is not None:
-            return self._address(function, q, function.instructions[q])
+            return self._address(function, q, function.instructions[q], number)
         return self.saved_page(function, number) if CALLEE_SAVED >> number & 1 else None
 
     def saved_page(self, function: Function, number: int) -> int | None:
@@ -114,18 +124,22 @@ class Arm64Lift:
         """The register of an indirect call, or the global that the same block loaded it from."""
         number = function.instructions[i] >> 5 & 31
         q = self._maker(function, i, number)
-        if q is not None and function.instructions[q] & PLAIN_LOAD_MASK == PLAIN_LOAD:
+        if q is not None and is_access(function.instructions[q]):
             loaded = self.define(function, q, number)
             if isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE:
                 return loaded
         return Reg(number)
 
-    def _address(self, function: Function, q: int, word: int) -> int | None:
+    def _address(self, function: Function, q: int, word: int, number: int) -> int | None:
+        """RVA that instruction `q` leaves in a register."""
         if word & 0x1F000000 == 0x10000000:
             return literal_target(word, function.rvas[q])
         if word & 0xBF800000 == 0x91000000:  # ADD, SUB of an immediate
             held = self.base(function, q, word >> 5 & 31)
             return None if held is None else held + signed_immediate(word)
+        if is_access(word) and access(word).step and word >> 5 & 31 == number:
+            held = self.base(function, q, number)
+            return None if held is None else held + (access(word).step or 0)
         return None
 
     def memory(self, function: Function, i: int, memory: Memory) -> Memory:
@@ -189,6 +203,8 @@ class Arm64Lift:
             for target, memory in zip(moved.registers, moved.memories, strict=True):
                 if target == number:
                     return self._load(function, i, memory, moved.extends_to)
+        if number in moved.swapped:
+            return self._load(function, i, moved.memories[0], 0)
         if moved.step and moved.memories[0].base == number:
             return Binary("add", Reg(number), Const(moved.step & (1 << 64) - 1), 8)
         return NOT_FOLLOWED

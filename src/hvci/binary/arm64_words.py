@@ -140,11 +140,15 @@ class Access(NamedTuple):
     others: int = 0
     """Mask of registers that get something that is not followed."""
     fills: bool = False
+    swapped: tuple[int, ...] = ()
+    """Registers that get what memory held before a store."""
 
     @property
     def written(self) -> int:
         """Mask of the general registers that change."""
         mask = self.others
+        for register in self.swapped:
+            mask |= _bit(register)
         if self.is_load and not self.is_vector:
             for register in self.registers:
                 mask |= _bit(register)
@@ -242,14 +246,17 @@ def _register_offset(word: int, size: int) -> Access:
 
 def _atomic(word: int, size: int) -> Access:
     """LDADD and its like, SWP, LDAPR, and loads of signed pointers."""
-    base, target = word >> 5 & 31, word & 31
+    base, target, source = word >> 5 & 31, word & 31, word >> 16 & 31
     memory = Memory(base, NO_REGISTER, 1, 0, size)
     if word >> 10 & 3:  # LDRAA, LDRAB
-        step = 0 if word >> 11 & 1 else None
-        return Access((memory,), (), False, False, False, 0, step, _bit(target))
+        offset = 8 * signed_field((word >> 12 & 0x1FF) | (word >> 13 & 0x200), 0, 10)
+        step = offset if word >> 11 & 1 else None
+        return Access((memory._replace(displacement=offset),), (target,), True, False, step=step)
     if word & 0x0020FC00 == 0x0020C000:  # LDAPR
         return Access((memory,), (target,), True, False)
-    others = _bit(target) | (_bit(word >> 16 & 31) if word >> 12 & 14 == 10 else 0)
+    if word & 0xF000 == 0x8000:  # SWP
+        return Access((memory,), (source,), False, True, swapped=(target,))
+    others = _bit(target) | (_bit(source) if word >> 12 & 14 == 10 else 0)
     return Access((memory,), (), False, True, others=others)
 
 
@@ -261,16 +268,15 @@ def _exclusive(word: int) -> Access:
     is_ordered, is_load, is_pair = word >> 23 & 1, word >> 22 & 1, word >> 21 & 1
     if is_ordered and not is_pair:
         return Access((memory,), (target,), bool(is_load), not is_load)
-    if is_ordered:
-        return Access((memory,), (), False, True, others=_bit(status))
+    if is_ordered:  # CAS
+        return Access((memory,), (target,), False, True, swapped=(status,))
     if not is_pair:
-        if is_load:
-            return Access((memory,), (target,), True, False)
-        return Access((memory,), (), False, True, others=_bit(status))
+        others = 0 if is_load else _bit(status)
+        return Access((memory,), (target,), bool(is_load), not is_load, others=others)
     if word >> 31:
-        others = _bit(target) | _bit(second) if is_load else _bit(status)
-        wide = memory._replace(size=2 * size)
-        return Access((wide,), (), False, not is_load, others=others)
+        both = (memory, memory._replace(displacement=size))
+        others = 0 if is_load else _bit(status)
+        return Access(both, (target, second), bool(is_load), not is_load, others=others)
     wide = memory._replace(size=8 << (word >> 30))
     return Access((wide,), (), False, True, others=_bit(status) | _bit(status | 1))
 
@@ -285,6 +291,9 @@ def _ordered(word: int) -> Access:
         others = _bit(target) | _bit(base) | _bit(word >> 16 & 31)
         block = Memory(target, NO_REGISTER, 1, 0, 1)
         return Access((block,), (), False, True, others=others, fills=True)
+    if not word >> 21 & 1 and mode == 2:  # LDIAPP, STILP and the like
+        others = _bit(target) | _bit(word >> 16 & 31) | 1 << base
+        return Access((memory._replace(size=16),), (), False, True, others=others)
     others = _bit(target) if mode != 2 else 0
     wide = memory._replace(size=32, displacement=0)
     step = 0 if mode & 1 else None

@@ -376,6 +376,12 @@ class Architecture(Protocol):
     def other_operands(self, function: Function, i: int) -> Iterator[Memory]:
         """Memory that is read into no general register, or whose address is taken."""
 
+    def hands_on(self, function: Function, i: int, registers: int = 0, alone: bool = False) -> bool:
+        """Whether what instruction `i` puts into all or some (a mask) registers goes elsewhere.
+
+        And sums of it with constants, unless it is the address of something `alone`.
+        """
+
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.
 

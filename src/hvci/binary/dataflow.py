@@ -60,6 +60,7 @@ from hvci.binary.globals import Globals
 from hvci.binary.image import PeImage
 from hvci.binary.interprocedural import Interprocedural
 from hvci.binary.loops import changes
+from hvci.binary.made_addresses import LOST
 from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Dataflow:
         if function.flows[d] in CALLS:
             if register_of(location) == self.arch.result:
                 return self.interprocedural.returned(function, d, nesting)
-            return atoms.unknown("a register that a call does not preserve")
+            return atoms.unknown(LOST)
         expr = self.arch.define(function, d, register_of(location))
         if is_low_byte(location) and isinstance(expr, Insert) and not expr.shift:
             expr = expr.new

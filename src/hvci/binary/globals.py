@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,9 @@ from hvci.binary.code import (
     Load,
     Location,
     Memory,
+    Reg,
 )
+from hvci.binary.made_addresses import made
 from hvci.binary.sets import members
 
 if TYPE_CHECKING:
@@ -160,7 +163,8 @@ class Globals:
         if function.flows[i] in CALLS:
             return None
         for n, memory in enumerate(arch.effect(function, i).stores):
-            for start in self._starts(function, i, memory, nesting):
+            starts, why_open = self._starts(function, i, memory)
+            for start in starts:
                 if not start - size < rva < start + memory.size:
                     continue
                 is_plain = memory.base == IMAGE_BASE or self.image.bits == 64
@@ -176,32 +180,37 @@ class Globals:
                     return Change(expr.name, right, expr.size)
                 stored = self.flow.evaluate(function, i, expr, nesting + 1)
                 return atoms.part(stored, size, 8 * (rva - start))
+            if why_open:
+                return atoms.unknown(f"the global at {rva:#x} may be written through {why_open}")
         if self.takes_address(function, i, rva):
             return atoms.unknown(f"the address of the global at {rva:#x} is passed on")
         return None
 
-    def _starts(self, function: Function, i: int, memory: Memory, nesting: int) -> list[int]:
-        """The RVAs that an operand can name, an index in it taken for 0."""
+    def _starts(self, function: Function, i: int, memory: Memory) -> tuple[Sequence[int], str]:
+        """The RVAs that an operand can name, an index in it taken for 0; and why not all."""
         if memory.base == IMAGE_BASE:
-            return [memory.displacement]
+            return [memory.displacement], ""
         if not self.flow.arch.loads_call_targets or memory.base < 0:
             rva = memory.displacement - self.image.base
-            return [rva] if self.image.bits == 32 and self.image.holds(rva) else []
-        held = self.flow.value(function, i, Location(memory.base), nesting + 1)
-        return [atom.value + memory.displacement for atom in held if atom.kind is Kind.ADDRESS]
+            return [rva] if self.image.bits == 32 and self.image.holds(rva) else [], ""
+        held = made(self.flow, function, i, Reg(memory.base))
+        return [rva + memory.displacement for rva in sorted(held.rvas)], held.why_open
 
     def takes_address(self, function: Function, i: int, rva: int) -> bool:
-        """Whether an instruction makes a pointer to the global."""
+        """Whether an instruction makes a pointer to the global and hands it on."""
         arch = self.flow.arch
         written = arch.effect(function, i).registers
         for register in members(written):
             expr = arch.define(function, i, register)
             if isinstance(expr, ImageAddress):
-                return expr.rva == rva
+                return expr.rva == rva and arch.hands_on(function, i, alone=True)
             if isinstance(expr, Address):
                 return expr.memory.base == IMAGE_BASE and expr.memory.displacement == rva
             if self.image.bits == 32 and isinstance(expr, Const):
                 return expr.value - self.image.base == rva
+            is_sum = arch.loads_call_targets and isinstance(expr, Binary)
+            if is_sum and rva in made(self.flow, function, i, expr).rvas:
+                return arch.hands_on(function, i, alone=True)
         if self.image.bits == 32:
             return arch.pushes_constant(function, i, rva + self.image.base)
         return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import NamedTuple, cast
 
-from hvci.binary import atoms
 from hvci.binary.addresses import KeptAddresses
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
@@ -24,6 +23,7 @@ from hvci.binary.code import (
     any_of,
 )
 from hvci.binary.ledger import Fate, Reference
+from hvci.binary.made_addresses import made
 from hvci.binary.plausible import sort_out
 from hvci.binary.pointerstores import PointerStores
 from hvci.binary.sets import members
@@ -130,7 +130,7 @@ class ImportCalls:
     def _as_before(self, used: Reference) -> Fate | None:
         """A call that was plain to see when somebody else asked."""
         known = self.analysis.plain_calls.get(used.place)
-        if known is None:
+        if known is None or known.name != used.name:  # a pair names two
             return None
         self._add(known.function, known.i, used, known.via)
         return Fate.CALL
@@ -164,9 +164,10 @@ class ImportCalls:
 
     def _loaded(self, used: Reference, function: Function, i: int) -> Fate | None:
         """A load of the slot's content."""
-        if not self._loads_slot(function, i, used.target):
+        registers = self._loads_slot(function, i, used.target)
+        if registers is None:
             return None
-        return self._through_register(function, i, used)
+        return self._through_register(function, i, registers, used)
 
     def _read_through(self, used: Reference, function: Function, i: int) -> Fate | None:
         """The address of the slot, through which code loads or calls; where that is all."""
@@ -177,9 +178,10 @@ class ImportCalls:
             return None
         bases = self._stores.reach(function, i)
         fates = [
-            self._through_register(function, k, used)
+            self._through_register(function, k, registers, used)
             for k in range(len(function.flows))
-            if self._loads_by(function, k, bases) and self._loads_slot(function, k, slot)
+            if self._loads_by(function, k, bases)
+            and (registers := self._loads_slot(function, k, slot)) is not None
         ]
         if self._add_kept(function, used, deep=True):
             fates.append(Fate.FOLLOWED)
@@ -216,14 +218,14 @@ class ImportCalls:
 
     def _names_otherwise(self, function: Function, i: int, slot: int) -> bool:
         """Whether an instruction reads the slot into a vector register or takes its address."""
-        wanted, flow = atoms.address(slot), self.analysis.flow
+        flow = self.analysis.flow
         for memory in self.analysis.arch.other_operands(function, i):
             if memory.base == IMAGE_BASE:
                 if memory.displacement == slot:
                     return True
             elif memory.base >= 0:
                 flow.begin()
-                if wanted <= flow.evaluate(function, i, Address(memory._replace(size=8)), 0):
+                if slot in made(flow, function, i, Address(memory)).rvas:
                     return True
         return False
 
@@ -242,25 +244,35 @@ class ImportCalls:
             self.analysis.ledger.sign(used, Fate.LIMIT)
 
     def _names_slot(self, function: Function, i: int, expr: object, slot: int) -> bool:
-        if not isinstance(expr, Load) or expr.memory.index_register != NO_REGISTER:
+        if not isinstance(expr, Load):
             return False
-        if expr.memory.base == IMAGE_BASE:
+        if expr.memory.index_register != NO_REGISTER:
+            if not self.analysis.arch.loads_call_targets:
+                return False
+        elif expr.memory.base == IMAGE_BASE:
             return expr.memory.displacement == slot
         self.analysis.flow.begin()
         return Atom(Kind.IMPORT, slot) in self.analysis.flow.evaluate(function, i, expr, 0)
 
-    def _loads_slot(self, function: Function, i: int, slot: int) -> bool:
-        """Whether an instruction reads the slot into a register or pushes it."""
+    def _loads_slot(self, function: Function, i: int, slot: int) -> int | None:
+        """The registers (a mask) into which an instruction reads the slot; None for none.
+
+        0 where it pushes the content.
+        """
         arch = self.analysis.arch
         effect = arch.effect(function, i)
         written = effect.registers & ~(1 << arch.stack_pointer)
         if written:
-            register = (written & -written).bit_length() - 1
-            return self._names_slot(function, i, arch.define(function, i, register), slot)
-        return any(
+            found = 0
+            for register in members(written):
+                if self._names_slot(function, i, arch.define(function, i, register), slot):
+                    found |= 1 << register
+            return found or None
+        is_pushed = any(
             self._names_slot(function, i, arch.stored(function, i, n), slot)
             for n in range(len(effect.stores))
         )
+        return 0 if is_pushed else None
 
     def _through_thunk(self, used: Reference) -> Fate | None:
         """Add the callers of an import thunk; None for what is no thunk, but a tail call."""
@@ -309,10 +321,12 @@ class ImportCalls:
         before = function.predecessors(i)
         return any(not self.analysis.arch.is_padding(function, p) for p in before)
 
-    def _through_register(self, function: Function, i: int, used: Reference) -> Fate:
+    def _through_register(
+        self, function: Function, i: int, registers: int, used: Reference
+    ) -> Fate:
         """Find the calls that use a slot's content kept in a register or local variable."""
         slot = used.target
-        if self._calls_next(function, i, used):
+        if self._calls_next(function, i, registers, used):
             return Fate.CALL
         found = self._add_kept(function, used, deep=False)
         if not self.analysis.flow.exhausted:
@@ -323,6 +337,8 @@ class ImportCalls:
             is_passed = leaves or self._stores.is_passed(function, i, slot)
             if found and not is_passed and not self._on_stack.get(function, i, slot, stores):
                 return Fate.FOLLOWED
+        if registers and not self.analysis.arch.hands_on(function, i, registers):
+            return Fate.FOLLOWED if found else Fate.COMPARED
         return self._escape(function, i, used)
 
     def _add_kept(self, function: Function, used: Reference, deep: bool) -> bool:
@@ -363,12 +379,12 @@ class ImportCalls:
                 found.append((k, flow.evaluate(function, k, operand, 0)))
         return found
 
-    def _calls_next(self, function: Function, i: int, used: Reference) -> bool:
+    def _calls_next(self, function: Function, i: int, registers: int, used: Reference) -> bool:
         """Whether the loaded register is called, and then lost, by the code that follows."""
         arch = self.analysis.arch
         if not arch.loads_call_targets:
             return False
-        loaded = arch.effect(function, i).registers & arch.volatile
+        loaded = registers & arch.volatile
         k = arch.use_behind(function, i, loaded)
         kind = function.flows[k] if k is not None else Flow.NEXT
         if k is None or kind not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):

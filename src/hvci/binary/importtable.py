@@ -65,8 +65,22 @@ def _pointers(analysis: Analysis, every: list[int], slots: Collection[int]) -> I
     low, high = targets.searchsorted((every[0], every[-1] + 1)).tolist()
     for n in range(low, high):
         target, place = int(targets[n]), int(places[n])
-        if target in slots and not analysis.image.is_code(place):
+        if target not in slots or analysis.image.is_code(place):
+            continue
+        if not _is_only_read_through(analysis, place):
             yield Taken(place, target, _IN_DATA)
+
+
+def _is_only_read_through(analysis: Analysis, place: int) -> bool:
+    """Whether a pointer in read-only data is loaded only to read what it points to."""
+    sites = analysis.references.to_data(place)
+    if not sites or analysis.image.is_writable(place) or analysis.references.pointers_to(place):
+        return False
+    for site in sites:
+        at = analysis.functions.instruction_at(site)
+        if at is None or not analysis.references.only_reads(site) or analysis.arch.hands_on(*at):
+            return False
+    return True
 
 
 def _starts(analysis: Analysis) -> set[int]:

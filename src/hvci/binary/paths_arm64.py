@@ -20,6 +20,13 @@ FARTHEST = 1 << 14
 MOST = 1 << 16
 """Places looked at in one go; real code has some thousands, hostile code more."""
 
+_LOAD = 0x400000
+"""The bit that tells a load from a store."""
+_IS_STACK = 2 << 5
+"""The bit that tells the stack pointer from the frame pointer, as a base."""
+_FRAME = 1 << 16
+"""What the slots of the frame pointer are counted from."""
+
 Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 Lives = tuple[Rvas, Rvas, Rvas]
@@ -73,19 +80,13 @@ class Paths:
 
     @cached_property
     def _reloads(self) -> tuple[Rvas, Rvas, Rvas]:
-        """(frame offset << 40 | index, index, register) of every load from the frame, sorted."""
-        single = self._words & 0xFFC003E0 == 0xF94003E0
-        pair = self._words & 0xFEC003E0 == 0xA84003E0
-        return _by_slot(self._words, np.flatnonzero(single), np.flatnonzero(pair))
+        """(slot of the frame << 40 | index, index, register) of every load from there, sorted."""
+        return _by_slot(self._words, _LOAD)
 
     @cached_property
     def _saves(self) -> tuple[Rvas, Rvas, Rvas]:
-        """(register << 32 | index, index, frame offset) of every store to the frame, sorted."""
-        single = self._words & 0xFFC003E0 == 0xF90003E0
-        pair = self._words & 0xFEC003E0 == 0xA80003E0
-        keys, places, registers = _by_slot(
-            self._words, np.flatnonzero(single), np.flatnonzero(pair)
-        )
+        """(register << 32 | index, index, slot of the frame) of every store to it, sorted."""
+        keys, places, registers = _by_slot(self._words, 0)
         wanted = registers << 32 | places
         order = np.argsort(wanted, kind="stable")
         return wanted[order], places[order], (keys >> 40)[order]
@@ -117,17 +118,30 @@ class Paths:
         return spread(low, high)
 
 
-def _by_slot(words: Words, single: Rvas, pair: Rvas) -> tuple[Rvas, Rvas, Rvas]:
-    """Single and paired accesses to the frame as (offset << 40 | index, index, register)."""
-    one = words[single].astype(np.int64)
-    two = words[pair].astype(np.int64)
-    imm7 = two >> 15 & 0x7F
+def _by_slot(words: Words, kind: int) -> tuple[Rvas, Rvas, Rvas]:
+    """Loads or stores at the stack or frame pointer as (slot << 40 | index, index, register).
+
+    Slots of the frame pointer are others than those of the stack pointer.
+    """
+    framed = words & 0x3A0 == 0x3A0
+    single = (framed & (words & 0xFFC00000 == 0xF9000000 | kind)).nonzero()[0]
+    near = (framed & (words & 0xFFE00C00 == 0xF8000000 | kind)).nonzero()[0]
+    pair = (framed & (words & 0xFEC00000 == 0xA8000000 | kind)).nonzero()[0]
+    one, two, three = (words[places].astype(np.int64) for places in (single, pair, near))
+    imm7, imm9 = two >> 15 & 0x7F, three >> 12 & 0x1FF
     lower = (imm7 - (imm7 >> 6 << 7)) * 8
-    places = np.concatenate([single, pair, pair])
-    offsets = np.concatenate([(one >> 10 & 0xFFF) * 8, lower, lower + 8])
-    registers = np.concatenate([one & 31, two & 31, two >> 10 & 31])
-    good = offsets >= 0
-    keys = offsets[good] << 40 | places[good]
+    places = np.concatenate([single, pair, pair, near])
+    offsets = (one >> 10 & 0xFFF) * 8, lower, lower + 8, imm9 - (imm9 >> 8 << 9)
+    bases = [each & _IS_STACK for each in (one, two, two, three)]
+    slots = np.concatenate(
+        [
+            np.where(base, offset, offset + _FRAME)
+            for base, offset in zip(bases, offsets, strict=True)
+        ]
+    )
+    registers = np.concatenate([one & 31, two & 31, two >> 10 & 31, three & 31])
+    good = slots >= 0
+    keys = slots[good] << 40 | places[good]
     order = np.argsort(keys, kind="stable")
     return keys[order], places[good][order], registers[good][order]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.arm64_words import access, is_access
-from hvci.binary.atoms import Kind
-from hvci.binary.code import Function, Location
+from hvci.binary.code import Function, Reg
 from hvci.binary.ledger import Fate, Reference
+from hvci.binary.made_addresses import made
 from hvci.binary.operands import DIRECT, DIRECT_MASK
 from hvci.model import Machine
 
@@ -52,10 +52,11 @@ def _looks_named(analysis: Analysis, place: int) -> bool:
 def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: int) -> bool:
     """By what the base register can hold: the scan follows code order, not the flow of control."""
     word = function.instructions[i]
-    if is_access(word) and not access(word).is_load:
+    moved = access(word) if is_access(word) else None
+    if moved is not None and not moved.is_load and not moved.swapped:
         return False  # a write hands nothing on
-    base = word >> 5 & 31
+    if moved is not None and not moved.written and not moved.is_vector:
+        return False  # read into the zero register
     analysis.flow.begin()
-    held = analysis.flow.value(function, i, Location(base))
-    pages = {atom.value & ~0xFFF for atom in held if atom.kind is Kind.ADDRESS}
-    return used.target & ~0xFFF in pages or all(atom.kind is Kind.UNKNOWN for atom in held)
+    rvas, why_open = made(analysis.flow, function, i, Reg(word >> 5 & 31))
+    return used.target & ~0xFFF in {rva & ~0xFFF for rva in rvas} or bool(why_open)

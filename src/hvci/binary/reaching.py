@@ -242,6 +242,8 @@ class Reaching:
 
     def _is_call_with_result(self, function: Function, p: int) -> bool:
         """A call proper; the check of a call target returns nothing."""
+        if function.flows[p] == Flow.CALL:
+            return True
         is_call = function.flows[p] in CALLS
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
 

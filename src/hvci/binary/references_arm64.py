@@ -1,67 +1,37 @@
 """Where ARM64 code refers to what: ADRP followed to the uses of its page, branches, literals.
 
-An address takes two instructions. All ADRPs of a page are followed forwards at once, up to where
-their register is overwritten, through one sorted list of what overwrites or uses which register;
-an ADD or a copy starts anew, and so does what a branch or the frame carries to where code order has
-lost it. Nothing is said about what other paths do to the register, so a hit is a candidate like any
-other.
+An address takes two instructions. All ADRPs of a page are followed forwards at once
+(followed_arm64.py). Nothing is said about what other paths do to the register, so a hit is a
+candidate like any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_fields import (
-    addends,
-    copies,
-    loads_pair,
-    offsets,
-    page_steps,
-    pair_size,
-    signed,
-    uses_base,
-    writes_lowest,
-)
+from hvci.binary.arm64_fields import page_steps, signed
 from hvci.binary.arm64_words import access, is_access
+from hvci.binary.followed_arm64 import PAGE_MASK, Followed, Words, anchors_at
 from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables, Used
 from hvci.binary.jumptables_arm64 import LOOK, find_table
-from hvci.binary.paths_arm64 import FARTHEST, Paths, spread
+from hvci.binary.paths_arm64 import FARTHEST, Paths
 from hvci.binary.references import MAX_HITS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct
 from hvci.binary.unwind_arm64 import UnwindTableArm64
 
-WINDOW = 584
-"""Words behind an ADRP that are looked at while its register lives."""
-PLACE = (1 << 32) - 1
-"""Mask of the index in a number that stands for a register and the index of a word."""
-NEVER = 1 << 62
 TOGETHER = 4096
 """ADRPs that are followed at once: a call of numpy costs more than its elements do."""
-ROUNDS = 8
-"""ADRP, an ADD to its page, an ADD to that; and branches to where code order has lost one."""
 MOST_JUMPS = 8192
 """Jumps through registers that are looked at; real drivers have some hundreds."""
-PAGE_MASK = ~0xFFF
-ADDRESS = (1 << 32) - 1
-"""Mask of the address in an anchor."""
-_VOLATILE_LIMIT = 18
-_NOWHERE = 31
-"""The number of the zero register, and of the stack pointer: neither gets an address of data."""
 ADD_MASK, ADD = 0xFF800000, 0x91000000
 """ADD of 64 bits and an immediate."""
 _BRANCH_REGISTER = 0xFFFFFC1F
 _BR = 0xD61F0000
-
-Words = npt.NDArray[np.uint32]
-Bytes = npt.NDArray[np.uint8]
-Anchors = Rvas
-"""Index of a word, register that holds an address behind it, and that address, as one number."""
 
 
 class ReferencesArm64(References):
@@ -92,14 +62,6 @@ class ReferencesArm64(References):
         order = np.argsort(pages, kind="stable")
         return pages[order], places[order]
 
-    @cached_property
-    def _calls(self) -> Rvas:
-        """Indices of the words that are calls, and one behind all words."""
-        words = self.words
-        by_register = words & 0xFEFFF800 == 0xD63F0000
-        places = np.flatnonzero((words & 0xFC000000 == 0x94000000) | by_register)
-        return np.append(places, PLACE)
-
     def _uses(self, page: int) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of all uses of a page's ADRPs, sorted by target.
 
@@ -124,48 +86,21 @@ class ReferencesArm64(References):
     @cached_property
     def _data_pages(self) -> Rvas:
         """The pages without code that ADRPs name, sorted; none where the ADRPs are too many."""
-        pages = self.adrps[0]
+        pages = np.concatenate((self.adrps[0], self._adrs[0] & PAGE_MASK))
         wanted = pages[~self.in_code(pages) & (pages >= 0) & (pages < self.image.size)]
         return distinct(wanted) if len(wanted) <= TOGETHER else NO_RVAS
 
     def _find_uses(self, wanted: Rvas) -> tuple[Rvas, Rvas]:
-        """The same for some pages of the image, sorted."""
+        """(target, RVA of the instruction) of all uses of some pages of the image, sorted."""
         pages, places = self.adrps
         chosen = among(pages, wanted)
-        places = places[chosen]
-        anchors = np.sort(_anchors(places, self.words[places] & 31, pages[chosen]))
-        anchors = seen = anchors[anchors >> 32 & 31 != _NOWHERE]
-        bases, found = [NO_RVAS], [NO_RVAS]
-        for left in reversed(range(ROUNDS)):
-            if not len(anchors):
-                break
-            places, registers = (anchors >> 37) + 1, anchors >> 32 & 31
-            rows, uses, ends = self._follow(places, registers)
-            base = anchors[rows] & ADDRESS
-            bases.append(base)
-            found.append(uses)
-            if not left:
-                break
-            made = [self._made(uses, base), *self._elsewhere(anchors, places, ends, registers)]
-            anchors = distinct(np.concatenate(made))
-            anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
-            seen = np.concatenate((seen, anchors))
-            seen.sort(kind="stable")  # two sorted runs, which it merges
-        return self._named(np.concatenate(found), np.concatenate(bases))
-
-    def _named(self, uses: Rvas, bases: Rvas) -> tuple[Rvas, Rvas]:
-        """(target, RVA of the instruction) of some uses of registers with addresses, sorted."""
-        places = self._lives[1][uses] & PLACE
-        naming = ~copies(self.words[places])
-        places, bases = places[naming], bases[naming]
-        words, sites = self.words[places], self.rvas[places]
-        targets = bases + offsets(words)
-        pairs = (words & 0x3A000000 == 0x28000000).nonzero()[0]
-        seconds = targets[pairs] + pair_size(words[pairs])
-        all_targets = np.concatenate((targets, seconds))
-        all_sites = np.concatenate((sites, sites[pairs]))
-        order = all_targets.argsort(kind="stable")
-        return all_targets[order], all_sites[order]
+        places, (targets, near) = places[chosen], self._adrs
+        inside = among(targets & PAGE_MASK, wanted) if len(near) else near > 0
+        places = np.concatenate((places, near[inside]))
+        addresses = np.concatenate((pages[chosen], targets[inside]))
+        return self._followed.uses_of(
+            np.sort(anchors_at(places, self.words[places] & 31, addresses))
+        )
 
     @cached_property
     def unwind(self) -> UnwindTableArm64:
@@ -175,6 +110,10 @@ class ReferencesArm64(References):
     @cached_property
     def _paths(self) -> Paths:
         return Paths(self.words, self._bounds, self._find_labels())
+
+    @cached_property
+    def _followed(self) -> Followed:
+        return Followed(self.image, self.words, self.rvas, self._bounds, self._paths)
 
     def _find_labels(self) -> tuple[Rvas, Rvas]:
         """(index of the jump, index of the label) of every label of a jump table.
@@ -205,66 +144,6 @@ class ReferencesArm64(References):
         rvas = distinct(np.array([*self.unwind.starts, *self.unwind.ends], np.int64))
         return np.append(np.searchsorted(self.rvas, rvas), len(self.words))
 
-    def _made(self, uses: Rvas, bases: Rvas) -> Anchors:
-        """The anchors that the ADDs and the copies of registers among some uses make."""
-        places = self._lives[1][uses] & PLACE
-        words = self.words[places]
-        adds = words & ADD_MASK == ADD
-        making = (adds | copies(words)).nonzero()[0]
-        if not len(making):
-            return NO_RVAS
-        words = words[making]
-        added = np.where(adds[making], addends(words), 0)
-        return _anchors(places[making], words & 31, bases[making] + added)
-
-    def _elsewhere(
-        self, anchors: Anchors, first: Rvas, ends: Rvas, registers: Rvas
-    ) -> list[Anchors]:
-        """Where registers still hold their addresses though code order has lost them."""
-        lives = [
-            self._paths.branched(first, ends, registers),
-            self._paths.reloaded(first, ends, registers),
-        ]
-        return [
-            _anchors(places, registers, anchors[rows] & ADDRESS)
-            for places, registers, rows in lives
-            if len(places)
-        ]
-
-    @cached_property
-    def _lives(self) -> tuple[Rvas, Rvas]:
-        """Words that overwrite a register, and words that use one as a base or copy it, sorted.
-
-        Each is (register, index of the word) as one number.
-        """
-        words = self.words
-        lowest, base, second = ((words >> low & 31).astype(np.uint8) for low in (0, 5, 10))
-        writes = _by_register(lowest, writes_lowest(words) & (lowest != _NOWHERE))
-        pairs = _by_register(second, loads_pair(words))
-        ends = np.insert(writes, writes.searchsorted(pairs), pairs)
-        uses = _by_register(base, uses_base(words) & (base != _NOWHERE))
-        copied = _by_register((words >> 16 & 31).astype(np.uint8), copies(words))
-        return np.append(ends, NEVER), np.insert(uses, uses.searchsorted(copied), copied)
-
-    def _follow(self, places: Rvas, registers: Rvas) -> tuple[Rvas, Rvas, Rvas]:
-        """(row, number of the use) of every use of registers that live from some words on.
-
-        Last, the index of the last word at which each register does. None lives on behind its
-        function.
-        """
-        overwrites, uses = self._lives
-        key = registers << 32
-        begin = key | places
-        ends = np.minimum(places + WINDOW, self._bounds[self._bounds.searchsorted(places)] - 1)
-        # what overwrites another register is a whole register number behind, and so no minimum
-        np.minimum(ends, overwrites[overwrites.searchsorted(begin)] - key, out=ends)
-        calls = self._calls[self._calls.searchsorted(places)]
-        np.minimum(ends, calls, out=ends, where=registers < _VOLATILE_LIMIT)
-        first = uses.searchsorted(begin)
-        last = uses.searchsorted(key | np.minimum(ends, places + (WINDOW - 1)), "right")
-        rows, chosen = spread(first, last)
-        return rows, chosen, ends
-
     @cached_property
     def joined(self) -> npt.NDArray[np.bool_]:
         """Which words direct branches and jump tables lead to, but for far ones."""
@@ -291,6 +170,16 @@ class ReferencesArm64(References):
         return bool(rvas.searchsorted(start) < rvas.searchsorted(end))
 
     # ---- addresses in one step
+
+    @cached_property
+    def _adrs(self) -> tuple[Rvas, Rvas]:
+        """(target, index of the word) of every ADR to what is no code."""
+        places = np.flatnonzero(self.words & 0x9F000000 == 0x10000000)
+        words = self.words[places]
+        fields = signed(words >> 5 & 0x7FFFF, 19) << 2
+        targets: Rvas = self.rvas[places] + (fields | (words >> 29 & 3))
+        chosen = ~self.in_code(targets) & (targets >= 0) & (targets < self.image.size)
+        return targets[chosen], places[chosen]
 
     @cached_property
     def _literals(self) -> tuple[Rvas, Rvas]:
@@ -330,10 +219,11 @@ class ReferencesArm64(References):
         """(RVA of the instruction, slot) of every candidate that names a slot exactly."""
         wanted = np.array(sorted(slots), np.int64)
         hits: list[tuple[int, int]] = []
-        for page in distinct(wanted & PAGE_MASK).tolist():
-            targets, places = self._uses(page)
+        places = [*map(self._uses, distinct(wanted & PAGE_MASK).tolist()), self._literals]
+        places += self._through_pointers(wanted)
+        for targets, sites in places:
             chosen = among(targets, wanted).nonzero()[0][: MAX_HITS + 1]
-            hits += zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True)
+            hits += zip(sites[chosen].tolist(), targets[chosen].tolist(), strict=True)
         return sorted(set(hits))[: MAX_HITS + 1]
 
     def naming(self, low: int, high: int) -> tuple[Rvas, Rvas]:
@@ -344,6 +234,18 @@ class ReferencesArm64(References):
             first, last = targets.searchsorted((max(low, page), min(high, page + 0x1000))).tolist()
             found.append((targets[first:last], places[first:last]))
         return np.concatenate([each for each, _ in found]), np.concatenate([x for _, x in found])
+
+    def _through_pointers(self, slots: Rvas) -> list[tuple[Rvas, Rvas]]:
+        """(target, RVA of the instruction) of uses of what pointers to slots are loaded into."""
+        targets, cells = self.pointers
+        chosen = among(targets, slots)
+        found = []
+        for cell, slot in zip(cells[chosen].tolist(), targets[chosen].tolist(), strict=True):
+            sites = [site for site in self.to_data(cell) if self.only_reads(site)]
+            places = self.rvas.searchsorted(sites)
+            anchors = anchors_at(places, self.words[places] & 31, slot)
+            found.append(self._followed.uses_of(np.sort(anchors)))
+        return found
 
     def to_data(self, rva: int, count: int = 1) -> list[int]:
         """RVAs of every candidate instruction that names one of some RVAs in a row."""
@@ -368,15 +270,19 @@ class ReferencesArm64(References):
         return any(word & 0x1F000000 in (0x10000000, 0x11000000) for word in words)
 
     def thunk(self, place: int) -> int | None:
-        """`adrp; ldr; br` in a row."""
+        """`adrp; ldr; br` in a row, or `adrp; add; ldar; br`."""
         if self.image.memory[place + 7] != _BR >> 24:
             return None
-        jump = self.image.u32(place + 4)
-        if jump & _BRANCH_REGISTER != _BR:
+        jump, load = self.image.u32(place + 4), self.image.u32(place)
+        if jump & _BRANCH_REGISTER != _BR or jump >> 5 & 31 != load & 31 or not is_access(load):
             return None
-        page, load = self.image.u32(place - 4), self.image.u32(place)
-        same_base = page & 31 == load >> 5 & 31 and jump >> 5 & 31 == load & 31
-        return place - 4 if page & 0x9F000000 == 0x90000000 and same_base else None
+        start, base = place - 4, load >> 5 & 31
+        before = self.image.u32(start)
+        if before & ADD_MASK == ADD and before & 31 == base:
+            start, base = place - 8, before >> 5 & 31
+            before = self.image.u32(start)
+        makes_page = before & 0x9F000000 == 0x90000000 and before & 31 == base
+        return start if makes_page else None
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
@@ -389,20 +295,3 @@ class ReferencesArm64(References):
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""
         return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)
-
-
-def _anchors(places: Rvas, registers: npt.NDArray[Any], addresses: Rvas) -> Anchors:
-    """Sorting them sorts them by place."""
-    found: Anchors = (places << 5 | registers) << 32 | addresses
-    return found
-
-
-def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
-    """(register, index) of the chosen words as one number each, sorted.
-
-    Small numbers sort fast, and the places are sorted.
-    """
-    places = chosen.nonzero()[0]
-    mine = registers[places]
-    order = mine.argsort(kind="stable")
-    return mine[order].astype(np.int64) << 32 | places[order]

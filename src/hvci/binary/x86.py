@@ -279,6 +279,10 @@ class X86:
         """Whether an instruction changes nothing but flags."""
         return function.instructions[i].mnemonic in _COMPARING
 
+    def hands_on(self, function: Function, i: int, registers: int = 0, alone: bool = False) -> bool:
+        """Any instruction that makes an address may hand it on."""
+        return True
+
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
         target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF

@@ -17,8 +17,9 @@ from hvci.binary.arm64_fields import CALL, LITTLE, NOTHING, PAIR, WRITES, kinds,
 from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arm64_pages import SAVED, SavedPages
 from hvci.binary.arm64_words import FP, LR, SP
+from hvci.binary.followed_arm64 import PAGE_MASK
 from hvci.binary.references import Rvas
-from hvci.binary.references_arm64 import PAGE_MASK, ReferencesArm64
+from hvci.binary.references_arm64 import ReferencesArm64
 
 BACK = 15
 """Words looked at before a call, and again before the load of its target."""
