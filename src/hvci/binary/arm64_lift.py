@@ -140,7 +140,28 @@ class Arm64Lift:
         if is_access(word) and access(word).step and word >> 5 & 31 == number:
             held = self.base(function, q, number)
             return None if held is None else held + (access(word).step or 0)
-        return None
+        return self._reloaded(function, word) if word >> 5 & 31 in (SP, FP) else None
+
+    def _reloaded(self, function: Function, word: int) -> int | None:
+        """The page that the only store to a slot of the frame puts there, for a load from it.
+
+        No variable of a program holds a page.
+        """
+        if not is_access(word) or not access(word).is_load or access(word).is_vector:
+            return None
+        memory = access(word).memories[0]
+        near = [
+            (q, register if each == memory else NO_REGISTER)
+            for q, register, each in _saved(function)
+            if each.base == memory.base
+            and each.displacement < memory.displacement + memory.size
+            and memory.displacement < each.displacement + each.size
+        ]
+        if len(near) != 1 or near[0][1] == NO_REGISTER:
+            return None
+        q = self._maker(function, *near[0])
+        word = function.instructions[q] if q is not None else 0
+        return literal_target(word, function.rvas[q or 0]) if is_address_of_page(word) else None
 
     def memory(self, function: Function, i: int, memory: Memory) -> Memory:
         """A memory operand, relative to the image where its base is known to be."""
@@ -275,6 +296,19 @@ class Arm64Lift:
                     chosen, other = other, chosen
                 return Choose(compared, chosen, other)
         return Either(chosen, other)
+
+
+def _saved(function: Function) -> list[tuple[int, int, Memory]]:
+    """(instruction, register, slot) of the stores to the frame at the stack or frame pointer."""
+    known: list[tuple[int, int, Memory]] | None = function.cache.get("saved")
+    if known is None:
+        known = function.cache["saved"] = []
+        for q, word in enumerate(function.instructions):
+            if word >> 5 & 31 in (SP, FP) and is_access(word) and access(word).is_store:
+                moved = access(word)
+                registers = moved.registers or (NO_REGISTER,)
+                known += [(q, *each) for each in zip(registers, moved.memories, strict=False)]
+    return known
 
 
 def saved_writers(function: Function) -> list[tuple[int, int]]:
