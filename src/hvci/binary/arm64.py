@@ -210,6 +210,8 @@ class Arm64:
         changed, flow = self.effect(function, k).registers, function.flows[k]
         if flow in (Flow.CALL, Flow.JUMP):
             return changed, self.clobbers.may_read(self.direct_target(function, k))
+        if flow == Flow.INDIRECT_CALL and not changed >> self.result & 1:
+            return changed, 0  # the check of a target hands nothing on
         target = self.lift.call_target(function, k)
         if not isinstance(target, Load):
             return changed, VOLATILE if flow == Flow.INDIRECT_CALL else -1

@@ -76,9 +76,15 @@ class PointerStores:
             self.flow.begin()
             definitions = self.flow.definitions(function, k, Location(register))
             reaches = d in definitions or self.flow.is_spent
+            reaches &= not self._is_check(function, k)
             if reaches and not self._is_target(function, k, register, slot):
                 return True
         return False
+
+    def _is_check(self, function: Function, k: int) -> bool:
+        """Whether a call goes to the check of a call target, which returns nothing."""
+        is_indirect = function.flows[k] == Flow.INDIRECT_CALL
+        return is_indirect and not self.arch.effect(function, k).registers >> self.arch.result & 1
 
     def _is_target(self, function: Function, k: int, register: int, slot: int) -> bool:
         """Whether a call goes through a register that holds the content of a slot."""
