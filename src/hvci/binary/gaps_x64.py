@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from iced_x86 import Mnemonic, Register
 
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.image import PeImage
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 MAX_STRETCH = 1 << 15
 """Bytes decoded together; longer stretches are cut where a function seems to end."""
 CALL = 0xE8
+_LEAVES = (Mnemonic.POP, Mnemonic.LEAVE)
+_RESTORES = (Mnemonic.ADD, Register.RSP)
 PADDING = b"\x00\x90\xcc"
 MAX_ROUNDS = 8
 """How often tail calls of functions that were found by tail calls are looked for."""
@@ -205,11 +208,17 @@ class _Stretch:
         """Whether what a pointer names looks like a function, and not like a label."""
         code = self.code
         i = code.find(rva)
-        if i is None or any(code.flows[p] == Flow.INDIRECT_JUMP for p in code.sources.get(i, ())):
+        if i is None or any(self._dispatches(p) for p in code.sources.get(i, ())):
             return False
         if code.flows[i - 1] in CALLS or self._is_behind_end(rva):
             return True
         return bool(self.gaps.references.pointers_to(rva))  # data may stand before it
+
+    def _dispatches(self, p: int) -> bool:
+        """Whether a jump goes through the table of a switch: one that leaves the frame calls."""
+        before = self.code.instructions[p - 1]
+        leaves = before.mnemonic in _LEAVES or (before.mnemonic, before.op0_register) == _RESTORES
+        return self.code.flows[p] == Flow.INDIRECT_JUMP and not leaves
 
     def _is_behind_end(self, rva: int) -> bool:
         """Whether control cannot come to an instruction from what stands before it."""

@@ -12,7 +12,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.code import Flow, Function
 from hvci.binary.image import PeImage
-from hvci.binary.x86_lift import NONE
+from hvci.binary.x86_lift import NONE, only_fills
 from hvci.catalog.prototypes import x86_bytes
 
 _READS_FS_0 = (b"\x64\xa1", b"\x64\xff")
@@ -63,7 +63,7 @@ class PopsX86:
             instruction = function.instructions[k]
             if not instruction.op_count or instruction.op0_register != register:
                 continue
-            if instruction.mnemonic in _KEEPS:
+            if instruction.mnemonic in _KEEPS or only_fills(instruction):
                 continue
             is_load = instruction.mnemonic == Mnemonic.MOV and instruction.op1_kind == OpKind.MEMORY
             return self._pops_of_slot(instruction) if is_load else None

@@ -268,7 +268,8 @@ class X86Lift:
         memory = self.memory(instruction)._replace(size=size)
         if memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
             return ImageAddress(memory.displacement)
-        return Address(memory)
+        is_plain = memory.index_register == NO_REGISTER and not memory.displacement
+        return Reg(memory.base, size) if is_plain and memory.base >= 0 else Address(memory)
 
     def _conditional(self, function: Function, i: int, known: tuple[int, int, int]) -> Expr:
         """CMOVcc and SETcc: both outcomes."""
