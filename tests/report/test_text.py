@@ -185,6 +185,8 @@ def test_image_facts_are_one_informational_line():
     bare = image(signed=False, debug_id=None, kmdf_version=None, hybrid="arm64x")
     said = squeezed(report(image=bare))
     assert "not signed, linker 14.29, hybrid arm64x" in said
+    said = squeezed(report(image=image(linking="its relocations are stripped")))
+    assert "its relocations are stripped" in said
 
 
 def test_suppressed_findings_stay_visible_and_counted():

@@ -56,6 +56,7 @@ class Headers:
     size_of_image: int
     size_of_headers: int
     subsystem: int
+    characteristics: int
     dll_characteristics: int
     linker_version: tuple[int, int]
     directories: tuple[tuple[int, int], ...]
@@ -120,6 +121,7 @@ def _optional(data: bytes, start: int, size: int, machine_id: int) -> Headers:
         size_of_image=_u32(data, start + 56),
         size_of_headers=_u32(data, start + 60),
         subsystem=struct.unpack_from("<H", data, start + 68)[0],
+        characteristics=struct.unpack_from("<H", data, start - 2)[0],
         dll_characteristics=struct.unpack_from("<H", data, start + 70)[0],
         linker_version=(data[start + 2], data[start + 3]),
         directories=_directories(data, table, start + size),

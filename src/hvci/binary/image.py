@@ -24,6 +24,7 @@ from hvci.binary.headers import (
     Headers,
     parse_headers,
 )
+from hvci.binary.linking import unusual
 from hvci.model import Image, Machine, Rva, Section
 
 LONG = 7
@@ -302,6 +303,7 @@ class PeImage:
             signed=_is_signed(headers, self.file_size),
             debug_id=directories.read_debug_id(self),
             hybrid=self._hybrid(),
+            linking=unusual(self),
         )
 
     def _hybrid(self) -> str | None:

@@ -281,6 +281,8 @@ class Image:
     kmdf_version: str | None = None
     hybrid: str | None = None
     """"arm64x" or "arm64ec" for hybrid images."""
+    linking: str = ""
+    """What is unusual about how it was linked, where no rule asks about it."""
 
     @property
     def linked_by_gnu(self) -> bool:

@@ -261,6 +261,7 @@ def _image(fields: Fields) -> Image:
         debug_id=fields.maybe_nested("pdb", _pdb),
         kmdf_version=fields.maybe("kmdf_version", str),
         hybrid=fields.maybe("hybrid", str),
+        linking=fields.maybe("linking", str) or "",
     )
 
 

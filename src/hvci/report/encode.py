@@ -274,6 +274,7 @@ def _image(image: Image) -> Json:
         "pdb": None if image.debug_id is None else _pdb(image.debug_id),
         "kmdf_version": image.kmdf_version,
         "hybrid": image.hybrid,
+        **({"linking": image.linking} if image.linking else {}),
     }
 
 

@@ -154,8 +154,14 @@ def answer_sentence(report: Report, question: Question) -> str:
     if answer is Answer.YES:
         if report.target.kind == "source":
             return _YES_IN_SOURCES[question].format(os=_windows(report))
-        return _YES[question].format(os=_windows(report))
+        return _YES[question].format(os=_windows(report)) + _beside(report, question)
     return _NO[question].format(os=_windows(report), what=_faults(report, question))
+
+
+def _beside(report: Report, question: Question) -> str:
+    """What else stands against loading, memory integrity or not."""
+    linking = report.image.linking if report.image and question is Question.LOADS else ""
+    return f" Memory integrity apart: {safe(linking)}." if linking else ""
 
 
 _YES = {
@@ -266,6 +272,8 @@ def image_facts(report: Report) -> str:
         facts.append(f"KMDF {safe(image.kmdf_version)}")
     if image.hybrid:
         facts.append(f"hybrid {safe(image.hybrid)}")
+    if image.linking:
+        facts.append(safe(image.linking))
     if image.debug_id:
         facts.append(f"PDB {safe(image.debug_id.path)}")
     return ", ".join(facts)
