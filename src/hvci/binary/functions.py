@@ -17,6 +17,7 @@ from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import Architecture, Expr, Flow, Function
 from hvci.binary.gaps_x64 import Gaps
 from hvci.binary.image import PeImage
+from hvci.binary.named_calls import NAMED, name_calls
 from hvci.binary.references import References, Rvas
 from hvci.binary.starts_x86 import find_starts
 from hvci.binary.unwind import NO_FRAME, Exceptions, Fragment, UnwindTable
@@ -131,7 +132,10 @@ class Functions:
         for first, end in fragments:
             self._undecoded -= end - first
         self.is_overworked = self._undecoded < 0
-        return self.architecture.function(start, fragments, kind)
+        function = self.architecture.function(start, fragments, kind)
+        if self.references.named:
+            name_calls(self.image, function)
+        return function
 
     def boundary(self, rva: int) -> int | None:
         """RVA of the instruction that holds an RVA; None where that is not known.
@@ -271,9 +275,25 @@ class Functions:
         """Whether the address of a function is stored anywhere."""
         known = self.address_taken.get(rva)
         if known is None:
-            known = self.references.takes_address(rva)
+            known = self.references.takes_address(rva) and not self._is_only_called(rva)
             self.address_taken[rva] = known
         return known
+
+    def _is_only_called(self, rva: int) -> bool:
+        """Whether the address of a function is made for calls only."""
+        places = self.references.named.get(rva)
+        if not places or self.references.pointers_to(rva):
+            return False
+        return all(next(self._named_calls(rva, place), None) for place in places)
+
+    def _named_calls(self, start: int, place: int) -> Iterator[tuple[Function, int]]:
+        """Calls through the register that an operand at a place gives the address of a function."""
+        function = self.at(place)
+        if function is None:
+            return
+        for i, call in function.cache.get(NAMED, {}).items():
+            if call.target == start and function.rvas[call.by] < place < function.end(call.by):
+                yield function, i
 
     def callers(self, start: int) -> list[tuple[Function, int]]:
         """Direct calls of, and tail jumps to, the function that starts at an RVA."""
@@ -288,6 +308,8 @@ class Functions:
             if function.start == start and i in function.targets:
                 continue  # a loop back to its own start
             found.append((function, i))
+        for place in self.references.named.get(start, ()):
+            found += self._named_calls(start, place)
         return found
 
 

@@ -81,6 +81,14 @@ class References(ABC):
     def takes_address(self, rva: int) -> bool:
         """Whether a pointer in data or an instruction makes the address of an RVA."""
 
+    @cached_property
+    def named(self) -> dict[int, list[int]]:
+        """RVAs in all instructions that put an address of code into a register, by that address.
+
+        Only where a call through such a register may follow.
+        """
+        return {}
+
     @abstractmethod
     def thunk(self, place: int) -> int | None:
         """Start of the import thunk whose reference to its slot is at an RVA."""

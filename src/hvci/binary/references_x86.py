@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
+from hvci.binary.named_calls import calls_by_name, may_be_called
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
 from hvci.binary.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct, order_of
@@ -367,6 +368,26 @@ class ReferencesX86(References):
             place >= 2 and memory[place - 1] & 0xC7 == 5 and memory[place - 2] == 0x8D
             for place in self._exact(rva)
         )
+
+    @cached_property
+    def named(self) -> dict[int, list[int]]:
+        """Every LEA of code, by target, if a call may stand behind one of them."""
+        found: dict[int, list[int]] = {}
+        if self.image.bits == 32 or not calls_by_name(self.image):
+            return found
+        operands, targets = self._operands
+        code = self.image.bytes
+        is_lea = (code[operands - 2] == LEA) & (code[operands - 1] & DIRECT_MASK == DIRECT)
+        operands, targets = operands[is_lea], targets[is_lea]
+        inside = self.in_code(targets)
+        for place, target in zip(operands[inside].tolist(), targets[inside].tolist(), strict=True):
+            found.setdefault(target, []).append(place)
+        image = self.image
+        return {
+            target: places
+            for target, places in found.items()
+            if any(may_be_called(image, place) for place in places)
+        }
 
 
 def _reads_through(opcode: Bytes, mod_rm: Bytes, has_sib: bool) -> npt.NDArray[np.bool_]:

@@ -41,6 +41,7 @@ from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables
 from hvci.binary.jumptables_x86 import find_tables
 from hvci.binary.moves import Moves
+from hvci.binary.named_calls import NAMED
 from hvci.binary.x86_lift import (
     FRAME_BASES,
     IMMEDIATES,
@@ -285,8 +286,9 @@ class X86:
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
-        target: int = function.instructions[i].near_branch_target & 0xFFFFFFFF
-        return target
+        named = function.cache.get(NAMED, {}).get(i)
+        target: int = named.target if named else function.instructions[i].near_branch_target
+        return target & 0xFFFFFFFF
 
     # ---- effects
 
