@@ -156,7 +156,8 @@ class _Page:
         """Findings of one DDI with one remedy."""
         ddi, fix, accepted = findings[0].ddi, findings[0].fix, findings[0].suppressed
         if ddi:
-            calls = "1 call" if len(findings) == 1 else f"{len(findings)} calls"
+            count = len(words.once(findings))
+            calls = "1 call" if count == 1 else f"{count} calls"
             self.line((safe(ddi), "bold"), f", {calls}", indent=2)
         by_text: dict[str, list[Finding]] = {}
         for finding in findings:

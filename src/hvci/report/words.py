@@ -6,7 +6,7 @@ Every human-readable output uses these sentences; nothing here knows how they ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,6 +20,7 @@ from hvci.model import (
     Finding,
     ImageSite,
     Level,
+    Origin,
     Outcome,
     Question,
     Report,
@@ -203,10 +204,16 @@ BLOCKLIST = {
 def _faults(report: Report, question: Question) -> str:
     """The rules that answer "no", with how much each counts."""
     return ", ".join(
-        f"{sum(f.count for f in open_findings(result, Outcome.FAIL))} x {result.rule}"
+        f"{sum(f.count for f in once(open_findings(result, Outcome.FAIL)))} x {result.rule}"
         for result in report.results
         if question in result.questions and open_findings(result, Outcome.FAIL)
     )
+
+
+def once(findings: Sequence[Finding]) -> Sequence[Finding]:
+    """Findings without those of sources, where an image shows the same calls once more."""
+    in_code = [one for one in findings if one.origin is not Origin.SOURCE]
+    return in_code if any(one.count or one.ddi for one in in_code) else findings
 
 
 def _doubts(report: Report, question: Question) -> str:

@@ -135,10 +135,19 @@ class _Made:
             assembly,
             static=static,
             kernel=kind is Kind.DRIVER or target.command.startswith("wdk_"),
-            libraries=tuple(one for one in target.links if one.lower().endswith(".lib")),
+            libraries=tuple(self._libraries(target)),
             ntddi=version,
             debug=self.lists.asked.configuration == "Debug",
         )
+
+    def _libraries(self, target: Target) -> Iterator[str]:
+        """What is linked and no target of these lists."""
+        for name in target.links:
+            is_library = name.lower().endswith((".lib", ".obj", ".a"))
+            if name in self.lists.targets or is_open(name):
+                continue
+            if is_library or ("::" not in name and name[:1] not in "-/$"):
+                yield name if is_library else f"{name}.lib"
 
     def _kind(self, target: Target, said: str) -> tuple[Kind, bool]:
         if target.command == "wdk_add_driver":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
+from hvci.source import prebuilt
 from hvci.source.files import LINK_RULES
 from hvci.source.judge import Resolved
 from hvci.source.project import Workspace
@@ -33,6 +34,7 @@ def leftovers(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Lim
     if workspace.alone is not None and not workspace.kernel_products:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
     yield from _unbuilt(workspace, calls)
+    yield from prebuilt.limits(workspace)
 
 
 def _unbuilt(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Limit]:
