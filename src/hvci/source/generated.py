@@ -54,6 +54,11 @@ def executions(program: Program) -> Executions:
     return _KNOWN[program]
 
 
+def forget(program: Program) -> None:
+    """Let go of what was worked out for a program."""
+    _KNOWN.pop(program, None)
+
+
 class Executions:
     """What one program does with pointers to code."""
 

@@ -115,6 +115,11 @@ class Judge:
             return replace(fact, runs_code=runs)
         return replace(fact, edits=edits(fact, call, guess, self.workspace.shelf, self.target))
 
+    def forget(self) -> None:
+        """Let go of what was looked up for programs that are done."""
+        self._resolvers.clear()
+        self.opt_in.forget()
+
     def named(self, unit: Unit, program: Program) -> Iterator[CallText]:
         """The calls of a file through variables that hold routines found by name."""
         return find_named(unit, self.resolver(program).lookups.names)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from hvci.model import Limit, Origin, SourceSite
 from hvci.source import prebuilt
 from hvci.source.files import LINK_RULES
-from hvci.source.judge import Resolved
+from hvci.source.merge import Kept
 from hvci.source.project import Workspace
 from hvci.source.survey import UNBUILT
 
@@ -23,9 +23,9 @@ SHOWN = 12
 """Names in one sentence."""
 
 
-def leftovers(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Limit]:
+def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     """One limit for each thing that a person should know."""
-    yield from _missing_headers(workspace, {one.call.unit.source.path for one in calls})
+    yield from _missing_headers(workspace, {one.spot[0] for one in calls})
     if not workspace.builds:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
         return
@@ -37,14 +37,14 @@ def leftovers(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Lim
     yield from prebuilt.limits(workspace)
 
 
-def _unbuilt(workspace: Workspace, calls: Collection[Resolved]) -> Iterator[Limit]:
+def _unbuilt(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     alone = workspace.alone
     orphans = [
         path
         for path in workspace.orphans
         if workspace.is_asked(path) and (alone is None or not alone.holds(path))
     ]
-    telling = {one.call.unit.source.path for one in calls if one.fact.dead == UNBUILT}
+    telling = {one.spot[0] for one in calls if one.fact.dead == UNBUILT}
     for path in (path for path in orphans if path in telling):
         reason = f"{path}: not compiled by any build here, so it was not judged"
         yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))

@@ -6,31 +6,51 @@ Knows resolved calls; decides nothing about memory integrity.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hvci.model import DdiCall, Value
 from hvci.source.judge import Resolved
 from hvci.source.optin import State
+from hvci.source.products import Product
 from hvci.source.values import shown
 
 Spot = tuple[str, int, str]
 """Path, offset and shape of a call."""
 
 
-def spot(one: Resolved) -> Spot:
-    """Where a call stands in the text."""
-    return one.call.unit.source.path, one.call.start, one.call.shape.value
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a resolved call when its text is let go of."""
+
+    fact: DdiCall
+    spot: Spot
+    deciding: str
+    """The parameter that decides, when an opt-in can change what it means."""
+    states: tuple[State, ...]
+    product: Product | None
 
 
-def merged(calls: Iterable[Resolved]) -> list[DdiCall]:
+def kept(one: Resolved) -> Kept:
+    """A call without its text."""
+    ddi = one.call.ddi
+    return Kept(
+        one.fact,
+        (one.call.unit.source.path, one.call.start, one.call.shape.value),
+        ddi.deciding if ddi.opt_in.value != "none" else "",
+        tuple(replace(state, runtime=None, defined=None) for state in one.states),
+        one.context.product,
+    )
+
+
+def merged(calls: Iterable[Kept]) -> list[DdiCall]:
     """The facts of all calls, in the order in which they were first met."""
-    by_spot: dict[Spot, list[Resolved]] = {}
+    by_spot: dict[Spot, list[Kept]] = {}
     for one in calls:
-        by_spot.setdefault(spot(one), []).append(one)
+        by_spot.setdefault(one.spot, []).append(one)
     return [_joined(many) for many in by_spot.values()]
 
 
-def _joined(many: list[Resolved]) -> DdiCall:
+def _joined(many: list[Kept]) -> DdiCall:
     """What holds in all contexts together; those in which it cannot run say nothing."""
     running = [one for one in many if not one.fact.dead] or many[:1]
     running = [one for one in running if one.fact.ddi == running[0].fact.ddi]
@@ -40,9 +60,9 @@ def _joined(many: list[Resolved]) -> DdiCall:
         for name, value in one.fact.arguments.items():
             arguments[name] = arguments[name].join(value) if name in arguments else value
     notes = dict.fromkeys(note for one in running for note in one.fact.note.split("; ") if note)
-    deciding = arguments.get(first.call.ddi.deciding)
-    if first.call.ddi.opt_in.value != "none" and deciding and len(deciding.possible) > 1:
-        split = shown(_states(running))
+    deciding = arguments.get(first.deciding)
+    if deciding is not None and len(deciding.possible) > 1:
+        split = shown(state for one in running for state in one.states)
         notes = dict.fromkeys(sorted((split, *notes), key=_OPERATOR.__ne__) if split else notes)
     edits = tuple(sorted({edit for one in running for edit in one.fact.edits}))
     return replace(first.fact, arguments=arguments, note="; ".join(notes), edits=edits)
@@ -50,7 +70,3 @@ def _joined(many: list[Resolved]) -> DdiCall:
 
 _OPERATOR = "through operator new"
 """The note that comes first: it says what the call is."""
-
-
-def _states(running: Iterable[Resolved]) -> list[State]:
-    return [state for one in running for state in one.states]

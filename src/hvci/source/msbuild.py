@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hvci.source import msbuild_properties
 from hvci.source.msbuild_condition import condition_holds
 from hvci.source.msbuild_files import Element, Library, absolute
-from hvci.source.msbuild_properties import above, slashed
+from hvci.source.msbuild_properties import above
 
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
@@ -271,7 +270,7 @@ def _state(library: Library, path: str, configuration: str, platform: str) -> St
     full = absolute(path)
     folder, _, name = full.rpartition("/")
     stem = name.rpartition(".")[0]
-    solution = absolute(library.solutions.get(path, "")) or _solution(folder)
+    solution = absolute(library.solutions.get(path, "")) or library.solution(folder)
     known = {
         "configuration": configuration,
         "configurationname": configuration,
@@ -303,13 +302,3 @@ def _shared_files(path: str, name: str) -> list[str]:
     """The nearest file of a name upwards of a project."""
     folder = above(absolute(path).rpartition("/")[0], name)
     return [f"{folder}/{name}"] if folder else []
-
-
-def _solution(folder: str) -> str:
-    """The nearest solution upwards; empty when there is none."""
-    here = Path(folder)
-    for candidate in (here, *list(here.parents)[: msbuild_properties.MAX_LEVELS]):
-        found = sorted((*candidate.glob("*.sln"), *candidate.glob("*.slnx")))
-        if found:
-            return slashed(str(found[0]))
-    return ""

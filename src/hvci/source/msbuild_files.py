@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvci.source.files import LINK_RULES, Shelf
-from hvci.source.msbuild_properties import slashed
+from hvci.source.msbuild_properties import MAX_LEVELS, slashed
 
 MAX_ITEMS = 20_000
 """Files that one wildcard may stand for."""
@@ -79,6 +79,9 @@ class Library:
         self.project = ""
         """The project that is run: what its items name is meant from there."""
         self._read: dict[str, Element | None] = {}
+        self._places: dict[tuple[str, str], str] = {}
+        self._folders: dict[str, bool] = {}
+        self._solutions: dict[str, str] = {}
         self._own: dict[str, Mapping[str, str]] = {}
 
     def get(self, path: str) -> Element | None:
@@ -108,10 +111,25 @@ class Library:
 
     def place(self, here: str, name: str) -> str:
         """The path that a name means in a file."""
-        name = slashed(name)
-        folder = absolute(here).rpartition("/")[0]
-        whole = name if name.startswith("/") else f"{folder}/{name}"
-        return self.shelf.actual(self.shelf.shown(os.path.normpath(whole)))
+        key = (here.rpartition("/")[0], name)
+        if key not in self._places:
+            name = slashed(name)
+            folder = absolute(here).rpartition("/")[0]
+            whole = name if name.startswith("/") else f"{folder}/{name}"
+            self._places[key] = self.shelf.actual(self.shelf.shown(os.path.normpath(whole)))
+        return self._places[key]
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder of that name."""
+        if path not in self._folders:
+            self._folders[path] = Path(path).is_dir()
+        return self._folders[path]
+
+    def solution(self, folder: str) -> str:
+        """The nearest solution upwards; empty when there is none."""
+        if folder not in self._solutions:
+            self._solutions[folder] = _solution(folder)
+        return self._solutions[folder]
 
     def exists(self, here: str, name: str) -> bool:
         """Whether there is a file or folder of that name."""
@@ -150,3 +168,13 @@ def _translated(pattern: str) -> str:
 def absolute(path: str) -> str:
     """A path from the root, with forward slashes; an empty one stays empty."""
     return slashed(os.path.abspath(path)) if path else ""  # noqa: PTH100 (links stay as they are)
+
+
+def _solution(folder: str) -> str:
+    """The nearest solution upwards; empty when there is none."""
+    here = Path(folder)
+    for candidate in (here, *list(here.parents)[:MAX_LEVELS]):
+        found = sorted((*candidate.glob("*.sln"), *candidate.glob("*.slnx")))
+        if found:
+            return slashed(str(found[0]))
+    return ""

@@ -160,6 +160,10 @@ class OptIn:
             self._runtimes[id(program)] = (program, runtime(program, entries))
         return self._runtimes[id(program)][1]
 
+    def forget(self) -> None:
+        """Let go of what was looked up for programs that are done."""
+        self._runtimes.clear()
+
     def states(self, unit: Unit, program: Program, builds: Iterable[Build]) -> list[State]:
         """The opt-in of a file in each build, as the units that compile it set it up."""
         known = tuple(builds)

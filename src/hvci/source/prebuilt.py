@@ -24,6 +24,7 @@ _CODE = 0x20
 WEAKENED = (*CALL_RULES, "writes-executable-memory", "dynamic-code")
 
 _KIT = """
+tlvgeneratorparser wificxtlvgenparse mpio displib stdunk smclib treeclxstub
 acpiex acxstub advapi32 aux_klib battc bcrypt bufferoverflow bufferoverflowfastfailk
 bufferoverflowk bufferoverflowu cfgmgr32 classpnp clfs cng crtdll ddraw devioctl dloadhelper
 drmk dxgkrnl eventlog fltmgr fwpkclnt fwpmu gcc gdi32 gpioclx gpioclxstub hal hidclass hidkmdf
@@ -56,7 +57,7 @@ def limits(workspace: Workspace) -> Iterator[Limit]:
             if path is not None:
                 if (why := _why(path)) is not None:
                     yield _limit(build, f"{path}: {why}, and {product.name} links it", path)
-            elif stem not in KIT and "$" not in name and "%" not in name:
+            elif stem not in KIT and "$" not in name and name[:1] not in "/%":
                 reason = f"{product.name} links {name}, which is not here: it was not examined"
                 yield _limit(build, reason, build.file)
 
@@ -75,7 +76,10 @@ def _linked(workspace: Workspace, product: Product) -> Iterator[tuple[Build, str
             yield from ((build, name) for name in build.libraries)
     for variant in workspace.variants(product):
         for path in variant.program.paths:
-            if not variant.program.space.names(path, b"pragma"):
+            source = variant.program.space.source(path)
+            if source is None or b"comment" not in source.text:
+                continue
+            if _PRAGMA.search(source.text) is None:
                 continue
             for unit in variant.program.units_of(path):
                 for match in _PRAGMA.finditer(unit.source.plain):

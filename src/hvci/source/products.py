@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 
 from hvci.model import WindowsVersion
@@ -138,14 +139,28 @@ def _facts(product: Product, at: int, target: WindowsVersion) -> dict[str, objec
     """What can differ between configurations: each macro, headers and their folders."""
     found: dict[str, set[object]] = {}
     for build in product.closure(at):
-        for name, value in _known(build, target, cplusplus=False).items():
-            found.setdefault(name.decode(), set()).add(value)
+        version = build.ntddi or build.version or target
+        known = _plain(version, build.machine, build.kernel, build.debug)
+        if not found:
+            found.update((name, {value}) for name, value in known.items())
+        else:
+            for name, value in known.items():
+                found.setdefault(name, set()).add(value)
         for compile_ in set(map(id, build.files.values())):
             one = next(each for each in build.files.values() if id(each) == compile_)
             for word, text in one.defines.items():
                 found.setdefault(word, set()).add(text)
             found.setdefault("", set()).add((one.forced, one.folders, one.removed))
     return {name: frozenset(values) for name, values in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _plain(
+    version: WindowsVersion, machine: str | None, kernel: bool, debug: bool
+) -> dict[str, int | None]:
+    """The macros of compiler and kit by their names."""
+    known = predefined(version, machine, kernel, False, debug)
+    return {name.decode(): value for name, value in known.items()}
 
 
 class _Mentioned:

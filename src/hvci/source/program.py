@@ -78,6 +78,7 @@ class Program:
         self.compiled = tuple(compiled)
         self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
+        self._named: dict[bytes, bool] = {}
         self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
@@ -87,6 +88,16 @@ class Program:
                 self._including.setdefault(path, []).append(unit)
         self.paths = sorted(self._including)
         """Every file that some unit is or may include."""
+
+    def forget(self) -> None:
+        """Let go of everything that was parsed; it is parsed again when somebody asks."""
+        for path in self._units:
+            if (text := self.space.text(path)) is not None:
+                text.forget()
+        for unit in self.compiled:
+            self.space.forget(unit)
+        for held in (self._units, self._uses, self._functions, self._macros):
+            held.clear()
 
     @property
     def units(self) -> Iterator[Unit]:
@@ -115,7 +126,9 @@ class Program:
 
     def names(self, name: bytes) -> bool:
         """Whether the text of some file holds a name."""
-        return any(self.space.names(path, name) for path in self.paths)
+        if name not in self._named:
+            self._named[name] = any(self.space.names(path, name) for path in self.paths)
+        return self._named[name]
 
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""

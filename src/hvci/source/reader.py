@@ -26,13 +26,10 @@ from hvci.model import (
 )
 from hvci.source import behaviour
 from hvci.source.cargo import is_rust
-from hvci.source.families import wrong_family
 from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
-from hvci.source.generated import executions
-from hvci.source.judge import Judge, Resolved
+from hvci.source.judge import Judge
 from hvci.source.leftovers import leftovers
-from hvci.source.merge import merged
-from hvci.source.opt_in_facts import opt_in_facts
+from hvci.source.merge import Kept, merged
 from hvci.source.optin import MACROS, OptIn
 from hvci.source.products import Product
 from hvci.source.project import Workspace
@@ -48,7 +45,7 @@ class Reading:
     """All that was found, with the texts that the calls came from; fixes are made from it."""
 
     workspace: Workspace
-    calls: list[Resolved] = field(default_factory=list)
+    calls: list[Kept] = field(default_factory=list)
     behaviours: list[tuple[Product | None, BehaviourFact]] = field(default_factory=list)
     settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
@@ -65,7 +62,7 @@ class Reading:
         def is_of(product: Product | None) -> bool:
             return wanted is None or id(product) in wanted
 
-        calls = merged(one for one in self.calls if is_of(one.context.product))
+        calls = merged(one for one in self.calls if is_of(one.product))
         crates = self.crates.calls if wanted is None else []
         facts = {fact for product, fact in self.behaviours if is_of(product)}
         return Evidence(
@@ -150,8 +147,13 @@ def examine(
     shelf.limits += crates.limits
     reading.seconds["project"] = time.perf_counter() - begun
     survey = Survey(workspace, Judge(workspace, OptIn(), target))
-    _read_calls(reading, survey)
-    _read_texts(reading, survey)
+    survey.run()
+    reading.calls += survey.calls
+    reading.behaviours += survey.behaviours
+    reading.settings += (*_opt_in_settings(workspace), *survey.settings)
+    _read_assembly(reading)
+    for _, source in sorted(shelf.sources.items()):
+        reading.allowances += allowances(source)
     reading.settings += workspace.settings
     shelf.limits += leftovers(workspace, reading.calls)
     shelf.limits.append(Limit(Origin.SOURCE, ("unsupported-relocs",), IN_IMAGE_ONLY))
@@ -177,18 +179,6 @@ def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
     return shelf
 
 
-def _read_calls(reading: Reading, survey: Survey) -> None:
-    survey.run()
-    reading.calls += survey.calls
-    for one in reading.calls:
-        reading.behaviours += ((one.context.product, fact) for fact in wrong_family(one))
-    products = dict.fromkeys(one.context.product for one in reading.calls)
-    for product in products:
-        own = (one for one in reading.calls if one.context.product is product)
-        reading.behaviours += ((product, fact) for fact in opt_in_facts(survey.judge, own))
-    reading.settings += _opt_in_settings(reading.workspace)
-
-
 def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetting]]:
     """What each build says about the opt-in, once."""
     seen: set[tuple[int, str, str, str]] = set()
@@ -203,30 +193,10 @@ def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetti
                         yield product, BuildSetting(name, value, site, build.configuration)
 
 
-def _read_texts(reading: Reading, survey: Survey) -> None:
-    """What files say besides calls, in each product that is no program for user mode."""
-    workspace = reading.workspace
-    sources = workspace.shelf.sources
-    for path in sorted(sources):
-        reading.allowances += allowances(sources[path])
-    worth = {path for path, source in sources.items() if behaviour.worth_a_look(source.text)}
-    for context in survey.contexts():
-        if context.is_user:
-            continue
-        product = context.product
-        for path in context.program.paths:
-            if path not in worth or not workspace.is_asked(path):
-                continue
-            for unit in context.program.units_of(path):
-                found = behaviour.behaviours(unit, context.program)
-                reading.behaviours += ((product, fact) for fact in found)
-                reading.settings += ((product, one) for one in behaviour.section_settings(unit))
-        executed = executions(context.program)
-        reading.behaviours += (
-            (product, fact) for fact in executed.facts() if workspace.is_asked(_path(fact.site))
-        )
-        workspace.shelf.limits += executed.limits()
-    for product, path in workspace.assembly:
+def _read_assembly(reading: Reading) -> None:
+    """What MASM files do and which sections they ask for."""
+    sources = reading.workspace.shelf.sources
+    for product, path in reading.workspace.assembly:
         if path in sources:
             found = behaviour.assembly_behaviours(sources[path])
             reading.behaviours += ((product, fact) for fact in found)

@@ -1,5 +1,6 @@
 """Looks at every file that a target's products compile, in each of them, and at what is left over.
 
+One product is looked at after the other, and what was parsed for it is let go of before the next.
 Knows programs and files; what a call or behaviour means is for other modules.
 """
 
@@ -7,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from hvci.model import BehaviourFact, BuildSetting, SourceSite
+from hvci.source import behaviour, generated
 from hvci.source.calls import CallText, find_calls, may_hold_calls
+from hvci.source.families import wrong_family
 from hvci.source.judge import Context, Judge, Resolved
+from hvci.source.merge import Kept, kept
+from hvci.source.opt_in_facts import opt_in_facts
+from hvci.source.products import Product
 from hvci.source.program import Program, Unit
+from hvci.source.project import Workspace
 from hvci.source.runs import Choice
 from hvci.source.text import Source
 
-if TYPE_CHECKING:
-    from hvci.source.project import Workspace
-
 UNBUILT = "no build here compiles this file"
+Key = tuple[str, int]
 
 
 @dataclass
@@ -27,54 +32,94 @@ class Survey:
 
     workspace: Workspace
     judge: Judge
-    calls: list[Resolved] = field(default_factory=list)
+    calls: list[Kept] = field(default_factory=list)
+    behaviours: list[tuple[Product | None, BehaviourFact]] = field(default_factory=list)
+    settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
     _found: dict[tuple[str, Choice], list[CallText]] = field(default_factory=dict)
-    _worth: dict[str, bool] = field(default_factory=dict)
-
-    def contexts(self) -> Iterator[Context]:
-        """Every program with the builds that it stands for; kernel code first."""
-        every = self.workspace.products
-        for product in sorted(every, key=lambda product: product.is_user):
-            for variant in self.workspace.variants(product):
-                yield Context(variant.program, tuple(variant.builds), product)
-        if self.workspace.alone is not None:
-            yield Context(self.workspace.alone)
+    _worth: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    _seen: set[Key] = field(default_factory=set)
+    """Calls that run somewhere, or were taken down as ones that do not."""
 
     def run(self) -> None:
         """Resolve every call: where it is compiled, else where it is only written."""
-        seen: set[tuple[str, int]] = set()
-        dead: list[tuple[CallText, Context]] = []
-        for context in self.contexts():
-            for path in context.program.paths:
-                if self._is_worth(path) and self.workspace.is_asked(path):
-                    self._file(path, context, seen, dead)
-        for call, context in (*dead, *self._orphans()):
-            key = (call.unit.source.path, call.start)
-            if key not in seen and (resolved := self.judge.resolve(call, context)) is not None:
-                seen.add(key)
-                if not context.builds and self._is_orphan(key[0]):
-                    resolved = replace(
-                        resolved, fact=replace(resolved.fact, dead=UNBUILT, edits=())
-                    )
-                self.calls.append(resolved)
+        every = sorted(self.workspace.products, key=lambda product: product.is_user)
+        for product in every:
+            variants = self.workspace.variants(product)
+            self._product(
+                product, [Context(one.program, tuple(one.builds), product) for one in variants]
+            )
+        if self.workspace.alone is not None:
+            self._product(None, [Context(self.workspace.alone)])
+        self._orphans()
+
+    def _product(self, product: Product | None, contexts: list[Context]) -> None:
+        calls: list[Resolved] = []
+        written: list[tuple[CallText, Context]] = []
+        done: set[tuple[str, Choice]] = set()
+        for context in contexts:
+            for path in filter(self.workspace.is_asked, context.program.paths):
+                has_calls, does_more = self._is_worth(path)
+                if has_calls:
+                    self._file(path, context, calls, written)
+                if does_more and not context.is_user:
+                    self._text(path, context, done)
+        for context in (one for one in contexts if not one.is_user):
+            self._executions(product, context.program)
+        self._seen.update((one.call.unit.source.path, one.call.start) for one in calls)
+        for call, context in written:
+            self._dead(call, context, calls)
+        for one in calls:
+            self.behaviours += ((product, fact) for fact in wrong_family(one))
+        self.behaviours += ((product, fact) for fact in opt_in_facts(self.judge, calls))
+        self.calls += (kept(one) for one in calls)
+        self._found.clear()
+        self.judge.forget()
+        for context in contexts:
+            generated.forget(context.program)
+            context.program.forget()
+
+    def _executions(self, product: Product | None, program: Program) -> None:
+        """What a program does with pointers to code."""
+        executed = generated.executions(program)
+        for fact in executed.facts():
+            if isinstance(fact.site, SourceSite) and self.workspace.is_asked(fact.site.path):
+                self.behaviours.append((product, fact))
+        self.workspace.shelf.limits += executed.limits()
+
+    def _dead(self, call: CallText, context: Context, calls: list[Resolved]) -> None:
+        """Take down a call that is written and never compiled, once."""
+        key = (call.unit.source.path, call.start)
+        if key not in self._seen and (resolved := self.judge.resolve(call, context)) is not None:
+            self._seen.add(key)
+            calls.append(resolved)
 
     def _file(
         self,
         path: str,
         context: Context,
-        seen: set[tuple[str, int]],
-        dead: list[tuple[CallText, Context]],
+        calls: list[Resolved],
+        written: list[tuple[CallText, Context]],
     ) -> None:
         units = context.program.units_of(path)
         for unit in units or self._bare(path):
             for call in self._calls(unit, context.program):
                 if not units:
-                    dead.append((replace(call, kept=False), context))
-                elif call.kept is False:
-                    dead.append((call, context))
+                    written.append((replace(call, kept=False), context))
+                elif call.kept is False or context.is_user:
+                    written.append((call, context))
                 elif (resolved := self.judge.resolve(call, context)) is not None:
-                    seen.add((path, call.start))
-                    self.calls.append(resolved)
+                    calls.append(resolved)
+
+    def _text(self, path: str, context: Context, done: set[tuple[str, Choice]]) -> None:
+        """What a file does besides calls, once for each choice of its branches."""
+        product = context.product
+        for unit in context.program.units_of(path):
+            if (path, unit.choice) in done:
+                continue
+            done.add((path, unit.choice))
+            found = behaviour.behaviours(unit, context.program)
+            self.behaviours += ((product, fact) for fact in found)
+            self.settings += ((product, one) for one in behaviour.section_settings(unit))
 
     def _calls(self, unit: Unit, program: Program) -> Iterator[CallText]:
         key = (unit.source.path, unit.choice)
@@ -83,19 +128,17 @@ class Survey:
         yield from (replace(call, unit=unit) for call in self._found[key])
         yield from self.judge.named(unit, program)
 
-    def _orphans(self) -> Iterator[tuple[CallText, Context]]:
-        for path in self.workspace.orphans:
-            if not self._is_worth(path) or not self.workspace.is_asked(path):
-                continue
-            if self.workspace.alone is not None and self.workspace.alone.holds(path):
-                continue
-            for unit in self._bare(path):
-                context = Context(Program(self.workspace.space, ()))
-                yield from ((call, context) for call in find_calls(unit))
-
-    def _is_orphan(self, path: str) -> bool:
-        alone = self.workspace.alone
-        return path in self.workspace.orphans and (alone is None or not alone.holds(path))
+    def _orphans(self) -> None:
+        """The calls of files that no build compiles."""
+        alone, calls = self.workspace.alone, list[Resolved]()
+        context = Context(Program(self.workspace.space, ()))
+        for path in filter(self.workspace.is_asked, self.workspace.orphans):
+            if self._is_worth(path)[0] and (alone is None or not alone.holds(path)):
+                for unit in self._bare(path):
+                    for call in find_calls(unit):
+                        self._dead(call, context, calls)
+        for one in calls:
+            self.calls.append(kept(replace(one, fact=replace(one.fact, dead=UNBUILT, edits=()))))
 
     def _bare(self, path: str) -> list[Unit]:
         """A file that nothing includes: all of its branches may be compiled, or none."""
@@ -105,12 +148,15 @@ class Survey:
         every: Choice = tuple(tuple(range(count)) for count in text.directives.groups)
         return [Unit(text, every)]
 
-    def _is_worth(self, path: str) -> bool:
+    def _is_worth(self, path: str) -> tuple[bool, bool]:
+        """Whether a file holds calls, and whether it may do something else."""
         if path not in self._worth:
             source = self.workspace.space.source(path)
-            self._worth[path] = source is not None and _may_hold(source)
+            self._worth[path] = (False, False) if source is None else _worth(source)
         return self._worth[path]
 
 
-def _may_hold(source: Source) -> bool:
-    return not source.path.lower().endswith(".asm") and may_hold_calls(source.text)
+def _worth(source: Source) -> tuple[bool, bool]:
+    if source.path.lower().endswith(".asm"):
+        return False, False
+    return may_hold_calls(source.text), behaviour.worth_a_look(source.text)

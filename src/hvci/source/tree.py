@@ -220,6 +220,10 @@ class Text:
             self._files[picked] = File(self.source, _quiet(kept))
         return self._files[picked]
 
+    def forget(self) -> None:
+        """Let go of the trees."""
+        self._files.clear()
+
     def _kept(self, picked: Picked) -> bytes:
         """The text without directives and without the branches that are not kept."""
         lines, plain = self.directives, self.source.plain

@@ -85,6 +85,10 @@ class Space:
             self._runs[unit] = self._preprocessed(unit)
         return self._runs[unit]
 
+    def forget(self, unit: TranslationUnit) -> None:
+        """Let go of a preprocessed unit."""
+        self._runs.pop(unit, None)
+
     def _preprocessed(self, unit: TranslationUnit) -> Run:
         def read(path: str) -> Directives | None:
             text = self.text(path)

@@ -138,7 +138,7 @@ class _Compiles:
     def _folders(self, names: list[str]) -> Iterator[str]:
         for name in names:
             place = self.state.library.place(self.path, name.strip().strip('"'))
-            if name.strip() and Path(place).is_dir():
+            if name.strip() and self.state.library.is_folder(place):
                 yield place
 
     def _forced(self, names: list[str], folders: list[str]) -> tuple[str, ...]:
