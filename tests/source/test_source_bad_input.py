@@ -231,3 +231,68 @@ def test_any_nesting_has_branches(lines):
     (choice,) = run.files["a.c"]
     for offset in range(0, len(source.text), 3):
         assert Trees(text, choice).live(offset) in (True, False, None)
+
+
+# ---- the preprocessor
+
+HOSTILE = {
+    "cycle": {"a.h": '#include "b.h"\n', "b.h": '#include "a.h"\n#include "b.h"\n#define K 1\n'},
+    "doubling": {
+        **{f"h{i}.h": f'#include "h{i + 1}.h"\n' * 2 for i in range(30)},
+        "a.h": '#include "h0.h"\n',
+    },
+    "macros": {
+        "a.h": "#define A0 1\n"
+        + "".join(f"#define A{i + 1} (A{i}+A{i})\n" for i in range(60))
+        + "#if A60 > 3\n#endif\n"
+    },
+    "arguments": {"a.h": "#define F(x) (x x x x)\n#if " + "F(" * 60 + "1" + ")" * 60 + "\n#endif\n"},
+    "itself": {"a.h": "#define A A\n#define B() B() B()\n#if A + B()\n#endif\n"},
+    "shift": {"a.h": "#if 1 << 99999999999 || 1 / 0 || -1 % 0 || (\n#endif\n#if\n#endif\n"},
+    "product": {"a.h": "#if " + "*".join(["0xFFFFFFFFFFFFFFFF"] * 3000) + "\n#endif\n"},
+    "nested": {"a.h": "#ifdef A\n" * 5000 + "#endif\n" * 5000},
+    "long": {"a.h": "#define X 1\n" * 100_000},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_hostile_headers_are_bounded_and_lose_nothing(tmp_path, name):
+    for file, text in HOSTILE[name].items():
+        (tmp_path / file).write_text(text)
+    lay(tmp_path, d__c='#include "a.h"\n' + GOOD, d__vcxproj=vcxproj("d.c"))
+    begun = time.process_time()
+    evidence = read(tmp_path)
+    assert time.process_time() - begun < 10
+    assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
+
+
+def test_a_cycle_of_headers_is_one_limit(tmp_path):
+    lay(tmp_path, a__h='#include "b.h"\n', b__h='#include "a.h"\n', c__vcxproj=vcxproj("c.c"))
+    lay(tmp_path, c__c='#include "a.h"\n' + GOOD)
+    assert limits(read(tmp_path)).count("preprocessing was given up") == 1
+
+
+def test_a_project_with_very_many_units(tmp_path):
+    names = [f"u{i}.c" for i in range(1500)]
+    lay(
+        tmp_path,
+        d__vcxproj=vcxproj(*names),
+        k__h="#ifndef K\n#define K\n#define KIND PagedPool\n#endif\n",
+    )
+    for name in names:
+        text = '#include "k.h"\n' + GOOD.replace("PagedPool", "KIND")
+        (tmp_path / name).write_text(text.replace("DriverEntry", f"F{name[1:-2]}"))
+    begun = time.process_time()
+    evidence = read(tmp_path)
+    assert time.process_time() - begun < 60
+    assert len(evidence.calls) == 1500
+    assert not bad(evidence)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", "e.c"), d__c='#include "h.h"\n' + GOOD)
+    (tmp_path / "h.h").write_bytes(b"\0\1\2" * 40)
+    (tmp_path / "e.c").symlink_to(tmp_path / "gone.c")
+    said = limits(read(tmp_path))
+    assert "h.h" in said
+    assert "e.c" in said

@@ -45,8 +45,9 @@ class _Frame:
     """Names that were asked for before they were written, with the answers."""
     writes: dict[bytes, object] = field(default_factory=dict)
     macros: Definitions = field(default_factory=dict)
-    layers: list[Definitions] = field(default_factory=list)
-    files: list[tuple[str, Choice]] = field(default_factory=list)
+    layers: dict[int, Definitions] = field(default_factory=dict)
+    """Of the files inside, by identity: one that is repeated counts once."""
+    files: dict[tuple[str, Choice], None] = field(default_factory=dict)
     steps: int = 0
     can_repeat: bool = True
 
@@ -141,8 +142,7 @@ class _Walk:
             self._read_opt_in()
         for file, choice in self.frame.files:
             self.run.files.setdefault(file, set()).add(choice)
-        layers = (self.frame.macros, *self.frame.layers)
-        self.run.layers = list({id(layer): layer for layer in layers}.values())
+        self.run.layers = [self.frame.macros, *self.frame.layers.values()]
         return self.run
 
     def file(self, path: str) -> None:
@@ -187,7 +187,7 @@ class _Walk:
         choice = self._lines(lines)
         self.nested -= 1
         frame = self.frame
-        frame.files.append((path, choice))
+        frame.files[path, choice] = None
         self.frame, self.here = outer, before
         if frame.can_repeat and not self.maybe and self.nested:
             known = self.memory.frames.setdefault((path, *self.key), [])
@@ -202,8 +202,10 @@ class _Walk:
             if name not in outer.writes:
                 outer.reads.setdefault(name, value)
         outer.writes.update(inner.writes)
-        outer.files += inner.files
-        outer.layers += (inner.macros, *inner.layers) if inner.macros else inner.layers
+        outer.files.update(inner.files)
+        outer.layers.update(inner.layers)
+        if inner.macros:
+            outer.layers[id(inner.macros)] = inner.macros
         outer.can_repeat = outer.can_repeat and inner.can_repeat
 
     def _lines(self, lines: Directives) -> Choice:
