@@ -246,7 +246,7 @@ HOSTILE = {
         + "".join(f"#define A{i + 1} (A{i}+A{i})\n" for i in range(60))
         + "#if A60 > 3\n#endif\n"
     },
-    "arguments": {"a.h": "#define F(x) (x x x x)\n#if " + "F(" * 60 + "1" + ")" * 60 + "\n#endif\n"},
+    "arguments": {"a.h": f"#define F(x) (x x x x)\n#if {'F(' * 60}1{')' * 60}\n#endif\n"},
     "itself": {"a.h": "#define A A\n#define B() B() B()\n#if A + B()\n#endif\n"},
     "shift": {"a.h": "#if 1 << 99999999999 || 1 / 0 || -1 % 0 || (\n#endif\n#if\n#endif\n"},
     "product": {"a.h": "#if " + "*".join(["0xFFFFFFFFFFFFFFFF"] * 3000) + "\n#endif\n"},
