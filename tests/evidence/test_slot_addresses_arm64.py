@@ -142,3 +142,18 @@ def test_a_forwarder_with_an_acquiring_load_is_a_thunk():
     assert [(each.call.via, each.executable) for each in report.calls] == [
         ("thunk", Executable.YES)
     ]
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        (0x3400_0061, 0x5280_4000, 0x1400_0002, 0x5280_0000),  # if w1: w0 = 0x200, or 0
+        (0x5280_0000, 0x3400_0061, 0x5280_4000, 0x1400_0001),  # w0 = 0; if w1: w0 = 0x200
+    ],
+)
+def test_a_jump_within_a_leaf_without_exception_data_starts_no_function(leaf):
+    code = Code([SAVE, 0x9400_0003, RESTORE, RETURN, *leaf]).address(8, SLOT)
+    report = code.then(moved(LDAR, 9, 8), *ARGUMENTS[1:], 0xD61F_0120).report()  # br x9
+    assert [sorted(each.call.arguments["PoolType"].possible) for each in report.calls] == [
+        [0, 0x200]
+    ]

@@ -74,11 +74,20 @@ class FunctionsArm64(Functions):
 
     @cached_property
     def _gap_starts(self) -> Rvas:
-        """Where code without exception data may start, sorted."""
+        """Where code without exception data may start, sorted.
+
+        A jump is a tail call where it leads from one of the pieces that calls, pointers and the
+        exception data cut the code into to another; within a piece it is only a jump.
+        """
         known = [int(self.image.headers.entry), *self.image.exports]
         pointed = self.references.pointers[0]
-        starts = np.concatenate([self.references.branch_targets, pointed, known])
-        return distinct(starts[starts & 3 == 0])
+        starts = np.concatenate([self.references.call_targets, pointed, known])
+        starts = starts[starts & 3 == 0]
+        bounds = np.array([*self.unwind.starts, *self.unwind.ends], np.int64)
+        pieces = distinct(np.concatenate([starts, bounds]))
+        targets, sites = self.references.jumps
+        leaves = pieces.searchsorted(targets, "right") != pieces.searchsorted(sites, "right")
+        return distinct(np.concatenate([starts, targets[leaves]]))
 
     def _in_gap(self, rva: int) -> Function:
         low, high = self.unwind.gap(rva)

@@ -172,6 +172,13 @@ class References(ABC):
         targets, sites = self.branches
         return distinct(targets[self.are_calls(sites)])
 
+    @property
+    def jumps(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every candidate direct jump, sorted by target."""
+        targets, sites = self.branches
+        chosen = ~self.are_calls(sites)
+        return targets[chosen], sites[chosen]
+
     # ---- pointers
 
     @cached_property
