@@ -57,6 +57,18 @@ class KeptAddresses:
                     return True
         return False
 
+    def loads_by(self, function: Function, k: int, bases: int) -> bool:
+        """Whether an instruction loads through one of some registers (a mask)."""
+        if function.flows[k] != Flow.NEXT:
+            return False
+        for register in members(
+            self.arch.effect(function, k).registers & ~(1 << self.arch.stack_pointer)
+        ):
+            expr = self.arch.define(function, k, register)
+            if isinstance(expr, Load) and expr.memory.base >= 0 and bases >> expr.memory.base & 1:
+                return True
+        return False
+
     def is_only_read(self, function: Function, i: int, rva: int) -> bool:
         """Whether the address of an RVA that instruction `i` makes stays here, and is only read by.
 

@@ -180,23 +180,12 @@ class ImportCalls:
         fates = [
             self._through_register(function, k, registers, used)
             for k in range(len(function.flows))
-            if self._loads_by(function, k, bases)
+            if self._kept.loads_by(function, k, bases)
             and (registers := self._loads_slot(function, k, slot)) is not None
         ]
         if self._add_kept(function, used, deep=True):
             fates.append(Fate.FOLLOWED)
         return max(fates) if fates else None
-
-    def _loads_by(self, function: Function, k: int, bases: int) -> bool:
-        """Whether an instruction loads through one of some registers (a mask)."""
-        arch = self.analysis.arch
-        if function.flows[k] != Flow.NEXT:
-            return False
-        for register in members(arch.effect(function, k).registers & ~(1 << arch.stack_pointer)):
-            expr = arch.define(function, k, register)
-            if isinstance(expr, Load) and expr.memory.base >= 0 and bases >> expr.memory.base & 1:
-                return True
-        return False
 
     def _otherwise(self, used: Reference, function: Function, i: int) -> Fate | None:
         """Any other instruction that hands the slot or its content on."""
