@@ -51,6 +51,7 @@ _CODES = MappingProxyType(
         "nx-opt-in": 2011,
         "wrong-pool-enum": 2012,
         "source-image-mismatch": 2013,
+        "newer-than-target": 2014,
         "writes-executable-memory": 2020,
         "dynamic-code": 2021,
         "data-file-as-executable": 2022,

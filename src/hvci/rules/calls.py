@@ -22,6 +22,8 @@ from hvci.model import (
     Question,
     Site,
     Tier,
+    Via,
+    WindowsVersion,
 )
 from hvci.rules import wording
 from hvci.rules.rule import rule
@@ -169,6 +171,35 @@ def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
                 fact.confidence,
                 fact.fix,
             )
+
+
+@rule(sees=ANY_CALL)
+def newer_than_target(evidence: Evidence) -> Iterator[Finding]:
+    """The driver calls or asks for what the oldest Windows aimed at does not have.
+
+    Why: an image that imports a routine which Windows lacks does not load there, and a flag that
+        Windows does not know is refused or ignored. Memory integrity has no part in it: a note.
+    Bad: `ExAllocatePoolWithTag(NonPagedPoolNx, size, tag)` in a driver for Windows 7
+    Good: POOL_NX_OPTIN and `ExInitializeDriverRuntime(DrvRtPoolNxOptIn)`, or a check at run time
+    Fix: choose at run time, or opt in with POOL_NX_OPTIN.
+    """
+    for call in evidence.calls:
+        ddi = catalog.ddis().get(call.ddi)
+        since = _SINCE.get(ddi.since) if ddi is not None else None
+        if since is None or since <= evidence.target_os or call.dead or call.via not in _LINKED:
+            continue
+        what = f"{call.ddi} came with {since.label}; the driver is for {evidence.target_os.label}"
+        use = "Look it up at run time with MmGetSystemRoutineAddress."
+        yield Finding(Outcome.NOTE, what, call.site, call.origin, fix=use, ddi=call.ddi, count=0)
+    for fact in evidence.behaviours:
+        if fact.rule == "newer-than-target":
+            yield Finding(
+                Outcome.NOTE, fact.what, fact.site, fact.origin, fact.confidence, fact.fix
+            )
+
+
+_SINCE = {version.label: version for version in WindowsVersion}
+_LINKED = frozenset((Via.IAT, Via.REGISTER, Via.THUNK, Via.TAIL, Via.SOURCE))
 
 
 def _calls(evidence: Evidence, *judged_by: str) -> Iterator[tuple[DdiCall, Ddi]]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hvci.catalog import Ddi, Family, Library, VerifierEffect, libraries
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
+MM_CACHED = 1
 SHOWN_VALUES = 4
 """More possible values than this are counted, not listed."""
 
@@ -93,7 +94,17 @@ def by_default(call: DdiCall, ddi: Ddi) -> str:
     effect = "no counter moves"
     if ddi.verifier is VerifierEffect.SILENT_NX:
         effect = "Driver Verifier makes it non-executable without a report and " + effect
-    return f"{call.ddi} gives executable memory {which}; {effect}"
+    return f"{call.ddi} gives executable memory {which}; {effect}{_of_ram(call, ddi)}"
+
+
+def _of_ram(call: DdiCall, ddi: Ddi) -> str:
+    """What a cached mapping means besides: registers are not cached, ordinary memory is."""
+    if ddi.name != "MmMapIoSpace" or MM_CACHED not in deciding_value(call, ddi).possible:
+        return ""
+    return (
+        "; a cached mapping is of ordinary memory as a rule, and pages of it that the hypervisor "
+        "keeps when memory integrity is on cannot be read: the access faults or hangs"
+    )
 
 
 def spell(ddi: Ddi, values: list[int]) -> str:

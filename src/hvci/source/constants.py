@@ -22,7 +22,9 @@ _VARIABLES = {
 }
 """The variables of the opt-in; zero until the driver opts in."""
 _WORDS = {"TRUE": 1, "FALSE": 0, "true": 1, "false": 0, "NULL": 0, "nullptr": 0}
-_NUMBER = re.compile(rb"(0[xX][0-9a-fA-F']+|0[bB][01']+|[0-9][0-9']*)(?:[uUlL]|[iI]64)*")
+_NUMBER = re.compile(
+    rb"(0[xX][0-9a-fA-F']+|0[bB][01']+|[0-9][0-9']*)(?:[uUlL]|[uU]?[iI](?:8|16|32|64))*"
+)
 
 
 @cache

@@ -35,6 +35,23 @@ def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
     yield from _unbuilt(workspace, calls)
     yield from prebuilt.limits(workspace)
+    yield from _older(workspace)
+
+
+def _older(workspace: Workspace) -> Iterator[Limit]:
+    """Projects that are built for older Windows than the report judges."""
+    told: set[str] = set()
+    for product in workspace.kernel_products:
+        for build in product.builds:
+            version = build.version
+            if version is None or version >= workspace.target or build.project in told:
+                continue
+            told.add(build.project)
+            reason = (
+                f"{build.project}: built for {version.label} and later; this report judges "
+                f"{workspace.target.label} only (--target-os {version.slug} judges both)"
+            )
+            yield Limit(Origin.SOURCE, (), reason, SourceSite(build.project, 1))
 
 
 def _unbuilt(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:

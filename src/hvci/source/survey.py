@@ -15,6 +15,7 @@ from hvci.source.calls import CallText, find_calls, may_hold_calls
 from hvci.source.families import wrong_family
 from hvci.source.judge import Context, Judge, Resolved
 from hvci.source.merge import Kept, kept
+from hvci.source.newer import too_new
 from hvci.source.opt_in_facts import opt_in_facts
 from hvci.source.products import Product
 from hvci.source.program import Program, Unit
@@ -71,6 +72,7 @@ class Survey:
         for one in calls:
             self.behaviours += ((product, fact) for fact in wrong_family(one))
         self.behaviours += ((product, fact) for fact in opt_in_facts(self.judge, calls))
+        self.behaviours += ((product, fact) for fact in too_new(calls, self.judge.target))
         self.calls += (kept(one) for one in calls)
         self._found.clear()
         self.judge.forget()
