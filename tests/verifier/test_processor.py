@@ -80,6 +80,11 @@ def test_both_readers_agree_on_the_call_behind_the_instruction(shape, kind, outc
         ("b804000000 0f01cb 0f01ca 0f01e8 660fae3c24 660fae3424 f30f1efa f390 f3c3", 4),
         # long no-operations, xgetbv, popcnt, lzcnt, tzcnt, movbe, andn, adcx, mulx
         ("31c9 0f01d0 83e003 660f1f840000000000", 3),
+        # blsi of 12 and setc; bzhi below bit 31; pdep
+        ("b80c000000 c4e278f3d8", 4),
+        ("b80c000000 c4e270f3d8 0f92c0 0fb6c0", 1),
+        ("b8ffffffff b91f000000 c4e270f5c0", 0x7FFF_FFFF),
+        ("b805000000 b9f00f0000 c4e27bf5c1", 0x50),
         ("b8ff000000 f30fb8c0", 8),
         ("b801000000 f30fbdc0", 31),
         ("b808000000 f30fbcc0", 3),

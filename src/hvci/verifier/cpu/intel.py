@@ -23,6 +23,7 @@ from iced_x86 import (
 
 from hvci.verifier.arch.base import Processor
 from hvci.verifier.cpu.avx import Vectors
+from hvci.verifier.cpu.bits import MODELS
 from hvci.verifier.cpu.operands import Operands
 
 LONGEST = 15
@@ -34,10 +35,10 @@ def _named(*names: str) -> frozenset[int]:
 
 
 RIGHT_WITH_VEX = _named(
-    *("ANDN", "BEXTR", "BLSI", "BLSMSK", "BLSR", "BZHI", "MULX", "PDEP", "PEXT", "RORX", "SARX"),
-    *("SHLX", "SHRX", "VLDMXCSR", "VSTMXCSR"),
+    *("ANDN", "BEXTR", "BLSMSK", "BLSR", "MULX", "PEXT", "RORX", "SARX", "SHLX", "SHRX"),
+    *("VLDMXCSR", "VSTMXCSR"),
 )
-"""General registers only: the engine knows BMI."""
+"""General registers only: the engine knows most of BMI."""
 WRONG = _named(
     *("EXTRQ", "INSERTQ", "FCOMI", "FCOMIP", "FUCOMI", "FUCOMIP", "FCOS", "FSIN", "FSINCOS"),
     *("FPTAN", "FPATAN", "F2XM1", "FYL2X", "FYL2XP1", "LSL", "LAR", "VERR", "VERW", "UMONITOR"),
@@ -175,8 +176,21 @@ class Intel:
             return True
         if mnemonic == Mnemonic.MOV:
             return self._priority(instruction)
+        if mnemonic in MODELS:
+            return self._bits_of(instruction)
         is_vector = instruction.encoding == EncodingKind.VEX or mnemonic in _SHUFFLES
         return is_vector and self._vectors.execute(instruction, raw)
+
+    def _bits_of(self, instruction: Instruction) -> bool:
+        """BMI: the sources are what stands behind the target."""
+        operands = self._operands
+        sources = [operands.value(instruction, at) for at in range(1, instruction.op_count)]
+        target, bits = instruction.op0_register, 8 * operands.width(instruction.op0_register)
+        result, status = MODELS[instruction.mnemonic](sources[0], sources[-1], bits)
+        operands.put(target, result)
+        if status is not None:
+            operands.flags = operands.flags & ~0x8D5 | status
+        return True
 
     def _priority(self, instruction: Instruction) -> bool:
         if instruction.op0_register == _PRIORITY:

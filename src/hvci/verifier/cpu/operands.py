@@ -60,6 +60,10 @@ class Operands:
         value &= (1 << 8 * _info(number).size) - 1
         self._processor.engine.reg_write(_ENGINE[number], value)
 
+    def width(self, number: int) -> int:
+        """Bytes of a register."""
+        return _info(number).size
+
     def whole(self, number: int) -> int:
         """The value of the general register that a register is part of."""
         info = _info(number)
