@@ -20,6 +20,9 @@ BR_X16 = 0xD61F0200
 """How an import thunk ends; only calls of the thunk count."""
 VOLATILE = {f"x{n}" for n in range(18)}
 LOAD = re.compile(r"(x\d+), \[(x\d+)(?:, #(-?\w+))?\]$")
+PAIR = re.compile(r"(x\d+), (x\d+), \[(x\d+)(?:, #(-?\w+))?\]$")
+LOADS = {"ldr", "ldur", "ldtr", "ldar", "ldlar", "ldapr", "ldapur", "ldxr", "ldaxr"}
+PAIRS = {"ldp", "ldnp", "ldxp", "ldaxp"}
 ADD = re.compile(r"(x\d+), (x\d+), #(\w+)$")
 STORES = ("st", "cmp", "cmn", "tst", "ccm", "cb", "tb", "b.", "prfm")
 
@@ -60,14 +63,22 @@ def step(known, rva, name, text, found, imports):
     elif name == "add" and (match := ADD.match(text)) and match[2] in known:
         kind, value = known[match[2]]
         known[match[1]] = kind, value + int(match[3], 0)
-    elif name == "ldr" and (match := LOAD.match(text)) and known.get(match[2], " ")[0] == "address":
+    elif name in LOADS and (match := LOAD.match(text)) and is_address(known, match[2]):
         slot = known[match[2]][1] + int(match[3] or "0", 0)
         known[match[1]] = ("slot", slot) if slot in imports else ("other", 0)
+    elif name in PAIRS and (match := PAIR.match(text)) and is_address(known, match[3]):
+        slot = known[match[3]][1] + int(match[4] or "0", 0)
+        for register, each in ((match[1], slot), (match[2], slot + 8)):
+            known[register] = ("slot", each) if each in imports else ("other", 0)
     elif name == "mov" and operands[1] in known:
         known[operands[0]] = known[operands[1]]
     elif not name.startswith(STORES):
         for operand in operands[: 2 if name.startswith("ldp") else 1]:
             known.pop(operand, None)
+
+
+def is_address(known, register):
+    return known.get(register, " ")[0] == "address"
 
 
 def missed(image):
@@ -79,6 +90,11 @@ def missed(image):
         for rva, slot in sorted(sweep(image))
         if image.imports[slot].name in exports and rva not in names
     ]
+
+
+def test_the_sweep_sees_loads_that_acquire_and_pairs():
+    image = PeImage((BUILT / "acquire_bad.arm64.asm.sys").read_bytes())
+    assert len(sweep(image)) > 15
 
 
 @pytest.mark.parametrize("path", sorted(BUILT.glob("*.arm64.*sys")), ids=lambda path: path.stem)
