@@ -136,6 +136,12 @@ def test_a_pointer_in_a_pair_with_another_is_named_rightly():
     assert [each.call.ddi for each in code.report().calls] == ["ExAllocatePoolWithTag"]
 
 
+def test_a_slot_beside_that_a_pair_reads_for_nobody_is_none():
+    pair = 0xA940_0000 | 31 << 10 | 8 << 5 | 9  # ldp x9, xzr, [x8], from the slot before
+    code = Code([SAVE]).address(8, SLOT - 8).then(pair, RESTORE, RETURN)
+    assert all("no use of it was found" in reason for reason in limits(code.report()))
+
+
 def test_a_forwarder_with_an_acquiring_load_is_a_thunk():
     code = Code([SAVE, *ARGUMENTS, 0x9400_0003, RESTORE, RETURN]).address(16, SLOT)
     report = code.then(moved(LDAR, 16, 16), 0xD61F_0200).report()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.arm64_words import access, is_access
+from hvci.binary.arm64_words import ZERO, access, is_access
 from hvci.binary.code import Function, Reg
 from hvci.binary.ledger import Fate, Reference
 from hvci.binary.made_addresses import made
@@ -59,4 +59,15 @@ def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: 
         return False  # read into the zero register
     analysis.flow.begin()
     rvas, why_open = made(analysis.flow, function, i, Reg(word >> 5 & 31))
+    gets = (
+        [
+            register
+            for register, memory in zip(moved.registers, moved.memories, strict=False)
+            if any(rva + memory.displacement == used.target for rva in rvas)
+        ]
+        if moved is not None
+        else []
+    )
+    if gets and not why_open and all(register == ZERO for register in gets):
+        return False  # the half of a pair that nobody gets
     return used.target & ~0xFFF in {rva & ~0xFFF for rva in rvas} or bool(why_open)
