@@ -163,6 +163,28 @@ def test_operator_new(tmp_path, kind, expected):
     assert value_of(evidence, POOL) == (expected, True)
 
 
+def test_a_forwarding_operator_new_and_its_use_are_one_request(tmp_path):
+    text = OPERATORS + function("CThing *t = new (NonPagedPool, 'a') CThing;")
+    found = {call.ddi: call.dead for call in one_file(tmp_path, text, "a.cpp").calls}
+    assert found == {POOL: "counted at each `new` that uses this operator", "operator new": ""}
+
+
+@pytest.mark.parametrize(
+    ("operator", "use"),
+    [
+        (OPERATORS.replace("(kind,", "(NonPagedPool,"), "new (PagedPool, 'a')"),
+        (OPERATORS.replace("(kind,", "((POOL_TYPE)(kind | 4),"), "new (PagedPool, 'a')"),
+        (OPERATORS.replace("POOL_TYPE kind", "EKind kind"), "new (PagedPool, 'a')"),
+        (OPERATORS, "new (PagedPool, 'a') CThing; u = new (kind, 'a')"),
+    ],
+    ids=["own choice", "more bits", "unknown type", "a use that is not seen"],
+)
+def test_an_operator_new_that_may_ask_for_more_is_counted(tmp_path, operator, use):
+    text = operator + function(f"CThing *t = {use} CThing;")
+    (call,) = (each for each in one_file(tmp_path, text, "a.cpp").calls if each.ddi == POOL)
+    assert not call.dead
+
+
 def test_operator_new_with_flags_is_a_pool2_call(tmp_path):
     evidence = one_file(tmp_path, function("t = new (POOL_FLAG_NON_PAGED, 'a') CThing;"), "a.cpp")
     assert value_of(evidence, "ExAllocatePool2") == ({0x40}, True)

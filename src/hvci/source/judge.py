@@ -16,7 +16,7 @@ from hvci.source.calls import Argument, CallText, Shape, find_named
 from hvci.source.edits import asks, edits
 from hvci.source.generated import executions
 from hvci.source.guess import Guess
-from hvci.source.names import Place, fits
+from hvci.source.names import Place, fits, takes
 from hvci.source.optin import Nx, OptIn, State
 from hvci.source.products import Product
 from hvci.source.program import Program, Unit, Use
@@ -190,6 +190,8 @@ class Judge:
             return "the template is never used"
         if function is not None and _is_unused_new(function, resolver.program):
             return "no `new` of the sources uses this operator"
+        if function is not None and _is_forwarding_new(function, call, resolver.program):
+            return "counted at each `new` that uses this operator"
         if call.node is not None:
             known = guards.Guards(
                 resolver.lookups, self.target, resolver.versions, call.file, function
@@ -219,6 +221,22 @@ def _is_unused_new(function: Function, program: Program) -> bool:
     if any(program.names(name.encode()) for name in catalog.hidden_calls()):
         return False
     return not any(fits(use, function) for use in program.news())
+
+
+def _is_forwarding_new(function: Function, call: CallText, program: Program) -> bool:
+    """Whether it is an operator new that hands its own choice of pool on: one request, not two.
+
+    Every `new` that may use it is then a call of its own.
+    """
+    if function.name != b"new" or len(function.parameters) < 2 or function.is_method:
+        return False
+    argument = call.argument(call.ddi.deciding) if call.ddi.deciding else None
+    if argument is None or argument.text.strip() != function.parameters[1]:
+        return False
+    if function.types[1].split()[-1] not in _POOL_TYPES:
+        return False
+    uses = [use for use in program.news() if takes(use, function)]
+    return bool(uses) and all(fits(use, function) for use in uses)
 
 
 def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:

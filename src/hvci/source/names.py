@@ -295,11 +295,18 @@ class Names:
 
 
 def fits(use: Use, function: Function) -> bool:
+    """Whether a `new` may call an operator, by the number of its arguments, and names a pool."""
+    if not takes(use, function):
+        return False
+    return POOLISH.search(text_of(arguments(use.node, "placement")[0])) is not None
+
+
+def takes(use: Use, function: Function) -> bool:
     """Whether a `new` may call an operator, by the number of its arguments."""
     given = arguments(use.node, "placement")
     optional = sum(default is not None for default in function.defaults)
     most = len(function.parameters) - 1
-    return most - optional <= len(given) <= most and POOLISH.search(text_of(given[0])) is not None
+    return bool(given) and most - optional <= len(given) <= most
 
 
 def _of_this_method(given: list[Guess]) -> list[Guess]:
