@@ -121,7 +121,7 @@ class Text:
     loads_call_targets, is_overworked = False, False
 
     def __init__(self, source, data=None, *, entry="entry", exports=(), taken=()):
-        self.names, self.labels, self.imports, self.rows = {}, {}, {}, {}
+        self.stands_for, self.labels, self.imports, self.rows = {}, {}, {}, {}
         self.starts, self.functions = [], {}
         lines = [line.partition("#")[0].strip() for line in source.splitlines()]
         rva, pending = CODE, []
@@ -396,6 +396,30 @@ class Text:
         """Any register may."""
         return True
 
+    def names(self, function, i, registers):
+        """Any row may name any register."""
+        return True
+
+    def reads(self, function, i):
+        """Masks of the registers that are the base of memory, and that are read otherwise."""
+        row = function.instructions[i]
+        named = [*_memories(tuple(row.defines.values())), *(memory for memory, _ in row.stores)]
+        named += _memories(tuple(value for _, value in row.stores))
+        bases = sum({1 << each.base for each in named if each.base >= 0})
+        others = {each.index_register for each in named if each.index_register >= 0}
+        others |= {*_registers(tuple(row.defines.values()))}
+        others |= {*_registers(tuple(value for _, value in row.stores))}
+        return bases, sum(1 << number for number in others)
+
+    def only_compares(self, function, i):
+        """Whether a row changes nothing."""
+        row = function.instructions[i]
+        return not row.defines and not row.stores
+
+    def other_operands(self, function, i):
+        """Rows read memory into registers only."""
+        return iter(())
+
     def pushes_constant(self, function, i, value):
         """Nothing is pushed."""
         return False
@@ -466,3 +490,17 @@ def _memories(expr):
     if isinstance(expr, tuple):
         return [each for part in expr for each in _memories(part)]
     return []
+
+
+def _registers(expr):
+    """The registers that an expression, or several, read but as the base of a load."""
+    match expr:
+        case Reg(number):
+            yield number
+        case Load():
+            return
+        case Address(memory):
+            yield from (each for each in memory[:2] if each >= 0)
+        case tuple():
+            for part in expr:
+                yield from _registers(part)

@@ -16,8 +16,8 @@ from hvci.binary import (
     references,
     references_arm64,
     references_x86,
+    written,
 )
-from hvci.binary import globals as globals_
 from hvci.evaluate import evaluate
 from hvci.model import Via
 
@@ -183,7 +183,7 @@ def incomplete(report):
 
 def test_a_variable_named_too_often_is_unknown(monkeypatch):
     before, _ = limits_of("calls_clean")
-    monkeypatch.setattr(globals_, "MAX_REFERENCES", 0)
+    monkeypatch.setattr(written, "MAX_REFERENCES", 0)
     after, _ = limits_of("calls_clean")
     assert len(incomplete(after)) > len(incomplete(before))
     assert after.verdict != "compatible"

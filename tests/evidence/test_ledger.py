@@ -179,7 +179,7 @@ KINDS = {
     "x64 exchange": lambda: _x64("31c0 480fb105", SLOT, "488905", DATA),
     "x86 immediate": lambda: _x86("68", SLOT_32, "ff15", BEHIND_32),
     "x86 copied": lambda: _x86("be", SLOT_32, "bf", DATA_32, "b910000000 f3a5"),
-    "x86 stored": lambda: _x86("a1", SLOT_32, "a3", DATA_32),
+    "x86 stored": lambda: _x86("a1", SLOT_32, "a3", DATA_32, "ff35", DATA_32),
     "x86 vector": lambda: _x86("0f1005", SLOT_32 - 4, "0f1105", DATA_32),
     "x86 store of its address": lambda: _x86("c705", DATA_32, "", SLOT_32),
     "arm64 address passed": lambda: _arm64(

@@ -50,8 +50,16 @@ WRITES = {
         f"x9 = ?\n[image+x9*4+{VARIABLE:#x}]:4 = 5",
         {0x40, f"an element of a table at {VARIABLE:#x} is written"},
     ),
-    "through its address": (
+    "an address that stays here": (
         f"x9 = address [image+{VARIABLE:#x}]\ncall other",
+        {0x40},
+    ),
+    "through its address": (
+        f"x9 = address [image+{VARIABLE:#x}]\n[x9]:4 = 0x1\n[x9+4]:4 = 0x2",
+        {0x40, 1},
+    ),
+    "an address that is kept": (
+        f"x9 = address [image+{VARIABLE:#x}]\n[x5]:8 = x9",
         {0x40, f"the address of the global at {VARIABLE:#x} is passed on"},
     ),
     "one bit more, in one instruction": (

@@ -46,6 +46,7 @@ from hvci.binary.function_arm64 import UnreadFunctionArm64
 from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables
 from hvci.binary.moves import Moves
+from hvci.binary.reads_arm64 import only_compares, reads
 
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
@@ -148,6 +149,14 @@ class Arm64:
                 loaded, others = (loaded | mask, others) if is_check else (loaded, others | mask)
             known = function.cache["check registers"] = loaded & ~others
         return known
+
+    def reads(self, function: Function, i: int) -> tuple[int, int]:
+        """Masks of the registers read as the base of memory, and of those read otherwise."""
+        return reads(function.instructions[i])
+
+    def only_compares(self, function: Function, i: int) -> bool:
+        """Whether an instruction makes nothing but flags, or a branch, of what it reads."""
+        return only_compares(function.instructions[i])
 
     # ---- short cuts
 

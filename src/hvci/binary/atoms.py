@@ -335,3 +335,9 @@ def apply(atoms: Atoms, ops: tuple[Operation, ...]) -> Atoms:
     for name, constant, width in ops:
         atoms = combine(name, truncate(atoms, width // 8), const(constant), width)
     return atoms
+
+
+def first_index(index: Atoms) -> int:
+    """Where a loop starts to count, as a signed number; 0 when that is not seen."""
+    constants = {atom.value for atom in index if atom.kind is Kind.CONST}
+    return signed(constants.pop(), 32) if len(constants) == 1 else 0

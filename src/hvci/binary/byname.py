@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Lookup
+from hvci.binary.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
 from hvci.binary.code import IMAGE_BASE, Function, Location, Memory
-from hvci.binary.globals import first_index
 from hvci.binary.importcalls import Escape, ImportCalls
 from hvci.binary.names import Found, Names, Text
 

@@ -158,7 +158,9 @@ class CallSites:
             users = by_name.users(functions, self.imports.escapes)
             for function, i, pointer in self.pointers.within(users):
                 name = self._pointer_name(pointer)
-                followed.add(pointer)
+                is_loaded = self.analysis.arch.loads_call_targets
+                if is_loaded or self.imports.comes_from_memory(function, i):
+                    followed.add(pointer)
                 if name in FALLBACKS.values():
                     self._mark_fallbacks(function, name)
                 if name in catalog.ddis() and pointer.value != Lookup.KMDF:
@@ -169,9 +171,11 @@ class CallSites:
         for rva, name in by_name.handed_on:
             self._limit_all(f"the address of {name} is stored or passed on, or may be called", rva)
         lost = [(rva, self._pointer_name(pointer)) for rva, pointer in by_name.lost]
-        for name, rva, _, slot in self.imports.escapes:
-            if Atom(Kind.IMPORT, slot) not in followed:
-                lost.append((rva, name))
+        lost += [
+            (escape.rva, escape.name)
+            for escape in self.imports.escapes
+            if not escape.is_known and Atom(Kind.IMPORT, escape.slot) not in followed
+        ]
         for rva, name in sorted(set(lost)):
             if name in catalog.ddis():
                 what = f"the address of {name} is stored or passed on"

@@ -335,6 +335,12 @@ class Architecture(Protocol):
     def names(self, function: Function, i: int, registers: int) -> bool:
         """Whether instruction `i` may read, store or change one of some registers (a mask)."""
 
+    def reads(self, function: Function, i: int) -> tuple[int, int]:
+        """Masks of the registers read as the base of memory, and of those read otherwise."""
+
+    def only_compares(self, function: Function, i: int) -> bool:
+        """Whether an instruction makes nothing but flags, or a branch, of what it reads."""
+
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
 

@@ -16,9 +16,10 @@ Theory of operation
 9. Every step costs; a question that costs too much is answered "work budget spent".
 
 Blind spots: writes through pointers that were not seen to point into the frame or at the global,
-such as to a field of a global structure whose address is passed on; values carried by a structure
-whose address came from elsewhere; 64 bits read of what was written in halves; self-modifying code;
-a jump table that is not read (jumptables.py), at a label that other code leads to as well.
+such as to a field of a global structure whose address is kept in memory; values carried by a
+structure whose address came from elsewhere; 64 bits read of what was written in halves;
+self-modifying code; a jump table that is not read (jumptables.py), at a label that other code leads
+to as well.
 """
 
 from __future__ import annotations
@@ -255,6 +256,8 @@ class Dataflow:
         if function.flows[d] in CALLS:
             if register_of(location) == self.arch.result:
                 return self.interprocedural.returned(function, d, nesting)
+            if not self.interprocedural.clobbered(function, d) >> register_of(location) & 1:
+                return self.value(function, d, location, nesting)
             return atoms.unknown(LOST)
         expr = self.arch.define(function, d, register_of(location))
         if is_low_byte(location) and isinstance(expr, Insert) and not expr.shift:

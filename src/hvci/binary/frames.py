@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atoms, Kind
-from hvci.binary.code import NO_REGISTER, Function, Location, Memory, slot_offset
+from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Function, Load, Location, Memory, slot_offset
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
 
 MAX_KEPT = 12
 """Questions nested deeper may have gone without an answer for their depth alone."""
+WORD = 8
+"""Bytes of a general register."""
 SLOT = 4
 """Bytes of the options that are asked for."""
 OBJECT_REACH = 0x100
@@ -173,6 +175,11 @@ class Frames:
                 continue
             if effect.fills:
                 return atoms.unknown("a local variable that a block copy or fill writes")
-            value = self.flow.made(function, d, self.flow.arch.stored(function, d, n), nesting)
+            expr = self.flow.arch.stored(function, d, n)
+            if isinstance(expr, Load) and expr.memory.base == IMAGE_BASE and memory.size > WORD:
+                # of a constant moved through a vector register, each part is a global of its own
+                inner = expr.memory.displacement + wanted - place
+                return self.flow.globals.value(inner, min(WORD, memory.size), nesting)
+            value = self.flow.made(function, d, expr, nesting)
             return atoms.part(value, 8, 8 * (wanted - place))
         return atoms.unknown("a store that is not followed")

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.code import (
-    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
-    Address,
-    Binary,
-    Const,
     Function,
-    ImageAddress,
-    Load,
     Location,
     Memory,
-    Reg,
 )
-from hvci.binary.made_addresses import made
-from hvci.binary.sets import members
+from hvci.binary.written import Change, Writes
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -35,21 +26,10 @@ FLAG = frozenset((1,))
 MAX_TABLE = 64
 MAX_STRIDE = 64
 """Bytes of an entry in a table of structures."""
-MAX_REFERENCES = 4096
 MAX_CHANGES = 4
 """Rounds in which changes of a variable must come to an end; a counter does not."""
-WIDEST = 16
-"""Bytes that one store can write."""
 MAX_REACH = 400
 """Functions visited when looking for a way from the entry point."""
-
-
-class Change(NamedTuple):
-    """What an instruction does to a global that it reads and writes in `size` bytes."""
-
-    name: str
-    right: Atoms
-    size: int
 
 
 class Globals:
@@ -66,6 +46,7 @@ class Globals:
         """The elements, in order, behind a value that any element of a table can be."""
         self.framework: tuple[str, ...] = ()
         """Names of the KMDF functions, by index."""
+        self.writes = Writes(flow)
         self._memo: dict[tuple[int, int], Atoms] = {}
         self._reachable: dict[int, bool] = {}
 
@@ -101,9 +82,10 @@ class Globals:
         initial = self._content(rva, size)
         if not self.image.is_writable(rva):
             return initial
-        written, writers = self._writes(rva, size, nesting)
+        found = self.writes.find(rva, size, nesting)
+        written = (found.values | _changed(initial | found.values, found.changes)) - initial
         written |= self.written.get(rva, set())
-        if self._is_opt_in(initial, written, writers, size):
+        if self._is_opt_in(initial, written, found.writers, size):
             before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
             return frozenset(before) | (written - initial)
         if size == 4 and not written and initial == atoms.const(0):
@@ -122,98 +104,6 @@ class Globals:
     @cached_property
     def _pointer_places(self) -> frozenset[int]:
         return frozenset(self.image.relocations.rvas.tolist())
-
-    def _writes(self, rva: int, size: int, nesting: int) -> tuple[Atoms, list[Function]]:
-        """Everything that the code writes to a global, and the functions that do."""
-        out: set[Atom] = set()
-        writers: list[Function] = []
-        changes: list[Change] = []
-        references = self.flow.functions.references
-        if references.pointers_to(rva) and self.image.bits == 64:
-            out |= atoms.unknown(f"the address of the global at {rva:#x} is stored in data")
-        places = references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
-        if len(places) > MAX_REFERENCES:
-            return atoms.unknown(f"the global at {rva:#x} is named in too many places"), []
-        for place in places:
-            if references.only_reads(place):
-                continue
-            found = self.flow.functions.instruction_at(place)
-            if found is None:
-                continue
-            function, i = found
-            stored = self._written_by(function, i, rva, size, nesting)
-            if stored is None:
-                continue
-            writers.append(function)
-            if isinstance(stored, Change):
-                changes.append(stored)
-            else:
-                out |= stored
-        initial = self._content(rva, size)
-        return frozenset(out | (_changed(initial | out, changes) - initial)), writers
-
-    def _written_by(
-        self, function: Function, i: int, rva: int, size: int, nesting: int
-    ) -> Atoms | Change | None:
-        """What one instruction that names a global, or what lies before it, writes into it.
-
-        None when it only reads, or writes something else.
-        """
-        arch = self.flow.arch
-        if function.flows[i] in CALLS:
-            return None
-        for n, memory in enumerate(arch.effect(function, i).stores):
-            starts, why_open = self._starts(function, i, memory)
-            for start in starts:
-                if not start - size < rva < start + memory.size:
-                    continue
-                is_plain = memory.base == IMAGE_BASE or self.image.bits == 64
-                if memory.index_register != NO_REGISTER or not is_plain:
-                    return atoms.unknown(f"an element of a table at {start:#x} is written")
-                if memory.size < size or start > rva:
-                    return atoms.unknown(f"only a part of the global at {rva:#x} is written")
-                expr = arch.stored(function, i, n)
-                if isinstance(expr, Binary) and isinstance(expr.left, Load):
-                    if (start, expr.size) != (rva, size):
-                        return atoms.unknown(f"the global at {rva:#x} is changed with others")
-                    right = self.flow.evaluate(function, i, expr.right, nesting + 1)
-                    return Change(expr.name, right, expr.size)
-                stored = self.flow.evaluate(function, i, expr, nesting + 1)
-                return atoms.part(stored, size, 8 * (rva - start))
-            if why_open:
-                return atoms.unknown(f"the global at {rva:#x} may be written through {why_open}")
-        if self.takes_address(function, i, rva):
-            return atoms.unknown(f"the address of the global at {rva:#x} is passed on")
-        return None
-
-    def _starts(self, function: Function, i: int, memory: Memory) -> tuple[Sequence[int], str]:
-        """The RVAs that an operand can name, an index in it taken for 0; and why not all."""
-        if memory.base == IMAGE_BASE:
-            return [memory.displacement], ""
-        if not self.flow.arch.loads_call_targets or memory.base < 0:
-            rva = memory.displacement - self.image.base
-            return [rva] if self.image.bits == 32 and self.image.holds(rva) else [], ""
-        held = made(self.flow, function, i, Reg(memory.base))
-        return [rva + memory.displacement for rva in sorted(held.rvas)], held.why_open
-
-    def takes_address(self, function: Function, i: int, rva: int) -> bool:
-        """Whether an instruction makes a pointer to the global and hands it on."""
-        arch = self.flow.arch
-        written = arch.effect(function, i).registers
-        for register in members(written):
-            expr = arch.define(function, i, register)
-            if isinstance(expr, ImageAddress):
-                return expr.rva == rva and arch.hands_on(function, i, alone=True)
-            if isinstance(expr, Address):
-                return expr.memory.base == IMAGE_BASE and expr.memory.displacement == rva
-            if self.image.bits == 32 and isinstance(expr, Const):
-                return expr.value - self.image.base == rva
-            is_sum = arch.loads_call_targets and isinstance(expr, Binary)
-            if is_sum and rva in made(self.flow, function, i, expr).rvas:
-                return arch.hands_on(function, i, alone=True)
-        if self.image.bits == 32:
-            return arch.pushes_constant(function, i, rva + self.image.base)
-        return False
 
     # ---- the NX opt-in
 
@@ -302,7 +192,7 @@ class Globals:
             return atoms.NOTHING
         if index and all(step.kind is Kind.CONST for step in index):
             return atoms.NOTHING
-        at = start.value + first_index(index) * stride
+        at = start.value + atoms.first_index(index) * stride
         step = self._stride(at, stride)
         elements: list[Atom] = []
         while step and at in self._pointer_places and len(elements) < MAX_TABLE:
@@ -334,9 +224,3 @@ def _changed(values: Atoms, changes: list[Change]) -> Atoms:
             return known
         known = atoms.bounded(more)
     return known | atoms.unknown("a variable that changes again and again")
-
-
-def first_index(index: Atoms) -> int:
-    """Where a loop starts to count, as a signed number; 0 when that is not seen."""
-    constants = {atom.value for atom in index if atom.kind is Kind.CONST}
-    return atoms.signed(constants.pop(), 32) if len(constants) == 1 else 0

@@ -26,6 +26,7 @@ from hvci.binary.ledger import Fate, Reference
 from hvci.binary.made_addresses import made
 from hvci.binary.plausible import sort_out
 from hvci.binary.pointerstores import PointerStores
+from hvci.binary.readers import Readers
 from hvci.binary.sets import members
 from hvci.binary.stackarguments import StackArguments
 from hvci.model import Via
@@ -49,6 +50,9 @@ class Escape(NamedTuple):
     rva: int
     function: Function | None = None
     slot: int = 0
+    """0 for the address of a thunk."""
+    is_known: bool = False
+    """Whether all that becomes of it is known: it is only called."""
 
 
 class ImportCalls:
@@ -67,10 +71,11 @@ class ImportCalls:
         """(name, RVA) of bytes that look like a call where the decoding is not sure."""
         self._within: Sequence[tuple[int, int]] = ()
         self._followed: dict[tuple[Function, int, bool], bool] = {}
-        self._escaped: set[tuple[Function, int]] = set()
+        self._escaped: set[Escape] = set()
         self._stores = PointerStores(analysis)
         self._on_stack = StackArguments(analysis, self._stores)
         self._kept = KeptAddresses(analysis)
+        self._readers = Readers(analysis.flow)
 
     def find(self, names: Container[str], within: Function | None = None) -> list[ImportCall]:
         """All calls of the named imports, in one function when that is given.
@@ -218,12 +223,21 @@ class ImportCalls:
                     return True
         return False
 
-    def _escape(self, function: Function, i: int, used: Reference) -> Fate:
+    def _escape(
+        self,
+        function: Function,
+        i: int,
+        used: Reference,
+        is_known: bool = False,
+    ) -> Fate:
         """Note, once for a function, that it hands the content of a slot on."""
-        if (function, used.target) not in self._escaped:
-            self._escaped.add((function, used.target))
-            self.escapes.append(Escape(used.name, function.rvas[i], function, used.target))
-        return Fate.LIMIT
+        rva = function.rvas[i]
+        escape = Escape(used.name, rva, function, used.target, is_known)
+        key = escape._replace(rva=0)
+        if key not in self._escaped:
+            self._escaped.add(key)
+            self.escapes.append(escape)
+        return Fate.FOLLOWED if is_known else Fate.LIMIT
 
     def _check_gap(self, function: Function, i: int, used: Reference) -> None:
         """Outside known functions the decoding can be out of step: say so, where it looks so."""
@@ -274,8 +288,10 @@ class ImportCalls:
             return None
         fate, ledger = Fate.NOTHING, self.analysis.ledger
         if functions.takes_address(thunk):
-            self.escapes.append(Escape(used.name, thunk))
-            fate = Fate.LIMIT
+            fate = Fate.COMPARED
+            if not self._readers.never_read_thunk(thunk):
+                self.escapes.append(Escape(used.name, thunk))
+                fate = Fate.LIMIT
             ledger.sign(Reference(thunk, thunk, used.name), fate)
         for site in filter(self._is_wanted, callers):
             caller = Reference(site, thunk, used.name)
@@ -299,6 +315,10 @@ class ImportCalls:
         self.doubts.append((used.name, used.place))
         return Fate.LIMIT
 
+    def comes_from_memory(self, function: Function, i: int) -> bool:
+        """Whether a call may go through a pointer that was kept outside the frame."""
+        return self._stores.comes_from_memory(function, i)
+
     def _is_within_function(self, thunk: int) -> bool:
         """Whether control reaches a `jmp [slot]` from the instruction before it or by a branch."""
         function = self.analysis.functions.at(thunk)
@@ -318,6 +338,7 @@ class ImportCalls:
         if self._calls_next(function, i, registers, used):
             return Fate.CALL
         found = self._add_kept(function, used, deep=False)
+        is_known = False
         if not self.analysis.flow.exhausted:
             stores = self._stores.of(function, i)
             if stores:
@@ -326,9 +347,10 @@ class ImportCalls:
             is_passed = leaves or self._stores.is_passed(function, i, slot)
             if found and not is_passed and not self._on_stack.get(function, i, slot, stores):
                 return Fate.FOLLOWED
+            is_known = self._readers.only_call_loaded(function, i)
         if registers and not self.analysis.arch.hands_on(function, i, registers):
             return Fate.FOLLOWED if found else Fate.COMPARED
-        return self._escape(function, i, used)
+        return self._escape(function, i, used, is_known)
 
     def _add_kept(self, function: Function, used: Reference, deep: bool) -> bool:
         """Add the calls through a slot's content, once for all loads of it; whether any are."""

@@ -30,6 +30,9 @@ MAX_CALLER_DEPTH = 5
 MAX_CALLEE = 1500
 """Instructions of a callee whose result is worked out."""
 MAX_RESULTS = 12
+MAX_LEAF = 300
+"""Instructions of a callee of which is asked what it leaves alone."""
+_UNSURE = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
 """By size in bytes."""
 
@@ -51,6 +54,8 @@ class Interprocedural:
         self.inbound: dict[Place, str] = {}
         """Who decides a parameter that comes from outside the image, in words."""
         self._results: dict[int, Atoms | None] = {}
+        self._clobbered: dict[int, int] = {}
+        """Masks of the registers that functions may change, by their starts."""
 
     def forget(self) -> None:
         """Drop what was worked out before something new was learnt."""
@@ -179,6 +184,44 @@ class Interprocedural:
         if held is None:
             return atoms.unknown("the stack depth at a caller is not known")
         return held
+
+    # ---- registers over calls
+
+    def clobbered(self, function: Function, d: int) -> int:
+        """Mask of the registers that a call or a jump out of a function destroys.
+
+        Compilers that see a local callee keep values in volatile registers that it leaves alone.
+        """
+        if function.flows[d] not in (Flow.CALL, Flow.JUMP):
+            return self.flow.arch.volatile
+        target = self.flow.arch.direct_target(function, d)
+        if target in self.thunks:
+            return self.flow.arch.volatile
+        return self._clobbered_by(target, 0) & self.flow.arch.volatile
+
+    def _clobbered_by(self, start: int, depth: int) -> int:
+        """What a function and its callees may change; all volatile registers where in doubt."""
+        if start in self._clobbered:
+            return self._clobbered[start]
+        everything = self.flow.arch.volatile
+        function = self.flow.functions.starting_at(start)
+        if function is None or len(function.flows) > MAX_LEAF or depth > MAX_CALLER_DEPTH:
+            return everything
+        self._clobbered[start] = everything  # while it is asked for
+        mask = 0
+        for i, flow in enumerate(function.flows):
+            if flow == Flow.CALL or (flow in (Flow.JUMP, Flow.BRANCH) and i not in function.jumps):
+                target = self.flow.arch.direct_target(function, i)
+                is_known = target not in self.thunks
+                mask |= self._clobbered_by(target, depth + 1) if is_known else everything
+            elif flow in _UNSURE:
+                mask |= everything
+            else:
+                mask |= self.flow.arch.effect(function, i).registers
+            if mask & everything == everything:
+                break
+        self._clobbered[start] = mask
+        return mask
 
     # ---- results
 

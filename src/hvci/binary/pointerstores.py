@@ -48,6 +48,21 @@ class PointerStores:
                 self._trace_all(function, register, sinks)
         return sorted([*sinks.of.get(i, ()), *sinks.unsure])
 
+    def comes_from_memory(self, function: Function, i: int) -> bool:
+        """Whether a call may go through a pointer that was kept outside the frame."""
+        operand = self.arch.indirect_operand(function, i)
+        if not isinstance(operand, Reg):
+            return True
+        frame = (self.arch.stack_pointer, self.arch.frame_pointer)
+        for d in self._origins(function, i, operand.number) or ():
+            for register in members(self.arch.effect(function, d).registers):
+                expr = self.arch.define(function, d, register)
+                if isinstance(expr, Load) and expr.memory.base not in frame:
+                    is_slot = expr.memory.displacement in self.flow.image.imports
+                    if expr.memory.base != IMAGE_BASE or not is_slot:
+                        return True
+        return False
+
     def is_passed(self, function: Function, i: int, slot: int) -> bool:
         """Whether what instruction `i` loads from a slot, or a copy of it, is an argument.
 

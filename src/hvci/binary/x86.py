@@ -42,6 +42,7 @@ from hvci.binary.jumptables import JumpTables
 from hvci.binary.jumptables_x86 import find_tables
 from hvci.binary.moves import Moves
 from hvci.binary.named_calls import NAMED
+from hvci.binary.reads_x86 import reads
 from hvci.binary.x86_lift import (
     FRAME_BASES,
     IMMEDIATES,
@@ -283,6 +284,10 @@ class X86:
     def hands_on(self, function: Function, i: int, registers: int = 0, alone: bool = False) -> bool:
         """Any instruction that makes an address may hand it on."""
         return True
+
+    def reads(self, function: Function, i: int) -> tuple[int, int]:
+        """Masks of the registers read as the base of memory, and of those read otherwise."""
+        return reads(function.instructions[i])
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
