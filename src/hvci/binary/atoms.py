@@ -188,6 +188,15 @@ def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:
     return bounded(out)
 
 
+def joined(lower: Atoms, upper: Atoms) -> Atoms:
+    """64 bits from two halves; only those of numbers are known."""
+    if any(atom.kind not in NUMERIC for atom in upper):
+        return unknown("a local variable that is written in parts")
+    return bounded(
+        low._replace(value=low.value | high.value << 32) for low in lower for high in upper
+    )
+
+
 def bounded(atoms: Iterable[Atom]) -> Atoms:
     """The set, cut down when it grew too large; a routine that it may lead to is not lost so."""
     found = frozenset(atoms)

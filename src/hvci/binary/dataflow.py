@@ -53,7 +53,6 @@ from hvci.binary.code import (
     is_slot,
     low_byte,
     register_of,
-    slot,
 )
 from hvci.binary.frames import Frames
 from hvci.binary.functions import Functions
@@ -389,7 +388,7 @@ class Dataflow:
             return self._element(function, i, table, nesting)
         offset = self.frames.offset(function, i, memory, nesting)
         if offset is not None:
-            return atoms.truncate(self.value(function, i, slot(offset), nesting), size)
+            return self.frames.held(function, i, offset, size, nesting)
         base = self.value(function, i, Location(memory.base), nesting + 1)
         out: set[Atom] = set()
         for atom in base:
@@ -403,8 +402,7 @@ class Dataflow:
         if base.kind is Kind.ADDRESS:
             return self.globals.value((base.value + displacement) & 0xFFFFFFFF, size, nesting)
         if base.kind is Kind.STACK:
-            held = self.value(function, i, slot(base.value + displacement), nesting + 1)
-            return atoms.truncate(held, size)
+            return self.frames.held(function, i, base.value + displacement, size, nesting + 1)
         if base.kind is Kind.CONST and self.image.bits == 32:
             rva = base.value + displacement - self.image.base
             if self.image.holds(rva, size):

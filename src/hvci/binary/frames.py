@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atoms, Kind
-from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Function, Load, Location, Memory, slot_offset
+from hvci.binary.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Function,
+    Load,
+    Location,
+    Memory,
+    slot,
+    slot_offset,
+)
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
@@ -18,6 +27,8 @@ MAX_KEPT = 12
 """Questions nested deeper may have gone without an answer for their depth alone."""
 WORD = 8
 """Bytes of a general register."""
+HALF = 4
+"""Bytes of half a word of 64 bits."""
 SLOT = 4
 """Bytes of the options that are asked for."""
 OBJECT_REACH = 0x100
@@ -83,6 +94,31 @@ class Frames:
         effect = self.flow.arch.effect
         stores = (effect(function, d).stores for d in definitions if isinstance(d, int))
         return max((memory.size for each in stores for memory in each), default=0)
+
+    def held(self, function: Function, i: int, offset: int, size: int, nesting: int) -> Atoms:
+        """What some bytes of the frame hold; eight of them may have been written in halves."""
+        value, at = self.flow.value, slot(offset)
+        found = value(function, i, at, nesting)
+        if size <= HALF or any(atom.kind not in atoms.NUMERIC for atom in found):
+            return atoms.truncate(found, size)
+        definitions = self.flow.reaching.definitions(function, i, at, nesting).definitions
+        if all(
+            self._is_whole(function, d, offset, size, nesting)
+            for d in definitions
+            if isinstance(d, int)
+        ):
+            return atoms.truncate(found, size)
+        upper = value(function, i, slot(offset + HALF), nesting)
+        return atoms.joined(atoms.truncate(found, HALF), atoms.truncate(upper, HALF))
+
+    def _is_whole(self, function: Function, d: int, start: int, size: int, nesting: int) -> bool:
+        """Whether an instruction that writes a slot writes all of some bytes there."""
+        effect = self.flow.arch.effect(function, d)
+        for memory in effect.stores:
+            place = self.offset(function, d, memory, nesting)
+            if place is not None and place <= start < place + memory.size:
+                return effect.fills or start + size <= place + memory.size
+        return True
 
     def _may_move(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether an operand may lie at a place in the frame that is not always the same."""
