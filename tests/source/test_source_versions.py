@@ -153,3 +153,16 @@ def test_a_fallback_for_a_routine_that_every_kernel_has(tmp_path):
         evidence = read(lay(tmp_path, a__c=text), target)
         (call,) = (call for call in evidence.calls if call.ddi == "MmMapIoSpace")
         assert "MmMapIoSpaceEx is always found" in call.dead
+
+
+def test_fields_that_decide_over_each_other(tmp_path):
+    fields = [f"f{i}" for i in range(60)]
+    stores = "".join(
+        f"if (d->{b} > 1) d->{a} = d->{b} + 1;\n"
+        for a, b in zip(fields, [*fields[1:], fields[0]], strict=True)
+    )
+    text = f"#include <ntddk.h>\nVOID f(D *d)\n{{\n    RtlGetVersion(&d->v);\n    {stores}\n"
+    text += "    if (d->f0 == 1)\n        ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');\n}\n"
+    (tmp_path / "d.c").write_text(text)
+    (call,) = read(tmp_path / "d.c").calls
+    assert not call.dead

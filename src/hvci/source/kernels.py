@@ -35,7 +35,7 @@ from hvci.source.tree import File, Function, ancestors, arguments, parse, text_o
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-MAX_DEPTH, MAX_STEPS = 12, 4000
+MAX_DEPTH, MAX_STEPS, MAX_NESTED = 12, 4000, 5
 MAX_HOPS = 4
 """Calls between the entry routine and a store that is made at the start."""
 ENTRIES = (b"DriverEntry", b"GsDriverEntry", b"DllInitialize")
@@ -63,6 +63,13 @@ class Versions:
         self.on = tuple(on)
         self._steps = 0
         self._known: dict[object, int | None] = {}
+        self._nested = 0
+
+    def _alone(self, on: WindowsVersion) -> Versions:
+        """The same for one kernel, with what is known or being worked out already."""
+        one = Versions(self.program, (on,))
+        one._known, one._nested = self._known, self._nested + 1
+        return one
 
     @cached_property
     def is_asked(self) -> bool:
@@ -71,7 +78,7 @@ class Versions:
 
     def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
         """Which way a condition goes on every kernel; None when they differ or it is not known."""
-        if condition is None or not self.is_asked:
+        if condition is None or self._nested > MAX_NESTED or not self.is_asked:
             return None
         here = Here(file, function, condition.start_byte)
         found: set[bool] = set()
@@ -237,7 +244,7 @@ class Versions:
         values: set[int | None] = set()
         if found.parameter is not None:
             values = self._passed(function, found.parameter, on, depth)
-        one = Versions(self.program, (on,))
+        one = self._alone(on)
         one._steps = self._steps
         for assignment, sure in found.before(here.offset):
             fate = True if sure else one.fate(assignment.value, function.file, function)
@@ -270,7 +277,7 @@ class Versions:
         if key in self._known:
             return self._known[key]
         self._known[key] = None
-        one = Versions(self.program, (on,))
+        one = self._alone(on)
         values = set()
         for store in one.kept(stores(self.program, name))[0]:
             inside = Here(store.file, store.file.function_at(store.offset), store.offset)
@@ -341,7 +348,7 @@ class Versions:
         if key in self._known:
             return self._known[key]
         self._known[key] = None
-        one, values = Versions(self.program, (on,)), set()
+        one, values = self._alone(on), set()
         for function in self.program.functions(name)[:2]:
             for item in walk(function.node):
                 if item.type != "return_statement":
