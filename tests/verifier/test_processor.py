@@ -170,12 +170,23 @@ def test_a_run_that_was_cut_is_no_success(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("machine", "text"), [("x64", "0f0b"), ("x64", "cd29"), ("x86", "0f0b"), ("arm64", "00000000")]
+    ("machine", "text"),
+    [
+        ("x64", "0f0b"),
+        ("x64", "cd29"),
+        ("x86", "0f0b"),
+        ("arm64", "00000000"),
+        ("arm64", "60003ed4"),
+    ],
 )
 def test_what_raises_an_exception_ends_the_path_and_is_no_lack(machine, text):
     run = code(machine, text)
     assert run.driver_entry.outcome.ending == "stopped"
     assert run.unsupported == ()
+
+
+def test_a_breakpoint_of_arm64_is_passed_as_on_x64():
+    assert status(code("arm64", "60008052 00003ed4")) == 3
 
 
 def test_a_refused_write_of_such_an_instruction_is_a_bug_check():

@@ -48,6 +48,8 @@ from hvci.verifier.tracer import Tracer
 BREAKPOINT = 3
 INVENTIONS = 12
 FAULTS = 60
+BRK_MASK, BRK, DEBUG_BREAK = 0xFFE0_001F, 0xD420_0000, 0xF000
+"""BRK of ARM64, and the number with which it is a breakpoint; with others it declares a failure."""
 TRAPS = frozenset(("ud0", "ud1", "ud2", "udf"))
 """Instructions that are there to raise an exception."""
 UNKNOWN = Convention(is_known=False)
@@ -323,8 +325,17 @@ class Path:
         if number == BREAKPOINT and self.machine.processor.name != "arm64":
             return self.machine.processor.pc
         if self.machine.processor.name == "arm64":
-            return self._cannot_execute(self.machine.processor.pc)
+            return self._trap(self.machine.processor.pc)
         raise _End(Ending.STOPPED, f"interrupt {number:#x}")
+
+    def _trap(self, pc: int) -> int:
+        """An exception on ARM64: a breakpoint, a failure that the code declares, or a lack."""
+        word = self.machine.memory.u32(pc)
+        if word & BRK_MASK != BRK:
+            return self._cannot_execute(pc)
+        if word >> 5 & 0xFFFF == DEBUG_BREAK:
+            return pc + 4
+        raise _End(Ending.STOPPED, f"brk #{word >> 5 & 0xFFFF:#x} at {pc:#x}")
 
     def _special(self, address: int) -> int:
         """Execute an instruction in place of the engine, or name it and go on behind it."""
