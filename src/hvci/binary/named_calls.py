@@ -84,6 +84,13 @@ def _named_calls(image: PeImage, function: Function) -> dict[int, Named]:
     return found
 
 
+def direct_target(function: Function, i: int) -> int:
+    """Target RVA of a direct call, jump or branch, such calls among them."""
+    named = function.cache.get(NAMED, {}).get(i)
+    target: int = named.target if named else function.instructions[i].near_branch_target
+    return target & 0xFFFFFFFF
+
+
 def calls_by_name(image: PeImage) -> bool:
     """Whether the code makes such calls at all: then through rax, above all."""
     memory = image.memory

@@ -41,7 +41,7 @@ from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables
 from hvci.binary.jumptables_x86 import find_tables
 from hvci.binary.moves import Moves
-from hvci.binary.named_calls import NAMED
+from hvci.binary.named_calls import direct_target
 from hvci.binary.reads_x86 import reads
 from hvci.binary.x86_lift import (
     FRAME_BASES,
@@ -291,9 +291,7 @@ class X86:
 
     def direct_target(self, function: Function, i: int) -> int:
         """Target RVA of a direct call, jump or branch."""
-        named = function.cache.get(NAMED, {}).get(i)
-        target: int = named.target if named else function.instructions[i].near_branch_target
-        return target & 0xFFFFFFFF
+        return direct_target(function, i)
 
     # ---- effects
 
@@ -360,8 +358,6 @@ class X86:
         """What holds on an edge of a conditional branch."""
         return self.lift.equality(function, branch, taken)
 
-    # ---- frames
-
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""
         return only_fills(function.instructions[i])
@@ -402,10 +398,8 @@ class X86:
         mask, instructions = 1 << RSP, function.instructions
         copies = bytes(map(_COPIES.__contains__, map(_MNEMONIC, instructions)))
         for instruction in compress(instructions, copies):
-            if instruction.mnemonic == Mnemonic.LEA:
-                source = _MASKS[instruction.memory_base]
-            else:
-                source = _MASKS[instruction.op1_register]
-            if mask & source:
+            is_lea = instruction.mnemonic == Mnemonic.LEA
+            source = instruction.memory_base if is_lea else instruction.op1_register
+            if mask & _MASKS[source]:
                 mask |= _MASKS[instruction.op0_register]
         return mask
