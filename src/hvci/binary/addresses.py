@@ -6,7 +6,8 @@ that is done with such an address can lead to a call that nobody sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.code import (
@@ -22,6 +23,7 @@ from hvci.binary.code import (
     Flow,
     Function,
     ImageAddress,
+    Insert,
     Load,
     Memory,
     Reg,
@@ -29,21 +31,34 @@ from hvci.binary.code import (
 from hvci.binary.made_addresses import made
 from hvci.binary.sets import members
 
+_INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 MAX_STEPS = 0x4000
 """Instructions that an address is followed for."""
 _REGISTERS = (1 << 64) - 1
 """Mask of all registers; the bits above stand for slots of the frame."""
 
 
-class KeptAddresses:
-    """The addresses of slots that one image makes."""
+class Arithmetic(NamedTuple):
+    """For addresses to which offsets are added before something is read."""
 
-    def __init__(self, analysis: Analysis) -> None:
+    through: Container[int]
+    """Indices of the calls that may get one, or go by one."""
+    is_called: Callable[[int, Expr], bool]
+    """Whether what an instruction reads by one goes to calls that are known, or to nobody."""
+
+
+class KeptAddresses:
+    """The addresses of slots that one image makes, or of tables to which offsets are added."""
+
+    def __init__(self, analysis: Analysis, arithmetic: Arithmetic | None = None) -> None:
+        self.arithmetic = arithmetic
         self.analysis = analysis
         self.arch = analysis.arch
-        self._frame = 1 << self.arch.stack_pointer | 1 << self.arch.frame_pointer
         self._made = ImageAddress(-1)
-        self._slots: dict[tuple[int, ...], int] = {}
+        self._slots: dict[int, int] = {}
+        """Bits that stand for slots of the frame, by their offsets."""
+        self._bases = 0
+        """The registers (a mask) by which such slots are named."""
         self._parameters = sum(1 << each for each in self.arch.parameter_registers)
 
     def is_made(self, function: Function, i: int, slot: int) -> bool:
@@ -69,30 +84,38 @@ class KeptAddresses:
                 return True
         return False
 
-    def is_only_read(self, function: Function, i: int, rva: int) -> bool:
+    def is_only_read(self, function: Function, i: int, rva: int = -1) -> bool:
         """Whether the address of an RVA that instruction `i` makes stays here, and is only read by.
 
         Follows it along every way, through copies and slots of the frame.
         """
-        if self.arch.loads_call_targets:
-            return not self.arch.hands_on(function, i)
+        is_plain = self.arithmetic is None and self.arch.loads_call_targets
+        if is_plain and not self.arch.hands_on(function, i):
+            return True  # quickly told
         self._slots.clear()
+        self._bases = 1 << self.arch.stack_pointer | 1 << self.arch.frame_pointer
         self._made = ImageAddress(rva)
         held = {k: self.arch.effect(function, i).registers for k in _next(function, i)}
-        work = list(held)
-        for steps in range(MAX_STEPS):
-            if not work:
-                self.analysis.flow.charge(steps)
-                return True
+        work, steps = list(held), 0
+        while work and steps < MAX_STEPS:
             k = work.pop()
-            left = self._behind(function, k, held[k])
-            if left is None:
-                break
-            for n in _next(function, k) if left else ():
-                if left & ~held.get(n, 0):
-                    held[n] = held.get(n, 0) | left
-                    work.append(n)
-        return False
+            left: int | None = held[k]
+            while left and steps < MAX_STEPS:
+                steps += 1
+                left = self._behind(function, k, left)
+                if left is None:
+                    return False
+                if k in function.jumps or not function.falls_through(k):
+                    for n in _next(function, k) if left else ():
+                        if left & ~held.get(n, 0):
+                            held[n] = held.get(n, 0) | left
+                            work.append(n)
+                    break
+                k += 1
+                if not left & ~held.get(k, 0) or k >= len(function.flows):
+                    break
+        self.analysis.flow.charge(steps)
+        return not work and steps < MAX_STEPS
 
     def _behind(self, function: Function, k: int, held: int) -> int | None:
         """The registers and slots (a mask) that hold an address behind instruction `k`.
@@ -100,14 +123,31 @@ class KeptAddresses:
         None when the instruction does something with it that is not seen through.
         """
         flow = function.flows[k]
+        if flow == Flow.NEXT or k in function.jumps:
+            named = held & _REGISTERS | (self._bases if held > _REGISTERS else 0)
+            return self._moved(function, k, held) if self.arch.names(function, k, named) else held
+        if flow in _INDIRECT and not self._is_called(function, k, held):
+            return None
         if flow in CALLS:
-            return None if held & self._parameters else held & ~self.arch.volatile
+            is_known = self.arithmetic is not None and k in self.arithmetic.through
+            is_passed = held & self._parameters and not is_known
+            return None if is_passed else held & ~self.arch.volatile
         if flow == Flow.RETURN:
             return None if held >> self.arch.result & 1 else 0
         if flow in (Flow.JUMP, Flow.INDIRECT_JUMP) and not any(_next(function, k)):
             return None if held & self._parameters else 0
-        named = held & _REGISTERS | (self._frame if held > _REGISTERS else 0)
-        return self._moved(function, k, held) if self.arch.names(function, k, named) else held
+        return held
+
+    def _is_called(self, function: Function, k: int, held: int) -> bool:
+        """Whether a call or jump goes elsewhere than through memory that the address leads to."""
+        operand = self.arch.indirect_operand(function, k)
+        if not isinstance(operand, Load) or not _may_read(operand, held):
+            return True
+        return self.arithmetic is not None and k in self.arithmetic.through
+
+    def _may_read(self, function: Function, k: int, expr: Expr, held: int) -> bool:
+        """Whether what instruction `k` makes may be made of the address."""
+        return _may_read(expr, held) and self.arch.reads(function, k, held & _REGISTERS)
 
     def _moved(self, function: Function, k: int, held: int) -> int | None:
         """The same for an instruction that changes no flow and names what holds it."""
@@ -115,44 +155,63 @@ class KeptAddresses:
         gets = 0
         for each in members(effect.registers & ~(1 << self.arch.stack_pointer)):
             expr = self.arch.define(function, k, each)
-            if self._is_held(expr, held):
+            if self._is_held(function, k, expr, held):
                 gets |= 1 << each
-            elif not self._reads_through(expr) and _may_read(expr, held):
-                is_sum = isinstance(expr, Address | Binary)
-                if not is_sum or function.rvas[k] not in self.analysis.import_place_set:
+            elif self._reads_through(expr):
+                if _may_read(expr, held) and not self._is_known(k, expr):
+                    return None
+            elif self._may_read(function, k, expr, held):
+                if not isinstance(expr, Address | Binary):
+                    return None
+                if self.arithmetic is not None:
+                    gets |= 1 << each
+                elif function.rvas[k] not in self.analysis.import_place_set:
                     return None
         left = held & ~effect.registers | gets
         for n, memory in enumerate(effect.stores):
-            expr, slot = self.arch.stored(function, k, n), self._slot(memory)
-            if self._is_held(expr, held) and slot:
+            expr = self.arch.stored(function, k, n)
+            is_held = self._is_held(function, k, expr, held)
+            slot = self._slot(function, k, memory) if is_held or held > _REGISTERS else 0
+            if is_held and slot:
                 left |= slot
-            elif _may_read(expr, held):
+                self._bases |= 1 << memory.base
+            elif is_held or self._may_read(function, k, expr, held):
                 return None
             else:
                 left &= ~slot
         return left
 
-    def _is_held(self, expr: Expr, held: int) -> bool:
+    def _is_held(self, function: Function, k: int, expr: Expr, held: int) -> bool:
         """Whether an expression is the address: a register or a slot of the frame with it."""
         if isinstance(expr, Load):
-            return bool(held & self._slot(expr.memory))
+            return held > _REGISTERS and bool(held & self._slot(function, k, expr.memory))
         if isinstance(expr, Either):
-            return self._is_held(expr.left, held) or self._is_held(expr.right, held)
+            sides = expr.left, expr.right
+            return any(self._is_held(function, k, side, held) for side in sides)
         is_copy = isinstance(expr, Reg) and bool(held >> expr.number & 1)
-        return is_copy or expr == self._made
+        if expr == self._made:
+            return self.arch.reads(function, k, held & _REGISTERS)
+        return is_copy
 
-    def _slot(self, memory: Memory) -> int:
+    def _slot(self, function: Function, k: int, memory: Memory) -> int:
         """The bit that stands for a slot of the frame; 0 for other memory."""
-        if memory.base < 0 or not self._frame >> memory.base & 1:
+        if memory.base < 0 or memory.index_register != NO_REGISTER:
             return 0
-        if memory.index_register != NO_REGISTER:
+        self.analysis.flow.begin()
+        offset = self.analysis.flow.frames.offset(function, k, memory)
+        if offset is None:
             return 0
-        return self._slots.setdefault(memory[:4], (_REGISTERS + 1) << len(self._slots))
+        return self._slots.setdefault(offset, (_REGISTERS + 1) << len(self._slots))
 
-    @staticmethod
-    def _reads_through(expr: Expr) -> bool:
-        """Whether an expression is what lies at a constant offset from a register."""
-        return isinstance(expr, Load) and expr.memory.index_register == NO_REGISTER
+    def _is_known(self, k: int, expr: Expr) -> bool:
+        """Whether somebody looks at what instruction `k` reads by an address."""
+        return self.arithmetic is None or self.arithmetic.is_called(k, expr)
+
+    def _reads_through(self, expr: Expr) -> bool:
+        """Whether an expression is what lies at a constant offset, or one that is looked at."""
+        if not isinstance(expr, Load):
+            return False
+        return self.arithmetic is not None or expr.memory.index_register == NO_REGISTER
 
 
 def _next(function: Function, k: int) -> Iterator[int]:
@@ -175,7 +234,12 @@ def _may_read(expr: Expr, registers: int) -> bool:
             if memory.base == IMAGE_BASE and memory.index_register != NO_REGISTER:
                 return True  # the address was seen through
             return any(each >= 0 and registers >> each & 1 for each in both)
-        case Binary(_, left, right) | Either(left, right) | Choose(_, left, right):
+        case (
+            Binary(_, left, right)
+            | Either(left, right)
+            | Choose(_, left, right)
+            | Insert(left, right)
+        ):
             return _may_read(left, registers) or _may_read(right, registers)
         case Const() | ImageAddress():
             return False

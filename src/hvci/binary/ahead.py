@@ -7,7 +7,7 @@ not plain is left to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
@@ -24,6 +24,8 @@ POINTER = 8
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _LOST_BY_CALLS = frozenset((RAX, RCX, RDX, R8, R9, R10, R11))
 _READ_ONLY = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.BT))
+_OVERWRITING = frozenset((Mnemonic.LEA, Mnemonic.MOVZX, Mnemonic.MOVSX, Mnemonic.MOVSXD))
+_ZEROING = frozenset((Mnemonic.XOR, Mnemonic.SUB))
 
 
 @dataclass(slots=True)
@@ -153,6 +155,8 @@ def _called_x86(instruction: Instruction, held: Held, dispatch: int) -> int | No
 def _plain_x86(instruction: Instruction, held: Held) -> None:
     if not instruction.op_count:
         return
+    if _reads_table(instruction, held):  # an offset added to it, perhaps
+        held.lost = True
     if instruction.op0_kind != OpKind.REGISTER:
         if instruction.op_count > 1 and instruction.op1_kind == OpKind.REGISTER:
             source = REGISTERS.get(instruction.op1_register)
@@ -167,6 +171,25 @@ def _plain_x86(instruction: Instruction, held: Held) -> None:
         _moved_x86(instruction, target[0], held)
     elif instruction.mnemonic not in _READ_ONLY:
         held.drop(target[0])
+
+
+def _reads_table(instruction: Instruction, held: Held) -> bool:
+    """Whether an instruction makes something of the address of the table, loads apart."""
+    mnemonic = instruction.mnemonic
+    if not held.tables or mnemonic in _READ_ONLY:
+        return False
+    parts = [instruction.memory_base, instruction.memory_index]
+    if mnemonic == Mnemonic.MOV:
+        return _register(parts[1]) in held.tables
+    first = 1 if mnemonic in _OVERWRITING else 0
+    kinds = range(first, instruction.op_count)
+    parts += [instruction.op_register(n) for n in kinds if _is_register(instruction, n)]
+    is_zero = mnemonic in _ZEROING and instruction.op0_register == instruction.op1_register
+    return not is_zero and any(_register(part) in held.tables for part in parts)
+
+
+def _is_register(instruction: Instruction, n: int) -> bool:
+    return bool(instruction.op_kind(n) == OpKind.REGISTER)
 
 
 def _moved_x86(instruction: Instruction, target: int, held: Held) -> None:
@@ -263,7 +286,7 @@ def plain_arm64(word: int, held: Held) -> None:
         held.copy(target, word >> 16 & 31)
     elif word >> 25 & 0b0101 == 0b0100:
         _access_arm64(word, held)
-    elif source in held.tables and not names_no_register(word):  # an offset added to the table
+    elif reads_table(word, held.tables):  # an offset added to it, perhaps
         held.lost = True
     else:
         held.drop(target)
@@ -274,7 +297,7 @@ def _access_arm64(word: int, held: Held) -> None:
     from hvci.binary.arm64_words import access  # costs start-up time where it is not needed
 
     moved = access(word)
-    if any(memory.base in held.tables for memory in moved.memories):
+    if any(held.tables & {each.base, each.index_register} for each in moved.memories):
         held.lost = held.lost or moved.step is not None or bool(moved.others or moved.swapped)
         is_loaded = moved.is_load and not moved.is_vector
         for register, memory in zip(moved.registers, moved.memories, strict=False):
@@ -288,6 +311,14 @@ def _access_arm64(word: int, held: Held) -> None:
             held.store(register)
     for register in members(moved.written):
         held.drop(register)
+
+
+def reads_table(word: int, tables: Container[int]) -> bool:
+    """Whether an ARM64 word that moves no memory may read one of some registers."""
+    if names_no_register(word):
+        return False
+    has_second = word >> 26 & 7 != 0b100  # no immediate stands there
+    return word >> 5 & 31 in tables or (has_second and word >> 16 & 31 in tables)
 
 
 def names_no_register(word: int) -> bool:

@@ -24,6 +24,7 @@ from hvci.binary.display import Display
 from hvci.binary.importcalls import ImportCalls
 from hvci.binary.indirect import PointerCalls
 from hvci.binary.interprocedural import MAX_CALLERS
+from hvci.binary.kmdf_accounts import FrameworkAccounts
 from hvci.binary.ports import PortCalls
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
@@ -126,12 +127,19 @@ class CallSites:
             return
         self.kmdf_version = binding.version
         uses = kmdf.uses(self.analysis, binding)
+        found = [(function, i) for function, i, _ in uses.calls]
         for function, i, name in uses.calls:
             self.add_routine(function, i, name, Via.KMDF, hidden=1)
         self._add_plain(uses.plain)
         for function, i, routine in self.pointers.within(uses.others):
             if routine.value == Lookup.KMDF:
                 self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
+                found.append((function, i))
+        accounts = FrameworkAccounts(self.analysis, found)
+        for used in accounts.unaccounted(uses.references):
+            self._limit_all(f"a use of {used.name} that is not followed", used.place)
+        if not found and not uses.plain:
+            self._limit_all("the image binds to KMDF, and no call of the framework was found")
 
     def _audio(self, miniports: Miniports) -> None:
         """Methods that the port driver calls, and methods of ports that the image calls."""

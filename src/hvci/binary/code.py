@@ -236,7 +236,7 @@ class Function:
         self.start = start
         self.fragments = fragments
         self.kind = kind
-        """How its bounds are known: "unwind", "start" or "gap"; a "stretch" holds several."""
+        """How its bounds are known: "unwind", "start" or "gap"."""
         self.instructions: list[Any] = []
         self.rvas: Sequence[int] = []
         self.ends: dict[int, int] = {}
@@ -387,6 +387,9 @@ class Architecture(Protocol):
 
         And sums of it with constants, unless it is the address of something `alone`.
         """
+
+    def reads(self, function: Function, i: int, registers: int) -> bool:
+        """Whether instruction `i` may read one of some registers (a mask), calls apart."""
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:
         """The first instruction behind `i` that changes the flow of control.

@@ -62,6 +62,7 @@ from hvci.binary.interprocedural import Interprocedural
 from hvci.binary.loops import changes
 from hvci.binary.made_addresses import LOST
 from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
+from hvci.binary.sets import members
 
 if TYPE_CHECKING:
     from hvci.binary.stack import StackDepth
@@ -69,12 +70,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_DEPTH = 24
 """How deep questions may nest."""
+TOO_DEEP = "the value comes through more steps than are followed"
 FILE_STEPS, BYTES_A_STEP = 500_000, 4
 """Steps for one image, whatever its size, and bytes that give it one more.
 
 Of 486 real drivers none needed more than 72,000.
 """
 NO_CYCLE = 1 << 30
+MAX_LEARNT = 4000
+"""Instructions of a function of which `learn` asks."""
 QUESTION_COST = 4
 """What a question costs besides the instructions looked at, in steps."""
 
@@ -164,7 +168,7 @@ class Dataflow:
     def value(self, function: Function, i: int, location: Location, nesting: int = 0) -> Atoms:
         """What a location can hold just before instruction `i`."""
         if nesting > MAX_DEPTH:
-            return atoms.unknown("the value comes through more steps than are followed")
+            return atoms.unknown(TOO_DEEP)
         if location == self.arch.stack_pointer:
             depth = self.depth.before(function, i)
             return (
@@ -185,8 +189,27 @@ class Dataflow:
     def stored(self, function: Function, d: int, nesting: int) -> Atoms:
         """What a location holds that only instruction `d` writes: what that pushes or stores."""
         if nesting > MAX_DEPTH:
-            return atoms.unknown("the value comes through more steps than are followed")
+            return atoms.unknown(TOO_DEEP)
         return atoms.bounded(self.evaluate(function, d, self.arch.stored(function, d), nesting + 1))
+
+    def learn(self, function: Function) -> None:
+        """Ask what the calls and the slots of a function hold one by one, in code order.
+
+        The answers are kept: a value that goes through many slots is not too deep then.
+        """
+        self.forget()  # what was too deep is among the answers
+        for k in range(min(len(function.flows), MAX_LEARNT)):
+            if self.exhausted:
+                return
+            if function.flows[k] in CALLS:
+                self.begin()
+                self.interprocedural.returned(function, k, 0)
+                continue
+            for register in members(self.arch.effect(function, k).registers):
+                expr = self.arch.define(function, k, register)
+                if isinstance(expr, Load) and expr.memory.base >= 0:
+                    self.begin()
+                    self.evaluate(function, k, expr, 0)
 
     def definitions(self, function: Function, i: int, location: Location) -> list[Definition]:
         """Instructions whose result a location can hold before `i`, and what else it can hold."""
@@ -414,5 +437,13 @@ class Dataflow:
         return frozenset((Atom(Kind.FIELD, displacement, why=words, of=base),))
 
     def _element(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
-        """An element of a table in read-only memory: all of them, when the table is small."""
+        """An element of a table in read-only memory: all of them, when the table is small.
+
+        Or of the framework's, where the index is known.
+        """
+        if self.globals.framework and memory.size == self.image.pointer_size:
+            held = self._address(function, i, memory, nesting + 1)
+            if held and all(atom.kind is Kind.TABLE for atom in held):
+                routines = (self.globals.framework_routine(atom.value) for atom in held)
+                return atoms.bounded(frozenset().union(*routines))
         return self.globals.table(function, i, memory, nesting)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Kind
+from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import ANY_POINTER_CALL, IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.dataflow import TOO_DEEP
 
 DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _ROUTINES = frozenset((Kind.ROUTINE, Kind.IMPORT))
@@ -32,6 +33,7 @@ class PointerCalls:
         self.analysis = analysis
         self.image = analysis.image
         self._dispatchers: dict[int, bool] = {}
+        self._learnt: set[int] = set()
         if analysis.image.guard_dispatch >= 0:
             analysis.flow.globals.known[analysis.image.guard_dispatch] = frozenset((DISPATCH,))
 
@@ -42,15 +44,28 @@ class PointerCalls:
             if flow.exhausted:
                 return
             for i, target in self.targets(function):
-                flow.begin()
-                held = flow.evaluate(function, i, target, 0)
-                if DISPATCH in held:
-                    held = flow.evaluate(function, i, Reg(self.analysis.arch.dispatch_register), 0)
+                held = self._held(function, i, target)
                 if held and all(atom.kind in _ROUTINES for atom in held - {DISPATCH}):
                     self.analysis.known_calls.add(function.rvas[i])
                 for atom in sorted(held - {DISPATCH}):
                     if atom.kind in _ROUTINES:
                         yield PointerCall(function, i, atom)
+
+    def _held(self, function: Function, i: int, target: Expr) -> Atoms:
+        """What a pointer can be that is called."""
+        flow, dispatched = self.analysis.flow, Reg(self.analysis.arch.dispatch_register)
+        for is_learnt in (False, True):
+            flow.begin()
+            held = flow.evaluate(function, i, target, 0)
+            if DISPATCH in held:
+                held = flow.evaluate(function, i, dispatched, 0)
+            if is_learnt or function.start in self._learnt:
+                break
+            if not any(TOO_DEEP in atom.why for atom in held):
+                break
+            self._learnt.add(function.start)
+            flow.learn(function)
+        return held
 
     def targets(self, function: Function) -> Iterator[tuple[int, Expr]]:
         """Every instruction of a function that calls through a pointer, and where that is."""

@@ -15,6 +15,8 @@ from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import IMAGE_BASE, Flow, Function, Load, Location
 from hvci.binary.image import PeImage
+from hvci.binary.kmdf_accounts import TABLE, is_judged
+from hvci.binary.ledger import Reference
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.model import Machine
 
@@ -74,6 +76,8 @@ class Uses(NamedTuple):
     others: list[Function]
     plain: list[tuple[int, int, str]]
     """(RVA, start of the function, name) of calls that needed no decoded function."""
+    references: list[Reference]
+    """Every place that names the table, or an entry of it that asks for memory."""
 
 
 def uses(analysis: Analysis, binding: Binding) -> Uses:
@@ -90,14 +94,19 @@ def uses(analysis: Analysis, binding: Binding) -> Uses:
             known.known[slot] = known.framework_routine(offset)
         places = [(place, slots[slot]) for place, slot in analysis.references.to_slots(slots)]
     analysis.flow.forget()  # what read the table before was answered without this
-    found = Uses([], [], [])
+    found = Uses([], [], [], [])
+    names = known.framework
+    for place, offset in places:
+        if offset <= 0 or is_judged(names[offset // step]):
+            found.references.append(Reference(place, binding.table + max(offset, 0), TABLE))
     if analysis.image.machine is Machine.ARM64:
         _uses_arm64(analysis, binding, places, found)
         return found
     for place, offset in places:
+        used = Reference(place, binding.table + max(offset, 0), TABLE)
         at = analysis.functions.instruction_at(place)
         if at is not None:
-            _use(analysis, *at, offset, found)
+            _use(analysis, *at, offset, found, used)
     return found
 
 
@@ -113,12 +122,14 @@ def _uses_arm64(
     gaps: dict[int, tuple[Function, set[int]]] = {}
     usual = usual_calls(analysis, [place for place, _ in places]) if binding.is_pointer else {}
     for place, offset in places:
+        used = Reference(place, binding.table + max(offset, 0), TABLE)
         call = usual.get(place)
         if call is None and binding.is_pointer:
             call = plain_call(analysis, place)
         if call is not None and not call.offset % 8 and call.offset // 8 < len(names):
             starts.add(call.start)
             found.plain.append((call.rva, call.start, names[call.offset // 8]))
+            analysis.ledger.call(used, call.rva)
             if call.is_sure:
                 analysis.table_loads[call.rva] = place, binding.table
             continue
@@ -126,7 +137,7 @@ def _uses_arm64(
         if at is None:
             continue
         function, i = at
-        _use(analysis, function, i, offset, found)
+        _use(analysis, function, i, offset, found, used)
         if not binding.is_pointer:  # one base address serves many entries
             found.others.append(function)
         elif function.kind == "gap":
@@ -144,8 +155,15 @@ def _uses_arm64(
             _use(analysis, *at, -1, found)
 
 
-def _use(analysis: Analysis, function: Function, i: int, offset: int, found: Uses) -> None:
-    """Add the calls that follow one instruction."""
+def _use(
+    analysis: Analysis,
+    function: Function,
+    i: int,
+    offset: int,
+    found: Uses,
+    used: Reference | None = None,
+) -> None:
+    """Add the calls that follow one instruction, and sign for the reference that it is."""
     names = analysis.flow.globals.framework
     step = analysis.image.pointer_size
     ahead = _ahead(analysis, function, i, offset)
@@ -154,6 +172,9 @@ def _use(analysis: Analysis, function: Function, i: int, offset: int, found: Use
     found.calls.extend((function, k, names[n]) for k, n in sure)
     if not ahead.plain or len(sure) != len(entries):
         found.others.append(function)
+    elif used is not None:
+        for k, _ in sure:
+            analysis.ledger.call(used, function.rvas[k])
 
 
 def _far_loads(analysis: Analysis, function: Function, table: int, seen: set[int]) -> Iterator[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from hvci.binary.ahead import WINDOW, names_no_register
+from hvci.binary.ahead import WINDOW, reads_table
 from hvci.binary.analysis import Analysis
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_words import (
@@ -237,7 +237,7 @@ class _Held:
             self._put(target, (True, self.tables[source] + (word >> 10 & 0xFFF)))
         elif is_access(word):
             self._access(word)
-        elif source in self.tables and not names_no_register(word):
+        elif reads_table(word, self.tables):
             self.is_lost = True
         else:
             self._drop(written_registers(word))
@@ -280,6 +280,9 @@ class _Held:
     def _access(self, word: int) -> None:
         """Any other load or store."""
         moved = access(word)
+        bases = (each for memory in moved.memories for each in (memory.base, memory.index_register))
+        if any(register in self.tables for register in bases):
+            self.is_lost = True  # an entry, in a form that is not plain
         if moved.is_store or not moved.is_load:
             if word & PLAIN_LOAD_MASK == _PLAIN_STORE and word >> 5 & 31 == SP:
                 self._keep(word & 31, word >> 7 & 0x7FF8)

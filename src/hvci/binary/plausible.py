@@ -57,6 +57,8 @@ def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: 
         return False  # a write hands nothing on
     if moved is not None and not moved.written and not moved.is_vector:
         return False  # read into the zero register
+    if word & 0x1F000000 == 0x10000000 or word & 0x3B000000 == 0x18000000:
+        return True  # ADR and literals name it themselves
     analysis.flow.begin()
     rvas, why_open = made(analysis.flow, function, i, Reg(word >> 5 & 31))
     gets = (
@@ -70,4 +72,10 @@ def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: 
     )
     if gets and not why_open and all(register == ZERO for register in gets):
         return False  # the half of a pair that nobody gets
-    return used.target & ~0xFFF in {rva & ~0xFFF for rva in rvas} or bool(why_open)
+    steps = [memory.displacement for memory in moved.memories] if moved else [_added(word)]
+    return any(used.target - step in rvas for step in steps) or bool(why_open and not rvas)
+
+
+def _added(word: int) -> int:
+    """The constant of an ADD."""
+    return (word >> 10 & 0xFFF) << 12 * (word >> 22 & 1)

@@ -76,6 +76,14 @@ _FLOW_OF = {
 }
 _FLOWS = bytes(_FLOW_OF[control] for control in sorted(_FLOW_OF)).ljust(256, b"\0")
 """By iced's number of a kind of flow, which counts from 0."""
+_READS = frozenset(
+    (
+        OpAccess.READ,
+        OpAccess.COND_READ,
+        OpAccess.READ_WRITE,
+        OpAccess.READ_COND_WRITE,
+    )
+)
 _WRITES = frozenset(
     (
         OpAccess.WRITE,
@@ -212,6 +220,14 @@ class X86:
     def names(self, function: Function, i: int, registers: int) -> bool:
         """Any instruction may: its effect says more."""
         return True
+
+    def reads(self, function: Function, i: int, registers: int) -> bool:
+        """As iced says."""
+        return any(
+            used.access in _READS and registers >> REGISTERS[used.register][0] & 1
+            for used in _FACTORY.info(function.instructions[i]).used_registers()
+            if used.register in REGISTERS
+        )
 
     def storing(self, function: Function) -> list[int]:
         """Indices of the instructions that can store something, calls apart."""
