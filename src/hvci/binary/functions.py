@@ -123,6 +123,12 @@ class Functions:
         """Code from one RVA up to another, taken to be a function whatever lies there."""
         return self._decode(start, [(start, end)], "gap")
 
+    def decoded(self) -> list[Function]:
+        """The functions that somebody asked for, by start."""
+        found = {function.start: function for function in self._known.values()}
+        found |= {function.start: function for function in self._unwound.values()}
+        return [found[start] for start in sorted(found)]
+
     def release(self) -> None:
         """Drop what others keep with the functions: it refers back to them."""
         for function in (*self._known.values(), *self._unwound.values()):

@@ -125,6 +125,10 @@ class References(ABC):
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every candidate direct call and jump, in any order."""
 
+    def strays(self) -> list[tuple[int, int]]:
+        """(RVA in the instruction, target) of direct branches into the image, but to no code."""
+        return []
+
     @abstractmethod
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which of the sites of direct calls and jumps are calls."""

@@ -292,6 +292,14 @@ class ReferencesArm64(References):
         inside = self.in_code(targets)
         return targets[inside], sites[inside]
 
+    def strays(self) -> list[tuple[int, int]]:
+        """By every B and BL."""
+        places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
+        sites = self.rvas[places]
+        targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
+        stray = ~self.in_code(targets) & (targets >= 0) & (targets < self.image.size)
+        return list(zip(sites[stray].tolist(), targets[stray].tolist(), strict=True))
+
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""
         return np.asarray(self.image.bytes[sites + 3] >> 7 == 1)

@@ -306,6 +306,37 @@ class ReferencesX86(References):
         order = order_of(targets)
         return targets[order], sites[order]
 
+    def strays(self) -> list[tuple[int, int]]:
+        """By the bytes before a displacement that names the image: E8, E9 and 0F 8x."""
+        memory = self.image.bytes
+        if self._by_relocation:
+            places, named = self._near_branches
+        else:
+            places, named = self._operands
+            last, before = memory[places - 1], memory[places - 2]
+            chosen = (last & 0xFE == 0xE8) | ((before == 0x0F) & (last & 0xF0 == 0x80))
+            places, named = places[chosen], named[chosen]
+        outside = ~self.in_code(named)
+        places, named = places[outside], named[outside]
+        return list(zip(places.tolist(), named.tolist(), strict=True))
+
+    @cached_property
+    def _near_branches(self) -> tuple[Rvas, Rvas]:
+        """(RVA of the displacement, target) of every E8 and E9 that leads into the image."""
+        places, targets = [NO_RVAS], [NO_RVAS]
+        for start, end in self._ranges:
+            code = self.image.bytes[start : end - 4]
+            at = np.flatnonzero((code & 0xFE) == 0xE8) + start
+            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
+            at = at[at + 1 - start < len(raw)]
+            named = raw[at + 1 - start].astype(np.int64) + at + 5
+            inside = (named >= 0) & (named < self.image.size)
+            at, named = at[inside], named[inside]
+            plain = ~self._relocated_at(at)
+            places.append(at[plain] + 1)
+            targets.append(named[plain])
+        return np.concatenate(places), np.concatenate(targets)
+
     def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which five-byte instructions overlap a relocated operand: those are no direct calls."""
         if not self._by_relocation:

@@ -22,6 +22,8 @@ class Behaviour(StrEnum):
     """Lets the kernel execute user pages."""
     GENERATED_CODE = "generated-code"
     """Runs instructions in memory that is no image."""
+    NOT_EXECUTABLE = "not-executable"
+    """Runs code of the image where the image says that nothing executes."""
     COPIED_CODE = "copied-code"
     """Copies its own instructions to memory that is no image."""
     EXECUTABLE_FILE = "executable-file"

@@ -46,6 +46,8 @@ _FIXES = {
     Behaviour.PROCESSOR_STATE: "Leave this register to the system.",
     Behaviour.USER_EXECUTION: "Do in the kernel's own code what the user page was called for.",
     Behaviour.GENERATED_CODE: "Put the code into the image, and choose between variants of it.",
+    Behaviour.NOT_EXECUTABLE: "Give the section the execute right and take the write right away "
+    "(/SECTION:name,ER), or put the code into .text.",
     Behaviour.COPIED_CODE: "Call the function where it is.",
     Behaviour.EXECUTABLE_FILE: "Map the file as data: SEC_COMMIT or SEC_IMAGE_NO_EXECUTE and a "
     "protection without execution.",
@@ -72,7 +74,9 @@ def dynamic_code(evidence: Evidence) -> Iterator[Finding]:
     """The driver runs code that is not part of its image.
 
     Why: with memory integrity on only pages of images that the hypervisor has verified execute in
-        kernel mode; a call into pool or mapped memory stops the machine with bug check 0xFC.
+        kernel mode; a call into pool or mapped memory stops the machine with bug check 0xFC. So
+        does a call into a section of the driver that is not executable, such as INIT linked with
+        `/SECTION:INIT,D`.
     Bad: `memcpy(pool, stub, size); ((ROUTINE)pool)();`
     Good: call the function in the image
     Fix: compile what was generated into the image; choose between variants through a pointer.

@@ -8,11 +8,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
-from hvci.binary.behaviour import aliases, files, generated, processor, stores
+from hvci.binary.behaviour import aliases, files, generated, notexecutable, processor, stores
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin
 
-DETECTORS = (processor.find, stores.find, aliases.find, generated.find, files.find)
+DETECTORS = (
+    notexecutable.find,
+    processor.find,
+    stores.find,
+    aliases.find,
+    generated.find,
+    files.find,
+)
 RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
 
 
@@ -32,8 +39,8 @@ def find(analysis: Analysis) -> Found:
             break
     facts = tuple(scene.facts[key] for key in sorted(scene.facts))
     if analysis.flow.exhausted:
-        return Found(facts, (_limit("the work budget was spent before all code was looked at"),))
-    return Found(facts)
+        scene.limits.append(_limit("the work budget was spent before all code was looked at"))
+    return Found(facts, tuple(scene.limits))
 
 
 def _limit(reason: str) -> Limit:

@@ -22,7 +22,7 @@ from hvci.binary.code import (
     Reg,
 )
 from hvci.binary.importcalls import ImportCall, ImportCalls
-from hvci.model import Behaviour, BehaviourFact, Confidence, Origin
+from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin
 
 _WEAKER = (Confidence.PROVEN, Confidence.LIKELY, Confidence.POSSIBLE)
 PROLOGUE, HOT_PATCHED = b"\x55\x8b\xec", b"\x8b\xff\x55\x8b\xec"
@@ -40,6 +40,7 @@ class Scene:
         self.flow = analysis.flow
         self.arch = analysis.arch
         self.facts: dict[tuple[str, int, str], BehaviourFact] = {}
+        self.limits: list[Limit] = []
         self.copy_sites: frozenset[int] = frozenset()
         """RVAs of the instructions that may call a block copy or fill."""
         self.call_places: dict[frozenset[str], npt.NDArray[np.int64]] = {}
