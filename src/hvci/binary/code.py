@@ -236,7 +236,7 @@ class Function:
         self.start = start
         self.fragments = fragments
         self.kind = kind
-        """How its bounds are known: "unwind", "start" or "gap"."""
+        """How its bounds are known: "unwind", "start" or "gap"; a "stretch" holds several."""
         self.instructions: list[Any] = []
         self.rvas: Sequence[int] = []
         self.ends: dict[int, int] = {}
