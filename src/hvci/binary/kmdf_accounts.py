@@ -78,7 +78,8 @@ class FrameworkAccounts:
             return fate
         made = self._first_made(function, i)
         is_table = self.analysis.flow.globals.known.get(used.target) == self._table
-        if is_table and not isinstance(made, Load):
+        is_kept = is_table or self.analysis.arch.loads_call_targets
+        if is_kept and not isinstance(made, Load):
             return self._of_pointer(used, function, i)
         if is_table and made is not None and not self._may_be_table(function, i, made):
             return Fate.NOTHING  # a loop over what lies before it
