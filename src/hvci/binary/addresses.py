@@ -147,7 +147,7 @@ class KeptAddresses:
 
     def _may_read(self, function: Function, k: int, expr: Expr, held: int) -> bool:
         """Whether what instruction `k` makes may be made of the address."""
-        return _may_read(expr, held) and self.arch.reads(function, k, held & _REGISTERS)
+        return _may_read(expr, held) and self.arch.may_read(function, k, held & _REGISTERS)
 
     def _moved(self, function: Function, k: int, held: int) -> int | None:
         """The same for an instruction that changes no flow and names what holds it."""
@@ -190,7 +190,7 @@ class KeptAddresses:
             return any(self._is_held(function, k, side, held) for side in sides)
         is_copy = isinstance(expr, Reg) and bool(held >> expr.number & 1)
         if expr == self._made:
-            return self.arch.reads(function, k, held & _REGISTERS)
+            return self.arch.may_read(function, k, held & _REGISTERS)
         return is_copy
 
     def _slot(self, function: Function, k: int, memory: Memory) -> int:

@@ -227,7 +227,7 @@ class Arm64:
         item = self.image.imports.get(target.memory.displacement)
         return changed, (1 << most_arguments(item.name)) - 1 if item is not None else VOLATILE
 
-    def reads(self, function: Function, i: int, registers: int) -> bool:
+    def may_read(self, function: Function, i: int, registers: int) -> bool:
         """By the fields of its word: all that it names, or the one that goes to vectors."""
         word = function.instructions[i]
         named = 1 << (word >> 5 & 31) if word >> 25 & 7 == 7 else named_registers(word)

@@ -388,7 +388,7 @@ class Architecture(Protocol):
         And sums of it with constants, unless it is the address of something `alone`.
         """
 
-    def reads(self, function: Function, i: int, registers: int) -> bool:
+    def may_read(self, function: Function, i: int, registers: int) -> bool:
         """Whether instruction `i` may read one of some registers (a mask), calls apart."""
 
     def use_behind(self, function: Function, i: int, registers: int) -> int | None:

@@ -221,7 +221,7 @@ class X86:
         """Any instruction may: its effect says more."""
         return True
 
-    def reads(self, function: Function, i: int, registers: int) -> bool:
+    def may_read(self, function: Function, i: int, registers: int) -> bool:
         """As iced says."""
         return any(
             used.access in _READS and registers >> REGISTERS[used.register][0] & 1

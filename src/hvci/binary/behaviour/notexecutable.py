@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from hvci.binary.addresses import KeptAddresses
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.code import CALLS, Flow, Function, any_of
 from hvci.binary.directories import IMPORT_RULES
@@ -102,7 +103,7 @@ def _taken(scene: Scene, start: int, section: Section) -> None:
         found = scene.analysis.functions.instruction_at(place)
         if found is None or found[0].flows[found[1]] in _BRANCHES:
             continue
-        if scene.flow.globals.takes_address(*found, start):
+        if KeptAddresses(scene.analysis).is_made(*found, start):
             what_for = f"hands on the address of {what}"
             scene.add(RULE, Behaviour.NOT_EXECUTABLE, what_for, found, Confidence.LIKELY)
     pointers = scene.analysis.references.pointers_to(start)
