@@ -159,7 +159,8 @@ def _stores_in(rows: Bytes, low: Rvas) -> npt.NDArray[np.bool_]:
     named &= _OPCODE.take(rows[:, 4:-2])
     # Behind a SIB byte the base stands there: `mov [rax+rcx], dl`.
     by_sib = (named & _SIB != 0) & (rows[:, 6:] & 7 == low[:, None])
-    seen = np.bitwise_or.reduce(named, axis=1)
+    # the stubs of numpy 2.5 know no array of bytes here, those before it do
+    seen: Bytes = np.bitwise_or.reduce(named, axis=1)  # type: ignore[call-overload,unused-ignore]
     kept = seen & (_KEEP | _RELOAD) == _KEEP | _RELOAD
     answer: npt.NDArray[np.bool_] = (seen & _AT_ONCE != 0) | kept | by_sib.any(axis=1)
     return answer
