@@ -33,7 +33,7 @@ def find(scene: Scene) -> None:
             _branch(scene, *found, target, seen)
     _routines(scene, seen)
     for function in scene.analysis.functions.decoded():
-        if function.kind == "unwind":
+        if function.kind == "unwind" and not function.indirect_jumps:  # so no table lies in it
             _outside(scene, function)
 
 
