@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source import constants
+from hvci.source.asking import Asking
 from hvci.source.conditions import VERSIONS, ntddi
 from hvci.source.expression import Truth
 from hvci.source.program import Program
-from hvci.source.scope import LOOPS, variable
+from hvci.source.scope import LOOPS, Variable, variable
 from hvci.source.stores import Store, stores
 from hvci.source.telling import (
     COMPARE,
@@ -35,7 +36,10 @@ from hvci.source.tree import File, Function, ancestors, arguments, parse, text_o
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-MAX_DEPTH, MAX_STEPS, MAX_NESTED = 12, 4000, 5
+MAX_DEPTH, MAX_STEPS, MAX_NESTED = 12, 4000, 3
+"""Of an expression, of a question, and of conditions that are asked for while others are."""
+MAX_TOTAL, SCAN = 5_000, 100
+"""Steps of all questions about a program, and those that looking through its text counts for."""
 MAX_HOPS = 4
 """Calls between the entry routine and a store that is made at the start."""
 ENTRIES = (b"DriverEntry", b"GsDriverEntry", b"DllInitialize")
@@ -55,20 +59,38 @@ class Here:
     offset: int
 
 
+class _Search:
+    """What is known of a program, or being worked out, whichever kernels ask; and the work done."""
+
+    def __init__(self) -> None:
+        self.steps = self.nested = 0
+        self.known: dict[object, int | None] = {}
+        self.truths: dict[tuple[str, int, int, tuple[WindowsVersion, ...]], Truth] = {}
+        self.asking: Asking | None = None
+        self.left = MAX_TOTAL
+        self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
+
+    def variable(self, function: Function, name: bytes) -> Variable | None:
+        """A local variable, looked for once."""
+        key = function.file.source.path, function.node.start_byte, name
+        if key not in self._variables:
+            self.left -= SCAN
+            self._variables[key] = variable(function, name)
+        return self._variables[key]
+
+
 class Versions:
     """Evaluates conditions of one program on some kernels."""
 
     def __init__(self, program: Program, on: Iterable[WindowsVersion]) -> None:
         self.program = program
         self.on = tuple(on)
-        self._steps = 0
-        self._known: dict[object, int | None] = {}
-        self._nested = 0
+        self._search = _Search()
 
     def _alone(self, on: WindowsVersion) -> Versions:
         """The same for one kernel, with what is known or being worked out already."""
         one = Versions(self.program, (on,))
-        one._known, one._nested = self._known, self._nested + 1
+        one._search = self._search
         return one
 
     @cached_property
@@ -78,12 +100,29 @@ class Versions:
 
     def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
         """Which way a condition goes on every kernel; None when they differ or it is not known."""
-        if condition is None or self._nested > MAX_NESTED or not self.is_asked:
+        if condition is None or not self.is_asked:
             return None
+        search = self._search
+        if search.asking is None:
+            search.asking = Asking(self.program)
+        if not search.asking.concerns(condition, function):
+            return None
+        key = file.source.path, condition.start_byte, condition.end_byte, self.on
+        if key not in search.truths:
+            if search.nested >= MAX_NESTED:
+                return None
+            if not search.nested:
+                search.steps = 0
+            search.truths[key] = None
+            search.nested += 1
+            search.truths[key] = self._truth(condition, file, function)
+            search.nested -= 1
+        return search.truths[key]
+
+    def _truth(self, condition: Node, file: File, function: Function | None) -> Truth:
         here = Here(file, function, condition.start_byte)
         found: set[bool] = set()
         for kernel in self.on:
-            self._steps = 0
             number = self._number(condition, here, kernel, 0)
             if number is None:
                 return None
@@ -143,8 +182,14 @@ class Versions:
     # ------------------------------------------------------------ numbers
 
     def _number(self, node: Node | None, here: Here, on: WindowsVersion, depth: int) -> int | None:
-        self._steps += 1
-        if node is None or depth > MAX_DEPTH or self._steps > MAX_STEPS:
+        self._search.steps += 1
+        self._search.left -= 1
+        if (
+            node is None
+            or depth > MAX_DEPTH
+            or self._search.steps > MAX_STEPS
+            or self._search.left < 0
+        ):
             return None
         reader = _READERS.get(node.type)
         return reader(self, node, here, on, depth + 1) if reader is not None else None
@@ -229,23 +274,22 @@ class Versions:
         self, name: bytes, here: Here, function: Function, on: WindowsVersion, depth: int
     ) -> int | None:
         key = (function.file.source.path, function.node.start_byte, name, here.offset, on)
-        if key in self._known:
-            return self._known[key]
-        self._known[key] = None
-        self._known[key] = found = self._worked_out(name, here, function, on, depth)
+        if key in self._search.known:
+            return self._search.known[key]
+        self._search.known[key] = None
+        self._search.known[key] = found = self._worked_out(name, here, function, on, depth)
         return found
 
     def _worked_out(
         self, name: bytes, here: Here, function: Function, on: WindowsVersion, depth: int
     ) -> int | None:
-        found = variable(function, name)
+        found = self._search.variable(function, name)
         if found is None:
             return _ABSENT
         values: set[int | None] = set()
         if found.parameter is not None:
             values = self._passed(function, found.parameter, on, depth)
         one = self._alone(on)
-        one._steps = self._steps
         for assignment, sure in found.before(here.offset):
             fate = True if sure else one.fate(assignment.value, function.file, function)
             if fate is False:
@@ -263,6 +307,7 @@ class Versions:
         self, function: Function, index: int, on: WindowsVersion, depth: int
     ) -> set[int | None]:
         values: set[int | None] = set()
+        self._search.left -= SCAN
         for use in self.program.uses(function.name):
             given = arguments(use.node)
             inside = Here(use.file, use.function, use.offset)
@@ -274,15 +319,16 @@ class Versions:
     def _stored(self, name: bytes, on: WindowsVersion, depth: int) -> int | None:
         """What the program has put into a field or global variable, when it is one number."""
         key = ("stored", name, on)
-        if key in self._known:
-            return self._known[key]
-        self._known[key] = None
+        if key in self._search.known:
+            return self._search.known[key]
+        self._search.known[key] = None
+        self._search.left -= SCAN
         one = self._alone(on)
         values = set()
         for store in one.kept(stores(self.program, name))[0]:
             inside = Here(store.file, store.file.function_at(store.offset), store.offset)
             values.add(self._number(store.value, inside, on, depth))
-        self._known[key] = found = values.pop() if len(values) == 1 else None
+        self._search.known[key] = found = values.pop() if len(values) == 1 else None
         return found
 
     def kept(
@@ -345,9 +391,9 @@ class Versions:
 
     def _returned(self, name: bytes, on: WindowsVersion, depth: int) -> int | None:
         key = ("returned", name, on)
-        if key in self._known:
-            return self._known[key]
-        self._known[key] = None
+        if key in self._search.known:
+            return self._search.known[key]
+        self._search.known[key] = None
         one, values = self._alone(on), set()
         for function in self.program.functions(name)[:2]:
             for item in walk(function.node):
@@ -359,7 +405,7 @@ class Versions:
                     values.add(self._inner(item, inside, on, depth))
                 if fate is True:
                     break
-        self._known[key] = found = values.pop() if len(values) == 1 else None
+        self._search.known[key] = found = values.pop() if len(values) == 1 else None
         return found
 
     def _verified(self, here: Here, on: WindowsVersion, depth: int) -> int | None:
