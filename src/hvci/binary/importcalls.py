@@ -345,7 +345,9 @@ class ImportCalls:
                 found |= self._add_kept(function, used, deep=True)
             leaves = self._stores.leave(function, slot, stores)
             is_passed = leaves or self._stores.is_passed(function, i, slot)
-            if found and not is_passed and not self._on_stack.get(function, i, slot, stores):
+            if self.thorough and found and not is_passed:  # where escapes matter
+                is_passed = self._on_stack.get(function, i, slot, stores)
+            if found and not is_passed:
                 return Fate.FOLLOWED
             is_known = self._readers.only_call_loaded(function, i)
         if registers and not self.analysis.arch.hands_on(function, i, registers):

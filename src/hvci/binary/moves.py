@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Moves(NamedTuple):
-    """The plain copies and stores of whole registers; no arithmetic."""
+    """The plain copies and stores of whole registers; no pushes, no arithmetic."""
 
     copies: dict[int, tuple[tuple[int, ...], int]]
     """(registers, the one that one of them is copied into), by instruction index."""
     stores: list[tuple[int, int]]
     """(instruction index, register that it puts into memory)."""
-    pushes: Sequence[tuple[int, int]] = ()
-    """(instruction index, register that it pushes)."""
 
     def reach(self, registers: int) -> int:
         """The registers (a mask) that may hold, anywhere, what some registers hold."""

@@ -64,8 +64,7 @@ class References(ABC):
         """
         return NO_RVAS, NO_RVAS
 
-    @property
-    def named_tables(self) -> tuple[Rvas, Rvas, Rvas]:
+    def named_tables(self, wanted: Rvas) -> tuple[Rvas, Rvas, Rvas]:
         """(first RVA, end, operand) of what may be such tables; sorted, some more than once."""
         return NO_RVAS, NO_RVAS, NO_RVAS
 

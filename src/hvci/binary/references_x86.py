@@ -122,10 +122,14 @@ class ReferencesX86(References):
         starts = distinct(targets[is_jump])
         return starts, self._ends(starts)
 
-    @property
-    def named_tables(self) -> tuple[Rvas, Rvas, Rvas]:
-        """The same for what is read or added to, whatever becomes of it: (RVA, end, operand)."""
+    def named_tables(self, wanted: Rvas) -> tuple[Rvas, Rvas, Rvas]:
+        """The same for what is read or added to, whatever becomes of it: (RVA, end, operand).
+
+        Those that begin at one of some RVAs.
+        """
         targets, operands, _ = self._tables
+        chosen = among(targets, wanted)
+        targets, operands = targets[chosen], operands[chosen]
         order = np.argsort(targets, kind="stable")
         starts, operands = targets[order], operands[order]
         return starts, self._ends(starts), operands

@@ -7,15 +7,21 @@ known to take tells them apart. Knows nothing of what the callee does with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress, count
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
+
+from iced_x86 import Mnemonic
 
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import CALLS, Expr, Flow, Function, Load, any_of, slot
 from hvci.binary.pointerstores import PointerStores
 from hvci.binary.sets import members
+from hvci.binary.x86_lift import REGISTERS
 from hvci.catalog.prototypes import x86_bytes
 
+_MNEMONIC = attrgetter("mnemonic")
 MOST = 8
 """Words on the stack that an unknown callee may take."""
 if TYPE_CHECKING:
@@ -48,7 +54,7 @@ class StackArguments:
             return False
         reach = self._stores.reach(function, i)
         earliest = min((k for p, k in function.jumps.items() if p >= i), default=i)
-        for k, register in self._stores.moves(function).pushes:
+        for k, register in _pushes(function):
             if k < earliest or not reach >> register & 1:
                 continue
             call = self._call_behind(function, k)
@@ -161,3 +167,14 @@ class StackArguments:
                 yield self.arch.define(callee, k, each)
             for n in range(len(effect.stores)):
                 yield self.arch.stored(callee, k, n)
+
+
+def _pushes(function: Function) -> list[tuple[int, int]]:
+    """The instructions that push a register, with the register."""
+    known: list[tuple[int, int]] | None = function.cache.get("pushes")
+    if known is None:
+        pushes = compress(count(), map(Mnemonic.PUSH.__eq__, map(_MNEMONIC, function.instructions)))
+        pushed = [(i, function.instructions[i].op0_register) for i in pushes]
+        known = [(i, REGISTERS[each][0]) for i, each in pushed if each in REGISTERS]
+        function.cache["pushes"] = known
+    return known

@@ -192,11 +192,11 @@ class Openings:
 
         A computed goto reads it long before it jumps, and code that is not optimised adds to it.
         """
-        starts, ends, operands = self.references.named_tables
-        found = np.zeros(len(places), bool)
-        if not len(starts) or not len(places):
-            return found
         known = distinct(places)
+        starts, ends, operands = self.references.named_tables(known)
+        found = np.zeros(len(places), bool)
+        if not len(starts):
+            return found
         table = np.maximum(starts.searchsorted(places, "right") - 1, 0)
         start = starts[table]
         between = known.searchsorted(places) - known.searchsorted(start)

@@ -97,7 +97,7 @@ _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
-_MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG, Mnemonic.PUSH}
+_MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG}
 _COMPARING = frozenset((Mnemonic.CMP, Mnemonic.TEST))
 _FACTORY = InstructionInfoFactory()
 
@@ -235,15 +235,11 @@ class X86:
 
     def moves(self, function: Function) -> Moves:
         """The copies and stores of whole registers in a function."""
-        instructions, pushes = function.instructions, list[tuple[int, int]]()
-        found = Moves({}, [], pushes)
+        found, instructions = Moves({}, []), function.instructions
         chosen = bytes(map(_MOVES.__contains__, map(_MNEMONIC, instructions)))
         for i in compress(count(), chosen):
             instruction = instructions[i]
             source, target = instruction.op1_register, instruction.op0_register
-            if instruction.mnemonic == Mnemonic.PUSH:
-                pushes += [(i, REGISTERS[target][0])] if target in REGISTERS else []
-                continue
             if source not in REGISTERS:
                 continue
             if target in REGISTERS:
