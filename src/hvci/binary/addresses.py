@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
+from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import (
     CALLS,
     IMAGE_BASE,
@@ -143,7 +144,11 @@ class KeptAddresses:
         operand = self.arch.indirect_operand(function, k)
         if not isinstance(operand, Load) or not _may_read(operand, held):
             return True
-        return self.arithmetic is not None and k in self.arithmetic.through
+        if self.arithmetic is not None:
+            return k in self.arithmetic.through
+        self.analysis.flow.begin()  # through the slot itself: who lists the calls finds it
+        target = self.analysis.flow.evaluate(function, k, operand, 0)
+        return target == {Atom(Kind.IMPORT, self._made.rva)}
 
     def _may_read(self, function: Function, k: int, expr: Expr, held: int) -> bool:
         """Whether what instruction `k` makes may be made of the address."""
