@@ -138,7 +138,6 @@ NAMED = [
     ("x64", "vpxord", "62f17d48efc0"),
     ("x64", "sha1nexte", "0f38c8c0"),
     ("x64", "xsavec", "0fc72424"),
-    ("x64", "pcmpestrm64", "66480f3a60c105"),
     ("x64", "lsl", "0f03c1"),
     ("x86", "fcomi", "dbf0"),
     ("arm64", "ptrue", "e0e31825"),

@@ -51,8 +51,8 @@ NOTHING = _named(
 )
 """What changes nothing that a driver can see on one processor without caches."""
 RANDOM = _named("RDRAND", "RDSEED")
-_CRASHES = frozenset((Code.PCMPESTRI64_XMM_XMMM128_IMM8, Code.PCMPESTRM64_XMM_XMMM128_IMM8))
-"""With a REX.W prefix the engine writes through a wild pointer."""
+_WITHHELD = frozenset((Code.PCMPESTRI64_XMM_XMMM128_IMM8, Code.PCMPESTRM64_XMM_XMMM128_IMM8))
+"""String comparisons of 64-bit lengths: the engine is not given them."""
 _SHUFFLES = _named("PSHUFB", "MPSADBW")
 _CONDITIONS: dict[int, Callable[[int], int]] = {
     ConditionCode.O: lambda flags: flags >> 11 & 1,
@@ -99,7 +99,7 @@ def is_special(instruction: Instruction) -> bool:
         return instruction.op0_register not in range(Register.MM0, Register.MM7 + 1)
     if mnemonic in _ALL:
         return True
-    return instruction.code in _CRASHES
+    return instruction.code in _WITHHELD
 
 
 def _touches_cr8(instruction: Instruction) -> bool:
@@ -165,7 +165,7 @@ class Intel:
 
     def _execute(self, instruction: Instruction, raw: bytes) -> bool:
         mnemonic = instruction.mnemonic
-        if mnemonic in WRONG or instruction.code in _CRASHES:
+        if mnemonic in WRONG or instruction.code in _WITHHELD:
             return False
         if mnemonic in NOTHING or raw[-3:-1] == b"\x0f\x18":
             return True
