@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 _WORD = re.compile(rb"[A-Za-z_]\w*")
-MAX_ROUNDS, MAX_NAMES, MAX_PLACES, MAX_LOOKS, MAX_BYTES = 4, 100, 100, 3, 200_000
+MAX_ROUNDS, MAX_NAMES, MAX_PLACES, MAX_LOOKS, MAX_BYTES = 4, 30, 40, 2, 50_000
 """Steps from what tells the version, names followed, places looked at for one of them, looks at
 one function, and bytes of functions looked at."""
 _CONDITIONS = ("if_statement", "conditional_expression", "switch_statement", "while_statement")
