@@ -78,14 +78,18 @@ def _rows(report: dict, name: str) -> Counter[str]:
 
 
 def _calls(report: dict) -> dict[tuple, dict]:
-    return {(call["ddi"], json.dumps(call["site"])): call for call in report.get("calls", ())}
+    """By place alone: the name of the function around it may be told better."""
+    return {
+        (call["ddi"], json.dumps(call["site"].get("rva") or call["site"])): call
+        for call in report.get("calls", ())
+    }
 
 
 def _arguments(before: dict, after: dict) -> Iterator[str]:
     """Calls that are new or lost, and arguments that changed."""
     old, new = _calls(before), _calls(after)
     for key in sorted(old.keys() | new.keys()):
-        what = f"{key[0]} at {json.loads(key[1]).get('rva') or key[1]}"
+        what = f"{key[0]} at {key[1]}"
         if key not in new:
             yield f"LOST call {what}"
         elif key not in old:
