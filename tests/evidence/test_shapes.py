@@ -25,6 +25,7 @@ def image_of(code, bits):
         base=0x10000,
         size=len(code),
         guard_check=-1,
+        relocated=lambda rva, value: None,
     )
 
 

@@ -106,7 +106,7 @@ def test_a_callee_that_leaves_the_register_alone_does_not_hide_the_call():
         (0xD280_0007, RETURN),  # x7 = 0
         (0xF840_8427, RETURN),  # ldr x7, [x1], #8
         (0xB400_0040, 0xD280_0007, RETURN),  # on one way only
-        (SAVE, 0x9400_0003, RESTORE, RETURN, RETURN),  # calls another
+        (SAVE, 0x9400_0003, RESTORE, RETURN, 0xD280_0007, RETURN),  # calls one that sets x7 = 0
         (0xD61F_0020,),  # br x1
     ],
 )

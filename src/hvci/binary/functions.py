@@ -130,7 +130,8 @@ class Functions:
         return [found[start] for start in sorted(found)]
 
     def release(self) -> None:
-        """Drop what others keep with the functions: it refers back to them."""
+        """Drop what others keep with the functions, and the gaps: they refer back to them."""
+        vars(self).pop("_gaps", None)
         for function in (*self._known.values(), *self._unwound.values()):
             function.cache.clear()
 
