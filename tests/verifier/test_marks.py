@@ -15,7 +15,7 @@ BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 WINDOWS = (WindowsVersion.WINDOWS_XP, WindowsVersion.WINDOWS_11_24H2)
 CHOICES = range(5)
 """Lengths of the registry path: what the fixtures branch on."""
-CHOOSING = ("calls", "kmdf", "msvc", "optin")
+CHOOSING = ("acquire", "calls", "kmdf", "msvc", "optin")
 """Families whose values depend on that length or on the Windows version."""
 ENDS_BEFORE = "a bug check ends DriverEntry before it"
 NEVER = {
