@@ -31,6 +31,14 @@ def test_a_call_that_is_not_listed_is_open():
     assert [*ledger.open((X,), listed={0x14})] == [X]
 
 
+def test_each_of_several_calls_must_be_listed():
+    ledger = Ledger()
+    ledger.call(X, 0x10)
+    ledger.call(X, 0x18)
+    assert [*ledger.open([X], {0x10})] == [X]
+    assert [*ledger.open([X], {0x10, 0x18})] == []
+
+
 def test_a_limit_outweighs_a_call():
     ledger = Ledger()
     ledger.sign(X, Fate.LIMIT)

@@ -70,7 +70,7 @@ class Ledger:
                 yield reference
             elif fate is Fate.CALL and listed is not None:
                 calls = self._calls.get(reference[:2], ())
-                if not any(rva in listed for rva in calls):
+                if not calls or any(rva not in listed for rva in calls):
                     yield reference
 
     def is_used(self, references: Iterable[Reference]) -> bool:
