@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hvci as hvci_package
+from hvci.binary import PeImage
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 BAD, CLEAN = BUILT / "own_store_bad.x64.o2.sys", BUILT / "own_store_clean.x64.o2.sys"
@@ -42,8 +43,9 @@ def test_settings_are_kept_shown_and_forgotten(hvci):
     assert "[X] 0x02000000 Code integrity checks." in settings
     assert settings.rstrip().endswith(CLEAN.name)
     query = hvci("verifier", "-query").stdout
-    assert f"Name: {BAD.name}, loads: 1" in query
-    assert "Section Alignment Failures:         0" in query
+    assert f"MODULE: {BAD.name} (load: 1 / unload: " in query
+    assert "Section Alignment Failures:             0" in query
+    assert "Verdict:                          violation: bug check 0xbe at 1 place" in query
     assert hvci("verifier", "/reset").stdout == "All settings were removed.\n"
     assert hvci("verifier", "/reset").stdout == "No settings were changed.\n"
     assert hvci("verifier", "/query").stdout == "No drivers are currently verified.\n"
@@ -60,6 +62,53 @@ def test_what_is_not_implemented_is_refused_by_name(hvci):
     assert done.returncode == 2
     assert "Special pool" in done.stderr
     assert hvci("verifier", "/query").stdout == "No drivers are currently verified.\n"
+
+
+def test_other_checks_are_a_warning_and_statistics_can_be_all(hvci):
+    words = ("verifier", "/standard", "/flags", "0x02000000", "/log.code_integrity")
+    done = hvci(*words, "/driver", POOL)
+    assert done.returncode == 1
+    assert "Warning: not emulated: Special pool (0x00000001)" in done.stderr
+    assert "Bugcheck Analysis" not in done.stdout
+    assert f"{POOL.name}: violation: bug check 0xc4 0x2000 at " in done.stdout
+    query = hvci("verifier", "/query").stdout
+    assert "[X] 0x00100000 Extended Verifier flags (internal)." in query
+    log = hvci("verifier", "/log", "out.txt")
+    assert log.returncode == 0
+    assert "Execute Pool Type Count" in hvci("import-log", "out.txt").stdout
+
+
+def test_a_run_that_proves_nothing_is_no_success(hvci, tmp_path):
+    # DriverEntry of a driver whose first instructions are `mov eax, 0C0000001h; ret`.
+    data = bytearray(CLEAN.read_bytes())
+    image = PeImage(bytes(data))
+    section = image.section_at(image.headers.entry)
+    at = section.raw_offset + image.headers.entry - section.rva
+    data[at : at + 6] = b"\xb8\x01\x00\x00\xc0\xc3"
+    (tmp_path / "fails.sys").write_bytes(data)
+    done = hvci("verify", "fails.sys", "--no-force")
+    assert done.returncode == 3
+    assert "undecided: DriverEntry failed with 0xc0000001" in done.stdout
+    assert hvci("verifier", "/rc", "26", "/driver", "fails.sys").returncode == 3
+    several = hvci("verify", CLEAN, "fails.sys", BAD, "gone.sys")
+    assert several.returncode == 4
+    assert [line.partition(": ")[0] for line in several.stdout.splitlines()[-4:]] == [
+        "gone.sys",
+        str(BAD),
+        "fails.sys",
+        str(CLEAN),
+    ]
+    both = json.loads(hvci("verify", CLEAN, "gone.sys", "--format", "json").stdout)
+    assert [row.get("outcome") for row in both] == ["clean", None]
+    assert hvci("verify", CLEAN, "fails.sys").returncode == 3
+    assert hvci("verify", CLEAN).returncode == 0
+
+
+def test_symbols_name_the_place(hvci):
+    done = hvci("verify", POOL, "--no-force")
+    assert "FAULTING_SOURCE_LINE_NUMBER:  " in done.stdout
+    block = json.loads(hvci("verify", POOL, "--no-force", "--format", "json").stdout)
+    assert {"rva", "function", "file", "line"} <= set(block["events"][0]["site"])
 
 
 def test_help_names_every_action(hvci):

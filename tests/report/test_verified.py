@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvci.model import Counter
+from hvci.model import Counter, Finding, ImageSite, Origin, Outcome, RuleResult, Rva
 from hvci.report import Document, Format, render
 from hvci.report.verified import event_lines, run_lines
 from reports import HOSTILE, report
@@ -45,16 +45,40 @@ def verified(block):
 
 def test_the_run_in_words():
     assert run_lines(verified(BLOCK)) == [
-        "2 entry points ran, 1 returned",
+        "violation: bug check 0xc4 0x2000 at 1 place; on forced paths only: bug check 0xbe at 1 "
+        "place",
+        "violations: 1 by the driver itself, 1 on forced paths only",
+        "2 entry points ran, 1 returned; DriverEntry returned 0x0",
         "DriverUnload did not return: budget spent",
         "counted: Execute Pool Type 2",
         "covered: 10 of 40 blocks, 3 of 5 call sites of impacted DDIs (2 by themselves)",
         "compared with the code: 2 call sites agree, 0 disagree, 1 were seen in the run only",
         "answered with a guess: ZwOdd",
+        "Execute Pool Type: the code shows 0, the run counted 2: the code does not show what the "
+        "run saw; see the calls of the run",
     ]
     assert event_lines(verified(BLOCK)) == [
         "0x1234  bug check 0xc4 0x2000: executable pool [natural path]",
         "0x1234  bug check 0xbe: executable pool [forced path]",
+    ]
+
+
+def test_counters_that_differ_say_why():
+    page, mapping = Counter.EXECUTE_PAGE_PROTECTION, Counter.EXECUTE_PAGE_MAPPING
+    ran = {page.value: 0, mapping.value: 1}
+    site = ImageSite(Rva(0x1000), ".text")
+
+    def result(counter, outcome):
+        finding = Finding(outcome, "x", site, Origin.CALLSITE)
+        return RuleResult(counter.rule, outcome, (finding,), counter=counter)
+
+    results = (result(page, Outcome.FAIL), result(mapping, Outcome.NOTE))
+    lines = run_lines(replace(report(), results=results, verifier=BLOCK | {"counters": ran}))
+    assert lines[-2:] == [
+        "Execute Page Protection: the code shows 1, the run counted 0: the run did not come to "
+        "such a call by itself",
+        "Execute Page Mapping: the code shows 0, the run counted 1: Driver Verifier counts "
+        "user-mode mappings without the NX bit (1 noted), though none of them executes",
     ]
 
 

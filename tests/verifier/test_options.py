@@ -3,7 +3,7 @@
 import pytest
 
 from hvci.errors import UsageError
-from hvci.verifier.options import CODE_INTEGRITY, NOT_IMPLEMENTED, Action, parse
+from hvci.verifier.options import CODE_INTEGRITY, NOT_IMPLEMENTED, STANDARD, Action, parse
 
 DRIVER = ("/driver", "a.sys", "/tmp/b.sys")
 
@@ -38,6 +38,34 @@ def test_single_words(word, action):
     assert parse((word,)).action is action
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("/flags", "0x021209bb"),
+        ("/standard", "/flags", "0x02000000"),
+        ("/flags", "0x1209bb", "33554432"),
+        ("/standard", "/ruleclasses", "26"),
+    ],
+)
+def test_other_checks_are_accepted_and_named(words):
+    request = parse((*words, *DRIVER))
+    assert request.flags == CODE_INTEGRITY | STANDARD
+    assert request.ignored[0] == "Special pool (0x00000001)"
+    assert len(request.ignored) == 9
+
+
+def test_a_reserved_flag_is_named():
+    assert parse(("/flags", "0x82000000", *DRIVER)).ignored == (
+        "unused or reserved flags (0x80000000)",
+    )
+
+
+def test_statistics_only():
+    words = ("/flags", "0x02000000", "/log.code_integrity", *DRIVER)
+    assert parse(words).log_only
+    assert not parse(("/flags", "0x02000000", *DRIVER)).log_only
+
+
 def test_no_word_at_all_prints_the_help():
     assert parse(()).action is Action.HELP
 
@@ -56,7 +84,13 @@ def test_options_that_are_not_implemented_are_refused_by_name(word):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("/flags", "0x02000001", *DRIVER), "Special pool"),
+        (("/flags", "0x02000000", "/log.code_integrity", "on", *DRIVER), "takes no value"),
+        (("/standard", "on", *DRIVER), "takes no value"),
+        (("/standard", *DRIVER), "code integrity checks are not among"),
+        (("/flags", "-1", *DRIVER), "unknown option"),
+        (("/flags", "0x102000000", *DRIVER), "no set of 32 flags"),
+        (("/ruleclasses", "70", *DRIVER), "no rule class"),
+        (("/flags", "0x02000000", "/interval", "5", *DRIVER), "needs /log"),
         (("/flags", "0x9bb", *DRIVER), "Special pool"),
         (("/ruleclasses", "26", "33", *DRIVER), "Driver isolation"),
         (("/ruleclasses", "1", *DRIVER), "Special pool"),

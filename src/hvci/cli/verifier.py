@@ -9,8 +9,9 @@ import click
 
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST
+from hvci.report.safe import safe
 from hvci.targets import read_bytes
-from hvci.verifier.options import CODE_INTEGRITY, FLAGS, Action, Request, parse
+from hvci.verifier.options import FLAGS, INTERNAL, STANDARD, Action, Request, parse
 from hvci.verifier.settings import Settings, SettingsStore, VerifiedDriver
 
 HELP = """\
@@ -23,6 +24,9 @@ Speaks the syntax of verifier.exe; - may stand for /, and case does not matter.
   /flags 0x02000000     Code integrity checks, the one option that hvci implements.
                         33554432 is the same number in decimal.
   /ruleclasses 26       The same option as a rule class (/rc 26, /dif 26).
+  /standard, other flags and rule classes are accepted beside it; what they would check is not
+                        emulated, which is a warning.
+  /log.code_integrity   Print no bug checks; collect the statistics only.
   /driver DRIVER ...    Verify these driver files. hvci evaluates them at once, in an emulated
                         machine; no reboot is needed and none of these drivers is loaded here.
   /query                Print the current state and the statistics of the last run.
@@ -33,8 +37,11 @@ Speaks the syntax of verifier.exe; - may stand for /, and case does not matter.
   /?                    Print this.
 
 Options of verifier.exe that hvci does not implement are refused by name.
-Exit codes: 0 done, 1 a driver violates a check, 2 wrong arguments, 4 a driver cannot be read."""
-VIOLATION = 1
+Exit codes: 0 done and no violation was seen, 1 a driver violates a check, 2 wrong arguments, 3 the
+run of a driver proves nothing (its DriverEntry failed, or nothing that counts was reached), 4 a
+driver cannot be read."""
+WORST_FIRST = (1, 3, 0)
+LONGEST_LINE = 1000
 
 
 @click.command(
@@ -69,42 +76,50 @@ def _verify(request: Request, store: SettingsStore) -> int:
     from hvci import verifier
     from hvci.report.analysis import analyses
     from hvci.verifier.block import to_block
+    from hvci.verifier.conclusion import conclude
+    from hvci.verifier.names import with_names
 
-    drivers, worst = [], 0
+    if request.ignored:
+        click.echo(f"Warning: not emulated: {', '.join(request.ignored)}.", err=True)
+    drivers, conclusions = [], []
     for path in request.drivers:
         try:
             data = read_bytes(path)
-            run = verifier.run(data)
+            run = with_names(verifier.run(data), data, path)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
         name = Path(path.replace("\\", "/")).name
-        for text in analyses(data, name, run, NEWEST):
-            click.echo(text + "\n")
+        if not request.log_only:
+            for text in analyses(data, name, run, NEWEST):
+                click.echo(text + "\n")
         block = to_block(run)
         digest = hashlib.sha256(data).hexdigest()
         drivers.append(VerifiedDriver(name, path, digest, block))
-        worst = max(worst, VIOLATION if any(run.counters.values()) or _broke(block) else 0)
+        conclusions.append(conclude(block))
     store.write(request.flags, drivers)
     click.echo("\n".join(settings_lines(store.read())))
     click.echo(f"\nEvaluated at once: {len(drivers)} driver(s). No reboot is needed.")
-    return worst
-
-
-def _broke(block: dict[str, object]) -> bool:
-    events = block["events"]
-    return isinstance(events, list) and any(event["tier"] == "natural" for event in events)
+    for driver, conclusion in zip(drivers, conclusions, strict=True):
+        click.echo(safe(f"{driver.name}: {conclusion.summary}", LONGEST_LINE))
+    return min((conclusion.exit_code for conclusion in conclusions), key=WORST_FIRST.index)
 
 
 def settings_lines(settings: Settings) -> list[str]:
     """The settings in the layout of `verifier /querysettings`."""
-    lines = ["", f"Verifier Flags: {settings.flags:#010x}", "", "  Standard Flags:", ""]
-    standard = 0x9BB
-    lines += [_flag(bit, settings.flags) for bit in FLAGS if bit & standard]
-    lines += ["", "  Additional Flags:", ""]
-    lines += [_flag(bit, settings.flags) for bit in FLAGS if not bit & standard]
-    lines += ["", "    [X] Indicates flag is enabled", "", "Boot Mode:", "", "  Persistent", ""]
+    lines = [*_flag_lines(settings), "", "Boot Mode:", "", "  Persistent", ""]
     lines += ["Rules:", "", "  All rules are using default settings", "", "Verified Drivers:", ""]
     return lines + ([f"  {driver.name}" for driver in settings.drivers] or ["  None"])
+
+
+def _flag_lines(settings: Settings) -> list[str]:
+    lines = ["", f"Verifier Flags: {settings.flags:#010x}", "", "  Standard Flags:", ""]
+    lines += [_flag(bit, settings.flags) for bit in FLAGS if bit & STANDARD]
+    lines += ["", "  Additional Flags:", ""]
+    lines += [_flag(bit, settings.flags) for bit in FLAGS if not bit & STANDARD]
+    if settings.flags & INTERNAL:
+        extended = f"    [X] {INTERNAL:#010x} Extended Verifier flags (internal)."
+        lines += ["", "  Internal Flags:", "", extended]
+    return [*lines, "", "    [X] Indicates flag is enabled"]
 
 
 def _flag(bit: int, flags: int) -> str:
@@ -117,15 +132,10 @@ def query_lines(settings: Settings) -> list[str]:
 
     if not settings.drivers:
         return ["No drivers are currently verified."]
-    lines = [f"Level: {settings.flags:08X}", f"Code integrity: {_state(settings.flags)}", ""]
-    lines += ["Verified drivers:", ""]
+    lines = [*_flag_lines(settings), "", "Driver Verification List", ""]
     for driver in settings.drivers:
         lines += [*statistics_lines(driver.name, driver.block), ""]
-    return lines[:-1]
-
-
-def _state(flags: int) -> str:
-    return "on" if flags & CODE_INTEGRITY else "off"
+    return [safe(line, LONGEST_LINE) for line in lines[:-1]]
 
 
 def _log(request: Request, store: SettingsStore) -> None:

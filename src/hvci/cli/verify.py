@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hvci.errors import InputError, UsageError
-from hvci.model import NEWEST, Tier, parse_version
+from hvci.model import NEWEST, parse_version
+from hvci.report.safe import safe
 from hvci.targets import read_bytes
 
-INCOMPATIBLE, UNDECIDED = 1, 3
+if TYPE_CHECKING:
+    from hvci.verifier import VerifierOptions, VerifierRun
+
+UNREADABLE = 4
+WORST_FIRST = (UNREADABLE, 1, 3, 0)
+LONGEST_LINE = 1000
 
 
 @click.command("verify")
@@ -25,6 +33,8 @@ INCOMPATIBLE, UNDECIDED = 1, 3
               "on it.")  # fmt: skip
 @click.option("--no-force", is_flag=True, help="Only what the driver does by itself.")
 @click.option("--target-os", metavar="VERSION", help="Windows version that the driver sees.")
+@click.option("--symbols", multiple=True, metavar="DIR", help="Folder with PDBs, besides that of "
+              "the driver; may be given several times.")  # fmt: skip
 @click.option("--trace", metavar="FILE", help="Write calls and page events to FILE, one JSON "
               "object a line, and the coverage to FILE.drcov (for Lighthouse).")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text",
@@ -36,15 +46,20 @@ def command(
     seconds: int,
     no_force: bool,
     target_os: str | None,
+    symbols: tuple[str, ...],
     trace: str | None,
     form: str,
 ) -> int:
     """Run drivers under emulation, with memory that is never both writable and executable.
 
     The code-integrity checks of Driver Verifier watch every call: violations are printed as
-    WinDbg prints a bug check, then the statistics. Nothing of this computer is reachable from
-    the emulated driver. Exit code 1 when the driver itself violates a check, 3 when it did not
-    run, or came to an instruction that the emulated processor does not know.
+    WinDbg prints a bug check, then a verdict and the statistics. Nothing of this computer is
+    reachable from the emulated driver.
+
+    Exit code 0 only when DriverEntry succeeded and no violation was seen, 1 when the driver itself
+    violates a check, 3 when the run proves nothing: DriverEntry failed, no call that could count
+    was reached by the driver itself, violations were seen on forced paths only, or the emulator
+    gave no answer; 4 when a driver cannot be read. With several drivers the worst wins: 4, 1, 3, 0.
 
     \b
     hvci verify driver.sys
@@ -62,7 +77,23 @@ def command(
         trace=trace is not None,
         seconds=seconds,
     )
-    return max(_one(path, options, trace, form) for path in drivers)
+    results = [_one(path, options, symbols, trace, form) for path in drivers]
+    if form == "json":
+        blocks = [result.block for result in results]
+        click.echo(json.dumps(blocks if len(blocks) > 1 else blocks[0], indent=1))
+    elif len(results) > 1:
+        _print_overview(results)
+    return min((result.code for result in results), key=WORST_FIRST.index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One driver's line, exit code and JSON."""
+
+    path: str
+    code: int
+    summary: str
+    block: dict[str, object]
 
 
 def _code(text: str) -> int:
@@ -72,37 +103,46 @@ def _code(text: str) -> int:
         raise UsageError(f"--ioctl {text}: want a number such as 0x222004") from error
 
 
-def _one(path: str, options: object, trace: str | None, form: str) -> int:
+def _one(
+    path: str, options: VerifierOptions, symbols: tuple[str, ...], trace: str | None, form: str
+) -> _Result:
     from hvci import verifier
-    from hvci.report.analysis import analyses
-    from hvci.verifier.block import statistics_lines, to_block
+    from hvci.verifier.block import to_block
+    from hvci.verifier.conclusion import conclude
+    from hvci.verifier.names import with_names
     from hvci.verifier.trace import write_trace
 
-    assert isinstance(options, verifier.VerifierOptions)
     try:
         data = read_bytes(path)
-        run = verifier.run(data, options)
+        run = with_names(verifier.run(data, options), data, path, symbols)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    name, block = Path(path).name, to_block(run)
+        why = str(error).removeprefix(f"{path}: ")
+        click.echo(safe(f"hvci: {path}: {why}", LONGEST_LINE), err=True)
+        return _Result(path, UNREADABLE, f"not run: {why}", {"path": path, "error": why})
+    block = to_block(run)
     if trace:
-        write_trace(Path(trace), name, len(data), run)
-    if form == "json":
-        click.echo(json.dumps(block, indent=1))
-    else:
-        for text in analyses(data, name, run, options.target_os):
-            click.echo(text + "\n")
-        click.echo("\n".join(statistics_lines(name, block)))
-        for limit in run.limits:
-            click.echo(f"Limit: {limit.reason}")
-    return _exit_code(run)
+        write_trace(Path(trace), Path(path).name, len(data), run)
+    if form == "text":
+        _print(data, path, run, options, block)
+    conclusion = conclude(block)
+    return _Result(path, conclusion.exit_code, conclusion.summary, {"path": path} | block)
 
 
-def _exit_code(run: object) -> int:
-    from hvci.verifier import VerifierRun
+def _print(
+    data: bytes, path: str, run: VerifierRun, options: VerifierOptions, block: dict[str, object]
+) -> None:
+    from hvci.report.analysis import analyses
+    from hvci.verifier.block import statistics_lines
 
-    assert isinstance(run, VerifierRun)
-    if any(event.tier is Tier.NATURAL for event in run.events):
-        return INCOMPATIBLE
-    was_cut = any(each.tier is Tier.NATURAL for each in run.unsupported)
-    return UNDECIDED if was_cut or not run.entry_points else 0
+    name = Path(path).name
+    for text in analyses(data, name, run, options.target_os):
+        click.echo(text + "\n")
+    for line in statistics_lines(name, block):
+        click.echo(safe(line, LONGEST_LINE))
+    click.echo()
+
+
+def _print_overview(results: list[_Result]) -> None:
+    """One line a driver, the worst first."""
+    for result in sorted(results, key=lambda result: WORST_FIRST.index(result.code)):
+        click.echo(safe(f"{result.path}: {result.summary}", LONGEST_LINE))

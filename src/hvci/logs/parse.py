@@ -17,7 +17,9 @@ LONGEST_LINE = 2000
 
 _ADDRESS = r"(?:0x)?[0-9a-fA-F]+(?:`[0-9a-fA-F]+)?"
 _MODULE_LINE = re.compile(
-    r"^\s*(?:(?:module(?: name)?|driver)\s*:\s*(\S+)\s*$|name\s*:\s*([^\s,]+),\s*loads)",
+    r"^\s*(?:(?:module(?: name)?|driver)\s*:\s*(?:0x[0-9a-f`]+\s+)?(\S+)\s*(?:\(.*\)\s*)?$"
+    r"|name\s*:\s*([^\s,]+),\s*loads"
+    r"|nt!_VF_TARGET_DRIVER\s+0x[0-9a-f`]+\s*:\s*(\S+))",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"^\s*reason\s*:\s*", re.IGNORECASE)
@@ -122,7 +124,7 @@ def _counted(lines: list[str]) -> Iterator[Counted]:
             yield Counted(found, driver)
             found = {}
         if named:
-            driver = named[1] or named[2]
+            driver = next(filter(None, named.groups()))
         elif counted:
             found[counted[0]] = counted[1]
     if found:

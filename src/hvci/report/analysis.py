@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hvci import catalog
 from hvci.binary.image import PeImage
 from hvci.binary.listing import listing
-from hvci.model import PageEvent, WindowsVersion
+from hvci.model import PageEvent, Tier, WindowsVersion
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck
 from hvci.report.safe import safe
 from hvci.rules.image import APART, IMPORTS_APART, ON_PAGES
@@ -21,6 +21,10 @@ RULE = "*" * 79
 _FIXES = {
     0xBE: "Keep code as the linker made it, and data out of executable sections.",
     0xFC: "Compile the code into the driver image; no memory that a driver gets is executable.",
+}
+_PATHS = {
+    Tier.NATURAL: "natural: the driver came here by itself",
+    Tier.FORCED: "forced: a branch was turned to come here",
 }
 _LINKING = {0x2003: APART, 0x2004: ON_PAGES, 0x2005: IMPORTS_APART}
 
@@ -49,13 +53,18 @@ def _lines(
     yield f"IMAGE_NAME:  {safe(name)}"
     yield f"MODULE_NAME: {module}"
     yield f"SYMBOL_NAME: {module}+{event.site.rva:x}"
+    if event.site.function:
+        yield f"FUNCTION:    {safe(event.site.function)}"
+    if event.site.file:
+        yield f"FAULTING_SOURCE_FILE:  {safe(event.site.file, 1000)}"
+        yield f"FAULTING_SOURCE_LINE_NUMBER:  {event.site.line}"
     if event.site.section:
         yield f"SECTION:     {safe(event.site.section)}"
     ddi = _ddi(event, run)
     yield from _instruction(event, image, data, module, run.base)
     if ddi:
         yield f"DDI:         {ddi}"
-    yield f"PATH:        {event.tier.value}"
+    yield f"PATH:        {_PATHS[event.tier]}"
     if fix := _fix(event, ddi, version, image.facts.linked_by_gnu):
         yield f"FIX:         {safe(fix)}"
 

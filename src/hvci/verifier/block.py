@@ -1,18 +1,27 @@
-"""The "verifier" block of a JSON report, and the statistics in the words of `!verifier`.
+"""The "verifier" block of a JSON report, and the statistics in the layout of `verifier /query`.
 
-Knows the run's result; runs nothing.
+Scripts that were made for Windows cut its text at `MODULE:`, take the name up to the parenthesis,
+look for `Code Integrity Statistics:`, and take each line behind it with one colon for a counter:
+what is ours stands before it. Knows the run's result; runs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from hvci.model import Counter, PageEvent
+from hvci.model import Counter, ImageSite, PageEvent
+from hvci.verifier.conclusion import (
+    Block,
+    conclude,
+    driver_entry,
+    part,
+    rows,
+    violation_line,
+    whole,
+)
 from hvci.verifier.outcome import Coverage, Ending, EntryResult, VerifierRun
 
-Block = Mapping[str, object]
-FLAG = 0x0200_0000
-WIDTH = 36
+WIDTH = 34
+INDENT = " " * 6
+MOST_LIMITS = 8
 
 
 def to_block(run: VerifierRun, agreement: Block | None = None) -> dict[str, object]:
@@ -34,10 +43,12 @@ def to_block(run: VerifierRun, agreement: Block | None = None) -> dict[str, obje
             {"instruction": each.name, "rva": each.rva, "tier": each.tier.value}
             for each in run.unsupported
         ],
+        "limits": [limit.reason for limit in run.limits],
     }
     if agreement is not None:
         block["agreement"] = dict(agreement)
-    return block
+    conclusion = conclude(block)
+    return block | {"outcome": conclusion.proof.value, "summary": conclusion.summary}
 
 
 def _entry(entry: EntryResult) -> dict[str, object]:
@@ -74,84 +85,84 @@ def _event(event: PageEvent) -> dict[str, object]:
         "bugcheck": f"{event.bugcheck:#x}",
         "subcode": None if event.subcode is None else f"{event.subcode:#x}",
         "parameters": list(event.parameters),
-        "site": {"rva": event.site.rva},
+        "site": _site(event.site),
         "tier": event.tier.value,
         "message": event.message,
     }
 
 
-def counter_lines(counters: Mapping[str, int]) -> list[str]:
-    """The seven counters as `!verifier` prints them."""
+def _site(site: ImageSite) -> dict[str, object]:
+    """The place, and what symbols say of it."""
+    known = {"function": site.function, "file": site.file, "line": site.line}
+    return {"rva": site.rva} | {name: value for name, value in known.items() if value is not None}
+
+
+def counter_lines(counters: Block) -> list[str]:
+    """The seven counters as `verifier /query` and `!verifier` print them."""
     lines = []
     for counter in Counter:
         suffix = "" if counter is Counter.SECTION_ALIGNMENT_FAILURES else " Count"
-        lines.append(f"{counter.hlk_name + suffix + ':':<{WIDTH}}{counters[counter.value]}")
+        label = f"{counter.hlk_name}{suffix}:"
+        lines.append(f"{label:<40}{whole(counters, counter.value)}")
     return lines
 
 
 def statistics_lines(name: str, block: Block) -> list[str]:
     """The statistics of one driver, from its block."""
-    counters = _mapping(block["counters"])
-    coverage, statistics = _mapping(block["coverage"]), _mapping(block["statistics"])
-    entries = _rows(block["entry_points"])
-    returned = sum(1 for entry in entries if entry["returned"])
-    lines = [f"Name: {name}, loads: 1, unloads: {_unloads(entries)}", ""]
-    lines += counter_lines({key: int(str(value)) for key, value in counters.items()})
-    lines += [
-        "",
-        _line("Allocations:", f"{statistics['allocations']} ({_bytes(statistics)})"),
-        _line("Entry points run:", f"{len(entries)}, of which {returned} returned"),
-        _line("DriverEntry:", _driver_entry(entries, _rows(block["stopped"]))),
-        _line("Blocks covered:", f"{coverage['blocks']} of {coverage['blocks_total']}"),
-        _line("Impacted call sites reached:", _sites(coverage)),
-        _line("Paths:", str(statistics["paths"])),
-        _line("DDIs without a model:", _names(_rows(block["without_model"]))),
-    ]
-    if rows := _rows(block["not_executed"]):
-        names = sorted({str(row["instruction"]) for row in rows})
-        lines.append(_line("Instructions not executed:", f"{len(rows)} ({', '.join(names[:6])})"))
+    entries = rows(block, "entry_points")
+    loads, unloads = int(bool(entries)), _unloads(entries)
+    lines = [f"MODULE: {name} (load: {loads} / unload: {unloads})", "", "    Emulated Run:", ""]
+    lines += [INDENT + line for line in _run_lines(block)]
+    lines += ["", "    Code Integrity Statistics:", ""]
+    lines += [INDENT + line for line in counter_lines(part(block, "counters"))]
     return [line.rstrip() for line in lines]
+
+
+def _run_lines(block: Block) -> list[str]:
+    entries, coverage = rows(block, "entry_points"), part(block, "coverage")
+    statistics = part(block, "statistics")
+    returned = sum(1 for entry in entries if entry.get("returned") is True)
+    allocated = whole(statistics, "allocated_bytes")
+    lines = [
+        _line("Verdict:", conclude(block).summary),
+        _line("Violations:", violation_line(block)),
+        _line("DriverEntry:", driver_entry(block)),
+        _line("Entry points run:", f"{len(entries)}, of which {returned} returned"),
+        _line("Impacted call sites reached:", _sites(coverage)),
+        _line("Blocks covered:", _of(coverage, "blocks")),
+        _line("Paths:", str(whole(statistics, "paths"))),
+        _line("Allocations:", f"{whole(statistics, 'allocations')} ({allocated} bytes)"),
+        _line("DDIs without a model:", _names(rows(block, "without_model"))),
+    ]
+    if unknown := rows(block, "not_executed"):
+        names = sorted({str(row.get("instruction")) for row in unknown})
+        lines.append(
+            _line("Instructions not executed:", f"{len(unknown)} ({', '.join(names[:6])})")
+        )
+    limits = block.get("limits")
+    limits = limits if isinstance(limits, list) else []
+    return lines + [_line("Limit:", str(limit)) for limit in limits[:MOST_LIMITS]]
 
 
 def _line(label: str, text: str) -> str:
     return f"{label:<{WIDTH}}{text}"
 
 
-def _bytes(statistics: Mapping[str, object]) -> str:
-    return f"{statistics['allocated_bytes']} bytes"
+def _of(coverage: Block, name: str) -> str:
+    return f"{whole(coverage, name)} of {whole(coverage, f'{name}_total')}"
 
 
-def _sites(coverage: Mapping[str, object]) -> str:
-    natural, total = coverage["call_sites_natural"], coverage["call_sites_total"]
-    return f"{coverage['call_sites']}, {natural} of them naturally; known from the code: {total}"
+def _sites(coverage: Block) -> str:
+    natural = whole(coverage, "call_sites_natural")
+    return f"{_of(coverage, 'call_sites')}, {natural} of them by the driver itself"
 
 
-def _unloads(entries: Sequence[Mapping[str, object]]) -> int:
+def _unloads(entries: list[Block]) -> int:
     names = ("DriverUnload", "EvtDriverUnload")
-    return int(any(entry["name"] in names and entry["returned"] for entry in entries))
+    return int(any(entry.get("name") in names and entry.get("returned") for entry in entries))
 
 
-def _driver_entry(
-    entries: Sequence[Mapping[str, object]], stopped: Sequence[Mapping[str, object]]
-) -> str:
-    if not entries:
-        return "did not run"
-    if entries[0]["returned"]:
-        return f"returned {entries[0]['status']}"
-    return f"ended: {stopped[0]['why']}"
-
-
-def _names(rows: Sequence[Mapping[str, object]]) -> str:
-    names = [str(row["ddi"]) for row in rows]
+def _names(found: list[Block]) -> str:
+    names = [str(row.get("ddi")) for row in found]
     shown = ", ".join(names[:6])
     return f"{len(names)}" + (f" ({shown}{', ...' if len(names) > 6 else ''})" if names else "")
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    assert isinstance(value, Mapping)
-    return value
-
-
-def _rows(value: object) -> Sequence[Mapping[str, object]]:
-    assert isinstance(value, list)
-    return value

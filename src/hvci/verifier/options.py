@@ -1,7 +1,8 @@
 """The command line of verifier.exe: `/word value ...`, with `-` for `/`, in any case.
 
-Knows every option of the real program by name, so that what is not implemented is refused by name
-and never ignored. Runs nothing.
+Knows every option of the real program by name. Checks beside those of code integrity are accepted,
+as on Windows, and named as not emulated; what would change something else is refused by name. Runs
+nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ FLAGS = {
     CODE_INTEGRITY: "Code integrity checks",
 }
 """The options of the real program by flag; a rule class is the number of the bit, from 1."""
+INTERNAL = 0x0010_0000
+"""Extended verifier flags: part of the standard choice, shown apart, no option of its own."""
+FLAG_BITS = 32
 CLASSES = {
     33: "Driver isolation checks",
     34: "DDI compliance checking (additional IRQL)",
@@ -46,7 +50,6 @@ CLASSES = {
 }
 """Rule classes beyond the 32 flags."""
 NOT_IMPLEMENTED = {
-    "/standard": "the standard options",
     "/all": "verification of all installed drivers",
     "/adddriver": "changing the list of verified drivers",
     "/removedriver": "changing the list of verified drivers",
@@ -91,6 +94,16 @@ class Request:
     drivers: tuple[str, ...] = ()
     log: str = ""
     interval: int = 0
+    log_only: bool = False
+    """Count violations and do not stop at them: /log.code_integrity."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The options that are set and not emulated, by name."""
+        others = [bit for bit in FLAGS if self.flags & bit and bit != CODE_INTEGRITY]
+        unknown = self.flags & ~sum(FLAGS) & ~INTERNAL
+        names = [f"{FLAGS[bit]} ({bit:#010x})" for bit in others]
+        return (*names, *([f"unused or reserved flags ({unknown:#010x})"] if unknown else ()))
 
 
 _SIMPLE = {
@@ -101,9 +114,17 @@ _SIMPLE = {
     "/help": Action.HELP,
     "/h": Action.HELP,
 }
+STANDARD = 0x0012_09BB
+"""What /standard sets: the automatic choice of the real program, as its own list shows it."""
+_LOG_ONLY = "/log.code_integrity"
 _CLASS_WORDS = ("/ruleclasses", "/rc", "/dif")
 _WORDS = frozenset(
-    (*_SIMPLE, *_CLASS_WORDS, *NOT_IMPLEMENTED, "/flags", "/driver", "/log", "/interval")
+    (
+        *_SIMPLE,
+        *_CLASS_WORDS,
+        *NOT_IMPLEMENTED,
+        *("/flags", "/standard", "/driver", "/log", "/interval", _LOG_ONLY),
+    )
 )
 
 
@@ -158,16 +179,36 @@ def _log(found: dict[str, list[str]]) -> Request:
 
 def _verify(found: dict[str, list[str]]) -> Request:
     drivers = found.pop("/driver", [])
+    log_only = found.pop(_LOG_ONLY, None)
     flags = 0
     for name, values in found.items():
-        if name == "/interval" or not values:
-            raise UsageError(f"{name} needs a value" if not values else f"{name} needs /log")
-        flags |= _flags(values) if name == "/flags" else _classes(values)
+        flags |= _options(name, values)
+    if log_only:
+        raise UsageError(f"{_LOG_ONLY} takes no value")
     if not drivers:
         raise UsageError("name the drivers: /driver a.sys b.sys")
     if not flags:
         raise UsageError("name the option: /flags 0x02000000 or /ruleclasses 26")
-    return Request(Action.VERIFY, flags, tuple(drivers))
+    if not flags & CODE_INTEGRITY:
+        names = ", ".join(Request(Action.VERIFY, flags).ignored)
+        raise UsageError(
+            f"{names}: not implemented by hvci, and code integrity checks are not among the "
+            "options; add 0x02000000 to the flags, or rule class 26"
+        )
+    return Request(Action.VERIFY, flags, tuple(drivers), log_only=log_only is not None)
+
+
+def _options(name: str, values: Sequence[str]) -> int:
+    """The flags that one word of the command line sets."""
+    if name == "/standard":
+        if values:
+            raise UsageError("/standard takes no value")
+        return STANDARD
+    if name == "/interval":
+        raise UsageError("/interval needs /log")
+    if not values:
+        raise UsageError(f"{name} needs a value")
+    return _flags(values) if name == "/flags" else _classes(values)
 
 
 def _number(text: str) -> int:
@@ -178,29 +219,25 @@ def _number(text: str) -> int:
 
 
 def _flags(values: Sequence[str]) -> int:
-    if len(values) != 1:
-        raise UsageError("want one number after /flags")
-    flags = _number(values[0])
-    _refuse_others([1 << bit for bit in range(flags.bit_length()) if flags >> bit & 1])
+    """Several values are joined, as the real program does."""
+    flags = 0
+    for value in values:
+        flags |= _number(value)
+    if flags <= 0 or flags.bit_length() > FLAG_BITS:
+        raise UsageError(
+            "no option is set; code integrity checks are /flags 0x02000000"
+            if not flags
+            else f"{flags:#x} is no set of {FLAG_BITS} flags"
+        )
     return flags
 
 
 def _classes(values: Sequence[str]) -> int:
-    classes = [_number(value) for value in values]
-    for number in classes:
+    flags = 0
+    for number in map(_number, values):
         if number in CLASSES:
             raise UsageError(f"rule class {number} ({CLASSES[number]}) is not implemented by hvci")
-        if not 1 <= number <= 32:
+        if not 1 <= number <= FLAG_BITS:
             raise UsageError(f"{number} is no rule class")
-    _refuse_others([1 << (number - 1) for number in classes])
-    return CODE_INTEGRITY
-
-
-def _refuse_others(bits: Sequence[int]) -> None:
-    """Hvci does code integrity checks and nothing else."""
-    for bit in bits:
-        if bit != CODE_INTEGRITY:
-            name = FLAGS.get(bit, "reserved")
-            raise UsageError(f"flag {bit:#010x} ({name}) is not implemented by hvci")
-    if not bits:
-        raise UsageError("no option is set; code integrity checks are /flags 0x02000000")
+        flags |= 1 << (number - 1)
+    return flags
