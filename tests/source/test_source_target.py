@@ -67,10 +67,3 @@ NUMBERS = ["0x42UI64", "0x42ui64", "66UI64", "0x42i64", "0x42ULL", "66ui32", "0x
 def test_suffixes_of_the_compiler(tmp_path, number):
     text = f"#define GET {number}\n" + entry("p = ExAllocatePool2(GET, 8, 'a');")
     assert value_of(one_file(tmp_path, text), "ExAllocatePool2") == ({0x42}, True)
-
-
-@pytest.mark.parametrize(("cache", "is_said"), [("MmCached", True), ("MmNonCached", False)])
-def test_a_cached_mapping_may_be_of_pages_that_the_hypervisor_keeps(tmp_path, cache, is_said):
-    evidence = one_file(tmp_path, entry(f"p = MmMapIoSpace(a, PAGE_SIZE, {cache});"))
-    (finding,) = (one for result in judge(evidence) for one in result.findings)
-    assert ("pages of it that the hypervisor keeps" in finding.message) is is_said

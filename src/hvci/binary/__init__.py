@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from hvci.binary.directories import IMPORT_RULES
 from hvci.binary.doubts import doubts
 from hvci.binary.image import PeImage
-from hvci.model import Evidence, Limit, Machine, Origin, WindowsVersion
+from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
 
 
 def read(data: bytes, target_os: WindowsVersion) -> Evidence:
@@ -76,7 +77,7 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
         evidence = Evidence(
             frozenset({Origin.CALLSITE}),
             target_os,
-            calls=tuple(calls),
+            calls=tuple(_of_ordinary_memory(image, calls)),
             behaviours=(*sites.behaviours, *behaviours),
             limits=(*sites.limits, *limits),
             seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
@@ -85,5 +86,17 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     finally:
         analysis.release()
 
+
+def _of_ordinary_memory(image: PeImage, calls: Iterable[DdiCall]) -> Iterator[DdiCall]:
+    """Registers are not cached: who asks for the ranges of memory and maps cached maps memory."""
+    asks = "MmGetPhysicalMemoryRanges" in image.import_slots
+    for call in calls:
+        kind = call.arguments.get("CacheType") if asks and call.ddi == "MmMapIoSpace" else None
+        is_cached = kind is not None and MM_CACHED in kind.possible
+        yield replace(call, ordinary=_ASKS) if is_cached else call
+
+
+MM_CACHED = 1
+_ASKS = "the driver asks for MmGetPhysicalMemoryRanges, and this mapping is cached"
 
 __all__ = ["PeImage", "read"]

@@ -193,6 +193,8 @@ class DdiCall:
     """What to write in the source so that it asks for no executable memory."""
     runs_code: str = ""
     """Where code runs in the memory that the call asks for: then no edit is safe."""
+    ordinary: str = ""
+    """How it is known that the physical address that the call maps is ordinary memory."""
     library: FromLibrary | None = None
     """Only for calls that ask for executable memory from code that a kit put there."""
 

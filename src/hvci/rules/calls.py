@@ -147,6 +147,14 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
     for call, ddi in _calls(evidence, "executable-by-default"):
         if executable(call) in (Executable.YES, Executable.UNDECIDED):
             yield _finding(call, ddi, Outcome.NOTE, wording.by_default(call, ddi), evidence)
+    for call, ddi in _calls(evidence, "execute-page-protection"):
+        if call.ordinary and not call.dead:
+            message = f"{call.ddi}: {wording.of_ordinary_memory(call)}"
+            site, origin = call.site, call.origin
+            yield Finding(Outcome.NOTE, message, site, origin, ddi=ddi.name, fix=_COPY, count=0)
+
+
+_COPY = "Read physical memory with MmCopyMemory (Windows 8.1 and later), which reports an error."
 
 
 @rule(sees=ANY_CALL, because=_opted_in)

@@ -11,7 +11,6 @@ from functools import lru_cache
 from hvci.catalog import Ddi, Family, Library, VerifierEffect, libraries
 from hvci.model import Confidence, DdiCall, Executable, Value, WindowsVersion
 
-MM_CACHED = 1
 SHOWN_VALUES = 4
 """More possible values than this are counted, not listed."""
 
@@ -94,16 +93,17 @@ def by_default(call: DdiCall, ddi: Ddi) -> str:
     effect = "no counter moves"
     if ddi.verifier is VerifierEffect.SILENT_NX:
         effect = "Driver Verifier makes it non-executable without a report and " + effect
-    return f"{call.ddi} gives executable memory {which}; {effect}{_of_ram(call, ddi)}"
+    ordinary = of_ordinary_memory(call)
+    return f"{call.ddi} gives executable memory {which}; {effect}{ordinary and '; '}{ordinary}"
 
 
-def _of_ram(call: DdiCall, ddi: Ddi) -> str:
-    """What a cached mapping means besides: registers are not cached, ordinary memory is."""
-    if ddi.name != "MmMapIoSpace" or MM_CACHED not in deciding_value(call, ddi).possible:
+def of_ordinary_memory(call: DdiCall) -> str:
+    """What it means to map ordinary memory by its physical address; empty for anything else."""
+    if not call.ordinary:
         return ""
     return (
-        "; a cached mapping is of ordinary memory as a rule, and pages of it that the hypervisor "
-        "keeps when memory integrity is on cannot be read: the access faults or hangs"
+        f"this maps ordinary memory ({call.ordinary}); pages of it that the hypervisor keeps when "
+        "memory integrity is on cannot be read: the access faults or hangs"
     )
 
 

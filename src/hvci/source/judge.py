@@ -18,6 +18,7 @@ from hvci.source.generated import executions
 from hvci.source.guess import Guess
 from hvci.source.names import Place, fits, takes
 from hvci.source.optin import Nx, OptIn, State
+from hvci.source.ordinary import ordinary
 from hvci.source.products import Product
 from hvci.source.program import Program, Unit, Use
 from hvci.source.project import Workspace
@@ -100,6 +101,7 @@ class Judge:
             Via.BY_NAME if call.shape is Shape.NAMED else Via.SOURCE,
             note=note,
             dead=self._dead(call, function, context, resolver),
+            ordinary=ordinary(call, function, resolver),
         )
         fact = self._with_edits(fact, call, guess, resolver)
         return Resolved(fact, call, guess, tuple(states), context)
