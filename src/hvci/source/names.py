@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hvci import catalog
 from hvci.source import constants
-from hvci.source.guess import NOTHING, Guess, unknown
+from hvci.source.comparing import Constant, Given
+from hvci.source.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.program import Macro, Program, Use
 from hvci.source.scope import Assignment, Variable, variable
-from hvci.source.stores import Store, stores, template_arguments
+from hvci.source.stores import Store, enumerators, stores, template_arguments
+from hvci.source.switches import Reached
 from hvci.source.tree import Function, arguments, parse, text_of, walk
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class Place:
     """What to add to a node's offset to have an offset in the file."""
     home: str = ""
     """The file whose macros count, where it is not that of the text."""
+    given: Given = field(default_factory=dict)
+    """Parameters of the function that the call which is followed gives as constants."""
 
 
 class Evaluator(Protocol):
@@ -54,6 +58,9 @@ class Evaluator(Protocol):
 
     def text(self, text: bytes, place: Place, depth: int) -> Guess:
         """The value of an expression given as text."""
+
+    def constants_in(self, place: Place, depth: int) -> Constant:
+        """What expressions of a function are, each where it stands."""
 
     @property
     def versions(self) -> Versions:
@@ -85,7 +92,20 @@ class Names:
         for way in ways:
             if (found := way(name, place, depth)) is not None:
                 return found
-        return constant if constant is not None else self.stored(name, place, depth)
+        if constant is not None:
+            return constant
+        listed = self._enumerator(name, depth)
+        return listed if listed is not None else self.stored(name, place, depth)
+
+    def _enumerator(self, name: bytes, depth: int) -> Guess | None:
+        """An enumerator without a value of its own: it counts on from one that has."""
+        if not self.program.is_enumerator(name) or ("store", name) in self.busy:
+            return None
+        found = NOTHING
+        for store, count in enumerators(self.program, name):
+            first = self._store(store, depth) if store is not None else exactly(0, "number")
+            found = found.join(first.combined(exactly(count, "number"), "+"))
+        return found.known_by("number") if found.atoms else None
 
     def _macro_parameter(self, name: bytes, place: Place, depth: int) -> Guess | None:
         macro = place.macro
@@ -98,6 +118,9 @@ class Names:
         function = place.function
         if function is None:
             return None
+        known = place.given.get(name)
+        if known is not None and known.value is not None:
+            return known.value
         key = (id(function), function.node.start_byte, name)
         if key not in self._variables:
             self._variables[key] = variable(function, name)
@@ -106,37 +129,48 @@ class Names:
             return None if found is None else NOTHING
         self.busy.add((key, place.offset))
         try:
-            return self._variable(name, found, place, function, depth)
+            return self._variable(name, found, place, depth)
         finally:
             self.busy.discard((key, place.offset))
 
-    def _variable(
-        self, name: bytes, found: Variable, place: Place, function: Function, depth: int
-    ) -> Guess:
+    def _variable(self, name: bytes, found: Variable, place: Place, depth: int) -> Guess:
         """The value that a variable has at a place, by the assignments that can matter."""
+        function = place.function
+        assert function is not None
         assignments = found.before(place.offset)
         value, since = NOTHING, 0
         if assignments and assignments[0][0].replaces(place.offset):
             since = assignments[0][0].start
         elif found.parameter is not None:
             value = self._parameter(function, found.parameter, depth)
-        versions = self.evaluator.versions
         for assignment, sure in assignments:
-            fate = True if sure else versions.fate(assignment.value, function.file, function)
+            fate = True if sure else self._fate(assignment, place, depth)
             if fate is not False:
-                value = self._after(value, assignment, fate is True, function, depth)
+                value = self._after(value, assignment, fate is True, place, depth)
         if receiver := found.given_away(since, place.offset):
             value = value.join(unknown(f"the address of {shown(name)} is given to {receiver}"))
         if not value.atoms and value.complete:
             return unknown(f"{shown(name)} has no value that could be found")
         return value.known_by("local") if assignments else value
 
+    def _fate(self, item: Assignment, place: Place, depth: int) -> bool | None:
+        """Whether an assignment surely ran, or never, for the constants of this call."""
+        function = place.function
+        assert function is not None
+        if place.given:
+            constants_ = self.evaluator.constants_in(place, depth)
+            fate = Reached(place.given, constants_).fate(item.value)
+            if fate is not None:
+                return fate
+        return self.evaluator.versions.fate(item.value, function.file, function)
+
     def _after(
-        self, before: Guess, item: Assignment, sure: bool, function: Function, depth: int
+        self, before: Guess, item: Assignment, sure: bool, place: Place, depth: int
     ) -> Guess:
-        right = self.evaluator.value(
-            item.value, Place(function, item.start, path=function.file.source.path), depth
-        )
+        assert place.function is not None
+        path = place.function.file.source.path
+        here = Place(place.function, item.start, path=path, given=place.given)
+        right = self.evaluator.value(item.value, here, depth)
         result = right
         if item.operator != "=":
             result = before.combined(right, item.operator.removesuffix("="))
@@ -268,14 +302,17 @@ class Names:
             found = found.join(constant)
         return found.known_by("macro")
 
-    def _store(self, store: Store, depth: int) -> Guess:
-        """The value of one store."""
+    def _store(self, store: Store, depth: int, element: int | None = None) -> Guess:
+        """The value of one store, or of one element of a list."""
         function = store.file.function_at(store.offset)
         place = Place(function, store.offset, path=store.file.source.path)
-        return self.evaluator.value(store.value, place, depth)
+        return self.evaluator.value(_picked(store.value, element), place, depth)
 
-    def stored(self, name: bytes, place: Place, depth: int) -> Guess:
-        """Everything that the program stores in a variable or field of that name."""
+    def stored(self, name: bytes, place: Place, depth: int, element: int | None = None) -> Guess:
+        """Everything that the program stores in a variable or field of that name.
+
+        With `element`, only what stands at this place of a list.
+        """
         if ("store", name) in self.busy:
             return NOTHING
         self.busy.add(("store", name))
@@ -284,7 +321,7 @@ class Names:
         )
         found = NOTHING
         for store in late:
-            found = found.join(self._store(store, depth))
+            found = found.join(self._store(store, depth, element))
         for store in early:
             first = self._store(store, depth)
             found = replace(found, early=found.early | (first.atoms - found.atoms))
@@ -292,6 +329,15 @@ class Names:
         if found.atoms or not found.complete:
             return found.known_by("field")
         return unknown(f"nothing in the sources gives {shown(name)} a value")
+
+
+def _picked(value: Node, element: int | None) -> Node:
+    """One element of a list that names no positions; else the value itself."""
+    items = [one for one in value.named_children if one.type != "comment"]
+    if value.type != "initializer_list" or element is None or element >= len(items):
+        return value
+    plain = all(one.type not in ("initializer_pair", "initializer_list") for one in items)
+    return items[element] if plain else value
 
 
 def fits(use: Use, function: Function) -> bool:

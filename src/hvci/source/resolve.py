@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
 from hvci.source import constants, guards, switches
+from hvci.source.comparing import Conditions, Constant, Known, bare
 from hvci.source.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.kernels import Versions, kernels
 from hvci.source.names import Names, Place, shown
 from hvci.source.program import Program
+from hvci.source.stores import template_names
 from hvci.source.tree import arguments, parse, text_of, walk
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class Resolver:
         return constants.character(text_of(node))
 
     def _word(self, node: Node, place: Place, depth: int) -> Guess:
-        return exactly(1 if text_of(node) == b"true" else 0, "number")
+        return exactly(int(text_of(node) in (b"true", b"TRUE")), "number")
 
     def _cast(self, node: Node, place: Place, depth: int) -> Guess:
         return self.value(node.child_by_field_name("value"), place, depth)
@@ -123,7 +125,7 @@ class Resolver:
 
     def _conditional(self, node: Node, place: Place, depth: int) -> Guess:
         condition = node.child_by_field_name("condition")
-        chosen = self._which(condition, place, depth)
+        chosen = self._chosen(condition, place, depth)
         first = self.value(node.child_by_field_name("consequence"), place, depth)
         second = self.value(node.child_by_field_name("alternative"), place, depth)
         if chosen is not None:
@@ -132,6 +134,14 @@ class Resolver:
         if guards.is_about_version(text_of(condition)):
             both = replace(both, dropped=both.dropped or _shown(condition))
         return both
+
+    def _chosen(self, condition: Node | None, place: Place, depth: int) -> bool | None:
+        """Which way a condition goes here: by the constants of this call, or by the version."""
+        if place.given:
+            truth = Conditions(place.given, self.constants_in(place, depth)).truth(condition)
+            if truth is not None:
+                return truth
+        return self._which(condition, place, depth)
 
     def _which(self, condition: Node | None, place: Place, depth: int) -> bool | None:
         """Which way a condition about the Windows version goes."""
@@ -165,8 +175,25 @@ class Resolver:
         base = node.child_by_field_name("argument")
         if base is not None and base.type in ("identifier", "field_expression"):
             name = base.child_by_field_name("field") if base.type != "identifier" else base
-            return self.names.stored(text_of(name), place, depth)
+            index = node.child_by_field_name("indices") or node.child_by_field_name("index")
+            return self.names.stored(text_of(name), place, depth, self._index(index, place, depth))
         return unknown(f"{_shown(node)} is not followed")
+
+    def _index(self, node: Node | None, place: Place, depth: int) -> int | None:
+        """The number of an element; None where it is not one constant."""
+        if node is not None and node.type == "subscript_argument_list":
+            node = node.named_children[0] if len(node.named_children) == 1 else None
+        known = Conditions(place.given, self.constants_in(place, depth)).value(node)
+        return known.number if known is not None else None
+
+    def constants_in(self, place: Place, depth: int) -> Constant:
+        """What expressions of a function are, each where it stands."""
+
+        def constant(node: Node) -> Known | None:
+            here = place if place.shift else replace(place, offset=node.start_byte)
+            return self.constant(node, here, depth)
+
+        return constant
 
     def _list(self, node: Node, place: Place, depth: int) -> Guess:
         """Any element of an initializer list."""
@@ -184,7 +211,8 @@ class Resolver:
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
             return exactly(int(truth), "check")
-        name = called.rpartition(b"::")[2].rpartition(b".")[2].rpartition(b"->")[2]
+        callee = called.partition(b"<")[0] if called.endswith(b">") else called
+        name = callee.rpartition(b"::")[2].rpartition(b".")[2].rpartition(b"->")[2]
         if not _WORD.fullmatch(name) or ("call", name) in self.names.busy:
             return unknown(f"{_shown(node)} is not followed")
         self.names.busy.add(("call", name))
@@ -196,21 +224,22 @@ class Resolver:
         finally:
             self.names.busy.discard(("call", name))
 
-    def _constant(self, node: Node, place: Place, depth: int) -> switches.Known | None:
+    def constant(self, node: Node, place: Place, depth: int) -> Known | None:
         """A constant with its name, where a name stands for one."""
         name = b""
         if node.type == "qualified_identifier" or (
             node.type == "identifier" and self.program.is_enumerator(text_of(node))
         ):
             name = text_of(node).rpartition(b"::")[2].strip()
-        elif node.type not in ("number_literal", "char_literal", "identifier", "true", "false"):
+        elif node.type not in _SIMPLE:
             return None
         value = self.value(node, place, depth)
         atoms = [atom for atom in value.atoms if not atom.floor]
         kinds = _CONSTANT | {"field"} if name else _CONSTANT
         sure = value.complete and len(atoms) == 1 and value.origins <= kinds
         number = atoms[0].bits if sure else None
-        return switches.Known(name, number) if name or number is not None else None
+        known = Known(name, number, value if sure else None)
+        return known if name or number is not None else None
 
     def _expanded(self, name: bytes, given: list[Node], place: Place, depth: int) -> Guess | None:
         """The value of a macro with arguments."""
@@ -231,24 +260,41 @@ class Resolver:
     ) -> Guess:
         """Everything that a function of the program returns for these arguments."""
         found = NOTHING
-        constants_ = [self._constant(one, place, depth) for one in given]
+        known = [self._given(one, place, depth) for one in given]
         for function in self.program.functions(name):
-            own = {
-                parameter: known
-                for parameter, known in zip(function.parameters, constants_, strict=False)
-                if known is not None and parameter
-            }
+            own = dict(zip(function.parameters, known, strict=False))
+            chosen = self._chosen_types(node, place, depth)
+            own.update(zip(template_names(function), chosen, strict=False))
+            kept = {word: one for word, one in own.items() if word and one is not None}
             inside = Place(function, path=function.file.source.path)
-            constant = partial(self._constant, place=inside, depth=depth)
-            for item in switches.returns_for(function, own, constant):
+            inside = replace(inside, given=switches.lasting(function, kept))
+            constant = self.constants_in(inside, depth)
+            for item in switches.returns_for(function, inside.given, constant):
                 there = replace(inside, offset=item.start_byte)
                 found = found.join(self._inner(item, there, depth))
         if found.atoms or not found.complete:
             return found.known_by("return")
         return unknown(f"{_shown(node)} is not in the sources")
 
+    def _given(self, node: Node, place: Place, depth: int) -> Known | None:
+        """The constant that an argument is; a cast changes nothing."""
+        inner = bare(node)
+        return self.constant(inner, place, depth) if inner is not None else None
 
-_CONSTANT = frozenset(("name", "number", "macro", "or"))
+    def _chosen_types(self, node: Node, place: Place, depth: int) -> list[Known | None]:
+        """The constants that a call gives to the parameters of a template."""
+        called = node.child_by_field_name("function")
+        while called is not None and called.type in ("qualified_identifier", "field_expression"):
+            called = called.child_by_field_name("name") or called.child_by_field_name("field")
+        given = arguments(called) if called is not None and called.type in _TEMPLATES else []
+        inner = [one.named_children[-1] if one.type == "type_descriptor" else one for one in given]
+        return [self.constant(one, place, depth) for one in inner]
+
+
+_TEMPLATES = ("template_function", "template_method")
+_SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
+_SIMPLE |= frozenset(("type_identifier",))
+_CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "local", "return"))
 """How a constant is known."""
 
 
@@ -267,6 +313,7 @@ _READERS: dict[str, Reader] = {
     "comma_expression": Resolver._inner,
     "argument_list": Resolver._inner,
     "initializer_list": Resolver._list,
+    "initializer_pair": Resolver._cast,
     "type_descriptor": Resolver._inner,
     "number_literal": Resolver._number,
     "char_literal": Resolver._character,

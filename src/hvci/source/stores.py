@@ -58,13 +58,49 @@ def _of(file: File, value: Node | None, start: int) -> Store | None:
     return Store(file, value, start) if value is not None and value.start_byte > start else None
 
 
+def enumerators(program: Program, name: bytes) -> Iterator[tuple[Store | None, int]]:
+    """For each enumerator of a name: the last value that its list gives, and the steps from there.
+
+    None stands for the beginning of a list, which counts from 0.
+    """
+    pattern = re.compile(rb"\b" + re.escape(name) + rb"\b")
+    for unit in program.naming(name):
+        for match in pattern.finditer(unit.source.code):
+            if unit.in_define(match.start()) or unit.live(match.start()) is False:
+                continue
+            file = unit.trees.at(match.start())
+            node = file.node_at(match.start(), match.end())
+            item = node.parent if node is not None else None
+            if item is not None and item.type == "enumerator" and item.children[0] == node:
+                yield _counted(file, item)
+
+
+def _counted(file: File, item: Node) -> tuple[Store | None, int]:
+    steps, current = 0, item
+    while (value := current.child_by_field_name("value")) is None:
+        before = current.prev_named_sibling
+        while before is not None and before.type != "enumerator":
+            before = before.prev_named_sibling
+        if before is None:
+            return None, steps
+        current, steps = before, steps + 1
+    return Store(file, value, value.start_byte), steps
+
+
+def template_names(function: Function) -> list[bytes]:
+    """The parameters of a template function."""
+    above = next((n for n in ancestors(function.node) if n.type == "template_declaration"), None)
+    listed = above.child_by_field_name("parameters") if above is not None else None
+    return [_parameter(item) for item in listed.named_children] if listed is not None else []
+
+
 def template_arguments(
     program: Program, function: Function, name: bytes
 ) -> list[tuple[Use, Node]] | None:
     """What the uses of a template give to the parameter of that name; None when it has none."""
     above = next((n for n in ancestors(function.node) if n.type == "template_declaration"), None)
     listed = above.child_by_field_name("parameters") if above is not None else None
-    names = [_parameter(item) for item in listed.named_children] if listed is not None else []
+    names = template_names(function)
     if above is None or name not in names:
         return None
     owner = _owner(above) or _class_of(function) or function.name

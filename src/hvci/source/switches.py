@@ -1,171 +1,178 @@
-"""Which returns of a function a constant argument leads to, through `switch` and `if`.
+"""Which statements of a function run when some of its parameters are constants.
 
-Theory of operation: what the argument is, and what the labels are, is compared by name where both
-are names and by number where both are numbers; whatever cannot be compared leads everywhere. Knows
-the statements of one function; knows nothing of DDIs.
+Theory of operation: a `switch` or an `if` over constants leads one way; whatever cannot be compared
+leads everywhere. Knows the statements of one function; knows nothing of DDIs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hvci.source.tree import Function, text_of
+from hvci.source.comparing import Conditions, Constant, Given, Known, Truth, bare
+from hvci.source.scope import LOOPS
+from hvci.source.tree import Function, ancestors, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-Truth = bool | None
 MAX_DEPTH = 200
 
 
-@dataclass(frozen=True)
-class Known:
-    """A constant: its last name, and its number where it has one."""
-
-    name: bytes
-    number: int | None
-
-    def equals(self, other: Known) -> Truth:
-        """Whether two constants are the same; None: cannot be told."""
-        if self.name and self.name == other.name:
-            return True
-        if self.number is not None and other.number is not None:
-            return self.number == other.number
-        return False if self.name and other.name else None
-
-
-Constant = Callable[["Node"], Known | None]
-"""What an expression is, when it is a constant."""
-
-
-def returns(function: Function, given: Mapping[bytes, Known], constant: Constant) -> list[Node]:
-    """The return statements that may run when some parameters are constants."""
-    body = function.body
-    if body is None:
-        return []
-    assigned = set(_assigned(body))
-    known = {name: value for name, value in given.items() if name not in assigned}
-    return list(_Reached(known, constant).of(body, 0))
-
-
-def _assigned(node: Node) -> Iterator[bytes]:
-    """Names that a function gives a new value to."""
-    todo = [node]
+def assigned(node: Node) -> set[bytes]:
+    """Names that a function gives a new value to, or whose address it gives away."""
+    found, todo = set(), [node]
     while todo:
         current = todo.pop()
         if current.type == "assignment_expression":
-            yield text_of(current.child_by_field_name("left"))
+            found.add(text_of(current.child_by_field_name("left")))
         elif current.type in ("update_expression", "pointer_expression"):
-            yield text_of(current.child_by_field_name("argument"))
+            found.add(text_of(current.child_by_field_name("argument")))
         todo += current.named_children
+    return found
 
 
-class _Reached:
-    def __init__(self, given: Mapping[bytes, Known], constant: Constant) -> None:
-        self.given = given
-        self.constant = constant
+class Reached:
+    """What runs in a function when some names are constants."""
 
-    def of(self, node: Node, depth: int) -> Iterator[Node]:
-        """The returns below a statement."""
+    def __init__(self, given: Given, constant: Constant) -> None:
+        self.conditions = Conditions(given, constant)
+
+    def truth(self, condition: Node | None) -> Truth:
+        """Which way a condition goes."""
+        return self.conditions.truth(condition)
+
+    def returns(self, node: Node, depth: int = 0) -> Iterator[Node]:
+        """The return statements below a statement that may run."""
         if node.type == "return_statement":
             yield node
         elif depth > MAX_DEPTH or node.type == "lambda_expression":
             return
         elif node.type == "switch_statement":
             for statement in self._cases(node):
-                yield from self.of(statement, depth + 1)
+                yield from self.returns(statement, depth + 1)
         elif node.type == "if_statement":
             yield from self._branches(node, depth)
         else:
             for child in node.named_children:
-                yield from self.of(child, depth + 1)
-                if _ends(child, self):
+                yield from self.returns(child, depth + 1)
+                if self._ends(child):
                     return
+
+    def fate(self, node: Node) -> Truth:
+        """Whether a statement surely runs (True), or never (False), as far as conditions tell."""
+        below, sure = node, True
+        for above in ancestors(node):
+            if above.type == "function_definition":
+                break
+            truth: Truth = True
+            if above.type in ("if_statement", "conditional_expression"):
+                truth = self._leads(above, below)
+            elif above.type == "switch_statement":
+                truth = self._enters(above, node)
+            elif above.type in LOOPS:
+                truth = None
+            if truth is False:
+                return False
+            sure = sure and truth is True
+            below = above
+        return True if sure else None
+
+    def _leads(self, above: Node, below: Node) -> Truth:
+        """Whether a condition leads to the branch below it."""
+        if _is(above.child_by_field_name("condition"), below):
+            return True
+        wanted = _is(above.child_by_field_name("consequence"), below)
+        truth = self.truth(above.child_by_field_name("condition"))
+        return None if truth is None else truth is wanted
+
+    def _enters(self, switch: Node, node: Node) -> Truth:
+        """Whether a `switch` leads to a statement in one of its cases."""
+        start = self._start(switch)
+        if start is None:
+            return None
+        holds = (case.start_byte <= node.start_byte < case.end_byte for case in self._cases(switch))
+        return any(holds)
 
     def _branches(self, node: Node, depth: int) -> Iterator[Node]:
         truth = self.truth(node.child_by_field_name("condition"))
         for name, wanted in (("consequence", True), ("alternative", False)):
             branch = node.child_by_field_name(name)
             if branch is not None and truth in (None, wanted):
-                yield from self.of(branch, depth + 1)
-
-    def truth(self, condition: Node | None) -> Truth:
-        """Which way a comparison of a parameter with a constant goes."""
-        while condition is not None and condition.type in _WRAPPERS and condition.named_children:
-            condition = condition.named_children[-1]
-        if condition is None or condition.type != "binary_expression":
-            return None
-        operator = text_of(condition.child_by_field_name("operator"))
-        left = self._value(condition.child_by_field_name("left"))
-        right = self._value(condition.child_by_field_name("right"))
-        if left is None or right is None or operator not in (b"==", b"!="):
-            return None
-        same = left.equals(right)
-        return same if same is None or operator == b"==" else not same
-
-    def _value(self, node: Node | None) -> Known | None:
-        while node is not None and node.type == "parenthesized_expression":
-            node = node.named_children[-1] if node.named_children else None
-        if node is None:
-            return None
-        return self.given.get(text_of(node)) or self.constant(node)
+                yield from self.returns(branch, depth + 1)
 
     def _cases(self, node: Node) -> Iterator[Node]:
         """The statements that run from the label that fits to the end of the block."""
-        body = node.child_by_field_name("body")
-        asked = node.child_by_field_name("condition")
-        inner = asked.named_children[-1] if asked is not None and asked.named_children else None
-        value = self.given.get(text_of(inner)) if inner is not None else None
-        cases = [one for one in body.named_children if one.type == "case_statement"] if body else []
-        start = self._start(cases, value) if value is not None else 0
-        if start is None or body is None:
+        body, start = node.child_by_field_name("body"), self._start(node)
+        if body is None:
             return
-        if value is None:
+        if start is None:
             yield from body.named_children
             return
-        for case in cases[start:]:
+        for case in _labelled(body)[start:]:
             yield case
-            if any(_ends(child, self) or child.type == "break_statement" for child in _inner(case)):
+            if any(self._ends(child) or child.type == "break_statement" for child in _inner(case)):
                 return
 
-    def leaves(self, node: Node) -> bool:
+    def _leaves(self, node: Node) -> bool:
         """Whether a `switch` over a constant ends with a return, not behind its block."""
-        asked = node.child_by_field_name("condition")
-        inner = asked.named_children[-1] if asked is not None and asked.named_children else None
-        if inner is None or text_of(inner) not in self.given:
+        if self._start(node) is None:
             return False
         for case in self._cases(node):
             for child in _inner(case):
                 if child.type == "break_statement":
                     return False
-                if _ends(child, self):
+                if self._ends(child):
                     return True
         return False
 
-    def _start(self, cases: list[Node], value: Known) -> int | None:
-        """Index of the case that a value leads to; 0 with doubt counts all; None: to none."""
-        default = None
+    def _start(self, node: Node) -> int | None:
+        """The position of the label that a `switch` leads to, behind all where none fits.
+
+        None where that cannot be told.
+        """
+        asked, body = bare(node.child_by_field_name("condition")), node.child_by_field_name("body")
+        value = self.conditions.value(asked)
+        if value is None or body is None:
+            return None
+        cases = _labelled(body)
+        default = len(cases)
         for index, case in enumerate(cases):
             label = case.child_by_field_name("value")
             if label is None:
                 default = index
                 continue
-            known = self.constant(label)
+            known = self.conditions.value(label)
             same = known.equals(value) if known is not None else None
-            if same:
-                return index
-            if same is None:
-                raise _Unclear
+            if same or same is None:
+                return index if same else None
         return default
 
+    def _ends(self, node: Node) -> bool:
+        """Whether what stands behind a statement is not reached."""
+        if node.type in ("return_statement", "goto_statement", "throw_statement"):
+            return True
+        if node.type in ("compound_statement", "else_clause"):
+            return any(map(self._ends, node.named_children))
+        if node.type == "switch_statement":
+            return self._leaves(node)
+        if node.type != "if_statement":
+            return False
+        branches = [node.child_by_field_name(name) for name in ("consequence", "alternative")]
+        truth = self.truth(node.child_by_field_name("condition"))
+        taken = branches if truth is None else [branches[0 if truth else 1]]
+        return all(one is not None and self._ends(one) for one in taken)
 
-class _Unclear(Exception):
-    """A label cannot be compared."""
+
+def _is(left: Node | None, right: Node) -> bool:
+    return left is not None and (left.start_byte, left.end_byte) == (
+        right.start_byte,
+        right.end_byte,
+    )
 
 
-_WRAPPERS = ("parenthesized_expression", "condition_clause")
+def _labelled(body: Node) -> list[Node]:
+    return [one for one in body.named_children if one.type == "case_statement"]
 
 
 def _inner(case: Node) -> Iterator[Node]:
@@ -176,26 +183,14 @@ def _inner(case: Node) -> Iterator[Node]:
         yield child
 
 
-def _ends(node: Node, reached: _Reached) -> bool:
-    """Whether what stands behind a statement is not reached."""
-    if node.type in ("return_statement", "goto_statement", "throw_statement"):
-        return True
-    if node.type in ("compound_statement", "else_clause"):
-        return any(_ends(child, reached) for child in node.named_children)
-    if node.type == "switch_statement":
-        return reached.leaves(node)
-    if node.type == "if_statement":
-        truth = reached.truth(node.child_by_field_name("condition"))
-        if truth is None:
-            return False
-        branch = node.child_by_field_name("consequence" if truth else "alternative")
-        return branch is not None and _ends(branch, reached)
-    return False
+def lasting(function: Function, given: Given) -> dict[bytes, Known]:
+    """The parameters that stay constants in a whole function."""
+    body = function.body
+    changed = assigned(body) if body is not None and given else set()
+    return {name: value for name, value in given.items() if name not in changed}
 
 
-def returns_for(function: Function, given: Mapping[bytes, Known], constant: Constant) -> list[Node]:
-    """The same; all returns where a label cannot be compared."""
-    try:
-        return returns(function, given, constant)
-    except _Unclear:
-        return returns(function, {}, constant)
+def returns_for(function: Function, given: Given, constant: Constant) -> list[Node]:
+    """The return statements that may run when some parameters are constants."""
+    body = function.body
+    return list(Reached(given, constant).returns(body)) if body is not None else []
