@@ -224,12 +224,16 @@ class Function:
         "frames",
         "indirect_jumps",
         "instructions",
+        "joins",
         "jumps",
         "kind",
         "rvas",
         "sources",
         "start",
+        "stores_back",
         "targets",
+        "touches",
+        "walked_back",
     )
 
     def __init__(self, start: int, fragments: Sequence[tuple[int, int]], kind: str) -> None:
@@ -256,8 +260,25 @@ class Function:
         """What holds where branch `p` falls through (key 2 p) and where it jumps (2 p + 1)."""
         self.frames: dict[int, Callable[[], Any]] = {}
         """What reads the frame of each fragment from the exception data, by its start."""
+        self.keep()
+
+    def keep(self) -> None:
+        """Make room for what is worked out once."""
         self.cache: dict[Any, Any] = {}
         """Anything that an analysis wants to keep with the function."""
+        self.walked_back: dict[int, tuple[int, int]] = {}
+        """How far straight code was walked back from a place, and the registers written there."""
+        self.stores_back: dict[int, tuple[int, list[int]]] = {}
+        """Where straight code without calls before a place begins, and its stores to the frame."""
+        self.joins: dict[int, Any] = {}
+        """How control comes to places where straight code begins."""
+        self.touches: dict[int, Any] = {}
+        """Where in the frame instructions store."""
+
+    def forget(self) -> None:
+        """Drop what was worked out, which may refer back to the function."""
+        self.cache.clear()
+        self.joins.clear()
 
     def link(self, targets: dict[int, int]) -> None:
         """Note the direct jumps once the instructions are there."""

@@ -12,20 +12,21 @@ COPY_WINDOW = 5
 """Instructions before a comparison in which a copy of the compared register is looked for."""
 
 
-def fixed_on_edge(
-    arch: Architecture, function: Function, p: int, j: int, location: Location
-) -> int | None:
-    """The constant that a location must equal on the edge from branch `p` to `j`."""
+def edge_between(arch: Architecture, function: Function, p: int, j: int) -> Edge | None:
+    """What holds on the edge from branch `p` to `j`; None for nothing."""
     taken = function.jumps.get(p) == j
     if taken and j == p + 1 and function.follows(j):
         return None  # both edges lead here
     key = 2 * p + taken
     if key not in function.edges:
         function.edges[key] = _edge(arch, function, p, taken)
-    edge = function.edges[key]
-    if edge is None or (edge.size < 4 and not is_low_byte(location)):
-        return None
-    return edge.constant if register_of(location) in edge.registers else None
+    return function.edges[key]
+
+
+def fixes(edge: Edge, location: Location) -> bool:
+    """Whether an edge says what a register holds."""
+    is_wide = edge.size >= 4 or is_low_byte(location)
+    return is_wide and register_of(location) in edge.registers
 
 
 def _edge(arch: Architecture, function: Function, p: int, taken: bool) -> Edge | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary import atoms
 from hvci.binary.atoms import Atoms, Kind
 from hvci.binary.code import (
     IMAGE_BASE,
     NO_REGISTER,
+    Effect,
     Function,
     Load,
     Location,
@@ -45,31 +46,67 @@ class Leak(Enum):
     """Its own address is passed on."""
 
 
+class Touch(NamedTuple):
+    """Where in the frame an instruction stores."""
+
+    spans: tuple[tuple[int, int], ...]
+    """Offsets of the first byte that it surely writes, and of the one behind the last."""
+    narrow: tuple[int, ...]
+    """Offsets of stores that are narrower than a slot, as in `or byte [rbp-7], 2`."""
+    may_move: bool
+    """Whether it may write at a place that is not always the same."""
+
+
+NO_TOUCH = Touch((), (), may_move=False)
+
+
 class Frames:
     """Answers about stack slots, for one image."""
 
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
 
-    def writes(self, function: Function, p: int, location: Location, nesting: int) -> bool:
-        """Whether instruction `p` writes a slot."""
-        effect = self.flow.arch.effect(function, p)
-        wanted = slot_offset(location)
+    def touch(self, function: Function, p: int, nesting: int) -> Touch:
+        """Where in the frame instruction `p` stores."""
+        touch: Touch | None = function.touches.get(p)
+        if touch is None:
+            effect = self.flow.arch.effect(function, p)
+            touch, is_settled = self._touch(function, p, effect, nesting)
+            if is_settled:
+                function.touches[p] = touch
+        return touch
+
+    def _touch(
+        self, function: Function, p: int, effect: Effect, nesting: int
+    ) -> tuple[Touch, bool]:
+        """Where the stores of an instruction go, and whether that is the answer for good."""
+        if not effect.stores:
+            return NO_TOUCH, True
+        spans, narrow, may_move, is_settled = [], [], False, True
         for memory in effect.stores:
             place = self.offset(function, p, memory, nesting)
             if place is None:
-                continue
-            if place <= wanted < place + max(memory.size, 1):
-                return True
-            if effect.fills and place <= wanted < place + OBJECT_REACH:
-                return True
-        return False
+                is_settled &= self._is_settled(function, p, memory)
+            else:
+                size = OBJECT_REACH if effect.fills else max(memory.size, 1)
+                spans.append((place, place + size))
+                if memory.size < SLOT:
+                    narrow.append(place)
+            may_move |= self._may_move(function, p, memory)
+        return Touch(tuple(spans), tuple(narrow), may_move), is_settled
+
+    def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
+        """Whether it is certain that an operand is at no known place of the frame."""
+        if memory.index_register != NO_REGISTER or memory.base < 0:
+            return True
+        if self.is_plain(function, p, memory):
+            return True
+        if not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return True
+        return (p, memory.base) in function.cache["bases"]
 
     def may_write(self, function: Function, p: int, location: Location, nesting: int) -> bool:
-        """Whether instruction `p` writes an element of an array that may hold a slot."""
-        stores = self.flow.arch.effect(function, p).stores
-        if not any(self._may_move(function, p, each) for each in stores):
-            return False
+        """Whether what `p` writes at no fixed place is in an array that may hold a slot."""
         if nesting > MAX_KEPT:
             return True  # too deep to tell where it goes
         known: dict[int, list[int]] = function.cache.setdefault("arrays", {})
@@ -79,15 +116,6 @@ class Frames:
             starts = known[p] = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
         wanted = slot_offset(location)
         return any(start <= wanted < start + OBJECT_REACH for start in starts)
-
-    def part_written(self, function: Function, p: int, location: Location, nesting: int) -> int:
-        """Where in a slot a narrower store begins, as in `or byte [rbp-7], 2`; 0 for no such."""
-        for memory in self.flow.arch.effect(function, p).stores:
-            if memory.size < SLOT:
-                place = self.offset(function, p, memory, nesting)
-                if place is not None and 0 < place - slot_offset(location) < SLOT:
-                    return place - slot_offset(location)
-        return 0
 
     def widest(self, function: Function, definitions: Iterable[int | Atoms]) -> int:
         """The most bytes that one of some instructions stores."""

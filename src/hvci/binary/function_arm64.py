@@ -33,7 +33,8 @@ class FunctionArm64(Function):
         count = (end - first) // 4
         self.rvas = range(first, first + 4 * count, 4)
         self.ends = {count - 1: first + 4 * count}
-        self.effects, self.edges, self.frames, self.cache = {}, {}, {}, {}
+        self.effects, self.edges, self.frames = {}, {}, {}
+        self.keep()
 
     def find(self, rva: int) -> int | None:
         """Index of the instruction that starts at an RVA; None when none does."""

@@ -133,7 +133,7 @@ class Functions:
         """Drop what others keep with the functions, and the gaps: they refer back to them."""
         vars(self).pop("_gaps", None)
         for function in (*self._known.values(), *self._unwound.values()):
-            function.cache.clear()
+            function.forget()
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         for first, end in fragments:

@@ -13,23 +13,20 @@ from hvci.binary import atoms
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import (
     CALLS,
-    NO_REGISTER,
     Flow,
     Function,
-    Load,
     Location,
     is_slot,
     register_of,
     slot_offset,
 )
-from hvci.binary.edges import fixed_on_edge
-from hvci.binary.frames import Leak
-from hvci.binary.jumptables import jumps_through_tables
+from hvci.binary.edges import fixes
+from hvci.binary.frames import SLOT, Leak
+from hvci.binary.ways import Ways
 
 if TYPE_CHECKING:
     from hvci.binary.dataflow import Dataflow
 
-_STRAIGHT = frozenset((Flow.NEXT, Flow.CALL, Flow.INDIRECT_CALL))
 MAX_STEPS = 40_000
 """Instructions looked at for one call site."""
 BUDGET = "the work budget was spent before its value was found"
@@ -72,6 +69,7 @@ class Reaching:
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
         self.arch = flow.arch
+        self.ways = Ways(flow.arch)
 
     def definitions(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """Walk back to every definition that reaches instruction `i`."""
@@ -98,15 +96,17 @@ class Reaching:
             stretch = known.get(j)
             if stretch is None:
                 stretch = known[j] = self._stretch(function, j, location)
-            self.flow.steps += stretch.cost
+            definitions, onward, dispatches, cost = stretch
+            self.flow.steps += cost
             if self.flow.steps > MAX_STEPS:
                 return _SPENT
-            found += [each for each in stretch.definitions if each not in found]
-            if stretch.dispatches:
-                if stretch.dispatches in dispatched:
+            if definitions:
+                found += [each for each in definitions if each not in found]
+            if dispatches:
+                if dispatches in dispatched:
                     continue  # the same for all labels: once is enough
-                dispatched.add(stretch.dispatches)
-            work += stretch.onward
+                dispatched.add(dispatches)
+            work += onward
         return Reached(found, passed, set())
 
     def _stretch(self, function: Function, i: int, location: Location) -> _Stretch:
@@ -115,130 +115,128 @@ class Reaching:
         It costs the question that meets it as much as the first one, so that no answer depends on
         what was asked before.
         """
-        found: list[Definition] = []
         mask = 1 << register_of(location)
-        j, cost = self._straight_back(function, i, mask)
-        if j < 0:
-            return _Stretch([~j], [], 0, cost)
-        if j == function.entry:
-            found.append(self._at_entry(function, location))
-        before = self._before(function, j, found)
-        dispatches = id(before) if self._is_dispatch(function, before) else 0
-        onward = [p for p in before if not self._ends_at(function, p, j, location, found)]
-        return _Stretch(found, onward, dispatches, cost + max(1, len(before)))
-
-    def _straight_back(self, function: Function, j: int, mask: int) -> tuple[int, int]:
-        """Walk back while there is one plain predecessor, and count the steps.
-
-        The place that was come to, or the complement of the instruction that writes the register.
-        Most steps are such steps: this loop makes no call and no list for them.
-        """
-        sources, flows, effects = function.sources, function.flows, function.effects
-        ends, entry, first = function.ends, function.entry, j
-        while j not in sources and j != entry and j > 0:
-            p = j - 1
-            if flows[p] not in _STRAIGHT or (p in ends and not function.follows(j)):
-                break
-            effect = effects.get(p) or self.arch.effect(function, p)
-            if effect.registers & mask:
-                return ~p, first - p
-            j = p
-        return j, first - j
-
-    def _ends_at(
-        self, function: Function, p: int, j: int, location: Location, found: list[Definition]
-    ) -> bool:
-        """Whether the way from `j` to its predecessor `p` settles a register."""
-        if function.flows[p] == Flow.BRANCH:
-            constant = fixed_on_edge(self.arch, function, p, j, location)
-            if constant is not None:
-                found.append(atoms.const(constant))
-                return True
-        if self.arch.effect(function, p).registers >> register_of(location) & 1:
-            found.append(p)
-            return True
-        return False
-
-    def _is_dispatch(self, function: Function, before: list[int]) -> bool:
-        """Whether predecessors are all the jumps through tables that were not read."""
-        return before is function.indirect_jumps or before is function.cache["dispatches"]
+        j = self.ways.writer(function, i, mask)
+        if j >= 0:
+            return _Stretch([j], [], 0, i - j)
+        join = self.ways.join(function, ~j)
+        found: list[Definition] = [*join.settled]
+        if ~j == function.entry:
+            found.insert(0, self._at_entry(function, location))
+        onward: list[int] = []
+        for source, written, edge in self.ways.into(function, ~j, join):
+            if edge is not None and fixes(edge, location):
+                found.append(atoms.const(edge.constant))
+            elif written & mask:
+                found.append(source)
+            else:
+                onward.append(source)
+        return _Stretch(found, onward, join.dispatches, i - ~j + join.cost)
 
     # ---- stack slots
 
     def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
-        """Instruction by instruction: stores and calls may change a slot."""
+        """From join or call to the one before: stores and calls may change a slot."""
         found: list[Definition] = []
         seen: set[int] = set()
         work = [i]
-        leak = None
         doubts: set[Atom] = set()
         dispatched: set[int] = set()
         while work:
-            j = work.pop()
-            j = self._straight_back_in_memory(function, j, location, nesting, seen, found, doubts)
-            if j < 0 or j in seen:
+            k = work.pop()
+            if k in seen:
+                continue
+            seen.add(k)
+            j = self._straight_back(function, k, location, nesting, found, doubts)
+            if j < 0 or (j != k and j in seen):
                 continue
             seen.add(j)
             if j == function.entry:
                 found.append(self._at_entry(function, location))
-            before = self._before(function, j, found)
-            if self._is_dispatch(function, before):
-                if id(before) in dispatched:
+            join = self.ways.join(function, j)
+            found += join.settled
+            if join.dispatches:
+                if join.dispatches in dispatched:
                     continue  # the same for all labels: once is enough
-                dispatched.add(id(before))
-            self.flow.steps += max(1, len(before))
+                dispatched.add(join.dispatches)
+            self.flow.steps += join.cost
             if self.flow.steps > MAX_STEPS:
                 return _SPENT
-            for p in before:
-                if self.flow.frames.writes(function, p, location, nesting):
-                    found.append(p)
-                    continue
-                doubts |= self._doubts(function, p, location, nesting)
-                if self._is_call_with_result(function, p):
-                    if leak is None:
-                        leak = self.flow.frames.leak(function, location)
-                    if leak is Leak.CERTAIN:
-                        found.append(self._leaked(function, p, location))
-                        continue
-                    if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
-                        doubts |= atoms.unknown(OBJECT)
-                work.append(p)
+            work += [
+                p
+                for p in join.before
+                if not self._settles_slot(function, p, location, nesting, found, doubts)
+            ]
         if doubts:  # bytes behind all that is stored into the slot are another variable
             width = self.flow.frames.widest(function, found)
             doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
         return Reached(found, seen, doubts)
 
-    def _straight_back_in_memory(
+    def _straight_back(
         self,
         function: Function,
         j: int,
         location: Location,
         nesting: int,
-        seen: set[int],
         found: list[Definition],
         doubts: set[Atom],
     ) -> int:
-        """Walk back while there is one plain predecessor; -1 when that met the definition.
+        """Where the straight code before a place begins; -1 when something in it writes the slot.
 
-        Calls and joins are left to the caller.
+        Calls are left to the caller.
         """
-        sources, flows, effects = function.sources, function.flows, function.effects
-        ends, entry, effect_of = function.ends, function.entry, self.arch.effect
-        frames = self.flow.frames
-        while j not in sources and j != entry and j > 0 and j not in seen:
-            p = j - 1
-            if flows[p] or (p in ends and not function.follows(j)):
-                return j
-            seen.add(j)
-            self.flow.steps += 1
-            effect = effects.get(p) or effect_of(function, p)
-            if effect.stores:
-                if frames.writes(function, p, location, nesting):
+        first, stores = self.ways.stores(function, j)
+        for p in stores:
+            if self._writes(function, p, location, nesting, doubts):
+                self.flow.steps += j - p
+                if p not in found:
                     found.append(p)
-                    return -1
-                doubts |= self._doubts(function, p, location, nesting)
-            j = p
-        return j
+                return -1
+        self.flow.steps += j - first
+        return first
+
+    def _settles_slot(
+        self,
+        function: Function,
+        p: int,
+        location: Location,
+        nesting: int,
+        found: list[Definition],
+        doubts: set[Atom],
+    ) -> bool:
+        """Whether the instruction before a join, or a call, settles a slot."""
+        if self._writes(function, p, location, nesting, doubts):
+            found.append(p)
+            return True
+        if self._is_call_with_result(function, p):
+            leak = self.flow.frames.leak(function, location)
+            if leak is Leak.CERTAIN:
+                found.append(self._leaked(function, p, location))
+                return True
+            if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
+                doubts |= atoms.unknown(OBJECT)
+        return False
+
+    def _writes(
+        self, function: Function, p: int, location: Location, nesting: int, doubts: set[Atom]
+    ) -> bool:
+        """Whether an instruction writes a slot; what it may change of it is doubted.
+
+        `value` of a doubt is the first byte.
+        """
+        frames, wanted = self.flow.frames, slot_offset(location)
+        touch = frames.touch(function, p, nesting)
+        for start, end in touch.spans:
+            if start <= wanted < end:
+                return True
+        if touch.may_move and frames.may_write(function, p, location, nesting):
+            doubts |= atoms.unknown(ARRAY)
+            return False
+        for start in touch.narrow:
+            if 0 < start - wanted < SLOT:
+                doubts.add(Atom(Kind.UNKNOWN, start - wanted, why=PART))
+                break
+        return False
 
     def _is_call_with_result(self, function: Function, p: int) -> bool:
         """A call proper; the check of a call target returns nothing."""
@@ -246,14 +244,6 @@ class Reaching:
             return True
         is_call = function.flows[p] in CALLS
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
-
-    def _doubts(self, function: Function, p: int, location: Location, nesting: int) -> Atoms:
-        """What a store that does not write a slot may change of it; `value` is the first byte."""
-        frames = self.flow.frames
-        if frames.may_write(function, p, location, nesting):
-            return atoms.unknown(ARRAY)
-        at = frames.part_written(function, p, location, nesting)
-        return frozenset((Atom(Kind.UNKNOWN, at, why=PART),)) if at else atoms.NOTHING
 
     def _calls_own_code(self, function: Function, p: int) -> bool:
         """Whether a call goes to code of the image: Windows writes what it is given to write."""
@@ -265,47 +255,6 @@ class Reaching:
         """What a call may have put into a slot whose address was passed on."""
         return frozenset((Atom(Kind.LEAKED, function.rvas[call], slot_offset(location)),))
 
-    def _before(self, function: Function, j: int, found: list[Definition]) -> list[int]:
-        """Predecessors; what a jump table or nothing leads to is said in `found`."""
-        before, jumps = function.predecessors(j), self._dispatches(function)
-        if j in function.cache.get("entered", ()):
-            found.append(atoms.unknown("code that another function jumps into"))
-        if before or j == function.entry or self._only_fills(function, j):
-            if jumps and before and _is_table_label(function, before):
-                return function.indirect_jumps  # another table may lead there as well
-            return before
-        if jumps:
-            return jumps
-        found.append(atoms.unknown("the code is reached by an exception handler or not at all"))
-        return before
-
-    def _only_fills(self, function: Function, j: int) -> bool:
-        """Whether nothing leads to an instruction and control comes in elsewhere behind it.
-
-        Padding before a label that only an unread table leads to is part of the way there.
-        """
-        count = len(function.instructions)
-        while j < count and self.arch.is_padding(function, j):
-            j += 1
-            if j in function.sources or j == function.entry:
-                return True
-        return False
-
-    def _dispatches(self, function: Function) -> list[int]:
-        """The indirect jumps that may go through a table that was not read."""
-        known: list[int] | None = function.cache.get("dispatches")
-        if known is None:
-            read = jumps_through_tables(function)
-            unread = [j for j in function.indirect_jumps if j not in read]
-            known = [j for j in unread if not self._is_tail_call(function, j)]
-            function.cache["dispatches"] = known
-        return known
-
-    def _is_tail_call(self, function: Function, j: int) -> bool:
-        """Whether an indirect jump goes through one place in memory, as a table has many."""
-        operand = self.arch.indirect_operand(function, j)
-        return isinstance(operand, Load) and operand.memory.index_register == NO_REGISTER
-
     def _at_entry(self, function: Function, location: Location) -> Atoms:
         """What the caller left in a location."""
         if is_slot(location):
@@ -315,12 +264,3 @@ class Reaching:
         if register_of(location) in self.arch.entry_registers:
             return frozenset((Atom(Kind.PARAMETER, function.start, location),))
         return atoms.unknown("a register that the caller must preserve")
-
-
-def _is_table_label(function: Function, before: list[int]) -> bool:
-    """Whether only jump tables lead to a place.
-
-    Direct jumps come first among the predecessors, and the instruction before it comes last.
-    """
-    flows = function.flows
-    return flows[before[0]] == flows[before[-1]] == Flow.INDIRECT_JUMP
