@@ -7,6 +7,7 @@ that is done with such an address can lead to a call that nobody sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
+from enum import Enum, auto
 from typing import NamedTuple
 
 from hvci.binary.analysis import Analysis
@@ -37,6 +38,17 @@ MAX_STEPS = 0x4000
 """Instructions that an address is followed for."""
 _REGISTERS = (1 << 64) - 1
 """Mask of all registers; the bits above stand for slots of the frame."""
+
+
+class Use(Enum):
+    """What an indirect call or jump does with the address of a slot."""
+
+    NONE = auto()
+    """It goes elsewhere."""
+    ITSELF = auto()
+    """It goes through the slot: who lists the calls finds it."""
+    OTHER = auto()
+    """It goes through memory that the address may lead to."""
 
 
 class Arithmetic(NamedTuple):
@@ -127,28 +139,31 @@ class KeptAddresses:
         if flow == Flow.NEXT or k in function.jumps:
             named = held & _REGISTERS | (self._bases if held > _REGISTERS else 0)
             return self._moved(function, k, held) if self.arch.names(function, k, named) else held
-        if flow in _INDIRECT and not self._is_called(function, k, held):
-            return None
+        is_known = self.arithmetic is not None and k in self.arithmetic.through
+        if flow in _INDIRECT:
+            uses = self._uses_at(function, k, held)
+            if uses is Use.OTHER:
+                return None
+            is_known |= uses is Use.ITSELF  # a register of an argument that the routine has not
         if flow in CALLS:
-            is_known = self.arithmetic is not None and k in self.arithmetic.through
             is_passed = held & self._parameters and not is_known
             return None if is_passed else held & ~self.arch.volatile
         if flow == Flow.RETURN:
             return None if held >> self.arch.result & 1 else 0
         if flow in (Flow.JUMP, Flow.INDIRECT_JUMP) and not any(_next(function, k)):
-            return None if held & self._parameters else 0
+            return None if held & self._parameters and not is_known else 0
         return held
 
-    def _is_called(self, function: Function, k: int, held: int) -> bool:
-        """Whether a call or jump goes elsewhere than through memory that the address leads to."""
+    def _uses_at(self, function: Function, k: int, held: int) -> Use:
+        """What an indirect call or jump does with the address."""
         operand = self.arch.indirect_operand(function, k)
         if not isinstance(operand, Load) or not _may_read(operand, held):
-            return True
+            return Use.NONE
         if self.arithmetic is not None:
-            return k in self.arithmetic.through
-        self.analysis.flow.begin()  # through the slot itself: who lists the calls finds it
+            return Use.NONE if k in self.arithmetic.through else Use.OTHER
+        self.analysis.flow.begin()
         target = self.analysis.flow.evaluate(function, k, operand, 0)
-        return target == {Atom(Kind.IMPORT, self._made.rva)}
+        return Use.ITSELF if target == {Atom(Kind.IMPORT, self._made.rva)} else Use.OTHER
 
     def _may_read(self, function: Function, k: int, expr: Expr, held: int) -> bool:
         """Whether what instruction `k` makes may be made of the address."""

@@ -182,7 +182,8 @@ class CallSites:
         lost += [
             (escape.rva, escape.name)
             for escape in self.imports.escapes
-            if not escape.is_known and Atom(Kind.IMPORT, escape.slot) not in followed
+            if not escape.is_known
+            and (escape.of_address or Atom(Kind.IMPORT, escape.slot) not in followed)
         ]
         for rva, name in sorted(set(lost)):
             if name in catalog.ddis():

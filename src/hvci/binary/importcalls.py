@@ -53,6 +53,8 @@ class Escape(NamedTuple):
     """0 for the address of a thunk."""
     is_known: bool = False
     """Whether all that becomes of it is known: it is only called."""
+    of_address: bool = False
+    """Whether it is the address of the slot that is taken, and not what the slot holds."""
 
 
 class ImportCalls:
@@ -196,6 +198,8 @@ class ImportCalls:
         """Any other instruction that hands the slot or its content on."""
         if not self._names_otherwise(function, i, used.target):
             return None
+        if self._kept.is_made(function, i, used.target):
+            return self._escape_address(function, i, used)
         return self._escape(function, i, used)
 
     def _addressed(self, used: Reference, function: Function, i: int) -> Fate | None:
@@ -204,7 +208,13 @@ class ImportCalls:
             return None
         if self._kept.is_only_read(function, i, used.target):
             return Fate.FOLLOWED
-        return self._escape(function, i, used)
+        return self._escape_address(function, i, used)
+
+    def _escape_address(self, function: Function, i: int, used: Reference) -> Fate:
+        """Note that a function hands the address of a slot on; calls by it here are listed."""
+        if not self.analysis.arch.loads_call_targets:
+            self._add_kept(function, used, deep=True)
+        return self._escape(function, i, used, of_address=True)
 
     def _no_use(self, used: Reference, function: Function, i: int) -> Fate | None:
         """Bytes of something else, or an instruction that hands nothing on."""
@@ -229,10 +239,11 @@ class ImportCalls:
         i: int,
         used: Reference,
         is_known: bool = False,
+        of_address: bool = False,
     ) -> Fate:
         """Note, once for a function, that it hands the content of a slot on."""
         rva = function.rvas[i]
-        escape = Escape(used.name, rva, function, used.target, is_known)
+        escape = Escape(used.name, rva, function, used.target, is_known, of_address)
         key = escape._replace(rva=0)
         if key not in self._escaped:
             self._escaped.add(key)

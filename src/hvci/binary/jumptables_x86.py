@@ -185,29 +185,34 @@ class _Finder:
         Where it is not, each that the function ever puts there; each of all for no register.
         """
         made = self._made(i, register)
-        if made is not None and (rva := _address(self.function.instructions[made])) is not None:
+        if (
+            made is not None
+            and (rva := self._address(self.function.instructions[made])) is not None
+        ):
             is_joined = any(p in self.function.sources for p in range(made + 1, i + 1))
             if not is_joined:
                 return [rva], True
         if self._leas is None:
             self._leas = {-1: []}
             for instruction in self.function.instructions:
-                rva = _address(instruction)
+                rva = self._address(instruction)
                 if rva is not None:
                     for each in (_number(instruction.op0_register), -1):
                         self._leas.setdefault(each, []).append(rva)
         found = self._leas.get(register, self._leas[-1])
         return sorted(set(found))[:MAX_ADDRESSES], False
 
+    def _address(self, instruction: Instruction) -> int | None:
+        """The RVA that x64 LEA makes, or MOV of a constant of eight bytes."""
+        if instruction.mnemonic == Mnemonic.LEA and instruction.is_ip_rel_memory_operand:
+            return int(instruction.ip_rel_memory_address) & 0xFFFFFFFF
+        if instruction.mnemonic == Mnemonic.MOV and instruction.op1_kind == OpKind.IMMEDIATE64:
+            rva = int(instruction.immediate64) - self.image.base
+            return rva if 0 <= rva < self.image.size else None
+        return None
+
 
 def _number(register: int) -> int:
     """The number of a general register; -1 for others, and for none."""
     known = REGISTERS.get(register)
     return known[0] if known is not None else -1
-
-
-def _address(instruction: Instruction) -> int | None:
-    """The RVA that x64 LEA makes."""
-    if instruction.mnemonic != Mnemonic.LEA or not instruction.is_ip_rel_memory_operand:
-        return None
-    return int(instruction.ip_rel_memory_address) & 0xFFFFFFFF

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 MAX_REFERENCES = 4096
 WIDEST = 16
 """Bytes that one access can move."""
-MAX_POINTERS = 64
-"""Places that make a pointer to what lies before a variable."""
+MAX_POINTERS = {32: 64, 64: 1024}
+"""Places that make a pointer to what lies before a variable, by the bits of the machine.
+
+On x86 most of them name what they use; elsewhere code at -O0, or of a large model, makes a pointer
+for each use.
+"""
 
 
 class Loads(NamedTuple):
@@ -59,15 +63,20 @@ class Makers:
         self._data: dict[int, Loads] = {}
         """What becomes of pointers in data, by their RVA."""
 
-    def in_code(self, low: int, high: int) -> Iterator[tuple[Function, int, Fate]]:
-        """Where code makes pointers to some RVAs, with what becomes of each."""
+    def in_code(
+        self, low: int, high: int, wanted: int | None = None
+    ) -> Iterator[tuple[Function, int, Fate]]:
+        """Where code makes pointers to some RVAs, with what becomes of each.
+
+        Where there are too many, only those that are nearest before the wanted one, or the last.
+        """
         references = self.flow.functions.references
-        places = references.to_data(low, high - low + 1)
-        if len(places) > MAX_POINTERS:
-            places = references.to_data(high)
+        wanted = high if wanted is None else wanted
+        places = [*filter(references.may_make, references.to_data(low, high - low + 1))]
+        while len(places) > MAX_POINTERS[self.image.bits] and (low, high) != (wanted, wanted):
+            low, high = wanted - (wanted - low) // 4, wanted
+            places = [*filter(references.may_make, references.to_data(low, high - low + 1))]
         for place in places:
-            if references.only_reads(place):
-                continue
             found = self.flow.functions.instruction_at(place)
             if found is None or found[0].flows[found[1]] in CALLS:
                 continue

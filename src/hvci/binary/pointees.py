@@ -96,12 +96,13 @@ class Pointees:
         callers = functions.callers(start)
         is_open = start in self.flow.image.exports or functions.takes_address(start)
         if is_open or len(callers) > MAX_CALLERS or nesting >= MAX_NESTED:
-            return LOST
+            return fate._replace(is_lost=True)
         result = Location(self.arch.result)
         fates = [fate]
         for caller, k in callers:
             if caller.flows[k] not in CALLS:
-                return LOST
+                fates.append(LOST)
+                continue
             back = frozenset((result, offset) for offset in fate.returned)
             fates.append(self._from(caller, k, back, nesting + 1))
         return joined(fates)
@@ -194,9 +195,12 @@ class _Walk:
         return True
 
     def run(self) -> Fate:
-        """Walk on until nothing new is met."""
+        """Walk on until nothing new is met.
+
+        What is written is of interest even where the pointer goes somewhere else as well.
+        """
         steps = 0
-        while self.work and not self.is_lost:
+        while self.work:
             i = self.work.pop()
             held = self.states[i]
             while True:
@@ -207,11 +211,16 @@ class _Walk:
                 i += 1
             if steps > MAX_WALKED or (held and not self.enter_behind(i, held)):
                 self.is_lost = True
+                break
         self.flow.charge(steps)
-        if self.is_lost:
-            return LOST
-        sets = self.writes, self.reads, self.passed, self.returned, self.kept
-        return Fate(*map(frozenset, sets))  # type: ignore[arg-type]
+        return Fate(
+            frozenset(self.writes),
+            frozenset(self.reads),
+            frozenset(self.passed),
+            frozenset(self.returned),
+            frozenset(self.kept),
+            self.is_lost,
+        )
 
     def _is_straight(self, i: int) -> bool:
         """Whether control goes on to the next instruction only, and comes to it from here only."""
@@ -221,7 +230,6 @@ class _Walk:
             and j not in function.sources
             and j < len(function.flows)
             and (i not in function.ends or function.follows(j))
-            and not self.is_lost
         )
 
     def enter_behind(self, i: int, held: Held) -> bool:
@@ -409,9 +417,7 @@ class _Walk:
                 self.passed.add(Passed(function, i, offset, name))
                 continue
             fate = LOST if callee is None else self._in_callee(callee, entered)
-            if fate.is_lost:
-                self.is_lost = True
-                break
+            self.is_lost |= fate.is_lost
             here = function, i
             for write in fate.writes:
                 at, size = within(offset, write.offset, write.size)

@@ -93,10 +93,10 @@ class Readers:
             return None
         named = references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
         around = references.to_data(low, OBJECT_REACH + size)
-        if len(around) > MAX_POINTERS or any(makers.in_data(low, rva + size - 1)):
+        if len(around) > MAX_POINTERS[self.image.bits] or any(makers.in_data(low, rva + size - 1)):
             return None
         found = [fate for place in named for fate in self._at(place, rva, size)]
-        if any(fate is LOST for fate in found):
+        if any(fate.is_lost for fate in found):
             return None
         for _, start, fate in makers.in_code(low, rva + size - 1):
             if fate.gets_out or fate.passed or may_read(fate, rva - start, size):

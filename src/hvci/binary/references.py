@@ -72,9 +72,13 @@ class References(ABC):
         """Whether what an operand at an RVA names is certainly read and nothing else."""
         return False
 
+    def may_make(self, place: int) -> bool:
+        """Whether the candidate at a place may make an address, and not only use memory there."""
+        return not self.only_reads(place)
+
     def may_take(self, place: int, rva: int) -> bool:
         """Whether the candidate at a place may put the address of an RVA somewhere."""
-        return not self.only_reads(place)
+        return self.may_make(place)
 
     @abstractmethod
     def takes_address(self, rva: int) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hvci.binary.ahead import may_call_soon
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.named_calls import calls_by_name, may_be_called
-from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, may_write
+from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, USES_MEMORY, may_write
 from hvci.binary.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.sets import among, distinct, order_of
 from hvci.model import Machine
@@ -204,11 +204,17 @@ class ReferencesX86(References):
 
     def _wide(self, wanted: Rvas) -> list[tuple[int, int]]:
         """The same for relocated operands of eight bytes, as in `movabs rax, address`."""
-        targets, places = self.pointers
-        first, last = targets.searchsorted((wanted[0], wanted[-1] + 1))
-        targets, places = targets[first:last], places[first:last]
-        chosen = among(targets, wanted) & self.in_code(places)
+        targets, places = self._wide_between(int(wanted[0]), int(wanted[-1]) + 1)
+        chosen = among(targets, wanted)
         return list(zip(places[chosen].tolist(), targets[chosen].tolist(), strict=True))
+
+    def _wide_between(self, low: int, high: int) -> tuple[Rvas, Rvas]:
+        """(target, place) of those that name one of some RVAs in a row."""
+        targets, places = self.pointers
+        first, last = targets.searchsorted((low, high))
+        targets, places = targets[first:last], places[first:last]
+        inside = self.in_code(places)
+        return targets[inside], places[inside]
 
     def unusual(self, low: int, high: int) -> Rvas:
         """RVAs of the operands that name some RVAs in a row and neither call nor load a pointer."""
@@ -227,9 +233,8 @@ class ReferencesX86(References):
         if self.image.bits == 32:
             return sorted(place for place, _ in self._naming(rva, end))
         named = self._naming(rva - TRAILING[-1], end)
-        return sorted(
-            place for place, at in named if any(rva <= at + more < end for more in TRAILING)
-        )
+        found = [place for place, at in named if any(rva <= at + more < end for more in TRAILING)]
+        return sorted(found + self._wide_between(rva, end)[1].tolist())
 
     def _exact(self, rva: int) -> list[int]:
         """The same without bytes behind the displacement."""
@@ -378,18 +383,39 @@ class ReferencesX86(References):
         if modrm & DIRECT_MASK != DIRECT:
             return False
         if self.image.bits == 32:
-            # `mov dword [ebx+ecx*4+5], address` has the bytes of such a load before its immediate.
-            is_immediate = self.image.memory[place - 4] == 0xC7
-            return opcode == _LOAD and not is_immediate
+            return opcode == _LOAD and not self._is_immediate(place)
         return opcode != LEA and not may_write(opcode, modrm)
 
+    def may_make(self, place: int) -> bool:
+        """By opcode and ModRM: on x64 only LEA, and MOV of eight bytes, make an address."""
+        opcode, modrm = self.image.memory[place - 2], self.image.memory[place - 1]
+        is_direct = modrm & DIRECT_MASK == DIRECT
+        if self.image.bits == 64:
+            return (opcode == LEA and is_direct) or self._is_wide(place)
+        return not (is_direct and opcode in USES_MEMORY) or self._is_immediate(place)
+
+    def _is_immediate(self, place: int) -> bool:
+        """Whether bytes before an x86 operand look like ModRM and belong to another one.
+
+        As in `mov dword [ebx+ecx*4+5], address`, whose SIB and offset look like a load.
+        """
+        return bool(self.image.memory[place - 4] == 0xC7)
+
+    def _is_wide(self, place: int) -> bool:
+        """Whether an x64 operand has eight bytes, which a relocation makes right."""
+        return place in self._wide_places
+
+    @cached_property
+    def _wide_places(self) -> frozenset[int]:
+        targets, places = self.pointers
+        return frozenset(places[self.in_code(places)].tolist()) if len(targets) else frozenset()
+
     def may_take(self, place: int, rva: int) -> bool:
-        """On x64 only LEA does, and no immediate follows its displacement."""
-        if self.image.bits == 32:
-            return not self.only_reads(place)
-        memory = self.image.memory
-        if memory[place - 2] != LEA or memory[place - 1] & DIRECT_MASK != DIRECT:
-            return False
+        """No immediate follows the displacement of a LEA."""
+        if self.image.bits == 32 or not self.may_make(place):
+            return self.may_make(place)
+        if self._is_wide(place):
+            return self.image.pointer(place) - self.image.base == rva
         return (place + 4 + self.image.u32(place) - rva) & 0xFFFFFFFF == 0
 
     def takes_address(self, rva: int) -> bool:

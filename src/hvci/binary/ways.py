@@ -181,7 +181,16 @@ class Ways:
         return known
 
     def _is_tail_call(self, function: Function, j: int) -> bool:
-        """Whether an indirect jump goes through one place in memory, as a table has many."""
+        """Whether an indirect jump goes through one place in memory, or leaves the frame before.
+
+        A table has many places, and its labels the frame of the jump. On x86 code gives up the
+        arguments of a call too.
+        """
+        if self.arch.bits == 64 and j and j not in function.sources and function.follows(j):
+            is_plain = function.flows[j - 1] == Flow.NEXT
+            written = self.arch.effect(function, j - 1).registers
+            if is_plain and written >> self.arch.stack_pointer & 1:
+                return True
         operand = self.arch.indirect_operand(function, j)
         return isinstance(operand, Load) and operand.memory.index_register == NO_REGISTER
 

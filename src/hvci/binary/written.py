@@ -158,7 +158,7 @@ class Writes:
         before it hardly does.
         """
         behind_it = LOOP_REACH if reach > 1 else 0
-        made = [*self.makers.in_code(rva - reach + 1, rva + behind_it)] if reach else []
+        made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
         nearest = max((start for _, start, _ in made if start <= rva), default=rva - reach)
         for function, start, fate in made:
             behind = rva - start
