@@ -43,7 +43,7 @@ API = {
     "hvci.evaluate": [evaluate.evaluate, evaluate.Options],
     "hvci.model": [model.Report, model.Finding, model.RuleResult, model.DdiCall, model.Value],
     "hvci.report": [report.Document, report.Format, report.render, report.from_json],
-    "hvci.policy": [policy.Policy, policy.read_policy, policy.apply, policy.exit_code],
+    "hvci.policy": [policy.Policy, policy.read_policy, policy.apply, policy.gate_of],
 }
 
 

@@ -83,7 +83,7 @@ def test_folders_patterns_and_standard_input(drivers):
 
 def test_text_is_the_default_and_has_no_colour_in_a_pipe(drivers):
     result = run("check", "bad.sys")
-    assert result.stdout.startswith("bad: NOT compatible with memory integrity\n")
+    assert result.stdout.startswith("bad: loads and runs, fails the readiness test (1 place)\n")
     assert "\x1b" not in result.stdout
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_saved_report_is_named(drivers):
 def test_output_takes_the_place_of_stdout(drivers):
     result = run("check", "bad.sys", "-o", "out.txt")
     assert result.stdout == ""
-    assert (drivers / "out.txt").read_text().startswith("bad: NOT compatible")
+    assert (drivers / "out.txt").read_text().startswith("bad: loads and runs")
 
 
 def test_output_with_a_format_comes_besides(drivers):
@@ -230,7 +230,7 @@ def test_names_that_the_terminal_cannot_show(tmp_path):
     file.write_text(render(Document((report(path="Treiber 日\u202e"),)), Format.JSON))
     result = hvci("check", file, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
     assert result.returncode == 0
-    assert result.stdout.startswith(b"Treiber \\u65e5\\u202e: compatible")
+    assert result.stdout.startswith(b"Treiber \\u65e5\\u202e: loads and runs")
 
 
 def test_module_entry_point_and_cold_imports(tmp_path):

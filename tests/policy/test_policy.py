@@ -4,9 +4,20 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
 
 from hvci.errors import InputError, UsageError
-from hvci.model import Counter, Limit, Origin, Outcome, Verdict, WindowsVersion
+from hvci.model import (
+    Counter,
+    DebugId,
+    Gate,
+    Limit,
+    Machine,
+    Origin,
+    Outcome,
+    Verdict,
+    WindowsVersion,
+)
 from hvci.policy import (
     Level,
     Policy,
@@ -14,19 +25,22 @@ from hvci.policy import (
     Undecided,
     apply,
     baseline_of,
-    exit_code,
     find_policy,
     parse_baseline,
     parse_policy,
     read_policy,
 )
+from hvci.policy.baseline import key_of
 from hvci.report import Document, Format, TargetError, render
-from hvci.report.identity import named_findings
+from hvci.report.identity import configuration, named_findings
+from hvci.report.sentence import summary
 from reports import (
     everything,
+    image,
     map_call,
     pool_call,
     report,
+    reports,
     source_call,
     source_report,
     unknown_call,
@@ -173,7 +187,7 @@ def test_matching_findings_are_accepted(conditions):
     assert open_failures(document) == []
     assert document.notices == ()
     (one,) = document.reports
-    assert one.verdict is Verdict.COMPATIBLE
+    assert (one.verdict, one.gate) == (Verdict.INCOMPATIBLE, Gate.PASS)
     assert one.counters[Counter.EXECUTE_POOL_TYPE] == 1
     (finding,) = [f for f in one.findings if f.outcome is Outcome.FAIL]
     assert (finding.suppressed.reason, finding.suppressed.by) == ("because", "hvci.toml")
@@ -234,7 +248,7 @@ def test_an_earlier_suppression_is_kept():
 def test_level_note_shows_and_counts_but_decides_nothing():
     document = accepted(report(pool_call(0x1000, 0)), rules={"execute-pool-type": "note"})
     (one,) = document.reports
-    assert one.verdict is Verdict.COMPATIBLE
+    assert (one.verdict, one.gate) == (Verdict.INCOMPATIBLE, Gate.PASS)
     assert one.counters[Counter.EXECUTE_POOL_TYPE] == 1
     assert 'the level of execute-pool-type is "note"' in render(document, Format.TEXT)
     notes = accepted(report(map_call(0x1000)), rules={"executable-by-default": "note"})
@@ -277,8 +291,8 @@ ERROR = TargetError.of("x", InputError("gone"))
 def test_exit_codes(one, table, code):
     chosen = policy(**table)
     document = apply(Document((one,)), chosen, TODAY)
-    assert exit_code(document, chosen) == code
-    assert exit_code(replace(document, errors=(ERROR,)), chosen) == 4
+    assert document.exit_code == code
+    assert replace(document, errors=(ERROR,)).exit_code == 4
 
 
 # ---------------------------------------------------------------------- baseline
@@ -288,25 +302,100 @@ def baseline(*of):
     return parse_baseline(baseline_of(Document(of)), "known.json")
 
 
+def checked(one, known, **table):
+    return apply(Document((one,)), policy(**table), TODAY, known)
+
+
 def test_only_new_findings_fail():
     known = baseline(report(pool_call(0x1000, 0), unknown_call(0x1100)))
     moved = report(pool_call(0x5000, 0), unknown_call(0x5100))
     document = apply(Document((moved,)), Policy(), TODAY, known)
-    assert document.reports[0].verdict is Verdict.COMPATIBLE
-    assert exit_code(document, Policy(), known) == 0
+    assert document.reports[0].gate is Gate.PASS
+    assert document.exit_code == 0
     assert "known since the baseline was written" in render(document, Format.TEXT)
     worse = report(pool_call(0x5000, 0), pool_call(0x5010, 4))
     document = apply(Document((worse,)), Policy(), TODAY, known)
     assert len(open_failures(document)) == 1
-    assert exit_code(document, Policy(), known) == 1
+    assert document.exit_code == 1
 
 
 def test_a_baseline_is_for_one_driver():
     known = baseline(report(pool_call(0x1000, 0), path="a/one.sys"))
-    same = report(pool_call(0x1000, 0), path="b\\one.sys")
-    other = report(pool_call(0x1000, 0), path="b/two.sys")
-    assert open_failures(apply(Document((same,)), Policy(), TODAY, known)) == []
-    assert len(open_failures(apply(Document((other,)), Policy(), TODAY, known))) == 1
+    same = report(pool_call(0x1000, 0), path="a/../a/one.sys")
+    assert open_failures(checked(same, known)) == []
+    for path in ("a/two.sys", "b/one.sys"):
+        assert len(open_failures(checked(report(pool_call(0x1000, 0), path=path), known))) == 1
+    arm = replace(same, target=replace(same.target, machine=Machine.ARM64))
+    assert len(open_failures(checked(arm, known))) == 1
+    pdb = DebugId("0", 1, "C:\\b\\Debug\\one.pdb")
+    debug = report(pool_call(0x1000, 0), path="a/one.sys", image=image(debug_id=pdb))
+    assert len(open_failures(checked(debug, known))) == 1
+
+
+@pytest.mark.parametrize(
+    ("pdb", "path", "name"),
+    [
+        ("C:\\x\\Release\\d.pdb", "Debug/d.sys", "release"),
+        ("C:\\x\\Win8.1Debug\\d.pdb", "d.sys", "win8.1debug"),
+        ("c:\\w\\objfre_win7_amd64\\amd64\\d.pdb", "d.sys", "objfre_win7_amd64"),
+        ("d.pdb", "out/Debug/d.sys", "debug"),
+        ("d.pdb", "freeware/d.sys", ""),
+        ("", "x64/d.sys", ""),
+    ],
+)
+def test_the_configuration_of_a_build(pdb, path, name):
+    debug_id = DebugId("0", 1, pdb) if pdb else None
+    assert configuration(report(path=path, image=image(debug_id=debug_id))) == name
+
+
+def as_rules_say_it(one):
+    """The report with outcomes that follow from the findings, and each rule once."""
+    by_rule = {}
+    for result in one.results:
+        found = {finding.outcome for finding in result.findings}
+        bare = Outcome.PASS if result.outcome is Outcome.FAIL else result.outcome
+        worst = (o for o in (Outcome.FAIL, Outcome.UNDECIDED) if o in found)
+        by_rule[result.rule] = replace(result, outcome=next(worst, bare))
+    return replace(one, results=tuple(by_rule.values()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(reports.map(as_rules_say_it))
+def test_write_then_check_is_always_clean(one):
+    known = baseline(one)
+    for table in ({}, {"profile": "strict"}, {"profile": "load-only"}, {"undecided": "fail"}):
+        document = checked(one, known, **table)
+        assert (document.exit_code, document.notices) == (0, ())
+        (after,) = document.reports
+        assert after.verdict is one.verdict
+        assert after.answers == one.answers
+        assert after.counters == one.counters
+        assert summary(after) == summary(one)
+
+
+def test_builds_of_one_name_do_not_overwrite_each_other():
+    builds = tuple(
+        report(*(pool_call(0x1000 + 16 * i, 0, function=f"F{i}") for i in range(n)), path=path)
+        for n, path in enumerate(("x64/d.sys", "x86/d.sys", "arm64/d.sys"))
+    )
+    known = baseline(*builds)
+    assert apply(Document(builds), Policy(), TODAY, known).exit_code == 0
+    assert known.contents == "3 targets, 3 findings, 0 rules undecided"
+
+
+def test_paths_are_seen_from_the_baseline(tmp_path):
+    one = report(pool_call(0x1000, 0), path=str(tmp_path / "out" / "d.sys"))
+    assert '"out/d.sys [x64]"' in baseline_of(Document((one,)), str(tmp_path))
+    assert key_of(report(path="-"), "somewhere") == "- [x64]"
+    assert key_of(report(path="C:\\d.sys"), "somewhere") == "C:/d.sys [x64]"
+
+
+def test_a_path_on_another_drive_stays_whole(monkeypatch):
+    def elsewhere(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", elsewhere)
+    assert key_of(report(path="d.sys"), "x") == "d.sys [x64]"
 
 
 def test_what_is_gone_is_told():
@@ -320,9 +409,9 @@ def test_what_is_gone_is_told():
 def test_limits_that_were_known_do_not_fail_again():
     weak = report(limits=(Limit(Origin.CALLSITE, ("execute-pool-type",), "no code"),))
     known = baseline(weak)
-    assert exit_code(Document((weak,)), Policy(), known) == 0
-    assert exit_code(Document((weak,)), Policy(), baseline(report())) == 3
-    assert exit_code(Document((DOUBTFUL,)), Policy(), known) == 3
+    assert checked(weak, known).exit_code == 0
+    assert checked(weak, baseline(report())).exit_code == 3
+    assert checked(DOUBTFUL, known).exit_code == 3
 
 
 @pytest.mark.parametrize(
@@ -331,8 +420,9 @@ def test_limits_that_were_known_do_not_fail_again():
         "",
         "[]",
         "{}",
-        '{"baseline_version": 2, "targets": {}}',
-        '{"baseline_version": 1, "targets": {"a": {"findings": {"x": 1}, "undecided": []}}}',
+        '{"baseline_version": 3, "targets": {}}',
+        '{"baseline_version": 1, "targets": {}}',
+        '{"baseline_version": 2, "targets": {"a": {"findings": {"x": 1}, "undecided": []}}}',
     ],
 )
 def test_what_is_no_baseline(text):

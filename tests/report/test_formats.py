@@ -102,7 +102,7 @@ def test_html_is_well_formed_and_inert(name):
 
 def test_html_says_it_all():
     text = page("everything").text
-    assert "NOT compatible with memory integrity" in text
+    assert "Will not load (inferred)" in text
     for word in ("loads: no", "readiness: no", "runs: yes", "Execute Pool Type Count"):
         assert word in text
     assert "0x1010 .text DriverEntry" in text
@@ -298,7 +298,7 @@ def test_readiness_block():
 
 def test_markdown_tables():
     text = render(DOCUMENTS["everything"], Format.MARKDOWN)
-    assert "### <code>driver&#46;sys</code>: NOT compatible with memory integrity" in text
+    assert "### <code>driver&#46;sys</code>: will not load (inferred); if it did" in text
     assert "| fail | execute-pool-type | <code>0x1010 " in text
     assert "<details><summary>Not examined</summary>" in text
     assert "could not be read" in text

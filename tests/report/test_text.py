@@ -52,18 +52,20 @@ def squeezed(*of, **style):
 
 def test_the_verdict_comes_first():
     lines = text(report(pool_call(0x1000, 0))).splitlines()
-    assert lines[0] == "driver.sys: NOT compatible with memory integrity"
+    assert lines[0] == "driver.sys: loads and runs, fails the readiness test (1 place)"
     assert lines[1] == "  x64 image, 4,096 bytes, judged for Windows 11 26H1"
 
 
 def test_each_verdict_has_its_words():
-    assert "driver.sys: compatible with" in text(report())
-    assert "driver.sys: undecided:" in text(report(unknown_call(0x1000)))
+    assert "driver.sys: loads and runs, passes the readiness test\n" in text(report())
+    doubt = text(report(unknown_call(0x1000)))
+    assert "driver.sys: loads and runs, undecided whether it passes the readiness test\n" in doubt
 
 
 def test_three_answers_each_in_a_sentence():
     said = squeezed(report(pool_call(0x1000, 0), pool_call(0x1010, 0)))
-    assert "loads yes Windows 11 26H1 accepts this image with memory integrity on." in said
+    assert "loads yes The image check of memory integrity (Windows 11 26H1) has nothing" in said
+    assert "signing policy, block list and compatibility database are other gates." in said
     assert "readiness no The HLK readiness test would count, when this loads and runs: " in said
     assert "2 x execute-pool-type." in said
     assert "runs" in said
@@ -71,7 +73,7 @@ def test_three_answers_each_in_a_sentence():
 
 def test_answers_of_a_bad_image():
     said = squeezed(everything())
-    assert "loads no Windows 11 26H1 does not accept this image" in said
+    assert "loads no The image check of memory integrity (Windows 11 26H1) refuses this" in said
     assert "1 x execute-write-section" in said
 
 
@@ -192,7 +194,7 @@ def test_image_facts_are_one_informational_line():
 def test_suppressed_findings_stay_visible_and_counted():
     one = suppressed(report(pool_call(0x1000, 0)))
     said = squeezed(one)
-    assert "driver.sys: compatible with memory integrity" in said
+    assert "driver.sys: loads and runs, fails the readiness test (1 place)" in said
     assert "Execute Pool Type Count: 1" in said
     assert "suppressed by hvci.toml, kernel team, until 2031-01-01: known and harmless" in said
     bare = replace(
@@ -229,7 +231,7 @@ def test_any_width(width):
 
 def test_colour_only_when_asked():
     assert "\x1b" not in text(everything())
-    assert "\x1b[1;31mNOT compatible" in text(everything(), colour=True)
+    assert "\x1b[1;31mwill not load" in text(everything(), colour=True)
 
 
 def test_hostile_names_are_inert():

@@ -9,6 +9,7 @@ import click
 from hvci.cli.output import output_options, parse_outputs, write
 from hvci.cli.settings import BASELINE_FILE, evaluated, policy_options, settings
 from hvci.errors import UsageError
+from hvci.report.safe import safe
 
 
 @click.group("baseline")
@@ -50,16 +51,19 @@ def write_baseline(
     \b
     hvci baseline write driver.sys
     """
-    from hvci.policy import baseline_of
+    from hvci.policy import baseline_of, parse_baseline
 
     rules = settings(target_os, config, no_config, profile, undecided)
     document = evaluated(targets, rules.policy)
     for error in document.errors:
-        click.echo(f"hvci: {error.path}: {error.message}", err=True)
+        click.echo(f"hvci: {safe(error.path)}: {safe(error.message, 2000)}", err=True)
+    text = baseline_of(document, str(Path(file).parent))
     try:
-        Path(file).write_text(baseline_of(document), encoding="utf-8")
+        Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
+    written = parse_baseline(text, file)
+    click.echo(f"{safe(file)}: {written.contents}")
     return max((error.exit_code for error in document.errors), default=0)
 
 
@@ -89,4 +93,4 @@ def check_baseline(
     rules = settings(target_os, config, no_config, profile, undecided, file)
     document = rules.judged(evaluated(targets, rules.policy))
     write(document, places)
-    return rules.exit_code(document)
+    return document.exit_code

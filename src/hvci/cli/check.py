@@ -52,4 +52,4 @@ def command(
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
     document = rules.judged(evaluated(targets, rules.policy, verify))
     write(document, places)
-    return 0 if exit_zero else rules.exit_code(document)
+    return 0 if exit_zero else document.exit_code

@@ -20,7 +20,6 @@ from hvci.policy import (
     Profile,
     Undecided,
     apply,
-    exit_code,
     find_policy,
     parse_baseline,
     read_policy,
@@ -72,10 +71,6 @@ class Settings:
         """The document with what the policy accepts."""
         return apply(document, self.policy, date.today(), self.baseline)
 
-    def exit_code(self, document: Document) -> int:
-        """The exit code that the policy wants."""
-        return exit_code(document, self.policy, self.baseline)
-
 
 def settings(
     target_os: str | None,
@@ -110,7 +105,7 @@ def read_baseline(path: str) -> Baseline:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise UsageError(f"{path}: {reason or error}") from error
-    return parse_baseline(text, Path(path).name)
+    return parse_baseline(text, Path(path).name, str(Path(path).parent))
 
 
 def evaluated(targets: Sequence[str], policy: Policy, verify: bool = False) -> Document:

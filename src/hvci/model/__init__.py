@@ -34,6 +34,7 @@ from hvci.model.findings import (
     Counter,
     Executable,
     Finding,
+    Gate,
     JudgedCall,
     Outcome,
     Question,
@@ -42,6 +43,8 @@ from hvci.model.findings import (
     Suppression,
     Target,
     Verdict,
+    open_outcome,
+    worst_answer,
 )
 from hvci.model.library import FromLibrary
 from hvci.model.windows import NEWEST, TARGETS, WindowsVersion, parse_version
@@ -65,6 +68,7 @@ __all__ = [
     "FileOffset",
     "Finding",
     "FromLibrary",
+    "Gate",
     "Image",
     "ImageSite",
     "JudgedCall",
@@ -90,5 +94,7 @@ __all__ = [
     "Verdict",
     "Via",
     "WindowsVersion",
+    "open_outcome",
     "parse_version",
+    "worst_answer",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -29,6 +29,21 @@ class Verdict(StrEnum):
     INCOMPATIBLE = "incompatible"
     UNDECIDED = "undecided"
     COMPATIBLE = "compatible"
+
+
+class Gate(StrEnum):
+    """What is done with a report, once accepted findings are set aside and a policy has spoken."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+
+
+_GATES = {
+    Verdict.COMPATIBLE: Gate.PASS,
+    Verdict.INCOMPATIBLE: Gate.FAIL,
+    Verdict.UNDECIDED: Gate.UNDECIDED,
+}
 
 
 class Question(StrEnum):
@@ -187,32 +202,41 @@ class Report:
     """YES when a given block list names the driver; None when no list was given."""
     verifier: Mapping[str, object] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    policy_gate: Gate | None = None
+    """What a policy decided; None when none was asked."""
 
     @property
     def answers(self) -> dict[Question, Answer | None]:
-        """One answer for each question; None when nothing was asked that could answer it."""
-        return {question: self._answer(question) for question in Question}
+        """One answer for each question; None when nothing was asked that could answer it.
 
-    def _answer(self, question: Question) -> Answer | None:
-        relevant = [result for result in self.results if question in result.questions]
-        outcomes = {_unsuppressed(result) for result in relevant}
-        if Outcome.FAIL in outcomes:
-            return Answer.NO
-        if Outcome.UNDECIDED in outcomes:
-            return Answer.UNDECIDED
-        if not outcomes - {Outcome.NOT_CHECKED, Outcome.NOT_APPLICABLE}:
-            return None
-        return Answer.UNDECIDED if Outcome.NOT_CHECKED in outcomes else Answer.YES
+        They are about the driver: who accepts a finding changes nothing here.
+        """
+        return {
+            question: _answer(
+                {result.outcome for result in self.results if question in result.questions}
+            )
+            for question in Question
+        }
 
     @property
     def verdict(self) -> Verdict:
         """The worst of the answers; never compatible by silence."""
-        answers = set(self.answers.values())
-        if Answer.NO in answers:
-            return Verdict.INCOMPATIBLE
-        if Answer.UNDECIDED in answers or answers == {None}:
-            return Verdict.UNDECIDED
-        return Verdict.COMPATIBLE
+        return worst_answer(self.answers.values())
+
+    @property
+    def open_answers(self) -> dict[Question, Answer | None]:
+        """The answers that are left when accepted findings are set aside."""
+        return {
+            question: _answer(
+                {open_outcome(one) for one in self.results if question in one.questions}
+            )
+            for question in Question
+        }
+
+    @property
+    def gate(self) -> Gate:
+        """What is done with it: what a policy decided, else what the open answers say."""
+        return self.policy_gate or _GATES[worst_answer(self.open_answers.values())]
 
     @property
     def counters(self) -> dict[Counter, int]:
@@ -237,7 +261,28 @@ class Report:
         return tuple(finding for result in self.results for finding in result.findings)
 
 
-def _unsuppressed(result: RuleResult) -> Outcome:
+def _answer(outcomes: set[Outcome]) -> Answer | None:
+    """The answer to a question from the outcomes of its rules."""
+    if Outcome.FAIL in outcomes:
+        return Answer.NO
+    if Outcome.UNDECIDED in outcomes:
+        return Answer.UNDECIDED
+    if not outcomes - {Outcome.NOT_CHECKED, Outcome.NOT_APPLICABLE}:
+        return None
+    return Answer.UNDECIDED if Outcome.NOT_CHECKED in outcomes else Answer.YES
+
+
+def worst_answer(answers: Iterable[Answer | None]) -> Verdict:
+    """The verdict that answers give together; nothing asked is nothing decided."""
+    given = set(answers)
+    if Answer.NO in given:
+        return Verdict.INCOMPATIBLE
+    if Answer.UNDECIDED in given or given <= {None}:
+        return Verdict.UNDECIDED
+    return Verdict.COMPATIBLE
+
+
+def open_outcome(result: RuleResult) -> Outcome:
     """The outcome that is left when suppressed findings are set aside."""
     if not any(finding.suppressed for finding in result.findings):
         return result.outcome

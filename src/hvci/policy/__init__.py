@@ -1,6 +1,6 @@
 """What a team decided about its drivers: configuration, suppressions, baselines. No facts."""
 
-from hvci.policy.apply import apply, exit_code
+from hvci.policy.apply import apply
 from hvci.policy.baseline import Baseline, baseline_of, parse_baseline
 from hvci.policy.config import (
     Level,
@@ -11,6 +11,7 @@ from hvci.policy.config import (
     parse_policy,
     read_policy,
 )
+from hvci.policy.gate import gate_of
 
 __all__ = [
     "Baseline",
@@ -20,8 +21,8 @@ __all__ = [
     "Undecided",
     "apply",
     "baseline_of",
-    "exit_code",
     "find_policy",
+    "gate_of",
     "parse_baseline",
     "parse_policy",
     "read_policy",

@@ -1,7 +1,7 @@
-"""What a policy does to reports: accepts findings, says what is stale, and decides the exit code.
+"""What a policy does to reports: accepts findings, says what is stale, and sets the gate.
 
-The verdict stays a statement of fact; only accepted findings leave it. What a team wants to fail
-on beyond that is the exit code's business.
+It changes no fact: verdict, answers, counters and sentences are about the driver, whoever accepts
+what. An accepted finding is marked, and the gate, which makes the exit code, sets it aside.
 """
 
 from __future__ import annotations
@@ -11,25 +11,12 @@ from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 
-from hvci.model import (
-    Answer,
-    Finding,
-    ImageSite,
-    Outcome,
-    Question,
-    Report,
-    RuleResult,
-    Suppression,
-    Verdict,
-)
+from hvci.model import Finding, ImageSite, Outcome, Report, RuleResult, Suppression
 from hvci.policy.baseline import Baseline
-from hvci.policy.config import Acceptance, Level, Policy, Profile, Undecided
-from hvci.report import Document, worst
+from hvci.policy.config import Acceptance, Level, Policy
+from hvci.policy.gate import gate_of, must_fail
+from hvci.report import Document
 from hvci.report.identity import Named, named_findings, short_name
-
-COMPATIBLE, INCOMPATIBLE, UNDECIDED = 0, 1, 3
-_STRICT_RULES = frozenset(("executable-by-default",))
-_UNDECIDED_EXITS = {Undecided.FAIL: INCOMPATIBLE, Undecided.TELL: UNDECIDED, Undecided.PASS: 0}
 
 
 def apply(
@@ -79,10 +66,12 @@ def _report(
             if _matches(item, report, named):
                 used.add(id(item))
                 reason = reason or _suppression(item, policy.file)
-        reason = reason or _by_level(policy, named) or _by_baseline(baseline, report, named)
+        reason = reason or _by_level(policy, named) or _by_baseline(baseline, policy, report, named)
         accepted[named.result.rule].append(replace(named.finding, suppressed=reason))
     results = (_with(result, accepted[result.rule]) for result in report.results)
-    return replace(report, results=tuple(results))
+    judged = replace(report, results=tuple(results), policy_gate=None)
+    gate = gate_of(judged, policy, baseline)
+    return judged if gate is judged.gate else replace(judged, policy_gate=gate)
 
 
 def _with(result: RuleResult, findings: list[Finding]) -> RuleResult:
@@ -129,58 +118,13 @@ def _by_level(policy: Policy, named: Named) -> Suppression | None:
     return Suppression(f'the level of {rule} is "note"', policy.file)
 
 
-def _by_baseline(baseline: Baseline | None, report: Report, named: Named) -> Suppression | None:
-    if baseline is None or named.finding.outcome is Outcome.NOTE:
+def _by_baseline(
+    baseline: Baseline | None, policy: Policy, report: Report, named: Named
+) -> Suppression | None:
+    """What the baseline knows; a note needs no acceptance unless the policy fails on it."""
+    is_note = named.finding.outcome is Outcome.NOTE
+    if baseline is None or (is_note and not must_fail(named.result.rule, policy)):
         return None
     if not baseline.knows(report, named.fingerprint):
         return None
     return Suppression("known since the baseline was written", baseline.name)
-
-
-# ---------------------------------------------------------------------- exit code
-
-
-def exit_code(document: Document, policy: Policy, baseline: Baseline | None = None) -> int:
-    """The exit code that the policy wants for the worst target."""
-    codes = {_code(_without_known_limits(report, baseline), policy) for report in document.reports}
-    return worst(codes | {error.exit_code for error in document.errors})
-
-
-def _without_known_limits(report: Report, baseline: Baseline | None) -> Report:
-    """Set aside rules that a limit left undecided when the baseline was written already."""
-    if baseline is None:
-        return report
-    known = baseline.undecided_rules(report)
-    results = tuple(
-        replace(result, outcome=Outcome.PASS)
-        if result.outcome is Outcome.UNDECIDED and not result.findings and result.rule in known
-        else result
-        for result in report.results
-    )
-    return replace(report, results=results)
-
-
-def _code(report: Report, policy: Policy) -> int:
-    if any(_must_fail(result, policy) for result in report.results):
-        return INCOMPATIBLE
-    verdict = report.verdict
-    if policy.profile is Profile.LOAD_ONLY:
-        verdict = _verdict_of(report.answers[Question.LOADS])
-    if verdict is Verdict.UNDECIDED:
-        strict = policy.profile is Profile.STRICT
-        return INCOMPATIBLE if strict else _UNDECIDED_EXITS[policy.undecided]
-    return INCOMPATIBLE if verdict is Verdict.INCOMPATIBLE else COMPATIBLE
-
-
-def _verdict_of(answer: Answer | None) -> Verdict:
-    if answer is Answer.NO:
-        return Verdict.INCOMPATIBLE
-    return Verdict.UNDECIDED if answer is Answer.UNDECIDED else Verdict.COMPATIBLE
-
-
-def _must_fail(result: RuleResult, policy: Policy) -> bool:
-    """Whether the policy fails on any finding of this rule."""
-    level = policy.levels.get(result.rule, Level.DEFAULT)
-    if level is Level.DEFAULT and policy.profile is Profile.STRICT:
-        level = Level.FAIL if result.rule in _STRICT_RULES else level
-    return level is Level.FAIL and any(finding.suppressed is None for finding in result.findings)

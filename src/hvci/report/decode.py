@@ -6,6 +6,7 @@ Opens no file and judges nothing: verdict, answers and counters are computed aga
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from hvci.errors import InputError
 from hvci.model import (
@@ -19,6 +20,7 @@ from hvci.model import (
     FileOffset,
     Finding,
     FromLibrary,
+    Gate,
     Image,
     ImageSite,
     JudgedCall,
@@ -96,8 +98,9 @@ def _error(fields: Fields) -> TargetError:
 
 
 def _report(fields: Fields) -> Report:
-    fields.drop("verdict", "counters")
-    return Report(
+    fields.drop("verdict", "summary", "counters")
+    gate = fields.maybe_word("gate", Gate)
+    report = Report(
         target=fields.nested("target", _target),
         target_os=fields.word("target_os", _VERSIONS.__getitem__),
         results=fields.items("rules", _result),
@@ -108,6 +111,7 @@ def _report(fields: Fields) -> Report:
         verifier=fields.maybe("verifier", dict),
         seconds=fields.mapping("seconds", lambda inner, key: inner.take(key, float)),
     )
+    return report if gate in (None, report.gate) else replace(report, policy_gate=gate)
 
 
 def _blocklisted(fields: Fields) -> Answer | None:

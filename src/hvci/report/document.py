@@ -9,17 +9,13 @@ from dataclasses import dataclass
 
 from hvci import __version__
 from hvci.errors import HvciError, InputError, UsageError
-from hvci.model import Report, Verdict
+from hvci.model import Gate, Report
 
 SCHEMA_VERSION = 1
 TOOL_NAME = "hvci"
 OUR_FAULT = 70
 
-_EXIT_OF_VERDICT = {
-    Verdict.COMPATIBLE: 0,
-    Verdict.INCOMPATIBLE: 1,
-    Verdict.UNDECIDED: 3,
-}
+EXIT_OF_GATE = {Gate.PASS: 0, Gate.FAIL: 1, Gate.UNDECIDED: 3}
 
 _WORST_FIRST = (OUR_FAULT, UsageError.exit_code, InputError.exit_code, 1, 3, 0)
 """A run that could not look at a target is worse than one that looked and found something."""
@@ -61,7 +57,7 @@ class Document:
     @property
     def exit_code(self) -> int:
         """The exit code of the worst target; see `worst`."""
-        codes = {_EXIT_OF_VERDICT[report.verdict] for report in self.reports}
+        codes = {EXIT_OF_GATE[report.gate] for report in self.reports}
         codes |= {error.exit_code for error in self.errors}
         return worst(codes)
 

@@ -27,6 +27,7 @@ from hvci.model import (
     Value,
 )
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
+from hvci.report.sentence import summary
 
 Json = dict[str, Any]
 
@@ -91,12 +92,14 @@ def _error(error: TargetError) -> Json:
 
 
 def report_fields(report: Report) -> Json:
-    """One report; `verdict`, `answers` and `counters` follow from the rest."""
+    """One report; `verdict`, `summary`, `answers` and `counters` follow from the rest."""
     answers: Json = {str(question): answer for question, answer in report.answers.items()}
     fields: Json = {
         "target": _target(report),
         "target_os": report.target_os.slug,
         "verdict": report.verdict,
+        "summary": summary(report),
+        "gate": report.gate,
         "answers": answers | {"blocklisted": report.blocklisted},
         "counters": {str(counter): count for counter, count in report.counters.items()},
         "rules": [_result(result) for result in sorted(report.results, key=lambda r: r.rule)],

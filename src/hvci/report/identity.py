@@ -86,3 +86,22 @@ def short_name(path: str) -> str:
 def digest_for(report: Report, fingerprint: str) -> str:
     """A fingerprint that also tells drivers of one run apart."""
     return _digest((short_name(report.target.path), fingerprint))
+
+
+_CONFIGURATION = re.compile(
+    r"(?:obj)?(?:chk|fre|checked|free)(?:_.*)?|.*(?:debug|release|minsizerel|relwithdebinfo)"
+)
+
+
+def configuration(report: Report) -> str:
+    """The configuration that made an image, as the folders of its PDB name it, else its own.
+
+    Empty when neither does.
+    """
+    pdb = report.image.debug_id.path if report.image and report.image.debug_id else ""
+    for path in (pdb, report.target.path):
+        folders = path.replace("\\", "/").lower().split("/")[:-1]
+        named = (folder for folder in reversed(folders) if _CONFIGURATION.fullmatch(folder))
+        if found := next(named, ""):
+            return found
+    return ""

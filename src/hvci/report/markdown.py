@@ -13,6 +13,7 @@ from hvci.report import verified, words
 from hvci.report.document import Document
 from hvci.report.identity import named_findings
 from hvci.report.safe import safe
+from hvci.report.sentence import summary
 
 MOST_FINDINGS = 60
 """Rows of one report; GitHub refuses a comment of more than 65,536 characters."""
@@ -51,7 +52,7 @@ def _code(text: str) -> str:
 
 def _report(report: Report) -> str:
     lines = [
-        f"### {_code(report.target.path)}: {words.headline(report)}",
+        f"### {_code(report.target.path)}: {summary(report)}",
         "",
         _text(words.about_target(report)),
         "",
@@ -59,7 +60,7 @@ def _report(report: Report) -> str:
         "|---|---|---|",
     ]
     for question in Question:
-        answer = report.answers[question] or "not asked"
+        answer = words.answer_word(report, question)
         lines.append(
             f"| {question} | {answer} | {_text(words.answer_sentence(report, question))} |"
         )

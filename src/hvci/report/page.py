@@ -14,6 +14,7 @@ from hvci.report.document import TOOL_NAME, Document, TargetError
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
 from hvci.report.picture import picture
+from hvci.report.sentence import summary
 from hvci.rules.wording import library_note
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -61,7 +62,7 @@ def _contents(document: Document) -> Html:
         element(
             "li",
             element("a", report.target.path, href=f"#t{index}"),
-            f" {report.verdict.value}",
+            f" {summary(report)}",
         )
         for index, report in enumerate(document.reports)
     )
@@ -72,7 +73,7 @@ def _report(report: Report, index: int) -> Html:
     return element(
         "article",
         element("h2", report.target.path),
-        element("p", _capital(words.headline(report)), class_=f"verdict {report.verdict}"),
+        element("p", _capital(summary(report)), class_=f"verdict {report.verdict}"),
         element("p", words.about_target(report)),
         element("p", "SHA-256 ", element("code", report.target.sha256)),
         _answers(report),
@@ -96,18 +97,22 @@ def _results(report: Report) -> list[RuleResult]:
 
 def _answers(report: Report) -> Html:
     rows = [
-        _answer(question, report.answers[question], words.answer_sentence(report, question))
+        _answer(
+            question,
+            report.answers[question],
+            words.answer_word(report, question),
+            words.answer_sentence(report, question),
+        )
         for question in Question
     ]
     if report.blocklisted is not None:
         sentence = words.BLOCKLIST[report.blocklisted]
         # A driver that is on the block list is bad news, so its colours are those of "no".
-        rows.append(_answer("blocklisted", report.blocklisted, sentence))
+        rows.append(_answer("blocklisted", report.blocklisted, report.blocklisted, sentence))
     return element("dl", *rows)
 
 
-def _answer(name: str, answer: Answer | None, sentence: str) -> Html:
-    word = "not asked" if answer is None else answer.value
+def _answer(name: str, answer: Answer | None, word: str, sentence: str) -> Html:
     kind = "" if answer is None else answer.value
     if name == "blocklisted":
         kind = {"yes": "no", "no": "yes"}.get(kind, kind)

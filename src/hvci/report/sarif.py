@@ -25,6 +25,7 @@ from hvci.model import (
 from hvci.report import sarif_tool, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, digest_for, named_findings, short_name
+from hvci.report.sentence import summary
 from hvci.rules import RULES
 
 Json = dict[str, Any]
@@ -82,6 +83,8 @@ def _artifact(report: Report) -> Json:
         "roles": ["analysisTarget"],
         "properties": {
             "verdict": report.verdict,
+            "summary": summary(report),
+            "gate": report.gate,
             "answers": answers,
             "counters": counters,
             "targetOs": report.target_os.slug,

@@ -19,6 +19,7 @@ from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, V
 from hvci.report import verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.safe import safe
+from hvci.report.sentence import summary
 
 _COLOURS = {
     Verdict.COMPATIBLE: "green",
@@ -95,7 +96,7 @@ class _Page:
 
     def report(self, report: Report, *, brief: bool) -> None:
         verdict = report.verdict
-        headline = (words.headline(report), f"bold {_COLOURS[verdict]}")
+        headline = (summary(report), f"bold {_COLOURS[verdict]}")
         self.line((safe(report.target.path), "bold"), ": ", headline)
         if brief and verdict is Verdict.COMPATIBLE and not report.findings:
             self.blank()
@@ -124,7 +125,8 @@ class _Page:
         table.add_column(overflow="fold")
         for question, answer in report.answers.items():
             sentence = words.answer_sentence(report, question)
-            table.add_row(Text(question.value), _answer(answer), Text(sentence))
+            word = _answer(answer, words.answer_word(report, question))
+            table.add_row(Text(question.value), word, Text(sentence))
         if report.blocklisted is not None:
             sentence = words.BLOCKLIST[report.blocklisted]
             table.add_row(Text("blocklisted"), Text(report.blocklisted), Text(sentence))
@@ -246,7 +248,7 @@ class _Page:
         self.line((f"{total} targets: ", "bold"), ", ".join(counts))
 
 
-def _answer(answer: Answer | None) -> Text:
+def _answer(answer: Answer | None, word: str) -> Text:
     if answer is None:
-        return Text("not asked", "dim")
-    return Text(answer.value, f"bold {_COLOURS[answer]}")
+        return Text(word, "dim")
+    return Text(word, f"bold {_COLOURS[answer]}")

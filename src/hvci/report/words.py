@@ -28,28 +28,11 @@ from hvci.model import (
     Site,
     SourceSite,
     Suppression,
-    Verdict,
 )
 from hvci.report.encode import DLL_CHARACTERISTICS
 from hvci.report.safe import safe
+from hvci.report.sentence import is_unsigned
 from hvci.rules import RULES
-
-VERDICTS = {
-    Verdict.COMPATIBLE: "compatible with memory integrity",
-    Verdict.INCOMPATIBLE: "NOT compatible with memory integrity",
-    Verdict.UNDECIDED: "undecided: something that matters could not be examined",
-}
-_NOTHING_IN_SOURCES = (
-    "nothing in the sources speaks against memory integrity; check the built .sys for the rest"
-)
-
-
-def headline(report: Report) -> str:
-    """The verdict in words; sources alone never say more than was asked of them."""
-    if report.verdict is Verdict.COMPATIBLE and report.target.kind == "source":
-        return _NOTHING_IN_SOURCES
-    return VERDICTS[report.verdict]
-
 
 _SECTION_OF_DOCSTRING = re.compile(r"^(Why|Bad|Good|Fix): (.*)$")
 
@@ -161,12 +144,30 @@ def answer_sentence(report: Report, question: Question) -> str:
 
 def _beside(report: Report, question: Question) -> str:
     """What else stands against loading, memory integrity or not."""
-    linking = report.image.linking if report.image and question is Question.LOADS else ""
-    return f" Memory integrity apart: {safe(linking)}." if linking else ""
+    if report.image is None or question is not Question.LOADS:
+        return ""
+    linking = safe(report.image.linking)
+    unsigned = _UNSIGNED if is_unsigned(report) else ""
+    return unsigned + (f" Memory integrity apart: {linking}." if linking else "")
 
 
+def answer_word(report: Report, question: Question) -> str:
+    """One question's answer in a word: a file without a signature never simply "loads: yes"."""
+    answer = report.answers[question]
+    if answer is None:
+        return "not asked"
+    if answer is Answer.YES and question is Question.LOADS and is_unsigned(report):
+        return "if signed"
+    return answer.value
+
+
+_UNSIGNED = (
+    " The file is not signed, and Windows loads no unsigned driver with memory integrity on: sign "
+    "it, or have a catalog that does."
+)
 _YES = {
-    Question.LOADS: "{os} accepts this image with memory integrity on.",
+    Question.LOADS: "The image check of memory integrity ({os}) has nothing against this image; "
+    "signing policy, block list and compatibility database are other gates.",
     Question.READINESS: "The HLK readiness test has nothing to count.",
     Question.RUNS: "No code was found that breaks when memory is never writable and executable.",
 }
@@ -179,12 +180,13 @@ _YES_IN_SOURCES = {
 }
 """A source answers for its text, not for the image that a build makes of it."""
 _NO = {
-    Question.LOADS: "{os} does not accept this image with memory integrity on: {what}.",
+    Question.LOADS: "The image check of memory integrity ({os}) refuses this image: {what}.",
     Question.READINESS: "The HLK readiness test would count, when this loads and runs: {what}.",
     Question.RUNS: "Code breaks when memory is never both writable and executable: {what}.",
 }
 _UNDECIDED = {
-    Question.LOADS: "It could not be decided whether Windows accepts the image:",
+    Question.LOADS: "It could not be decided whether the image check of memory integrity refuses "
+    "this image:",
     Question.READINESS: "Nothing is certain to be counted, but something could not be decided:",
     Question.RUNS: "It could not be decided whether the code keeps working:",
 }
@@ -204,10 +206,19 @@ BLOCKLIST = {
 def _faults(report: Report, question: Question) -> str:
     """The rules that answer "no", with how much each counts."""
     return ", ".join(
-        f"{sum(f.count for f in once(open_findings(result, Outcome.FAIL)))} x {result.rule}"
+        f"{count} x {result.rule}" if (count := _count(result)) else result.rule
         for result in report.results
-        if question in result.questions and open_findings(result, Outcome.FAIL)
+        if question in result.questions and result.outcome is Outcome.FAIL
     )
+
+
+def _count(result: RuleResult) -> int:
+    """How far the failures of a rule move its counter."""
+    failures = [one for one in result.findings if one.outcome is Outcome.FAIL]
+    return sum(finding.count for finding in once(failures))
+
+
+_NO_REASON = "nothing was examined that could answer"
 
 
 def once(findings: Sequence[Finding]) -> Sequence[Finding]:
@@ -227,8 +238,9 @@ def _doubts(report: Report, question: Question) -> str:
 
 
 def _doubt(result: RuleResult) -> str:
-    count = len(open_findings(result, Outcome.UNDECIDED))
-    return f"{count} undecided" if count else safe(result.reason, 500)
+    doubts = [one for one in result.findings if one.outcome is Outcome.UNDECIDED]
+    count = len(once(doubts))
+    return f"{count} undecided" if count else safe(result.reason, 500) or _NO_REASON
 
 
 def open_findings(result: RuleResult, outcome: Outcome) -> list[Finding]:

@@ -66,8 +66,9 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
     """The image contains a section that is both executable and writable.
 
     Why: with memory integrity on, a page of kernel code is never writable, so such a section
-        cannot be mapped with the rights that it asks for. A section named INIT is the exception:
-        Windows 10 and later take its write right away at load.
+        cannot be mapped with the rights that it asks for. Windows names this check strict mode
+        (event 3073); that the image does not load is inferred. A section named INIT is the
+        exception: Windows 10 and later take its write right away at load.
     Bad: `#pragma comment(linker, "/SECTION:.hook,ERW")`
     Good: keep code in `.text` (execute, read) and data in `.data` (read, write).
     Fix: remove `/SECTION:name,...W...E...` and `/MERGE` options that join code with data; build
@@ -91,7 +92,8 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
             continue
         yield Finding(
             Outcome.FAIL,
-            f"section {section.name} is executable and writable",
+            f"section {section.name} is executable and writable; Windows names this check strict "
+            "mode",
             _section_site(section),
             Origin.IMAGE,
             Confidence.INFERRED,
