@@ -58,6 +58,18 @@ CASES = {
         "[sp-8]:4 = 0x200\n[sp-7]:1 = 0\nx0 = load [sp-8]:4",
         {0x200, PART},
     ),
+    "an element that a masked index chooses": (
+        "[sp-16]:4 = 0x200\n[sp-12]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 1\nx0 = load [sp+x9*4-16]:4",
+        {0x200, 0x204},
+    ),
+    "an element behind the array that a masked index chooses": (
+        "[sp-16]:4 = 0x200\nx9 = ?\nx9 = x9 &:4 1\nx0 = load [sp+x9*4-16]:4",
+        {0x200, "a local variable that is not initialised on some path"},
+    ),
+    "an element that anything chooses": (
+        "[sp-16]:4 = 0x200\nx9 = ?\nx0 = load [sp+x9*4-16]:4",
+        {"an element of a table whose index is not known"},
+    ),
     "a block fill over it": (
         "[sp-8]:4 = 0x200\nfill [sp-24]\nx0 = load [sp-8]:4",
         {"a local variable that a block copy or fill writes"},

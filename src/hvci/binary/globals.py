@@ -177,10 +177,15 @@ class Globals:
                 return elements
         for start in base:
             for step in index:
-                if start.kind is not Kind.ADDRESS or step.kind is not Kind.CONST:
+                if step.kind is not Kind.CONST:
                     return atoms.unknown("an element of a table whose index is not known")
                 at = start.value + atoms.signed(step.value, 32) * memory.scale
-                out |= self.value(at, memory.size, nesting + 1)
+                if start.kind is Kind.ADDRESS:
+                    out |= self.value(at, memory.size, nesting + 1)
+                elif start.kind is Kind.STACK:
+                    out |= flow.frames.held(function, i, at, memory.size, nesting + 1)
+                else:
+                    return atoms.unknown("an element of a table that is not known")
                 if len(out) > MAX_TABLE:
                     return atoms.unknown("an element of a large table")
         return atoms.bounded(out)
