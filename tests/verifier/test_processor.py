@@ -55,6 +55,10 @@ def test_both_readers_agree_on_the_call_behind_the_instruction(shape, kind, outc
 @pytest.mark.parametrize(
     ("text", "result"),
     [
+        # mov eax, 5; hlt
+        ("b805000000 f4", 5),
+        # mov eax, -1; rdpmc; add eax, edx
+        ("b8ffffffff 0f33 01d0", 0),
         # mov eax, 5; vmovd xmm1, eax; vpaddd xmm2, xmm1, xmm1; vmovd eax, xmm2
         ("b805000000 c5f96ec8 c5f1fed1 c5f97ed0", 10),
         # the same with 256 bits, a broadcast and the upper lane

@@ -47,9 +47,10 @@ WRONG = _named(
 )
 """What the engine computes otherwise than the processor, and nobody executes here."""
 NOTHING = _named(
-    *("MONITOR", "MWAIT", "SERIALIZE", "INVPCID", "RESERVEDNOP", "CLDEMOTE"),
+    *("MONITOR", "MWAIT", "SERIALIZE", "INVPCID", "RESERVEDNOP", "CLDEMOTE", "HLT"),
 )
-"""What changes nothing that a driver can see on one processor without caches."""
+"""What changes nothing that a driver can see on one processor without caches; HLT and MWAIT wait
+for an interrupt that comes at once."""
 RANDOM = _named("RDRAND", "RDSEED")
 _WITHHELD = frozenset((Code.PCMPESTRI64_XMM_XMMM128_IMM8, Code.PCMPESTRM64_XMM_XMMM128_IMM8))
 """String comparisons of 64-bit lengths: the engine is not given them."""
@@ -76,7 +77,7 @@ _OPPOSITES: dict[int, int] = {
 }
 
 
-_ALL = WRONG | RANDOM | NOTHING | _named("RDPID")
+_ALL = WRONG | RANDOM | NOTHING | _named("RDPID", "RDPMC")
 
 
 def holds(condition: int, flags: int) -> bool:
@@ -174,6 +175,8 @@ class Intel:
         if mnemonic == Mnemonic.RDPID:
             self._operands.put(instruction.op0_register, 0)
             return True
+        if mnemonic == Mnemonic.RDPMC:
+            return self._counter()
         if mnemonic == Mnemonic.MOV:
             return self._priority(instruction)
         if mnemonic in MODELS:
@@ -207,6 +210,12 @@ class Intel:
         number = self._drawn * 0x9E37_79B9_7F4A_7C15 & (1 << 64) - 1
         self._operands.put(instruction.op0_register, number)
         self._operands.flags = self._operands.flags & ~0x8D5 | 1
+        return True
+
+    def _counter(self) -> bool:
+        """A performance counter that nobody started."""
+        for register in (Register.EAX, Register.EDX):
+            self._operands.put(register, 0)
         return True
 
     def _branch(self, instruction: Instruction) -> int | None:
