@@ -1,0 +1,126 @@
+"""The checks of Windows that can keep a driver from loading or stop it, and their signs.
+
+Users take all of them for memory integrity. Knows words only, no log and no driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hvci.model.facts import Confidence
+
+
+class Gate(StrEnum):
+    """One check of Windows; the value is its id in outputs."""
+
+    IMAGE = "image"
+    RUN = "run"
+    SIGNING = "signing"
+    DRIVER_POLICY = "driver-policy"
+    BLOCK_LIST = "block-list"
+    COMPAT_DB = "compat-db"
+    APP_CONTROL = "app-control"
+    KERNEL_CFG = "kernel-cfg"
+
+
+class Kind(StrEnum):
+    """What a sign is."""
+
+    EVENT = "event"
+    STATUS = "status"
+    ERROR = "error"
+    BUGCHECK = "bugcheck"
+    CODE = "code"
+    POLICY = "policy"
+
+
+class Effect(StrEnum):
+    """What became of the driver."""
+
+    REFUSED = "refused"
+    AUDIT = "audit"
+    """It was loaded, and would be refused."""
+    STOPPED = "stopped"
+    NOTE = "note"
+    """Says something of another sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateInfo:
+    """What a gate looks at and what helps."""
+
+    gate: Gate
+    title: str
+    means: str
+    todo: str
+    evidence: frozenset[Confidence]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Something that Windows prints, and what it is a sign of."""
+
+    kind: Kind
+    id: int | str
+    """A number; a GUID in lower case for policies."""
+    gate: Gate | None
+    """None where several checks show so."""
+    effect: Effect
+    title: str
+    means: str
+    evidence: frozenset[Confidence]
+    source: str
+    provider: str = ""
+    when: str = ""
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        match self.kind:
+            case Kind.EVENT:
+                return f"event {self.id} of {self.provider}"
+            case Kind.CODE:
+                return f"Device Manager code {self.id}"
+            case Kind.ERROR:
+                return f"Windows error {self.id}"
+            case Kind.POLICY:
+                return f"policy {{{str(self.id).upper()}}}"
+            case Kind.STATUS:
+                return f"status 0x{self.id:08X}"
+            case Kind.BUGCHECK:
+                return f"bug check 0x{self.id:X}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """All gates, their signs, and the names of the failure bitmap."""
+
+    gates: Mapping[Gate, GateInfo]
+    signs: tuple[Sign, ...]
+    layouts: Mapping[str, str]
+    """What Windows calls a failure of the image check -> the rule that looks at the same."""
+
+    def find(self, kind: Kind, id_: int | str, provider: str = "") -> Sign | None:
+        """The sign of that kind and id; of that provider, if one is given."""
+        return next(
+            (
+                sign
+                for sign in self.signs
+                if (sign.kind, sign.id) == (kind, id_)
+                and (not provider or same_provider(sign.provider, provider))
+            ),
+            None,
+        )
+
+
+def same_provider(one: str, other: str) -> bool:
+    """Whether two spellings name one provider: Event Viewer leaves the prefix out at times."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(provider: str) -> str:
+    bare = provider.strip().lower().removeprefix("microsoft-windows-").replace(" ", "")
+    return {"bugcheck": "wer-systemerrorreporting"}.get(bare, bare)
