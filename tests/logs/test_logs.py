@@ -161,8 +161,8 @@ def test_what_our_own_verifier_prints_leads_back_to_the_call_sites():
 
 
 def test_other_bug_checks_are_not_ours():
-    assert entries("BugCheck 50, {1, 2, 3, 4}") == ()
-    assert entries("PAGE_FAULT_IN_NONPAGED_AREA (50)\nArg1: 1") == ()
+    log = parse_log("BugCheck 7E, {1, 2, 3, 4}\nIRQL_NOT_LESS_OR_EQUAL (a)\nArg1: 1")
+    assert (log.entries, log.others) == ((), (0x7E, 0xA))
 
 
 def test_hvciscan():

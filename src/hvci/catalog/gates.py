@@ -6,7 +6,6 @@ Knows what the rows mean; looks into no log.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -96,8 +95,3 @@ def _layout(fields: object) -> tuple[str, str]:
 def gates() -> Gates:
     """The shipped gates and signs."""
     return parse_gates(data_text(FILE))
-
-
-def layouts() -> Mapping[str, str]:
-    """Names of the failure bitmap, and the rule that looks at the same."""
-    return gates().layouts

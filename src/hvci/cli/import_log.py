@@ -46,12 +46,20 @@ def command(
 
     log = parse_log(decode_text(read_bytes(file)))
     if not log.entries:
-        raise InputError(f"{file}: no counter, bug check or scan result in this log")
+        raise InputError(f"{file}: {_nothing(log.others)}")
     log = replace(log, bases={**log.bases, **dict(map(_base, bases))})
     rules = settings(target_os, config, no_config, profile, undecided)
     reports = rules.judged(evaluated(targets, rules.policy)).reports if targets else ()
     click.echo(to_text(join(log, reports)), nl=False)
     return 0
+
+
+def _nothing(others: tuple[int, ...]) -> str:
+    """What the log lacks."""
+    if not others:
+        return "no counter, bug check or scan result in this log"
+    codes = ", ".join(f"{code:#x}" for code in others)
+    return f"only bug check {codes} in this log, which memory integrity does not cause"
 
 
 def _base(word: str) -> tuple[str, tuple[int, int]]:

@@ -1,7 +1,8 @@
 """Logs of the real thing: `!verifier`, the readiness tool, WinDbg, hvciscan. Evaluates nothing."""
 
+from hvci.logs.crashes import Crash
 from hvci.logs.join import Joined, join, to_text
-from hvci.logs.parse import Counted, Crash, Listed, Log, decode_text, parse_log
+from hvci.logs.parse import Counted, Listed, Log, decode_text, parse_log
 
 __all__ = [
     "Counted",

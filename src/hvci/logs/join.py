@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hvci.catalog import ddis
-from hvci.logs.parse import Counted, Crash, Listed, Log
+from hvci.logs.crashes import Crash
+from hvci.logs.parse import Counted, Listed, Log
 from hvci.model import Finding, ImageSite, JudgedCall, Outcome, Report
 from hvci.report import words
 from hvci.report.bugchecks import VERIFIER, decode_bugcheck
@@ -19,6 +20,10 @@ from hvci.report.safe import safe
 LONGEST_CALL = 8
 """Bytes of the longest call instruction: a return address lies at most so far behind its site."""
 MOST_SHOWN = 40
+MISSING = (
+    "the log does not hold the parameters of the bug check: take the four numbers from event 1001 "
+    "of the System log or from !analyze -v"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +73,16 @@ def _counters(entry: Counted, reports: list[Report]) -> Iterator[Joined]:
     for counter, count in entry.counters.items():
         if not count:
             continue
-        causes = [
-            _line(finding)
+        found = [
+            finding
             for report in _of_driver(entry.driver, reports)
             for result in report.results
             if result.counter is counter
             for finding in result.findings
-            if finding.outcome is not Outcome.NOTE
         ]
+        # What moves a counter and breaks nothing is a note; it explains what nothing else does.
+        causes = [_line(one) for one in found if one.outcome is not Outcome.NOTE]
+        causes = causes or [f"{_line(one)} (a note)" for one in found]
         title = f"{driver}: {words.counter_label(counter)} {count}"
         yield Joined(title, (f"moved by rule {counter.rule}",), tuple(causes))
 
@@ -94,11 +101,19 @@ def _listed(entry: Listed, reports: list[Report]) -> Joined:
 def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
     decoded = decode_bugcheck(entry.code, entry.parameters)
     facts = tuple(f"{label}: {text}" for label, text in decoded.facts)
+    if not entry.parameters:
+        facts = (MISSING, *facts)
     own = _of_driver(entry.driver, reports)
+    if decoded.unrelated:
+        return Joined(f"{_named(entry.driver)}{decoded.title}", facts)
     sure = [line for report in own for line in _exact(entry, log.bases, report, decoded.rule)]
     causes = sure or [line for report in own for line in _likely(entry, report, decoded.rule)]
-    driver = f"{safe(entry.driver)}: " if entry.driver else ""
-    return Joined(f"{driver}{decoded.title}", facts, tuple(dict.fromkeys(causes)), bool(sure))
+    title = f"{_named(entry.driver)}{decoded.title}"
+    return Joined(title, facts, tuple(dict.fromkeys(causes)), bool(sure))
+
+
+def _named(driver: str) -> str:
+    return f"{safe(driver)}: " if driver else ""
 
 
 def _offsets(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Bug checks 0xC4, 0xBE and 0xFC put into words: what each parameter says and which rule it is.
+"""Bug checks that memory integrity causes, in words: what each parameter says, which rule it is.
 
 Knows the catalogue's constants; knows nothing of dumps, logs or output.
 """
@@ -14,8 +14,12 @@ from hvci.errors import UsageError
 from hvci.model import Counter
 
 VERIFIER, WRITE, EXECUTE = 0xC4, 0xBE, 0xFC
+PAGE_FAULT, SECURITY_CHECK, HYPERGUARD = 0x50, 0x139, 0x18C
 BUGCHECKS: Mapping[int, str] = MappingProxyType(
     {
+        PAGE_FAULT: "PAGE_FAULT_IN_NONPAGED_AREA",
+        SECURITY_CHECK: "KERNEL_SECURITY_CHECK_FAILURE",
+        HYPERGUARD: "HYPERGUARD_VIOLATION",
         VERIFIER: "DRIVER_VERIFIER_DETECTED_VIOLATION",
         WRITE: "ATTEMPTED_WRITE_TO_READONLY_MEMORY",
         EXECUTE: "ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
@@ -31,6 +35,8 @@ class Decoded:
     title: str
     facts: tuple[tuple[str, str], ...]
     rule: str = ""
+    unrelated: bool = False
+    """It is certainly not caused by memory integrity."""
 
 
 def number(word: str) -> int:
@@ -134,12 +140,85 @@ _OLD_KERNELS = (
 )
 
 
+_EXECUTED, _EXECUTED_ON_ARM = 0x10, 0x8
+_GUARD_CALL = 0xA
+
+
+def _title(code: int, text: str) -> str:
+    return f"bug check 0x{code:X} {BUGCHECKS[code]}: {text}"
+
+
+def was_execution(parameters: tuple[int, ...]) -> bool:
+    """Whether bug check 0x50 came from executing memory that is not executable.
+
+    The bit says so: 0x10, or 8 on ARM. There 8 is all of the parameter; on x64 it is another bit.
+    """
+    if len(parameters) < 2:
+        return False
+    address, operation = parameters[:2]
+    instruction = parameters[2] if len(parameters) > 2 else 0
+    arm = operation == _EXECUTED_ON_ARM and instruction == address
+    return bool(operation & _EXECUTED) or arm
+
+
+def _page_fault(parameters: tuple[int, ...]) -> Decoded:
+    facts = [("Address", _hex(value)) for value in parameters[:1]]
+    facts += [("Operation", _operation(parameters))] if len(parameters) > 1 else []
+    facts += [("Instruction", _hex(value)) for value in parameters[2:3]]
+    if was_execution(parameters):
+        text, why = _ACCESSES[EXECUTE]
+        return Decoded(_title(PAGE_FAULT, text), (("Why", why), *facts), "dynamic-code")
+    why = (
+        "Only an execution (bit 0x10 of the second parameter, 8 on ARM) has to do with memory "
+        "integrity; a read or a write is a bad pointer, as everywhere."
+    )
+    known = "memory that is not there was used" if parameters else "an address was used wrongly"
+    return Decoded(_title(PAGE_FAULT, known), (("Why", why), *facts), unrelated=len(parameters) > 1)
+
+
+def _operation(parameters: tuple[int, ...]) -> str:
+    operation = parameters[1]
+    if was_execution(parameters):
+        return f"{operation:#x}: execution"
+    return f"{operation:#x}: {'write' if operation & 3 else 'read'}"
+
+
+def _security_check(parameters: tuple[int, ...]) -> Decoded:
+    facts = [("Type", _hex(value)) for value in parameters[:1]]
+    facts += [("Trap frame", f"{value:#x} (.trap {value:#x})") for value in parameters[1:2]]
+    facts += [("Exception", f"{value:#x} (.exr {value:#x})") for value in parameters[2:3]]
+    if parameters and parameters[0] != _GUARD_CALL:
+        why = "Only type 0xA, an indirect call to what is no valid target, has to do with it."
+        title = _title(SECURITY_CHECK, "not about memory integrity")
+        return Decoded(title, (("Why", why), *facts), unrelated=True)
+    why = (
+        "Type 0xA: code that was compiled with /guard:cf made an indirect call to what is no valid "
+        "target. Kernel Control Flow Guard is enforced only while memory integrity runs, so the "
+        "same driver works without it. The usual cause is a routine of the kernel that is not "
+        "exported, found by its bytes or at an offset."
+    )
+    text = "an indirect call led to what is no valid target (kernel Control Flow Guard)"
+    if not parameters:
+        text = "a check of memory safety failed"
+    return Decoded(_title(SECURITY_CHECK, text), (("Why", why), *facts))
+
+
+def _hyperguard(parameters: tuple[int, ...]) -> Decoded:
+    why = (
+        "The secure kernel found protected code or data changed: code of the kernel, a descriptor "
+        "table, a system call entry or the like. The first parameter names what."
+    )
+    facts = [("Region", _hex(value)) for value in parameters[:1]]
+    return Decoded(_title(HYPERGUARD, "protected memory was changed"), (("Why", why), *facts))
+
+
 def decode_bugcheck(code: int, parameters: tuple[int, ...] = ()) -> Decoded:
     """Say what a bug check and as many of its parameters as are known mean."""
     if len(parameters) > 4:
         raise UsageError(f"a bug check has four parameters, not {len(parameters)}")
-    if code == VERIFIER:
-        return _verifier(parameters)
+    special = _SPECIAL.get(code)
+    if special is not None:
+        return special(parameters)
     title, why = _ACCESSES[code]
     facts = [("Why", why)]
     facts += [("Address", _hex(value)) for value in parameters[:1]]
@@ -169,3 +248,13 @@ def _verifier(parameters: tuple[int, ...]) -> Decoded:
         (label, spell(value)) for (label, spell), value in zip(names, parameters[1:], strict=False)
     )
     return Decoded(f"{title}: {text}", facts + note, counter.rule)
+
+
+_SPECIAL: Mapping[int, Callable[[tuple[int, ...]], Decoded]] = MappingProxyType(
+    {
+        VERIFIER: _verifier,
+        PAGE_FAULT: _page_fault,
+        SECURITY_CHECK: _security_check,
+        HYPERGUARD: _hyperguard,
+    }
+)

@@ -14,6 +14,7 @@ from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, ddis, libraries
 from hvci.errors import UsageError
 from hvci.model import Counter
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck, number
+from hvci.report.signs import explain_sign
 from hvci.report.warnings import WARNINGS
 from hvci.report.words import parse_explanation
 from hvci.rules import RULES, Rule
@@ -62,6 +63,8 @@ def explain(words: tuple[str, ...]) -> Page:
     for counter in Counter:
         if joined == counter.hlk_name.lower():
             return rule_page(RULES[counter.rule])
+    if sign := explain_sign(words):
+        return Page(*sign)
     return bugcheck_page(words)
 
 
@@ -80,6 +83,8 @@ def _library(word: str) -> Library | None:
 
 def bugcheck_page(words: tuple[str, ...]) -> Page:
     """What a bug check and its parameters say; a lone sub-code means bug check 0xC4."""
+    if words[0].lower() in ("bugcheck", "stop"):
+        words = words[1:] or words
     try:
         code, *parameters = [number(word) for word in words]
     except ValueError as error:
@@ -100,7 +105,10 @@ def _unknown(word: str) -> str:
     folded = {name.lower(): name for name in names}
     close = [folded[match] for match in get_close_matches(word.lower(), folded, n=3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else "; see hvci rules and hvci ddis"
-    return f"{word!r} is no rule, DDI, warning or bug check that hvci knows{hint}"
+    return (
+        f"{word!r} is no rule, DDI, constant, warning, event, status, error, code, policy, gate or "
+        f"bug check that hvci knows{hint}"
+    )
 
 
 def rule_page(rule: Rule) -> Page:

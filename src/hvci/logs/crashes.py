@@ -1,0 +1,180 @@
+"""Finds bug checks in text, in the forms in which Windows, debuggers and people write them.
+
+Knows layouts, nothing of what a bug check means. Unknown lines are skipped, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hvci.report.bugchecks import BUGCHECKS, VERIFIER, number
+
+PARAMETERS = 4
+_HEX = r"(?:0x)?[0-9a-fA-F]+(?:`[0-9a-fA-F]+)?"
+_FOUR = rf"{_HEX}(?:\s*,\s*{_HEX}){{0,3}}"
+_ARGUMENT = re.compile(
+    rf"^(?:Arg(?:ument)?\s*|BUGCHECK_P|BCP|(?:Bug[Cc]heck)?Param[eè]t[a-z]*\s*)([1-4])\s*[:=]?\s+"
+    rf"({_HEX})(?![\w`])",
+    re.IGNORECASE,
+)
+_GLUED = re.compile(rf"^(?:Arg|BUGCHECK_P|BCP)([1-4]):({_HEX})(?![\w`])", re.IGNORECASE)
+_CODE_LINE = re.compile(
+    rf"^(?:BUGCHECK_CODE|BCCode|Bug\s*Check\s*Code|Bugcheck\s+code)\s*:?\s*({_HEX})\s*$",
+    re.IGNORECASE,
+)
+_DECIMAL_CODE = re.compile(r"^BugcheckCode\s*:?\s+(\d+)\s*$", re.IGNORECASE)
+_ARGUMENTS = re.compile(rf"^Arguments:?\s+({_HEX}(?:\s+{_HEX}){{3}})\s*$")
+_TITLE = re.compile(r"^(\w+)\s+\(([0-9a-fA-F]{1,8})\)\s*$")
+_STOP = re.compile(
+    rf"(?:Bug\s*Check(?:\s+code)?:?|bugcheck was:|STOP:|Fatal System Error:)\s*({_HEX})\s*,?\s*"
+    rf"[{{(]\s*({_FOUR})\s*[}})]",
+    re.IGNORECASE,
+)
+_ANY_LANGUAGE = re.compile(
+    r"(0x[0-9a-f]{8})\s*\((0x[0-9a-f]{8,16}(?:\s*,\s*0x[0-9a-f]{8,16}){3})\)", re.IGNORECASE
+)
+_STOP_CODE = re.compile(
+    r"^(?:Stop ?code|Bug Check String)\s*:\s*([A-Za-z][A-Za-z0-9_ ]+?)\s*$", re.I
+)
+_BUCKET = re.compile(
+    r"^(?:BUGCHECK_STR|DEFAULT_BUCKET_ID|FAILURE_BUCKET_ID):\s*0x([0-9a-f]+)_", re.I
+)
+_IMAGE = re.compile(
+    r"^(?:IMAGE_NAME|FAILURE_IMAGE_NAME|What failed|Caused By Driver|Probably caused by)\s*:\s*"
+    r"([\w.+-]+\.sys)",
+    re.IGNORECASE,
+)
+_MODULE = re.compile(r"following module:\s*([\w.+-]+\.sys)", re.IGNORECASE)
+_SYMBOL = re.compile(
+    rf"(?<![\w.-])([A-Za-z][\w.-]*?)(?:\.sys)?(?:!([\w:~<>]+))?\+({_HEX})(?!\w)", re.IGNORECASE
+)
+_PROBLEM = re.compile(r"^P([1-5])\s*:\s*([0-9a-fA-F]+)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One bug check."""
+
+    code: int
+    parameters: tuple[int, ...]
+    driver: str = ""
+    offsets: tuple[tuple[str, int], ...] = ()
+    """Module and offset of the places that the log names; the first ones are nearest."""
+    functions: tuple[tuple[str, str], ...] = ()
+    """Module and function of the places that symbols name."""
+
+
+def crashes(lines: list[str]) -> tuple[list[Crash], list[int]]:
+    """The bug checks of a log that memory integrity can cause, and the codes of others."""
+    found = [crash for part in _analyses(lines) if (crash := _crash(part)) is not None]
+    ours = dict.fromkeys(crash for crash in found if crash.code in BUGCHECKS)
+    others = dict.fromkeys(crash.code for crash in found if crash.code not in BUGCHECKS)
+    return list(ours), list(others)
+
+
+def _analyses(lines: list[str]) -> Iterator[list[str]]:
+    """The log cut where a bug check begins; what stands before the first belongs to it.
+
+    Several headings of one bug check follow one another: a heading with the code that the part
+    already has begins nothing new, unless its parameters are there too.
+    """
+    part: list[str] = []
+    seen: tuple[int, bool] | None = None
+    for index, line in enumerate(lines):
+        code = _begins(line, lines[index + 1] if index + 1 < len(lines) else "")
+        if code is not None:
+            if seen is not None and (code != seen[0] or seen[1]):
+                yield part
+                part, seen = [], None
+            seen = (code, False) if seen is None else seen
+        elif seen is not None and _argument(line):
+            seen = (seen[0], True)
+        part.append(line)
+    yield part
+
+
+def _begins(line: str, after: str) -> int | None:
+    """The code of the bug check that a line begins."""
+    if match := _TITLE.match(line):
+        code = int(match[2], 16)
+        return code if match[1].isupper() else None
+    if match := _DECIMAL_CODE.match(line):
+        return int(match[1]) or None
+    if match := _CODE_LINE.match(line):
+        return number(match[1])
+    stop = _stop(line, after)
+    return stop[0] if stop else _by_words(line)
+
+
+def _by_words(line: str) -> int | None:
+    match = _STOP_CODE.match(line)
+    name = match[1].upper().replace(" ", "_") if match else ""
+    return next((code for code, known in BUGCHECKS.items() if known == name), None)
+
+
+def _crash(lines: list[str]) -> Crash | None:
+    code, parameters = None, dict[int, int]()
+    for index, line in enumerate(lines):
+        after = lines[index + 1] if index + 1 < len(lines) else ""
+        if stop := _stop(line, after):
+            code = stop[0] if code is None else code
+            parameters = parameters or dict(enumerate(stop[1], start=1))
+        if code is None:
+            code = _begins(line, after)
+        if argument := _argument(line):
+            parameters[argument[0]] = argument[1]
+        elif match := _ARGUMENTS.match(line):
+            parameters = dict(enumerate(map(number, match[1].split()), start=1))
+        elif code is None and (match := _BUCKET.match(line)):
+            code = int(match[1], 16)
+    code, parameters = _from_problem(lines, code, parameters)
+    values = tuple(parameters.get(index, 0) for index in range(1, 5)) if parameters else ()
+    if code is None and values and 0x2000 <= values[0] <= 0x2006:
+        code = VERIFIER  # no other bug check has such a first parameter
+    return None if code is None else Crash(code, values, _driver(lines), *_places(lines))
+
+
+def _argument(line: str) -> tuple[int, int] | None:
+    match = _ARGUMENT.match(line) or _GLUED.match(line)
+    return (int(match[1]), number(match[2])) if match else None
+
+
+def _stop(line: str, after: str) -> tuple[int, tuple[int, ...]] | None:
+    """Code and parameters in one line, or in two as the kernel debugger prints them."""
+    match = _STOP.search(line) or _ANY_LANGUAGE.search(line)
+    if match is None and line.rstrip()[-1:].isalnum() and after.lstrip()[:1] == "(":
+        match = _STOP.search(f"{line.rstrip()} {after.lstrip()}")
+    if match is None:
+        return None
+    return number(match[1]), tuple(number(word.strip()) for word in match[2].split(","))
+
+
+def _from_problem(
+    lines: list[str], code: int | None, parameters: dict[int, int]
+) -> tuple[int | None, dict[int, int]]:
+    """The signature of an error report: P1 is the code, P2 to P5 its parameters."""
+    if code is not None or not any("BlueScreen" in line for line in lines):
+        return code, parameters
+    found = {int(m[1]): int(m[2], 16) for line in lines if (m := _PROBLEM.match(line))}
+    return found.pop(1, None), {index - 1: value for index, value in found.items()}
+
+
+def _driver(lines: list[str]) -> str:
+    matches = (_IMAGE.match(line) or _MODULE.search(line) for line in lines)
+    return next((match[1] for match in matches if match), "")
+
+
+def _places(
+    lines: list[str],
+) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]:
+    offsets: dict[tuple[str, int], None] = {}
+    functions: dict[tuple[str, str], None] = {}
+    for line in lines:
+        for match in _SYMBOL.finditer(line):
+            if match[2]:
+                functions[match[1].lower(), match[2]] = None
+            else:
+                offsets[match[1].lower(), number(match[3])] = None
+    return tuple(offsets), tuple(functions)

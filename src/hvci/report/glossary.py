@@ -1,0 +1,134 @@
+"""Words that people search for and no other table has: macros, settings, tools, other warnings.
+
+Knows no report and no output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_DRIVERS = "https://learn.microsoft.com/windows-hardware/drivers/"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One word, what it is, and what to do about it."""
+
+    name: str
+    title: str
+    means: str
+    todo: str
+    source: str
+    also: tuple[str, ...] = ()
+
+
+_ROWS = (
+    Term(
+        "POOL_NX_OPTIN",
+        "a macro that makes NonPagedPool non-executable where Windows can",
+        "Compiled with POOL_NX_OPTIN=1, the headers put the NX value in place of NonPagedPool: "
+        "from a variable that ExInitializeDriverRuntime(DrvRtPoolNxOptIn) sets on Windows 8 and "
+        "later. Without that call, and in files without the macro, the pool stays executable.",
+        "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) first in DriverEntry and define the "
+        "macro for every file. For Windows 8 and later alone, POOL_NX_OPTIN_AUTO=1 needs no call.",
+        _DRIVERS + "kernel/single-binary-opt-in-pool-nx-optin",
+        ("nx opt-in", "drvrtpoolnxoptin"),
+    ),
+    Term(
+        "POOL_NX_OPTIN_AUTO",
+        "a macro that makes NonPagedPool the NX value",
+        "Compiled with POOL_NX_OPTIN_AUTO=1, NonPagedPool is NonPagedPoolNx in that file, with no "
+        "call at run time; the driver then needs Windows 8.",
+        "Define it for every file of a driver for Windows 8 and later.",
+        _DRIVERS + "kernel/multiple-binary-opt-in-pool-nx-optin-auto",
+    ),
+    Term(
+        "POOL_NX_OPTOUT",
+        "a macro that keeps NonPagedPool executable in one file",
+        "The file does not take part in the opt-in of its driver (warning C30032).",
+        "Remove it.",
+        _DRIVERS + "kernel/nx-pool-opt-in-mechanisms",
+    ),
+    Term(
+        "NX_COMPAT",
+        "a flag in the headers of an image (/NXCOMPAT)",
+        "It concerns programs for user mode. Memory integrity does not look at it in a driver.",
+        "Nothing.",
+        "https://learn.microsoft.com/cpp/build/reference/nxcompat-compatible-with-data-execution-"
+        "prevention",
+        ("nxcompat", "/nxcompat"),
+    ),
+    Term(
+        "GUARD_CF",
+        "Control Flow Guard (/guard:cf)",
+        "In a driver it is enforced only while memory integrity runs. Then an indirect call to "
+        "what is no valid target, such as a kernel routine that is not exported, stops the "
+        "computer with bug check 0x139, first parameter 0xA.",
+        "Keep it, and call exported routines only.",
+        "https://learn.microsoft.com/windows/win32/secbp/control-flow-guard",
+        ("/guard:cf", "cfg", "kcfg", "kernel cfg"),
+    ),
+    Term(
+        "memory integrity",
+        "the hypervisor decides which kernel pages execute (HVCI)",
+        "Only pages of images that the secure kernel has verified execute in kernel mode, and no "
+        "such page is ever writable. Memory that a driver allocates or maps never executes.",
+        "See `hvci check` for a driver, `hvci explain gates` for the checks that are taken for it.",
+        "https://learn.microsoft.com/windows/security/hardware-security/enable-virtualization-"
+        "based-protection-of-code-integrity",
+        ("hvci", "core isolation", "hypervisor-protected code integrity"),
+    ),
+    Term(
+        "HvciAuditMode",
+        "a registry value that makes memory integrity report and not refuse",
+        "Seen by researchers under HKLM\\SYSTEM\\CurrentControlSet\\Control\\CI, not documented: "
+        "drivers that the image check would refuse are loaded and reported as event 3087.",
+        "On a test machine only. `hvci import-log --compare` joins the events with the drivers.",
+        "https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntquerysysteminformation",
+    ),
+    Term(
+        "C28719",
+        "warning: a banned function is called",
+        "Code analysis bans functions that are used wrongly too easily, mostly string functions. "
+        "It says nothing about memory integrity by itself; for the pool functions see C28751.",
+        "Call the replacement that the warning names.",
+        _DRIVERS + "devtest/28719-banned-api-usage-use-updated-function-replacement",
+        ("28719",),
+    ),
+    Term(
+        "C28751",
+        "warning: ExAllocatePool and its variants are banned",
+        "Code analysis wants ExAllocatePool2 or ExAllocatePool3, because the older functions do "
+        "not zero the memory. With NonPagedPool the older call is also executable (C30030).",
+        "ExAllocatePool2(POOL_FLAG_NON_PAGED, ...) on Windows 10 2004 and later.",
+        _DRIVERS + "devtest/28751-banned-exallocatepool-usage",
+        ("28751",),
+    ),
+    Term(
+        "hvciscan",
+        "Microsoft's tool that lists drivers that are incompatible with memory integrity",
+        "It names drivers and packages and gives no reason; it looks at the compatibility database "
+        "as well as at images.",
+        "`hvci import-log` reads its output and joins it with `hvci check`.",
+        "https://learn.microsoft.com/windows/security/hardware-security/enable-virtualization-"
+        "based-protection-of-code-integrity",
+    ),
+    Term(
+        "DGReadiness",
+        "Microsoft's readiness tool for Device Guard and Credential Guard",
+        "A script over `verifier /query`: it lists drivers with a counter that is not zero.",
+        "`hvci import-log` reads its log and joins it with `hvci check`.",
+        "https://www.microsoft.com/download/details.aspx?id=53337",
+        ("dg_readiness_tool", "readiness tool"),
+    ),
+)
+
+
+def _by_name(rows: Iterable[Term]) -> dict[str, Term]:
+    return {name.lower(): term for term in rows for name in (term.name, *term.also)}
+
+
+TERMS: Mapping[str, Term] = MappingProxyType(_by_name(_ROWS))
+"""By lower-case name and further names."""

@@ -1,0 +1,201 @@
+"""Twenty layouts in which people have a bug check or counters; each gives the same facts.
+
+Written after Microsoft's documents and public threads; names and numbers are made up.
+"""
+
+import pytest
+
+from hvci.logs import Counted, join, parse_log, to_text
+from hvci.model import Counter
+from hvci.report.bugchecks import decode_bugcheck
+from reports import pool_call, report
+
+POOL = (0x2000, 0xFFFFF80112341025, 0, 0x64636261)
+ANALYSIS = """
+DRIVER_VERIFIER_DETECTED_VIOLATION (c4)
+A device driver attempting to corrupt the system has been caught.
+Arguments:
+Arg1: 0000000000002000, Code Integrity Issue: The caller specified an executable pool type.
+Arg2: fffff80112341025, The address in the driver's code where the error was detected.
+Arg3: 0000000000000000, Pool Type.
+Arg4: 0000000064636261, Pool Tag (if provided).
+"""
+LAYOUTS = {
+    "!analyze -v": ANALYSIS,
+    "numbered paste": "\n".join(f"  {n}. {line}" for n, line in enumerate(ANALYSIS.splitlines())),
+    "quoted mail": "\n".join(f"> {line}" for line in ANALYSIS.splitlines()),
+    "forum paste": "please help!\n\nArg1: 2000\nArg2: fffff80112341025\nArg3: 0\nArg4: 64636261\n",
+    "short line": "BugCheck C4, {2000, fffff80112341025, 0, 64636261}",
+    "short line with driver": "BugCheck C4, {2000, fffff80112341025, 0, 64636261}\n"
+    "Probably caused by : driver.sys ( driver+1025 )",
+    "kernel debugger": "*** Fatal System Error: 0x000000c4\n"
+    "                       (0x0000000000002000,0xFFFFF80112341025,0x0000000000000000,"
+    "0x0000000064636261)\n",
+    "kernel debugger in one line": "*** Fatal System Error: 0x000000c4 (0x0000000000002000,"
+    "0xFFFFF80112341025,0x0000000000000000,0x0000000064636261)",
+    "blue screen": "*** STOP: 0x000000C4 (0x0000000000002000, 0xFFFFF80112341025, "
+    "0x0000000000000000, 0x0000000064636261)\n***  driver.sys - Address FFFFF80112341025 base at "
+    "FFFFF80112340000, DateStamp 5f0",
+    "event 1001": "The computer has rebooted from a bugcheck.  The bugcheck was: 0x000000c4 "
+    "(0x0000000000002000, 0xfffff80112341025, 0x0000000000000000, 0x0000000064636261). A dump was "
+    "saved in: C:\\Windows\\MEMORY.DMP. Report Id: 1.",
+    "event 1001, German": "Der Computer wurde nach einem schwerwiegenden Fehler neu gestartet. Der "
+    "Fehlercode war: 0x000000c4 (0x0000000000002000, 0xfffff80112341025, 0x0000000000000000, "
+    "0x0000000064636261). Ein volles Abbild wurde gespeichert in: C:\\Windows\\MEMORY.DMP.",
+    "new WinDbg": "BUGCHECK_CODE:  c4\n\nBUGCHECK_P1: 2000\n\nBUGCHECK_P2: fffff80112341025\n\n"
+    "BUGCHECK_P3: 0\n\nBUGCHECK_P4: 64636261\n",
+    ".bugcheck": "0: kd> .bugcheck\nBugcheck code 000000C4\nArguments 00000000`00002000 "
+    "fffff801`12341025 00000000`00000000 00000000`64636261",
+    "BlueScreenView": "Bug Check String  : DRIVER_VERIFIER_DETECTED_VIOLATION\n"
+    "Bug Check Code    : 0x000000c4\nParameter 1       : 00000000`00002000\n"
+    "Parameter 2       : fffff801`12341025\nParameter 3       : 00000000`00000000\n"
+    "Parameter 4       : 00000000`64636261\nCaused By Driver  : driver.sys\n"
+    "Caused By Address : driver.sys+1025\n",
+    "WhoCrashed": "On Sat 1/2/2026 your computer crashed or a problem was reported\n"
+    "This was probably caused by the following module: driver.sys (driver+0x1025)\n"
+    "Bugcheck code: 0xC4 (0x2000, 0xFFFFF80112341025, 0x0, 0x64636261)\n"
+    "Error: DRIVER_VERIFIER_DETECTED_VIOLATION\n",
+    "problem details": "Additional information about the problem:\nBCCode:\tc4\n"
+    "BCP1:\t0000000000002000\nBCP2:\tFFFFF80112341025\nBCP3:\t0000000000000000\n"
+    "BCP4:\t0000000064636261\n",
+    "error report": "Fault bucket , type 0\nEvent Name: BlueScreen\nProblem signature:\nP1: c4\n"
+    "P2: 2000\nP3: fffff80112341025\nP4: 0\nP5: 64636261\n",
+    "Kernel-Power 41": "BugcheckCode 196\nBugcheckParameter1 0x2000\n"
+    "BugcheckParameter2 0xfffff80112341025\nBugcheckParameter3 0x0\n"
+    "BugcheckParameter4 0x64636261\n",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout_gives_the_bug_check(name):
+    (crash,) = parse_log(LAYOUTS[name]).entries
+    assert (crash.code, crash.parameters) == (0xC4, POOL)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_with_the_base_each_layout_leads_to_the_call_site(name):
+    log = parse_log(
+        LAYOUTS[name] + "\nfffff801`12340000 fffff801`12350000   driver  (no symbols)\n"
+    )
+    (crash,) = join(log, [report(pool_call(0x1020, 0))])
+    assert crash.sure
+    assert crash.causes[0].startswith("0x1020 .text")
+
+
+@pytest.mark.parametrize("name", ["BlueScreenView", "WhoCrashed", "short line with driver"])
+def test_places_and_drivers_are_read(name):
+    (crash,) = parse_log(LAYOUTS[name]).entries
+    assert crash.driver == "driver.sys"
+    assert ("driver", 0x1025) in crash.offsets
+
+
+def test_a_stop_code_without_parameters_says_what_is_missing():
+    log = parse_log("Stop code: DRIVER VERIFIER DETECTED VIOLATION\nWhat failed: driver.sys")
+    (crash,) = log.entries
+    assert (crash.code, crash.parameters, crash.driver) == (0xC4, (), "driver.sys")
+    assert "the log does not hold the parameters" in to_text(join(log, []))
+
+
+def test_several_bug_checks_in_one_log_stay_apart():
+    text = LAYOUTS["event 1001"] + "\n" + LAYOUTS["event 1001"].replace("c4 (", "fc (")
+    assert [crash.code for crash in parse_log(text).entries] == [0xC4, 0xFC]
+    two = ANALYSIS + ANALYSIS.replace("0000000064636261", "0000000000000001")
+    assert [crash.parameters[3] for crash in parse_log(two).entries] == [0x64636261, 1]
+
+
+def test_an_execution_is_told_from_other_page_faults():
+    text = """PAGE_FAULT_IN_NONPAGED_AREA (50)
+Arguments:
+Arg1: ffffc08a10203040, memory referenced.
+Arg2: 0000000000000011, value 0 = read operation, 1 = write operation, 10 = execute.
+Arg3: ffffc08a10203040, If non-zero, the instruction address which referenced the bad address.
+Arg4: 0000000000000002, (reserved)
+"""
+    (crash,) = join(parse_log(text), [])
+    assert "code ran from memory that is not executable" in crash.title
+    (other,) = join(parse_log(text.replace("0011,", "0002,")), [])
+    assert "memory that is not there was used" in other.title
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rule"),
+    [
+        ((1, 0x11, 1, 2), "dynamic-code"),
+        ((1, 0x10, 5, 2), "dynamic-code"),
+        ((1, 0x8, 1, 2), "dynamic-code"),
+        ((1, 0x8, 5, 2), ""),
+        ((1, 0x9), ""),
+        ((1, 0x3, 5, 2), ""),
+        ((1, 0), ""),
+        ((1,), ""),
+        ((), ""),
+    ],
+)
+def test_the_execute_bit(parameters, rule):
+    assert decode_bugcheck(0x50, parameters).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ((0xA, 1, 2), "kernel Control Flow Guard"),
+        ((3, 1, 2), "not about memory integrity"),
+        ((), "a check of memory safety failed"),
+    ],
+)
+def test_the_guard_check(parameters, words):
+    assert words in decode_bugcheck(0x139, parameters).title
+
+
+def test_other_codes():
+    assert "protected memory was changed" in decode_bugcheck(0x18C, (0x1004,)).title
+
+
+QUERY = """
+Time Stamp: 11/28/2026 10:00:00.000
+
+Verifier Flags: 0x02000000
+
+Driver Verification List
+
+MODULE: first.sys (load: 1 / unload: 0)
+
+    Pool Allocation Statistics: ( NonPagedPool / PagedPool )
+
+      Current Pool Allocations: ( 0x00000003 / 0x00000000 )
+
+    Code Integrity Statistics:
+
+      Execute Pool Type Count:                3
+      Execute Page Protection Count:          0
+
+MODULE: second.sys (load: 0 / unload: 0)
+
+    Code Integrity Statistics:
+
+      Execute Pool Type Count:                0
+      Execute Page Protection Count:          0
+
+MODULE: 0x84226b28 third.sys (Loaded)
+
+      Section Alignment Failures:             9
+"""
+
+
+def test_verifier_query_of_several_modules():
+    assert parse_log(QUERY).entries == (
+        Counted(
+            {Counter.EXECUTE_POOL_TYPE: 3, Counter.EXECUTE_PAGE_PROTECTION: 0},
+            "first.sys",
+        ),
+        Counted(
+            {Counter.EXECUTE_POOL_TYPE: 0, Counter.EXECUTE_PAGE_PROTECTION: 0},
+            "second.sys",
+        ),
+        Counted({Counter.SECTION_ALIGNMENT_FAILURES: 9}, "third.sys"),
+    )
+
+
+def test_the_debugger_s_list_of_modules():
+    text = "nt!_VF_TARGET_DRIVER 0xa013f2c8: a.sys (Loaded)\n  Execute Page Mapping Count: 0x2\n"
+    assert parse_log(text).entries == (Counted({Counter.EXECUTE_PAGE_MAPPING: 2}, "a.sys"),)
