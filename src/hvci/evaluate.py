@@ -24,10 +24,10 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.rules import executable, judge
-from hvci.source import examine, is_source
+from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
-    from hvci.source.reader import Reading
+    from hvci.source.parts import Parts
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
@@ -38,7 +38,8 @@ class Sources:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = tuple(paths)
-        self._read: dict[tuple[str, Machine], Reading] = {}
+        self._read: dict[tuple[str, Machine], Parts] = {}
+        self._told: list[Evidence] = []
 
     def of(self, path: str, evidence: Evidence) -> Iterator[Evidence]:
         """What the sources say that build an image of this name, for its machine."""
@@ -50,10 +51,21 @@ class Sources:
         for sources in self.paths:
             key = (sources, image.machine)
             if key not in self._read:
-                self._read[key] = examine(sources, evidence.target_os, machine=image.machine)
-            found = self._read[key].evidence_of(names, evidence.target_os)
+                self._read[key] = drivers(sources, evidence.target_os, machine=image.machine)
+            found = self._read[key].of_image(names, evidence.target_os)
             if found is not None:
+                self._told.append(found)
                 yield found
+
+    def has_told(self, evidence: Evidence) -> bool:
+        """Whether the report of an image says already what these sources say."""
+        return any(_facts(evidence) == _facts(one) for one in self._told)
+
+
+def _facts(evidence: Evidence) -> tuple[object, ...]:
+    """What a report of sources is about, whichever configurations they are built in."""
+    settings = {(one.name, one.value) for one in evidence.settings}
+    return evidence.calls, evidence.behaviours, settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +143,26 @@ def _verified(data: bytes, evidence: Evidence) -> tuple[Evidence, dict[str, obje
     return merged, to_block(run, agreement.block())
 
 
+def evaluate_drivers(path: str | Path, options: Options) -> list[Report]:
+    """Evaluate sources, each driver that they build on its own.
+
+    A driver whose image was evaluated with these sources before (`Options.sources`) is left out.
+    """
+    reports = []
+    for part in drivers(path, options.target_os).each(options.target_os, str(path)):
+        if options.sources is None or not options.sources.has_told(part.evidence):
+            named = Target(part.path, part.sha256, part.size_bytes, "source")
+            reports.append(report_on(named, part.evidence))
+    return [with_excerpts(one) for one in reports] if options.excerpts else reports
+
+
 def evaluate_source(
     path: str | Path, options: Options, texts: Mapping[str, bytes] | None = None
 ) -> Report:
     """Evaluate sources; `texts` stand for files that are not written yet."""
-    reading = examine(path, options.target_os, texts)
-    target = Target(str(path), reading.sha256, reading.size_bytes, "source")
-    return report_on(target, reading.evidence(options.target_os))
+    found = drivers(path, options.target_os, texts)
+    target = Target(str(path), *found.digest(), "source")
+    return report_on(target, found.reading.evidence(options.target_os))
 
 
 def _read(path: Path) -> tuple[str, bytes]:

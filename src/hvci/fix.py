@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate_source
@@ -67,8 +68,10 @@ class Outcomes:
 def fix(path: str, options: Options, level: Level = Level.SAFE) -> Outcomes:
     """Find the edits up to a level that make findings go away and bring no new ones.
 
+    The path may be one that a report names: a list of targets with one of them behind a "#".
     Raises `InputError` when the path leads to no source.
     """
+    path = path if Path(path).exists() else path.partition("#")[0]
     before = evaluate_source(path, options)
     plan = _plan(before, level)
     withdrawn: list[Withdrawn] = []

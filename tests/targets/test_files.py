@@ -8,6 +8,7 @@ import pytest
 
 from hvci.errors import InputError
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
+from hvci.targets.files import is_source
 
 NATIVE = b"MZ" + bytes(58) + b"\x40\0\0\0" + b"PE\0\0" + bytes(0x58) + b"\x01\0"
 GUI = NATIVE[:-2] + b"\x02\0"
@@ -113,3 +114,27 @@ def test_reading_standard_input(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(b"MZ"))
     monkeypatch.setattr(sys, "stdin", stream)
     assert read_bytes(STDIN) == b"MZ"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "in_folder"),
+    [
+        ("Cargo.toml", '[dependencies]\nwdk-sys = "0.5"\n', True),
+        ("Cargo.toml", '[lib]\ncrate-type = ["cdylib"]\n', True),
+        ("Cargo.toml", '[package]\nname = "tool"\n', False),
+        ("lib.rs", "", False),
+        ("meson.build", "", False),
+        ("Makefile", "", False),
+        ("a.hxx", "", True),
+    ],
+)
+def test_sources_by_name_and_in_folders(tmp_path, name, text, in_folder):
+    path = tmp_path / name
+    path.write_text(text)
+    assert [one.kind for one in find([str(path)])] == [Kind.SOURCE]
+    (found,) = find([str(tmp_path)])
+    assert isinstance(found, Found) is in_folder
+
+
+def test_a_manifest_that_cannot_be_read_is_none_of_a_driver(tmp_path):
+    assert not is_source(tmp_path / "Cargo.toml")

@@ -13,8 +13,7 @@ from fnmatch import fnmatchcase
 import click
 
 from hvci.errors import InputError
-from hvci.evaluate import Options, Sources, evaluate
-from hvci.model import Report
+from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
@@ -24,26 +23,25 @@ def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()
     targets = [target for target in find(words) if not _excluded(target, exclude)]
     if sources := _sources(targets):
         options = replace(options, sources=Sources(sources))
-    reports: list[Report] = []
-    errors: list[TargetError] = []
-    for target in _with_progress(targets):
+    found: dict[str, Document] = {}
+    for target in _with_progress(sorted(targets, key=_is_source)):
         try:
-            found = _documents(target, options)
+            found[target.path] = _documents(target, options)
         except Exception as error:
-            errors.append(TargetError.of(target.path, error))
-        else:
-            reports += found.reports
-            errors += found.errors
-    return Document(tuple(reports), tuple(errors))
+            found[target.path] = Document(errors=(TargetError.of(target.path, error),))
+    ordered = [found[target.path] for target in targets]
+    reports = tuple(report for document in ordered for report in document.reports)
+    return Document(reports, tuple(error for document in ordered for error in document.errors))
+
+
+def _is_source(target: Found | Missing) -> bool:
+    """Sources come after the images, which say all that their sources would."""
+    return isinstance(target, Found) and target.kind is Kind.SOURCE
 
 
 def _sources(targets: Iterable[Found | Missing]) -> tuple[str, ...]:
     """The targets that are sources: an image that they build is reported with them."""
-    return tuple(
-        target.path
-        for target in targets
-        if isinstance(target, Found) and target.kind is Kind.SOURCE
-    )
+    return tuple(target.path for target in targets if _is_source(target))
 
 
 def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
@@ -58,6 +56,8 @@ def _documents(target: Found | Missing, options: Options) -> Document:
         return saved(target.path)
     if target.path == STDIN:
         return Document((evaluate(read_bytes(STDIN), options),))
+    if target.kind is Kind.SOURCE:
+        return Document(tuple(evaluate_drivers(target.path, options)))
     return Document((evaluate(target.path, options),))
 
 

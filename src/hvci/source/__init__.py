@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from hvci.model import Evidence, WindowsVersion
 
 if TYPE_CHECKING:
+    from hvci.source.parts import Parts
     from hvci.source.reader import Reading
 
-__all__ = ["examine", "is_source", "read"]
+__all__ = ["drivers", "examine", "is_source", "read"]
 
 
 def is_source(path: str | Path) -> bool:
@@ -47,3 +48,15 @@ def examine(
 def read(path: str | Path, target_os: WindowsVersion) -> Evidence:
     """Gather all facts about sources: a folder, a source file, a project or a solution."""
     return examine(path, target_os).evidence(target_os)
+
+
+def drivers(
+    path: str | Path,
+    target_os: WindowsVersion,
+    texts: Mapping[str, bytes] | None = None,
+    machine: str | None = None,
+) -> Parts:
+    """Read sources as `examine` does, and tell the drivers in them apart."""
+    from hvci.source.parts import Parts
+
+    return Parts(examine(path, target_os, texts, machine))

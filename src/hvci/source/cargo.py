@@ -46,6 +46,16 @@ def owner(path: Path) -> Path | None:
     )
 
 
+def image_name(table: Mapping[str, object], folder: str) -> str:
+    """What the image of a crate is called, in lower case; else its folder."""
+    for key in ("lib", "package"):
+        inner = table.get(key)
+        name = inner.get("name") if isinstance(inner, dict) else None
+        if isinstance(name, str):
+            return name.replace("-", "_").lower()
+    return folder.lower()
+
+
 def model(table: Mapping[str, object]) -> str:
     """The driver model that a manifest names: KMDF, WDM or UMDF."""
     inner: object = table.get("package", table.get("workspace"))

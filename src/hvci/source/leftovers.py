@@ -11,6 +11,7 @@ from hvci.model import Limit, Origin, SourceSite
 from hvci.source import prebuilt
 from hvci.source.files import LINK_RULES
 from hvci.source.merge import Kept
+from hvci.source.nearby import nearest
 from hvci.source.project import Workspace
 from hvci.source.survey import UNBUILT
 
@@ -65,11 +66,17 @@ def _unbuilt(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     for path in (path for path in orphans if path in telling):
         reason = f"{path}: not compiled by any build here, so it was not judged"
         yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))
-    quiet = [path for path in orphans if path not in telling]
-    if quiet:
-        more = f" and {len(quiet) - SHOWN} more" if len(quiet) > SHOWN else ""
-        names = ", ".join(quiet[:SHOWN])
-        yield Limit(Origin.SOURCE, (), f"not compiled by any build here: {names}{more}")
+    projects = [product.project for product in workspace.kernel_products]
+    quiet: dict[str, list[str]] = {}
+    for path in (path for path in orphans if path not in telling):
+        near = projects[nearest(path, projects)] if len(projects) > 1 else ""
+        quiet.setdefault(near, []).append(path)
+    for near, many in quiet.items():
+        more = f" and {len(many) - SHOWN} more" if len(many) > SHOWN else ""
+        reason = f"not compiled by any build here: {', '.join(many[:SHOWN])}{more}"
+        site = SourceSite(near.partition("#")[0], 1) if near else None
+        reason = f"{site.path}: {reason}" if site else reason
+        yield Limit(Origin.SOURCE, (), reason, site)
 
 
 def _missing_headers(workspace: Workspace, telling: set[str]) -> Iterator[Limit]:

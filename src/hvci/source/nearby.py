@@ -6,7 +6,7 @@ Knows folders and names; the readers of projects say what those compile.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hvci.source.build import Build
@@ -103,3 +103,17 @@ def _beside(build: Build, named: list[str]) -> bool:
     """Whether a build compiles a file of the folder of a header."""
     folders = {path.rpartition("/")[0] for path in named}
     return any(path.rpartition("/")[0] in folders for path in build.files)
+
+
+def nearest(path: str, projects: Sequence[str]) -> int:
+    """The position of the project whose folder lies nearest to a file."""
+    steps = path.split("/")[:-1]
+
+    def distance(at: int) -> tuple[int, int]:
+        folders = projects[at].partition("#")[0].split("/")[:-1]
+        shared = 0
+        while steps[shared : shared + 1] == folders[shared : shared + 1] != []:
+            shared += 1
+        return len(steps) + len(folders) - 2 * shared, at
+
+    return min(range(len(projects)), key=distance)

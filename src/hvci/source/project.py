@@ -93,15 +93,6 @@ class Workspace:
             product.variants = variants(product, self.space, self.target)
         return product.variants
 
-    def products_named(self, names: Iterable[str]) -> list[Product]:
-        """The drivers that are built under one of these names."""
-        wanted = set(names)
-        return [
-            product
-            for product in self.kernel_products
-            if any(build.output in wanted for build in product.builds)
-        ]
-
     @cached_property
     def compiled(self) -> set[str]:
         """Every file that some build compiles, or may include."""

@@ -5,10 +5,9 @@ Knows the other modules of this wing and the order in which they work.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvci.errors import InputError
@@ -40,6 +39,10 @@ from hvci.source.survey import Survey
 IN_IMAGE_ONLY = "relocations are known in the built image only"
 
 
+Belongs = Callable[[Product | None, str], bool]
+"""Whether what was found in a product and file is asked for."""
+
+
 @dataclass
 class Reading:
     """All that was found, with the texts that the calls came from; fixes are made from it."""
@@ -54,60 +57,25 @@ class Reading:
     """What Rust crates ask for; no product of another build links them."""
 
     def evidence(
-        self, target: WindowsVersion, products: Collection[Product] | None = None
+        self, target: WindowsVersion, is_of: Belongs | None = None, crates: Crates | None = None
     ) -> Evidence:
-        """The facts alone, in order of place; only those about some products, if any are given."""
-        wanted = None if products is None else set(map(id, products))
-
-        def is_of(product: Product | None) -> bool:
-            return wanted is None or id(product) in wanted
-
-        calls = merged(one for one in self.calls if is_of(one.product))
-        crates = self.crates.calls if wanted is None else []
-        facts = {fact for product, fact in self.behaviours if is_of(product)}
+        """The facts alone, in order of place; only those that belong to something, if asked."""
+        crates = self.crates if crates is None else crates
+        wanted = is_of or (lambda product, path: True)
+        calls = merged(one for one in self.calls if wanted(one.product, one.spot[0]))
+        of_crates = [call for crate in crates.crates for call in crate.calls]
+        facts = {fact for one, fact in self.behaviours if wanted(one, _path(fact.site))}
+        settings = (one for product, one in self.settings if wanted(product, _path(one.site)))
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
-            calls=tuple(sorted((*calls, *crates), key=_place)),
+            calls=tuple(sorted((*calls, *of_crates), key=_place)),
             behaviours=tuple(sorted(facts, key=_behaviour_place)),
-            settings=tuple(dict.fromkeys(one for product, one in self.settings if is_of(product))),
+            settings=tuple(dict.fromkeys(settings)),
             limits=tuple(dict.fromkeys(self.workspace.shelf.limits)),
             seconds=self.seconds,
             allowances=tuple(self.allowances),
         )
-
-    def evidence_of(self, names: Iterable[str], target: WindowsVersion) -> Evidence | None:
-        """The facts about the driver that is built under one of these names; None: there is none.
-
-        What the built image itself tells is left out.
-        """
-        products = self.workspace.products_named(names)
-        if not products:
-            return None
-        files = {
-            path
-            for product in products
-            for variant in self.workspace.variants(product)
-            for path in variant.program.paths
-        }
-        files.update(build.file for product in products for build in product.builds)
-        files.update(path for one in products for build in one.builds for path in build.assembly)
-        whole = self.evidence(target, products)
-        return replace(whole, limits=tuple(one for one in whole.limits if _path(one.site) in files))
-
-    @property
-    def sha256(self) -> str:
-        """A digest of all texts that were read, with their paths below the target."""
-        digest = hashlib.sha256()
-        root = tidy(self.workspace.shelf.root) + "/"
-        for path, source in sorted(self.workspace.shelf.sources.items()):
-            digest.update(path.removeprefix(root).encode() + b"\0" + source.text + b"\0")
-        return digest.hexdigest()
-
-    @property
-    def size_bytes(self) -> int:
-        """How much text was read."""
-        return sum(len(source.text) for source in self.workspace.shelf.sources.values())
 
 
 def _path(site: Site | None) -> str:

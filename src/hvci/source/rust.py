@@ -21,7 +21,7 @@ from hvci import catalog
 from hvci.catalog import Ddi
 from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via
 from hvci.source import constants
-from hvci.source.cargo import below, cargos, model, owner, tables, workspace_model
+from hvci.source.cargo import below, cargos, image_name, model, owner, tables, workspace_model
 from hvci.source.files import CALL_RULES, LINK_RULES, tidy
 from hvci.source.text import MAX_BYTES, Source
 from hvci.source.tree import ancestors, text_of, walk
@@ -38,11 +38,30 @@ _BEFORE = b"fn q(){f("
 
 
 @dataclass
+class DriverCrate:
+    """What one driver crate asks for."""
+
+    path: str
+    """Its manifest, or the file where there is none."""
+    name: str
+    """What its image is called, in lower case."""
+    files: frozenset[str]
+    calls: list[DdiCall] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+
+
+@dataclass
 class Crates:
     """What the driver crates of a target ask for."""
 
-    calls: list[DdiCall] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
+    crates: list[DriverCrate] = field(default_factory=list)
+    others: list[Limit] = field(default_factory=list)
+    """What is to be said of crates that build no driver."""
+
+    @property
+    def limits(self) -> list[Limit]:
+        """All that was not examined."""
+        return [*self.others, *(one for crate in self.crates for one in crate.limits)]
 
 
 def read_crates(path: Path, texts: Mapping[str, bytes]) -> Crates:
@@ -51,7 +70,9 @@ def read_crates(path: Path, texts: Mapping[str, bytes]) -> Crates:
     for cargo in cargos(path):
         _crate(found, cargo, texts)
     if not path.is_dir() and path.suffix.lower() == ".rs" and not found.limits:
-        _text(found, [path], f"{tidy(path)}: no Cargo.toml above it", texts)
+        crate = DriverCrate(tidy(path), path.stem.lower(), frozenset((tidy(path),)))
+        found.crates.append(crate)
+        _text(crate, [path], f"{tidy(path)}: no Cargo.toml above it", texts)
     return found
 
 
@@ -60,7 +81,7 @@ def _crate(found: Crates, cargo: Path, texts: Mapping[str, bytes]) -> None:
     try:
         table = tomllib.loads(cargo.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        found.limits.append(_limit(cargo, CALL_RULES, f"this crate could not be read: {error}"))
+        found.others.append(_limit(cargo, CALL_RULES, f"this crate could not be read: {error}"))
         return
     if "package" not in table:
         return
@@ -68,7 +89,7 @@ def _crate(found: Crates, cargo: Path, texts: Mapping[str, bytes]) -> None:
     kits = any(name in _KITS for one in tables(table) for name in one)
     if kind.upper() == "UMDF":
         reason = "a UMDF driver crate: it runs in user mode, where memory integrity guards nothing"
-        found.limits.append(_limit(cargo, (), reason))
+        found.others.append(_limit(cargo, (), reason))
         return
     own = [one for one in below(cargo.parent) if owner(one) == cargo]
     files = [one for one in own if one.suffix.lower() == ".rs"]
@@ -76,7 +97,10 @@ def _crate(found: Crates, cargo: Path, texts: Mapping[str, bytes]) -> None:
     is_library = isinstance(library, dict) and "cdylib" in library.get("crate-type", ())
     if kind or kits or (is_library and any(_speaks(one, texts) for one in files)):
         words = f"a Rust {kind} driver crate" if kind else "a Rust driver crate"
-        _text(found, files, f"{tidy(cargo)}: {words}", texts)
+        paths = frozenset(map(tidy, (cargo, *files)))
+        crate = DriverCrate(tidy(cargo), image_name(table, cargo.parent.name), paths)
+        found.crates.append(crate)
+        _text(crate, files, f"{tidy(cargo)}: {words}", texts)
 
 
 def _speaks(path: Path, texts: Mapping[str, bytes]) -> bool:
@@ -98,7 +122,7 @@ def _source(path: Path, texts: Mapping[str, bytes]) -> Source | None:
     return Source(name, raw) if len(raw) <= MAX_BYTES else None
 
 
-def _text(found: Crates, files: list[Path], kind: str, texts: Mapping[str, bytes]) -> None:
+def _text(found: DriverCrate, files: list[Path], kind: str, texts: Mapping[str, bytes]) -> None:
     """The calls of one crate, and what was not looked at."""
     sources = []
     for path in files:

@@ -116,19 +116,44 @@ def _file(path: Path) -> Found | Missing:
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         return Missing(str(path), InputError(f"{path}: not a regular file"))
-    if is_source(path):
+    if _is_named_source(path):
         return Found(str(path), Kind.SOURCE)
     with path.open("rb") as stream:
         head = stream.read(64).lstrip()
     return Found(str(path), Kind.REPORT if head.startswith(b"{") else Kind.IMAGE)
 
 
-_SOURCES = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".asm", ".vcxproj", ".sln", ".slnx")
+_CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
+_SOURCES = (*_CODE, ".vcxproj", ".sln", ".slnx")
+_NAMES = ("sources", "cmakelists.txt")
+_LISTS = ("meson.build", "makefile", "gnumakefile", "makefile.mingw")
+"""Lists that mean anything else as often: in a folder the C files beside them tell."""
+_CRATE = "cargo.toml"
+_OF_DRIVERS = (b"wdk", b"cdylib", b"windows-kernel")
+"""What the manifest of a crate says when it may build a driver."""
 
 
 def is_source(path: Path) -> bool:
-    """Whether the name of a file says source or project."""
-    return path.suffix.lower() in _SOURCES or path.name.lower() in ("sources", "cmakelists.txt")
+    """Whether a file of a folder says source or project of a driver."""
+    name = path.name.lower()
+    if name == _CRATE:
+        return _speaks_of_drivers(path)
+    return path.suffix.lower() in _SOURCES or name in _NAMES
+
+
+def _is_named_source(path: Path) -> bool:
+    """Whether a file that somebody names is source or project."""
+    name = path.name.lower()
+    return is_source(path) or name.endswith(".rs") or name in (*_LISTS, _CRATE)
+
+
+def _speaks_of_drivers(manifest: Path) -> bool:
+    try:
+        with manifest.open("rb") as stream:
+            text = stream.read(1 << 16)
+    except OSError:
+        return False
+    return any(word in text for word in _OF_DRIVERS)
 
 
 def _is_native(path: Path) -> bool:
