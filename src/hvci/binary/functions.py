@@ -168,6 +168,12 @@ class Functions:
         boundaries = self._boundaries[start]
         return boundaries.holding(rva) if boundaries is not None else None
 
+    def likely_boundary(self, rva: int) -> int | None:
+        """The same outside of known functions as well, where no more than decoding tells it."""
+        if self.image.bits == 64 and not self.unwind.find(rva):
+            return None if self.is_overworked else self._gaps.holding(*self.unwind.gap(rva), rva)
+        return self.boundary(rva)
+
     # ---- x64
 
     def _at_64(self, rva: int) -> Function:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from iced_x86 import Mnemonic, Register
 
+from hvci.binary.boundaries import Boundaries
 from hvci.binary.code import CALLS, Flow
 from hvci.binary.image import PeImage
 from hvci.binary.references import References, Rvas
@@ -74,18 +75,41 @@ class Gaps:
         self.is_all = is_all
         """Whether no function of the image has exception data."""
         self._layouts: dict[int, Layout] = {}
+        self._starts: dict[int, list[int]] = {}
+        self._boundaries: dict[int, Boundaries] = {}
 
     def layout(self, low: int, high: int, rva: int) -> Layout:
         """The functions between two RVAs; of a long stretch those of a part around a third."""
+        low, high = self._part(low, high, rva)
+        known = self._layouts.get(low)
+        if known is None:
+            known = self._layouts[low] = self._lay_out(low, high)
+        return known
+
+    def holding(self, low: int, high: int, rva: int) -> int | None:
+        """RVA of the instruction between two RVAs that holds a third, as its layout decodes it."""
+        low, high = self._part(low, high, rva)
+        starts = self._decoded_from(low, high)
+        i = bisect_right(starts, rva) - 1
+        if i < 0:
+            return None
+        start = starts[i]
+        known = self._boundaries.get(start)
+        if known is None:
+            end = starts[i + 1] if i + 1 < len(starts) else high
+            code = bytes(self.image.memory[start:end])
+            known = Boundaries(self.architecture.boundaries(code, start))
+            self._boundaries[start] = known
+        return known.holding(rva)
+
+    def _part(self, low: int, high: int, rva: int) -> tuple[int, int]:
+        """What is decoded together of a stretch between two RVAs around a third."""
         if high - low > MAX_STRETCH:
             before, behind = rva // MAX_STRETCH, rva // MAX_STRETCH + 1
             before -= rva < self._cut(before)
             low, high = max(low, self._cut(before)), min(high, self._cut(behind))
             high = max(high, rva + 1)
-        known = self._layouts.get(low)
-        if known is None:
-            known = self._layouts[low] = self._lay_out(low, high)
-        return known
+        return low, high
 
     def _cut(self, number: int) -> int:
         """Where a function seems to end behind so many times the longest stretch."""
@@ -95,14 +119,26 @@ class Gaps:
         return int(places[ended[0]]) if len(ended) else at
 
     def _lay_out(self, low: int, high: int) -> Layout:
+        starts = self._decoded_from(low, high)
+        if len(starts) > 1 or self.is_all:
+            return _Stretch(self, low, high, starts, *self._within(low, high)).layout()
+        return Layout(starts, high, frozenset())
+
+    def _within(self, low: int, high: int) -> list[Rvas]:
+        """What is branched to, made the address of, and named between two RVAs."""
         groups = (self.references.branch_targets, self.taken, self.named)
-        found = [rvas[slice(*rvas.searchsorted((low, high)))] for rvas in groups]
-        anchors = self._anchors(low, *found)
-        if len(anchors) > 1 or self.is_all:
-            return _Stretch(self, low, high, anchors, *found).layout()
-        memory = self.image.memory
-        first = next((rva for rva in range(low, high) if memory[rva] not in PADDING), low)
-        return Layout([first], high, frozenset())
+        return [rvas[slice(*rvas.searchsorted((low, high)))] for rvas in groups]
+
+    def _decoded_from(self, low: int, high: int) -> list[int]:
+        """Where decoding begins anew between two RVAs, sorted."""
+        known = self._starts.get(low)
+        if known is None:
+            known = self._anchors(low, *self._within(low, high))
+            if len(known) <= 1 and not self.is_all:
+                memory = self.image.memory
+                known = [next((rva for rva in range(low, high) if memory[rva] not in PADDING), low)]
+            self._starts[low] = known
+        return known
 
     def _anchors(self, low: int, branched: Rvas, taken: Rvas, named: Rvas) -> list[int]:
         """Where to begin decoding: data between functions would put it out of step."""

@@ -48,18 +48,29 @@ class Paths:
         """Whether there was more to look at than is looked at in one go."""
 
     @cached_property
-    def _branches(self) -> tuple[Rvas, Rvas]:
-        """(index of the word, index of the target) of every branch, sorted; tables among them."""
+    def direct(self) -> tuple[Rvas, Rvas]:
+        """(index of the word, words to the target) of every direct branch, sorted."""
         words = self._words
-        plain = words & 0xFC000000 == 0x14000000
+        plain = words & 0x7C000000 == 0x14000000
         bits = words & 0x7E000000 == 0x36000000
         others = (words & 0xFF000010 == 0x54000000) | (words & 0x7E000000 == 0x34000000)
         places = np.flatnonzero(plain | bits | others)
         chosen = words[places].astype(np.int64)
         width = np.where(plain[places], 26, np.where(bits[places], 14, 19))
         field = np.where(plain[places], chosen, chosen >> 5) & ((1 << width) - 1)
-        targets = places + field - ((field >> (width - 1)) << width)
-        near = (np.abs(targets - places) < FARTHEST) & (targets > 0) & (targets < len(words))
+        return places, field - ((field >> (width - 1)) << width)
+
+    @cached_property
+    def _branches(self) -> tuple[Rvas, Rvas]:
+        """(index of the word, index of the target) of every branch but calls, sorted.
+
+        Those of tables are among them.
+        """
+        words = self._words
+        places, distances = self.direct
+        targets = places + distances
+        near = (np.abs(distances) < FARTHEST) & (targets > 0) & (targets < len(words))
+        near &= words[places] & 0xFC000000 != 0x94000000
         places = np.concatenate((places[near], self._labels[0]))
         order = np.argsort(places, kind="stable")  # two sorted runs, which it merges
         return places[order], np.concatenate((targets[near], self._labels[1]))[order]

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.code import Function
 from hvci.binary.image import PeImage
 from hvci.binary.sets import distinct, order_of
 
@@ -131,6 +132,10 @@ class References(ABC):
     def strays(self) -> list[tuple[int, int]]:
         """(RVA in the instruction, target) of direct branches into the image, but to no code."""
         return []
+
+    def may_leave(self, functions: list[Function]) -> bool:
+        """Whether one of some decoded functions may call or jump out of the image directly."""
+        return True
 
     @abstractmethod
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hvci.binary.arm64_fields import page_steps, signed
 from hvci.binary.arm64_words import access, is_access
+from hvci.binary.code import Function
 from hvci.binary.followed_arm64 import PAGE_MASK, Followed, Words, anchors_at
 from hvci.binary.image import PeImage
 from hvci.binary.jumptables import JumpTables, Used
@@ -299,6 +300,12 @@ class ReferencesArm64(References):
         targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
         stray = ~self.in_code(targets) & (targets >= 0) & (targets < self.image.size)
         return list(zip(sites[stray].tolist(), targets[stray].tolist(), strict=True))
+
+    def may_leave(self, functions: list[Function]) -> bool:
+        """Whether any code does, whatever function it is in."""
+        places, distances = self._paths.direct
+        targets = self.rvas[places] + 4 * distances
+        return bool(((targets < 0) | (targets >= self.image.size)).any())
 
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.ahead import may_call_soon
+from hvci.binary.code import Flow, Function, any_of
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.named_calls import calls_by_name, may_be_called
 from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA, USES_MEMORY, may_write
@@ -37,6 +39,7 @@ CALL_WINDOW = 160
 MAX_BRANCH, MAX_JUMP = 5, 4
 _JUMP_PREFIXES = bytes((0x3E, 0xF2, *range(0x40, 0x50)))
 _INDIRECT_JUMPS = (JUMP_THROUGH, *(bytes((0xFF, modrm)) for modrm in range(0xE0, 0xE8)))
+_DIRECT_CALL = any_of(Flow.CALL)
 _THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
 """Second byte of `call [address]` and `jmp [address]`."""
 
@@ -353,6 +356,18 @@ class ReferencesX86(References):
         operands = np.append(self._relocated[0], self.image.size + MAX_BRANCH)
         found: npt.NDArray[np.bool_] = operands[operands.searchsorted(sites - 3)] < sites + 5
         return found
+
+    def may_leave(self, functions: list[Function]) -> bool:
+        """By what their instructions say, and the displacements of E8."""
+        size, code = self.image.size, self.image.bytes
+        if any(max(each.targets.values(), default=0) >= size for each in functions):
+            return True
+        calls = [[each.rvas[i] for i in each.where(_DIRECT_CALL)] for each in functions]
+        sites = np.array(list(chain.from_iterable(calls)), np.int64)
+        raw = np.ndarray((size - 3,), "<i4", self.image.memory, 0, (1,))
+        targets = raw[sites + 1] + sites + 5
+        inside = (code[sites] == 0xE8) & (targets >= 0) & (targets < size)
+        return not bool(inside.all())
 
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold E8."""

@@ -44,7 +44,7 @@ def names_memory(scene: Scene, place: int) -> bool:
 
     `and eax, imm32` behind a zero byte looks like a store.
     """
-    start = scene.analysis.functions.boundary(place)
+    start = scene.analysis.functions.likely_boundary(place)
     if start is None:
         return True
     if start == place:
@@ -77,13 +77,13 @@ def is_called_code(scene: Scene, place: int) -> bool:
 
 def may_start(scene: Scene, places: Iterable[int]) -> bool:
     """Whether an instruction can start at one of some neighbouring places."""
-    boundary = scene.analysis.functions.boundary
+    boundary = scene.analysis.functions.likely_boundary
     return any(boundary(place) in (place, None) for place in places)
 
 
 def candidates(scene: Scene, place: int, prefixes: int) -> Iterator[Instruction]:
     """The instructions that may start at an RVA, or up to so many bytes before it."""
-    boundary = scene.analysis.functions.boundary
+    boundary = scene.analysis.functions.likely_boundary
     for start in range(place, place - prefixes - 1, -1):
         if boundary(start) in (start, None):
             yield _decode(scene, start)

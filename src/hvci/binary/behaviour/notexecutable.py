@@ -8,12 +8,13 @@ exception data places in such a section.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from hvci.binary.addresses import KeptAddresses
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.code import CALLS, Flow, Function, any_of
 from hvci.binary.directories import IMPORT_RULES
-from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, Section
+from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Machine, Origin, Section
 
 RULE = "dynamic-code"
 RULES = (*IMPORT_RULES, "data-file-as-executable", RULE, "writes-executable-memory")
@@ -21,6 +22,10 @@ MAX_ROUTINES = 64
 """Functions in sections without the execute right that are asked who leads to them."""
 _BRANCHES = frozenset((Flow.CALL, Flow.JUMP, Flow.BRANCH))
 _DIRECT_CALL = any_of(Flow.CALL)
+_PREFIXES = b"\x2e\x36\x3e\x26\x64\x65\x66\x67\xf2\xf3" + bytes(range(0x40, 0x50))
+"""First bytes of x86 instructions before the opcode."""
+_OPCODES = (b"\xe8", b"\xe9", *(bytes((0x0F, opcode)) for opcode in range(0x80, 0x90)))
+"""Of direct calls, jumps, and branches on a condition."""
 
 
 def find(scene: Scene) -> None:
@@ -28,13 +33,29 @@ def find(scene: Scene) -> None:
     seen: set[str] = set()
     _entry(scene, seen)
     for place, target in scene.analysis.references.strays():
+        if not _may_start(scene, place):
+            continue
         found = scene.analysis.functions.instruction_at(place)
         if found is not None and _leads_to(scene, *found, target) and _runs(scene, *found):
             _branch(scene, *found, target, seen)
     _routines(scene, seen)
-    for function in scene.analysis.functions.decoded():
-        if function.kind == "unwind" and not function.indirect_jumps:  # so no table lies in it
-            _outside(scene, function)
+    for function, i, target in _outside(scene):
+        if not _runs(scene, function, i):
+            continue
+        verb = "calls" if function.flows[i] in CALLS else "jumps to"
+        what = f"{verb} an address outside the image, {target & 0xFFFFFFFF:#x} from its start"
+        scene.add(RULE, Behaviour.NOT_EXECUTABLE, what, (function, i), Confidence.LIKELY)
+
+
+def _may_start(scene: Scene, place: int) -> bool:
+    """Whether an instruction with a displacement at an RVA may be a branch, by where it starts."""
+    if scene.image.machine is Machine.ARM64:
+        return True
+    start = scene.analysis.functions.likely_boundary(place)
+    if start is None:
+        return True
+    opening = bytes(scene.image.memory[start:place]).lstrip(_PREFIXES)
+    return opening in _OPCODES
 
 
 def _leads_to(scene: Scene, function: Function, i: int, target: int) -> bool:
@@ -130,15 +151,18 @@ def _unexamined(scene: Scene, section: Section, rva: int, seen: set[str]) -> Non
         scene.limits.append(Limit(Origin.CALLSITE, IMPORT_RULES, reason, site))
 
 
-def _outside(scene: Scene, function: Function) -> None:
-    """Direct calls and jumps of a function that leave the image."""
+def _outside(scene: Scene) -> Iterator[tuple[Function, int, int]]:
+    """Direct calls and jumps that leave the image, of functions in which no table lies."""
     size, arch = scene.image.size, scene.arch
-    targets = [(i, target) for i, target in function.targets.items() if target >= size]
-    calls = ((i, arch.direct_target(function, i)) for i in function.where(_DIRECT_CALL))
-    targets += [(i, target) for i, target in calls if not 0 <= target < size]
-    for i, target in targets:
-        if not _runs(scene, function, i):
-            continue
-        verb = "calls" if function.flows[i] in CALLS else "jumps to"
-        what = f"{verb} an address outside the image, {target & 0xFFFFFFFF:#x} from its start"
-        scene.add(RULE, Behaviour.NOT_EXECUTABLE, what, (function, i), Confidence.LIKELY)
+    functions = [
+        function
+        for function in scene.analysis.functions.decoded()
+        if function.kind == "unwind" and not function.indirect_jumps
+    ]
+    if not scene.analysis.references.may_leave(functions):
+        return
+    for function in functions:
+        targets = [(i, target) for i, target in function.targets.items() if target >= size]
+        calls = ((i, arch.direct_target(function, i)) for i in function.where(_DIRECT_CALL))
+        targets += [(i, target) for i, target in calls if not 0 <= target < size]
+        yield from ((function, i, target) for i, target in targets)
