@@ -16,7 +16,7 @@ from hvci.model import (
 FAIL, NOTE, PASS, NOT_CHECKED = Outcome.FAIL, Outcome.NOTE, Outcome.PASS, Outcome.NOT_CHECKED
 WRITES, DYNAMIC, FILES = "writes-executable-memory", "dynamic-code", "data-file-as-executable"
 RULES = (WRITES, DYNAMIC, FILES)
-HARMLESS = (Behaviour.PROCESSOR_STATE, Behaviour.DRIVER_LOAD)
+HARMLESS = (Behaviour.PROCESSOR_STATE, Behaviour.DRIVER_LOAD, Behaviour.UNEXPORTED)
 
 
 def fact(rule=WRITES, confidence=Confidence.PROVEN, kind=Behaviour.STORE):

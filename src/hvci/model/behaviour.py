@@ -32,3 +32,5 @@ class Behaviour(StrEnum):
     """Loads an executable file without the system's loader."""
     DRIVER_LOAD = "driver-load"
     """Has the system load another driver."""
+    UNEXPORTED = "unexported"
+    """Calls an address that it computed from a routine of the kernel."""

@@ -200,7 +200,7 @@ def _security_check(parameters: tuple[int, ...]) -> Decoded:
     text = "an indirect call led to what is no valid target (kernel Control Flow Guard)"
     if not parameters:
         text = "a check of memory safety failed"
-    return Decoded(_title(SECURITY_CHECK, text), (("Why", why), *facts))
+    return Decoded(_title(SECURITY_CHECK, text), (("Why", why), *facts), "unexported-call")
 
 
 def _hyperguard(parameters: tuple[int, ...]) -> Decoded:

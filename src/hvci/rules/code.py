@@ -8,6 +8,8 @@ under memory integrity itself; they are notes as well, however sure they are:
   these. PatchGuard and HyperGuard stop the machine for some of them, on any Windows with or
   without memory integrity; hypervisors and debuggers write them and put them back.
 - loading another driver: the system checks that driver by itself.
+- calling what the kernel does not export: it breaks only where the driver is compiled with
+  /guard:cf, which the text does not always say.
 
 What a verifier run saw on a forced path only is a note: no caller may ever take that path.
 """
@@ -37,7 +39,7 @@ WRITE_TO_READ_ONLY, EXECUTE_OF_DATA = 0xBE, 0xFC
 NO_EXECUTE = 1 << 63
 """The bit of a page table entry that forbids execution."""
 _SURE = frozenset((Confidence.PROVEN, Confidence.LIKELY))
-_NOTED = frozenset((Behaviour.PROCESSOR_STATE, Behaviour.DRIVER_LOAD))
+_NOTED = frozenset((Behaviour.PROCESSOR_STATE, Behaviour.DRIVER_LOAD, Behaviour.UNEXPORTED))
 _FIXES = {
     Behaviour.STORE: "Move the data to a writable section that is not executable.",
     Behaviour.WRITE_PROTECTION: "Do not patch code; use the documented callbacks and filters.",
@@ -48,6 +50,7 @@ _FIXES = {
     Behaviour.GENERATED_CODE: "Put the code into the image, and choose between variants of it.",
     Behaviour.NOT_EXECUTABLE: "Give the section the execute right and take the write right away "
     "(/SECTION:name,ER), or put the code into .text.",
+    Behaviour.UNEXPORTED: "Call routines that the kernel exports.",
     Behaviour.COPIED_CODE: "Call the function where it is.",
     Behaviour.EXECUTABLE_FILE: "Map the file as data: SEC_COMMIT or SEC_IMAGE_NO_EXECUTE and a "
     "protection without execution.",
@@ -96,6 +99,33 @@ def data_file_as_executable(evidence: Evidence) -> Iterator[Finding]:
         signed driver.
     """
     yield from _judge(evidence, "data-file-as-executable", None)
+
+
+GUARD_CF = 0x4000
+"""The image checks its indirect calls."""
+
+
+def _unguarded(evidence: Evidence) -> str:
+    if Origin.SOURCE not in evidence.origins:
+        return "only source text can show this"
+    image = evidence.image
+    guarded = image is None or image.dll_characteristics & GUARD_CF
+    return "" if guarded else "the image is not compiled with /guard:cf"
+
+
+@rule(sees=frozenset(Origin), not_applicable=_unguarded)
+def unexported_call(evidence: Evidence) -> Iterator[Finding]:
+    """The driver calls a routine that it searched for in the code of another module.
+
+    Why: kernel Control Flow Guard is enforced only while memory integrity runs. Code compiled with
+        /guard:cf then stops the computer with bug check 0x139 (first parameter 0xA) when an
+        indirect call leads to what is no valid target, and only exported routines and routines
+        whose address is taken are.
+    Bad: `inner = (INNER)(at + i + 5 + *(INT32 *)(at + i + 1)); inner();`
+    Good: `inner = (INNER)MmGetSystemRoutineAddress(&name); inner();`
+    Fix: call routines that the kernel exports.
+    """
+    yield from _judge(evidence, "unexported-call", None)
 
 
 def _judge(evidence: Evidence, rule_id: str, bugcheck: int | None) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
+UNEXPORTED = "unexported-call"
 _NX = "this memory never executes under memory integrity"
 _KEEP = "Keep code in the driver image; allocated memory never executes."
 
@@ -119,6 +120,19 @@ class Executions:
             memory_ = frozenset(root for root in roots if root.made is Made.MEMORY)
             if memory_:
                 yield self._execution(unit, call.start_byte, "calls into", memory_)
+            elif computed := sorted(filter(_is_computed, roots)):
+                yield Execution(self._unexported(unit, call.start_byte, computed[0]), roots)
+
+    def _unexported(self, unit: Unit, offset: int, root: Root) -> BehaviourFact:
+        name = root.name or "a routine found by name"
+        what = f"calls an address that is computed from {name}"
+        why = (
+            f"it begins with what {LOOKUP} returns at {_line(self.program, root)}; compiled with "
+            "/guard:cf, the call stops the computer with bug check 0x139 while memory integrity "
+            "runs, because no such address is a valid target"
+        )
+        fact = _fact(unit, offset, UNEXPORTED, what, Confidence.POSSIBLE, why, "")
+        return _with(fact, Behaviour.UNEXPORTED)
 
     def _of(self, node: Node | None, file: File, offset: int, unit: Unit) -> Roots:
         function = file.function_at(offset)
@@ -219,6 +233,11 @@ class Executions:
 
 
 _KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
+
+
+def _is_computed(root: Root) -> bool:
+    """Whether a place within or near a routine that was found by name."""
+    return root.made is Made.ROUTINE and not root.exact and _is_code(root)
 
 
 def _is_code(root: Root) -> bool:

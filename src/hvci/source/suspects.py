@@ -7,6 +7,7 @@ may have reached, copies where they name a function. Knows texts; follows no poi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -54,6 +55,8 @@ class Suspects:
             return
         for path, code in self._codes.items():
             calls = tuple(self._calls(code)) if named != {LOOKUP} else ()
+            if LOOKUP in named and self._walks_code:
+                calls += tuple(self._computed(code))
             reached = self._reached(code) if LOOKUP in named else frozenset()
             takings = tuple(self._takings(code, reached))
             stores = tuple(_stores(code, reached)) if reached else ()
@@ -91,12 +94,36 @@ class Suspects:
         found = set(self._looked_up)
         if LOOKUP.encode() in code:
             found |= words_of(code).parameters
+        return self._moved(code, found)
+
+    def _moved(self, code: bytes, found: set[bytes]) -> frozenset[bytes]:
+        """Names, and those that they are assigned to."""
         for _ in range(MAX_HOPS):
             more = {left for left, right in moves_of(code) if right & found} - found
             if not more:
                 break
             found |= more
         return frozenset(found)
+
+    @cached_property
+    def _walks_code(self) -> bool:
+        """Whether something goes on from a routine that was looked up, as a search in code does."""
+        return any(
+            re.search(rb"\b(?:" + b"|".join(map(re.escape, names)) + rb")\s*(?:\[|\+)", code)
+            for code in self._codes.values()
+            if (names := sorted(self._moved(code, set(self._looked_up))))
+        )
+
+    def _computed(self, code: bytes) -> Iterator[int]:
+        """Calls through what may have been computed from a routine that was looked up."""
+        words = words_of(code)
+        yield from words.through
+        for name, at in words.called:
+            if name in self._defined or name not in self._given:
+                continue
+            held = self.origins.stored(name)
+            if name in words.local or any(root.made is Made.ROUTINE for root in held):
+                yield at
 
     def _calls(self, code: bytes) -> Iterator[int]:
         words = words_of(code)
