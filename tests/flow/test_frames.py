@@ -70,6 +70,29 @@ CASES = {
         "[sp-16]:4 = 0x200\nx9 = ?\nx0 = load [sp+x9*4-16]:4",
         {"an element of a table whose index is not known"},
     ),
+    "an element that a masked index may have written": (
+        "[sp-16]:4 = 0x200\n[sp-12]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 1\n[sp+x9*4-16]:4 = 5\n"
+        "x0 = load [sp-12]:4",
+        {0x204, 5},
+    ),
+    "an element that no masked index has written": (
+        "[sp-16]:4 = 0x200\n[sp-8]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 1\n[sp+x9*4-16]:4 = 5\n"
+        "x0 = load [sp-8]:4",
+        {0x204},
+    ),
+    "an element of which a masked index may have written a part": (
+        "[sp-8]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 3\n[sp+x9*2-10]:2 = 5\nx0 = load [sp-8]:4",
+        {0x204, "an element of an array on the stack that is written"},
+    ),
+    "an element that anything may have written": (
+        "[sp-8]:4 = 0x204\nx9 = ?\n[sp+x9*4-16]:4 = 5\nx0 = load [sp-8]:4",
+        {0x204, "an element of an array on the stack that is written"},
+    ),
+    "an element whose index an element may have been": (
+        "[sp-16]:4 = 1\n[sp-12]:4 = 0\n[sp-8]:4 = 0x204\n.again:\nx9 = load [sp-16]:4\n"
+        "x9 = x9 &:4 1\n[sp+x9*4-16]:4 = 2\nif ? goto .again\nx0 = load [sp-8]:4",
+        {0x204, "an element of an array on the stack that is written"},
+    ),
     "a block fill over it": (
         "[sp-8]:4 = 0x200\nfill [sp-24]\nx0 = load [sp-8]:4",
         {"a local variable that a block copy or fill writes"},

@@ -46,6 +46,16 @@ class Leak(Enum):
     """Its own address is passed on."""
 
 
+class Element(Enum):
+    """Whether a store at no fixed place may write a slot."""
+
+    NONE = "none"
+    CHOSEN = "chosen"
+    """Its index, whose values are all known, may choose the slot."""
+    OPEN = "open"
+    """The slot may belong to the array."""
+
+
 class Touch(NamedTuple):
     """Where in the frame an instruction stores."""
 
@@ -57,6 +67,8 @@ class Touch(NamedTuple):
     """Whether it may write at a place that is not always the same."""
 
 
+_ASKED: list[tuple[int, int]] = []
+"""Stands for where an instruction stores while that is worked out."""
 NO_TOUCH = Touch((), (), may_move=False)
 
 
@@ -65,6 +77,8 @@ class Frames:
 
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
+        self._asked_again = False
+        """Whether where an instruction stores was asked while that was being worked out."""
 
     def touch(self, function: Function, p: int, nesting: int) -> Touch:
         """Where in the frame instruction `p` stores."""
@@ -105,17 +119,26 @@ class Frames:
             return True
         return (p, memory.base) in function.cache["bases"]
 
-    def may_write(self, function: Function, p: int, location: Location, nesting: int) -> bool:
-        """Whether what `p` writes at no fixed place is in an array that may hold a slot."""
+    def element(self, function: Function, p: int, location: Location, nesting: int) -> Element:
+        """Whether what `p` writes at no fixed place is an element of an array at a slot."""
         if nesting > MAX_KEPT:
-            return True  # too deep to tell where it goes
-        known: dict[int, list[int]] = function.cache.setdefault("arrays", {})
-        starts = known.get(p)
-        if starts is None:
-            known[p] = []  # nothing, for what asks again on the way
-            starts = known[p] = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
+            return Element.OPEN  # too deep to tell where it goes
+        known: dict[int, list[tuple[int, int]]] = function.cache.setdefault("arrays", {})
+        spans = known.get(p)
+        if spans is None:
+            known[p] = _ASKED  # nothing, for what asks again on the way
+            again, self._asked_again = self._asked_again, False
+            spans = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
+            if self._asked_again:  # the index lacks what comes from the element itself
+                spans = [(start, OBJECT_REACH) for start, _ in spans]
+            known[p], self._asked_again = spans, again or self._asked_again
+        self._asked_again |= spans is _ASKED
         wanted = slot_offset(location)
-        return any(start <= wanted < start + OBJECT_REACH for start in starts)
+        near = {(start == wanted, size) for start, size in spans if start <= wanted < start + size}
+        if not near:
+            return Element.NONE
+        is_chosen = all(is_first and SLOT <= size < OBJECT_REACH for is_first, size in near)
+        return Element.CHOSEN if is_chosen else Element.OPEN
 
     def widest(self, function: Function, definitions: Iterable[int | Atoms]) -> int:
         """The most bytes that one of some instructions stores."""
@@ -154,8 +177,11 @@ class Frames:
             return False
         return memory.index_register != NO_REGISTER or not self.is_plain(function, p, memory)
 
-    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[int]:
-        """Frame offsets of the arrays of which instruction `p` may write an element."""
+    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[tuple[int, int]]:
+        """Offsets and bytes in the frame of what instruction `p` may write as an element.
+
+        All that an array may reach to, where its index is not known.
+        """
         for memory in self.flow.arch.effect(function, p).stores:
             if not self._may_move(function, p, memory):
                 continue
@@ -164,9 +190,14 @@ class Frames:
             if start is None:
                 for atom in self.flow.value(function, p, Location(memory.base), nesting + 1):
                     if atom.kind is Kind.UNKNOWN and atom.of is not None:
-                        yield atom.of.value + memory.displacement
+                        yield atom.of.value + memory.displacement, OBJECT_REACH
             elif memory.index_register != NO_REGISTER:
-                yield start
+                index = self.flow.value(function, p, Location(memory.index_register), nesting + 1)
+                if index and memory.size and all(step.kind is Kind.CONST for step in index):
+                    for step in index:
+                        yield start + atoms.signed(step.value, 32) * memory.scale, memory.size
+                else:
+                    yield start, OBJECT_REACH
 
     def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
         """The frame offset that a memory operand names; None when it is not in the frame."""
@@ -235,6 +266,8 @@ class Frames:
         wanted = slot_offset(location)
         for n, memory in enumerate(effect.stores):
             place = self.offset(function, d, memory, nesting)
+            if place is None and memory.index_register != NO_REGISTER:
+                place = wanted  # an element that its index chooses
             if place is None or not (place <= wanted < place + memory.size or effect.fills):
                 continue
             if effect.fills:

@@ -21,7 +21,7 @@ from hvci.binary.code import (
     slot_offset,
 )
 from hvci.binary.edges import fixes
-from hvci.binary.frames import SLOT, Leak
+from hvci.binary.frames import SLOT, Element, Leak
 from hvci.binary.ways import Ways
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Reaching:
         """
         first, stores = self.ways.stores(function, j)
         for p in stores:
-            if self._writes(function, p, location, nesting, doubts):
+            if self._writes(function, p, location, nesting, found, doubts):
                 self.flow.steps += j - p
                 if p not in found:
                     found.append(p)
@@ -205,7 +205,7 @@ class Reaching:
         doubts: set[Atom],
     ) -> bool:
         """Whether the instruction before a join, or a call, settles a slot."""
-        if self._writes(function, p, location, nesting, doubts):
+        if self._writes(function, p, location, nesting, found, doubts):
             found.append(p)
             return True
         if self._is_call_with_result(function, p):
@@ -218,9 +218,15 @@ class Reaching:
         return False
 
     def _writes(
-        self, function: Function, p: int, location: Location, nesting: int, doubts: set[Atom]
+        self,
+        function: Function,
+        p: int,
+        location: Location,
+        nesting: int,
+        found: list[Definition],
+        doubts: set[Atom],
     ) -> bool:
-        """Whether an instruction writes a slot; what it may change of it is doubted.
+        """Whether an instruction surely writes a slot; what it may change of it is doubted.
 
         `value` of a doubt is the first byte.
         """
@@ -229,7 +235,10 @@ class Reaching:
         for start, end in touch.spans:
             if start <= wanted < end:
                 return True
-        if touch.may_move and frames.may_write(function, p, location, nesting):
+        element = frames.element(function, p, location, nesting) if touch.may_move else Element.NONE
+        if element is Element.CHOSEN and p not in found:
+            found.append(p)
+        if element is Element.OPEN:
             doubts |= atoms.unknown(ARRAY)
             return False
         for start in touch.narrow:
