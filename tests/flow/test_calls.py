@@ -112,9 +112,20 @@ RESULTS = {
     "its parameter": ("x0 = x1\nret", {7}),
     "its parameter changed": ("x0 = x1 | 8\nret", {15}),
     "what another returns": ("call inner\nret\ninner:\nx0 = 0x200\nret", {0x200}),
-    "a tail call": (
-        "goto inner\ninner:\nx0 = 0x200\nret",
-        {"the return value of sub_1010"},
+    "a tail call": ("goto inner\ninner:\nx0 = 0x200\nret", {0x200}),
+    "a tail call that gets its parameter": ("goto inner\ninner:\nx0 = x1\nret", {7}),
+    "a tail call with a parameter of its own": ("x1 = 8\ngoto inner\ninner:\nx0 = x1\nret", {8}),
+    "a tail call on some paths": (
+        "x0 = 4\nif ? goto inner\nret\ninner:\nx0 = 0x200\nret",
+        {4, 0x200},
+    ),
+    "a tail call of itself": (
+        "x0 = 4\nif ? goto .end\ngoto helper\n.end:\nret",
+        {4},
+    ),
+    "two that call each other at their ends": (
+        "x0 = 4\nif ? goto inner\nret\ninner:\nx0 = 5\nif ? goto helper\nret",
+        {4, 5, "the result of a tail call in sub_101c"},
     ),
     "nothing that returns": ("stop", {"the return value of sub_1010"}),
 }
@@ -124,6 +135,31 @@ RESULTS = {
 def test_results_come_from_callees(name):
     program, expected = RESULTS[name]
     text = Text(f"entry:\nx1 = 7\ncall helper\ncall import Asked\nret\nhelper:\n{program}")
+    assert told(text.before("call import Asked", 0)) == expected
+
+
+TABLE = 0x2800
+POINTED = {
+    "one": (f"x9 = load [image+{TABLE:#x}]", {7}),
+    "one of two": (
+        f"x9 = load [image+{TABLE:#x}]\nif ? goto .call\nx9 = load [image+{TABLE + 8:#x}]\n.call:",
+        {7, 0x200},
+    ),
+    "one or anything": (
+        f"x9 = load [image+{TABLE:#x}]\nif ? goto .call\nx9 = ?\n.call:",
+        {"the return value of an indirect call"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POINTED)
+def test_results_come_from_where_a_pointer_leads(name):
+    program, expected = POINTED[name]
+    text = Text(
+        f"entry:\nx1 = 7\n{program}\ncall x9\ncall import Asked\nret\n"
+        "first:\nx0 = x1\nret\nsecond:\nx0 = 0x200\nret",
+        {TABLE: "first", TABLE + 8: "second"},
+    )
     assert told(text.before("call import Asked", 0)) == expected
 
 

@@ -30,6 +30,8 @@ MAX_CALLER_DEPTH = 5
 MAX_CALLEE = 1500
 """Instructions of a callee whose result is worked out."""
 MAX_RESULTS = 12
+MAX_TARGETS = 8
+"""Functions that an indirect call may go to and that are looked into for what it returns."""
 MAX_LEAF = 300
 """Instructions of a callee of which is asked what it leaves alone."""
 _UNSURE = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
@@ -237,7 +239,35 @@ class Interprocedural:
                 return self._of_callee(function, d, target, nesting)
         else:
             name = self.callee_name(function, d)
+            if name is None:
+                targets = self._pointed_to(function, d, nesting)
+                results = [self._of_callee(function, d, each, nesting) for each in targets]
+                if results:
+                    return atoms.bounded(frozenset().union(*results))
         return frozenset((Atom(Kind.RESULT, rva, why=name or "an indirect call"),))
+
+    def _of_tail_call(self, function: Function, i: int, nesting: int) -> Atoms:
+        """What the function returns to which another one jumps at its end."""
+        target = self.flow.arch.direct_target(function, i)
+        name = self.thunks.get(target)
+        if name is not None:
+            return frozenset((Atom(Kind.RESULT, function.rvas[i], why=name),))
+        values = self._result(target, nesting) if target != function.start else None
+        if values is None:
+            return atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
+        return self._of_callee(function, i, target, nesting)
+
+    def _pointed_to(self, function: Function, d: int, nesting: int) -> list[int]:
+        """The functions that an indirect call goes to; none where it may go elsewhere as well."""
+        operand = self.flow.arch.indirect_operand(function, d)
+        if not isinstance(operand, Reg | Load):
+            return []
+        held = self.flow.evaluate(function, d, operand, nesting + 1)
+        targets = sorted(atom.value for atom in held)
+        is_known = len(held) <= MAX_TARGETS and all(
+            atom.kind is Kind.ADDRESS and self.image.is_code(atom.value) for atom in held
+        )
+        return targets if is_known else []
 
     def callee_name(self, function: Function, i: int) -> str | None:
         """Name of the import that an indirect call goes to, as far as its operand shows."""
@@ -286,8 +316,9 @@ class Interprocedural:
                     continue
                 out |= self.flow.value(function, i, result, nesting + 2)
                 returns += 1
-            elif (flow == Flow.JUMP and i not in function.jumps) or (
-                flow == Flow.INDIRECT_JUMP and i not in tables
-            ):
+            elif flow in (Flow.JUMP, Flow.BRANCH) and i not in function.jumps:
+                out |= self._of_tail_call(function, i, nesting)
+                returns += 1
+            elif flow == Flow.INDIRECT_JUMP and i not in tables:
                 out |= atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
         return frozenset(out) if returns and len(out) <= MAX_RESULTS else None
