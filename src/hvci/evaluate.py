@@ -21,12 +21,14 @@ from hvci.model import (
     Machine,
     Report,
     Target,
+    Trust,
     WindowsVersion,
 )
 from hvci.rules import executable, judge
 from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
+    from hvci.signing import Catalog
     from hvci.source.parts import Parts
 
 MAX_BYTES = 256 << 20
@@ -80,6 +82,8 @@ class Options:
     """Where the sources of an image may be: those that build its name are judged with it."""
     verify: bool = False
     """Run the driver in the emulated Driver Verifier too."""
+    catalogs: tuple[Catalog, ...] = ()
+    """Signed catalogs that may list an image."""
     symbols: tuple[str, ...] | None = None
     """Folders with PDBs, besides that of the image; None looks for no symbols at all."""
 
@@ -103,8 +107,16 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     if options.verify:
         evidence, block = _verified(data, evidence)
     evidence = _with_symbols(evidence, path, options)
-    report = replace(report_on(_target(path, data, evidence), evidence), verifier=block)
+    report = report_on(_target(path, data, evidence), evidence)
+    report = replace(report, verifier=block, trust=_trust(data, options))
     return with_excerpts(report, data) if options.excerpts else report
+
+
+def _trust(data: bytes, options: Options) -> Trust:
+    """Who signed an image."""
+    from hvci import signing
+
+    return signing.read(data, options.target_os, options.catalogs).trust
 
 
 def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:

@@ -17,6 +17,13 @@ from hvci.cli.settings import evaluated, policy_options, settings
     metavar="DIR",
     help="Folder with PDBs, besides that of the driver; may be given several times.",
 )
+@click.option(
+    "--catalog",
+    "catalogs",
+    multiple=True,
+    metavar="FILE",
+    help="Signed catalog (.cat) that may list the drivers, or a folder of them; may be repeated.",
+)
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
@@ -29,6 +36,7 @@ def command(
     profile: str | None,
     undecided: str | None,
     symbols: tuple[str, ...],
+    catalogs: tuple[str, ...],
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
@@ -50,6 +58,6 @@ def command(
     """
     places = parse_outputs(form, outputs, verbose)
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
-    document = rules.judged(evaluated(targets, rules.policy, verify))
+    document = rules.judged(evaluated(targets, rules.policy, verify, catalogs))
     write(document, places)
     return 0 if exit_zero else document.exit_code

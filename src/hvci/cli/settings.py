@@ -108,7 +108,9 @@ def read_baseline(path: str) -> Baseline:
     return parse_baseline(text, Path(path).name, str(Path(path).parent))
 
 
-def evaluated(targets: Sequence[str], policy: Policy, verify: bool = False) -> Document:
+def evaluated(
+    targets: Sequence[str], policy: Policy, verify: bool = False, catalogs: tuple[str, ...] = ()
+) -> Document:
     """Evaluate the targets named, or those that the policy names."""
     words = targets or policy.paths
     if not words:
@@ -118,4 +120,8 @@ def evaluated(targets: Sequence[str], policy: Policy, verify: bool = False) -> D
 
     version = policy.target_os or NEWEST
     options = Options(version, excerpts=True, verify=verify, symbols=policy.symbols)
+    if catalogs:
+        from hvci.signing import load_catalogs
+
+        options = replace(options, catalogs=load_catalogs(catalogs))
     return gather(words, options, policy.exclude)

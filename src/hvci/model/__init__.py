@@ -47,6 +47,7 @@ from hvci.model.findings import (
     worst_answer,
 )
 from hvci.model.library import FromLibrary
+from hvci.model.signature import DriverPolicy, PageHashes, Signature, Signed, Trust
 from hvci.model.windows import NEWEST, TARGETS, WindowsVersion, parse_version
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Counter",
     "DdiCall",
     "DebugId",
+    "DriverPolicy",
     "Edit",
     "Evidence",
     "Executable",
@@ -78,17 +80,21 @@ __all__ = [
     "Origin",
     "Outcome",
     "PageEvent",
+    "PageHashes",
     "Question",
     "Relocation",
     "Report",
     "RuleResult",
     "Rva",
     "Section",
+    "Signature",
+    "Signed",
     "Site",
     "SourceSite",
     "Suppression",
     "Target",
     "Tier",
+    "Trust",
     "Va",
     "Value",
     "Verdict",

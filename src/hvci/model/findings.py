@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
+from hvci.model.signature import Trust
 from hvci.model.windows import WindowsVersion
 
 
@@ -204,6 +205,8 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     policy_gate: Gate | None = None
     """What a policy decided; None when none was asked."""
+    trust: Trust | None = None
+    """Who signed an image; None for sources, and in reports of older versions."""
 
     @property
     def answers(self) -> dict[Question, Answer | None]:

@@ -44,6 +44,7 @@ from hvci.model import (
     Via,
     WindowsVersion,
 )
+from hvci.report import trust
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError
 from hvci.report.encode import DLL_CHARACTERISTICS
 from hvci.report.fields import Fields, read
@@ -108,6 +109,7 @@ def _report(fields: Fields) -> Report:
         limits=fields.items("limits", _limit),
         image=fields.maybe_nested("image", _image),
         blocklisted=fields.nested("answers", _blocklisted),
+        trust=fields.maybe_nested("trust", trust.read),
         verifier=fields.maybe("verifier", dict),
         seconds=fields.mapping("seconds", lambda inner, key: inner.take(key, float)),
     )
@@ -115,7 +117,7 @@ def _report(fields: Fields) -> Report:
 
 
 def _blocklisted(fields: Fields) -> Answer | None:
-    fields.drop(*Question)
+    fields.drop(*Question, "signed", "driver_policy")
     return fields.maybe_word("blocklisted", Answer)
 
 

@@ -26,6 +26,7 @@ from hvci.model import (
     Suppression,
     Value,
 )
+from hvci.report import trust
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
 from hvci.report.sentence import summary
 
@@ -100,7 +101,7 @@ def report_fields(report: Report) -> Json:
         "verdict": report.verdict,
         "summary": summary(report),
         "gate": report.gate,
-        "answers": answers | {"blocklisted": report.blocklisted},
+        "answers": answers | {"blocklisted": report.blocklisted} | trust.words(report),
         "counters": {str(counter): count for counter, count in report.counters.items()},
         "rules": [_result(result) for result in sorted(report.results, key=lambda r: r.rule)],
         "calls": sorted_fields(_call(judged) for judged in report.calls),
@@ -108,6 +109,8 @@ def report_fields(report: Report) -> Json:
         "image": None if report.image is None else _image(report.image),
         "seconds": {stage: report.seconds[stage] for stage in sorted(report.seconds)},
     }
+    if report.trust is not None:
+        fields["trust"] = trust.fields(report.trust)
     if report.verifier is not None:
         fields["verifier"] = dict(report.verifier)
     return fields

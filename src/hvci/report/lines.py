@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from hvci.model import Counter, Finding, ImageSite, Outcome, Report, SourceSite
-from hvci.report import words
+from hvci.report import trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings, short_name
 from hvci.report.safe import safe
@@ -35,6 +35,8 @@ _COLUMNS = (
     "confidence",
     "suppressed",
     "fingerprint",
+    "signed",
+    "driver_policy",
 )
 _FORMULA = ("=", "+", "-", "@")
 
@@ -85,7 +87,8 @@ def to_csv(document: Document) -> str:
 
 def _target_cells(report: Report) -> dict[str, object]:
     target = report.target
-    return {"target": target.path, "sha256": target.sha256, "verdict": report.verdict}
+    cells = {"target": target.path, "sha256": target.sha256, "verdict": report.verdict}
+    return {**cells, **trust.words(report)}
 
 
 def _row(report: Report, named: Named) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from hvci.model import Outcome, Question, Report
-from hvci.report import verified, words
+from hvci.report import trust, verified, words
 from hvci.report.document import Document
 from hvci.report.identity import named_findings
 from hvci.report.safe import safe
@@ -64,6 +64,7 @@ def _report(report: Report) -> str:
         lines.append(
             f"| {question} | {answer} | {_text(words.answer_sentence(report, question))} |"
         )
+    lines += [f"| {name} | {word} | {_text(about)} |" for name, word, about in trust.rows(report)]
     lines += ["", *_counters(report), *_findings(report)]
     lines += [*_verifier(report), *_limits(report)]
     return "\n".join(lines)

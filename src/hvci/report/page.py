@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from hvci.model import Answer, DdiCall, Finding, Outcome, Question, Report, RuleResult, Site, Value
-from hvci.report import verified, words
+from hvci.report import trust, verified, words
 from hvci.report.document import TOOL_NAME, Document, TargetError
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
@@ -82,6 +82,7 @@ def _report(report: Report, index: int) -> Html:
         *(_rule(report, result, outcome) for outcome in _SHOWN for result in _results(report)),
         _verifier(report),
         _limits(report),
+        _signatures(report),
         _facts(report),
         id=f"t{index}",
     )
@@ -109,6 +110,9 @@ def _answers(report: Report) -> Html:
         sentence = words.BLOCKLIST[report.blocklisted]
         # A driver that is on the block list is bad news, so its colours are those of "no".
         rows.append(_answer("blocklisted", report.blocklisted, report.blocklisted, sentence))
+    for name, word, why in trust.rows(report):
+        label = element("span", word, class_="answer")
+        rows.append(joined(element("dt", f"{name}: ", label), element("dd", why)))
     return element("dl", *rows)
 
 
@@ -203,6 +207,15 @@ def _limits(report: Report) -> Html:
         return Html("")
     items = (element("li", line) for line in lines)
     summary = element("summary", f"Not examined: {len(lines)} kinds of things")
+    return element("details", summary, element("ul", *items))
+
+
+def _signatures(report: Report) -> Html:
+    lines = trust.lines(report)
+    if not lines:
+        return Html("")
+    items = (element("li", line) for line in lines)
+    summary = element("summary", f"Signatures: {len(lines)}")
     return element("details", summary, element("ul", *items))
 
 

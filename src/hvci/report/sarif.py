@@ -22,7 +22,7 @@ from hvci.model import (
     Site,
     SourceSite,
 )
-from hvci.report import sarif_tool, words
+from hvci.report import sarif_tool, trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, digest_for, named_findings, short_name
 from hvci.report.sentence import summary
@@ -88,6 +88,7 @@ def _artifact(report: Report) -> Json:
             "answers": answers,
             "counters": counters,
             "targetOs": report.target_os.slug,
+            **trust.words(report),
         },
     }
     if target.sha256:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvci.model import Answer, Confidence, Outcome, Question, Report
+from hvci.model import Answer, Confidence, Outcome, Question, Report, Signed
 
 NOTHING_ASKED = "undecided: nothing was examined that could answer"
 NOTHING_IN_SOURCES = (
@@ -65,7 +65,9 @@ def places(report: Report) -> int:
 
 
 def is_unsigned(report: Report) -> bool:
-    """Whether the file itself carries no signature; a catalogue may have one."""
+    """Whether the file carries no signature and no catalog that was given covers it."""
+    if report.trust is not None:
+        return report.trust.signed is Signed.NONE
     return report.image is not None and not report.image.signed
 
 

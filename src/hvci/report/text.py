@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
-from hvci.report import verified, words
+from hvci.report import trust, verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.safe import safe
 from hvci.report.sentence import summary
@@ -104,6 +104,7 @@ class _Page:
         self.line(words.about_target(report), indent=2)
         self.blank()
         self._answers(report)
+        self._trust(report)
         self._counters(report)
         for outcome in _SHOWN_OUTCOMES:
             for result in sorted(report.results, key=lambda r: r.rule):
@@ -114,6 +115,7 @@ class _Page:
         if fixes := words.fixes(report):
             self.line(("Fix: ", "bold"), fixes)
             self.blank()
+        self._signatures(report)
         if facts := words.image_facts(report):
             self.line(("For information: ", "bold"), facts)
             self.blank()
@@ -130,6 +132,17 @@ class _Page:
         if report.blocklisted is not None:
             sentence = words.BLOCKLIST[report.blocklisted]
             table.add_row(Text("blocklisted"), Text(report.blocklisted), Text(sentence))
+        self._console.print(Padding(table, (0, 0, 1, 2)))
+
+    def _trust(self, report: Report) -> None:
+        """Who signed it and what that means: apart, because it changes no verdict."""
+        if not (rows := trust.rows(report)):
+            return
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, word, sentence in rows:
+            table.add_row(Text(name), Text.assemble((word, "bold"), f": {sentence}"))
         self._console.print(Padding(table, (0, 0, 1, 2)))
 
     def _counters(self, report: Report) -> None:
@@ -204,6 +217,13 @@ class _Page:
         for line in (*verified.run_lines(report), *verified.event_lines(report)):
             self.line(f"- {line}", indent=2)
         self.blank()
+
+    def _signatures(self, report: Report) -> None:
+        if self.style.verbose and (lines := trust.lines(report)):
+            self.line(("Signatures:", "bold"))
+            for line in lines:
+                self.line(f"- {line}", indent=2)
+            self.blank()
 
     def _reasoned_passes(self, report: Report) -> None:
         """Rules that pass for a reason which silence would not tell, such as an NX opt-in."""

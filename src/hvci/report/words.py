@@ -285,7 +285,8 @@ def image_facts(report: Report) -> str:
     bits = image.dll_characteristics
     facts = [name.upper() for name, bit in DLL_CHARACTERISTICS.items() if bits & bit]
     facts += [f"no {name.upper()}" for name, bit in DLL_CHARACTERISTICS.items() if not bits & bit]
-    facts.append("carries a signature (not verified)" if image.signed else "not signed")
+    if report.trust is None:
+        facts.append("carries a signature (not verified)" if image.signed else "not signed")
     facts.append("linker {}.{}".format(*image.linker_version))
     if image.kmdf_version:
         facts.append(f"KMDF {safe(image.kmdf_version)}")

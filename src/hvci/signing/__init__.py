@@ -1,0 +1,45 @@
+"""Signatures of drivers: bytes in, who signed out, and what Windows makes of it. No verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvci.model import WindowsVersion
+from hvci.model.signature import Signed, Trust
+from hvci.signing import policy
+from hvci.signing.authenticode import Read, embedded
+from hvci.signing.catalog import Catalog, load_catalogs
+from hvci.signing.image import SignedFile
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """A file with its signatures: for the report, and for lists that name certificates."""
+
+    file: SignedFile
+    reads: tuple[Read, ...]
+    trust: Trust
+
+
+def read(data: bytes, target_os: WindowsVersion, catalogs: Sequence[Catalog] = ()) -> Signatures:
+    """The signatures of a driver image; raise `InputError` when it is none."""
+    file = SignedFile(data)
+    reads = list(embedded(file)) if file.has_table else []
+    reads += [found for catalog in catalogs if (found := catalog.covers(file))]
+    facts = tuple(each.facts for each in reads)
+    one = policy.best(facts)
+    passes, why = policy.driver_policy(one, file.headers.machine, target_os)
+    trust = Trust(
+        one.signed if one else Signed.NONE,
+        policy.reason(facts, len(catalogs)),
+        passes,
+        why,
+        facts,
+        file.digest("sha256").hex(),
+        len(catalogs),
+    )
+    return Signatures(file, tuple(reads), trust)
+
+
+__all__ = ["Catalog", "Read", "Signatures", "load_catalogs", "read"]
