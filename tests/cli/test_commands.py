@@ -12,7 +12,7 @@ from hvci.catalog import SEED_ROWS
 from hvci.cli import INTERRUPTED, main
 from hvci.cli import gather as gathering
 from hvci.cli.output import page_width, wants_colour
-from hvci.errors import CatalogError, NotAnImage
+from hvci.errors import CatalogError, NotAnImage, UnsupportedImage
 from hvci.report import Document, Format, render
 from hvci.rules import RULES
 from reports import pool_call, report, source_report, unknown_call
@@ -150,7 +150,7 @@ def test_progress_on_a_terminal_only(drivers, monkeypatch):
     monkeypatch.setattr(gathering, "is_watched", lambda: True)
     result = run("check", "good.sys", "bad.sys")
     assert "1/2" in result.stderr
-    assert result.stdout.startswith("good: ")
+    assert "\ngood " in result.stdout
     assert run("check", "good.sys").stderr == ""
 
 
@@ -258,9 +258,65 @@ def test_the_page_is_as_wide_as_the_terminal(monkeypatch, columns, terminal, wid
     assert page_width() == width
 
 
-def test_a_pipe_has_a_fixed_width(monkeypatch):
+def test_a_pipe_has_no_width(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-    assert page_width() == 100
+    assert page_width() is None
+
+
+def test_what_is_no_driver_is_a_row_beside_others(drivers, monkeypatch):
+    def evaluate(given, options):
+        if "arm" in str(given):
+            raise UnsupportedImage("an image for 32-bit ARM")
+        return report(path="good")
+
+    monkeypatch.setattr(gathering, "evaluate", evaluate)
+    (drivers / "arm.sys").write_text("x")
+    result = run("check", "arm.sys", "good.sys")
+    assert result.exit_code == 0
+    assert "not a driver for memory integrity: an image for 32-bit ARM" in result.stdout
+    assert run("check", "arm.sys").exit_code == 4
+    assert run("check", "arm.sys", "missing.sys", "good.sys").exit_code == 4
+    (error,) = json.loads(run("check", "arm.sys", "good.sys", "-f", "json").stdout)["errors"]
+    assert error["kind"] == "UnsupportedImage"
+
+
+@pytest.mark.parametrize("form", Format)
+def test_an_interrupted_run_reports_what_was_done(drivers, monkeypatch, form):
+    def evaluate(given, options):
+        if "doubt" in str(given):
+            raise KeyboardInterrupt
+        return report(pool_call(0x1000, 0), path=str(given))
+
+    monkeypatch.setattr(gathering, "evaluate", evaluate)
+    result = run("check", "bad.sys", "doubt.sys", "good.sys", "-f", form)
+    assert result.exit_code == INTERRUPTED
+    assert "interrupted after 1 of 3 targets" in result.stderr
+    for name in ("bad.sys", "doubt.sys", "good.sys"):
+        assert name.replace(".", "&#46;" if form is Format.MARKDOWN else ".") in result.stdout
+    if form is Format.CONCISE:
+        assert "doubt.sys: error: not evaluated: interrupted after 1 of 3" in result.stdout
+    result = run("baseline", "write", "bad.sys", "doubt.sys")
+    assert result.exit_code == INTERRUPTED
+    assert not (drivers / "hvci-baseline.json").exists()
+
+
+def test_quiet_and_verbose(drivers):
+    assert run("check", "bad.sys", "-q").stdout.startswith("TARGET ")
+    assert run("check", "bad.sys", "--quiet", "--verbose").exit_code == 2
+
+
+def test_concise_is_one_line_a_finding(drivers):
+    result = run("check", "bad.sys", "good.sys", "doubt.sys", "text.sys", "-f", "concise")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("bad:0x1000: fail: ExAllocatePoolWithTag: PoolType is NonPagedPool")
+    assert lines[0].endswith(
+        "instead: ExAllocatePool2(POOL_FLAG_NON_PAGED, ...) [execute-pool-type]"
+    )
+    assert lines[1] == "text.sys: error: could not be read: no PE header"
+    assert lines[2].startswith("read.c:12: undecided: ")
+    assert "(doubt at 0x1000)" in lines[2]
+    assert lines[3] == "good: loads and runs, passes the readiness test"
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -120,7 +120,7 @@ def test_report_shows_saved_reports(here):
         assert run("report", "a.json", "-f", form).stdout == live.stdout
     both = run("report", "a.json", "b.json")
     assert both.exit_code == 1
-    assert "2 targets: 1 compatible, 1 incompatible" in both.stdout
+    assert "1 fails the readiness test; 1 loads and runs" in both.stdout
     result = run("report", "bad.sys")
     assert result.exit_code == 4
     assert "bad.sys: this is not a saved hvci report" in result.stderr

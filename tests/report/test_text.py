@@ -206,17 +206,75 @@ def test_suppressed_findings_stay_visible_and_counted():
 
 def test_errors_and_the_summary():
     errors = [TargetError.of("x.sys", NotAnImage("x.sys: no PE header."))]
-    said = text(report(), report(pool_call(0x1000, 0)), errors=errors)
-    assert "x.sys: could not be read\n  no PE header.\n  Give a driver" in said
-    assert said.endswith("3 targets: 1 compatible, 1 incompatible, 1 could not be read\n")
+    two = report(), report(pool_call(0x1000, 0))
+    said = text(*two, errors=errors)
+    total = (
+        "3 targets: 1 fails the readiness test; 1 could not be read; "
+        "1 loads and runs, passes the readiness test\n"
+    )
+    assert said.endswith(total)
+    assert said.count(total) == 2
+    full = text(*two, errors=errors, verbose=True)
+    assert "x.sys: could not be read\n  no PE header.\n  Give a driver" in full
     alone = text(errors=[TargetError.of("y", InputError("gone"))])
     assert alone == "y: could not be read\n  gone.\n"
 
 
-def test_compatible_drivers_are_one_line_among_many():
-    said = text(report(path="a.sys"), report(path="b.sys"))
-    assert said.count("Execute Pool Type") == 0
-    assert text(report(), report(), verbose=True).count("Execute Pool Type") == 2
+def test_many_targets_are_a_table_and_only_what_fails():
+    two = report(path="a.sys"), report(map_call(0x10), path="b.sys")
+    said = text(*two)
+    assert said.splitlines() == [
+        "TARGET  MACHINE  LOADS  READINESS  RUNS  COUNTERS  GATE",
+        "a.sys   x64      yes    yes        yes   -         pass",
+        "b.sys   x64      yes    yes        yes   -         pass",
+        "",
+        "2 targets: 2 load and run, pass the readiness test",
+    ]
+    assert text(*two, verbose=True).count("Execute Pool Type") == 2
+    bad = report(pool_call(0x1000, 0), map_call(0x1010), unknown_call(0x1020), path="c.sys")
+    said = text(*two, bad)
+    assert said.splitlines()[1] == "c.sys   x64      yes    no         yes   pool 1    fail"
+    assert "FAIL  execute-pool-type" in said
+    assert "NOTE" not in said
+    assert "UNDECIDED" not in said
+    assert said.endswith(said.splitlines()[5] + "\n")
+
+
+def test_quiet_is_the_table_alone():
+    one = report(pool_call(0x1000, 0))
+    assert text(one, quiet=True).splitlines()[1].split() == (
+        ["driver.sys", "x64", "yes", "no", "yes", "pool", "1", "fail"]
+    )
+    assert "FAIL" not in text(one, quiet=True)
+    assert "FAIL" not in text(one, report(), quiet=True)
+
+
+def test_accepted_failures_of_one_among_many_stay_in_the_table_only():
+    said = text(suppressed(report(pool_call(0x1000, 0))), report(path="z.sys"))
+    assert "driver.sys  x64      yes    no         yes   pool 1    pass" in said
+    assert "FAIL" not in said
+
+
+def test_a_long_path_keeps_its_end_in_a_narrow_terminal():
+    said = text(report(path="some/long/folder/name/driver.sys"), report(path="b.sys"), width=70)
+    assert "...er/name/driver.sys  x64" in said
+    assert all(len(line) <= 70 for line in said.splitlines())
+    assert "some/long/folder/name/driver.sys  x64" in text(
+        report(path="some/long/folder/name/driver.sys"), report(path="b.sys")
+    )
+
+
+def test_why_is_said_once_a_rule():
+    several = report(pool_call(0x1000, 0), unknown_call(0x1100)), report(pool_call(0x1000, 0))
+    assert text(*several).count("Why: with memory integrity on no pool") == 1
+    assert text(*several, verbose=True).count("Why: with memory integrity on no pool") == 1
+
+
+def test_nothing_is_folded_without_a_width():
+    said = text(everything(), verbose=True)
+    longest = max(said.splitlines(), key=len)
+    assert len(longest) > 200
+    assert squeezed(everything(), verbose=True, width=80) == " ".join(said.split())
 
 
 def test_nothing_to_say_is_nothing():

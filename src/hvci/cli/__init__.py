@@ -16,10 +16,8 @@ import click
 
 from hvci import __version__
 from hvci.errors import HvciError
-from hvci.report.document import OUR_FAULT
+from hvci.report.document import INTERRUPTED, OUR_FAULT
 from hvci.report.safe import safe
-
-INTERRUPTED = 130
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """numpy's linear algebra, which nothing here uses, else starts a thread for each core: a fifth of
@@ -97,7 +95,8 @@ def _complain(message: str, advice: str) -> None:
     cls=_Hvci,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 compatible, 1 incompatible, 2 wrong arguments, 3 undecided, "
-    "4 target unreadable, 70 our fault. With several targets the worst wins: 70, 2, 4, 1, 3, 0.",
+    "4 target unreadable, 70 our fault, 130 interrupted. With several targets the worst wins: 130, "
+    "70, 2, 4, 1, 3, 0.",
 )
 @click.version_option(__version__, prog_name="hvci", message="%(prog)s %(version)s")
 def main() -> None:

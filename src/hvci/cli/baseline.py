@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from hvci.cli.output import output_options, parse_outputs, write
+from hvci.cli.output import Outputs, output_options, write
 from hvci.cli.settings import BASELINE_FILE, evaluated, policy_options, settings
 from hvci.errors import UsageError
+from hvci.report.document import INTERRUPTED
 from hvci.report.safe import safe
 
 
@@ -57,6 +58,8 @@ def write_baseline(
     document = evaluated(targets, rules.policy)
     for error in document.errors:
         click.echo(f"hvci: {safe(error.path)}: {safe(error.message, 2000)}", err=True)
+    if document.error_code == INTERRUPTED:
+        return INTERRUPTED  # half a baseline never takes the place of a whole one
     text = baseline_of(document, str(Path(file).parent))
     try:
         Path(file).write_text(text, encoding="utf-8")
@@ -64,7 +67,7 @@ def write_baseline(
         raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
     written = parse_baseline(text, file)
     click.echo(f"{safe(file)}: {written.contents}")
-    return max((error.exit_code for error in document.errors), default=0)
+    return document.error_code
 
 
 @command.command("check")
@@ -80,16 +83,13 @@ def check_baseline(
     profile: str | None,
     undecided: str | None,
     file: str,
-    form: str,
-    outputs: tuple[str, ...],
-    verbose: bool,
+    places: Outputs,
 ) -> int:
     """Evaluate drivers and fail on findings that are not in the baseline.
 
     \b
     hvci baseline check driver.sys --format sarif
     """
-    places = parse_outputs(form, outputs, verbose)
     rules = settings(target_os, config, no_config, profile, undecided, file)
     document = rules.judged(evaluated(targets, rules.policy))
     write(document, places)

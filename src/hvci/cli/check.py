@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hvci.cli.output import output_options, parse_outputs, write
+from hvci.cli.output import Outputs, output_options, write
 from hvci.cli.settings import evaluated, policy_options, settings
 
 
@@ -40,9 +40,7 @@ def command(
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
-    form: str,
-    outputs: tuple[str, ...],
-    verbose: bool,
+    places: Outputs,
 ) -> int:
     """Evaluate drivers: do they load, pass the readiness test and run under memory integrity?
 
@@ -56,7 +54,6 @@ def command(
     hvci check driver.sys --format json --output report.json
     hvci check driver.sys --output json=report.json --output html=report.html
     """
-    places = parse_outputs(form, outputs, verbose)
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
     document = rules.judged(evaluated(targets, rules.policy, verify, catalogs))
     write(document, places)

@@ -31,6 +31,7 @@ def command(
     hvci diff v1\\driver.sys v2\\driver.sys
     hvci diff last-week.json build\\Release
     """
+    from hvci.report import worst
     from hvci.report.diff import compare, to_diff_text
 
     rules = settings(target_os, config, no_config, profile, undecided)
@@ -39,5 +40,5 @@ def command(
         click.echo(f"hvci: {error.path}: {error.message}", err=True)
     differences = compare(before, after)
     click.echo(to_diff_text(differences, verbose=verbose), nl=False)
-    codes = {error.exit_code for error in (*before.errors, *after.errors)}
-    return max(codes, default=int(any(difference.worse for difference in differences)))
+    code = worst({before.error_code, after.error_code})
+    return code or int(any(difference.worse for difference in differences))

@@ -23,20 +23,38 @@ def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()
     targets = [target for target in find(words) if not _excluded(target, exclude)]
     if sources := _sources(targets):
         options = replace(options, sources=Sources(sources))
-    found: dict[str, Document] = {}
-    for target in _with_progress(sorted(targets, key=_is_source)):
-        try:
-            found[target.path] = _documents(target, options)
-        except Exception as error:
-            found[target.path] = Document(errors=(TargetError.of(target.path, error),))
+    found = _evaluated(targets, options)
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
     return Document(reports, tuple(error for document in ordered for error in document.errors))
 
 
+def _evaluated(targets: list[Found | Missing], options: Options) -> dict[str, Document]:
+    """What there is to say about each target; an interrupt leaves the rest without a report."""
+    found: dict[str, Document] = {}
+    try:
+        for target in _with_progress(sorted(targets, key=_is_source)):
+            found[target.path] = _document(target, options)
+    except KeyboardInterrupt:
+        done, total = len(found), len(targets)
+        click.echo(f"\nhvci: interrupted after {done} of {total} targets", err=True)
+        for target in targets:
+            error = TargetError.interrupted(target.path, done, total)
+            found.setdefault(target.path, Document(errors=(error,)))
+    return found
+
+
 def _is_source(target: Found | Missing) -> bool:
     """Sources come after the images, which say all that their sources would."""
     return isinstance(target, Found) and target.kind is Kind.SOURCE
+
+
+def _document(target: Found | Missing, options: Options) -> Document:
+    """What there is to say about one target, whatever is wrong with it."""
+    try:
+        return _documents(target, options)
+    except Exception as error:
+        return Document(errors=(TargetError.of(target.path, error),))
 
 
 def _sources(targets: Iterable[Found | Missing]) -> tuple[str, ...]:

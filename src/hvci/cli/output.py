@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -19,8 +20,8 @@ from hvci.report import Document, Format, render
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
 
-PLAIN_WIDTH = 100
-"""Columns of text that goes to a file or a pipe, so that its bytes never depend on a terminal."""
+USUAL_WIDTH = 100
+"""Columns of a terminal that does not say how many it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,15 @@ class Outputs:
     form: Format
     files: tuple[tuple[Format, str], ...]
     on_stdout: bool
-    verbose: bool
+    verbose: bool = False
+    quiet: bool = False
 
 
 _VERBOSE: Decorator = click.option(
-    "-v", "--verbose", is_flag=True, help="List every finding and every limit."
+    "-v", "--verbose", is_flag=True, help="Text: every target, finding and limit in full."
+)
+_QUIET: Decorator = click.option(
+    "-q", "--quiet", is_flag=True, help="Text: only the table, one row for each target."
 )
 _OUTPUT: Decorator = click.option(
     "-o",
@@ -57,12 +62,26 @@ _FORMAT: Decorator = click.option(
 
 
 def output_options(command: Command) -> Command:
-    """Add --format, --output and --verbose."""
-    return _FORMAT(_OUTPUT(_VERBOSE(command)))
+    """Add --format, --output, --verbose and --quiet; the command gets them as `places`."""
+
+    @wraps(command)
+    def with_outputs(
+        *args: object,
+        form: str,
+        outputs: tuple[str, ...],
+        verbose: bool,
+        quiet: bool,
+        **rest: object,
+    ) -> int:
+        return command(*args, places=parse_outputs(form, outputs, verbose, quiet), **rest)
+
+    return _FORMAT(_OUTPUT(_VERBOSE(_QUIET(with_outputs))))
 
 
-def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool) -> Outputs:
+def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool, quiet: bool) -> Outputs:
     """Make sense of --format and --output; a bare FILE takes the place of standard output."""
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet contradict each other")
     files = []
     on_stdout = True
     for word in outputs:
@@ -74,16 +93,16 @@ def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool) -> Outputs
             on_stdout = False
         if not files[-1][1]:
             raise UsageError(f"--output {word}: the file name is missing")
-    return Outputs(Format(form), tuple(files), on_stdout, verbose)
+    return Outputs(Format(form), tuple(files), on_stdout, verbose, quiet)
 
 
 def write(document: Document, outputs: Outputs) -> None:
     """Write every file, then standard output."""
     for form, path in outputs.files:
-        _write_file(path, _render(document, form, outputs.verbose, tty=False))
+        _write_file(path, _render(document, form, outputs, tty=False))
     if outputs.on_stdout:
         tty = sys.stdout.isatty()
-        click.echo(_render(document, outputs.form, outputs.verbose, tty=tty), nl=False, color=tty)
+        click.echo(_render(document, outputs.form, outputs, tty=tty), nl=False, color=tty)
 
 
 def _write_file(path: str, text: str) -> None:
@@ -97,23 +116,25 @@ def _write_file(path: str, text: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _render(document: Document, form: Format, verbose: bool, *, tty: bool) -> str:
+def _render(document: Document, form: Format, outputs: Outputs, *, tty: bool) -> str:
     if form is not Format.TEXT:
         return render(document, form)
     from hvci.report.text import Style
 
-    return render(document, form, Style(page_width(), tty and wants_colour(), verbose))
+    width = page_width() if tty else None
+    style = Style(width, tty and wants_colour(), outputs.verbose, outputs.quiet)
+    return render(document, form, style)
 
 
-def page_width() -> int:
-    """Columns of standard output: those of the terminal, else a fixed number."""
+def page_width() -> int | None:
+    """Columns of a terminal; None for a file or a pipe, whose lines stay whole."""
     if not sys.stdout.isatty():
-        return PLAIN_WIDTH
+        return None
     try:
         # Not shutil.get_terminal_size: importing shutil costs more than the whole report.
-        return int(os.environ.get("COLUMNS", "")) or PLAIN_WIDTH
+        return int(os.environ.get("COLUMNS", "")) or USUAL_WIDTH
     except ValueError:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or PLAIN_WIDTH
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
 
 
 def wants_colour() -> bool:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import click
 
-from hvci.cli.output import output_options, parse_outputs, write
+from hvci.cli.output import Outputs, output_options, write
 
 
 @click.command("report")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @output_options
-def command(files: tuple[str, ...], form: str, outputs: tuple[str, ...], verbose: bool) -> int:
+def command(files: tuple[str, ...], places: Outputs) -> int:
     """Show saved JSON reports in another format, without the drivers.
 
     \b
@@ -23,7 +23,6 @@ def command(files: tuple[str, ...], form: str, outputs: tuple[str, ...], verbose
     from hvci.cli.gather import saved
     from hvci.report import Document
 
-    places = parse_outputs(form, outputs, verbose)
     whole = Document()
     for file in files:
         one = saved(file)

@@ -248,15 +248,18 @@ class Report:
         The sources of an image show the same calls once more, so beside one they do not count.
         """
         counts = dict.fromkeys(Counter, 0)
-        again = Origin.SOURCE if self.image is not None else None
         for result in self.results:
             if result.counter is not None:
                 counts[result.counter] += sum(
-                    finding.count
-                    for finding in result.findings
-                    if finding.outcome is Outcome.FAIL and finding.origin is not again
+                    self.counted(result, finding) for finding in result.findings
                 )
         return counts
+
+    def counted(self, result: RuleResult, finding: Finding) -> int:
+        """How far a finding moves the counter of its rule."""
+        fails = result.counter is not None and finding.outcome is Outcome.FAIL
+        again = self.image is not None and finding.origin is Origin.SOURCE
+        return finding.count if fails and not again else 0
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -19,6 +19,8 @@ class Format(StrEnum):
     """The outputs; the value is what the command line calls them."""
 
     TEXT = "text"
+    CONCISE = "concise"
+    """One line for each finding, as compilers print them."""
     JSON = "json"
     SARIF = "sarif"
     CODE_SCANNING = "code-scanning"
@@ -39,6 +41,10 @@ def render(document: Document, form: Format, style: Style | None = None) -> str:
             from hvci.report import text
 
             return text.to_text(document, style or text.Style())
+        case Format.CONCISE:
+            from hvci.report.concise import to_concise
+
+            return to_concise(document)
         case Format.JSON:
             from hvci.report.encode import to_json
 

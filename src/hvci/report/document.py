@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvci import __version__
-from hvci.errors import HvciError, InputError, UsageError
+from hvci.errors import HvciError, InputError, UnsupportedImage, UsageError
 from hvci.model import Gate, Report
 
 SCHEMA_VERSION = 1
 TOOL_NAME = "hvci"
 OUR_FAULT = 70
+INTERRUPTED = 130
 
 EXIT_OF_GATE = {Gate.PASS: 0, Gate.FAIL: 1, Gate.UNDECIDED: 3}
 
-_WORST_FIRST = (OUR_FAULT, UsageError.exit_code, InputError.exit_code, 1, 3, 0)
+_NOT_TRIED = "Interrupted"
+_WORST_FIRST = (INTERRUPTED, OUR_FAULT, UsageError.exit_code, InputError.exit_code, 1, 3, 0)
 """A run that could not look at a target is worse than one that looked and found something."""
 
 
@@ -31,6 +33,22 @@ class TargetError:
     message: str
     advice: str = ""
     exit_code: int = InputError.exit_code
+
+    @property
+    def applies(self) -> bool:
+        """Whether the target is one that memory integrity has to do with, as far as is known."""
+        return self.kind != UnsupportedImage.__name__
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether the run came as far as this target."""
+        return self.kind != _NOT_TRIED
+
+    @classmethod
+    def interrupted(cls, path: str, done: int, total: int) -> TargetError:
+        """A target that an interrupted run did not come to."""
+        message = f"interrupted after {done} of {total} targets"
+        return cls(path, _NOT_TRIED, message, "Run hvci again for it.", INTERRUPTED)
 
     @classmethod
     def of(cls, path: str, error: Exception) -> TargetError:
@@ -57,11 +75,19 @@ class Document:
     @property
     def exit_code(self) -> int:
         """The exit code of the worst target; see `worst`."""
-        codes = {EXIT_OF_GATE[report.gate] for report in self.reports}
-        codes |= {error.exit_code for error in self.errors}
-        return worst(codes)
+        return worst({EXIT_OF_GATE[report.gate] for report in self.reports} | {self.error_code})
+
+    @property
+    def error_code(self) -> int:
+        """The exit code of what could not be evaluated.
+
+        What is no driver for memory integrity is at fault only where there is nothing else.
+        """
+        codes = {error.exit_code for error in self.errors if error.applies}
+        nothing_else = bool(self.errors) and not self.reports
+        return worst(codes) or InputError.exit_code * nothing_else
 
 
 def worst(codes: set[int]) -> int:
-    """The exit code that wins: 70, then 2, 4, 1, 3 and 0."""
+    """The exit code that wins: 130, then 70, 2, 4, 1, 3 and 0."""
     return next((code for code in _WORST_FIRST if code in codes), 0)

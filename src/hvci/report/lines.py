@@ -11,15 +11,22 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from hvci.model import Counter, Finding, ImageSite, Outcome, Report, SourceSite
-from hvci.report import trust, words
+from hvci.report import overview, trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings, short_name
 from hvci.report.safe import safe
+from hvci.report.sentence import summary
 
 _COLUMNS = (
     "target",
     "sha256",
+    "machine",
     "verdict",
+    "loads",
+    "readiness",
+    "runs",
+    "gate",
+    "summary",
     "rule",
     "outcome",
     "subcode",
@@ -33,11 +40,17 @@ _COLUMNS = (
     "message",
     "fix",
     "confidence",
+    "count",
     "suppressed",
     "fingerprint",
     "signed",
     "driver_policy",
 )
+_VERDICTS = {
+    overview.Fate.NOT_A_DRIVER: "not a driver",
+    overview.Fate.NOT_TRIED: "not evaluated",
+}
+"""What stands in the verdict column where there is no report."""
 _FORMULA = ("=", "+", "-", "@")
 
 _CODES = MappingProxyType(
@@ -80,15 +93,30 @@ def to_csv(document: Document) -> str:
         for row in rows or [{}]:
             writer.writerow(_cells({**_target_cells(report), **row}))
     for error in document.errors:
-        cells = {"target": error.path, "verdict": "unreadable", "message": error.message}
+        fate = overview.fate_of_error(error)
+        cells = {
+            "target": error.path,
+            "verdict": _VERDICTS.get(fate, "unreadable"),
+            "summary": f"{fate}: {error.message}",
+            "message": error.message,
+        }
         writer.writerow(_cells(cells))
     return out.getvalue()
 
 
 def _target_cells(report: Report) -> dict[str, object]:
     target = report.target
-    cells = {"target": target.path, "sha256": target.sha256, "verdict": report.verdict}
-    return {**cells, **trust.words(report)}
+    answers = {str(question): answer or "" for question, answer in report.answers.items()}
+    return {
+        "target": target.path,
+        "sha256": target.sha256,
+        "machine": target.machine or target.kind,
+        "verdict": report.verdict,
+        **answers,
+        "gate": report.gate,
+        "summary": summary(report),
+        **trust.words(report),
+    }
 
 
 def _row(report: Report, named: Named) -> dict[str, object]:
@@ -103,6 +131,7 @@ def _row(report: Report, named: Named) -> dict[str, object]:
         "message": finding.message,
         "fix": finding.fix,
         "confidence": finding.confidence,
+        "count": report.counted(named.result, finding),
         "suppressed": accepted,
         "fingerprint": named.fingerprint,
     }

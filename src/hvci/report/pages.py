@@ -6,6 +6,7 @@ documentation print these pages.
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -29,14 +30,12 @@ class Page:
     title: str
     facts: tuple[tuple[str, str], ...]
 
-    def text(self, width: int = 100) -> str:
-        """The page as plain text."""
+    def text(self, width: int | None = 100) -> str:
+        """The page as plain text; without a width each paragraph stays one line."""
         lines = [self.title, ""]
+        room = max((width or sys.maxsize) - LABEL_WIDTH, 20)
         for label, paragraph in self.facts:
-            room = max(width - LABEL_WIDTH, 20)
-            wrapped = textwrap.wrap(
-                paragraph, room, break_long_words=False, break_on_hyphens=False
-            ) or [""]
+            wrapped = _wrap(paragraph, room)
             lines.append(f"{label:<{LABEL_WIDTH}}{wrapped[0]}".rstrip())
             lines += [" " * LABEL_WIDTH + line for line in wrapped[1:]]
         return "\n".join(lines) + "\n"

@@ -1,23 +1,18 @@
-"""Reports for a person at a terminal: verdict first, then why, where and what to write instead.
+"""Reports for a person at a terminal: what happens, then why, where and what to write instead.
 
 Makes one string; opens no file, asks no terminal and takes no string of a file as markup.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
-from hvci.report import trust, verified, words
+from hvci.report import overview, trust, verified, words
 from hvci.report.document import Document, TargetError
+from hvci.report.ink import Ink, Part, cells
 from hvci.report.safe import safe
 from hvci.report.sentence import summary
 
@@ -37,72 +32,92 @@ _MOST_PLACES = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
 """Places that are listed for one statement; nothing that fails is left out."""
 _MOST_STATEMENTS = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
 _MOST_LIMITS = 6
+_LEAST_PATH = 12
+"""Columns that the table keeps for a path, however narrow the terminal is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
     """How a text report looks."""
 
-    width: int = 100
+    width: int | None = None
+    """Columns of a terminal; None folds nothing."""
     colour: bool = False
     verbose: bool = False
-    """List every finding, every limit and every compatible target in full."""
+    """List every finding and every limit, and every target in full."""
+    quiet: bool = False
+    """Only the table."""
 
 
 def to_text(document: Document, style: Style) -> str:
     """The document as text for a terminal or a file."""
     page = _Page(style)
-    several = len(document.reports) > 1
-    for report in document.reports:
-        page.report(report, brief=several and not style.verbose)
-    for error in document.errors:
-        page.error(error)
+    several = overview.is_wanted(document)
+    if several or style.quiet:
+        page.table(document)
+    if not style.quiet:
+        _details(page, document, several)
     for notice in document.notices:
-        page.line(("Policy: ", "bold"), safe(notice, 2000))
-    if len(document.reports) + len(document.errors) > 1:
-        page.summary(document)
-    return page.text
+        page.ink.line(("Policy: ", "bold"), safe(notice, 2000))
+    if several and page.has_details:
+        page.ink.line((overview.totals(document), "bold"))
+    return page.ink.text
+
+
+def _details(page: _Page, document: Document, several: bool) -> None:
+    """The targets, the worst first; of several only what fails, unless all is asked for."""
+    for row in overview.rows(document):
+        if row.report is not None and (page.style.verbose or not several):
+            page.report(row.report)
+        elif row.report is not None:
+            page.failures(row.report)
+        if row.error is not None and (page.style.verbose or not several):
+            page.error(row.error)
 
 
 class _Page:
-    """Lines with indents on a console that writes into memory."""
+    """The parts of a report as lines."""
 
     def __init__(self, style: Style) -> None:
         self.style = style
-        self._out = io.StringIO()
-        self._console = Console(
-            file=self._out,
-            width=max(style.width, 20),
-            force_terminal=style.colour,
-            no_color=not style.colour,
-            color_system="standard" if style.colour else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            legacy_windows=False,
-            _environ={},
-        )
+        self.ink = Ink(style.width, style.colour)
+        self.has_details = False
+        """Whether anything stands behind the table."""
+        self._explained: set[str] = set()
 
-    @property
-    def text(self) -> str:
-        lines = (line.rstrip() for line in self._out.getvalue().splitlines())
-        return "\n".join(lines).strip("\n") + "\n" if self._out.tell() else ""
+    def table(self, document: Document) -> None:
+        """One row for each target, the worst first, and the totals."""
+        lines = [tuple(head.upper() for head in overview.HEADS)]
+        rows = overview.rows(document)
+        lines += [tuple(safe(cell, 2000) for cell in row.cells) for row in rows]
+        # A reason in the place of the counters may be long, and is no column to align to.
+        widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
+        widths[5] = max([cells("COUNTERS"), *(cells(row.counters) for row in rows)])
+        if self.style.width is not None:
+            spare = self.style.width - sum(widths[1:]) - 2 * (len(widths) - 1)
+            widths[0] = max(min(widths[0], spare), _LEAST_PATH)
+        colours = ["bold", *(_row_colour(row) for row in rows)]
+        for line, colour in zip(lines, colours, strict=True):
+            self._row(line, widths, colour)
+        self.ink.blank()
+        self.ink.line((overview.totals(document), "bold"))
+        self.ink.blank()
 
-    def line(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
-        self._console.print(Padding(Text.assemble(*parts), (0, 0, 0, indent)))
+    def _row(self, line: Sequence[str], widths: Sequence[int], colour: str) -> None:
+        path = line[0]
+        if cells(path) > widths[0]:
+            path = "..." + path[3 - widths[0] :]
+        padded = [path, *line[1:]]
+        shown = [
+            cell + " " * (width - cells(cell)) for cell, width in zip(padded, widths, strict=True)
+        ]
+        self.ink.line(shown[0], ("  " + "  ".join(shown[1:]), colour), hang=widths[0] + 2)
 
-    def blank(self) -> None:
-        self._console.print()
-
-    def report(self, report: Report, *, brief: bool) -> None:
-        verdict = report.verdict
-        headline = (summary(report), f"bold {_COLOURS[verdict]}")
-        self.line((safe(report.target.path), "bold"), ": ", headline)
-        if brief and verdict is Verdict.COMPATIBLE and not report.findings:
-            self.blank()
-            return
-        self.line(words.about_target(report), indent=2)
-        self.blank()
+    def report(self, report: Report) -> None:
+        """One target in full."""
+        self._headline(report)
+        self.ink.line(words.about_target(report), indent=2)
+        self.ink.blank()
         self._answers(report)
         self._trust(report)
         self._counters(report)
@@ -112,60 +127,85 @@ class _Page:
         self._reasoned_passes(report)
         self._verifier(report)
         self._not_examined(report)
-        if fixes := words.fixes(report):
-            self.line(("Fix: ", "bold"), fixes)
-            self.blank()
-        self._signatures(report)
-        if facts := words.image_facts(report):
-            self.line(("For information: ", "bold"), facts)
-            self.blank()
+        if self.style.verbose and (lines := trust.lines(report)):
+            self._listed("Signatures:", lines)
+        last = (("Fix: ", words.fixes(report)), ("For information: ", words.image_facts(report)))
+        for label, line in last:
+            if line:
+                self.ink.line((label, "bold"), line)
+                self.ink.blank()
+
+    def failures(self, report: Report) -> None:
+        """What fails in one target of several and nobody accepted; nothing where nothing does."""
+        results = sorted(report.results, key=lambda one: one.rule)
+        failing = [
+            replace(one, findings=tuple(found))
+            for one in results
+            if (found := words.open_findings(one, Outcome.FAIL))
+        ]
+        if not failing:
+            return
+        self._headline(report)
+        self.ink.line(words.about_target(report), indent=2)
+        self.ink.blank()
+        for result in failing:
+            self._rule(result, Outcome.FAIL)
+
+    def _headline(self, report: Report) -> None:
+        self.has_details = True
+        said = (summary(report), f"bold {_COLOURS[report.verdict]}")
+        self.ink.line((safe(report.target.path), "bold"), ": ", said)
 
     def _answers(self, report: Report) -> None:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        rows: list[tuple[str, str, str, str]] = []
         for question, answer in report.answers.items():
+            style = "dim" if answer is None else f"bold {_COLOURS[answer]}"
             sentence = words.answer_sentence(report, question)
-            word = _answer(answer, words.answer_word(report, question))
-            table.add_row(Text(question.value), word, Text(sentence))
+            rows.append((question.value, words.answer_word(report, question), style, sentence))
         if report.blocklisted is not None:
-            sentence = words.BLOCKLIST[report.blocklisted]
-            table.add_row(Text("blocklisted"), Text(report.blocklisted), Text(sentence))
-        self._console.print(Padding(table, (0, 0, 1, 2)))
+            answer, sentence = report.blocklisted, words.BLOCKLIST[report.blocklisted]
+            rows.append(("blocklisted", answer.value, "", sentence))
+        names, answers = (max(len(row[i]) for row in rows) for i in (0, 1))
+        for name, word, style, sentence in rows:
+            head = (f"{name:<{names}}  ", (f"{word:<{answers}}", style), f"  {sentence}")
+            self.ink.line(*head, indent=2, hang=names + answers + 4)
+        self.ink.blank()
 
     def _trust(self, report: Report) -> None:
         """Who signed it and what that means: apart, because it changes no verdict."""
-        if not (rows := trust.rows(report)):
-            return
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        rows = trust.rows(report)
         for name, word, sentence in rows:
-            table.add_row(Text(name), Text.assemble((word, "bold"), f": {sentence}"))
-        self._console.print(Padding(table, (0, 0, 1, 2)))
+            head = (f"{name:<13}  ", (word, "bold"), f": {sentence}")
+            self.ink.line(*head, indent=2, hang=15)
+        if rows:
+            self.ink.blank()
 
     def _counters(self, report: Report) -> None:
         if report.answers[Question.READINESS] is None:
             return
         for counter, count in report.counters.items():
             label = words.counter_label(counter)
-            self.line(f"{label:<34}", (str(count), "bold red" if count else ""), indent=2)
-        self.blank()
+            self.ink.line(f"{label:<34}", (str(count), "bold red" if count else ""), indent=2)
+        self.ink.blank()
 
     def _rule(self, result: RuleResult, outcome: Outcome) -> None:
-        findings = [finding for finding in result.findings if finding.outcome is outcome]
+        findings = _shown(result, outcome)
         if not findings:
             return
         code = f"  ({words.subcode(result)})" if result.subcode else ""
-        self.line((f"{outcome.value.upper()}  {result.rule}", f"bold {_COLOURS[outcome]}"), code)
-        if outcome is not Outcome.NOTE:
+        self.ink.line(
+            (f"{outcome.value.upper()}  {result.rule}", f"bold {_COLOURS[outcome]}"), code
+        )
+        if outcome is not Outcome.NOTE and result.rule not in self._explained:
+            self._explained.add(result.rule)
             about = words.explanation(result.rule)
-            self.line(about.title, indent=2)
-            self.line(("Why: ", "bold"), about.why, indent=2)
-        for _, group in groupby(sorted(findings, key=words.finding_order), key=words.finding_group):
+            self.ink.line(about.title, indent=2)
+            if about.why:
+                self.ink.line(("Why: ", "bold"), about.why, indent=2)
+        ordered = sorted(findings, key=words.finding_order)
+        for _, group in groupby(ordered, key=words.finding_group):
             self._group(list(group), outcome)
-        self.blank()
+        self.ink.blank()
 
     def _group(self, findings: Sequence[Finding], outcome: Outcome) -> None:
         """Findings of one DDI with one remedy."""
@@ -173,7 +213,7 @@ class _Page:
         if ddi:
             count = len(words.once(findings))
             calls = "1 call" if count == 1 else f"{count} calls"
-            self.line((safe(ddi), "bold"), f", {calls}", indent=2)
+            self.ink.line((safe(ddi), "bold"), f", {calls}", indent=2)
         by_text: dict[str, list[Finding]] = {}
         for finding in findings:
             by_text.setdefault(words.statement(finding), []).append(finding)
@@ -182,24 +222,24 @@ class _Page:
         for text, same in statements[:shown]:
             self._statement(text, same, outcome)
         if hidden := sum(len(same) for _, same in statements[shown:]):
-            self.line(f"and {hidden} more; --verbose lists them all", indent=4)
+            self.ink.line(f"and {hidden} more; --verbose lists them all", indent=4)
         if fix:
-            self.line(("Instead: ", "bold"), safe(fix, 2000), indent=4)
+            self.ink.line(("Instead: ", "bold"), safe(fix, 2000), indent=4)
         if accepted is not None:
-            self.line((words.suppression(accepted), "dim"), indent=4)
+            self.ink.line((words.suppression(accepted), "dim"), indent=4)
 
     def _statement(self, text: str, findings: Sequence[Finding], outcome: Outcome) -> None:
         """One statement with its place, or with all the places where it holds."""
         if self.style.verbose or len(findings) == 1:
             for finding in findings:
-                self.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
+                self.ink.line((words.place(finding.site), "bold"), f"  {text}", indent=4)
                 self._excerpt(finding)
             return
-        self.line(text, indent=4)
+        self.ink.line(text, indent=4)
         most = _MOST_PLACES[outcome]
         listed = ", ".join(words.place(finding.site) for finding in findings[:most])
         rest = len(findings) - most
-        self.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
+        self.ink.line(listed, f" and {rest} more (--verbose)" if rest > 0 else "", indent=6)
 
     def _excerpt(self, finding: Finding) -> None:
         """Code and edits, cut at the width of the page rather than wrapped."""
@@ -207,23 +247,18 @@ class _Page:
             return
         edits = [line for edit in finding.edits for line in words.edit_lines(edit)]
         for line in (*finding.excerpt, *edits):
-            text = Text(safe(line), "dim", no_wrap=True, overflow="crop")
-            self._console.print(Padding(text, (0, 0, 0, 8)))
+            self.ink.cropped(safe(line), "dim", 8)
 
     def _verifier(self, report: Report) -> None:
-        if report.verifier is None:
-            return
-        self.line(("Verifier run:", "bold"))
-        for line in (*verified.run_lines(report), *verified.event_lines(report)):
-            self.line(f"- {line}", indent=2)
-        self.blank()
+        if report.verifier is not None:
+            lines = (*verified.run_lines(report), *verified.event_lines(report))
+            self._listed("Verifier run:", lines)
 
-    def _signatures(self, report: Report) -> None:
-        if self.style.verbose and (lines := trust.lines(report)):
-            self.line(("Signatures:", "bold"))
-            for line in lines:
-                self.line(f"- {line}", indent=2)
-            self.blank()
+    def _listed(self, head: str, lines: Sequence[Part]) -> None:
+        self.ink.line((head, "bold"))
+        for line in lines:
+            self.ink.line("- ", line, indent=2, hang=2)
+        self.ink.blank()
 
     def _reasoned_passes(self, report: Report) -> None:
         """Rules that pass for a reason which silence would not tell, such as an NX opt-in."""
@@ -232,43 +267,35 @@ class _Page:
             if result.outcome is Outcome.PASS and result.reason:
                 reasons.setdefault(result.reason, []).append(result.rule)
         for reason, rules in sorted(reasons.items(), key=lambda item: item[1]):
-            self.line(("PASS  ", "green"), ", ".join(rules))
-            self.line(safe(reason), indent=2)
-            self.blank()
+            self.ink.line(("PASS  ", "green"), ", ".join(rules))
+            self.ink.line(safe(reason), indent=2)
+            self.ink.blank()
 
     def _not_examined(self, report: Report) -> None:
         lines = words.not_examined(report)
         if not lines:
             return
-        self.line(("Not examined:", "bold"))
         most = len(lines) if self.style.verbose else _MOST_LIMITS
-        for line in lines[:most]:
-            self.line(f"- {line}", indent=2)
-        if len(lines) > most:
-            self.line(f"and {len(lines) - most} more; --verbose lists them all", indent=2)
-        self.blank()
+        rest = len(lines) - most
+        more = [f"and {rest} more; --verbose lists them all"] if rest > 0 else []
+        self._listed("Not examined:", [*lines[:most], *more])
 
     def error(self, error: TargetError) -> None:
-        self.line((safe(error.path), "bold"), ": ", ("could not be read", "bold red"))
-        self.line(safe(error.message.rstrip(".") + ".", 2000), indent=2)
+        """Why there is no report for a target."""
+        fate = overview.fate_of_error(error)
+        self.ink.line((safe(error.path), "bold"), ": ", (str(fate), "bold red"))
+        self.ink.line(safe(error.message.rstrip(".") + ".", 2000), indent=2)
         if error.advice:
-            self.line(safe(error.advice, 2000), indent=2)
-        self.blank()
-
-    def summary(self, document: Document) -> None:
-        verdicts = [report.verdict for report in document.reports]
-        counts = [
-            f"{verdicts.count(verdict)} {verdict.value}"
-            for verdict in reversed(Verdict)
-            if verdict in verdicts
-        ]
-        if document.errors:
-            counts.append(f"{len(document.errors)} could not be read")
-        total = len(document.reports) + len(document.errors)
-        self.line((f"{total} targets: ", "bold"), ", ".join(counts))
+            self.ink.line(safe(error.advice, 2000), indent=2)
+        self.ink.blank()
 
 
-def _answer(answer: Answer | None, word: str) -> Text:
-    if answer is None:
-        return Text(word, "dim")
-    return Text(word, f"bold {_COLOURS[answer]}")
+def _shown(result: RuleResult, outcome: Outcome) -> list[Finding]:
+    """The findings of an outcome that nobody asked to leave out."""
+    return [one for one in result.findings if one.outcome is outcome and not words.left_out(one)]
+
+
+def _row_colour(row: overview.Row) -> str:
+    if row.report is not None:
+        return _COLOURS[row.report.verdict]
+    return "dim" if row.fate is overview.Fate.NOT_A_DRIVER else "red"

@@ -240,12 +240,26 @@ def _doubts(report: Report, question: Question) -> str:
 def _doubt(result: RuleResult) -> str:
     doubts = [one for one in result.findings if one.outcome is Outcome.UNDECIDED]
     count = len(once(doubts))
-    return f"{count} undecided" if count else safe(result.reason, 500) or _NO_REASON
+    return f"{count} undecided" if count else reason_of(result)
+
+
+def reason_of(result: RuleResult) -> str:
+    """Why a rule could not say more; never empty."""
+    return safe(result.reason, 500) or _NO_REASON
 
 
 def open_findings(result: RuleResult, outcome: Outcome) -> list[Finding]:
     """The findings of that outcome which nobody suppressed."""
     return [f for f in result.findings if f.outcome is outcome and f.suppressed is None]
+
+
+COMMAND_LINE = ("--select", "--ignore")
+"""Who accepts what the command line leaves out."""
+
+
+def left_out(finding: Finding) -> bool:
+    """Whether the command line asked to leave a finding out of what people read."""
+    return finding.suppressed is not None and finding.suppressed.by in COMMAND_LINE
 
 
 def suppression(accepted: Suppression) -> str:
