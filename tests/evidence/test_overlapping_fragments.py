@@ -2,8 +2,8 @@
 
 from build import driver
 from hvci.binary.analysis import Analysis
+from hvci.binary.exceptions import Fragment
 from hvci.binary.image import PeImage
-from hvci.binary.unwind import Fragment
 
 LENGTH = 24
 

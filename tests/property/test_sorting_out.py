@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iced_x86 import Decoder
 
-from hvci.binary.ahead import may_call_soon
+from hvci.binary.ahead_x86 import may_call_soon
 from hvci.binary.boundaries import AT_ONCE, Boundaries
 
 START = 0x1000

@@ -10,13 +10,12 @@ from hvci.binary.code import Architecture, Function
 from hvci.binary.dataflow import Dataflow
 from hvci.binary.functions import Functions
 from hvci.binary.image import PeImage
-from hvci.binary.ledger import Ledger
+from hvci.binary.ledger import ImportCall, Ledger
 from hvci.binary.references import MAX_HITS, References
 from hvci.model import ImageSite, Machine, Rva
 
 if TYPE_CHECKING:
-    from hvci.binary.importcalls import ImportCall
-    from hvci.binary.stack import StackDepth
+    from hvci.binary.depth import StackDepth
 
 
 class Analysis:
@@ -56,12 +55,13 @@ class Analysis:
         return StackDepthArm64(self.image)
 
     def _for_x86(self) -> StackDepth:
-        from hvci.binary.references_x86 import ReferencesX86
         from hvci.binary.stack import StackDepth32, StackDepth64
+        from hvci.binary.functions_x86 import FunctionsX86
+        from hvci.binary.references_x86 import ReferencesX86
         from hvci.binary.x86 import X86
 
         self.arch, self.references = X86(self.image), ReferencesX86(self.image)
-        self.functions = Functions(self.image, self.arch, self.references)
+        self.functions = FunctionsX86(self.image, self.arch, self.references)
         if self.image.bits == 64:
             return StackDepth64(self.image)
         return StackDepth32(self.image, lambda rva: self.flow.interprocedural.thunks.get(rva))

@@ -65,7 +65,7 @@ from hvci.binary.reaching import BUDGET, MAX_STEPS, Definition, Reaching
 from hvci.binary.sets import members
 
 if TYPE_CHECKING:
-    from hvci.binary.stack import StackDepth
+    from hvci.binary.depth import StackDepth
 
 T = TypeVar("T")
 MAX_DEPTH = 24

@@ -14,10 +14,10 @@ import numpy as np
 
 from hvci.binary import plain_arm64
 from hvci.binary.code import Expr, Flow, Function
+from hvci.binary.exceptions import NO_FRAME, Exceptions, Frame
 from hvci.binary.functions import MAX_FUNCTION, MAX_GAP, SHORT_GAP, Functions
 from hvci.binary.references import Rvas
 from hvci.binary.sets import distinct
-from hvci.binary.unwind import NO_FRAME, Exceptions, Frame
 
 if TYPE_CHECKING:
     from hvci.binary.arm64 import Arm64

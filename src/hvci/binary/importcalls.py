@@ -22,7 +22,7 @@ from hvci.binary.code import (
     Reg,
     any_of,
 )
-from hvci.binary.ledger import Fate, Reference
+from hvci.binary.ledger import Fate, ImportCall, Reference
 from hvci.binary.made_addresses import made
 from hvci.binary.plausible import sort_out
 from hvci.binary.pointerstores import PointerStores
@@ -32,15 +32,6 @@ from hvci.binary.stackarguments import StackArguments
 from hvci.model import Via
 
 _INDIRECT = any_of(Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL)
-
-
-class ImportCall(NamedTuple):
-    """One call or tail jump."""
-
-    function: Function
-    i: int
-    name: str
-    via: Via
 
 
 class Escape(NamedTuple):

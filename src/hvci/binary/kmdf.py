@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from hvci.binary.ahead import Ahead, Held, look_ahead, step_arm64, step_x86
+from hvci.binary.ahead import Ahead, Held, look_ahead
+from hvci.binary.ahead_arm64 import step_arm64
+from hvci.binary.ahead_x86 import step_x86
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Kind
 from hvci.binary.code import IMAGE_BASE, Flow, Function, Load, Location

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from hvci.binary.ahead import WINDOW, reads_table
+from hvci.binary.ahead import WINDOW
+from hvci.binary.ahead_arm64 import reads_table
 from hvci.binary.analysis import Analysis
 from hvci.binary.arm64_lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arm64_words import (

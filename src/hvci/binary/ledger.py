@@ -10,6 +10,9 @@ from collections.abc import Container, Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+from hvci.binary.code import Function
+from hvci.model import Via
+
 
 class Fate(IntEnum):
     """What a reference turned out to be."""
@@ -34,6 +37,15 @@ class Reference(NamedTuple):
     target: int
     """RVA of the slot, table or thunk that is named."""
     name: str
+
+
+class ImportCall(NamedTuple):
+    """One call or tail jump."""
+
+    function: Function
+    i: int
+    name: str
+    via: Via
 
 
 class Ledger:

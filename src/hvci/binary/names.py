@@ -12,7 +12,8 @@ from hvci.binary import atoms
 from hvci.binary.analysis import Analysis
 from hvci.binary.atoms import Atom, Atoms, Kind
 from hvci.binary.code import Function, slot
-from hvci.binary.importcalls import ImportCall, ImportCalls
+from hvci.binary.importcalls import ImportCalls
+from hvci.binary.ledger import ImportCall
 
 INITIALISERS = frozenset(
     ("RtlInitUnicodeString", "RtlInitUnicodeStringEx", "NdisInitUnicodeString")

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.ahead import may_call_soon
+from hvci.binary.ahead_x86 import may_call_soon
 from hvci.binary.code import Flow, Function, any_of
 from hvci.binary.image import Bytes, PeImage
 from hvci.binary.named_calls import calls_by_name, may_be_called

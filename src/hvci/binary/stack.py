@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol
 
 from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
 
@@ -28,16 +27,6 @@ MAX_DISPATCHES = 16
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
 State = tuple[int, int | None]
 """Depth of the stack pointer, and of the frame pointer where it is one."""
-
-
-class StackDepth(Protocol):
-    """Answers where the stack pointer is."""
-
-    def before(self, function: Function, i: int) -> int | None:
-        """Depth before instruction `i`; None when it is not known."""
-
-    def frame_pointer(self, function: Function, i: int) -> int | None:
-        """What the frame pointer register holds, as a depth; None when it is not one."""
 
 
 class StackDepth64:

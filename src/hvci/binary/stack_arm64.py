@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from hvci.binary.arm64_words import NOP, access, branch_target
 from hvci.binary.code import Flow, Function
+from hvci.binary.exceptions import NO_FRAME
 from hvci.binary.image import PeImage
-from hvci.binary.unwind import NO_FRAME
 
 HELPER = 12
 """Instructions of a callee that may be a helper of prologues."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from functools import cached_property, partial
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.exceptions import Fragment, Frame
 from hvci.binary.image import PeImage
 from hvci.binary.sets import order_of
 
@@ -19,25 +20,6 @@ FEW_CHAINED = 12
 """So many chained fragments are followed one by one, more of them at once."""
 _PUSH, _ALLOC_LARGE, _ALLOC_SMALL, _SET_FRAME = 0, 1, 2, 3
 _SAVE_SLOTS = {4: 1, 5: 2, 6: 1, 7: 2, 8: 1, 9: 2}
-
-
-class Frame(NamedTuple):
-    """The frame of one fragment: its size and the length of its prologue, in bytes."""
-
-    size: int
-    prologue: int
-
-
-NO_FRAME = partial(Frame, 0, 0)
-"""What code without unwind data has."""
-
-
-class Fragment(NamedTuple):
-    """One runtime function entry."""
-
-    start: int
-    end: int
-    unwind: int
 
 
 class Chains(NamedTuple):
@@ -51,22 +33,6 @@ class Chains(NamedTuple):
     """The same starts, sorted."""
     by_owner: list[int]
     """The rows in that order."""
-
-
-class Exceptions(Protocol):
-    """What a table of exception data answers."""
-
-    starts: list[int]
-    ends: list[int]
-
-    def find(self, rva: int) -> list[Fragment]:
-        """All fragments of the function that holds an RVA, its own first; empty when none does."""
-
-    def gap(self, rva: int) -> tuple[int, int]:
-        """The stretch around an RVA that no entry covers, within its code section."""
-
-    def frame(self, fragment: Fragment) -> Frame:
-        """The frame of a fragment."""
 
 
 class UnwindTable:

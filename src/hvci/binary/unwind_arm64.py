@@ -6,8 +6,8 @@ from bisect import bisect_right
 
 import numpy as np
 
+from hvci.binary.exceptions import Fragment, Frame
 from hvci.binary.image import PeImage
-from hvci.binary.unwind import Fragment, Frame
 
 ENTRY = 8
 _PACKED_FRAGMENT = 2

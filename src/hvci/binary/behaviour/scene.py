@@ -21,7 +21,8 @@ from hvci.binary.code import (
     Load,
     Reg,
 )
-from hvci.binary.importcalls import ImportCall, ImportCalls
+from hvci.binary.importcalls import ImportCalls
+from hvci.binary.ledger import ImportCall
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin
 
 _WEAKER = (Confidence.PROVEN, Confidence.LIKELY, Confidence.POSSIBLE)
