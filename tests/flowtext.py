@@ -24,8 +24,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from hvci.binary.atoms import Kind, describe
-from hvci.binary.code import (
+from hvci.binary.flow.atoms import Kind, describe
+from hvci.binary.flow.dataflow import Dataflow
+from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
     Address,
@@ -45,8 +46,7 @@ from hvci.binary.code import (
     Reg,
     SignExtend,
 )
-from hvci.binary.dataflow import Dataflow
-from hvci.binary.references import References
+from hvci.binary.form.references import References
 
 CODE, SLOTS, SIZE, BASE = 0x1000, 0x2000, 0x6000, 0x1_4000_0000
 READ_ONLY = 0x2800

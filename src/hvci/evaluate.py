@@ -136,7 +136,7 @@ def _with_libraries(evidence: Evidence) -> Evidence:
     """Tell libraries by the names and places that were not known when the code was read."""
     if not evidence.calls:
         return evidence
-    from hvci.binary.libraries import with_names
+    from hvci.binary.calls.libraries import with_names
 
     return with_names(evidence)
 

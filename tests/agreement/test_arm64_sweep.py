@@ -11,9 +11,9 @@ import pytest
 from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
 
 from hvci import catalog
-from hvci.binary.analysis import Analysis
-from hvci.binary.callsites import CallSites
-from hvci.binary.image import PeImage
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.callsites import CallSites
+from hvci.binary.pe.image import PeImage
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 BR_X16 = 0xD61F0200

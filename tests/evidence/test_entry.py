@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hvci.binary import entry
-from hvci.binary.analysis import Analysis
-from hvci.binary.entry import find_stub, name_routines
-from hvci.binary.image import PeImage
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls import entry
+from hvci.binary.calls.entry import find_stub, name_routines
+from hvci.binary.pe.image import PeImage
 from hvci.evaluate import evaluate
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"

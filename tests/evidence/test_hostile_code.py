@@ -7,17 +7,13 @@ from pathlib import Path
 import pytest
 
 import build
-from hvci.binary import (
-    PeImage,
-    analysis,
-    byname,
-    dataflow,
-    functions,
-    references,
-    references_arm64,
-    references_x86,
-    written,
-)
+from hvci.binary import PeImage
+from hvci.binary.analysis import wiring as analysis
+from hvci.binary.arch.arm64.scan import references as references_arm64
+from hvci.binary.arch.x86 import references as references_x86
+from hvci.binary.calls import byname
+from hvci.binary.flow import dataflow, written
+from hvci.binary.form import functions, references
 from hvci.evaluate import evaluate
 from hvci.model import Via
 

@@ -6,7 +6,7 @@ import pytest
 
 from build import driver
 from hvci import evaluate
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 
 IMAGE = PeImage(driver("x64"))
 ENTRY = int(IMAGE.headers.entry)

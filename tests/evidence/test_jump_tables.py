@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from build import driver
-from hvci.binary import x86 as x86_code
-from hvci.binary.analysis import Analysis
-from hvci.binary.code import Flow
-from hvci.binary.image import PeImage
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.arch.x86 import architecture as x86_code
+from hvci.binary.form.code import Flow
+from hvci.binary.pe.image import PeImage
 from hvci.evaluate import evaluate
 from hvci.model import Outcome
 

@@ -9,7 +9,7 @@ import pytest
 
 import build
 from hvci import evaluate
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 from hvci.model import Executable, Via
 
 VARIABLE = 0x100

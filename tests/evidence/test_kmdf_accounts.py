@@ -7,9 +7,9 @@ import pytest
 
 import build
 from hvci import evaluate
-from hvci.binary import kmdf
-from hvci.binary.image import PeImage
-from hvci.binary.indirect import PointerCalls
+from hvci.binary.calls.framework import table as kmdf
+from hvci.binary.calls.indirect import PointerCalls
+from hvci.binary.pe.image import PeImage
 from hvci.model import Executable
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"
@@ -194,8 +194,8 @@ def test_a_table_that_is_bound_and_never_called_is_a_limit():
 def test_without_its_finders_the_table_is_a_limit(machine, version, monkeypatch):
     monkeypatch.setattr(kmdf, "_use", lambda *place: None)
     monkeypatch.setattr(PointerCalls, "within", lambda self, functions: iter(()))
-    monkeypatch.setattr("hvci.binary.kmdf_usual_arm64.usual_calls", lambda *asked: {})
-    monkeypatch.setattr("hvci.binary.kmdf_arm64.plain_call", lambda *asked: None)
+    monkeypatch.setattr("hvci.binary.calls.framework.usual.usual_calls", lambda *asked: {})
+    monkeypatch.setattr("hvci.binary.calls.framework.words.plain_call", lambda *asked: None)
     path = BUILT / f"kmdf_bad.{machine}.{version}.sys"
     if not path.exists():
         pytest.skip("not built")

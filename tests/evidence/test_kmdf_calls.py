@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hvci.binary.analysis import Analysis
-from hvci.binary.callsites import CallSites
-from hvci.binary.code import Flow, Location
-from hvci.binary.image import PeImage
-from hvci.binary.kmdf import find_binding, uses
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.callsites import CallSites
+from hvci.binary.calls.framework.table import find_binding, uses
+from hvci.binary.form.code import Flow, Location
+from hvci.binary.pe.image import PeImage
 from hvci.model import Via
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"

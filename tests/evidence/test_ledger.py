@@ -7,9 +7,9 @@ import pytest
 
 import build
 from hvci import catalog, evaluate
-from hvci.binary.image import PeImage
-from hvci.binary.importcalls import ImportCalls
-from hvci.binary.ledger import Fate, Ledger, Reference
+from hvci.binary.analysis.ledger import Fate, Ledger, Reference
+from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.pe.image import PeImage
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 NAME = "ExAllocatePoolWithTag"
@@ -106,7 +106,7 @@ def test_what_a_missing_finder_loses_is_a_limit(machine, finder, monkeypatch):
 
 
 def test_a_call_that_is_found_and_not_listed_is_a_limit(monkeypatch):
-    monkeypatch.setattr("hvci.binary.callsites.CallSites.add", lambda *args, **more: None)
+    monkeypatch.setattr("hvci.binary.calls.callsites.CallSites.add", lambda *args, **more: None)
     report = evaluate.evaluate(build.driver())
     assert [limit.reason for limit in report.limits] == [f"a use of {NAME} that is not followed"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hvci.binary.libraries import with_names
+from hvci.binary.calls.libraries import with_names
 from hvci.evaluate import Options, evaluate
 from hvci.model import (
     Confidence,

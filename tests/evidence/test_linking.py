@@ -5,7 +5,7 @@ import struct
 import pytest
 
 import build
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 from hvci.evaluate import evaluate
 from hvci.model import Question
 from hvci.report.words import answer_sentence

@@ -3,8 +3,8 @@
 import pytest
 
 import build
-from hvci.binary.analysis import Analysis
-from hvci.binary.image import PeImage
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.pe.image import PeImage
 
 PAGE = (("PAGE", build.CODE),)
 TEXT, TARGET = (

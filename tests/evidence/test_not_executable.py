@@ -6,7 +6,7 @@ import pytest
 
 import build
 from hvci import evaluate
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 from hvci.model import Answer, Outcome, Question
 
 CODE, DATA = 0x6000_0020, 0xC000_0040

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from iced_x86 import Decoder, InstructionInfoFactory, OpAccess, OpCodeOperandKind, Register
 
-from hvci.binary.operands import DIRECT, NEEDS_ESCAPE, may_write
+from hvci.binary.arch.x86.operands import DIRECT, NEEDS_ESCAPE, may_write
 
 WRITES = {
     OpAccess.WRITE,

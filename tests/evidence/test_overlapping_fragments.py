@@ -1,9 +1,9 @@
 """Unwind entries that overlap, as in damaged files, leave each instruction in its place."""
 
 from build import driver
-from hvci.binary.analysis import Analysis
-from hvci.binary.exceptions import Fragment
-from hvci.binary.image import PeImage
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.form.exceptions import Fragment
+from hvci.binary.pe.image import PeImage
 
 LENGTH = 24
 

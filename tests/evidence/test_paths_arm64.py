@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hvci.binary import paths_arm64
-from hvci.binary.paths_arm64 import Paths
+from hvci.binary.arch.arm64.scan import paths as paths_arm64
+from hvci.binary.arch.arm64.scan.paths import Paths
 
 NOP = 0xD503201F
 RET = 0xD65F03C0

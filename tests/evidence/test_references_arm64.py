@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from tests import build
 
-from hvci.binary import PeImage, paths_arm64, references_arm64
-from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary import PeImage
+from hvci.binary.arch.arm64.scan import paths as paths_arm64
+from hvci.binary.arch.arm64.scan import references as references_arm64
+from hvci.binary.arch.arm64.scan.references import ReferencesArm64
 
 START = 0x1000
 NEXT_PAGE, PAGE_BEHIND = 0xB0000008, 0xD0000009  # adrp x8, 0x2000; adrp x9, 0x3000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvci.binary.code import Function
+from hvci.binary.form.code import Function
 from hvci.evaluate import evaluate
 
 BUILT = Path(__file__).parents[1] / "fixtures" / "built"

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.binary.sets import among, distinct, order_of
+from hvci.binary.pe.sets import among, distinct, order_of
 
 numbers = st.lists(st.integers(0, 40)).map(lambda values: np.array(values, np.int64))
 

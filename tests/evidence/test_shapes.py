@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hvci.binary import shapes
-from hvci.binary.code import NO_FALL_THROUGH, Flow, Function, Load, Reg
-from hvci.binary.x86 import X86
+from hvci.binary.arch.x86 import shapes
+from hvci.binary.arch.x86.architecture import X86
+from hvci.binary.form.code import NO_FALL_THROUGH, Flow, Function, Load, Reg
 
 SLOT = 0x38
 PREFIXES = [b"", b"\x66", b"\xf3", b"\x64", b"\x67"]

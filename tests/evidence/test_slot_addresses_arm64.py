@@ -9,7 +9,7 @@ import pytest
 
 import build
 from hvci import evaluate
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 from hvci.model import Executable
 
 NOP, RETURN = 0xD503_201F, 0xD65F_03C0

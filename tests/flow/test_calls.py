@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from flowtext import Text, told
-from hvci.binary.interprocedural import MAX_CALLER_DEPTH
+from hvci.binary.flow.interprocedural import MAX_CALLER_DEPTH
 
 WRAPPER = "wrapper:\ncall import Asked\nret"
 

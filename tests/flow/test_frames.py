@@ -3,7 +3,7 @@
 import pytest
 
 from flowtext import Text, told
-from hvci.binary.reaching import ARRAY, OBJECT, PART
+from hvci.binary.flow.reaching import ARRAY, OBJECT, PART
 
 LEAKED = "a local variable whose address is passed to a call"
 CASES = {

@@ -3,7 +3,7 @@
 import pytest
 
 from flowtext import Text, told
-from hvci.binary.reaching import BUDGET
+from hvci.binary.flow.reaching import BUDGET
 
 CASES = {
     "a constant": ("x0 = 0x200", {0x200}),

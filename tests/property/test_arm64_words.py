@@ -27,10 +27,10 @@ from unicorn.arm64_const import (
 )
 
 import build
-from hvci.binary import atoms
-from hvci.binary.arm64 import Arm64
-from hvci.binary.arm64_words import named_registers, written_registers
-from hvci.binary.code import (
+from hvci.binary.arch.arm64.architecture import Arm64
+from hvci.binary.arch.arm64.words import named_registers, written_registers
+from hvci.binary.flow import atoms
+from hvci.binary.form.code import (
     CALLS,
     Binary,
     Const,
@@ -42,7 +42,7 @@ from hvci.binary.code import (
     Reg,
     SignExtend,
 )
-from hvci.binary.image import PeImage
+from hvci.binary.pe.image import PeImage
 
 CAPSTONE = Cs(CS_ARCH_ARM64, CS_MODE_ARM)
 CAPSTONE.detail = True

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.binary import atoms
-from hvci.binary.atoms import Atom, Kind
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atom, Kind
 
 NUMBERS = st.integers(0, (1 << 32) - 1)
 PARAMETER = Atom(Kind.PARAMETER, 0x1000, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from iced_x86 import Decoder, Mnemonic
 
-from hvci.binary.fillers import LONGEST, ends_with_filler
+from hvci.binary.arch.x86.fillers import LONGEST, ends_with_filler
 
 GAS_X86 = (
     "6690 89f6 8d7600 8d742600 8db600000000 8db42600000000 2e8db42600000000 8d7f00 8dbf00000000 "

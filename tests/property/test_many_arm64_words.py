@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from build import driver
-from hvci.binary import arm64_words
-from hvci.binary.analysis import Analysis
-from hvci.binary.arm64_fields import (
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.arch.arm64 import words as arm64_words
+from hvci.binary.arch.arm64.scan.fields import (
     Named,
     changes_little,
     changes_nothing,
@@ -16,13 +16,18 @@ from hvci.binary.arm64_fields import (
     loads_pair,
     writes_lowest,
 )
-from hvci.binary.arm64_words import FLOW_BY_TOP, indirect_flow, named_registers, written_registers
+from hvci.binary.arch.arm64.words import (
+    FLOW_BY_TOP,
+    indirect_flow,
+    named_registers,
+    written_registers,
+)
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import Use, follow
 from hvci.binary.behaviour.words_behind import are_lost
 from hvci.binary.behaviour.words_near import Nearby
-from hvci.binary.code import CALLS, Flow
-from hvci.binary.image import PeImage
+from hvci.binary.form.code import CALLS, Flow
+from hvci.binary.pe.image import PeImage
 
 START, ZERO = 0x1000, 31
 words = st.integers(0, (1 << 32) - 1)

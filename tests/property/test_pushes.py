@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.binary.code import NO_REGISTER, Function
-from hvci.binary.pushes import find_push
-from hvci.binary.stack import StackDepth32
-from hvci.binary.x86 import X86
+from hvci.binary.arch.x86.architecture import X86
+from hvci.binary.arch.x86.stack.depth import StackDepth32
+from hvci.binary.arch.x86.stack.pushes import find_push
+from hvci.binary.form.code import NO_REGISTER, Function
 
 START = 0x1000
 CALL = bytes.fromhex("ffd0")  # call eax

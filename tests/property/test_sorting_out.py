@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iced_x86 import Decoder
 
-from hvci.binary.ahead_x86 import may_call_soon
-from hvci.binary.boundaries import AT_ONCE, Boundaries
+from hvci.binary.arch.x86.ahead import may_call_soon
+from hvci.binary.form.boundaries import AT_ONCE, Boundaries
 
 START = 0x1000
 CODE = st.binary(min_size=1, max_size=6 * AT_ONCE)

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from tests import build
 
 from hvci.binary import PeImage
-from hvci.binary.analysis import Analysis
+from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.words_near import Nearby
-from hvci.binary.code import (
+from hvci.binary.calls.framework.usual import usual_calls
+from hvci.binary.calls.framework.words import Plain, plain_call, surely_loads
+from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
     Binary,
@@ -21,8 +23,6 @@ from hvci.binary.code import (
     Memory,
     Reg,
 )
-from hvci.binary.kmdf_arm64 import Plain, plain_call, surely_loads
-from hvci.binary.kmdf_usual_arm64 import usual_calls
 
 START, IMPORTS = 0x1000, 0x2000
 NOP = 0xD503201F

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from hvci.binary.directories import IMPORT_RULES
-from hvci.binary.doubts import doubts
-from hvci.binary.image import PeImage
+from hvci.binary.pe.directories import IMPORT_RULES
+from hvci.binary.pe.doubts import doubts
+from hvci.binary.pe.image import PeImage
 from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
 
 
@@ -62,10 +62,10 @@ def _hybrid(image: PeImage) -> list[tuple[str, tuple[str, ...]]]:
 def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     """What the machine code shows."""
     from hvci.binary import behaviour
-    from hvci.binary.analysis import Analysis
-    from hvci.binary.callsites import CallSites
-    from hvci.binary.entry import with_entry_names
-    from hvci.binary.libraries import recognise
+    from hvci.binary.analysis.wiring import Analysis
+    from hvci.binary.calls.callsites import CallSites
+    from hvci.binary.calls.entry import with_entry_names
+    from hvci.binary.calls.libraries import recognise
 
     begin = time.perf_counter()
     analysis = Analysis(image)

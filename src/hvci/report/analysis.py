@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci import catalog
-from hvci.binary.image import PeImage
 from hvci.binary.listing import listing
+from hvci.binary.pe.image import PeImage
 from hvci.model import PageEvent, Tier, WindowsVersion
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck
 from hvci.report.safe import safe

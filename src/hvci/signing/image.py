@@ -9,7 +9,7 @@ import hashlib
 import struct
 from functools import cached_property
 
-from hvci.binary.headers import SECURITY, Headers, parse_headers
+from hvci.binary.pe.headers import SECURITY, Headers, parse_headers
 from hvci.model import PAGE_SIZE
 
 _PKCS7 = 2

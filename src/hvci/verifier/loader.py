@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvci.binary import PeImage
-from hvci.binary.headers import LOAD_CONFIG
+from hvci.binary.pe.headers import LOAD_CONFIG
 from hvci.model import PAGE_SIZE
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import RW, RX, Rights, page_up

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from iced_x86 import Decoder, FlowControl
 
 from hvci.binary import PeImage, read
-from hvci.binary.analysis import Analysis
+from hvci.binary.analysis.wiring import Analysis
 from hvci.model import NEWEST, ImageSite, Machine
 from hvci.verifier.checks import watched_ddis
 from hvci.verifier.survey_arm64 import survey_arm64

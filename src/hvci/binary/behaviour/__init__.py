@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hvci.binary.analysis import Analysis
+from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.behaviour import aliases, files, generated, notexecutable, processor, stores
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin

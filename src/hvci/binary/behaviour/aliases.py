@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hvci.binary.atoms import NUMERIC, Atoms, Kind
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.stores import WRITES, export_of
-from hvci.binary.code import Function
+from hvci.binary.flow.atoms import NUMERIC, Atoms, Kind
+from hvci.binary.form.code import Function
 from hvci.model import Behaviour, Confidence
 
 NO_WRITE = 0x8000_0000

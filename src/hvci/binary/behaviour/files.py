@@ -8,11 +8,11 @@ import numpy as np
 from iced_x86 import Mnemonic
 
 from hvci import catalog
-from hvci.binary.atoms import NUMERIC, Atoms
+from hvci.binary.arch.x86.lift import IMMEDIATES
 from hvci.binary.behaviour import names, words
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.code import Flow, Function
-from hvci.binary.x86_lift import IMMEDIATES
+from hvci.binary.flow.atoms import NUMERIC, Atoms
+from hvci.binary.form.code import Flow, Function
 from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "data-file-as-executable"

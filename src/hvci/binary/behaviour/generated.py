@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.atoms import Atom, Kind
 from hvci.binary.behaviour import names, nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
-from hvci.binary.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg, slot
-from hvci.binary.sets import among, distinct
+from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg, slot
+from hvci.binary.pe.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
+from hvci.binary.arch.x86.lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
+from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.image import Bytes
-from hvci.binary.operands import DIRECT, DIRECT_MASK, LEA
-from hvci.binary.references import NO_RVAS
-from hvci.binary.sets import distinct
-from hvci.binary.x86_lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
+from hvci.binary.form.references import NO_RVAS
+from hvci.binary.pe.image import Bytes
+from hvci.binary.pe.sets import distinct
 from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from hvci.binary.addresses import KeptAddresses
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.code import CALLS, Flow, Function, any_of
-from hvci.binary.directories import IMPORT_RULES
+from hvci.binary.calls.addresses import KeptAddresses
+from hvci.binary.form.code import CALLS, Flow, Function, any_of
+from hvci.binary.pe.directories import IMPORT_RULES
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Machine, Origin, Section
 
 RULE = "dynamic-code"

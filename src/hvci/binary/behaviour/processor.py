@@ -11,10 +11,11 @@ from enum import Enum, auto
 import numpy as np
 from iced_x86 import Instruction, Mnemonic, Register
 
-from hvci.binary.atoms import NUMERIC, Kind
+from hvci.binary.arch.x86.lift import RCX, REGISTERS
 from hvci.binary.behaviour import nearby, words
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.code import (
+from hvci.binary.flow.atoms import NUMERIC, Kind
+from hvci.binary.form.code import (
     CALLS,
     Binary,
     Const,
@@ -26,7 +27,6 @@ from hvci.binary.code import (
     register_of,
     slot,
 )
-from hvci.binary.x86_lift import RCX, REGISTERS
 from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.analysis import Analysis
-from hvci.binary.atoms import Atom, Atoms, Kind
-from hvci.binary.code import (
+from hvci.binary.analysis.ledger import ImportCall
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_FALL_THROUGH,
@@ -21,8 +23,6 @@ from hvci.binary.code import (
     Load,
     Reg,
 )
-from hvci.binary.importcalls import ImportCalls
-from hvci.binary.ledger import ImportCall
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin
 
 _WEAKER = (Confidence.PROVEN, Confidence.LIKELY, Confidence.POSSIBLE)

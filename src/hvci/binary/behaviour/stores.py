@@ -11,13 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.atoms import Atom, Kind, Lookup
-from hvci.binary.behaviour import generated, names, nearby, words
-from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
-from hvci.binary.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
-from hvci.binary.image import Bytes
-from hvci.binary.operands import (
+from hvci.binary.arch.x86.operands import (
     DIRECT,
     DIRECT_MASK,
     ESCAPES,
@@ -27,7 +21,13 @@ from hvci.binary.operands import (
     VEX3,
     WRITING_FORMS,
 )
-from hvci.binary.sets import among, distinct
+from hvci.binary.behaviour import generated, names, nearby, words
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
+from hvci.binary.flow.atoms import Atom, Kind, Lookup
+from hvci.binary.form.code import IMAGE_BASE, NO_REGISTER, Expr, Flow, Function, Memory, Reg
+from hvci.binary.pe.image import Bytes
+from hvci.binary.pe.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
-from hvci.binary.atoms import Atom, Kind
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.code import (
+from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
@@ -30,7 +30,7 @@ from hvci.binary.code import (
     Reg,
     slot,
 )
-from hvci.binary.sets import members
+from hvci.binary.pe.sets import members
 
 MAX_FOLLOWED = 64
 """Instructions that a pointer is followed for."""

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.sets import among
+from hvci.binary.pe.sets import among
 from hvci.model import Behaviour, Confidence
 
 if TYPE_CHECKING:
+    from hvci.binary.arch.arm64.scan.references import ReferencesArm64
     from hvci.binary.behaviour.words_near import Nearby
-    from hvci.binary.references_arm64 import ReferencesArm64
 
 Words = npt.NDArray[np.uint32]
 Rvas = npt.NDArray[np.int64]
@@ -119,7 +119,7 @@ def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
 
 def _is_known(scene: Scene, place: int) -> bool:
     """Whether the call at an RVA surely goes to a routine of others."""
-    from hvci.binary.kmdf_arm64 import surely_loads
+    from hvci.binary.calls.framework.words import surely_loads
 
     if place in scene.analysis.known_calls:
         return True

@@ -13,13 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_fields import CALL, LITTLE, NOTHING, PAIR, WRITES, kinds, page_steps
-from hvci.binary.arm64_lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
-from hvci.binary.arm64_pages import SAVED, SavedPages
-from hvci.binary.arm64_words import FP, LR, SP
-from hvci.binary.followed_arm64 import PAGE_MASK
-from hvci.binary.references import Rvas
-from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary.arch.arm64.lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
+from hvci.binary.arch.arm64.scan.fields import (
+    CALL,
+    LITTLE,
+    NOTHING,
+    PAIR,
+    WRITES,
+    kinds,
+    page_steps,
+)
+from hvci.binary.arch.arm64.scan.followed import PAGE_MASK
+from hvci.binary.arch.arm64.scan.pages import SAVED, SavedPages
+from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+from hvci.binary.arch.arm64.words import FP, LR, SP
+from hvci.binary.form.references import Rvas
 
 BACK = 15
 """Words looked at before a call, and again before the load of its target."""

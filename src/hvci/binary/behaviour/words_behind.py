@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64_fields import BRANCHES, CALL, LITTLE, PAIR, WRITES, Words, kinds
-from hvci.binary.arm64_lift import SAVED_FROM
-from hvci.binary.arm64_words import FP, LR, ZERO
+from hvci.binary.arch.arm64.lift import SAVED_FROM
+from hvci.binary.arch.arm64.scan.fields import BRANCHES, CALL, LITTLE, PAIR, WRITES, Words, kinds
+from hvci.binary.arch.arm64.words import FP, LR, ZERO
 
 Mask = npt.NDArray[np.bool_]
 

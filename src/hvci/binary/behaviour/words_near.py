@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arm64 import Arm64
-from hvci.binary.arm64_lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
-from hvci.binary.arm64_pages import SAVED
-from hvci.binary.arm64_values import signed_immediate
-from hvci.binary.arm64_words import (
+from hvci.binary.arch.arm64.architecture import Arm64
+from hvci.binary.arch.arm64.lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
+from hvci.binary.arch.arm64.scan.pages import SAVED
+from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+from hvci.binary.arch.arm64.values import signed_immediate
+from hvci.binary.arch.arm64.words import (
     FLOW_BY_TOP,
     FP,
     SP,
@@ -31,13 +32,12 @@ from hvci.binary.arm64_words import (
     named_registers,
     written_registers,
 )
-from hvci.binary.atoms import Kind
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.behaviour.words_before import BACK, NO_SLOT, WordsBefore
-from hvci.binary.code import CALLS, NO_FALL_THROUGH, Flow
-from hvci.binary.references import Rvas
-from hvci.binary.references_arm64 import ReferencesArm64
+from hvci.binary.flow.atoms import Kind
+from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
+from hvci.binary.form.references import Rvas
 
 TABLE_WINDOW = 3
 """Words between the ADR of a jump table and the sum with an offset from it."""

@@ -1,0 +1,1 @@
+"""One room an architecture: bytes or words as what form/ asks for."""

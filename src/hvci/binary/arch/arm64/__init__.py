@@ -1,0 +1,1 @@
+"""ARM64 words in terms of form/."""

@@ -1,0 +1,1 @@
+"""x64 and x86 bytes in terms of form/."""

@@ -1,0 +1,1 @@
+"""The ways to reach a routine, and what its arguments are; judges nothing."""

@@ -1,0 +1,1 @@
+"""Methods of audio miniports and of the objects of their port driver."""

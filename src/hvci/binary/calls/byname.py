@@ -1,0 +1,200 @@
+"""Calls of routines that the driver looks up by name or keeps in pointers of its own.
+
+The look-ups are read first; then every place that keeps what they return is followed, and the
+functions that use such places are searched for calls through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from hvci import catalog
+from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.importcalls import Escape, ImportCalls
+from hvci.binary.calls.names import Found, Names, Text
+from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
+from hvci.binary.form.code import IMAGE_BASE, Function, Location, Memory
+
+LOOKUPS = {
+    "MmGetSystemRoutineAddress": Text(counted=True, wide=True),
+    "NdisGetRoutineAddress": Text(counted=True, wide=True),
+    "FltGetRoutineAddress": Text(counted=False, wide=False),
+}
+MAX_WRAPPERS = 3
+"""How deep functions around a look-up may nest."""
+MAX_CALLS = 2000
+"""Look-ups and calls of wrappers that are read in one image."""
+POINTERS = frozenset((Kind.ROUTINE, Kind.IMPORT))
+
+
+class Search(NamedTuple):
+    """A call that returns a routine by name, and where its name comes from."""
+
+    function: Function
+    i: int
+    held: Atoms
+    form: Text
+    depth: int
+
+
+class ByName:
+    """The routines that one image finds by name."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.flow = analysis.flow
+        self.unread: list[tuple[int, str]] = []
+        """(RVA, reason) of look-ups whose name is not known."""
+        self.lost: list[tuple[int, Atom]] = []
+        """(RVA, pointer) of places that keep a pointer where it is not followed."""
+        self.handed_on: list[tuple[int, str]] = []
+        """(RVA, name) of places that hand on the address of a routine that looks others up."""
+
+    # ---- names
+
+    def learn(self) -> list[Function]:
+        """Tell the data flow what look-ups return; return the functions that look up DDIs.
+
+        Most drivers look up nothing that the catalogue has: where that goes is not followed.
+        """
+        imports = ImportCalls(self.analysis)
+        searches = imports.find(LOOKUPS)
+        self.handed_on += [(each.rva, each.name) for each in imports.escapes]
+        self.handed_on += [(rva, name) for name, rva in imports.doubts]
+        if not searches:
+            return []
+        names = Names(self.analysis)
+        work = [
+            Search(call.function, call.i, names.argument(call.function, call.i), form, 0)
+            for call in searches
+            for form in [LOOKUPS[call.name]]
+        ]
+        functions: list[Function] = []
+        for _ in range(MAX_CALLS):
+            if not work:
+                break
+            search = work.pop(0)
+            found = names.read(search.function, search.i, search.held, search.form)
+            self._keep(search, found)
+            if any(each.name in catalog.ddis() for each in found):
+                functions.append(search.function)
+            work += self._callers(search, found)
+        for search in work:
+            self.unread.append((search.function.rvas[search.i], "too many look-ups to read all"))
+        self.flow.forget()
+        return functions
+
+    def _keep(self, search: Search, found: list[Found]) -> None:
+        """Note what a look-up returns."""
+        rva = search.function.rvas[search.i]
+        names = [each.name for each in found if each.name]
+        routines = [Atom(Kind.ROUTINE, Lookup.BY_NAME, why=name) for name in names]
+        if routines:
+            held = frozenset(routines)
+            self.flow.interprocedural.lookups[rva] = held
+            if search.held in self.flow.globals.tables:
+                self.flow.globals.tables[held] = tuple(routines)
+        self.unread += [(rva, each.reason) for each in found if each.reason]
+
+    def _callers(self, search: Search, found: list[Found]) -> Iterator[Search]:
+        """Calls of a function that passes its own parameter on as the name."""
+        for each in found:
+            if each.form is None:
+                continue
+            start = search.function.start
+            callers = self.analysis.functions.callers(start)
+            rva = search.function.rvas[search.i]
+            if search.depth >= MAX_WRAPPERS or not callers:
+                self.unread.append((rva, f"a parameter of sub_{start:x}"))
+            if self.analysis.functions.takes_address(start):
+                self.unread.append((rva, f"decided by an indirect caller of sub_{start:x}"))
+            for function, i in callers:
+                self.flow.begin()
+                held = self.flow.interprocedural.passed(function, i, Location(each.place))
+                yield Search(function, i, held, each.form, search.depth + 1)
+
+    # ---- places that keep pointers
+
+    def users(self, functions: Iterable[Function], escapes: Iterable[Escape]) -> list[Function]:
+        """The functions that can call through pointers kept by others, and these themselves."""
+        found = {function.start: function for function in functions}
+        keepers = dict(found)
+        for escape in escapes:
+            if escape.function is not None:
+                keepers[escape.function.start] = escape.function
+        places: set[int] = set()
+        for _, function in sorted(keepers.items()):
+            if self.flow.exhausted:
+                break
+            places |= self._stores(function)
+        self.flow.forget()
+        for place in sorted(places):
+            for site in self.analysis.references.to_data(place):
+                at = self.analysis.functions.instruction_at(site)
+                if at is not None:
+                    found[at[0].start] = at[0]
+        return [found[start] for start in sorted(found)]
+
+    def _stores(self, function: Function) -> set[int]:
+        """RVAs of globals, and of structures around them, into which a function puts pointers."""
+        arch, places = self.analysis.arch, set()
+        for i in arch.storing(function):
+            for n, memory in enumerate(arch.effect(function, i).stores):
+                if memory.size != self.analysis.image.pointer_size:
+                    continue
+                if memory.base == arch.stack_pointer:  # slots of the frame are followed anyway
+                    continue
+                self.flow.begin()
+                held = self.flow.evaluate(function, i, arch.stored(function, i, n), 0)
+                pointers = frozenset(atom for atom in held if atom.kind in POINTERS)
+                if pointers:
+                    places |= self._place(function, i, memory, pointers)
+        return places
+
+    def _place(self, function: Function, i: int, memory: Memory, pointers: Atoms) -> set[int]:
+        """The globals that a store of pointers writes; slots of the frame are followed anyway."""
+        if self.flow.frames.offset(function, i, memory) is not None:
+            return set()
+        base, index = self._parts(function, i, memory)
+        places: set[int] = set()
+        for atom in base:
+            if atom.kind is Kind.ADDRESS:
+                first = atom.value + memory.displacement + first_index(index)
+                if any(self._is_asked(pointer) for pointer in pointers):
+                    places |= {first, atom.value if atom.value > 0 else first}
+                self._write(first, memory, pointers)
+            elif atom.kind is not Kind.STACK:
+                self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
+        return places
+
+    def _parts(self, function: Function, i: int, memory: Memory) -> tuple[Atoms, Atoms]:
+        """The start of what a store writes into, and the index; compilers swap the two."""
+        image = self.analysis.image
+        held = [
+            self.flow.value(function, i, Location(register)) if register >= 0 else NOTHING
+            for register in (memory.base, memory.index_register)
+        ]
+        if memory.base == IMAGE_BASE:
+            return frozenset((Atom(Kind.ADDRESS),)), held[1]
+        if image.bits == 32 and image.holds(memory.displacement - image.base):
+            return frozenset((Atom(Kind.ADDRESS, -image.base),)), held[0]
+        swapped = any(atom.kind is Kind.ADDRESS for atom in held[1])
+        return (held[1], held[0]) if swapped else (held[0], held[1])
+
+    def _is_asked(self, pointer: Atom) -> bool:
+        """Whether calls through a pointer are asked for."""
+        if pointer.kind is Kind.IMPORT:
+            return self.analysis.image.imports[pointer.value].name in catalog.ddis()
+        return pointer.why in catalog.ddis()
+
+    def _write(self, first: int, memory: Memory, pointers: Atoms) -> None:
+        """Note a write; side by side tables of names and pointers run in step."""
+        written = self.flow.globals.written
+        order = self.flow.globals.tables.get(pointers)
+        if order is None:
+            written.setdefault(first, set()).update(pointers)
+            return
+        step = max(memory.scale, self.analysis.image.pointer_size)
+        for n, pointer in enumerate(order):
+            written.setdefault(first + n * step, set()).add(pointer)

@@ -1,0 +1,1 @@
+"""Calls of the kernel-mode driver framework, which go through its function table."""

@@ -1,0 +1,1 @@
+"""What a location can hold: the data flow, of no architecture."""

@@ -1,0 +1,113 @@
+"""What becomes of a pointer: what is written and read through it, and who gets it.
+
+Knows offsets from where the pointer points, not what that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hvci.binary.form.code import Function
+
+MOVING = 1 << 40
+"""As what was added to a pointer: anything, as in a loop over what it points to."""
+ANY_SIZE = -1
+"""As the size of a write: it goes upwards, how far is not known."""
+
+OBJECT_REACH = 0x100
+"""How far upwards from its start an object may reach, in bytes."""
+
+Place = tuple[Function, int]
+
+
+class Write(NamedTuple):
+    """A store through the pointer, `offset` bytes behind where it points."""
+
+    function: Function
+    i: int
+    n: int
+    """Which of the memory operands of the instruction's effect."""
+    offset: int
+    size: int
+    calls: tuple[Place, ...] = ()
+    """The calls that lead there, the outermost first."""
+
+
+class Read(NamedTuple):
+    """A load through the pointer, `offset` bytes behind where it points."""
+
+    offset: int
+    size: int
+    """Below 0 for that of the elements of an array, 0 where not known."""
+
+
+class Passed(NamedTuple):
+    """A routine of others gets the pointer, moved by `offset`."""
+
+    function: Function
+    i: int
+    offset: int
+    name: str
+
+
+class Fate(NamedTuple):
+    """What becomes of a pointer."""
+
+    writes: frozenset[Write] = frozenset()
+    reads: frozenset[Read] = frozenset()
+    passed: frozenset[Passed] = frozenset()
+    returned: frozenset[int] = frozenset()
+    """What is added to it where the function returns it."""
+    kept: frozenset[int] = frozenset()
+    """The variables that it is put into, by RVA."""
+    is_lost: bool = False
+    """It goes where it is not followed."""
+
+    @property
+    def gets_out(self) -> bool:
+        """Whether others may have the pointer, routines that it is passed to apart."""
+        return self.is_lost or bool(self.returned or self.kept)
+
+
+NOTHING = Fate()
+LOST = Fate(is_lost=True)
+
+
+def joined(fates: Iterable[Fate]) -> Fate:
+    """All of some fates."""
+    return Fate(
+        frozenset().union(*(each.writes for each in fates)),
+        frozenset().union(*(each.reads for each in fates)),
+        frozenset().union(*(each.passed for each in fates)),
+        kept=frozenset().union(*(each.kept for each in fates)),
+        is_lost=any(each.is_lost for each in fates),
+    )
+
+
+def moved(offset: int, delta: int) -> int:
+    """What is added to a pointer that is moved on."""
+    return MOVING if MOVING in (offset, delta) else offset + delta
+
+
+def within(start: int, offset: int, size: int) -> tuple[int, int]:
+    """Offset and size of an access through a pointer that was moved before."""
+    at = moved(start, offset)
+    return (0, ANY_SIZE) if at == MOVING else (at, size)
+
+
+def covers(offset: int, width: int, behind: int, size: int) -> bool:
+    """Whether some bytes behind a pointer are among those that a store writes."""
+    if width == ANY_SIZE:
+        return offset <= behind < offset + OBJECT_REACH
+    return offset < behind + size and behind < offset + width
+
+
+def may_read(fate: Fate, behind: int, size: int) -> bool:
+    """Whether a pointer so far behind another one is loaded through that, or may be."""
+    return any(
+        not -size < read.size < 0
+        if read.size <= 0
+        else read.size >= size and covers(*read, behind, size)
+        for read in fate.reads
+    )

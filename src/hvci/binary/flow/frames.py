@@ -1,0 +1,282 @@
+"""Stack slots of one function: which instruction writes them, and with what."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.form.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Effect,
+    Function,
+    Load,
+    Location,
+    Memory,
+    slot,
+    slot_offset,
+)
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+MAX_KEPT = 12
+"""Questions nested deeper may have gone without an answer for their depth alone."""
+WORD = 8
+"""Bytes of a general register."""
+HALF = 4
+"""Bytes of half a word of 64 bits."""
+SLOT = 4
+"""Bytes of the options that are asked for."""
+OBJECT_REACH = 0x100
+"""How far upwards a block fill is taken to write, and an object to reach, in bytes."""
+
+
+class Leak(Enum):
+    """Whether a callee may write a slot."""
+
+    NONE = "none"
+    POSSIBLE = "possible"
+    """The address of something before it is passed on, which may be an object that holds it."""
+    CERTAIN = "certain"
+    """Its own address is passed on."""
+
+
+class Element(Enum):
+    """Whether a store at no fixed place may write a slot."""
+
+    NONE = "none"
+    CHOSEN = "chosen"
+    """Its index, whose values are all known, may choose the slot."""
+    OPEN = "open"
+    """The slot may belong to the array."""
+
+
+class Touch(NamedTuple):
+    """Where in the frame an instruction stores."""
+
+    spans: tuple[tuple[int, int], ...]
+    """Offsets of the first byte that it surely writes, and of the one behind the last."""
+    narrow: tuple[int, ...]
+    """Offsets of stores that are narrower than a slot, as in `or byte [rbp-7], 2`."""
+    may_move: bool
+    """Whether it may write at a place that is not always the same."""
+
+
+_ASKED: list[tuple[int, int]] = []
+"""Stands for where an instruction stores while that is worked out."""
+NO_TOUCH = Touch((), (), may_move=False)
+
+
+class Frames:
+    """Answers about stack slots, for one image."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self._asked_again = False
+        """Whether where an instruction stores was asked while that was being worked out."""
+
+    def touch(self, function: Function, p: int, nesting: int) -> Touch:
+        """Where in the frame instruction `p` stores."""
+        touch: Touch | None = function.touches.get(p)
+        if touch is None:
+            effect = self.flow.arch.effect(function, p)
+            touch, is_settled = self._touch(function, p, effect, nesting)
+            if is_settled:
+                function.touches[p] = touch
+        return touch
+
+    def _touch(
+        self, function: Function, p: int, effect: Effect, nesting: int
+    ) -> tuple[Touch, bool]:
+        """Where the stores of an instruction go, and whether that is the answer for good."""
+        if not effect.stores:
+            return NO_TOUCH, True
+        spans, narrow, may_move, is_settled = [], [], False, True
+        for memory in effect.stores:
+            place = self.offset(function, p, memory, nesting)
+            if place is None:
+                is_settled &= self._is_settled(function, p, memory)
+            else:
+                size = OBJECT_REACH if effect.fills else max(memory.size, 1)
+                spans.append((place, place + size))
+                if memory.size < SLOT:
+                    narrow.append(place)
+            may_move |= self._may_move(function, p, memory)
+        return Touch(tuple(spans), tuple(narrow), may_move), is_settled
+
+    def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
+        """Whether it is certain that an operand is at no known place of the frame."""
+        if memory.index_register != NO_REGISTER or memory.base < 0:
+            return True
+        if self.is_plain(function, p, memory):
+            return True
+        if not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return True
+        return (p, memory.base) in function.cache["bases"]
+
+    def element(self, function: Function, p: int, location: Location, nesting: int) -> Element:
+        """Whether what `p` writes at no fixed place is an element of an array at a slot."""
+        if nesting > MAX_KEPT:
+            return Element.OPEN  # too deep to tell where it goes
+        known: dict[int, list[tuple[int, int]]] = function.cache.setdefault("arrays", {})
+        spans = known.get(p)
+        if spans is None:
+            known[p] = _ASKED  # nothing, for what asks again on the way
+            again, self._asked_again = self._asked_again, False
+            spans = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
+            if self._asked_again:  # the index lacks what comes from the element itself
+                spans = [(start, OBJECT_REACH) for start, _ in spans]
+            known[p], self._asked_again = spans, again or self._asked_again
+        self._asked_again |= spans is _ASKED
+        wanted = slot_offset(location)
+        near = {(start == wanted, size) for start, size in spans if start <= wanted < start + size}
+        if not near:
+            return Element.NONE
+        is_chosen = all(is_first and SLOT <= size < OBJECT_REACH for is_first, size in near)
+        return Element.CHOSEN if is_chosen else Element.OPEN
+
+    def widest(self, function: Function, definitions: Iterable[int | Atoms]) -> int:
+        """The most bytes that one of some instructions stores."""
+        effect = self.flow.arch.effect
+        stores = (effect(function, d).stores for d in definitions if isinstance(d, int))
+        return max((memory.size for each in stores for memory in each), default=0)
+
+    def held(self, function: Function, i: int, offset: int, size: int, nesting: int) -> Atoms:
+        """What some bytes of the frame hold; eight of them may have been written in halves."""
+        value, at = self.flow.value, slot(offset)
+        found = value(function, i, at, nesting)
+        if size <= HALF or any(atom.kind not in atoms.NUMERIC for atom in found):
+            return atoms.truncate(found, size)
+        definitions = self.flow.reaching.definitions(function, i, at, nesting).definitions
+        if all(
+            self._is_whole(function, d, offset, size, nesting)
+            for d in definitions
+            if isinstance(d, int)
+        ):
+            return atoms.truncate(found, size)
+        upper = value(function, i, slot(offset + HALF), nesting)
+        return atoms.joined(atoms.truncate(found, HALF), atoms.truncate(upper, HALF))
+
+    def _is_whole(self, function: Function, d: int, start: int, size: int, nesting: int) -> bool:
+        """Whether an instruction that writes a slot writes all of some bytes there."""
+        effect = self.flow.arch.effect(function, d)
+        for memory in effect.stores:
+            place = self.offset(function, d, memory, nesting)
+            if place is not None and place <= start < place + memory.size:
+                return effect.fills or start + size <= place + memory.size
+        return True
+
+    def _may_move(self, function: Function, p: int, memory: Memory) -> bool:
+        """Whether an operand may lie at a place in the frame that is not always the same."""
+        if memory.base < 0 or not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return False
+        return memory.index_register != NO_REGISTER or not self.is_plain(function, p, memory)
+
+    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[tuple[int, int]]:
+        """Offsets and bytes in the frame of what instruction `p` may write as an element.
+
+        All that an array may reach to, where its index is not known.
+        """
+        for memory in self.flow.arch.effect(function, p).stores:
+            if not self._may_move(function, p, memory):
+                continue
+            first = memory._replace(index_register=NO_REGISTER)
+            start = self.offset(function, p, first, nesting)
+            if start is None:
+                for atom in self.flow.value(function, p, Location(memory.base), nesting + 1):
+                    if atom.kind is Kind.UNKNOWN and atom.of is not None:
+                        yield atom.of.value + memory.displacement, OBJECT_REACH
+            elif memory.index_register != NO_REGISTER:
+                index = self.flow.value(function, p, Location(memory.index_register), nesting + 1)
+                if index and memory.size and all(step.kind is Kind.CONST for step in index):
+                    for step in index:
+                        yield start + atoms.signed(step.value, 32) * memory.scale, memory.size
+                else:
+                    yield start, OBJECT_REACH
+
+    def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
+        """The frame offset that a memory operand names; None when it is not in the frame."""
+        if memory.index_register != NO_REGISTER or memory.base < 0:
+            return None
+        if memory.base == self.flow.arch.stack_pointer:
+            depth = self.flow.depth.before(function, i)
+            return None if depth is None else depth + memory.displacement
+        is_frame = memory.base == self.flow.arch.frame_pointer
+        frame = self.flow.depth.frame_pointer(function, i) if is_frame else None
+        if frame is not None:
+            return frame + memory.displacement
+        if not self.flow.arch.may_hold_stack_address(function, memory.base):
+            return None
+        held = self._base(function, i, memory.base, nesting)
+        return None if held is None else held + memory.displacement
+
+    def is_plain(self, function: Function, i: int, memory: Memory) -> bool:
+        """Whether the frame offset of an operand takes no question to the data flow."""
+        if memory.base == self.flow.arch.frame_pointer:
+            return self.flow.depth.frame_pointer(function, i) is not None
+        return memory.base == self.flow.arch.stack_pointer
+
+    def _base(self, function: Function, i: int, register: int, nesting: int) -> int | None:
+        """The frame offset that a register holds; None for anything else, or while it is asked."""
+        known: dict[tuple[int, int], int | None] = function.cache.setdefault("bases", {})
+        key = i, register
+        if key in known:
+            return known[key]
+        asked: set[tuple[int, int]] = function.cache.setdefault("asked bases", set())
+        if key in asked:
+            self.flow.note_cycle()
+            return None
+        asked.add(key)
+        base = atoms.single(self.flow.value(function, i, Location(register), nesting + 1))
+        asked.discard(key)
+        answer = base.value if base is not None and base.kind is Kind.STACK else None
+        if answer is not None or (nesting <= MAX_KEPT and not self.flow.is_spent):
+            known[key] = answer
+        return answer
+
+    def leak(self, function: Function, location: Location) -> Leak:
+        """Whether the function passes the address of the object that holds a slot."""
+        offsets = function.cache.get("leaked")
+        if offsets is None:
+            offsets = sorted(set(self._addressed(function)))
+            function.cache["leaked"] = offsets
+        wanted = slot_offset(location)
+        before = bisect_right(offsets, wanted)
+        distance = wanted - offsets[before - 1] if before else OBJECT_REACH
+        if not distance:
+            return Leak.CERTAIN
+        # behind the local variables lies what the caller has put there
+        return Leak.POSSIBLE if distance < OBJECT_REACH and wanted < 0 else Leak.NONE
+
+    def _addressed(self, function: Function) -> Iterator[int]:
+        """Frame offsets whose address some instruction takes."""
+        for i, memory in self.flow.arch.taken_addresses(function):
+            offset = self.offset(function, i, memory, 3)
+            if offset is not None:
+                yield offset
+
+    def stored(self, function: Function, d: int, location: Location, nesting: int) -> Atoms:
+        """What instruction `d`, which writes a slot, leaves in it."""
+        effect = self.flow.arch.effect(function, d)
+        wanted = slot_offset(location)
+        for n, memory in enumerate(effect.stores):
+            place = self.offset(function, d, memory, nesting)
+            if place is None and memory.index_register != NO_REGISTER:
+                place = wanted  # an element that its index chooses
+            if place is None or not (place <= wanted < place + memory.size or effect.fills):
+                continue
+            if effect.fills:
+                return atoms.unknown("a local variable that a block copy or fill writes")
+            expr = self.flow.arch.stored(function, d, n)
+            if isinstance(expr, Load) and expr.memory.base == IMAGE_BASE and memory.size > WORD:
+                # of a constant moved through a vector register, each part is a global of its own
+                inner = expr.memory.displacement + wanted - place
+                return self.flow.globals.value(inner, min(WORD, memory.size), nesting)
+            value = self.flow.made(function, d, expr, nesting)
+            return atoms.part(value, 8, 8 * (wanted - place))
+        return atoms.unknown("a store that is not followed")

@@ -1,0 +1,231 @@
+"""What a global variable of the image can hold: its content and all that the code writes to it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
+from hvci.binary.flow.written import Change, Writes
+from hvci.binary.form.code import (
+    IMAGE_BASE,
+    NO_REGISTER,
+    Function,
+    Location,
+    Memory,
+)
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+NX_CONSTANTS = frozenset((0x200, 0x4000_0000))
+"""What ExInitializeDriverRuntime stores: POOL_NX_ALLOCATION and MdlMappingNoExecute."""
+FLAGS = ("ExDefaultNonPagedPoolType", "ExDefaultMdlProtection")
+FLAG = frozenset((1,))
+MAX_TABLE = 64
+MAX_STRIDE = 64
+"""Bytes of an entry in a table of structures."""
+MAX_CHANGES = 4
+"""Rounds in which changes of a variable must come to an end; a counter does not."""
+MAX_REACH = 400
+"""Functions visited when looking for a way from the entry point."""
+
+
+class Globals:
+    """Values of globals, each worked out once."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.image = flow.image
+        self.known: dict[int, Atoms] = {}
+        """What other readers know about globals, by RVA."""
+        self.written: dict[int, set[Atom]] = {}
+        """Writes through pointers that others have followed, by RVA."""
+        self.tables: dict[Atoms, tuple[Atom, ...]] = {}
+        """The elements, in order, behind a value that any element of a table can be."""
+        self.framework: tuple[str, ...] = ()
+        """Names of the KMDF functions, by index."""
+        self.writes = Writes(flow)
+        self._memo: dict[tuple[int, int], Atoms] = {}
+        self._reachable: dict[int, bool] = {}
+
+    def value(self, rva: int, size: int, nesting: int) -> Atoms:
+        """What a global of `size` bytes can hold when some code reads it."""
+        item = self.image.imports.get(rva)
+        if item is not None:
+            return frozenset((Atom(Kind.IMPORT, rva),))
+        if rva in self.known:
+            return self.known[rva]
+        if not self.image.holds(rva, size):
+            return atoms.unknown(f"a global outside the image ({rva:#x})")
+        key = rva, size
+        known = self._memo.get(key)
+        if known is None:
+            self._memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
+            known = self.flow.apart(lambda: self._work_out(rva, size, nesting))
+            self._memo[key] = known
+        return known
+
+    def forget(self) -> None:
+        """Drop what was worked out before something new was learnt."""
+        self._memo.clear()
+
+    def framework_routine(self, offset: int) -> Atoms:
+        """The KMDF function whose address lies at an offset in the function table."""
+        index, rest = divmod(offset, self.image.pointer_size)
+        if rest or not 0 <= index < len(self.framework):
+            return atoms.unknown(f"KMDF function {index}, which is not known")
+        return frozenset((Atom(Kind.ROUTINE, Lookup.KMDF, why=self.framework[index]),))
+
+    def _work_out(self, rva: int, size: int, nesting: int) -> Atoms:
+        initial = self._content(rva, size)
+        if not self.image.is_writable(rva):
+            return initial
+        found = self.writes.find(rva, size, nesting)
+        written = (found.values | _changed(initial | found.values, found.changes)) - initial
+        written |= self.written.get(rva, set())
+        if self._is_opt_in(initial, written, found.writers, size):
+            before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
+            return frozenset(before) | (written - initial)
+        if size == 4 and not written and initial == atoms.const(0):
+            return frozenset((Atom(Kind.UNSET, 0, rva),))
+        return atoms.bounded(initial | written)
+
+    def _content(self, rva: int, size: int) -> Atoms:
+        """What the file holds; a relocated pointer is an address."""
+        number = self.image.number(rva, size)
+        if size == self.image.pointer_size and self.image.base <= number:
+            target = number - self.image.base
+            if self.image.holds(target) and rva in self._pointer_places:
+                return atoms.address(target)
+        return atoms.const(number)
+
+    @cached_property
+    def _pointer_places(self) -> frozenset[int]:
+        return frozenset(self.image.relocations.rvas.tolist())
+
+    # ---- the NX opt-in
+
+    def _is_opt_in(
+        self, initial: Atoms, written: Atoms, writers: list[Function], size: int
+    ) -> bool:
+        """A variable that starts as 0 and that start-up code sets to the NX constant only."""
+        values = {atom.value for atom in written if atom.kind is Kind.CONST}
+        wanted = NX_CONSTANTS if size == 4 else FLAG if size == 1 else frozenset()
+        if initial != atoms.const(0) or not values & wanted or values - wanted - {0}:
+            return False
+        if any(atom.kind is not Kind.CONST for atom in written):
+            return False
+        if size == 1 and not any(self._sets_two_flags(function) for function in writers):
+            return False
+        return any(self._is_reachable(function) for function in writers)
+
+    def _sets_two_flags(self, function: Function) -> bool:
+        """Link-time optimisation can shrink both opt-in variables to flags, set side by side."""
+        arch = self.flow.arch
+        flags = {
+            memory.displacement
+            for i in range(len(function.instructions))
+            for n, memory in enumerate(arch.effect(function, i).stores)
+            if memory.base == IMAGE_BASE and memory.size == 1
+            if self.flow.evaluate(function, i, arch.stored(function, i, n), 1) == atoms.const(1)
+        }
+        return len(flags) >= len(FLAGS)
+
+    def _is_reachable(self, function: Function) -> bool:
+        """Whether direct calls lead from the entry point to a function."""
+        known = self._reachable.get(function.start)
+        if known is None:
+            known = self._search(function)
+            self._reachable[function.start] = known
+        return known
+
+    def _search(self, function: Function) -> bool:
+        entry = self.flow.functions.at(int(self.image.headers.entry))
+        goal = entry.start if entry is not None else -1
+        seen = {function.start}
+        work = [function.start]
+        while work and len(seen) < MAX_REACH:
+            start = work.pop()
+            if start == goal:
+                return True
+            for caller, _ in self.flow.functions.callers(start):
+                if caller.start not in seen:
+                    seen.add(caller.start)
+                    work.append(caller.start)
+        return goal in seen
+
+    # ---- tables
+
+    def table(self, function: Function, i: int, memory: Memory, nesting: int) -> Atoms:
+        """An indexed element; known when base and index are."""
+        flow = self.flow
+        if memory.base == IMAGE_BASE:
+            base: Atoms = atoms.address(memory.displacement)
+        elif memory.base == NO_REGISTER:
+            return atoms.unknown("an element of a table at an absolute address")
+        else:
+            held = flow.value(function, i, Location(memory.base), nesting + 1)
+            base = atoms.combine("add", held, atoms.const(memory.displacement & atoms.MASK64), 64)
+        index = flow.value(function, i, Location(memory.index_register), nesting + 1)
+        out: set[Atom] = set()
+        if memory.size == self.image.pointer_size:
+            elements = self._pointers_of(base, index, memory.scale)
+            elements = elements or self._pointers_of(index, base, 1)
+            if elements:
+                return elements
+        for start in base:
+            for step in index:
+                if step.kind is not Kind.CONST:
+                    return atoms.unknown("an element of a table whose index is not known")
+                at = start.value + atoms.signed(step.value, 32) * memory.scale
+                if start.kind is Kind.ADDRESS:
+                    out |= self.value(at, memory.size, nesting + 1)
+                elif start.kind is Kind.STACK:
+                    out |= flow.frames.held(function, i, at, memory.size, nesting + 1)
+                else:
+                    return atoms.unknown("an element of a table that is not known")
+                if len(out) > MAX_TABLE:
+                    return atoms.unknown("an element of a large table")
+        return atoms.bounded(out)
+
+    def _pointers_of(self, base: Atoms, index: Atoms, stride: int) -> Atoms:
+        """All elements of a table of pointers, when the index may be anything."""
+        start = atoms.single(base)
+        if start is None or start.kind is not Kind.ADDRESS:
+            return atoms.NOTHING
+        if index and all(step.kind is Kind.CONST for step in index):
+            return atoms.NOTHING
+        at = start.value + atoms.first_index(index) * stride
+        step = self._stride(at, stride)
+        elements: list[Atom] = []
+        while step and at in self._pointer_places and len(elements) < MAX_TABLE:
+            elements += self._content(at, self.image.pointer_size)
+            at += step
+        found = frozenset(elements)
+        if len(elements) < 2 or len(found) > atoms.MAX_ATOMS:
+            return atoms.NOTHING
+        self.tables[found] = tuple(elements)
+        return found
+
+    def _stride(self, at: int, scale: int) -> int:
+        """Bytes between the pointers of a table; 0 when there is no second one."""
+        size = self.image.pointer_size
+        if scale > size:
+            return scale
+        steps = range(size, MAX_STRIDE + 1, size)
+        return next((step for step in steps if at + step in self._pointer_places), 0)
+
+
+def _changed(values: Atoms, changes: list[Change]) -> Atoms:
+    """All that a variable with some values can hold when changes happen in any order, and often."""
+    known = values
+    for _ in range(MAX_CHANGES):
+        more = known
+        for name, right, size in changes:
+            more |= atoms.combine(name, known, right, 8 * size)
+        if more == known:
+            return known
+        known = atoms.bounded(more)
+    return known | atoms.unknown("a variable that changes again and again")

@@ -1,0 +1,245 @@
+"""Where the image makes pointers to its globals, and what becomes of each.
+
+In code, and in read-only data: compilers for windows-gnu reach the variables of other files through
+a pointer of its own for each. Knows who makes a pointer, not what a write through it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.binary.flow.fates import ANY_SIZE, LOST, OBJECT_REACH, Fate, Write, may_read
+from hvci.binary.flow.made_addresses import made as made_addresses
+from hvci.binary.flow.pointees import Pointees
+from hvci.binary.form.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Address,
+    Binary,
+    Const,
+    Expr,
+    Function,
+    ImageAddress,
+    Load,
+    Location,
+    Memory,
+    slot,
+)
+from hvci.binary.pe.sets import members
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+MAX_REFERENCES = 4096
+WIDEST = 16
+"""Bytes that one access can move."""
+MAX_POINTERS = {32: 64, 64: 1024}
+"""Places that make a pointer to what lies before a variable, by the bits of the machine.
+
+On x86 most of them name what they use; elsewhere code at -O0, or of a large model, makes a pointer
+for each use.
+"""
+
+
+class Loads(NamedTuple):
+    """What becomes of a pointer in data."""
+
+    fates: list[Fate]
+    is_sure: bool
+    """Whether that is all that becomes of it."""
+
+
+class Makers:
+    """The pointers to globals of one image."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.image = flow.image
+        self.pointees = Pointees(flow)
+        self._fates: dict[tuple[int, int], Fate] = {}
+        """What becomes of addresses, by the RVA of what makes one and the address itself."""
+        self._data: dict[int, Loads] = {}
+        """What becomes of pointers in data, by their RVA."""
+
+    def in_code(
+        self, low: int, high: int, wanted: int | None = None
+    ) -> Iterator[tuple[Function, int, Fate]]:
+        """Where code makes pointers to some RVAs, with what becomes of each.
+
+        Where there are too many, only those that are nearest before the wanted one, or the last.
+        """
+        references = self.flow.functions.references
+        wanted = high if wanted is None else wanted
+        places = [*filter(references.may_make, references.to_data(low, high - low + 1))]
+        while len(places) > MAX_POINTERS[self.image.bits] and (low, high) != (wanted, wanted):
+            low, high = wanted - (wanted - low) // 4, wanted
+            places = [*filter(references.may_make, references.to_data(low, high - low + 1))]
+        for place in places:
+            found = self.flow.functions.instruction_at(place)
+            if found is None or found[0].flows[found[1]] in CALLS:
+                continue
+            function, i = found
+            for start in sorted(self.made(function, i)):
+                if low <= start <= high:
+                    key = function.rvas[i], start
+                    if key not in self._fates:
+                        self._fates[key] = LOST  # while it is asked for
+                        self._fates[key] = self._fate(function, i, start)
+                    yield function, start, self._fates[key]
+
+    def makes(self, place: int, rva: int) -> bool:
+        """Whether the instruction around a place makes the address of an RVA."""
+        if not self.flow.functions.references.may_take(place, rva):
+            return False
+        found = self.flow.functions.instruction_at(place)
+        return found is not None and rva in self.made(*found)
+
+    def made(self, function: Function, i: int) -> set[int]:
+        """The RVAs of which an instruction makes the address."""
+        arch = self.flow.arch
+        effect = arch.effect(function, i)
+        values = [arch.define(function, i, register) for register in members(effect.registers)]
+        values += [arch.stored(function, i, n) for n in range(len(effect.stores))]
+        found: set[int] = set()
+        for expr in values:
+            rva = self._address_in(expr)
+            if rva is not None:
+                found.add(rva)
+            elif arch.loads_call_targets and isinstance(expr, Binary):
+                found |= made_addresses(self.flow, function, i, expr).rvas
+        if found and arch.loads_call_targets and not arch.hands_on(function, i, alone=True):
+            return set()
+        if self.image.bits == 32:
+            found |= {start for _, start in self._indexed(function, i)}
+        if self.image.bits == 32 and not found:
+            others = arch.other_operands(function, i)
+            found |= {memory.displacement for memory in others if not memory.size}
+        return found
+
+    def _indexed(self, function: Function, i: int) -> Iterator[tuple[int, int]]:
+        """(Number of the memory operand, RVA) of the tables of which x86 code writes an element."""
+        for n, memory in enumerate(self.flow.arch.effect(function, i).stores):
+            if memory.base >= 0 or memory.index_register != NO_REGISTER:
+                yield from ((n, start) for start in self._tables(memory))
+
+    def _tables(self, memory: Memory) -> Iterator[int]:
+        """The RVA that an x86 operand with an index names, the index taken for 0."""
+        rva = memory.displacement
+        if memory.base != IMAGE_BASE:
+            rva -= self.image.base
+        if self.image.holds(rva):
+            yield rva
+
+    def _address_in(self, expr: Expr) -> int | None:
+        """The RVA that an expression is the address of; None for other expressions."""
+        match expr:
+            case ImageAddress(rva):
+                return rva
+            case Address(memory) if memory.base == IMAGE_BASE:
+                return memory.displacement
+            case Const(value) if self.image.bits == 32:
+                rva = value - self.image.base
+                return rva if self.image.holds(rva) else None
+        return None
+
+    def _fate(self, function: Function, i: int, start: int) -> Fate:
+        """What becomes of the address that an instruction makes."""
+        arch = self.flow.arch
+        effect = arch.effect(function, i)
+        if self.image.bits == 32:
+            tables = [n for n, table in self._indexed(function, i) if table == start]
+            if tables:
+                at = min(0, self.pointees.first(function, i, tables[0]))
+                return Fate(frozenset((Write(function, i, tables[0], at, ANY_SIZE),)))
+        held: set[tuple[Location, int]] = set()
+        for register in members(effect.registers):
+            expr = arch.define(function, i, register)
+            is_sum = arch.loads_call_targets and isinstance(expr, Binary)
+            if self._address_in(expr) == start or (
+                is_sum and start in made_addresses(self.flow, function, i, expr).rvas
+            ):
+                if isinstance(expr, Address) and expr.memory.index_register != NO_REGISTER:
+                    return LOST
+                held.add((Location(register), 0))
+        for n, memory in enumerate(effect.stores):
+            if self._address_in(arch.stored(function, i, n)) == start:
+                offset = self.flow.frames.offset(function, i, memory)
+                if offset is not None:
+                    held.add((slot(offset), 0))
+                elif memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
+                    return Fate(kept=frozenset((memory.displacement,)))
+                else:
+                    return LOST
+        return self.pointees.from_instruction(function, i, frozenset(held)) if held else LOST
+
+    # ---- pointers in data
+
+    def in_data(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """(RVA, RVA that it points to) of the relocated pointers in data to some RVAs."""
+        targets, places = self.flow.functions.references.pointers
+        first, last = targets.searchsorted((low, high + 1))
+        for k in range(int(first), int(last)):
+            place = int(places[k])
+            if not self.image.is_code(place):
+                yield place, int(targets[k])
+
+    def of_data(self, place: int) -> Loads:
+        """What becomes of a pointer in data, for each load of it.
+
+        Sure where it cannot change, and is used only to reach what it points to. So compilers for
+        windows-gnu reach the variables of other files, each through a pointer in read-only memory
+        of its own.
+        """
+        if place not in self._data:
+            self._data[place] = Loads([], is_sure=False)
+            self._data[place] = self._loads(place)
+        return self._data[place]
+
+    def _loads(self, place: int) -> Loads:
+        image, references = self.flow.image, self.flow.functions.references
+        size = image.pointer_size
+        if image.bits == 32 or image.is_writable(place) or place in image.exports:
+            return Loads([], is_sure=False)
+        if references.pointers_to(place):
+            return Loads([], is_sure=False)
+        fates: list[Fate] = []
+        is_lost = False
+        reads = references.to_data(place - WIDEST + 1, WIDEST - 1 + size)
+        if len(reads) > MAX_REFERENCES:
+            return Loads([], is_sure=False)
+        for operand in reads:
+            found = self.flow.functions.instruction_at(operand)
+            if found is None:
+                continue
+            fate = self._loaded(*found, place)
+            if fate is None:
+                continue
+            is_lost |= fate.gets_out or bool(fate.passed)
+            fates.append(fate)
+        is_field = (
+            is_lost
+            or not fates
+            or any(
+                fate.gets_out or may_read(fate, place - start, size)
+                for _, start, fate in self.in_code(place - OBJECT_REACH, place - 1)
+            )
+        )
+        return Loads(fates, is_sure=not is_field)
+
+    def _loaded(self, function: Function, i: int, place: int) -> Fate | None:
+        """What becomes of a pointer in data that an instruction names; None where it does not."""
+        arch, size = self.flow.arch, self.image.pointer_size
+        if place in self.made(function, i):
+            return LOST
+        wanted = Load(Memory(IMAGE_BASE, NO_REGISTER, 1, place, size))
+        for register in members(arch.effect(function, i).registers):
+            if arch.define(function, i, register) == wanted:
+                held = frozenset(((Location(register), 0),))
+                return self.pointees.from_instruction(function, i, held)
+        for memory in arch.other_operands(function, i):
+            at = memory.displacement
+            if memory.base == IMAGE_BASE and at < place + size and at + memory.size > place:
+                return LOST
+        return None

@@ -1,0 +1,483 @@
+"""What code does through a pointer that it has in a register or a slot of its frame.
+
+One walk forward along the flow of control, through copies, sums with constants, the frame and the
+image's own callees. Knows where a pointer goes, not what it points to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.fates import (
+    ANY_SIZE,
+    LOST,
+    MOVING,
+    NOTHING,
+    Fate,
+    Passed,
+    Read,
+    Write,
+    joined,
+    moved,
+    within,
+)
+from hvci.binary.form.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Address,
+    Binary,
+    Const,
+    Either,
+    Expr,
+    Flow,
+    Function,
+    Insert,
+    Load,
+    Location,
+    Memory,
+    Reg,
+    SignExtend,
+    is_slot,
+    register_of,
+    slot,
+    slot_offset,
+)
+from hvci.binary.form.jumptables import jumps_through_tables
+from hvci.binary.pe.sets import members
+from hvci.catalog.prototypes import prototype, x86_bytes
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+_BY_POINTER = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+MAX_WALKED = 1000
+"""Instructions looked at for one pointer in one function."""
+MAX_NESTED = 5
+"""How deep a pointer is followed into callees."""
+MAX_NESTING = 8
+"""How deep the question for the target of a call may nest already."""
+MAX_PARTS = 12
+"""Different places around its start that one pointer may be moved to."""
+STACK_ARGUMENTS = 16
+"""Arguments in memory that a callee may have."""
+X86_SLOT = 4
+"""Bytes of an argument on the x86 stack."""
+MAX_CALLEE = 800
+"""Instructions of a callee that is looked into."""
+MAX_CALLERS = 16
+"""Callers of a function that returns a pointer, in which it is followed on."""
+Held = frozenset[tuple[Location, int]]
+"""Locations that hold the pointer, each with what was added to it."""
+
+
+class Pointees:
+    """Follows pointers in one image."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.arch = flow.arch
+        self._known: dict[tuple[int, Location], Fate] = {}
+        self._busy: set[tuple[int, Location]] = set()
+
+    def from_instruction(self, function: Function, i: int, held: Held) -> Fate:
+        """What becomes of a pointer that instruction `i` leaves in some locations."""
+        return self._from(function, i, held, 0)
+
+    def _from(self, function: Function, i: int, held: Held, nesting: int) -> Fate:
+        walk = _Walk(self, function, nesting)
+        fate = walk.run() if walk.enter_behind(i, held) else LOST
+        if not fate.returned:
+            return fate
+        start, functions = function.start, self.flow.functions
+        callers = functions.callers(start)
+        is_open = start in self.flow.image.exports or functions.takes_address(start)
+        if is_open or len(callers) > MAX_CALLERS or nesting >= MAX_NESTED:
+            return fate._replace(is_lost=True)
+        result = Location(self.arch.result)
+        fates = [fate]
+        for caller, k in callers:
+            if caller.flows[k] not in CALLS:
+                fates.append(LOST)
+                continue
+            back = frozenset((result, offset) for offset in fate.returned)
+            fates.append(self._from(caller, k, back, nesting + 1))
+        return joined(fates)
+
+    def first(self, function: Function, i: int, n: int) -> int:
+        """Where, from its base, a loop that writes elements of an array starts to write."""
+        memory = self.arch.effect(function, i).stores[n]
+        register = memory.index_register
+        if register == NO_REGISTER:
+            register = memory.base
+        held = self.flow.value(function, i, Location(register), MAX_NESTED)
+        return atoms.first_index(held) * memory.scale
+
+    def parameter(self, function: Function, place: Location, nesting: int) -> Fate:
+        """What a function does with a pointer that it gets at a place."""
+        key = function.start, place
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if key in self._busy:
+            return NOTHING  # what a recursion passes on unchanged adds nothing
+        if nesting > MAX_NESTED or len(function.instructions) > MAX_CALLEE:
+            return LOST
+        self._busy.add(key)
+        walk = _Walk(self, function, nesting)
+        walk.enter(function.entry, frozenset(((place, 0),)))
+        answer = walk.run()
+        self._busy.discard(key)
+        self._known[key] = answer
+        return answer
+
+
+def _arguments(name: str) -> int:
+    """How many arguments a routine of others has at most, as far as that is known."""
+    size, shape = x86_bytes(name), prototype(name)
+    if shape is not None and not shape.arguments:
+        return 0
+    return size // X86_SLOT if size else STACK_ARGUMENTS
+
+
+def _behind(start: int, read: Read) -> Read:
+    """A load through a pointer that was moved before."""
+    at = moved(start, read.offset)
+    return Read(0, -abs(read.size)) if at == MOVING else Read(at, read.size)
+
+
+def _loaded(expr: Expr) -> Iterator[Memory]:
+    """The memory that an expression reads."""
+    match expr:
+        case Load(memory):
+            yield memory
+        case Binary(_, left, right, _) | Either(left, right):
+            yield from _loaded(left)
+            yield from _loaded(right)
+        case SignExtend(operand, _, _):
+            yield from _loaded(operand)
+        case Insert(old, new, _, _):
+            yield from _loaded(old)
+            yield from _loaded(new)
+
+
+class _Walk:
+    """One walk over one function."""
+
+    def __init__(self, pointees: Pointees, function: Function, nesting: int) -> None:
+        self.pointees, self.function, self.nesting = pointees, function, nesting
+        self.flow, self.arch = pointees.flow, pointees.arch
+        self.states: dict[int, Held] = {}
+        self.work: list[int] = []
+        self.writes: set[Write] = set()
+        self.reads: set[Read] = set()
+        self.passed: set[Passed] = set()
+        self.returned: set[int] = set()
+        self.kept: set[int] = set()
+        self.is_lost = False
+        self._tables = jumps_through_tables(function)
+
+    def enter(self, i: int, held: Held) -> bool:
+        """Note what holds the pointer before an instruction; False where that grows too much."""
+        known = self.states.get(i, frozenset())
+        more = known | held
+        if i not in self.states or more != known:
+            if len(more) > MAX_PARTS:
+                more |= {(place, MOVING) for place, _ in more}
+                more = frozenset(each for each in more if each[1] == MOVING)
+            if len(more) > MAX_PARTS:
+                return False
+            self.states[i] = more
+            self.work.append(i)
+        return True
+
+    def run(self) -> Fate:
+        """Walk on until nothing new is met.
+
+        What is written is of interest even where the pointer goes somewhere else as well.
+        """
+        steps = 0
+        while self.work:
+            i = self.work.pop()
+            held = self.states[i]
+            while True:
+                steps += 1
+                held = self._behind(i, held)
+                if not held or not self._is_straight(i):
+                    break
+                i += 1
+            if steps > MAX_WALKED or (held and not self.enter_behind(i, held)):
+                self.is_lost = True
+                break
+        self.flow.charge(steps)
+        return Fate(
+            frozenset(self.writes),
+            frozenset(self.reads),
+            frozenset(self.passed),
+            frozenset(self.returned),
+            frozenset(self.kept),
+            self.is_lost,
+        )
+
+    def _is_straight(self, i: int) -> bool:
+        """Whether control goes on to the next instruction only, and comes to it from here only."""
+        function, j = self.function, i + 1
+        return (
+            not function.flows[i]
+            and j not in function.sources
+            and j < len(function.flows)
+            and (i not in function.ends or function.follows(j))
+        )
+
+    def enter_behind(self, i: int, held: Held) -> bool:
+        """Note what holds the pointer behind an instruction, and where handlers may read it."""
+        kept = frozenset(each for each in held if is_slot(each[0]))
+        if kept and not all(self.enter(j, kept) for j in self._handlers()):
+            return False
+        return all(self.enter(j, held) for j in self._successors(i))
+
+    def _handlers(self) -> list[int]:
+        """Where code begins that nothing leads to, as exception handlers do."""
+        function, arch = self.function, self.arch
+        known: list[int] | None = function.cache.get("handlers")
+        if known is None:
+            known = function.cache["handlers"] = [
+                k
+                for k in range(len(function.flows))
+                if k not in function.sources
+                and k != function.entry
+                and not function.follows(k)
+                and not arch.is_padding(function, k)
+            ]
+        return known
+
+    def _successors(self, i: int) -> Iterator[int]:
+        function, flow = self.function, self.function.flows[i]
+        if i in function.jumps:
+            yield function.jumps[i]
+        elif flow == Flow.INDIRECT_JUMP:
+            yield from (j for j, before in function.sources.items() if i in before)
+        if i + 1 < len(function.flows) and function.follows(i + 1):
+            yield i + 1
+
+    # ---- one instruction
+
+    def _behind(self, i: int, held: Held) -> Held:
+        """What holds the pointer behind an instruction."""
+        flow = self.function.flows[i]
+        if flow in CALLS:
+            return self._called(i, held)
+        if flow == Flow.RETURN:
+            self._leave(held)
+            return frozenset()
+        leaves = flow in (Flow.JUMP, Flow.BRANCH) and i not in self.function.jumps
+        if leaves or (flow == Flow.INDIRECT_JUMP and i not in self._tables):
+            self._leave(self._called(i, held))
+            return held if flow == Flow.BRANCH else frozenset()
+        return self._moved(i, held)
+
+    def _moved(self, i: int, held: Held) -> Held:
+        """Copies and stores of the pointer, and what is written through it."""
+        registers, has_slots = 0, False
+        for place, _ in held:
+            if is_slot(place):
+                has_slots = True
+            else:
+                registers |= 1 << place
+        if not has_slots and not self.arch.names(self.function, i, registers):
+            return held
+        effect = self.arch.effect(self.function, i)
+        bases, others = self.arch.reads(self.function, i) if registers else (0, 0)
+        if not has_slots and not (bases | others | effect.registers) & registers:
+            return held
+        kept = {each for each in held if self._stays(each[0], effect.registers)}
+        if not has_slots and not (bases | others) & registers:
+            return frozenset(kept)
+        is_explained = not others & registers
+        if bases & registers or others & registers:
+            is_explained |= self._read(i, effect.registers, held)
+            for n, memory in enumerate(effect.stores):
+                is_explained |= self._write(i, n, memory, held, fills=effect.fills)
+        for n, memory in enumerate(effect.stores):
+            if not effect.fills:
+                is_explained |= self._put(i, n, memory, held, kept)
+        for register in members(effect.registers):
+            found = self._values(i, self.arch.define(self.function, i, register), held)
+            kept |= {(Location(register), offset) for offset in found}
+            is_explained |= bool(found)
+        if not is_explained and not self.arch.only_compares(self.function, i):
+            self.is_lost = True
+        return frozenset(kept)
+
+    def _stays(self, place: Location, written: int) -> bool:
+        return is_slot(place) or not written >> register_of(place) & 1
+
+    def _write(self, i: int, n: int, memory: Memory, held: Held, fills: bool) -> bool:
+        """Note a store whose operand is based on the pointer; whether one by index is."""
+        is_index = False
+        for place, offset in held:
+            if is_slot(place):
+                continue
+            number = register_of(place)
+            if number in (memory.base, memory.index_register):
+                is_open = fills or memory.index_register != NO_REGISTER
+                at = moved(offset, memory.displacement)
+                size = ANY_SIZE if is_open or at == MOVING else memory.size
+                if memory.index_register != NO_REGISTER and number == memory.base:
+                    at = moved(at, min(0, self.pointees.first(self.function, i, n)))
+                self.writes.add(Write(self.function, i, n, 0 if at == MOVING else at, size))
+                is_index |= is_open
+        return is_index
+
+    def _read(self, i: int, written: int, held: Held) -> bool:
+        """Note the loads whose operand is based on the pointer; whether one by index is."""
+        is_index = False
+        found = [*self.arch.other_operands(self.function, i)]
+        for register in members(written):
+            found += _loaded(self.arch.define(self.function, i, register))
+        for memory in found:
+            for place, offset in held:
+                if place in (memory.base, memory.index_register):
+                    at = moved(offset, memory.displacement)
+                    is_open = memory.index_register != NO_REGISTER or at == MOVING
+                    self.reads.add(Read(0, -memory.size) if is_open else Read(at, memory.size))
+                    is_index |= memory.index_register != NO_REGISTER
+        return is_index
+
+    def _put(
+        self, i: int, n: int, memory: Memory, held: Held, kept: set[tuple[Location, int]]
+    ) -> bool:
+        """A store into the frame or elsewhere; whether it stores the pointer."""
+        values = self._values(i, self.arch.stored(self.function, i, n), held)
+        at = self._slot(i, memory)
+        if at is not None:
+            kept -= {each for each in kept if each[0] == at}
+            kept |= {(at, offset) for offset in values}
+        elif values and memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
+            self.kept.add(memory.displacement)
+        elif values:
+            self.is_lost = True
+        return bool(values)
+
+    def _slot(self, i: int, memory: Memory) -> Location | None:
+        offset = self.flow.frames.offset(self.function, i, memory)
+        return None if offset is None else slot(offset)
+
+    def _values(self, i: int, expr: Expr, held: Held) -> set[int]:
+        """What an expression adds to the pointer, for each way in which it is the pointer."""
+        size = self.arch.bits // 8
+        match expr:
+            case Reg(number, width, 0) if width == size:
+                return {offset for place, offset in held if place == number}
+            case Load(memory) if memory.size == size and memory.index_register == NO_REGISTER:
+                if any(is_slot(place) for place, _ in held):
+                    at = self._slot(i, memory)
+                    return {offset for place, offset in held if place == at}
+            case Address(Memory(base, index, _, delta, _)):
+                delta = MOVING if index != NO_REGISTER else delta
+                return {moved(offset, delta) for place, offset in held if place in (base, index)}
+            case Binary("add" | "sub" as name, left, Const(value), width):
+                delta = atoms.signed(value, 8 * width) * (1 if name == "add" else -1)
+                return {moved(offset, delta) for offset in self._values(i, left, held)}
+            case Binary("add" | "sub", left, right, _):
+                both = self._values(i, left, held) | self._values(i, right, held)
+                return {MOVING} if both else set()
+            case Either(left, right):
+                return self._values(i, left, held) | self._values(i, right, held)
+        return set()
+
+    # ---- calls and the end
+
+    def _leave(self, held: Held) -> None:
+        """The function ends: its result may be the pointer."""
+        self.returned |= {offset for place, offset in held if place == self.arch.result}
+
+    def _called(self, i: int, held: Held) -> Held:
+        """Follow the pointer into a callee; what holds it behind the call."""
+        arch, function = self.arch, self.function
+        if self.nesting and function.flows[i] in _BY_POINTER:
+            # only calls of the function that has the pointer first are looked for
+            operand = arch.indirect_operand(function, i)
+            self.is_lost |= bool(self._values(i, operand, held))
+        clobbered = self.flow.interprocedural.clobbered(function, i)
+        kept = {each for each in held if self._stays(each[0], clobbered)}
+        if function.flows[i] in CALLS and not self._may_pass(held):
+            return frozenset(kept)
+        name, callee = self._callee(i)
+        if callee is None and name is None and function.flows[i] in (Flow.JUMP, Flow.BRANCH):
+            self.is_lost = True  # a part of the function that lies elsewhere
+        for place, offset in held:
+            entered = self._entry(i, place, name)
+            if entered is None:
+                continue
+            if name is not None:
+                self.passed.add(Passed(function, i, offset, name))
+                continue
+            fate = LOST if callee is None else self._in_callee(callee, entered)
+            self.is_lost |= fate.is_lost
+            here = function, i
+            for write in fate.writes:
+                at, size = within(offset, write.offset, write.size)
+                calls = (here, *write.calls)
+                self.writes.add(write._replace(offset=at, size=size, calls=calls))
+            self.reads |= {_behind(offset, read) for read in fate.reads}
+            self.passed |= {
+                each._replace(offset=moved(each.offset, offset)) for each in fate.passed
+            }
+            self.kept |= fate.kept
+            kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
+        return frozenset(kept)
+
+    def _may_pass(self, held: Held) -> bool:
+        """Whether a location that holds the pointer may be an argument."""
+        return any(is_slot(place) or place in self.arch.entry_registers for place, _ in held)
+
+    def _in_callee(self, callee: Function, place: Location) -> Fate:
+        return self.pointees.parameter(callee, place, self.nesting + 1)
+
+    def _entry(self, i: int, place: Location, name: str | None) -> Location | None:
+        """Where the callee of an instruction finds what is at a place; None where it does not."""
+        arch = self.arch
+        registers = arch.parameter_registers
+        if not is_slot(place):
+            number = register_of(place)
+            if name is None:
+                return place if number in arch.entry_registers else None
+            is_argument = number in registers and self._has(name, registers.index(number))
+            return place if is_argument else None
+        depth = self.flow.depth.before(self.function, i)
+        if depth is None:
+            return None
+        pushed = arch.return_address_size if self.function.flows[i] in CALLS else 0
+        above = slot_offset(place) - depth + pushed
+        first = arch.return_address_size
+        position = (above - first) * 8 // arch.bits - arch.arguments_above(is_call=True)
+        is_argument = len(registers) <= position < STACK_ARGUMENTS and above >= first
+        if name is not None:
+            is_argument &= self._has(name, position)
+        return slot(above) if is_argument else None
+
+    def _has(self, name: str, position: int) -> bool:
+        """Whether a routine of others has an argument, as far as that is known."""
+        return position < _arguments(name)
+
+    def _callee(self, i: int) -> tuple[str | None, Function | None]:
+        """The routine of others, or the function, that a call or jump goes to."""
+        function, flow = self.function, self.flow
+        if function.flows[i] in (Flow.CALL, Flow.JUMP, Flow.BRANCH):
+            target = self.arch.direct_target(function, i)
+            name = flow.interprocedural.thunks.get(target)
+            return name, flow.functions.starting_at(target) if name is None else None
+        held = flow.evaluate(function, i, self.arch.indirect_operand(function, i), MAX_NESTING)
+        known = [name for atom in held if (name := self._routine(atom))]
+        is_known = known and all(self._routine(atom) or not atom.value for atom in held)
+        return (max(known, key=_arguments) if is_known else None), None
+
+    def _routine(self, atom: Atom) -> str | None:
+        """The name of a routine of others whose address a value is."""
+        if atom.kind is Kind.IMPORT:
+            return self.flow.image.imports[atom.value].name
+        return atom.why if atom.kind is Kind.ROUTINE else None

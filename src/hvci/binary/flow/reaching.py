@@ -1,0 +1,275 @@
+"""The walk back from an instruction to every definition of a location that reaches it.
+
+Registers end at the instruction that writes them, at an edge that fixes the value by comparison,
+or at the entry of the function; what lies between two joins is worked out once. Stack slots also
+end at a call that was given their address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.flow.edges import fixes
+from hvci.binary.flow.frames import SLOT, Element, Leak
+from hvci.binary.flow.ways import Ways
+from hvci.binary.form.code import (
+    CALLS,
+    Flow,
+    Function,
+    Location,
+    is_slot,
+    register_of,
+    slot_offset,
+)
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+MAX_STEPS = 40_000
+"""Instructions looked at for one call site."""
+BUDGET = "the work budget was spent before its value was found"
+OBJECT = "a local variable that may be part of an object whose address is passed to a call"
+ARRAY = "an element of an array on the stack that is written"
+PART = "a local variable of which a part is changed"
+
+Definition = int | Atoms
+"""An instruction index that defines a location, or the answer itself."""
+
+
+class Reached(NamedTuple):
+    """What a walk back has found."""
+
+    definitions: list[Definition]
+    passed: set[int]
+    """The instructions between, before which the location holds the same."""
+    doubts: set[Atom]
+    """What calls and stores between may have left in a slot, if it is part of what they know."""
+
+
+class _Stretch(NamedTuple):
+    """The straight code before a place, up to a join, and what its predecessors settle."""
+
+    definitions: list[Definition]
+    onward: list[int]
+    """The predecessors from which the walk goes on."""
+    dispatches: int
+    """What tells the jumps of one unread jump table, so that it is followed once; 0: no such."""
+    cost: int
+    """Steps that the walk takes."""
+
+
+_SPENT = Reached([atoms.unknown(BUDGET)], set(), set())
+
+
+class Reaching:
+    """Finds the definitions that reach an instruction; its steps count for the question asked."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.arch = flow.arch
+        self.ways = Ways(flow.arch)
+
+    def definitions(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
+        """Walk back to every definition that reaches instruction `i`."""
+        if self.flow.steps > MAX_STEPS:
+            return _SPENT
+        if is_slot(location):
+            return self._of_slot(function, i, location, nesting)
+        return self._of_register(function, i, location)
+
+    # ---- registers
+
+    def _of_register(self, function: Function, i: int, location: Location) -> Reached:
+        """From join to join, over stretches that are remembered with the function."""
+        known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
+        found: list[Definition] = []
+        passed: set[int] = set()
+        dispatched: set[int] = set()
+        work = [i]
+        while work:
+            j = work.pop()
+            if j in passed:
+                continue
+            passed.add(j)
+            stretch = known.get(j)
+            if stretch is None:
+                stretch = known[j] = self._stretch(function, j, location)
+            definitions, onward, dispatches, cost = stretch
+            self.flow.steps += cost
+            if self.flow.steps > MAX_STEPS:
+                return _SPENT
+            if definitions:
+                found += [each for each in definitions if each not in found]
+            if dispatches:
+                if dispatches in dispatched:
+                    continue  # the same for all labels: once is enough
+                dispatched.add(dispatches)
+            work += onward
+        return Reached(found, passed, set())
+
+    def _stretch(self, function: Function, i: int, location: Location) -> _Stretch:
+        """What is met right before a place, and from where to go on.
+
+        It costs the question that meets it as much as the first one, so that no answer depends on
+        what was asked before.
+        """
+        mask = 1 << register_of(location)
+        j = self.ways.writer(function, i, mask)
+        if j >= 0:
+            return _Stretch([j], [], 0, i - j)
+        join = self.ways.join(function, ~j)
+        found: list[Definition] = [*join.settled]
+        if ~j == function.entry:
+            found.insert(0, self._at_entry(function, location))
+        onward: list[int] = []
+        for source, written, edge in self.ways.into(function, ~j, join):
+            if edge is not None and fixes(edge, location):
+                found.append(atoms.const(edge.constant))
+            elif written & mask:
+                found.append(source)
+            else:
+                onward.append(source)
+        return _Stretch(found, onward, join.dispatches, i - ~j + join.cost)
+
+    # ---- stack slots
+
+    def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
+        """From join or call to the one before: stores and calls may change a slot."""
+        found: list[Definition] = []
+        seen: set[int] = set()
+        work = [i]
+        doubts: set[Atom] = set()
+        dispatched: set[int] = set()
+        while work:
+            k = work.pop()
+            if k in seen:
+                continue
+            seen.add(k)
+            j = self._straight_back(function, k, location, nesting, found, doubts)
+            if j < 0 or (j != k and j in seen):
+                continue
+            seen.add(j)
+            if j == function.entry:
+                found.append(self._at_entry(function, location))
+            join = self.ways.join(function, j)
+            found += join.settled
+            if join.dispatches:
+                if join.dispatches in dispatched:
+                    continue  # the same for all labels: once is enough
+                dispatched.add(join.dispatches)
+            self.flow.steps += join.cost
+            if self.flow.steps > MAX_STEPS:
+                return _SPENT
+            work += [
+                p
+                for p in join.before
+                if not self._settles_slot(function, p, location, nesting, found, doubts)
+            ]
+        if doubts:  # bytes behind all that is stored into the slot are another variable
+            width = self.flow.frames.widest(function, found)
+            doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
+        return Reached(found, seen, doubts)
+
+    def _straight_back(
+        self,
+        function: Function,
+        j: int,
+        location: Location,
+        nesting: int,
+        found: list[Definition],
+        doubts: set[Atom],
+    ) -> int:
+        """Where the straight code before a place begins; -1 when something in it writes the slot.
+
+        Calls are left to the caller.
+        """
+        first, stores = self.ways.stores(function, j)
+        for p in stores:
+            if self._writes(function, p, location, nesting, found, doubts):
+                self.flow.steps += j - p
+                if p not in found:
+                    found.append(p)
+                return -1
+        self.flow.steps += j - first
+        return first
+
+    def _settles_slot(
+        self,
+        function: Function,
+        p: int,
+        location: Location,
+        nesting: int,
+        found: list[Definition],
+        doubts: set[Atom],
+    ) -> bool:
+        """Whether the instruction before a join, or a call, settles a slot."""
+        if self._writes(function, p, location, nesting, found, doubts):
+            found.append(p)
+            return True
+        if self._is_call_with_result(function, p):
+            leak = self.flow.frames.leak(function, location)
+            if leak is Leak.CERTAIN:
+                found.append(self._leaked(function, p, location))
+                return True
+            if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
+                doubts |= atoms.unknown(OBJECT)
+        return False
+
+    def _writes(
+        self,
+        function: Function,
+        p: int,
+        location: Location,
+        nesting: int,
+        found: list[Definition],
+        doubts: set[Atom],
+    ) -> bool:
+        """Whether an instruction surely writes a slot; what it may change of it is doubted.
+
+        `value` of a doubt is the first byte.
+        """
+        frames, wanted = self.flow.frames, slot_offset(location)
+        touch = frames.touch(function, p, nesting)
+        for start, end in touch.spans:
+            if start <= wanted < end:
+                return True
+        element = frames.element(function, p, location, nesting) if touch.may_move else Element.NONE
+        if element is Element.CHOSEN and p not in found:
+            found.append(p)
+        if element is Element.OPEN:
+            doubts |= atoms.unknown(ARRAY)
+            return False
+        for start in touch.narrow:
+            if 0 < start - wanted < SLOT:
+                doubts.add(Atom(Kind.UNKNOWN, start - wanted, why=PART))
+                break
+        return False
+
+    def _is_call_with_result(self, function: Function, p: int) -> bool:
+        """A call proper; the check of a call target returns nothing."""
+        if function.flows[p] == Flow.CALL:
+            return True
+        is_call = function.flows[p] in CALLS
+        return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
+
+    def _calls_own_code(self, function: Function, p: int) -> bool:
+        """Whether a call goes to code of the image: Windows writes what it is given to write."""
+        if function.flows[p] != Flow.CALL:
+            return False
+        return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
+
+    def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
+        """What a call may have put into a slot whose address was passed on."""
+        return frozenset((Atom(Kind.LEAKED, function.rvas[call], slot_offset(location)),))
+
+    def _at_entry(self, function: Function, location: Location) -> Atoms:
+        """What the caller left in a location."""
+        if is_slot(location):
+            if slot_offset(location) >= self.arch.return_address_size:
+                return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+            return atoms.unknown("a local variable that is not initialised on some path")
+        if register_of(location) in self.arch.entry_registers:
+            return frozenset((Atom(Kind.PARAMETER, function.start, location),))
+        return atoms.unknown("a register that the caller must preserve")

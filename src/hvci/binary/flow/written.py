@@ -1,0 +1,244 @@
+"""All that the code of the image writes into a global variable, by its name and through pointers.
+
+Knows stores; knows neither what the file holds nor what a reader sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.flow.fates import ANY_SIZE, MOVING, OBJECT_REACH, Passed, Write, covers
+from hvci.binary.flow.made_addresses import made
+from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
+from hvci.binary.form.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Binary,
+    Function,
+    Load,
+    Location,
+    Memory,
+    Reg,
+)
+
+if TYPE_CHECKING:
+    from hvci.binary.flow.dataflow import Dataflow
+
+OPTION = 4
+"""Bytes of the options that are asked for, which structures hold; pointers are no options."""
+LOOP_REACH = 0x40
+"""How far behind a variable the end of an array may lie from which a loop counts back, in bytes."""
+COPIES = frozenset(
+    ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
+)
+CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
+
+
+class Change(NamedTuple):
+    """What an instruction does to a global that it reads and writes in `size` bytes."""
+
+    name: str
+    right: Atoms
+    size: int
+
+
+class Written(NamedTuple):
+    """What the image writes into a variable."""
+
+    values: Atoms
+    changes: list[Change]
+    writers: list[Function]
+
+
+class Writes:
+    """The writes of globals in one image."""
+
+    def __init__(self, flow: Dataflow) -> None:
+        self.flow = flow
+        self.image = flow.image
+        self.makers = Makers(flow)
+
+    def find(self, rva: int, size: int, nesting: int) -> Written:
+        """Everything that the code writes to a global, and the functions that do."""
+        out: set[Atom] = set()
+        writers: list[Function] = []
+        changes: list[Change] = []
+        references = self.flow.functions.references
+        places = references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
+        if len(places) > MAX_REFERENCES:
+            many = atoms.unknown(f"the global at {rva:#x} is named in too many places")
+            return Written(many, [], [])
+        for place in places:
+            if references.only_reads(place):
+                continue
+            found = self.flow.functions.instruction_at(place)
+            if found is None:
+                continue
+            function, i = found
+            written = self._written_by(function, i, rva, size, nesting)
+            if written is not None:
+                writers.append(function)
+                _note(written, out, changes)
+        is_number = all(atom.kind in atoms.NUMERIC for atom in out)
+        if not is_number and any(self.makers.makes(place, rva) for place in places):
+            # of what is no number anyway, nobody asks where it goes
+            out |= atoms.unknown(f"the address of the global at {rva:#x} is passed on")
+        reach = 0 if not is_number else OBJECT_REACH if size <= OPTION else 1
+        for writer, stored in self._through_pointers(rva, size, reach, nesting):
+            writers += [writer] if writer is not None else []
+            _note(stored, out, changes)
+        return Written(frozenset(out), changes, writers)
+
+    def _written_by(
+        self, function: Function, i: int, rva: int, size: int, nesting: int
+    ) -> Atoms | Change | None:
+        """What one instruction that names a global, or what lies before it, writes into it.
+
+        None when it only reads, or writes something else.
+        """
+        if function.flows[i] in CALLS:
+            return None
+        for n, memory in enumerate(self.flow.arch.effect(function, i).stores):
+            starts, why_open = self._starts(function, i, memory)
+            for start in starts:
+                if not start - size < rva < start + memory.size:
+                    continue
+                is_plain = memory.base == IMAGE_BASE or self.image.bits == 64
+                if memory.index_register != NO_REGISTER or not is_plain:
+                    return atoms.unknown(f"an element of a table at {start:#x} is written")
+                return self._stored(function, i, n, (start, memory.size), (rva, size), nesting)
+            if why_open:
+                return atoms.unknown(f"the global at {rva:#x} may be written through {why_open}")
+        return None
+
+    def _stored(
+        self,
+        function: Function,
+        i: int,
+        n: int,
+        written: tuple[int, int],
+        asked: tuple[int, int],
+        nesting: int,
+    ) -> Atoms | Change:
+        """What a store of some bytes leaves in a global; both are (RVA, bytes)."""
+        (start, width), (rva, size) = written, asked
+        if width < size or start > rva:
+            return atoms.unknown(f"only a part of the global at {rva:#x} is written")
+        expr = self.flow.arch.stored(function, i, n)
+        if isinstance(expr, Binary) and isinstance(expr.left, Load):
+            if (start, expr.size) != asked:
+                return atoms.unknown(f"the global at {rva:#x} is changed with others")
+            right = self.flow.evaluate(function, i, expr.right, nesting + 1)
+            return Change(expr.name, right, expr.size)
+        stored = self.flow.evaluate(function, i, expr, nesting + 1)
+        return atoms.part(stored, size, 8 * (rva - start))
+
+    def _starts(self, function: Function, i: int, memory: Memory) -> tuple[Sequence[int], str]:
+        """The RVAs that an operand can name, an index in it taken for 0; and why not all."""
+        if memory.base == IMAGE_BASE:
+            return [memory.displacement], ""
+        if not self.flow.arch.loads_call_targets or memory.base < 0:
+            rva = memory.displacement - self.image.base
+            return [rva] if self.image.bits == 32 and self.image.holds(rva) else [], ""
+        held = made(self.flow, function, i, Reg(memory.base))
+        return [rva + memory.displacement for rva in sorted(held.rvas)], held.why_open
+
+    # ---- pointers
+
+    def _through_pointers(
+        self, rva: int, size: int, reach: int, nesting: int
+    ) -> Iterator[tuple[Function | None, Atoms | Change]]:
+        """What is written through pointers to the global, and to what it may be a field of.
+
+        A pointer to the global itself that gets lost may change it to anything; one to what lies
+        before it hardly does.
+        """
+        behind_it = LOOP_REACH if reach > 1 else 0
+        made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
+        nearest = max((start for _, start, _ in made if start <= rva), default=rva - reach)
+        for function, start, fate in made:
+            behind = rva - start
+            if not behind and fate.gets_out:
+                yield function, atoms.unknown(f"the address of the global at {rva:#x} is passed on")
+            for write in sorted(fate.writes, key=_by_place):
+                if write.size == ANY_SIZE and start + write.offset < nearest:
+                    continue  # another object lies between
+                if covers(write.offset, write.size, behind, size):
+                    yield write.function, self._by(write, start, (rva, size), nesting)
+            for passed in sorted(fate.passed, key=_by_place):
+                if self._may_write(passed, behind, nesting):
+                    what = f"the address of the global at {rva:#x} is passed to {passed.name}"
+                    yield function, atoms.unknown(what)
+        for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
+            loads = self.makers.of_data(place)
+            if not loads.is_sure and start == rva:
+                why = f"the address of the global at {rva:#x} is stored in data"
+                yield None, atoms.unknown(why)
+            for fate in loads.fates:
+                for write in sorted(fate.writes, key=_by_place):
+                    if covers(write.offset, write.size, rva - start, size):
+                        yield write.function, self._by(write, start, (rva, size), nesting)
+
+    def _by(self, write: Write, start: int, asked: tuple[int, int], nesting: int) -> Atoms | Change:
+        """What a store through a pointer leaves in a global, for the calls that lead there."""
+        function, i, n, offset, size, calls = write
+        if size == ANY_SIZE:
+            return atoms.unknown(f"an element of a table at {start + offset:#x} is written")
+        stored = self._stored(function, i, n, (start + offset, size), asked, nesting)
+        if isinstance(stored, Change):
+            return atoms.unknown(f"the global at {asked[0]:#x} is changed through a pointer")
+        for caller, k in reversed(calls):
+            stored = self._passed(stored, function, caller, k, nesting)
+            function = caller
+        return stored
+
+    def _passed(
+        self, values: Atoms, callee: Function, caller: Function, k: int, nesting: int
+    ) -> Atoms:
+        """What values that a callee makes of its parameters are, for one of its calls."""
+        out: set[Atom] = set()
+        for atom in values:
+            if atom.kind is Kind.PARAMETER and atom.value == callee.start:
+                place = Location(atom.place)
+                held = self.flow.interprocedural.passed(caller, k, place, nesting + 1)
+                out |= atoms.apply(held, atom.ops)
+            else:
+                out.add(atom)
+        return atoms.bounded(out)
+
+    def _may_write(self, passed: Passed, behind: int, nesting: int) -> bool:
+        """Whether a routine of others may write a global, `behind` bytes behind a pointer.
+
+        It writes what it is given; how far, is known of copies only.
+        """
+        if passed.offset == behind or (passed.offset == MOVING and not behind):
+            return True
+        is_moving = passed.offset == MOVING
+        if passed.name not in COPIES | CLEARS or is_moving or passed.offset > behind:
+            return passed.name in COPIES | CLEARS and is_moving
+        interprocedural = self.flow.interprocedural
+        position = 1 if passed.name in CLEARS else 2
+        count = interprocedural.passed(
+            passed.function, passed.i, interprocedural.at_entry(position), nesting + 1
+        )
+        return not all(
+            atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
+        )
+
+
+def _note(stored: Atoms | Change, out: set[Atom], changes: list[Change]) -> None:
+    """Note what is written; a place in the frame of the writer means nothing to a reader."""
+    if isinstance(stored, Change):
+        changes.append(stored)
+        return
+    for atom in stored:
+        is_local = atom.kind in (Kind.STACK, Kind.LEAKED)
+        out |= atoms.unknown(atoms.describe(atom)) if is_local else {atom}
+
+
+def _by_place(use: Write | Passed) -> tuple[int, int]:
+    return use.function.rvas[use.i], use.offset

@@ -1,0 +1,1 @@
+"""What every architecture fills in: functions, flow, effects and expressions, references."""

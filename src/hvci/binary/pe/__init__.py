@@ -1,0 +1,1 @@
+"""The file as the loader maps it; no machine code."""
