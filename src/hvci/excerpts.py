@@ -38,12 +38,14 @@ def with_excerpts(report: Report, data: bytes = b"") -> Report:
 
 
 def _lines(path: str) -> tuple[str, ...]:
-    """The lines of a text file; none when it cannot be read any more."""
+    """The lines of a text file; none when it cannot be read any more, or is no text."""
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError):
         return ()
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not wide and b"\0" in data:
+        return ()
     text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
     return tuple(text.splitlines())
 

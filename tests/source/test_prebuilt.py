@@ -1,8 +1,12 @@
 """Libraries that are linked as they are: named, where they hold code that nobody examined."""
 
+import struct
+
 import pytest
 
-from hvci.evaluate import evaluate
+import build
+from hvci.cli.gather import gather
+from hvci.evaluate import Options, evaluate
 from hvci.model import Verdict
 from sources import definitions, entry, lay, vcxproj
 
@@ -16,26 +20,43 @@ def member(data, name=b"a.obj/"):
     return header + str(len(data)).encode().ljust(10) + b"`\n" + padded
 
 
-def coff(flags, name=b".text\0\0\0"):
-    """An object with one section of four bytes."""
-    header = (0x8664).to_bytes(2, "little") + (1).to_bytes(2, "little") + bytes(16)
-    sizes = (4).to_bytes(4, "little") + (60).to_bytes(4, "little")
-    return header + name + bytes(8) + sizes + bytes(12) + flags.to_bytes(4, "little") + b"\xc3" * 4
+def coff(flags, name=b".text\0\0\0", code=b"\xc3" * 4, machine=0x8664, symbols=(), moved=()):
+    """An object with one section; symbols are (name, section, kind), relocations (at, n, type)."""
+    table = 60 + len(code) + 10 * len(moved)
+    head = struct.pack("<HHIIIHH", machine, 1, 0, table, len(symbols), 0, 0)
+    head += struct.pack(
+        "<8s6IHHI", name, 0, 0, len(code), 60, 60 + len(code), 0, len(moved), 0, flags
+    )
+    rows, strings = b"", b""
+    for word, section, kind in symbols:
+        rows += struct.pack("<IIIhHBB", 0, 4 + len(strings), 0, section, 0x20, kind, 0)
+        strings += word.encode() + b"\0"
+    relocations = b"".join(struct.pack("<IIH", *one) for one in moved)
+    return head + code + relocations + rows + struct.pack("<I", 4 + len(strings)) + strings
 
 
-CODE = coff(0x60000020)
+def asking(pool_type, name="EngineStart", wanted="__imp_ExAllocatePoolWithTag", tail=()):
+    """An object whose function asks for pool: mov ecx, type; jmp [import] or jmp routine."""
+    call = b"\x48\xff\x25" if wanted.startswith("__imp_") else b"\xe9"
+    code = b"\xb9" + struct.pack("<I", pool_type) + call
+    symbols = ((name, 1, 2), (wanted, 0, 2), *tail)
+    return coff(CODE_FLAGS, code=code + bytes(4), symbols=symbols, moved=[(len(code), 1, 4)])
+
+
+CODE_FLAGS = 0x60500020
+CODE = asking(0)
 IMPORT = b"\0\0\xff\xff\0\0\x64\x86" + bytes(40)
-BIG = b"\0\0\xff\xff\x02\0\x64\x86" + bytes(60)
+LATER = b"\0\0\xff\xff\x02\0\x64\x86" + bytes(60)
 
 
 def archive(*members):
     return b"!<arch>\n" + member(b"\0\0\0\0", b"/") + b"".join(map(member, members))
 
 
-def linked(folder, name, data=None, place=None):
+def linked(folder, name, data=None, place=None, text=NX):
     """The report of a driver that links a library."""
     extra = definitions(name, element="AdditionalDependencies", item="Link")
-    lay(folder, drv__vcxproj=vcxproj("drv.c", extra=extra), drv__c=NX)
+    lay(folder, drv__vcxproj=vcxproj("drv.c", extra=extra), drv__c=text)
     if data is not None:
         path = folder / (place or name)
         path.parent.mkdir(exist_ok=True)
@@ -47,14 +68,81 @@ def named(report, name):
     return [one for one in report.limits if name in one.reason]
 
 
+def found(report, name):
+    """The calls in a library."""
+    return [one for one in report.calls if one.call.site.path.endswith(name)]
+
+
 @pytest.mark.parametrize(
-    "data", [archive(CODE), archive(IMPORT, CODE), archive(BIG), CODE, b"!<arch>\n??" * 9]
+    ("data", "why"),
+    [
+        (archive(IMPORT, LATER), "a.obj: it is compiled for link-time code generation (/GL)"),
+        (archive(coff(CODE_FLAGS, b".cil$fg\0")), "link-time code generation"),
+        (b"!<arch>\n??" * 9, "it is damaged"),
+        (b"MZ", "it is damaged"),
+        (archive(coff(CODE_FLAGS, machine=0x1C4)), "for the machine 0x01c4"),
+        (archive(CODE[:80]), "it is damaged"),
+    ],
 )
-def test_a_library_with_code_is_named(tmp_path, data):
+def test_a_library_that_cannot_be_examined_is_named(tmp_path, data, why):
     report = linked(tmp_path, "engine.lib", data)
     assert report.verdict is Verdict.UNDECIDED
     (limit,) = named(report, "engine.lib")
     assert "execute-pool-type" in limit.rules
+    assert why in limit.reason
+
+
+USES = "EngineStart(); " + "ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');"
+
+
+@pytest.mark.parametrize(
+    ("members", "verdict"),
+    [
+        ([asking(0)], Verdict.INCOMPATIBLE),
+        ([asking(0x200)], Verdict.COMPATIBLE),
+        ([asking(0, "Other")], Verdict.UNDECIDED),
+        ([asking(0, "Other"), asking(0x200, tail=[("Other", 0, 2)])], Verdict.INCOMPATIBLE),
+        ([asking(0, wanted="ExAllocatePoolWithTag")], Verdict.INCOMPATIBLE),
+        ([asking(0, "?EngineStart@@YAXXZ")], Verdict.INCOMPATIBLE),
+        ([IMPORT, asking(0)], Verdict.INCOMPATIBLE),
+    ],
+)
+def test_calls_of_a_library_are_judged(tmp_path, members, verdict):
+    lay(tmp_path, drv__c=entry(USES))
+    report = linked(tmp_path, "engine.lib", archive(*members), text=entry(USES))
+    assert report.verdict is verdict
+    assert not named(report, "engine.lib")
+    calls = [one.call for one in report.calls if one.call.site.path.endswith("engine.lib")]
+    assert {call.ddi for call in calls} == {"ExAllocatePoolWithTag"}
+    assert all("in a.obj of the library" in call.note for call in calls)
+
+
+def test_an_object_that_nobody_names_may_not_be_linked(tmp_path):
+    report = linked(tmp_path, "engine.lib", archive(asking(0)))
+    assert report.verdict is Verdict.UNDECIDED
+    (finding,) = [one for one in report.findings if one.ddi]
+    assert "nothing here names what a.obj defines, so it may not be linked" in finding.message
+    assert "NonPagedPool (0x0)" in finding.message
+    assert finding.site.function == "EngineStart+0x5"
+
+
+def test_an_image_tells_what_its_libraries_do(tmp_path):
+    linked(tmp_path, "engine.lib", archive(asking(0)), text=entry(USES))
+    (tmp_path / "drv.sys").write_bytes(build.driver())
+    (report,) = gather([str(tmp_path)], Options()).reports[:1]
+    assert not [one for one in report.calls if getattr(one.call.site, "path", "").endswith(".lib")]
+
+
+def test_code_that_calls_the_framework_is_named(tmp_path):
+    data = archive(asking(0x200, tail=[("WdfFunctions_01033", 0, 2)], wanted="WdfFunctions_01033"))
+    report = linked(tmp_path, "engine.lib", data)
+    assert "calls of the framework (KMDF)" in named(report, "engine.lib")[0].reason
+
+
+def test_an_excerpt_shows_no_bytes_of_a_library(tmp_path):
+    linked(tmp_path, "engine.lib", archive(CODE))
+    report = evaluate(tmp_path, Options(excerpts=True))
+    assert [one.excerpt for one in report.findings if one.ddi] == [()]
 
 
 @pytest.mark.parametrize("data", [archive(IMPORT), archive(IMPORT, coff(0x40000040, b".idata$2"))])
@@ -74,7 +162,7 @@ def test_a_library_of_imports_has_no_code(tmp_path, data):
 def test_a_library_is_found_where_the_project_says(tmp_path, name, place):
     (tmp_path / "d").mkdir()
     report = linked(tmp_path / "d", name, archive(CODE), place)
-    assert named(report, "ngine.lib")
+    assert found(report, "ngine.lib")
     assert report.verdict is Verdict.UNDECIDED
 
 
@@ -94,7 +182,7 @@ def test_libraries_of_the_kit_are_known(tmp_path, name):
 def test_a_library_that_the_text_names(tmp_path):
     lay(tmp_path, drv__vcxproj=vcxproj("drv.c"), drv__c='#pragma comment(lib, "engine")\n' + NX)
     (tmp_path / "engine.lib").write_bytes(archive(CODE))
-    assert named(evaluate(tmp_path), "engine.lib")
+    assert found(evaluate(tmp_path), "engine.lib")
 
 
 def test_a_library_that_a_list_of_cmake_names(tmp_path):
@@ -102,7 +190,7 @@ def test_a_library_that_a_list_of_cmake_names(tmp_path):
     text += "target_link_libraries(drv ${CMAKE_SOURCE_DIR}/engine.lib WDK::FLTMGR)"
     lay(tmp_path, CMakeLists__txt=text, drv__c=NX)
     (tmp_path / "engine.lib").write_bytes(archive(CODE))
-    assert named(evaluate(tmp_path), "engine.lib")
+    assert found(evaluate(tmp_path), "engine.lib")
     assert evaluate(tmp_path).verdict is Verdict.UNDECIDED
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.source import prebuilt
 from hvci.source.files import LINK_RULES
 from hvci.source.merge import Kept
 from hvci.source.nearby import nearest
@@ -35,7 +34,6 @@ def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     if workspace.alone is not None and not workspace.kernel_products:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
     yield from _unbuilt(workspace, calls)
-    yield from prebuilt.limits(workspace)
     yield from _older(workspace)
 
 

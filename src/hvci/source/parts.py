@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from hvci.model import Evidence, Limit, SourceSite, WindowsVersion
+from hvci.model import Evidence, Limit, Site, SourceSite, WindowsVersion
 from hvci.source.files import is_code, tidy
 from hvci.source.nearby import nearest
 from hvci.source.products import Product
@@ -109,8 +109,13 @@ class Parts:
         files = {path for one in homes for path in one.files}
         files.difference_update(one.path for one in homes if one.crate is not None)
         crates = Crates([one.crate for one in homes if one.crate is not None])
-        whole = self.reading.evidence(target, lambda product, _: id(product) in products, crates)
-        return replace(whole, limits=tuple(one for one in whole.limits if _path(one) in files))
+        linked = {_path(call.site) for _, call in self.reading.linked}
+
+        def belongs(product: Product | None, path: str) -> bool:
+            return id(product) in products and path not in linked
+
+        whole = self.reading.evidence(target, belongs, crates)
+        return replace(whole, limits=tuple(one for one in whole.limits if _path(one.site) in files))
 
     def digest(self, files: Iterable[str] | None = None) -> tuple[str, int]:
         """A digest of texts with their paths below the target, and how much text that is."""
@@ -149,5 +154,5 @@ def _files(workspace: Workspace, product: Product) -> Iterator[str]:
             yield from (build.file, *build.assembly)
 
 
-def _path(limit: Limit) -> str:
-    return limit.site.path if isinstance(limit.site, SourceSite) else ""
+def _path(site: Site | None) -> str:
+    return site.path if isinstance(site, SourceSite) else ""

@@ -1,26 +1,27 @@
 """Libraries that a driver links and that nothing in the target builds.
 
-Knows archives of objects and the names of the kit's own libraries; examines no code. A library
-that only stands for imports has no code, and the kit's are known.
+Knows which libraries a product names, where they are and the names of the kit's own; their code is
+for `binary.objects`. A library that only stands for imports has no code, and the kit's are known.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hvci.model import Limit, Origin, SourceSite
+from hvci.binary.objects import examine
+from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
 from hvci.source.build import Build
 from hvci.source.files import CALL_RULES, beside
 from hvci.source.products import Product
 from hvci.source.project import Workspace
 
-MAX_MEMBERS = 5000
-_MAGIC = b"!<arch>\n"
-_HEADER = 60
-_CODE = 0x20
-"""IMAGE_SCN_CNT_CODE."""
+MAX_BYTES = 128 << 20
+"""A larger library is not examined."""
+SHOWN = 4
+"""Reasons that are told of one library."""
 WEAKENED = (*CALL_RULES, "writes-executable-memory", "dynamic-code")
 
 _KIT = """
@@ -43,26 +44,70 @@ KIT = frozenset(_KIT.split())
 """Libraries of the kits and of compilers; what these bring is known otherwise."""
 
 
-def limits(workspace: Workspace) -> Iterator[Limit]:
-    """One limit for each library with code that nobody examined."""
+def read(workspace: Workspace) -> Linked:
+    """What the code of linked libraries asks for, and one limit for each that nobody examined."""
+    found = Linked()
     outputs = {build.output for build in workspace.builds}
-    seen: set[str] = set()
+    seen: set[tuple[int, str]] = set()
     for product in workspace.kernel_products:
         for build, name in _linked(workspace, product):
             stem = _stem(name)
             path = _found(workspace, build, name)
-            if path in seen or stem in outputs:
+            key = (id(product), path or name)
+            if key in seen or stem in outputs:
                 continue
-            seen.add(path or name)
+            seen.add(key)
             if path is not None:
-                if (why := _why(path)) is not None:
-                    yield _limit(build, f"{path}: {why}, and {product.name} links it", path)
+                _library(found, workspace, product, build, path)
             elif stem not in KIT and "$" not in name and name[:1] not in "/%":
                 reason = f"{product.name} links {name}, which is not here: it was not examined"
-                yield _limit(build, reason, build.file)
+                found.limits.append(_limit(reason, build.file))
+    return found
 
 
-def _limit(build: Build, reason: str, path: str) -> Limit:
+@dataclass
+class Linked:
+    """What was found in libraries, with the product that links each."""
+
+    calls: list[tuple[Product, DdiCall]] = field(default_factory=list)
+    behaviours: list[tuple[Product, BehaviourFact]] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+
+
+def _library(
+    found: Linked, workspace: Workspace, product: Product, build: Build, path: str
+) -> None:
+    """Examine one library for one product."""
+    try:
+        data = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_BYTES else b"?"
+    except OSError as error:
+        reason = f"{path}: it cannot be read ({error.strerror}), and {product.name} links it"
+        found.limits.append(_limit(reason, path))
+        return
+    machines = frozenset(one.machine for one in product.builds if one.machine)
+    asked = _Names(workspace, product)
+    examined = examine(data, path, workspace.target, machines, asked)
+    found.calls += ((product, call) for call in examined.calls)
+    found.behaviours += ((product, fact) for fact in examined.behaviours)
+    found.limits += examined.limits
+    if examined.lost:
+        more = f" and {len(examined.lost) - SHOWN} more" if len(examined.lost) > SHOWN else ""
+        why = "; ".join(examined.lost[:SHOWN]) + more
+        reason = f"{path}: not all of its code was examined, and {product.name} links it: {why}"
+        found.limits.append(_limit(reason, path))
+
+
+class _Names:
+    """Whether the text that a product compiles holds a name."""
+
+    def __init__(self, workspace: Workspace, product: Product) -> None:
+        self.programs = [one.program for one in workspace.variants(product)]
+
+    def __call__(self, name: bytes) -> bool:
+        return any(program.names(name) for program in self.programs)
+
+
+def _limit(reason: str, path: str) -> Limit:
     return Limit(Origin.SOURCE, WEAKENED, reason, SourceSite(path, 1))
 
 
@@ -102,50 +147,3 @@ def _found(workspace: Workspace, build: Build, name: str) -> str | None:
         if path is not None:
             return path
     return None
-
-
-def _why(path: str) -> str | None:
-    """What a library holds that should be examined; None when it only stands for imports."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    if not data.startswith(_MAGIC):
-        return "object code that was not examined"
-    has_code = any(_has_code(member) for member in members(data))
-    return "it holds objects with code that were not examined" if has_code else None
-
-
-def members(data: bytes) -> Iterator[bytes]:
-    """The members of an archive, without those that list names."""
-    at, left = len(_MAGIC), MAX_MEMBERS
-    while at + _HEADER <= len(data) and left:
-        left -= 1
-        header = data[at : at + _HEADER]
-        size = header[48:58].strip()
-        if not size.isdigit() or header[58:60] != b"`\n":
-            yield b"?"  # damaged: whatever it is, nobody looked at it
-            return
-        begin, at = at + _HEADER, at + _HEADER + int(size) + int(size) % 2
-        if header[:16].strip() not in (b"/", b"//", b"/<ECSYMBOLS>/"):
-            yield data[begin : begin + int(size)]
-
-
-def _has_code(member: bytes) -> bool:
-    """Whether an object holds code: imports have none, objects for later compilation may."""
-    if len(member) < 20:
-        return bool(member)
-    if member[:4] == b"\0\0\xff\xff":
-        return int.from_bytes(member[4:6], "little") != 0
-    sections = int.from_bytes(member[2:4], "little")
-    start = 20 + int.from_bytes(member[16:18], "little")
-    for index in range(min(sections, 10_000)):
-        header = member[start + 40 * index : start + 40 * (index + 1)]
-        if len(header) < 40:
-            return True
-        flags = int.from_bytes(header[36:40], "little")
-        if flags & _CODE and int.from_bytes(header[16:20], "little"):
-            return True
-        if header[:5] == b".cil$":
-            return True
-    return False

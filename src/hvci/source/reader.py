@@ -23,7 +23,7 @@ from hvci.model import (
     SourceSite,
     WindowsVersion,
 )
-from hvci.source import behaviour
+from hvci.source import behaviour, prebuilt
 from hvci.source.cargo import is_rust
 from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
 from hvci.source.judge import Judge
@@ -53,6 +53,8 @@ class Reading:
     settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    linked: list[tuple[Product, DdiCall]] = field(default_factory=list)
+    """What the code of libraries asks for that nothing here builds."""
     crates: Crates = field(default_factory=Crates)
     """What Rust crates ask for; no product of another build links them."""
 
@@ -63,13 +65,14 @@ class Reading:
         crates = self.crates if crates is None else crates
         wanted = is_of or (lambda product, path: True)
         calls = merged(one for one in self.calls if wanted(one.product, one.spot[0]))
-        of_crates = [call for crate in crates.crates for call in crate.calls]
+        others = [call for crate in crates.crates for call in crate.calls]
+        others += (call for one, call in self.linked if wanted(one, _path(call.site)))
         facts = {fact for one, fact in self.behaviours if wanted(one, _path(fact.site))}
         settings = (one for product, one in self.settings if wanted(product, _path(one.site)))
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
-            calls=tuple(sorted((*calls, *of_crates), key=_place)),
+            calls=tuple(sorted((*calls, *others), key=_place)),
             behaviours=tuple(sorted(facts, key=_behaviour_place)),
             settings=tuple(dict.fromkeys(settings)),
             limits=tuple(dict.fromkeys(self.workspace.shelf.limits)),
@@ -124,6 +127,10 @@ def examine(
         reading.allowances += allowances(source)
     reading.settings += workspace.settings
     shelf.limits += leftovers(workspace, reading.calls)
+    libraries = prebuilt.read(workspace)
+    reading.linked += libraries.calls
+    reading.behaviours += libraries.behaviours
+    shelf.limits += libraries.limits
     shelf.limits.append(Limit(Origin.SOURCE, ("unsupported-relocs",), IN_IMAGE_ONLY))
     reading.seconds["source"] = time.perf_counter() - begun
     return reading
