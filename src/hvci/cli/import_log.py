@@ -1,16 +1,31 @@
-"""`hvci import-log`: read a log of Windows and say which findings explain it."""
+"""`hvci import-log`: read logs of Windows, name the check that refused a driver and why."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hvci.cli.settings import evaluated, policy_options, settings
 from hvci.errors import InputError, UsageError
 
+if TYPE_CHECKING:
+    from hvci.logs import Gathered
+    from hvci.model import Report
+
+DISAGREES, UNDECIDED = 1, 3
+
 
 @click.command("import-log")
 @click.argument("file")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option(
+    "--also", multiple=True, metavar="FILE", help="Another log of the same computer; repeatable."
+)
 @click.option(
     "--base",
     "bases",
@@ -18,48 +33,123 @@ from hvci.errors import InputError, UsageError
     metavar="NAME=ADDRESS",
     help="Where a driver was loaded, such as mydriver=fffff80112340000.",
 )
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Compare the check of the image (events 3111 and 3087) with what hvci says of the "
+    "targets: exit code 1 when they disagree, 3 when nothing could be compared.",
+)
+@click.option(
+    "--bundle", metavar="FILE", help="Write what disagrees to FILE: hashes and facts, no driver."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
 @policy_options
 def command(
     file: str,
     targets: tuple[str, ...],
+    also: tuple[str, ...],
     bases: tuple[str, ...],
+    compare: bool,
+    bundle: str | None,
+    form: str,
     target_os: str | None,
     config: str | None,
     no_config: bool,
     profile: str | None,
     undecided: str | None,
 ) -> int:
-    """Read a log of the real thing and name the call sites that explain it.
+    """Read logs of the real thing: which check refused a driver, and which call sites explain it.
 
-    FILE holds what !verifier, the readiness tool (DGReadiness), WinDbg's !analyze of bug check
-    0xC4, 0xBE or 0xFC, or hvciscan printed; - is standard input. With the driver or its saved
-    report as TARGET, counters and addresses are joined with its findings.
+    FILE is what you have; - is standard input:
+
+    \b
+    - events (CodeIntegrity, Kernel-PnP, Kernel-XDV, System): .evtx, XML of wevtutil or
+      Get-WinEvent, text and CSV of Event Viewer, or the quoted message
+    - a bug check: !analyze, event 1001, BlueScreenView, WhoCrashed, a forum paste
+    - counters: verifier /query, !verifier, the readiness tool (DGReadiness), hvciscan
+    - with --also: setupapi.dev.log, pnputil /enum-drivers or /enum-devices, driverquery /v /fo csv,
+      msinfo32, Get-CimInstance Win32_DeviceGuard
+
+    Each refused driver is a row: the check (see hvci explain gates), the evidence, the package, and
+    what to do. With the driver or its saved report as TARGET, counters and addresses are joined
+    with its findings, and the row says whether hvci agrees.
 
     \b
     hvci import-log verifier.txt mydriver.sys
+    hvci import-log CodeIntegrity.evtx mydriver.sys --also packages.txt
     hvci import-log crash.txt mydriver.sys --base mydriver=fffff80112340000
     """
-    from dataclasses import replace
-
-    from hvci.logs import decode_text, join, parse_log, to_text
+    from hvci.logs import gather
     from hvci.targets import read_bytes
 
-    log = parse_log(decode_text(read_bytes(file)))
-    if not log.entries:
-        raise InputError(f"{file}: {_nothing(log.others)}")
-    log = replace(log, bases={**log.bases, **dict(map(_base, bases))})
+    gathered = gather(read_bytes(name) for name in (file, *also))
+    if gathered.is_empty:
+        raise InputError(f"{file}: {_nothing(gathered)}")
+    named = {**gathered.log.bases, **dict(map(_base, bases))}
+    gathered = replace(gathered, log=replace(gathered.log, bases=named))
     rules = settings(target_os, config, no_config, profile, undecided)
     reports = rules.judged(evaluated(targets, rules.policy)).reports if targets else ()
-    click.echo(to_text(join(log, reports)), nl=False)
-    return 0
+    return _say(gathered, reports, compare, bundle, form)
 
 
-def _nothing(others: tuple[int, ...]) -> str:
+def _say(
+    gathered: Gathered, reports: Sequence[Report], compare: bool, bundle: str | None, form: str
+) -> int:
+    from hvci.logs import as_json, compared, join, refusals, to_lines, to_text
+    from hvci.logs.compare import as_bundle
+
+    rows = refusals(gathered.seen, gathered.computer, reports, gathered.signers)
+    joined = join(gathered.log, reports)
+    comparison = compared(rows, reports)
+    if bundle:
+        _write(bundle, as_bundle(rows, reports))
+    if form == "json":
+        shown = {
+            "refusals": [as_json(row) for row in rows],
+            "computer": list(gathered.computer.facts),
+            "entries": [
+                {"title": one.title, "facts": one.facts, "causes": one.causes, "sure": one.sure}
+                for one in joined
+            ],
+        }
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        text = "".join(f"{line}\n" for line in to_lines(rows)) + to_text(joined)
+        facts = [*gathered.computer.facts, *_left_out(gathered)]
+        text += "".join(f"{fact}\n" for fact in facts)
+        text += "".join(f"{line}\n" for line in comparison.lines) if compare else ""
+        click.echo(text, nl=False)
+    if not compare:
+        return 0
+    return DISAGREES if comparison.disagreed else 0 if comparison.agreed else UNDECIDED
+
+
+def _left_out(gathered: Gathered) -> list[str]:
+    if not gathered.programs:
+        return []
+    return [f"{gathered.programs} events about files that are no drivers were left out"]
+
+
+def _write(path: str, content: object) -> None:
+    try:
+        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _nothing(gathered: Gathered) -> str:
     """What the log lacks."""
-    if not others:
-        return "no counter, bug check or scan result in this log"
-    codes = ", ".join(f"{code:#x}" for code in others)
-    return f"only bug check {codes} in this log, which memory integrity does not cause"
+    if gathered.log.others:
+        codes = ", ".join(f"{code:#x}" for code in gathered.log.others)
+        return f"only bug check {codes} in this log, which memory integrity does not cause"
+    if gathered.events:
+        return (
+            f"none of the {gathered.events} events in this log is about a refused driver; export "
+            "Microsoft-Windows-CodeIntegrity/Operational and System"
+        )
+    return "no event, counter, bug check or scan result in this log"
 
 
 def _base(word: str) -> tuple[str, tuple[int, int]]:

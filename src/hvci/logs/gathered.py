@@ -1,0 +1,116 @@
+"""Everything that log files say, put together: events, bug checks, counters, lists of a computer.
+
+Knows which reader a file needs; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hvci.logs.crashes import Crash
+from hvci.logs.event_facts import Seen, identified, quoted, seen
+from hvci.logs.event_log import evtx_events, is_event_log
+from hvci.logs.event_text import csv_events, text_events
+from hvci.logs.events import Event, without_xml, xml_events
+from hvci.logs.machine import Machine, machine, problems
+from hvci.logs.parse import LONGEST_LINE, Log, decode_text, parse_log
+from hvci.logs.refusals import crash_signs
+from hvci.model.gates import same_provider
+
+_BUGCHECK = "Microsoft-Windows-WER-SystemErrorReporting"
+SIGNATURE = 3089
+OF_ANY_FILE = (3033, 3034, 3076, 3077)
+"""Events that programs for user mode cause as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one or several logs say."""
+
+    log: Log = field(default_factory=Log)
+    seen: tuple[Seen, ...] = ()
+    computer: Machine = field(default_factory=Machine)
+    signers: Mapping[str, str] = field(default_factory=dict)
+    """Who signed the file of an event, by correlation id."""
+    programs: int = 0
+    """Events about files that are no drivers."""
+    events: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was understood."""
+        return not (self.log.entries or self.seen or self.computer.known or self.programs)
+
+
+def gather(files: Iterable[bytes]) -> Gathered:
+    """Read every file and join what they say."""
+    parts = [_one(data) for data in files]
+    entries = tuple(dict.fromkeys(entry for part in parts for entry in part.log.entries))
+    bases = {name: base for part in parts for name, base in part.log.bases.items()}
+    others = tuple(dict.fromkeys(code for part in parts for code in part.log.others))
+    return Gathered(
+        Log(entries, bases, others),
+        tuple(dict.fromkeys(one for part in parts for one in part.seen)),
+        _joined([part.computer for part in parts]),
+        {key: name for part in parts for key, name in part.signers.items()},
+        sum(part.programs for part in parts),
+        sum(part.events for part in parts),
+    )
+
+
+def _joined(computers: Sequence[Machine]) -> Machine:
+    states = [one.memory_integrity for one in computers if one.memory_integrity is not None]
+    return Machine(
+        states[-1] if states else None,
+        tuple(dict.fromkeys(fact for one in computers for fact in one.facts)),
+        {file: inf for one in computers for file, inf in one.packages.items()},
+        {file: inf for one in computers for file, inf in one.likely.items()},
+        frozenset().union(*(one.at_boot for one in computers)),
+        any(one.known for one in computers),
+    )
+
+
+def _one(data: bytes) -> Gathered:
+    if is_event_log(data):
+        events = list(evtx_events(data))
+        return _from_events(events, "\n".join(map(_bug_check, events)))
+    text = decode_text(data)
+    rest = without_xml(text)
+    lines = [line[:LONGEST_LINE].rstrip() for line in rest.splitlines()]
+    table = list(csv_events(rest))
+    structured = [*xml_events(text), *table]
+    plain = [] if table else list(text_events(lines))
+    events = [*structured, *plain] or list(quoted(lines))
+    crashes = "\n".join(_bug_check(event) for event in structured)
+    gathered = _from_events(events, crashes if table else f"{rest}\n{crashes}")
+    devices = tuple(problems(lines))
+    return replace(gathered, seen=(*gathered.seen, *devices), computer=machine(lines, rest))
+
+
+def _from_events(events: list[Event], text: str) -> Gathered:
+    """What events say; `text` holds the bug checks, but where lists fold their lines."""
+    known = [event for one in events if (event := identified(one)) is not None]
+    log = parse_log(text)
+    if not any(isinstance(entry, Crash) for entry in log.entries):
+        log = parse_log("\n".join((text, *map(_bug_check, known))))
+    found: list[Seen] = []
+    programs = 0
+    for event in known:
+        some = list(seen(event))
+        found += some
+        programs += not some and event.id in OF_ANY_FILE
+    found += crash_signs(entry for entry in log.entries if isinstance(entry, Crash))
+    signers = {
+        event.activity: name
+        for event in known
+        if event.id == SIGNATURE and (name := event.get("PublisherName")) and event.activity
+    }
+    return Gathered(log, tuple(found), Machine(), signers, programs, len(events))
+
+
+def _bug_check(event: Event) -> str:
+    """The text of event 1001, whose fields hold it."""
+    if not same_provider(event.provider, _BUGCHECK):
+        return ""
+    return f"The bugcheck was: {event.get('param1', '0')}" if event.data else event.message
