@@ -25,7 +25,10 @@ from hvci.model import (
     JudgedCall,
     Level,
     Limit,
+    ListAnswer,
+    ListKind,
     Machine,
+    Match,
     Origin,
     Outcome,
     PageHashes,
@@ -339,6 +342,16 @@ trusts = st.builds(
     st.sampled_from(("", "0f" * 32)),
     numbers,
 )
+list_answers = st.builds(
+    ListAnswer,
+    words,
+    st.sampled_from(ListKind),
+    words,
+    numbers,
+    st.lists(st.builds(Match, words, words, words), max_size=2).map(tuple),
+    words,
+    words,
+)
 reports = st.builds(
     Report,
     targets,
@@ -354,4 +367,5 @@ reports = st.builds(
     maybe | verifier_runs,
     st.dictionaries(words, st.floats(0, 1e6), max_size=2),
     trust=maybe | trusts,
+    lists=st.lists(list_answers, max_size=2).map(tuple),
 )

@@ -21,13 +21,13 @@ from hvci.model import (
     Machine,
     Report,
     Target,
-    Trust,
     WindowsVersion,
 )
 from hvci.rules import executable, judge
 from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
+    from hvci.lists import DriverList
     from hvci.signing import Catalog
     from hvci.source.parts import Parts
 
@@ -84,6 +84,8 @@ class Options:
     """Run the driver in the emulated Driver Verifier too."""
     catalogs: tuple[Catalog, ...] = ()
     """Signed catalogs that may list an image."""
+    lists: tuple[DriverList, ...] = ()
+    """Block lists and compatibility databases that may name an image."""
     symbols: tuple[str, ...] | None = None
     """Folders with PDBs, besides that of the image; None looks for no symbols at all."""
 
@@ -108,15 +110,26 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
         evidence, block = _verified(data, evidence)
     evidence = _with_symbols(evidence, path, options)
     report = report_on(_target(path, data, evidence), evidence)
-    report = replace(report, verifier=block, trust=_trust(data, options))
+    report = _with_trust(replace(report, verifier=block), data, options)
     return with_excerpts(report, data) if options.excerpts else report
 
 
-def _trust(data: bytes, options: Options) -> Trust:
-    """Who signed an image."""
+def _with_trust(report: Report, data: bytes, options: Options) -> Report:
+    """With who signed an image, and what lists say of it."""
     from hvci import signing
 
-    return signing.read(data, options.target_os, options.catalogs).trust
+    signatures = signing.read(data, options.target_os, options.catalogs)
+    if not options.lists:
+        return replace(report, trust=signatures.trust)
+    from hvci import lists
+
+    answers = lists.ask(options.lists, signatures, report.target.path)
+    return replace(
+        report,
+        trust=signatures.trust,
+        lists=answers,
+        blocklisted=lists.blocklisted(answers),
+    )
 
 
 def _with_symbols(evidence: Evidence, path: str, options: Options) -> Evidence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hvci.cli.output import Outputs, output_options, write
-from hvci.cli.settings import evaluated, policy_options, settings
+from hvci.cli.settings import Trusted, evaluated, policy_options, settings
 
 
 @click.command("check")
@@ -24,6 +24,14 @@ from hvci.cli.settings import evaluated, policy_options, settings
     metavar="FILE",
     help="Signed catalog (.cat) that may list the drivers, or a folder of them; may be repeated.",
 )
+@click.option(
+    "--blocklist",
+    "blocklists",
+    multiple=True,
+    metavar="FILE",
+    help="Does this list name the drivers? An App Control policy (.xml, .p7b, .cip) or LOLDrivers' "
+    "JSON; may be repeated.",
+)
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
@@ -37,6 +45,7 @@ def command(
     undecided: str | None,
     symbols: tuple[str, ...],
     catalogs: tuple[str, ...],
+    blocklists: tuple[str, ...],
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
@@ -55,6 +64,6 @@ def command(
     hvci check driver.sys --output json=report.json --output html=report.html
     """
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
-    document = rules.judged(evaluated(targets, rules.policy, verify, catalogs))
+    document = rules.judged(evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists)))
     write(document, places)
     return 0 if exit_zero else document.exit_code

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from hvci.policy import (
     read_policy,
 )
 from hvci.report import Document
+
+if TYPE_CHECKING:
+    from hvci.evaluate import Options
 
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
@@ -94,6 +98,26 @@ def settings(
     return Settings(policy, read_baseline(path) if path else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Files that say whom to trust; each is read once for all targets."""
+
+    catalogs: tuple[str, ...] = ()
+    blocklists: tuple[str, ...] = ()
+
+    def added_to(self, options: Options) -> Options:
+        """The options with what the files say."""
+        if self.catalogs:
+            from hvci.signing import load_catalogs
+
+            options = replace(options, catalogs=load_catalogs(self.catalogs))
+        if self.blocklists:
+            from hvci.lists import load_block_list
+
+            options = replace(options, lists=tuple(map(load_block_list, self.blocklists)))
+        return options
+
+
 def _policy(config: str | None) -> Policy:
     return read_policy(Path(config)) if config else find_policy(Path.cwd())
 
@@ -109,7 +133,7 @@ def read_baseline(path: str) -> Baseline:
 
 
 def evaluated(
-    targets: Sequence[str], policy: Policy, verify: bool = False, catalogs: tuple[str, ...] = ()
+    targets: Sequence[str], policy: Policy, verify: bool = False, trusted: Trusted | None = None
 ) -> Document:
     """Evaluate the targets named, or those that the policy names."""
     words = targets or policy.paths
@@ -120,8 +144,5 @@ def evaluated(
 
     version = policy.target_os or NEWEST
     options = Options(version, excerpts=True, verify=verify, symbols=policy.symbols)
-    if catalogs:
-        from hvci.signing import load_catalogs
-
-        options = replace(options, catalogs=load_catalogs(catalogs))
+    options = trusted.added_to(options) if trusted else options
     return gather(words, options, policy.exclude)

@@ -47,7 +47,16 @@ from hvci.model.findings import (
     worst_answer,
 )
 from hvci.model.library import FromLibrary
-from hvci.model.signature import DriverPolicy, PageHashes, Signature, Signed, Trust
+from hvci.model.signature import (
+    DriverPolicy,
+    ListAnswer,
+    ListKind,
+    Match,
+    PageHashes,
+    Signature,
+    Signed,
+    Trust,
+)
 from hvci.model.windows import NEWEST, TARGETS, WindowsVersion, parse_version
 
 __all__ = [
@@ -76,7 +85,10 @@ __all__ = [
     "JudgedCall",
     "Level",
     "Limit",
+    "ListAnswer",
+    "ListKind",
     "Machine",
+    "Match",
     "Origin",
     "Outcome",
     "PageEvent",

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
-from hvci.model.signature import Trust
+from hvci.model.signature import ListAnswer, Trust
 from hvci.model.windows import WindowsVersion
 
 
@@ -207,6 +207,8 @@ class Report:
     """What a policy decided; None when none was asked."""
     trust: Trust | None = None
     """Who signed an image; None for sources, and in reports of older versions."""
+    lists: tuple[ListAnswer, ...] = ()
+    """What the lists that were given say about an image."""
 
     @property
     def answers(self) -> dict[Question, Answer | None]:

@@ -97,3 +97,45 @@ class Trust:
     """SHA-256 that a signature of this image would hold."""
     catalogs: int = 0
     """How many catalogs were asked."""
+
+
+class ListKind(StrEnum):
+    """What a list that the user gave is."""
+
+    POLICY = "app-control-policy"
+    LOLDRIVERS = "loldrivers"
+    COMPATIBILITY = "compatibility-database"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One entry of a list that is about a driver."""
+
+    rule: str
+    """The entry's id; in lists without ids its number."""
+    title: str
+    """What the list calls it."""
+    why: str
+    """What of the driver fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListAnswer:
+    """What one list says of one driver."""
+
+    source: str
+    """Path of the list."""
+    kind: ListKind
+    title: str
+    """What the list calls itself, with its version."""
+    entries: int
+    matches: tuple[Match, ...] = ()
+    doubt: str = ""
+    """Why an entry may match that hvci cannot tell."""
+    note: str = ""
+    """What else the list has to say of the driver."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps drivers from loading: only that is a block list."""
+        return self.kind is not ListKind.COMPATIBILITY

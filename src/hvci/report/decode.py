@@ -26,6 +26,7 @@ from hvci.model import (
     JudgedCall,
     Level,
     Limit,
+    ListAnswer,
     Machine,
     Origin,
     Outcome,
@@ -44,7 +45,7 @@ from hvci.model import (
     Via,
     WindowsVersion,
 )
-from hvci.report import trust
+from hvci.report import lists, trust
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError
 from hvci.report.encode import DLL_CHARACTERISTICS
 from hvci.report.fields import Fields, read
@@ -110,10 +111,16 @@ def _report(fields: Fields) -> Report:
         image=fields.maybe_nested("image", _image),
         blocklisted=fields.nested("answers", _blocklisted),
         trust=fields.maybe_nested("trust", trust.read),
+        lists=_lists(fields),
         verifier=fields.maybe("verifier", dict),
         seconds=fields.mapping("seconds", lambda inner, key: inner.take(key, float)),
     )
     return report if gate in (None, report.gate) else replace(report, policy_gate=gate)
+
+
+def _lists(fields: Fields) -> tuple[ListAnswer, ...]:
+    given = "lists" in fields.left()
+    return fields.items("lists", lists.read) if given else ()
 
 
 def _blocklisted(fields: Fields) -> Answer | None:

@@ -26,7 +26,7 @@ from hvci.model import (
     Suppression,
     Value,
 )
-from hvci.report import trust
+from hvci.report import lists, trust
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
 from hvci.report.sentence import summary
 
@@ -111,6 +111,8 @@ def report_fields(report: Report) -> Json:
     }
     if report.trust is not None:
         fields["trust"] = trust.fields(report.trust)
+    if report.lists:
+        fields["lists"] = [lists.fields(each) for each in report.lists]
     if report.verifier is not None:
         fields["verifier"] = dict(report.verifier)
     return fields

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from hvci.model import Counter, Finding, ImageSite, Outcome, Report, SourceSite
-from hvci.report import overview, trust, words
+from hvci.report import lists, overview, trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings, short_name
 from hvci.report.safe import safe
@@ -45,6 +45,8 @@ _COLUMNS = (
     "fingerprint",
     "signed",
     "driver_policy",
+    "blocklisted",
+    "listed",
 )
 _VERDICTS = {
     overview.Fate.NOT_A_DRIVER: "not a driver",
@@ -116,6 +118,8 @@ def _target_cells(report: Report) -> dict[str, object]:
         "gate": report.gate,
         "summary": summary(report),
         **trust.words(report),
+        "blocklisted": report.blocklisted,
+        "listed": lists.matched(report),
     }
 
 

@@ -22,7 +22,7 @@ from hvci.model import (
     Site,
     SourceSite,
 )
-from hvci.report import sarif_tool, trust, words
+from hvci.report import lists, sarif_tool, trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, digest_for, named_findings, short_name
 from hvci.report.sentence import summary
@@ -89,6 +89,8 @@ def _artifact(report: Report) -> Json:
             "counters": counters,
             "targetOs": report.target_os.slug,
             **trust.words(report),
+            **({"listed": lists.matched(report)} if report.lists else {}),
+            **({} if report.blocklisted is None else {"blocklisted": report.blocklisted}),
         },
     }
     if target.sha256:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hvci.model import DriverPolicy, PageHashes, Report, Signature, Signed, Trust
+from hvci.report import lists
 from hvci.report.fields import Fields
 from hvci.report.safe import safe
 
@@ -28,16 +29,17 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     """Name, answer and sentence of each answer about trust."""
     trust = report.trust
     if trust is None:
-        return []
+        return lists.rows(report)
     return [
         ("signed", trust.signed.value, _sentence(trust.reason)),
         ("driver policy", trust.driver_policy.value, _sentence(trust.policy_reason)),
+        *lists.rows(report),
     ]
 
 
 def _sentence(text: str) -> str:
     shown = safe(text, 1000)
-    return f"{shown[:1].upper()}{shown[1:]}."
+    return f"{shown[:1].upper()}{shown[1:].rstrip('.')}."
 
 
 def words(report: Report) -> dict[str, str]:

@@ -197,9 +197,10 @@ _NOT_ASKED = {
 }
 
 BLOCKLIST = {
-    Answer.YES: "The given block list names this driver; Windows refuses it whatever it does.",
-    Answer.NO: "The given block list does not name this driver.",
-    Answer.UNDECIDED: "It could not be decided whether the given block list names this driver.",
+    Answer.YES: "A given block list names this driver: where Windows enforces the list, it is "
+    "refused whatever it does.",
+    Answer.NO: "No given block list names this driver.",
+    Answer.UNDECIDED: "It could not be decided whether a given block list names this driver.",
 }
 
 

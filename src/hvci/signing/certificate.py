@@ -97,17 +97,27 @@ class Certificate:
         begin, end = self._fields[3].members[:2]
         return begin.time, end.time
 
+    @property
+    def is_rsa(self) -> bool:
+        """The key is one of RSA."""
+        return self.key.members[0].inner.oid == _RSA
+
     @cached_property
     def ekus(self) -> tuple[str, ...]:
         """Extended key usages, sorted."""
+        return tuple(sorted(map(der.dotted, self.eku_contents)))
+
+    @cached_property
+    def eku_contents(self) -> frozenset[bytes]:
+        """Extended key usages as they are encoded."""
         for field in self._fields[6:]:
             if field.tag == 0xA3:
                 for extension in field.inner.members:
                     parts = extension.members
                     if parts[0].content == _EXTENDED_KEY_USAGE:
                         usages = der.element(parts[-1].octets).members
-                        return tuple(sorted(usage.oid for usage in usages))
-        return ()
+                        return frozenset(usage.of(der.OID).content for usage in usages)
+        return frozenset()
 
     @property
     def key(self) -> Der:

@@ -19,7 +19,7 @@ _WORDS = {
     Signed.ATTESTATION: "attestation-signed by Microsoft's hardware program, without HLK tests",
     Signed.EARLY_LAUNCH: "signed by Microsoft as early-launch anti-malware",
     Signed.IN_BOX: "signed by Microsoft as a part of Windows",
-    Signed.CROSS_SIGNED: "cross-signed: by its vendor, under Microsoft's Code Verification Root",
+    Signed.CROSS_SIGNED: "signed by its vendor, under Microsoft's Code Verification Root",
     Signed.OTHER: "signed, but not by Microsoft and not cross-signed",
     Signed.TEST: "test-signed: only a machine with test signing on takes it",
     Signed.DAMAGED: "the signature is damaged",
@@ -89,7 +89,10 @@ def driver_policy(
         return DriverPolicy.UNDECIDED, f"{why}: check it on Windows with signtool verify /kp"
     catalog = "unless a catalog of the hardware program covers it (--catalog)"
     if signed is Signed.CROSS_SIGNED:
-        return DriverPolicy.ALLOW_LISTED, f"cross-signed: only what Microsoft lists, {catalog}"
+        return (
+            DriverPolicy.ALLOW_LISTED,
+            f"a vendor's signature: Microsoft must list the driver, {catalog}",
+        )
     return DriverPolicy.REFUSED, f"neither signed by the hardware program nor listed, {catalog}"
 
 
