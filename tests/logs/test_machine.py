@@ -7,7 +7,20 @@ import pytest
 import eventfiles as files
 from hvci.logs import gather, refusals, to_lines
 from hvci.logs.compare import as_bundle, compared
-from hvci.model import Confidence, Finding, ImageSite, Origin, Outcome, Question, RuleResult, Rva
+from hvci.model import (
+    Answer,
+    Confidence,
+    DriverPolicy,
+    Finding,
+    ImageSite,
+    Origin,
+    Outcome,
+    Question,
+    RuleResult,
+    Rva,
+    Signed,
+    Trust,
+)
 from hvci.model.gates import Gate
 from reports import image, report
 
@@ -200,10 +213,46 @@ def test_other_checks_are_not_compared_with_the_image():
     (row,) = rows(event, reports=[judged(Outcome.PASS)])
     assert (row.agrees, row.verdict) == (
         None,
-        "hvci looks at the image and the code, not at this check",
+        "it looks at the image and the code, not at this check",
     )
     (row,) = rows(event, reports=[judged(Outcome.FAIL)])
     assert "memory integrity would refuse it too" in row.verdict
+
+
+def trusted(signed, policy):
+    return replace(judged(Outcome.PASS), trust=Trust(signed, "why", policy, "because"))
+
+
+@pytest.mark.parametrize(
+    ("record", "report", "agrees", "words"),
+    [
+        (
+            "policy",
+            trusted(Signed.CROSS_SIGNED, DriverPolicy.ALLOW_LISTED),
+            True,
+            "agrees: because",
+        ),
+        ("policy", trusted(Signed.NONE, DriverPolicy.REFUSED), True, "agrees: because"),
+        ("policy", trusted(Signed.HARDWARE, DriverPolicy.PASSES), False, "disagrees: because"),
+        ("policy", trusted(Signed.NONE, DriverPolicy.UNDECIDED), None, "cannot tell: because"),
+        ("hash", trusted(Signed.NONE, DriverPolicy.REFUSED), True, "agrees: why"),
+        ("hash", trusted(Signed.HARDWARE, DriverPolicy.PASSES), None, "cannot tell: why"),
+        ("list", replace(judged(Outcome.PASS), blocklisted=Answer.YES), True, "list names it"),
+        ("list", replace(judged(Outcome.PASS), blocklisted=Answer.NO), False, "does not name it"),
+        ("list", judged(Outcome.PASS), None, "not at this check"),
+        ("own", trusted(Signed.HARDWARE, DriverPolicy.PASSES), None, "not at this check"),
+    ],
+)
+def test_signatures_and_lists_answer_for_their_checks(record, report, agrees, words):
+    events = {
+        "policy": files.policy("driver.sys", files.DRIVER_POLICY),
+        "hash": files.signing("driver.sys"),
+        "list": files.policy("driver.sys", files.BLOCK_LIST),
+        "own": files.policy("driver.sys", files.OWN_POLICY),
+    }
+    (row,) = rows(files.xml([events[record]]), reports=[report])
+    assert row.agrees is agrees
+    assert words in row.verdict
 
 
 def test_a_crash_leads_to_the_findings():

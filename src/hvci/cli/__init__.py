@@ -26,6 +26,7 @@ the time that one small driver takes."""
 _COMMANDS = {
     "baseline": "hvci.cli.baseline",
     "check": "hvci.cli.check",
+    "checklist": "hvci.cli.checklist",
     "ddis": "hvci.cli.ddis",
     "diff": "hvci.cli.diff",
     "explain": "hvci.cli.explain",

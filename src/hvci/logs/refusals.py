@@ -13,7 +13,7 @@ from hvci.catalog.gates import gates
 from hvci.logs.crashes import Crash
 from hvci.logs.event_facts import Seen
 from hvci.logs.machine import Machine
-from hvci.model import Answer, Finding, Outcome, Question, Report
+from hvci.model import Answer, DriverPolicy, Finding, Outcome, Question, Report, Signed
 from hvci.model.gates import Effect, Gate, Kind
 from hvci.report import words
 from hvci.report.bugchecks import decode_bugcheck
@@ -179,9 +179,33 @@ def _compared(row: Refusal, report: Report, group: list[Seen]) -> Refusal:
     loads = report.answers[Question.LOADS]
     if row.gate in (Gate.RUN, Gate.KERNEL_CFG):
         return replace(row, causes=tuple(_failures(report, Question.RUNS, Question.READINESS)))
-    also = " (it finds that memory integrity would refuse it too)" if loads is Answer.NO else ""
-    verdict = f"hvci looks at the image and the code, not at this check{also}"
-    return replace(row, verdict=verdict)
+    also = "; it finds that memory integrity would refuse it too" if loads is Answer.NO else ""
+    agrees, said = _by_trust(row, report)
+    return replace(row, verdict=f"{said}{also}", agrees=agrees)
+
+
+_UNTRUSTED = (Signed.NONE, Signed.DAMAGED, Signed.TEST, Signed.OTHER)
+
+
+def _by_trust(row: Refusal, report: Report) -> tuple[bool | None, str]:
+    """What the signatures of the file and the lists that were given say of another check."""
+    trust = report.trust
+    if row.gate is Gate.BLOCK_LIST and report.blocklisted is not None:
+        named = report.blocklisted is Answer.YES
+        verb = "names" if named else "does not name"
+        return named, f"{_AGREES[named]}: the given block list {verb} it"
+    if trust is None or row.gate not in (Gate.SIGNING, Gate.DRIVER_POLICY):
+        return None, "it looks at the image and the code, not at this check"
+    if row.gate is Gate.DRIVER_POLICY:
+        passes = trust.driver_policy is DriverPolicy.PASSES
+        refused = trust.driver_policy in (DriverPolicy.REFUSED, DriverPolicy.ALLOW_LISTED)
+        agrees = False if passes else True if refused else None
+        return agrees, f"{_AGREES[agrees]}: {trust.policy_reason}"
+    untrusted = True if trust.signed in _UNTRUSTED else None
+    return untrusted, f"{_AGREES[untrusted]}: {trust.reason}"
+
+
+_AGREES: Mapping[bool | None, str] = {True: "agrees", False: "disagrees", None: "cannot tell"}
 
 
 def _image(row: Refusal, report: Report, group: list[Seen]) -> Refusal:

@@ -16,7 +16,7 @@ from hvci.errors import UsageError
 from hvci.model import Counter
 from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck, number
 from hvci.report.signs import explain_sign
-from hvci.report.warnings import WARNINGS
+from hvci.report.warnings import RETIRED, WARNINGS
 from hvci.report.words import parse_explanation
 from hvci.rules import RULES, Rule
 
@@ -190,4 +190,5 @@ def warning_page(warning: str) -> Page:
     facts = [("Means", about.means), ("Fix", about.fix), ("Page", about.page)]
     if named := sorted(ddi.name for ddi in ddis().values() if warning in ddi.warnings):
         facts.append(("DDIs", ", ".join(named)))
+    facts.append(("State", RETIRED))
     return Page(f"warning {warning}: {about.title}", tuple(facts))

@@ -19,6 +19,11 @@ class CompilerWarning:
     page: str
 
 
+RETIRED = (
+    "Microsoft is to retire Code Analysis for drivers, which gives this warning, in favour of "
+    "CodeQL, whose queries do not look for executable memory. hvci keeps the number as another "
+    "name of its rule and obeys what suppresses it in sources."
+)
 _OPT_IN_FIRST = (
     "Call ExInitializeDriverRuntime(DrvRtPoolNxOptIn) as the first statement of DriverEntry (or "
     "DllInitialize) and compile every file with POOL_NX_OPTIN=1; or spell NonPagedPoolNx there."
