@@ -89,9 +89,16 @@ def _x86_stack() -> Mapping[str, int]:
     return parse_x86_stack(data_text("x86_stack.json"))
 
 
+@cache
+def _rows() -> Mapping[str, object]:
+    return _table(data_text("prototypes.json"), "prototypes.json")
+
+
+@cache
 def prototype(name: str) -> Prototype | None:
-    """The shape of a DDI; None when it is not documented."""
-    return prototypes().get(name)
+    """The shape of a DDI; None when it is not documented. Reads its row and no other."""
+    row = _rows().get(name)
+    return None if row is None else _prototype(name, row)
 
 
 def x86_bytes(name: str) -> int | None:

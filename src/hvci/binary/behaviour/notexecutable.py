@@ -159,9 +159,7 @@ def _outside(scene: Scene) -> Iterator[tuple[Function, int, int]]:
         for function in scene.analysis.functions.decoded()
         if function.kind == "unwind" and not function.indirect_jumps
     ]
-    if not scene.analysis.references.may_leave(functions):
-        return
-    for function in functions:
+    for function in scene.analysis.references.leaving(functions):
         targets = [(i, target) for i, target in function.targets.items() if target >= size]
         calls = ((i, arch.direct_target(function, i)) for i in function.where(_DIRECT_CALL))
         targets += [(i, target) for i, target in calls if not 0 <= target < size]

@@ -48,18 +48,11 @@ class Reached(NamedTuple):
     """What calls and stores between may have left in a slot, if it is part of what they know."""
 
 
-class _Stretch(NamedTuple):
-    """The straight code before a place, up to a join, and what its predecessors settle."""
+_Stretch = tuple[list[Definition], list[int], int, int]
+"""What straight code before a place and the ways into it settle, and where the walk goes on.
 
-    definitions: list[Definition]
-    onward: list[int]
-    """The predecessors from which the walk goes on."""
-    dispatches: int
-    """What tells the jumps of one unread jump table, so that it is followed once; 0: no such."""
-    cost: int
-    """Steps that the walk takes."""
-
-
+Then what tells the jumps of an unread jump table, which is followed once, and the steps taken.
+"""
 _SPENT = Reached([atoms.unknown(BUDGET)], set(), set())
 
 
@@ -83,6 +76,10 @@ class Reaching:
 
     def _of_register(self, function: Function, i: int, location: Location) -> Reached:
         """From join to join, over stretches that are remembered with the function."""
+        nearest = self.ways.writer(function, i, 1 << register_of(location))
+        if nearest >= 0:
+            self.flow.steps += i - nearest
+            return _SPENT if self.flow.steps > MAX_STEPS else Reached([nearest], {i}, set())
         known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
         found: list[Definition] = []
         passed: set[int] = set()
@@ -118,7 +115,7 @@ class Reaching:
         mask = 1 << register_of(location)
         j = self.ways.writer(function, i, mask)
         if j >= 0:
-            return _Stretch([j], [], 0, i - j)
+            return [j], [], 0, i - j
         join = self.ways.join(function, ~j)
         found: list[Definition] = [*join.settled]
         if ~j == function.entry:
@@ -131,7 +128,7 @@ class Reaching:
                 found.append(source)
             else:
                 onward.append(source)
-        return _Stretch(found, onward, join.dispatches, i - ~j + join.cost)
+        return found, onward, join.dispatches, i - ~j + join.cost
 
     # ---- stack slots
 

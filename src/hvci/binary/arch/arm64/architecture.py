@@ -315,7 +315,13 @@ def _plain_effect(word: int) -> Effect:
         moved = access(word)
         if moved.is_store:
             return Effect(moved.written, moved.memories, moved.fills)
-    return Effect(written_registers(word))
+    return _changing(written_registers(word))
+
+
+@remembered
+def _changing(registers: int) -> Effect:
+    """The effect of what changes some registers (a mask) and nothing else."""
+    return Effect(registers)
 
 
 def _is_load_of(expr: Expr, rva: int) -> bool:

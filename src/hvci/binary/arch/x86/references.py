@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arch.x86.ahead import may_call_soon
+from hvci.binary.arch.x86.leaving import leaving
 from hvci.binary.arch.x86.named_calls import calls_by_name, may_be_called
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA, USES_MEMORY, may_write
-from hvci.binary.form.code import Flow, Function, any_of
+from hvci.binary.form.code import Function
 from hvci.binary.form.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.pe.image import Bytes, PeImage
 from hvci.binary.pe.sets import among, distinct, order_of
@@ -39,7 +39,6 @@ CALL_WINDOW = 160
 MAX_BRANCH, MAX_JUMP = 5, 4
 _JUMP_PREFIXES = bytes((0x3E, 0xF2, *range(0x40, 0x50)))
 _INDIRECT_JUMPS = (JUMP_THROUGH, *(bytes((0xFF, modrm)) for modrm in range(0xE0, 0xE8)))
-_DIRECT_CALL = any_of(Flow.CALL)
 _THROUGH_MEMORY = np.array((0x15, 0x25), np.uint8)
 """Second byte of `call [address]` and `jmp [address]`."""
 
@@ -357,17 +356,9 @@ class ReferencesX86(References):
         found: npt.NDArray[np.bool_] = operands[operands.searchsorted(sites - 3)] < sites + 5
         return found
 
-    def may_leave(self, functions: list[Function]) -> bool:
+    def leaving(self, functions: list[Function]) -> list[Function]:
         """By what their instructions say, and the displacements of E8."""
-        size, code = self.image.size, self.image.bytes
-        if any(max(each.targets.values(), default=0) >= size for each in functions):
-            return True
-        calls = [[each.rvas[i] for i in each.where(_DIRECT_CALL)] for each in functions]
-        sites = np.array(list(chain.from_iterable(calls)), np.int64)
-        raw = np.ndarray((size - 3,), "<i4", self.image.memory, 0, (1,))
-        targets = raw[sites + 1] + sites + 5
-        inside = (code[sites] == 0xE8) & (targets >= 0) & (targets < size)
-        return not bool(inside.all())
+        return leaving(self.image, functions)
 
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold E8."""

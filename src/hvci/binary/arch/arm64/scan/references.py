@@ -7,6 +7,7 @@ candidate like any other.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -301,11 +302,16 @@ class ReferencesArm64(References):
         stray = ~self.in_code(targets) & (targets >= 0) & (targets < self.image.size)
         return list(zip(sites[stray].tolist(), targets[stray].tolist(), strict=True))
 
-    def may_leave(self, functions: list[Function]) -> bool:
-        """Whether any code does, whatever function it is in."""
+    def leaving(self, functions: list[Function]) -> list[Function]:
+        """By all words that look like direct branches."""
         places, distances = self._paths.direct
         targets = self.rvas[places] + 4 * distances
-        return bool(((targets < 0) | (targets >= self.image.size)).any())
+        sites = self.rvas[places[(targets < 0) | (targets >= self.image.size)]].tolist()
+        return [
+            each
+            for each in functions
+            if bisect_left(sites, each.rvas[0]) < bisect_left(sites, each.rvas[-1] + 1)
+        ]
 
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
         """Which sites hold BL."""
