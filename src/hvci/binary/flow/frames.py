@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms, Kind
 from hvci.binary.form.code import (
+    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
+    Const,
     Effect,
     Function,
+    ImageAddress,
     Load,
     Location,
     Memory,
+    Opaque,
     slot,
     slot_offset,
 )
@@ -227,6 +231,9 @@ class Frames:
         key = i, register
         if key in known:
             return known[key]
+        if self._is_elsewhere(function, i, register):
+            known[key] = None
+            return None
         asked: set[tuple[int, int]] = function.cache.setdefault("asked bases", set())
         if key in asked:
             self.flow.note_cycle()
@@ -238,6 +245,28 @@ class Frames:
         if answer is not None or (nesting <= MAX_KEPT and not self.flow.is_spent):
             known[key] = answer
         return answer
+
+    def _is_elsewhere(self, function: Function, i: int, register: int) -> bool:
+        """Whether the instruction that made what a register holds shows that it is no frame offset.
+
+        No memory but the frame holds an address in it: code that outlives its frame must not.
+        """
+        arch = self.flow.arch
+        d = self.flow.reaching.ways.writer(function, i, 1 << register)
+        if d < 0 or function.flows[d] in CALLS:
+            return False
+        match arch.define(function, d, register):
+            case Load(memory):
+                base = memory.base
+                if memory.index_register != NO_REGISTER or base == NO_REGISTER:
+                    return False
+                is_frame = base in (arch.stack_pointer, arch.frame_pointer)
+                return not is_frame and (
+                    base == IMAGE_BASE or not arch.may_hold_stack_address(function, base)
+                )
+            case Const() | ImageAddress() | Opaque():
+                return True
+        return False
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
