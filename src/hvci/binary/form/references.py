@@ -133,9 +133,9 @@ class References(ABC):
         """(RVA in the instruction, target) of direct branches into the image, but to no code."""
         return []
 
-    @abstractmethod
     def leaving(self, functions: list[Function]) -> list[Function]:
         """Those of some decoded functions that may call or jump out of the image directly."""
+        return functions
 
     @abstractmethod
     def are_calls(self, sites: Rvas) -> npt.NDArray[np.bool_]:
