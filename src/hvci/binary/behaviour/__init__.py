@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.behaviour import aliases, files, generated, notexecutable, processor, stores
+from hvci.binary.behaviour import (
+    aliases,
+    emitted,
+    files,
+    generated,
+    notexecutable,
+    processor,
+    stores,
+)
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin
 
@@ -18,6 +26,7 @@ DETECTORS = (
     stores.find,
     aliases.find,
     generated.find,
+    emitted.find,
     files.find,
 )
 RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")

@@ -152,7 +152,7 @@ def _judge(scene: Scene, place: Place) -> None:
     if not _worth_asking(scene, function, i, operand):
         return
     for root in sorted(roots(scene, function, i, operand)):
-        made = _allocator(scene, root)
+        made = allocator(scene, root)
         if made is not None:
             verb = "calls" if function.flows[i] in CALLS else "jumps"
             did = "put there" if made.name in names.PUT else "returned"
@@ -175,7 +175,7 @@ class _Made(NamedTuple):
     rva: int
 
 
-def _allocator(scene: Scene, root: Root) -> _Made | None:
+def allocator(scene: Scene, root: Root) -> _Made | None:
     """The call that made the memory; None when none is seen to."""
     rva = root.atom.value
     if root.atom.kind is Kind.LEAKED:
@@ -237,7 +237,7 @@ def copied(scene: Scene, function: Function, i: int) -> None:
     if source is None or not scene.starts_function(source):
         return
     found = roots(scene, function, i, argument_of(scene, 0))
-    made = {known.name for root in found if (known := _allocator(scene, root))}
+    made = {known.name for root in found if (known := allocator(scene, root))}
     if made:
         scene.add(
             RULE,

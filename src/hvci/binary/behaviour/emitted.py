@@ -1,0 +1,155 @@
+"""Code that is put together: instructions written as constants into memory that may execute.
+
+Whoever makes code ends it by a return or a jump. Where that is written into memory that was asked
+for as executable, it does not matter how the code is called later, through a record or by others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from hvci import catalog
+from hvci.binary.behaviour import names
+from hvci.binary.behaviour.generated import RULE, allocator
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import roots
+from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.form.code import Const, Function, Memory, Reg
+from hvci.model import Behaviour, Confidence, Machine
+
+if TYPE_CHECKING:
+    from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+
+MAX_CANDIDATES = 64
+LONGEST = 12
+"""Bytes from the opcode of such a store to its end, at most."""
+MAX_BEHIND = 48
+"""Instructions behind an ARM64 constant in which it is stored."""
+_STORES = (0xC6, 0xC7)
+"""Opcodes of x64 and x86 that store a constant, of one byte or of up to four."""
+_RET = 0xC3
+_END_X86 = re.compile(rb"(?:\xc3|\xff[\xe0-\xe7])\Z", re.DOTALL)
+"""RET, and a jump through a register."""
+_END_ARM64 = re.compile(rb"\xc0\x03\x5f\xd6\Z")
+_ARM64 = 0xD65F03C0
+"""RET."""
+_MOVE_WIDE, _MOVE_WIDE_MASK = 0x12800000, 0x1F800000
+"""MOVN, MOVZ and MOVK."""
+
+
+def find(scene: Scene) -> None:
+    """Add each place that writes the end of a routine into memory which may execute."""
+    if not scene.imports_any(*names.RETURNED):
+        return
+    for function, i in _stores(scene):
+        for memory in scene.arch.effect(function, i).stores:
+            _judge(scene, (function, i), memory)
+
+
+def _stores(scene: Scene) -> Iterator[Place]:
+    """The stores of such constants."""
+    functions = scene.analysis.functions
+    if scene.image.machine is Machine.ARM64:
+        for place in _upper_halves(scene)[:MAX_CANDIDATES]:
+            found = functions.instruction_at(place)
+            if found is not None:
+                yield from _stored_behind(scene, *found)
+        return
+    places = [place for span in scene.image.code_ranges for place in _constants(scene, *span)]
+    for place in places[:MAX_CANDIDATES]:
+        if functions.likely_boundary(place) in (place, place - 1):  # behind a prefix, perhaps
+            found = functions.instruction_at(place)
+            if found is not None and _is_store(scene, *found):
+                yield found
+
+
+def _constants(scene: Scene, start: int, end: int) -> list[int]:
+    """RVAs of opcodes that may store such a constant through a register."""
+    code = scene.image.bytes
+    places = np.flatnonzero((code[start:end] & 0xFE) == _STORES[0]) + start
+    places = places[places < len(code) - LONGEST]
+    modrm = code[places + 1]
+    places = places[(modrm & 0x38 == 0) & (modrm < 0xC0) & (modrm & 0xC7 != 5)]
+    modrm = code[places + 1]
+    constants = places + 2 + (modrm & 7 == 4) + np.array((0, 1, 4), np.int64)[modrm >> 6]
+    ends = code[constants] == _RET
+    for n in range(1, 4):
+        ends |= (code[places] == _STORES[1]) & (code[constants + n] == _RET)
+    for n in range(3):
+        jumps = (code[constants + n] == 0xFF) & (code[constants + n + 1] & 0xF8 == 0xE0)
+        ends |= (code[places] == _STORES[1]) & jumps
+    found: list[int] = places[ends].tolist()
+    return found
+
+
+def _is_store(scene: Scene, function: Function, i: int) -> bool:
+    """Whether an instruction stores a constant whose last bytes end a routine."""
+    stores = scene.arch.effect(function, i).stores
+    stored = scene.arch.stored(function, i, 0) if len(stores) == 1 else None
+    if not isinstance(stored, Const):
+        return False
+    return _ends(_END_X86, stored.value, stores[0].size)
+
+
+def _ends(end: re.Pattern[bytes], value: int, size: int) -> bool:
+    """Whether the last bytes of a constant, zeros behind it apart, end a routine."""
+    code = (value & (1 << 64) - 1).to_bytes(8, "little")[:size].rstrip(b"\0")
+    return bool(end.search(code))
+
+
+def _upper_halves(scene: Scene) -> list[int]:
+    """RVAs of the ARM64 instructions that make the upper half of RET, alone or with others."""
+    references = cast("ReferencesArm64", scene.analysis.references)
+    words = references.words & (_MOVE_WIDE_MASK | 0xFFFF << 5)
+    found: list[int] = references.rvas[words == (_MOVE_WIDE | (_ARM64 >> 16) << 5)].tolist()
+    return found
+
+
+def _stored_behind(scene: Scene, function: Function, i: int) -> Iterator[Place]:
+    """The stores of an ARM64 constant that is made at an instruction."""
+    for j in range(i + 1, min(i + MAX_BEHIND, len(function.flows))):
+        for n, memory in enumerate(scene.arch.effect(function, j).stores):
+            scene.flow.begin()
+            held = scene.flow.evaluate(function, j, scene.arch.stored(function, j, n), 0)
+            if any(
+                atom.kind is Kind.CONST and _ends(_END_ARM64, atom.value, memory.size)
+                for atom in held
+            ):
+                yield function, j
+
+
+def _judge(scene: Scene, place: Place, memory: Memory) -> None:
+    """One store: does it go into memory that a DDI returned, and that may execute?"""
+    frame = (scene.arch.stack_pointer, scene.arch.frame_pointer)
+    for register in (memory.base, memory.index_register):
+        if register < 0 or register in frame:
+            continue
+        for root in sorted(roots(scene, *place, Reg(register))):
+            made = allocator(scene, root)
+            if made is not None and _may_execute(scene, made.name, made.rva):
+                scene.add(
+                    RULE,
+                    Behaviour.GENERATED_CODE,
+                    f"puts code together in {names.memory_of(made.name)} of {made.name}",
+                    place,
+                    Confidence.LIKELY,
+                    "the end of a routine is written there; this memory never executes under "
+                    "memory integrity, however the code is called",
+                )
+                return
+
+
+def _may_execute(scene: Scene, name: str, rva: int) -> bool:
+    """Whether the memory of a call may have been asked for as executable."""
+    ddi = catalog.ddis().get(name)
+    found = scene.analysis.functions.instruction_at(rva)
+    if ddi is None or found is None or ddi.deciding is None:
+        return True
+    held: Atoms = scene.argument(*found, ddi.position(ddi.deciding), 4)
+    return any(
+        atom.kind is not Kind.CONST or ddi.rule.executable.holds(atom.value) for atom in held
+    )
