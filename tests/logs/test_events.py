@@ -45,6 +45,9 @@ FORMS = {
         records, "Ebene,Datum und Uhrzeit,Quelle,Ereignis-ID,Aufgabenkategorie"
     ).encode(),
     "export-csv": lambda records: files.exported(records).encode(),
+    "json": lambda records: json.dumps(
+        [{"Id": one.id, "ProviderName": one.provider, "Message": one.message} for one in records]
+    ).encode(),
 }
 
 
@@ -115,8 +118,8 @@ def test_the_policy_id_names_the_gate_and_never_memory_integrity(version, guid, 
     row = one(record, form=form)
     if version < 4 and form is files.xml:
         # Before version 4 the id stands in the message only, which plain XML does not hold.
-        assert row.gate is Gate.APP_CONTROL
-        assert "which alone names the gate" in row.evidence[0]
+        assert row.gate is None
+        assert "which alone names the check" in row.evidence[0]
         return
     assert row.gate is gate
     assert f"policy {{{guid}}}" in row.evidence[0]
@@ -156,6 +159,13 @@ def test_what_several_checks_leave_joins_the_one_that_is_named():
 )
 def test_the_status_of_event_219_names_the_gate(status, gate):
     assert one(files.failed("x", status)).gate is gate
+
+
+def test_a_policy_event_without_its_id_names_no_check():
+    level = files.Record(files.CI, 3033, {"FileNameBuffer": files.FOLDER + "x.sys"})
+    unnamed = files.policy("x.sys", files.DRIVER_POLICY, version=3)
+    assert one(level, unnamed).gate is None
+    assert one(level).gate is Gate.SIGNING
 
 
 def test_two_checks_of_one_driver_are_two_rows():
@@ -198,9 +208,7 @@ def test_only_rules_of_code_integrity_are_about_it(message, level, effect):
     assert all(row.gate is Gate.RUN for row in found)
 
 
-@pytest.mark.parametrize(
-    ("error", "gate"), [("577", Gate.SIGNING), ("4551", Gate.APP_CONTROL), ("1275", None)]
-)
+@pytest.mark.parametrize(("error", "gate"), [("577", Gate.SIGNING), ("4551", None), ("1275", None)])
 def test_a_service_that_did_not_start(error, gate):
     record = files.Record(files.SCM, 7000, {"param1": "mydrv", "param2": f"%%{error}"})
     row = one(record)
@@ -258,6 +266,37 @@ def test_events_of_other_providers_with_the_same_id_are_none():
     assert rows(files.xml([files.Record(files.CI, 3099, {"a": "x.sys"})])) == ()
 
 
+@pytest.mark.parametrize("text", ["[1, null]", "{", "[" * 5000, '{"Id": 3111}', '{"Id": "x"}'])
+def test_odd_json_is_no_refusal(text):
+    assert rows(text) == ()
+
+
+POWER = {"BugcheckCode": "252", "BugcheckParameter1": "0xfffff80112341000"}
+REPORT = {"EventName": "BlueScreen", "P1": "fc", "P2": "fffff80112341000", "P3": "1", "P4": "2"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "id_", "data"),
+    [
+        ("Microsoft-Windows-Kernel-Power", 41, POWER),
+        ("Windows Error Reporting", 1001, REPORT),
+        (files.WER, 1001, {"0": "0x000000fc (0xfffff80112341000, 0x1, 0x2, 0x3)"}),
+    ],
+)
+@pytest.mark.parametrize("form", [files.xml, files.evtx])
+def test_bug_checks_in_the_fields_of_events(provider, id_, data, form):
+    text = form([files.Record(provider, id_, data)])
+    gathered = gather([text if isinstance(text, bytes) else text.encode()])
+    (crash,) = gathered.log.entries
+    assert (crash.code, crash.parameters[0]) == (0xFC, 0xFFFFF80112341000)
+
+
+def test_a_restart_without_a_bug_check_is_none():
+    data = {"BugcheckCode": "0", "BugcheckParameter1": "0x0"}
+    text = files.xml([files.Record("Microsoft-Windows-Kernel-Power", 41, data)])
+    assert gather([text.encode()]).is_empty
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -269,6 +308,7 @@ def test_events_of_other_providers_with_the_same_id_are_none():
         "<Event><System><EventID>3111</EventID></Event>",
         "<Event " * 1000 + "</Event>",
         "<Event>" + "x" * (1 << 20) + "</Event>",
+        "<Event>" + "<a>" * 150_000 + "</a>" * 150_000 + "</Event>",
     ],
 )
 def test_damaged_xml_is_no_event(text):

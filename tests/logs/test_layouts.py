@@ -3,10 +3,21 @@
 Written after Microsoft's documents and public threads; names and numbers are made up.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from hvci.logs import Counted, join, parse_log, to_text
-from hvci.model import Counter
+from hvci.logs import Counted, Listed, join, parse_log, to_text
+from hvci.model import (
+    Confidence,
+    Counter,
+    Finding,
+    ImageSite,
+    Origin,
+    Outcome,
+    RuleResult,
+    Rva,
+)
 from hvci.report.bugchecks import decode_bugcheck
 from reports import pool_call, report
 
@@ -199,3 +210,36 @@ def test_verifier_query_of_several_modules():
 def test_the_debugger_s_list_of_modules():
     text = "nt!_VF_TARGET_DRIVER 0xa013f2c8: a.sys (Loaded)\n  Execute Page Mapping Count: 0x2\n"
     assert parse_log(text).entries == (Counted({Counter.EXECUTE_PAGE_MAPPING: 2}, "a.sys"),)
+
+
+def test_the_readiness_tool_in_one_line():
+    text = (
+        "Incompatible HVCI Kernel Driver Modules found:\n"
+        "Module: a.sys  Reason: execute pool type count: 2\n"
+        "Module: b.sys  Reason: section alignment failures: 9\n"
+    )
+    assert parse_log(text).entries == (
+        Counted({Counter.EXECUTE_POOL_TYPE: 2}, "a.sys"),
+        Counted({Counter.SECTION_ALIGNMENT_FAILURES: 9}, "b.sys"),
+    )
+
+
+def test_the_list_of_windows_security():
+    text = "Incompatible drivers\n\nthing.sys\nMaker\nPublished name: oem12.inf\nother.sys\n"
+    assert parse_log(text).entries == (Listed("thing.sys", "oem12.inf"), Listed("other.sys"))
+
+
+def test_a_live_dump_has_the_parameters_of_its_bug_check():
+    text = LAYOUTS["short line"].replace("BugCheck C4", "BugCheck 1C4")
+    (crash,) = parse_log(text).entries
+    assert (crash.code, crash.parameters) == (0xC4, POOL)
+
+
+def test_the_return_address_behind_a_call_of_generated_code_names_it():
+    site = ImageSite(Rva(0x1020), ".text")
+    finding = Finding(Outcome.FAIL, "calls pool", site, Origin.CALLSITE, Confidence.PROVEN)
+    result = RuleResult("dynamic-code", Outcome.FAIL, (finding,))
+    text = "BugCheck FC, {ffffc08a10203040, 8a00000012345063, 1, 2}\nfff`1 : driver+0x1026\n"
+    (crash,) = join(parse_log(text), [replace(report(), results=(result,))])
+    assert crash.sure
+    assert crash.causes == ("0x1020 .text  calls pool",)

@@ -255,6 +255,18 @@ def test_signatures_and_lists_answer_for_their_checks(record, report, agrees, wo
     assert words in row.verdict
 
 
+def test_another_build_is_not_compared():
+    record = files.hvci("driver.sys")
+    record.data["SHA256 Hash"] = "AB" * 32
+    mine = replace(trusted(Signed.HARDWARE, DriverPolicy.PASSES))
+    same = replace(mine, trust=replace(mine.trust, authentihash="ab" * 32))
+    other = replace(mine, trust=replace(mine.trust, authentihash="cd" * 32))
+    (row,) = rows(files.xml([record]), reports=[same])
+    assert row.agrees is False
+    (row,) = rows(files.xml([record]), reports=[other])
+    assert (row.agrees, row.verdict.startswith("the file given is another build")) == (None, True)
+
+
 def test_a_crash_leads_to_the_findings():
     text = "BugCheck FC, {1, 2, 3, 4}\nProbably caused by : driver.sys ( driver+1010 )"
     runs = frozenset({Question.RUNS})

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hvci.report.bugchecks import BUGCHECKS, VERIFIER, number
 
-PARAMETERS = 4
+_LIVE = {0x1C4: VERIFIER}
+"""Codes of live dumps, whose parameters are those of the bug check."""
 _HEX = r"(?:0x)?[0-9a-fA-F]+(?:`[0-9a-fA-F]+)?"
 _FOUR = rf"{_HEX}(?:\s*,\s*{_HEX}){{0,3}}"
 _ARGUMENT = re.compile(
@@ -69,6 +70,7 @@ class Crash:
 def crashes(lines: list[str]) -> tuple[list[Crash], list[int]]:
     """The bug checks of a log that memory integrity can cause, and the codes of others."""
     found = [crash for part in _analyses(lines) if (crash := _crash(part)) is not None]
+    found = [replace(one, code=_LIVE.get(one.code, one.code)) for one in found]
     ours = dict.fromkeys(crash for crash in found if crash.code in BUGCHECKS)
     others = dict.fromkeys(crash.code for crash in found if crash.code not in BUGCHECKS)
     return list(ours), list(others)

@@ -75,6 +75,8 @@ class Seen:
     time: str = ""
     device: str = ""
     package: str = ""
+    sha256: str = ""
+    """Of the file, as a signature would hold it."""
 
 
 def identified(event: Event) -> Event | None:
@@ -123,10 +125,13 @@ def _code_integrity(event: Event, sign: Sign) -> Iterator[Seen]:
         name = event.get("PolicyName")
         facts += [f"called {safe(name)}"] if name else []
         known = gates().find(Kind.POLICY, policy)
-        gate = known.gate if known else gate
+        gate = known.gate if known else Gate.APP_CONTROL
         facts += [known.title] if known else []
     elif event.id in (3076, 3077):
-        facts.append("the log does not hold the policy id, which alone names the gate")
+        facts.append(
+            "the log does not hold the policy id, which alone names the check: see the details of "
+            "the event in Event Viewer"
+        )
     bitmap, layouts = _bitmap(event)
     facts += [f"status 0x{status:08X}"] if status is not None else []
     facts += [f"failure bitmap {safe(bitmap)}"] if bitmap else []
@@ -142,7 +147,13 @@ def _code_integrity(event: Event, sign: Sign) -> Iterator[Seen]:
         layouts,
         event.activity,
         event.time,
+        sha256=_hash(event),
     )
+
+
+def _hash(event: Event) -> str:
+    given = event.get("SHA256Hash", "SHA256 Hash").replace(" ", "").lower()
+    return given if re.fullmatch(r"[0-9a-f]{64}", given) else ""
 
 
 def _path(message: str) -> str:

@@ -6,10 +6,11 @@ Knows those layouts. What a message says is read in `event_facts.py`.
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from hvci.logs.events import MAX_EVENTS, Event
+from hvci.logs.events import LONGEST_TEXT, MAX_EVENTS, Event
 
 _LABEL = re.compile(r"^[ \t]*([A-Za-z][A-Za-z ]{1,24}?)[ \t]*:(?:[ \t]+(.*)|[ \t]*)$")
 _FIELDS = {
@@ -74,8 +75,34 @@ def _event(found: Mapping[str, str]) -> Iterator[Event]:
             found.get("time", ""),
             found.get("activity", "").strip("{}").lower(),
             {},
-            found.get("message", ""),
+            found.get("message", "")[:LONGEST_TEXT],
         )
+
+
+_KEYS = {
+    "id": "id",
+    "eventid": "id",
+    "providername": "provider",
+    "timecreated": "time",
+    "activityid": "activity",
+    "message": "message",
+}
+
+
+def json_events(text: str) -> Iterator[Event]:
+    """Events that ConvertTo-Json wrote."""
+    if text.lstrip("\ufeff \r\n\t")[:1] not in ("[", "{"):
+        return
+    try:
+        content = json.loads(text.lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        return
+    for row in content if isinstance(content, list) else [content]:
+        if isinstance(row, dict):
+            cells = ((str(key).lower(), value) for key, value in row.items())
+            yield from _event(
+                {_KEYS[key]: str(value) for key, value in cells if key in _KEYS and value}
+            )
 
 
 _COLUMNS = {

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from xml.etree import ElementTree
 
 LONGEST_EVENT = 1 << 20
 """Characters of one event; the longest real ones have some thousands."""
+LONGEST_TEXT, MAX_FIELDS = 4096, 100
+"""Characters of one field or message, and fields of one event."""
 MAX_EVENTS = 500_000
 _START = re.compile(r"<Event[\s>]")
 _FOLDED = re.compile(r"^[ \t]*-[ \t]*(?=<)", re.MULTILINE)
@@ -86,17 +89,17 @@ def _parsed(text: str) -> Event | None:
         int(id_),
         _attribute(system.get("TimeCreated"), "SystemTime"),
         _attribute(system.get("Correlation"), "ActivityID").strip("{}").lower(),
-        dict(_data(parts)),
-        _text(rendered.get("Message")),
+        dict(islice(_data(parts), MAX_FIELDS)),
+        _text(rendered.get("Message"))[:LONGEST_TEXT],
     )
 
 
 def _data(parts: Mapping[str, ElementTree.Element]) -> Iterator[tuple[str, str]]:
     for number, item in enumerate(parts.get("EventData", ())):
-        yield item.get("Name") or str(number), _text(item)
+        yield item.get("Name") or str(number), _text(item)[:LONGEST_TEXT]
     for item in parts.get("UserData", ()):
         for inner in item:
-            yield _tag(inner), _text(inner)
+            yield _tag(inner), _text(inner)[:LONGEST_TEXT]
 
 
 def _tag(item: ElementTree.Element) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hvci.logs.crashes import Crash
 from hvci.logs.event_facts import Seen, identified, quoted, seen
 from hvci.logs.event_log import evtx_events, is_event_log
-from hvci.logs.event_text import csv_events, text_events
+from hvci.logs.event_text import csv_events, json_events, text_events
 from hvci.logs.events import Event, without_xml, xml_events
 from hvci.logs.machine import Machine, machine, problems
 from hvci.logs.parse import LONGEST_LINE, Log, decode_text, parse_log
@@ -19,6 +19,8 @@ from hvci.logs.refusals import crash_signs
 from hvci.model.gates import same_provider
 
 _BUGCHECK = "Microsoft-Windows-WER-SystemErrorReporting"
+_WITH_FIELDS = (("Microsoft-Windows-Kernel-Power", 41), ("Windows Error Reporting", 1001))
+"""Events whose fields are a bug check: the restart without a shutdown, and the error report."""
 SIGNATURE = 3089
 OF_ANY_FILE = (3033, 3034, 3076, 3077)
 """Events that programs for user mode cause as well."""
@@ -78,7 +80,7 @@ def _one(data: bytes) -> Gathered:
     text = decode_text(data)
     rest = without_xml(text)
     lines = [line[:LONGEST_LINE].rstrip() for line in rest.splitlines()]
-    table = list(csv_events(rest))
+    table = [*csv_events(rest), *json_events(rest)]
     structured = [*xml_events(text), *table]
     plain = [] if table else list(text_events(lines))
     events = [*structured, *plain] or list(quoted(lines))
@@ -93,7 +95,7 @@ def _from_events(events: list[Event], text: str) -> Gathered:
     known = [event for one in events if (event := identified(one)) is not None]
     log = parse_log(text)
     if not any(isinstance(entry, Crash) for entry in log.entries):
-        log = parse_log("\n".join((text, *map(_bug_check, known))))
+        log = parse_log("\n".join((text, *map(_bug_check, events))))
     found: list[Seen] = []
     programs = 0
     for event in known:
@@ -110,7 +112,9 @@ def _from_events(events: list[Event], text: str) -> Gathered:
 
 
 def _bug_check(event: Event) -> str:
-    """The text of event 1001, whose fields hold it."""
-    if not same_provider(event.provider, _BUGCHECK):
-        return ""
-    return f"The bugcheck was: {event.get('param1', '0')}" if event.data else event.message
+    """The text of an event that holds a bug check, whose fields or message have it."""
+    if same_provider(event.provider, _BUGCHECK):
+        return f"The bugcheck was: {event.get('param1', '0')}" if event.data else event.message
+    if (event.provider, event.id) in _WITH_FIELDS:
+        return "\n".join(f"{name}: {value}" for name, value in event.data.items())
+    return ""

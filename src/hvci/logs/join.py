@@ -135,7 +135,9 @@ def _exact(
                 yield _call(judged)
         for result in report.results:
             for finding in result.findings if rule in ("", result.rule) else ():
-                if isinstance(finding.site, ImageSite) and finding.site.rva == offset:
+                behind = LONGEST_CALL if result.rule == "dynamic-code" else 0
+                site = finding.site
+                if isinstance(site, ImageSite) and 0 <= offset - site.rva <= behind:
                     yield _line(finding)
 
 

@@ -31,7 +31,13 @@ _RANGE = re.compile(
 )
 _SYS_NAME = re.compile(r"([\w.+-]+\.sys)\b", re.IGNORECASE)
 _INF_NAME = re.compile(r"\b(oem\d+\.inf)\b", re.IGNORECASE)
-_SCAN = re.compile(r"hvci\s+incompatible\s+driver|VbsGetIssues", re.IGNORECASE)
+_SCAN = re.compile(
+    r"hvci\s+incompatible\s+driver|VbsGetIssues|incompatible drivers?\b|"
+    r"incompatibilities with (?:your|these) drivers",
+    re.IGNORECASE,
+)
+_SAME_LINE = re.compile(r"^\s*module\s*:\s*(\S+\.sys)\s+(reason\s*:.*)$", re.IGNORECASE)
+"""What some versions of the readiness tool write in one line."""
 
 _COUNTERS = {
     re.sub(r"\W+", "", name.lower()): counter
@@ -92,11 +98,19 @@ def _counter(line: str) -> tuple[Counter, int] | None:
     return None if counter is None else (counter, int(match[2], 0))
 
 
+def _split(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if match := _SAME_LINE.match(line):
+            yield from (f"Module: {match[1]}", match[2])
+        else:
+            yield line
+
+
 def _counted(lines: list[str]) -> Iterator[Counted]:
     """Counter lines, cut where a module is named or a counter comes a second time."""
     driver = ""
     found: dict[Counter, int] = {}
-    for line in lines:
+    for line in _split(lines):
         named = _MODULE_LINE.match(line)
         counted = _counter(line)
         if found and (named or (counted and counted[0] in found)):
@@ -120,11 +134,18 @@ def _ranges(lines: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _listed(lines: list[str]) -> Iterator[Listed]:
-    """Drivers that hvciscan names, with the INF that an administrator needs."""
+    """Drivers that a scan or Windows Security names, with the INF that an administrator needs.
+
+    The INF stands in the driver's line or below it.
+    """
     start = next((i for i, line in enumerate(lines) if _SCAN.search(line)), None)
     if start is None or any(_counter(line) for line in lines):
         return
+    found: list[Listed] = []
     for line in lines[start:]:
         inf = _INF_NAME.search(line)
-        for name in _SYS_NAME.findall(line):
-            yield Listed(name, inf[1] if inf else "")
+        names = _SYS_NAME.findall(line)
+        found += [Listed(name, inf[1] if inf else "") for name in names]
+        if inf and not names and found and not found[-1].inf:
+            found[-1] = Listed(found[-1].driver, inf[1])
+    yield from dict.fromkeys(found)

@@ -6,7 +6,7 @@ same driver names; alone they name none. Knows signs and reports; reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hvci.catalog.gates import gates
@@ -21,6 +21,8 @@ from hvci.report.identity import short_name
 from hvci.report.safe import safe
 
 BY_POLICY = (Gate.DRIVER_POLICY, Gate.BLOCK_LIST, Gate.APP_CONTROL)
+POLICY_EVENTS, SIGNING_LEVEL = (3076, 3077), (3033, 3034)
+"""Events that come with a policy's own event, and say less."""
 _KERNEL = frozenset(("nt", "hal", "ntkrnlmp", "ntoskrnl", "wdf01000", "ndis", "fltmgr", "ci"))
 """Modules of Windows on a stack, which are not the driver."""
 _WORST = (Effect.REFUSED, Effect.STOPPED, Effect.AUDIT, Effect.NOTE)
@@ -93,12 +95,11 @@ def _driver(one: Seen, computer: Machine) -> str:
 def _by_gate(group: list[Seen]) -> Iterator[tuple[Gate | None, list[Seen]]]:
     """What was seen of one driver, by check; what names none joins what names one."""
     found: dict[Gate, list[Seen]] = {}
-    policies = {one.gate for one in group if one.gate in BY_POLICY and _names_policy(one)}
+    by_policy = any(one.gate in BY_POLICY or one.sign.id in POLICY_EVENTS for one in group)
     open_: list[Seen] = []
     for one in group:
-        generic = one.gate is Gate.APP_CONTROL and not _names_policy(one)
-        level = one.gate is Gate.SIGNING and one.sign.id in (3033, 3034)
-        if one.gate is None or (policies and (generic or level)):
+        level = one.gate is Gate.SIGNING and one.sign.id in SIGNING_LEVEL
+        if one.gate is None or (by_policy and level):
             open_.append(one)
         else:
             found.setdefault(one.gate, []).append(one)
@@ -106,16 +107,7 @@ def _by_gate(group: list[Seen]) -> Iterator[tuple[Gate | None, list[Seen]]]:
         yield None, open_
         return
     for gate, members in sorted(found.items()):
-        yield gate, members + [one for one in open_ if _belongs(one, gate, policies)]
-
-
-def _names_policy(one: Seen) -> bool:
-    return any(fact.startswith("policy {") for fact in one.facts)
-
-
-def _belongs(one: Seen, gate: Gate, policies: Container[Gate | None]) -> bool:
-    """Whether a sign of no check, or of some policy, stands with this check."""
-    return one.gate is None or gate in policies
+        yield gate, members + [one for one in open_ if one.gate is None or gate in BY_POLICY]
 
 
 def _row(
@@ -174,6 +166,11 @@ def _todo(gate: Gate | None, package: str) -> str:
 
 
 def _compared(row: Refusal, report: Report, group: list[Seen]) -> Refusal:
+    hashes = {one.sha256 for one in group if one.sha256}
+    own = report.trust.authentihash.lower() if report.trust else ""
+    if hashes and own and own not in hashes:
+        verdict = "the file given is another build: its hash is not that of the event"
+        return replace(row, verdict=verdict)
     if row.gate is Gate.IMAGE:
         return _image(row, report, group)
     loads = report.answers[Question.LOADS]

@@ -35,6 +35,7 @@ _PLAIN = (Kind.EVENT, Kind.ERROR, Kind.CODE)
 def explain_sign(words: tuple[str, ...]) -> tuple[str, Facts] | None:
     """Title and facts for an event, status, error, code, policy, gate or term; None for others."""
     text = " ".join(words).strip()
+    words = tuple(text.split()) or words
     if found := _by_word(text):
         return found
     kind = _KINDS.get(words[0].lower())
