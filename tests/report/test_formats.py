@@ -77,7 +77,7 @@ class Page(HTMLParser):
         assert tag not in ("script", "img", "iframe", "link", "object", "b")
         assert not any(name.startswith("on") for name in names)
         assert all(str(names.get(name, "#")).startswith("#") for name in ("href", "src"))
-        if tag not in ("meta", "br", "hr"):
+        if tag not in ("meta", "br", "hr", "input"):
             self.depth.append(tag)
 
     def handle_endtag(self, tag):

@@ -47,8 +47,8 @@ from hvci.model import (
 )
 from hvci.report import lists, trust
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError
-from hvci.report.encode import DLL_CHARACTERISTICS
 from hvci.report.fields import Fields, read
+from hvci.report.flags import DLL_CHARACTERISTICS
 
 _VERSIONS = {version.slug: version for version in WindowsVersion}
 _VERSIONS["8-1"] = WindowsVersion.WINDOWS_8_1  # as older reports spell it
@@ -76,6 +76,7 @@ def _document(fields: Fields) -> Document:
     if version != SCHEMA_VERSION:
         raise fields.refuse(f"has schema_version {version}, this hvci reads {SCHEMA_VERSION}")
     tool = fields.nested("tool", _tool)
+    fields.drop("overview")
     return Document(
         fields.items("reports", _report),
         fields.items("errors", _error),

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hvci.model import (
+    Counter,
     DebugId,
     Edit,
     Finding,
     FromLibrary,
+    Gate,
     Image,
     ImageSite,
     JudgedCall,
@@ -26,21 +28,12 @@ from hvci.model import (
     Suppression,
     Value,
 )
-from hvci.report import lists, trust
+from hvci.report import lists, overview, trust
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
+from hvci.report.flags import DLL_CHARACTERISTICS
 from hvci.report.sentence import summary
 
 Json = dict[str, Any]
-
-DLL_CHARACTERISTICS = {
-    "high_entropy_va": 0x20,
-    "dynamic_base": 0x40,
-    "force_integrity": 0x80,
-    "nx_compat": 0x100,
-    "guard_cf": 0x4000,
-}
-"""The DllCharacteristics bits that people ask about; none decides anything here."""
-
 
 _LINES_TO = 3
 """How deep a document is laid out: a report's fields, and one line for each fact in a list."""
@@ -73,12 +66,44 @@ def _laid_out(value: object, depth: int) -> str:
 
 def document_fields(document: Document) -> Json:
     """The whole document."""
+    several = {"overview": _overview(document)} if overview.is_wanted(document) else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": TOOL_NAME, "version": document.tool_version},
+        **several,
         "reports": [report_fields(report) for report in document.reports],
         "errors": [_error(error) for error in document.errors],
         "notices": list(document.notices),
+    }
+
+
+def _overview(document: Document) -> Json:
+    """Many targets at a glance; all of it follows from the reports and errors."""
+    rows = overview.rows(document)
+    return {
+        "targets": len(rows),
+        "fates": {str(fate): sum(row.fate is fate for row in rows) for fate in overview.Fate},
+        "gates": {str(gate): sum(one.gate is gate for one in document.reports) for gate in Gate},
+        "counters": {
+            str(counter): sum(report.counters[counter] for report in document.reports)
+            for counter in Counter
+        },
+        "worst_first": [_row(row) for row in rows],
+    }
+
+
+def _row(row: overview.Row) -> Json:
+    """One target, with its place in "reports"; none where it could not be evaluated."""
+    report = row.report
+    counts = report.counters.items() if report else ()
+    return {
+        "path": row.path,
+        "machine": row.machine or None,
+        "fate": row.fate,
+        "summary": row.sentence,
+        "gate": report.gate if report else None,
+        "counters": {str(counter): count for counter, count in counts if count},
+        "report": row.index if report else None,
     }
 
 

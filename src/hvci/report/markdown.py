@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from hvci.model import Outcome, Question, Report
-from hvci.report import trust, verified, words
+from hvci.report import overview, trust, verified, words
 from hvci.report.document import Document
 from hvci.report.identity import named_findings
 from hvci.report.safe import safe
@@ -18,6 +18,7 @@ from hvci.report.sentence import summary
 MOST_FINDINGS = 60
 """Rows of one report; GitHub refuses a comment of more than 65,536 characters."""
 MOST_CHARACTERS = 60_000
+MOST_NOTICES = 20
 
 _SPECIAL = re.compile(r"[^A-Za-z0-9 ,;()=]")
 _OUTCOMES = {Outcome.FAIL: "fail", Outcome.UNDECIDED: "undecided", Outcome.NOTE: "note"}
@@ -25,19 +26,46 @@ _OUTCOMES = {Outcome.FAIL: "fail", Outcome.UNDECIDED: "undecided", Outcome.NOTE:
 
 def to_markdown(document: Document) -> str:
     """The document as Markdown; what does not fit a comment is counted, not shown."""
-    blocks = [_report(report) for report in document.reports]
-    blocks += [
-        f"### {_code(error.path)}: could not be read\n\n{_text(error.message)}\n"
-        for error in document.errors
-    ]
-    blocks += [f"Policy&#58; {_text(notice)}\n" for notice in document.notices]
-    shown: list[str] = []
-    for block in blocks:
-        if sum(map(len, shown)) + len(block) > MOST_CHARACTERS:
-            shown.append(f"{len(blocks) - len(shown)} more targets are in the full report.\n")
+    rows = overview.rows(document)
+    shown = _overview(document, rows) if overview.is_wanted(document) else []
+    shown += [f"Policy&#58; {_text(notice)}\n" for notice in document.notices[:MOST_NOTICES]]
+    left = MOST_CHARACTERS - sum(map(len, shown))
+    for number, row in enumerate(rows):
+        block = _block(row)
+        left -= len(block) + 1
+        if left < 0:
+            shown.append(f"{len(rows) - number} more targets are in the full report.\n")
             break
         shown.append(block)
     return "\n".join(shown)
+
+
+def _overview(document: Document, rows: list[overview.Row]) -> list[str]:
+    """Totals and a table, the worst first; what does not fit is no worse than what does."""
+    heads = " | ".join(overview.HEADS)
+    lines = [_text(overview.totals(document)), "", f"| {heads} |", "|---" * 7 + "|"]
+    left = MOST_CHARACTERS // 2
+    for number, row in enumerate(rows):
+        path, *rest = row.cells
+        line = f"| {' | '.join((_code(path), *map(_text, rest)))} |"
+        left -= len(line) + 1
+        if left < 0:
+            lines += ["", f"{len(rows) - number} more are in the full report."]
+            break
+        lines.append(line)
+    return ["\n".join(lines) + "\n"]
+
+
+def _block(row: overview.Row) -> str:
+    """One target in full; one too long is cut at a line."""
+    if row.report is None:
+        return f"### {_code(row.path)}: {_text(row.sentence)}\n"
+    block = _report(row.report)
+    if len(block) <= MOST_CHARACTERS // 2:
+        return block
+    return (
+        block[: block.rindex("\n", 0, MOST_CHARACTERS // 2)] + "\n\nMore is in the full report.\n"
+    )
 
 
 def _text(text: str, longest: int = 600) -> str:

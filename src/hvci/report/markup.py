@@ -11,7 +11,7 @@ from html import escape
 from hvci.report.safe import safe
 
 LONGEST = 2000
-_EMPTY = frozenset(("meta", "br", "hr"))
+_EMPTY = frozenset(("meta", "br", "hr", "input"))
 
 
 class Html(str):

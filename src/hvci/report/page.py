@@ -9,8 +9,9 @@ from importlib.resources import files
 from itertools import groupby
 
 from hvci.model import Answer, DdiCall, Finding, Outcome, Question, Report, RuleResult, Site, Value
-from hvci.report import trust, verified, words
+from hvci.report import overview, trust, verified, words
 from hvci.report.document import TOOL_NAME, Document, TargetError
+from hvci.report.glance import glance
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
 from hvci.report.picture import picture
@@ -36,11 +37,10 @@ def to_html(document: Document) -> str:
     )
     body = element(
         "body",
-        element("header", element("h1", _title(document)), _contents(document)),
+        element("header", element("h1", _title(document)), *glance(document)),
         element(
             "main",
-            *(_report(report, i) for i, report in enumerate(document.reports)),
-            *(_error(error) for error in document.errors),
+            *(_details(row) for row in overview.rows(document)),
             *(element("p", element("strong", "Policy: "), item) for item in document.notices),
         ),
         element("footer", f"{TOOL_NAME} {document.tool_version}"),
@@ -54,19 +54,11 @@ def _title(document: Document) -> str:
     return f"Memory integrity: {len(document.reports) + len(document.errors)} targets"
 
 
-def _contents(document: Document) -> Html:
-    """Links to the reports of a page that has several."""
-    if len(document.reports) < 2:
-        return Html("")
-    items = (
-        element(
-            "li",
-            element("a", report.target.path, href=f"#t{index}"),
-            f" {summary(report)}",
-        )
-        for index, report in enumerate(document.reports)
-    )
-    return element("nav", element("ol", *items), aria_label="Targets")
+def _details(row: overview.Row) -> Html:
+    """One target, in the order of the overview: the worst first."""
+    if row.error is not None:
+        return _error(row.error)
+    return Html("") if row.report is None else _report(row.report, row.index)
 
 
 def _report(report: Report, index: int) -> Html:
@@ -225,9 +217,11 @@ def _facts(report: Report) -> Html:
 
 
 def _error(error: TargetError) -> Html:
+    fate = overview.fate_of_error(error)
+    kind = "undecided" if fate is overview.Fate.NOT_A_DRIVER else "incompatible"
     return element(
         "article",
         element("h2", error.path),
-        element("p", "Could not be read", class_="verdict incompatible"),
+        element("p", _capital(fate), class_=f"verdict {kind}"),
         element("p", f"{error.message.rstrip('.')}. {error.advice}"),
     )

@@ -65,9 +65,9 @@ def places(report: Report) -> int:
 
 
 def is_unsigned(report: Report) -> bool:
-    """Whether the file carries no signature and no catalog that was given covers it."""
+    """Whether the file carries no intact signature and no catalog that was given covers it."""
     if report.trust is not None:
-        return report.trust.signed is Signed.NONE
+        return report.trust.signed in (Signed.NONE, Signed.DAMAGED)
     return report.image is not None and not report.image.signed
 
 

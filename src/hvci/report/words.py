@@ -29,7 +29,7 @@ from hvci.model import (
     SourceSite,
     Suppression,
 )
-from hvci.report.encode import DLL_CHARACTERISTICS
+from hvci.report.flags import DLL_CHARACTERISTICS
 from hvci.report.safe import safe
 from hvci.report.sentence import is_unsigned
 from hvci.rules import RULES
@@ -162,8 +162,8 @@ def answer_word(report: Report, question: Question) -> str:
 
 
 _UNSIGNED = (
-    " The file is not signed, and Windows loads no unsigned driver with memory integrity on: sign "
-    "it, or have a catalog that does."
+    " No intact signature was found, and Windows loads no unsigned driver with memory integrity "
+    "on: sign it, or name the catalog that does (--catalog)."
 )
 _YES = {
     Question.LOADS: "The image check of memory integrity ({os}) has nothing against this image; "
