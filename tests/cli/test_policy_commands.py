@@ -100,6 +100,59 @@ def test_baseline_problems(here):
     assert run("baseline").exit_code in (0, 2)
 
 
+def test_select_and_ignore_change_what_counts_and_no_fact(here):
+    plain = json.loads(run("check", "bad.sys", "-f", "json").stdout)["reports"][0]
+    for options, code in (
+        (["--ignore", "execute-pool-type"], 0),
+        (["--ignore", "hvci2000"], 0),
+        (["--ignore", "nx-opt-in,section-alignment"], 1),
+        (["--select", "execute-pool-type"], 1),
+        (["--select", "section-alignment, HVCI2001"], 0),
+        (["--select", "wrong-pool-enum"], 0),
+        (["--select", "execute-pool-type", "--ignore", "execute-pool-type"], 0),
+    ):
+        assert run("check", "bad.sys", *options).exit_code == code
+        (one,) = json.loads(run("check", "bad.sys", *options, "-f", "json").stdout)["reports"]
+        for name in ("verdict", "answers", "counters", "summary"):
+            assert one[name] == plain[name]
+        assert one["gate"] == ("fail" if code else "pass")
+    assert run("check", "doubt.sys", "--select", "section-alignment").exit_code == 0
+    assert run("check", "doubt.sys", "--select", "execute-pool-type").exit_code == 3
+    assert run("baseline", "write", "good.sys").exit_code == 0
+    assert run("baseline", "check", "bad.sys", "--ignore", "execute-pool-type").exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["text", "concise", "html", "markdown", "msvs", "github"])
+def test_people_do_not_see_what_is_left_out(here, form):
+    found = "ExAllocatePoolWithTag"
+    for name in ("bad.sys", "doubt.sys"):
+        assert found in run("check", name, "-f", form).stdout
+        assert found not in run("check", name, "-f", form, "--ignore", "execute-pool-type").stdout
+        both = run("check", name, "good.sys", "-f", form, "--ignore", "execute-pool-type")
+        assert found not in both.stdout
+
+
+def test_left_out_rules_are_skipped_in_junit(here):
+    xml = run("check", "bad.sys", "-f", "junit", "--ignore", "execute-pool-type").stdout
+    assert "<failure" not in xml
+    assert 'message="left out on the command line"' in xml
+
+
+def test_unknown_rules_are_refused(here):
+    result = run("check", "bad.sys", "--ignore", "execute-pool-types")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "did you mean execute-pool-type" in result.stderr
+    assert "see hvci rules" in run("check", "bad.sys", "--select", "zzz").stderr
+
+
+def test_an_interrupt_is_no_success_even_with_exit_zero(here, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gathering, "evaluate", stop)
+    assert run("check", "bad.sys", "--exit-zero").exit_code == 130
+
+
 def test_diff(here):
     assert run("diff", "bad.sys", "moved.sys").exit_code == 0
     result = run("diff", "bad.sys", "worse.sys")

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from hvci.cli.output import Outputs, output_options, write
-from hvci.cli.settings import BASELINE_FILE, evaluated, policy_options, settings
+from hvci.cli.settings import (
+    BASELINE_FILE,
+    Selection,
+    evaluated,
+    policy_options,
+    selection_options,
+    settings,
+)
 from hvci.errors import UsageError
 from hvci.report.document import INTERRUPTED
 from hvci.report.safe import safe
@@ -74,6 +81,7 @@ def write_baseline(
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @policy_options
 @_FILE
+@selection_options
 @output_options
 def check_baseline(
     targets: tuple[str, ...],
@@ -83,6 +91,7 @@ def check_baseline(
     profile: str | None,
     undecided: str | None,
     file: str,
+    selection: Selection,
     places: Outputs,
 ) -> int:
     """Evaluate drivers and fail on findings that are not in the baseline.
@@ -90,7 +99,7 @@ def check_baseline(
     \b
     hvci baseline check driver.sys --format sarif
     """
-    rules = settings(target_os, config, no_config, profile, undecided, file)
+    rules = settings(target_os, config, no_config, profile, undecided, file, selection=selection)
     document = rules.judged(evaluated(targets, rules.policy))
     write(document, places)
     return document.exit_code

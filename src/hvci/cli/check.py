@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from hvci.cli.output import Outputs, output_options, write
-from hvci.cli.settings import Trusted, evaluated, policy_options, settings
+from hvci.cli.settings import (
+    Selection,
+    Trusted,
+    evaluated,
+    policy_options,
+    selection_options,
+    settings,
+)
+from hvci.report.document import INTERRUPTED
 
 
 @click.command("check")
@@ -35,6 +43,7 @@ from hvci.cli.settings import Trusted, evaluated, policy_options, settings
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
+@selection_options
 @output_options
 def command(
     targets: tuple[str, ...],
@@ -49,21 +58,27 @@ def command(
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
+    selection: Selection,
     places: Outputs,
 ) -> int:
     """Evaluate drivers: do they load, pass the readiness test and run under memory integrity?
 
-    A TARGET is a driver image, a folder (searched for .sys files and other native images), a
-    pattern, a saved JSON report, or - for an image on standard input. Without one, the targets
-    are the paths of the policy file.
+    A TARGET is a driver image; sources: a C, C++ or MASM file, a project (.vcxproj, sources,
+    CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx); a folder, searched for drivers, other
+    native images and sources; a pattern; a saved JSON report; or - for an image on standard
+    input. Without one, the targets are the paths of the policy file.
 
     \b
     hvci check driver.sys
+    hvci check driver.vcxproj
+    hvci check out\\ --quiet
+    hvci check out\\ --select execute-pool-type --format concise
     hvci check build\\Release "*.sys" --target-os 10-1607
     hvci check driver.sys --format json --output report.json
     hvci check driver.sys --output json=report.json --output html=report.html
     """
-    rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols)
+    rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols, selection)
     document = rules.judged(evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists)))
     write(document, places)
-    return 0 if exit_zero else document.exit_code
+    wanted = exit_zero and document.exit_code != INTERRUPTED
+    return 0 if wanted else document.exit_code

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,49 @@ def policy_options(command: Command) -> Command:
     return _TARGET_OS(_CONFIG(_NO_CONFIG(_PROFILE(_UNDECIDED(command)))))
 
 
+_SELECT: Decorator = click.option(
+    "--select",
+    multiple=True,
+    metavar="RULE",
+    help="Only these rules count and are shown (see hvci rules); several with commas.",
+)
+_IGNORE: Decorator = click.option(
+    "--ignore", multiple=True, metavar="RULE", help="These rules do not count and are not shown."
+)
+
+
+def selection_options(command: Command) -> Command:
+    """Add --select and --ignore; the command gets the rules as `selection`."""
+
+    @wraps(command)
+    def with_selection(
+        *args: object, select: tuple[str, ...], ignore: tuple[str, ...], **rest: object
+    ) -> int:
+        selection = (_rules("--select", select), _rules("--ignore", ignore))
+        return command(*args, selection=selection, **rest)
+
+    return _SELECT(_IGNORE(with_selection))
+
+
+Selection = tuple[frozenset[str], frozenset[str]]
+"""The rules that alone count, and those that do not."""
+
+
+def _rules(option: str, words: tuple[str, ...]) -> frozenset[str]:
+    """The rules that an option names, by id or by number such as HVCI2000."""
+    from hvci.report.lines import code
+    from hvci.rules import RULES
+
+    numbers = {code(rule): rule for rule in RULES}
+    named = [word.strip() for one in words for word in one.split(",")]
+    chosen = [numbers.get(word.upper(), word) for word in named if word]
+    if unknown := [word for word in chosen if word not in RULES]:
+        close = get_close_matches(unknown[0], RULES, n=2)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see hvci rules"
+        raise UsageError(f"{option}: there is no rule {unknown[0]!r}; {hint}")
+    return frozenset(chosen)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A policy with what the command line says instead, and a baseline if there is one."""
@@ -84,6 +129,7 @@ def settings(
     undecided: str | None,
     baseline: str | None = None,
     symbols: tuple[str, ...] = (),
+    selection: Selection = (frozenset(), frozenset()),
 ) -> Settings:
     """Read the policy and the baseline; the command line wins."""
     policy = Policy() if no_config else _policy(config)
@@ -93,7 +139,8 @@ def settings(
         policy = replace(policy, profile=Profile(profile))
     if undecided:
         policy = replace(policy, undecided=Undecided(undecided))
-    policy = replace(policy, symbols=(*symbols, *policy.symbols))
+    select, ignore = selection
+    policy = replace(policy, symbols=(*symbols, *policy.symbols), select=select, ignore=ignore)
     path = baseline or policy.baseline
     return Settings(policy, read_baseline(path) if path else None)
 

@@ -203,6 +203,8 @@ class Report:
     """YES when a given block list names the driver; None when no list was given."""
     verifier: Mapping[str, object] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    """Rules that somebody asked to leave out of what people read; in no saved report."""
     policy_gate: Gate | None = None
     """What a policy decided; None when none was asked."""
     trust: Trust | None = None

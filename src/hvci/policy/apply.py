@@ -66,10 +66,16 @@ def _report(
             if _matches(item, report, named):
                 used.add(id(item))
                 reason = reason or _suppression(item, policy.file)
-        reason = reason or _by_level(policy, named) or _by_baseline(baseline, policy, report, named)
+        reason = (
+            reason
+            or _by_command_line(policy, named)
+            or _by_level(policy, named)
+            or _by_baseline(baseline, policy, report, named)
+        )
         accepted[named.result.rule].append(replace(named.finding, suppressed=reason))
     results = (_with(result, accepted[result.rule]) for result in report.results)
-    judged = replace(report, results=tuple(results), policy_gate=None)
+    left_out = frozenset(one.rule for one in report.results if policy.leaves_out(one.rule))
+    judged = replace(report, results=tuple(results), policy_gate=None, left_out=left_out)
     gate = gate_of(judged, policy, baseline)
     return judged if gate is judged.gate else replace(judged, policy_gate=gate)
 
@@ -109,6 +115,11 @@ def _places(finding: Finding) -> Iterable[str]:
     if file:
         for name in (file.replace("\\", "/"), short_name(file)):
             yield from (name, f"{name}:{site.line}")
+
+
+def _by_command_line(policy: Policy, named: Named) -> Suppression | None:
+    option = policy.leaves_out(named.result.rule)
+    return Suppression("left out on the command line", option) if option else None
 
 
 def _by_level(policy: Policy, named: Named) -> Suppression | None:

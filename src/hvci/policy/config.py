@@ -91,6 +91,16 @@ class Policy:
     exclude: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     baseline: str = ""
+    select: frozenset[str] = frozenset()
+    """The only rules that count; all where none is named."""
+    ignore: frozenset[str] = frozenset()
+    """Rules that do not count."""
+
+    def leaves_out(self, rule: str) -> str:
+        """The option of the command line that leaves a rule out; empty when none does."""
+        if rule in self.ignore:
+            return "--ignore"
+        return "--select" if self.select and rule not in self.select else ""
 
 
 def find_policy(folder: Path) -> Policy:

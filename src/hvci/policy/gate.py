@@ -20,6 +20,8 @@ from hvci.model import (
 from hvci.policy.baseline import Baseline
 from hvci.policy.config import Level, Policy, Profile, Undecided
 
+_SELECTED = RuleResult("", Outcome.PASS, questions=frozenset(Question))
+"""Answers what rules would that were left out; what the others leave open stays open."""
 _STRICT_RULES = frozenset(("executable-by-default",))
 _UNDECIDED = {
     Undecided.FAIL: Gate.FAIL,
@@ -30,6 +32,13 @@ _UNDECIDED = {
 
 def gate_of(report: Report, policy: Policy, baseline: Baseline | None = None) -> Gate:
     """Whether the policy lets the driver pass."""
+    left = tuple(one for one in report.results if not policy.leaves_out(one.rule))
+    if len(left) < len(report.results):
+        return _gate(replace(report, results=(*left, _SELECTED)), policy, baseline)
+    return _gate(report, policy, baseline)
+
+
+def _gate(report: Report, policy: Policy, baseline: Baseline | None) -> Gate:
     if any(must_fail(result.rule, policy) and _is_open(result) for result in report.results):
         return Gate.FAIL
     verdict = _verdict(_without_known_limits(report, baseline), policy, baseline)

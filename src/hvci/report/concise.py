@@ -27,7 +27,7 @@ def _report(report: Report) -> list[str]:
     lines = [_finding(report, one) for one in open_ones if not _is_again(report, one)]
     path = safe(report.target.path)
     by_reason: dict[str, list[str]] = {}
-    for result in report.results:
+    for result in words.shown_results(report):
         if open_outcome(result) in _OPEN and not words.open_findings(result, Outcome.UNDECIDED):
             by_reason.setdefault(words.reason_of(result), []).append(result.rule)
     lines += [

@@ -40,6 +40,9 @@ def _case(suite: xml.Element, report: Report, result: RuleResult) -> None:
     case = xml.SubElement(suite, "testcase", classname=name, name=result.rule, time="0")
     failures = words.open_findings(result, Outcome.FAIL)
     doubts = words.open_findings(result, Outcome.UNDECIDED)
+    if result.rule in report.left_out:
+        xml.SubElement(case, "skipped", message="left out on the command line")
+        return
     if failures:
         _problem(case, "failure", result, failures + doubts)
     elif doubts or result.outcome is Outcome.UNDECIDED:

@@ -193,7 +193,8 @@ def _level(named: Named) -> str:
 def _named(document: Document) -> Iterator[tuple[Report, Named]]:
     for report in document.reports:
         for named in named_findings(report):
-            yield report, named
+            if named.result.rule not in report.left_out:
+                yield report, named
 
 
 def _origin(report: Report, finding: Finding) -> str:

@@ -107,9 +107,8 @@ def _counters(report: Report) -> list[str]:
 
 
 def _findings(report: Report) -> list[str]:
-    found = sorted(
-        named_findings(report), key=lambda named: list(_OUTCOMES).index(named.finding.outcome)
-    )
+    shown = (one for one in named_findings(report) if one.result.rule not in report.left_out)
+    found = sorted(shown, key=lambda named: list(_OUTCOMES).index(named.finding.outcome))
     if not found:
         return []
     lines = ["| | rule | where | what | instead |", "|---|---|---|---|---|"]

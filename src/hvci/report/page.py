@@ -71,7 +71,11 @@ def _report(report: Report, index: int) -> Html:
         _answers(report),
         _counters(report),
         picture(report),
-        *(_rule(report, result, outcome) for outcome in _SHOWN for result in _results(report)),
+        *(
+            _rule(report, result, outcome)
+            for outcome in _SHOWN
+            for result in words.shown_results(report)
+        ),
         _verifier(report),
         _limits(report),
         _signatures(report),
@@ -82,10 +86,6 @@ def _report(report: Report, index: int) -> Html:
 
 def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
-
-
-def _results(report: Report) -> list[RuleResult]:
-    return sorted(report.results, key=lambda result: result.rule)
 
 
 def _answers(report: Report) -> Html:

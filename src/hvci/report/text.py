@@ -122,7 +122,7 @@ class _Page:
         self._trust(report)
         self._counters(report)
         for outcome in _SHOWN_OUTCOMES:
-            for result in sorted(report.results, key=lambda r: r.rule):
+            for result in words.shown_results(report):
                 self._rule(result, outcome)
         self._reasoned_passes(report)
         self._verifier(report)
@@ -137,10 +137,9 @@ class _Page:
 
     def failures(self, report: Report) -> None:
         """What fails in one target of several and nobody accepted; nothing where nothing does."""
-        results = sorted(report.results, key=lambda one: one.rule)
         failing = [
             replace(one, findings=tuple(found))
-            for one in results
+            for one in words.shown_results(report)
             if (found := words.open_findings(one, Outcome.FAIL))
         ]
         if not failing:
@@ -189,7 +188,7 @@ class _Page:
         self.ink.blank()
 
     def _rule(self, result: RuleResult, outcome: Outcome) -> None:
-        findings = _shown(result, outcome)
+        findings = [finding for finding in result.findings if finding.outcome is outcome]
         if not findings:
             return
         code = f"  ({words.subcode(result)})" if result.subcode else ""
@@ -288,11 +287,6 @@ class _Page:
         if error.advice:
             self.ink.line(safe(error.advice, 2000), indent=2)
         self.ink.blank()
-
-
-def _shown(result: RuleResult, outcome: Outcome) -> list[Finding]:
-    """The findings of an outcome that nobody asked to leave out."""
-    return [one for one in result.findings if one.outcome is outcome and not words.left_out(one)]
 
 
 def _row_colour(row: overview.Row) -> str:

@@ -254,13 +254,10 @@ def open_findings(result: RuleResult, outcome: Outcome) -> list[Finding]:
     return [f for f in result.findings if f.outcome is outcome and f.suppressed is None]
 
 
-COMMAND_LINE = ("--select", "--ignore")
-"""Who accepts what the command line leaves out."""
-
-
-def left_out(finding: Finding) -> bool:
-    """Whether the command line asked to leave a finding out of what people read."""
-    return finding.suppressed is not None and finding.suppressed.by in COMMAND_LINE
+def shown_results(report: Report) -> list[RuleResult]:
+    """The rules that nobody asked to leave out, by name."""
+    kept = (result for result in report.results if result.rule not in report.left_out)
+    return sorted(kept, key=lambda result: result.rule)
 
 
 def suppression(accepted: Suppression) -> str:
