@@ -20,6 +20,8 @@ SEC_IMAGE, SEC_IMAGE_NO_EXECUTE = 0x0100_0000, 0x1100_0000
 EXECUTE = 0xF0
 """PAGE_EXECUTE, _READ, _READWRITE and _WRITECOPY."""
 _SECTIONS = ("ZwCreateSection", "NtCreateSection", "FsRtlCreateSectionForDataScan")
+_SETTERS = ("ZwSetSystemInformation", "NtSetSystemInformation")
+_LOADERS = ("ZwLoadDriver", "NtLoadDriver")
 _OPENERS = (
     "ZwCreateFile",
     "ZwOpenFile",
@@ -53,7 +55,7 @@ def find(scene: Scene) -> None:
     """Add every fact about files used as code."""
     for function, i, name, _ in scene.calls(*_SECTIONS[:2]):
         _section(scene, (function, i), name)
-    for function, i, name, _ in scene.calls("ZwSetSystemInformation", "NtSetSystemInformation"):
+    for function, i, name, _ in scene.calls_and_limits(RULE, *_SETTERS):
         for number in sorted(_numbers(scene.argument(function, i, 0, 4)) & set(_IMAGE_CLASSES)):
             scene.add(
                 RULE,
@@ -64,7 +66,7 @@ def find(scene: Scene) -> None:
                 Confidence.PROVEN,
                 "the class is undocumented, and Windows refuses it to third-party drivers",
             )
-    for function, i, name, _ in scene.calls("ZwLoadDriver", "NtLoadDriver"):
+    for function, i, name, _ in scene.calls_and_limits(RULE, *_LOADERS):
         scene.add(
             RULE,
             Behaviour.DRIVER_LOAD,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hvci.binary.analysis.ledger import ImportCall
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.accounts import Accounts
 from hvci.binary.calls.importcalls import ImportCalls
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import (
@@ -140,6 +141,25 @@ class Scene:
         if not self.imports_any(*names):
             return []
         found = ImportCalls(self.analysis, thorough=False).find(frozenset(names))
+        return sorted(found, key=lambda call: call.function.rvas[call.i])
+
+    def calls_and_limits(self, rule: str, *names: str) -> list[ImportCall]:
+        """The same calls; each use of the imports that is none weakens a rule."""
+        if not self.imports_any(*names):
+            return []
+        imports = ImportCalls(self.analysis)
+        found = imports.find(frozenset(names))
+        open_ = [(each.rva, each.name) for each in imports.escapes if not each.is_known]
+        open_ += [(rva, name) for name, rva in imports.doubts]
+        accounts = Accounts(self.analysis, frozenset(names))
+        listed: dict[str, set[int]] = {}
+        for call in found:
+            listed.setdefault(call.name, set()).add(call.function.rvas[call.i])
+        lost = [(each.rva, each.reason) for each in accounts.unaccounted(names, listed)]
+        lost += [(rva, f"the address of {name} is stored or passed on") for rva, name in open_]
+        for rva, reason in sorted(set(lost), key=str):
+            site = None if rva is None else self.analysis.site(rva)
+            self.limits.append(Limit(Origin.CALLSITE, (rule,), reason, site))
         return sorted(found, key=lambda call: call.function.rvas[call.i])
 
     def is_within(self, function: Function, i: int) -> bool:
