@@ -277,4 +277,10 @@ def test_command(tmp_path, monkeypatch):
     assert run("import-log", "-", input="nothing").exit_code == 4
     assert run("import-log", "gone.txt").exit_code == 4
     hostile = f"Module: {HOSTILE.split()[0]}\nExecute Pool Type Count: 1\n"
-    assert "\x1b" not in run("import-log", "-", input=hostile).stdout
+    shown = run("import-log", "-", input=hostile)
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.stdout
+    counted = run("import-log", "-", "driver.json", input=VERIFIER)
+    assert "Execute Pool Type Count: 3" in counted.stdout
+    scanned = run("import-log", "-", input=HVCISCAN)
+    assert "driver.sys: listed as incompatible" in scanned.stdout

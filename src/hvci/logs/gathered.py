@@ -48,7 +48,7 @@ class Gathered:
 def gather(files: Iterable[bytes]) -> Gathered:
     """Read every file and join what they say."""
     parts = [_one(data) for data in files]
-    entries = tuple(dict.fromkeys(entry for part in parts for entry in part.log.entries))
+    entries = tuple(entry for part in parts for entry in part.log.entries)
     bases = {name: base for part in parts for name, base in part.log.bases.items()}
     others = tuple(dict.fromkeys(code for part in parts for code in part.log.others))
     return Gathered(
