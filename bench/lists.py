@@ -18,6 +18,12 @@ from hvci.errors import HvciError, InputError
 from hvci.model import NEWEST
 
 
+def load(path):
+    """A list of any kind."""
+    is_database = Path(path).read_bytes()[8:12] == b"sdbf"
+    return lists.load_database(path) if is_database else lists.load_block_list(path)
+
+
 def subjects(folder):
     """The drivers below a folder."""
     for path in sorted(Path(folder).rglob("*.sys")):
@@ -33,7 +39,7 @@ def ask(folder, paths):
     named = {}
     for path in paths:
         begin = time.process_time()
-        one = lists.load_block_list(path)
+        one = load(path)
         loaded = time.process_time()
         answers = [one.ask(driver) for driver in drivers]
         spent = time.process_time() - loaded
@@ -51,11 +57,12 @@ def ask(folder, paths):
         print(f"{differ} drivers differ between {first} and {path}")
 
 
-def mutate(paths, count):
-    """Read mutated lists; whether none raised anything but a refusal."""
+def mutate(folder, paths, count):
+    """Read mutated lists and ask them; whether none raised anything but a refusal."""
+    driver = next(subjects(folder))
     chance, errors, worst = random.Random(4), Counter(), 0.0
     whole = [Path(path).read_bytes() for path in paths]
-    scratch = Path(f"{paths[0]}.mutated")
+    scratch = Path(paths[0]).with_suffix(".mutated")
     for _ in range(count):
         data = bytearray(chance.choice(whole))
         for _ in range(chance.choice((1, 2, 10, 100))):
@@ -65,7 +72,7 @@ def mutate(paths, count):
         scratch.write_bytes(bytes(data))
         begin = time.process_time()
         try:
-            lists.load_block_list(str(scratch))
+            load(str(scratch)).ask(driver)
         except HvciError:
             errors["refused"] += 1
         except Exception as error:
@@ -83,4 +90,4 @@ if __name__ == "__main__":
     parser.add_argument("--mutations", type=int, default=0)
     given = parser.parse_args()
     ask(given.folder, given.lists)
-    sys.exit(not mutate(given.lists, given.mutations))
+    sys.exit(not mutate(given.folder, given.lists, given.mutations))

@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 
 import signed as make
 from build import driver
+from databases import database as make_database
+from databases import driver_entry
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.evaluate import Options, evaluate
@@ -108,6 +110,22 @@ def test_names_in_a_list_are_shown_harmless(folder, form):
     assert not set("\x1b\x07\r\u202e\x9b\x00") & set(text)
     if form is Format.TEXT:
         assert "and 2 more" in " ".join(text.split())
+
+
+def test_a_compatibility_database_shows_apart(folder):
+    (folder / "drv.sdb").write_bytes(make_database(driver_entry("a.sys", policy=0x10)))
+    result = check("--compat-db", "drv.sdb")
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 0
+    assert "compatibility db names it: driver compatibility database (drv.sdb, 1 entries)" in text
+    assert "name a.sys: refused when memory integrity runs (policy 0x10)" in text
+    assert "blocklisted" not in text
+    one = json.loads(check("--compat-db", "drv.sdb", "-f", "json").stdout)["reports"][0]
+    assert (one["answers"]["blocklisted"], one["lists"][0]["kind"]) == (
+        None,
+        "compatibility-database",
+    )
+    assert check("--compat-db", "a.sys").exit_code == 2
 
 
 def test_a_bad_list_is_named(folder):

@@ -40,6 +40,13 @@ from hvci.report.document import INTERRUPTED
     help="Does this list name the drivers? An App Control policy (.xml, .p7b, .cip) or LOLDrivers' "
     "JSON; may be repeated.",
 )
+@click.option(
+    "--compat-db",
+    "databases",
+    multiple=True,
+    metavar="FILE",
+    help="Does this driver compatibility database (drvmain.sdb) name the drivers? May be repeated.",
+)
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
@@ -55,6 +62,7 @@ def command(
     symbols: tuple[str, ...],
     catalogs: tuple[str, ...],
     blocklists: tuple[str, ...],
+    databases: tuple[str, ...],
     baseline: str | None,
     exit_zero: bool,
     verify: bool,
@@ -78,7 +86,9 @@ def command(
     hvci check driver.sys --output json=report.json --output html=report.html
     """
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols, selection)
-    document = rules.judged(evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists)))
+    document = rules.judged(
+        evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists, databases))
+    )
     write(document, places)
     wanted = exit_zero and document.exit_code != INTERRUPTED
     return 0 if wanted else document.exit_code

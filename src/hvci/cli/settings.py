@@ -151,6 +151,7 @@ class Trusted:
 
     catalogs: tuple[str, ...] = ()
     blocklists: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
 
     def added_to(self, options: Options) -> Options:
         """The options with what the files say."""
@@ -158,10 +159,11 @@ class Trusted:
             from hvci.signing import load_catalogs
 
             options = replace(options, catalogs=load_catalogs(self.catalogs))
-        if self.blocklists:
-            from hvci.lists import load_block_list
+        if self.blocklists or self.databases:
+            from hvci.lists import load_block_list, load_database
 
-            options = replace(options, lists=tuple(map(load_block_list, self.blocklists)))
+            lists = (*map(load_block_list, self.blocklists), *map(load_database, self.databases))
+            options = replace(options, lists=lists)
         return options
 
 

@@ -47,6 +47,16 @@ def load_block_list(path: str) -> DriverList:
         raise UsageError(f"{path}: {error}") from error
 
 
+def load_database(path: str) -> DriverList:
+    """A driver compatibility database (.sdb)."""
+    from hvci.lists.compatibility import Compatibility
+
+    try:
+        return Compatibility(path, read_list(path))
+    except InputError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
 def read_list(path: str) -> bytes:
     """The bytes of a list, bounded."""
     try:
@@ -73,4 +83,12 @@ def blocklisted(answers: Iterable[ListAnswer]) -> Answer | None:
     return Answer.NO if lists else None
 
 
-__all__ = ["DriverList", "Subject", "ask", "blocklisted", "load_block_list", "read_list"]
+__all__ = [
+    "DriverList",
+    "Subject",
+    "ask",
+    "blocklisted",
+    "load_block_list",
+    "load_database",
+    "read_list",
+]
