@@ -20,7 +20,9 @@ WRITES = "writes-executable-memory"
 IMAGE_DATA = "data-file-as-executable"
 
 _WRITE_CR0 = re.compile(rb"\b_{1,2}writecr0\s*\(")
-_ASM_CR0 = re.compile(rb"(?i)\bmov\s+%?cr0\s*,|\bmov\w?\s+%?[er]?[abcd]x\s*,\s*%cr0\b|\blmsw\s+\w")
+_ASM_CR0 = re.compile(
+    rb"(?i)\bmov\s+%?cr0\s*,|\bmov[lq]?\s+%{0,2}[\w\[\]]+\s*,\s*%{1,2}cr0\b|\blmsw\s+\w"
+)
 _ASM_BLOCK = re.compile(rb"\b(?:__asm|_asm|asm|__asm__)\b")
 _SEC_IMAGE = re.compile(rb"\bSEC_IMAGE\b")
 _STORE = re.compile(
@@ -130,13 +132,16 @@ def _images_from_files(unit: Unit) -> Iterator[BehaviourFact]:
     for match in _kept(unit, _SEC_IMAGE):
         before = unit.source.code[max(0, match.start() - 400) : match.start()]
         call = re.search(rb"\b(\w*CreateSection\w*)\s*\([^;]*\Z", before)
-        if call:
+        if call and call[1] not in _JUDGED:
             what = f"maps a file as an image with {call[1].decode('ascii', 'replace')}"
             why = "SEC_IMAGE in AllocationAttributes"
             fix = "Use SEC_IMAGE_NO_EXECUTE to look at an image; load code with ZwLoadDriver."
             sure = Confidence.POSSIBLE
             yield _fact(unit.source, match.start(), IMAGE_DATA, what, sure, why, fix)
 
+
+_JUDGED = (b"ZwCreateSection", b"NtCreateSection")
+"""Their arguments are followed (`executable_files.py`)."""
 
 _LINKER = re.compile(rb"#[ \t]*pragma[ \t]+comment[ \t]*\([ \t]*linker[ \t]*,([^\n]*)\)")
 _SECTION = re.compile(rb"#[ \t]*pragma[ \t]+(?:section|data_seg|code_seg)[ \t]*\(([^\n]*)\)")

@@ -16,7 +16,9 @@ from weakref import WeakKeyDictionary
 
 from hvci.catalog import memory
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
-from hvci.source.pointers import COPIES, ROUTINES
+from hvci.source.macro_calls import calls_of_arguments
+from hvci.source.overwritten import Written, is_routine, mapped, written
+from hvci.source.pointers import COPIES, MAPPED, ROUTINES
 from hvci.source.program import Program, Unit
 from hvci.source.roots import (
     LOOKUP,
@@ -27,6 +29,7 @@ from hvci.source.roots import (
     Where,
 )
 from hvci.source.suspects import Plan, Suspects
+from hvci.source.text import Source
 from hvci.source.through import call_at, called, stored_through
 from hvci.source.tree import File, arguments
 
@@ -74,6 +77,13 @@ class Executions:
         for path, plan in Suspects(self.program, self.origins).plans():
             for unit in self.program.units_of(path):
                 executions += self._in(unit, plan)
+        for use, pointer in calls_of_arguments(self.program):
+            roots = self.origins.of(
+                pointer, Where(use.file, use.function, use.offset, use.source.path)
+            )
+            held = frozenset(root for root in roots if root.made is Made.MEMORY)
+            if held:
+                executions.append(self._execution(use.source, use.offset, "calls into", held))
         return tuple(dict.fromkeys(executions))
 
     def facts(self) -> Iterator[BehaviourFact]:
@@ -119,7 +129,7 @@ class Executions:
             roots = self._of(pointer, file, call.start_byte, unit)
             memory_ = frozenset(root for root in roots if root.made is Made.MEMORY)
             if memory_:
-                yield self._execution(unit, call.start_byte, "calls into", memory_)
+                yield self._execution(unit.source, call.start_byte, "calls into", memory_)
             elif computed := sorted(filter(_is_computed, roots)):
                 yield Execution(self._unexported(unit, call.start_byte, computed[0]), roots)
 
@@ -131,21 +141,21 @@ class Executions:
             "/guard:cf, the call stops the computer with bug check 0x139 while memory integrity "
             "runs, because no such address is a valid target"
         )
-        fact = _fact(unit, offset, UNEXPORTED, what, Confidence.POSSIBLE, why, "")
+        fact = _fact(unit.source, offset, UNEXPORTED, what, Confidence.POSSIBLE, why, "")
         return _with(fact, Behaviour.UNEXPORTED)
 
     def _of(self, node: Node | None, file: File, offset: int, unit: Unit) -> Roots:
         function = file.function_at(offset)
         return self.origins.of(node, Where(file, function, offset, unit.source.path))
 
-    def _execution(self, unit: Unit, offset: int, verb: str, roots: Roots) -> Execution:
+    def _execution(self, source: Source, offset: int, verb: str, roots: Roots) -> Execution:
         root = min(roots)
         what = f"{verb} {memory.memory_of(root.name)} of {root.name}"
         exact = "is" if root.exact else "is computed from"
         through = f", through {root.stored}" if root.stored else ""
         why = f"the target {exact} what the call at {_line(self.program, root)} returns{through}"
         sure = self._sure(roots)
-        fact = _fact(unit, offset, DYNAMIC, what, sure, f"{why}; {_NX}", _KEEP)
+        fact = _fact(source, offset, DYNAMIC, what, sure, f"{why}; {_NX}", _KEEP)
         kind = Behaviour.GENERATED_CODE
         return Execution(_with(fact, kind), roots)
 
@@ -178,7 +188,13 @@ class Executions:
         held = frozenset(root for root in roots if root.made is Made.MEMORY)
         if name in ROUTINES:
             if held:
-                yield self._execution(unit, start, f"has {name} call", held)
+                yield self._execution(unit.source, start, f"has {name} call", held)
+            return
+        if name in MAPPED:
+            line = _line(self.program, min(roots)) if roots else ""
+            found = mapped(roots, self.program, file, call.start_byte, line)
+            if found is not None:
+                yield Execution(_told(unit, start, found), frozenset())
             return
         if name in COPIES and held and len(given) > 1:
             yield from self._copy(unit, start, held, self._of(given[1], file, start, unit))
@@ -189,14 +205,18 @@ class Executions:
         root = min(held)
         into = f"{memory.memory_of(root.name)} of {root.name}"
         for origin in sorted(source):
-            if origin.made is Made.MEMORY or (origin.made is Made.ROUTINE and not _is_code(origin)):
+            if origin.made is Made.MEMORY or (
+                origin.made is Made.ROUTINE and not is_routine(origin)
+            ):
                 continue
             own = origin.made is Made.CODE
             if own and not self.program.functions(origin.name.encode()):
                 continue
             what = f"copies {origin.name or 'a routine found by name'} to {into}"
             sure = Confidence.LIKELY if own else Confidence.POSSIBLE
-            fact = _fact(unit, start, DYNAMIC, what, sure, _NX, "Call the function where it is.")
+            fact = _fact(
+                unit.source, start, DYNAMIC, what, sure, _NX, "Call the function where it is."
+            )
             yield Execution(_with(fact, Behaviour.COPIED_CODE), held)
             return
 
@@ -218,18 +238,11 @@ class Executions:
                 )
 
     def _hook(self, unit: Unit, start: int, roots: Roots) -> Iterator[Execution]:
-        for root in sorted(roots):
-            if root.made is not Made.ROUTINE or not _is_code(root):
-                continue
-            what = f"writes to {root.name or 'a routine found by name'}, code of another module"
-            sure = Confidence.LIKELY if root.name else Confidence.POSSIBLE
-            exact = "is" if root.exact else "is computed from"
-            why = f"the pointer {exact} what {LOOKUP} returns at {_line(self.program, root)}"
-            fix = "Use the documented callbacks, filters and notifications instead of hooks."
-            yield Execution(
-                _with(_fact(unit, start, WRITES, what, sure, why, fix), Behaviour.HOOK), roots
-            )
-            return
+        first = min(filter(is_routine, roots), default=None)
+        line = _line(self.program, first) if first is not None else ""
+        found = written(roots, self.program, line)
+        if found is not None:
+            yield Execution(_told(unit, start, found), roots)
 
 
 _KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
@@ -237,11 +250,12 @@ _KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
 
 def _is_computed(root: Root) -> bool:
     """Whether a place within or near a routine that was found by name."""
-    return root.made is Made.ROUTINE and not root.exact and _is_code(root)
+    return is_routine(root) and not root.exact
 
 
-def _is_code(root: Root) -> bool:
-    return not root.name or memory.is_function(root.name)
+def _told(unit: Unit, start: int, found: Written) -> BehaviourFact:
+    fact = _fact(unit.source, start, WRITES, found.what, found.sure, found.why, found.fix)
+    return _with(fact, found.kind)
 
 
 def _tree(unit: Unit, offset: int) -> File | None:
@@ -258,10 +272,10 @@ def _line(program: Program, root: Root) -> str:
 
 
 def _fact(
-    unit: Unit, offset: int, rule: str, what: str, sure: Confidence, why: str, fix: str
+    source: Source, offset: int, rule: str, what: str, sure: Confidence, why: str, fix: str
 ) -> BehaviourFact:
-    line, column = unit.source.position(offset)
-    site = SourceSite(unit.source.path, line, column)
+    line, column = source.position(offset)
+    site = SourceSite(source.path, line, column)
     return BehaviourFact(rule, what, site, Origin.SOURCE, sure, why, fix)
 
 

@@ -31,6 +31,9 @@ ROUTINES = {
 }
 """Routines that call what one of their arguments points at."""
 
+MAPPED = frozenset(("IoAllocateMdl", "MmGetPhysicalAddress"))
+"""Routines whose result describes the memory that their first argument points at."""
+
 _THROUGH = re.compile(
     rb"\(\s*\*+\s*[A-Za-z_][^;{}()]{0,80}\)\s*\("
     rb"|\(\s*\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\("
@@ -50,6 +53,12 @@ WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_HOPS = 8
 _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
 _SAME = re.compile(rb"\b([A-Za-z_]\w*)\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
+_CODE_AS_BYTES = re.compile(
+    rb"\b([A-Za-z_]\w*)\s*=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
+    rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
+    rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*[;,]"
+)
+"""A name that gets another as a pointer to bytes."""
 _BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
 _PARAMETER = re.compile(rb"[\w*]\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
@@ -59,7 +68,7 @@ STORE = re.compile(
 )
 TAKING = re.compile(
     rb"\b("
-    + b"|".join(sorted(name.encode() for name in (*COPIES, *FILLS, *ROUTINES)))
+    + b"|".join(sorted(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED)))
     + rb"|_?Interlocked\w*)\s*\("
 )
 """Routines that write where an argument points, or call it."""
@@ -111,6 +120,11 @@ class Words:
     def same(self) -> tuple[tuple[bytes, bytes], ...]:
         """Variables and the one name that they get."""
         return tuple(_SAME.findall(self.code))
+
+    @cached_property
+    def as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Variables, and the one name that they point at as bytes."""
+        return tuple(_CODE_AS_BYTES.findall(self.code))
 
 
 @lru_cache(maxsize=1 << 14)

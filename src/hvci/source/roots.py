@@ -369,6 +369,18 @@ class Origins:
                 return frozenset(_in_macro(root, macro, where) for root in found)
         return NONE
 
+    def _named_elsewhere(self, node: Node) -> list[bytes]:
+        """The text of a string that the argument of a look-up names, where it is initialised."""
+        given = arguments(node)
+        name = _address_of(given[0]) if given else b""
+        if not name:
+            return []
+        pattern = re.compile(rb"\b" + re.escape(name) + rb"\b[^;]{0,200}?\bL\"(\w+)\"")
+        found = {
+            one for unit in self.program.naming(name) for one in pattern.findall(unit.source.plain)
+        }
+        return sorted(found) if len(found) == 1 else []
+
     def _looked_up(self, node: Node, where: Where) -> Roots:
         """A routine that the kernel was asked for by its name, which stands shortly before."""
         name = ""
@@ -376,7 +388,7 @@ class Origins:
             begin = where.function.node.start_byte if where.function else 0
             begin = max(begin, node.start_byte - REACH)
             before = where.file.source.plain[begin : node.end_byte]
-            names = _BY_NAME.findall(before)
+            names = _BY_NAME.findall(before) or self._named_elsewhere(node)
             name = _text(names[-1]) if names else ""
         return frozenset((Root(Made.ROUTINE, name, where.path, node.start_byte),))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from hvci.model import BehaviourFact, BuildSetting, SourceSite
 from hvci.source import behaviour, generated
 from hvci.source.calls import CallText, find_calls, may_hold_calls
+from hvci.source.executable_files import executable_files
 from hvci.source.families import wrong_family
 from hvci.source.judge import Context, Judge, Resolved
 from hvci.source.merge import Kept, kept
@@ -72,6 +73,7 @@ class Survey:
         for one in calls:
             self.behaviours += ((product, fact) for fact in wrong_family(one))
         self.behaviours += ((product, fact) for fact in opt_in_facts(self.judge, calls))
+        self.behaviours += ((product, fact) for fact in executable_files(calls))
         self.behaviours += ((product, fact) for fact in too_new(calls, self.judge.target))
         self.calls += (kept(one) for one in calls)
         self._found.clear()

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from hvci.catalog.prototypes import x86_bytes
 from hvci.source.calls import split
 from hvci.source.pointers import (
     COPIES,
     LOOKED_UP,
+    MAPPED,
     MAX_HOPS,
     ROUTINES,
     STORE,
@@ -27,6 +29,9 @@ from hvci.source.pointers import (
 )
 from hvci.source.program import Program
 from hvci.source.roots import LOOKUP, PUTTING, RETURNING, Made, Origins
+
+MAX_WORDS = 8
+"""Words in the first argument of a copy that may be a cast function."""
 
 
 class Plan(NamedTuple):
@@ -49,15 +54,16 @@ class Suspects:
 
     def plans(self) -> Iterator[tuple[str, Plan]]:
         """The files with something to look at."""
-        wanted = (*RETURNING, *PUTTING, LOOKUP)
+        wanted = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
         named = {name for name in wanted if self.program.names(name.encode())}
-        if not named:
-            return
         for path, code in self._codes.items():
-            calls = tuple(self._calls(code)) if named != {LOOKUP} else ()
+            if not named and not words_of(code).as_bytes:
+                continue
+            calls = tuple(self._calls(code)) if named - {LOOKUP, *MAPPED} else ()
             if LOOKUP in named and self._walks_code:
                 calls += tuple(self._computed(code))
             reached = self._reached(code) if LOOKUP in named else frozenset()
+            reached |= self._pointing(code)
             takings = tuple(self._takings(code, reached))
             stores = tuple(_stores(code, reached)) if reached else ()
             if calls or takings or stores:
@@ -88,6 +94,14 @@ class Suspects:
         """Variables and fields that get what a look-up returns."""
         texts = (code for code in self._codes.values() if LOOKUP.encode() in code)
         return frozenset(name for code in texts for name in LOOKED_UP.findall(code))
+
+    def _pointing(self, code: bytes) -> frozenset[bytes]:
+        """Names of a file that point at a function as at bytes."""
+        pairs = words_of(code).as_bytes
+        return frozenset(left for left, right in pairs if self._is_function(right))
+
+    def _is_function(self, name: bytes) -> bool:
+        return name in self._defined or x86_bytes(name.decode("latin-1")) is not None
 
     def _reached(self, code: bytes) -> frozenset[bytes]:
         """Names of a file that may hold what a look-up returned."""
@@ -156,6 +170,11 @@ class Suspects:
             index = ROUTINES[name]
             return self._asks and index < len(given) and not given[index] & self._defined
         if given[0] & reached:
+            return True
+        if name in MAPPED:
+            own = words_of(code).parameters & given[0]
+            return bool(own) or any(map(self._is_function, given[0]))
+        if len(given[0]) < MAX_WORDS and any(map(self._is_function, given[0])):
             return True
         if name not in COPIES or len(given) < 2 or not given[1]:
             return False
