@@ -9,8 +9,11 @@ import signature_oracle as oracle
 import signed as make
 from build import driver
 from hvci import signing
+from hvci.errors import CatalogError
 from hvci.model import NEWEST, DriverPolicy, Machine, Signature, Signed, WindowsVersion
 from hvci.signing import anchors, policy
+from hvci.signing.certificate import Certificate
+from hvci.signing.der import element
 
 IMAGE = driver()
 HARDWARE = make.microsoft(make.WHQL, make.EXTENDED)
@@ -92,6 +95,32 @@ def test_an_authority_that_is_known_by_its_key_is_proof(known):
     assert (found.signed, found.driver_policy) == (Signed.HARDWARE, DriverPolicy.PASSES)
     assert "(Vendor GmbH)" in found.reason
     assert "itself" not in found.reason
+
+
+def test_an_authority_that_a_root_of_microsoft_made_is_proof(monkeypatch):
+    root = Certificate(element(make.absent("Microsoft Root").der))
+    monkeypatch.setattr(anchors, "roots", lambda: (root,))
+    assert trust(make.signed(IMAGE, HARDWARE)).driver_policy is DriverPolicy.PASSES
+    stranger = make.vendor("Other Root", name="P", usages=(make.WHQL,))
+    assert trust(make.signed(IMAGE, stranger)).driver_policy is DriverPolicy.UNDECIDED
+
+
+def test_the_roots_of_microsoft_vouch_for_themselves():
+    names = {root.name for root in anchors.roots()}
+    assert {"Microsoft Root Authority", "Microsoft Root Certificate Authority 2010"} <= names
+    assert all(root.own_issuer for root in anchors.roots())
+    assert all(root.signed_by(root) in (True, None) for root in anchors.roots())
+    assert not anchors.keys() & {root.key_hash for root in anchors.roots()}
+
+
+def test_a_bad_row_of_authorities_is_named(monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "anchors.toml").write_text('[[authority]]\nname = "x"\nkey = "1"\n')
+    monkeypatch.setattr(anchors, "files", lambda _: tmp_path)
+    anchors.keys.cache_clear()
+    with pytest.raises(CatalogError, match="bad row 'x'"):
+        anchors.keys()
+    anchors.keys.cache_clear()
 
 
 def test_a_real_authority_beside_a_forged_leaf_is_no_proof(known):
