@@ -402,3 +402,16 @@ def test_the_command_shows_rows_and_json(tmp_path, monkeypatch):
     assert empty.exit_code == 4
     assert "none of the 1 events" in empty.stderr
     assert all(a <= b for a, b in pairwise(row["driver"] for row in shown["refusals"]))
+
+
+def test_long_logs_are_cut_and_say_so(monkeypatch):
+    monkeypatch.setattr("hvci.logs.gathered.MAX_LINES", 4)
+    monkeypatch.setattr("hvci.cli.import_log.MOST_SHOWN", 1)
+    text = "".join(f"BugCheck FC, {{{number}, 2, 3, 4}}\n" for number in range(6))
+    shown = run("import-log", "-", input=text).stdout
+    assert "2 lines at the end of the log were not read" in shown
+    assert "and 3 more; --format json has all" in shown
+    programs = files.xml([files.policy("tool.exe", files.OWN_POLICY, scenario="1")])
+    assert (
+        "1 events about files that are no drivers" in run("import-log", "-", input=programs).stdout
+    )

@@ -15,6 +15,7 @@ from hvci.model import (
     ImageSite,
     Origin,
     Outcome,
+    Question,
     RuleResult,
     Rva,
 )
@@ -110,6 +111,10 @@ def test_a_stop_code_without_parameters_says_what_is_missing():
 def test_several_bug_checks_in_one_log_stay_apart():
     text = LAYOUTS["event 1001"] + "\n" + LAYOUTS["event 1001"].replace("c4 (", "fc (")
     assert [crash.code for crash in parse_log(text).entries] == [0xC4, 0xFC]
+    same = LAYOUTS["event 1001"] + "\n" + LAYOUTS["event 1001"].replace("64636261", "00000001")
+    assert [crash.parameters[3] for crash in parse_log(same).entries] == [0x64636261, 1]
+    both = LAYOUTS["short line"] + "\n" + ANALYSIS
+    assert [crash.parameters for crash in parse_log(both).entries] == [POOL]
     two = ANALYSIS + ANALYSIS.replace("0000000064636261", "0000000000000001")
     assert [crash.parameters[3] for crash in parse_log(two).entries] == [0x64636261, 1]
 
@@ -243,3 +248,15 @@ def test_the_return_address_behind_a_call_of_generated_code_names_it():
     (crash,) = join(parse_log(text), [replace(report(), results=(result,))])
     assert crash.sure
     assert crash.causes == ("0x1020 .text  calls pool",)
+
+
+def test_what_breaks_by_itself_explains_a_crash_before_what_is_only_counted():
+    site = ImageSite(Rva(0x1020), ".text")
+    runs = Finding(Outcome.FAIL, "calls pool", site, Origin.CALLSITE, Confidence.PROVEN)
+    own = report(pool_call(0x1100, 0))
+    result = RuleResult("dynamic-code", Outcome.FAIL, (runs,), questions=frozenset({Question.RUNS}))
+    (crash,) = join(parse_log("BugCheck FC, {1, 2, 3, 4}"), [own])
+    assert [cause.split()[0] for cause in crash.causes] == ["0x1100"]
+    given = replace(own, results=(*own.results, result))
+    (crash,) = join(parse_log("BugCheck FC, {1, 2, 3, 4}"), [given])
+    assert [cause.split()[0] for cause in crash.causes] == ["0x1020"]

@@ -187,7 +187,7 @@ EVENT = files.xml([files.hvci("driver.sys", bitmap="Invalid section alignment")]
 @pytest.mark.parametrize(
     ("event", "outcome", "rule", "agrees", "words"),
     [
-        (EVENT, Outcome.FAIL, "section-alignment", True, "agrees: hvci says that it does not load"),
+        (EVENT, Outcome.FAIL, "section-alignment", True, "agrees: it does not load"),
         (EVENT, Outcome.FAIL, "execute-write-section", True, "agrees"),
         (EVENT, Outcome.PASS, "section-alignment", False, "disagrees"),
         (EVENT, Outcome.UNDECIDED, "section-alignment", None, "could not decide"),

@@ -89,7 +89,13 @@ def entry(**changes):
             block(coverage=COVERED | {"call_sites_natural": 0}),
             Proof.NOTHING,
             3,
-            "reached none of the 5 call sites",
+            "reached none of the 5 call sites of impacted DDIs, 3 on forced paths",
+        ),
+        (
+            block(coverage={"call_sites_total": 5}, events=[FORCED]),
+            Proof.NOTHING,
+            3,
+            "call sites of impacted DDIs; on forced paths only: bug check 0xc4 0x2000 at 1 place",
         ),
         (
             block(not_executed=[{"instruction": "VMXON", "rva": 1, "tier": "natural"}]),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hvci.model import Report
 
 DISAGREES, UNDECIDED = 1, 3
+MOST_SHOWN = 500
 
 
 @click.command("import-log")
@@ -116,7 +117,10 @@ def _say(
         }
         click.echo(json.dumps(shown, indent=1))
     else:
-        text = "".join(f"{line}\n" for line in to_lines(rows)) + to_text(joined)
+        text = "".join(f"{line}\n" for line in to_lines(rows[:MOST_SHOWN]))
+        text += to_text(joined[:MOST_SHOWN])
+        if more := max(0, len(rows) - MOST_SHOWN) + max(0, len(joined) - MOST_SHOWN):
+            text += f"and {more} more; --format json has all\n"
         facts = [*gathered.computer.facts, *_left_out(gathered)]
         text += "".join(f"{fact}\n" for fact in facts)
         text += "".join(f"{line}\n" for line in comparison.lines) if compare else ""
@@ -127,9 +131,13 @@ def _say(
 
 
 def _left_out(gathered: Gathered) -> list[str]:
-    if not gathered.programs:
-        return []
-    return [f"{gathered.programs} events about files that are no drivers were left out"]
+    """What was not looked at or is not shown."""
+    said = []
+    if gathered.programs:
+        said.append(f"{gathered.programs} events about files that are no drivers were left out")
+    if gathered.lines_cut:
+        said.append(f"{gathered.lines_cut} lines at the end of the log were not read: too many")
+    return said
 
 
 def _write(path: str, content: object) -> None:

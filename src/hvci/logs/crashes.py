@@ -79,20 +79,26 @@ def crashes(lines: list[str]) -> tuple[list[Crash], list[int]]:
 def _analyses(lines: list[str]) -> Iterator[list[str]]:
     """The log cut where a bug check begins; what stands before the first belongs to it.
 
-    Several headings of one bug check follow one another: a heading with the code that the part
-    already has begins nothing new, unless its parameters are there too.
+    Several headings of one bug check follow one another: the same code begins nothing new, unless
+    it comes with other parameters, or bare behind a list of arguments.
     """
     part: list[str] = []
-    seen: tuple[int, bool] | None = None
+    code: int | None = None
+    parameters: tuple[int, ...] | None = None
+    listed = False
     for index, line in enumerate(lines):
-        code = _begins(line, lines[index + 1] if index + 1 < len(lines) else "")
-        if code is not None:
-            if seen is not None and (code != seen[0] or seen[1]):
+        after = lines[index + 1] if index + 1 < len(lines) else ""
+        begun = _begins(line, after)
+        if begun is not None:
+            stop = _stop(line, after)
+            given = stop[1] if stop else None
+            differs = given is not None and parameters not in (None, given)
+            if code is not None and (begun != code or differs or (listed and given is None)):
                 yield part
-                part, seen = [], None
-            seen = (code, False) if seen is None else seen
-        elif seen is not None and _argument(line):
-            seen = (seen[0], True)
+                part, parameters, listed = [], None, False
+            code, parameters = begun, given or parameters
+        elif code is not None and _argument(line):
+            listed = True
         part.append(line)
     yield part
 

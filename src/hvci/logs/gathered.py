@@ -21,6 +21,7 @@ from hvci.model.gates import same_provider
 _BUGCHECK = "Microsoft-Windows-WER-SystemErrorReporting"
 _WITH_FIELDS = (("Microsoft-Windows-Kernel-Power", 41), ("Windows Error Reporting", 1001))
 """Events whose fields are a bug check: the restart without a shutdown, and the error report."""
+MAX_LINES = 500_000
 SIGNATURE = 3089
 OF_ANY_FILE = (3033, 3034, 3076, 3077)
 """Events that programs for user mode cause as well."""
@@ -38,6 +39,8 @@ class Gathered:
     programs: int = 0
     """Events about files that are no drivers."""
     events: int = 0
+    lines_cut: int = 0
+    """Lines of text that were too many to read."""
 
     @property
     def is_empty(self) -> bool:
@@ -58,6 +61,7 @@ def gather(files: Iterable[bytes]) -> Gathered:
         {key: name for part in parts for key, name in part.signers.items()},
         sum(part.programs for part in parts),
         sum(part.events for part in parts),
+        sum(part.lines_cut for part in parts),
     )
 
 
@@ -80,6 +84,9 @@ def _one(data: bytes) -> Gathered:
     text = decode_text(data)
     rest = without_xml(text)
     lines = [line[:LONGEST_LINE].rstrip() for line in rest.splitlines()]
+    if cut := max(0, len(lines) - MAX_LINES):
+        lines = lines[:MAX_LINES]
+        rest = "\n".join(lines)
     table = [*csv_events(rest), *json_events(rest)]
     structured = [*xml_events(text), *table]
     plain = [] if table else list(text_events(lines))
@@ -87,7 +94,9 @@ def _one(data: bytes) -> Gathered:
     crashes = "\n".join(_bug_check(event) for event in structured)
     gathered = _from_events(events, crashes if table else f"{rest}\n{crashes}")
     devices = tuple(problems(lines))
-    return replace(gathered, seen=(*gathered.seen, *devices), computer=machine(lines, rest))
+    return replace(
+        gathered, seen=(*gathered.seen, *devices), computer=machine(lines, rest), lines_cut=cut
+    )
 
 
 def _from_events(events: list[Event], text: str) -> Gathered:

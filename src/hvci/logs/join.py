@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hvci.catalog import ddis
 from hvci.logs.crashes import Crash
 from hvci.logs.parse import Counted, Listed, Log
-from hvci.model import Finding, ImageSite, JudgedCall, Outcome, Report
+from hvci.model import Finding, ImageSite, JudgedCall, Outcome, Question, Report
 from hvci.report import words
 from hvci.report.bugchecks import VERIFIER, decode_bugcheck
 from hvci.report.identity import short_name
@@ -154,7 +154,7 @@ def _likely(entry: Crash, report: Report, rule: str) -> Iterator[str]:
     """Findings of the rule, less those whose arguments contradict the parameters."""
     functions = {name for module, name in entry.functions if module == _stem(report.target.path)}
     by_site = {(judged.call.site, judged.call.ddi): judged for judged in report.calls}
-    found = []
+    found, running = [], []
     for result in report.results:
         if rule not in ("", result.rule):
             continue
@@ -162,6 +162,9 @@ def _likely(entry: Crash, report: Report, rule: str) -> Iterator[str]:
             judged = by_site.get((finding.site, finding.ddi or ""))
             if finding.outcome is not Outcome.NOTE and _fits(entry, judged):
                 found.append(finding)
+                running += [finding] if Question.RUNS in result.questions else []
+    if entry.code != VERIFIER:  # Driver Verifier alone stops for what does not break by itself
+        found = running or found
     named = [finding for finding in found if finding.site.function in functions]
     yield from map(_line, named or found)
 

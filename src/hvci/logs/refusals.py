@@ -214,21 +214,19 @@ def _image(row: Refusal, report: Report, group: list[Seen]) -> Refusal:
     wanted |= {rule for one in group if (rule := _RULE_OF_EVENT.get(one.sign.id))}
     missed = sorted(rule for rule in wanted if by_rule.get(rule) not in (Outcome.FAIL, None))
     if loads is Answer.NO and not missed:
-        return replace(
-            row, verdict="agrees: hvci says that it does not load", agrees=True, causes=causes
-        )
+        return replace(row, verdict="agrees: it does not load", agrees=True, causes=causes)
     if loads is Answer.NO:
         verdict = (
-            f"agrees that it does not load, but not why: hvci finds nothing for {', '.join(missed)}"
+            f"agrees that it does not load, but not why: it finds nothing for {', '.join(missed)}"
         )
         return replace(row, verdict=verdict, agrees=False, causes=causes)
     if loads is Answer.YES:
         verdict = (
-            "disagrees: hvci finds nothing in this image that memory integrity refuses; is it the "
+            "disagrees: it finds nothing in this image that memory integrity refuses; is it the "
             "same file? If so, please report it (--bundle)"
         )
         return replace(row, verdict=verdict, agrees=False)
-    return replace(row, verdict="hvci could not decide whether it loads", causes=causes)
+    return replace(row, verdict="could not decide whether it loads", causes=causes)
 
 
 _RULE_OF_EVENT: Mapping[int | str, str] = {3072: "section-alignment", 3073: "execute-write-section"}

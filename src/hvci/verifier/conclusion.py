@@ -65,7 +65,7 @@ def conclude(block: Block) -> Conclusion:
     if own or any(whole(part(block, "counters"), name) for name in part(block, "counters")):
         return Conclusion(Proof.VIOLATION, f"violation: {_kinds(own)}{_also_forced(events)}")
     if why := _nothing(block):
-        return Conclusion(Proof.NOTHING, f"undecided: {why}")
+        return Conclusion(Proof.NOTHING, f"undecided: {why}{_also_forced(events)}")
     if events:
         where = "no violation by the driver itself, but on forced paths"
         why = "whether the driver ever comes there is not known"
@@ -124,7 +124,9 @@ def _nothing(block: Block) -> str:
     coverage = part(block, "coverage")
     total = whole(coverage, "call_sites_total")
     if total and not whole(coverage, "call_sites_natural"):
-        return f"the run reached none of the {total} call sites of impacted DDIs by itself"
+        forced = whole(coverage, "call_sites")
+        also = f", {forced} on forced paths" if forced else ""
+        return f"the driver itself reached none of the {total} call sites of impacted DDIs{also}"
     unknown = [row for row in rows(block, "not_executed") if row.get("tier") == NATURAL]
     if unknown:
         name = unknown[0].get("instruction")
