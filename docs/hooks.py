@@ -31,6 +31,8 @@ CRITERIA = {
     "Do not call functions that have no NX form": ("executable-by-default",),
     "Have no section that is both writable and executable": ("execute-write-section",),
     "Align sections to pages": ("section-alignment",),
+    "Give every section a right": ("section-without-access",),
+    "Be built for a machine that Windows has": ("no-edition-for-machine",),
     "Keep the import address table out of code": ("iat-in-executable-section",),
     "Have no relocation that crosses a page (Windows 10 1507 to 1607)": ("unsupported-relocs",),
     "Do not modify executable memory": ("writes-executable-memory",),

@@ -22,6 +22,7 @@ from hvci.model import (
     Report,
     Target,
     WindowsVersion,
+    newest_for,
 )
 from hvci.rules import executable, judge
 from hvci.source import drivers, is_source
@@ -74,8 +75,9 @@ def _facts(evidence: Evidence) -> tuple[object, ...]:
 class Options:
     """What an evaluation depends on besides the target."""
 
-    target_os: WindowsVersion = NEWEST
-    """The oldest Windows version that the driver must work on."""
+    target_os: WindowsVersion | None = None
+    """The oldest Windows version that the driver must work on; None is the newest that loads
+    drivers for its machine."""
     excerpts: bool = False
     """Show the code of each finding; costs a little and decides nothing."""
     sources: Sources | None = None
@@ -88,6 +90,11 @@ class Options:
     """Block lists and compatibility databases that may name an image."""
     symbols: tuple[str, ...] | None = None
     """Folders with PDBs, besides that of the image; None looks for no symbols at all."""
+
+    @property
+    def version(self) -> WindowsVersion:
+        """The version that is judged for."""
+        return self.target_os or NEWEST
 
 
 def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
@@ -103,7 +110,8 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
     from hvci import binary
 
     path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
-    evidence, block = binary.read(data, options.target_os), None
+    options = replace(options, target_os=options.target_os or newest_for(binary.machine_of(data)))
+    evidence, block = binary.read(data, options.version), None
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
     if options.verify:
@@ -118,7 +126,7 @@ def _with_trust(report: Report, data: bytes, options: Options) -> Report:
     """With who signed an image, and what lists say of it."""
     from hvci import signing
 
-    signatures = signing.read(data, options.target_os, options.catalogs)
+    signatures = signing.read(data, options.version, options.catalogs)
     if not options.lists:
         return replace(report, trust=signatures.trust)
     from hvci import lists
@@ -174,7 +182,7 @@ def evaluate_drivers(path: str | Path, options: Options) -> list[Report]:
     A driver whose image was evaluated with these sources before (`Options.sources`) is left out.
     """
     reports = []
-    for part in drivers(path, options.target_os).each(options.target_os, str(path)):
+    for part in drivers(path, options.version).each(options.version, str(path)):
         if options.sources is None or not options.sources.has_told(part.evidence):
             named = Target(part.path, part.sha256, part.size_bytes, "source")
             reports.append(report_on(named, part.evidence))
@@ -185,9 +193,9 @@ def evaluate_source(
     path: str | Path, options: Options, texts: Mapping[str, bytes] | None = None
 ) -> Report:
     """Evaluate sources; `texts` stand for files that are not written yet."""
-    found = drivers(path, options.target_os, texts)
+    found = drivers(path, options.version, texts)
     target = Target(str(path), *found.digest(), "source")
-    return report_on(target, found.reading.evidence(options.target_os))
+    return report_on(target, found.reading.evidence(options.version))
 
 
 def _read(path: Path) -> tuple[str, bytes]:

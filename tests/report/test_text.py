@@ -73,7 +73,7 @@ def test_three_answers_each_in_a_sentence():
 
 def test_answers_of_a_bad_image():
     said = squeezed(everything())
-    assert "loads no The image check of memory integrity (Windows 11 26H1) refuses this" in said
+    assert "loads no The image does not load with memory integrity on (Windows 11 26H1): " in said
     assert "1 x execute-write-section" in said
 
 

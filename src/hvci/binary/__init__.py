@@ -10,8 +10,16 @@ from dataclasses import replace
 
 from hvci.binary.pe.directories import IMPORT_RULES
 from hvci.binary.pe.doubts import doubts
+from hvci.binary.pe.headers import MACHINES
 from hvci.binary.pe.image import PeImage
 from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
+
+
+def machine_of(data: bytes) -> Machine | None:
+    """The machine that the headers name; None where there is none to read."""
+    start = int.from_bytes(data[0x3C:0x40], "little")
+    signature, machine = data[start : start + 4], data[start + 4 : start + 6]
+    return MACHINES.get(int.from_bytes(machine, "little")) if signature == b"PE\0\0" else None
 
 
 def read(data: bytes, target_os: WindowsVersion) -> Evidence:
@@ -99,4 +107,4 @@ def _of_ordinary_memory(image: PeImage, calls: Iterable[DdiCall]) -> Iterator[Dd
 MM_CACHED = 1
 _ASKS = "the driver asks for MmGetPhysicalMemoryRanges, and this mapping is cached"
 
-__all__ = ["PeImage", "read"]
+__all__ = ["PeImage", "machine_of", "read"]

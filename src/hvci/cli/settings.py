@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvci.errors import UsageError
-from hvci.model import NEWEST, parse_version
+from hvci.model import LAST_32_BIT, NEWEST, parse_version
 from hvci.policy import (
     Baseline,
     Policy,
@@ -41,7 +41,7 @@ _TARGET_OS: Decorator = click.option(
     "--target-os",
     metavar="VERSION",
     help='Oldest Windows the driver must work on, such as 10-1607, "Windows 11 22H2" or a build '
-    f"number. [default: of the policy, else {NEWEST.slug}]",
+    f"number. [default: of the policy, else {NEWEST.slug}, for a 32-bit image {LAST_32_BIT.slug}]",
 )
 _CONFIG: Decorator = click.option(
     "--config",
@@ -191,7 +191,6 @@ def evaluated(
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 
-    version = policy.target_os or NEWEST
-    options = Options(version, excerpts=True, verify=verify, symbols=policy.symbols)
+    options = Options(policy.target_os, excerpts=True, verify=verify, symbols=policy.symbols)
     options = trusted.added_to(options) if trusted else options
     return gather(words, options, policy.exclude)

@@ -28,6 +28,7 @@ from hvci.model.facts import (
     Va,
     Value,
     Via,
+    newest_for,
 )
 from hvci.model.findings import (
     Answer,
@@ -57,9 +58,10 @@ from hvci.model.signature import (
     Signed,
     Trust,
 )
-from hvci.model.windows import NEWEST, TARGETS, WindowsVersion, parse_version
+from hvci.model.windows import LAST_32_BIT, NEWEST, TARGETS, WindowsVersion, parse_version
 
 __all__ = [
+    "LAST_32_BIT",
     "NEWEST",
     "PAGE_SIZE",
     "TARGETS",
@@ -112,6 +114,7 @@ __all__ = [
     "Verdict",
     "Via",
     "WindowsVersion",
+    "newest_for",
     "open_outcome",
     "parse_version",
     "worst_answer",

@@ -9,7 +9,7 @@ from typing import NewType
 
 from hvci.model.behaviour import Behaviour
 from hvci.model.library import FromLibrary
-from hvci.model.windows import NEWEST, WindowsVersion
+from hvci.model.windows import LAST_32_BIT, NEWEST, WindowsVersion
 
 Rva = NewType("Rva", int)
 """Bytes from the image base."""
@@ -38,6 +38,11 @@ class Machine(StrEnum):
     ARM64 = "arm64"
     ARM = "arm"
     IA64 = "ia64"
+
+
+def newest_for(machine: Machine | None) -> WindowsVersion:
+    """The newest Windows that loads drivers for a machine; any for a machine that is not known."""
+    return LAST_32_BIT if machine is Machine.X86 else NEWEST
 
 
 class Via(StrEnum):
@@ -214,6 +219,11 @@ class Section:
     def executable(self) -> bool:
         """IMAGE_SCN_MEM_EXECUTE."""
         return bool(self.characteristics & 0x2000_0000)
+
+    @property
+    def readable(self) -> bool:
+        """IMAGE_SCN_MEM_READ."""
+        return bool(self.characteristics & 0x4000_0000)
 
     @property
     def writable(self) -> bool:

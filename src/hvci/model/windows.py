@@ -114,6 +114,8 @@ TARGETS = tuple(version for version in WindowsVersion if version.has_memory_inte
 """The versions that have memory integrity, oldest first."""
 
 NEWEST = max(WindowsVersion)
+LAST_32_BIT = WindowsVersion.WINDOWS_10_22H2
+"""The newest Windows that has a 32-bit edition."""
 
 
 def spellings(version: WindowsVersion) -> str:

@@ -64,6 +64,8 @@ _CODES = MappingProxyType(
         "section-alignment": 2004,
         "iat-in-executable-section": 2005,
         "unsupported-relocs": 2006,
+        "section-without-access": 2007,
+        "no-edition-for-machine": 2008,
         "executable-by-default": 2010,
         "nx-opt-in": 2011,
         "wrong-pool-enum": 2012,

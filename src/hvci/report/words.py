@@ -180,13 +180,12 @@ _YES_IN_SOURCES = {
 }
 """A source answers for its text, not for the image that a build makes of it."""
 _NO = {
-    Question.LOADS: "The image check of memory integrity ({os}) refuses this image: {what}.",
+    Question.LOADS: "The image does not load with memory integrity on ({os}): {what}.",
     Question.READINESS: "The HLK readiness test would count, when this loads and runs: {what}.",
     Question.RUNS: "Code breaks when memory is never both writable and executable: {what}.",
 }
 _UNDECIDED = {
-    Question.LOADS: "It could not be decided whether the image check of memory integrity refuses "
-    "this image:",
+    Question.LOADS: "It could not be decided whether the image loads with memory integrity on:",
     Question.READINESS: "Nothing is certain to be counted, but something could not be decided:",
     Question.RUNS: "It could not be decided whether the code keeps working:",
 }
@@ -206,11 +205,16 @@ BLOCKLIST = {
 
 def _faults(report: Report, question: Question) -> str:
     """The rules that answer "no", with how much each counts."""
-    return ", ".join(
-        f"{count} x {result.rule}" if (count := _count(result)) else result.rule
+    failing = [
+        result
         for result in report.results
         if question in result.questions and result.outcome is Outcome.FAIL
-    )
+    ]
+    if (
+        question is Question.READINESS
+    ):  # a rule without a counter fails for calls that another counts
+        failing = [one for one in failing if one.counter is not None] or failing
+    return ", ".join(f"{_count(result)} x {result.rule}" for result in failing)
 
 
 def _count(result: RuleResult) -> int:

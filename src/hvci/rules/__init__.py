@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
 from hvci.model import Evidence, RuleResult
-from hvci.rules import calls, code, image, source
+from hvci.rules import calls, code, image, loading, source
 from hvci.rules.allowed import mark
 from hvci.rules.calls import executable
 from hvci.rules.rule import Rule
 
-ROOMS = (image, calls, code, source)
+ROOMS = (image, loading, calls, code, source)
 
 
 def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:

@@ -157,7 +157,7 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
 _COPY = "Read physical memory with MmCopyMemory (Windows 8.1 and later), which reports an error."
 
 
-@rule(sees=ANY_CALL, because=_opted_in)
+@rule(sees=ANY_CALL, questions={Question.READINESS}, because=_opted_in)
 def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
     """The driver reads its pool type from the NX opt-in variable but never opts in.
 

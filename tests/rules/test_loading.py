@@ -1,0 +1,64 @@
+"""What no Windows of the target could load: said, and never "loads: yes"."""
+
+import pytest
+
+import build
+from facts import READ, READ_EXECUTE, READ_WRITE, evidence, image, moved, results, section
+from hvci.evaluate import Options, evaluate
+from hvci.model import (
+    NEWEST,
+    Answer,
+    Evidence,
+    Machine,
+    Origin,
+    Outcome,
+    Question,
+    WindowsVersion,
+    newest_for,
+    parse_version,
+)
+from hvci.report.sentence import summary
+
+EDITION, ACCESS = "no-edition-for-machine", "section-without-access"
+X86 = image(machine=Machine.X86, is_pe32_plus=False)
+ELEVEN = [version for version in WindowsVersion if version > WindowsVersion.WINDOWS_10_22H2]
+
+
+@pytest.mark.parametrize("version", WindowsVersion)
+def test_a_32_bit_image_needs_a_windows_that_has_a_32_bit_edition(version):
+    outcome = results(evidence(image=X86, target_os=version))[EDITION].outcome
+    assert outcome is (Outcome.FAIL if version in ELEVEN else Outcome.PASS)
+    assert results(evidence(target_os=version))[EDITION].outcome is Outcome.PASS
+
+
+def test_the_finding_names_the_last_windows():
+    facts = evidence(image=X86, target_os=parse_version("11"))
+    (finding,) = results(facts)[EDITION].findings
+    assert "Windows 11 21H2 has no 32-bit edition" in finding.message
+    assert "10-22h2" in finding.fix
+
+
+@pytest.mark.parametrize("rights", [READ, READ_EXECUTE, READ_WRITE, 0x8000_0000, 0x2000_0000])
+def test_a_section_with_any_right_is_fine(rights):
+    sections = (*image().sections, section(".odd", 0x4000, rights))
+    assert ACCESS not in moved(evidence(image=image(sections=sections)))
+
+
+def test_a_section_without_a_right_is_undecided():
+    sections = (*image().sections, section(".odd", 0x4000, 0x0200_0040))
+    assert moved(evidence(image=image(sections=sections))) == {ACCESS: Outcome.UNDECIDED}
+
+
+def test_sources_alone_are_not_asked():
+    facts = Evidence(frozenset({Origin.SOURCE}))
+    for rule in (EDITION, ACCESS):
+        assert results(facts)[rule].outcome is Outcome.NOT_APPLICABLE
+
+
+def test_without_a_target_each_machine_has_its_newest():
+    assert evaluate(build.driver("x86")).target_os is WindowsVersion.WINDOWS_10_22H2
+    assert evaluate(build.driver("x64")).target_os is NEWEST
+    assert newest_for(None) is NEWEST
+    eleven = evaluate(build.driver("x86"), Options(target_os=WindowsVersion.WINDOWS_11_24H2))
+    assert eleven.answers[Question.LOADS] is Answer.NO
+    assert summary(eleven).startswith("will not load")
