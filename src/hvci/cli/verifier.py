@@ -74,9 +74,9 @@ def command(words: tuple[str, ...]) -> int:
 def _verify(request: Request, store: SettingsStore) -> int:
     """Evaluate at once, print the violations, and keep settings and statistics."""
     from hvci import verifier
+    from hvci.model.conclusion import conclude
     from hvci.report.analysis import analyses
     from hvci.verifier.block import to_block
-    from hvci.verifier.conclusion import conclude
     from hvci.verifier.names import with_names
 
     if request.ignored:

@@ -107,8 +107,8 @@ def _one(
     path: str, options: VerifierOptions, symbols: tuple[str, ...], trace: str | None, form: str
 ) -> _Result:
     from hvci import verifier
+    from hvci.model.conclusion import conclude
     from hvci.verifier.block import to_block
-    from hvci.verifier.conclusion import conclude
     from hvci.verifier.names import with_names
     from hvci.verifier.trace import write_trace
 

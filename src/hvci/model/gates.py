@@ -90,7 +90,7 @@ class Sign:
                 return f"policy {{{str(self.id).upper()}}}"
             case Kind.STATUS:
                 return f"status 0x{self.id:08X}"
-            case Kind.BUGCHECK:
+            case _:
                 return f"bug check 0x{self.id:X}"
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hvci.model import Answer, DriverPolicy, Outcome, Question, Report, Signed
+from hvci.model.conclusion import Proof, conclude
 from hvci.report.safe import safe
 from hvci.report.sentence import summary
-from hvci.verifier.conclusion import Proof, conclude
 
 Imports = Set[str]
 

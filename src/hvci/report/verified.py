@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hvci.model import Counter, Outcome, Report
+from hvci.model.conclusion import conclude, driver_entry, part, rows, violation_line, whole
 from hvci.report.safe import safe
-from hvci.verifier.conclusion import conclude, driver_entry, part, rows, violation_line, whole
 
 MOST_EVENTS = 20
 

@@ -8,7 +8,7 @@ what is ours stands before it. Knows the run's result; runs nothing.
 from __future__ import annotations
 
 from hvci.model import Counter, ImageSite, PageEvent
-from hvci.verifier.conclusion import (
+from hvci.model.conclusion import (
     Block,
     conclude,
     driver_entry,

@@ -3,8 +3,8 @@
 import pytest
 
 from hvci.model import Counter
+from hvci.model.conclusion import Proof, conclude, violation_line
 from hvci.verifier.block import counter_lines, statistics_lines
-from hvci.verifier.conclusion import Proof, conclude, violation_line
 
 ZERO = {counter.value: 0 for counter in Counter}
 RETURNED = {"name": "DriverEntry", "tier": "natural", "returned": True, "status": "0x0"}
