@@ -29,7 +29,7 @@ from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
     from hvci.lists import DriverList
-    from hvci.signing import Catalog
+    from hvci.signing.catalog import Catalog
     from hvci.source.parts import Parts
 
 MAX_BYTES = 256 << 20

@@ -105,7 +105,7 @@ def test_sarif_csv_html_and_markdown(folder):
 def test_names_in_a_list_are_shown_harmless(folder, form):
     one = report("yes.xml")
     many = tuple(Match(HOSTILE, HOSTILE, HOSTILE) for _ in range(5))
-    answer = replace(one.lists[0], matches=many, title=HOSTILE, note=HOSTILE, source=HOSTILE)
+    answer = one.lists[0]._replace(matches=many, title=HOSTILE, note=HOSTILE, source=HOSTILE)
     text = render(Document((replace(one, lists=(answer,)),)), form)
     assert not set("\x1b\x07\r\u202e\x9b\x00") & set(text)
     if form is Format.TEXT:

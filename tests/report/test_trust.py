@@ -121,8 +121,8 @@ def test_sarif_and_csv():
 def test_names_of_certificates_are_shown_harmless(form):
     report = evaluate(make.signed(IMAGE, make.cross_signed()))
     (one,) = report.trust.signatures
-    one = replace(one, signer=HOSTILE, submitter=HOSTILE, problem=HOSTILE, chain=(HOSTILE,))
-    trust = replace(report.trust, signatures=(one,), reason=HOSTILE, policy_reason=HOSTILE)
+    one = one._replace(signer=HOSTILE, submitter=HOSTILE, problem=HOSTILE, chain=(HOSTILE,))
+    trust = report.trust._replace(signatures=(one,), reason=HOSTILE, policy_reason=HOSTILE)
     text = render(Document((replace(report, trust=trust),)), form, Style(verbose=True))
     assert not set("\x1b\x07\r\u202e\x9b\x00") & set(text)
     assert "<b>" not in text or form in (Format.TEXT, Format.CSV)

@@ -156,7 +156,7 @@ class Trusted:
     def added_to(self, options: Options) -> Options:
         """The options with what the files say."""
         if self.catalogs:
-            from hvci.signing import load_catalogs
+            from hvci.signing.catalog import load_catalogs
 
             options = replace(options, catalogs=load_catalogs(self.catalogs))
         if self.blocklists or self.databases:

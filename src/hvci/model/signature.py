@@ -5,8 +5,8 @@ It changes no verdict: memory integrity asks how an image is made; who signed it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Signed(StrEnum):
@@ -41,17 +41,15 @@ class DriverPolicy(StrEnum):
     NOT_APPLICABLE = "not-applicable"
 
 
-@dataclass(frozen=True, slots=True)
-class PageHashes:
+class PageHashes(NamedTuple):
     """Hashes of single pages within a signature."""
 
     algorithm: str
-    count: int
+    pages: int
     match: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """One signature; what could not be read is empty."""
 
     place: str
@@ -84,8 +82,7 @@ class Signature:
     """Whether the time stamp lies within the certificate's life; None without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """All that is known about the trust in one driver."""
 
     signed: Signed
@@ -107,8 +104,7 @@ class ListKind(StrEnum):
     COMPATIBILITY = "compatibility-database"
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One entry of a list that is about a driver."""
 
     rule: str
@@ -119,8 +115,7 @@ class Match:
     """What of the driver fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListAnswer:
+class ListAnswer(NamedTuple):
     """What one list says of one driver."""
 
     source: str

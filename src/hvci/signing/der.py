@@ -5,7 +5,7 @@ Knows nothing of what the elements mean. Lazy and bounded: only what is asked fo
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 INTEGER, BIT_STRING, OCTETS, OID = 0x02, 0x03, 0x04, 0x06
@@ -92,18 +92,19 @@ class Der(NamedTuple):
 
     @property
     def time(self) -> str:
-        """A time in ISO form, in UTC."""
+        """A time in ISO form, in UTC; X.509 has it that two digits mean 1950 to 2049."""
         digits = self.content.decode("ascii", "replace").rstrip("Z").partition(".")[0]
-        form = "%y%m%d%H%M%S" if self.tag == UTC_TIME else "%Y%m%d%H%M%S"
-        if self.tag == UTC_TIME and len(digits) == 10:
-            digits += "00"
+        if self.tag == UTC_TIME:
+            digits = ("19" if digits[:2] >= "50" else "20") + digits
+        parts = [digits[:4], *(digits[at : at + 2] for at in range(4, len(digits), 2))]
+        if len(parts) not in (5, 6) or not all(part.isdecimal() for part in parts):
+            raise DerError(f"no time: {digits[:20]!r}")
         try:
-            read = datetime.strptime(digits, form).replace(tzinfo=UTC)
+            year, month, day, hour, minute, second = (*map(int, parts), 0)[:6]
+            read = datetime(year, month, day, hour, minute, second)
+            return read.strftime("%Y-%m-%dT%H:%M:%SZ")
         except ValueError as error:
             raise DerError(f"no time: {digits[:20]!r}") from error
-        if self.tag == UTC_TIME and read.year >= 2050:  # X.509: two digits mean 1950 to 2049
-            read = read.replace(year=read.year - 100)
-        return read.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def element(data: bytes, at: int = 0, limit: int | None = None, depth: int = 0) -> Der:

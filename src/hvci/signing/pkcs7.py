@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from hvci.signing import der
@@ -26,11 +25,11 @@ MOST_ISSUERS = 12
 """Certificates that are followed from one signer."""
 
 
-@dataclass(frozen=True)
 class Signer:
     """SignerInfo."""
 
-    whole: Der
+    def __init__(self, whole: Der) -> None:
+        self.whole = whole
 
     @cached_property
     def _parts(self) -> tuple[list[Der], Der | None, Der | None]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from hvci.model import Machine, WindowsVersion
 from hvci.model.signature import DriverPolicy, Signature, Signed
+from hvci.signing.authenticode import BY_MICROSOFT
 
 FIRST = WindowsVersion.WINDOWS_11_24H2
-_BY_MICROSOFT = (Signed.HARDWARE, Signed.ATTESTATION, Signed.EARLY_LAUNCH, Signed.IN_BOX)
 _WORDS = {
     Signed.HARDWARE: "signed by Microsoft's hardware program (WHCP)",
     Signed.ATTESTATION: "attestation-signed by Microsoft's hardware program, without HLK tests",
@@ -46,9 +46,9 @@ def reason(signatures: Sequence[Signature], catalogs: int) -> str:
     if one.signed is Signed.DAMAGED:
         parts[0] += f": {one.problem}"
     elif one.signer:
-        by = f" ({one.submitter})" if one.submitter and one.signed in _BY_MICROSOFT else ""
+        by = f" ({one.submitter})" if one.submitter and one.signed in BY_MICROSOFT else ""
         parts[0] += f"; signer {one.signer}{by}"
-    if one.signed in _BY_MICROSOFT and not one.anchored:
+    if one.signed in BY_MICROSOFT and not one.anchored:
         parts.append("it says so itself: its keys lead to no authority that hvci knows")
     elif one.problem and one.signed is not Signed.DAMAGED:
         parts.append(one.problem)
@@ -82,7 +82,7 @@ def driver_policy(
     if target < FIRST:
         return DriverPolicy.NOT_APPLICABLE, f"the policy came to {FIRST.label} and Server 2025"
     signed = one.signed if one else Signed.NONE
-    if one is not None and signed in _BY_MICROSOFT:
+    if one is not None and signed in BY_MICROSOFT:
         if one.anchored:
             return DriverPolicy.PASSES, _passes(signed)
         why = "signed as by Microsoft, but its keys lead to no authority that hvci knows"
