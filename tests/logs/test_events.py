@@ -242,6 +242,63 @@ def test_a_status_that_a_list_folded_is_no_other_number():
     assert "status" not in row.evidence[0]
 
 
+GERMAN = (
+    "Protokollname: Microsoft-Windows-CodeIntegrity/Operational\n"
+    "Quelle:        Microsoft-Windows-CodeIntegrity\nDatum:         28.11.2026 10:00:00\n"
+    "Ereignis-ID:   3077\nEbene:         Fehler\nBeschreibung:\n"
+    "Die Codeintegrit\u00e4t hat festgestellt, dass ein Prozess (System) versucht hat, "
+    f"{files.FOLDER}x.sys zu laden, das nicht den Anforderungen "
+    f"(Richtlinien-ID:{{{files.DRIVER_POLICY.lower()}}}) entspricht.\n"
+)
+STARTED = "\n".join(
+    f"Message      : {files.hvci(f'{name}.sys').message}\nId           : 3111\n"
+    f"ProviderName : Microsoft-Windows-CodeIntegrity\nTimeCreated  : {time}\n"
+    for name, time in (("a", "10:00"), ("b", "11:00"))
+)
+
+
+def test_event_viewer_in_another_language():
+    (row,) = rows(GERMAN)
+    assert (row.driver, row.gate) == ("x.sys", Gate.DRIVER_POLICY)
+
+
+def test_each_event_of_a_full_list_keeps_its_time():
+    first, second = rows(STARTED)
+    assert ("10:00" in first.evidence[0], "11:00" in second.evidence[0]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "gate"),
+    [
+        ("0x27", "0xC000036B", Gate.COMPAT_DB),
+        ("0x34", "0xC0000428", Gate.SIGNING),
+        ("0x30", "0x0", Gate.COMPAT_DB),
+        ("0x27", "0xC0000001", None),
+        ("0x1F", "0xC0000001", "no row"),
+        ("?", "?", "no row"),
+    ],
+)
+@pytest.mark.parametrize("form", [files.xml, files.viewer, files.evtx])
+def test_a_device_that_did_not_start(problem, status, gate, form):
+    data = {
+        "DeviceInstanceId": "USB\\VID_1",
+        "DriverName": "oem12.inf",
+        "ServiceName": "thing",
+        "Problem": problem,
+        "Status": status,
+    }
+    text = (
+        "Device USB\\VID_1 had a problem starting. Driver Name: oem12.inf Service: thing "
+        f"Problem: {problem} Problem Status: {status}"
+    )
+    found = rows(form([files.Record(files.PNP, 411, data, text)]))
+    if gate == "no row":
+        assert found == ()
+        return
+    (row,) = found
+    assert (row.driver, row.gate, row.package) == ("thing.sys", gate, "oem12.inf")
+
+
 def test_a_row_of_a_table_is_read():
     text = f"11/28/2026 10:00:00 AM  3111 Error  {files.hvci('a.sys').message}"
     assert [row.gate for row in rows(text)] == [Gate.IMAGE]

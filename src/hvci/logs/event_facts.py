@@ -19,6 +19,8 @@ from hvci.report.safe import safe
 CODE_INTEGRITY = "Microsoft-Windows-CodeIntegrity"
 KERNEL_PNP, KERNEL_XDV = "Microsoft-Windows-Kernel-PnP", "Microsoft-Windows-Kernel-XDV"
 SERVICES, BUGCHECK = "Service Control Manager", "Microsoft-Windows-WER-SystemErrorReporting"
+BY_POLICY_ID = (3076, 3077)
+PROBLEM_STARTING = 411
 KERNEL_SCENARIO = "0"
 """SI signing scenario of kernel files; 1 is user mode."""
 _PATH = r"((?:\\|[A-Za-z]:)[^\"<>|*?]*?\.\w{2,4}|[\w.+-]+\.sys)"
@@ -26,11 +28,17 @@ _LOADED = re.compile(rf"attempted to load {_PATH}(?= that\b|$)", re.IGNORECASE)
 _MODULE = re.compile(
     rf"(?:the (?:kernel )?module|file|kernel module|image) {_PATH}(?=\s|\.|$)", re.I
 )
+_DEVICE_PATH = re.compile(r"(\\Device\\[^\"<>|*?:]*?\.sys)\b", re.IGNORECASE)
+"""Of messages in other languages."""
+_GUID = re.compile(r"\{([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}", re.IGNORECASE)
 _POLICY = re.compile(r"policy id\s*:?\s*\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.I)
 _STATUS = re.compile(r"status:?\s*(0x[0-9a-f]{8}|0x0)\b", re.IGNORECASE)
 """Whole numbers only: lists fold long lines."""
 _BITMAP = re.compile(r"failure bitmap\s*:?\s*(.*?)\.?\s*(?:status\b|$)", re.IGNORECASE)
 _PNP = re.compile(r"driver \\Driver\\(\S+) failed to load for the device (\S+?)\.?(?:\s|$)", re.I)
+_PROBLEM = re.compile(r"problem:\s*(0x[0-9a-f]+|\d+)", re.IGNORECASE)
+_OF_SERVICE = re.compile(r"service:\s*([\w.+-]+)", re.IGNORECASE)
+_OF_PACKAGE = re.compile(r"\b(oem\d+\.inf)\b", re.IGNORECASE)
 _ERROR = re.compile(r"%%(\d{1,5})")
 _SERVICE = re.compile(r"The (.+?) service failed to start", re.IGNORECASE)
 _INTEGRITY_RULE = re.compile(
@@ -106,7 +114,8 @@ def seen(event: Event) -> Iterator[Seen]:
     if same_provider(event.provider, CODE_INTEGRITY) or sign.id == 5038:
         yield from _code_integrity(event, sign)
     elif same_provider(event.provider, KERNEL_PNP):
-        yield from _kernel_pnp(event, sign)
+        starting = event.id == PROBLEM_STARTING
+        yield from _starting(event, sign) if starting else _kernel_pnp(event, sign)
     elif same_provider(event.provider, KERNEL_XDV):
         yield from _verifier(event, sign)
     elif same_provider(event.provider, SERVICES):
@@ -127,7 +136,7 @@ def _code_integrity(event: Event, sign: Sign) -> Iterator[Seen]:
         known = gates().find(Kind.POLICY, policy)
         gate = known.gate if known else Gate.APP_CONTROL
         facts += [known.title] if known else []
-    elif event.id in (3076, 3077):
+    elif event.id in BY_POLICY_ID:
         facts.append(
             "the log does not hold the policy id, which alone names the check: see the details of "
             "the event in Event Viewer"
@@ -157,13 +166,15 @@ def _hash(event: Event) -> str:
 
 
 def _path(message: str) -> str:
-    match = _LOADED.search(message) or _MODULE.search(message)
+    match = _LOADED.search(message) or _MODULE.search(message) or _DEVICE_PATH.search(message)
     return match[1] if match else ""
 
 
 def _policy(event: Event) -> str:
     given = event.get("PolicyGUID", "Policy GUID", "PolicyID") or ""
     match = _POLICY.search(f"policy id {given}") or _POLICY.search(event.message)
+    if match is None and event.id in BY_POLICY_ID:
+        match = _GUID.search(event.message)
     return match[1].lower() if match else ""
 
 
@@ -184,7 +195,8 @@ def _bitmap(event: Event) -> tuple[str, tuple[str, ...]]:
         if "audit" in key.lower() or "bitmap" in key.lower()
     ]
     raw = (names[0] if names else match[1] if match else "").strip()
-    text = f"{raw} {event.message}".lower()
+    # The message table spells it wrongly in some releases.
+    text = f"{raw} {event.message}".lower().replace("discardable", "discarable")
     return raw, tuple(name for name in gates().layouts if name.lower() in text)
 
 
@@ -212,6 +224,44 @@ def _kernel_pnp(event: Event, sign: Sign) -> Iterator[Seen]:
         time=event.time,
         device=device,
     )
+
+
+def _starting(event: Event, sign: Sign) -> Iterator[Seen]:
+    """A device that did not start: its problem code and status tell why, or do not."""
+    code = _number(event.get("Problem")) or _number(_found(_PROBLEM, event.message))
+    status = _status(event)
+    problem = gates().find(Kind.CODE, code)
+    known = gates().find(Kind.STATUS, status) if status is not None else None
+    service = event.get("ServiceName", "Service") or _found(_OF_SERVICE, event.message)
+    package = event.get("DriverName") or _found(_OF_PACKAGE, event.message)
+    if problem is None or problem.effect is Effect.NOTE:
+        return
+    facts = [f"{problem.title} (Code {code})"]
+    facts += [f"status 0x{status:08X}"] if status is not None else []
+    facts += [known.title] if known else []
+    yield Seen(
+        f"{service.lower().removesuffix('.sys')}.sys" if service else "",
+        sign,
+        known.gate if known else problem.gate,
+        Effect.REFUSED,
+        tuple(facts),
+        status=status,
+        time=event.time,
+        device=event.get("DeviceInstanceId"),
+        package=package.lower(),
+    )
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return 0
 
 
 def _verifier(event: Event, sign: Sign) -> Iterator[Seen]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hvci.logs.events import LONGEST_TEXT, MAX_EVENTS, Event
 
-_LABEL = re.compile(r"^[ \t]*([A-Za-z][A-Za-z ]{1,24}?)[ \t]*:(?:[ \t]+(.*)|[ \t]*)$")
+_LABEL = re.compile(r"^[ \t]*([^\W\d_][\w .'\u2019-]{1,24}?)[ \t\u00a0]*:(?:[ \t]+(.*)|[ \t]*)$")
 _FIELDS = {
     "event id": "id",
     "id": "id",
@@ -28,9 +28,21 @@ _FIELDS = {
     "activityid": "activity",
     "description": "message",
     "message": "message",
+    # Event Viewer in German, French and Spanish
+    "ereignis-id": "id",
+    "quelle": "provider",
+    "datum": "time",
+    "beschreibung": "message",
+    "id de l'\u00e9v\u00e9nement": "id",
+    "id de l\u2019\u00e9v\u00e9nement": "id",
+    "id. del evento": "id",
+    "id del evento": "id",
+    "origen": "provider",
+    "fecha": "time",
+    "descripci\u00f3n": "message",
 }
-_BEGIN = frozenset(("log name", "timecreated"))
-"""Labels that begin an event."""
+_BEGIN = frozenset(("log name", "protokollname", "nom du journal", "nombre de registro"))
+"""Labels that begin an event; elsewhere a label that comes again does."""
 _ID = re.compile(r"^\d{1,5}$")
 _ROW = re.compile(
     r"^(?:.{0,60}?[\s,;])?(\d{1,5})[\s,;]+(?:\w+[\s,;]+)?\(?"

@@ -85,7 +85,8 @@ class Sign:
             case Kind.CODE:
                 return f"Device Manager code {self.id}"
             case Kind.ERROR:
-                return f"Windows error {self.id}"
+                is_long = isinstance(self.id, int) and self.id > 0xFFFF
+                return f"Windows error {f'0x{self.id:08X}' if is_long else self.id}"
             case Kind.POLICY:
                 return f"policy {{{str(self.id).upper()}}}"
             case Kind.STATUS:
