@@ -31,10 +31,11 @@ OTHERWISE = {
     "undefined by the manual": "BSR BSF SHLD SHRD BT BTC BTS BTR CMPXCHG EMMS",
     "approximations, and reserved or pointer fields of the FPU": "RCPPS RCPSS RSQRTPS RSQRTSS "
     "LDMXCSR FLDCW FLDENV FNSTENV FNSAVE FRSTOR FXSAVE FXSAVE64 FXRSTOR FXRSTOR64 FBSTP",
-    "never written by a compiler": "POPFW POPFD POPFQ ENTERQ ENTERW ENTERD LAHF SAHF SALC",
+    "never written by a compiler": "POPFW POPFD POPFQ ENTERQ ENTERW ENTERD LAHF SAHF SALC LOOPNE",
 }
 """Forms that differ from this processor and are right or harmless, by the first words of their
-name. LAHF and SAHF differ with a REX prefix only, ENTER where the stack ends."""
+name. LAHF and SAHF differ with a REX prefix only, LOOPNE with a REP prefix, ENTER where the stack
+ends."""
 _REASONS = {name: reason for reason, names in OTHERWISE.items() for name in names.split()}
 
 
