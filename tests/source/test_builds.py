@@ -1,5 +1,6 @@
 """Which text belongs to which driver: products, configurations, units and the files left over."""
 
+import re
 import shutil
 
 import pytest
@@ -268,3 +269,37 @@ def test_a_pool_type_that_the_command_line_gives(tmp_path):
     for kind, expected in (("NonPagedPool", {POOL}), ("NonPagedPoolNx", set())):
         project = vcxproj("d.c", extra=definitions(f"KIND={kind}"))
         assert bad(read(lay(tmp_path, d__vcxproj=project, d__c=text))) == expected
+
+
+TWO = (
+    "<ItemDefinitionGroup Condition=\"'$(Platform)'=='{}'\"><ClCompile><PreprocessorDefinitions>"
+    "KIND={}</PreprocessorDefinitions></ClCompile></ItemDefinitionGroup>"
+)
+
+
+def test_values_that_differ_by_configuration_name_the_configurations(tmp_path):
+    kinds = {"x64": "NonPagedPool", "ARM64": "NonPagedPoolNx"}
+    extra = "".join(TWO.format(platform, kind) for platform, kind in kinds.items())
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c", platforms=tuple(kinds), extra=extra))
+    lay(tmp_path, drv__c=entry("ExAllocatePoolWithTag(KIND, 8, 'a');"))
+    (message,) = {one.message for one in evaluate(tmp_path).findings if "PoolType" in one.message}
+    assert re.search(r"NonPagedPool \(0x0\) in configuration \w+\|x64, NonPagedPoolNx", message)
+    assert re.search(r"\(0x200\) in configuration \w+\|ARM64", message)
+    assert "path" not in message
+
+
+def test_a_value_that_is_the_same_in_all_configurations_names_none(tmp_path):
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c", platforms=("x64", "Win32")))
+    lay(tmp_path, drv__c=entry(PLAIN))
+    (message,) = {one.message for one in evaluate(tmp_path).findings if "PoolType" in one.message}
+    assert "configuration" not in message
+
+
+def test_many_configurations_are_counted(tmp_path):
+    platforms = ("x64", "ARM64", "Win32", "ARM", "a", "b")
+    kinds = dict.fromkeys(platforms, "NonPagedPool") | {"ARM64": "NonPagedPoolNx"}
+    extra = "".join(TWO.format(platform, kind) for platform, kind in kinds.items())
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c", platforms=platforms, extra=extra))
+    lay(tmp_path, drv__c=entry("ExAllocatePoolWithTag(KIND, 8, 'a');"))
+    (message,) = {one.message for one in evaluate(tmp_path).findings if "PoolType" in one.message}
+    assert "and 1 more, NonPagedPoolNx (0x200) in configuration " in message

@@ -134,6 +134,11 @@ class Value:
         """Make a value that may be one of `values` or anything else, and say why."""
         return cls(frozenset(values), complete=False, reason=reason)
 
+    @property
+    def why(self) -> str:
+        """Why not all values are known; never empty."""
+        return self.reason or "the code does not show it"
+
     def join(self, other: Value) -> Value:
         """What holds when either value may hold; the first reason is kept."""
         return Value(
@@ -202,6 +207,8 @@ class DdiCall:
     """How it is known that the physical address that the call maps is ordinary memory."""
     library: FromLibrary | None = None
     """Only for calls that ask for executable memory from code that a kit put there."""
+    builds: tuple[tuple[str, Value], ...] = ()
+    """The deciding value in each configuration that compiles the call, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ def _value(value: Value) -> str:
     found = " or ".join(f"{number:#x}" for number in sorted(value.possible))
     if value.complete:
         return found
-    return f"{found} or unknown: {value.reason}" if found else f"unknown: {value.reason}"
+    return f"{found} or unknown: {value.why}" if found else f"unknown: {value.why}"
 
 
 def _verifier(report: Report) -> Html:

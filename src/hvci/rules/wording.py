@@ -48,16 +48,44 @@ def request(call: DdiCall, ddi: Ddi, answer: Executable) -> str:
     if call.doubt:
         what = f"{call.doubt}; {ddi.deciding} is {_possibly(ddi, value)}"
     elif answer is Executable.UNDECIDED:
-        what = f"{ddi.deciding} is not known: {value.reason}"
+        what = f"{ddi.deciding} is not known: {value.why}"
+    elif call.builds:
+        what = f"{ddi.deciding} is {_by_build(call, ddi)}"
     else:
         bad = bad_values(call, ddi)
         others = sorted(value.possible.difference(bad))
         what = f"{ddi.deciding} is {spell(ddi, bad)}"
-        what += f", or {spell(ddi, others)} on other paths" if others else ""
+        elsewhere = "in other configurations" if _SPLIT in call.note else "on other paths"
+        what += f", or {spell(ddi, others)} {elsewhere}" if others else ""
     code = f"code runs in this memory: {call.runs_code}" if call.runs_code else ""
     notes = "; ".join(note for note in (call.note, library_note(call), code) if note)
     note = f" ({notes})" if notes else ""
     return f"{call.ddi}: {what}{_tag(call, ddi)}{note}{_doubt(ddi)}"
+
+
+_MOST_BUILDS = 4
+_SPLIT = "NX on "
+"""How sources note that an opt-in holds in some configurations only."""
+
+
+def _by_build(call: DdiCall, ddi: Ddi) -> str:
+    """Spell the values of each configuration, those that ask for executable memory first."""
+    holds = ddi.rule.executable.holds
+    labels: dict[tuple[bool, str], list[str]] = {}
+    for label, value in call.builds:
+        is_good = not any(map(holds, value.lasting))
+        labels.setdefault((is_good, _possibly(ddi, value)), []).append(label)
+    return ", ".join(
+        f"{values} in {_listed(names)}" for (_, values), names in sorted(labels.items())
+    )
+
+
+def _listed(labels: list[str]) -> str:
+    """Configurations by name; many are counted."""
+    rest = len(labels) - _MOST_BUILDS
+    more = f" and {rest} more" if rest > 0 else ""
+    configurations = "configuration" if len(labels) == 1 else "configurations"
+    return f"{configurations} {', '.join(labels[:_MOST_BUILDS])}{more}"
 
 
 def _library(call: DdiCall) -> tuple[Library | None, bool]:
@@ -78,7 +106,7 @@ def library_note(call: DdiCall) -> str:
 def _possibly(ddi: Ddi, value: Value) -> str:
     """Spell what is known of a value."""
     known = spell(ddi, sorted(value.possible))
-    return known if value.complete else f"{known or 'not known'} ({value.reason})"
+    return known if value.complete else f"{known or 'not known'} ({value.why})"
 
 
 def by_default(call: DdiCall, ddi: Ddi) -> str:
@@ -88,7 +116,7 @@ def by_default(call: DdiCall, ddi: Ddi) -> str:
     elif bad := bad_values(call, ddi):
         which = f"for {ddi.deciding} {spell(ddi, bad)}"
     else:
-        reason = deciding_value(call, ddi).reason
+        reason = deciding_value(call, ddi).why
         which = f"for some values of {ddi.deciding}, which is not known: {reason}"
     effect = "no counter moves"
     if ddi.verifier is VerifierEffect.SILENT_NX:

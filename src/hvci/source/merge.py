@@ -28,6 +28,9 @@ class Kept:
     """The parameter that decides, when an opt-in can change what it means."""
     states: tuple[State, ...]
     product: Product | None
+    labels: tuple[str, ...] = ()
+    """The configurations in which it is compiled so."""
+    decided_by: str = ""
 
 
 def kept(one: Resolved) -> Kept:
@@ -39,6 +42,8 @@ def kept(one: Resolved) -> Kept:
         ddi.deciding if ddi.opt_in.value != "none" else "",
         tuple(replace(state, runtime=None, defined=None) for state in one.states),
         one.context.product,
+        tuple(build.label for build in one.context.builds),
+        ddi.deciding or "",
     )
 
 
@@ -64,8 +69,21 @@ def _joined(many: list[Kept]) -> DdiCall:
     if deciding is not None and len(deciding.possible) > 1:
         split = shown(state for one in running for state in one.states)
         notes = dict.fromkeys(sorted((split, *notes), key=_OPERATOR.__ne__) if split else notes)
+    builds = _by_build(running)
     edits = tuple(sorted({edit for one in running for edit in one.fact.edits}))
-    return replace(first.fact, arguments=arguments, note="; ".join(notes), edits=edits)
+    joined = replace(first.fact, arguments=arguments, note="; ".join(notes), edits=edits)
+    return replace(joined, builds=builds) if builds else joined
+
+
+def _by_build(running: list[Kept]) -> tuple[tuple[str, Value], ...]:
+    """The deciding value in each configuration; empty where all pass the same."""
+    values: dict[str, Value] = {}
+    for one in running:
+        if (value := one.fact.arguments.get(one.decided_by)) is not None:
+            for label in one.labels:
+                values[label] = values[label].join(value) if label in values else value
+    different = {(value.possible, value.complete) for value in values.values()}
+    return tuple(values.items()) if len(different) > 1 else ()
 
 
 _OPERATOR = "through operator new"

@@ -314,6 +314,12 @@ class CallSites:
         return held if resolved is held else atoms.truncate(resolved, asked.size)
 
 
+_NO_WAY = (
+    "no known way through the driver leads to this call: it may never run, or run in a way that "
+    "was not seen"
+)
+
+
 def to_value(held: Atoms) -> Value:
     """What a person can read in a set of atoms."""
     only = atoms.single(held)
@@ -324,7 +330,7 @@ def to_value(held: Atoms) -> Value:
     others = sorted({atoms.describe(atom) for atom in held if atom.kind not in atoms.NUMERIC})
     possible = frozenset(constants | before)
     if others or not possible:
-        reason = "; ".join(others[:3]) or "no path leads to this call"
+        reason = "; ".join(others[:3]) or _NO_WAY
         return Value(possible, complete=False, reason=reason, opt_in=frozenset(before))
     reason = "a variable that the driver sets to the NX value at its start" if before else ""
     return Value(possible, complete=True, reason=reason, opt_in=frozenset(before))

@@ -57,7 +57,7 @@ class Names:
         found: list[Found] = []
         for atom in order or sorted(held):
             found += self._read(function, i, self._address(atom), form)
-        return found or [Found(reason="no path leads to the look-up")]
+        return found or [Found(reason="no known way through the driver leads to the look-up")]
 
     def argument(self, function: Function, i: int, position: int = 0) -> Atoms:
         """An argument of a call, not followed to the callers."""
