@@ -212,6 +212,13 @@ def test_verifier_query_of_several_modules():
     )
 
 
+@pytest.mark.parametrize(("text", "count"), [("025", 25), ("0x1A", 26), ("00", 0)])
+def test_numbers_as_people_write_them(text, count):
+    (one,) = parse_log(f"Execute Pool Type Count: {text}").entries
+    assert one.counters == {Counter.EXECUTE_POOL_TYPE: count}
+    assert parse_log(f"Execute Pool Type Count: {'9' * 30}").entries == ()
+
+
 def test_the_debugger_s_list_of_modules():
     text = "nt!_VF_TARGET_DRIVER 0xa013f2c8: a.sys (Loaded)\n  Execute Page Mapping Count: 0x2\n"
     assert parse_log(text).entries == (Counted({Counter.EXECUTE_PAGE_MAPPING: 2}, "a.sys"),)

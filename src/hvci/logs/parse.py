@@ -44,7 +44,7 @@ _COUNTERS = {
     for counter in Counter
     for name in (counter.hlk_name, f"{counter.hlk_name} Count")
 }
-_COUNTER_LINE = re.compile(r"^\s*([A-Za-z][A-Za-z -]+?)\s*:\s*(0x[0-9a-fA-F]+|\d+)\b")
+_COUNTER_LINE = re.compile(r"^\s*([A-Za-z][A-Za-z -]+?)\s*:\s*(0x[0-9a-fA-F]{1,16}|\d{1,20})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ def _counter(line: str) -> tuple[Counter, int] | None:
     if match is None:
         return None
     counter = _COUNTERS.get(re.sub(r"\W+", "", match[1].lower()))
-    return None if counter is None else (counter, int(match[2], 0))
+    if counter is None:
+        return None
+    return counter, int(match[2], 16 if match[2][:2] in ("0x", "0X") else 10)
 
 
 def _split(lines: list[str]) -> Iterator[str]:
