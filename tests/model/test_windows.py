@@ -30,6 +30,7 @@ def test_every_spelling_is_the_same_version(text):
         ("11-25h2", WindowsVersion.WINDOWS_11_25H2),
         ("11-26h1", WindowsVersion.WINDOWS_11_26H1),
         ("28000", WindowsVersion.WINDOWS_11_26H1),
+        ("11-26h2", WindowsVersion.WINDOWS_11_26H2),
         ("Windows Server 2003 R2", WindowsVersion.SERVER_2003),
         ("server-2008", WindowsVersion.SERVER_2008),
         ("server-2008-r2", WindowsVersion.WINDOWS_7),

@@ -40,6 +40,7 @@ class WindowsVersion(IntEnum):
     SERVER_23H2 = 25398
     WINDOWS_11_24H2 = 26100
     WINDOWS_11_25H2 = 26200
+    WINDOWS_11_26H2 = 26300
     WINDOWS_11_26H1 = 28000
 
     @property
