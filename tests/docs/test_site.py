@@ -1,9 +1,14 @@
-"""The documentation builds, no link in it is broken, and the commands in it exist."""
+"""The documentation builds, no link in it is broken, and the commands in it do what it says.
 
+`python tests/docs/test_site.py` writes the example of the README anew.
+"""
+
+import os
 import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -12,8 +17,9 @@ import click
 import pytest
 
 from hvci.cli import main
+from hvci.evaluate import Options, evaluate
 from hvci.model import Counter
-from hvci.report import Format
+from hvci.report import Document, Format, render
 from hvci.rules import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +123,79 @@ def test_every_command_of_the_documents_can_be_parsed(words):
     command.make_context("hvci", list(words))
 
 
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a script in the repository, where `hvci` is this one and every failure ends it."""
+    program = tmp_path / "bin" / "hvci"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hvci "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "home").mkdir()
+
+    def run(script):
+        path = f"{program.parent}:{os.environ['PATH']}"
+        pythonpath = os.pathsep.join((str(ROOT / "src"), os.environ.get("PYTHONPATH", "")))
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=ROOT,
+            env={**os.environ, "PATH": path, "PYTHONPATH": pythonpath, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def blocks(name, language="sh"):
+    text = (ROOT / name).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+INSTALL = "python3 -m venv .venv\n.venv/bin/pip install --quiet .\n. .venv/bin/activate\n"
+
+
+def test_the_first_page_works_as_written(shell):
+    install, *others = blocks("docs/index.md")
+    assert install == INSTALL
+    result = shell("".join(others))
+    assert (result.returncode, result.stderr) == (0, "")
+    for said in ("will not load", "TARGET ", "execute-pool-type", "MmMapIoSpaceEx", "C30030"):
+        assert said in result.stdout
+
+
+def test_no_page_says_that_hvci_is_on_a_package_index():
+    for path in documents():
+        assert not re.search(r"pip install[^\n]* '?hvci", path.read_text()), path.name
+
+
+def first_command():
+    install, _, check = blocks("README.md")[0].partition("&& .venv/bin/hvci ")
+    assert install == "python3 -m venv .venv && .venv/bin/pip install --quiet . "
+    return shlex.split(check)
+
+
+def test_the_first_command_of_the_readme_ends_with_success(shell):
+    words = shlex.join(first_command())
+    result = shell(f"hvci {words}\necho went on\n")
+    assert result.returncode == 0
+    assert result.stdout.endswith("went on\n")
+    assert shell(f"hvci {words.replace(' --exit-zero', '')}").returncode == 1
+
+
+def example():
+    """What the first command prints into a file; a terminal folds it at its width."""
+    _, path, _ = first_command()
+    one = evaluate(ROOT / path, Options(excerpts=True, symbols=()))
+    document = Document((replace(one, target=replace(one.target, path=path)),))
+    return render(document, Format.TEXT)
+
+
+def test_the_readme_shows_what_its_first_command_prints():
+    (shown,) = blocks("README.md", "text")
+    assert shown == example()
+
+
 def test_help_and_readme_agree():
     readme = (ROOT / "README.md").read_text()
     context = click.Context(main)
@@ -126,3 +205,10 @@ def test_help_and_readme_agree():
     codes = dict(re.findall(r"^\| (\d+) \| ([^|:;,]+)", readme, re.MULTILINE))
     told = dict(re.findall(r"(\d+) ([a-z ]+)[,.]", main.epilog))
     assert set(told) <= set(codes)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    begin, end = text.index("```text\n") + len("```text\n"), text.index("```\n<!-- example: end")
+    readme.write_text(text[:begin] + example() + text[end:])
