@@ -8,7 +8,7 @@ import pytest
 import build
 from hvci import catalog, evaluate
 from hvci.binary.analysis.ledger import Fate, Ledger, Reference
-from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.pe.image import PeImage
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"

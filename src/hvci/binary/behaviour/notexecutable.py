@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.calls.addresses import KeptAddresses
+from hvci.binary.calls.imports.addresses import KeptAddresses
 from hvci.binary.form.code import CALLS, Flow, Function, any_of
 from hvci.binary.pe.directories import IMPORT_RULES
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Machine, Origin, Section

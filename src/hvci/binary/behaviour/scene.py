@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from hvci.binary.analysis.ledger import ImportCall
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.accounts import Accounts
-from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.calls.imports.accounts import Accounts
+from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import (
     CALLS,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.importcalls import Escape, ImportCalls
+from hvci.binary.calls.imports.direct import Escape, ImportCalls
 from hvci.binary.calls.names import Found, Names, Text
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
 from hvci.binary.form.code import IMAGE_BASE, Function, Location, Memory

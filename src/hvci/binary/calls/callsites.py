@@ -1,7 +1,7 @@
-"""Every call of a catalogued import in x64 and x86 code, with the arguments that matter.
+"""Every call of a catalogued routine in machine code, with the arguments that matter.
 
-"Xref first": one scan finds operands that name an import slot; only functions around hits are
-decoded. Knows how imports are called; judges nothing.
+The finders say where calls are, each one way to call; this asks the data flow for their arguments,
+and the books what nobody signed for. Judges nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.accounts import Accounts
-from hvci.binary.calls.audio import miniports as com
-from hvci.binary.calls.audio.miniports import Miniports
-from hvci.binary.calls.audio.ports import PortCalls
-from hvci.binary.calls.byname import LOOKUPS, ByName
+from hvci.binary.calls.audio.finder import Audio
+from hvci.binary.calls.byname import LOOKUPS
 from hvci.binary.calls.display import Display
-from hvci.binary.calls.framework import table as kmdf
-from hvci.binary.calls.framework.accounts import FrameworkAccounts
-from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.calls.found import Answer, Fallback, Finder, Found, Inbound, Open, Plain, Shared
+from hvci.binary.calls.framework.finder import Framework
+from hvci.binary.calls.imports.accounts import Accounts
+from hvci.binary.calls.imports.direct import ImportCalls
+from hvci.binary.calls.imports.finder import Imports
 from hvci.binary.calls.indirect import PointerCalls
+from hvci.binary.calls.kept import FALLBACKS, KeptPointers
 from hvci.binary.flow import atoms
-from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
+from hvci.binary.flow.atoms import Atoms, Kind
 from hvci.binary.flow.interprocedural import MAX_CALLERS
 from hvci.binary.form.code import (
     Function,
@@ -42,8 +42,8 @@ from hvci.model import (
 
 CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-type")
 """The rules that a call which was not found can break."""
-FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
-"""What drivers call on Windows versions without the better routine."""
+FINDERS: tuple[type[Finder], ...] = (Imports, KeptPointers, Framework, Audio, Display)
+"""Every way to call, in the order in which they are asked: a call that two see is the first's."""
 EXTENDED_FUNCTION = "StorPortExtendedFunction"
 """The one import behind many routines: its first argument says which."""
 MAX_TAG_CALLERS = 16
@@ -81,9 +81,6 @@ class CallSites:
         self.analysis = analysis
         self.image = analysis.image
         self.calls: dict[tuple[int, str], DdiCall] = {}
-        self.imports = ImportCalls(analysis)
-        self.pointers = PointerCalls(analysis)
-        self.kmdf_version: str | None = None
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
         self._unset: dict[int, list[tuple[Ddi, ImageSite]]] = {}
@@ -91,23 +88,31 @@ class CallSites:
 
     def find(self) -> list[DdiCall]:
         """All calls in order of RVA; `limits` and `behaviours` are filled on the way."""
-        exports, miniports = catalog.exports(), Miniports(self.analysis)
-        display = Display(self.analysis).teach()
-        for call in self.imports.find(exports):
-            self.add(call.function, call.i, exports[call.name], call.via)
-        for name, rva in self.imports.doubts:
-            self._limit(exports[name], rva, f"bytes that look like a call of {name}")
-        self._pointers()
-        self._framework()
-        self._audio(miniports)
-        for function, i, routine in self.pointers.within(display):
-            if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
-                self.add_routine(function, i, routine.why, Via.CALLBACK)
-        self._account(exports)
+        analysis = self.analysis
+        shared = Shared(analysis, ImportCalls(analysis), PointerCalls(analysis))
+        finders = [finder(shared) for finder in FINDERS]  # all teach before one is asked
+        for finder in finders:
+            for answer in finder.find():
+                self._take(answer)
+        self._account(catalog.exports())
         self.behaviours += self._forgotten_opt_in()
-        if self.analysis.flow.exhausted:
-            self._limit_all("the work budget was spent before all calls were looked at")
+        if analysis.flow.exhausted:
+            self._limit("the work budget was spent before all calls were looked at")
         return [self.calls[key] for key in sorted(self.calls)]
+
+    def _take(self, answer: Answer) -> None:
+        """Add what a finder found."""
+        match answer:
+            case Found():
+                self._add(answer)
+            case Plain():
+                self._add_plain(answer)
+            case Inbound():
+                self._add_inbound(answer)
+            case Fallback(function, name):
+                self._mark_fallbacks(function, name)
+            case Open(reason, place, name):
+                self._limit(reason, place, name)
 
     def _account(self, exports: Mapping[str, Ddi]) -> None:
         """Limits for what no finder of calls signed for."""
@@ -116,81 +121,9 @@ class CallSites:
             listed.setdefault(name, set()).add(rva)
         accounts = Accounts(self.analysis, {*exports, *LOOKUPS})
         for name, place, reason in accounts.unaccounted(exports, listed):
-            self._limit(exports[name], place, reason)
+            self._limit(reason, place, name)
         for _, place, reason in accounts.unaccounted(LOOKUPS):
-            self._limit_all(reason, place)
-
-    def _framework(self) -> None:
-        """Calls through the KMDF function table; the framework's globals are a hidden argument."""
-        binding = kmdf.find_binding(self.analysis)
-        if binding is None:
-            if kmdf.BIND in self.image.import_slots:
-                self._limit_all("the KMDF bind information was not found")
-            return
-        self.kmdf_version = binding.version
-        uses = kmdf.uses(self.analysis, binding)
-        found = [(function, i) for function, i, _ in uses.calls]
-        for function, i, name in uses.calls:
-            self.add_routine(function, i, name, Via.KMDF, hidden=1)
-        self._add_plain(uses.plain)
-        for function, i, routine in self.pointers.within(uses.others):
-            if routine.value == Lookup.KMDF:
-                self.add_routine(function, i, routine.why, Via.KMDF, hidden=1)
-                found.append((function, i))
-        accounts = FrameworkAccounts(self.analysis, found)
-        for used in accounts.unaccounted(uses.references):
-            self._limit_all(f"a use of {used.name} that is not followed", used.place)
-        if not found and not uses.plain:
-            self._limit_all("the image binds to KMDF, and no call of the framework was found")
-
-    def _audio(self, miniports: Miniports) -> None:
-        """Methods that the port driver calls, and methods of ports that the image calls."""
-        for method in miniports.methods:
-            function = self.analysis.functions.starting_at(method.start)
-            value = Value.unknown(com.inbound_reason(method.ddi))
-            self.calls[method.start, method.ddi.name] = DdiCall(
-                method.ddi.name,
-                {method.ddi.deciding: value},
-                self.analysis.site(method.start, function),
-                Origin.CALLSITE,
-                Via.CALLBACK,
-            )
-        for ddi in com.interface_methods(com.OUTBOUND) if miniports.is_audio else ():
-            for call in PortCalls(self.analysis, self.pointers, miniports, ddi).find():
-                self.add(call.function, call.i, ddi, Via.COM, 1, call.doubt)
-
-    def _pointers(self) -> None:
-        """Calls through pointers that the driver looked up by name or copied from its imports."""
-        by_name = ByName(self.analysis)
-        functions = by_name.learn()
-        followed: set[Atom] = set()
-        if functions or self.imports.escapes:
-            users = by_name.users(functions, self.imports.escapes)
-            for function, i, pointer in self.pointers.within(users):
-                name = self._pointer_name(pointer)
-                is_loaded = self.analysis.arch.loads_call_targets
-                if is_loaded or self.imports.comes_from_memory(function, i):
-                    followed.add(pointer)
-                if name in FALLBACKS.values():
-                    self._mark_fallbacks(function, name)
-                if name in catalog.ddis() and pointer.value != Lookup.KMDF:
-                    is_import = pointer.kind is Kind.IMPORT
-                    self.add_routine(function, i, name, Via.REGISTER if is_import else Via.BY_NAME)
-        for rva, reason in by_name.unread:
-            self._limit_all(f"a routine is looked up by a name that is not known: {reason}", rva)
-        for rva, name in by_name.handed_on:
-            self._limit_all(f"the address of {name} is stored or passed on, or may be called", rva)
-        lost = [(rva, self._pointer_name(pointer)) for rva, pointer in by_name.lost]
-        lost += [
-            (escape.rva, escape.name)
-            for escape in self.imports.escapes
-            if not escape.is_known
-            and (escape.of_address or Atom(Kind.IMPORT, escape.slot) not in followed)
-        ]
-        for rva, name in sorted(set(lost)):
-            if name in catalog.ddis():
-                what = f"the address of {name} is stored or passed on"
-                self._limit(catalog.ddis()[name], rva, f"{what}; calls through it are not followed")
+            self._limit(reason, place)
 
     def _mark_fallbacks(self, function: Function, name: str) -> None:
         """What a function calls where Windows lacks a routine that it looks up by name."""
@@ -199,51 +132,48 @@ class CallSites:
                 dead = f"a fallback for Windows without {name}, which has no memory integrity"
                 self.calls[rva, ddi] = replace(call, dead=dead)
 
-    def _pointer_name(self, pointer: Atom) -> str:
-        """The routine that a pointer leads to."""
-        if pointer.kind is Kind.IMPORT:
-            return self.image.imports[pointer.value].name
-        return pointer.why
-
-    def _limit(self, ddi: Ddi, rva: int | None, reason: str) -> None:
-        """Something that weakens the rule that judges a DDI."""
-        if ddi.rule.judged_by:
+    def _limit(self, reason: str, rva: int | None = None, name: str = "") -> None:
+        """Something that weakens the rule on a routine, or every rule on calls."""
+        judged_by = catalog.ddis()[name].rule.judged_by if name else ""
+        rules = CALL_RULES if not name else (judged_by,) if judged_by else ()
+        if rules:
             site = None if rva is None else self.analysis.site(rva)
-            self.limits.append(Limit(Origin.CALLSITE, (ddi.rule.judged_by,), reason, site))
-
-    def _limit_all(self, reason: str, rva: int | None = None) -> None:
-        """Something that weakens every rule on calls."""
-        site = None if rva is None else self.analysis.site(rva)
-        self.limits.append(Limit(Origin.CALLSITE, CALL_RULES, reason, site))
+            self.limits.append(Limit(Origin.CALLSITE, rules, reason, site))
 
     # ---- one call
 
-    def add_routine(self, function: Function, i: int, name: str, via: Via, hidden: int = 0) -> None:
+    def _add(self, found: Found) -> None:
         """Add a call of a routine by name; one that is not in the catalogue has no arguments."""
-        ddi = catalog.ddis().get(name)
+        ddi = catalog.ddis().get(found.name)
         if ddi is not None:
-            self.add(function, i, ddi, via, hidden)
+            self.add(found, ddi)
             return
-        rva = function.rvas[i]
-        call = DdiCall(name, NO_ARGUMENTS, self.analysis.site(rva, function), Origin.CALLSITE, via)
-        self.calls.setdefault((rva, name), call)
+        rva = found.function.rvas[found.i]
+        site = self.analysis.site(rva, found.function)
+        call = DdiCall(found.name, NO_ARGUMENTS, site, Origin.CALLSITE, found.via)
+        self.calls.setdefault((rva, found.name), call)
 
-    def _add_plain(self, plain: list[tuple[int, int, str]]) -> None:
-        """Add framework calls; only one with arguments to read needs its function decoded."""
-        known, calls, site_of = catalog.ddis(), self.calls, self.analysis.site_within
-        origin, via = Origin.CALLSITE, Via.KMDF
-        for rva, start, name in plain:
-            if name in known:
-                found = self.analysis.functions.instruction_at(rva)
-                if found is not None:
-                    self.add_routine(*found, name, via, hidden=1)
-            elif (rva, name) not in calls:
-                calls[rva, name] = DdiCall(name, NO_ARGUMENTS, site_of(rva, start), origin, via)
+    def _add_plain(self, plain: Plain) -> None:
+        """Only a call with arguments to read needs its function decoded."""
+        rva, start, name, via, hidden = plain
+        if name in catalog.ddis():
+            found = self.analysis.functions.instruction_at(rva)
+            if found is not None:
+                self._add(Found(*found, name, via, hidden))
+        elif (rva, name) not in self.calls:
+            site = self.analysis.site_within(rva, start)
+            self.calls[rva, name] = DdiCall(name, NO_ARGUMENTS, site, Origin.CALLSITE, via)
 
-    def add(
-        self, function: Function, i: int, ddi: Ddi, via: Via, hidden: int = 0, doubt: str = ""
-    ) -> None:
-        """Add a call site with its arguments; `hidden` ones come before the documented ones."""
+    def _add_inbound(self, inbound: Inbound) -> None:
+        """A routine that Windows calls stands for its call."""
+        start, name, argument, reason = inbound
+        site = self.analysis.site(start, self.analysis.functions.starting_at(start))
+        value = {argument: Value.unknown(reason)}
+        self.calls[start, name] = DdiCall(name, value, site, Origin.CALLSITE, Via.CALLBACK)
+
+    def add(self, found: Found, ddi: Ddi) -> None:
+        """Add a call site with its arguments."""
+        function, i, _, via, hidden, doubt = found
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
             return
@@ -263,13 +193,13 @@ class CallSites:
         )
         self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
         if ddi.name == EXTENDED_FUNCTION:
-            self._add_inline(function, i, held[ddi.deciding], via)
+            self._add_inline(found, held[ddi.deciding])
 
-    def _add_inline(self, function: Function, i: int, codes: Atoms, via: Via) -> None:
+    def _add_inline(self, found: Found, codes: Atoms) -> None:
         """The inline routines of storport.h that are one import; the code is a hidden argument."""
         for ddi in catalog.ddis().values():
             if ddi.storport_function >= 0 and atoms.const(ddi.storport_function) <= codes:
-                self.add(function, i, ddi, via, hidden=1)
+                self.add(found._replace(name=ddi.name, hidden=1), ddi)
 
     def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
         """Remember a deciding argument from a variable that starts as 0 and that nothing sets."""

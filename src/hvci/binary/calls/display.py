@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.found import Answer, Found, Shared
 from hvci.binary.flow.atoms import Atom, Kind, Lookup
 from hvci.binary.form.code import CALLS, Flow, Function
+from hvci.model import Via
 
 DEVICE = "\\Device\\DxgKrnl".encode("utf-16-le")
 """What the display library opens to reach dxgkrnl.sys."""
@@ -26,14 +27,21 @@ MAX_REACHED = 200
 
 
 class Display:
-    """The copies of the display interface in one image."""
+    """Calls through the copies of the display interface in one image."""
 
-    def __init__(self, analysis: Analysis) -> None:
-        self.analysis = analysis
-        self.image = analysis.image
-        self.follow = analysis.flow.interprocedural
+    def __init__(self, shared: Shared) -> None:
+        self.analysis, self.pointers = shared.analysis, shared.pointers
+        self.image = self.analysis.image
+        self.follow = self.analysis.flow.interprocedural
+        self.users = self._teach()
 
-    def teach(self) -> list[Function]:
+    def find(self) -> Iterator[Answer]:
+        """Every call of a routine of the interface."""
+        for function, i, routine in self.pointers.within(self.users):
+            if (routine.kind, routine.value) == (Kind.ROUTINE, Lookup.CALLBACK):
+                yield Found(function, i, routine.why, Via.CALLBACK)
+
+    def _teach(self) -> list[Function]:
         """Tell the data flow what the copies hold; return the functions that use them."""
         if next(self.image.find(DEVICE), None) is None:
             return []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hvci.binary.analysis.ledger import ImportCall
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import Function, slot

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.audio import miniports as com
 from hvci.binary.calls.audio.miniports import Miniports
-from hvci.binary.calls.importcalls import ImportCalls
+from hvci.binary.calls.audio.stacked import WINDOW, StackedCalls
+from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.calls.indirect import PointerCalls
-from hvci.binary.calls.stacked import WINDOW, StackedCalls
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import (
     ANY_POINTER_CALL,

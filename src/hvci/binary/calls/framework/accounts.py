@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from hvci import catalog
 from hvci.binary.analysis.ledger import Fate, Reference
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.addresses import Arithmetic, KeptAddresses
-from hvci.binary.calls.plausible import sort_out
+from hvci.binary.calls.imports.addresses import Arithmetic, KeptAddresses
+from hvci.binary.calls.imports.plausible import sort_out
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import (
     CALLS,

@@ -15,7 +15,7 @@ from iced_x86 import Mnemonic
 
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.arch.x86.lift import REGISTERS
-from hvci.binary.calls.pointerstores import PointerStores
+from hvci.binary.calls.imports.pointerstores import PointerStores
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.form.code import CALLS, Expr, Flow, Function, Load, any_of, slot
 from hvci.binary.pe.sets import members

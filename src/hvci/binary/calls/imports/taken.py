@@ -15,7 +15,7 @@ from iced_x86 import MemorySizeExt, Mnemonic, OpKind
 
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.arch.arm64.words import access, is_access
-from hvci.binary.calls.addresses import KeptAddresses
+from hvci.binary.calls.imports.addresses import KeptAddresses
 from hvci.binary.pe.sets import among
 from hvci.model import Machine
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hvci.binary.analysis.ledger import Fate, Reference
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls import importtable
+from hvci.binary.calls.imports import taken as importtable
 
 
 class Unaccounted(NamedTuple):

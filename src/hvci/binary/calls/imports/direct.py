@@ -11,10 +11,10 @@ from typing import NamedTuple, cast
 
 from hvci.binary.analysis.ledger import Fate, ImportCall, Reference
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.addresses import KeptAddresses
-from hvci.binary.calls.plausible import sort_out
-from hvci.binary.calls.pointerstores import PointerStores
-from hvci.binary.calls.stackarguments import StackArguments
+from hvci.binary.calls.imports.addresses import KeptAddresses
+from hvci.binary.calls.imports.plausible import sort_out
+from hvci.binary.calls.imports.pointerstores import PointerStores
+from hvci.binary.calls.imports.stackarguments import StackArguments
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.readers import Readers
