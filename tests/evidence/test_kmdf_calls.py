@@ -9,6 +9,7 @@ from hvci.binary.calls.callsites import CallSites
 from hvci.binary.calls.framework.table import find_binding, uses
 from hvci.binary.form.code import Flow, Location
 from hvci.binary.pe.image import PeImage
+from hvci.evaluate import evaluate
 from hvci.model import Via
 
 BUILT = Path(__file__).parents[1] / "fixtures/built"
@@ -57,3 +58,15 @@ def test_what_was_asked_before_the_table_was_known_is_asked_again(machine):
     assert analysis.framework_table not in list(held())
     uses(analysis, binding)
     assert analysis.framework_table in list(held())
+
+
+def test_the_version_of_the_framework_reaches_the_report():
+    report = evaluate((BUILT / "kmdf_bad.x64.v15_o2.sys").read_bytes())
+    assert report.image is not None
+    assert report.image.kmdf_version == "1.15.0"
+
+
+def test_an_image_without_the_framework_has_no_version():
+    report = evaluate((BUILT / "calls_bad.x64.o2.sys").read_bytes())
+    assert report.image is not None
+    assert report.image.kmdf_version is None

@@ -36,7 +36,8 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
     )
     if imports is not None:
         with _no_collection():
-            evidence = evidence.merged([_calls(image, target_os)])
+            found = _calls(image, target_os)
+            evidence = replace(evidence, image=found.image).merged([found])
     problems = [*image.problems, *doubts(image), *_hybrid(image)]
     limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in problems)
     return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])
@@ -85,6 +86,7 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
         evidence = Evidence(
             frozenset({Origin.CALLSITE}),
             target_os,
+            replace(image.facts, kmdf_version=sites.kmdf_version),
             calls=tuple(_of_ordinary_memory(image, calls)),
             behaviours=(*sites.behaviours, *behaviours),
             limits=(*sites.limits, *limits),

@@ -15,7 +15,17 @@ from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.audio.finder import Audio
 from hvci.binary.calls.byname import LOOKUPS
 from hvci.binary.calls.display import Display
-from hvci.binary.calls.found import Answer, Fallback, Finder, Found, Inbound, Open, Plain, Shared
+from hvci.binary.calls.found import (
+    Answer,
+    Bound,
+    Fallback,
+    Finder,
+    Found,
+    Inbound,
+    Open,
+    Plain,
+    Shared,
+)
 from hvci.binary.calls.framework.finder import Framework
 from hvci.binary.calls.imports.accounts import Accounts
 from hvci.binary.calls.imports.direct import ImportCalls
@@ -81,6 +91,8 @@ class CallSites:
         self.analysis = analysis
         self.image = analysis.image
         self.calls: dict[tuple[int, str], DdiCall] = {}
+        self.kmdf_version: str | None = None
+        """The version of the framework that the image binds to."""
         self.limits: list[Limit] = []
         self.behaviours: list[BehaviourFact] = []
         self._unset: dict[int, list[tuple[Ddi, ImageSite]]] = {}
@@ -111,6 +123,8 @@ class CallSites:
                 self._add_inbound(answer)
             case Fallback(function, name):
                 self._mark_fallbacks(function, name)
+            case Bound(version):
+                self.kmdf_version = version
             case Open(reason, place, name):
                 self._limit(reason, place, name)
 

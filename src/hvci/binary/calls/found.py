@@ -67,7 +67,13 @@ class Open(NamedTuple):
     """The routine; empty where it may be any."""
 
 
-Answer = Found | Plain | Inbound | Fallback | Open
+class Bound(NamedTuple):
+    """The version of the framework that the image binds to, such as "1.15.0"."""
+
+    version: str
+
+
+Answer = Found | Plain | Inbound | Fallback | Open | Bound
 
 
 class Shared(NamedTuple):

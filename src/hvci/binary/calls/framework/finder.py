@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hvci.binary.calls.found import Answer, Found, Open, Plain, Shared
+from hvci.binary.calls.found import Answer, Bound, Found, Open, Plain, Shared
 from hvci.binary.calls.framework import table
 from hvci.binary.calls.framework.accounts import FrameworkAccounts
 from hvci.binary.flow.atoms import Lookup
@@ -24,6 +24,7 @@ class Framework:
             if table.BIND in self.analysis.image.import_slots:
                 yield Open("the KMDF bind information was not found")
             return
+        yield Bound(binding.version)
         uses = table.uses(self.analysis, binding)
         found = [(function, i) for function, i, _ in uses.calls]
         for function, i, name in uses.calls:
