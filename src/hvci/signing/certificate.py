@@ -6,7 +6,7 @@ Knows nothing of Authenticode. Trusts nothing: it only says what stands there an
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from hvci.signing import der
 from hvci.signing.der import Der, DerError
@@ -17,6 +17,9 @@ _EXTENDED_KEY_USAGE = der.encoded("2.5.29.37")
 _RSA = "1.2.840.113549.1.1.1"
 MOST_BITS = 8192
 """A longer RSA key is only there to keep somebody busy."""
+
+KEPT = 512
+"""Certificates that are remembered: many files enclose those of the same authorities."""
 
 HASHES = {
     "1.2.840.113549.2.5": "md5",
@@ -75,12 +78,12 @@ class Certificate:
         """The subject's name as it is encoded."""
         return self._fields[4].raw
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The common name of the subject, else its unit or organization."""
         return name_of(self._fields[4])
 
-    @property
+    @cached_property
     def issuer_name(self) -> str:
         """The same of the issuer."""
         return name_of(self._fields[2])
@@ -141,11 +144,30 @@ class Certificate:
 
     def signed_by(self, issuer: Certificate) -> bool | None:
         """Whether the issuer's key made the signature; None where that cannot be checked."""
+        return _signed_by(self, issuer)
+
+    def is_signed_by(self, issuer: Certificate) -> bool | None:
+        """The same, worked out anew."""
         parts = self.whole.members
         if len(parts) < 3:
             raise DerError("a certificate lacks its signature")
         signature = parts[2].of(der.BIT_STRING).content[1:]
         return verifies(issuer, signature, self.whole.inner.raw, self.hash_name, parts[1])
+
+
+@lru_cache(KEPT)
+def _signed_by(one: Certificate, issuer: Certificate) -> bool | None:
+    return one.is_signed_by(issuer)
+
+
+def certificate(whole: Der) -> Certificate:
+    """The certificate in an element, read once however many files enclose it."""
+    return _certificate(whole.raw)
+
+
+@lru_cache(KEPT)
+def _certificate(raw: bytes) -> Certificate:
+    return Certificate(der.element(raw))
 
 
 def name_of(name: Der) -> str:

@@ -48,13 +48,13 @@ class Der(NamedTuple):
     def members(self) -> list[Der]:
         """The elements in it."""
         found: list[Der] = []
-        at = self.body
-        while at < self.end:
+        data, at, end = self.data, self.body, self.end
+        while at < end:
             if len(found) == MOST_MEMBERS:
                 raise DerError(f"more than {MOST_MEMBERS} members")
-            member = element(self.data, at, self.end)
+            member = element(data, at, end)
             found.append(member)
-            at = member.after
+            at = member[5]
         return found
 
     def of(self, tag: int) -> Der:

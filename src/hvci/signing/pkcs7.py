@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from hvci.signing import der
-from hvci.signing.certificate import HASHES, Certificate, verifies
+from hvci.signing.certificate import HASHES, Certificate, certificate, verifies
 from hvci.signing.der import Der, DerError
 
 _SIGNED_DATA = "1.2.840.113549.1.7.2"
@@ -97,7 +97,7 @@ class SignedData:
         self._content = fields[2].members
         listed = [field for field in fields[3:-1] if field.tag == 0xA0]
         self.certificates = [
-            Certificate(each)
+            certificate(each)
             for field in listed
             for each in field.members[:MOST_CERTIFICATES]
             if each.tag == der.SEQUENCE
@@ -123,9 +123,9 @@ class SignedData:
     def leaf(self) -> Certificate | None:
         """The certificate of the signer, when it is enclosed."""
         issuer, serial = self.signer.names
-        for certificate in self.certificates:
-            if certificate.serial == serial and certificate.issuer == issuer:
-                return certificate
+        for each in self.certificates:
+            if each.serial == serial and each.issuer == issuer:
+                return each
         return None
 
     @property
@@ -149,19 +149,23 @@ class SignedData:
             return "what it says of the file was altered after signing"
         if self.leaf is None:
             return "the certificate that signed is missing"
-        if self._verifies(self.leaf) is False:
+        if self._is_made_by_leaf is False:
             return "the signature was not made by the certificate's key"
         return ""
 
-    def _verifies(self, leaf: Certificate) -> bool | None:
+    @cached_property
+    def _is_made_by_leaf(self) -> bool | None:
+        """Whether the signer's key made the signature; None where nobody can tell."""
         signer = self.signer
+        if self.leaf is None:
+            return None
         signed = signer.signed(self.content.content)
-        return verifies(leaf, signer.signature, signed, signer.hash_name, signer.algorithm)
+        return verifies(self.leaf, signer.signature, signed, signer.hash_name, signer.algorithm)
 
     @cached_property
     def unchecked(self) -> str:
         """Which of its signatures nobody here can check; empty when all were."""
-        if self.leaf is not None and self._verifies(self.leaf) is None:
+        if self.leaf is not None and self._is_made_by_leaf is None:
             return "the signature's algorithm is not known, so it was not checked"
         return self._issuers[1]
 
