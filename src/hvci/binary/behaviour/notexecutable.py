@@ -154,12 +154,10 @@ def _unexamined(scene: Scene, section: Section, rva: int, seen: set[str]) -> Non
 def _outside(scene: Scene) -> Iterator[tuple[Function, int, int]]:
     """Direct calls and jumps that leave the image, of functions in which no table lies."""
     size, arch = scene.image.size, scene.arch
-    functions = [
-        function
-        for function in scene.analysis.functions.decoded()
-        if function.kind == "unwind" and not function.indirect_jumps
-    ]
+    functions = [each for each in scene.analysis.functions.decoded() if each.kind == "unwind"]
     for function in scene.analysis.references.leaving(functions):
+        if function.indirect_jumps:
+            continue
         targets = [(i, target) for i, target in function.targets.items() if target >= size]
         calls = ((i, arch.direct_target(function, i)) for i in function.where(_DIRECT_CALL))
         targets += [(i, target) for i, target in calls if not 0 <= target < size]

@@ -161,9 +161,10 @@ class Reaching:
                 return _SPENT
             work += [
                 p
-                for p in join.before
+                for p in self.ways.unsure(function, join)
                 if not self._settles_slot(function, p, location, nesting, found, doubts)
             ]
+            work += join.plain
         if doubts:  # bytes behind all that is stored into the slot are another variable
             width = self.flow.frames.widest(function, found)
             doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
@@ -228,7 +229,7 @@ class Reaching:
         `value` of a doubt is the first byte.
         """
         frames, wanted = self.flow.frames, slot_offset(location)
-        touch = frames.touch(function, p, nesting)
+        touch = function.touches.get(p) or frames.touch(function, p, nesting)
         for start, end in touch.spans:
             if start <= wanted < end:
                 return True

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms
 from hvci.binary.flow.edges import edge_between
-from hvci.binary.form.code import NO_REGISTER, Architecture, Edge, Flow, Function, Load
+from hvci.binary.form.code import CALLS, NO_REGISTER, Architecture, Edge, Flow, Function, Load
 from hvci.binary.form.jumptables import jumps_through_tables
 
 _STRAIGHT = frozenset((Flow.NEXT, Flow.CALL, Flow.INDIRECT_CALL))
@@ -30,7 +30,7 @@ class Way(NamedTuple):
 class Join:
     """A place with several predecessors, or none, or one that goes elsewhere as well."""
 
-    __slots__ = ("before", "cost", "dispatches", "settled", "ways")
+    __slots__ = ("before", "cost", "dispatches", "plain", "settled", "unsure", "ways")
 
     def __init__(self, before: list[int], dispatches: int, settled: list[Atoms]) -> None:
         self.before = before
@@ -42,6 +42,10 @@ class Join:
         self.cost = max(1, len(before))
         """Steps of a walk that goes on from here."""
         self.ways: list[Way] | None = None
+        self.plain: list[int] = []
+        """Those of the predecessors that leave every slot of the frame as it is."""
+        self.unsure: list[int] | None = None
+        """The others, once they are sorted out."""
 
 
 class Ways:
@@ -143,6 +147,18 @@ class Ways:
                 for p in join.before
             ]
         return join.ways
+
+    def unsure(self, function: Function, join: Join) -> list[int]:
+        """The predecessors that may store to the frame, or call what does."""
+        if join.unsure is None:
+            join.unsure = [p for p in join.before if self._may_change_slots(function, p)]
+            join.plain = [p for p in join.before if p not in join.unsure]
+        return join.unsure
+
+    def _may_change_slots(self, function: Function, p: int) -> bool:
+        if function.flows[p] in CALLS:
+            return True
+        return bool(self.arch.effect(function, p).stores) and self._may_reach_frame(function, p)
 
     def _before(self, function: Function, j: int, found: list[Atoms]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
