@@ -89,13 +89,17 @@ class Analysis:
         found = self.references.to_slots(imports)
         if len(found) > MAX_HITS:
             self.flow.spend()
-        for place, slot in found[:MAX_HITS]:
-            name = imports[slot].name
-            hits.setdefault(name, []).append((place, slot))
-            thunk = self.references.thunk(place)
-            if thunk is not None:
-                self.thunk_at[place] = thunk
-                thunks.setdefault(thunk, name)
+        found = found[:MAX_HITS]
+        self.thunk_at = self.references.thunks([place for place, _ in found])
+        names = {slot: item.name for slot, item in imports.items()}
+        for hit in found:
+            name = names[hit[1]]
+            if name in hits:
+                hits[name].append(hit)
+            else:
+                hits[name] = [hit]
+            if hit[0] in self.thunk_at:
+                thunks.setdefault(self.thunk_at[hit[0]], name)
         return hits
 
     @cached_property

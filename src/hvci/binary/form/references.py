@@ -7,7 +7,7 @@ architectures share; the architectures know the encodings.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -96,6 +96,11 @@ class References(ABC):
     @abstractmethod
     def thunk(self, place: int) -> int | None:
         """Start of the import thunk whose reference to its slot is at an RVA."""
+
+    def thunks(self, places: Sequence[int]) -> dict[int, int]:
+        """The starts of the import thunks among references to slots, by their RVAs."""
+        found = ((place, self.thunk(place)) for place in places)
+        return {place: start for place, start in found if start is not None}
 
     @abstractmethod
     def jumps_on(self, rva: int) -> bool:

@@ -202,7 +202,8 @@ class X86:
         function.instructions = found
         function.rvas = list(map(_RVA, found))
         function.flows = bytes(map(_FLOW, found)).translate(_FLOWS)
-        function.indirect_jumps = function.where(INDIRECT_JUMP)
+        if Flow.INDIRECT_JUMP in function.flows:
+            function.indirect_jumps = function.where(INDIRECT_JUMP)
         branches = function.where(DIRECT_JUMP)
         function.link({i: found[i].near_branch_target & 0xFFFFFFFF for i in branches})
         if function.kind != "stretch":

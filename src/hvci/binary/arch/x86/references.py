@@ -5,7 +5,7 @@ Knows byte patterns of direct calls and memory operands; knows nothing of functi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -372,6 +372,12 @@ class ReferencesX86(References):
         if memory[place - 1] != JUMP_THROUGH[1] or memory[place - 2] != JUMP_THROUGH[0]:
             return None
         return place - 2 if memory[place - 3] != REX_W else None
+
+    def thunks(self, places: Sequence[int]) -> dict[int, int]:
+        """By `jmp` before the operand, of all at once."""
+        at, code = np.array(places, np.int64), self.image.bytes
+        is_jump = (code[at - 1] == JUMP_THROUGH[1]) & (code[at - 2] == JUMP_THROUGH[0])
+        return super().thunks(at[is_jump].tolist())
 
     def jumps_on(self, rva: int) -> bool:
         """`jmp reg` or `jmp [address]`, with or without prefixes."""

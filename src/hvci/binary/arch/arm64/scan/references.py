@@ -8,7 +8,7 @@ candidate like any other.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -285,6 +285,11 @@ class ReferencesArm64(References):
             before = self.image.u32(start)
         makes_page = before & 0x9F000000 == 0x90000000 and before & 31 == base
         return start if makes_page else None
+
+    def thunks(self, places: Sequence[int]) -> dict[int, int]:
+        """By the last byte of BR, of all at once."""
+        at = np.array(places, np.int64)
+        return super().thunks(at[self.image.bytes[at + 7] == _BR >> 24].tolist())
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
