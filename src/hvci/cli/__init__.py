@@ -34,6 +34,7 @@ _COMMANDS = {
     "import-log": "hvci.cli.import_log",
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
+    "scan": "hvci.cli.scan",
     "verifier": "hvci.cli.verifier",
     "verify": "hvci.cli.verify",
 }

@@ -90,7 +90,7 @@ def _folder(folder: Path) -> Iterator[Found | Missing]:
     empty, sources = True, False
     for path in _walk(folder):
         sources = sources or is_source(path)
-        if path.suffix.lower() == ".sys" or _is_native(path):
+        if path.suffix.lower() == ".sys" or is_native(path):
             empty = False
             yield Found(str(path), Kind.IMAGE)
     if sources:
@@ -156,7 +156,7 @@ def _speaks_of_drivers(manifest: Path) -> bool:
     return any(word in text for word in _OF_DRIVERS)
 
 
-def _is_native(path: Path) -> bool:
+def is_native(path: Path) -> bool:
     """Whether the file is a PE image of the native subsystem, as drivers are."""
     try:
         with path.open("rb") as stream:

@@ -1,0 +1,32 @@
+"""What the commands of the fleet have in common: the database, and the packages they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import click
+
+from hvci.errors import UsageError
+
+Command = Callable[..., int]
+
+DEFAULT = "hvci.db"
+
+database_option: Callable[[Command], Command] = click.option(
+    "--database",
+    "-d",
+    "where",
+    default=DEFAULT,
+    show_default=True,
+    envvar="HVCI_DATABASE",
+    metavar="FILE|URL",
+    help="SQLite file, or URL of a PostgreSQL database (postgresql://user@host/name).",
+)
+
+
+def need_fleet() -> None:
+    """Say what to install where the extra is missing."""
+    missing = [name for name in ("sqlalchemy", "zstandard") if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"this needs {' and '.join(missing)}: pip install hvci[fleet]")

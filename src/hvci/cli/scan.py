@@ -1,0 +1,198 @@
+"""`hvci scan`: evaluate very many drivers into a database that can be asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hvci.cli.fleet import database_option, need_fleet
+from hvci.cli.gather import is_watched
+from hvci.cli.watched import Show, span
+from hvci.errors import UsageError
+from hvci.model import NEWEST, parse_version
+from hvci.report.document import INTERRUPTED
+
+if TYPE_CHECKING:
+    from hvci.fleet.rules import Rules
+    from hvci.fleet.scanning import Progress
+
+
+@click.command("scan")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@database_option
+@click.option(
+    "--from-list",
+    "lists",
+    multiple=True,
+    metavar="FILE",
+    help="Read targets from FILE, one a line or separated by NUL; - is standard input.",
+)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only files changed since then: an ISO date or time, or a span such as 7d or 12h.",
+)
+@click.option(
+    "--machine",
+    metavar="NAME",
+    help="Whose files these are. [default: this computer]",
+)
+@click.option(
+    "--target-os",
+    default=NEWEST.slug,
+    show_default=True,
+    metavar="VERSION",
+    help="Oldest Windows the drivers must work on.",
+)
+@click.option("--excerpts", is_flag=True, help="Keep the code of each finding as well.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Processes that evaluate. [default: one a core]",
+)
+@click.option(
+    "--seconds",
+    type=click.IntRange(5, 86400),
+    default=300,
+    show_default=True,
+    help="Give a file up after so long; the work on it is bounded besides.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress.")
+def command(
+    targets: tuple[str, ...],
+    where: str,
+    lists: tuple[str, ...],
+    since: str | None,
+    machine: str | None,
+    target_os: str,
+    excerpts: bool,
+    jobs: int | None,
+    seconds: int,
+    quiet: bool,
+) -> int:
+    """Evaluate very many drivers with all cores and keep the reports in a database.
+
+    A TARGET is a driver image, a folder (searched for .sys files and other native images) or a
+    pattern. A file that did not change costs a look-up, equal files are evaluated once. Ctrl-C or
+    even kill -9 loses nothing: the same command goes on where it was. A file that cannot be read,
+    or at which a process dies, is a row with a sentence; see hvci query problems.
+
+    Exit code 0 when every file has its row, whatever the rows say; 130 when interrupted.
+
+    \b
+    hvci scan C:\\Windows\\System32\\drivers
+    hvci scan \\\\server\\share --database fleet.db --machine server
+    hvci query will-not-load --database fleet.db
+    """
+    need_fleet()
+    words = [*targets, *(line for name in lists for line in _listed(name))]
+    if not words:
+        raise UsageError("no target: name a driver, a folder or a pattern; see hvci scan --help")
+    from hvci.fleet.rules import Rules
+
+    asked = Asked(
+        tuple(words),
+        _named(targets, lists, since),
+        machine or platform.node() or "unnamed",
+        _since(since) if since else 0,
+        jobs,
+        seconds,
+    )
+    return _scan(asked, Rules(parse_version(target_os), excerpts), where, quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says of a scan."""
+
+    words: tuple[str, ...]
+    name: str
+    host: str
+    since: int
+    jobs: int | None
+    seconds: int
+
+
+def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
+    from hvci.fleet.database import create
+    from hvci.fleet.scanning import Scan, usual_jobs
+    from hvci.fleet.store import Store
+    from hvci.fleet.walk import places
+
+    database = create(where)
+    show = Show(not quiet and is_watched())
+    store = Store(database, rules, asked.host)
+    scan = Scan(store, rules, asked.jobs or usual_jobs(), asked.seconds, show)
+    if show.watched:
+        show.count(lambda: places(asked.words, asked.since))
+    try:
+        progress = scan.run(asked.name, places(asked.words, asked.since))
+    except KeyboardInterrupt:
+        show.clear()
+        told = f"hvci: interrupted after {scan.progress.files} files"
+        click.echo(f"{told}; the same command goes on where it was", err=True)
+        return INTERRUPTED
+    finally:
+        show.clear()
+        database.close()
+    if not quiet:
+        click.echo(_summary(progress, store.scan_id, where))
+    return 0
+
+
+def _named(targets: tuple[str, ...], lists: tuple[str, ...], since: str | None) -> str:
+    """What was asked for: a scan goes on, and takes the place of an older one, by this name."""
+    from hvci.fleet.store import stored_path
+
+    paths = sorted({stored_path(str(Path(word).absolute())) for word in targets})
+    return json.dumps({"targets": paths, "lists": sorted(lists), "since": since or ""})
+
+
+def _listed(name: str) -> list[str]:
+    """The targets of a list."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--from-list {name}: {error.strerror or error}") from error
+    cut = b"\0" if b"\0" in data else b"\n"
+    lines = (line.rstrip(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(cut))
+    return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def _since(word: str) -> int:
+    """A point in time in nanoseconds."""
+    spans = {"d": "days", "h": "hours", "m": "minutes"}
+    if found := re.fullmatch(r"(\d{1,6})([dhm])", word):
+        when = datetime.now(UTC) - timedelta(**{spans[found[2]]: int(found[1])})
+    else:
+        try:
+            when = datetime.fromisoformat(word)
+        except ValueError as error:
+            raise UsageError(
+                f"--since {word}: want a date such as 2026-11-01, or 7d, 12h, 30m"
+            ) from error
+    return int(when.timestamp()) * 1_000_000_000
+
+
+def _summary(progress: Progress, number: int, where: str) -> str:
+    rate = progress.files / progress.seconds if progress.seconds else 0.0
+    return "\n".join(
+        (
+            f"scan {number}: {progress.files} files in {span(progress.seconds)} ({rate:.0f}/s)",
+            f"  evaluated             {progress.evaluated}",
+            f"  known by content      {progress.duplicates}",
+            f"  unchanged             {progress.unchanged}",
+            f"  without an answer     {progress.problems}",
+            "see: hvci stats" + ("" if where == "hvci.db" else f" --database {where}"),
+        )
+    )
