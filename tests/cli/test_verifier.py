@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import hvci as hvci_package
 from hvci.binary import PeImage
+from hvci.cli import main
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 BAD, CLEAN = BUILT / "own_store_bad.x64.o2.sys", BUILT / "own_store_clean.x64.o2.sys"
@@ -102,6 +104,29 @@ def test_a_run_that_proves_nothing_is_no_success(hvci, tmp_path):
     assert [row.get("outcome") for row in both] == ["clean", None]
     assert hvci("verify", CLEAN, "fails.sys").returncode == 3
     assert hvci("verify", CLEAN).returncode == 0
+
+
+def test_an_interrupt_leaves_what_was_done(monkeypatch):
+    from hvci import verifier
+
+    runs = iter([verifier.run(CLEAN.read_bytes())])
+
+    def run(data, options):
+        for done in runs:
+            return done
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifier, "run", run)
+    done = CliRunner().invoke(main, ["verify", str(CLEAN), str(BAD), "--format", "json"])
+    assert done.exit_code == 130
+    assert "interrupted after 1 of 2 drivers" in done.stderr
+    assert [row["outcome"] for row in json.loads(done.stdout)] == ["clean"]
+
+
+def test_a_folder_is_no_driver(hvci):
+    done = hvci("verify", BUILT)
+    assert done.returncode == 4
+    assert "is a folder; name the drivers" in done.stderr
 
 
 def test_symbols_name_the_place(hvci):

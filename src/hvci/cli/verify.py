@@ -11,6 +11,7 @@ import click
 
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST, parse_version
+from hvci.report.document import INTERRUPTED
 from hvci.report.safe import safe
 from hvci.targets import read_bytes
 
@@ -77,12 +78,20 @@ def command(
         trace=trace is not None,
         seconds=seconds,
     )
-    results = [_one(path, options, symbols, trace, form) for path in drivers]
+    results: list[_Result] = []
+    try:
+        for path in drivers:
+            results.append(_one(path, options, symbols, trace, form))  # noqa: PERF401 (interrupts)
+    except KeyboardInterrupt:
+        said = f"hvci: interrupted after {len(results)} of {len(drivers)} drivers"
+        click.echo(f"\n{said}", err=True)
     if form == "json":
         blocks = [result.block for result in results]
-        click.echo(json.dumps(blocks if len(blocks) > 1 else blocks[0], indent=1))
+        click.echo(json.dumps(blocks[0] if len(drivers) == len(blocks) == 1 else blocks, indent=1))
     elif len(results) > 1:
         _print_overview(results)
+    if len(results) < len(drivers):
+        return INTERRUPTED
     return min((result.code for result in results), key=WORST_FIRST.index)
 
 
@@ -113,6 +122,8 @@ def _one(
     from hvci.verifier.trace import write_trace
 
     try:
+        if Path(path).is_dir():
+            raise InputError("is a folder; name the drivers, such as folder/*.sys")
         data = read_bytes(path)
         run = with_names(verifier.run(data, options), data, path, symbols)
     except InputError as error:
