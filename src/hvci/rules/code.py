@@ -106,9 +106,9 @@ GUARD_CF = 0x4000
 
 
 def _unguarded(evidence: Evidence) -> str:
-    if Origin.SOURCE not in evidence.origins:
+    image, found = evidence.image, (fact.rule for fact in evidence.behaviours)
+    if Origin.SOURCE not in evidence.origins and "unexported-call" not in found:
         return "only source text can show this"
-    image = evidence.image
     guarded = image is None or image.dll_characteristics & GUARD_CF
     return "" if guarded else "the image is not compiled with /guard:cf"
 

@@ -15,6 +15,7 @@ from hvci.binary.behaviour import (
     generated,
     notexecutable,
     processor,
+    searched,
     stores,
 )
 from hvci.binary.behaviour.scene import Scene
@@ -28,6 +29,7 @@ DETECTORS = (
     generated.find,
     emitted.find,
     files.find,
+    searched.find,
 )
 RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
 
