@@ -19,12 +19,13 @@ from hvci.model import (
     Evidence,
     JudgedCall,
     Machine,
+    Origin,
     Report,
     Target,
     WindowsVersion,
     newest_for,
 )
-from hvci.rules import executable, judge
+from hvci.rules import executable, joined, judge
 from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
@@ -215,12 +216,16 @@ def _target(path: str, data: bytes, evidence: Evidence) -> Target:
 
 
 def report_on(target: Target, evidence: Evidence) -> Report:
-    """Judge one target's evidence."""
+    """Judge one target's evidence; a call that its image and its sources show is one call."""
+    results, calls = judge(evidence), evidence.calls
+    if evidence.image is not None and Origin.SOURCE in evidence.origins:
+        results, told = joined(results)
+        calls = tuple(call for call in calls if call.site not in told)
     return Report(
         target,
         evidence.target_os,
-        judge(evidence),
-        tuple(JudgedCall(call, executable(call)) for call in evidence.calls),
+        results,
+        tuple(JudgedCall(call, executable(call)) for call in calls),
         evidence.limits,
         evidence.image,
         seconds=evidence.seconds,

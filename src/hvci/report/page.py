@@ -144,7 +144,8 @@ def _rule(report: Report, result: RuleResult, outcome: Outcome) -> Html:
 
 def _group(findings: list[Finding], calls: Calls) -> Html:
     first = findings[0]
-    places = "1 place" if len(findings) == 1 else f"{len(findings)} places"
+    count = len(words.once(findings))
+    places = "1 place" if count == 1 else f"{count} places"
     summary = f"{first.ddi}, {places}" if first.ddi else _capital(places)
     rows = [_row(finding, calls) for finding in findings]
     body = [table(("Place", "Finding", "Arguments"), rows, f"Findings: {summary}")]

@@ -9,6 +9,7 @@ from hvci.model import Evidence, RuleResult
 from hvci.rules import calls, code, image, loading, source
 from hvci.rules.allowed import mark
 from hvci.rules.calls import executable
+from hvci.rules.joined import joined
 from hvci.rules.rule import Rule
 
 ROOMS = (image, loading, calls, code, source)
@@ -30,4 +31,4 @@ def judge(evidence: Evidence) -> tuple[RuleResult, ...]:
     return mark((rule.judge(evidence) for rule in RULES.values()), evidence.allowances)
 
 
-__all__ = ["RULES", "Rule", "executable", "gather", "judge"]
+__all__ = ["RULES", "Rule", "executable", "gather", "joined", "judge"]
