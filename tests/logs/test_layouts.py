@@ -3,11 +3,14 @@
 Written after Microsoft's documents and public threads; names and numbers are made up.
 """
 
+import struct
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
-from hvci.logs import Counted, Listed, join, parse_log, to_text
+from hvci.cli import main
+from hvci.logs import Counted, Listed, gather, join, parse_log, to_text
 from hvci.model import (
     Confidence,
     Counter,
@@ -267,3 +270,37 @@ def test_what_breaks_by_itself_explains_a_crash_before_what_is_only_counted():
     given = replace(own, results=(*own.results, result))
     (crash,) = join(parse_log("BugCheck FC, {1, 2, 3, 4}"), [given])
     assert [cause.split()[0] for cause in crash.causes] == ["0x1020"]
+
+
+def dump(mark, code_at, parameters_at, form, parameters):
+    data = bytearray(0x2000)
+    data[:8] = mark
+    struct.pack_into("<I", data, code_at, 0xC4)
+    struct.pack_into(form, data, parameters_at, *parameters)
+    return bytes(data)
+
+
+SMALL = (0x2000, 0x92341025, 0, 0x64636261)
+DUMPS = (
+    (dump(b"PAGEDU64", 0x38, 0x40, "<4Q", POOL), POOL),
+    (dump(b"PAGEDUMP", 0x28, 0x2C, "<4I", SMALL), SMALL),
+)
+
+
+@pytest.mark.parametrize(("data", "parameters"), DUMPS)
+def test_the_header_of_a_dump_holds_the_bug_check(data, parameters, tmp_path):
+    (crash,) = gather([data]).log.entries
+    assert (crash.code, crash.parameters) == (0xC4, parameters)
+    assert gather([data[:0x30]]).is_empty
+    (tmp_path / "MEMORY.DMP").write_bytes(data)
+    done = CliRunner().invoke(main, ["import-log", str(tmp_path / "MEMORY.DMP")])
+    assert "0x2000: the driver asks for executable pool memory" in done.stdout
+
+
+def test_lists_of_a_computer_alone_hold_no_refusal():
+    text = "Published Name: oem1.inf\nOriginal Name: a.inf\n"
+    done = CliRunner().invoke(main, ["import-log", "-"], input=text)
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "no refused driver, bug check or counter in this log\n",
+    )

@@ -258,9 +258,9 @@ def test_signatures_and_lists_answer_for_their_checks(record, report, agrees, wo
 def test_another_build_is_not_compared():
     record = files.hvci("driver.sys")
     record.data["SHA256 Hash"] = "AB" * 32
-    mine = replace(trusted(Signed.HARDWARE, DriverPolicy.PASSES))
-    same = replace(mine, trust=replace(mine.trust, authentihash="ab" * 32))
-    other = replace(mine, trust=replace(mine.trust, authentihash="cd" * 32))
+    mine = trusted(Signed.HARDWARE, DriverPolicy.PASSES)
+    same = replace(mine, trust=mine.trust._replace(authentihash="ab" * 32))
+    other = replace(mine, trust=mine.trust._replace(authentihash="cd" * 32))
     (row,) = rows(files.xml([record]), reports=[same])
     assert row.agrees is False
     (row,) = rows(files.xml([record]), reports=[other])

@@ -68,7 +68,8 @@ def command(
     \b
     - events (CodeIntegrity, Kernel-PnP, Kernel-XDV, System): .evtx, XML of wevtutil or
       Get-WinEvent, text and CSV of Event Viewer, or the quoted message
-    - a bug check: !analyze, event 1001, BlueScreenView, WhoCrashed, a forum paste
+    - a bug check: !analyze, event 1001, BlueScreenView, WhoCrashed, a forum paste, the header of
+      a kernel dump (.dmp)
     - counters: verifier /query, !verifier, the readiness tool (DGReadiness), hvciscan
     - with --also: setupapi.dev.log, pnputil /enum-drivers or /enum-devices, driverquery /v /fo csv,
       msinfo32, Get-CimInstance Win32_DeviceGuard
@@ -83,9 +84,8 @@ def command(
     hvci import-log crash.txt mydriver.sys --base mydriver=fffff80112340000
     """
     from hvci.logs import gather
-    from hvci.targets import read_bytes
 
-    gathered = gather(read_bytes(name) for name in (file, *also))
+    gathered = gather(map(_read, (file, *also)))
     if gathered.is_empty:
         raise InputError(f"{file}: {_nothing(gathered)}")
     named = {**gathered.log.bases, **dict(map(_base, bases))}
@@ -93,6 +93,19 @@ def command(
     rules = settings(target_os, config, no_config, profile, undecided)
     reports = rules.judged(evaluated(targets, rules.policy)).reports if targets else ()
     return _say(gathered, reports, compare, bundle, form)
+
+
+def _read(name: str) -> bytes:
+    """A log; of a dump, which may be as large as memory, the header only."""
+    from hvci.logs.dump import HEADER, is_dump
+    from hvci.targets import STDIN, read_bytes
+
+    if name != STDIN and Path(name).is_file():
+        with Path(name).open("rb") as stream:
+            head = stream.read(HEADER)
+        if is_dump(head):
+            return head
+    return read_bytes(name)
 
 
 def _say(
@@ -122,6 +135,8 @@ def _say(
         if more := max(0, len(rows) - MOST_SHOWN) + max(0, len(joined) - MOST_SHOWN):
             text += f"and {more} more; --format json has all\n"
         facts = [*gathered.computer.facts, *_left_out(gathered)]
+        if not rows and not joined:
+            facts.append("no refused driver, bug check or counter in this log")
         text += "".join(f"{fact}\n" for fact in facts)
         text += "".join(f"{line}\n" for line in comparison.lines) if compare else ""
         click.echo(text, nl=False)

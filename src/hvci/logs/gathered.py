@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hvci.logs.crashes import Crash
+from hvci.logs.dump import bug_check, is_dump
 from hvci.logs.event_facts import Seen, identified, quoted, seen
 from hvci.logs.event_log import evtx_events, is_event_log
 from hvci.logs.event_text import csv_events, json_events, text_events
@@ -80,8 +81,8 @@ def _joined(computers: Sequence[Machine]) -> Machine:
 def _one(data: bytes) -> Gathered:
     if is_event_log(data):
         events = list(evtx_events(data))
-        return _from_events(events, "\n".join(map(_bug_check, events)))
-    text = decode_text(data)
+        return _from_events(events, "\n".join(map(_bug_check_of, events)))
+    text = bug_check(data) if is_dump(data) else decode_text(data)
     rest = without_xml(text)
     lines = [line[:LONGEST_LINE].rstrip() for line in rest.splitlines()]
     if cut := max(0, len(lines) - MAX_LINES):
@@ -91,7 +92,7 @@ def _one(data: bytes) -> Gathered:
     structured = [*xml_events(text), *table]
     plain = [] if table else list(text_events(lines))
     events = [*structured, *plain] or list(quoted(lines))
-    crashes = "\n".join(_bug_check(event) for event in structured)
+    crashes = "\n".join(_bug_check_of(event) for event in structured)
     gathered = _from_events(events, crashes if table else f"{rest}\n{crashes}")
     devices = tuple(problems(lines))
     return replace(
@@ -104,7 +105,7 @@ def _from_events(events: list[Event], text: str) -> Gathered:
     known = [event for one in events if (event := identified(one)) is not None]
     log = parse_log(text)
     if not any(isinstance(entry, Crash) for entry in log.entries):
-        log = parse_log("\n".join((text, *map(_bug_check, events))))
+        log = parse_log("\n".join((text, *map(_bug_check_of, events))))
     found: list[Seen] = []
     programs = 0
     for event in known:
@@ -120,7 +121,7 @@ def _from_events(events: list[Event], text: str) -> Gathered:
     return Gathered(log, tuple(found), Machine(), signers, programs, len(events))
 
 
-def _bug_check(event: Event) -> str:
+def _bug_check_of(event: Event) -> str:
     """The text of an event that holds a bug check, whose fields or message have it."""
     if same_provider(event.provider, _BUGCHECK):
         return f"The bugcheck was: {event.get('param1', '0')}" if event.data else event.message
