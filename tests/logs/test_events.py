@@ -418,7 +418,7 @@ def test_altered_event_logs_end_in_rows_or_one_sentence(changes):
 
 def test_without_the_package_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "evtx", None)
-    with pytest.raises(UsageError, match=r"hvci\[evtx\].*wevtutil"):
+    with pytest.raises(UsageError, match=r"pip install evtx.*wevtutil"):
         list(evtx_events(files.evtx([])))
 
 

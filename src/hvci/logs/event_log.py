@@ -27,7 +27,7 @@ def evtx_events(data: bytes) -> Iterator[Event]:
         from evtx import PyEvtxParser
     except ImportError as error:
         raise UsageError(
-            "an .evtx file needs the package evtx: pip install 'hvci[evtx]', or export the log "
+            "an .evtx file needs the package evtx: pip install evtx, or export the log "
             "with wevtutil qe LOG /f:xml"
         ) from error
     damaged = 0
