@@ -281,6 +281,17 @@ def test_a_crash_leads_to_the_findings():
     )
 
 
+def test_the_list_of_modules_names_the_driver_of_a_crash():
+    text = (
+        "BugCheck C4, {2000, fffff80112341025, 0, 64636261}\n"
+        "fffff801`10000000 fffff801`11000000   nt         (pdb symbols)\n"
+        "fffff801`12340000 fffff801`12350000   driver     (no symbols)\n"
+    )
+    (row,) = rows(text)
+    assert (row.driver, row.gate) == ("driver.sys", Gate.RUN)
+    assert row.evidence[0].startswith("bug check 0xC4 DRIVER_VERIFIER_DETECTED_VIOLATION 0x2000: ")
+
+
 def test_a_comparison_counts_only_what_windows_said():
     wrong, silent = judged(Outcome.PASS), judged(Outcome.FAIL)
     silent = replace(silent, target=replace(silent.target, path="C:\\x\\silent.sys"))

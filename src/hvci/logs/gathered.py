@@ -112,7 +112,8 @@ def _from_events(events: list[Event], text: str) -> Gathered:
         some = list(seen(event))
         found += some
         programs += not some and event.id in OF_ANY_FILE
-    found += crash_signs(entry for entry in log.entries if isinstance(entry, Crash))
+    crashes = (entry for entry in log.entries if isinstance(entry, Crash))
+    found += crash_signs(crashes, log.bases)
     signers = {
         event.activity: name
         for event in known

@@ -72,14 +72,20 @@ def refusals(
     return tuple(rows)
 
 
-def crash_signs(crashes: Iterable[Crash]) -> Iterator[Seen]:
-    """Bug checks that a gate caused, with the driver that the log names."""
+def crash_signs(crashes: Iterable[Crash], bases: Mapping[str, tuple[int, int]]) -> Iterator[Seen]:
+    """Bug checks that a gate caused, with the driver that the log names, or a list of modules."""
     for crash in crashes:
         decoded = decode_bugcheck(crash.code, crash.parameters)
         sign = gates().find(Kind.BUGCHECK, crash.code)
         if sign is None or decoded.unrelated or not crash.parameters:
             continue
-        modules = [name for name, _ in (*crash.offsets, *crash.functions) if name not in _KERNEL]
+        named = [name for name, _ in (*crash.offsets, *crash.functions)]
+        named += [
+            name
+            for name, (start, end) in bases.items()
+            if any(start <= address < end for address in crash.parameters)
+        ]
+        modules = [name for name in named if name not in _KERNEL]
         driver = crash.driver or (f"{modules[0]}.sys" if modules else "")
         yield Seen(driver.lower(), sign, sign.gate, sign.effect, (decoded.title,))
 
@@ -144,6 +150,8 @@ def _row(
 
 
 def _evidence(one: Seen) -> str:
+    if one.sign.kind is Kind.BUGCHECK:
+        return one.facts[0]
     when = f", {safe(one.time)}" if one.time else ""
     facts = "; ".join(one.facts)
     return f"{one.sign.name}{when}: {facts or one.sign.title}"
