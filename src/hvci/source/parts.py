@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hvci.model import Evidence, Limit, Site, SourceSite, WindowsVersion
+from hvci.model import Evidence, Site, SourceSite, WindowsVersion
 from hvci.source.files import is_code, tidy
 from hvci.source.nearby import nearest
 from hvci.source.products import Product
@@ -71,30 +71,57 @@ class Parts:
             return [Part(path, whole, *self.digest())]
         found = []
         for at, home in enumerate(self._homes):
-            evidence = self._evidence(target, at)
+            evidence = self._shares[at].evidence(target)
             found.append(Part(home.path or path, evidence, *self.digest(home.files)))
         return found
 
-    def _evidence(self, target: WindowsVersion, at: int) -> Evidence:
-        home = self._homes[at]
+    @cached_property
+    def _shares(self) -> list[Reading]:
+        """What was found for each of them."""
+        whole, count = self.reading, len(self._homes)
+        made = [
+            Reading(self.workspace, seconds=whole.seconds, allowances=whole.allowances)
+            for _ in range(count)
+        ]
+        for call in whole.calls:
+            for at in self._owners(call.product, call.spot[0]):
+                made[at].calls.append(call)
+        for product, linked in whole.linked:
+            for at in self._owners(product, _path(linked.site)):
+                made[at].linked.append((product, linked))
+        for owner, fact in whole.behaviours:
+            for at in self._owners(owner, _path(fact.site)):
+                made[at].behaviours.append((owner, fact))
+        for owner, setting in whole.settings:
+            for at in self._owners(owner, _path(setting.site)):
+                made[at].settings.append((owner, setting))
+        for limit in whole.limits:
+            has_place = isinstance(limit.site, SourceSite)
+            for at in self._of(_path(limit.site)) if has_place else range(count):
+                made[at].limits.append(limit)
+        for home, share in zip(self._homes, made, strict=True):
+            share.crates = Crates([home.crate] if home.crate is not None else [])
+        return made
 
-        def belongs(product: Product | None, path: str) -> bool:
-            if product is not None:
-                return product is home.product
-            return at in self._of(path)
-
-        crates = Crates([home.crate] if home.crate is not None else [])
-        found = self.reading.evidence(target, belongs, crates)
-        return replace(found, limits=tuple(one for one in found.limits if self._is_of(one, at)))
-
-    def _is_of(self, limit: Limit, at: int) -> bool:
-        site = limit.site
-        return not isinstance(site, SourceSite) or at in self._of(site.path)
+    def _owners(self, product: Product | None, path: str) -> Sequence[int]:
+        """Whose a fact of a product and file is."""
+        if product is None:
+            return self._of(path)
+        return [at for at, home in enumerate(self._homes) if home.product is product]
 
     def _of(self, path: str) -> Sequence[int]:
         """The positions of what a path belongs to: what holds it, else what is nearest."""
-        holding = [at for at, home in enumerate(self._homes) if path in home.files]
-        return holding or [nearest(path, [home.path for home in self._homes])]
+        if path not in self._holding:
+            self._holding[path] = [nearest(path, [home.path for home in self._homes])]
+        return self._holding[path]
+
+    @cached_property
+    def _holding(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for at, home in enumerate(self._homes):
+            for path in home.files:
+                found.setdefault(path, []).append(at)
+        return found
 
     def of_image(self, names: Iterable[str], target: WindowsVersion) -> Evidence | None:
         """The facts about the driver that is built under one of these names; None: there is none.
@@ -102,20 +129,25 @@ class Parts:
         What the built image itself tells is left out.
         """
         wanted = set(names)
-        homes = [one for one in self._homes if wanted & set(_names(one))]
-        if not homes:
+        found = [at for at, home in enumerate(self._homes) if wanted & set(_names(home))]
+        if not found:
             return None
-        products = [id(one.product) for one in homes if one.product is not None]
-        files = {path for one in homes for path in one.files}
-        files.difference_update(one.path for one in homes if one.crate is not None)
-        crates = Crates([one.crate for one in homes if one.crate is not None])
-        linked = {_path(call.site) for _, call in self.reading.linked}
-
-        def belongs(product: Product | None, path: str) -> bool:
-            return id(product) in products and path not in linked
-
-        whole = self.reading.evidence(target, belongs, crates)
-        return replace(whole, limits=tuple(one for one in whole.limits if _path(one.site) in files))
+        files = {path for at in found for path in self._homes[at].files}
+        files.difference_update(
+            one.path for one in map(self._homes.__getitem__, found) if one.crate
+        )
+        joined = Reading(self.workspace, seconds=self.reading.seconds)
+        joined.allowances = self.reading.allowances
+        for share in map(self._shares.__getitem__, found):
+            libraries = {_path(call.site) for _, call in share.linked}
+            joined.calls += share.calls
+            joined.behaviours += (
+                one for one in share.behaviours if _path(one[1].site) not in libraries
+            )
+            joined.settings += share.settings
+            joined.limits += (one for one in share.limits if _path(one.site) in files)
+            joined.crates.crates += share.crates.crates
+        return joined.evidence(target)
 
     def digest(self, files: Iterable[str] | None = None) -> tuple[str, int]:
         """A digest of texts with their paths below the target, and how much text that is."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hvci.source.directives import Macro
 from hvci.source.expression import Truth
 from hvci.source.runs import Choice, Run
-from hvci.source.text import Source, blank
+from hvci.source.text import Source, blank, places
 from hvci.source.tree import File, Function, Text, Trees, ancestors
 from hvci.source.units import Space, TranslationUnit
 
@@ -79,6 +79,7 @@ class Program:
         self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
         self._named: dict[bytes, bool] = {}
+        self._holding: dict[bytes, tuple[str, ...]] = {}
         self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
@@ -96,7 +97,7 @@ class Program:
                 text.forget()
         for unit in self.compiled:
             self.space.forget(unit)
-        for held in (self._units, self._uses, self._functions, self._macros):
+        for held in (self._units, self._uses, self._functions, self._macros, self._holding):
             held.clear()
 
     @property
@@ -132,9 +133,11 @@ class Program:
 
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""
-        for path in self.paths:
-            if self.space.names(path, name):
-                yield from self.units_of(path)
+        if name not in self._holding:
+            names = self.space.names
+            self._holding[name] = tuple(path for path in self.paths if names(path, name))
+        for path in self._holding[name]:
+            yield from self.units_of(path)
 
     def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
         """The definitions of a macro in the units that hold a file, and whether each is sure."""
@@ -193,13 +196,12 @@ class Program:
         return self._functions[name]
 
     def _defined(self, name: bytes) -> Iterator[Function]:
-        pattern = re.compile(rb"\b" + re.escape(name) + rb"\s*\(")
         for unit in self.naming(name):
             seen: set[int] = set()
-            for match in pattern.finditer(unit.source.code):
-                if unit.live(match.start()) is False:
+            for at in _opening(unit.source.code, name):
+                if unit.live(at) is False:
                     continue
-                function = unit.trees.at(match.start()).function_at(match.start())
+                function = unit.trees.at(at).function_at(at)
                 if function is None or function.name != name:
                     continue
                 if function.node.start_byte not in seen:
@@ -213,11 +215,11 @@ class Program:
         return self._uses[name]
 
     def _called(self, name: bytes) -> Iterator[Use]:
-        pattern = re.compile(rb"(?<![\w~])" + re.escape(name) + rb"\s*\(")
         left = MAX_USES
         for unit in self.naming(name):
-            for match in pattern.finditer(unit.source.code):
-                use = _use(unit, match.start(), match.start() + len(name))
+            code = unit.source.code
+            for at in _opening(code, name):
+                use = _use(unit, at, at + len(name)) if code[at - 1 : at] != b"~" else None
                 if use is not None and left:
                     left -= 1
                     yield use
@@ -233,6 +235,14 @@ class Program:
                     found += [use] if use is not None else []
             self._uses[key] = found[:MAX_USES]
         return self._uses[key]
+
+
+def _opening(code: bytes, name: bytes) -> Iterator[int]:
+    """Where a name stands before parentheses."""
+    return (at for at in places(code, name) if _OPENS.match(code, at + len(name)))
+
+
+_OPENS = re.compile(rb"\s*\(")
 
 
 def _use(unit: Unit, start: int, end: int) -> Use | None:

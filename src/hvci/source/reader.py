@@ -6,7 +6,7 @@ Knows the other modules of this wing and the order in which they work.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from hvci.model import (
     Evidence,
     Limit,
     Origin,
-    Site,
     SourceSite,
     WindowsVersion,
 )
@@ -39,10 +38,6 @@ from hvci.source.survey import Survey
 IN_IMAGE_ONLY = "relocations are known in the built image only"
 
 
-Belongs = Callable[[Product | None, str], bool]
-"""Whether what was found in a product and file is asked for."""
-
-
 @dataclass
 class Reading:
     """All that was found, with the texts that the calls came from; fixes are made from it."""
@@ -51,6 +46,7 @@ class Reading:
     calls: list[Kept] = field(default_factory=list)
     behaviours: list[tuple[Product | None, BehaviourFact]] = field(default_factory=list)
     settings: list[tuple[Product | None, BuildSetting]] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     linked: list[tuple[Product, DdiCall]] = field(default_factory=list)
@@ -58,31 +54,20 @@ class Reading:
     crates: Crates = field(default_factory=Crates)
     """What Rust crates ask for; no product of another build links them."""
 
-    def evidence(
-        self, target: WindowsVersion, is_of: Belongs | None = None, crates: Crates | None = None
-    ) -> Evidence:
-        """The facts alone, in order of place; only those that belong to something, if asked."""
-        crates = self.crates if crates is None else crates
-        wanted = is_of or (lambda product, path: True)
-        calls = merged(one for one in self.calls if wanted(one.product, one.spot[0]))
-        others = [call for crate in crates.crates for call in crate.calls]
-        others += (call for one, call in self.linked if wanted(one, _path(call.site)))
-        facts = {fact for one, fact in self.behaviours if wanted(one, _path(fact.site))}
-        settings = (one for product, one in self.settings if wanted(product, _path(one.site)))
+    def evidence(self, target: WindowsVersion) -> Evidence:
+        """The facts alone, in order of place."""
+        calls = [*merged(self.calls), *(call for _, call in self.linked)]
+        calls += (call for crate in self.crates.crates for call in crate.calls)
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
-            calls=tuple(sorted((*calls, *others), key=_place)),
-            behaviours=tuple(sorted(facts, key=_behaviour_place)),
-            settings=tuple(dict.fromkeys(settings)),
-            limits=tuple(dict.fromkeys(self.workspace.shelf.limits)),
+            calls=tuple(sorted(calls, key=_place)),
+            behaviours=tuple(sorted({fact for _, fact in self.behaviours}, key=_behaviour_place)),
+            settings=tuple(dict.fromkeys(one for _, one in self.settings)),
+            limits=tuple(dict.fromkeys(self.limits)),
             seconds=self.seconds,
             allowances=tuple(self.allowances),
         )
-
-
-def _path(site: Site | None) -> str:
-    return site.path if isinstance(site, SourceSite) else ""
 
 
 def _place(call: DdiCall) -> tuple[str, int, int, str]:
@@ -132,6 +117,7 @@ def examine(
     reading.behaviours += libraries.behaviours
     shelf.limits += libraries.limits
     shelf.limits.append(Limit(Origin.SOURCE, ("unsupported-relocs",), IN_IMAGE_ONLY))
+    reading.limits = shelf.limits
     reading.seconds["source"] = time.perf_counter() - begun
     return reading
 

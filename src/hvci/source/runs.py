@@ -5,7 +5,7 @@ Knows names only; the work is done in `preprocess`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hvci.source.directives import Included, Macro
@@ -53,8 +53,11 @@ class Run:
     late: Macro | None = None
     """An opt-in macro that is defined when those headers were read already."""
     gave_up: str = ""
+    _known: dict[bytes, tuple[tuple[Macro, bool], ...]] = field(default_factory=dict)
 
-    def definitions(self, name: bytes) -> Iterator[tuple[Macro, bool]]:
+    def definitions(self, name: bytes) -> tuple[tuple[Macro, bool], ...]:
         """Every definition of a name that was met."""
-        for layer in self.layers:
-            yield from layer.get(name, ())
+        if name not in self._known:
+            found = (one for layer in self.layers if name in layer for one in layer[name])
+            self._known[name] = tuple(found)
+        return self._known[name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from hvci.source.tree import Function, ancestors, text_of, walk
 
@@ -72,20 +73,50 @@ class Variable:
         return next((to for at, to in self.addresses if since <= at < offset), "")
 
 
+class _Index:
+    """What stands in a function, by the names that it is about; made in one walk."""
+
+    def __init__(self, function: Function) -> None:
+        self.declared: set[bytes] = set()
+        self.written: dict[bytes, list[Node]] = {}
+        self.addresses: dict[bytes, list[Node]] = {}
+        for node in walk(function.node):
+            kind = node.type
+            if kind == "declaration":
+                self.declared.update(_declared(node))
+            elif kind == "init_declarator":
+                self.declared.update(_declared(node))
+                self._write(node, node.child_by_field_name("declarator"), "value")
+            elif kind == "assignment_expression":
+                self._write(node, node.child_by_field_name("left"), "right")
+            elif kind == "pointer_expression":
+                text = text_of(node).replace(b" ", b"")
+                if text[:1] == b"&":
+                    self.addresses.setdefault(text[1:], []).append(node)
+
+    def _write(self, node: Node, target: Node | None, value: str) -> None:
+        if target is not None and node.child_by_field_name(value) is not None:
+            self.written.setdefault(text_of(_bare(target)), []).append(node)
+
+
+_INDEXES: WeakKeyDictionary[Function, _Index] = WeakKeyDictionary()
+
+
+def _index(function: Function) -> _Index:
+    if function not in _INDEXES:
+        _INDEXES[function] = _Index(function)
+    return _INDEXES[function]
+
+
 def variable(function: Function, name: bytes) -> Variable | None:
     """The variable of that name, or None when the function declares none."""
     parameter = function.parameters.index(name) if name in function.parameters else None
-    declared, found, addresses = parameter is not None, [], []
-    for node in walk(function.node):
-        if node.type == "declaration" or node.type == "init_declarator":
-            declared = declared or name in _declared(node)
-        if (assignment := _assignment(node, name)) is not None:
-            found.append(assignment)
-        elif node.type == "pointer_expression" and _is_address(node, name):
-            addresses.append((node.start_byte, _receiver(node)))
-    if not declared:
+    index = _index(function)
+    if parameter is None and name not in index.declared:
         return None
-    return Variable(parameter, tuple(found), tuple(addresses))
+    assignments = tuple(_assignment(node) for node in index.written.get(name, ()))
+    addresses = ((node.start_byte, _receiver(node)) for node in index.addresses.get(name, ()))
+    return Variable(parameter, assignments, tuple(addresses))
 
 
 def _declared(node: Node) -> list[bytes]:
@@ -100,20 +131,15 @@ def _bare(node: Node) -> Node:
     return node
 
 
-def _assignment(node: Node, name: bytes) -> Assignment | None:
-    if node.type == "init_declarator":
-        target, operator = node.child_by_field_name("declarator"), "="
-        value = node.child_by_field_name("value")
-    elif node.type == "assignment_expression":
-        target, value = node.child_by_field_name("left"), node.child_by_field_name("right")
-        operator = text_of(node.child_by_field_name("operator")).decode("ascii", "replace")
-    else:
-        return None
-    if target is None or value is None or text_of(_bare(target)) != name:
-        return None
+def _assignment(node: Node) -> Assignment:
+    is_init = node.type == "init_declarator"
+    value = node.child_by_field_name("value" if is_init else "right")
+    operator = b"=" if is_init else text_of(node.child_by_field_name("operator"))
     above = list(ancestors(node))
     loops = tuple((item.start_byte, item.end_byte) for item in above if item.type in LOOPS)
-    return Assignment(operator, value, node.start_byte, _block(above), loops)
+    assert value is not None
+    spelled = operator.decode("ascii", "replace")
+    return Assignment(spelled, value, node.start_byte, _block(above), loops)
 
 
 def _block(above: list[Node]) -> tuple[int, int]:
@@ -124,10 +150,6 @@ def _block(above: list[Node]) -> tuple[int, int]:
         if item.type in ("if_statement", "conditional_expression", "switch_statement", *LOOPS):
             break
     return 0, 0
-
-
-def _is_address(node: Node, name: bytes) -> bool:
-    return text_of(node).replace(b" ", b"") == b"&" + name
 
 
 def _receiver(node: Node) -> str:

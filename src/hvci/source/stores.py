@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvci.source.program import Program, Unit, Use
+from hvci.source.text import places
 from hvci.source.tree import File, Function, ancestors, text_of
 
 if TYPE_CHECKING:
@@ -30,13 +31,18 @@ class Store:
 
 def stores(program: Program, name: bytes) -> list[Store]:
     """Assignments, initializers and enumerators of a name that a build may keep."""
-    pattern = re.compile(rb"\b" + re.escape(name) + rb"\b(?:\s*\[[^\]\n]*\])*\s*\|?=(?!=)")
     found: list[Store] = []
     for unit in program.naming(name):
-        for match in pattern.finditer(unit.source.code):
-            if len(found) < MAX_STORES and (store := _store(unit, match.start(), name)):
+        code = unit.source.code
+        for at in places(code, name):
+            if _IS_GIVEN.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
+                continue
+            if store := _store(unit, at, name):
                 found.append(store)
     return found
+
+
+_IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*\|?=(?!=)")
 
 
 def _store(unit: Unit, start: int, name: bytes) -> Store | None:

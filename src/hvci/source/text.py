@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -121,3 +122,20 @@ class Source:
     def line_start(self, line: int) -> int:
         """Offset of the first byte of a line, which counts from 1."""
         return self._breaks[line - 2] + 1 if line > 1 else 0
+
+
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def places(text: bytes, name: bytes) -> Iterator[int]:
+    """Where a name stands as a whole word: much faster than a pattern that begins with `\\b`."""
+    size = len(name)
+    at = text.find(name)
+    while at >= 0:
+        end = at + size
+        if (not at or text[at - 1] not in _WORD) and text[end : end + 1] not in _WORDS:
+            yield at
+        at = text.find(name, end)
+
+
+_WORDS = frozenset(bytes((one,)) for one in _WORD)

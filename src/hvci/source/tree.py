@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from hvci.source.chunks import starts
 from hvci.source.directives import Directives, Macro
 from hvci.source.expression import Truth
 from hvci.source.runs import Choice
@@ -55,9 +56,26 @@ def _parser(cplusplus: bool) -> Parser:
 
 def parse(text: bytes, cplusplus: bool = True) -> Tree:
     """Parse text; what the grammar does not take becomes error nodes."""
+    return _parser(cplusplus).parse(_without_suffixes(text))
+
+
+def _parse_piece(text: bytes, begin: int, end: int, cplusplus: bool) -> Tree:
+    """Parse a stretch of a text; offsets are those of the whole."""
+    from tree_sitter import Point, Range
+
+    parser = _parser(cplusplus)
+    everywhere = Point(0, 0), Point(0x7FFF_FFFF, 0)
+    parser.included_ranges = [Range(*everywhere, begin, end)]
+    try:
+        return parser.parse(text)
+    finally:
+        parser.included_ranges = [Range(*everywhere, 0, 0xFFFF_FFFF)]
+
+
+def _without_suffixes(text: bytes) -> bytes:
     if any(suffix in text for suffix in _SUFFIXES):
-        text = _OF_MSVC.sub(lambda match: match[1] + b" " * len(match[2]), text)
-    return _parser(cplusplus).parse(text)
+        return _OF_MSVC.sub(lambda match: match[1] + b" " * len(match[2]), text)
+    return text
 
 
 _SUFFIXES = tuple(i + bits for i in (b"i", b"I") for bits in (b"8", b"16", b"32", b"64"))
@@ -147,39 +165,52 @@ def _parameter_name(node: Node) -> bytes:
     return text_of(found)
 
 
-class File:
-    """One choice of branches of a source file, parsed."""
+class _Piece:
+    """A stretch of a file that was parsed."""
 
-    def __init__(self, source: Source, text: bytes) -> None:
-        self.source = source
-        self.tree = parse(text, not source.is_c)
-
-    @cached_property
-    def functions(self) -> list[Function]:
-        """All function definitions, in the order of the text."""
-        found, todo = [], [self.tree.root_node]
+    def __init__(self, file: File, tree: Tree) -> None:
+        self.tree = tree
+        found, todo = list[Function](), [tree.root_node]
         while todo:
             node = todo.pop()
             if node.type == "function_definition" and node.child_by_field_name("body") is not None:
-                found.append(Function(node, self))
+                found.append(Function(node, file))
             elif node.type != "compound_statement":
                 todo.extend(node.named_children)
-        return sorted(found, key=lambda function: function.node.start_byte)
+        self.functions = sorted(found, key=lambda function: function.node.start_byte)
+        self.starts = [function.node.start_byte for function in self.functions]
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        return [function.node.start_byte for function in self.functions]
+
+class File:
+    """One choice of branches of a source file; its top-level declarations are parsed when asked."""
+
+    def __init__(self, source: Source, text: bytes) -> None:
+        self.source = source
+        self._text = _without_suffixes(text)
+        self._begins = starts(self._text, source.code)
+        self._pieces: dict[int, _Piece] = {}
+
+    def _piece(self, offset: int) -> _Piece:
+        index = max(bisect_right(self._begins, offset) - 1, 0)
+        if index not in self._pieces:
+            begin = self._begins[index]
+            behind = index + 1
+            end = self._begins[behind] if behind < len(self._begins) else len(self._text)
+            tree = _parse_piece(self._text, begin, end, not self.source.is_c)
+            self._pieces[index] = _Piece(self, tree)
+        return self._pieces[index]
 
     def function_at(self, offset: int) -> Function | None:
         """The function whose definition holds an offset."""
-        for function in reversed(self.functions[: bisect_right(self._starts, offset)]):
+        piece = self._piece(offset)
+        for function in reversed(piece.functions[: bisect_right(piece.starts, offset)]):
             if offset < function.node.end_byte:
                 return function
         return None
 
     def node_at(self, start: int, end: int) -> Node | None:
         """The smallest node that holds a range."""
-        return self.tree.root_node.descendant_for_byte_range(start, end)
+        return self._piece(start).tree.root_node.descendant_for_byte_range(start, end)
 
 
 Picked = tuple[int | None, ...]
