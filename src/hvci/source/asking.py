@@ -7,12 +7,14 @@ arguments. A name too few only leaves a condition undecided. Knows names and tre
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hvci.source.program import Program
 from hvci.source.scope import variable
 from hvci.source.telling import FIELDS, TELLING
-from hvci.source.tree import Function, arguments, text_of, walk
+from hvci.source.text import WORD_BYTES
+from hvci.source.tree import Function, arguments, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -21,7 +23,19 @@ _WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_ROUNDS, MAX_NAMES, MAX_PLACES, MAX_LOOKS, MAX_BYTES = 4, 30, 40, 2, 50_000
 """Steps from what tells the version, names followed, places looked at for one of them, looks at
 one function, and bytes of functions looked at."""
+_FOLLOWED = ("assignment_expression", "init_declarator", "return_statement", "call_expression")
 _CONDITIONS = ("if_statement", "conditional_expression", "switch_statement", "while_statement")
+
+
+def _words_ending(text: bytes, name: bytes) -> Iterator[int]:
+    """Where a name stands, and where the word that it is part of begins."""
+    at = text.find(name)
+    while at >= 0:
+        start = at
+        while start and text[start - 1] in WORD_BYTES:
+            start -= 1
+        yield start
+        at = text.find(name, at + len(name))
 
 
 def words(text: bytes) -> set[bytes]:
@@ -66,16 +80,16 @@ class Asking:
 
     def _follow(self, name: bytes) -> None:
         """Everything in the functions and macros that name something."""
-        pattern, left = re.compile(rb"\b\w*" + re.escape(name)), MAX_PLACES
+        left = MAX_PLACES
         for unit in self.program.naming(name):
             for macro, many in unit.macros.items():
-                if any(pattern.search(each.body) for each in many):
+                if any(name in each.body for each in many):
                     self._anywhere.add(macro)
-            for match in pattern.finditer(unit.source.code):
+            for start in _words_ending(unit.source.code, name):
                 left -= 1
                 if left < 0:
                     return
-                function = unit.trees.at(match.start()).function_at(match.start())
+                function = unit.trees.at(start).function_at(start)
                 if function is not None:
                     self._in_function(function)
 
@@ -91,20 +105,20 @@ class Asking:
 
     def _spread(self, function: Function, telling: set[bytes]) -> None:
         """Names that get a value which depends on what tells."""
-        nodes = list(walk(function.node))
         decided = any(
-            node.type in _CONDITIONS and self._tells(node.child_by_field_name("condition"), telling)
-            for node in nodes
+            self._tells(node.child_by_field_name("condition"), telling)
+            for node in function.nodes(*_CONDITIONS)
         )
-        for node in nodes:
+        for node in function.nodes(*_FOLLOWED):
             if node.type in ("assignment_expression", "init_declarator"):
                 is_init = node.type == "init_declarator"
                 left, right = ("declarator", "value") if is_init else ("left", "right")
                 if decided or self._tells(node.child_by_field_name(right), telling):
                     self._add(function, node.child_by_field_name(left))
-            elif node.type == "return_statement" and (decided or self._tells(node, telling)):
-                self._anywhere.add(function.name)
-            elif node.type == "call_expression":
+            elif node.type == "return_statement":
+                if decided or self._tells(node, telling):
+                    self._anywhere.add(function.name)
+            else:
                 self._arguments(function, node, telling)
 
     def _arguments(self, function: Function, node: Node, telling: set[bytes]) -> None:

@@ -14,7 +14,7 @@ from hvci.model import BehaviourFact, BuildSetting, Confidence, Origin, SourceSi
 from hvci.source.build import link_settings
 from hvci.source.program import Program, Unit
 from hvci.source.text import Source
-from hvci.source.tree import text_of, walk
+from hvci.source.tree import text_of
 
 WRITES = "writes-executable-memory"
 IMAGE_DATA = "data-file-as-executable"
@@ -30,7 +30,7 @@ _STORE = re.compile(
     rb"uint\w+)\s*\*?\s*\)\s*&?([A-Za-z_]\w*)\s*=(?!=)"
 )
 _COPY = re.compile(
-    rb"\b(?:RtlCopyMemory|RtlMoveMemory|memcpy|RtlFillMemory|memset)\s*\(\s*"
+    rb"(?:RtlCopyMemory|RtlMoveMemory|memcpy|RtlFillMemory|memset)\s*\(\s*"
     rb"\([^()]*\)\s*&?([A-Za-z_]\w*)\s*,"
 )
 
@@ -122,9 +122,8 @@ def _is_declared_here(unit: Unit, offset: int, name: bytes) -> bool:
     if function is None:
         return False
     return name in function.parameters or any(
-        node.type in ("declaration", "init_declarator")
-        and any(text_of(d).endswith(name) for d in node.children_by_field_name("declarator"))
-        for node in walk(function.node)
+        any(text_of(d).endswith(name) for d in node.children_by_field_name("declarator"))
+        for node in function.nodes("declaration", "init_declarator")
     )
 
 

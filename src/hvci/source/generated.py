@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from hvci.catalog import memory
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
 from hvci.source.macro_calls import calls_of_arguments
-from hvci.source.overwritten import Written, is_routine, mapped, written
+from hvci.source.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers import COPIES, MAPPED, ROUTINES
 from hvci.source.program import Program, Unit
 from hvci.source.roots import (
@@ -184,6 +184,8 @@ class Executions:
         index = ROUTINES.get(name, 0)
         if file is None or call is None or index >= len(given):
             return
+        if name in MAPPED and not may_be_written(file, call.start_byte):
+            return
         roots = self._of(given[index], file, call.start_byte, unit)
         held = frozenset(root for root in roots if root.made is Made.MEMORY)
         if name in ROUTINES:
@@ -192,7 +194,7 @@ class Executions:
             return
         if name in MAPPED:
             line = _line(self.program, min(roots)) if roots else ""
-            found = mapped(roots, self.program, file, call.start_byte, line)
+            found = mapped(roots, self.program, line)
             if found is not None:
                 yield Execution(_told(unit, start, found), frozenset())
             return

@@ -172,11 +172,10 @@ class Versions:
     def _may_leave(self, function: Function, start: int, end: int) -> bool:
         """Whether a function can return without an error between two offsets."""
         return any(
-            node.type == "return_statement"
-            and start <= node.start_byte < end
+            start <= node.start_byte < end
             and is_success(node)
             and self.fate(node, function.file, function) is not False
-            for node in walk(function.node)
+            for node in function.nodes("return_statement")
         )
 
     # ------------------------------------------------------------ numbers
@@ -396,9 +395,7 @@ class Versions:
         self._search.known[key] = None
         one, values = self._alone(on), set()
         for function in self.program.functions(name)[:2]:
-            for item in walk(function.node):
-                if item.type != "return_statement":
-                    continue
+            for item in function.nodes("return_statement"):
                 fate = one.fate(item, function.file, function)
                 if fate is not False:
                     inside = Here(function.file, function, item.start_byte)
@@ -413,8 +410,8 @@ class Versions:
         if here.function is None or b"VER_GREATER_EQUAL" not in text_of(here.function.node):
             return None
         wanted: list[int | None] = [None, None, None]
-        for node in walk(here.function.node):
-            if node.type != "assignment_expression" or node.start_byte >= here.offset:
+        for node in here.function.nodes("assignment_expression"):
+            if node.start_byte >= here.offset:
                 continue
             left = node.child_by_field_name("left")
             field = text_of(left.child_by_field_name("field")) if left is not None else b""

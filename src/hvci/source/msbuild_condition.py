@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 _TOKEN = re.compile(
     r"\s*('[^']*'|==|!=|<=|>=|<|>|\(|\)|!|,|[A-Za-z_][\w.]*|[\d.]+|\$\([^()]*\)|%\([^()]*\))"
@@ -86,4 +87,14 @@ class _Condition:
 
 def condition_holds(text: str, exists: Exists) -> bool:
     """Whether a condition holds; `exists` answers for paths beside the project file."""
-    return not text.strip() or _Condition(text, exists).either()
+    if not text.strip():
+        return True
+    if "exists" not in text.lower():
+        return _plain(text)
+    return _Condition(text, exists).either()
+
+
+@lru_cache(maxsize=1 << 12)
+def _plain(text: str) -> bool:
+    """A condition that asks for no file; the configurations of all projects ask the same."""
+    return _Condition(text, lambda path: False).either()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 MAX_VALUE = 20_000
@@ -29,14 +30,24 @@ def expand(text: str, lookup: Lookup, unknown: set[str], depth: int = 0) -> str:
     """Replace every `$(…)`; names that nobody defines are added to `unknown`."""
     if "$(" not in text or depth > MAX_DEPTH:
         return text[:MAX_VALUE]
+    parts = [
+        part if literal else _value(part, lookup, unknown, depth + 1)
+        for literal, part in _split(text)
+    ]
+    return "".join(parts)[:MAX_VALUE]
+
+
+@lru_cache(maxsize=1 << 12)
+def _split(text: str) -> tuple[tuple[bool, str], ...]:
+    """Text and the insides of `$(…)`, in turn; whether each is text."""
     parts, at = [], 0
     while (start := text.find("$(", at)) >= 0:
         end = _closing(text, start + 1)
         if end < 0:
             break
-        parts += [text[at:start], _value(text[start + 2 : end], lookup, unknown, depth + 1)]
+        parts += [(True, text[at:start]), (False, text[start + 2 : end])]
         at = end + 1
-    return "".join((*parts, text[at:]))[:MAX_VALUE]
+    return (*parts, (True, text[at:]))
 
 
 def _closing(text: str, start: int) -> int:

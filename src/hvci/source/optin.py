@@ -17,7 +17,7 @@ from hvci.source.build import Build, Kind
 from hvci.source.directives import Macro
 from hvci.source.program import Program, Unit, Use
 from hvci.source.runs import Run
-from hvci.source.tree import Function, text_of, walk
+from hvci.source.tree import Function, text_of
 
 RUNTIME = b"ExInitializeDriverRuntime"
 MAX_HOPS = 6
@@ -141,8 +141,8 @@ def _early(program: Program, entry: Function, offset: int) -> Iterator[tuple[str
 def _called(function: Function, offset: int) -> list[bytes]:
     return [
         text_of(node.child_by_field_name("function"))
-        for node in walk(function.node)
-        if node.type == "call_expression" and node.start_byte < offset
+        for node in function.nodes("call_expression")
+        if node.start_byte < offset
     ]
 
 

@@ -18,7 +18,7 @@ from hvci.source.names import Place
 from hvci.source.resolve import Resolver
 from hvci.source.scope import LOOPS
 from hvci.source.stores import stores
-from hvci.source.tree import Function, ancestors, arguments, text_of, walk
+from hvci.source.tree import Function, ancestors, arguments, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -175,11 +175,10 @@ def _is_variable(function: Function, name: bytes) -> bool:
 
 
 def _declarations(function: Function, name: bytes) -> Iterator[Node]:
-    for node in walk(function.node):
-        if node.type == "declaration":
-            for item in node.children_by_field_name("declarator"):
-                if name in _WORD.findall(text_of(item).partition(b"=")[0]):
-                    yield node
+    for node in function.nodes("declaration"):
+        for item in node.children_by_field_name("declarator"):
+            if name in _WORD.findall(text_of(item).partition(b"=")[0]):
+                yield node
 
 
 def _declared_as_range(function: Function, name: bytes) -> bool:
@@ -194,7 +193,8 @@ def _declared_as_range(function: Function, name: bytes) -> bool:
 
 def _given(function: Function, name: bytes) -> Iterator[tuple[Node | None, str]]:
     """What is written into a variable or a part of it, and how."""
-    for node in walk(function.node):
+    kinds = ("init_declarator", "assignment_expression", "update_expression")
+    for node in function.nodes(*kinds):
         if node.type == "init_declarator":
             left, operator = node.child_by_field_name("declarator"), "="
             right = node.child_by_field_name("value")
@@ -203,9 +203,7 @@ def _given(function: Function, name: bytes) -> Iterator[tuple[Node | None, str]]
         elif node.type == "assignment_expression":
             left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
             operator = text_of(node.child_by_field_name("operator")).decode("ascii", "replace")
-        elif node.type == "update_expression":
-            left, right, operator = node.child_by_field_name("argument"), None, "++"
         else:
-            continue
+            left, right, operator = node.child_by_field_name("argument"), None, "++"
         if left is not None and _WORD.findall(text_of(left))[:1] == [name]:
             yield right, operator

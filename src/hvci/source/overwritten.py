@@ -64,19 +64,20 @@ def written(roots: Roots, program: Program, line: str) -> Written | None:
     return None
 
 
-def mapped(roots: Roots, program: Program, file: File, offset: int, line: str) -> Written | None:
-    """What it means to describe code with an MDL or by its physical address."""
-    found = written(roots, program, line)
+def may_be_written(file: File, offset: int) -> bool:
+    """Whether the function of an MDL or physical address maps it and writes, as its words tell."""
     function = file.function_at(offset)
-    if found is None or function is None:
-        return None
-    text = text_of(function.node)
-    changes = _PROTECTS.search(text) is not None
-    changes = changes or (
-        _MAPS.search(text) is not None
-        and (STORE.search(text) is not None or _COPIED.search(text) is not None)
-    )
-    if not changes:
+    text = text_of(function.node) if function is not None else b""
+    if _PROTECTS.search(text) is not None:
+        return True
+    writes = STORE.search(text) is not None or _COPIED.search(text) is not None
+    return writes and _MAPS.search(text) is not None
+
+
+def mapped(roots: Roots, program: Program, line: str) -> Written | None:
+    """What it means to map code that an MDL or a physical address describes, and to write there."""
+    found = written(roots, program, line)
+    if found is None:
         return None
     name = found.what.removeprefix("writes to ").removeprefix("writes over the code of ")
     name = name.partition(",")[0]

@@ -78,7 +78,6 @@ class Program:
         self.compiled = tuple(compiled)
         self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
-        self._named: dict[bytes, bool] = {}
         self._holding: dict[bytes, tuple[str, ...]] = {}
         self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
@@ -127,17 +126,18 @@ class Program:
 
     def names(self, name: bytes) -> bool:
         """Whether the text of some file holds a name."""
-        if name not in self._named:
-            self._named[name] = any(self.space.names(path, name) for path in self.paths)
-        return self._named[name]
+        return bool(self.naming_paths(name))
 
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""
-        if name not in self._holding:
-            names = self.space.names
-            self._holding[name] = tuple(path for path in self.paths if names(path, name))
-        for path in self._holding[name]:
+        for path in self.naming_paths(name):
             yield from self.units_of(path)
+
+    def naming_paths(self, name: bytes) -> tuple[str, ...]:
+        """The paths of the files whose text holds a name."""
+        if name not in self._holding:
+            self._holding[name] = self.space.naming(self.paths, name)
+        return self._holding[name]
 
     def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
         """The definitions of a macro in the units that hold a file, and whether each is sure."""
@@ -147,7 +147,7 @@ class Program:
         return self._macros[name, home]
 
     def _defined_as(self, name: bytes, home: str) -> list[tuple[Macro, Truth]]:
-        if not any(self._may_define(path, name) for path in self.paths) and not any(
+        if not any(self._may_define(path, name) for path in self.naming_paths(name)) and not any(
             macro.name == name for unit in self.compiled for macro in unit.given.defines
         ):
             return []
@@ -163,8 +163,6 @@ class Program:
         return list(found.values())
 
     def _may_define(self, path: str, name: bytes) -> bool:
-        if not self.space.names(path, name):
-            return False
         text = self.space.text(path)
         return text is not None and name in text.directives.macros
 

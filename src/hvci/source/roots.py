@@ -241,8 +241,8 @@ class Origins:
         roots: Roots = NONE
         if not any(span[0] <= at < span[1] for at, _ in found.addresses):
             return roots
-        for node in walk(function.node):
-            if node.type == "call_expression" and span[0] <= node.start_byte < span[1]:
+        for node in function.nodes("call_expression"):
+            if span[0] <= node.start_byte < span[1]:
                 for index, given in enumerate(arguments(node)):
                     if _address_of(given) == name:
                         roots |= self._written(node, index, function.file, depth)
@@ -258,8 +258,8 @@ class Origins:
             if index >= len(function.parameters):
                 continue
             target = function.parameters[index]
-            for node in walk(function.node):
-                if node.type == "assignment_expression" and _is_through(node, target):
+            for node in function.nodes("assignment_expression"):
+                if _is_through(node, target):
                     here = Where(
                         function.file, function, node.start_byte, function.file.source.path
                     )
@@ -337,11 +337,10 @@ class Origins:
             return self._memo.get(key, NONE)
         self._memo[key] = roots = NONE
         for function in self.program.functions(name)[:4]:
-            for item in walk(function.node):
-                if item.type == "return_statement":
-                    path = function.file.source.path
-                    here = Where(function.file, function, item.start_byte, path)
-                    roots |= self._inner(item, here, depth)
+            for item in function.nodes("return_statement"):
+                path = function.file.source.path
+                here = Where(function.file, function, item.start_byte, path)
+                roots |= self._inner(item, here, depth)
         self._memo[key] = roots
         return roots
 

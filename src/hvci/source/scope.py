@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from hvci.source.tree import Function, ancestors, text_of, walk
+from hvci.source.tree import Function, ancestors, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -80,19 +80,17 @@ class _Index:
         self.declared: set[bytes] = set()
         self.written: dict[bytes, list[Node]] = {}
         self.addresses: dict[bytes, list[Node]] = {}
-        for node in walk(function.node):
-            kind = node.type
-            if kind == "declaration":
-                self.declared.update(_declared(node))
-            elif kind == "init_declarator":
-                self.declared.update(_declared(node))
+        for node in function.nodes("declaration", "init_declarator"):
+            self.declared.update(_declared(node))
+        for node in function.nodes("init_declarator", "assignment_expression"):
+            if node.type == "init_declarator":
                 self._write(node, node.child_by_field_name("declarator"), "value")
-            elif kind == "assignment_expression":
+            else:
                 self._write(node, node.child_by_field_name("left"), "right")
-            elif kind == "pointer_expression":
-                text = text_of(node).replace(b" ", b"")
-                if text[:1] == b"&":
-                    self.addresses.setdefault(text[1:], []).append(node)
+        for node in function.nodes("pointer_expression"):
+            text = text_of(node).replace(b" ", b"")
+            if text[:1] == b"&":
+                self.addresses.setdefault(text[1:], []).append(node)
 
     def _write(self, node: Node, target: Node | None, value: str) -> None:
         if target is not None and node.child_by_field_name(value) is not None:

@@ -98,7 +98,11 @@ class Suspects:
     def _pointing(self, code: bytes) -> frozenset[bytes]:
         """Names of a file that point at a function as at bytes."""
         pairs = words_of(code).as_bytes
-        return frozenset(left for left, right in pairs if self._is_function(right))
+        return frozenset(left for left, right in pairs if self._has_address(right))
+
+    def _has_address(self, name: bytes) -> bool:
+        """Whether a name is a function of the program or the kernel; asked of few names."""
+        return x86_bytes(name.decode("latin-1")) is not None or bool(self.program.functions(name))
 
     def _is_function(self, name: bytes) -> bool:
         return name in self._defined or x86_bytes(name.decode("latin-1")) is not None

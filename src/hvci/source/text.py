@@ -124,7 +124,7 @@ class Source:
         return self._breaks[line - 2] + 1 if line > 1 else 0
 
 
-_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+WORD_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
 def places(text: bytes, name: bytes) -> Iterator[int]:
@@ -133,9 +133,9 @@ def places(text: bytes, name: bytes) -> Iterator[int]:
     at = text.find(name)
     while at >= 0:
         end = at + size
-        if (not at or text[at - 1] not in _WORD) and text[end : end + 1] not in _WORDS:
+        if (not at or text[at - 1] not in WORD_BYTES) and text[end : end + 1] not in _WORDS:
             yield at
         at = text.find(name, end)
 
 
-_WORDS = frozenset(bytes((one,)) for one in _WORD)
+_WORDS = frozenset(bytes((one,)) for one in WORD_BYTES)

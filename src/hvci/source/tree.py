@@ -22,7 +22,7 @@ from hvci.source.runs import Choice
 from hvci.source.text import Source, blank
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser, Tree
+    from tree_sitter import Node, Parser, QueryCursor, Tree
 
 MAX_TREES = 16
 """Trees made of one file, for different choices of branches."""
@@ -98,6 +98,40 @@ def walk(node: Node) -> Iterator[Node]:
         todo.extend(reversed(found.named_children))
 
 
+GATHERED = (
+    "declaration",
+    "init_declarator",
+    "assignment_expression",
+    "pointer_expression",
+    "call_expression",
+    "return_statement",
+    "if_statement",
+    "conditional_expression",
+    "switch_statement",
+    "while_statement",
+    "update_expression",
+)
+"""Kinds of nodes that are found in a function without looking at all others."""
+
+
+@cache
+def _query(cplusplus: bool) -> QueryCursor:
+    import tree_sitter
+
+    language = _parser(cplusplus).language
+    assert language is not None
+    text = " ".join(f"({kind}) @{kind}" for kind in GATHERED)
+    return tree_sitter.QueryCursor(tree_sitter.Query(language, text))
+
+
+def _gathered(node: Node, cplusplus: bool) -> dict[str, list[Node]]:
+    return _query(cplusplus).captures(node)
+
+
+def _begin(node: Node) -> int:
+    return node.start_byte
+
+
 def ancestors(node: Node) -> Iterator[Node]:
     """The nodes that hold a node, inmost first."""
     above = node.parent
@@ -138,6 +172,15 @@ class Function:
         return b"::" in self.qualified or any(
             above.type in ("class_specifier", "struct_specifier") for above in ancestors(self.node)
         )
+
+    @cached_property
+    def _nodes(self) -> dict[str, list[Node]]:
+        return _gathered(self.node, not self.file.source.is_c)
+
+    def nodes(self, *kinds: str) -> list[Node]:
+        """The nodes of some kinds in it, in the order of the text."""
+        found = [node for kind in kinds for node in self._nodes.get(kind, ())]
+        return sorted(found, key=_begin)
 
     @cached_property
     def body(self) -> Node | None:

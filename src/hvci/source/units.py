@@ -5,6 +5,7 @@ Knows files and what a compiler is told; knows nothing of calls.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hvci.source import preprocess
@@ -53,6 +54,19 @@ class Space:
             source = self.shelf.sources.get(path)
             known[path] = source is not None and name in source.text
         return known[path]
+
+    def naming(self, paths: Iterable[str], name: bytes) -> tuple[str, ...]:
+        """Those files whose text holds a name."""
+        known = self._named.setdefault(name, {})
+        sources, found = self.shelf.sources, []
+        for path in paths:
+            holds = known.get(path)
+            if holds is None:
+                source = sources.get(path)
+                holds = known[path] = source is not None and name in source.text
+            if holds:
+                found.append(path)
+        return tuple(found)
 
     def text(self, path: str) -> Text | None:
         """A file with its directives and trees."""
