@@ -37,6 +37,7 @@ Json = dict[str, Any]
 
 _LINES_TO = 3
 """How deep a document is laid out: a report's fields, and one line for each fact in a list."""
+_encode = json.JSONEncoder(ensure_ascii=True).encode
 
 
 def to_json(document: Document) -> str:
@@ -45,16 +46,20 @@ def to_json(document: Document) -> str:
     A fact is one line: easy to compare, and six times as fast to write as with an indent at every
     level, which Python's encoder in C does not do.
     """
-    text = _laid_out(document_fields(document), 0)
-    return text.replace("\x7f", "\\u007f") + "\n"
+    return laid_out(document_fields(document))
+
+
+def laid_out(fields: Json) -> str:
+    """JSON text with a line for each fact."""
+    return _laid_out(fields, 0).replace("\x7f", "\\u007f") + "\n"
 
 
 def _laid_out(value: object, depth: int) -> str:
     """JSON text with a line for each member down to some depth, compact below it."""
     if not value or not isinstance(value, dict | list) or depth > _LINES_TO:
-        return json.dumps(value, ensure_ascii=True)
+        return _encode(value)
     if isinstance(value, dict):
-        rows = [f"{json.dumps(key)}: {_laid_out(each, depth + 1)}" for key, each in value.items()]
+        rows = [f"{_encode(key)}: {_laid_out(each, depth + 1)}" for key, each in value.items()]
         begin, end = "{", "}"
     else:
         rows = [_laid_out(each, depth + 1) for each in value]
@@ -80,14 +85,13 @@ def document_fields(document: Document) -> Json:
 def _overview(document: Document) -> Json:
     """Many targets at a glance; all of it follows from the reports and errors."""
     rows = overview.rows(document)
+    gates = [report.gate for report in document.reports]
+    counters = [report.counters for report in document.reports]
     return {
         "targets": len(rows),
         "fates": {str(fate): sum(row.fate is fate for row in rows) for fate in overview.Fate},
-        "gates": {str(gate): sum(one.gate is gate for one in document.reports) for gate in Gate},
-        "counters": {
-            str(counter): sum(report.counters[counter] for report in document.reports)
-            for counter in Counter
-        },
+        "gates": {str(gate): gates.count(gate) for gate in Gate},
+        "counters": {str(counter): sum(each[counter] for each in counters) for counter in Counter},
         "worst_first": [_row(row) for row in rows],
     }
 

@@ -12,6 +12,7 @@ import re
 from collections import Counter as Tally
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from hvci.model import Finding, ImageSite, Outcome, Report, RuleResult
@@ -78,6 +79,7 @@ def offset_in_function(site: ImageSite) -> int:
     return site.rva - int(invented[1], 16) if invented else 0
 
 
+@lru_cache(maxsize=64)
 def short_name(path: str) -> str:
     """The last part of a path of either kind, which is what a driver is called."""
     return PurePosixPath(path.replace("\\", "/")).name or path

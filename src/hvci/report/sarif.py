@@ -6,8 +6,8 @@ scanning takes: it shows every result as an alert, so what passes must stay out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from hvci.model import (
 )
 from hvci.report import lists, sarif_tool, trust, words
 from hvci.report.document import Document
+from hvci.report.encode import laid_out
 from hvci.report.identity import Named, digest_for, named_findings, short_name
 from hvci.report.sentence import summary
 from hvci.rules import RULES
@@ -61,9 +62,10 @@ def to_sarif(document: Document, *, alerts_only: bool = False) -> str:
         "results": results[:MOST_RESULTS],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, indent=1, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n"
+    return laid_out(log)
 
 
+@lru_cache(maxsize=64)
 def uri(path: str) -> str:
     """A path of any system as a URI reference; nothing of a hostile name survives unquoted."""
     slashed = path.replace("\\", "/")
