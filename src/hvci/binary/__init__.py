@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from hvci.binary.pe.directories import IMPORT_RULES
 from hvci.binary.pe.doubts import doubts
 from hvci.binary.pe.headers import MACHINES
 from hvci.binary.pe.image import PeImage
 from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
+from hvci.model.judged import CODE_RULES
 
 
 def machine_of(data: bytes) -> Machine | None:
@@ -65,7 +65,7 @@ def _hybrid(image: PeImage) -> list[tuple[str, tuple[str, ...]]]:
         return []
     other = "ARM64EC code" if image.machine is Machine.X64 else "ARM64EC and x64 code"
     reason = f"a hybrid image ({image.facts.hybrid}): only its {image.machine} code was examined"
-    return [(f"{reason}, its {other} was not", IMPORT_RULES)]
+    return [(f"{reason}, its {other} was not", CODE_RULES)]
 
 
 def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
+from hvci.model.judged import CALL_RULES
 from hvci.source.build import (
     Build,
     Compile,
@@ -23,7 +24,7 @@ from hvci.source.cmake_commands import RUNNERS
 from hvci.source.cmake_generators import Asked, is_open
 from hvci.source.cmake_run import MAX_STEPS, Lists, Target
 from hvci.source.conditions import of_ntddi
-from hvci.source.files import CALL_RULES, Shelf, is_code
+from hvci.source.files import Shelf, is_code
 from hvci.source.msbuild_files import absolute
 
 CONFIGURATIONS = ("Debug", "Release")

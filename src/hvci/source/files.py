@@ -11,16 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvci.model import Limit, Origin, SourceSite
+from hvci.model.judged import CALL_RULES
 from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
-
-CALL_RULES = (
-    "execute-pool-type",
-    "execute-page-protection",
-    "execute-page-mapping",
-)
-"""What an unread source file weakens."""
-LINK_RULES = ("execute-write-section", "section-alignment", "iat-in-executable-section")
-"""What an unread project file weakens."""
 
 MAX_FILES = 50_000
 CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.source.files import LINK_RULES
+from hvci.model.judged import LINK_RULES
 from hvci.source.merge import Kept
 from hvci.source.nearby import nearest
 from hvci.source.project import Workspace

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite
+from hvci.model.judged import LINK_RULES
 from hvci.source.build import Build, Compile, Kind, link_settings, option_defines, options_of
-from hvci.source.files import LINK_RULES, Shelf, beside, is_code
+from hvci.source.files import Shelf, beside, is_code
 
 MAX_BYTES = 1 << 20
 

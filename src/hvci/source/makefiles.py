@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from hvci.model.judged import CALL_RULES
 from hvci.source.build import Build, Compile, Kind, option_defines, options_of
-from hvci.source.files import CALL_RULES, Shelf, beside
+from hvci.source.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvci.source.files import LINK_RULES, Shelf
+from hvci.model.judged import LINK_RULES
+from hvci.source.files import Shelf
 from hvci.source.msbuild_properties import MAX_LEVELS, slashed
 
 MAX_ITEMS = 20_000

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from hvci.binary.objects import examine
 from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
+from hvci.model.judged import CALL_RULES
 from hvci.source.build import Build
-from hvci.source.files import CALL_RULES, beside
+from hvci.source.files import beside
 from hvci.source.products import Product
 from hvci.source.project import Workspace
 

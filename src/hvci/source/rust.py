@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 from hvci import catalog
 from hvci.catalog import Ddi
 from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via
+from hvci.model.judged import BEHAVIOUR_RULES, CALL_RULES, LINK_RULES
 from hvci.source import constants
 from hvci.source.cargo import below, cargos, image_name, model, owner, tables, workspace_model
-from hvci.source.files import CALL_RULES, LINK_RULES, tidy
+from hvci.source.files import tidy
 from hvci.source.text import MAX_BYTES, Source
 from hvci.source.tree import ancestors, text_of, walk
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-CODE_RULES = ("writes-executable-memory", "dynamic-code", "data-file-as-executable")
 MAX_DEPTH = 12
 _KITS = ("wdk", "wdk-sys", "wdk-alloc", "wdk-macros", "windows-kernel-sys", "windows-kernel")
 _BINDING = b"call_unsafe_wdf_function_binding"
@@ -138,7 +138,7 @@ def _text(found: DriverCrate, files: list[Path], kind: str, texts: Mapping[str, 
         found.limits += lost
     reason = "what its code does besides calls of the kernel is not read; check the built .sys"
     site = SourceSite(kind.partition(": ")[0], 1)
-    rules = (*CODE_RULES, *LINK_RULES)
+    rules = (*BEHAVIOUR_RULES, *LINK_RULES)
     found.limits.append(Limit(Origin.SOURCE, rules, f"{kind}; {reason}", site))
 
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 
 from hvci.model import Allowance
+from hvci.model.judged import CALL_RULES
 from hvci.source.text import Source
 
-_CALL_RULES = frozenset(("execute-pool-type", "execute-page-protection", "execute-page-mapping"))
+_CALL_RULES = frozenset(CALL_RULES)
 _WARNINGS = {
     "30029": frozenset(("executable-by-default",)),
     "30030": _CALL_RULES | {"executable-by-default"},

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hvci.model.judged import CALL_RULES
 from hvci.source import preprocess
 from hvci.source.directives import Directives, Included
-from hvci.source.files import CALL_RULES, Shelf
+from hvci.source.files import Shelf
 from hvci.source.includes import Includes
 from hvci.source.runs import Given, Run
 from hvci.source.text import Source

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
+from hvci.model.judged import LINK_RULES
 from hvci.source.build import (
     Build,
     Compile,
@@ -21,7 +22,7 @@ from hvci.source.build import (
     options_of,
 )
 from hvci.source.conditions import of_ntddi
-from hvci.source.files import LINK_RULES, beside
+from hvci.source.files import beside
 from hvci.source.msbuild import Compiled, State, configurations, run
 from hvci.source.msbuild_files import Library
 from hvci.source.msbuild_properties import slashed

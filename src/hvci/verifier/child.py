@@ -20,16 +20,11 @@ import sys
 
 from hvci.errors import DamagedImage, InputError, NotAnImage, UnsupportedImage
 from hvci.model import Counter, Limit, Origin
+from hvci.model.judged import CALL_RULES
 from hvci.verifier.outcome import Coverage, VerifierOptions, VerifierRun
 from hvci.verifier.plain import from_plain, to_plain
 
-RULES = (
-    "dynamic-code",
-    "execute-page-mapping",
-    "execute-page-protection",
-    "execute-pool-type",
-    "writes-executable-memory",
-)
+RULES = (*CALL_RULES, "dynamic-code", "writes-executable-memory")
 """What a run that failed leaves unexamined."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from hvci.verifier.child import answer; answer()"
 _ERRORS = {kind.__name__: kind for kind in (NotAnImage, UnsupportedImage)}

@@ -20,6 +20,7 @@ from hvci.binary.behaviour import (
 )
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin
+from hvci.model.judged import BEHAVIOUR_RULES
 
 DETECTORS = (
     notexecutable.find,
@@ -31,7 +32,6 @@ DETECTORS = (
     files.find,
     searched.find,
 )
-RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
 
 
 class Found(NamedTuple):
@@ -55,7 +55,7 @@ def find(analysis: Analysis) -> Found:
 
 
 def _limit(reason: str) -> Limit:
-    return Limit(Origin.CALLSITE, RULES, reason)
+    return Limit(Origin.CALLSITE, BEHAVIOUR_RULES, reason)
 
 
-__all__ = ["RULES", "Found", "find"]
+__all__ = ["Found", "find"]

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.calls.imports.addresses import KeptAddresses
 from hvci.binary.form.code import CALLS, Flow, Function, any_of
-from hvci.binary.pe.directories import IMPORT_RULES
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Machine, Origin, Section
+from hvci.model.judged import CODE_RULES
 
 RULE = "dynamic-code"
-RULES = (*IMPORT_RULES, "data-file-as-executable", RULE, "writes-executable-memory")
 MAX_ROUTINES = 64
 """Functions in sections without the execute right that are asked who leads to them."""
 _BRANCHES = frozenset((Flow.CALL, Flow.JUMP, Flow.BRANCH))
@@ -96,7 +95,7 @@ def _branch(scene: Scene, function: Function, i: int, target: int, seen: set[str
         where = "bytes that the file does not hold" if section else "no section"
         reason = f"{verb} {target:#x}, where the file holds no code"
         site = scene.analysis.site(function.rvas[i], function)
-        scene.limits.append(Limit(Origin.CALLSITE, RULES, f"{reason}: {where}", site))
+        scene.limits.append(Limit(Origin.CALLSITE, CODE_RULES, f"{reason}: {where}", site))
         return
     what = f"{verb} {target:#x} in section {section.name}, which is not executable"
     scene.add(RULE, Behaviour.NOT_EXECUTABLE, what, (function, i), Confidence.PROVEN)
@@ -148,7 +147,7 @@ def _unexamined(scene: Scene, section: Section, rva: int, seen: set[str]) -> Non
         seen.add(section.name)
         reason = f"code in section {section.name}, which is not executable, was not examined"
         site = scene.analysis.site(rva)
-        scene.limits.append(Limit(Origin.CALLSITE, IMPORT_RULES, reason, site))
+        scene.limits.append(Limit(Origin.CALLSITE, CODE_RULES, reason, site))
 
 
 def _outside(scene: Scene) -> Iterator[tuple[Function, int, int]]:

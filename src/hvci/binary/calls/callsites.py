@@ -49,9 +49,8 @@ from hvci.model import (
     Value,
     Via,
 )
+from hvci.model.judged import CALL_RULES
 
-CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-type")
-"""The rules that a call which was not found can break."""
 FINDERS: tuple[type[Finder], ...] = (Imports, KeptPointers, Framework, Audio, Display)
 """Every way to call, in the order in which they are asked: a call that two see is the first's."""
 EXTENDED_FUNCTION = "StorPortExtendedFunction"

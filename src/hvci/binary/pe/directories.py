@@ -26,14 +26,6 @@ ABSOLUTE, DIR64 = 0, 10
 LAST_WHOLE_DIR64 = 0xFF8
 """A DIR64 at a higher page offset reaches into the next page."""
 
-IMPORT_RULES = (
-    "executable-by-default",
-    "execute-page-mapping",
-    "execute-page-protection",
-    "execute-pool-type",
-)
-RELOCATION_RULES = ("unsupported-relocs",)
-
 Slots = dict[int, tuple[str, str]]
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hvci.binary.pe.directories import IMPORT_RULES, RELOCATION_RULES
 from hvci.binary.pe.image import PeImage
 from hvci.model import Section
+from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 
 KERNEL_MODULES = ("ntoskrnl.exe", "hal.dll", "ndis.sys", "fltmgr.sys", "storport.sys", "wdfldr.sys")
 
@@ -20,17 +20,17 @@ def doubts(image: PeImage) -> Iterator[Doubt]:
     """(reason, ids of the weakened rules) of everything that is not in the file."""
     for section in image.sections:
         if reason := _missing(section, image.file_size):
-            yield reason, IMPORT_RULES + (() if section.executable else RELOCATION_RULES)
+            yield reason, CODE_RULES + (() if section.executable else RELOCATION_RULES)
     entry = image.headers.entry
     if entry and not image.is_code(entry):
         yield (
             f"the entry point {entry:#x} lies in no executable section of the file; the image may "
             "be packed or damaged",
-            IMPORT_RULES,
+            CODE_RULES,
         )
     numbered = {item.module for item in image.imports.values() if item.name.startswith("#")}
     for module in sorted(numbered.intersection(KERNEL_MODULES)):
-        yield f"imports of {module} by number; what they are is not known", IMPORT_RULES
+        yield f"imports of {module} by number; what they are is not known", CODE_RULES
 
 
 def _missing(section: Section, file_size: int) -> str:

@@ -26,12 +26,14 @@ from hvci.binary.pe.headers import (
 )
 from hvci.binary.pe.linking import unusual
 from hvci.model import Image, Machine, Rva, Section
+from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 
 LONG = 7
 """Bytes that fill a word of four wherever they stand."""
 Bytes = npt.NDArray[np.uint8]
 _OF_ARM64EC = frozenset({".hexpthk", ".a64xrm"})
 """Sections that only the linking of ARM64EC code makes."""
+
 _SHARED_CODE = "executable sections hold more bytes than the file; not all code was examined"
 
 
@@ -185,7 +187,7 @@ class PeImage:
         for first, end in sorted(spans):
             start = max(first, ranges[-1][1]) if ranges else first
             if end - start > left:
-                self.problems.append((_SHARED_CODE, directories.IMPORT_RULES))
+                self.problems.append((_SHARED_CODE, CODE_RULES))
                 end = start + left
             if end > start:
                 ranges.append((start, end))
@@ -213,7 +215,7 @@ class PeImage:
         """Imported functions by the RVA of their address table slot."""
         slots, problem = directories.read_imports(self)
         if problem:
-            self.problems.append((problem, directories.IMPORT_RULES))
+            self.problems.append((problem, CODE_RULES))
         return {slot: Import(module, name) for slot, (module, name) in slots.items()}
 
     @cached_property
@@ -246,7 +248,7 @@ class PeImage:
         """Base relocations: RVAs and types."""
         found = directories.read_relocations(self)
         if found.problem:
-            self.problems.append((found.problem, directories.RELOCATION_RULES))
+            self.problems.append((found.problem, RELOCATION_RULES))
         return found
 
     @cached_property

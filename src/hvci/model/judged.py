@@ -1,0 +1,15 @@
+"""The ids of rules by what they judge: whoever could not look weakens all that it concerns."""
+
+from __future__ import annotations
+
+CALL_RULES = ("execute-page-mapping", "execute-page-protection", "execute-pool-type")
+"""Arguments of calls, which a counter of the readiness test follows."""
+IMPORT_RULES = ("executable-by-default", *CALL_RULES)
+"""What the imports and their calls show."""
+BEHAVIOUR_RULES = ("data-file-as-executable", "dynamic-code", "writes-executable-memory")
+"""What code does when it runs."""
+CODE_RULES = (*IMPORT_RULES, *BEHAVIOUR_RULES)
+"""All that code shows: what is open where code was not looked at."""
+LINK_RULES = ("execute-write-section", "iat-in-executable-section", "section-alignment")
+"""How the image is laid out."""
+RELOCATION_RULES = ("unsupported-relocs",)
