@@ -54,6 +54,15 @@ def test_other_checks_are_accepted_and_named(words):
     assert len(request.ignored) == 9
 
 
+def test_rule_classes_beyond_the_flags_are_named():
+    request = parse(("/rc", "26", "33", "36", *DRIVER))
+    assert request.flags == CODE_INTEGRITY
+    assert request.ignored == (
+        "Driver isolation checks (rule class 33)",
+        "DIF verification (rule class 36)",
+    )
+
+
 def test_a_reserved_flag_is_named():
     assert parse(("/flags", "0x82000000", *DRIVER)).ignored == (
         "unused or reserved flags (0x80000000)",
@@ -92,7 +101,11 @@ def test_options_that_are_not_implemented_are_refused_by_name(word):
         (("/ruleclasses", "70", *DRIVER), "no rule class"),
         (("/flags", "0x02000000", "/interval", "5", *DRIVER), "needs /log"),
         (("/flags", "0x9bb", *DRIVER), "Special pool"),
-        (("/ruleclasses", "26", "33", *DRIVER), "Driver isolation"),
+        (
+            ("/ruleclasses", "33", *DRIVER),
+            "Driver isolation checks .rule class 33.: not implemented",
+        ),
+        (("/ruleclasses", *DRIVER), "needs a value"),
         (("/ruleclasses", "1", *DRIVER), "Special pool"),
         (("/flags", "0", *DRIVER), "no option is set"),
         (("/flags", "many", *DRIVER), "no number"),

@@ -96,6 +96,8 @@ class Request:
     interval: int = 0
     log_only: bool = False
     """Count violations and do not stop at them: /log.code_integrity."""
+    classes: tuple[int, ...] = ()
+    """Rule classes beyond the flags; none of them is emulated."""
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -103,7 +105,8 @@ class Request:
         others = [bit for bit in FLAGS if self.flags & bit and bit != CODE_INTEGRITY]
         unknown = self.flags & ~sum(FLAGS) & ~INTERNAL
         names = [f"{FLAGS[bit]} ({bit:#010x})" for bit in others]
-        return (*names, *([f"unused or reserved flags ({unknown:#010x})"] if unknown else ()))
+        names += [f"unused or reserved flags ({unknown:#010x})"] if unknown else []
+        return (*names, *(f"{CLASSES[one]} (rule class {one})" for one in self.classes))
 
 
 _SIMPLE = {
@@ -180,22 +183,31 @@ def _log(found: dict[str, list[str]]) -> Request:
 def _verify(found: dict[str, list[str]]) -> Request:
     drivers = found.pop("/driver", [])
     log_only = found.pop(_LOG_ONLY, None)
-    flags = 0
+    flags, classes = 0, list[int]()
     for name, values in found.items():
+        if name in _CLASS_WORDS:
+            classes += [number for number in map(_number, values) if number in CLASSES]
+            others = [value for value in values if _number(value) not in CLASSES]
+            if values and not others:
+                continue
+            values = others
         flags |= _options(name, values)
     if log_only:
         raise UsageError(f"{_LOG_ONLY} takes no value")
     if not drivers:
         raise UsageError("name the drivers: /driver a.sys b.sys")
-    if not flags:
+    if not flags and not classes:
         raise UsageError("name the option: /flags 0x02000000 or /ruleclasses 26")
+    request = Request(
+        Action.VERIFY, flags, tuple(drivers), log_only=log_only is not None, classes=tuple(classes)
+    )
     if not flags & CODE_INTEGRITY:
-        names = ", ".join(Request(Action.VERIFY, flags).ignored)
+        names = ", ".join(request.ignored)
         raise UsageError(
             f"{names}: not implemented by hvci, and code integrity checks are not among the "
             "options; add 0x02000000 to the flags, or rule class 26"
         )
-    return Request(Action.VERIFY, flags, tuple(drivers), log_only=log_only is not None)
+    return request
 
 
 def _options(name: str, values: Sequence[str]) -> int:
@@ -235,8 +247,6 @@ def _flags(values: Sequence[str]) -> int:
 def _classes(values: Sequence[str]) -> int:
     flags = 0
     for number in map(_number, values):
-        if number in CLASSES:
-            raise UsageError(f"rule class {number} ({CLASSES[number]}) is not implemented by hvci")
         if not 1 <= number <= FLAG_BITS:
             raise UsageError(f"{number} is no rule class")
         flags |= 1 << (number - 1)
