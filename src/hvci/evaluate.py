@@ -98,11 +98,12 @@ class Options:
         return self.target_os or NEWEST
 
 
-def evaluate(target: str | Path | bytes, options: Options | None = None) -> Report:
+def evaluate(target: str | Path | bytes, options: Options | None = None, name: str = "-") -> Report:
     """Evaluate one driver: an image, given as a path or as bytes, or sources, given as a path.
 
-    Raises `InputError` when there is nothing to evaluate: a missing file, no PE image, a machine
-    or a kind of image that hvci does not judge. Anything less becomes a `Limit` in the report.
+    `name` is what a report calls an image that is given as bytes. Raises `InputError` when there
+    is nothing to evaluate: a missing file, no PE image, a machine or a kind of image that hvci does
+    not judge. Anything less becomes a `Limit` in the report.
     """
     options = options or Options()
     if not isinstance(target, bytes) and is_source(target):
@@ -110,7 +111,7 @@ def evaluate(target: str | Path | bytes, options: Options | None = None) -> Repo
         return with_excerpts(report) if options.excerpts else report
     from hvci import binary
 
-    path, data = ("-", target) if isinstance(target, bytes) else _read(Path(target))
+    path, data = (name, target) if isinstance(target, bytes) else _read(Path(target))
     options = replace(options, target_os=options.target_os or newest_for(binary.machine_of(data)))
     evidence, block = binary.read(data, options.version), None
     if options.sources is not None:

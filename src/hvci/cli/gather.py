@@ -5,17 +5,25 @@ Knows how to get a report for a target; prints nothing but progress, and that on
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hvci.errors import InputError
+from hvci.errors import InputError, UnsupportedImage
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
+from hvci.model import Report
+from hvci.packages.archives import installer, kind_of_file
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
+
+if TYPE_CHECKING:
+    from hvci.signing.catalog import Catalog
 
 
 def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()) -> Document:
@@ -76,7 +84,48 @@ def _documents(target: Found | Missing, options: Options) -> Document:
         return Document((evaluate(read_bytes(STDIN), options),))
     if target.kind is Kind.SOURCE:
         return Document(tuple(evaluate_drivers(target.path, options)))
-    return Document((evaluate(target.path, options),))
+    if target.path.lower().endswith(".inf") or kind_of_file(Path(target.path)):
+        return _package(target.path, options)
+    try:
+        return Document((evaluate(target.path, options),))
+    except UnsupportedImage as error:
+        if kind := installer(read_bytes(target.path)):
+            text = (
+                f"{target.path}: {kind}, which hvci does not open: extract it and name the folder"
+            )
+            raise UnsupportedImage(text) from error
+        raise
+
+
+def _package(path: str, options: Options) -> Document:
+    """What there is to say about each driver of a package."""
+    from hvci.packages.opened import Refused, open_archive, open_inf
+
+    opener = open_inf if path.lower().endswith(".inf") else open_archive
+    reports: list[Report] = []
+    errors: list[TargetError] = []
+    for one in opener(Path(path)):
+        if isinstance(one, Refused):
+            errors.append(TargetError.of(one.path, one.error))
+            continue
+        try:
+            catalogs = tuple(_catalogs(one.catalogs))
+            with_them = replace(options, catalogs=(*options.catalogs, *catalogs))
+            report = evaluate(one.data, with_them, one.path)
+        except Exception as error:
+            errors.append(TargetError.of(one.path, error))
+        else:
+            reports.append(replace(report, package=one.package))
+    return Document(tuple(reports), tuple(errors))
+
+
+def _catalogs(found: Iterable[tuple[str, bytes]]) -> Iterator[Catalog]:
+    """The catalogs of a package; what is none says nothing."""
+    from hvci.signing.catalog import read_catalog
+
+    for path, data in found:
+        with contextlib.suppress(InputError):
+            yield read_catalog(data, path)
 
 
 def saved(path: str) -> Document:

@@ -48,6 +48,7 @@ from hvci.model.findings import (
     worst_answer,
 )
 from hvci.model.library import FromLibrary
+from hvci.model.package import Package
 from hvci.model.signature import (
     DriverPolicy,
     ListAnswer,
@@ -93,6 +94,7 @@ __all__ = [
     "Match",
     "Origin",
     "Outcome",
+    "Package",
     "PageEvent",
     "PageHashes",
     "Question",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
+from hvci.model.package import Package
 from hvci.model.signature import ListAnswer, Trust
 from hvci.model.windows import WindowsVersion
 
@@ -209,6 +210,8 @@ class Report:
     """What a policy decided; None when none was asked."""
     trust: Trust | None = None
     """Who signed an image; None for sources, and in reports of older versions."""
+    package: Package | None = None
+    """What the INF of its package says of a driver that was found in one."""
     lists: tuple[ListAnswer, ...] = ()
     """What the lists that were given say about an image."""
 

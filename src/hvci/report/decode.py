@@ -45,7 +45,7 @@ from hvci.model import (
     Via,
     WindowsVersion,
 )
-from hvci.report import lists, trust
+from hvci.report import lists, package, trust
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError
 from hvci.report.fields import Fields, read
 from hvci.report.flags import DLL_CHARACTERISTICS
@@ -112,6 +112,7 @@ def _report(fields: Fields) -> Report:
         image=fields.maybe_nested("image", _image),
         blocklisted=fields.nested("answers", _blocklisted),
         trust=fields.maybe_nested("trust", trust.read),
+        package=fields.maybe_nested("package", package.read),
         lists=_lists(fields),
         verifier=fields.maybe("verifier", dict),
         seconds=fields.mapping("seconds", lambda inner, key: inner.take(key, float)),

@@ -28,7 +28,7 @@ from hvci.model import (
     Suppression,
     Value,
 )
-from hvci.report import lists, overview, trust
+from hvci.report import lists, overview, package, trust
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
 from hvci.report.flags import DLL_CHARACTERISTICS
 from hvci.report.sentence import summary
@@ -140,6 +140,8 @@ def report_fields(report: Report) -> Json:
     }
     if report.trust is not None:
         fields["trust"] = trust.fields(report.trust)
+    if report.package is not None:
+        fields["package"] = package.fields(report.package)
     if report.lists:
         fields["lists"] = [lists.fields(each) for each in report.lists]
     if report.verifier is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hvci.model import DriverPolicy, PageHashes, Report, Signature, Signed, Trust
-from hvci.report import lists
+from hvci.report import lists, package
 from hvci.report.fields import Fields
 from hvci.report.safe import safe
 
@@ -29,8 +29,9 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     """Name, answer and sentence of each answer about trust."""
     trust = report.trust
     if trust is None:
-        return lists.rows(report)
+        return [*package.rows(report), *lists.rows(report)]
     return [
+        *package.rows(report),
         ("signed", trust.signed.value, _sentence(trust.reason)),
         ("driver policy", trust.driver_policy.value, _sentence(trust.policy_reason)),
         *lists.rows(report),

@@ -1,0 +1,1 @@
+"""What holds drivers: packages with an INF, and archives. Bytes in, drivers out; judges nothing."""

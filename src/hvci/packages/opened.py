@@ -1,0 +1,267 @@
+"""Opens a package in place: an INF with the files around it, or an archive with all that it holds.
+
+Drivers are handed out one by one with what their package says of them. What an archive holds goes
+to a scratch folder under numbers, never under its names; depth, number and size are bounded.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hvci.errors import InputError
+from hvci.model.package import Package
+from hvci.packages import archives
+from hvci.packages.inf import START, Inf, Service, read_inf
+
+MAX_MEMBER = 256 << 20
+MAX_TOTAL = 8 << 30
+MAX_MEMBERS = 200_000
+DEEPEST = 3
+_MOST_KEPT = 20_000
+_SUBSYSTEM = 0x5C
+_TEXT = (".inf", ".cat")
+_TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class Driver(NamedTuple):
+    """A driver image in a package."""
+
+    path: str
+    """What a report calls it: the archive, an exclamation mark, the name within."""
+    data: bytes
+    package: Package | None
+    catalogs: tuple[tuple[str, bytes], ...]
+    """Catalogs of the package, by path."""
+
+
+class Refused(NamedTuple):
+    """Something in a package that could not be opened."""
+
+    path: str
+    error: InputError
+
+
+Opened = Driver | Refused
+
+
+class _Kept(NamedTuple):
+    """A member that matters, in the scratch folder."""
+
+    path: str
+    file: Path
+
+
+def open_inf(path: Path) -> Iterator[Opened]:
+    """The drivers that an INF installs, from the files around it."""
+    inf = read_inf(_bounded(path))
+    folder = path.parent
+    listed = {each.relative_to(folder).as_posix().lower(): each for each in _around(folder)}
+    catalogs = tuple(
+        (str(listed[name.lower()]), _bounded(listed[name.lower()]))
+        for name in inf.catalogs
+        if name.lower() in listed
+    )
+    found = False
+    for service in inf.services:
+        there = [listed[name.lower()] for name in service.sources if name.lower() in listed]
+        for file in dict.fromkeys(there):
+            found = True
+            package = _package(str(path), inf, service, [name for name, _ in catalogs])
+            yield Driver(str(file), _bounded(file), package, catalogs)
+        if not there:
+            found = True
+            text = f"service {service.name}: {service.file} is not in the package"
+            yield Refused(str(path), InputError(text))
+    for problem in inf.problems:
+        found = True
+        yield Refused(str(path), InputError(problem))
+    if not found:
+        also = f"; it includes {', '.join(inf.needs)}" if inf.needs else ""
+        raise InputError(f"{path}: the INF installs no kernel driver{also}")
+
+
+def _around(folder: Path) -> Iterator[Path]:
+    """The files beside and below an INF that do not lead out of its folder."""
+    base = folder.resolve()
+    for number, each in enumerate(sorted(folder.rglob("*"))):
+        if number == MAX_MEMBERS:
+            return
+        if each.is_file() and each.resolve().is_relative_to(base):
+            yield each
+
+
+def _bounded(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_MEMBER:
+            raise InputError(f"{path}: too large for a file of a driver package")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def _package(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str]) -> Package:
+    start = "" if service.start is None else START.get(service.start, str(service.start))
+    return Package(
+        inf_path,
+        service.name,
+        start,
+        inf.provider,
+        inf.version,
+        inf.class_name,
+        inf.hardware_ids,
+        tuple(catalogs),
+    )
+
+
+# ---------------------------------------------------------------------- archives
+
+
+def open_archive(path: Path) -> Iterator[Opened]:
+    """The drivers in an archive, those in archives within it as well."""
+    with tempfile.TemporaryDirectory(prefix="hvci-") as scratch:
+        opening = _Opening(Path(scratch))
+        try:
+            opening.read(path, str(path), 1)
+        except InputError as error:
+            opening.refused.append(Refused(str(path), error))
+        yield from opening.drivers()
+        yield from opening.refused
+        if not opening.images and not opening.refused:
+            raise InputError(f"{path}: no driver in this archive")
+
+
+class _Opening:
+    """One archive on its way into the scratch folder."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._number = self._seen = self._total = 0
+        self.images: list[_Kept] = []
+        self.texts: list[_Kept] = []
+        self.refused: list[Refused] = []
+
+    def read(self, path: Path, label: str, depth: int) -> None:
+        """Keep what matters of an archive, and open the archives in it."""
+        for member in archives.members(path, archives.kind_of_file(path)):
+            self._seen += 1
+            if self._seen > MAX_MEMBERS:
+                raise InputError(f"the archive holds more than {MAX_MEMBERS} files")
+            name = f"{label}!{member.name}"
+            try:
+                self._member(member, name, depth)
+            except archives.errors() as error:
+                text = str(error)[:300] or type(error).__name__
+                self.refused.append(Refused(name, InputError(f"it cannot be read: {text}")))
+
+    def _member(self, member: archives.Member, label: str, depth: int) -> None:
+        head = b""
+        for piece in member.pieces:
+            self._count(len(piece))
+            head += piece
+            if len(head) >= archives.HEAD:
+                break
+        if member.size is not None and len(head) < min(member.size, archives.HEAD):
+            raise EOFError("it is cut off")
+        nested = archives.kind_of(head)
+        if nested == "tar" and not label.lower().endswith(_TARS):
+            nested = ""  # any file can be compressed
+        text = label.lower().endswith(_TEXT)
+        image = _is_driver(head, label)
+        if not (text or image or nested) or self._number >= _MOST_KEPT:
+            return
+        file = self._keep(member, head)
+        if file is None:
+            self.refused.append(Refused(label, InputError("too large for a driver")))
+        elif image:
+            self.images.append(_Kept(label, file))
+        elif text:
+            self.texts.append(_Kept(label, file))
+        elif depth == DEEPEST:
+            self.refused.append(Refused(label, InputError("nested too deep to be opened")))
+        else:
+            self._nested(file, label, depth)
+
+    def _nested(self, file: Path, label: str, depth: int) -> None:
+        try:
+            self.read(file, label, depth + 1)
+        except InputError as error:
+            self.refused.append(Refused(label, error))
+        file.unlink()
+
+    def _keep(self, member: archives.Member, head: bytes) -> Path | None:
+        """A member in the scratch folder; None for one that is too large."""
+        self._number += 1
+        file = self._scratch / f"{self._number}.bin"
+        size = len(head)
+        with file.open("wb") as out:
+            out.write(head)
+            for piece in member.pieces:
+                size += len(piece)
+                self._count(len(piece))
+                if size > MAX_MEMBER:
+                    break
+                out.write(piece)
+        if size > MAX_MEMBER:
+            file.unlink()
+            return None
+        if member.size is not None and size < member.size:
+            raise EOFError("it is cut off")
+        return file
+
+    def _count(self, size: int) -> None:
+        self._total += size
+        if self._total > MAX_TOTAL:
+            raise InputError(f"the archive holds more than {MAX_TOTAL >> 30} GiB")
+
+    def drivers(self) -> Iterator[Opened]:
+        """Each driver with its package."""
+        catalogs = [one for one in self.texts if one.path.lower().endswith(".cat")]
+        packages = dict(self._packages())
+        for image in self.images:
+            near = tuple((one.path, one.file.read_bytes()) for one in _near(image.path, catalogs))
+            package = packages.get(image.path.lower())
+            yield Driver(image.path, image.file.read_bytes(), package, near)
+
+    def _packages(self) -> Iterator[tuple[str, Package]]:
+        """What the INFs of an archive say about the drivers in it, by the driver's path."""
+        present = {image.path.lower() for image in self.images}
+        for one in self.texts:
+            if not one.path.lower().endswith(".inf"):
+                continue
+            try:
+                inf = read_inf(one.file.read_bytes())
+            except InputError:
+                continue  # many archives hold files of that name that are none
+            base = _folder(one.path)
+            for service in inf.services:
+                for source in service.sources:
+                    path = f"{base}{source}"
+                    if path.lower() in present:
+                        yield path.lower(), _package(one.path, inf, service, inf.catalogs)
+
+
+def _folder(path: str) -> str:
+    """The path of a member up to its name."""
+    cut = max(path.rfind(each) for each in "/\\!")
+    return path[: cut + 1]
+
+
+def _near(path: str, catalogs: Iterable[_Kept]) -> list[_Kept]:
+    """The catalogs in the driver's folder and in those above it."""
+    folder = _folder(path).lower()
+    return [one for one in catalogs if folder.startswith(_folder(one.path).lower())]
+
+
+def _is_driver(head: bytes, label: str) -> bool:
+    """Whether a member is a driver: by its subsystem, or by its name."""
+    if head[:2] != b"MZ" or len(head) < 0x40:
+        return False
+    start = int.from_bytes(head[0x3C:0x40], "little")
+    native = (
+        head[start : start + 4] == b"PE\0\0"
+        and head[start + _SUBSYSTEM : start + _SUBSYSTEM + 2] == b"\x01\x00"
+    )
+    return native or label.lower().endswith(".sys")

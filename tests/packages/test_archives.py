@@ -1,0 +1,366 @@
+"""Archives opened in place: every kind, nested ones, hostile names, bombs, damage."""
+
+import gzip
+import io
+import json
+import random
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import libarchive
+import pytest
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+
+import signed as make
+from build import driver
+from cabinets import cabinet, compound
+from hvci.catalog.reader import data_text
+from hvci.cli import main
+from hvci.errors import InputError
+from hvci.packages import archives, opened
+from hvci.packages.opened import Driver, Refused, open_archive, open_inf
+
+IMAGE, OTHER = driver(), driver("x86")
+INF = """[Version]
+Signature="$WINDOWS NT$"
+Provider=Maker
+Class=System
+DriverVer=01/02/2024,1.2.3.4
+CatalogFile=a.cat
+[Manufacturer]
+Maker=Models,NTamd64
+[Models.NTamd64]
+Device=Install,ROOT\\A
+[Install]
+CopyFiles=@a.sys
+[Install.Services]
+AddService=A,2,Service
+[Service]
+ServiceType=1
+StartType=0
+ServiceBinary=%12%\\a.sys
+[SourceDisksNames]
+1=Disk
+[SourceDisksFiles]
+a.sys=1,bin
+"""
+CATALOG = make.catalog([make.authentihash(IMAGE)], make.vendor())
+FILES = {"p/a.inf": INF.encode(), "p/bin/A.sys": IMAGE, "p/a.cat": CATALOG, "readme.txt": b"x" * 99}
+
+
+def zipped(files, **more):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data, **more)
+    return out.getvalue()
+
+
+def tarred(files, mode="w"):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def by_libarchive(files, form):
+    parts = []
+    with libarchive.custom_writer(lambda data: parts.append(bytes(data)) or len(data), form) as out:
+        for name, data in files.items():
+            out.add_file_from_memory(name, len(data), data)
+    return b"".join(parts)
+
+
+KINDS = {
+    "zip": zipped,
+    "tar": tarred,
+    "tgz": lambda files: tarred(files, "w:gz"),
+    "txz": lambda files: tarred(files, "w:xz"),
+    "7z": lambda files: by_libarchive(files, "7zip"),
+    "iso": lambda files: by_libarchive(files, "iso9660"),
+    "cab": cabinet,
+    "stored.cab": lambda files: cabinet(files, zipped=False),
+    "msi": lambda files: compound({"\u4840\u3b3f": b"table", "data": cabinet(files)}),
+}
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write(data, name="x.bin"):
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return write
+
+
+def drivers(path):
+    return [one for one in open_archive(path) if isinstance(one, Driver)]
+
+
+def refused(path):
+    return [one for one in open_archive(path) if isinstance(one, Refused)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_archive(put, kind):
+    path = put(KINDS[kind](FILES), f"x.{kind}")
+    (one,) = drivers(path)
+    assert one.data == IMAGE
+    assert one.path.startswith(f"{path}!")
+    assert one.path.lower().endswith("bin/a.sys")
+    assert [data for _, data in one.catalogs] == [CATALOG]
+    assert (one.package.service, one.package.start) == ("A", "boot")
+    assert (one.package.provider, one.package.hardware_ids) == ("Maker", 1)
+
+
+def test_a_cabinet_without_libarchive(put, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libarchive", None)
+    assert drivers(put(cabinet(FILES)))[0].data == IMAGE
+    (one,) = refused(put(by_7z()))
+    assert "needs libarchive: pip install hvci[packages]" in str(one.error)
+
+
+def by_7z():
+    return KINDS["7z"](FILES)
+
+
+@pytest.mark.parametrize(("module", "kind"), [("olefile", "msi"), ("pymsi", "cab")])
+def test_a_missing_package_is_named(put, monkeypatch, module, kind):
+    monkeypatch.setitem(sys.modules, "libarchive", None)
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in list(sys.modules):
+        if name.startswith(f"{module}."):
+            monkeypatch.setitem(sys.modules, name, None)
+    (one,) = refused(put(KINDS[kind](FILES)))
+    assert "pip install hvci[packages]" in str(one.error)
+
+
+def test_archives_within_archives(put):
+    inner = zipped({"a.sys": IMAGE})
+    deep = zipped(
+        {"in.cab": cabinet({"b.sys": OTHER}), "in.zip": inner, "x.gz": gzip.compress(b"x")}
+    )
+    found = drivers(put(tarred({"dir/deep.zip": deep}), "x.tar"))
+    assert sorted(one.path.partition("!")[2] for one in found) == [
+        "dir/deep.zip!in.cab!b.sys",
+        "dir/deep.zip!in.zip!a.sys",
+    ]
+    too_deep = zipped({"3.zip": zipped({"4.zip": zipped({"5.zip": inner})})})
+    assert "nested too deep" in str(refused(put(too_deep))[0].error)
+
+
+def test_a_driver_is_known_by_what_it_is(put):
+    files = {"_ABC123": IMAGE, "tool.exe": b"MZ" + bytes(100), "not.sys": b"text", "b.sys": OTHER}
+    names = [one.path.rpartition("!")[2] for one in drivers(put(zipped(files)))]
+    assert names == ["_ABC123", "b.sys"]
+
+
+NAMES = [
+    "../../evil.sys",
+    "/abs/evil.sys",
+    "C:\\evil.sys",
+    "NUL",
+    "a:stream.sys",
+    "x" * 200 + ".sys",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_leads_anywhere(put, tmp_path, name, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    (one,) = drivers(put(tarred({name: IMAGE})))
+    assert one.path.endswith(f"!{name}")
+    assert sorted(tmp_path.rglob("*")) == [scratch, tmp_path / "x.bin"]
+
+
+def test_links_and_devices_are_passed_over(put):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
+            entry = tarfile.TarInfo("link.sys")
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    with pytest.raises(InputError, match="no driver in this archive"):
+        drivers(put(out.getvalue()))
+
+
+def test_bounds(put, monkeypatch):
+    path = put(zipped({"a.sys": IMAGE, "b.sys": OTHER, "c.txt": bytes(5000)}))
+    monkeypatch.setattr(opened, "MAX_MEMBER", 100)
+    assert ["too large" in str(one.error) for one in refused(path)] == [True, True]
+    monkeypatch.setattr(opened, "MAX_TOTAL", 3000)
+    assert "more than 0 GiB" in str(refused(path)[-1].error)
+    monkeypatch.setattr(opened, "MAX_TOTAL", 1 << 30)
+    monkeypatch.setattr(opened, "MAX_MEMBERS", 1)
+    assert "more than 1 files" in str(refused(path)[-1].error)
+
+
+def test_a_bomb_is_not_unpacked(put, monkeypatch):
+    monkeypatch.setattr(opened, "MAX_TOTAL", 1 << 20)
+    bomb = zipped({"a.sys": b"MZ" + bytes(64 << 20)})
+    assert "holds more than" in str(refused(put(bomb))[0].error)
+
+
+def test_an_encrypted_archive_says_so(put):
+    data = bytearray(zipped({"a.sys": IMAGE}))
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + at] |= 1
+    assert "encrypted (a.sys)" in str(refused(put(bytes(data)))[0].error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_archive_says_so(put, kind):
+    data = KINDS[kind](FILES)
+    whole = data.find(IMAGE[:512])  # an ISO ends with much that is not needed
+    found = refused(put(data[: whole + 700 if kind == "iso" else len(data) // 3]))
+    assert found
+    assert all(str(one.error) for one in found)
+
+
+def test_a_damaged_member_leaves_the_others(put):
+    data = bytearray(zipped({"a.sys": IMAGE, "b.sys": OTHER}))
+    data[60] ^= 0xFF
+    found = list(open_archive(put(bytes(data))))
+    assert {type(one) for one in found} == {Driver, Refused}
+
+
+def test_a_windows_image_is_named(put):
+    (one,) = refused(put(b"MSWIM\0\0\0" + bytes(300)))
+    assert "a Windows image (WIM), which hvci does not open" in str(one.error)
+
+
+def test_an_archive_without_drivers(put):
+    with pytest.raises(InputError, match=r"x.bin: no driver in this archive"):
+        drivers(put(zipped({"a.txt": b"x"})))
+
+
+@pytest.mark.parametrize("seed", range(240))
+def test_mutated_archives(put, seed):
+    chance = random.Random(seed)
+    data = bytearray(list(KINDS.values())[seed % len(KINDS)](FILES))
+    for _ in range(chance.choice((1, 3, 20))):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    path = put(bytes(data))
+    try:
+        for one in open_archive(path):
+            assert isinstance(one, Driver) or str(one.error)
+    except InputError as error:
+        assert str(error)
+
+
+# ---------------------------------------------------------------------- an INF and its files
+
+
+@pytest.fixture
+def package(tmp_path):
+    for name, data in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    return tmp_path / "p" / "a.inf"
+
+
+def test_the_drivers_of_an_inf(package):
+    (one,) = open_inf(package)
+    assert (one.path, one.data) == (str(package.parent / "bin" / "A.sys"), IMAGE)
+    assert one.package.catalogs == (str(package.parent / "a.cat"),)
+    assert one.catalogs == ((str(package.parent / "a.cat"), CATALOG),)
+
+
+def test_a_binary_that_is_missing_is_told(package):
+    (package.parent / "bin" / "A.sys").unlink()
+    (one,) = open_inf(package)
+    assert str(one.error) == "service A: a.sys is not in the package"
+
+
+def test_no_link_is_followed_out_of_a_package(package, tmp_path):
+    file = package.parent / "bin" / "A.sys"
+    file.rename(tmp_path / "outside.sys")
+    file.symlink_to(tmp_path / "outside.sys")
+    (one,) = open_inf(package)
+    assert isinstance(one, Refused)
+
+
+def test_an_inf_without_kernel_services(package):
+    package.write_text(INF.replace("ServiceType=1", "ServiceType=0x10"))
+    with pytest.raises(InputError, match="installs no kernel driver"):
+        list(open_inf(package))
+    package.write_text(
+        INF.replace("[Install.Services]", "[Install.None]").replace(
+            "[Install]", "[Install]\nInclude=usb.inf"
+        )
+    )
+    with pytest.raises(InputError, match=r"no kernel driver; it includes usb\.inf"):
+        list(open_inf(package))
+
+
+def test_problems_of_an_inf_are_told(package):
+    package.write_text(INF.replace("AddService=A", "AddService=B,2,Absent\nAddService=A"))
+    found = list(open_inf(package))
+    assert [type(one) for one in found] == [Driver, Refused]
+
+
+def test_files_of_a_package_are_bounded(package, monkeypatch):
+    monkeypatch.setattr(opened, "MAX_MEMBER", 10)
+    with pytest.raises(InputError, match="too large"):
+        list(open_inf(package))
+    monkeypatch.setattr(opened, "MAX_MEMBERS", 1)
+    assert len(list(opened._around(package.parent))) == 1
+    with pytest.raises(InputError, match="No such file"):
+        list(open_inf(Path("missing.inf")))
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+def check(*words):
+    return CliRunner().invoke(main, ["check", *map(str, words), "--no-config"])
+
+
+def test_a_package_is_a_target(package):
+    text = " ".join(check(package).stdout.split())
+    assert f"package {package}: service A, starts at boot; provider Maker; version" in text
+    assert f"1 hardware ids; catalog {package.parent / 'a.cat'}." in text
+    assert "signed other: Signed, but not by Microsoft" in text
+    assert f"by catalog {package.parent / 'a.cat'}" in text
+
+
+def test_an_archive_is_a_target(put):
+    path = put(zipped({**FILES, "b.sys": b"MZ" + bytes(80)}), "x.whl")
+    document = json.loads(check(path, "-f", "json").stdout)
+    Draft202012Validator(json.loads(data_text("report.schema.json"))).validate(document)
+    (one,) = document["reports"]
+    assert one["target"]["path"] == f"{path}!p/bin/A.sys"
+    assert one["package"]["service"] == "A"
+    assert one["answers"]["signed"] == "other"
+    assert [error["path"] for error in document["errors"]] == [f"{path}!b.sys"]
+    saved = put(json.dumps(document).encode(), "saved.json")
+    assert json.loads(check(saved, "-f", "json").stdout)["reports"] == document["reports"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [(b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS"), (b"Inno Setup Setup Data", "an Inno Setup")],
+)
+def test_an_installer_is_named(put, mark, name):
+    program = driver(subsystem=2, overlay=mark)
+    result = check(put(program, "setup.exe"))
+    assert result.exit_code == 4
+    assert f"{name} installer, which hvci does not open" in " ".join(result.stdout.split())
+    assert "hvci does not open" not in check(put(driver(subsystem=2), "tool.exe")).stdout
+
+
+def test_a_bad_catalog_of_a_package_says_nothing(package):
+    (package.parent / "a.cat").write_bytes(b"none")
+    assert "signed none" in " ".join(check(package).stdout.split())
+
+
+def test_what_is_no_archive():
+    assert archives.kind_of(b"MZ") == archives.kind_of_file(Path("missing")) == ""
