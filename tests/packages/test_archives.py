@@ -123,7 +123,7 @@ def test_a_cabinet_without_libarchive(put, monkeypatch):
     monkeypatch.setitem(sys.modules, "libarchive", None)
     assert drivers(put(cabinet(FILES)))[0].data == IMAGE
     (one,) = refused(put(by_7z()))
-    assert "needs libarchive: pip install hvci[packages]" in str(one.error)
+    assert "needs libarchive: install 'hvci[packages]'" in str(one.error)
 
 
 def by_7z():
@@ -138,7 +138,7 @@ def test_a_missing_package_is_named(put, monkeypatch, module, kind):
         if name.startswith(f"{module}."):
             monkeypatch.setitem(sys.modules, name, None)
     (one,) = refused(put(KINDS[kind](FILES)))
-    assert "pip install hvci[packages]" in str(one.error)
+    assert "install 'hvci[packages]'" in str(one.error)
 
 
 def test_archives_within_archives(put):

@@ -125,8 +125,8 @@ def _by_libarchive(path: Path) -> Iterator[Member]:
         import libarchive
     except (ImportError, OSError, AttributeError, TypeError) as error:
         raise InputError(
-            "this kind of archive needs libarchive: pip install hvci[packages], and the library of "
-            "the system"
+            "this kind of archive needs libarchive: install 'hvci[packages]', and the library "
+            "of the system"
         ) from error
     with libarchive.file_reader(str(path)) as archive:
         for number, entry in enumerate(archive):
@@ -149,7 +149,7 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
     try:
         from pymsi.thirdparty.refinery.cab import Cabinet
     except ImportError as error:
-        raise InputError("a cabinet needs one more package: pip install hvci[packages]") from error
+        raise InputError("a cabinet needs one more package: install 'hvci[packages]'") from error
     cabinet: Any = Cabinet(memoryview(path.read_bytes()))
     for file in cabinet.process().get_files():
         yield Member(file.name, iter((bytes(file.decompress()),)))
@@ -160,7 +160,7 @@ def _msi(path: Path) -> Iterator[Member]:
     try:
         import olefile
     except ImportError as error:
-        raise InputError("an MSI needs one more package: pip install hvci[packages]") from error
+        raise InputError("an MSI needs one more package: install 'hvci[packages]'") from error
     found = 0
     with olefile.OleFileIO(str(path)) as storage:
         for names in storage.listdir(streams=True, storages=False):
