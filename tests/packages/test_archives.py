@@ -20,7 +20,7 @@ from cabinets import cabinet, compound
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.errors import InputError
-from hvci.packages import archives, opened
+from hvci.packages import marks, opened
 from hvci.packages.opened import Driver, Refused, open_archive, open_inf
 
 IMAGE, OTHER = driver(), driver("x86")
@@ -225,6 +225,24 @@ def test_a_truncated_archive_says_so(put, kind):
     assert all(str(one.error) for one in found)
 
 
+@pytest.mark.parametrize("kind", ["tar", "tgz", "txz"])
+def test_a_tar_that_is_cut_anywhere_says_so(put, kind):
+    """tarfile itself takes a cut between two members for the end."""
+    data = KINDS[kind](FILES)
+    used = (
+        len(data)
+        if kind != "tar"
+        else 1024 + sum(512 + -(-len(d) // 512) * 512 for d in FILES.values())
+    )
+    for cut in range(0, used - 1024 if kind == "tar" else used - 1, 97):
+        try:
+            found = refused(put(data[:cut], f"x.{kind}"))
+        except InputError as error:
+            assert cut < 300, str(error)
+            continue
+        assert found, cut
+
+
 def test_a_damaged_member_leaves_the_others(put):
     data = bytearray(zipped({"a.sys": IMAGE, "b.sys": OTHER}))
     data[60] ^= 0xFF
@@ -363,4 +381,4 @@ def test_a_bad_catalog_of_a_package_says_nothing(package):
 
 
 def test_what_is_no_archive():
-    assert archives.kind_of(b"MZ") == archives.kind_of_file(Path("missing")) == ""
+    assert marks.kind_of(b"MZ") == marks.kind_of_file(Path("missing")) == ""

@@ -18,7 +18,7 @@ import click
 from hvci.errors import InputError, UnsupportedImage
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
 from hvci.model import Report
-from hvci.packages.archives import installer, kind_of_file
+from hvci.packages.marks import installer, kind_of_file
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 

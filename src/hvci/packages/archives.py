@@ -5,36 +5,27 @@ Names are text for a report and never a path. A library is imported when an arch
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import struct
 import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from hvci.errors import InputError
 
 PIECE = 1 << 18
-_MARKS = (
-    (0, b"PK\x03\x04", "zip"),
-    (0, b"PK\x05\x06", "zip"),
-    (0, b"MSCF", "cab"),
-    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "msi"),
-    (0, b"\x1f\x8b", "tar"),
-    (0, b"BZh", "tar"),
-    (0, b"\xfd7zXZ\0", "tar"),
-    (0, b"\x28\xb5\x2f\xfd", "tar.zst"),
-    (0, b"Rar!\x1a\x07", "rar"),
-    (0, b"MSWIM\0\0\0", "wim"),
-    (0x101, b"ustar", "tar"),
-    (0x8001, b"CD001", "iso"),
+_BLOCK = 512
+_UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ", lzma.open),
 )
-HEAD = 0x8006
-"""Bytes that tell every kind of archive."""
 _CLOSED = {"wim": "a Windows image (WIM)"}
 _ERRORS = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, LookupError),
@@ -42,10 +33,6 @@ _ERRORS = (
     *(MemoryError, OverflowError, AssertionError, TypeError, AttributeError),
 )
 """What libraries raise for damaged archives."""
-_INSTALLERS = (
-    (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
-    (b"Inno Setup Setup Data", "an Inno Setup installer"),
-)
 
 
 class Member(NamedTuple):
@@ -57,29 +44,10 @@ class Member(NamedTuple):
     """What the archive says; None where it does not."""
 
 
-def kind_of(head: bytes) -> str:
-    """What kind of archive starts with these bytes; empty for none."""
-    return next((kind for at, mark, kind in _MARKS if head.startswith(mark, at)), "")
-
-
 def errors() -> tuple[type[Exception], ...]:
     """What the libraries that were imported raise for damaged archives."""
     loaded = sys.modules.get("libarchive.exception")
     return (*_ERRORS, loaded.ArchiveError) if loaded else _ERRORS
-
-
-def kind_of_file(path: Path) -> str:
-    """What kind of archive a file is; empty for none and for what cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return kind_of(stream.read(HEAD))
-    except OSError:
-        return ""
-
-
-def installer(data: bytes) -> str:
-    """What installer a program is, such as "an NSIS installer"; empty for none."""
-    return next((name for mark, name in _INSTALLERS if mark in data), "")
 
 
 def members(path: Path, kind: str) -> Iterator[Member]:
@@ -110,13 +78,39 @@ def _zip(path: Path) -> Iterator[Member]:
                 yield Member(entry.filename, _pieces(stream), entry.file_size)
 
 
+class _Watched:
+    """A stream that remembers what it ended with: tarfile takes a cut for an end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._last = stream, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        found = self._stream.read(size)
+        self._last = (self._last + found)[-_BLOCK:]
+        return found
+
+    def finish(self) -> None:
+        """Raise `EOFError` unless all was there: a tar ends with blocks of zeros."""
+        while self.read(PIECE):
+            pass
+        if any(self._last) or len(self._last) < _BLOCK:
+            raise EOFError("it is cut off")
+
+
 def _tar(path: Path) -> Iterator[Member]:
-    """Any tar, compressed or not; a single compressed file is one too for its reader."""
-    with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
-        for entry in archive:
-            stream = archive.extractfile(entry) if entry.isfile() else None
-            if stream is not None:
-                yield Member(entry.name, _pieces(stream), entry.size)
+    """Any tar, compressed or not."""
+    with path.open("rb") as raw:
+        mark = raw.read(6)
+    opener = next((open_ for start, open_ in _UNPACKERS if mark.startswith(start)), Path.open)
+    with opener(path, "rb") as stream:
+        watched = _Watched(cast(IO[bytes], stream))
+        with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|") as archive:
+            for entry in archive:
+                file = archive.extractfile(entry) if entry.isfile() else None
+                if file is not None:
+                    yield Member(entry.name, _pieces(file), entry.size)
+            watched.finish()
 
 
 def _by_libarchive(path: Path) -> Iterator[Member]:

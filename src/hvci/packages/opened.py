@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hvci.errors import InputError
 from hvci.model.package import Package
-from hvci.packages import archives
+from hvci.packages import archives, marks
 from hvci.packages.inf import START, Inf, Service, read_inf
 
 MAX_MEMBER = 256 << 20
@@ -145,7 +145,7 @@ class _Opening:
 
     def read(self, path: Path, label: str, depth: int) -> None:
         """Keep what matters of an archive, and open the archives in it."""
-        for member in archives.members(path, archives.kind_of_file(path)):
+        for member in archives.members(path, marks.kind_of_file(path)):
             self._seen += 1
             if self._seen > MAX_MEMBERS:
                 raise InputError(f"the archive holds more than {MAX_MEMBERS} files")
@@ -161,11 +161,11 @@ class _Opening:
         for piece in member.pieces:
             self._count(len(piece))
             head += piece
-            if len(head) >= archives.HEAD:
+            if len(head) >= marks.HEAD:
                 break
-        if member.size is not None and len(head) < min(member.size, archives.HEAD):
+        if member.size is not None and len(head) < min(member.size, marks.HEAD):
             raise EOFError("it is cut off")
-        nested = archives.kind_of(head)
+        nested = marks.kind_of(head)
         if nested == "tar" and not label.lower().endswith(_TARS):
             nested = ""  # any file can be compressed
         text = label.lower().endswith(_TEXT)

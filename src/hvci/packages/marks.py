@@ -1,0 +1,49 @@
+"""Tells archives and installers by their marks, without any library.
+
+Asked about every target, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_MARKS = (
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"PK\x05\x06", "zip"),
+    (0, b"MSCF", "cab"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "msi"),
+    (0, b"\x1f\x8b", "tar"),
+    (0, b"BZh", "tar"),
+    (0, b"\xfd7zXZ\0", "tar"),
+    (0, b"\x28\xb5\x2f\xfd", "tar.zst"),
+    (0, b"Rar!\x1a\x07", "rar"),
+    (0, b"MSWIM\0\0\0", "wim"),
+    (0x101, b"ustar", "tar"),
+    (0x8001, b"CD001", "iso"),
+)
+HEAD = 0x8006
+"""Bytes that tell every kind of archive."""
+_INSTALLERS = (
+    (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
+    (b"Inno Setup Setup Data", "an Inno Setup installer"),
+)
+
+
+def kind_of(head: bytes) -> str:
+    """What kind of archive starts with these bytes; empty for none."""
+    return next((kind for at, mark, kind in _MARKS if head.startswith(mark, at)), "")
+
+
+def kind_of_file(path: Path) -> str:
+    """What kind of archive a file is; empty for none and for what cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return kind_of(stream.read(HEAD))
+    except OSError:
+        return ""
+
+
+def installer(data: bytes) -> str:
+    """What installer a program is, such as "an NSIS installer"; empty for none."""
+    return next((name for mark, name in _INSTALLERS if mark in data), "")
