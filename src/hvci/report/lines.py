@@ -93,9 +93,10 @@ def to_csv(document: Document) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for report in document.reports:
+        target = _target_cells(report)
         rows = [_row(report, named) for named in named_findings(report)]
         for row in rows or [{}]:
-            writer.writerow(_cells({**_target_cells(report), **row}))
+            writer.writerow(_cells({**target, **row}))
     for error in document.errors:
         fate = overview.fate_of_error(error)
         cells = {

@@ -6,10 +6,10 @@ documentation print these pages.
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
 from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, ddis, libraries
 from hvci.errors import UsageError
@@ -33,16 +33,18 @@ class Page:
     def text(self, width: int | None = 100) -> str:
         """The page as plain text; without a width each paragraph stays one line."""
         lines = [self.title, ""]
-        room = max((width or sys.maxsize) - LABEL_WIDTH, 20)
+        room = None if width is None else max(width - LABEL_WIDTH, 20)
         for label, paragraph in self.facts:
-            wrapped = _wrap(paragraph, room)
-            lines.append(f"{label:<{LABEL_WIDTH}}{wrapped[0]}".rstrip())
-            lines += [" " * LABEL_WIDTH + line for line in wrapped[1:]]
+            first, *others = _wrap(paragraph, room)
+            lines.append(f"{label:<{LABEL_WIDTH}}{first}".rstrip())
+            lines += [" " * LABEL_WIDTH + line for line in others]
         return "\n".join(lines) + "\n"
 
 
-def _wrap(paragraph: str, room: int) -> list[str]:
+def _wrap(paragraph: str, room: int | None) -> list[str]:
     """Lines that break at blanks only, so that an address stays whole."""
+    if room is None:
+        return [" ".join(paragraph.split())]
     lines = textwrap.wrap(paragraph, room, break_long_words=False, break_on_hyphens=False)
     return lines or [""]
 
@@ -110,6 +112,15 @@ def _unknown(word: str) -> str:
     )
 
 
+@cache
+def _judged_by() -> dict[str, list[str]]:
+    """The DDIs that each rule judges, by name."""
+    names: dict[str, list[str]] = {}
+    for ddi in sorted(ddis().values(), key=lambda ddi: ddi.name):
+        names.setdefault(ddi.rule.judged_by, []).append(ddi.name)
+    return names
+
+
 def rule_page(rule: Rule) -> Page:
     """What a rule finds, why it matters and what to do."""
     parts = parse_explanation(rule.explanation)
@@ -120,7 +131,7 @@ def rule_page(rule: Rule) -> Page:
         facts.append(("Bug check", f"0xC4 {rule.subcode:#x} under Driver Verifier"))
     decides = ", ".join(sorted(rule.questions)) or "nothing: it only notes"
     facts += [("Decides", decides), ("Seen in", ", ".join(sorted(rule.sees)))]
-    if judged := sorted(ddi.name for ddi in ddis().values() if ddi.rule.judged_by == rule.id):
+    if judged := _judged_by().get(rule.id, []):
         facts.append(("DDIs", ", ".join(judged)))
     if linked := [row.name for row in libraries().values() if row.ddis & set(judged)]:
         known = "recognised, and named in the finding"

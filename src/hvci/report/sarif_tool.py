@@ -34,12 +34,17 @@ def driver(version: str) -> Json:
         "name": TOOL_NAME,
         "semanticVersion": version,
         "informationUri": INFORMATION,
-        "rules": [_descriptor(rule) for rule in RULES.values()],
+        "rules": _descriptors(),
         "supportedTaxonomies": [
             {"name": taxonomy["name"], "index": index}
             for index, taxonomy in enumerate(taxonomies())
         ],
     }
+
+
+@cache
+def _descriptors() -> list[Json]:
+    return [_descriptor(rule) for rule in RULES.values()]
 
 
 def _descriptor(rule: Rule) -> Json:
@@ -51,7 +56,7 @@ def _descriptor(rule: Rule) -> Json:
         "name": "".join(word.capitalize() for word in rule.id.split("-")),
         "shortDescription": {"text": parts.title},
         "fullDescription": {"text": f"{parts.title} {parts.why}"},
-        "help": {"text": page.text(), "markdown": markdown},
+        "help": {"text": page.text(None), "markdown": markdown},
         "helpUri": INFORMATION,
         "defaultConfiguration": {"level": level_of(rule)},
         "relationships": [
