@@ -5,7 +5,8 @@ from hvci.logs.crashes import Crash
 from hvci.logs.gathered import Gathered, gather
 from hvci.logs.join import Joined, join, to_text
 from hvci.logs.parse import Counted, Listed, Log, decode_text, parse_log
-from hvci.logs.refusals import Refusal, as_json, refusals, to_lines
+from hvci.logs.refusals import refusals
+from hvci.logs.rows import Refusal, as_json, to_lines
 
 __all__ = [
     "Comparison",

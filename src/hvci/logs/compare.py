@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hvci import __version__
-from hvci.logs.refusals import Refusal
+from hvci.logs.rows import Refusal
 from hvci.model import Answer, Question, Report
 from hvci.model.gates import Gate
 from hvci.report.identity import short_name

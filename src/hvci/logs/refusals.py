@@ -7,15 +7,15 @@ same driver names; alone they name none. Knows signs and reports; reads no file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from hvci.catalog.gates import gates
+from hvci.logs.beside import compared_with
 from hvci.logs.crashes import Crash
 from hvci.logs.event_facts import Seen
 from hvci.logs.machine import Machine
-from hvci.model import Answer, DriverPolicy, Finding, Outcome, Question, Report, Signed
+from hvci.logs.rows import Refusal
+from hvci.model import Report
 from hvci.model.gates import Effect, Gate, Kind
-from hvci.report import words
 from hvci.report.bugchecks import decode_bugcheck
 from hvci.report.identity import short_name
 from hvci.report.safe import safe
@@ -26,32 +26,10 @@ POLICY_EVENTS, SIGNING_LEVEL = (3076, 3077), (3033, 3034)
 _KERNEL = frozenset(("nt", "hal", "ntkrnlmp", "ntoskrnl", "wdf01000", "ndis", "fltmgr", "ci"))
 """Modules of Windows on a stack, which are not the driver."""
 _WORST = (Effect.REFUSED, Effect.STOPPED, Effect.AUDIT, Effect.NOTE)
-MOST_CAUSES = 20
 AT_BOOT = (
     " It is a boot-start driver: memory integrity that Windows turned on by itself is turned off "
     "again without a word."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One driver and one check."""
-
-    driver: str
-    gate: Gate | None
-    effect: Effect
-    evidence: tuple[str, ...]
-    path: str = ""
-    package: str = ""
-    signer: str = ""
-    bitmap: str = ""
-    layouts: tuple[str, ...] = ()
-    verdict: str = ""
-    """What hvci says of the same driver, and whether that agrees."""
-    agrees: bool | None = None
-    """None where hvci was not asked, or cannot tell."""
-    causes: tuple[str, ...] = ()
-    todo: str = ""
 
 
 def refusals(
@@ -146,7 +124,7 @@ def _row(
         todo=_todo(gate, package) + (AT_BOOT if at_boot else ""),
     )
     own = [report for report in reports if short_name(report.target.path).lower() == driver]
-    return _compared(row, own[0], group) if own else row
+    return compared_with(row, own[0], group) if own else row
 
 
 def _evidence(one: Seen) -> str:
@@ -168,137 +146,3 @@ def _todo(gate: Gate | None, package: str) -> str:
     if published.startswith("oem") and gate is not Gate.RUN:
         todo += f" To remove the package: pnputil /delete-driver {published} /uninstall."
     return todo
-
-
-# ---- beside what hvci says
-
-
-def _compared(row: Refusal, report: Report, group: list[Seen]) -> Refusal:
-    hashes = {one.sha256 for one in group if one.sha256}
-    own = report.trust.authentihash.lower() if report.trust else ""
-    if hashes and own and own not in hashes:
-        verdict = "the file given is another build: its hash is not that of the event"
-        return replace(row, verdict=verdict)
-    if row.gate is Gate.IMAGE:
-        return _image(row, report, group)
-    loads = report.answers[Question.LOADS]
-    if row.gate in (Gate.RUN, Gate.KERNEL_CFG):
-        return replace(row, causes=tuple(_failures(report, Question.RUNS, Question.READINESS)))
-    also = "; it finds that memory integrity would refuse it too" if loads is Answer.NO else ""
-    agrees, said = _by_trust(row, report)
-    return replace(row, verdict=f"{said}{also}", agrees=agrees)
-
-
-_UNTRUSTED = (Signed.NONE, Signed.DAMAGED, Signed.TEST, Signed.OTHER)
-
-
-def _by_trust(row: Refusal, report: Report) -> tuple[bool | None, str]:
-    """What the signatures of the file and the lists that were given say of another check."""
-    trust = report.trust
-    if row.gate is Gate.BLOCK_LIST and report.blocklisted is not None:
-        named = report.blocklisted is Answer.YES
-        verb = "names" if named else "does not name"
-        return named, f"{_AGREES[named]}: the given block list {verb} it"
-    if trust is None or row.gate not in (Gate.SIGNING, Gate.DRIVER_POLICY):
-        return None, "it looks at the image and the code, not at this check"
-    if row.gate is Gate.DRIVER_POLICY:
-        passes = trust.driver_policy is DriverPolicy.PASSES
-        refused = trust.driver_policy in (DriverPolicy.REFUSED, DriverPolicy.ALLOW_LISTED)
-        agrees = False if passes else True if refused else None
-        return agrees, f"{_AGREES[agrees]}: {trust.policy_reason}"
-    untrusted = True if trust.signed in _UNTRUSTED else None
-    return untrusted, f"{_AGREES[untrusted]}: {trust.reason}"
-
-
-_AGREES: Mapping[bool | None, str] = {True: "agrees", False: "disagrees", None: "cannot tell"}
-
-
-def _image(row: Refusal, report: Report, group: list[Seen]) -> Refusal:
-    """The check that `loads` predicts: do Windows and hvci say the same?"""
-    loads = report.answers[Question.LOADS]
-    causes = tuple(_failures(report, Question.LOADS))
-    by_rule = {result.rule: result.outcome for result in report.results}
-    wanted = {gates().layouts[name] for name in row.layouts} - {""}
-    wanted |= {rule for one in group if (rule := _RULE_OF_EVENT.get(one.sign.id))}
-    missed = sorted(rule for rule in wanted if by_rule.get(rule) not in (Outcome.FAIL, None))
-    if loads is Answer.NO and not missed:
-        return replace(row, verdict="agrees: it does not load", agrees=True, causes=causes)
-    if loads is Answer.NO:
-        verdict = (
-            f"agrees that it does not load, but not why: it finds nothing for {', '.join(missed)}"
-        )
-        return replace(row, verdict=verdict, agrees=False, causes=causes)
-    if loads is Answer.YES:
-        verdict = (
-            "disagrees: it finds nothing in this image that memory integrity refuses; is it the "
-            "same file? If so, please report it (--bundle)"
-        )
-        return replace(row, verdict=verdict, agrees=False)
-    return replace(row, verdict="could not decide whether it loads", causes=causes)
-
-
-_RULE_OF_EVENT: Mapping[int | str, str] = {3072: "section-alignment", 3073: "execute-write-section"}
-
-
-def _failures(report: Report, *questions: Question) -> Iterator[str]:
-    found = (
-        finding
-        for result in report.results
-        if result.questions & set(questions)
-        for finding in result.findings
-        if finding.outcome is Outcome.FAIL
-    )
-    for _, finding in zip(range(MOST_CAUSES), found, strict=False):
-        yield _line(finding)
-
-
-def _line(finding: Finding) -> str:
-    return f"{words.place(finding.site)}  {safe(finding.message, 1000)}"
-
-
-def to_lines(rows: Iterable[Refusal]) -> Iterator[str]:
-    """The rows as text."""
-    for row in rows:
-        info = gates().gates.get(row.gate) if row.gate else None
-        by = f"{info.title} [{row.gate}]" if info else "a check that this log does not name"
-        yield f"{safe(row.driver) or 'driver not named'}: {_WORDS[row.effect]} {by}"
-        yield from (f"  {safe(line, 1000)}" for line in row.evidence)
-        for label, text in (
-            ("file", row.path),
-            ("package", row.package),
-            ("signed by", row.signer),
-            ("Windows names", "; ".join(row.layouts)),
-            ("hvci", row.verdict),
-        ):
-            if text:
-                yield f"  {label}: {safe(text, 1000)}"
-        yield from (f"    {cause}" for cause in row.causes)
-        yield f"  next: {row.todo}"
-        yield ""
-
-
-_WORDS = {
-    Effect.REFUSED: "refused by",
-    Effect.AUDIT: "loaded, but would be refused by",
-    Effect.STOPPED: "stopped the computer, caught by",
-    Effect.NOTE: "named by",
-}
-
-
-def as_json(row: Refusal) -> dict[str, object]:
-    """One row as JSON values."""
-    return {
-        "driver": row.driver,
-        "gate": row.gate.value if row.gate else None,
-        "effect": row.effect.value,
-        "evidence": list(row.evidence),
-        "path": row.path,
-        "package": row.package,
-        "signer": row.signer,
-        "failure_bitmap": row.bitmap or None,
-        "failure_names": list(row.layouts),
-        "hvci": row.verdict or None,
-        "agrees": row.agrees,
-        "causes": list(row.causes),
-        "next": row.todo,
-    }
