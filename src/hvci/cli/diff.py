@@ -1,4 +1,4 @@
-"""`hvci diff`: what changed between two drivers, two reports or two folders."""
+"""`hvci diff`: what changed between two drivers, two reports, two folders or two scans."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from hvci.cli.settings import evaluated, policy_options, settings
 @click.argument("new")
 @policy_options
 @click.option("-v", "--verbose", is_flag=True, help="List what stayed the same as well.")
+@click.option(
+    "--database",
+    "-d",
+    "where",
+    metavar="FILE|URL",
+    help="OLD and NEW are scans of this database: their numbers, previous or last.",
+)
 def command(
     old: str,
     new: str,
@@ -21,16 +28,20 @@ def command(
     profile: str | None,
     undecided: str | None,
     verbose: bool,
+    where: str | None,
 ) -> int:
-    """Compare OLD and NEW: drivers, folders or saved reports. Findings are matched by function
-    and DDI rather than by address.
+    """Compare OLD and NEW: drivers, folders, saved reports or scans. Findings are matched by
+    function and DDI rather than by address, the files of scans by their path.
 
     Exit code 1 when NEW has a failure or a doubt that OLD has not, else 0.
 
     \b
     hvci diff v1\\driver.sys v2\\driver.sys
     hvci diff last-week.json build\\Release
+    hvci diff previous last --database fleet.db
     """
+    if where is not None:
+        return _scans(where, old, new)
     from hvci.report import worst
     from hvci.report.diff import compare, to_diff_text
 
@@ -42,3 +53,26 @@ def command(
     click.echo(to_diff_text(differences, verbose=verbose), nl=False)
     code = worst({before.error_code, after.error_code})
     return code or int(any(difference.worse for difference in differences))
+
+
+def _scans(where: str, old: str, new: str) -> int:
+    """Compare two scans, file by file."""
+    from hvci.cli.fleet import need_fleet
+
+    need_fleet()
+    from hvci.fleet.comparing import changes, line
+    from hvci.fleet.database import opened
+    from hvci.fleet.views import scan_number
+
+    database, worse, number = opened(where), False, 0
+    try:
+        with database.reading() as connection:
+            first, second = (scan_number(connection, word) for word in (old, new))
+            for one in changes(connection, first, second):
+                click.echo(line(one))
+                number += 1
+                worse = worse or one.worse
+    finally:
+        database.close()
+    click.echo(f"scan {first} to scan {second}: {number} files changed")
+    return int(worse)

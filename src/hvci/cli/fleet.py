@@ -24,9 +24,16 @@ database_option: Callable[[Command], Command] = click.option(
     help="SQLite file, or URL of a PostgreSQL database (postgresql://user@host/name).",
 )
 
+machine_option: Callable[[Command], Command] = click.option(
+    "--machine", default="", metavar="NAME", help="Only the scans of this machine."
+)
+scan_option: Callable[[Command], Command] = click.option(
+    "--scan", "number", type=click.IntRange(1), metavar="N", help="Only this scan."
+)
+
 
 def need_fleet() -> None:
     """Say what to install where the extra is missing."""
     missing = [name for name in ("sqlalchemy", "zstandard") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"this needs {' and '.join(missing)}: pip install hvci[fleet]")
+        raise UsageError(f"this needs more packages: pip install {' '.join(missing)}")

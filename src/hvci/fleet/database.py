@@ -32,7 +32,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that changes nothing."""
-        with plainly(self.name), self.engine.connect() as connection:
+        reader = self.engine.execution_options(reads=True)
+        with plainly(self.name), reader.connect() as connection:
             yield connection
 
     @contextmanager

@@ -79,11 +79,10 @@ result = Table(
     Column("doubts", Integer, nullable=False),
     UniqueConstraint("sha256", "rules_id", name="result_content"),
     Index("result_verdict", "verdict", "failures"),
-    Index("result_loads", "loads"),
-    Index("result_readiness", "readiness"),
-    Index("result_runs", "runs"),
-    Index("result_vendor", "vendor", "verdict"),
-    Index("result_kind", "kind"),
+    Index("result_loads", "loads", "failures"),
+    Index("result_readiness", "readiness", "failures"),
+    Index("result_runs", "runs", "failures"),
+    Index("result_vendor", "vendor", "failures"),
 )
 """One content under one set of rules; `kind` is "report", or why there is none."""
 
@@ -154,3 +153,19 @@ seen = Table(
     sqlite_with_rowid=False,
 )
 """A file as a scan met it: its result, or the problem why there is none."""
+
+tally = Table(
+    "tally",
+    metadata,
+    _to("scan.id", primary=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("said", Text, primary_key=True),
+    Column("drivers", Integer, nullable=False),
+    Column("files", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What a finished scan adds up to: counting a million rows for each question would take too long.
+
+`kind` is a column of `result`, or "rule" or "ddi"; `said` is a verdict, or an outcome of those.
+"""

@@ -19,7 +19,19 @@ from hvci.fleet.batches import batches
 from hvci.fleet.database import Database
 from hvci.fleet.packed import digest_of, shipped
 from hvci.fleet.rules import Rules, catalogue_digest
-from hvci.fleet.schema import about, body, dictionary, file, finding, result, rules, scan, seen
+from hvci.fleet.schema import (
+    about,
+    body,
+    dictionary,
+    file,
+    finding,
+    result,
+    rules,
+    scan,
+    seen,
+    tally,
+)
+from hvci.fleet.tallies import counted
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
 from hvci.report.safe import safe
@@ -108,6 +120,10 @@ class Store:
             connection.execute(update(scan).where(same).values(current=False))
             done = {"ended": _now(), "current": True}
             connection.execute(update(scan).where(scan.c.id == self.scan_id).values(done))
+            connection.execute(delete(tally).where(tally.c.scan_id == self.scan_id))
+            rows = [{"scan_id": self.scan_id, **row} for row in counted(connection, self.scan_id)]
+            if rows:
+                connection.execute(tally.insert(), rows)
 
     def known(self, places: Sequence[Place]) -> dict[str, Known]:
         """What is known of these places, by path."""

@@ -1,0 +1,141 @@
+"""What changed between two scans, file by file; equal ones are left to the database.
+
+The answer of a file is its content and what was said of it, so that another version of hvci that
+says the same changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, or_, select
+
+from hvci.fleet.schema import file, result, scan, seen
+from hvci.report.safe import safe
+
+
+class Change(StrEnum):
+    """What became of a file, in the order in which they are told."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    """Other bytes."""
+    JUDGED = "judged otherwise"
+    """The same bytes, by another hvci or with other options."""
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A file in one scan."""
+
+    said: str
+    """The sentence about it."""
+    rank: int
+    """How bad that is: 0 good, 1 open, 2 bad."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One file whose answer is another one."""
+
+    change: Change
+    path: str
+    before: State | None
+    after: State | None
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is bad or open now and was better, or not there, before."""
+        now = self.after.rank if self.after else 0
+        return now > (self.before.rank if self.before else 0)
+
+
+_RANKS = {"compatible": 0, "-": 0, "undecided": 1, "incompatible": 2}
+"""What is no driver is nothing bad; a file without an answer is open."""
+
+
+def changes(connection: Connection, old: int, new: int) -> Iterator[Changed]:
+    """Everything that changed, in the order of `Change` and of paths."""
+    hosts = dict(
+        connection.execute(select(scan.c.id, scan.c.host).where(scan.c.id.in_((old, new)))).all()
+    )
+    foreign = hosts[old] != hosts[new]
+    for row in connection.execute(_only(new, old, hosts[old] if foreign else None)):
+        yield Changed(Change.NEW, row[0], None, _state(row[1:]))
+    judged = []
+    for row in connection.execute(_both(old, new, hosts[old] if foreign else None)):
+        first, second = _state(row[1:6]), _state(row[6:])
+        if first.sha256 != second.sha256 or not first.sha256:
+            yield Changed(Change.CHANGED, row[0], first, second)
+        elif (first.said, first.rank) != (second.said, second.rank):
+            judged.append(Changed(Change.JUDGED, row[0], first, second))
+    yield from judged
+    for row in connection.execute(_only(old, new, hosts[new] if foreign else None)):
+        yield Changed(Change.GONE, row[0], _state(row[1:]), None)
+
+
+def _only(there: int, missing: int, host: str | None) -> Select[Any]:
+    """The files of one scan that the other does not have."""
+    here, other, said = seen.alias("here"), seen.alias("other"), result.alias("said")
+    known = select(other.c.file_id).where(
+        other.c.scan_id == missing, other.c.file_id == _twin(here.c.file_id, host)
+    )
+    return (
+        select(file.c.path, *_columns(here, said))
+        .select_from(here.join(file).outerjoin(said, said.c.id == here.c.result_id))
+        .where(here.c.scan_id == there, ~known.exists())
+        .order_by(file.c.path)
+    )
+
+
+def _both(old: int, new: int, host: str | None) -> Select[Any]:
+    """The files of both scans whose answers are not the same row."""
+    first, second = seen.alias("first"), seen.alias("second")
+    said, later = result.alias("said"), result.alias("later")
+    pairs = second.join(first, first.c.file_id == _twin(second.c.file_id, host))
+    differ = or_(
+        first.c.result_id.is_distinct_from(second.c.result_id),
+        first.c.problem.is_distinct_from(second.c.problem),
+    )
+    return (
+        select(file.c.path, *_columns(first, said), *_columns(second, later))
+        .select_from(
+            pairs.join(file, file.c.id == second.c.file_id)
+            .outerjoin(said, said.c.id == first.c.result_id)
+            .outerjoin(later, later.c.id == second.c.result_id)
+        )
+        .where(first.c.scan_id == old, second.c.scan_id == new, differ)
+        .order_by(file.c.path)
+    )
+
+
+def _twin(number: Column[int], host: str | None) -> ColumnElement[Any]:
+    """The file of the same path on another machine; the file itself on the same one."""
+    if host is None:
+        return number
+    mine, theirs = file.alias("mine"), file.alias("theirs")
+    same = select(theirs.c.id).join_from(theirs, mine, mine.c.path == theirs.c.path)
+    found = same.where(theirs.c.host == host, mine.c.id == number)
+    return found.correlate(number.table).scalar_subquery()
+
+
+def _columns(met: FromClause, said: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return met.c.problem, met.c.sentence, said.c.sha256, said.c.verdict, said.c.summary
+
+
+def _state(row: Sequence[Any]) -> State:
+    problem, sentence, sha256, verdict, summary = row
+    if problem is not None:
+        return State(f"{problem}: {sentence}", 1, "")
+    return State(summary, _RANKS[verdict], sha256)
+
+
+def line(one: Changed) -> str:
+    """One line for a terminal."""
+    sides = [safe(side.said, 300) for side in (one.before, one.after) if side is not None]
+    return f"{one.change:<16} {safe(one.path, 500)}: {' -> '.join(dict.fromkeys(sides))}"

@@ -1,0 +1,218 @@
+"""The ready questions: each is a name, a sentence, and one statement that reads few rows.
+
+Words of a person and of drivers are parameters of a statement, never a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select
+
+from hvci.fleet.schema import file, finding, result, scan, seen, tally
+from hvci.fleet.views import View
+
+Statement = Select[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One ready question."""
+
+    sentence: str
+    statement: Callable[[View, str], Statement]
+    word: str = ""
+    """What a further word means; empty where none is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Rows under their heads."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    more: bool
+    """Whether the limit cut rows off."""
+
+
+def ask(connection: Connection, name: str, view: View, word: str, limit: int) -> Answered:
+    """Ask one of `QUESTIONS`."""
+    if name != "scans":
+        view.check(connection)
+    return rows(connection, QUESTIONS[name].statement(view, word), limit)
+
+
+def rows(connection: Connection, statement: Statement, limit: int) -> Answered:
+    """The rows of a statement, up to a limit."""
+    answer = connection.execute(statement.limit(limit + 1))
+    names = answer.keys()
+    heads = tuple(name.replace("_", " ") for name in names)
+    found: list[Row[Any]] = list(answer)
+    return Answered(heads, tuple(map(tuple, found[:limit])), len(found) > limit)
+
+
+def _present(view: View) -> ColumnElement[bool]:
+    """Whether a scan of the view met the result."""
+    return (
+        select(seen.c.file_id)
+        .where(seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
+        .exists()
+    )
+
+
+def _drivers(view: View) -> Statement:
+    """Drivers with what there is to say of each; the caller chooses which, and the order."""
+    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
+    files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
+    place = select(file.c.path).join_from(file, seen).where(*here).limit(1).scalar_subquery()
+    return select(
+        result.c.summary,
+        result.c.machine,
+        result.c.vendor,
+        files.label("files"),
+        place.label("one_path"),
+        result.c.sha256,
+    ).where(_present(view))
+
+
+def _answering(column: str, word: str) -> Callable[[View, str], Statement]:
+    def statement(view: View, _: str) -> Statement:
+        found = _drivers(view).where(result.c[column] == word)
+        return found.order_by(result.c.failures.desc(), result.c.id.desc())
+
+    return statement
+
+
+def _tallied(kind: str, bad: str, doubtful: str) -> Callable[[View], Statement]:
+    """What the scans add up to by name, the most failures first."""
+
+    def drivers(said: str) -> ColumnElement[int]:
+        return func.sum(case((tally.c.said == said, tally.c.drivers), else_=0))
+
+    def statement(view: View) -> Statement:
+        return (
+            select(
+                tally.c.name.label(kind),
+                drivers(bad).label(bad),
+                drivers(doubtful).label(doubtful),
+                func.sum(tally.c.drivers).label("drivers"),
+                func.sum(tally.c.files).label("files"),
+            )
+            .where(tally.c.kind == kind, tally.c.scan_id.in_(view.scans))
+            .group_by(tally.c.name)
+            .order_by(drivers(bad).desc(), drivers(doubtful).desc(), tally.c.name)
+        )
+
+    return statement
+
+
+def _vendor(view: View, word: str) -> Statement:
+    if not word:
+        return _tallied("vendor", "incompatible", "undecided")(view)
+    found = _drivers(view).where(result.c.vendor == word)
+    return found.order_by(result.c.failures.desc(), result.c.id.desc())
+
+
+def _said_by(kind: str) -> Callable[[View, str], Statement]:
+    def statement(view: View, word: str) -> Statement:
+        if not word:
+            return _tallied(kind, "fail", "undecided")(view)
+        said = select(finding.c.result_id).where(
+            finding.c[kind] == word, finding.c.outcome.in_(("fail", "undecided"))
+        )
+        return _drivers(view).where(result.c.id.in_(said)).order_by(result.c.id)
+
+    return statement
+
+
+def _machines(view: View, _: str) -> Statement:
+    def files(verdict: str) -> ColumnElement[int]:
+        return func.sum(case((tally.c.name == verdict, tally.c.files), else_=0))
+
+    return (
+        select(
+            scan.c.host.label("machine"),
+            func.count(scan.c.id.distinct()).label("scans"),
+            files("incompatible").label("incompatible"),
+            files("undecided").label("undecided"),
+            files("compatible").label("compatible"),
+            func.max(scan.c.ended).label("last"),
+        )
+        .join(tally, (tally.c.scan_id == scan.c.id) & (tally.c.kind == "verdict"), isouter=True)
+        .where(scan.c.id.in_(view.scans))
+        .group_by(scan.c.host)
+        .order_by(files("incompatible").desc(), scan.c.host)
+    )
+
+
+def _update_first(view: View, _: str) -> Statement:
+    """What does not load comes before what breaks and what only fails the test; then by files."""
+    fate = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
+    files = (
+        select(seen.c.result_id, func.count().label("files"), func.min(seen.c.file_id).label("one"))
+        .join(result)
+        .where(result.c.verdict == "incompatible", seen.c.scan_id.in_(view.scans))
+        .group_by(seen.c.result_id)
+        .subquery("files")
+    )
+    return (
+        select(
+            result.c.summary,
+            result.c.machine,
+            result.c.vendor,
+            files.c.files,
+            file.c.path.label("one_path"),
+            result.c.sha256,
+        )
+        .join(files, files.c.result_id == result.c.id)
+        .join(file, file.c.id == files.c.one)
+        .order_by(fate, files.c.files.desc(), result.c.failures.desc(), result.c.id)
+    )
+
+
+def _problems(view: View, _: str) -> Statement:
+    return (
+        select(scan.c.host.label("machine"), file.c.path, seen.c.problem, seen.c.sentence)
+        .join_from(seen, file)
+        .join(scan)
+        .where(seen.c.problem.is_not(None), seen.c.scan_id.in_(view.scans))
+        .order_by(seen.c.problem, seen.c.scan_id, seen.c.file_id)
+    )
+
+
+def _unjudged(view: View, _: str) -> Statement:
+    return _drivers(view).where(result.c.verdict == "-").order_by(result.c.id)
+
+
+def _scans(view: View, _: str) -> Statement:
+    chosen = select(
+        scan.c.id.label("scan"),
+        scan.c.host.label("machine"),
+        scan.c.began,
+        scan.c.ended,
+        scan.c.current,
+        scan.c.targets,
+    ).order_by(scan.c.id.desc())
+    if view.number is not None:
+        chosen = chosen.where(scan.c.id == view.number)
+    return chosen.where(scan.c.host == view.host) if view.host else chosen
+
+
+QUESTIONS = {
+    "will-not-load": Question("drivers that will not load", _answering("loads", "no")),
+    "breaks": Question("drivers that break when they run", _answering("runs", "no")),
+    "fails-readiness": Question(
+        "drivers that fail the readiness test", _answering("readiness", "no")
+    ),
+    "undecided": Question("drivers that are undecided", _answering("verdict", "undecided")),
+    "update-first": Question("incompatible drivers, worst and most common first", _update_first),
+    "vendor": Question("vendors, or the drivers of one", _vendor, "NAME"),
+    "rule": Question("rules that fail, or the drivers of one", _said_by("rule"), "ID"),
+    "ddi": Question("DDIs that fail, or the drivers of one", _said_by("ddi"), "NAME"),
+    "machine": Question("machines and what their drivers say", _machines),
+    "not-judged": Question("files that are damaged or no driver", _unjudged),
+    "problems": Question("files without an answer, and why", _problems),
+    "scans": Question("the scans in the database", _scans),
+}

@@ -1,0 +1,77 @@
+"""Adds up what a scan met, once, so that questions about all of it read a few rows."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from hvci.fleet.schema import finding, result, seen
+
+KINDS = ("kind", "verdict", "loads", "readiness", "runs", "machine", "signed", "driver_policy")
+Key = tuple[str, str, str]
+
+
+def counted(connection: Connection, scan_id: int) -> Iterator[dict[str, Any]]:
+    """The rows of the tally of one scan."""
+    drivers: Tally[Key] = Tally()
+    files: Tally[Key] = Tally()
+    for key, one, many in _counts(connection, scan_id):
+        drivers[key] += one
+        files[key] += many
+    for kind, name, said in drivers:
+        key = (kind, name, said)
+        row = {"kind": kind, "name": name, "said": said}
+        yield {**row, "drivers": drivers[key], "files": files[key]}
+
+
+def _counts(connection: Connection, scan_id: int) -> Iterator[tuple[Key, int, int]]:
+    present = (
+        select(seen.c.result_id, func.count().label("files"))
+        .where(seen.c.scan_id == scan_id, seen.c.result_id.is_not(None))
+        .group_by(seen.c.result_id)
+        .cte("present")
+    )
+    numbers = (func.count(), func.sum(present.c.files))
+    columns = [result.c[name] for name in KINDS]
+    by_answers = select(*columns, *numbers).join(present).group_by(*columns)
+    for *words, one, many in connection.execute(by_answers):
+        verdict = words[KINDS.index("verdict")]
+        for kind, word in zip(KINDS, words, strict=True):
+            yield (kind, word, verdict), one, int(many)
+    by_vendor = (result.c.vendor, result.c.verdict)
+    for vendor, verdict, one, many in connection.execute(
+        select(*by_vendor, *numbers).join(present).group_by(*by_vendor)
+    ):
+        yield ("vendor", vendor, verdict), one, int(many)
+    by_ddi = (finding.c.ddi, finding.c.outcome)
+    each = select(finding.c.result_id, *by_ddi, finding.c.rule).subquery("each")
+    for kind, name in (("ddi", each.c.ddi), ("rule", each.c.rule)):
+        once = (
+            select(name.label("name"), each.c.outcome, each.c.result_id, present.c.files)
+            .join(present, present.c.result_id == each.c.result_id)
+            .distinct()
+            .subquery("once")
+        )
+        yield from _named(
+            connection,
+            kind,
+            select(once.c.name, once.c.outcome, func.count(), func.sum(once.c.files)).group_by(
+                once.c.name, once.c.outcome
+            ),
+        )
+    problems = (
+        select(seen.c.problem, func.count())
+        .where(seen.c.scan_id == scan_id, seen.c.problem.is_not(None))
+        .group_by(seen.c.problem)
+    )
+    for problem, many in connection.execute(problems):
+        yield ("problem", problem, "-"), 0, many
+
+
+def _named(connection: Connection, kind: str, query: Select[Any]) -> Iterator[tuple[Key, int, int]]:
+    for name, said, one, many in connection.execute(query):
+        if name != "-":
+            yield (kind, name, said), one, int(many)

@@ -1,0 +1,337 @@
+"""What is asked of a database: ready questions, SQL that only reads, exports, changes, numbers."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+
+from build import driver
+from hvci.cli import main
+from hvci.evaluate import evaluate
+from hvci.fleet.comparing import Change, changes
+from hvci.fleet.database import create, opened
+from hvci.fleet.packed import pack
+from hvci.fleet.rows import Row, row_of, stored_fields
+from hvci.fleet.rules import Rules
+from hvci.fleet.store import Met, Store
+from hvci.fleet.walk import Place, Problem
+from hvci.fleet.worker import Answer
+from hvci.model import parse_version
+from hvci.report.safe import safe
+
+EVIL = "=HYPERLINK(1)'); DROP TABLE seen;--<script>alert(1)</script>\x1b[31m"
+
+
+def row(sha256, verdict="compatible", **rest):
+    columns = {
+        "sha256": sha256,
+        "kind": "report",
+        "verdict": verdict,
+        "loads": "yes",
+        "readiness": "yes",
+        "runs": "yes",
+        "summary": f"{verdict} it is",
+        "machine": "x64",
+        "size": 1,
+        "signed": "none",
+        "driver_policy": "refused-when-enforced",
+        "vendor": "Acme",
+        "failures": 0,
+        "doubts": 0,
+    }
+    findings = rest.pop("findings", ())
+    return Row({**columns, **rest}, findings)
+
+
+POOL = ("execute-pool-type", "fail", "ExAllocatePoolWithTag", 3)
+ROWS = {
+    "good": row("a" * 64),
+    "bad": row("b" * 64, "incompatible", readiness="no", failures=3, findings=(POOL,)),
+    "worse": row("c" * 64, "incompatible", loads="no", failures=1, vendor=EVIL),
+    "breaks": row("d" * 64, "incompatible", runs="no", failures=1),
+    "open": row("e" * 64, "undecided", doubts=1, findings=((*POOL[:1], "undecided", "X", 1),)),
+    "text": row("f" * 64, "-", kind="NotAnImage", loads="-", readiness="-", runs="-", summary="no"),
+}
+
+
+def met(name, path=None, found=None):
+    place = Place(path or f"/drivers/{name}.sys", 1, 1, 1)
+    one = found or ROWS[name]
+    return Met(place, sha256=one.columns["sha256"], settled=True, answer=Answer(one))
+
+
+def fill(where, *rows, host="desk", targets="drivers", rules=None, ends=True):
+    store = Store(create(str(where)), rules or Rules(), host)
+    store.begin(targets)
+    store.keep(rows)
+    if ends:
+        store.finish()
+    store.database.close()
+    return store.scan_id
+
+
+@pytest.fixture
+def where(tmp_path):
+    """Two machines, one with a second copy of the bad driver and a file without an answer."""
+    path = tmp_path / "a.db"
+    lost = Met(Problem(f"/drivers/{EVIL}.sys", "unreadable", "cannot be read: \x1b]0;x\x07"))
+    fill(path, *map(met, ROWS), met("bad", "/drivers/copy.sys"), lost)
+    fill(path, met("good"), met("bad"), host="laptop")
+    return path
+
+
+def run(name, where, *args):
+    words = [name, "-d", str(where), *map(str, args)]
+    return CliRunner().invoke(main, words, color=True)  # else click takes escapes away itself
+
+
+def asked(where, *args):
+    done = run("query", where, *args, "--format", "json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        (["will-not-load"], ["c"]),
+        (["breaks"], ["d"]),
+        (["fails-readiness"], ["b"]),
+        (["undecided"], ["e"]),
+        (["not-judged"], ["f"]),
+        (["update-first"], ["c", "d", "b"]),
+        (["vendor", EVIL], ["c"]),
+        (["rule", "execute-pool-type"], ["b", "e"]),
+        (["ddi", "ExAllocatePoolWithTag"], ["b"]),
+        (["ddi", "nothing"], []),
+        (["will-not-load", "--machine", "laptop"], []),
+        (["update-first", "--scan", "2"], ["b"]),
+    ],
+)
+def test_a_question_names_its_drivers(where, question, found):
+    assert [one["sha256"][0] for one in asked(where, *question)] == found
+
+
+def test_files_and_names_are_counted(where):
+    (bad,) = asked(where, "fails-readiness")
+    assert (bad["files"], bad["one path"]) == (3, "/drivers/bad.sys")
+    (ddi, other) = asked(where, "ddi")
+    assert ddi == {
+        "ddi": "ExAllocatePoolWithTag",
+        "fail": 2,
+        "undecided": 0,
+        "drivers": 2,
+        "files": 3,
+    }
+    assert (other["ddi"], other["undecided"]) == ("X", 1)
+    assert [one["fail"] for one in asked(where, "rule")] == [2]
+    desk, laptop = asked(where, "machine")
+    assert (desk["machine"], desk["incompatible"], desk["undecided"]) == ("desk", 4, 1)
+    assert (laptop["machine"], laptop["incompatible"], laptop["compatible"]) == ("laptop", 1, 1)
+    assert [one["scan"] for one in asked(where, "scans")] == [2, 1]
+    assert [one["scan"] for one in asked(where, "scans", "--machine", "desk", "--scan", 1)] == [1]
+    assert asked(where, "vendor")[0]["vendor"] == "Acme"
+
+
+def test_a_limit_says_that_there_is_more(where):
+    done = run("query", where, "update-first", "--limit", 1)
+    assert "more than 1 rows" in done.output
+    assert len(done.output.splitlines()) == 3
+
+
+def test_nothing_of_a_driver_is_trusted(where, tmp_path):
+    shown = run("query", where, "vendor").output + run("query", where, "problems").output
+    shown += run("query", where, "--sql", "SELECT vendor, x'00' FROM result").output
+    shown += run("stats", where).output
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    told = list(csv.reader(run("query", where, "vendor", "--format", "csv").output.splitlines()))
+    assert [line[0] for line in told if "HYPERLINK" in line[0]] == ["'" + safe(EVIL)]
+    run("stats", where, "--html", tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert re.search(r"<svg[^>]*role=.img", page)
+    seen = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: seen.append((tag, dict(attributes)))
+    parser.feed(page)
+    assert not [tag for tag, names in seen if tag == "script" or any(k[:2] == "on" for k in names)]
+    assert asked(where, "will-not-load")  # the table is still there
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM seen",
+        "DROP TABLE seen",
+        "ATTACH 'other.db' AS other",
+        "PRAGMA journal_mode=DELETE",
+        "PRAGMA query_only=OFF",
+        "SELECT 1; DROP TABLE seen",
+        "WITH x AS (SELECT 1) INSERT INTO about VALUES ('a', 'b')",
+        "CREATE TEMP TABLE t (x)",
+        "VACUUM INTO 'copy.db'",
+        "COMMIT",
+        "SELECT load_extension('x')",
+        "nonsense",
+        "",
+    ],
+)
+def test_sql_only_reads(where, sql, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = where.read_bytes()
+    done = run("query", where, "--sql", sql)
+    assert done.exit_code not in (0, 1)
+    assert "Traceback" not in done.output
+    assert len(asked(where, "--sql", "SELECT path FROM file WHERE path LIKE '%bad%'")) == 2
+    assert where.read_bytes() == before
+    assert not (tmp_path / "copy.db").exists()
+    assert not (tmp_path / "other.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "want a question or --sql"),
+        (["scans", "--sql", "SELECT 1"], "want a question or --sql"),
+        (["why"], "no such question"),
+        (["scans", "x"], "takes no further word"),
+        (["breaks", "--scan", "9"], "there is no scan 9"),
+        (["breaks", "--machine", "x"], "there is no scan of x"),
+        (["changed"], "no earlier scan"),
+        (["changed", "x"], "want the number of a scan"),
+        (["changed", "9"], "there is no scan 9"),
+        (["changed", "previous"], "there is no previous scan"),
+        (["report"], "report wants a path"),
+        (["report", "x.sys"], "no report of this"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(where, arguments, sentence):
+    done = run("query", where, *arguments)
+    assert done.exit_code == 2
+    assert sentence in done.output
+
+
+def test_an_empty_database_and_an_unfinished_scan(tmp_path):
+    create(str(tmp_path / "a.db")).close()
+    assert "there is no scan in this" in run("query", tmp_path / "a.db", "breaks").output
+    assert "there is no last scan" in run("diff", tmp_path / "a.db", "last", "last").output
+    assert run("query", tmp_path / "a.db", "scans").output == "nothing\n"
+    fill(tmp_path / "a.db", *map(met, ROWS), ends=False)
+    assert [one["sha256"][0] for one in asked(tmp_path / "a.db", "breaks")] == ["d"]
+    assert "6 files, 6 drivers, 1 scan(s)" in run("stats", tmp_path / "a.db").output
+
+
+def test_the_current_scan_is_the_last_finished_one(where):
+    again = fill(where, met("good"), ends=False)
+    assert len(asked(where, "update-first")) == 3
+    assert fill(where, met("good")) == again, "a scan that was not finished is taken up"
+    assert [one["sha256"][0] for one in asked(where, "update-first")] == ["b"]
+
+
+def test_what_changed_between_two_scans(where, tmp_path):
+    other = Rules(parse_version("7"))
+    problem = Met(Problem("/drivers/text.sys", "vanished", "no such file"))
+    new = row("9" * 64, "undecided")
+    judged = row("e" * 64, "incompatible")
+    rows = [
+        met("good"),
+        met("bad", found=row("8" * 64)),
+        met("open", found=judged),
+        problem,
+        met("new", found=new),
+    ]
+    number = fill(where, *rows, rules=other)
+    database = opened(str(where))
+    with database.reading() as connection:
+        found = list(changes(connection, 1, number))
+        assert list(changes(connection, 1, 1)) == []
+        foreign = [(one.change, one.path) for one in changes(connection, 1, 2)]
+    database.close()
+    told = {(one.change, one.path.rpartition("/")[2], one.worse) for one in found}
+    assert {one for one in told if "script" not in one[1]} == {
+        (Change.NEW, "new.sys", True),
+        (Change.CHANGED, "bad.sys", False),
+        (Change.CHANGED, "text.sys", True),
+        (Change.JUDGED, "open.sys", True),
+        (Change.GONE, "copy.sys", False),
+        (Change.GONE, "breaks.sys", False),
+        (Change.GONE, "worse.sys", False),
+    }
+    assert {change for change, _ in foreign} == {Change.GONE}
+    assert "/drivers/good.sys" not in {path for _, path in foreign}
+    done = run("diff", where, 1, number)
+    assert done.exit_code == 1
+    assert (
+        "judged otherwise /drivers/open.sys: undecided it is -> incompatible it is" in done.output
+    )
+    assert "\x1b" not in done.output
+    assert run("diff", where, 1, 1).output == "scan 1 to scan 1: 0 files changed\n"
+    changed = asked(where, "changed", "--scan", number)
+    assert {one["change"] for one in changed} == set(Change)
+    assert run("diff", where, "previous", "last").exit_code == 1
+
+
+def test_everything_is_exported(where, tmp_path, monkeypatch):
+    run("export", where, "--csv", tmp_path / "a.csv")
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert len(rows) == 10
+    assert rows[0]["path"] == "/drivers/good.sys"
+    assert {one["machine_name"] for one in rows} == {"desk", "laptop"}
+    assert [one["problem"] for one in rows if one["problem"]] == ["unreadable"]
+    assert all(not one["vendor"].startswith("=") for one in rows)
+    alone = run("export", where, "--machine", "laptop", "--csv", "-").output
+    assert len(alone.splitlines()) == 3
+    assert "want --csv" in run("export", where).output
+    assert "cannot write" in run("export", where, "--csv", tmp_path).output
+    assert "cannot write" in run("stats", where, "--html", tmp_path).output
+    monkeypatch.setattr("hvci.cli.export.find_spec", lambda name: None)
+    done = run("export", where, "--parquet", tmp_path / "a.parquet")
+    assert (done.exit_code, "pip install pyarrow" in done.output) == (2, True)
+
+
+def test_parquet_holds_the_same(where, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run("export", where, "--parquet", tmp_path / "a.parquet").exit_code == 0
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert table.num_rows == 10
+    assert table.column("failures").to_pylist()[:2] == [0, 3]
+
+
+def test_a_stored_report_is_given_back(tmp_path):
+    report = evaluate(driver(pool_type=0))
+    sha256 = report.target.sha256
+    blob = pack(stored_fields(report))
+    one = Met(Place("/drivers/50%_a.sys", 1, 1, 1), sha256=sha256, settled=True)
+    one.answer = Answer(row_of(report, sha256), blob)
+    fill(tmp_path / "a.db", one, met("good"))
+    for word in ("/drivers/50%_a.sys", "50%_a.sys", sha256, sha256[:12].upper()):
+        (again,) = asked(tmp_path / "a.db", "report", word)["reports"]
+        assert again["target"]["path"] == "/drivers/50%_a.sys"
+        assert again["rules"] == json.loads(json.dumps(stored_fields(report)))["rules"]
+    assert "no report of this" in run("query", tmp_path / "a.db", "report", "%").output
+    assert "ExAllocatePoolWithTag" in run("query", tmp_path / "a.db", "report", "50%_a.sys").output
+
+
+def test_a_damaged_blob_is_one_sentence(tmp_path):
+    one = met("good")
+    one.answer = Answer(ROWS["good"], b"damaged")
+    fill(tmp_path / "a.db", one)
+    done = run("query", tmp_path / "a.db", "report", "good.sys")
+    assert "a stored report is damaged" in done.output
+
+
+def test_numbers_of_all_scans_add_up(where):
+    told = run("stats", where).output
+    assert told.startswith("10 files, 8 drivers, 2 scan(s)\n")
+    assert re.search(r"incompatible\s+4\s+####", told)
+    fill(
+        where,
+        *(met(f"{n}", found=row(f"{n:064}", "incompatible", vendor=f"v{n}")) for n in range(1, 20)),
+        targets="many",
+    )
+    assert "and 9 more" in run("stats", where).output
