@@ -47,6 +47,17 @@ class Binding(StrEnum):
     CALLBACK = "callback"
 
 
+class Gives(StrEnum):
+    """What kind of memory a DDI hands out that never executes under memory integrity."""
+
+    POOL = "pool"
+    CONTIGUOUS = "contiguous"
+    MAPPING = "mapping"
+    VIEW = "view"
+    """Its address is put where the second argument points, as that of the next."""
+    VIRTUAL = "virtual"
+
+
 class OptIn(StrEnum):
     """What POOL_NX_OPTIN does to calls of a DDI."""
 
@@ -130,6 +141,8 @@ class Ddi:
     also_exported: bool = False
     """An inline function or macro that some images import by name as well."""
     variadic: bool = False
+    gives: Gives | None = None
+    """The memory that it returns or puts somewhere."""
 
     @property
     def importable(self) -> bool:
@@ -221,6 +234,7 @@ def _replacements(row: Row) -> tuple[Replacement, ...]:
 def _read(label: str, fields: object, rules: Mapping[str, ValueRule]) -> Ddi:
     row = Row(f"ddis.toml: {label}", fields)
     counter = row.take("counter", str, "")
+    gives = row.take("gives", str, "")
     ddi = Ddi(
         name=row.take("name", str),
         seed=row.take("seed", bool, False),
@@ -251,6 +265,7 @@ def _read(label: str, fields: object, rules: Mapping[str, ValueRule]) -> Ddi:
         storport_function=row.take("storport_function", int, -1),
         also_exported=row.take("also_exported", bool, False),
         variadic=row.take("variadic", bool, False),
+        gives=row.read("gives", gives, Gives) if gives else None,
     )
     row.finish()
     _check(row, ddi)

@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
+from hvci.catalog.ddis import Gives
 from hvci.catalog.prototypes import x86_bytes
+from hvci.catalog.shipped import giving
 
 COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlCopyBytes"))
 """Destination, source, length."""
 FILLS = frozenset(("memset", "RtlFillMemory", "RtlZeroMemory"))
 BLOCKS = COPIES | FILLS
 RESOLVERS = ("MmGetSystemRoutineAddress",)
-POOL = frozenset(
-    (
-        "ExAllocatePool",
-        "ExAllocatePool2",
-        "ExAllocatePool3",
-        "ExAllocatePoolWithTag",
-        "ExAllocatePoolWithTagPriority",
-        "ExAllocatePoolWithQuota",
-        "ExAllocatePoolWithQuotaTag",
-        "ExAllocatePoolZero",
-        "ExAllocatePoolUninitialized",
-        "FsRtlAllocatePool",
-        "FsRtlAllocatePoolWithTag",
-        "FsRtlAllocatePoolWithQuotaTag",
-        "NdisAllocateMemoryWithTagPriority",
-        "FltAllocatePoolAlignedWithTag",
-    )
-)
-CONTIGUOUS = frozenset(
-    (
-        "MmAllocateContiguousMemory",
-        "MmAllocateContiguousMemoryEx",
-        "MmAllocateContiguousMemorySpecifyCache",
-        "MmAllocateContiguousMemorySpecifyCacheNode",
-        "MmAllocateContiguousNodeMemory",
-        "MmAllocateNonCachedMemory",
-        "MmAllocateIndependentPages",
-    )
-)
-MAPPINGS = frozenset(
-    (
-        "MmMapIoSpace",
-        "MmMapIoSpaceEx",
-        "MmMapLockedPages",
-        "MmMapLockedPagesSpecifyCache",
-        "MmMapLockedPagesWithReservedMapping",
-        "MmAllocateMappingAddress",
-        "MmGetVirtualForPhysical",
-    )
-)
+_UNLISTED = {
+    "MmAllocateIndependentPages": Gives.CONTIGUOUS,
+    "MmGetVirtualForPhysical": Gives.MAPPING,
+}
+"""What no DDI of the catalogue is, and gives memory too."""
+
+
+def _giving(kind: Gives) -> frozenset[str]:
+    return giving(kind) | {name for name, gives in _UNLISTED.items() if gives is kind}
+
+
+POOL = _giving(Gives.POOL)
+CONTIGUOUS = _giving(Gives.CONTIGUOUS)
+MAPPINGS = _giving(Gives.MAPPING)
 RETURNED = POOL | CONTIGUOUS | MAPPINGS
 """DDIs that return memory which never executes under memory integrity."""
-VIEWS = frozenset(
-    (
-        "MmMapViewInSystemSpace",
-        "MmMapViewInSystemSpaceEx",
-        "MmMapViewInSessionSpace",
-        "MmMapViewInSessionSpaceEx",
-    )
-)
-VIRTUAL = frozenset(("ZwAllocateVirtualMemory", "NtAllocateVirtualMemory"))
+VIEWS = _giving(Gives.VIEW)
+VIRTUAL = _giving(Gives.VIRTUAL)
 PUT = VIEWS | VIRTUAL
 """DDIs that put the address of such memory where their second argument points."""
 PUT_POSITION = 1

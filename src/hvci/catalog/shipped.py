@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeVar, overload
 
-from hvci.catalog.ddis import Ddi, parse_ddis
+from hvci.catalog.ddis import Ddi, Gives, parse_ddis
 from hvci.catalog.reader import data_text
 from hvci.catalog.values import value_rules
 from hvci.errors import CatalogError
@@ -92,3 +92,9 @@ def exports() -> Mapping[str, Ddi]:
     return Shipped(
         name for name, text in _texts().items() if any(line in text for line in _IMPORTABLE)
     )
+
+
+def giving(kind: Gives) -> frozenset[str]:
+    """The DDIs that hand out memory of one kind."""
+    line = f'\ngives = "{kind}"\n'
+    return frozenset(name for name, text in _texts().items() if line in text)
