@@ -195,7 +195,7 @@ def verifies(
     if kind.inner.oid != _RSA or oid.endswith(".1.10"):
         return _by_library(signer, signature, signed, hash_name, oid)
     modulus, exponent = (part.number for part in der.element(bits.content[1:]).members[:2])
-    if not 0 < exponent < 1 << 40 or not 0 < modulus.bit_length() <= MOST_BITS:
+    if not 0 < exponent < 1 << 40 or not 0 < modulus < 1 << MOST_BITS:
         return None
     size = (modulus.bit_length() + 7) // 8
     padded = pow(int.from_bytes(signature, "big"), exponent, modulus).to_bytes(size, "big")
