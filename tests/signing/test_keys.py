@@ -66,3 +66,16 @@ def _with_key(message, old, new):
         return out
 
     return rebuilt(message)
+
+
+def test_an_extension_without_parts_is_damage():
+    leaf = make.vendor(name="Empty extension")
+    whole = make.message(IMAGE, leaf)
+    (usage,) = (each for each in leaf.certificate.extensions)
+    wanted = usage.oid.dotted_string
+    at = leaf.der.index(make.oid(wanted)) - 2
+    extension = leaf.der[at : at + 2 + leaf.der[at + 1]]
+    data = make.attached(IMAGE, _with_key(whole, extension, make.sequence()))
+    (one,) = signing.read(data, NEWEST).trust.signatures
+    assert one.signed is Signed.DAMAGED
+    assert one.problem

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hvci.model.signature import PageHashes, Signature, Signed
 from hvci.signing import anchors, der
 from hvci.signing.certificate import HASHES, Certificate
-from hvci.signing.der import Der, DerError
+from hvci.signing.der import DAMAGE, Der, DerError
 from hvci.signing.image import SignedFile
 from hvci.signing.pkcs7 import SignedData
 
@@ -73,7 +73,7 @@ def _with_nested(message: bytes, place: str, file: SignedFile) -> Iterator[Read]
         if read.message is not None and len(todo) < _MOST:
             try:
                 nested = list(read.message.nested())
-            except ValueError:
+            except DAMAGE:
                 continue
             depth = where.count("nested")
             name = where if not depth else where.partition(" nested")[0]
@@ -89,7 +89,7 @@ def of_image(whole: Der, place: str, file: SignedFile) -> Read:
             raise DerError("it does not sign a file")
         facts = _compared(facts, message, file)
         return Read(facts, message)
-    except ValueError as error:  # DerError, and what a library says of odd numbers
+    except DAMAGE as error:  # DerError, and what a library says of odd numbers
         return Read(Signature(place, Signed.DAMAGED, f"it cannot be read: {error}"))
 
 
@@ -127,7 +127,7 @@ def _stamp(message: SignedData) -> str:
     """The time of the time stamp; a broken one is none."""
     try:
         return message.timestamp
-    except ValueError:
+    except DAMAGE:
         return ""
 
 
@@ -182,7 +182,7 @@ def _page_hashes(about: Der, file: SignedFile) -> PageHashes | None:
         listed = der.element(moniker.members[1].octets).inner
         kind, table = listed.members[:2]
         name, value = _PAGES[kind.oid], table.inner.octets
-    except (ValueError, IndexError, KeyError):
+    except (*DAMAGE, KeyError):
         return None
     size = 24 if name == "sha1" else 36
     return PageHashes(name, max(len(value) // size - 1, 0), file.pages(name) == value)

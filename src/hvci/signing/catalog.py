@@ -14,7 +14,7 @@ from hvci.errors import InputError, UsageError
 from hvci.model.signature import Signature
 from hvci.signing import der
 from hvci.signing.authenticode import INDIRECT_DATA, Read, signature
-from hvci.signing.der import Der, DerError
+from hvci.signing.der import DAMAGE, Der, DerError
 from hvci.signing.image import SignedFile
 from hvci.signing.pkcs7 import SignedData
 
@@ -83,7 +83,7 @@ def read_catalog(data: bytes, path: str) -> Catalog:
         if not catalog.members:
             raise DerError("it lists no file")
         catalog.facts  # noqa: B018 - read here, so that what is damaged is told once
-    except (ValueError, IndexError) as error:
+    except DAMAGE as error:
         raise InputError(f"{path}: not a catalog: {error}") from error
     return catalog
 

@@ -9,7 +9,7 @@ import hashlib
 from functools import cached_property, lru_cache
 
 from hvci.signing import der
-from hvci.signing.der import Der, DerError
+from hvci.signing.der import DAMAGE, Der, DerError
 
 COMMON_NAME = der.encoded("2.5.4.3")
 ORGANIZATION, UNIT = der.encoded("2.5.4.10"), der.encoded("2.5.4.11")
@@ -134,7 +134,10 @@ class Certificate:
     @cached_property
     def hash_name(self) -> str:
         """The hash function of the signature on this certificate; empty for one that is unknown."""
-        return HASHES.get(self.whole.members[1].inner.oid, "")
+        try:
+            return HASHES.get(self.whole.members[1].inner.oid, "")
+        except DAMAGE:
+            return ""  # nobody checks how the last certificate of a chain was signed
 
     @cached_property
     def tbs_hash(self) -> str:

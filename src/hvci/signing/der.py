@@ -23,6 +23,10 @@ class DerError(ValueError):
     """The bytes are no DER, or another element stands where one is needed."""
 
 
+DAMAGE = (ValueError, IndexError, OverflowError)
+"""What reading damaged elements raises: `DerError`, and what fields that are missing lead to."""
+
+
 class Der(NamedTuple):
     """One element of some bytes: its tag octet, and where it starts, holds its content, ends."""
 
