@@ -162,6 +162,22 @@ def test_the_state_of_memory_integrity(text, state, facts):
     assert (found.memory_integrity, len(found.facts)) == (state, facts)
 
 
+@pytest.mark.parametrize(
+    ("issues", "words"),
+    [
+        ("0x00000000", "0x0 of the computer, which is none"),
+        ("0x00000014", "Secure Boot is off, no mode-based execution control (observed meanings)"),
+        ("0x00002000", "0x2000, which is not known"),
+    ],
+)
+def test_what_hvciscan_says_of_the_computer(issues, words):
+    text = f"VbsGetIssues: {issues}\nHVCI incompatible driver scan passed\n"
+    gathered = gather([text.encode()])
+    assert not gathered.is_empty
+    assert words in gathered.computer.facts[0]
+    assert gathered.computer.facts[1] == "hvciscan found no incompatible driver"
+
+
 def test_boot_drivers():
     assert computer(QUERY).at_boot == {"thing.sys"}
     event = files.xml([files.hvci("thing.sys")])

@@ -28,6 +28,23 @@ _RUNNING = re.compile(r"SecurityServicesRunning\s*:\s*\{?([\d, ]*)\}?")
 _CONFIGURED = re.compile(r"SecurityServicesConfigured\s*:\s*\{?([\d, ]*)\}?")
 _VBS = re.compile(r"VirtualizationBasedSecurityStatus\s*:\s*(\d)")
 _INFO_RUNNING = re.compile(r"Virtualization-based security Services Running\s*\t?\s*(.*)")
+_ISSUES = re.compile(r"VbsGetIssues:\s*(0x[0-9a-f]{1,8})", re.IGNORECASE)
+_PASSED = re.compile(r"hvci incompatible driver scan passed", re.IGNORECASE)
+_ISSUE_BITS = {
+    0x1: "the processor",
+    0x2: "no hypervisor or no second level address translation",
+    0x4: "Secure Boot is off",
+    0x8: "no DMA protection",
+    0x10: "no mode-based execution control",
+    0x20: "no UEFI",
+    0x40: "a debugger is on",
+    0x80: "system management mode",
+    0x100: "no memory overwrite request lock",
+    0x200: "too little memory",
+    0x400: "virtualization is off in the firmware",
+    0x1000: "no APIC virtualization",
+}
+"""What hvciscan says of the computer; observed by researchers, not documented."""
 MEMORY_INTEGRITY = 2
 """Its number among the security services."""
 
@@ -53,6 +70,7 @@ def machine(lines: list[str], text: str) -> Machine:
     packages, likely = _packages(lines)
     packages |= dict(_installed(lines))
     is_on, facts = _device_guard(text)
+    facts += _scanned(text)
     at_boot = frozenset(_boot_drivers(lines))
     known = bool(packages or likely or facts or at_boot)
     return Machine(is_on, tuple(facts), packages, likely, at_boot, known)
@@ -159,6 +177,19 @@ def _device_guard(text: str) -> tuple[bool | None, list[str]]:
     if (match := _VBS.search(text)) and match[1] != "2":
         facts.append("virtualization-based security does not run")
     return is_on, facts
+
+
+def _scanned(text: str) -> Iterator[str]:
+    """What hvciscan says of the computer, and that it found no driver."""
+    if match := _ISSUES.search(text):
+        bits = int(match[1], 16)
+        named = [name for bit, name in _ISSUE_BITS.items() if bits & bit]
+        rest = bits & ~sum(_ISSUE_BITS)
+        named += [f"{rest:#x}, which is not known"] if rest else []
+        said = f": {', '.join(named)} (observed meanings)" if named else ", which is none"
+        yield f"hvciscan names issues {bits:#x} of the computer{said}"
+    if _PASSED.search(text):
+        yield "hvciscan found no incompatible driver"
 
 
 def _numbers(text: str) -> set[int]:
