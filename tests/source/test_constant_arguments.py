@@ -129,3 +129,24 @@ def test_uses_of_a_template_that_choose_differently(tmp_path):
     text = TEMPLATES % "Heap::By(M)" + entry("Get<Mode::Data>(8); Get<Mode::Code>(8);")
     evidence = one_file(tmp_path, text, "a.cpp")
     assert value_of(evidence, "ExAllocatePoolWithTag")[0] == {NX, EXECUTABLE}
+
+
+@pytest.mark.parametrize(
+    ("calls", "value"),
+    [
+        ("Get(8, FALSE); Get(16, FALSE);", {NX}),
+        ("Get(8, TRUE);", {PAGED}),
+        ("Get(8, FALSE); Get(16, TRUE);", {NX, PAGED}),
+        ("Get(8, DriverObject->Flags);", {NX, PAGED}),
+        ("BOOLEAN paged = FALSE; Get(8, paged);", {NX, PAGED}),
+    ],
+)
+def test_what_all_callers_choose(tmp_path, calls, value):
+    text = """
+PVOID Get(SIZE_T n, BOOLEAN paged) {
+    POOL_TYPE pool = (paged ? PagedPool : NonPagedPoolNx);
+    return ExAllocatePoolWithTag(pool, n, 'a');
+}
+"""
+    evidence = one_file(tmp_path, text + entry(calls))
+    assert value_of(evidence, "ExAllocatePoolWithTag") == (value, True)

@@ -82,7 +82,7 @@ def _asking(evidence: Evidence, origins: frozenset[Origin]) -> dict[str, DdiCall
     found: dict[str, DdiCall] = {}
     for call in evidence.calls:
         if call.origin in origins and executable(call) is Executable.YES:
-            found.setdefault(_export(call), call)
+            found.setdefault(export_of(call), call)
     return found
 
 
@@ -93,7 +93,7 @@ _COMPILED = {
 }
 
 
-def _export(call: DdiCall) -> str:
+def export_of(call: DdiCall) -> str:
     """The export that a call of an inline routine or macro compiles to."""
     ddi = catalog.ddis().get(call.ddi)
     if call.ddi in _COMPILED:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
@@ -136,9 +136,12 @@ class Resolver:
         return both
 
     def _chosen(self, condition: Node | None, place: Place, depth: int) -> bool | None:
-        """Which way a condition goes here: by the constants of this call, or by the version."""
-        if place.given:
-            truth = Conditions(place.given, self.constants_in(place, depth)).truth(condition)
+        """Which way a condition goes here: by constants that are passed, or by the version."""
+        passed = self.constants_in(place, depth)
+        if not place.given and place.function is not None:
+            passed = partial(_passed, passed)
+        if place.function is not None:
+            truth = Conditions(place.given, passed).truth(condition)
             if truth is not None:
                 return truth
         return self._which(condition, place, depth)
@@ -291,6 +294,14 @@ class Resolver:
         return [self.constant(one, place, depth) for one in inner]
 
 
+def _passed(constant: Constant, node: Node) -> Known | None:
+    """A constant that every caller gives, or that stands in the text; no local variable is one."""
+    known = constant(node)
+    value = known.value if known is not None else None
+    return known if value is not None and value.origins <= _FROM_CALLERS else None
+
+
+_FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template"))
 _TEMPLATES = ("template_function", "template_method")
 _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
 _SIMPLE |= frozenset(("type_identifier",))
