@@ -304,3 +304,52 @@ def test_lists_of_a_computer_alone_hold_no_refusal():
         0,
         "no refused driver, bug check or counter in this log\n",
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bug Check 0xFC: ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
+        "Bug check 0xFC",
+        "BSOD with stop code 0x000000FC",
+        "Your PC ran into a problem. Stop code: ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
+        "Stop code: ATTEMPTED EXECUTE OF NOEXECUTE MEMORY (0xFC)",
+        "0xFC ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
+        "ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
+    ],
+)
+def test_a_heading_alone_is_a_bug_check_without_parameters(text):
+    (crash,) = parse_log(text).entries
+    assert (crash.code, crash.parameters) == (0xFC, ())
+    (beside,) = parse_log(
+        f"BugCheck FC, {{1, 2, 3, 4}}\nProbably caused by : a.sys\n{text}"
+    ).entries
+    assert beside.parameters == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "text", ["Stop code: SYSTEM_SERVICE_EXCEPTION", "A_LONG_WORD", "the bug check code was lost"]
+)
+def test_other_words_are_no_bug_check(text):
+    assert parse_log(text).entries == ()
+
+
+def test_a_parameter_that_the_log_lacks_is_not_taken_for_zero():
+    log = parse_log("Bug Check 0xC4\nArg1: 2000\nArg2: fffff80112341025\n")
+    (crash,) = log.entries
+    assert crash.parameters == POOL[:2]
+    text = to_text(join(log, [report(pool_call(0x1020, 0))]))
+    assert "the log holds 2 of the four parameters only" in text
+    assert "Pool type" not in text
+    assert parse_log("Bug Check 0xC4\nArg2: 1\nArg3: 2").entries[0].parameters == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DRIVER_VERIFIER_DETECTED_VIOLATION (c4)\nArg1: 62\nArg2: 1\nArg3: 1\nArg4: 1\n",
+        "PAGE_FAULT_IN_NONPAGED_AREA (50)\nArg1: fffff80112341025\n",
+    ],
+)
+def test_no_check_is_named_where_the_parameters_do_not_show_it(text):
+    assert gather([text.encode()]).seen == ()

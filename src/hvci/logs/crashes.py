@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from hvci.report.bugchecks import BUGCHECKS, VERIFIER, number
 
@@ -36,9 +37,14 @@ _STOP = re.compile(
 _ANY_LANGUAGE = re.compile(
     r"(0x[0-9a-f]{8})\s*\((0x[0-9a-f]{8,16}(?:\s*,\s*0x[0-9a-f]{8,16}){3})\)", re.IGNORECASE
 )
-_STOP_CODE = re.compile(
-    r"^(?:Stop ?code|Bug Check String)\s*:\s*([A-Za-z][A-Za-z0-9_ ]+?)\s*$", re.I
+_BARE = re.compile(
+    r"(?:^|\s)(?:Stop ?code|Bug ?Check(?: Code| String)?)\s*:?\s+"
+    r"(?:(?P<code>0x[0-9a-f]{1,8})(?:\W+[a-z][a-z0-9_ ]+)?|(?P<words>[a-z][a-z0-9_ ]+?))"
+    r"(?:\s*\((?P<behind>0x[0-9a-f]{1,8})\)|\W*)$",
+    re.IGNORECASE,
 )
+"""A heading without parameters: the code, the name, or the one behind the other."""
+_NAME_ALONE = re.compile(r"^(?:0x[0-9a-fA-F]{1,8}\W+)?([A-Z][A-Z0-9_]+_[A-Z0-9_]+)$")
 _BUCKET = re.compile(
     r"^(?:BUGCHECK_STR|DEFAULT_BUCKET_ID|FAILURE_BUCKET_ID):\s*0x([0-9a-f]+)_", re.I
 )
@@ -60,6 +66,7 @@ class Crash:
 
     code: int
     parameters: tuple[int, ...]
+    """As many as the log holds, from the first on: one that is missing is not taken for 0."""
     driver: str = ""
     offsets: tuple[tuple[str, int], ...] = ()
     """Module and offset of the places that the log names; the first ones are nearest."""
@@ -71,9 +78,19 @@ def crashes(lines: list[str]) -> tuple[list[Crash], list[int]]:
     """The bug checks of a log that memory integrity can cause, and the codes of others."""
     found = [crash for part in _analyses(lines) if (crash := _crash(part)) is not None]
     found = [replace(one, code=_LIVE.get(one.code, one.code)) for one in found]
-    ours = dict.fromkeys(crash for crash in found if crash.code in BUGCHECKS)
+    ours = dict.fromkeys(
+        crash for crash in found if crash.code in BUGCHECKS and not _only_named(crash, found)
+    )
     others = dict.fromkeys(crash.code for crash in found if crash.code not in BUGCHECKS)
     return list(ours), list(others)
+
+
+def _only_named(crash: Crash, found: list[Crash]) -> bool:
+    """Whether a bug check without parameters is one that stands elsewhere with them."""
+    return not crash.parameters and any(
+        other.code == crash.code and other.parameters and crash.driver in ("", other.driver)
+        for other in found
+    )
 
 
 def _analyses(lines: list[str]) -> Iterator[list[str]]:
@@ -117,8 +134,12 @@ def _begins(line: str, after: str) -> int | None:
 
 
 def _by_words(line: str) -> int | None:
-    match = _STOP_CODE.match(line)
-    name = match[1].upper().replace(" ", "_") if match else ""
+    match = _BARE.search(line)
+    if match and (code := match["code"] or match["behind"]):
+        return int(code, 16)
+    alone = _NAME_ALONE.match(line)
+    words = match["words"] if match else alone[1] if alone else ""
+    name = words.upper().replace(" ", "_")
     return next((code for code, known in BUGCHECKS.items() if known == name), None)
 
 
@@ -138,7 +159,7 @@ def _crash(lines: list[str]) -> Crash | None:
         elif code is None and (match := _BUCKET.match(line)):
             code = int(match[1], 16)
     code, parameters = _from_problem(lines, code, parameters)
-    values = tuple(parameters.get(index, 0) for index in range(1, 5)) if parameters else ()
+    values = tuple(parameters[index] for index in takewhile(parameters.__contains__, range(1, 5)))
     if code is None and values and 0x2000 <= values[0] <= 0x2006:
         code = VERIFIER  # no other bug check has such a first parameter
     return None if code is None else Crash(code, values, _driver(lines), *_places(lines))

@@ -20,6 +20,7 @@ from hvci.report.safe import safe
 LONGEST_CALL = 8
 """Bytes of the longest call instruction: a return address lies at most so far behind its site."""
 MOST_SHOWN = 40
+PARAMETERS = 4
 MISSING = (
     "the log does not hold the parameters of the bug check: take the four numbers from event 1001 "
     "of the System log or from !analyze -v"
@@ -36,6 +37,8 @@ class Joined:
     """Places, the surest first."""
     sure: bool = False
     """The log names the very place."""
+    unrelated: bool = False
+    """No finding of hvci can explain it."""
 
 
 def join(log: Log, reports: Iterable[Report]) -> tuple[Joined, ...]:
@@ -103,9 +106,11 @@ def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
     facts = tuple(f"{label}: {text}" for label, text in decoded.facts)
     if not entry.parameters:
         facts = (MISSING, *facts)
+    elif len(entry.parameters) < PARAMETERS:
+        facts = (*facts, f"the log holds {len(entry.parameters)} of the four parameters only")
     own = _of_driver(entry.driver, reports)
     if decoded.unrelated:
-        return Joined(f"{_named(entry.driver)}{decoded.title}", facts)
+        return Joined(f"{_named(entry.driver)}{decoded.title}", facts, unrelated=True)
     sure = [line for report in own for line in _exact(entry, log.bases, report, decoded.rule)]
     causes = sure or [line for report in own for line in _likely(entry, report, decoded.rule)]
     title = f"{_named(entry.driver)}{decoded.title}"
@@ -177,8 +182,10 @@ def _fits(entry: Crash, judged: JudgedCall | None) -> bool:
     watched = ((row.deciding, 2), (row.tag, 3)) if row else ()
     for name, index in watched:
         value = judged.call.arguments.get(name)
-        given = entry.parameters[index] if index < len(entry.parameters) else 0
-        if value and value.complete and given not in value.possible and (index == 2 or given):
+        if index >= len(entry.parameters) or not value or not value.complete:
+            continue
+        given = entry.parameters[index]
+        if given not in value.possible and (index == 2 or given):
             return False
     return True
 
@@ -191,6 +198,8 @@ def to_text(joined: Iterable[Joined]) -> str:
 def _lines(item: Joined) -> Iterator[str]:
     yield item.title
     yield from (f"  {fact}" for fact in item.facts)
+    if item.unrelated:
+        return
     if not item.causes:
         yield "  no finding of hvci explains it; give the driver as a target, or the right version"
         return

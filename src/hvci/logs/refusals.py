@@ -16,7 +16,7 @@ from hvci.logs.machine import Machine
 from hvci.logs.rows import Refusal
 from hvci.model import Report
 from hvci.model.gates import Effect, Gate, Kind
-from hvci.report.bugchecks import decode_bugcheck
+from hvci.report.bugchecks import PAGE_FAULT, decode_bugcheck, was_execution
 from hvci.report.identity import short_name
 from hvci.report.safe import safe
 
@@ -55,7 +55,8 @@ def crash_signs(crashes: Iterable[Crash], bases: Mapping[str, tuple[int, int]]) 
     for crash in crashes:
         decoded = decode_bugcheck(crash.code, crash.parameters)
         sign = gates().find(Kind.BUGCHECK, crash.code)
-        if sign is None or decoded.unrelated or not crash.parameters:
+        unclear = crash.code == PAGE_FAULT and not was_execution(crash.parameters)
+        if sign is None or decoded.unrelated or unclear or not crash.parameters:
             continue
         named = [name for name, _ in (*crash.offsets, *crash.functions)]
         named += [

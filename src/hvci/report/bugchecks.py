@@ -242,7 +242,7 @@ def _verifier(parameters: tuple[int, ...]) -> Decoded:
         title += f" {subcode:#x}"
     if subcode not in _SUBCODES:
         why = f"Sub-code {subcode:#x} is not one of the memory integrity checks 0x2000 to 0x2005."
-        return Decoded(f"{title} {subcode:#x}", (("Note", why),))
+        return Decoded(f"{title} {subcode:#x}", (("Note", why),), unrelated=True)
     text, counter, names = _SUBCODES[subcode]
     facts = tuple(
         (label, spell(value)) for (label, spell), value in zip(names, parameters[1:], strict=False)
