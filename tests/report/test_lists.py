@@ -128,6 +128,27 @@ def test_a_compatibility_database_shows_apart(folder):
     assert check("--compat-db", "a.sys").exit_code == 2
 
 
+def test_a_policy_names_lists_and_catalogs(folder):
+    (folder / "drv.sdb").write_bytes(make_database(driver_entry("a.sys", policy=0x10)))
+    (folder / "a.cat").write_bytes(make.catalog([make.authentihash(IMAGE)], make.vendor()))
+    (folder / "hvci.toml").write_text(
+        'blocklists = ["yes.xml"]\ncompat_db = ["drv.sdb"]\ncatalogs = ["a.cat"]\n'
+    )
+    words = ["check", "a.sys", "-f", "json", "--blocklist", "no.p7b"]
+    one = json.loads(CliRunner().invoke(main, words).stdout)["reports"][0]
+    assert [each["source"] for each in one["lists"]] == ["no.p7b", "yes.xml", "drv.sdb"]
+    assert (one["answers"]["blocklisted"], one["answers"]["signed"]) == ("yes", "other")
+
+
+def test_the_checklist_takes_them_too(folder):
+    (folder / "a.cat").write_bytes(make.catalog([make.authentihash(IMAGE)], make.cross_signed()))
+    words = ["checklist", "a.sys", "--no-config", "--format", "json"]
+    before = CliRunner().invoke(main, words)
+    after = CliRunner().invoke(main, [*words, "--catalog", "a.cat"])
+    assert before.stdout != after.stdout
+    assert "signed by its vendor" in after.stdout
+
+
 def test_a_bad_list_is_named(folder):
     result = check("--blocklist", "a.sys")
     assert result.exit_code == 2

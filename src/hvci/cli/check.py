@@ -12,6 +12,7 @@ from hvci.cli.settings import (
     policy_options,
     selection_options,
     settings,
+    trust_options,
 )
 from hvci.report.document import INTERRUPTED
 
@@ -25,28 +26,7 @@ from hvci.report.document import INTERRUPTED
     metavar="DIR",
     help="Folder with PDBs, besides that of the driver; may be given several times.",
 )
-@click.option(
-    "--catalog",
-    "catalogs",
-    multiple=True,
-    metavar="FILE",
-    help="Signed catalog (.cat) that may list the drivers, or a folder of them; may be repeated.",
-)
-@click.option(
-    "--blocklist",
-    "blocklists",
-    multiple=True,
-    metavar="FILE",
-    help="Does this list name the drivers? An App Control policy (.xml, .p7b, .cip) or LOLDrivers' "
-    "JSON; may be repeated.",
-)
-@click.option(
-    "--compat-db",
-    "databases",
-    multiple=True,
-    metavar="FILE",
-    help="Does this driver compatibility database (drvmain.sdb) name the drivers? May be repeated.",
-)
+@trust_options
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.cli.settings import evaluated, policy_options, settings
+from hvci.cli.settings import Trusted, evaluated, policy_options, settings, trust_options
 
 if TYPE_CHECKING:
     from hvci.model import Report
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.command("checklist")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @policy_options
+@trust_options
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -27,6 +28,9 @@ def command(
     no_config: bool,
     profile: str | None,
     undecided: str | None,
+    catalogs: tuple[str, ...],
+    blocklists: tuple[str, ...],
+    databases: tuple[str, ...],
     verify: bool,
     form: str,
 ) -> int:
@@ -43,7 +47,9 @@ def command(
     from hvci.report.checklist import Status, checklist, to_text
 
     rules = settings(target_os, config, no_config, profile, undecided)
-    document = rules.judged(evaluated(targets, rules.policy, verify))
+    document = rules.judged(
+        evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists, databases))
+    )
     found = [(report, checklist(report, _imports(report))) for report in document.reports]
     if form == "json":
         rows = [

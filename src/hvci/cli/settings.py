@@ -109,6 +109,35 @@ def _rules(option: str, words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(chosen)
 
 
+_CATALOG: Decorator = click.option(
+    "--catalog",
+    "catalogs",
+    multiple=True,
+    metavar="FILE",
+    help="Signed catalog (.cat) that may list the drivers, or a folder of them; may be repeated.",
+)
+_BLOCKLIST: Decorator = click.option(
+    "--blocklist",
+    "blocklists",
+    multiple=True,
+    metavar="FILE",
+    help="Does this list name the drivers? An App Control policy (.xml, .p7b, .cip) or LOLDrivers' "
+    "JSON; may be repeated.",
+)
+_COMPAT_DB: Decorator = click.option(
+    "--compat-db",
+    "databases",
+    multiple=True,
+    metavar="FILE",
+    help="Does this driver compatibility database (drvmain.sdb) name the drivers? May be repeated.",
+)
+
+
+def trust_options(command: Command) -> Command:
+    """Add --catalog, --blocklist and --compat-db."""
+    return _CATALOG(_BLOCKLIST(_COMPAT_DB(command)))
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A policy with what the command line says instead, and a baseline if there is one."""
@@ -153,6 +182,14 @@ class Trusted:
     blocklists: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
 
+    def besides(self, policy: Policy) -> Trusted:
+        """These files and those that a policy names."""
+        return Trusted(
+            (*self.catalogs, *policy.catalogs),
+            (*self.blocklists, *policy.blocklists),
+            (*self.databases, *policy.compat_db),
+        )
+
     def added_to(self, options: Options) -> Options:
         """The options with what the files say."""
         if self.catalogs:
@@ -192,5 +229,5 @@ def evaluated(
     from hvci.evaluate import Options
 
     options = Options(policy.target_os, excerpts=True, verify=verify, symbols=policy.symbols)
-    options = trusted.added_to(options) if trusted else options
+    options = (trusted or Trusted()).besides(policy).added_to(options)
     return gather(words, options, policy.exclude)

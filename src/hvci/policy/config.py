@@ -90,6 +90,11 @@ class Policy:
     """Targets of a command that names none."""
     exclude: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+    catalogs: tuple[str, ...] = ()
+    """Signed catalogs, and folders of them."""
+    blocklists: tuple[str, ...] = ()
+    compat_db: tuple[str, ...] = ()
+    """Driver compatibility databases."""
     baseline: str = ""
     select: frozenset[str] = frozenset()
     """The only rules that count; all where none is named."""
@@ -157,6 +162,9 @@ def _policy(fields: Fields, name: str) -> Policy:
         paths=fields.plain("paths", str) if "paths" in given else (),
         exclude=fields.plain("exclude", str) if "exclude" in given else (),
         symbols=fields.plain("symbols", str) if "symbols" in given else (),
+        catalogs=fields.plain("catalogs", str) if "catalogs" in given else (),
+        blocklists=fields.plain("blocklists", str) if "blocklists" in given else (),
+        compat_db=fields.plain("compat_db", str) if "compat_db" in given else (),
         baseline=fields.maybe("baseline", str) or "",
     )
 
