@@ -152,3 +152,22 @@ def test_a_parameter_on_the_stack_comes_from_the_caller():
         """
     )
     assert told(text.before("call import Asked", 0)) == {0x200}
+
+
+OBJECT = "a local variable that may be part of an object whose address is passed to a call"
+CALLED = 0x2800
+
+
+@pytest.mark.parametrize(
+    "way", ["call other", f"x9 = load [image+{CALLED:#x}]\ncall x9"], ids=["direct", "by pointer"]
+)
+def test_own_code_may_change_an_object_however_it_is_called(way):
+    program = f"[sp-8]:4 = 0x200\nx0 = address [sp-24]\n{way}\nx0 = load [sp-8]:4"
+    text = Text(f"entry:\n{program}\ncall import Asked\nret\nother:\nret", {CALLED: "other"})
+    assert told(text.before("call import Asked", 0)) == {0x200, OBJECT}
+
+
+def test_windows_changes_only_what_it_is_given():
+    program = "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4"
+    text = Text(f"entry:\n{program}\ncall import Asked\nret")
+    assert told(text.before("call import Asked", 0)) == {0x200}

@@ -254,9 +254,15 @@ class Reaching:
 
     def _calls_own_code(self, function: Function, p: int) -> bool:
         """Whether a call goes to code of the image: Windows writes what it is given to write."""
-        if function.flows[p] != Flow.CALL:
-            return False
-        return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
+        if function.flows[p] == Flow.CALL:
+            return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
+        known: dict[int, bool] = function.cache.setdefault("own calls", {})
+        if p not in known:
+            known[p] = False  # for what asks again on the way
+            operand = self.arch.indirect_operand(function, p)
+            held = self.flow.apart(lambda: self.flow.evaluate(function, p, operand, 0))
+            known[p] = any(atom.kind is Kind.ADDRESS for atom in held)
+        return known[p]
 
     def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
         """What a call may have put into a slot whose address was passed on."""
