@@ -243,7 +243,7 @@ def test_msvs_lines():
     assert lines[0].startswith("driver.c(3,5): warning HVCI2000: ExAllocatePoolWithTag: ")
     assert lines[1].startswith("read.c(12,1): warning HVCI2000: undecided: ")
     lines = render(DOCUMENTS["everything"], Format.MSVS).splitlines()
-    assert lines[-1] == "gone.sys : error HVCI0004: no PE header"
+    assert lines[-1] == "gone.sys : error HVCI0004: could not be read: no PE header"
     assert any("driver.sys : warning HVCI2003: " in line for line in lines)
     assert not any("HVCI2010" in line for line in lines)
     text = render(DOCUMENTS["suppressed"], Format.MSVS)
@@ -259,7 +259,7 @@ def test_github_annotations():
     assert lines[0].startswith(start)
     assert lines[1].startswith("::warning file=read.c")
     assert render(DOCUMENTS["everything"], Format.GITHUB).endswith(
-        "::error file=gone.sys::no PE header\n"
+        "::error file=gone.sys::could not be read: no PE header\n"
     )
     odd = report(pool_call(0x1000, 0), path="a,b:c%0A::stop")
     assert "file=a%2Cb%3Ac%250A%3A%3Astop," in render(Document((odd,)), Format.GITHUB)

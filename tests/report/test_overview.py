@@ -31,6 +31,7 @@ NAMES = (
     "image.x64.wx_init",
     "image.x86.align_80",
 )
+SARIF = (Format.SARIF, Format.CODE_SCANNING)
 ERRORS = (
     TargetError.of("gone.sys", InputError("gone.sys: no such file")),
     TargetError.of("arm.sys", UnsupportedImage("an image for 32-bit ARM")),
@@ -203,6 +204,23 @@ def test_500_drivers_fit_a_person():
         f"bad{n}.sys" for n in range(10, 0, -1)
     ]
     assert all(len(line) < 100 for line in first_screen)
+
+
+def test_what_is_no_driver_is_no_error_in_any_output():
+    errors = (TargetError.of("arm.sys", UnsupportedImage("an image for 32-bit ARM")),)
+    document = Document((report(),), errors)
+    assert document.exit_code == 0
+    said = {form: render(document, form) for form in Format}
+    assert all("not a driver" in unescape(text) for form, text in said.items() if form not in SARIF)
+    assert "<error" not in said[Format.JUNIT]
+    assert "::notice file=arm.sys::not a driver for memory integrity" in said[Format.GITHUB]
+    assert "arm.sys : message HVCI0004: not a driver" in said[Format.MSVS]
+    assert "arm.sys: note: not a driver" in said[Format.CONCISE]
+    run = json.loads(said[Format.SARIF])["runs"][0]["invocations"][0]
+    assert run["executionSuccessful"]
+    assert run["toolExecutionNotifications"][0]["level"] == "note"
+    alone = json.loads(render(Document((), errors), Format.SARIF))["runs"][0]["invocations"][0]
+    assert not alone["executionSuccessful"]
 
 
 def test_html_filters_need_no_script(document):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as xml
 from hvci.model import Finding, Outcome, Report, RuleResult
 from hvci.report import words
 from hvci.report.document import TOOL_NAME, Document, TargetError
+from hvci.report.overview import fate_of_error
 from hvci.report.safe import safe
 
 _SKIPPED = (Outcome.NOT_CHECKED, Outcome.NOT_APPLICABLE)
@@ -72,7 +73,12 @@ def _unreadable(root: xml.Element, error: TargetError) -> None:
     name = safe(error.path)
     suite = xml.SubElement(root, "testsuite", name=name)
     case = xml.SubElement(suite, "testcase", classname=name, name="read", time="0")
-    problem = xml.SubElement(case, "error", type=error.kind, message=safe(error.message, 1000))
+    said = f"{fate_of_error(error)}: {safe(error.message, 1000)}"
+    if not error.applies:
+        xml.SubElement(case, "skipped", message=said)
+        _total(suite, [suite])
+        return
+    problem = xml.SubElement(case, "error", type=error.kind, message=said)
     problem.text = safe(error.advice, 1000)
     _total(suite, [suite])
 

@@ -181,7 +181,8 @@ def to_msvs(document: Document) -> str:
     ]
     lines += [f"hvci : warning HVCI0002: {safe(notice, 2000)}" for notice in document.notices]
     lines += [
-        f"{safe(error.path)} : error HVCI0004: {safe(error.message, 2000)}"
+        f"{safe(error.path)} : {'error' if error.applies else 'message'} HVCI0004: "
+        f"{overview.fate_of_error(error)}: {safe(error.message, 2000)}"
         for error in document.errors
     ]
     return "".join(f"{line}\n" for line in lines)
@@ -234,7 +235,9 @@ def to_github(document: Document) -> str:
     lines = [_annotation(report, named) for report, named in _named(document)]
     lines += [f"::warning title=policy::{_data(notice)}" for notice in document.notices]
     lines += [
-        f"::error file={_property(error.path)}::{_data(error.message)}" for error in document.errors
+        f"::{'error' if error.applies else 'notice'} file={_property(error.path)}::"
+        f"{_data(f'{overview.fate_of_error(error)}: {error.message}')}"
+        for error in document.errors
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -272,7 +275,9 @@ def to_readiness(document: Document) -> str:
     for report in failing:
         lines.append(f"Module: {safe(short_name(report.target.path))}")
         lines += [f"\tReason: {line.lower()}" for line in _counter_lines(report, zeros=False)]
-    lines += [f"Module: {safe(error.path)} could not be read" for error in document.errors]
+    lines += [
+        f"Module: {safe(error.path)} {overview.fate_of_error(error)}" for error in document.errors
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 

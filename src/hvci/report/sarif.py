@@ -103,7 +103,7 @@ def _artifact(report: Report) -> Json:
 def _invocation(document: Document, left_out: int) -> Json:
     notes = [
         {
-            "level": "error",
+            "level": "error" if error.applies else "note",
             "descriptor": {"id": error.kind},
             "message": {"text": f"{error.path}: {error.message}"},
             "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(error.path)}}}],
@@ -120,7 +120,7 @@ def _invocation(document: Document, left_out: int) -> Json:
     if left_out > 0:
         text = f"{left_out} more results are not listed"
         notes.append({"level": "warning", "message": {"text": text}})
-    return {"executionSuccessful": not document.errors, "toolExecutionNotifications": notes}
+    return {"executionSuccessful": not document.error_code, "toolExecutionNotifications": notes}
 
 
 def _results(report: Report, index: int, alerts_only: bool) -> Iterator[Json]:
