@@ -79,6 +79,8 @@ class Options:
     target_os: WindowsVersion | None = None
     """The oldest Windows version that the driver must work on; None is the newest that loads
     drivers for its machine."""
+    on_server: bool = False
+    """That version is one of Windows Server."""
     excerpts: bool = False
     """Show the code of each finding; costs a little and decides nothing."""
     sources: Sources | None = None
@@ -114,6 +116,7 @@ def evaluate(target: str | Path | bytes, options: Options | None = None, name: s
     path, data = (name, target) if isinstance(target, bytes) else _read(Path(target))
     options = replace(options, target_os=options.target_os or newest_for(binary.machine_of(data)))
     evidence, block = binary.read(data, options.version), None
+    evidence = replace(evidence, on_server=options.on_server)
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
     if options.verify:

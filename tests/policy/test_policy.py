@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from hvci.errors import InputError, UsageError
 from hvci.model import (
@@ -359,7 +359,7 @@ def as_rules_say_it(one):
     return replace(one, results=tuple(by_rule.values()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reports.map(as_rules_say_it))
 def test_write_then_check_is_always_clean(one):
     known = baseline(one)

@@ -1,9 +1,13 @@
 """What no Windows of the target could load: said, and never "loads: yes"."""
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 import build
 from facts import READ, READ_EXECUTE, READ_WRITE, evidence, image, moved, results, section
+from hvci.cli import main
 from hvci.evaluate import Options, evaluate
 from hvci.model import (
     NEWEST,
@@ -62,3 +66,27 @@ def test_without_a_target_each_machine_has_its_newest():
     eleven = evaluate(build.driver("x86"), Options(target_os=WindowsVersion.WINDOWS_11_24H2))
     assert eleven.answers[Question.LOADS] is Answer.NO
     assert summary(eleven).startswith("will not load")
+
+
+@pytest.mark.parametrize(
+    ("word", "loads"),
+    [
+        ("server-2016", Answer.NO),
+        ("Windows Server 2019", Answer.NO),
+        ("server-2022", Answer.NO),
+        ("server-2008-r2", Answer.NO),
+        ("server-2008", Answer.YES),
+        ("10-1607", Answer.YES),
+        ("11", Answer.NO),
+    ],
+)
+def test_windows_server_has_no_32_bit_edition(word, loads, tmp_path, monkeypatch):
+    (tmp_path / "d.sys").write_bytes(build.driver("x86"))
+    (tmp_path / "a64.sys").write_bytes(build.driver("x64"))
+    (tmp_path / "hvci.toml").write_text(f'target_os = ["11-24h2", "{word}"]\n')
+    monkeypatch.chdir(tmp_path)
+    for words in (["--target-os", word, "--no-config"], []):
+        said = CliRunner().invoke(main, ["check", ".", "-f", "json", *words]).stdout
+        wide, narrow = json.loads(said)["reports"]
+        assert narrow["answers"]["loads"] == loads
+        assert wide["answers"]["loads"] == "yes"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvci.errors import UsageError
-from hvci.model import LAST_32_BIT, NEWEST, parse_version
+from hvci.model import LAST_32_BIT, NEWEST, names_server, parse_version
 from hvci.policy import (
     Baseline,
     Policy,
@@ -163,7 +163,8 @@ def settings(
     """Read the policy and the baseline; the command line wins."""
     policy = Policy() if no_config else _policy(config)
     if target_os:
-        policy = replace(policy, target_os=parse_version(target_os))
+        server = names_server(target_os)
+        policy = replace(policy, target_os=parse_version(target_os), on_server=server)
     if profile:
         policy = replace(policy, profile=Profile(profile))
     if undecided:
@@ -228,6 +229,12 @@ def evaluated(
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 
-    options = Options(policy.target_os, excerpts=True, verify=verify, symbols=policy.symbols)
+    options = Options(
+        policy.target_os,
+        policy.on_server,
+        excerpts=True,
+        verify=verify,
+        symbols=policy.symbols,
+    )
     options = (trusted or Trusted()).besides(policy).added_to(options)
     return gather(words, options, policy.exclude)

@@ -27,6 +27,11 @@ class Rules:
     target_os: WindowsVersion = NEWEST
     excerpts: bool = False
 
+    @property
+    def version(self) -> WindowsVersion | None:
+        """What to judge for; None is the newest Windows that loads drivers for each machine."""
+        return None if self.target_os is NEWEST else self.target_os
+
     def fields(self) -> dict[str, object]:
         """As plain data, for a process that evaluates."""
         return {"target_os": self.target_os.slug, "excerpts": self.excerpts}

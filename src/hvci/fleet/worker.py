@@ -68,7 +68,7 @@ def answered(task: Task, rules: Rules) -> Answer:
         data = read(task.path, task.sha256)
         if isinstance(data, Problem):
             return Answer(None, problem=data, memory=_memory())
-        report = evaluate(data, Options(rules.target_os, excerpts=rules.excerpts))
+        report = evaluate(data, Options(rules.version, excerpts=rules.excerpts))
         blob = pack(stored_fields(report))
         return Answer(row_of(report, task.sha256), blob, memory=_memory())
     except MemoryError:

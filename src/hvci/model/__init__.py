@@ -59,10 +59,19 @@ from hvci.model.signature import (
     Signed,
     Trust,
 )
-from hvci.model.windows import LAST_32_BIT, NEWEST, TARGETS, WindowsVersion, parse_version
+from hvci.model.windows import (
+    LAST_32_BIT,
+    LAST_32_BIT_SERVER,
+    NEWEST,
+    TARGETS,
+    WindowsVersion,
+    names_server,
+    parse_version,
+)
 
 __all__ = [
     "LAST_32_BIT",
+    "LAST_32_BIT_SERVER",
     "NEWEST",
     "PAGE_SIZE",
     "TARGETS",
@@ -116,6 +125,7 @@ __all__ = [
     "Verdict",
     "Via",
     "WindowsVersion",
+    "names_server",
     "newest_for",
     "open_outcome",
     "parse_version",

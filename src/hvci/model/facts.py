@@ -407,6 +407,8 @@ class Evidence:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time per stage."""
     allowances: tuple[Allowance, ...] = ()
+    on_server: bool = False
+    """The version is one of Windows Server, where editions matter."""
 
     def merged(self, others: Iterable[Evidence]) -> Evidence:
         """Join what other readers saw of the same target."""
@@ -423,5 +425,6 @@ class Evidence:
                 evidence.limits + other.limits,
                 {**evidence.seconds, **other.seconds},
                 evidence.allowances + other.allowances,
+                evidence.on_server or other.on_server,
             )
         return evidence

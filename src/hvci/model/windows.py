@@ -115,6 +115,7 @@ TARGETS = tuple(version for version in WindowsVersion if version.has_memory_inte
 """The versions that have memory integrity, oldest first."""
 
 NEWEST = max(WindowsVersion)
+LAST_32_BIT_SERVER = WindowsVersion.SERVER_2008
 LAST_32_BIT = WindowsVersion.WINDOWS_10_22H2
 """The newest Windows that has a 32-bit edition."""
 
@@ -152,3 +153,8 @@ def parse_version(text: str) -> WindowsVersion:
         known = ", ".join(spellings(one) for one in WindowsVersion)
         raise UsageError(f"unknown Windows version {text!r}; known: {known}")
     return version
+
+
+def names_server(text: str) -> bool:
+    """Whether a version is named as that of Windows Server; many share a kernel with a client."""
+    return "server" in text.lower()

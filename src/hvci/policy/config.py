@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hvci.errors import InputError, UsageError
-from hvci.model import WindowsVersion, parse_version
+from hvci.model import WindowsVersion, names_server, parse_version
 from hvci.report.fields import Fields, read
 from hvci.rules import RULES
 
@@ -82,6 +82,8 @@ class Policy:
     file: str = FILE
     target_os: WindowsVersion | None = None
     """The oldest of the versions named."""
+    on_server: bool = False
+    """It is one of Windows Server."""
     profile: Profile = Profile.DEFAULT
     undecided: Undecided = Undecided.TELL
     levels: Mapping[str, Level] = field(default_factory=dict)
@@ -152,9 +154,11 @@ def parse_policy(table: object, file: str) -> Policy:
 
 def _policy(fields: Fields, name: str) -> Policy:
     given = set(fields.left())
+    oldest = _oldest(fields) if "target_os" in given else ""
     return Policy(
         file=name,
-        target_os=_oldest(fields) if "target_os" in given else None,
+        target_os=parse_version(oldest) if oldest else None,
+        on_server=names_server(oldest),
         profile=fields.word("profile", Profile) if "profile" in given else Profile.DEFAULT,
         undecided=fields.word("undecided", Undecided) if "undecided" in given else Undecided.TELL,
         levels=fields.mapping("rules", _level) if "rules" in given else {},
@@ -169,11 +173,12 @@ def _policy(fields: Fields, name: str) -> Policy:
     )
 
 
-def _oldest(fields: Fields) -> WindowsVersion:
-    versions = [parse_version(word) for word in fields.plain("target_os", str)]
-    if not versions:
+def _oldest(fields: Fields) -> str:
+    """The word for the oldest version."""
+    words = fields.plain("target_os", str)
+    if not words:
         raise fields.refuse("needs at least one target_os")
-    return min(versions)
+    return min(words, key=parse_version)
 
 
 def _level(fields: Fields, rule: str) -> Level:

@@ -112,7 +112,17 @@ def about_target(report: Report) -> str:
     """What was evaluated, in one line."""
     target = report.target
     kind = "source" if target.machine is None else f"{target.machine} {target.kind}"
-    return f"{kind}, {target.size_bytes:,} bytes, judged for {_judged_for(report)}"
+    said = f"{kind}, {target.size_bytes:,} bytes, judged for {_judged_for(report)}"
+    accepted = sum(
+        one.suppressed is not None and one.outcome is not Outcome.NOTE for one in report.findings
+    )
+    if accepted or report.policy_gate is not None:
+        return f"{said}; {_number(accepted, 'finding')} accepted, gate: {report.gate}"
+    return said
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _judged_for(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.model import (
+    LAST_32_BIT_SERVER,
     Confidence,
     Evidence,
     Finding,
@@ -38,11 +39,12 @@ def no_edition_for_machine(evidence: Evidence) -> Iterator[Finding]:
     """
     image = evidence.image
     assert image is not None  # else the rule does not apply
-    last = newest_for(image.machine)
+    last = LAST_32_BIT_SERVER if evidence.on_server else newest_for(image.machine)
     if image.machine is Machine.X86 and evidence.target_os > last:
+        which = "Windows Server" if evidence.on_server else evidence.target_os.label
         yield Finding(
             Outcome.FAIL,
-            f"a 32-bit image: {evidence.target_os.label} has no 32-bit edition, and 64-bit Windows "
+            f"a 32-bit image: {which} has no 32-bit edition, and 64-bit Windows "
             f"loads no 32-bit driver; the last that could is {last.label}",
             ImageSite(Rva(0)),
             Origin.IMAGE,
