@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cached_property, partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -189,9 +189,13 @@ class FunctionsX86(Functions):
     def _lost_boundaries(self, known: Sequence[int], start: int, end: int) -> list[int]:
         """Import calls and jumps in a stretch that its decoding stepped over."""
         branches, count = self._import_branches, len(known)
-        first, last = bisect_left(branches, start), bisect_left(branches, end)
-        places = ((branch, bisect_left(known, branch)) for branch in branches[first:last])
-        return [branch for branch, i in places if i == count or known[i] != branch]
+        chosen = branches[bisect_left(branches, start) : bisect_left(branches, end)]
+        places = map(bisect_left, repeat(known), chosen)
+        return [
+            branch
+            for branch, i in zip(chosen, places, strict=True)
+            if i == count or known[i] != branch
+        ]
 
     @cached_property
     def _starts(self) -> list[int]:

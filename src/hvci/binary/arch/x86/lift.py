@@ -113,6 +113,16 @@ _ZERO_TESTS = frozenset((Mnemonic.SUB, Mnemonic.DEC, Mnemonic.INC, Mnemonic.AND,
 _NAMES = {value: name.lower() for name, value in vars(Mnemonic).items() if isinstance(value, int)}
 
 
+_REGISTERS = {register: Reg(*known) for register, known in REGISTERS.items()}
+"""The expressions of all registers: made once."""
+
+
+@cache
+def _result_of(mnemonic: int) -> Opaque:
+    """The result of an instruction that is not followed."""
+    return Opaque(f"the result of {_NAMES[mnemonic]}")
+
+
 class X86Lift:
     """Turns the instructions of one image into expressions."""
 
@@ -150,10 +160,8 @@ class X86Lift:
         if kind in IMMEDIATES:
             return self._immediate(instruction.immediate(n))
         if kind == OpKind.REGISTER:
-            known = REGISTERS.get(instruction.op_register(n))
-            if known:
-                return Reg(*known)
-            return self._vector(function, i, instruction.op_register(n))
+            number = instruction.op_register(n)
+            return _REGISTERS.get(number) or self._vector(function, i, number)
         if kind == OpKind.MEMORY:
             return Load(self.memory(instruction))
         return Opaque(f"an operand of {_NAMES[instruction.mnemonic]}")
@@ -253,7 +261,7 @@ class X86Lift:
                 return self.operand(function, i, 1)
         if instruction.condition_code != ConditionCode.NONE:
             return self._conditional(function, i, known)
-        return Opaque(f"the result of {_NAMES[mnemonic]}")
+        return _result_of(mnemonic)
 
     def _popped(self, function: Function, i: int) -> Expr | None:
         """What the instruction right before pushes: `push 1; pop rcx` needs no stack depth."""
@@ -289,7 +297,7 @@ class X86Lift:
                 return self.operand(function, i, 0)
             case Mnemonic.LEAVE if register == RBP:
                 return Load(Memory(RBP, NO_REGISTER, 1, 0, self.bits // 8))
-        return Opaque(f"the result of {_NAMES[instruction.mnemonic]}")
+        return _result_of(instruction.mnemonic)
 
     def stored(self, function: Function, i: int) -> Expr:
         """What instruction `i` stores into memory."""
@@ -311,7 +319,7 @@ class X86Lift:
         step = {Mnemonic.INC: "add", Mnemonic.DEC: "sub"}.get(mnemonic)
         if step is not None:
             return Binary(step, Load(memory), Const(1), memory.size)
-        return Opaque(f"the result of {_NAMES[mnemonic]}")
+        return _result_of(mnemonic)
 
     # ---- conditions
 
