@@ -250,6 +250,20 @@ def test_a_damaged_member_leaves_the_others(put):
     assert {type(one) for one in found} == {Driver, Refused}
 
 
+@pytest.mark.parametrize("python_only", [False, True])
+def test_a_part_of_a_set_of_cabinets_says_so(put, monkeypatch, capfd, python_only):
+    if python_only:
+        monkeypatch.setitem(sys.modules, "libarchive", None)
+    data = bytearray(cabinet(FILES))
+    data[30] |= 2
+    data[36:36] = b"next.cab\0disk 2\0"  # and everything behind it stands so much later
+    for at in (8, 16, 36 + 16):
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + 16).to_bytes(4, "little")
+    found = list(open_archive(put(bytes(data))))
+    assert any("a part of a set" in str(one.error) for one in found if isinstance(one, Refused))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_windows_image_is_named(put):
     (one,) = refused(put(b"MSWIM\0\0\0" + bytes(300)))
     assert "a Windows image (WIM), which hvci does not open" in str(one.error)

@@ -53,8 +53,9 @@ def command(
 
     A TARGET is a driver image; sources: a C, C++ or MASM file, a project (.vcxproj, sources,
     CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx); a folder, searched for drivers, other
-    native images and sources; a pattern; a saved JSON report; or - for an image on standard
-    input. Without one, the targets are the paths of the policy file.
+    native images and sources; a pattern; a driver package (.inf) or an archive (.zip, .cab, .msi,
+    .7z, .tar and more); a saved JSON report; or - for an image on standard input. Without one, the
+    targets are the paths of the policy file.
 
     \b
     hvci check driver.sys

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import logging
 import lzma
 import struct
 import sys
@@ -21,6 +22,7 @@ from hvci.errors import InputError
 
 PIECE = 1 << 18
 _BLOCK = 512
+_CAB_FLAGS, _CAB_IN_A_SET = 30, 3
 _UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
@@ -122,6 +124,7 @@ def _by_libarchive(path: Path) -> Iterator[Member]:
             "this kind of archive needs libarchive: install 'hvci[packages]', and the library "
             "of the system"
         ) from error
+    logging.getLogger("libarchive").disabled = True  # warnings are about members that are told
     with libarchive.file_reader(str(path)) as archive:
         for number, entry in enumerate(archive):
             if entry.isfile:
@@ -131,12 +134,16 @@ def _by_libarchive(path: Path) -> Iterator[Member]:
 
 def _cab(path: Path) -> Iterator[Member]:
     """A cabinet by libarchive, else by a reader in Python, which is slower."""
+    with path.open("rb") as stream:
+        head = stream.read(_CAB_FLAGS + 2)
     try:
         import libarchive  # noqa: F401
     except (ImportError, OSError, AttributeError, TypeError):
         yield from _cab_in_python(path)
     else:
         yield from _by_libarchive(path)
+    if int.from_bytes(head[_CAB_FLAGS:], "little") & _CAB_IN_A_SET:
+        raise InputError("a part of a set of cabinets: what the other parts hold was not read")
 
 
 def _cab_in_python(path: Path) -> Iterator[Member]:
