@@ -257,7 +257,7 @@ def test_accepted_failures_of_one_among_many_stay_in_the_table_only():
 
 def test_a_long_path_keeps_its_end_in_a_narrow_terminal():
     said = text(report(path="some/long/folder/name/driver.sys"), report(path="b.sys"), width=70)
-    assert "...er/name/driver.sys  x64" in said
+    assert ".../name/driver.sys  x64" in said
     assert all(len(line) <= 70 for line in said.splitlines())
     assert "some/long/folder/name/driver.sys  x64" in text(
         report(path="some/long/folder/name/driver.sys"), report(path="b.sys")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
-from hvci.report import overview, trust, verified, words
+from hvci.report import overview, text_table, trust, verified, words
 from hvci.report.document import Document, TargetError
-from hvci.report.ink import Ink, Part, cells
+from hvci.report.ink import Ink, Part
 from hvci.report.safe import safe
 from hvci.report.sentence import summary
 
@@ -32,8 +32,6 @@ _MOST_PLACES = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
 """Places that are listed for one statement; nothing that fails is left out."""
 _MOST_STATEMENTS = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
 _MOST_LIMITS = 6
-_LEAST_PATH = 12
-"""Columns that the table keeps for a path, however narrow the terminal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def to_text(document: Document, style: Style) -> str:
     page = _Page(style)
     several = overview.is_wanted(document)
     if several or style.quiet:
-        page.table(document)
+        text_table.write(page.ink, document)
     if not style.quiet:
         _details(page, document, several)
     for notice in document.notices:
@@ -84,34 +82,6 @@ class _Page:
         self.has_details = False
         """Whether anything stands behind the table."""
         self._explained: set[str] = set()
-
-    def table(self, document: Document) -> None:
-        """One row for each target, the worst first, and the totals."""
-        lines = [tuple(head.upper() for head in overview.HEADS)]
-        rows = overview.rows(document)
-        lines += [tuple(safe(cell, 2000) for cell in row.cells) for row in rows]
-        # A reason in the place of the counters may be long, and is no column to align to.
-        widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
-        widths[5] = max([cells("COUNTERS"), *(cells(row.counters) for row in rows)])
-        if self.style.width is not None:
-            spare = self.style.width - sum(widths[1:]) - 2 * (len(widths) - 1)
-            widths[0] = max(min(widths[0], spare), _LEAST_PATH)
-        colours = ["bold", *(_row_colour(row) for row in rows)]
-        for line, colour in zip(lines, colours, strict=True):
-            self._row(line, widths, colour)
-        self.ink.blank()
-        self.ink.line((overview.totals(document), "bold"))
-        self.ink.blank()
-
-    def _row(self, line: Sequence[str], widths: Sequence[int], colour: str) -> None:
-        path = line[0]
-        if cells(path) > widths[0]:
-            path = "..." + path[3 - widths[0] :]
-        padded = [path, *line[1:]]
-        shown = [
-            cell + " " * (width - cells(cell)) for cell, width in zip(padded, widths, strict=True)
-        ]
-        self.ink.line(shown[0], ("  " + "  ".join(shown[1:]), colour), hang=widths[0] + 2)
 
     def report(self, report: Report) -> None:
         """One target in full."""
@@ -287,9 +257,3 @@ class _Page:
         if error.advice:
             self.ink.line(safe(error.advice, 2000), indent=2)
         self.ink.blank()
-
-
-def _row_colour(row: overview.Row) -> str:
-    if row.report is not None:
-        return _COLOURS[row.report.verdict]
-    return "dim" if row.fate is overview.Fate.NOT_A_DRIVER else "red"
