@@ -301,6 +301,15 @@ def test_rows_read_one_by_one_are_those_of_the_whole_file():
     assert len(catalog.exports()) < len(catalog.ddis())
 
 
+def test_rows_are_chosen_by_a_line_as_by_its_meaning():
+    whole = catalog.ddis().values()
+    vtable = {ddi.name for ddi in whole if ddi.binding is catalog.Binding.COM_VTABLE}
+    assert set(catalog.with_line('binding = "com_vtable"')) == vtable
+    numbered = {ddi.name for ddi in whole if ddi.storport_function >= 0}
+    assert set(catalog.with_line("storport_function = ")) == numbered
+    assert not catalog.with_line("binding = ?")
+
+
 def test_what_is_not_listed_is_not_found():
     for rows in (catalog.ddis(), catalog.exports()):
         assert "NoSuchFunction" not in rows

@@ -29,7 +29,7 @@ from hvci.catalog.prototypes import (
     prototypes,
     x86_bytes,
 )
-from hvci.catalog.shipped import Shipped, ddis, exports
+from hvci.catalog.shipped import Shipped, ddis, exports, with_line
 from hvci.catalog.values import Family, Test, ValueRule, families, parse_values, value_rules
 
 __all__ = [
@@ -66,5 +66,6 @@ __all__ = [
     "prototypes",
     "routines",
     "value_rules",
+    "with_line",
     "x86_bytes",
 ]

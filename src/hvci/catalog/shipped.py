@@ -98,3 +98,9 @@ def giving(kind: Gives) -> frozenset[str]:
     """The DDIs that hand out memory of one kind."""
     line = f'\ngives = "{kind}"\n'
     return frozenset(name for name, text in _texts().items() if line in text)
+
+
+@cache
+def with_line(line: str) -> Mapping[str, Ddi]:
+    """The DDIs whose rows have a line that begins so; no other row is read."""
+    return Shipped(name for name, text in _texts().items() if f"\n{line}" in text)

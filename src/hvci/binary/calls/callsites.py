@@ -210,7 +210,7 @@ class CallSites:
 
     def _add_inline(self, found: Found, codes: Atoms) -> None:
         """The inline routines of storport.h that are one import; the code is a hidden argument."""
-        for ddi in catalog.ddis().values():
+        for ddi in catalog.with_line("storport_function = ").values():
             if ddi.storport_function >= 0 and atoms.const(ddi.storport_function) <= codes:
                 self.add(found._replace(name=ddi.name, hidden=1), ddi)
 

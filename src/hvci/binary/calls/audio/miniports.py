@@ -44,8 +44,8 @@ def interface_methods(direction: str) -> list[Ddi]:
     """The catalogued methods of port class interfaces that are called in one direction."""
     return [
         ddi
-        for ddi in catalog.ddis().values()
-        if ddi.binding is Binding.COM_VTABLE and ddi.direction == direction and ddi.seed
+        for ddi in catalog.with_line(f'binding = "{Binding.COM_VTABLE}"').values()
+        if ddi.direction == direction and ddi.seed
     ]
 
 
