@@ -89,7 +89,7 @@ class Authority:
 
 
 def authority(
-    name, above=None, *, usages=(), alg="sha256", kind="rsa", life=(FROM, UNTIL), serial=7
+    name, above=None, *, usages=(), alg="sha256", kind="rsa", life=(FROM, UNTIL), serial=7, ca=False
 ):
     """A certificate that `above` made, or one that vouches for itself."""
     own = key(name, kind)
@@ -107,6 +107,9 @@ def authority(
     if usages:
         listed = [x509.ObjectIdentifier(usage) for usage in usages]
         built = built.add_extension(x509.ExtendedKeyUsage(listed), critical=False)
+    if ca:
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        built = built.add_extension(constraints, critical=True)
     return Authority(name, built.sign(maker, HASHES[alg]()), own, (above,) if above else ())
 
 
@@ -117,7 +120,7 @@ def absent(name):
 
 def vendor(root="Some Root", *, name="Vendor Ltd", usages=(CODE_SIGNING,), **more):
     """A leaf under an authority under a root that is not enclosed."""
-    middle = authority(f"{root} signing", absent(root))
+    middle = authority(f"{root} signing", absent(root), ca=True)
     return authority(
         name, Authority(middle.name, middle.certificate, middle.key), usages=usages, **more
     )

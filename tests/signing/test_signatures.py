@@ -105,6 +105,13 @@ def test_an_authority_that_a_root_of_microsoft_made_is_proof(monkeypatch):
     assert trust(make.signed(IMAGE, stranger)).driver_policy is DriverPolicy.UNDECIDED
 
 
+def test_a_signer_that_makes_certificates_proves_nothing(known):
+    """Its own certificate is real; what it makes of its key is not Microsoft's."""
+    forged = make.authority("Forged", HARDWARE, usages=(make.CODE_SIGNING, make.WHQL))
+    found = trust(make.signed(IMAGE, forged))
+    assert (found.signed, found.driver_policy) == (Signed.HARDWARE, DriverPolicy.UNDECIDED)
+
+
 def test_the_roots_of_microsoft_vouch_for_themselves():
     names = {root.name for root in anchors.roots()}
     assert {"Microsoft Root Authority", "Microsoft Root Certificate Authority 2010"} <= names

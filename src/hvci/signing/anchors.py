@@ -44,7 +44,12 @@ def roots() -> tuple[Certificate, ...]:
 
 
 def known(message: SignedData) -> bool:
-    """Whether the keys of a signature lead to a known authority, or to a root of Microsoft."""
+    """Whether the keys of a signature lead to a known authority, or to a root of Microsoft.
+
+    Who signs code does not make certificates: one that was made by such a key proves nothing.
+    """
+    if not all(each.is_authority for each in message.issuers):
+        return False
     return any(each.key_hash in keys() for each in message.issuers) or any(
         each.issuer == root.subject and each.signed_by(root) is True
         for each in message.issuers

@@ -14,6 +14,7 @@ from hvci.signing.der import DAMAGE, Der, DerError
 COMMON_NAME = der.encoded("2.5.4.3")
 ORGANIZATION, UNIT = der.encoded("2.5.4.10"), der.encoded("2.5.4.11")
 _EXTENDED_KEY_USAGE = der.encoded("2.5.29.37")
+_BASIC_CONSTRAINTS = der.encoded("2.5.29.19")
 _RSA = "1.2.840.113549.1.1.1"
 MOST_BITS = 8192
 """A longer RSA key is only there to keep somebody busy."""
@@ -112,14 +113,26 @@ class Certificate:
     @cached_property
     def eku_contents(self) -> frozenset[bytes]:
         """Extended key usages as they are encoded."""
+        usages = self._extension(_EXTENDED_KEY_USAGE)
+        members = usages.members if usages else ()
+        return frozenset(usage.of(der.OID).content for usage in members)
+
+    @cached_property
+    def is_authority(self) -> bool:
+        """It may make certificates, by its basic constraints."""
+        constraints = self._extension(_BASIC_CONSTRAINTS)
+        members = constraints.members if constraints else []
+        return bool(members) and members[0].tag == der.BOOLEAN and any(members[0].content)
+
+    def _extension(self, oid: bytes) -> Der | None:
+        """What an extension holds."""
         for field in self._fields[6:]:
             if field.tag == 0xA3:
                 for extension in field.inner.members:
                     parts = extension.members
-                    if parts[0].content == _EXTENDED_KEY_USAGE:
-                        usages = der.element(parts[-1].octets).members
-                        return frozenset(usage.of(der.OID).content for usage in usages)
-        return frozenset()
+                    if parts[0].content == oid:
+                        return der.element(parts[-1].octets)
+        return None
 
     @property
     def key(self) -> Der:

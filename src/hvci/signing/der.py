@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-INTEGER, BIT_STRING, OCTETS, OID = 0x02, 0x03, 0x04, 0x06
+BOOLEAN, INTEGER, BIT_STRING, OCTETS, OID = 0x01, 0x02, 0x03, 0x04, 0x06
 SEQUENCE, SET = 0x30, 0x31
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 UTF8, PRINTABLE, TELETEX, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
