@@ -165,3 +165,15 @@ def test_check_joins_both_readers(hvci):
     } | {call["tier"] for call in report["calls"] if call["tier"]}
     bad = json.loads(hvci("check", "--verify", BAD, "--format", "json").stdout)["reports"][0]
     assert bad["answers"]["runs"] == "no"
+
+
+def test_a_violation_of_the_layout_names_no_instruction(hvci, tmp_path):
+    data = bytearray(CLEAN.read_bytes())
+    data[data.index(b".text\0") + 39] |= 0x80  # IMAGE_SCN_MEM_WRITE
+    file = tmp_path / "writable.sys"
+    file.write_bytes(data)
+    done = hvci("verify", file)
+    assert done.returncode == 1
+    assert "Arg1: 0000000000002003" in done.stdout
+    assert "FAULTING_IP" not in done.stdout
+    assert "FAULTING_IP" in hvci("verify", POOL).stdout

@@ -16,7 +16,7 @@ import click
 
 from hvci import __version__
 from hvci.errors import HvciError
-from hvci.report.document import INTERRUPTED, OUR_FAULT
+from hvci.report.document import INTERRUPTED, OUR_FAULT, READER_GONE
 from hvci.report.safe import safe
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -83,7 +83,7 @@ def _exit_code(call: Callable[[], object]) -> int:
     except BrokenPipeError:
         # The reader went away; a second failure while Python flushes would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return READER_GONE
     except Exception as error:
         advice = "This is a fault of hvci; please report it."
         _complain(f"internal error: {type(error).__name__}: {error}", advice)

@@ -84,8 +84,8 @@ def _arguments(event: PageEvent) -> Iterator[str]:
 def _instruction(
     event: PageEvent, image: PeImage, data: bytes, module: str, base: int
 ) -> Iterator[str]:
-    """The faulting or calling instruction with its address and bytes."""
-    shown = listing(data, image.facts, event.site)
+    """The faulting or calling instruction with its address and bytes; the layout has none."""
+    shown = listing(data, image.facts, event.site) if event.subcode not in _LINKING else None
     if not shown:
         return
     _, _, text = shown[-1].partition(": ")

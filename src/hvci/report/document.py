@@ -15,6 +15,8 @@ SCHEMA_VERSION = 1
 TOOL_NAME = "hvci"
 OUR_FAULT = 70
 INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell shows for a program that SIGPIPE ended: no verdict was given."""
 
 EXIT_OF_GATE = {Gate.PASS: 0, Gate.FAIL: 1, Gate.UNDECIDED: 3}
 
