@@ -64,12 +64,12 @@ def _alone(
 
 def _one(code: Finding, source: Finding) -> Finding:
     """The finding in code with the place, the edits and the acceptance of the one in sources."""
-    site = code.site
-    if isinstance(site, ImageSite) and isinstance(source.site, SourceSite):
-        site = replace(site, file=site.file or source.site.path, line=site.line or source.site.line)
+    site, text = code.site, source.site
+    assert isinstance(site, ImageSite)
+    assert isinstance(text, SourceSite)
     return replace(
         code,
-        site=site,
+        site=replace(site, file=site.file or text.path, line=site.line or text.line),
         edits=code.edits or source.edits,
         suppressed=code.suppressed or source.suppressed,
     )
