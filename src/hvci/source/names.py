@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hvci import catalog
-from hvci.source import constants
+from hvci.source import callbacks, constants
 from hvci.source.comparing import Constant, Given
 from hvci.source.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.program import Macro, Program, Use
@@ -188,7 +188,21 @@ class Names:
             given = given.join(self._from_macro(macro, function.name, index, depth))
         if given.atoms or not given.complete:
             return given
-        return _uncalled(function, index)
+        through = self._through_pointers(function, index, depth)
+        return through if through.atoms else _uncalled(function, index)
+
+    def _through_pointers(self, function: Function, index: int, depth: int) -> Guess:
+        """What calls through pointers give to a function that nobody calls by its name."""
+        key = ("pointers", function.name, index)
+        if key in self.busy:
+            return NOTHING
+        self.busy.add(key)
+        found = NOTHING
+        for use, node in callbacks.calls(self.program, function, index):
+            place = Place(use.function, use.offset, path=use.source.path)
+            found = found.join(self.evaluator.value(node, place, depth))
+        self.busy.discard(key)
+        return found.known_by("caller")
 
     def _hidden(self, index: int, depth: int) -> Guess:
         """What macros of the kit give to an operator new."""
