@@ -80,3 +80,5 @@ class CatalogError(HvciError):
 
 class StoreError(HvciError):
     """The report database is at fault."""
+
+    exit_code = 4

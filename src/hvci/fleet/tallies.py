@@ -10,7 +10,10 @@ from sqlalchemy import Connection, Select, func, select
 
 from hvci.fleet.schema import finding, result, seen
 
-KINDS = ("kind", "verdict", "loads", "readiness", "runs", "machine", "signed", "driver_policy")
+KINDS = (
+    *("kind", "verdict", "loads", "readiness", "runs"),
+    *("machine", "signed", "driver_policy", "vendor"),
+)
 Key = tuple[str, str, str]
 
 
@@ -41,11 +44,6 @@ def _counts(connection: Connection, scan_id: int) -> Iterator[tuple[Key, int, in
         verdict = words[KINDS.index("verdict")]
         for kind, word in zip(KINDS, words, strict=True):
             yield (kind, word, verdict), one, int(many)
-    by_vendor = (result.c.vendor, result.c.verdict)
-    for vendor, verdict, one, many in connection.execute(
-        select(*by_vendor, *numbers).join(present).group_by(*by_vendor)
-    ):
-        yield ("vendor", vendor, verdict), one, int(many)
     by_ddi = (finding.c.ddi, finding.c.outcome)
     each = select(finding.c.result_id, *by_ddi, finding.c.rule).subquery("each")
     for kind, name in (("ddi", each.c.ddi), ("rule", each.c.rule)):
