@@ -150,11 +150,13 @@ def rescan(folder, number):
 
 def kill(folder, top, times):
     command = [sys.executable, "-m", "hvci", "scan", top, "-q", "-d"]
+    begin = time.perf_counter()
     subprocess.run([*command, str(folder / "calm.db")], check=True)
+    whole = time.perf_counter() - begin
     chance, killed = random.Random(), [*command, str(folder / "killed.db")]
     for number in range(times):
         process = subprocess.Popen(killed)
-        time.sleep(chance.uniform(0.5, 6.0))
+        time.sleep(chance.uniform(0.1, 0.4) * whole)
         workers = children(process.pid)
         victim = process.pid if number % 2 or not workers else chance.choice(workers)
         os.kill(victim, signal.SIGKILL)
