@@ -24,12 +24,15 @@ from hvci.model import parse_version
 from hvci.report.safe import safe
 
 
+def lost(kind="unreadable"):
+    return Met(Problem(f"/drivers/{EVIL}.sys", kind, "cannot be read: \x1b]0;x\x07"))
+
+
 @pytest.fixture
 def where(tmp_path):
     """Two machines, one with a second copy of the bad driver and a file without an answer."""
     path = tmp_path / "a.db"
-    lost = Met(Problem(f"/drivers/{EVIL}.sys", "unreadable", "cannot be read: \x1b]0;x\x07"))
-    fill(path, *map(met, ROWS), met("bad", "/drivers/copy.sys"), lost)
+    fill(path, *map(met, ROWS), met("bad", "/drivers/copy.sys"), lost())
     fill(path, met("good"), met("bad"), host="laptop")
     return path
 
@@ -182,6 +185,28 @@ def test_the_current_scan_is_the_last_finished_one(where):
     assert len(asked(where, "update-first")) == 3
     assert fill(where, met("good")) == again, "a scan that was not finished is taken up"
     assert [one["sha256"][0] for one in asked(where, "update-first")] == ["b"]
+
+
+def test_numbers_hold_where_nothing_changed_and_only_there(where, monkeypatch):
+    everything = [*map(met, ROWS), met("bad", "/drivers/copy.sys"), lost()]
+    told = run("stats", where).output
+    fill(where, *everything)
+    assert run("stats", where).output == told
+    for rows in (
+        everything[:-1],
+        [*everything[:-1], lost("vanished")],
+        [*everything[1:], met("good", found=ROWS["bad"])],
+        [*everything[1:], met("good", "/drivers/moved.sys")],
+    ):
+        kept = fill(where, *rows)
+        numbers = asked(where, "--sql", f"SELECT * FROM tally WHERE scan_id={kept}")
+        monkeypatch.setattr("hvci.fleet.tallies._met_the_same", lambda *_: False)
+        again = fill(where, *rows)
+        monkeypatch.undo()
+        fresh = asked(where, "--sql", f"SELECT * FROM tally WHERE scan_id={again}")
+        assert [one | {"scan_id": 0} for one in numbers] == [one | {"scan_id": 0} for one in fresh]
+        fill(where, *everything)
+    assert run("stats", where).output == told
 
 
 def test_what_changed_between_two_scans(where, tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, func, select
 
 from hvci.fleet.schema import file, finding, result, scan, seen, tally
 from hvci.fleet.views import View
@@ -46,7 +46,7 @@ def ask(connection: Connection, name: str, view: View, word: str, limit: int) ->
 
 def rows(connection: Connection, statement: Statement, limit: int) -> Answered:
     """The rows of a statement, up to a limit."""
-    answer = connection.execute(statement.limit(limit + 1))
+    answer = connection.execute(statement.limit(limit + 1), {"most": limit + 1})
     names = answer.keys()
     heads = tuple(name.replace("_", " ") for name in names)
     found: list[Row[Any]] = list(answer)
@@ -148,28 +148,17 @@ def _machines(view: View, _: str) -> Statement:
 
 
 def _update_first(view: View, _: str) -> Statement:
-    """What does not load comes before what breaks and what only fails the test; then by files."""
+    """What does not load comes before what breaks and what only fails the test; then by files.
+
+    The worst are chosen from an index alone; only for them is anything else read.
+    """
+    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
+    files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
     fate = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
-    files = (
-        select(seen.c.result_id, func.count().label("files"), func.min(seen.c.file_id).label("one"))
-        .join(result)
-        .where(result.c.verdict == "incompatible", seen.c.scan_id.in_(view.scans))
-        .group_by(seen.c.result_id)
-        .subquery("files")
-    )
-    return (
-        select(
-            result.c.summary,
-            result.c.machine,
-            result.c.vendor,
-            files.c.files,
-            file.c.path.label("one_path"),
-            result.c.sha256,
-        )
-        .join(files, files.c.result_id == result.c.id)
-        .join(file, file.c.id == files.c.one)
-        .order_by(fate, files.c.files.desc(), result.c.failures.desc(), result.c.id)
-    )
+    order = (fate, files.desc(), result.c.failures.desc(), result.c.id)
+    bad = (result.c.verdict == "incompatible", _present(view))
+    worst = select(result.c.id).where(*bad).order_by(*order).limit(bindparam("most"))
+    return _drivers(view).where(result.c.id.in_(worst.subquery("worst").select())).order_by(*order)
 
 
 def _problems(view: View, _: str) -> Statement:

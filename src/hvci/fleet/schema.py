@@ -79,6 +79,7 @@ result = Table(
     Column("doubts", Integer, nullable=False),
     UniqueConstraint("sha256", "rules_id", name="result_content"),
     Index("result_verdict", "verdict", "failures"),
+    Index("result_worst", "verdict", "loads", "runs", "failures"),
     Index("result_loads", "loads", "failures"),
     Index("result_readiness", "readiness", "failures"),
     Index("result_runs", "runs", "failures"),

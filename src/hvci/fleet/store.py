@@ -29,9 +29,8 @@ from hvci.fleet.schema import (
     rules,
     scan,
     seen,
-    tally,
 )
-from hvci.fleet.tallies import counted
+from hvci.fleet.tallies import add_up
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
 from hvci.report.safe import safe
@@ -116,13 +115,14 @@ class Store:
                 select(scan.c.host, scan.c.targets).where(scan.c.id == self.scan_id)
             ).one()
             same = and_(scan.c.host == mine.host, scan.c.targets == mine.targets)
+            before = connection.execute(
+                select(scan.c.id).where(same, scan.c.current, scan.c.ended.is_not(None))
+            ).scalar()
             connection.execute(update(scan).where(same).values(current=False))
             done = {"ended": _now(), "current": True}
             connection.execute(update(scan).where(scan.c.id == self.scan_id).values(done))
-            connection.execute(delete(tally).where(tally.c.scan_id == self.scan_id))
-            rows = [{"scan_id": self.scan_id, **row} for row in counted(connection, self.scan_id)]
-            if rows:
-                connection.execute(tally.insert(), rows)
+            if before != self.scan_id:
+                add_up(connection, self.scan_id, before)
 
     def known(self, places: Sequence[Place]) -> dict[str, Known]:
         """What is known of these places, by path."""

@@ -6,15 +6,43 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, literal, select
 
-from hvci.fleet.schema import finding, result, seen
+from hvci.fleet.schema import finding, result, seen, tally
 
 KINDS = (
     *("kind", "verdict", "loads", "readiness", "runs"),
     *("machine", "signed", "driver_policy", "vendor"),
 )
 Key = tuple[str, str, str]
+
+
+def add_up(connection: Connection, scan_id: int, before: int | None) -> None:
+    """Keep the tally of a scan; that of the scan before holds where nothing changed since."""
+    if before is not None and _met_the_same(connection, before, scan_id):
+        rest = [column for column in tally.c if column.name != "scan_id"]
+        same = select(literal(scan_id), *rest).where(tally.c.scan_id == before)
+        names = ["scan_id", *(column.name for column in rest)]
+        connection.execute(tally.insert().from_select(names, same))
+    elif rows := [{"scan_id": scan_id, **row} for row in counted(connection, scan_id)]:
+        connection.execute(tally.insert(), rows)
+
+
+def _met_the_same(connection: Connection, before: int, scan_id: int) -> bool:
+    """Whether two scans met the same files with the same results."""
+    old, new = seen.alias("old"), seen.alias("new")
+    sizes = [
+        connection.execute(select(func.count()).where(seen.c.scan_id == one)).scalar()
+        for one in (before, scan_id)
+    ]
+    alike = (
+        select(func.count())
+        .select_from(new.join(old, new.c.file_id == old.c.file_id))
+        .where(old.c.scan_id == before, new.c.scan_id == scan_id)
+        .where(new.c.result_id.is_not_distinct_from(old.c.result_id))
+        .where(new.c.problem.is_not_distinct_from(old.c.problem))
+    )
+    return sizes[0] == sizes[1] == connection.execute(alike).scalar()
 
 
 def counted(connection: Connection, scan_id: int) -> Iterator[dict[str, Any]]:
