@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from hvci.errors import StoreError
 from hvci.fleet.batches import batches
 from hvci.fleet.comparing import changes
 from hvci.fleet.database import create, opened
@@ -150,13 +151,14 @@ def rescan(folder, number):
 
 def kill(folder, top, times):
     command = [sys.executable, "-m", "hvci", "scan", top, "-q", "-d"]
-    begin = time.perf_counter()
     subprocess.run([*command, str(folder / "calm.db")], check=True)
-    whole = time.perf_counter() - begin
     chance, killed = random.Random(), [*command, str(folder / "killed.db")]
     for number in range(times):
         process = subprocess.Popen(killed)
-        time.sleep(chance.uniform(0.1, 0.4) * whole)
+        before, deadline = rows(folder / "killed.db"), time.monotonic() + 60
+        while rows(folder / "killed.db") == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(chance.uniform(0, 1))
         workers = children(process.pid)
         victim = process.pid if number % 2 or not workers else chance.choice(workers)
         os.kill(victim, signal.SIGKILL)
@@ -176,9 +178,15 @@ def children(parent):
 
 
 def rows(where):
-    database = opened(str(where))
+    """How many results there are; none before there is a database."""
+    try:
+        database = opened(str(where))
+    except StoreError:
+        return 0
     with database.reading() as connection:
-        return len(connection.execute(select(result.c.id)).all())
+        found = len(connection.execute(select(result.c.id)).all())
+    database.close()
+    return found
 
 
 def kept(where):
