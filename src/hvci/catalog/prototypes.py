@@ -52,12 +52,20 @@ def _table(text: str, label: str) -> dict[str, object]:
 
 
 def _prototype(name: str, row: object) -> Prototype:
-    match row:
-        case [int(arguments), list(found), str(letter)] if letter in set(Returns):
-            outputs = tuple(index for index in found if type(index) is int)
-            if len(outputs) == len(found) and all(0 <= index < arguments for index in outputs):
-                return Prototype(arguments, outputs, Returns(letter))
-    raise CatalogError(f"prototypes.json: {name}: want [count, [output indices], kind]")
+    found = _read(row)
+    if found is None:
+        raise CatalogError(f"prototypes.json: {name}: want [count, [output indices], kind]")
+    return found
+
+
+def _read(row: object) -> Prototype | None:
+    if not isinstance(row, list) or list(map(type, row)) != [int, list, str]:
+        return None
+    arguments, outputs, letter = row
+    is_sound = all(type(index) is int and 0 <= index < arguments for index in outputs)
+    if not is_sound or letter not in set(Returns):
+        return None
+    return Prototype(arguments, tuple(outputs), Returns(letter))
 
 
 def parse_prototypes(text: str) -> Mapping[str, Prototype]:
