@@ -22,10 +22,10 @@ from hvci.binary.arch.arm64.words import (
     named_registers,
     written_registers,
 )
+from hvci.binary.behaviour.arm64.behind import are_lost
+from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import Use, follow
-from hvci.binary.behaviour.words_behind import are_lost
-from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.form.code import CALLS, Flow
 from hvci.binary.pe.image import PeImage
 

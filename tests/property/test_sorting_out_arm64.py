@@ -8,8 +8,8 @@ from tests import build
 
 from hvci.binary import PeImage
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.words_near import Nearby
 from hvci.binary.calls.framework.usual import usual_calls
 from hvci.binary.calls.framework.words import Plain, plain_call, surely_loads
 from hvci.binary.form.code import (

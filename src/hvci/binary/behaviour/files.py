@@ -9,7 +9,8 @@ from iced_x86 import Mnemonic
 
 from hvci import catalog
 from hvci.binary.arch.x86.lift import IMMEDIATES
-from hvci.binary.behaviour import names, words
+from hvci.binary.behaviour import names
+from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.flow.atoms import NUMERIC, Atoms
 from hvci.binary.form.code import Flow, Function

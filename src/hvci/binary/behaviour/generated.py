@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.behaviour import names, nearby, words
+from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.flow.atoms import Atom, Kind

@@ -12,7 +12,8 @@ import numpy as np
 from iced_x86 import Instruction, Mnemonic, Register
 
 from hvci.binary.arch.x86.lift import RCX, REGISTERS
-from hvci.binary.behaviour import nearby, words
+from hvci.binary.behaviour import nearby
+from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.flow.atoms import NUMERIC, Kind
 from hvci.binary.form.code import (

@@ -21,7 +21,8 @@ from hvci.binary.arch.x86.operands import (
     VEX3,
     WRITING_FORMS,
 )
-from hvci.binary.behaviour import generated, names, nearby, words
+from hvci.binary.behaviour import generated, names, nearby
+from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, roots
 from hvci.binary.flow.atoms import Atom, Kind, Lookup

@@ -1,6 +1,6 @@
 """What becomes of the registers that ARM64 words make, as the words behind them show, all at once.
 
-The counterpart of `is_kept` in words_near.py for arrays of words, one row each with a column for
+The counterpart of `is_kept` in near.py for arrays of words, one row each with a column for
 each word behind. Less exact: what is said to be lost surely is.
 """
 

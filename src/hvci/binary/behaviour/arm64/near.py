@@ -32,9 +32,9 @@ from hvci.binary.arch.arm64.words import (
     named_registers,
     written_registers,
 )
+from hvci.binary.behaviour.arm64.before import BACK, NO_SLOT, WordsBefore
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
-from hvci.binary.behaviour.words_before import BACK, NO_SLOT, WordsBefore
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
 from hvci.binary.form.references import Rvas

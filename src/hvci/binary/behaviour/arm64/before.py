@@ -1,6 +1,6 @@
 """What ARM64 calls through registers go to, as the words before them show, all in one look.
 
-The counterpart of words_near.py for arrays of calls, and less exact: what it says is so, and about
+The counterpart of near.py for arrays of calls, and less exact: what it says is so, and about
 what it leaves out nothing is said. Going back from a call, each word must be one that changes no
 register but those in its plain fields, and no branch may lead behind it, up to the word that surely
 makes the register: what that puts there is what the register holds at the call.

@@ -18,7 +18,7 @@ from hvci.model import Behaviour, Confidence
 
 if TYPE_CHECKING:
     from hvci.binary.arch.arm64.scan.references import ReferencesArm64
-    from hvci.binary.behaviour.words_near import Nearby
+    from hvci.binary.behaviour.arm64.near import Nearby
 
 Words = npt.NDArray[np.uint32]
 Rvas = npt.NDArray[np.int64]
@@ -149,7 +149,7 @@ def _kept(
     The instructions are given by the index of their word; `is_passed` says where the copy counts.
     Of a register that is loaded from a variable it counts `anywhere` that it is stored.
     """
-    from hvci.binary.behaviour.words_behind import are_lost, are_stored_through
+    from hvci.binary.behaviour.arm64.behind import are_lost, are_stored_through
 
     words, rvas = _code(scene)
     is_copied = _copied_soon(rvas[places], copies)
@@ -176,7 +176,7 @@ def _references(scene: Scene) -> ReferencesArm64:
 
 
 def _nearby(scene: Scene) -> Nearby:
-    from hvci.binary.behaviour.words_near import Nearby
+    from hvci.binary.behaviour.arm64.near import Nearby
 
     return Nearby(scene)
 
