@@ -296,3 +296,11 @@ def test_files_that_cannot_be_read(tmp_path):
     said = limits(read(tmp_path))
     assert "h.h" in said
     assert "e.c" in said
+
+
+def test_many_calls_behind_many_exits_of_one_function(tmp_path):
+    body = "".join(
+        f"if (f{n}) return 0; p = ExAllocatePoolWithTag(NonPagedPoolNx, 8, {n}); "
+        for n in range(2000)
+    )
+    assert len(one_file(tmp_path, entry(body)).calls) == 2000

@@ -7,13 +7,14 @@ knows nothing of values.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci import catalog
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.conditions import VERSIONS, Setting, Truth, holds
-from hvci.source.kernels import Versions
+from hvci.source.kernels import Exit, Versions
 from hvci.source.program import Program
 from hvci.source.tree import File, Function, ancestors, text_of
 
@@ -149,16 +150,30 @@ def _same(left: Node | None, right: Node) -> bool:
 
 def _behind_exit(block: Node, below: Node, by: Guards) -> str:
     """Whether an earlier `if` of the same block always leaves it."""
-    for statement in block.named_children:
-        if statement.start_byte >= below.start_byte:
-            break
-        if statement.type != "if_statement" or not _leaves(statement):
-            continue
-        condition = statement.child_by_field_name("condition")
-        truth, why = _truth(condition, by) if condition is not None else (None, "")
-        if truth is True:
-            return why
+    for exit_ in _exits(by):
+        if exit_.start < below.start_byte and exit_.block == (block.start_byte, block.end_byte):
+            return exit_.why
     return ""
+
+
+def _exits(by: Guards) -> list[Exit]:
+    """Each `if` of a function that always leaves its block, worked out once."""
+    if by.function is None:
+        return []
+    known = by.versions.exits
+    if by.function not in known:
+        known[by.function] = list(_leaving(by.function, by))
+    return known[by.function]
+
+
+def _leaving(function: Function, by: Guards) -> Iterator[Exit]:
+    for statement in function.nodes("if_statement"):
+        condition, block = statement.child_by_field_name("condition"), statement.parent
+        if condition is None or block is None or not _leaves(statement):
+            continue
+        truth, why = _truth(condition, by)
+        if truth is True:
+            yield Exit(statement.start_byte, (block.start_byte, block.end_byte), why)
 
 
 def _leaves(statement: Node) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source import constants
@@ -79,12 +79,22 @@ class _Search:
         return self._variables[key]
 
 
+class Exit(NamedTuple):
+    """A statement that always leaves its block."""
+
+    start: int
+    block: tuple[int, int]
+    why: str
+
+
 class Versions:
     """Evaluates conditions of one program on some kernels."""
 
     def __init__(self, program: Program, on: Iterable[WindowsVersion]) -> None:
         self.program = program
         self.on = tuple(on)
+        self.exits: dict[Function, list[Exit]] = {}
+        """What was worked out of functions that leave early (`guards.py`)."""
         self._search = _Search()
 
     def _alone(self, on: WindowsVersion) -> Versions:
