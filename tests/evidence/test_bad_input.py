@@ -56,6 +56,10 @@ REFUSED = {
 }
 
 
+OPENED = {"zip": "the archive cannot be read"}
+"""What the command says of targets that it opens first, whatever their name."""
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_in_one_clear_sentence(name):
     data, error, words = REFUSED[name]
@@ -79,7 +83,7 @@ def test_the_command_says_so_and_exits_with_4(name, tmp_path):
     assert "good.sys x64 if signed yes yes - pass" in re.sub(r"\s+", " ", result.output)
     assert CliRunner().invoke(main, ["check", str(path)]).exit_code == 4
     assert "Traceback" not in result.output
-    assert REFUSED[name][2] in re.sub(r"\s+", " ", result.output)
+    assert OPENED.get(name, REFUSED[name][2]) in re.sub(r"\s+", " ", result.output)
 
 
 @pytest.mark.parametrize("length", [*range(0, 0x300, 0x11), 0x400, 0x600, 0x800, 0x1000])
