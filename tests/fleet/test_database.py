@@ -14,7 +14,8 @@ from hvci.fleet.database import create, opened
 from hvci.fleet.packed import pack, shipped, unpack
 from hvci.fleet.rows import refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
-from hvci.fleet.schema import about, result, seen
+from hvci.fleet.scanning import Scan
+from hvci.fleet.schema import about, file, result, seen
 from hvci.fleet.store import Met, Store, stored_path
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer, Task, answered, decode, encode
@@ -125,12 +126,43 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_stays(where):
     assert count(where, seen) == 1
 
 
-def test_a_batch_is_kept_whole_or_not_at_all(where, monkeypatch):
-    one = store(where)
-    monkeypatch.setattr(one, "_seen", lambda met: {"scan_id": None, "file_id": None, "problem": ""})
-    with pytest.raises(StoreError):
-        one.keep([met("a"), met("b")])
-    assert count(where, result) == 0
+def test_a_batch_is_kept_whole_or_not_at_all_and_can_be_written_again(where, monkeypatch):
+    one, rows = store(where), [met("a"), met("b")]
+    for error in (KeyboardInterrupt, StoreError):
+
+        def interrupt(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(one, "_seen", interrupt)
+        with pytest.raises(error):
+            one.keep(rows)
+        assert count(where, result) == count(where, file) == 0
+    monkeypatch.undo()
+    store(where).keep([met("c")])  # takes the numbers that were given back
+    for _ in range(2):
+        one.keep(rows)
+    database = opened(where)
+    with database.reading() as connection:
+        joined = select(file.c.path, result.c.sha256).select_from(seen.join(file).join(result))
+        found = {tuple(row) for row in connection.execute(joined)}
+    assert found == {("/a", "a"), ("/b", "b"), ("/c", "c")}
+
+
+def test_an_interrupt_while_writing_loses_no_row(where, monkeypatch):
+    scan, keep = Scan(store(where), Rules(), 1, 60, lambda _: None), Store.keep
+    given = iter([KeyboardInterrupt, None])
+
+    def once(self, rows):
+        if error := next(given):
+            raise error
+        keep(self, rows)
+
+    monkeypatch.setattr(Store, "keep", once)
+    scan._rows = [met("a")]
+    with pytest.raises(KeyboardInterrupt):
+        scan._write()
+    scan._write()
+    assert count(where, seen) == 1
 
 
 def test_two_scans_at_once_share_their_results(where):

@@ -150,8 +150,8 @@ class Scan:
         self.tell(self.progress)
 
     def _write(self) -> None:
-        rows, self._rows = self._rows, []
-        self.store.keep(rows)
+        self.store.keep(self._rows)
+        self._rows = []  # only now: written twice they are the same
         self._written = time.monotonic()
         self.progress.seconds = self._written - self._began
 

@@ -162,12 +162,13 @@ class Store:
         with self.database.writing() as connection:
             new: dict[str, int] = {}
             for one in met:
-                if one.answer is not None and one.answer.row is not None and one.sha256:
-                    if one.sha256 not in new:
-                        new[one.sha256] = self._kept(connection, one.answer)
-                    one.result_id = new[one.sha256]
-            self._place(connection, [one for one in met if one.file_id is None])
-            self._upsert(connection, seen, ("scan_id", "file_id"), map(self._seen, met))
+                row = one.answer.row if one.answer is not None else None
+                if row is not None and one.answer and one.sha256 and one.sha256 not in new:
+                    new[one.sha256] = self._kept(connection, one.answer)
+            placed = self._placed(connection, [one for one in met if one.file_id is None])
+            # Nothing is noted in what was met: numbers of a batch that fails are none.
+            rows = [self._seen(one, placed, new) for one in met]
+            self._upsert(connection, seen, ("scan_id", "file_id"), rows)
 
     def _kept(self, connection: Connection, answer: Answer) -> int:
         """The number of a result, which another scan may have written meanwhile."""
@@ -188,8 +189,8 @@ class Store:
         self._upsert(connection, finding, ("result_id", "rule", "outcome", "ddi"), rows)
         return number
 
-    def _place(self, connection: Connection, met: list[Met]) -> None:
-        """Write the places that are new or changed, and learn their numbers."""
+    def _placed(self, connection: Connection, met: list[Met]) -> dict[str, int]:
+        """Write the places that are new or changed; gives their numbers by path."""
         by_path = {stored_path(one.found.path): self._file(one) for one in met}
         self._upsert(connection, file, ("host", "path"), by_path.values())
         numbers: dict[str, int] = {}
@@ -198,8 +199,7 @@ class Store:
                 file.c.host == self.host, file.c.path.in_(some)
             )
             numbers.update((path, number) for path, number in connection.execute(rows))
-        for one in met:
-            one.file_id = numbers[stored_path(one.found.path)]
+        return numbers
 
     def _file(self, met: Met) -> dict[str, Any]:
         row: dict[str, Any] = {"host": self.host, "path": stored_path(met.found.path)}
@@ -209,14 +209,14 @@ class Store:
         key = {"size": met.found.size, "changed": changed, "inode": met.found.inode}
         return row | key | {"sha256": met.sha256}
 
-    def _seen(self, met: Met) -> dict[str, Any]:
+    def _seen(self, met: Met, placed: dict[str, int], new: dict[str, int]) -> dict[str, Any]:
         problem = met.found if isinstance(met.found, Problem) else None
         if met.answer is not None and met.answer.problem is not None:
             problem = met.answer.problem
         return {
             "scan_id": self.scan_id,
-            "file_id": met.file_id,
-            "result_id": met.result_id,
+            "file_id": met.file_id or placed[stored_path(met.found.path)],
+            "result_id": new.get(met.sha256, met.result_id) if met.sha256 else met.result_id,
             "problem": problem.kind if problem else None,
             "sentence": safe(problem.sentence, 1000) if problem else None,
         }
