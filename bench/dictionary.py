@@ -17,8 +17,8 @@ from hvci.fleet.packed import DICTIONARY, pack
 from hvci.fleet.rows import stored_fields
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
-SIZE = 64 << 10
-MOST = 400
+SIZE = 110 << 10
+MOST = 1000
 
 
 def reports(folder):

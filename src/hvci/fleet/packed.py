@@ -13,7 +13,7 @@ import zstandard
 from hvci.errors import StoreError
 
 DICTIONARY = Path(__file__).parent.parent / "data" / "reports.zdict"
-LEVEL = 9
+LEVEL = 11
 LONGEST = 1 << 28
 """Bytes of one unpacked report; a blob that claims more is damaged."""
 
