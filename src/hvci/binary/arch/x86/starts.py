@@ -236,10 +236,11 @@ class Openings:
         return found
 
     def _is_opening(self, rvas: Rvas) -> Chosen:
-        """`mov edi, edi` or `push ebp; mov ...`."""
+        """`mov edi, edi` or `push ebp; mov ...`, in the encoding of GCC and clang as well."""
         first, second = self.code[rvas], self.code[rvas + 1]
         hot = (first == 0x8B) & (second == 0xFF)
-        return np.asarray(hot | (first == 0x55) & (second == 0x8B))
+        other = (second == 0x89) & (self.code[rvas + 2] == 0xE5)
+        return np.asarray(hot | (first == 0x55) & ((second == 0x8B) | other))
 
     def is_behind_end(self, rvas: Rvas) -> Chosen:
         """Whether padding, a return or a jump ends right before each RVA."""
