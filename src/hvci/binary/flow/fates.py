@@ -63,6 +63,8 @@ class Fate(NamedTuple):
     """The variables that it is put into, by RVA."""
     is_lost: bool = False
     """It goes where it is not followed."""
+    called: frozenset[Place] = frozenset()
+    """The calls and jumps through it, by the function that has it first."""
 
     @property
     def gets_out(self) -> bool:
@@ -82,6 +84,7 @@ def joined(fates: Iterable[Fate]) -> Fate:
         frozenset().union(*(each.passed for each in fates)),
         kept=frozenset().union(*(each.kept for each in fates)),
         is_lost=any(each.is_lost for each in fates),
+        called=frozenset().union(*(each.called for each in fates)),
     )
 
 

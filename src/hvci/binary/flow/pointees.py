@@ -18,6 +18,7 @@ from hvci.binary.flow.fates import (
     NOTHING,
     Fate,
     Passed,
+    Place,
     Read,
     Write,
     joined,
@@ -177,6 +178,7 @@ class _Walk:
         self.passed: set[Passed] = set()
         self.returned: set[int] = set()
         self.kept: set[int] = set()
+        self.called: set[Place] = set()
         self.is_lost = False
         self._tables = jumps_through_tables(function)
 
@@ -220,6 +222,7 @@ class _Walk:
             frozenset(self.returned),
             frozenset(self.kept),
             self.is_lost,
+            frozenset(self.called),
         )
 
     def _is_straight(self, i: int) -> bool:
@@ -398,10 +401,12 @@ class _Walk:
     def _called(self, i: int, held: Held) -> Held:
         """Follow the pointer into a callee; what holds it behind the call."""
         arch, function = self.arch, self.function
-        if self.nesting and function.flows[i] in _BY_POINTER:
+        if function.flows[i] in _BY_POINTER and self._values(
+            i, arch.indirect_operand(function, i), held
+        ):
             # only calls of the function that has the pointer first are looked for
-            operand = arch.indirect_operand(function, i)
-            self.is_lost |= bool(self._values(i, operand, held))
+            self.is_lost |= bool(self.nesting)
+            self.called.add((function, i))
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and not self._may_pass(held):

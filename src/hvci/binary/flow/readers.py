@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hvci.binary.flow.fates import LOST, NOTHING, OBJECT_REACH, Fate, may_read
+from hvci.binary.flow.fates import LOST, NOTHING, OBJECT_REACH, Fate, Place, may_read
 from hvci.binary.flow.makers import MAX_POINTERS, WIDEST
 from hvci.binary.form.code import (
     ANY_POINTER_CALL,
@@ -55,6 +55,12 @@ class Readers:
             return False
         made = [fate for _, _, fate in makers.in_code(thunk, thunk)]
         return bool(made) and all(map(self.is_never_read, made))
+
+    def calls_of_thunk(self, thunk: int) -> list[Place]:
+        """The calls through the address of a thunk in the functions that make it, in order."""
+        made = self.flow.globals.writes.makers.in_code(thunk, thunk)
+        found = {place for _, _, fate in made for place in fate.called}
+        return sorted(found, key=lambda place: place[0].rvas[place[1]])
 
     def only_call(self, fate: Fate) -> bool:
         """Whether a pointer is only called, also out of the variables that it is put into."""

@@ -8,7 +8,10 @@ from hvci.binary.arch.x86.lift import REGISTERS
 
 _FACTORY = InstructionInfoFactory()
 _READS = frozenset(
-    (OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
+    (
+        *(OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE),
+        OpAccess.COND_WRITE,  # CMOVcc may leave what was there
+    )
 )
 
 

@@ -291,6 +291,10 @@ class ImportCalls:
         fate, ledger = Fate.NOTHING, self.analysis.ledger
         if functions.takes_address(thunk):
             fate = Fate.COMPARED
+            named = Reference(thunk, thunk, used.name)
+            for function, i in self._readers.calls_of_thunk(thunk):
+                if self._is_wanted(function.rvas[i]):
+                    self._add(function, i, named, Via.REGISTER)
             if not self._readers.never_read_thunk(thunk):
                 self.escapes.append(Escape(used.name, thunk))
                 fate = Fate.LIMIT
