@@ -278,6 +278,8 @@ class Dataflow:
         if function.flows[d] in CALLS:
             if register_of(location) == self.arch.result:
                 return self.interprocedural.returned(function, d, nesting)
+            if not self.arch.volatile >> register_of(location) & 1:
+                return atoms.unknown("a register that a call of a part of the function changes")
             if not self.interprocedural.clobbered(function, d) >> register_of(location) & 1:
                 return self.value(function, d, location, nesting)
             return atoms.unknown(LOST)

@@ -24,6 +24,8 @@ from iced_x86 import (
     Register,
 )
 
+from hvci.binary.arch.x86.direct.named_calls import direct_target
+from hvci.binary.arch.x86.direct.outlined import Outlined
 from hvci.binary.arch.x86.lift import (
     FRAME_BASES,
     IMMEDIATES,
@@ -42,7 +44,6 @@ from hvci.binary.arch.x86.lift import (
     X86Lift,
     only_fills,
 )
-from hvci.binary.arch.x86.named_calls import direct_target
 from hvci.binary.arch.x86.reads import reads
 from hvci.binary.arch.x86.tables import find_tables
 from hvci.binary.form.code import (
@@ -183,6 +184,8 @@ class X86:
         self.volatile = sum(1 << register for register in clobbered)
         self.return_address_size = image.bits // 8
         self._call = Effect(self.volatile)
+        kept = (1 << (16 if image.bits == 64 else 8)) - 1 & ~self.volatile & ~(1 << RSP)
+        self._outlined = Outlined(image, kept)
         self._check = Effect(self.volatile & ~(1 << RCX))
 
     def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
@@ -323,6 +326,9 @@ class X86:
     def _effect(self, function: Function, i: int) -> Effect:
         instruction = function.instructions[i]
         if function.flows[i] in CALLS:
+            if function.flows[i] == Flow.CALL:
+                changed = self._outlined.changed(self.direct_target(function, i))
+                return Effect(self.volatile | changed) if changed else self._call
             return self._check if self._is_guard_check(instruction) else self._call
         shape = _SHAPES.get(instruction.code) or _learn(instruction)
         first = instruction.op0_register if shape.writes0 else NONE

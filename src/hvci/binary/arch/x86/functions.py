@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from hvci.binary.arch.x86.direct.named_calls import NAMED, name_calls
 from hvci.binary.arch.x86.gaps import Gaps
-from hvci.binary.arch.x86.named_calls import NAMED, name_calls
 from hvci.binary.arch.x86.starts import find_starts
 from hvci.binary.arch.x86.unwind import UnwindTable
 from hvci.binary.form.boundaries import Boundaries

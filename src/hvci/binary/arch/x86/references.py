@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arch.x86.ahead import may_call_soon
-from hvci.binary.arch.x86.leaving import leaving
-from hvci.binary.arch.x86.named_calls import calls_by_name, may_be_called
+from hvci.binary.arch.x86.direct.leaving import leaving
+from hvci.binary.arch.x86.direct.named_calls import calls_by_name, may_be_called
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA, USES_MEMORY, may_write
 from hvci.binary.form.code import Function
 from hvci.binary.form.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
