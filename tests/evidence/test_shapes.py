@@ -26,6 +26,7 @@ def image_of(code, bits):
         size=len(code),
         guard_check=-1,
         relocated=lambda rva, value: None,
+        is_code=lambda rva: False,
     )
 
 
