@@ -17,6 +17,7 @@ SHAPES = sorted(path.stem for path in FOLDER.glob("*.s"))
 UNDECIDED = frozenset(
     (
         "padding.x86",
+        "sum_store.x86",
         "no_unwind_part.x64",
         "stack_argument.x64",
         "stack_argument.x86",
@@ -24,6 +25,9 @@ UNDECIDED = frozenset(
     )
 )
 """Where the value comes from outside the function or the image; all others are a failure."""
+
+OPEN = frozenset(("sum_store.x86",))
+"""Where what is written is not known for the clean twin either: any element of a table."""
 
 
 def outcome(name: str) -> Outcome:
@@ -37,7 +41,12 @@ def test_executable_memory_is_seen(shape: str) -> None:
     assert outcome(f"{shape}.bad.sys") is expected
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", sorted(OPEN))
+def test_the_clean_twin_is_open_too(shape: str) -> None:
+    assert outcome(f"{shape}.clean.sys") is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize("shape", [each for each in SHAPES if each not in OPEN])
 def test_the_clean_twin_is_silent(shape: str) -> None:
     report = evaluate((FOLDER / f"{shape}.clean.sys").read_bytes())
     assert outcome(f"{shape}.clean.sys") is Outcome.PASS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.binary.flow.fates import ANY_SIZE, LOST, OBJECT_REACH, Fate, Write, may_read
+from hvci.binary.flow.fates import ANY_SIZE, LOST, MOVING, OBJECT_REACH, Fate, Write, may_read
 from hvci.binary.flow.made_addresses import made as made_addresses
 from hvci.binary.flow.pointees import Pointees
 from hvci.binary.form.code import (
@@ -112,6 +112,7 @@ class Makers:
         if found and arch.loads_call_targets and not arch.hands_on(function, i, alone=True):
             return set()
         if self.image.bits == 32:
+            found |= {rva for expr in values if (rva := self._sum_with(expr)) is not None}
             found |= {start for _, start in self._indexed(function, i)}
         if self.image.bits == 32 and not found:
             others = arch.other_operands(function, i)
@@ -144,6 +145,13 @@ class Makers:
                 return rva if self.image.holds(rva) else None
         return None
 
+    def _sum_with(self, expr: Expr) -> int | None:
+        """The RVA to which x86 code adds an index, as in `add eax, table`."""
+        match expr:
+            case Binary("add", _, Const() as start, _):
+                return self._address_in(start)
+        return None
+
     def _fate(self, function: Function, i: int, start: int) -> Fate:
         """What becomes of the address that an instruction makes."""
         arch = self.flow.arch
@@ -156,6 +164,8 @@ class Makers:
         held: set[tuple[Location, int]] = set()
         for register in members(effect.registers):
             expr = arch.define(function, i, register)
+            if self.image.bits == 32 and self._sum_with(expr) == start:
+                held.add((Location(register), MOVING))
             is_sum = arch.loads_call_targets and isinstance(expr, Binary)
             if self._address_in(expr) == start or (
                 is_sum and start in made_addresses(self.flow, function, i, expr).rvas

@@ -61,12 +61,6 @@ NEEDS_ESCAPE[list(_ONE_BYTE_MAP)] = False
 ESCAPES = np.array((0x0F, 0x38, 0x3A), np.uint8)
 VEX2, VEX3 = 0xC5, 0xC4
 
-_ARITHMETIC = [opcode for opcode in range(0x40) if opcode & 7 in (1, 2, 3)]
-USES_MEMORY = frozenset(
-    (*_ARITHMETIC, 0x80, 0x81, 0x83, *range(0x84, 0x8C), 0xC6, 0xC7, 0xF6, 0xF7, 0xFE)
-)
-"""Opcodes of one byte that use a direct memory operand, and never make its address."""
-
 
 def may_write(opcode: int, modrm: int) -> bool:
     """Whether an instruction may write its direct memory operand."""
