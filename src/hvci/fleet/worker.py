@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -46,16 +47,21 @@ class Answer(NamedTuple):
 
 
 def serve(connection: Connection, fields: dict[str, object]) -> None:
-    """Answer tasks until nobody asks any more."""
+    """Evaluate drivers by these rules until nobody asks any more."""
+    rules = Rules.of(fields)
+    attend(connection, lambda task: answered(task, rules))
+
+
+def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
+    """Answer tasks until nobody asks any more, in bounded memory, and never outlive the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _bound_memory()
-    rules = Rules.of(fields)
     try:
         connection.send_bytes(READY)
         while True:
             task = Task(*json.loads(connection.recv_bytes()))
-            connection.send_bytes(encode(answered(task, rules)))
+            connection.send_bytes(encode(answer(task)))
     except (EOFError, OSError):
         return
 
@@ -67,15 +73,15 @@ def answered(task: Task, rules: Rules) -> Answer:
     try:
         data = read(task.path, task.sha256)
         if isinstance(data, Problem):
-            return Answer(None, problem=data, memory=_memory())
+            return Answer(None, problem=data, memory=memory_used())
         report = evaluate(data, Options(rules.version, excerpts=rules.excerpts))
         blob = pack(stored_fields(report))
-        return Answer(row_of(report, task.sha256), blob, memory=_memory())
+        return Answer(row_of(report, task.sha256), blob, memory=memory_used())
     except MemoryError:
         told = Problem(task.path, "memory", "takes more memory than a worker may have")
         return Answer(None, problem=told, memory=MEMORY >> 20)
     except Exception as error:
-        return Answer(refused(error, task.sha256, task.size), memory=_memory())
+        return Answer(refused(error, task.sha256, task.size), memory=memory_used())
 
 
 def encode(answer: Answer) -> bytes:
@@ -116,7 +122,8 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _memory() -> int:
+def memory_used() -> int:
+    """The most that this process ever had, in MiB; 0 where the system does not say."""
     if sys.platform == "win32":
         return 0
     import resource
