@@ -10,9 +10,10 @@ import click
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST
 from hvci.report.safe import safe
+from hvci.report.verifier_settings import query_lines, settings_lines
 from hvci.targets import read_bytes
-from hvci.verifier.options import FLAGS, INTERNAL, STANDARD, Action, Request, parse
-from hvci.verifier.settings import Settings, SettingsStore, VerifiedDriver
+from hvci.verifier.options import Action, Request, parse
+from hvci.verifier.settings import SettingsStore, VerifiedDriver
 
 HELP = """\
 hvci verifier /flags FLAGS /driver DRIVER [DRIVER ...]
@@ -102,40 +103,6 @@ def _verify(request: Request, store: SettingsStore) -> int:
     for driver, conclusion in zip(drivers, conclusions, strict=True):
         click.echo(safe(f"{driver.name}: {conclusion.summary}", LONGEST_LINE))
     return min((conclusion.exit_code for conclusion in conclusions), key=WORST_FIRST.index)
-
-
-def settings_lines(settings: Settings) -> list[str]:
-    """The settings in the layout of `verifier /querysettings`."""
-    lines = [*_flag_lines(settings), "", "Boot Mode:", "", "  Persistent", ""]
-    lines += ["Rules:", "", "  All rules are using default settings", "", "Verified Drivers:", ""]
-    return lines + ([f"  {driver.name}" for driver in settings.drivers] or ["  None"])
-
-
-def _flag_lines(settings: Settings) -> list[str]:
-    lines = ["", f"Verifier Flags: {settings.flags:#010x}", "", "  Standard Flags:", ""]
-    lines += [_flag(bit, settings.flags) for bit in FLAGS if bit & STANDARD]
-    lines += ["", "  Additional Flags:", ""]
-    lines += [_flag(bit, settings.flags) for bit in FLAGS if not bit & STANDARD]
-    if settings.flags & INTERNAL:
-        extended = f"    [X] {INTERNAL:#010x} Extended Verifier flags (internal)."
-        lines += ["", "  Internal Flags:", "", extended]
-    return [*lines, "", "    [X] Indicates flag is enabled"]
-
-
-def _flag(bit: int, flags: int) -> str:
-    return f"    [{'X' if flags & bit else ' '}] {bit:#010x} {FLAGS[bit]}."
-
-
-def query_lines(settings: Settings) -> list[str]:
-    """State and statistics in the layout of `verifier /query`."""
-    from hvci.verifier.block import statistics_lines
-
-    if not settings.drivers:
-        return ["No drivers are currently verified."]
-    lines = [*_flag_lines(settings), "", "Driver Verification List", ""]
-    for driver in settings.drivers:
-        lines += [*statistics_lines(driver.name, driver.block), ""]
-    return [safe(line, LONGEST_LINE) for line in lines[:-1]]
 
 
 def _log(request: Request, store: SettingsStore) -> None:
