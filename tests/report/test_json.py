@@ -50,6 +50,7 @@ def test_names_of_the_contract():
         "loads": "yes",
         "readiness": "no",
         "runs": "yes",
+        "image_check": "yes",
         "blocklisted": None,
     }
     assert list(one["counters"]) == [counter.value for counter in Counter]

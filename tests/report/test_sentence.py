@@ -3,6 +3,8 @@
 `python tests/report/test_sentence.py` writes `sentences.txt` anew: read the difference.
 """
 
+import csv
+import io
 import json
 from dataclasses import replace
 from datetime import date
@@ -30,12 +32,20 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.policy import apply, parse_policy
-from hvci.report import Document, Format, render
+from hvci.report import Document, Format, from_json, render
 from hvci.report.sentence import NOTHING_ASKED, Fate, sentence, summary
 from hvci.report.warnings import WARNINGS
 from hvci.report.words import answer_word
 from hvci.rules import RULES
-from reports import everything, image, pool_call, report, source_report, unknown_call
+from reports import (
+    everything,
+    image,
+    pool_call,
+    report,
+    section,
+    source_report,
+    unknown_call,
+)
 
 TABLE = Path(__file__).with_name("sentences.txt")
 ANSWERS = (Answer.YES, Answer.NO, Answer.UNDECIDED, None)
@@ -143,6 +153,38 @@ def test_an_unsigned_file_never_simply_loads():
         text = " ".join(render(Document((unsigned,)), form).split())
         assert "if signed" in text
         assert "loads yes" not in text.replace("| ", "")
+
+
+def machine_words(one):
+    """The answers of a report as JSON, SARIF and CSV tell them."""
+    (fields,) = json.loads(render(Document((one,)), Format.JSON))["reports"]
+    (run,) = json.loads(render(Document((one,)), Format.SARIF))["runs"]
+    (row, *_) = csv.DictReader(io.StringIO(render(Document((one,)), Format.CSV)))
+    sarif = run["artifacts"][0]["properties"]["answers"]
+    assert {name: fields["answers"][name] for name in sarif} == sarif
+    assert {name: row[name] or None for name in sarif} == sarif
+    return sarif
+
+
+def test_no_program_reads_that_an_unsigned_file_loads():
+    signed = machine_words(report(image=image(signed=True)))
+    assert (signed["loads"], signed["image_check"]) == ("yes", "yes")
+    told = machine_words(report(image=image(signed=False)))
+    assert (told["loads"], told["image_check"]) == ("undecided", "yes")
+    assert told["readiness"] == told["runs"] == "yes"
+    bad = section(".wx", 0x1000, 0xE000_0000)
+    refused = machine_words(report(image=image(signed=False, sections=(bad,))))
+    assert (refused["loads"], refused["image_check"]) == ("no", "no")
+    sources = machine_words(source_report())
+    assert (sources["loads"], sources["image_check"]) == ("yes", None)
+
+
+def test_a_missing_signature_changes_no_verdict():
+    unsigned = report(image=image(signed=False))
+    (fields,) = json.loads(render(Document((unsigned,)), Format.JSON))["reports"]
+    assert (fields["verdict"], fields["gate"]) == ("compatible", "pass")
+    saved = render(Document((unsigned,)), Format.JSON)
+    assert render(from_json(saved), Format.JSON) == saved
 
 
 def test_json_keeps_the_verdict_and_carries_the_sentence():

@@ -14,7 +14,7 @@ from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, S
 from hvci.report.document import TargetError
 from hvci.report.encode import report_fields
 from hvci.report.safe import safe
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 
 LONGEST = 1000
 TOLD = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)
@@ -33,13 +33,13 @@ class Row:
 
 def row_of(report: Report, sha256: str) -> Row:
     """The row of a report."""
-    answers = report.answers
+    answers = told_answers(report)
     tally = _findings(report)
     columns = {
         "sha256": sha256,
         "kind": "report",
         "verdict": report.verdict.value,
-        **{question.value: _word(answers[question]) for question in Question},
+        **{question.value: _word(answers[question.value]) for question in Question},
         "summary": safe(summary(report), LONGEST),
         "machine": report.target.machine.value if report.target.machine else NOTHING,
         "size": report.target.size_bytes,

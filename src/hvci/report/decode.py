@@ -126,7 +126,7 @@ def _lists(fields: Fields) -> tuple[ListAnswer, ...]:
 
 
 def _blocklisted(fields: Fields) -> Answer | None:
-    fields.drop(*Question, "signed", "driver_policy")
+    fields.drop(*Question, "image_check", "signed", "driver_policy")
     return fields.maybe_word("blocklisted", Answer)
 
 

@@ -31,7 +31,7 @@ from hvci.model import (
 from hvci.report import lists, overview, package, trust
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
 from hvci.report.flags import DLL_CHARACTERISTICS
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 
 Json = dict[str, Any]
 
@@ -123,14 +123,17 @@ def _error(error: TargetError) -> Json:
 
 def report_fields(report: Report) -> Json:
     """One report; `verdict`, `summary`, `answers` and `counters` follow from the rest."""
-    answers: Json = {str(question): answer for question, answer in report.answers.items()}
     fields: Json = {
         "target": _target(report),
         "target_os": report.target_os.slug,
         "verdict": report.verdict,
         "summary": summary(report),
         "gate": report.gate,
-        "answers": answers | {"blocklisted": report.blocklisted} | trust.words(report),
+        "answers": {
+            **told_answers(report),
+            "blocklisted": report.blocklisted,
+            **trust.words(report),
+        },
         "counters": {str(counter): count for counter, count in report.counters.items()},
         "rules": [_result(result) for result in sorted(report.results, key=lambda r: r.rule)],
         "calls": sorted_fields(_call(judged) for judged in report.calls),

@@ -15,7 +15,7 @@ from hvci.report import lists, overview, trust, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings, short_name
 from hvci.report.safe import safe
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 
 _COLUMNS = (
     "target",
@@ -47,6 +47,7 @@ _COLUMNS = (
     "driver_policy",
     "blocklisted",
     "listed",
+    "image_check",
 )
 _VERDICTS = {
     overview.Fate.NOT_A_DRIVER: "not a driver",
@@ -111,7 +112,7 @@ def to_csv(document: Document) -> str:
 
 def _target_cells(report: Report) -> dict[str, object]:
     target = report.target
-    answers = {str(question): answer or "" for question, answer in report.answers.items()}
+    answers = {name: answer or "" for name, answer in told_answers(report).items()}
     return {
         "target": target.path,
         "sha256": target.sha256,

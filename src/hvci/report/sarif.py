@@ -26,7 +26,7 @@ from hvci.report import lists, sarif_tool, trust, words
 from hvci.report.document import Document
 from hvci.report.encode import laid_out
 from hvci.report.identity import Named, digest_for, named_findings, short_name
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 from hvci.rules import RULES
 
 Json = dict[str, Any]
@@ -78,7 +78,6 @@ def uri(path: str) -> str:
 def _artifact(report: Report) -> Json:
     target = report.target
     counters = {str(counter): count for counter, count in report.counters.items()}
-    answers = {str(question): answer for question, answer in report.answers.items()}
     artifact: Json = {
         "location": {"uri": uri(target.path)},
         "length": target.size_bytes,
@@ -87,7 +86,7 @@ def _artifact(report: Report) -> Json:
             "verdict": report.verdict,
             "summary": summary(report),
             "gate": report.gate,
-            "answers": answers,
+            "answers": told_answers(report),
             "counters": counters,
             "targetOs": report.target_os.slug,
             **trust.words(report),

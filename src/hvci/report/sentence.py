@@ -71,6 +71,22 @@ def is_unsigned(report: Report) -> bool:
     return report.image is not None and not report.image.signed
 
 
+def told_answers(report: Report) -> dict[str, Answer | None]:
+    """The answers as machines read them, by name; `image_check` is what `loads` rests on.
+
+    Nothing unsigned loads with memory integrity on, so that "yes" of the image check alone leaves open
+    whether such a file loads.
+    """
+    answers = report.answers
+    checked = answers[Question.LOADS]
+    is_open = checked is Answer.YES and is_unsigned(report)
+    return {
+        **{str(question): answer for question, answer in answers.items()},
+        str(Question.LOADS): Answer.UNDECIDED if is_open else checked,
+        "image_check": None if report.image is None else checked,
+    }
+
+
 def _is_inferred(report: Report) -> bool:
     """Whether all that keeps it from loading is inferred."""
     return not any(
