@@ -1,0 +1,124 @@
+"""Fuzz every reader, one after the other, and say what came of it.
+
+    python fuzz/run.py --minutes 60 [TARGET ...]
+    python fuzz/run.py --table
+
+Each target is a file of fuzz/targets with `one(data: bytes) -> None`. What it must hold to: an
+answer or one sentence (`answers.py`), within 5 s and 1 GiB. What breaks that is made small, kept
+in fuzz/corpus/TARGET and from then on a test (tests/fuzz). With the package `atheris` inputs are
+chosen by coverage, else seeds are changed at random. Figures add up in the folder of --state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem != "__init__")
+HEADS = ("target", "executions", "edges", "a second", "slowest s", "MiB", "defects")
+
+
+def run(target: str, seconds: float, state: Path, plain: bool) -> None:
+    """Fuzz one target and add its figures to those of earlier runs."""
+    now = state / "now"
+    words = [sys.executable, str(HERE / "engine.py"), target, "--state", str(now)]
+    words += ["--seconds", str(seconds), *(["--plain"] if plain else [])]
+    now.mkdir(parents=True, exist_ok=True)
+    for old in now.glob(f"{target}.*"):
+        old.unlink()
+    log = now / f"{target}.log"
+    with log.open("w") as out:
+        code = subprocess.run(words, stdout=out, stderr=out, check=False).returncode
+    told = now / f"{target}.json"
+    new = json.loads(told.read_text()) if told.exists() else {}
+    said = log.read_text(errors="replace")
+    new["edges"] = max(map(int, re.findall(r"\bcov: (\d+)", said)), default=0)
+    done = [
+        *re.findall(r"#(\d+)\s+DONE", said),
+        *re.findall(r"number_of_executed_units: (\d+)", said),
+    ]
+    new["executions"] = max([new.get("executions", 0), *map(int, done)])
+    for path in now.glob(f"{target}.*-*"):
+        new.setdefault("defects", {})[f"{path.name.split('-')[0].split('.')[1]}: {target}"] = str(
+            path
+        )
+    if code and not new.get("defects"):
+        new.setdefault("defects", {})[f"ended with {code}: {target}"] = str(log)
+    _add(state / f"{target}.json", new)
+
+
+def _add(path: Path, new: dict[str, Any]) -> None:
+    old = json.loads(path.read_text()) if path.exists() else {}
+    total: dict[str, Any] = {
+        "executions": old.get("executions", 0) + new.get("executions", 0),
+        "seconds": round(old.get("seconds", 0) + new.get("seconds", 0), 1),
+    }
+    for name in ("edges", "slowest", "memory"):
+        total[name] = max(old.get(name, 0), new.get(name, 0))
+    total["defects"] = {**old.get("defects", {}), **new.get("defects", {})}
+    path.write_text(json.dumps(total, indent=1))
+
+
+def table(state: Path) -> str:
+    """What is known of all targets."""
+    rows = [HEADS]
+    total = defects = 0
+    for target in TARGETS:
+        path = state / f"{target}.json"
+        one = json.loads(path.read_text()) if path.exists() else {}
+        rate = one.get("executions", 0) / (one.get("seconds") or 1)
+        total += one.get("executions", 0)
+        defects += len(one.get("defects", ()))
+        rows.append(
+            (
+                target,
+                f"{one.get('executions', 0):,}",
+                str(one.get("edges", 0)),
+                f"{rate:.0f}",
+                f"{one.get('slowest', 0):.2f}",
+                str(one.get("memory", 0)),
+                str(len(one.get("defects", ()))),
+            )
+        )
+    rows.append(("all", f"{total:,}", "", "", "", "", str(defects)))
+    wide = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
+    return "\n".join(
+        "  ".join(cell.rjust(w) for cell, w in zip(r, wide, strict=True)) for r in rows
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    parser.add_argument("--minutes", type=float, default=60, help="for all targets together")
+    parser.add_argument("--state", type=Path, default=HERE / "state")
+    parser.add_argument("--plain", action="store_true", help="without coverage, even with atheris")
+    parser.add_argument("--table", action="store_true", help="run nothing, show the figures")
+    options = parser.parse_args()
+    if unknown := set(options.targets) - set(TARGETS):
+        parser.error(f"no target {sorted(unknown)[0]}; there are {', '.join(TARGETS)}")
+    chosen = options.targets or TARGETS
+    if not options.table:
+        for target in chosen:
+            begin = time.monotonic()
+            run(target, options.minutes * 60 / len(chosen), options.state, options.plain)
+            print(f"{target}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    print(table(options.state))
+    for target in chosen:
+        path = options.state / f"{target}.json"
+        for key, where in (
+            json.loads(path.read_text())["defects"] if path.exists() else {}
+        ).items():
+            print(f"{target}: {key} ({where})")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
