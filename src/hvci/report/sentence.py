@@ -74,8 +74,8 @@ def is_unsigned(report: Report) -> bool:
 def told_answers(report: Report) -> dict[str, Answer | None]:
     """The answers as machines read them, by name; `image_check` is what `loads` rests on.
 
-    Nothing unsigned loads with memory integrity on, so that "yes" of the image check alone leaves open
-    whether such a file loads.
+    Nothing unsigned loads with memory integrity on, so that "yes" of the image check alone leaves
+    open whether such a file loads.
     """
     answers = report.answers
     checked = answers[Question.LOADS]
