@@ -1,6 +1,7 @@
 """The overview of an HTML page: totals, filters and one row for each target, without a script.
 
-Filters are radio buttons that the style sheet follows; every string goes through `markup`.
+Filters are radio buttons that the style sheet follows; every string goes through `markup`. On a
+narrow page the style sheet lays a row out as lines, by the order of its cells.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def glance(document: Document) -> Iterator[Html]:
     if not overview.is_wanted(document):
         return
     rows = overview.rows(document)
-    yield element("p", overview.totals(document))
+    yield element("p", overview.totals(document), class_="totals")
     fates = Tally(row.fate for row in rows)
     yield _filter("all", f"all {len(rows)}", checked=True)
     for fate in overview.Fate:

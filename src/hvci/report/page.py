@@ -15,7 +15,7 @@ from hvci.report.glance import glance
 from hvci.report.identity import short_name
 from hvci.report.markup import Html, element, joined, table
 from hvci.report.picture import picture
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 from hvci.rules.wording import library_note
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -92,7 +92,7 @@ def _answers(report: Report) -> Html:
     rows = [
         _answer(
             question,
-            report.answers[question],
+            told_answers(report)[question],
             words.answer_word(report, question),
             words.answer_sentence(report, question),
         )
@@ -148,7 +148,9 @@ def _group(findings: list[Finding], calls: Calls) -> Html:
     places = "1 place" if count == 1 else f"{count} places"
     summary = f"{first.ddi}, {places}" if first.ddi else _capital(places)
     rows = [_row(finding, calls) for finding in findings]
-    body = [table(("Place", "Finding", "Arguments"), rows, f"Findings: {summary}")]
+    columns = 3 if any(arguments for _, _, arguments in rows) else 2
+    cells = [row[:columns] for row in rows]
+    body = [table(("Place", "Finding", "Arguments")[:columns], cells, f"Findings: {summary}")]
     if first.fix:
         body.insert(0, element("p", element("strong", "Instead: "), element("code", first.fix)))
     if first.suppressed:
@@ -199,7 +201,7 @@ def _limits(report: Report) -> Html:
     if not lines:
         return Html("")
     items = (element("li", line) for line in lines)
-    summary = element("summary", f"Not examined: {len(lines)} kinds of things")
+    summary = element("summary", f"Not examined: {len(lines)}")
     return element("details", summary, element("ul", *items))
 
 

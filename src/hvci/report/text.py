@@ -14,7 +14,7 @@ from hvci.report import overview, text_table, trust, verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.ink import Ink, Part
 from hvci.report.safe import safe
-from hvci.report.sentence import summary
+from hvci.report.sentence import summary, told_answers
 
 _COLOURS = {
     Verdict.COMPATIBLE: "green",
@@ -127,7 +127,9 @@ class _Page:
 
     def _answers(self, report: Report) -> None:
         rows: list[tuple[str, str, str, str]] = []
-        for question, answer in report.answers.items():
+        told = told_answers(report)
+        for question in Question:
+            answer = told[question]
             style = "dim" if answer is None else f"bold {_COLOURS[answer]}"
             sentence = words.answer_sentence(report, question)
             rows.append((question.value, words.answer_word(report, question), style, sentence))
