@@ -211,3 +211,8 @@ def test_nothing_says_that_windows_accepts_a_driver():
 
 if __name__ == "__main__":
     TABLE.write_text("\n".join(rows()) + "\n", "utf-8")
+
+
+def test_a_tree_of_programs_for_user_mode_is_not_praised_as_a_driver():
+    fate = Fate(*(Answer.YES,) * 3, is_source=True, is_user_only=True)
+    assert sentence(fate).startswith("builds no kernel driver")

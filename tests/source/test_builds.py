@@ -7,6 +7,7 @@ import pytest
 
 from hvci.evaluate import Options, Sources, evaluate
 from hvci.model import Outcome, Verdict
+from hvci.report.sentence import summary
 from sources import bad, definitions, entry, lay, read, value_of, values, vcxproj
 
 NX = "ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');"
@@ -137,6 +138,7 @@ def test_a_tree_of_programs_for_user_mode_says_so(tmp_path):
     evidence = read(lay(tmp_path, drv__vcxproj=project, drv__c=entry(PLAIN)))
     assert not bad(evidence)
     assert "only programs for user mode are built here" in reasons(evidence)
+    assert summary(evaluate(tmp_path)).startswith("builds no kernel driver")
 
 
 def test_a_driver_that_no_project_builds_beside_a_tool_is_judged(tmp_path):

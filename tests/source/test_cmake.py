@@ -230,3 +230,10 @@ def test_meson(tmp_path):
     text = "project('drv', 'c')\nexecutable('drv', ['drv.c'], name_suffix: 'sys',\n"
     text += " link_args: ['-Wl,--subsystem,native'], c_args: ['-DPOOL_NX_OPTIN_AUTO=1'])\n"
     assert not bad(read(lay(tmp_path, meson__build=text, drv__c=PLAIN, old__c=PLAIN)))
+
+
+@pytest.mark.parametrize("assignment", ["CFLAGS+=-D{}", "CFLAGS=-O2 -D{}", "CFLAGS := -D{} -O2"])
+def test_a_makefile_that_defines_without_a_blank(tmp_path, assignment):
+    makefile = f"{assignment.format(AUTO)}\ndrv.sys: drv.o\n\tld -o $@ $^ -lntoskrnl\n"
+    lay(tmp_path, Makefile=makefile, drv__c=PLAIN)
+    assert not bad(read(tmp_path))

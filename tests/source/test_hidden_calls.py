@@ -90,6 +90,10 @@ def test_a_new_whose_first_argument_has_any_name(tmp_path):
         ("0x40LLU", 0x40),
         ("0100", 64),
         ("0x40Ui64", 0x40),
+        ("(0x4000 >> 8)", 0x40),
+        ("(8 * 8)", 64),
+        ("'\\x40'", 0x40),
+        ("'@'", 64),
     ],
 )
 def test_suffixes_of_integers(tmp_path, name, number, value):

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hvci.errors import InputError
-from hvci.model import NEWEST
+from hvci.evaluate import evaluate
+from hvci.model import NEWEST, Outcome
 from hvci.source import preprocess
 from hvci.source.conditions import Setting, holds
 from hvci.source.products import unbuilt
@@ -15,6 +16,7 @@ from hvci.source.text import MAX_BYTES, Source
 from hvci.source.tree import Text, Trees
 from sources import bad, definitions, entry, lay, one_file, read, value_of, vcxproj
 
+POOL = "p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"
 GOOD = entry("p = ExAllocatePoolWithTag(PagedPool, 8, 'a');")
 
 
@@ -304,3 +306,27 @@ def test_many_calls_behind_many_exits_of_one_function(tmp_path):
         for n in range(2000)
     )
     assert len(one_file(tmp_path, entry(body)).calls) == 2000
+
+
+MISSING = '<Import Project="$(SOME_KIT)\\kit.props" />'
+
+
+def test_a_missing_import_may_hold_what_decides(tmp_path):
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=MISSING), d__c=GOOD)
+    evidence = read(tmp_path)
+    assert "kit.props is missing" in limits(evidence)
+    assert any("execute-pool-type" in limit.rules for limit in evidence.limits)
+
+
+def test_an_opt_in_whose_definition_may_stand_in_a_missing_import(tmp_path):
+    text = entry("ExInitializeDriverRuntime(DrvRtPoolNxOptIn); " + POOL)
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=MISSING), d__c=text)
+    result = next(one for one in evaluate(tmp_path).results if one.rule == "execute-pool-type")
+    assert result.outcome is Outcome.UNDECIDED
+    assert "kit.props, which is missing here" in result.findings[0].message
+
+
+def test_a_missing_import_does_not_excuse_a_driver_that_never_opts_in(tmp_path):
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=MISSING), d__c=entry(POOL))
+    result = next(one for one in evaluate(tmp_path).results if one.rule == "execute-pool-type")
+    assert result.outcome is Outcome.FAIL

@@ -13,3 +13,8 @@ CODE_RULES = (*IMPORT_RULES, *BEHAVIOUR_RULES)
 LINK_RULES = ("execute-write-section", "iat-in-executable-section", "section-alignment")
 """How the image is laid out."""
 RELOCATION_RULES = ("unsupported-relocs",)
+USER_ONLY = (
+    "only programs for user mode are built here (applications, DLLs, UMDF drivers): memory "
+    "integrity is about the kernel and asks nothing of them"
+)
+"""The limit of a target of which no part runs in the kernel."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hvci.model import Answer, Confidence, Outcome, Question, Report, Signed
+from hvci.model.judged import USER_ONLY
 
 NOTHING_ASKED = "undecided: nothing was examined that could answer"
 NOTHING_IN_SOURCES = (
     "nothing in the sources speaks against memory integrity; check the built .sys for the rest"
+)
+NO_DRIVER_IN_SOURCES = (
+    "builds no kernel driver: programs for user mode only, of which memory integrity asks nothing"
 )
 _TEST = "the readiness test"
 
@@ -33,6 +37,8 @@ class Fate:
     """That it does not load follows from what is known, and was not observed."""
     fails_unloaded: bool = True
     """The readiness test fails for more than what keeps it from loading."""
+    is_user_only: bool = False
+    """The sources build programs for user mode only."""
 
 
 def summary(report: Report) -> str:
@@ -48,6 +54,7 @@ def summary(report: Report) -> str:
             is_unsigned(report),
             _is_inferred(report),
             _fails_unloaded(report),
+            any(limit.reason == USER_ONLY for limit in report.limits),
         )
     )
 
@@ -111,6 +118,8 @@ def sentence(fate: Fate) -> str:
     """The sentence for any answers."""
     if not {fate.loads, fate.readiness, fate.runs} - {None}:
         return NOTHING_ASKED
+    if fate.is_user_only:
+        return NO_DRIVER_IN_SOURCES
     if fate.is_source:
         return _of_sources(fate)
     if fate.loads is Answer.NO:

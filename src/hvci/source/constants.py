@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from hvci import catalog
+from hvci.source import expression
 from hvci.source.guess import Guess, exactly, unknown
 
 NX_POOL = 0x200
@@ -60,7 +61,7 @@ def number(text: bytes) -> Guess:
 
 def character(text: bytes) -> Guess:
     """The value of a character constant such as 'abcd'."""
-    inner = text.strip().lstrip(b"L").strip(b"'")
-    if b"\\" in inner or len(inner) > 4:
-        return unknown("an escaped character constant")
-    return exactly(int.from_bytes(inner, "big"), "number")
+    value = expression.character(text)
+    if value is None:
+        return unknown("a character constant that could not be read")
+    return exactly(value, "number")

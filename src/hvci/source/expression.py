@@ -77,9 +77,24 @@ def number(text: bytes) -> Number:
         return None
 
 
-def _character(text: bytes) -> Number:
-    inner = text.lstrip(b"L")[1:-1]
-    return int.from_bytes(inner, "big") if b"\\" not in inner and len(inner) <= 4 else None
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|([abfnrtv'\"?\\]))", re.DOTALL)
+_ESCAPED = dict(zip(b"abfnrtv'\"?\\", b"\a\b\f\n\r\t\v'\"?\\", strict=True))
+
+
+def character(text: bytes) -> Number:
+    """The value of a character constant such as 'abcd' or '\\0'; None for anything else."""
+    inner = text.strip().lstrip(b"L")[1:-1]
+    if b"\\" in inner:
+        if b"\\" in _ESCAPE.sub(b"", inner):
+            return None
+        inner = _ESCAPE.sub(_unescaped, inner)
+    return int.from_bytes(inner, "big") if len(inner) <= 4 else None
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    if match[3]:
+        return bytes((_ESCAPED[match[3][0]],))
+    return bytes((int(match[1], 16) if match[1] else int(match[2], 8) & 0xFF,))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -92,7 +107,7 @@ def _read(word: bytes) -> Token:
     if word[:1].isdigit():
         return number(word)
     if word[-1:] == b"'" and len(word) > 2:
-        return _character(word)
+        return character(word)
     return word
 
 

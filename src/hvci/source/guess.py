@@ -112,7 +112,11 @@ class Guess:
         return replace(self, atoms=atoms, complete=whole)
 
 
-OPERATORS = ("|", "+", "&", "^", "<<", "-")
+OPERATORS = ("|", "+", "&", "^", "<<", "-", "*", ">>")
+
+
+_POSITIVE = 0x7FFF_FFFF
+"""The largest number that is positive in every type."""
 
 
 def exactly(bits: int, *origins: str, opted: int = 0, family: str = "") -> Guess:
@@ -150,12 +154,18 @@ def _apply(left: Atom, right: Atom, operator: str) -> Atom | None:
         return Atom(left.bits | right.bits, left.opted | right.opted, floor)
     if left.floor or right.floor:
         return None
+    if operator in ("*", ">>") and (left.opted or right.opted):
+        return None
+    if operator == ">>" and left.bits > _POSITIVE:
+        return None  # whether a sign is shifted in depends on the type
     results = {
         "+": left.bits + right.bits,
         "&": left.bits & right.bits,
         "^": left.bits ^ right.bits,
         "<<": left.bits << min(right.bits, 63),
         "-": left.bits - right.bits,
+        "*": left.bits * right.bits,
+        ">>": left.bits >> min(right.bits, 63),
     }
     opted = left.opted & right.bits if operator == "&" else left.opted | right.opted
     return Atom(results[operator] & EVERYTHING, opted)

@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.model.judged import LINK_RULES
+from hvci.model.judged import LINK_RULES, USER_ONLY
 from hvci.source.merge import Kept
 from hvci.source.nearby import nearest
 from hvci.source.project import Workspace
 from hvci.source.survey import UNBUILT
 
 UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"
-USER_ONLY = (
-    "only programs for user mode are built here (applications, DLLs, UMDF drivers): memory "
-    "integrity is about the kernel and asks nothing of them"
-)
 SHOWN = 12
 """Names in one sentence."""
 

@@ -51,7 +51,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     values = {} if is_meson else _values(text, path)
     expanded = text if is_meson else _expanded(text, values, path)
     files = _files(shelf, path, expanded)
-    flags = re.sub(r"['\",\[\]]", " ", expanded)
+    flags = re.sub(r"['\",\[\]]|(?m:^[ ]*[\w.-]+[ ]*[+?:]*=)", " ", expanded)
     folders = [shelf.actual(beside(path, one)) for one in options_of("I", flags)]
     here = tuple(dict.fromkeys(one for one in folders if Path(one).is_dir()))
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)

@@ -186,6 +186,8 @@ class OptIn:
             return State(Nx.OPEN, build, _DOUBTFUL)
         if "POOL_NX_OPTIN" not in on:
             known = self.runtime(program, builds) if program.names(RUNTIME) else None
+            if known is not None and known.use is not None and build is not None and build.lost:
+                return State(Nx.OPEN, build, _IN_LOST.format(build.lost[0]))
             return State(Nx.NONE, build, _LATE if run.late else "", known)
         found = self.runtime(program, builds)
         if build is not None and build.kind is Kind.LIBRARY and found.nx is Nx.INERT:
@@ -195,6 +197,7 @@ class OptIn:
 
 
 _DOUBTFUL = "whether POOL_NX_OPTIN is defined depends on something that the sources do not say"
+_IN_LOST = "the driver opts in, and POOL_NX_OPTIN may be defined in {}, which is missing here"
 _LATE = "POOL_NX_OPTIN is defined only after the headers of the kit were included"
 
 

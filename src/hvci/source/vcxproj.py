@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
-from hvci.model.judged import LINK_RULES
+from hvci.model.judged import CALL_RULES, LINK_RULES
 from hvci.source.build import (
     Build,
     Compile,
@@ -65,7 +65,9 @@ def builds(library: Library, path: str) -> list[Build]:
         missing.update(state.missing)
         found.append(_build(path, configuration, platform, state))
     for name in sorted(missing):
-        library.shelf.limit(path, f"the imported file {name} is missing", LINK_RULES)
+        library.shelf.limit(
+            path, f"the imported file {name} is missing", (*CALL_RULES, *LINK_RULES)
+        )
     return found
 
 
@@ -95,6 +97,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         libraries=tuple(_libraries(path, state)),
         ntddi=headers,
         debug=_is_debug(configuration, state),
+        lost=tuple(sorted(set(state.missing))),
     )
 
 
