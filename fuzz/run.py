@@ -55,9 +55,9 @@ def run(target: str, seconds: float, state: Path, plain: bool) -> None:
 
 
 def _add(path: Path, new: dict[str, Any]) -> None:
-    old = json.loads(path.read_text()) if path.exists() else {}
+    old = _known(path.parent, path.stem)
     total: dict[str, Any] = {
-        "executions": old.get("executions", 0) + new.get("executions", 0),
+        "executions": old["executions"] + new.get("executions", 0),
         "seconds": round(old.get("seconds", 0) + new.get("seconds", 0), 1),
     }
     for name in ("edges", "slowest", "memory"):
@@ -71,20 +71,19 @@ def table(state: Path) -> str:
     rows = [HEADS]
     total = defects = 0
     for target in TARGETS:
-        path = state / f"{target}.json"
-        one = json.loads(path.read_text()) if path.exists() else {}
-        rate = one.get("executions", 0) / (one.get("seconds") or 1)
-        total += one.get("executions", 0)
-        defects += len(one.get("defects", ()))
+        one = _known(state, target)
+        rate = one["executions"] / (one.get("seconds") or 1)
+        total += one["executions"]
+        defects += len(one["defects"])
         rows.append(
             (
                 target,
-                f"{one.get('executions', 0):,}",
+                f"{one['executions']:,}",
                 str(one.get("edges", 0)),
                 f"{rate:.0f}",
                 f"{one.get('slowest', 0):.2f}",
                 str(one.get("memory", 0)),
-                str(len(one.get("defects", ()))),
+                str(len(one["defects"])),
             )
         )
     rows.append(("all", f"{total:,}", "", "", "", "", str(defects)))
@@ -94,10 +93,18 @@ def table(state: Path) -> str:
     )
 
 
+def _known(state: Path, target: str) -> dict[str, Any]:
+    path = state / f"{target}.json"
+    return json.loads(path.read_text()) if path.exists() else {"executions": 0, "defects": {}}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     parser.add_argument("--minutes", type=float, default=60, help="for all targets together")
+    parser.add_argument(
+        "--until", type=int, metavar="N", help="leave out targets with so many executions"
+    )
     parser.add_argument("--state", type=Path, default=HERE / "state")
     parser.add_argument("--plain", action="store_true", help="without coverage, even with atheris")
     parser.add_argument("--table", action="store_true", help="run nothing, show the figures")
@@ -105,6 +112,8 @@ def main() -> int:
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"no target {sorted(unknown)[0]}; there are {', '.join(TARGETS)}")
     chosen = options.targets or TARGETS
+    if options.until:
+        chosen = [one for one in chosen if _known(options.state, one)["executions"] < options.until]
     if not options.table:
         for target in chosen:
             begin = time.monotonic()
@@ -112,10 +121,7 @@ def main() -> int:
             print(f"{target}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
     print(table(options.state))
     for target in chosen:
-        path = options.state / f"{target}.json"
-        for key, where in (
-            json.loads(path.read_text())["defects"] if path.exists() else {}
-        ).items():
+        for key, where in _known(options.state, target)["defects"].items():
             print(f"{target}: {key} ({where})")
     return 0
 

@@ -1,4 +1,4 @@
-"""The emulated Driver Verifier with changed code of a real x86 driver."""
+"""The emulated Driver Verifier with changed and made-up x86 code."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ _driver = emulated.Subject("x86")
 
 
 def one(data: bytes) -> None:
-    """Places of the code and what to write there."""
+    """What is to be a driver, see `emulated.py`."""
     _driver.run(data)
 
 
 def seeds() -> Iterator[bytes]:
-    """Nothing changed, and something."""
+    """A driver of the tests, and small ones."""
     yield b""
-    yield bytes(i * 53 % 256 for i in range(64))
+    for kind in range(1, 64):
+        yield bytes([kind, *(i * kind * 53 % 256 for i in range(64))])
