@@ -18,7 +18,9 @@ from hvci.binary.form.code import (
     NO_REGISTER,
     Address,
     Binary,
+    Choose,
     Const,
+    Either,
     Expr,
     Function,
     ImageAddress,
@@ -43,12 +45,20 @@ for each use.
 """
 
 
+MAX_LOADS = 256
+"""Places that load one pointer from data."""
+MAX_KEPT = 16
+"""Variables that one pointer is followed through."""
+
+
 class Loads(NamedTuple):
     """What becomes of a pointer in data."""
 
     fates: list[Fate]
     is_sure: bool
     """Whether that is all that becomes of it."""
+    is_cut: bool = False
+    """Whether it is loaded in more places than are looked at."""
 
 
 class Makers:
@@ -196,60 +206,96 @@ class Makers:
                 yield place, int(targets[k])
 
     def of_data(self, place: int) -> Loads:
-        """What becomes of a pointer in data, for each load of it.
+        """What becomes of a pointer in data, or that code puts there, for each load of it.
 
-        Sure where it cannot change, and is used only to reach what it points to. So compilers for
-        windows-gnu reach the variables of other files, each through a pointer in read-only memory
-        of its own.
+        Sure where it is used only to reach what it points to. So compilers for windows-gnu reach
+        the variables of other files, each through a pointer in read-only memory of its own.
         """
         if place not in self._data:
             self._data[place] = Loads([], is_sure=False)
             self._data[place] = self._loads(place)
         return self._data[place]
 
+    def through(self, fate: Fate) -> Loads:
+        """What becomes of a pointer out of the variables that it is put into, one after another."""
+        fates: list[Fate] = []
+        work, seen = [*fate.kept], set(fate.kept)
+        is_sure, is_cut = not fate.is_lost and not fate.returned, False
+        while work and len(seen) <= MAX_KEPT:
+            loads = self.of_data(work.pop())
+            is_sure &= loads.is_sure
+            is_cut |= loads.is_cut
+            fates += loads.fates
+            for each in loads.fates:
+                work += each.kept - seen
+                seen |= each.kept
+        return Loads(fates, is_sure and not work, is_cut or bool(work))
+
     def _loads(self, place: int) -> Loads:
         image, references = self.flow.image, self.flow.functions.references
-        size = image.pointer_size
-        if image.bits == 32 or image.is_writable(place) or place in image.exports:
-            return Loads([], is_sure=False)
-        if references.pointers_to(place):
-            return Loads([], is_sure=False)
         fates: list[Fate] = []
-        is_lost = False
-        reads = references.to_data(place - WIDEST + 1, WIDEST - 1 + size)
-        if len(reads) > MAX_REFERENCES:
-            return Loads([], is_sure=False)
+        reads = references.to_data(place - WIDEST + 1, WIDEST - 1 + image.pointer_size)
+        if len(reads) > MAX_LOADS:
+            return Loads([], is_sure=False, is_cut=True)
         for operand in reads:
             found = self.flow.functions.instruction_at(operand)
-            if found is None:
-                continue
-            fate = self._loaded(*found, place)
-            if fate is None:
-                continue
-            is_lost |= fate.gets_out or bool(fate.passed)
-            fates.append(fate)
-        is_field = (
-            is_lost
-            or not fates
-            or any(
-                fate.gets_out or may_read(fate, place - start, size)
-                for _, start, fate in self.in_code(place - OBJECT_REACH, place - 1)
-            )
-        )
-        return Loads(fates, is_sure=not is_field)
+            if found is not None:
+                fates += self._loaded(*found, place)
+        is_lost = any(fate.is_lost or fate.returned or fate.passed for fate in fates)
+        return Loads(fates, bool(fates) and not is_lost and not self._is_read_unseen(place))
 
-    def _loaded(self, function: Function, i: int, place: int) -> Fate | None:
-        """What becomes of a pointer in data that an instruction names; None where it does not."""
+    def _is_read_unseen(self, place: int) -> bool:
+        """Whether a pointer in data may be read by more than the loads that name its place."""
+        image = self.flow.image
+        if image.bits == 32 or place in image.exports:
+            return True
+        if self.flow.functions.references.pointers_to(place):
+            return True
+        is_writable = image.is_writable(place)
+        return any(
+            fate.gets_out
+            or (is_writable and fate.passed)
+            or may_read(fate, place - start, image.pointer_size)
+            for _, start, fate in self.in_code(place - OBJECT_REACH, place - 1)
+        )
+
+    def _loaded(self, function: Function, i: int, place: int) -> Iterator[Fate]:
+        """What becomes of a pointer in data that an instruction names, where it loads that."""
         arch, size = self.flow.arch, self.image.pointer_size
         if place in self.made(function, i):
-            return LOST
-        wanted = Load(Memory(IMAGE_BASE, NO_REGISTER, 1, place, size))
-        for register in members(arch.effect(function, i).registers):
-            if arch.define(function, i, register) == wanted:
-                held = frozenset(((Location(register), 0),))
-                return self.pointees.from_instruction(function, i, held)
+            yield LOST
+            return
+        effect, held = arch.effect(function, i), set[tuple[Location, int]]()
+        for register in members(effect.registers):
+            if self._is_load_of(function, i, arch.define(function, i, register), place):
+                held.add((Location(register), 0))
+        for n, memory in enumerate(effect.stores):
+            if self._is_load_of(function, i, arch.stored(function, i, n), place):
+                offset = self.flow.frames.offset(function, i, memory)
+                if offset is None:
+                    yield LOST
+                else:
+                    held.add((slot(offset), 0))
+        if held:
+            yield self.pointees.from_instruction(function, i, frozenset(held))
+            return
         for memory in arch.other_operands(function, i):
             at = memory.displacement
             if memory.base == IMAGE_BASE and at < place + size and at + memory.size > place:
-                return LOST
-        return None
+                yield LOST
+
+    def _is_load_of(self, function: Function, i: int, expr: Expr, place: int) -> bool:
+        """Whether an expression may be the pointer at a place, whole."""
+        match expr:
+            case Either(left, right) | Choose(_, left, right):
+                return any(self._is_load_of(function, i, each, place) for each in (left, right))
+            case Load(Memory(base, index, _, displacement, size)):
+                if size != self.image.pointer_size or index != NO_REGISTER:
+                    return False
+                if base == IMAGE_BASE:
+                    return displacement == place
+                is_kept = base >= 0 and self.flow.arch.loads_call_targets
+                return is_kept and place in (
+                    made_addresses(self.flow, function, i, Address(expr.memory)).rvas
+                )
+        return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
-from hvci.binary.flow.fates import ANY_SIZE, MOVING, OBJECT_REACH, Passed, Write, covers
+from hvci.binary.flow.fates import ANY_SIZE, MOVING, OBJECT_REACH, Fate, Passed, Write, covers
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
 from hvci.binary.form.code import (
@@ -161,27 +161,39 @@ class Writes:
         made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
         nearest = max((start for _, start, _ in made if start <= rva), default=rva - reach)
         for function, start, fate in made:
-            behind = rva - start
-            if not behind and fate.gets_out:
+            kept = self.makers.through(fate)
+            if start == rva and fate.gets_out and not kept.is_sure:
                 yield function, atoms.unknown(f"the address of the global at {rva:#x} is passed on")
-            for write in sorted(fate.writes, key=_by_place):
-                if write.size == ANY_SIZE and start + write.offset < nearest:
-                    continue  # another object lies between
-                if covers(write.offset, write.size, behind, size):
-                    yield write.function, self._by(write, start, (rva, size), nesting)
-            for passed in sorted(fate.passed, key=_by_place):
-                if self._may_write(passed, behind, nesting):
-                    what = f"the address of the global at {rva:#x} is passed to {passed.name}"
-                    yield function, atoms.unknown(what)
+            elif kept.is_cut and start <= rva:
+                yield function, atoms.unknown("a global whose address is loaded in many places")
+            for each in (fate, *kept.fates):
+                yield from self._by_pointer(each, start, nearest, (rva, size), nesting)
         for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
             loads = self.makers.of_data(place)
             if not loads.is_sure and start == rva:
                 why = f"the address of the global at {rva:#x} is stored in data"
                 yield None, atoms.unknown(why)
             for fate in loads.fates:
-                for write in sorted(fate.writes, key=_by_place):
-                    if covers(write.offset, write.size, rva - start, size):
-                        yield write.function, self._by(write, start, (rva, size), nesting)
+                yield from self._by_pointer(fate, start, 0, (rva, size), nesting)
+
+    def _by_pointer(
+        self, fate: Fate, start: int, nearest: int, asked: tuple[int, int], nesting: int
+    ) -> Iterator[tuple[Function, Atoms | Change]]:
+        """What is written into a global through a pointer to an RVA.
+
+        What is written with an index begins no earlier than the nearest object.
+        """
+        rva, size = asked
+        behind = rva - start
+        for write in sorted(fate.writes, key=_by_place):
+            if write.size == ANY_SIZE and start + write.offset < nearest:
+                continue  # another object lies between
+            if covers(write.offset, write.size, behind, size):
+                yield write.function, self._by(write, start, asked, nesting)
+        for passed in sorted(fate.passed, key=_by_place):
+            if self._may_write(passed, behind, nesting):
+                what = f"the address of the global at {rva:#x} is passed to {passed.name}"
+                yield passed.function, atoms.unknown(what)
 
     def _by(self, write: Write, start: int, asked: tuple[int, int], nesting: int) -> Atoms | Change:
         """What a store through a pointer leaves in a global, for the calls that lead there."""
