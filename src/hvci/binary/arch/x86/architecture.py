@@ -45,6 +45,7 @@ from hvci.binary.arch.x86.lift import (
     only_fills,
 )
 from hvci.binary.arch.x86.reads import reads
+from hvci.binary.arch.x86.stack.framepointer import points_frame
 from hvci.binary.arch.x86.tables import find_tables
 from hvci.binary.form.code import (
     CALLS,
@@ -398,11 +399,17 @@ class X86:
         for i, instruction in enumerate(function.instructions):
             mnemonic = instruction.mnemonic
             if mnemonic == Mnemonic.LEA and instruction.memory_base in FRAME_BASES:
-                yield i, self.lift.memory(instruction)
-            elif mnemonic == Mnemonic.MOV and instruction.op1_register in _STACK_POINTERS:
-                known = REGISTERS.get(instruction.op0_register)
-                if known is not None and known[0] != RBP:
-                    yield i, Memory(RSP, NO_REGISTER, 1, 0, self.bits // 8)
+                taken = self.lift.memory(instruction)
+            elif (
+                mnemonic == Mnemonic.MOV
+                and instruction.op1_register in _STACK_POINTERS
+                and instruction.op0_register in REGISTERS
+            ):
+                taken = Memory(RSP, NO_REGISTER, 1, 0, self.bits // 8)
+            else:
+                continue
+            if not points_frame(function, i):
+                yield i, taken
 
     def may_hold_stack_address(self, function: Function, register: int) -> bool:
         """Whether the function ever puts an address of its frame into the register."""

@@ -10,7 +10,19 @@ from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Atom, Kind
-from hvci.binary.form.code import IMAGE_BASE, Flow, Function, Load, Location, Reg, any_of
+from hvci.binary.flow.fates import OBJECT_REACH, may_read
+from hvci.binary.flow.frames import Leak
+from hvci.binary.form.code import (
+    IMAGE_BASE,
+    Flow,
+    Function,
+    Load,
+    Location,
+    Memory,
+    Reg,
+    any_of,
+    slot,
+)
 from hvci.binary.form.moves import Moves
 from hvci.binary.pe.sets import members
 
@@ -184,6 +196,34 @@ class PointerStores:
         return moves
 
     def _leaves_frame(self, function: Function, k: int) -> bool:
-        """Whether a store goes to memory that is no slot of the frame."""
+        """Whether a store goes to memory that is no slot of the frame, or that others read."""
         stores = self.arch.effect(function, k).stores
-        return any(self.flow.frames.offset(function, k, memory) is None for memory in stores)
+        places = [self.flow.frames.offset(function, k, memory) for memory in stores]
+        return any(place is None or self._is_shared(function, place) for place in places)
+
+    def _is_shared(self, function: Function, offset: int) -> bool:
+        """Whether a callee gets the address of a slot, or reads it behind one that it gets."""
+        known: dict[int, bool] = function.cache.setdefault("shared", {})
+        if offset not in known:
+            leak = self.flow.frames.leak(function, slot(offset))
+            known[offset] = (
+                offset < 0
+                and leak is not Leak.NONE
+                and any(
+                    self._is_reached(function, i, memory, offset)
+                    for i, memory in self.arch.taken_addresses(function)
+                )
+            )
+        return known[offset]
+
+    def _is_reached(self, function: Function, i: int, memory: Memory, offset: int) -> bool:
+        """Whether the address that instruction `i` takes leads others to a slot."""
+        start = self.flow.frames.offset(function, i, memory)
+        if start is None or not 0 <= offset - start < OBJECT_REACH:
+            return False
+        made = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
+        held = frozenset((Location(register), 0) for register in members(made))
+        fate = self.flow.globals.writes.makers.pointees.from_instruction(function, i, held)
+        if start == offset and (fate.gets_out or fate.passed):
+            return True
+        return may_read(fate, offset - start, self.flow.image.pointer_size)

@@ -1,0 +1,49 @@
+"""Which x64 and x86 instructions make a frame pointer that nobody else gets.
+
+clang points RBP into the middle of a frame, where a local variable may lie; that is not handed to
+anybody by this. Knows single instructions.
+"""
+
+from __future__ import annotations
+
+from iced_x86 import Instruction, Mnemonic, OpKind, Register
+
+from hvci.binary.form.code import Function
+
+_STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
+_FRAME_POINTERS = frozenset((Register.RBP, Register.EBP))
+_MAKES = frozenset((Mnemonic.POP, Mnemonic.MOV, Mnemonic.LEA))
+
+
+def points_frame(function: Function, i: int) -> bool:
+    """Whether `lea rbp, [rsp+n]` or `mov rbp, rsp` makes the frame pointer, and nothing else.
+
+    So it is where RBP only names memory from then on, is restored or gives back the stack pointer.
+    """
+    instruction = function.instructions[i]
+    if instruction.op0_register not in _FRAME_POINTERS:
+        return False
+    if instruction.mnemonic == Mnemonic.LEA and instruction.memory_base not in _STACK_POINTERS:
+        return False
+    known: bool | None = function.cache.get("frame pointer")
+    if known is None:
+        known = all(
+            map(_keeps_frame, function.instructions, range(-i, len(function.instructions) - i))
+        )
+        function.cache["frame pointer"] = known
+    return known
+
+
+def _keeps_frame(instruction: Instruction, behind: int) -> bool:
+    """Whether an instruction hands RBP to nobody; `behind` says how far behind its LEA it is."""
+    mnemonic = instruction.mnemonic
+    if mnemonic == Mnemonic.PUSH:
+        return behind < 0 or instruction.op0_register not in _FRAME_POINTERS
+    for n in range(instruction.op_count):
+        is_named = instruction.op_kind(n) == OpKind.REGISTER
+        if is_named and instruction.op_register(n) in _FRAME_POINTERS:
+            is_made = not n and mnemonic in _MAKES
+            is_given_back = n and instruction.op0_register in _STACK_POINTERS
+            if not is_made and not is_given_back:
+                return False
+    return True
