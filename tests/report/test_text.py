@@ -256,12 +256,30 @@ def test_accepted_failures_of_one_among_many_stay_in_the_table_only():
 
 
 def test_a_long_path_keeps_its_end_in_a_narrow_terminal():
-    said = text(report(path="some/long/folder/name/driver.sys"), report(path="b.sys"), width=70)
-    assert ".../name/driver.sys  x64" in said
-    assert all(len(line) <= 70 for line in said.splitlines())
+    said = text(report(path="some/long/folder/name/driver.sys"), report(path="b.sys"), width=60)
+    assert "...er/name/driver.sys  x64" in said
+    assert all(len(line) <= 60 for line in said.splitlines())
     assert "some/long/folder/name/driver.sys  x64" in text(
         report(path="some/long/folder/name/driver.sys"), report(path="b.sys")
     )
+
+
+def test_a_narrow_terminal_says_the_common_folder_once_and_parts_no_counter_from_its_number():
+    calls = [pool_call(0x1000 + 16 * i, 0) for i in range(12)]
+    bad = image(section_alignment=0x200)
+    many = [report(*calls, path=f"out/x64/release/driver{n}.sys", image=bad) for n in range(3)]
+    counted = text(*many, quiet=True).splitlines()[1].split("  ")[-2].strip()
+    assert counted.startswith("pool 12, alignment ")
+    assert "in out/" not in text(*many, quiet=True)
+    for width in (60, 72):
+        first, head, *rows = text(*many, quiet=True, width=width).splitlines()
+        assert first == "in out/x64/release/"
+        assert head.split() == ["TARGET", "MACHINE", "LOADS", "READINESS", "RUNS", "GATE"]
+        assert rows[0].split() == ["driver0.sys", "x64", "no", "no", "yes", "fail"]
+        assert rows[1] == f"    {counted}"
+    _, head, row, *_ = text(*many, quiet=True, width=84).splitlines()
+    assert head.endswith("  GATE  COUNTERS")
+    assert row.endswith(f"  {counted}")
 
 
 def test_why_is_said_once_a_rule():
