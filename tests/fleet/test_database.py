@@ -48,11 +48,11 @@ def count(where, table):
 
 def test_another_layout_is_refused_and_left_alone(where):
     database = create(where)
-    for layout in ("0", "2", "x" * 1000):
+    for layout in ("0", "3", "x" * 1000):
         with database.writing() as connection:
             connection.execute(update(about).where(about.c.name == "layout").values(value=layout))
         for opening in (create, opened):
-            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 1"):
+            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 2"):
                 opening(where)
         with database.reading() as connection:
             assert (
@@ -180,7 +180,7 @@ def test_an_error_of_ours_is_a_row(tmp_path, monkeypatch):
     sha256 = evaluate(path).target.sha256
 
     def fail(error):
-        def evaluate(data, options):
+        def evaluate(data, options, name):
             raise error
 
         return evaluate

@@ -364,6 +364,37 @@ def test_a_package_is_a_target(package):
     assert f"by catalog {package.parent / 'a.cat'}" in text
 
 
+def test_a_folder_holds_packages_and_archives(package, tmp_path):
+    (tmp_path / "x.zip").write_bytes(zipped({"in.cab": cabinet({"b.sys": OTHER})}))
+    (tmp_path / "none.zip").write_bytes(zipped({"a.txt": b"x"}))
+    (tmp_path / "edk.inf").write_bytes(b"[Defines]\n")
+    result = check(tmp_path, "-f", "json")
+    document = json.loads(result.stdout)
+    paths = {one["target"]["path"]: one for one in document["reports"]}
+    driven = str(package.parent / "bin" / "A.sys")
+    assert set(paths) == {driven, f"{tmp_path / 'x.zip'}!in.cab!b.sys"}
+    assert paths[driven]["package"]["service"] == "A"
+    assert paths[driven]["answers"]["signed"] == "other"
+    assert document["errors"] == []
+    assert "1 INFs read, 2 archives opened" in result.stderr
+
+
+def test_a_folder_without_drivers_says_so_whatever_packages_it_has(tmp_path):
+    (tmp_path / "none.zip").write_bytes(zipped({"a.txt": b"x"}))
+    (tmp_path / "a.inf").write_text(INF)
+    result = check(tmp_path)
+    assert (result.exit_code, "no driver in this folder" in result.output) == (4, True)
+
+
+def test_archives_of_a_folder_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.cli.gather.MOST_ARCHIVES", 1)
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / name).write_bytes(zipped({"a.sys": IMAGE}))
+    result = check(tmp_path, "-f", "json")
+    assert len(json.loads(result.stdout)["reports"]) == 1
+    assert "1 more not opened" in result.stderr
+
+
 def test_an_archive_is_a_target(put):
     path = put(zipped({**FILES, "b.sys": b"MZ" + bytes(80)}), "x.whl")
     document = json.loads(check(path, "-f", "json").stdout)

@@ -18,31 +18,88 @@ import click
 from hvci.errors import InputError, UnsupportedImage
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
 from hvci.model import Report
-from hvci.packages.marks import installer, kind_of_file
+from hvci.packages.marks import installer, is_package, kind_of_file
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
 if TYPE_CHECKING:
+    from hvci.packages.beside import Beside
     from hvci.signing.catalog import Catalog
+
+MOST_ARCHIVES = 1000
+"""Archives of folders that are opened in one run; `hvci scan` has no such bound."""
 
 
 def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()) -> Document:
     """Evaluate every target that the words lead to and no pattern excludes, in the order given."""
-    targets = [target for target in find(words) if not _excluded(target, exclude)]
+    targets = [target for target in find(words, is_package) if not _excluded(target, exclude)]
+    packages = _Packages([one.path for one in targets if _is_package(one)])
     if sources := _sources(targets):
         options = replace(options, sources=Sources(sources))
-    found = _evaluated(targets, options)
+    found = _evaluated(targets, options, packages)
+    packages.tell(found, {one.path for one in targets if isinstance(one, Missing)})
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
     return Document(reports, tuple(error for document in ordered for error in document.errors))
 
 
-def _evaluated(targets: list[Found | Missing], options: Options) -> dict[str, Document]:
+class _Packages:
+    """INFs and archives that were met in folders: nobody named them, so nothing in them is no news.
+
+    An INF answers for the drivers that are found anyway; an archive holds drivers of its own.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        self.beside: Beside | None = None
+        self.archives = [path for path in paths if not path.lower().endswith(".inf")]
+        self._left = set(self.archives[MOST_ARCHIVES:])
+        if infs := [path for path in paths if path.lower().endswith(".inf")]:
+            from hvci.packages.beside import Beside
+
+            self.beside = Beside()
+            for path in infs:
+                with contextlib.suppress(InputError, OSError):
+                    self.beside.add(Path(path))
+
+    def inside(self, path: str, options: Options) -> Document:
+        """What there is to say of a package of a folder."""
+        from hvci.packages.opened import NoDriver
+
+        if path not in self.archives or path in self._left:
+            return Document()
+        try:
+            return _package(path, options)
+        except NoDriver:
+            return Document()
+
+    def tell(self, found: dict[str, Document], missing: set[str]) -> None:
+        """Say how many were opened; a folder whose packages hold drivers is not empty."""
+        full = [path for path in self.archives if found[path].reports or found[path].errors]
+        for path in missing:
+            if any(Path(path) in Path(each).parents for each in full):
+                found[path] = Document()
+        read = self.beside.read if self.beside else 0
+        parts = [f"{read} INFs read"] if read else []
+        opened = len(self.archives) - len(self._left)
+        parts += [f"{opened} archives opened"] if opened else []
+        if self._left:
+            parts.append(f"{len(self._left)} more not opened: name them, or use hvci scan")
+        if parts:
+            click.echo(f"hvci: {', '.join(parts)}", err=True)
+
+
+def _is_package(target: Found | Missing) -> bool:
+    return isinstance(target, Found) and target.kind is Kind.PACKAGE
+
+
+def _evaluated(
+    targets: list[Found | Missing], options: Options, packages: _Packages
+) -> dict[str, Document]:
     """What there is to say about each target; an interrupt leaves the rest without a report."""
     found: dict[str, Document] = {}
     try:
         for target in _with_progress(sorted(targets, key=_is_source)):
-            found[target.path] = _document(target, options)
+            found[target.path] = _document(target, options, packages)
     except KeyboardInterrupt:
         done, total = len(found), len(targets)
         click.echo(f"\nhvci: interrupted after {done} of {total} targets", err=True)
@@ -57,10 +114,10 @@ def _is_source(target: Found | Missing) -> bool:
     return isinstance(target, Found) and target.kind is Kind.SOURCE
 
 
-def _document(target: Found | Missing, options: Options) -> Document:
+def _document(target: Found | Missing, options: Options, packages: _Packages) -> Document:
     """What there is to say about one target, whatever is wrong with it."""
     try:
-        return _documents(target, options)
+        return _documents(target, options, packages)
     except Exception as error:
         return Document(errors=(TargetError.of(target.path, error),))
 
@@ -75,7 +132,7 @@ def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
-def _documents(target: Found | Missing, options: Options) -> Document:
+def _documents(target: Found | Missing, options: Options, packages: _Packages) -> Document:
     if isinstance(target, Missing):
         raise target.error
     if target.kind is Kind.REPORT:
@@ -84,10 +141,12 @@ def _documents(target: Found | Missing, options: Options) -> Document:
         return Document((evaluate(read_bytes(STDIN), options),))
     if target.kind is Kind.SOURCE:
         return Document(tuple(evaluate_drivers(target.path, options)))
+    if target.kind is Kind.PACKAGE:
+        return packages.inside(target.path, options)
     if target.path.lower().endswith(".inf") or kind_of_file(Path(target.path)):
         return _package(target.path, options)
     try:
-        return Document((evaluate(target.path, options),))
+        return Document((_image(target.path, options, packages.beside),))
     except UnsupportedImage as error:
         if kind := installer(read_bytes(target.path)):
             text = (
@@ -95,6 +154,18 @@ def _documents(target: Found | Missing, options: Options) -> Document:
             )
             raise UnsupportedImage(text) from error
         raise
+
+
+def _image(path: str, options: Options, beside: Beside | None) -> Report:
+    """The report of a driver, with what an INF of its folder says."""
+    said = beside.of(path) if beside else None
+    if said is None:
+        return evaluate(path, options)
+    from hvci.packages.opened import bounded
+
+    catalogs = _catalogs((each, bounded(Path(each))) for each in said.catalogs)
+    with_them = replace(options, catalogs=(*options.catalogs, *catalogs))
+    return replace(evaluate(path, with_them), package=said.package)
 
 
 def _package(path: str, options: Options) -> Document:

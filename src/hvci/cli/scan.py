@@ -16,6 +16,7 @@ import click
 
 from hvci.cli.fleet import database_option, need_fleet
 from hvci.cli.gather import is_watched
+from hvci.cli.settings import trust_options
 from hvci.cli.watched import Show, span
 from hvci.errors import UsageError
 from hvci.model import NEWEST, parse_version
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     metavar="VERSION",
     help="Oldest Windows the drivers must work on.",
 )
+@trust_options
 @click.option("--excerpts", is_flag=True, help="Keep the code of each finding as well.")
 @click.option(
     "--jobs",
@@ -75,6 +77,9 @@ def command(
     since: str | None,
     machine: str | None,
     target_os: str,
+    catalogs: tuple[str, ...],
+    blocklists: tuple[str, ...],
+    databases: tuple[str, ...],
     excerpts: bool,
     jobs: int | None,
     seconds: int,
@@ -82,10 +87,11 @@ def command(
 ) -> int:
     """Evaluate very many drivers with all cores and keep the reports in a database.
 
-    A TARGET is a driver image, a folder (searched for .sys files and other native images) or a
-    pattern. A file that did not change costs a look-up, equal files are evaluated once. Ctrl-C or
-    even kill -9 loses nothing: the same command goes on where it was. A file that cannot be read,
-    or at which a process dies, is a row with a sentence; see hvci query problems.
+    A TARGET is a driver image, a driver package (.inf), an archive (.zip, .cab, .msi, .7z and
+    more), a folder that is searched for all of these, or a pattern. A file that did not change
+    costs a look-up, equal files are evaluated once. Ctrl-C or even kill -9 loses nothing: the same
+    command goes on where it was. A file that cannot be read, or at which a process dies, is a row
+    with a sentence; see hvci query problems.
 
     Exit code 0 when every file has its row, whatever the rows say; 130 when interrupted.
 
@@ -98,7 +104,7 @@ def command(
     words = [*targets, *(line for name in lists for line in _listed(name))]
     if not words:
         raise UsageError("no target: name a driver, a folder or a pattern; see hvci scan --help")
-    from hvci.fleet.rules import Rules
+    from hvci.fleet.rules import Rules, given
 
     asked = Asked(
         tuple(words),
@@ -108,7 +114,8 @@ def command(
         jobs,
         seconds,
     )
-    return _scan(asked, Rules(parse_version(target_os), excerpts), where, quiet)
+    trusted = (given(catalogs), given(blocklists), given(databases))
+    return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,7 @@ def _summary(progress: Progress, number: int, where: str) -> str:
         (
             f"scan {number}: {progress.files} files in {span(progress.seconds)} ({rate:.0f}/s)",
             f"  evaluated             {progress.evaluated}",
+            *([f"  archives opened       {progress.opened}"] if progress.opened else []),
             f"  known by content      {progress.duplicates}",
             f"  unchanged             {progress.unchanged}",
             f"  without an answer     {progress.problems}",

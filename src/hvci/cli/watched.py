@@ -36,7 +36,7 @@ class Show:
         if not self.watched or now - self._last < 0.5:
             return
         self._last = now
-        self._marks = [*self._marks[-60:], (now, progress.files)]
+        self._marks = [*self._marks[-60:], (now, progress.files - progress.inside)]
         click.echo(f"\r\x1b[K{self.line(progress)}", nl=False, err=True)
 
     def line(self, progress: Progress) -> str:

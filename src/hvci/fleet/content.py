@@ -24,6 +24,19 @@ class Content(NamedTuple):
     sha256: str
     settled: bool
     """Whether an unchanged time of change will mean unchanged bytes."""
+    about: str = ""
+    """What of its surroundings changes its result; see `Rules.beside`."""
+    catalogs: tuple[tuple[str, str], ...] = ()
+    """Name and path of each catalog of its package."""
+    source: str = ""
+    """Where its bytes lie, when that is not the place."""
+    box: int = 0
+    """The archive that it is in, by a number; 0 for none."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal keys have equal results."""
+        return self.sha256, self.about
 
 
 def hashed(place: Place) -> Content | Problem:

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -58,6 +68,8 @@ def create(where: str) -> Database:
             rows = [{"name": name, "value": value} for name, value in told.items()]
             connection.execute(insert(about), rows)
             return database
+        if "about" in names and _layout(connection) == "1":
+            _from_1_to_2(connection)
         _check(connection, names, database.name)
     return database
 
@@ -105,11 +117,28 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _layout(connection: Connection) -> str | None:
+    return connection.execute(select(about.c.value).where(about.c.name == "layout")).scalar()
+
+
+def _from_1_to_2(connection: Connection) -> None:
+    """Make room for packages and archives; nothing that is there changes."""
+    metadata.create_all(connection)
+    kind = "INTEGER" if connection.dialect.name == "sqlite" else "BIGINT"
+    column = f"package_id {kind} REFERENCES package(id)"
+    connection.exec_driver_sql(f"ALTER TABLE seen ADD COLUMN {column}")
+    connection.execute(update(about).where(about.c.name == "layout").values(value=str(VERSION)))
+
+
 def _check(connection: Connection, names: set[str], where: str) -> None:
     """Refuse what is no database of hvci, or has another layout."""
     if "about" not in names:
         raise StoreError(f"{where}: a database, but not one of hvci scan; nothing was changed")
-    found = connection.execute(select(about.c.value).where(about.c.name == "layout")).scalar()
+    found = _layout(connection)
+    if found == "1":
+        raise StoreError(
+            f"{where}: an older layout; the next hvci scan into it brings it up to date"
+        )
     if found != str(VERSION):
         told = str(found)[:20] if found else "none"
         raise StoreError(

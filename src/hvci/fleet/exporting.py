@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import Connection, Select, select
 
-from hvci.fleet.schema import file, result, scan, seen
+from hvci.fleet.schema import file, package, result, scan, seen
 from hvci.fleet.views import View
 from hvci.report.safe import safe
 
@@ -16,7 +16,8 @@ AT_ONCE = 5000
 _FORMULA = ("=", "+", "-", "@")
 LONGEST = 40_000
 """Characters of a cell; a path can have some 32,000."""
-NUMBERS = ("scan", "size", "failures", "doubts")
+NUMBERS = ("scan", "size", "failures", "doubts", "hardware_ids")
+PACKAGE = ("inf", "service", "start", "provider", "version", "hardware_ids")
 
 
 def statement(view: View) -> Select[Any]:
@@ -29,10 +30,11 @@ def statement(view: View) -> Select[Any]:
             file.c.path,
             result.c.size,
             *answers,
+            *(package.c[name] for name in PACKAGE),
             seen.c.problem,
             seen.c.sentence,
         )
-        .select_from(seen.join(scan).join(file).outerjoin(result))
+        .select_from(seen.join(scan).join(file).outerjoin(result).outerjoin(package))
         .where(seen.c.scan_id.in_(view.scans))
         .order_by(seen.c.scan_id, seen.c.file_id)
     )

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, func, or_, select
 
-from hvci.fleet.schema import file, finding, result, scan, seen, tally
+from hvci.fleet.schema import file, finding, package, result, scan, seen, tally
 from hvci.fleet.views import View
 
 Statement = Select[Any]
@@ -161,6 +161,31 @@ def _update_first(view: View, _: str) -> Statement:
     return _drivers(view).where(result.c.id.in_(worst.subquery("worst").select())).order_by(*order)
 
 
+def _package(view: View, word: str) -> Statement:
+    if not word:
+        return _tallied("package", "incompatible", "undecided")(view)
+    inf = package.c.inf.like(f"%{word.replace('%', '')}")
+    named = or_(inf, package.c.provider == word, package.c.service == word)
+    return (
+        select(*_OF_PACKAGE, result.c.summary, file.c.path)
+        .select_from(seen.join(package).join(result).join(file))
+        .where(named, seen.c.scan_id.in_(view.scans))
+        .order_by(result.c.failures.desc(), file.c.path)
+    )
+
+
+def _boot(view: View, _: str) -> Statement:
+    """Drivers of services that start with Windows and are not known to work, boot drivers first."""
+    starts = case((package.c.start == "boot", 0), else_=1)
+    return (
+        select(*_OF_PACKAGE, result.c.summary, file.c.path)
+        .select_from(seen.join(package).join(result).join(file))
+        .where(package.c.start.in_(("boot", "system")), result.c.verdict != "compatible")
+        .where(seen.c.scan_id.in_(view.scans))
+        .order_by(starts, result.c.verdict, result.c.failures.desc(), file.c.path)
+    )
+
+
 def _problems(view: View, _: str) -> Statement:
     return (
         select(scan.c.host.label("machine"), file.c.path, seen.c.problem, seen.c.sentence)
@@ -172,7 +197,8 @@ def _problems(view: View, _: str) -> Statement:
 
 
 def _unjudged(view: View, _: str) -> Statement:
-    return _drivers(view).where(result.c.verdict == "-").order_by(result.c.id)
+    no_driver = (result.c.verdict == "-", result.c.kind != "package")
+    return _drivers(view).where(*no_driver).order_by(result.c.id)
 
 
 def _scans(view: View, _: str) -> Statement:
@@ -189,6 +215,8 @@ def _scans(view: View, _: str) -> Statement:
     return chosen.where(scan.c.host == view.host) if view.host else chosen
 
 
+_OF_PACKAGE = (package.c.inf, package.c.service, package.c.start, package.c.provider)
+
 QUESTIONS = {
     "will-not-load": Question("drivers that will not load", _answering("loads", "no")),
     "breaks": Question("drivers that break when they run", _answering("runs", "no")),
@@ -200,6 +228,8 @@ QUESTIONS = {
     "vendor": Question("vendors, or the drivers of one", _vendor, "NAME"),
     "rule": Question("rules that fail, or the drivers of one", _said_by("rule"), "ID"),
     "ddi": Question("DDIs that fail, or the drivers of one", _said_by("ddi"), "NAME"),
+    "package": Question("packages, or the drivers of one", _package, "INF"),
+    "boot": Question("drivers of boot and system services that may not work", _boot),
     "machine": Question("machines and what their drivers say", _machines),
     "not-judged": Question("files that are damaged or no driver", _unjudged),
     "problems": Question("files without an answer, and why", _problems),

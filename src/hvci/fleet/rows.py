@@ -18,6 +18,8 @@ from hvci.report.sentence import summary, told_answers
 
 LONGEST = 1000
 TOLD = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE)
+PACKAGE = "package"
+"""The kind of a row that stands for other rows."""
 NOTHING = "-"
 """A question that nobody answered: SQL's NULL would drop out of every comparison."""
 
@@ -60,6 +62,15 @@ def refused(error: Exception, sha256: str, size: int) -> Row:
     columns: dict[str, Any] = {**words, **texts, "sha256": sha256, "size": size}
     columns |= {"kind": told.kind, "summary": safe(told.message, LONGEST)}
     return Row(columns | {"failures": 0, "doubts": 0})
+
+
+def package_row(sha256: str, size: int, summary: str) -> Row:
+    """The row of an archive, which has no verdict of its own."""
+    words = dict.fromkeys(("verdict", "loads", "readiness", "runs"), NOTHING)
+    texts = dict.fromkeys(("machine", "signed", "driver_policy", "vendor"), NOTHING)
+    columns: dict[str, Any] = {**words, **texts, "sha256": sha256, "size": size}
+    columns |= {"kind": PACKAGE, "summary": safe(summary, LONGEST), "failures": 0, "doubts": 0}
+    return Row(columns)
 
 
 def stored_fields(report: Report) -> dict[str, Any]:

@@ -5,19 +5,25 @@ Unchanged files cost a look-up, equal contents are evaluated once. Prints nothin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hvci.fleet.batches import batches
+from hvci.fleet.boxes import Boxes
 from hvci.fleet.content import Content, hashed
 from hvci.fleet.crew import Crew
+from hvci.fleet.rows import PACKAGE
 from hvci.fleet.rules import Rules
-from hvci.fleet.store import Met, Store
-from hvci.fleet.walk import Place, Problem
+from hvci.fleet.store import Key, Met, Store
+from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem
 from hvci.fleet.worker import Answer, Task
 
 FIRST = 64
@@ -40,6 +46,10 @@ class Progress:
     duplicates: int = 0
     """Known by their content."""
     evaluated: int = 0
+    opened: int = 0
+    """Archives."""
+    inside: int = 0
+    """Of the files, those in archives."""
     problems: int = 0
     seconds: float = 0.0
 
@@ -55,18 +65,27 @@ class Scan:
     tell: Callable[[Progress], None]
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
-    _waiting: dict[str, list[Content]] = field(default_factory=dict)
+    _waiting: dict[Key, list[Content]] = field(default_factory=dict)
     """Files by a content that is being evaluated."""
+    _queue: deque[Task] = field(default_factory=deque)
+    """Tasks that came out of archives."""
+    _digests: dict[str, str] = field(default_factory=dict)
+    """Of catalogs, by path."""
     _began: float = field(default_factory=time.monotonic)
     _written: float = 0.0
+    _boxes: Boxes = field(init=False)
 
     def run(self, targets: str, places: Iterable[Place | Problem]) -> Progress:
         """Scan all places; an interrupt or an error leaves a scan that can be taken up."""
         self.store.begin(targets)
         crew = Crew(self.jobs, self.rules.fields(), self.seconds)
         try:
-            with ThreadPoolExecutor(self.jobs) as threads:
-                for heard in crew.run(self._tasks(places, threads)):
+            with (
+                TemporaryDirectory(prefix="hvci-scan-", ignore_cleanup_errors=True) as scratch,
+                ThreadPoolExecutor(self.jobs) as threads,
+            ):
+                self._boxes = Boxes(Path(scratch), self.rules)
+                for heard in crew.run(_Feed(self._queue, self._tasks(places, threads))):
                     for task, answer in heard:
                         self._answered(task, answer)
                     self._write_in_time()
@@ -91,16 +110,38 @@ class Scan:
 
     def _not_unchanged(self, some: list[Place | Problem]) -> list[Place]:
         places = [one for one in some if isinstance(one, Place)]
-        known, fresh = self.store.known(places), []
+        special = (one for one in places if one.catalogs or self.rules.databases)
+        abouts = {one.path: self._about(one) for one in special}
+        known, fresh = self.store.known(places, abouts), []
         for one in some:
             if isinstance(one, Problem):
                 self._met(Met(one))
             elif (old := known.get(one.path)) is not None and old.still(one):
                 self.progress.unchanged += 1
-                self._met(Met(one, file_id=old.file_id, result_id=old.result_id))
+                met = Met(one, old.file_id, result_id=old.result_id, package=one.package)
+                self._met(met)
+                if old.kind == PACKAGE and old.result_id is not None:
+                    self._met_inside(one.path, old.result_id)
             else:
                 fresh.append(one)
         return fresh
+
+    def _about(self, place: Place) -> str:
+        """What of a driver's surroundings changes its result."""
+        if place.kind != IMAGE:
+            return ""
+        for path in place.catalogs:
+            if path not in self._digests:
+                self._digests[path] = _digest(path)
+        digests = [self._digests[path] for path in place.catalogs]
+        return self.rules.beside(os.path.basename(place.path), digests)  # noqa: PTH119
+
+    def _met_inside(self, path: str, number: int) -> None:
+        """The members of an archive that is known."""
+        for one in self.store.inside(path, number):
+            self.progress.inside += 1
+            self.progress.unchanged += 1
+            self._met(one)
 
     def _not_known(self, contents: Iterable[Content | Problem]) -> Iterator[Task]:
         readable = []
@@ -108,36 +149,69 @@ class Scan:
             if isinstance(one, Problem):
                 self._met(Met(one))
             else:
-                readable.append(one)
+                about = "" if one.box else self._about(one.place)
+                readable.append(one._replace(about=about) if about else one)
         if readable:
             self._write()  # so that the database knows every answer
-        known, tasks = self.store.results(one.sha256 for one in readable), []
+            self.store.rules_of(one.about for one in readable)
+        known, tasks = self.store.results(one.key for one in readable), []
         for one in readable:
-            number = known.get(one.sha256)
+            number, kind = known.get(one.key, (None, ""))
             if number is not None:
                 self.progress.duplicates += 1
-                self._met(_met(one, result_id=number))
-            elif one.sha256 in self._waiting:
-                self._waiting[one.sha256].append(one)
+                self._settle(one, result_id=number)
+                if kind == PACKAGE:
+                    self._met_inside(one.place.path, number)
+            elif one.key in self._waiting:
+                self._waiting[one.key].append(one)
             else:
-                self._waiting[one.sha256] = [one]
-                tasks.append(Task(one.place.path, one.sha256, one.place.size))
+                self._waiting[one.key] = [one]
+                tasks.append(self._task(one))
         yield from tasks
+
+    def _task(self, one: Content) -> Task:
+        place = one.place
+        catalogs = one.catalogs or tuple((Path(each).name, each) for each in place.catalogs)
+        name = os.path.basename(place.path) if self.rules.databases else "-"  # noqa: PTH119
+        scratch = self._boxes.folder() if place.kind == ARCHIVE else ""
+        path = one.source or place.path
+        return Task(path, one.sha256, place.size, place.kind, one.about, catalogs, name, scratch)
 
     def _answered(self, task: Task, answer: Answer) -> None:
         """Settle every file with this content."""
-        first, *others = self._waiting.pop(task.sha256)
-        self.progress.evaluated += answer.row is not None
-        self._met(_met(first, answer=answer))
-        for one in others:
+        waiting = self._waiting.pop((task.sha256, task.about))
+        done = answer.row is not None
+        if task.kind == ARCHIVE and done:
+            self.progress.opened += 1
+            for one in waiting:
+                self._open(one, answer, task.scratch)
+            return
+        self.progress.evaluated += done
+        self.progress.duplicates += done * (len(waiting) - 1)
+        for one in waiting:
             # What befell the first file need not befall its copies, but is all that is known.
-            self.progress.duplicates += answer.row is not None
-            self._met(_met(one, answer=answer))
+            self._settle(one, answer=answer)
+
+    def _open(self, archive: Content, answer: Answer, scratch: str) -> None:
+        """Let the members of an archive wait for their turn."""
+        inside, settled = self._boxes.put(archive, answer, scratch)
+        for one in settled:
+            self._met(one)
+        self._queue.extend(self._not_known(inside))
+
+    def _settle(
+        self, one: Content, result_id: int | None = None, answer: Answer | None = None
+    ) -> None:
+        met = _met(one, result_id, answer)
+        self._met(met)
+        if one.box:
+            self.progress.inside += 1
+            for archive in self._boxes.settled(one.box, met):
+                self._met(archive)
 
     def _met(self, one: Met) -> None:
         self.progress.files += 1
-        lost = one.answer is not None and one.answer.problem is not None
-        self.progress.problems += lost or isinstance(one.found, Problem)
+        self.progress.problems += one.problem is not None
         self._rows.append(one)
         if len(self._rows) >= FULL:
             self._write()
@@ -163,7 +237,30 @@ def _met(content: Content, result_id: int | None = None, answer: Answer | None =
         settled=content.settled,
         result_id=result_id,
         answer=answer,
+        about=content.about,
+        package=content.place.package,
     )
+
+
+class _Feed:
+    """Tasks: those of archives that were opened first, so that few of them lie on the disk."""
+
+    def __init__(self, queue: deque[Task], rest: Iterator[Task]) -> None:
+        self._queue, self._rest = queue, rest
+
+    def __iter__(self) -> Iterator[Task]:
+        return self
+
+    def __next__(self) -> Task:
+        return self._queue.popleft() if self._queue else next(self._rest)
+
+
+def _digest(path: str) -> str:
+    """The digest of a catalog; empty for one that cannot be read, which says nothing."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def usual_jobs() -> int:

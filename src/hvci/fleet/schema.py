@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the layout; a database says which one it has."""
 
 metadata = MetaData()
@@ -127,6 +127,23 @@ file = Table(
 `changed` is empty where the time of the last change does not tell that.
 """
 
+package = Table(
+    "package",
+    metadata,
+    _id(),
+    Column("digest", Text, nullable=False, unique=True),
+    _text("inf"),
+    _text("service"),
+    _text("start"),
+    _text("provider"),
+    _text("version"),
+    _text("class_name"),
+    Column("hardware_ids", Integer, nullable=False),
+    _text("catalogs"),
+    _text("ids"),
+)
+"""What an INF says of a driver; catalogs and the first hardware ids are lists in JSON."""
+
 scan = Table(
     "scan",
     metadata,
@@ -149,11 +166,28 @@ seen = Table(
     _to("result.id", empty=True),
     _text("problem", empty=True),
     _text("sentence", empty=True),
+    _to("package.id", empty=True),
     Index("seen_result", "result_id", "scan_id", "file_id"),
     Index("seen_problem", "problem", "scan_id"),
     sqlite_with_rowid=False,
 )
 """A file as a scan met it: its result, or the problem why there is none."""
+
+member = Table(
+    "member",
+    metadata,
+    Column("archive_id", _NUMBER, ForeignKey("result.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    _text("name"),
+    Column("size", BigInteger, nullable=False),
+    _text("sha256", empty=True),
+    _to("result.id", empty=True),
+    _to("package.id", empty=True),
+    _text("problem", empty=True),
+    _text("sentence", empty=True),
+    sqlite_with_rowid=False,
+)
+"""What an archive holds, by its content: another copy of it is not opened again."""
 
 tally = Table(
     "tally",

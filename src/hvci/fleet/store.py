@@ -5,13 +5,15 @@ Knows tables and rows; knows nothing of files, processes and terminals.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, select, update
 
 from hvci import __version__
 from hvci.errors import StoreError
@@ -25,6 +27,8 @@ from hvci.fleet.schema import (
     dictionary,
     file,
     finding,
+    member,
+    package,
     result,
     rules,
     scan,
@@ -33,8 +37,11 @@ from hvci.fleet.schema import (
 from hvci.fleet.tallies import add_up
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
+from hvci.model import Package
 from hvci.report.safe import safe
 
+Key = tuple[str, str]
+"""The content of a file, and what of its surroundings changes its result."""
 AT_ONCE = 500
 """Parameters of one IN; databases have a limit."""
 
@@ -47,6 +54,8 @@ class Known(NamedTuple):
     changed: int | None
     inode: int | None
     result_id: int | None
+    kind: str | None = None
+    """Of the result."""
 
     def still(self, place: Place) -> bool:
         """Whether the file is the one that the result is about, as far as one sees from outside."""
@@ -66,6 +75,22 @@ class Met:
     result_id: int | None = None
     answer: Answer | None = None
     """A result that is not in the database yet."""
+    about: str = ""
+    package: Package | None = None
+    package_id: int | None = None
+    """Given when the package is in the database already."""
+    told: Problem | None = None
+    """What is wrong besides its result."""
+    members: list[Met] | None = None
+    """Of an archive that was opened, to be known by its content."""
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why there is no answer, or not a whole one."""
+        if isinstance(self.found, Problem):
+            return self.found
+        lost = self.answer.problem if self.answer is not None else None
+        return lost or self.told
 
 
 class Store:
@@ -77,12 +102,28 @@ class Store:
         self.database = database
         self.host = safe(host)
         self.scan_id = 0
+        self._asked = asked
+        self._abouts: dict[str, int] = {}
+        self._packages: dict[Package, int] = {}
         with database.writing() as connection:
             self._rules = self._named(
                 connection, rules, {"digest": asked.digest}, _columns_of(asked)
             )
             name = f"dictionary {digest_of(shipped())}"
             self._dictionary = self._shipped(connection, name)
+        self._abouts[""] = self._rules
+
+    def rules_of(self, abouts: Iterable[str]) -> dict[str, int]:
+        """The numbers of the rules for files of which `Rules.beside` says these things."""
+        new = set(abouts) - self._abouts.keys()
+        if new:
+            rest = _columns_of(self._asked)
+            with self.database.writing() as connection:
+                for said in sorted(new):
+                    key = {"digest": self._asked.digest_with(said)}
+                    columns = {**rest, "options": f"{rest['options']} {said}"}
+                    self._abouts[said] = self._named(connection, rules, key, columns)
+        return self._abouts
 
     def begin(self, targets: str) -> None:
         """Start a scan, or take up one of the same targets and rules that was not finished."""
@@ -124,56 +165,131 @@ class Store:
             if before != self.scan_id:
                 add_up(connection, self.scan_id, before)
 
-    def known(self, places: Sequence[Place]) -> dict[str, Known]:
-        """What is known of these places, by path."""
-        paths = {stored_path(place.path): place.path for place in places}
-        joined = file.outerjoin(
-            result, and_(result.c.sha256 == file.c.sha256, result.c.rules_id == self._rules)
-        )
-        columns = (file.c.path, file.c.id, file.c.size, file.c.changed, file.c.inode, result.c.id)
+    def known(self, places: Sequence[Place], abouts: Mapping[str, str]) -> dict[str, Known]:
+        """What is known of these places, by path; `abouts` has what is said of some of them."""
+        found: dict[str, Known] = {}
+        groups: dict[int, dict[str, str]] = {}
+        numbers = self.rules_of(abouts.values())
+        for place in places:
+            number = numbers[abouts.get(place.path, "")]
+            groups.setdefault(number, {})[stored_path(place.path)] = place.path
         with self.database.reading() as connection:
-            return {
-                paths[path]: Known(*rest)
-                for some in batches(paths, AT_ONCE)
-                for path, *rest in connection.execute(
-                    select(*columns)
-                    .select_from(joined)
-                    .where(file.c.host == self.host, file.c.path.in_(some))
-                )
-            }
-
-    def results(self, hashes: Iterable[str]) -> dict[str, int]:
-        """The results that there are for contents, by hash."""
-        with self.database.reading() as connection:
-            return {
-                sha256: number
-                for some in batches(dict.fromkeys(hashes), AT_ONCE)
-                for sha256, number in connection.execute(
-                    select(result.c.sha256, result.c.id).where(
-                        result.c.rules_id == self._rules, result.c.sha256.in_(some)
+            for number, paths in groups.items():
+                same = and_(result.c.sha256 == file.c.sha256, result.c.rules_id == number)
+                columns = (file.c.path, file.c.id, file.c.size, file.c.changed, file.c.inode)
+                query = (
+                    select(*columns, result.c.id, result.c.kind)
+                    .select_from(file.outerjoin(result, same))
+                    .where(
+                        file.c.host == self.host, file.c.path.in_(bindparam("some", expanding=True))
                     )
                 )
-            }
+                for some in batches(paths, AT_ONCE):
+                    for path, *rest in connection.execute(query, {"some": some}):
+                        found[paths[path]] = Known(*rest)
+        return found
+
+    def results(self, keys: Iterable[Key]) -> dict[Key, tuple[int, str]]:
+        """Number and kind of the results that there are for contents."""
+        with self.database.reading() as connection:
+            return self._results(connection, keys)
+
+    def _results(self, connection: Connection, keys: Iterable[Key]) -> dict[Key, tuple[int, str]]:
+        groups: dict[str, dict[str, None]] = {}
+        for sha256, said in keys:
+            groups.setdefault(said, {})[sha256] = None
+        found: dict[Key, tuple[int, str]] = {}
+        for said, hashes in groups.items():
+            for some in batches(hashes, AT_ONCE):
+                query = select(result.c.sha256, result.c.id, result.c.kind).where(
+                    result.c.rules_id == self._abouts[said], result.c.sha256.in_(some)
+                )
+                for sha256, number, kind in connection.execute(query):
+                    found[sha256, said] = (number, kind)
+        return found
+
+    def inside(self, path: str, number: int) -> list[Met]:
+        """The members of an archive that was opened before, now met at this path."""
+        query = select(
+            member.c.name,
+            member.c.size,
+            member.c.sha256,
+            member.c.result_id,
+            member.c.package_id,
+            member.c.problem,
+            member.c.sentence,
+        ).where(member.c.archive_id == number)
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(member.c.number)).all()
+        return [
+            Met(
+                Place(f"{path}{name}", size, 0, 0),
+                sha256=sha256,
+                result_id=result_id,
+                package_id=package_id,
+                told=Problem(f"{path}{name}", problem, sentence) if problem else None,
+            )
+            for name, size, sha256, result_id, package_id, problem, sentence in rows
+        ]
 
     def keep(self, met: Sequence[Met]) -> None:
         """Write down what the scan met."""
         if not met:
             return
         with self.database.writing() as connection:
-            new: dict[str, int] = {}
+            self._packages.clear()  # numbers of a batch that fails are none
+            new: dict[Key, int] = {}
             for one in met:
                 row = one.answer.row if one.answer is not None else None
-                if row is not None and one.answer and one.sha256 and one.sha256 not in new:
-                    new[one.sha256] = self._kept(connection, one.answer)
+                if row is not None and one.answer and one.sha256:
+                    key = (one.sha256, one.about)
+                    if key not in new:
+                        new[key] = self._kept(connection, one.answer, one.about)
             placed = self._placed(connection, [one for one in met if one.file_id is None])
             # Nothing is noted in what was met: numbers of a batch that fails are none.
-            rows = [self._seen(one, placed, new) for one in met]
+            rows = [self._seen(connection, one, placed, new) for one in met]
             self._upsert(connection, seen, ("scan_id", "file_id"), rows)
+            for one in met:
+                if one.members is not None and one.sha256:
+                    self._keep_members(connection, new[one.sha256, one.about], one)
 
-    def _kept(self, connection: Connection, answer: Answer) -> int:
+    def _keep_members(self, connection: Connection, number: int, archive: Met) -> None:
+        """Write down what an archive holds, by its content."""
+        members = archive.members or []
+        keys = [(one.sha256, one.about) for one in members if one.sha256 and one.result_id is None]
+        known, start = self._results(connection, keys), len(archive.found.path)
+        rows = []
+        for place, one in enumerate(members):
+            found = known.get((one.sha256 or "", one.about), (one.result_id, ""))[0]
+            rows.append(
+                {
+                    "archive_id": number,
+                    "number": place,
+                    "name": one.found.path[start:],
+                    "size": one.found.size if isinstance(one.found, Place) else 0,
+                    "sha256": one.sha256,
+                    "result_id": found,
+                    "package_id": self._package(connection, one),
+                    "problem": one.problem.kind if one.problem else None,
+                    "sentence": safe(one.problem.sentence, 1000) if one.problem else None,
+                }
+            )
+        self._upsert(connection, member, ("archive_id", "number"), rows)
+
+    def _package(self, connection: Connection, met: Met) -> int | None:
+        """The number of a package, written down where it is new."""
+        if met.package is None:
+            return met.package_id
+        if met.package not in self._packages:
+            columns = package_columns(met.package)
+            key = {"digest": columns.pop("digest")}
+            self._packages[met.package] = self._named(connection, package, key, columns)
+        return self._packages[met.package]
+
+    def _kept(self, connection: Connection, answer: Answer, about: str) -> int:
         """The number of a result, which another scan may have written meanwhile."""
         assert answer.row is not None
-        columns = {**answer.row.columns, "rules_id": self._rules}
+        columns = {**answer.row.columns, "rules_id": self._abouts[about]}
         key = {name: columns.pop(name) for name in ("sha256", "rules_id")}
         before = self._find(connection, result, key)
         if before is not None:
@@ -209,14 +325,16 @@ class Store:
         key = {"size": met.found.size, "changed": changed, "inode": met.found.inode}
         return row | key | {"sha256": met.sha256}
 
-    def _seen(self, met: Met, placed: dict[str, int], new: dict[str, int]) -> dict[str, Any]:
-        problem = met.found if isinstance(met.found, Problem) else None
-        if met.answer is not None and met.answer.problem is not None:
-            problem = met.answer.problem
+    def _seen(
+        self, connection: Connection, met: Met, placed: dict[str, int], new: dict[Key, int]
+    ) -> dict[str, Any]:
+        problem = met.problem
+        key = (met.sha256 or "", met.about)
         return {
             "scan_id": self.scan_id,
             "file_id": met.file_id or placed[stored_path(met.found.path)],
-            "result_id": new.get(met.sha256, met.result_id) if met.sha256 else met.result_id,
+            "result_id": new.get(key, met.result_id),
+            "package_id": self._package(connection, met),
             "problem": problem.kind if problem else None,
             "sentence": safe(problem.sentence, 1000) if problem else None,
         }
@@ -270,6 +388,20 @@ class Store:
 
 def _columns_of(asked: Rules) -> dict[str, Any]:
     return {"hvci": __version__, "catalogue": catalogue_digest(), "options": asked.options}
+
+
+def package_columns(one: Package) -> dict[str, Any]:
+    """A package as it is kept; its digest names it."""
+    texts = {
+        name: safe(value, 1000) for name, value in one._asdict().items() if isinstance(value, str)
+    }
+    lists = {
+        "catalogs": json.dumps([safe(each) for each in one.catalogs]),
+        "ids": json.dumps([safe(each) for each in one.ids]),
+    }
+    digest = hashlib.sha256(json.dumps([*one], default=list).encode("utf-8", "replace")).hexdigest()
+    inf = stored_path(one.inf)
+    return {**texts, **lists, "inf": inf, "hardware_ids": one.hardware_ids, "digest": digest}
 
 
 def stored_path(path: str) -> str:

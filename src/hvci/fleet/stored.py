@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
 from hvci.fleet.packed import unpack
-from hvci.fleet.schema import body, dictionary, file, result, rules, seen
+from hvci.fleet.schema import body, dictionary, file, package, result, rules, seen
 from hvci.fleet.views import View
+from hvci.model import Package
 from hvci.report.decode import document_from
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document
 
@@ -22,13 +25,14 @@ def reports(connection: Connection, view: View, word: str) -> Iterator[Document]
     named += [file.c.path.like(f"%{cut}{plain}", escape="\\") for cut in ("/", "\\\\")]
     if len(word) >= 8 and set(word.lower()) <= set("0123456789abcdef"):
         named.append(result.c.sha256.like(f"{word.lower()}%"))
+    tables = seen.join(file).join(result).join(rules).join(body).join(dictionary)
     query = (
-        select(file.c.path, body.c.data, dictionary.c.data, rules.c.hvci)
-        .select_from(seen.join(file).join(result).join(rules).join(body).join(dictionary))
+        select(file.c.path, body.c.data, dictionary.c.data, rules.c.hvci, *package.c[2:])
+        .select_from(tables.outerjoin(package, package.c.id == seen.c.package_id))
         .where(seen.c.scan_id.in_(view.scans), or_(*named))
         .order_by(file.c.path)
     )
-    for path, blob, known, version in connection.execute(query):
+    for path, blob, known, version, *told in connection.execute(query):
         fields = {
             "schema_version": SCHEMA_VERSION,
             "tool": {"name": TOOL_NAME, "version": version},
@@ -39,4 +43,13 @@ def reports(connection: Connection, view: View, word: str) -> Iterator[Document]
         document = document_from(fields)
         (report,) = document.reports
         named_report = replace(report, target=replace(report.target, path=path))
+        named_report = replace(named_report, package=_package(told))
         yield replace(document, reports=(named_report,))
+
+
+def _package(told: list[Any]) -> Package | None:
+    """The package of a driver, from the columns of its row."""
+    if told[0] is None:
+        return None
+    fields = dict(zip(Package._fields, [*told[:-2], *map(json.loads, told[-2:])], strict=True))
+    return Package(**{**fields, "catalogs": tuple(fields["catalogs"]), "ids": tuple(fields["ids"])})

@@ -6,9 +6,10 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, func, literal, literal_column, select
 
-from hvci.fleet.schema import finding, result, seen, tally
+from hvci.fleet.rows import PACKAGE
+from hvci.fleet.schema import finding, package, result, seen, tally
 
 KINDS = (
     *("kind", "verdict", "loads", "readiness", "runs"),
@@ -61,7 +62,8 @@ def counted(connection: Connection, scan_id: int) -> Iterator[dict[str, Any]]:
 def _counts(connection: Connection, scan_id: int) -> Iterator[tuple[Key, int, int]]:
     present = (
         select(seen.c.result_id, func.count().label("files"))
-        .where(seen.c.scan_id == scan_id, seen.c.result_id.is_not(None))
+        .join_from(seen, result)
+        .where(seen.c.scan_id == scan_id, result.c.kind != PACKAGE)
         .group_by(seen.c.result_id)
         .cte("present")
     )
@@ -88,6 +90,14 @@ def _counts(connection: Connection, scan_id: int) -> Iterator[tuple[Key, int, in
                 once.c.name, once.c.outcome
             ),
         )
+    named = (package.c.provider + literal_column("': '") + package.c.inf).label("name")
+    by_package = (
+        select(named, result.c.verdict, func.count(result.c.id.distinct()), func.count())
+        .select_from(seen.join(package).join(result))
+        .where(seen.c.scan_id == scan_id)
+        .group_by(named, result.c.verdict)
+    )
+    yield from _named(connection, "package", by_package)
     problems = (
         select(seen.c.problem, func.count())
         .where(seen.c.scan_id == scan_id, seen.c.problem.is_not(None))

@@ -13,9 +13,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hvci.errors import InputError
+from hvci.model import Package
+from hvci.packages.beside import Beside
+from hvci.packages.marks import is_package, kind_of_file
+from hvci.packages.opened import NoDriver, Refused, of_inf
 from hvci.targets import MAX_BYTES, is_native
 
-_SUFFIX = ".sys"
+_SUFFIX, _INF = ".sys", ".inf"
+MAX_ARCHIVE = 64 << 30
+"""A larger archive is not opened."""
+IMAGE, ARCHIVE = "image", "archive"
 
 
 class Place(NamedTuple):
@@ -27,6 +35,10 @@ class Place(NamedTuple):
     changed: int
     """Time of the last change in nanoseconds."""
     inode: int
+    kind: str = IMAGE
+    package: Package | None = None
+    catalogs: tuple[str, ...] = ()
+    """Paths of the catalogs of its package."""
 
 
 class Problem(NamedTuple):
@@ -43,42 +55,80 @@ def places(targets: Iterable[str], since: int = 0) -> Iterator[Place | Problem]:
     What was changed before `since`, in nanoseconds, is left out.
     """
     for target in targets:
-        for found in _target(target):
+        beside = Beside()
+        for found in _target(target, beside):
             if isinstance(found, Problem):
                 yield found
-            elif found.size > MAX_BYTES:
-                yield Problem(found.path, "too-large", "more bytes than a driver image can have")
+            elif found.size > (MAX_BYTES if found.kind == IMAGE else MAX_ARCHIVE):
+                what = (
+                    "a driver image can have" if found.kind == IMAGE else "are read of an archive"
+                )
+                yield Problem(found.path, "too-large", f"more bytes than {what}")
             elif found.changed >= since:
-                yield found
+                yield _told(found, beside)
+        for path, error in beside.unmet():
+            yield Problem(path, "package", str(error))
 
 
-def _target(target: str) -> Iterator[Place | Problem]:
+def _told(place: Place, beside: Beside) -> Place:
+    """A driver with what the INFs that were met before it say."""
+    said = beside.of(place.path) if beside.read and place.kind == IMAGE else None
+    if said is None:
+        return place
+    return place._replace(package=said.package, catalogs=said.catalogs)
+
+
+def _target(target: str, beside: Beside) -> Iterator[Place | Problem]:
     path = os.path.abspath(target)  # noqa: PTH100 (links stay: people know a file by that name)
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
         if glob.has_magic(target) and not os.path.lexists(path):
-            yield from _pattern(target)
+            yield from _pattern(target, beside)
         else:
             yield problem(path, error)
         return
     if stat.S_ISDIR(status.st_mode):
-        yield from _folder(path)
+        yield from _folder(path, beside)
     elif stat.S_ISREG(status.st_mode):
-        yield _place(path, status)
+        yield from _named(path, status)
     else:
         yield Problem(path, "no-file", "not a regular file")
 
 
-def _pattern(target: str) -> Iterator[Place | Problem]:
+def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
+    """A file that somebody named; an INF stands for the drivers that it installs."""
+    if not path.lower().endswith(_INF):
+        kind = ARCHIVE if kind_of_file(Path(path)) else IMAGE
+        yield _place(path, status, kind)
+        return
+    try:
+        for one in of_inf(Path(path)):
+            if isinstance(one, Refused):
+                yield Problem(one.path, "package", str(one.error))
+                continue
+            place = _place(str(one.file), one.file.stat())
+            catalogs = tuple(map(str, one.catalogs))
+            yield place._replace(package=one.package, catalogs=catalogs)
+    except InputError as error:
+        yield _of_package(path, error)
+    except OSError as error:
+        yield problem(path, error)
+
+
+def _of_package(path: str, error: InputError) -> Problem:
+    return Problem(path, "package", str(error).removeprefix(f"{path}: "))
+
+
+def _pattern(target: str, beside: Beside) -> Iterator[Place | Problem]:
     matches = sorted(glob.iglob(target, recursive=True))  # noqa: PTH207 (may be absolute)
     if not matches:
         yield Problem(os.path.abspath(target), "vanished", "no file matches this pattern")  # noqa: PTH100
     for match in matches:
-        yield from _target(match)
+        yield from _target(match, beside)
 
 
-def _folder(folder: str) -> Iterator[Place | Problem]:
+def _folder(folder: str, beside: Beside) -> Iterator[Place | Problem]:
     """Every driver below a folder; a loop of links is entered once."""
     waiting, entered = [folder], set[tuple[int, int]]()
     while waiting:
@@ -94,6 +144,7 @@ def _folder(folder: str) -> Iterator[Place | Problem]:
         except OSError as error:
             yield problem(top, error)
             continue
+        yield from _infs(found, beside)
         folders = []
         for entry in found:
             if _is_folder(entry):
@@ -101,6 +152,22 @@ def _folder(folder: str) -> Iterator[Place | Problem]:
             elif one := _entry(entry):
                 yield one
         waiting += reversed(folders)
+
+
+def _infs(entries: list[os.DirEntry[str]], beside: Beside) -> Iterator[Problem]:
+    """Read the INFs of a folder before its drivers are handed out."""
+    for entry in entries:
+        if entry.name[-4:].lower() != _INF:
+            continue
+        try:
+            if entry.is_file():
+                beside.add(Path(entry.path))
+        except NoDriver:
+            continue
+        except InputError as error:
+            yield _of_package(entry.path, error)
+        except OSError as error:
+            yield problem(entry.path, error)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -116,15 +183,31 @@ def _entry(entry: os.DirEntry[str]) -> Place | Problem | None:
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
             return None
-        if named or (status.st_size and is_native(Path(entry.path))):
+        if named:
             return _place(entry.path, status)
+        kind = _kind(entry.path) if status.st_size else ""
+        return _place(entry.path, status, kind) if kind else None
     except OSError as error:
         return problem(entry.path, error) if named else None
-    return None
 
 
-def _place(path: str, status: os.stat_result) -> Place:
-    return Place(path, status.st_size, status.st_mtime_ns, status.st_ino & (1 << 63) - 1)
+def _kind(path: str) -> str:
+    """What a file without a driver's name is to us; empty for nothing."""
+    if path[-4:].lower() == _INF:
+        return ""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 (a million times)
+            head = stream.read(16)
+    except OSError:
+        return ""
+    if head[:2] == b"MZ":
+        return IMAGE if is_native(Path(path)) else ""
+    return ARCHIVE if is_package(path, head) else ""
+
+
+def _place(path: str, status: os.stat_result, kind: str = IMAGE) -> Place:
+    inode = status.st_ino & (1 << 63) - 1
+    return Place(path, status.st_size, status.st_mtime_ns, inode, kind)
 
 
 def problem(path: str, error: Exception) -> Problem:

@@ -6,22 +6,35 @@ so that its death can cost no more than the file at hand.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvci.fleet.content import read
+from hvci.errors import InputError, UnsupportedImage
+from hvci.fleet.content import changed, read
 from hvci.fleet.packed import pack
-from hvci.fleet.rows import Row, refused, row_of, stored_fields
+from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
-from hvci.fleet.walk import Problem
+from hvci.fleet.walk import ARCHIVE, IMAGE, Problem
+from hvci.model import Report
+from hvci.packages.marks import installer
+
+if TYPE_CHECKING:
+    from hvci.evaluate import Options
+    from hvci.signing.catalog import Catalog
 
 READY = b"ready"
 MEMORY = 2 << 30
@@ -29,11 +42,43 @@ MEMORY = 2 << 30
 
 
 class Task(NamedTuple):
-    """Bytes to evaluate, and where they were found."""
+    """Bytes to evaluate or an archive to open, and where it was found."""
 
     path: str
     sha256: str
     size: int
+    kind: str = IMAGE
+    about: str = ""
+    """What of its surroundings changes the result, by digest."""
+    catalogs: tuple[tuple[str, str], ...] = ()
+    """Name and path of each catalog of its package."""
+    name: str = "-"
+    """What lists may know the file by."""
+    scratch: str = ""
+    """Where the members of an archive go."""
+
+
+class Inside(NamedTuple):
+    """A driver of an archive that was opened, as plain data."""
+
+    name: str
+    """With the mark that parts it from the archive."""
+    source: str
+    """Where its bytes lie now."""
+    sha256: str
+    size: int
+    package: tuple[Any, ...] | None
+    catalogs: tuple[tuple[str, str, str], ...]
+    """Name, path and digest."""
+
+
+class Shut(NamedTuple):
+    """Something in an archive that could not be opened."""
+
+    name: str
+    sentence: str
+    lasting: bool
+    """Whether another try would find the same."""
 
 
 class Answer(NamedTuple):
@@ -44,6 +89,9 @@ class Answer(NamedTuple):
     problem: Problem | None = None
     memory: int = 0
     """The most that the process ever had, in MiB; 0 where the system does not say."""
+    inside: tuple[Inside, ...] = ()
+    """Of an archive."""
+    shut: tuple[Shut, ...] = ()
 
 
 def serve(connection: Connection, fields: dict[str, object]) -> None:
@@ -55,12 +103,14 @@ def serve(connection: Connection, fields: dict[str, object]) -> None:
 def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
     """Answer tasks until nobody asks any more, in bounded memory, and never outlive the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    scratch = {""}
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _bound_memory()
     try:
         connection.send_bytes(READY)
         while True:
             task = Task(*json.loads(connection.recv_bytes()))
+            scratch.add(task.scratch)
             connection.send_bytes(encode(answer(task)))
     except (EOFError, OSError):
         return
@@ -68,13 +118,13 @@ def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
 
 def answered(task: Task, rules: Rules) -> Answer:
     """Evaluate one file, whatever is wrong with it."""
-    from hvci.evaluate import Options, evaluate
-
     try:
+        if task.kind == ARCHIVE:
+            return opened(task)
         data = read(task.path, task.sha256)
         if isinstance(data, Problem):
             return Answer(None, problem=data, memory=memory_used())
-        report = evaluate(data, Options(rules.version, excerpts=rules.excerpts))
+        report = evaluated(data, task, rules)
         blob = pack(stored_fields(report))
         return Answer(row_of(report, task.sha256), blob, memory=memory_used())
     except MemoryError:
@@ -84,6 +134,103 @@ def answered(task: Task, rules: Rules) -> Answer:
         return Answer(refused(error, task.sha256, task.size), memory=memory_used())
 
 
+def evaluated(data: bytes, task: Task, rules: Rules) -> Report:
+    """The report of an image, as if it had no name: it belongs to the bytes."""
+    from hvci.evaluate import evaluate
+
+    options = options_of(rules)
+    if task.catalogs:
+        options = replace(options, catalogs=(*options.catalogs, *_catalogs(task)))
+    try:
+        report = evaluate(data, options, task.name)
+    except UnsupportedImage as error:
+        if kind := installer(data):
+            text = f"{kind}, which hvci does not open: extract it and name the folder"
+            raise UnsupportedImage(text) from error
+        raise
+    return replace(report, target=replace(report.target, path="-"))
+
+
+@lru_cache(maxsize=2)
+def options_of(rules: Rules) -> Options:
+    """What every evaluation under these rules has in common; files are read once."""
+    from hvci.evaluate import Options
+
+    options = Options(rules.version, excerpts=rules.excerpts)
+    if rules.catalogs:
+        from hvci.signing.catalog import load_catalogs
+
+        named = tuple(path for path, _ in rules.catalogs)
+        options = replace(options, catalogs=load_catalogs(named))
+    if rules.blocklists or rules.databases:
+        from hvci.lists import load_block_list, load_database
+
+        lists = [load_block_list(path) for path, _ in rules.blocklists]
+        lists += [load_database(path) for path, _ in rules.databases]
+        options = replace(options, lists=tuple(lists))
+    return options
+
+
+def _catalogs(task: Task) -> Iterator[Catalog]:
+    """The catalogs of the driver's package; what is none says nothing."""
+    from hvci.signing.catalog import read_catalog
+
+    for name, path in task.catalogs:
+        with suppress(InputError, OSError):
+            yield read_catalog(Path(path).read_bytes(), name)
+
+
+def opened(task: Task) -> Answer:
+    """Open an archive: its drivers go to the scratch folder, their names and digests back."""
+    from hvci.packages.opened import unpack
+
+    path, scratch = Path(task.path), Path(task.scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    before = path.stat()
+    placed, refused = unpack(path, "", scratch)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return Answer(None, problem=changed(task.path), memory=memory_used())
+    inside = tuple(
+        Inside(
+            one.path,
+            str(one.file),
+            *_named(one.file),
+            None if one.package is None else tuple(one.package),
+            tuple(
+                (_last(each.path), str(each.file), _named(each.file)[0]) for each in one.catalogs
+            ),
+        )
+        for one in placed
+    )
+    inside = _told_apart(inside)
+    shut = tuple(Shut(one.path, str(one.error), one.lasting) for one in refused)
+    said = f"an archive with {len(inside)} drivers"
+    return Answer(package_row(task.sha256, task.size, said), b"", None, memory_used(), inside, shut)
+
+
+def _told_apart(inside: tuple[Inside, ...]) -> tuple[Inside, ...]:
+    """Members of one name get numbers, so that each is a row."""
+    met: dict[str, int] = {}
+    told = []
+    for one in inside:
+        met[one.name] = met.get(one.name, 0) + 1
+        again = f"#{met[one.name]}" if met[one.name] > 1 else ""
+        told.append(one._replace(name=f"{one.name}{again}"))
+    return tuple(told)
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").replace("!", "/").rpartition("/")[2]
+
+
+@lru_cache(maxsize=1000)
+def _named(file: Path) -> tuple[str, int]:
+    """Digest and size of a file in the scratch folder."""
+    data = file.read_bytes()
+    return hashlib.sha256(data).hexdigest(), len(data)
+
+
 def encode(answer: Answer) -> bytes:
     """An answer as bytes: JSON, a NUL, the blob."""
     fields = {
@@ -91,6 +238,8 @@ def encode(answer: Answer) -> bytes:
         "findings": () if answer.row is None else answer.row.findings,
         "problem": answer.problem,
         "memory": answer.memory,
+        "inside": answer.inside,
+        "shut": answer.shut,
     }
     return json.dumps(fields).encode() + b"\0" + answer.blob
 
@@ -102,14 +251,25 @@ def decode(message: bytes) -> Answer:
     columns, problem = fields["columns"], fields["problem"]
     findings = tuple((rule, said, ddi, n) for rule, said, ddi, n in fields["findings"])
     row = None if columns is None else Row(columns, findings)
-    return Answer(row, blob, Problem(*problem) if problem else None, fields["memory"])
+    lost = Problem(*problem) if problem else None
+    shut = tuple(Shut(*one) for one in fields["shut"])
+    return Answer(row, blob, lost, fields["memory"], tuple(map(_inside, fields["inside"])), shut)
 
 
-def _end_with_parent() -> None:
+def _inside(fields: list[Any]) -> Inside:
+    name, source, sha256, size, package, catalogs = fields
+    known = tuple((label, path, digest) for label, path, digest in catalogs)
+    return Inside(name, source, sha256, size, package and tuple(package), known)
+
+
+def _end_with_parent(scratch: set[str]) -> None:
     """End at once when the parent is gone, even in the middle of a file."""
     parent = parent_process()
     if parent is not None:
         wait_for([parent.sentinel])
+        for folder in tuple(scratch):
+            if folder:
+                shutil.rmtree(Path(folder).parent, ignore_errors=True)
         os._exit(1)
 
 

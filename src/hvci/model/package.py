@@ -21,3 +21,5 @@ class Package(NamedTuple):
     hardware_ids: int = 0
     catalogs: tuple[str, ...] = ()
     """Catalogs that the INF names, and that are there."""
+    ids: tuple[str, ...] = ()
+    """The first of the hardware ids."""

@@ -37,6 +37,15 @@ _ERRORS = (
 """What libraries raise for damaged archives."""
 
 
+class NeedsMore(InputError):
+    """A library is missing here; the archive is not at fault."""
+
+    @property
+    def kind(self) -> str:
+        """Known as what it always was."""
+        return InputError.__name__
+
+
 class Member(NamedTuple):
     """One file in an archive; its pieces can be read once, before the next member is asked for."""
 
@@ -120,7 +129,7 @@ def _by_libarchive(path: Path) -> Iterator[Member]:
     try:
         import libarchive
     except (ImportError, OSError, AttributeError, TypeError) as error:
-        raise InputError(
+        raise NeedsMore(
             "this kind of archive needs libarchive: install 'hvci[packages]', and the library "
             "of the system"
         ) from error
@@ -150,7 +159,7 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
     try:
         from pymsi.thirdparty.refinery.cab import Cabinet
     except ImportError as error:
-        raise InputError("a cabinet needs one more package: install 'hvci[packages]'") from error
+        raise NeedsMore("a cabinet needs one more package: install 'hvci[packages]'") from error
     cabinet: Any = Cabinet(memoryview(path.read_bytes()))
     for file in cabinet.process().get_files():
         yield Member(file.name, iter((bytes(file.decompress()),)))
@@ -161,7 +170,7 @@ def _msi(path: Path) -> Iterator[Member]:
     try:
         import olefile
     except ImportError as error:
-        raise InputError("an MSI needs one more package: install 'hvci[packages]'") from error
+        raise NeedsMore("an MSI needs one more package: install 'hvci[packages]'") from error
     found = 0
     with olefile.OleFileIO(str(path)) as storage:
         for names in storage.listdir(streams=True, storages=False):

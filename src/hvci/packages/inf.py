@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import islice
 
 from hvci.errors import InputError
 from hvci.model import Machine
@@ -22,6 +23,7 @@ _OTHER_MACHINES = ("ntarm", "ntia64")
 _DIRID = re.compile(r"^(%\d+%|%SystemRoot%|\\SystemRoot)\\?", re.IGNORECASE)
 _MOST_INSTALLS = 20_000
 _MOST_NAMES = 16
+MOST_IDS = 32
 _MOST_SERVICES = 256
 
 START = {0: "boot", 1: "system", 2: "automatic", 3: "on demand", 4: "disabled"}
@@ -51,6 +53,8 @@ class Inf:
     catalogs: tuple[str, ...]
     services: tuple[Service, ...]
     hardware_ids: int
+    ids: tuple[str, ...] = ()
+    """The first of them, in order."""
     needs: tuple[str, ...] = ()
     """Other INFs that it includes: what they install is not known here."""
     problems: tuple[str, ...] = field(default=())
@@ -70,7 +74,7 @@ class _Reader:
     def __init__(self, text: InfText) -> None:
         self.text = text
         self.problems: list[str] = []
-        self.hardware: set[str] = set()
+        self.hardware: dict[str, None] = {}
 
     def inf(self) -> Inf:
         text = self.text
@@ -86,6 +90,7 @@ class _Reader:
             tuple(catalogs),
             tuple(self._services()),
             len(self.hardware),
+            tuple(islice(self.hardware, MOST_IDS)),
             tuple(dict.fromkeys(self._includes())),
             tuple(dict.fromkeys(self.problems)),
         )
@@ -104,7 +109,8 @@ class _Reader:
             for decoration in decorations:
                 models = f"{fields[0] if fields else line.key}.{decoration}".rstrip(".")
                 for model in self.text.lines(models):
-                    self.hardware.update(each.lower() for each in model.fields[1:] if each)
+                    ids = (each.upper() for each in model.fields[1:] if each)
+                    self.hardware.update(dict.fromkeys(ids))
                     yield model.field(0), decoration.lower()
         for name in self.text.names:
             base, _, decoration = name.partition(".")

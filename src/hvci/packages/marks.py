@@ -24,6 +24,10 @@ _MARKS = (
 )
 HEAD = 0x8006
 """Bytes that tell every kind of archive."""
+TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+"""Names of compressed files that are archives; any other file can be compressed as well."""
+_OLE = (".msi", ".msm", ".msp")
+"""Office and Windows keep much else in files of that mark."""
 _INSTALLERS = (
     (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
     (b"Inno Setup Setup Data", "an Inno Setup installer"),
@@ -42,6 +46,20 @@ def kind_of_file(path: Path) -> str:
             return kind_of(stream.read(HEAD))
     except OSError:
         return ""
+
+
+def is_package(name: str, head: bytes) -> bool:
+    """Whether a file that nobody named is worth opening, by its name and its first 16 bytes.
+
+    What those bytes do not tell from anything else is known by its name.
+    """
+    name = name.lower()
+    kind = kind_of(head)
+    if kind == "msi":
+        return name.endswith(_OLE)
+    if kind == "tar" or not kind:
+        return name.endswith((*TARS, ".iso", ".inf"))
+    return True
 
 
 def installer(data: bytes) -> str:

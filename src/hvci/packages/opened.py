@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model.package import Package
 from hvci.packages import archives, marks
+from hvci.packages.archives import NeedsMore
 from hvci.packages.inf import START, Inf, Service, read_inf
 
 MAX_MEMBER = 256 << 20
@@ -23,7 +24,15 @@ DEEPEST = 3
 _MOST_KEPT = 20_000
 _SUBSYSTEM = 0x5C
 _TEXT = (".inf", ".cat")
-_TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class NoDriver(InputError):
+    """A package in which nothing is for us; where nobody named it, that is no news."""
+
+    @property
+    def kind(self) -> str:
+        """Known as what it always was."""
+        return InputError.__name__
 
 
 class Driver(NamedTuple):
@@ -43,11 +52,16 @@ class Refused(NamedTuple):
     path: str
     error: InputError
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the same bytes would be refused again on a machine with every library."""
+        return not isinstance(self.error, NeedsMore)
+
 
 Opened = Driver | Refused
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """A member that matters, in the scratch folder."""
 
     path: str
@@ -56,31 +70,55 @@ class _Kept(NamedTuple):
 
 def open_inf(path: Path) -> Iterator[Opened]:
     """The drivers that an INF installs, from the files around it."""
-    inf = read_inf(_bounded(path))
+    for one in of_inf(path):
+        if isinstance(one, Refused):
+            yield one
+        else:
+            catalogs = tuple((str(each), bounded(each)) for each in one.catalogs)
+            yield Driver(str(one.file), bounded(one.file), one.package, catalogs)
+
+
+class Named(NamedTuple):
+    """A driver that an INF names, where it lies."""
+
+    file: Path
+    package: Package
+    catalogs: tuple[Path, ...]
+
+
+def of_inf(path: Path) -> Iterator[Named | Refused]:
+    """Where the drivers lie that an INF installs, and what is wrong with it."""
+    inf = read_inf(bounded(path))
     folder = path.parent
     listed = {each.relative_to(folder).as_posix().lower(): each for each in _around(folder)}
-    catalogs = tuple(
-        (str(listed[name.lower()]), _bounded(listed[name.lower()]))
-        for name in inf.catalogs
-        if name.lower() in listed
-    )
+    catalogs = tuple(listed[name.lower()] for name in inf.catalogs if name.lower() in listed)
     found = False
     for service in inf.services:
         there = [listed[name.lower()] for name in service.sources if name.lower() in listed]
         for file in dict.fromkeys(there):
             found = True
-            package = _package(str(path), inf, service, [name for name, _ in catalogs])
-            yield Driver(str(file), _bounded(file), package, catalogs)
+            package = package_of(str(path), inf, service, [str(each) for each in catalogs])
+            yield Named(file, package, catalogs)
         if not there:
             found = True
-            text = f"service {service.name}: {service.file} is not in the package"
-            yield Refused(str(path), InputError(text))
+            yield missing(str(path), service)
     for problem in inf.problems:
         found = True
         yield Refused(str(path), InputError(problem))
     if not found:
-        also = f"; it includes {', '.join(inf.needs)}" if inf.needs else ""
-        raise InputError(f"{path}: the INF installs no kernel driver{also}")
+        raise _installs_nothing(str(path), inf)
+
+
+def missing(path: str, service: Service) -> Refused:
+    """A service whose binary is not there."""
+    text = f"service {service.name}: {service.file} is not in the package"
+    return Refused(path, InputError(text))
+
+
+def _installs_nothing(path: str, inf: Inf) -> NoDriver:
+    """An INF without kernel drivers."""
+    also = f"; it includes {', '.join(inf.needs)}" if inf.needs else ""
+    return NoDriver(f"{path}: the INF installs no kernel driver{also}")
 
 
 def _around(folder: Path) -> Iterator[Path]:
@@ -93,7 +131,8 @@ def _around(folder: Path) -> Iterator[Path]:
             yield each
 
 
-def _bounded(path: Path) -> bytes:
+def bounded(path: Path) -> bytes:
+    """The bytes of a file of a package; raises `InputError`."""
     try:
         if path.stat().st_size > MAX_MEMBER:
             raise InputError(f"{path}: too large for a file of a driver package")
@@ -102,7 +141,8 @@ def _bounded(path: Path) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def _package(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str]) -> Package:
+def package_of(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str]) -> Package:
+    """What a report says of the package of a service."""
     start = "" if service.start is None else START.get(service.start, str(service.start))
     return Package(
         inf_path,
@@ -113,6 +153,7 @@ def _package(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str])
         inf.class_name,
         inf.hardware_ids,
         tuple(catalogs),
+        inf.ids,
     )
 
 
@@ -122,15 +163,35 @@ def _package(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str])
 def open_archive(path: Path) -> Iterator[Opened]:
     """The drivers in an archive, those in archives within it as well."""
     with tempfile.TemporaryDirectory(prefix="hvci-") as scratch:
-        opening = _Opening(Path(scratch))
-        try:
-            opening.read(path, str(path), 1)
-        except InputError as error:
-            opening.refused.append(Refused(str(path), error))
-        yield from opening.drivers()
-        yield from opening.refused
-        if not opening.images and not opening.refused:
-            raise InputError(f"{path}: no driver in this archive")
+        placed, refused = unpack(path, str(path), Path(scratch))
+        for one in placed:
+            catalogs = tuple((each.path, each.file.read_bytes()) for each in one.catalogs)
+            yield Driver(one.path, one.file.read_bytes(), one.package, catalogs)
+        yield from refused
+        if not placed and not refused:
+            raise NoDriver(f"{path}: no driver in this archive")
+
+
+class Placed(NamedTuple):
+    """A driver of an archive, in a scratch folder."""
+
+    path: str
+    file: Path
+    package: Package | None
+    catalogs: tuple[Kept, ...]
+
+
+def unpack(path: Path, label: str, scratch: Path) -> tuple[list[Placed], list[Refused]]:
+    """Put the drivers of an archive, and their catalogs, into a scratch folder under numbers.
+
+    `label` stands for the archive in what its members are called.
+    """
+    opening = _Opening(scratch)
+    try:
+        opening.read(path, label, 1)
+    except InputError as error:
+        opening.refused.append(Refused(label, error))
+    return list(opening.placed()), opening.refused
 
 
 class _Opening:
@@ -139,8 +200,8 @@ class _Opening:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._number = self._seen = self._total = 0
-        self.images: list[_Kept] = []
-        self.texts: list[_Kept] = []
+        self.images: list[Kept] = []
+        self.texts: list[Kept] = []
         self.refused: list[Refused] = []
 
     def read(self, path: Path, label: str, depth: int) -> None:
@@ -166,7 +227,7 @@ class _Opening:
         if member.size is not None and len(head) < min(member.size, marks.HEAD):
             raise EOFError("it is cut off")
         nested = marks.kind_of(head)
-        if nested == "tar" and not label.lower().endswith(_TARS):
+        if nested == "tar" and not label.lower().endswith(marks.TARS):
             nested = ""  # any file can be compressed
         text = label.lower().endswith(_TEXT)
         image = _is_driver(head, label)
@@ -176,9 +237,9 @@ class _Opening:
         if file is None:
             self.refused.append(Refused(label, InputError("too large for a driver")))
         elif image:
-            self.images.append(_Kept(label, file))
+            self.images.append(Kept(label, file))
         elif text:
-            self.texts.append(_Kept(label, file))
+            self.texts.append(Kept(label, file))
         elif depth == DEEPEST:
             self.refused.append(Refused(label, InputError("nested too deep to be opened")))
         else:
@@ -216,14 +277,13 @@ class _Opening:
         if self._total > MAX_TOTAL:
             raise InputError(f"the archive holds more than {MAX_TOTAL >> 30} GiB")
 
-    def drivers(self) -> Iterator[Opened]:
+    def placed(self) -> Iterator[Placed]:
         """Each driver with its package."""
         catalogs = [one for one in self.texts if one.path.lower().endswith(".cat")]
         packages = dict(self._packages())
         for image in self.images:
-            near = tuple((one.path, one.file.read_bytes()) for one in _near(image.path, catalogs))
-            package = packages.get(image.path.lower())
-            yield Driver(image.path, image.file.read_bytes(), package, near)
+            near = tuple(_near(image.path, catalogs))
+            yield Placed(image.path, image.file, packages.get(image.path.lower()), near)
 
     def _packages(self) -> Iterator[tuple[str, Package]]:
         """What the INFs of an archive say about the drivers in it, by the driver's path."""
@@ -240,7 +300,7 @@ class _Opening:
                 for source in service.sources:
                     path = f"{base}{source}"
                     if path.lower() in present:
-                        yield path.lower(), _package(one.path, inf, service, inf.catalogs)
+                        yield path.lower(), package_of(one.path, inf, service, inf.catalogs)
 
 
 def _folder(path: str) -> str:
@@ -249,7 +309,7 @@ def _folder(path: str) -> str:
     return path[: cut + 1]
 
 
-def _near(path: str, catalogs: Iterable[_Kept]) -> list[_Kept]:
+def _near(path: str, catalogs: Iterable[Kept]) -> list[Kept]:
     """The catalogs in the driver's folder and in those above it."""
     folder = _folder(path).lower()
     return [one for one in catalogs if folder.startswith(_folder(one.path).lower())]

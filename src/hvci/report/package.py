@@ -28,7 +28,7 @@ def _start(start: str) -> str:
 
 def fields(one: Package) -> dict[str, Any]:
     """The package as JSON."""
-    return {**one._asdict(), "catalogs": list(one.catalogs)}
+    return {**one._asdict(), "catalogs": list(one.catalogs), "ids": list(one.ids)}
 
 
 def read(fields: Fields) -> Package:
@@ -42,4 +42,5 @@ def read(fields: Fields) -> Package:
         fields.take("class_name", str),
         fields.take("hardware_ids", int),
         fields.plain("catalogs", str),
+        fields.plain("ids", str) if "ids" in fields.left() else (),
     )

@@ -9,7 +9,7 @@ import glob
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """A saved JSON report."""
     SOURCE = "source"
     """Driver sources: a file, a project, or a folder that holds some."""
+    PACKAGE = "package"
+    """An INF or an archive that was met in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,34 @@ class Missing:
     error: InputError
 
 
-def find(words: Iterable[str]) -> Iterator[Found | Missing]:
+IsPackage = Callable[[str, bytes], bool]
+"""Tells by the name and the first bytes of a file in a folder whether it is a package."""
+
+
+def _never(_name: str, _head: bytes) -> bool:
+    return False
+
+
+def find(words: Iterable[str], is_package: IsPackage = _never) -> Iterator[Found | Missing]:
     """Yield the targets of each word in the order given, each path once; folders are sorted."""
     seen: set[str] = set()
     for word in words:
-        for target in _targets(word):
+        for target in _targets(word, is_package):
             if target.path not in seen:
                 seen.add(target.path)
                 yield target
 
 
-def _targets(word: str) -> Iterator[Found | Missing]:
+def _targets(word: str, is_package: IsPackage) -> Iterator[Found | Missing]:
     if word == STDIN:
         yield Found(STDIN, Kind.IMAGE)
         return
     path = Path(word)
     try:
         if path.is_dir():
-            yield from _folder(path)
+            yield from _folder(path, is_package)
         elif not os.path.lexists(path) and glob.has_magic(word):
-            yield from _pattern(word)
+            yield from _pattern(word, is_package)
         else:
             yield _file(path)
     except (OSError, ValueError) as error:
@@ -78,25 +88,37 @@ def _targets(word: str) -> Iterator[Found | Missing]:
         yield Missing(word, InputError(f"{word}: {reason or error}"))
 
 
-def _pattern(word: str) -> Iterator[Found | Missing]:
+def _pattern(word: str, is_package: IsPackage) -> Iterator[Found | Missing]:
     matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
     if not matches:
         yield Missing(word, InputError(f"{word}: no file matches this pattern"))
     for match in matches:
-        yield from _targets(match)
+        yield from _targets(match, is_package)
 
 
-def _folder(folder: Path) -> Iterator[Found | Missing]:
+def _folder(folder: Path, is_package: IsPackage) -> Iterator[Found | Missing]:
     empty, sources = True, False
     for path in _walk(folder):
         sources = sources or is_source(path)
-        if path.suffix.lower() == ".sys" or is_native(path):
+        head = _head(path)
+        if path.suffix.lower() == ".sys" or (head.startswith(b"MZ") and is_native(path)):
             empty = False
             yield Found(str(path), Kind.IMAGE)
+        elif head and is_package(path.name, head):
+            yield Found(str(path), Kind.PACKAGE)
     if sources:
         yield Found(str(folder), Kind.SOURCE)
     elif empty:
         yield Missing(str(folder), InputError(f"{folder}: no driver in this folder"))
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(16)
+    except OSError:
+        return b""
 
 
 def _walk(folder: Path) -> Iterator[Path]:

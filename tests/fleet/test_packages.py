@@ -1,0 +1,226 @@
+"""A scan opens packages and archives: their drivers are rows that name package and service."""
+
+import io
+import json
+import os
+import sqlite3
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+import signed as make
+from build import driver
+from hvci.cli import main
+from hvci.fleet.database import opened
+from hvci.fleet.schema import file, package, result, scan, seen
+from hvci.fleet.walk import places
+
+OLD = 1_600_000_000
+GOOD, BAD = driver(), driver(pool_type=0)
+INF = """[Version]
+Signature="$WINDOWS NT$"
+Provider=Maker
+Class=System
+DriverVer=01/02/2024,1.2.3.4
+CatalogFile=a.cat
+[Manufacturer]
+Maker=Models,NTamd64
+[Models.NTamd64]
+Device=Install,PCI\\VEN_1&DEV_2
+[Install.Services]
+AddService=Svc,2,Service
+[Service]
+ServiceType=1
+StartType=0
+ServiceBinary=%12%\\a.sys
+[SourceDisksFiles]
+a.sys=1,bin
+"""
+CATALOG = make.catalog([make.authentihash(BAD)], make.vendor())
+FILES = {"a.inf": INF.encode(), "bin/a.sys": BAD, "a.cat": CATALOG}
+
+
+def zipped(files):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def put(top, files):
+    for name, data in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(data)
+        os.utime(top / name, (OLD, OLD))
+    return top
+
+
+def run(*args):
+    done = CliRunner().invoke(main, ["scan", *map(str, args), "--jobs", "1"])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def ask(where, *words):
+    done = CliRunner().invoke(main, ["query", *words, "-d", str(where), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+def rows(where, top):
+    """What the last scan met, by path below the folder."""
+    last = select(scan.c.id).order_by(scan.c.id.desc()).limit(1).scalar_subquery()
+    columns = (result.c.kind, result.c.verdict, result.c.signed, package.c.service, seen.c.sentence)
+    tables = seen.join(file).outerjoin(result).outerjoin(package)
+    query = select(file.c.path, *columns).select_from(tables).where(seen.c.scan_id == last)
+    database = opened(str(where))
+    with database.reading() as connection:
+        found = {
+            path.removeprefix(f"{top}/"): tuple(rest) for path, *rest in connection.execute(query)
+        }
+    database.close()
+    return found
+
+
+def test_a_package_and_archives_and_copies_of_them(tmp_path):
+    top, where = tmp_path / "in", tmp_path / "a.db"
+    archive = zipped([*((f"p/{name}", data) for name, data in FILES.items()), ("good.bin", GOOD)])
+    put(top, {f"p/{name}": data for name, data in FILES.items()})
+    put(top, {"x.zip": archive, "y/nested.whl": zipped([("in.zip", archive)])})
+    run(top, "-d", where)
+    driven = ("report", "incompatible", "other", "Svc", None)
+    found = rows(where, top)
+    assert found == {
+        "p/bin/a.sys": driven,
+        "x.zip": ("package", "-", "-", None, None),
+        "x.zip!p/bin/a.sys": driven,
+        "x.zip!good.bin": ("report", "compatible", "none", None, None),
+        "y/nested.whl": ("package", "-", "-", None, None),
+        "y/nested.whl!in.zip!p/bin/a.sys": driven,
+        "y/nested.whl!in.zip!good.bin": ("report", "compatible", "none", None, None),
+    }
+    again = run(top, "-d", where)
+    assert "evaluated             0" in again
+    assert "archives opened" not in again
+    assert rows(where, top) == found
+    copy = put(tmp_path / "copy", {"z.zip": archive})
+    assert "archives opened" not in run(copy, "-d", where)
+    assert rows(where, copy)["z.zip!p/bin/a.sys"] == driven
+
+
+def test_questions_know_packages(tmp_path):
+    where = tmp_path / "a.db"
+    run(put(tmp_path / "in", FILES), "-d", where)
+    (one,) = ask(where, "boot")
+    assert (one["service"], one["start"], one["provider"]) == ("Svc", "boot", "Maker")
+    (one,) = ask(where, "package")
+    assert (one["package"], one["incompatible"]) == (f"Maker: {tmp_path / 'in' / 'a.inf'}", 1)
+    assert [each["path"] for each in ask(where, "package", "a.inf")] == [
+        str(tmp_path / "in" / "bin" / "a.sys")
+    ]
+    (report,) = ask(where, "report", "a.sys")["reports"]
+    assert report["package"]["ids"] == ["PCI\\VEN_1&DEV_2"]
+    assert ask(where, "not-judged") == []
+
+
+def test_a_catalog_that_came_later_counts(tmp_path):
+    top, where = put(tmp_path / "in", FILES), tmp_path / "a.db"
+    (top / "a.cat").unlink()
+    run(top, "-d", where)
+    assert rows(where, top)["bin/a.sys"][2] == "none"
+    put(top, {"a.cat": CATALOG})
+    run(top, "-d", where)
+    assert rows(where, top)["bin/a.sys"][2] == "other"
+    (top / "a.cat").unlink()
+    assert "evaluated             0" in run(top, "-d", where)
+    assert rows(where, top)["bin/a.sys"][2] == "none"
+
+
+def test_a_catalog_of_the_command_line_counts(tmp_path):
+    put(tmp_path, {"b.sys": BAD, "c/one.cat": CATALOG})
+    for given in ("c", "c/one.cat"):
+        run(tmp_path / "b.sys", "--catalog", tmp_path / given, "-d", tmp_path / f"{given[-1]}.db")
+        (row,) = rows(tmp_path / f"{given[-1]}.db", tmp_path).values()
+        assert row[2] == "other"
+
+
+def test_what_is_wrong_with_a_package_is_a_row(tmp_path):
+    where = tmp_path / "a.db"
+    top = put(
+        tmp_path / "in",
+        {
+            "lost.inf": INF.encode(),
+            "none.inf": b"[Defines]\nX=1\n",
+            "quiet.inf": b"[Version]\nSignature=x\n",
+            "cut.zip": zipped([("a.sys", GOOD)])[:-30],
+            "twice.zip": zipped([("a.sys", GOOD), ("b.txt", b"x")]),
+            "note.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+        },
+    )
+    run(top, "-d", where)
+    found = rows(where, top)
+    assert found["lost.inf"][4] == "service Svc: a.sys is not in the package"
+    assert "no INF of a driver" in found["none.inf"][4]
+    assert "the archive cannot be read" in found["cut.zip"][4]
+    assert set(found) == {"lost.inf", "none.inf", "cut.zip", "twice.zip", "twice.zip!a.sys"}
+
+
+def test_members_of_one_name_are_told_apart(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        data = zipped([("a.sys", GOOD), ("a.sys", BAD)])
+    put(tmp_path, {"x.zip": data})
+    run(tmp_path / "x.zip", "-d", tmp_path / "a.db")
+    found = rows(tmp_path / "a.db", tmp_path)
+    assert found["x.zip!a.sys"][1] == "compatible"
+    assert found["x.zip!a.sys#2"][1] == "incompatible"
+
+
+def test_an_inf_that_is_named_stands_for_its_drivers(tmp_path):
+    put(tmp_path, FILES)
+    run(tmp_path / "a.inf", "-d", tmp_path / "a.db")
+    assert rows(tmp_path / "a.db", tmp_path) == {
+        "bin/a.sys": ("report", "incompatible", "other", "Svc", None)
+    }
+    (tmp_path / "bin" / "a.sys").unlink()
+    (lost,) = places([str(tmp_path / "a.inf")])
+    assert (lost.kind, lost.sentence) == ("package", "service Svc: a.sys is not in the package")
+
+
+def test_a_library_that_is_missing_is_not_remembered(tmp_path, monkeypatch):
+    """Once it is there, the same command opens what it could not before."""
+    from hvci.fleet.boxes import Boxes
+    from hvci.fleet.content import Content
+    from hvci.fleet.rows import package_row
+    from hvci.fleet.rules import Rules
+    from hvci.fleet.walk import Place
+    from hvci.fleet.worker import Answer, Shut
+
+    boxes = Boxes(tmp_path, Rules())
+    answer = Answer(package_row("a", 1, ""), shut=(Shut("", "needs a library", False),))
+    content = Content(Place("x.7z", 1, 1, 1), "a", True)
+    inside, settled = boxes.put(content, answer, boxes.folder())
+    (met,) = settled
+    assert (inside, met.sha256, met.problem.sentence) == ([], None, "needs a library")
+
+
+def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
+    where = tmp_path / "a.db"
+    put(tmp_path, {"b.sys": BAD})
+    run(tmp_path / "b.sys", "-d", where)
+    older = sqlite3.connect(where)
+    older.executescript(
+        """CREATE TABLE kept AS SELECT scan_id, file_id, result_id, problem, sentence FROM seen;
+        DROP TABLE seen; DROP TABLE member; DROP TABLE package;
+        CREATE TABLE seen (scan_id INTEGER NOT NULL, file_id INTEGER NOT NULL, result_id INTEGER,
+            problem TEXT, sentence TEXT, PRIMARY KEY (scan_id, file_id)) WITHOUT ROWID;
+        INSERT INTO seen SELECT * FROM kept; DROP TABLE kept;
+        UPDATE about SET value = '1' WHERE name = 'layout';"""
+    )
+    older.close()
+    told = CliRunner().invoke(main, ["query", "scans", "-d", str(where)])
+    assert (told.exit_code, "an older layout" in told.output) == (4, True)
+    assert "unchanged             1" in run(tmp_path / "b.sys", "-d", where)
+    assert rows(where, tmp_path)["b.sys"][1] == "incompatible"
