@@ -57,11 +57,23 @@ def frame(machine: str, kind: int) -> Frame:
     return Frame(data, at, tuple(image.imports), places, image.base)
 
 
-def with_code(machine: str, kind: int, code: bytes) -> bytes:
-    """A driver with this code; x64 and ARM64 code is one function, followed by two small ones."""
+class Code(NamedTuple):
+    """Instructions, and where operands are that the loader moves."""
+
+    data: bytes
+    moved: tuple[int, ...] = ()
+
+
+def with_code(machine: str, kind: int, code: Code) -> bytes:
+    """A driver with this code; on x86 operands that name places are relocated."""
+    held = code.data[:ROOM].ljust(ROOM, b"\xcc")
+    if machine == "x86":
+        moved = [place for place in code.moved if place < ROOM - 4]
+        words = [build.HIGHLOW << 12 | place for place in moved] + [0] * (len(moved) % 2)
+        block = struct.pack(f"<II{len(words)}H", TEXT, 8 + 2 * len(words), *words)
+        return build.driver(machine, code=held, imports=IMPORTS[kind], relocations=block)
     found = frame(machine, kind)
-    code = code[:ROOM].ljust(ROOM, b"\xcc")
-    return found.data[: found.at] + code + found.data[found.at + ROOM :]
+    return found.data[: found.at] + held + found.data[found.at + ROOM :]
 
 
 def judged(data: bytes, machine: str = "x64") -> Evidence:
@@ -324,20 +336,24 @@ ARM64: tuple[int, ...] = (
 )
 
 
-def soup(machine: str, choose: Choices) -> bytes:
+def soup(machine: str, choose: Choices) -> Code:
     """Instructions that are wild but decode, with operands that name slots, variables and code."""
     kind = frame(machine, 0)
-    code = bytearray()
+    code, moved = bytearray(), []
     while choose and len(code) < ROOM:
         what = choose.below(8)
         if what < 4:
             code += _plain(machine, choose)
         elif what < 7:
-            code += _naming(machine, choose, kind, TEXT + len(code))
-        elif what == 7:
-            piece = bytes(code[-choose.below(64) - 1 :])
-            code += choose.bytes(4) if choose.below(2) else piece
-    return bytes(code)
+            opcode, operand, is_moved = _naming(machine, choose, kind, TEXT + len(code))
+            if is_moved:
+                moved.append(len(code) + len(opcode))
+            code += opcode + operand
+        elif choose.below(2):
+            code += choose.bytes(4)
+        else:
+            code += code[-choose.below(64) - 1 :]
+    return Code(bytes(code), tuple(moved))
 
 
 def _plain(machine: str, choose: Choices) -> bytes:
@@ -417,8 +433,8 @@ NAMING = {
 WORDS = (0xF9400008, 0xF9000008, 0x91000108, 0xF9400100, 0xB9400100, 0xB9000101, 0xA9400500)
 
 
-def _naming(machine: str, choose: Choices, found: Frame, at: int) -> bytes:
-    """An instruction that names a place."""
+def _naming(machine: str, choose: Choices, found: Frame, at: int) -> tuple[bytes, bytes, bool]:
+    """An instruction that names a place: opcode, the rest, and whether the loader moves it."""
     kinds = (found.slots, found.slots, found.variables, ())
     places = choose.pick(kinds)
     target = choose.pick(places) if places else TEXT + choose.below(ROOM)
@@ -429,10 +445,12 @@ def _naming(machine: str, choose: Choices, found: Frame, at: int) -> bytes:
         word = choose.pick(WORDS) & ~(31 << 5) | register << 5
         shift = 0 if word >> 24 == 0x91 else 3 if word >> 30 == 3 else 2
         if choose.below(4) == 0:
-            return struct.pack("<I", 0x94000000 | (target - at) // 4 & 0x3FFFFFF)
-        return struct.pack("<II", adrp, word | (target & 0xFFF) >> shift << 10)
+            call = 0x94000000 | (target - at) // 4 & 0x3FFFFFF
+            return struct.pack("<I", call), b"", False
+        word |= (target & 0xFFF) >> shift << 10
+        return struct.pack("<II", adrp, word), b"", False
     opcode = choose.pick(NAMING[machine])
     relative = machine == "x64" or opcode in (b"\xe8", b"\xe9", b"\x0f\x84")
     value = target - at - len(opcode) - 4 if relative else target + found.base
     tail = choose.bytes(4) if opcode[:1] in (b"\xc7", b"\x83") else b""
-    return opcode + struct.pack("<I", value & 0xFFFF_FFFF) + tail
+    return opcode, struct.pack("<I", value & 0xFFFF_FFFF) + tail, not relative

@@ -15,7 +15,7 @@ def one(data: bytes) -> None:
     """The first byte says what is imported and whether the rest is code or tells what it is."""
     choose = Choices(data)
     kind = choose.below(2 * len(images.IMPORTS))
-    code = images.soup(MACHINE, choose) if kind % 2 else choose.rest()
+    code = images.soup(MACHINE, choose) if kind % 2 else images.Code(choose.rest())
     with answer_or_sentence():
         images.judged(images.with_code(MACHINE, kind // 2, code), MACHINE)
 

@@ -23,7 +23,8 @@ def one(data: bytes) -> None:
     """Machine, rows of the table, then unwind data; the table stands in the code section."""
     choose = Choices(data)
     machine = choose.pick(images.MACHINES)
-    code = bytearray(images.soup(machine, Choices(choose.bytes(32))).ljust(0x200, b"\x90")[:0x200])
+    code = bytearray(images.soup(machine, Choices(choose.bytes(32))).data)
+    code = code[:0x200].ljust(0x200, b"\x90")
     rows = choose.below(64)
     for _ in range(rows):
         start = images.TEXT + choose.below(0x900)

@@ -217,3 +217,17 @@ def test_what_the_file_does_not_show_is_never_compatible(name):
     report = evaluate(HIDDEN[name])
     assert report.verdict == ("incompatible" if name in BREAKS else "undecided")
     assert report.limits
+
+
+@pytest.mark.parametrize("behind", ["2be0", "2b2424", "83ec08", "6681ec0800"])
+def test_room_on_the_stack_of_any_size_behind_a_call_that_nobody_knows(behind):
+    """`sub esp, eax` behind `call esi` once had no immediate to give."""
+    image = PeImage(build.driver("x86", code=b"\xcc" * 64))
+    slot = next(rva for rva, one in image.imports.items() if one.name == "ExAllocatePoolWithTag")
+    start = "83ec0c c744240800000000 ffd6" + behind + "8b442408 6861626364 6a10 50 ff15"
+    head = bytes.fromhex(start)
+    code = head + struct.pack("<I", image.base + slot) + b"\x83\xc4\x0c\xc2\x08\x00"
+    moved = struct.pack("<IIHH", 0x1000, 12, build.HIGHLOW << 12 | len(head), 0)
+    report = evaluate(build.driver("x86", code=code, relocations=moved))
+    assert [judged.call.ddi for judged in report.calls] == ["ExAllocatePoolWithTag"]
+    assert report.verdict != "compatible"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from iced_x86 import Instruction, Mnemonic, OpKind, Register
 
-from hvci.binary.arch.x86.lift import NONE
+from hvci.binary.arch.x86.lift import IMMEDIATES, NONE
 from hvci.binary.arch.x86.stack.pops import PopsX86
 from hvci.binary.form.code import CALLS, Flow, Function
 
@@ -58,7 +58,8 @@ class Cleanup:
         for k in range(behind, min(behind + SOON, len(function.instructions))):
             instruction = function.instructions[k]
             first = instruction.op0_register if instruction.op_count else NONE
-            if instruction.mnemonic == Mnemonic.SUB and _changes_esp(instruction):
+            makes_room = instruction.mnemonic == Mnemonic.SUB and _changes_esp(instruction)
+            if makes_room and instruction.op1_kind in IMMEDIATES:
                 return room + int(instruction.immediate(1))
             if instruction.mnemonic == Mnemonic.PUSH and first in _LOST and first not in written:
                 room += WORD
