@@ -5,7 +5,7 @@ Knows how compilers call through a pointer, Control Flow Guard's dispatch includ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
@@ -37,19 +37,30 @@ class PointerCalls:
         if analysis.image.guard_dispatch >= 0:
             analysis.flow.globals.known[analysis.image.guard_dispatch] = frozenset((DISPATCH,))
 
-    def within(self, functions: Iterable[Function]) -> Iterator[PointerCall]:
-        """Every call of a known routine in the functions, in order."""
+    def within(
+        self, functions: Iterable[Function], told: Container[int] = ()
+    ) -> Iterator[PointerCall]:
+        """Every call of a known routine in the functions, in order, but for some RVAs."""
         flow = self.analysis.flow
         for function in sorted(set(functions), key=lambda each: each.start):
             if flow.exhausted:
                 return
             for i, target in self.targets(function):
+                if function.rvas[i] in told or self._is_check(function, i):
+                    continue
                 held = self._held(function, i, target)
                 if held and all(atom.kind in _ROUTINES for atom in held - {DISPATCH}):
                     self.analysis.known_calls.add(function.rvas[i])
                 for atom in sorted(held - {DISPATCH}):
                     if atom.kind in _ROUTINES:
                         yield PointerCall(function, i, atom)
+
+    def _is_check(self, function: Function, i: int) -> bool:
+        """Whether an instruction calls the check of Control Flow Guard, which returns nothing."""
+        if function.flows[i] != Flow.INDIRECT_CALL:
+            return False
+        changed = self.analysis.arch.effect(function, i).registers
+        return not changed >> self.analysis.arch.result & 1
 
     def _held(self, function: Function, i: int, target: Expr) -> Atoms:
         """What a pointer can be that is called."""

@@ -8,6 +8,7 @@ from hvci.binary.calls.found import Answer, Bound, Found, Open, Plain, Shared
 from hvci.binary.calls.framework import table
 from hvci.binary.calls.framework.accounts import FrameworkAccounts
 from hvci.binary.flow.atoms import Lookup
+from hvci.binary.form.code import ANY_POINTER_CALL
 from hvci.model import Via
 
 
@@ -31,7 +32,11 @@ class Framework:
             yield Found(function, i, name, Via.KMDF, hidden=1)
         for rva, start, name in uses.plain:
             yield Plain(rva, start, name, Via.KMDF, hidden=1)
-        for function, i, routine in self.pointers.within(uses.others):
+        sure = self.analysis.table_loads
+        for function in {each.start: each for each in uses.others}.values():
+            calls = function.where(ANY_POINTER_CALL) if sure else []
+            found += [(function, i) for i in calls if function.rvas[i] in sure]
+        for function, i, routine in self.pointers.within(uses.others, sure):
             if routine.value == Lookup.KMDF:
                 yield Found(function, i, routine.why, Via.KMDF, hidden=1)
                 found.append((function, i))
