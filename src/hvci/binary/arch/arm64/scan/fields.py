@@ -197,21 +197,49 @@ def offsets(words: Words) -> Numbers:
 LITTLE, CALL, PAIR, WRITES, NOTHING, BRANCHES = (1 << n for n in range(6))
 """`changes_little`, `is_call`, `loads_pair`, `writes_lowest`, `changes_nothing`; and whether a word
 may go elsewhere than to the next one."""
+SUM, MOVES, CHOICE, BASED, INDEXED, COPY, TWO = (1 << n for n in range(6, 13))
+"""`is_sum`, `moves_base`, `chooses`, `uses_base`, `is_indexed`; `copies` and `is_pair`, where only
+`all_kinds` tells the first for certain."""
+MAKES = SUM | MOVES | CHOICE | COPY
+"""What makes an address of an address."""
+_BY_KIND = (
+    changes_little,
+    is_call,
+    loads_pair,
+    writes_lowest,
+    changes_nothing,
+    lambda words: FLOW_BY_TOP[words >> 24] != 0,
+    is_sum,
+    moves_base,
+    chooses,
+    uses_base,
+    is_indexed,
+    lambda words: words & 0xFFE00C00 == 0xAA000000,
+    is_pair,
+)
 
 
-def _kinds() -> npt.NDArray[np.uint8]:
-    """What a word may do, as bits, by its bits 31 to 21 and bit 10."""
-    number = np.arange(1 << 12)
-    words: Words = (number >> 1 << 21 | (number & 1) << 10).astype(np.uint32)
-    found = np.where(FLOW_BY_TOP[number >> 4] != 0, BRANCHES, 0).astype(np.uint8)
-    for n, kind in enumerate((changes_little, is_call, loads_pair, writes_lowest, changes_nothing)):
-        found |= kind(words).astype(np.uint8) << n
+def _kinds() -> npt.NDArray[np.uint16]:
+    """What a word may do, as bits, by its bits 31 to 21, 11 and 10."""
+    number = np.arange(1 << 13)
+    words: Words = (number >> 2 << 21 | (number & 3) << 10).astype(np.uint32)
+    found = np.zeros(len(words), np.uint16)
+    for n, kind in enumerate(_BY_KIND):
+        found |= kind(words).astype(np.uint16) << n
     return found
 
 
 _KINDS = _kinds()
 
 
-def kinds(words: Words) -> npt.NDArray[np.uint8]:
+def kinds(words: Words) -> npt.NDArray[np.uint16]:
     """What each word surely does, or may do, as bits."""
-    return np.asarray(_KINDS[words >> 20 & 0xFFE | words >> 10 & 1])
+    return np.asarray(_KINDS[words >> 19 & 0x1FFC | words >> 10 & 3])
+
+
+def all_kinds(words: Words) -> npt.NDArray[np.uint16]:
+    """The bits of all words of an image, those of copies as well."""
+    found = kinds(words)
+    places = (found & COPY != 0).nonzero()[0]
+    found[places[~copies(words[places])]] &= 0xFFFF ^ COPY
+    return found

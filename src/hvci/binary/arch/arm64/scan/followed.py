@@ -15,19 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arch.arm64.scan.fields import (
+    BASED,
+    CHOICE,
+    COPY,
+    INDEXED,
+    MAKES,
+    MOVES,
+    PAIR,
+    SUM,
+    TWO,
+    WRITES,
     addends,
-    chooses,
-    copies,
-    is_indexed,
-    is_pair,
-    is_sum,
-    loads_pair,
-    moves_base,
+    all_kinds,
     offsets,
     pair_size,
     steps,
-    uses_base,
-    writes_lowest,
 )
 from hvci.binary.arch.arm64.scan.paths import FARTHEST, Paths, spread
 from hvci.binary.arch.arm64.values import move_wide
@@ -54,7 +56,6 @@ _NOWHERE = 31
 """The number of the zero register, and of the stack pointer: neither gets an address of data."""
 
 Words = npt.NDArray[np.uint32]
-Bytes = npt.NDArray[np.uint8]
 Anchors = Rvas
 """Index of a word, register that holds an address behind it, and that address, as one number."""
 
@@ -71,16 +72,23 @@ class Followed:
         self.bounds = bounds
         """Sorted indices of the words at which functions begin or end, and the last."""
         self.paths = paths
-        self._making = np.zeros(0, bool)
-        """Which words make addresses of addresses; `_lives` tells."""
 
     @cached_property
-    def _calls(self) -> Rvas:
-        """Indices of the calls through registers, and one behind all words.
+    def _kinds(self) -> npt.NDArray[np.uint16]:
+        """What each word does."""
+        return all_kinds(self.words)
+
+    @cached_property
+    def _ends(self) -> tuple[Rvas, Rvas]:
+        """For each word the last of its function, and the next call through a register before.
 
         What code of the image that is called by name leaves alone, a caller may rely on.
         """
-        return np.append(np.flatnonzero(self.words & 0xFEFFF800 == 0xD63F0000), PLACE)
+        last = (self.bounds - 1).repeat(np.diff(self.bounds, prepend=-1))
+        calls = (self.words & 0xFEFFF800 == 0xD63F0000).nonzero()[0]
+        calls = np.append(calls, len(self.words))
+        following = calls.repeat(np.diff(calls, prepend=-1))
+        return last, np.minimum(last, following)
 
     def uses_of(self, anchors: Anchors) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of all uses of some addresses in registers, sorted."""
@@ -100,19 +108,20 @@ class Followed:
             anchors = distinct(np.concatenate(made))
             anchors = anchors[~among(anchors, seen) & (anchors >> 32 & 31 != _NOWHERE)]
             seen = np.concatenate((seen, anchors))
-            seen.sort(kind="stable")  # two sorted runs, which it merges
+            seen.sort()
         return self._named(np.concatenate(found), np.concatenate(bases))
 
     def _named(self, uses: Rvas, bases: Rvas) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of some uses of registers with addresses, sorted."""
         places = self._lives[1][uses] & PLACE
-        words = self.words[places]
-        indexed = is_indexed(words)
-        naming = ~(copies(words) | chooses(words) | indexed)
+        does = self._kinds[places]
+        indexed = does & INDEXED != 0
+        naming = does & (COPY | CHOICE | INDEXED) == 0
         at_index = self._at_index(places[indexed], bases[indexed])
-        places, bases, words = places[naming], bases[naming], words[naming]
+        places, bases, does = places[naming], bases[naming], does[naming]
+        words = self.words[places]
         sites, targets = self.rvas[places], bases + offsets(words)
-        pairs, moves = is_pair(words).nonzero()[0], moves_base(words).nonzero()[0]
+        pairs, moves = (does & TWO).nonzero()[0], (does & MOVES).nonzero()[0]
         seconds = targets[pairs] + pair_size(words[pairs])
         behind = bases[moves] + steps(words[moves])
         all_targets = np.concatenate((targets, seconds, behind, at_index[0]))
@@ -153,15 +162,19 @@ class Followed:
     def _made(self, uses: Rvas, bases: Rvas) -> Anchors:
         """The anchors that sums, copies of registers and bases that move among uses make."""
         places = self._lives[1][uses] & PLACE
-        making = self._making[places].nonzero()[0]
+        making = (self._kinds[places] & MAKES).nonzero()[0]
         if not len(making):
             return NO_RVAS
         places = places[making]
-        words = self.words[places]
-        adds, moves = is_sum(words), moves_base(words)
-        added = np.where(adds, addends(words), np.where(moves, steps(words), 0))
-        registers = np.where(moves, words >> 5, words) & 31
-        return anchors_at(places, registers, bases[making] + added & ADDRESS)
+        words, does = self.words[places], self._kinds[places]
+        registers, addresses = words & 31, bases[making]
+        adds, moves = (does & SUM).nonzero()[0], (does & MOVES).nonzero()[0]
+        if len(adds):
+            addresses[adds] += addends(words[adds])
+        if len(moves):
+            addresses[moves] += steps(words[moves])
+            registers[moves] = words[moves] >> 5 & 31
+        return anchors_at(places, registers, addresses & ADDRESS)
 
     def _elsewhere(
         self, anchors: Anchors, first: Rvas, ends: Rvas, registers: Rvas
@@ -183,17 +196,20 @@ class Followed:
 
         Each is (register, index of the word) as one number.
         """
-        words = self.words
-        moves, is_choice, is_copy = moves_base(words), chooses(words), copies(words)
-        self._making = is_sum(words) | moves | is_choice | is_copy
-        lowest, base, second, third = (_field(words, low) for low in (0, 5, 10, 16))
-        writes = _by_register(lowest, writes_lowest(words) & (lowest != _NOWHERE))
-        moved = _by_register(base, moves & (base != _NOWHERE))
-        ends = _merged(writes, _by_register(second, loads_pair(words)), moved)
-        based = uses_base(words) | is_choice | is_indexed(words)
-        uses = _by_register(base, based & (base != _NOWHERE))
-        copied = _by_register(third, is_copy | is_choice)
-        return np.append(ends, NEVER), _merged(uses, copied)
+        ends = self._naming(WRITES, 0), self._naming(PAIR, 10), self._naming(MOVES, 5)
+        uses = self._naming(BASED | CHOICE | INDEXED, 5), self._naming(COPY | CHOICE, 16)
+        overwrites = np.concatenate((*ends, [NEVER]))
+        overwrites.sort()
+        used = np.concatenate(uses)
+        used.sort()
+        return overwrites, used
+
+    def _naming(self, kinds: int, low: int) -> Rvas:
+        """(register, index) of the words of some kinds, for the register that a bit begins."""
+        places = (self._kinds & kinds != 0).nonzero()[0]
+        registers = (self.words[places] >> low & 31).astype(np.int64)
+        found: Rvas = registers << 32 | places
+        return found
 
     def _follow(self, places: Rvas, registers: Rvas) -> tuple[Rvas, Rvas, Rvas]:
         """(row, number of the use) of every use of registers that live from some words on.
@@ -204,17 +220,18 @@ class Followed:
         overwrites, uses = self._lives
         key = registers << 32
         begin = key | places
-        ends = np.minimum(places + FARTHEST, self.bounds[self.bounds.searchsorted(places)] - 1)
         # what overwrites another register is a whole register number behind, and so no minimum
-        np.minimum(ends, overwrites[overwrites.searchsorted(begin)] - key, out=ends)
-        calls = self._calls[self._calls.searchsorted(places)]
+        ends = overwrites[overwrites.searchsorted(begin)] - key
+        np.minimum(ends, places + FARTHEST, out=ends)
+        last, called = self._ends
+        np.minimum(ends, last[places], out=ends)
         is_lost = registers < _VOLATILE_LIMIT
         if self.image.guard_check >= 0:  # which preserves what may be arguments of its target
             is_lost &= registers > _RESULT_PLACE
-        np.minimum(ends, calls, out=ends, where=is_lost)
+        np.minimum(ends, called[places], out=ends, where=is_lost)
         first = uses.searchsorted(begin)
-        last = uses.searchsorted(key | ends, "right")
-        rows, chosen = spread(first, last)
+        last_use = uses.searchsorted(key | ends, "right")
+        rows, chosen = spread(first, last_use)
         return rows, chosen, ends
 
 
@@ -222,26 +239,3 @@ def anchors_at(places: Rvas, registers: npt.NDArray[Any], addresses: Rvas) -> An
     """Sorting them sorts them by place."""
     found: Anchors = (places << 5 | registers) << 32 | addresses
     return found
-
-
-def _field(words: Words, low: int) -> Bytes:
-    """The registers that words name from a bit on."""
-    return (words >> low & 31).astype(np.uint8)
-
-
-def _merged(numbers: Rvas, *others: Rvas) -> Rvas:
-    """Sorted numbers in one sorted run."""
-    for other in others:
-        numbers = np.insert(numbers, numbers.searchsorted(other), other)
-    return numbers
-
-
-def _by_register(registers: Bytes, chosen: npt.NDArray[np.bool_]) -> Rvas:
-    """(register, index) of the chosen words as one number each, sorted.
-
-    Small numbers sort fast, and the places are sorted.
-    """
-    places = chosen.nonzero()[0]
-    mine = registers[places]
-    order = mine.argsort(kind="stable")
-    return mine[order].astype(np.int64) << 32 | places[order]
