@@ -3,6 +3,7 @@
 import pytest
 
 from flowtext import WRITABLE, Text, told
+from hvci.binary.flow.atoms import Kind
 
 VARIABLE = WRITABLE + 0x10
 READ = f"x0 = load [image+{VARIABLE:#x}]:4\ncall import Asked\nret"
@@ -154,3 +155,30 @@ def test_globals_that_are_copied_around_come_to_an_end():
     )
     held = asked(program, {VARIABLE: 1, other: 2})
     assert {1, 2} <= held and all(isinstance(each, int) or "depends" in each for each in held)
+
+
+KINDS = {
+    "a constant": (store(5, 8), Kind.CONST),
+    "what a routine returns": (f"call import Made\n{store('x0', 8)}", Kind.RESULT),
+    "the same, through its address": (
+        f"x19 = address [image+{VARIABLE:#x}]\ncall import Made\n[x19]:8 = x0",
+        Kind.RESULT,
+    ),
+    "a parameter": (store("x1", 8), Kind.PARAMETER),
+    "a place of the frame, which means nothing to others": (
+        f"x9 = address [sp+8]\n{store('x9', 8)}",
+        Kind.UNKNOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize(("stores", "kind"), KINDS.values(), ids=KINDS)
+def test_the_kinds_of_what_is_stored_are_those_of_its_values(stores, kind):
+    text = Text(f"entry:\n{stores}\n{READ}")
+    may_hold, all_kinds = text.flow.globals.may_hold, (kind, Kind.RESULT, Kind.LEAKED)
+    asked_first = {each: may_hold(VARIABLE, 8, each) for each in all_kinds}
+    held = {atom.kind for atom in text.flow.globals.value(VARIABLE, 8, 0)}
+    assert kind in held
+    known = {each: may_hold(VARIABLE, 8, each) for each in all_kinds}
+    assert known == {each: each in held for each in all_kinds}
+    assert kind is Kind.UNKNOWN or known == asked_first

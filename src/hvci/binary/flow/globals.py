@@ -67,6 +67,21 @@ class Globals:
             self._memo[key] = known
         return known
 
+    def may_hold(self, rva: int, size: int, kind: Kind) -> bool:
+        """Whether a value of some kind is among what `value` would say of a global.
+
+        Not one of the frame of a writer, which means nothing to a reader.
+        """
+        known = self.known.get(rva, self._memo.get((rva, size)))
+        if known is None and rva not in self.image.imports and self.image.holds(rva, size):
+            if any(atom.kind is kind for atom in self.written.get(rva, ())):
+                return True
+            stores = self.writes.stored(rva, size) if self.image.is_writable(rva) else ()
+            return self.flow.apart(
+                lambda: any(atom.kind is kind for stored in stores for atom in stored)
+            )
+        return any(atom.kind is kind for atom in known or self.value(rva, size, 0))
+
     def forget(self) -> None:
         """Drop what was worked out before something new was learnt."""
         self._memo.clear()

@@ -5,7 +5,7 @@ Knows stores; knows neither what the file holds nor what a reader sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
@@ -67,22 +67,12 @@ class Writes:
         out: set[Atom] = set()
         writers: list[Function] = []
         changes: list[Change] = []
-        references = self.flow.functions.references
-        places = references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
+        places = self._places(rva, size)
         if len(places) > MAX_REFERENCES:
-            many = atoms.unknown(f"the global at {rva:#x} is named in too many places")
-            return Written(many, [], [])
-        for place in places:
-            if references.only_reads(place):
-                continue
-            found = self.flow.functions.instruction_at(place)
-            if found is None:
-                continue
-            function, i = found
-            written = self._written_by(function, i, rva, size, nesting)
-            if written is not None:
-                writers.append(function)
-                _note(written, out, changes)
+            return Written(_too_many(rva), [], [])
+        for function, written in self._by_name(places, rva, size, nesting):
+            writers.append(function)
+            _note(written, out, changes)
         is_number = all(atom.kind in atoms.NUMERIC for atom in out)
         if not is_number and any(self.makers.makes(place, rva) for place in places):
             # of what is no number anyway, nobody asks where it goes
@@ -92,6 +82,43 @@ class Writes:
             writers += [writer] if writer is not None else []
             _note(stored, out, changes)
         return Written(frozenset(out), changes, writers)
+
+    def stored(self, rva: int, size: int) -> Iterator[Atoms]:
+        """What stores leave in a global, one after the other, and never where its address goes.
+
+        The same stores as those of `find`, for who needs no more than a kind of value.
+        """
+        places = self._places(rva, size)
+        if len(places) > MAX_REFERENCES:
+            return
+        is_number = True
+        for _, written in self._by_name(places, rva, size, 0):
+            if not isinstance(written, Change):
+                is_number &= all(atom.kind in atoms.NUMERIC for atom in written)
+                yield written
+        reach = 0 if not is_number else OBJECT_REACH if size <= OPTION else 1
+        for _, written in self._through_pointers(rva, size, reach, 0):
+            if not isinstance(written, Change):
+                yield written
+
+    def _places(self, rva: int, size: int) -> list[int]:
+        """RVAs of the instructions that may name a global, or what a wide store there begins at."""
+        return self.flow.functions.references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)
+
+    def _by_name(
+        self, places: Iterable[int], rva: int, size: int, nesting: int
+    ) -> Iterator[tuple[Function, Atoms | Change]]:
+        """What instructions at some RVAs write into a global that they name."""
+        for place in places:
+            if self.flow.functions.references.only_reads(place):
+                continue
+            found = self.flow.functions.instruction_at(place)
+            if found is None:
+                continue
+            function, i = found
+            written = self._written_by(function, i, rva, size, nesting)
+            if written is not None:
+                yield function, written
 
     def _written_by(
         self, function: Function, i: int, rva: int, size: int, nesting: int
@@ -240,6 +267,10 @@ class Writes:
         return not all(
             atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
         )
+
+
+def _too_many(rva: int) -> Atoms:
+    return atoms.unknown(f"the global at {rva:#x} is named in too many places")
 
 
 def _note(stored: Atoms | Change, out: set[Atom], changes: list[Change]) -> None:

@@ -50,7 +50,6 @@ DISPATCH = 15
 _FLOWS = FLOW_BY_TOP.tolist()
 _LEAVING = CALLS | {Flow.JUMP, Flow.INDIRECT_JUMP}
 _STACK = (SP, FP)
-_OF_CALLS = (Kind.RESULT, Kind.LEAKED)
 _START, _CALLED, _AWAY = -1, -2, -3
 """Nothing in the function changes the register before; a call may; what does is too far away."""
 
@@ -186,8 +185,8 @@ class Nearby:
         known = self._cleared.get(rva)
         if known is None:
             self.scene.flow.begin(MAX_STEPS)
-            held = self.scene.flow.globals.value(rva, self.scene.image.pointer_size, 0)
-            known = all(atom.kind not in _OF_CALLS for atom in held)
+            size = self.scene.image.pointer_size
+            known = not self.scene.flow.globals.may_hold(rva, size, Kind.RESULT)
             self._cleared[rva] = known
         return known
 
