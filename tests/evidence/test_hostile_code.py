@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import build
-from hvci.binary import PeImage
+from hvci.binary import TOO_DEEP, PeImage
 from hvci.binary.analysis import wiring as analysis
 from hvci.binary.arch.arm64.scan import references as references_arm64
 from hvci.binary.arch.x86 import references as references_x86
 from hvci.binary.calls import byname
-from hvci.binary.flow import dataflow, written
+from hvci.binary.calls.callsites import CallSites
+from hvci.binary.flow import dataflow, reaching, written
 from hvci.binary.form import functions, references
 from hvci.evaluate import evaluate
 from hvci.model import Via
@@ -227,3 +228,23 @@ def test_more_uses_of_imports_than_are_looked_at_spend_the_budget(monkeypatch, m
     assert len(report.calls) <= 5
     assert report.verdict != "compatible"
     assert any("the work budget was spent before all calls" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
+def test_a_question_that_nests_too_deep_is_doubted_not_answered(monkeypatch, machine):
+    """Where a call goes was once asked through any number of other calls."""
+    before, _ = limits_of("calls_bad", machine)
+    monkeypatch.setattr(reaching, "MOST_OWN_CALLS", 0)
+    after, _ = limits_of("calls_bad", machine)
+    assert after.verdict == before.verdict
+    assert len(incomplete(after)) >= len(incomplete(before))
+
+
+def test_code_that_nests_deeper_than_python_is_a_limit(monkeypatch):
+    def deep(self):
+        raise RecursionError
+
+    monkeypatch.setattr(CallSites, "find", deep)
+    report, reasons = limits_of("calls_clean")
+    assert TOO_DEEP in reasons
+    assert report.verdict == "undecided"

@@ -77,8 +77,9 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     from hvci.binary.calls.libraries import recognise
 
     begin = time.perf_counter()
-    analysis = Analysis(image)
+    analysis: Analysis | None = None
     try:
+        analysis = Analysis(image)
         sites = CallSites(analysis)
         calls = recognise(analysis, sites.find())
         found = time.perf_counter()
@@ -93,8 +94,12 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
             seconds={"callsites": found - begin, "behaviour": time.perf_counter() - found},
         )
         return with_entry_names(analysis, evidence)
+    except RecursionError:
+        limit = Limit(Origin.CALLSITE, CODE_RULES, TOO_DEEP)
+        return Evidence(frozenset(), target_os, image.facts, limits=(limit,))
     finally:
-        analysis.release()
+        if analysis is not None:
+            analysis.release()
 
 
 def _of_ordinary_memory(image: PeImage, calls: Iterable[DdiCall]) -> Iterator[DdiCall]:
@@ -106,6 +111,7 @@ def _of_ordinary_memory(image: PeImage, calls: Iterable[DdiCall]) -> Iterator[Dd
         yield replace(call, ordinary=_ASKS) if is_cached else call
 
 
+TOO_DEEP = "the code refers to itself deeper than is followed; it was not examined"
 MM_CACHED = 1
 _ASKS = "the driver asks for MmGetPhysicalMemoryRanges, and this mapping is cached"
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 40_000
 """Instructions looked at for one call site."""
+MOST_OWN_CALLS = 3
+"""Calls whose target is asked for on the way to that of another."""
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
 ARRAY = "an element of an array on the stack that is written"
@@ -63,6 +65,8 @@ class Reaching:
         self.flow = flow
         self.arch = flow.arch
         self.ways = Ways(flow.arch)
+        self._own_calls = 0
+        """How many questions where a call goes are being asked, one for the other."""
 
     def definitions(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """Walk back to every definition that reaches instruction `i`."""
@@ -258,9 +262,13 @@ class Reaching:
             return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
         known: dict[int, bool] = function.cache.setdefault("own calls", {})
         if p not in known:
+            if self._own_calls == MOST_OWN_CALLS:
+                return True
             known[p] = False  # for what asks again on the way
             operand = self.arch.indirect_operand(function, p)
+            self._own_calls += 1
             held = self.flow.apart(lambda: self.flow.evaluate(function, p, operand, 0))
+            self._own_calls -= 1
             known[p] = any(atom.kind is Kind.ADDRESS for atom in held)
         return known[p]
 
