@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from hvci.fleet.rows import Row
-from hvci.fleet.worker import READY, Answer, Task, encode
+from hvci.fleet.worker import READY, Answer, Task, encode, memory_used
 
 
 def obey(connection, fields):
@@ -25,7 +25,8 @@ def obey(connection, fields):
         if task.path == "hang":
             time.sleep(600)
         memory = 1000 if task.path == "large" else 1
-        connection.send_bytes(encode(Answer(Row({"pid": os.getpid()}), b"\0blob", None, memory)))
+        columns = {"pid": os.getpid(), "memory": memory_used()}
+        connection.send_bytes(encode(Answer(Row(columns), b"\0blob", None, memory)))
 
 
 def stillborn(connection, fields):

@@ -43,3 +43,10 @@ def test_workers_that_never_begin_end_the_scan_instead_of_blaming_files():
 
 def test_without_tasks_no_process_is_started():
     assert run([]) == []
+
+
+def test_a_worker_is_not_blamed_for_the_memory_of_its_parent():
+    large = bytearray(300 << 20)
+    ((_, answer),) = run(["memory"], size=1)
+    assert answer.row.columns["memory"] < 200
+    del large
