@@ -37,6 +37,7 @@ _COMMANDS = {
     "report": "hvci.cli.report",
     "rules": "hvci.cli.rules",
     "scan": "hvci.cli.scan",
+    "serve": "hvci.cli.serve",
     "stats": "hvci.cli.stats",
     "verifier": "hvci.cli.verifier",
     "verify": "hvci.cli.verify",

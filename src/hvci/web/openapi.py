@@ -1,0 +1,210 @@
+"""The description of the HTTP endpoints; a test holds it to the routes, and a fuzzer to answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hvci import __version__
+from hvci.report import Format
+from hvci.web.guard import PLAIN
+
+Json = dict[str, Any]
+
+
+def description() -> Json:
+    """OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hvci",
+            "version": __version__,
+            "description": "Will this Windows kernel driver work with memory integrity on?",
+        },
+        "paths": _paths(),
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _paths() -> Json:
+    job = {"$ref": "#/components/schemas/Evaluation"}
+    return {
+        "/api/openapi.json": {"get": _get("This description", {"type": "object"})},
+        "/api/about": {"get": _get("Version and limits", {"$ref": "#/components/schemas/About"})},
+        "/api/evaluations": {
+            "post": _change(
+                "Evaluate drivers, a package or the files of a folder",
+                {"202": _json("Waits, or was evaluated before", job)},
+                body=_multipart(),
+                more=(400, 408, 413, 503),
+            ),
+            "put": _change(
+                "Evaluate one file: the body is the file (curl --upload-file)",
+                {"202": _json("Waits, or was evaluated before", job)},
+                body={
+                    "required": True,
+                    "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+                },
+                parameters=(
+                    _query("name", "What the report calls it"),
+                    _query("target_os", "Oldest Windows it must work on"),
+                    _query("verify", "yes: run it in the emulated Driver Verifier too"),
+                ),
+                more=(400, 408, 413, 503),
+            ),
+        },
+        "/api/evaluations/{id}": {
+            "get": _get("How far it is, and what it says in short", job, _id(), more=(404,)),
+            "delete": _change(
+                "Forget an evaluation and its files",
+                {"204": {"description": "Forgotten"}},
+                parameters=(_id(),),
+                more=(404, 409),
+            ),
+        },
+        "/api/evaluations/{id}/report/{form}": {
+            "get": {
+                "summary": "The whole report",
+                "parameters": [
+                    _id(),
+                    {
+                        "name": "form",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "enum": [form.value for form in Format]},
+                    },
+                ],
+                "responses": {
+                    "200": {
+                        "description": "The report",
+                        "content": {name: {} for name in _MEDIA},
+                    },
+                    **_errors(404, 409),
+                },
+            }
+        },
+    }
+
+
+_MEDIA = (
+    *("application/json", "application/sarif+json", "application/xml"),
+    *("text/plain", "text/html", "text/markdown", "text/csv"),
+)
+_MEANS = {
+    400: "Cannot be read",
+    401: "The token is missing",
+    403: "Comes from another page, or without the header of changes",
+    404: "There is nothing of this name",
+    408: "Came too slowly",
+    409: "Not done yet",
+    413: "Too large",
+    421: "This server does not answer to that name",
+    429: "Too often",
+    503: "The queue is full",
+}
+
+
+def _errors(*codes: int) -> Json:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {str(code): _json(_MEANS[code], schema) for code in (401, 421, *codes)}
+
+
+def _json(told: str, schema: Json) -> Json:
+    return {"description": told, "content": {"application/json": {"schema": schema}}}
+
+
+def _get(summary: str, schema: Json, *parameters: Json, more: tuple[int, ...] = ()) -> Json:
+    return {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {"200": _json("The answer", schema), **_errors(*more)},
+    }
+
+
+def _change(
+    summary: str,
+    responses: Json,
+    body: Json | None = None,
+    parameters: tuple[Json, ...] = (),
+    more: tuple[int, ...] = (),
+) -> Json:
+    header = {
+        "name": PLAIN,
+        "in": "header",
+        "required": True,
+        "description": "Any word: a page of somebody else cannot send it",
+        "schema": {"type": "string", "minLength": 1, "pattern": "^[a-z]+$"},
+    }
+    found: Json = {
+        "summary": summary,
+        "parameters": [header, *parameters],
+        "responses": {**responses, **_errors(403, 429, *more)},
+    }
+    return found | ({"requestBody": body} if body else {})
+
+
+def _query(name: str, told: str, schema: Json | None = None) -> Json:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": told,
+        "schema": schema or {"type": "string"},
+    }
+
+
+def _id() -> Json:
+    schema = {"type": "string", "pattern": "^[a-z2-7]{24}$"}
+    return {"name": "id", "in": "path", "required": True, "schema": schema}
+
+
+def _multipart() -> Json:
+    file = {"type": "string", "format": "binary"}
+    words = {
+        "target_os": {"type": "string", "description": "such as 10-1607 or 11-24H2"},
+        "verify": {"type": "string", "enum": ["yes", "no"]},
+    }
+    schema = {
+        "type": "object",
+        "required": ["files"],
+        "properties": {"files": {"type": "array", "items": file, "minItems": 1}, **words},
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _schemas() -> Json:
+    text, number = {"type": "string"}, {"type": "integer"}
+    maybe = {"type": ["string", "null"]}
+    result = _object(path=text, fate=text, sentence=text, verdict=maybe, sha256=maybe)
+    return {
+        "Error": _object(error=_object(kind=text, message=text)),
+        "About": _object(
+            tool=text,
+            version=text,
+            windows={"type": "array", "items": text},
+            limits={"type": "object"},
+            waiting=number,
+            fleet={"type": "boolean"},
+        ),
+        "Evaluation": _object(
+            id=text,
+            state={"type": "string", "enum": ["waiting", "running", "done", "interrupted"]},
+            name=text,
+            url=text,
+            told=text,
+            target_os=maybe,
+            verify={"type": "boolean"},
+            targets=number,
+            done=number,
+            ahead=number,
+            results={"type": "array", "items": result},
+        ),
+    }
+
+
+def _object(**properties: Json) -> Json:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+        "additionalProperties": False,
+    }

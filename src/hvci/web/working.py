@@ -1,0 +1,238 @@
+"""What a worker process does with an order of the server: read drivers, give answers back.
+
+The only file of this room that a driver's bytes pass through, and it runs in a worker of a scan,
+with that worker's bounds. Its scratch folder is ours to empty, whatever ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvci.errors import HvciError, InputError
+from hvci.fleet.walk import Problem
+from hvci.fleet.worker import Answer, Task, attend, memory_used
+from hvci.model import Package, Report
+from hvci.report.document import Document, TargetError
+from hvci.web.parts import Part, joined, packed
+
+if TYPE_CHECKING:
+    from hvci.evaluate import Options
+
+PACKAGE = "package"
+"""What a package is called in the scratch folder; reports get the name of its owner instead."""
+
+
+def serve(connection: Connection, fields: dict[str, object]) -> None:
+    """Answer orders; `scratch` is a folder of the server's."""
+    scratch = Path(str(fields["scratch"])) / str(os.getpid())
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    os.chdir(scratch)
+    tempfile.tempdir = str(scratch)
+    attend(connection, answered)
+
+
+def answered(task: Task) -> Answer:
+    """Carry one order out, whatever is wrong with its files."""
+    order = json.loads(task.path)
+    try:
+        parts = _verified(order) if order["kind"] == "verify" else _evaluated(order)
+        return Answer(None, joined(parts), memory=memory_used())
+    except MemoryError:
+        told = Problem(task.path, "memory", "takes more memory than a worker may have")
+        return Answer(None, problem=told, memory=memory_used())
+    except Exception as error:
+        parts = [part_of_error(TargetError.of(order["name"], error))]
+        return Answer(None, joined(parts), memory=memory_used())
+
+
+def _tell(order: dict[str, Any], number: int, name: str) -> None:
+    """Say how far a long order is, for whoever watches."""
+    with contextlib.suppress(OSError):
+        Path(order["progress"]).write_text(json.dumps([number, name]), encoding="utf-8")
+
+
+# ---------------------------------------------------------------------- evaluation
+
+
+def _evaluated(order: dict[str, Any]) -> list[Part]:
+    from hvci.evaluate import Options, evaluate
+    from hvci.model import parse_version
+    from hvci.packages.marks import kind_of_file
+    from hvci.targets import read_bytes
+
+    version = parse_version(order["target_os"]) if order["target_os"] else None
+    options = Options(version, excerpts=True, verify=order["verify"])
+    name, files = order["name"], order["files"]
+    if order["is_folder"]:
+        return _package(order, _packed_folder(files), options)
+    path = Path(files[0][0])
+    if kind_of_file(path):
+        with contextlib.suppress(FileNotFoundError):
+            Path(PACKAGE).unlink()
+        _link(path, Path(PACKAGE))
+        return _package(order, Path(PACKAGE), options)
+    try:
+        data = read_bytes(str(path))
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"{path}: ")) from error
+    if name.lower().endswith(".inf"):
+        raise InputError("an INF alone: drop it together with the files that it names")
+    return [part_of(evaluate(data, options, name))]
+
+
+def _link(path: Path, place: Path) -> None:
+    try:
+        place.symlink_to(path)
+    except OSError:
+        shutil.copyfile(path, place)
+
+
+def _packed_folder(files: list[list[str]]) -> Path:
+    """A folder as an archive: what its files are called stays text."""
+    place = Path(PACKAGE)
+    place.unlink(missing_ok=True)
+    with zipfile.ZipFile(place, "w", allowZip64=True) as archive:
+        for path, name in files:
+            plain = name.replace("\\", "/").replace("\0", "") or "unnamed"
+            member = archive.open(zipfile.ZipInfo(plain), "w", force_zip64=True)
+            with member as out, Path(path).open("rb") as stream:
+                shutil.copyfileobj(stream, out, 1 << 20)
+    return place
+
+
+def _package(order: dict[str, Any], place: Path, options: Options) -> list[Part]:
+    """The answers about each driver of a package."""
+    from hvci.evaluate import evaluate
+    from hvci.packages.opened import Refused, open_archive
+
+    parts = []
+    called = _Called(order["name"], order["is_folder"])
+    try:
+        for number, one in enumerate(open_archive(place)):
+            path = called(one.path)
+            _tell(order, number, path)
+            try:
+                if isinstance(one, Refused):
+                    raise one.error
+                catalogs = tuple(_catalogs(one.catalogs, called))
+                report = evaluate(one.data, replace(options, catalogs=catalogs), path)
+                parts.append(part_of(_in_package(report, one.package, called)))
+            except MemoryError:
+                raise
+            except Exception as error:
+                parts.append(part_of_error(TargetError.of(path, called.error(error))))
+    except InputError as error:
+        parts.append(part_of_error(TargetError.of(order["name"], called.error(error))))
+    finally:
+        place.unlink(missing_ok=True)
+    return parts
+
+
+class _Called:
+    """Gives a package and what is in it the names that their owner knows."""
+
+    def __init__(self, name: str, is_folder: bool) -> None:
+        self._name = name
+        self._is_folder = is_folder
+
+    def __call__(self, path: str) -> str:
+        if not path.startswith(PACKAGE):
+            return path
+        rest = path[len(PACKAGE) :]
+        if self._is_folder:
+            inner, _, deeper = rest.removeprefix("!").partition("!")
+            return f"{inner}!{deeper}" if deeper else inner or self._name
+        return self._name + rest
+
+    def error(self, error: Exception) -> Exception:
+        """The same error, about the name that its owner knows."""
+        if not isinstance(error, HvciError):
+            return error
+        text = str(error).removeprefix(f"{PACKAGE}: ")
+        if self._is_folder:
+            text = text.replace("in this archive", "in this folder")
+        return InputError(text) if type(error) is InputError else error
+
+
+def _catalogs(found: tuple[tuple[str, bytes], ...], called: _Called) -> Iterator[Any]:
+    from hvci.signing.catalog import read_catalog
+
+    for path, data in found:
+        with contextlib.suppress(InputError):
+            yield read_catalog(data, called(path))
+
+
+def _in_package(report: Report, package: Package | None, called: _Called) -> Report:
+    if package is None:
+        return report
+    catalogs = tuple(map(called, package.catalogs))
+    return replace(report, package=package._replace(inf=called(package.inf), catalogs=catalogs))
+
+
+def part_of(report: Report) -> Part:
+    """What is kept of a report."""
+    return _part(Document((report,)))
+
+
+def part_of_error(error: TargetError) -> Part:
+    """What is kept of something that has no report."""
+    return _part(Document(errors=(error,)))
+
+
+def _part(document: Document) -> Part:
+    from hvci.report.encode import document_fields
+    from hvci.report.overview import rows
+
+    (row,) = rows(document)
+    glance = {
+        "path": row.path,
+        "fate": row.fate.value,
+        "sentence": row.sentence,
+        "cells": list(row.cells),
+        "is_error": row.report is None,
+        "verdict": row.report.verdict.value if row.report else None,
+        "sha256": row.report.target.sha256 if row.report else None,
+    }
+    return packed(glance, document_fields(document))
+
+
+# ---------------------------------------------------------------------- verifier
+
+
+def _verified(order: dict[str, Any]) -> list[Part]:
+    from hvci import verifier
+    from hvci.model import NEWEST
+    from hvci.model.conclusion import conclude
+    from hvci.report.analysis import analyses
+    from hvci.targets import read_bytes
+    from hvci.verifier.block import to_block
+
+    name = order["name"]
+    try:
+        data = read_bytes(order["files"][0][0])
+        run = verifier.run(data)
+    except InputError as error:
+        told = str(error).removeprefix(f"{order['files'][0][0]}: ")
+        glance = {"name": name, "proof": "unreadable", "sentence": told, "exit_code": 4}
+        return [packed(glance, {"error": told})]
+    block = to_block(run)
+    conclusion = conclude(block)
+    glance = {
+        "name": name,
+        "proof": conclusion.proof.value,
+        "sentence": conclusion.summary,
+        "exit_code": conclusion.exit_code,
+    }
+    texts = list(analyses(data, name, run, NEWEST))
+    return [packed(glance, {"block": block, "analyses": texts})]

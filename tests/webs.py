@@ -1,0 +1,68 @@
+"""An application in this process with a client that acts as a browser of its own pages does."""
+
+import io
+import re
+import time
+import zipfile
+from contextlib import contextmanager
+
+from starlette.testclient import TestClient
+
+from build import driver
+from hvci.web.app import application
+from hvci.web.settings import Limits, Settings
+
+PORT = 8642
+HOST = f"127.0.0.1:{PORT}"
+EVIL = "<script>alert(1)</script>'\"\x1b[31m\u202e{{7*7}}.sys"
+GOOD, BAD = driver(), driver(pool_type=0)
+
+
+def settings(home, **rest):
+    limits = rest.pop("limits", Limits())
+    return Settings("127.0.0.1", PORT, home, jobs=1, limits=limits, **rest)
+
+
+@contextmanager
+def serving(home, **rest):
+    with TestClient(application(settings(home, **rest)), base_url=f"http://{HOST}") as client:
+        client.follow_redirects = False
+        yield client
+
+
+def csrf(client):
+    return re.search(r'name="csrf" value="([0-9a-f]{64})"', client.get("/").text)[1]
+
+
+API = {"X-HVCI-Request": "test"}
+
+
+def send(client, *files, **words):
+    """Upload as a program does; gives the answer."""
+    parts = [("files", (name, data)) for name, data in files]
+    return client.post("/api/evaluations", data=words, files=parts, headers=API)
+
+
+def done(client, job, seconds=60):
+    """The job once it is done."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = client.get(f"/api/evaluations/{job['id']}").json()
+        if found["state"] in ("done", "interrupted"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it is not done")
+
+
+def evaluated(client, *files, **words):
+    answer = send(client, *files, **words)
+    assert answer.status_code == 202, answer.text
+    return done(client, answer.json())
+
+
+def zipped(**members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
