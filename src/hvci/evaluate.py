@@ -136,7 +136,7 @@ def _with_trust(report: Report, data: bytes, options: Options) -> Report:
         return replace(report, trust=signatures.trust)
     from hvci import lists
 
-    answers = lists.ask(options.lists, signatures, report.target.path)
+    answers = lists.ask(options.lists, signatures, report.target.path, report.target_os)
     return replace(
         report,
         trust=signatures.trust,

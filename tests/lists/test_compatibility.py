@@ -12,7 +12,7 @@ from hvci.errors import InputError, UsageError
 from hvci.lists import blocklisted, load_database
 from hvci.lists.compatibility import Compatibility, checksum
 from hvci.lists.subject import Subject
-from hvci.model import NEWEST
+from hvci.model import NEWEST, WindowsVersion
 from resources import with_version
 
 IMAGE = with_version(
@@ -27,8 +27,10 @@ PE_CHECKSUM = struct.unpack_from("<I", IMAGE, PE + 24 + 64)[0]
 LINKED = struct.unpack_from("<I", IMAGE, PE + 8)[0]
 
 
-def ask(*entries, image=IMAGE, path="C:\\Windows\\System32\\drivers\\Bad.SYS", version=3):
-    subject = Subject(signing.read(image, NEWEST), path)
+def ask(
+    *entries, image=IMAGE, path="C:\\Windows\\System32\\drivers\\Bad.SYS", version=3, target=NEWEST
+):
+    subject = Subject(signing.read(image, target), path, target)
     return Compatibility("x.sdb", make.database(*entries, version=version)).ask(subject)
 
 
@@ -102,6 +104,7 @@ CONDITIONS = [
     (0x4033, LINKED, LINKED + 1),
     (0x401C, 10 << 16, 11 << 16),
     (0x4006, 3, 1),
+    (0x5020, len(IMAGE), 5),
 ]
 
 
@@ -129,6 +132,33 @@ def test_a_condition_that_must_not_hold():
 def test_a_driver_without_a_version_has_none_of_the_attributes():
     for condition in ((make.UPTO_VERSION, make.version(9, 0, 0, 0)), (make.COMPANY, "*")):
         assert not ask(entry(condition), image=driver()).matches
+
+
+FROM_OS, BEFORE_OS = 0x6036, 0x6037
+
+
+@pytest.mark.parametrize(
+    ("condition", "target", "fits"),
+    [
+        ((FROM_OS, "TH1"), NEWEST, True),
+        ((FROM_OS, "TH1"), WindowsVersion.WINDOWS_10_1507, True),
+        ((FROM_OS, "TH1"), WindowsVersion.WINDOWS_7, True),  # asked where memory integrity runs
+        ((FROM_OS, "rs5"), WindowsVersion.WINDOWS_10_1809, True),
+        ((FROM_OS, "RS5"), WindowsVersion.WINDOWS_10_1803, False),
+        ((BEFORE_OS, "RS5"), WindowsVersion.WINDOWS_10_1803, True),
+        ((BEFORE_OS, "RS5"), WindowsVersion.WINDOWS_10_1809, False),
+    ],
+)
+def test_an_entry_for_some_releases_of_windows(condition, target, fits):
+    answer = ask(entry(extra=(condition,)), target=target)
+    assert (len(answer.matches), answer.doubt) == (fits, "")
+
+
+def test_an_entry_for_an_unknown_windows_is_a_doubt():
+    for condition in ((FROM_OS, "ZZ9"), (BEFORE_OS, "ZZ9")):
+        answer = ask(entry(extra=(condition,)))
+        assert answer.doubt == "entry bad.sys fits, but it is for a Windows called ZZ9"
+        assert not ask(entry((make.SIZE, 1), extra=(condition,))).doubt
 
 
 def test_what_cannot_be_checked_is_a_doubt():

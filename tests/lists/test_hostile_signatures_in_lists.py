@@ -35,7 +35,7 @@ def test_damage_anywhere(seed):
     start = 0x400 if seed % 3 else len(IMAGE)
     for _ in range(chance.choice((1, 2, 20))):
         data[chance.randrange(start, len(data))] = chance.choice((0, 0x30, 0x80, 0xFF, 7))
-    (answer,) = lists.ask((ASKED,), signing.read(bytes(data), NEWEST), "x.sys")
+    (answer,) = lists.ask((ASKED,), signing.read(bytes(data), NEWEST), "x.sys", NEWEST)
     assert answer.entries == 5
 
 
@@ -47,5 +47,5 @@ def test_odd_algorithms_of_each_certificate(mark):
     while at >= 0:
         for change in (b"\x05", b"\x30\x00\x05\x0b", b"\x30\x0d\x06\x80"):
             changed = data[:at] + change + data[at + len(change) :]
-            lists.ask((ASKED,), signing.read(changed, NEWEST), "x.sys")
+            lists.ask((ASKED,), signing.read(changed, NEWEST), "x.sys", NEWEST)
         at = data.find(mark, at + 1)

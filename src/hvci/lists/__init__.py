@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hvci.errors import InputError, UsageError
 from hvci.lists.subject import Subject
-from hvci.model import Answer
+from hvci.model import Answer, WindowsVersion
 from hvci.model.signature import ListAnswer
 from hvci.signing import Signatures
 
@@ -67,9 +67,11 @@ def read_list(path: str) -> bytes:
         raise UsageError(f"{path}: {error.strerror or error}") from error
 
 
-def ask(lists: Sequence[DriverList], signatures: Signatures, path: str) -> tuple[ListAnswer, ...]:
-    """What each list says of a driver."""
-    subject = Subject(signatures, path)
+def ask(
+    lists: Sequence[DriverList], signatures: Signatures, path: str, target_os: WindowsVersion
+) -> tuple[ListAnswer, ...]:
+    """What each list says of a driver for that Windows."""
+    subject = Subject(signatures, path, target_os)
     return tuple(each.ask(subject) for each in lists)
 
 

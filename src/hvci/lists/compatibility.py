@@ -18,6 +18,7 @@ from hvci.lists import sdb_tags as tags
 from hvci.lists.sdb import Database, Tag
 from hvci.lists.subject import Subject
 from hvci.lists.version import Version
+from hvci.model import TARGETS, WindowsVersion
 from hvci.model.signature import ListAnswer, ListKind, Match
 
 _ANY = 0xFFFF
@@ -178,6 +179,12 @@ class Compatibility:
                 if not fits:
                     return False, ""
                 doubt = doubt or unknown
+            elif child.number in (tags.FROM_OS, tags.BEFORE_OS):
+                release = tags.RELEASES.get(name := self._db.text(child).upper())
+                if release is None:
+                    doubt = doubt or f"it is for a Windows called {name}"
+                elif (_windows(subject) >= release) is (child.number == tags.BEFORE_OS):
+                    return False, ""
             elif child.number not in tags.INERT:
                 doubt = doubt or f"its condition {child.number:#06x} cannot be checked"
         return True, doubt
@@ -222,6 +229,11 @@ class Compatibility:
         return a, b, c, d
 
 
+def _windows(subject: Subject) -> WindowsVersion:
+    """The Windows that a database is asked for: the first with memory integrity, or later."""
+    return max(subject.target_os, TARGETS[0])
+
+
 def _compare(how: str, wanted: Version, found: Version) -> bool:
     """Compare versions part by part; a part of 0xFFFF is any."""
     for one, other in zip(wanted, found, strict=True):
@@ -238,6 +250,7 @@ def _numbers(subject: Subject) -> dict[int, int]:
     major, minor = struct.unpack_from("<HH", data, optional + 44)
     return {
         tags.SIZE: len(data),
+        tags.FILE_SIZE: len(data),
         tags.CHECKSUM: checksum(data),
         tags.PE_CHECKSUM: struct.unpack_from("<I", data, optional + 64)[0],
         tags.SIZE_OF_IMAGE: subject.file.headers.size_of_image,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from hvci.model import WindowsVersion
+
 NOT = 0x1003
 SIZE, CHECKSUM, MODULE_TYPE, PE_CHECKSUM = 0x4001, 0x4003, 0x4006, 0x400B
 DATA_DWORD = 0x4019
 LINKER_VERSION, LINK_DATE, UPTO_LINK_DATE, FROM_LINK_DATE = 0x401C, 0x401D, 0x401E, 0x4033
-SIZE_OF_IMAGE = 0x4043
+SIZE_OF_IMAGE, FILE_SIZE = 0x4043, 0x5020
 NAME, APP_NAME, WILDCARD_NAME = 0x6001, 0x6006, 0x600B
+FROM_OS, BEFORE_OS = 0x6036, 0x6037
 EXE, MATCHING_FILE, DATA, KERNEL_DRIVER = 0x7007, 0x7008, 0x700F, 0x701C
 EXE_ID = 0x9004
 
@@ -47,6 +50,7 @@ ATTRIBUTES = {
     UPTO_LINK_DATE: "link date up to",
     FROM_LINK_DATE: "link date from",
     SIZE_OF_IMAGE: "size of image",
+    FILE_SIZE: "size",
     0x5002: "file version",
     0x5003: "product version",
     0x5006: "product version up to",
@@ -69,3 +73,19 @@ INERT = frozenset(
     }
 )
 """Tags of an entry that are no condition."""
+
+RELEASES = {
+    "TH1": WindowsVersion.WINDOWS_10_1507,
+    "TH2": WindowsVersion.WINDOWS_10_1511,
+    "RS1": WindowsVersion.WINDOWS_10_1607,
+    "RS2": WindowsVersion.WINDOWS_10_1703,
+    "RS3": WindowsVersion.WINDOWS_10_1709,
+    "RS4": WindowsVersion.WINDOWS_10_1803,
+    "RS5": WindowsVersion.WINDOWS_10_1809,
+    "19H1": WindowsVersion.WINDOWS_10_1903,
+    "19H2": WindowsVersion.WINDOWS_10_1909,
+    "20H1": WindowsVersion.WINDOWS_10_2004,
+    "20H2": WindowsVersion.WINDOWS_10_20H2,
+    "21H1": WindowsVersion.WINDOWS_10_21H1,
+}
+"""What conditions on Windows call its releases. A public database of Windows 10 says TH1 only."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from hvci.lists.version import VersionInfo, read_version
+from hvci.model import NEWEST, WindowsVersion
 from hvci.model.signature import Signed
 from hvci.signing import Signatures
 from hvci.signing.pkcs7 import SignedData
@@ -18,8 +19,11 @@ from hvci.signing.pkcs7 import SignedData
 class Subject:
     """One driver image, asked by any number of lists."""
 
-    def __init__(self, signatures: Signatures, path: str = "") -> None:
+    def __init__(
+        self, signatures: Signatures, path: str = "", target_os: WindowsVersion = NEWEST
+    ) -> None:
         self.path = path
+        self.target_os = target_os
         self.file = signatures.file
         self.trust = signatures.trust
         self._reads = signatures.reads
