@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hvci import __version__
+from hvci.report.verifier_settings import query_lines
+from hvci.verifier.options import FLAGS
 from hvci.web.answers import answer
 from hvci.web.asking import job_for, name_of, options_of, received, received_raw, targets_of
 from hvci.web.errors import Refused
@@ -17,6 +19,7 @@ from hvci.web.jobs import Job
 from hvci.web.openapi import description
 from hvci.web.parts_of import Parts, job_of, parts_of
 from hvci.web.shown import windows
+from hvci.web.wizard import asked_run, seen
 
 
 def describe(request: Request) -> Response:
@@ -122,7 +125,60 @@ def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
+def settings(request: Request) -> Response:
+    """What is verified, and with which options."""
+    found = parts_of(request).verified.read()
+    drivers = [{"name": one.name, "sha256": one.sha256} for one in found.drivers]
+    names = [name for bit, name in FLAGS.items() if found.flags & bit]
+    return answer({"flags": f"{found.flags:#010x}", "checks": names, "drivers": drivers})
+
+
+def reset(request: Request) -> Response:
+    """Delete the settings."""
+    return answer({"removed": parts_of(request).verified.reset()})
+
+
+def query(request: Request) -> Response:
+    """What `verifier /query` prints."""
+    text = "\n".join(query_lines(parts_of(request).verified.read()))
+    return PlainTextResponse(text + "\n")
+
+
+async def create_run(request: Request) -> Response:
+    """Verify drivers at once; the settings are theirs when it is done."""
+    job = await asked_run(request)
+    fields = run_fields(parts_of(request), job)
+    return answer(fields, 202, {"location": f"/api/verifier/runs/{job.id}"})
+
+
+def show_run(request: Request) -> Response:
+    """How far a run is, and what was seen of each driver."""
+    return answer(run_fields(parts_of(request), job_of(request, "verify")))
+
+
+def run_fields(parts: Parts, job: Job) -> dict[str, Any]:
+    """A run as JSON."""
+    progress = parts.line.progress(job.id)
+    job = parts.jobs.find(job.id) or job
+    wanted = ("name", "proof", "sentence", "exit_code", "block", "analyses")
+    return {
+        "id": job.id,
+        "state": job.state,
+        "url": f"/verifier/run/{job.id}",
+        "told": job.told,
+        "flags": f"{job.options['flags']:#010x}",
+        "drivers": len(job.targets),
+        "done": progress.done if progress else len(job.targets),
+        "results": [{name: one[name] for name in wanted} for one in seen(parts.jobs, job)],
+    }
+
+
 ROUTES = [
+    Route("/api/verifier/settings", settings, methods=["GET"]),
+    Route("/api/verifier/settings", reset, methods=["DELETE"]),
+    Route("/api/verifier/query", query),
+    Route("/api/verifier/runs", create_run, methods=["POST"]),
+    Route("/api/verifier/runs/{id}", show_run),
     Route("/api", to_description),
     Route("/api/openapi.json", describe),
     Route("/api/about", about),

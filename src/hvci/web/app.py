@@ -20,7 +20,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from hvci.errors import HvciError, UsageError
-from hvci.web import api, evaluate, login
+from hvci.verifier.settings import SettingsStore
+from hvci.web import api, evaluate, login, wizard
 from hvci.web.answers import refusal
 from hvci.web.errors import NotFound, Refused
 from hvci.web.guard import Guard, Secrets
@@ -40,11 +41,13 @@ def application(settings: Settings) -> Starlette:
     uploads = Uploads(settings.home / "uploads", settings.limits)
     jobs = Jobs(settings.home / "web.sqlite")
     line = Line(jobs, uploads, settings.home / "scratch", settings.jobs, settings.limits)
-    parts = Parts(settings, known, uploads, jobs, line)
+    parts = Parts(settings, known, uploads, jobs, line, SettingsStore())
+    line.when_done = lambda job: wizard.keep_settings(parts, job)
     app = Starlette(
         routes=[
             *login.ROUTES,
             *evaluate.ROUTES,
+            *wizard.ROUTES,
             *api.ROUTES,
             Mount("/static", StaticFiles(packages=[("hvci.web", "static")])),
         ],

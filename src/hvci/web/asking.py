@@ -24,14 +24,14 @@ _OF_A_PACKAGE = (".inf", ".cat")
 YES = ("yes", "true", "1", "on")
 
 
-async def received(request: Request) -> Form:
+async def received(request: Request, needs_files: bool = True) -> Form:
     """The form of an upload; refused before its first byte is kept where there is no room."""
     parts = parts_of(request)
     parts.line.check_room()
     async with _counted(parts):
         reading = Reading(parts.known, parts.settings.limits, parts.uploads, _check)
         form = await read_form(request, reading)
-    if not form.files:
+    if needs_files and not form.files:
         raise Refused("there is no file in this upload")
     return form
 

@@ -69,7 +69,6 @@ class Line:
         scratch: Path,
         size: int,
         limits: Limits,
-        when_done: Callable[[Job], None] = lambda _: None,
         work: Callable[[Connection, dict[str, object]], None] = serve,
     ) -> None:
         self._jobs = jobs
@@ -77,7 +76,8 @@ class Line:
         self._scratch = scratch
         self._size = size
         self._limits = limits
-        self._when_done = when_done
+        self.when_done: Callable[[Job], None] = lambda _: None
+        """Told of each job whose answers are all there."""
         self._crew_work = work
         self._open: dict[str, _Open] = {}
         self._order: deque[str] = deque()
@@ -241,7 +241,7 @@ class Line:
         one = self._open.pop(name)
         told = ""
         try:
-            self._when_done(one.job)
+            self.when_done(one.job)
         except HvciError as error:
             told = str(error)
         self._jobs.set_state(name, DONE, told)

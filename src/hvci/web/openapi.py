@@ -34,7 +34,12 @@ def _paths() -> Json:
             "post": _change(
                 "Evaluate drivers, a package or the files of a folder",
                 {"202": _json("Waits, or was evaluated before", job)},
-                body=_multipart(),
+                body=_multipart(
+                    {
+                        "target_os": {"type": "string", "description": "10-1607, 11-24H2 ..."},
+                        "verify": {"type": "string", "enum": ["yes", "no"]},
+                    }
+                ),
                 more=(400, 408, 413, 503),
             ),
             "put": _change(
@@ -61,26 +66,49 @@ def _paths() -> Json:
                 more=(404, 409),
             ),
         },
-        "/api/evaluations/{id}/report/{form}": {
-            "get": {
-                "summary": "The whole report",
-                "parameters": [
-                    _id(),
-                    {
-                        "name": "form",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string", "enum": [form.value for form in Format]},
-                    },
-                ],
-                "responses": {
-                    "200": {
-                        "description": "The report",
-                        "content": {name: {} for name in _MEDIA},
-                    },
-                    **_errors(404, 409),
-                },
-            }
+        "/api/evaluations/{id}/report/{form}": {"get": _report()},
+        **_verifier_paths(),
+    }
+
+
+def _report() -> Json:
+    form = {"type": "string", "enum": [form.value for form in Format]}
+    return {
+        "summary": "The whole report",
+        "parameters": [
+            _id(),
+            {"name": "form", "in": "path", "required": True, "schema": form},
+        ],
+        "responses": {
+            "200": {"description": "The report", "content": {name: {} for name in _MEDIA}},
+            **_errors(404, 409),
+        },
+    }
+
+
+def _verifier_paths() -> Json:
+    run = {"$ref": "#/components/schemas/Run"}
+    plain = {"200": {"description": "Text", "content": {"text/plain": {}}}, **_errors()}
+    words = {"flags": {"type": "string", "enum": ["0x02000000", "0x021209bb"]}}
+    return {
+        "/api/verifier/settings": {
+            "get": _get("What is verified", {"$ref": "#/components/schemas/Settings"}),
+            "delete": _change(
+                "Delete the settings",
+                {"200": _json("Done", _object(removed={"type": "boolean"}))},
+            ),
+        },
+        "/api/verifier/query": {"get": {"summary": "verifier /query", "responses": plain}},
+        "/api/verifier/runs": {
+            "post": _change(
+                "Run drivers in the emulated Driver Verifier; they are the settings afterwards",
+                {"202": _json("Waits", run)},
+                body=_multipart(words),
+                more=(400, 408, 413, 503),
+            )
+        },
+        "/api/verifier/runs/{id}": {
+            "get": _get("How far it is, and what was seen", run, _id(), more=(404,))
         },
     }
 
@@ -157,18 +185,17 @@ def _id() -> Json:
     return {"name": "id", "in": "path", "required": True, "schema": schema}
 
 
-def _multipart() -> Json:
+def _multipart(words: Json) -> Json:
     file = {"type": "string", "format": "binary"}
-    words = {
-        "target_os": {"type": "string", "description": "such as 10-1607 or 11-24H2"},
-        "verify": {"type": "string", "enum": ["yes", "no"]},
-    }
     schema = {
         "type": "object",
         "required": ["files"],
         "properties": {"files": {"type": "array", "items": file, "minItems": 1}, **words},
     }
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+_STATES = {"type": "string", "enum": ["waiting", "running", "done", "interrupted"]}
 
 
 def _schemas() -> Json:
@@ -185,9 +212,34 @@ def _schemas() -> Json:
             waiting=number,
             fleet={"type": "boolean"},
         ),
+        "Settings": _object(
+            flags=text,
+            checks={"type": "array", "items": text},
+            drivers={"type": "array", "items": _object(name=text, sha256=text)},
+        ),
+        "Run": _object(
+            id=text,
+            state=_STATES,
+            url=text,
+            told=text,
+            flags=text,
+            drivers=number,
+            done=number,
+            results={
+                "type": "array",
+                "items": _object(
+                    name=text,
+                    proof=text,
+                    sentence=text,
+                    exit_code=number,
+                    block={"type": ["object", "null"]},
+                    analyses={"type": "array", "items": text},
+                ),
+            },
+        ),
         "Evaluation": _object(
             id=text,
-            state={"type": "string", "enum": ["waiting", "running", "done", "interrupted"]},
+            state=_STATES,
             name=text,
             url=text,
             told=text,

@@ -7,6 +7,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from hvci.verifier.settings import SettingsStore
 from hvci.web.errors import NotFound
 from hvci.web.forms import Form, Reading, read_form
 from hvci.web.guard import Secrets
@@ -25,6 +26,7 @@ class Parts:
     uploads: Uploads
     jobs: Jobs
     line: Line
+    verified: SettingsStore
     receiving: int = 0
     """Uploads on their way."""
 

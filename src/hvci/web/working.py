@@ -217,11 +217,12 @@ def _verified(order: dict[str, Any]) -> list[Part]:
     from hvci.report.analysis import analyses
     from hvci.targets import read_bytes
     from hvci.verifier.block import to_block
+    from hvci.verifier.names import with_names
 
     name = order["name"]
     try:
         data = read_bytes(order["files"][0][0])
-        run = verifier.run(data)
+        run = with_names(verifier.run(data), data, "driver.sys")
     except InputError as error:
         told = str(error).removeprefix(f"{order['files'][0][0]}: ")
         glance = {"name": name, "proof": "unreadable", "sentence": told, "exit_code": 4}
