@@ -330,3 +330,12 @@ def test_a_missing_import_does_not_excuse_a_driver_that_never_opts_in(tmp_path):
     lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=MISSING), d__c=entry(POOL))
     result = next(one for one in evaluate(tmp_path).results if one.rule == "execute-pool-type")
     assert result.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".c", "d/" * 3000 + "e.c", "a\0.c"])
+def test_a_file_whose_name_no_disk_takes_is_not_there(tmp_path, name):
+    lay(tmp_path, sources=f"TARGETNAME=d\nTARGETTYPE=DRIVER\nSOURCES=good.c {name}\n", good__c=GOOD)
+    assert value_of(read(tmp_path), "ExAllocatePoolWithTag") == ({1}, True)
+    for other, text in (("CMakeLists.txt", f"project(d C)\nwdk_add_driver(d good.c {name})\n"),):
+        (tmp_path / other).write_text(text)
+        assert value_of(read(tmp_path), "ExAllocatePoolWithTag") == ({1}, True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvci.model import Evidence, WindowsVersion
+from hvci.source.disk import is_folder
 
 if TYPE_CHECKING:
     from hvci.source.parts import Parts
@@ -25,7 +26,7 @@ def is_source(path: str | Path) -> bool:
 
     path = Path(path)
     name = path.name
-    return path.is_dir() or is_code(name) or is_project(name) or is_rust(name)
+    return is_folder(path) or is_code(name) or is_project(name) or is_rust(name)
 
 
 def examine(

@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hvci.source.disk import is_file, is_folder
+
 MAX_FILES = 5000
 _CARGO = "cargo.toml"
 _SKIPPED = frozenset(("target", ".git", "node_modules"))
@@ -22,9 +24,9 @@ def is_rust(name: str) -> bool:
 
 def cargos(path: Path) -> list[Path]:
     """The manifests of a folder, or that of one file."""
-    if not path.is_dir():
+    if not is_folder(path):
         near = [folder / "Cargo.toml" for folder in path.parents]
-        return [path] if path.name.lower() == _CARGO else [one for one in near if one.is_file()][:1]
+        return [path] if path.name.lower() == _CARGO else [one for one in near if is_file(one)][:1]
     return [one for one in below(path) if one.name.lower() == _CARGO]
 
 
@@ -41,9 +43,7 @@ def below(folder: Path) -> Iterator[Path]:
 
 def owner(path: Path) -> Path | None:
     """The manifest of the crate that a file belongs to."""
-    return next(
-        (one / "Cargo.toml" for one in path.parents if (one / "Cargo.toml").is_file()), None
-    )
+    return next((one / "Cargo.toml" for one in path.parents if is_file(one / "Cargo.toml")), None)
 
 
 def image_name(table: Mapping[str, object], folder: str) -> str:
@@ -68,7 +68,7 @@ def workspace_model(cargo: Path) -> str:
     """The driver model of the workspace that a crate is in."""
     for folder in list(cargo.parents)[1:5]:
         above = folder / "Cargo.toml"
-        if above.is_file():
+        if is_file(above):
             try:
                 table = tomllib.loads(above.read_text(encoding="utf-8"))
             except (OSError, ValueError):

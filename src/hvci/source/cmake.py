@@ -24,6 +24,7 @@ from hvci.source.cmake_commands import RUNNERS
 from hvci.source.cmake_generators import Asked, is_open
 from hvci.source.cmake_run import MAX_STEPS, Lists, Target
 from hvci.source.conditions import of_ntddi
+from hvci.source.disk import is_file, is_folder
 from hvci.source.files import Shelf, is_code
 from hvci.source.msbuild_files import absolute
 
@@ -176,9 +177,7 @@ class _Made:
         flags = " ".join((*options, target.properties.get("COMPILE_FLAGS", "")))
         flags += " " + (self.lists.get("CMAKE_C_FLAGS") or "")
         folders = [
-            self.shelf.shown(one)
-            for one in self._all("folders", target, linked)
-            if Path(one).is_dir()
+            self.shelf.shown(one) for one in self._all("folders", target, linked) if is_folder(one)
         ]
         forced = self._forced(target, flags)
         base = _defined(definitions) | option_defines(flags)
@@ -232,7 +231,7 @@ class _Made:
             return ""
         whole = name if name.startswith("/") else f"{folder}/{name}"
         path = self.shelf.actual(self.shelf.shown(absolute(whole)))
-        if not Path(path).is_file():
+        if not is_file(path):
             self._lose(target, f"{self.shelf.shown(absolute(whole))} does not exist", weighs)
             return ""
         return path

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvci.source.disk import is_folder, is_there
+
 MAX_DEPTH = 60
 _FALSE = frozenset(("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"))
 _TRUE = frozenset(("1", "ON", "YES", "TRUE", "Y"))
@@ -109,7 +111,7 @@ class _Condition:
             return self.known.command(name)
         if what in ("EXISTS", "IS_DIRECTORY"):
             path = Path(self.known.path(name))
-            return path.exists() if what == "EXISTS" else path.is_dir()
+            return is_there(path) if what == "EXISTS" else is_folder(path)
         return what == "IS_ABSOLUTE" and name.startswith("/")
 
     def _truth(self, word: Word) -> bool:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES
+from hvci.source.disk import is_file, is_there
 from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
 
 MAX_FILES = 50_000
+DEEPEST = 200
+"""Folders in a path that is looked for in any case of its letters."""
 CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
 PROJECT = (".vcxproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
 PROJECT_NAMES = (
@@ -66,10 +69,10 @@ class Shelf:
         return self._spelled[path]
 
     def _search(self, path: str) -> str:
-        if Path(path).exists():
+        if is_there(path):
             return path
         folder, slash, name = path.rpartition("/")
-        if not name or (slash and not folder):
+        if not name or (slash and not folder) or path.count("/") > DEEPEST:
             return path
         folder = self.actual(folder) if folder else ""
         return folder + slash + self._listing(folder or ".").get(name.lower(), name)
@@ -93,7 +96,7 @@ class Shelf:
             actual = self._folders.get(folder, folder)
             spelled = self._listing(actual or ".").get(name.lower())
             whole = f"{actual.rstrip('/')}/{spelled}" if folder else spelled
-            found = spelled is not None and whole is not None and Path(whole).is_file()
+            found = spelled is not None and whole is not None and is_file(whole)
             self._located[path] = whole if found else None
         return self._located[path]
 
@@ -147,7 +150,7 @@ def beside(path: str, name: str) -> str:
 
 
 def _bytes(path: Path) -> bytes:
-    if not path.is_file():
+    if not is_file(path):
         raise Unreadable("the file does not exist or is no regular file")
     size = path.stat().st_size
     if size > MAX_BYTES:

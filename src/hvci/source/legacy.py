@@ -12,6 +12,7 @@ from pathlib import Path
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES
 from hvci.source.build import Build, Compile, Kind, link_settings, option_defines, options_of
+from hvci.source.disk import is_file, is_folder
 from hvci.source.files import Shelf, beside, is_code
 
 MAX_BYTES = 1 << 20
@@ -73,7 +74,7 @@ def _sources_build(
     flags = " ".join(values.get(name, "") for name in ("C_DEFINES", "USER_C_FLAGS"))
     written = re.split(r"[;\s]+", values.get("INCLUDES", ""))
     folders = [shelf.actual(beside(path, one)) for one in written if one]
-    here = tuple(one for one in folders if Path(one).is_dir())
+    here = tuple(one for one in folders if is_folder(one))
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
     return Build(
         path,
@@ -105,7 +106,7 @@ def _linked(shelf: Shelf, path: str, values: Mapping[str, str]) -> Iterator[str]
     for name in re.findall(r"\S+\.lib\b", values.get("TARGETLIBS", "")):
         folder = re.split(r"(?i)[\\/](?:obj|\$\(o\)|\$\(build)", name, maxsplit=1)[0]
         other = shelf.actual(beside(path, f"{folder}/sources"))
-        if "$" not in folder and Path(other).is_file():
+        if "$" not in folder and is_file(other):
             yield other
 
 

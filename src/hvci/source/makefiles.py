@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hvci.model.judged import CALL_RULES
 from hvci.source.build import Build, Compile, Kind, option_defines, options_of
+from hvci.source.disk import is_file, is_folder
 from hvci.source.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
@@ -53,7 +54,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     files = _files(shelf, path, expanded)
     flags = re.sub(r"['\",\[\]]|(?m:^[ ]*[\w.-]+[ ]*[+?:]*=)", " ", expanded)
     folders = [shelf.actual(beside(path, one)) for one in options_of("I", flags)]
-    here = tuple(dict.fromkeys(one for one in folders if Path(one).is_dir()))
+    here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
     if not files:
         shelf.limit(path, "it builds a driver, and names no source file that is here", CALL_RULES)
@@ -68,14 +69,14 @@ def _files(shelf: Shelf, path: str, text: str) -> list[str]:
     found: dict[str, None] = {}
     for match in _NAME.finditer(text):
         whole = shelf.actual(beside(path, match[1].replace("\\", "/")))
-        if Path(whole).is_file():
+        if is_file(whole):
             found[whole] = None
     for match in _OBJECT.finditer(text):
         for end in (".c", ".cpp", ".cc", ".cxx"):
             name = match[1].replace("\\", "/")
             for one in (name, name.rpartition("/")[2], f"src/{name.rpartition('/')[2]}"):
                 whole = shelf.actual(beside(path, one + end))
-                if Path(whole).is_file():
+                if is_file(whole):
                     found[whole] = None
     return sorted(found)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvci.model.judged import LINK_RULES
+from hvci.source.disk import is_file, is_folder, is_there
 from hvci.source.files import Shelf
 from hvci.source.msbuild_properties import MAX_LEVELS, slashed
 
@@ -123,7 +124,7 @@ class Library:
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder of that name."""
         if path not in self._folders:
-            self._folders[path] = Path(path).is_dir()
+            self._folders[path] = is_folder(path)
         return self._folders[path]
 
     def solution(self, folder: str) -> str:
@@ -134,14 +135,14 @@ class Library:
 
     def exists(self, here: str, name: str) -> bool:
         """Whether there is a file or folder of that name."""
-        return Path(self.place(here, name)).exists()
+        return is_there(self.place(here, name))
 
     def matching(self, here: str, name: str) -> list[str]:
         """The files that a name or a pattern means in a file."""
         name = slashed(name)
         if "*" not in name and "?" not in name:
             path = self.place(here, name)
-            return [path] if name and Path(path).is_file() else []
+            return [path] if name and is_file(path) else []
         head = re.split(r"[*?]", name, maxsplit=1)[0].rpartition("/")[0]
         folder = self.place(here, head or ("/" if name.startswith("/") else "."))
         tail = re.compile(_translated(name[len(head) :].lstrip("/")), re.IGNORECASE)

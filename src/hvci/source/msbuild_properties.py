@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from hvci.source.disk import is_file, is_folder
+
 MAX_VALUE = 20_000
 """Characters of one expanded value."""
 MAX_DEPTH = 12
@@ -122,7 +124,7 @@ def above(start: str, name: str) -> str:
     """The nearest folder upwards that holds a file of that name; empty when none does."""
     here = Path(slashed(start))
     for folder in (here, *list(here.parents)[:MAX_LEVELS]):
-        if (folder / slashed(name)).is_file():
+        if is_file(folder / slashed(name)):
             return slashed(str(folder))
     return ""
 
@@ -149,8 +151,8 @@ _FUNCTIONS: Mapping[str, Callable[[list[str]], str]] = {
     "system.io.path::getfilename": lambda given: slashed(given[0]).rpartition("/")[2],
     "system.io.path::getfilenamewithoutextension": lambda given: Path(slashed(given[0])).stem,
     "system.io.directory::getparent": lambda given: str(Path(slashed(given[0])).parent),
-    "system.io.file::exists": lambda given: str(Path(slashed(given[0])).is_file()),
-    "system.io.directory::exists": lambda given: str(Path(slashed(given[0])).is_dir()),
+    "system.io.file::exists": lambda given: str(is_file(slashed(given[0]))),
+    "system.io.directory::exists": lambda given: str(is_folder(slashed(given[0]))),
     "system.string::isnullorempty": lambda given: str(not given[0]),
     "system.string::copy": lambda given: given[0],
 }

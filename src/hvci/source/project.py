@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
 
 from hvci.model import BuildSetting, WindowsVersion
 from hvci.source import cmake, legacy, makefiles, nearby, vcxproj
 from hvci.source.build import Build, Kind
+from hvci.source.disk import is_file
 from hvci.source.files import Shelf, is_code
 from hvci.source.msbuild_files import Library
 from hvci.source.products import Product, Variant, products, unbuilt, variants
@@ -162,7 +162,7 @@ def _wanted_files(builds: Iterable[Build]) -> set[str]:
         path
         for build in builds
         for path in build.paths
-        if is_code(path) and (build.kind is not Kind.USER or Path(path).is_file())
+        if is_code(path) and (build.kind is not Kind.USER or is_file(path))
     }
 
 
@@ -186,7 +186,7 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     for path in shelf.projects:
         if path.lower().endswith((".sln", ".slnx")):
             for named in map(shelf.actual, vcxproj.solution_projects(path)):
-                if Path(named).is_file():
+                if is_file(named):
                     projects.add(named)
                     solutions.setdefault(named, path)
                 else:
@@ -198,7 +198,7 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
         made = vcxproj.builds(library, todo.pop(0))
         found += made
         for other in _referred(made):
-            if other not in seen and Path(other).is_file():
+            if other not in seen and is_file(other):
                 seen.add(other)
                 todo.append(other)
     return nearby.wanted(shelf, [*found, *_other_builds(shelf, machine)])

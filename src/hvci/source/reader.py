@@ -24,6 +24,7 @@ from hvci.model import (
 )
 from hvci.source import behaviour, prebuilt
 from hvci.source.cargo import is_rust
+from hvci.source.disk import is_folder, is_there
 from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
 from hvci.source.judge import Judge
 from hvci.source.leftovers import leftovers
@@ -124,9 +125,9 @@ def examine(
 
 def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
     """The files of a target; for one file, also what it includes or builds."""
-    if path.is_dir():
+    if is_folder(path):
         return shelve(path, texts)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder")
     if is_rust(path.name):
         return Shelf(path.parent, texts=dict(texts))

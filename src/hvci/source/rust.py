@@ -23,6 +23,7 @@ from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via
 from hvci.model.judged import BEHAVIOUR_RULES, CALL_RULES, LINK_RULES
 from hvci.source import constants
 from hvci.source.cargo import below, cargos, image_name, model, owner, tables, workspace_model
+from hvci.source.disk import is_folder
 from hvci.source.files import tidy
 from hvci.source.text import MAX_BYTES, Source
 from hvci.source.tree import ancestors, text_of, walk
@@ -69,7 +70,7 @@ def read_crates(path: Path, texts: Mapping[str, bytes]) -> Crates:
     found = Crates()
     for cargo in cargos(path):
         _crate(found, cargo, texts)
-    if not path.is_dir() and path.suffix.lower() == ".rs" and not found.limits:
+    if not is_folder(path) and path.suffix.lower() == ".rs" and not found.limits:
         crate = DriverCrate(tidy(path), path.stem.lower(), frozenset((tidy(path),)))
         found.crates.append(crate)
         _text(crate, [path], f"{tidy(path)}: no Cargo.toml above it", texts)

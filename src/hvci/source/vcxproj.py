@@ -22,6 +22,7 @@ from hvci.source.build import (
     options_of,
 )
 from hvci.source.conditions import of_ntddi
+from hvci.source.disk import is_file
 from hvci.source.files import beside
 from hvci.source.msbuild import Compiled, State, configurations, run
 from hvci.source.msbuild_files import Library
@@ -152,7 +153,7 @@ class _Compiles:
             places = (
                 library.place(self.path, f"{folder or '.'}/{name}") for folder in ("", *folders)
             )
-            path = next((one for one in places if Path(one).is_file()), "") if name else ""
+            path = next((one for one in places if is_file(one)), "") if name else ""
             if path:
                 library.shelf.add(path)
                 found.append(path)
@@ -185,7 +186,7 @@ def _libraries(path: str, state: State) -> Iterator[str]:
             state.library.place(path, f"{folder or '.'}/{name}" if folder else name)
             for folder in ("", *folders)
         )
-        yield next((one for one in places if Path(one).is_file()), slashed(name))
+        yield next((one for one in places if is_file(one)), slashed(name))
 
 
 def _entries(state: State) -> frozenset[str]:

@@ -15,6 +15,8 @@ from hvci.binary.pe.image import PeImage
 from hvci.binary.pe.sets import order_of
 
 MAX_CHAIN = 32
+OVERLAPPING = 4
+"""Entries that may hold an address: those that start last before it."""
 CHAINED = 4
 FEW_CHAINED = 12
 """So many chained fragments are followed one by one, more of them at once."""
@@ -108,7 +110,7 @@ class UnwindTable:
     def find(self, rva: int) -> list[Fragment]:
         """All fragments of the function that holds an RVA, its own first; empty when none does."""
         i = bisect_right(self.starts, rva) - 1
-        for k in range(i, max(-1, i - 4), -1):
+        for k in range(i, max(-1, i - OVERLAPPING), -1):
             if rva < self.ends[k]:
                 return self._found.get(k) or self._whole(k)
         return []
@@ -140,7 +142,7 @@ class UnwindTable:
         i = bisect_right(self.starts, rva) - 1
         low, high = next(span for span in self.image.code_ranges if span[0] <= rva < span[1])
         if i >= 0:
-            low = max(low, max(self.ends[max(0, i - 4) : i + 1]))
+            low = max(low, max(self.ends[max(0, i - OVERLAPPING + 1) : i + 1]))
         if i + 1 < len(self.starts):
             high = min(high, self.starts[i + 1])
         return low, max(high, rva + 1)
