@@ -208,7 +208,7 @@ def test_other_findings_are_not_and_the_suppression_is_told(conditions):
     assert len(open_failures(document)) == 1
     (notice,) = document.notices
     assert "matches nothing" in notice
-    assert f"Policy: {notice}" in " ".join(render(document, Format.TEXT).split())
+    assert f"Note: {notice}" in " ".join(render(document, Format.TEXT).split())
     for form in (Format.JSON, Format.SARIF, Format.HTML):
         assert "matches nothing" in render(document, form)
     assert "matches nothing" in render(document, Format.MARKDOWN)

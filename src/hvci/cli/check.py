@@ -29,6 +29,11 @@ from hvci.report.document import INTERRUPTED
 @trust_options
 @click.option("--baseline", metavar="FILE", help="Accept the findings of this baseline.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the report says.")
+@click.option(
+    "--installed",
+    is_flag=True,
+    help="TARGET is a Windows folder, here, mounted or copied: the drivers of its services.",
+)
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
 @selection_options
 @output_options
@@ -45,6 +50,7 @@ def command(
     databases: tuple[str, ...],
     baseline: str | None,
     exit_zero: bool,
+    installed: bool,
     verify: bool,
     selection: Selection,
     places: Outputs,
@@ -54,7 +60,8 @@ def command(
     A TARGET is a driver image; sources: a C, C++ or MASM file, a project (.vcxproj, sources,
     CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx); a folder, searched for drivers, other
     native images and sources; a pattern; a driver package (.inf) or an archive (.zip, .cab, .msi,
-    .7z, .tar and more); a saved JSON report; or - for an image on standard input. Without one, the
+    .7z, .tar and more); the image of a disk with a Windows (.vhdx, .vmdk, .raw and more); a saved
+    JSON report; or - for an image on standard input. Without one, the
     targets are the paths of the policy file.
 
     \b
@@ -63,12 +70,15 @@ def command(
     hvci check out\\ --quiet
     hvci check out\\ --select execute-pool-type --format concise
     hvci check build\\Release "*.sys" --target-os 10-1607
+    hvci check C:\\Windows --installed
     hvci check driver.sys --format json --output report.json
     hvci check driver.sys --output json=report.json --output html=report.html
     """
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols, selection)
     document = rules.judged(
-        evaluated(targets, rules.policy, verify, Trusted(catalogs, blocklists, databases))
+        evaluated(
+            targets, rules.policy, verify, Trusted(catalogs, blocklists, databases), installed
+        )
     )
     write(document, places)
     wanted = exit_zero and document.exit_code != INTERRUPTED

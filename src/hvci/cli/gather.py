@@ -18,13 +18,12 @@ import click
 from hvci.errors import InputError, UnsupportedImage
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
 from hvci.model import Report
-from hvci.packages.marks import installer, is_package, kind_of_file
+from hvci.packages.marks import installer, is_disk, is_package, kind_of_file
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
 if TYPE_CHECKING:
     from hvci.packages.beside import Beside
-    from hvci.signing.catalog import Catalog
 
 MOST_ARCHIVES = 1000
 """Archives of folders that are opened in one run; `hvci scan` has no such bound."""
@@ -145,6 +144,10 @@ def _documents(target: Found | Missing, options: Options, packages: _Packages) -
         return packages.inside(target.path, options)
     if target.path.lower().endswith(".inf") or kind_of_file(Path(target.path)):
         return _package(target.path, options)
+    if is_disk(target.path):
+        from hvci.cli.installed import look
+
+        return look([target.path], options)
     try:
         return Document((_image(target.path, options, packages.beside),))
     except UnsupportedImage as error:
@@ -162,8 +165,9 @@ def _image(path: str, options: Options, beside: Beside | None) -> Report:
     if said is None:
         return evaluate(path, options)
     from hvci.packages.opened import bounded
+    from hvci.signing.catalog import catalogs_of
 
-    catalogs = _catalogs((each, bounded(Path(each))) for each in said.catalogs)
+    catalogs = catalogs_of((each, bounded(Path(each))) for each in said.catalogs)
     with_them = replace(options, catalogs=(*options.catalogs, *catalogs))
     return replace(evaluate(path, with_them), package=said.package)
 
@@ -171,6 +175,7 @@ def _image(path: str, options: Options, beside: Beside | None) -> Report:
 def _package(path: str, options: Options) -> Document:
     """What there is to say about each driver of a package."""
     from hvci.packages.opened import Refused, open_archive, open_inf
+    from hvci.signing.catalog import catalogs_of
 
     opener = open_inf if path.lower().endswith(".inf") else open_archive
     reports: list[Report] = []
@@ -180,7 +185,7 @@ def _package(path: str, options: Options) -> Document:
             errors.append(TargetError.of(one.path, one.error))
             continue
         try:
-            catalogs = tuple(_catalogs(one.catalogs))
+            catalogs = tuple(catalogs_of(one.catalogs))
             with_them = replace(options, catalogs=(*options.catalogs, *catalogs))
             report = evaluate(one.data, with_them, one.path)
         except Exception as error:
@@ -188,15 +193,6 @@ def _package(path: str, options: Options) -> Document:
         else:
             reports.append(replace(report, package=one.package))
     return Document(tuple(reports), tuple(errors))
-
-
-def _catalogs(found: Iterable[tuple[str, bytes]]) -> Iterator[Catalog]:
-    """The catalogs of a package; what is none says nothing."""
-    from hvci.signing.catalog import read_catalog
-
-    for path, data in found:
-        with contextlib.suppress(InputError):
-            yield read_catalog(data, path)
 
 
 def saved(path: str) -> Document:

@@ -220,7 +220,11 @@ def read_baseline(path: str) -> Baseline:
 
 
 def evaluated(
-    targets: Sequence[str], policy: Policy, verify: bool = False, trusted: Trusted | None = None
+    targets: Sequence[str],
+    policy: Policy,
+    verify: bool = False,
+    trusted: Trusted | None = None,
+    installed: bool = False,
 ) -> Document:
     """Evaluate the targets named, or those that the policy names."""
     words = targets or policy.paths
@@ -237,4 +241,8 @@ def evaluated(
         symbols=policy.symbols,
     )
     options = (trusted or Trusted()).besides(policy).added_to(options)
+    if installed:
+        from hvci.cli.installed import look
+
+        return look(words, options)
     return gather(words, options, policy.exclude)

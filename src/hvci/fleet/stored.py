@@ -51,5 +51,5 @@ def _package(told: list[Any]) -> Package | None:
     """The package of a driver, from the columns of its row."""
     if told[0] is None:
         return None
-    fields = dict(zip(Package._fields, [*told[:-2], *map(json.loads, told[-2:])], strict=True))
+    fields = dict(zip(Package._fields[:-1], [*told[:-2], *map(json.loads, told[-2:])], strict=True))
     return Package(**{**fields, "catalogs": tuple(fields["catalogs"]), "ids": tuple(fields["ids"])})

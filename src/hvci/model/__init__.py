@@ -48,7 +48,7 @@ from hvci.model.findings import (
     worst_answer,
 )
 from hvci.model.library import FromLibrary
-from hvci.model.package import Package
+from hvci.model.package import Installed, Package
 from hvci.model.signature import (
     DriverPolicy,
     ListAnswer,
@@ -94,6 +94,7 @@ __all__ = [
     "Gate",
     "Image",
     "ImageSite",
+    "Installed",
     "JudgedCall",
     "Level",
     "Limit",

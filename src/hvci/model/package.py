@@ -5,6 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class Installed(NamedTuple):
+    """What a Windows installation says of a driver in it."""
+
+    published: str = ""
+    """The name of its package in that Windows, such as "oem3.inf"; empty for none of its own."""
+    devices: int | None = None
+    """How many devices are bound to it; None where there is no telling."""
+    storage: bool = False
+    """Whether disks hang on it, so that Windows may not start without it."""
+    staged: bool = False
+    """Whether it is only kept in the driver store, and no service uses it."""
+
+
 class Package(NamedTuple):
     """The package of one driver, as its INF describes it."""
 
@@ -23,3 +36,5 @@ class Package(NamedTuple):
     """Catalogs that the INF names, and that are there."""
     ids: tuple[str, ...] = ()
     """The first of the hardware ids."""
+    installed: Installed | None = None
+    """Where the driver was found in a Windows installation."""

@@ -62,6 +62,22 @@ def is_package(name: str, head: bytes) -> bool:
     return True
 
 
+_DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")
+_RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk")
+
+
+def is_disk(path: str) -> bool:
+    """Whether a file is the image of a disk or of a volume."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(1024)
+    except OSError:
+        return False
+    if head.startswith(_DISKS) or head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART"):
+        return True
+    return path.lower().endswith(_RAW_DISKS) and head[510:512] == b"\x55\xaa"
+
+
 def installer(data: bytes) -> str:
     """What installer a program is, such as "an NSIS installer"; empty for none."""
     return next((name for mark, name in _INSTALLERS if mark in data), "")

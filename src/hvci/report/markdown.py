@@ -28,7 +28,7 @@ def to_markdown(document: Document) -> str:
     """The document as Markdown; what does not fit a comment is counted, not shown."""
     rows = overview.rows(document)
     shown = _overview(document, rows) if overview.is_wanted(document) else []
-    shown += [f"Policy&#58; {_text(notice)}\n" for notice in document.notices[:MOST_NOTICES]]
+    shown += [f"Note&#58; {_text(notice)}\n" for notice in document.notices[:MOST_NOTICES]]
     left = MOST_CHARACTERS - sum(map(len, shown))
     for number, row in enumerate(rows):
         block = _block(row)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from hvci.model import Package, Report
+from hvci.model import Answer, Installed, Package, Question, Report
 from hvci.report.fields import Fields
 from hvci.report.safe import safe
 
@@ -19,7 +19,61 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     parts += [f"version {one.version}"] if one.version else []
     parts += [f"{one.hardware_ids} hardware ids"] if one.hardware_ids else []
     parts += [f"catalog {each}" for each in one.catalogs]
-    return [("package", safe(one.inf), safe("; ".join(parts), 1000) + ".")]
+    if one.installed is not None:
+        parts += _installed(one.installed)
+    found = [("package", safe(one.inf or "none"), safe("; ".join(parts), 1000) + ".")]
+    if advice := remedy(report):
+        found.append(("to do", safe(advice.command), safe(advice.why, 1000)))
+    return found
+
+
+def _installed(one: Installed) -> list[str]:
+    parts = [f"published as {one.published}"] if one.published else []
+    parts += [] if one.devices is None else [f"{one.devices} devices"]
+    return parts + (["in the driver store only"] if one.staged else [])
+
+
+class Remedy(NamedTuple):
+    """What to do about an installed driver that memory integrity keeps from working."""
+
+    command: str
+    """To copy."""
+    why: str
+
+
+AT_BOOT = (
+    "It starts with Windows: where Windows turned memory integrity on by itself, it turns it off "
+    "again without a word."
+)
+_DISK = (
+    "Warning: disks hang on this driver. Have another driver for them in place first, or Windows "
+    "does not start any more."
+)
+
+
+def remedy(report: Report) -> Remedy | None:
+    """The command that takes a driver away which does not load or breaks; None for any other."""
+    one = report.package
+    bad = Answer.NO in (report.answers[Question.LOADS], report.answers[Question.RUNS])
+    if one is None or one.installed is None or not bad:
+        return None
+    why = ["First look for a newer version of it."]
+    if one.installed.published:
+        used = "" if one.installed.staged or one.installed.devices == 0 else " /uninstall"
+        command = f"pnputil /delete-driver {one.installed.published}{used}"
+        if not used:
+            why.append("No device uses it: it is left over.")
+    elif one.installed.devices or one.installed.storage:
+        command = "update it"
+        why = ["It is part of Windows or of a package that is not known here: do not remove it."]
+    else:
+        command = f'sc.exe delete "{one.service}"'
+        why.append("No driver package: whatever program brought the service removes it as well.")
+    if one.start == "boot" and report.answers[Question.LOADS] is Answer.NO:
+        why.append(AT_BOOT)
+    if one.installed.storage and not one.installed.staged:
+        why.append(_DISK)
+    return Remedy(command, " ".join(why))
 
 
 def _start(start: str) -> str:
@@ -28,7 +82,9 @@ def _start(start: str) -> str:
 
 def fields(one: Package) -> dict[str, Any]:
     """The package as JSON."""
-    return {**one._asdict(), "catalogs": list(one.catalogs), "ids": list(one.ids)}
+    plain = {**one._asdict(), "catalogs": list(one.catalogs), "ids": list(one.ids)}
+    plain["installed"] = one.installed._asdict() if one.installed else None
+    return plain
 
 
 def read(fields: Fields) -> Package:
@@ -43,4 +99,14 @@ def read(fields: Fields) -> Package:
         fields.take("hardware_ids", int),
         fields.plain("catalogs", str),
         fields.plain("ids", str) if "ids" in fields.left() else (),
+        fields.maybe_nested("installed", _read_installed),
+    )
+
+
+def _read_installed(fields: Fields) -> Installed:
+    return Installed(
+        fields.take("published", str),
+        fields.maybe("devices", int),
+        fields.take("storage", bool),
+        fields.take("staged", bool),
     )

@@ -41,7 +41,7 @@ def to_html(document: Document) -> str:
         element(
             "main",
             *(_details(row) for row in overview.rows(document)),
-            *(element("p", element("strong", "Policy: "), item) for item in document.notices),
+            *(element("p", element("strong", "Note: "), item) for item in document.notices),
         ),
         element("footer", f"{TOOL_NAME} {document.tool_version}"),
     )

@@ -56,7 +56,7 @@ def to_text(document: Document, style: Style) -> str:
     if not style.quiet:
         _details(page, document, several)
     for notice in document.notices:
-        page.ink.line(("Policy: ", "bold"), safe(notice, 2000))
+        page.ink.line(("Note: ", "bold"), safe(notice, 2000))
     if several and page.has_details:
         page.ink.line((overview.totals(document), "bold"))
     return page.ink.text

@@ -7,6 +7,8 @@ members by the hash in hexadecimal digits, newer ones by its bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -86,6 +88,13 @@ def read_catalog(data: bytes, path: str) -> Catalog:
     except DAMAGE as error:
         raise InputError(f"{path}: not a catalog: {error}") from error
     return catalog
+
+
+def catalogs_of(found: Iterable[tuple[str, bytes]]) -> Iterator[Catalog]:
+    """The catalogs of a package, given by path and bytes; what is none says nothing."""
+    for path, data in found:
+        with suppress(InputError):
+            yield read_catalog(data, path)
 
 
 def load_catalogs(words: tuple[str, ...]) -> tuple[Catalog, ...]:

@@ -1,0 +1,97 @@
+"""The files of a Windows installation, wherever they are: a folder, or a volume of a disk image.
+
+Names are found whatever their case, also on systems that tell cases apart. Links are not followed
+out of the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from hvci.errors import InputError
+
+
+class Tree(Protocol):
+    """Files by paths with slashes, below the folder that holds the Windows folder."""
+
+    name: str
+    """What reports call it."""
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """The bytes of a file; None where there is none. Raises `InputError`."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder; none where it is missing."""
+
+    def label(self, path: str) -> str:
+        """What a report calls a file."""
+
+
+class Folder:
+    """A folder on a disk of this computer: a mounted volume, or a copy."""
+
+    def __init__(self, top: Path) -> None:
+        self.name = str(top)
+        self._top = top.resolve()
+        self._names = lru_cache(maxsize=4096)(self._listed)
+
+    def _listed(self, folder: Path) -> dict[str, str]:
+        try:
+            return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+        except OSError:
+            return {}
+
+    def _find(self, path: str) -> Path | None:
+        found = self._top
+        for part in path.split("/"):
+            name = self._names(found).get(part.lower())
+            if name is None:
+                return None
+            found = found / name
+        return found if found.resolve().is_relative_to(self._top) else None
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """The bytes of a file; None where there is none."""
+        found = self._find(path)
+        if found is None or not found.is_file():
+            return None
+        try:
+            if found.stat().st_size > most:
+                raise InputError(f"{found}: more than {most} bytes")
+            return found.read_bytes()
+        except OSError as error:
+            raise InputError(f"{found}: {error.strerror or error}") from error
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder."""
+        found = self._find(path)
+        return list(self._names(found).values()) if found is not None else []
+
+    def label(self, path: str) -> str:
+        """The path as it is on this computer."""
+        return str(self._find(path) or self._top / path)
+
+
+def of_windows(folder: Path) -> tuple[Folder, str] | None:
+    """The tree and the name of its Windows folder, when a folder is one or holds one."""
+    for top, windows in (
+        (folder.parent, folder.name),
+        *((folder, each) for each in _likely(folder)),
+    ):
+        tree = Folder(top)
+        if tree.read(f"{windows}/System32/config/SYSTEM", 1 << 30) is not None:
+            return tree, windows
+    return None
+
+
+def _likely(folder: Path) -> Iterator[str]:
+    try:
+        yield from (
+            each.name for each in sorted(folder.iterdir()) if each.name.lower() == "windows"
+        )
+    except OSError:
+        return
