@@ -4,6 +4,7 @@
       InputError            the target is at fault
         NotAnImage          no PE headers
         DamagedImage        PE headers that contradict the file
+        NeedsMore           a library is missing here that the target needs
         UnsupportedImage    a PE that hvci does not judge (machine, user mode, managed code)
       UsageError            the request is at fault
       CatalogError          our own data files are at fault; names the row
@@ -66,6 +67,15 @@ class UnsupportedImage(InputError):
     def advice(self) -> str:
         """Say what hvci reads."""
         return "hvci evaluates kernel-mode PE images for x64, x86 and ARM64."
+
+
+class NeedsMore(InputError):
+    """A library is missing here; the target is not at fault."""
+
+    @property
+    def kind(self) -> str:
+        """Known as what it always was."""
+        return InputError.__name__
 
 
 class UsageError(HvciError):

@@ -224,3 +224,10 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
     assert (told.exit_code, "an older layout" in told.output) == (4, True)
     assert "unchanged             1" in run(tmp_path / "b.sys", "-d", where)
     assert rows(where, tmp_path)["b.sys"][1] == "incompatible"
+
+
+def test_an_installer_that_is_not_opened_is_named(tmp_path):
+    put(tmp_path, {"setup.exe": driver(subsystem=2, overlay=b"\xef\xbe\xad\xdeNullsoftInst")})
+    run(tmp_path / "setup.exe", "-d", tmp_path / "a.db")
+    (one,) = ask(tmp_path / "a.db", "not-judged")
+    assert "an NSIS installer, which hvci does not open" in one["summary"]

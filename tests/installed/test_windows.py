@@ -333,3 +333,15 @@ def test_a_volume_of_a_disk_image():
     assert found["disk1"].path == "disk.vhdx!Windows/System32/drivers/disk1.sys"
     assert found["disk1"].data == BROKEN
     assert found["disk1"].package.installed.published == "oem1.inf"
+
+
+def test_a_windows_image(tmp_path):
+    from wims import wim
+
+    path = tmp_path / "install.wim"
+    path.write_bytes(wim({f"Windows/{name}": data for name, data in FILES.items()}))
+    found, _ = look(path)
+    assert found["disk1"]["target"]["path"] == f"{path}!1/Windows/System32/drivers/disk1.sys"
+    assert found["disk1"]["package"]["installed"]["published"] == "oem1.inf"
+    path.write_bytes(wim({"a.txt": b"x"}))
+    assert "no Windows in this image" in check(path, "--installed").stdout

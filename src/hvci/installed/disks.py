@@ -1,6 +1,7 @@
-"""Disk images (raw, VHD, VHDX, VMDK, QCOW2, E01) through Fox-IT's dissect: an extra, AGPL-3.0.
+"""Images of disks and of Windows: files by paths, nothing is mounted or written.
 
-Imported only when somebody names such an image; nothing is mounted or written.
+Images of disks (raw, VHD, VHDX, VMDK, QCOW2, E01) go through Fox-IT's dissect, an extra under
+AGPL-3.0 that is imported only when somebody names one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hvci.errors import InputError
+from hvci.packages.marks import kind_of_file
+from hvci.packages.wim import Wim
 
 NEEDS = (
     "a disk image needs more packages (AGPL-3.0): pip install 'hvci[disks]', or mount it and name "
@@ -62,8 +65,56 @@ class _Plainly:
             raise InputError(f"{self._what}: cannot be read: {said}") from error
 
 
-def windows_of(path: Path) -> Iterator[tuple[Disk, str]]:
+class Image:
+    """One image of a Windows image file (WIM)."""
+
+    def __init__(self, name: str, wim: Wim, number: int) -> None:
+        self.name = f"{name}!{number}"
+        self._wim = wim
+        self._files: dict[str, bytes] = {}
+        self._folders: dict[str, list[str]] = {}
+        for path, digest in wim.listed(number):
+            self._files[path.lower()] = digest
+            folder, _, last = path.rpartition("/")
+            self._folders.setdefault(folder.lower(), []).append(last)
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """The bytes of a file; None where there is none."""
+        digest = self._files.get(path.lower())
+        if digest is None:
+            return None
+        with _Plainly(self.label(path)):
+            return self._wim.content(digest, most)
+
+    def names(self, path: str) -> list[str]:
+        """The names of the files in a folder."""
+        return sorted(self._folders.get(path.lower(), ()))
+
+    def label(self, path: str) -> str:
+        """The file, the number of the image, and the path in it."""
+        return f"{self.name}/{path}"
+
+
+def _images(path: Path) -> Iterator[tuple[Image, str]]:
+    """Every image of a Windows image file that holds a Windows."""
+    found = 0
+    stream = path.open("rb")  # the images go on reading it
+    with _Plainly(str(path)):
+        wim = Wim(stream, path.stat().st_size)
+        for number in range(1, wim.count + 1):
+            image = Image(str(path), wim, number)
+            if image.read(f"Windows/{_HIVE}", 1 << 30) is not None:
+                found += 1
+                yield image, "Windows"
+    if not found:
+        raise InputError(f"{path}: no Windows in this image")
+
+
+def windows_of(path: Path) -> Iterator[tuple[Disk | Image, str]]:
     """Every Windows in an image; raises `InputError` where it cannot be read."""
+    if kind_of_file(path) == "wim":
+        yield from _images(path)
+        return
     try:
         from dissect.target import container, filesystem, volume
     except ImportError as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from hvci.errors import InputError
+from hvci.errors import InputError, NeedsMore
 
 PIECE = 1 << 18
 _BLOCK = 512
@@ -28,22 +28,12 @@ _UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"BZh", bz2.open),
     (b"\xfd7zXZ", lzma.open),
 )
-_CLOSED = {"wim": "a Windows image (WIM)"}
 _ERRORS = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, LookupError),
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(MemoryError, OverflowError, AssertionError, TypeError, AttributeError),
 )
 """What libraries raise for damaged archives."""
-
-
-class NeedsMore(InputError):
-    """A library is missing here; the archive is not at fault."""
-
-    @property
-    def kind(self) -> str:
-        """Known as what it always was."""
-        return InputError.__name__
 
 
 class Member(NamedTuple):
@@ -63,9 +53,7 @@ def errors() -> tuple[type[Exception], ...]:
 
 def members(path: Path, kind: str) -> Iterator[Member]:
     """The files in an archive; raise `InputError` where it cannot be read on."""
-    if kind in _CLOSED:
-        raise InputError(f"{_CLOSED[kind]}, which hvci does not open: extract it first")
-    readers = {"zip": _zip, "tar": _tar, "cab": _cab, "msi": _msi}
+    readers = {"zip": _zip, "tar": _tar, "cab": _cab, "msi": _msi, "wim": _wim}
     try:
         yield from readers.get(kind, _by_libarchive)(path)
     except errors() as error:
@@ -163,6 +151,13 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
     cabinet: Any = Cabinet(memoryview(path.read_bytes()))
     for file in cabinet.process().get_files():
         yield Member(file.name, iter((bytes(file.decompress()),)))
+
+
+def _wim(path: Path) -> Iterator[Member]:
+    from hvci.packages import wim
+
+    for one in wim.members(path):
+        yield Member(*one)
 
 
 def _msi(path: Path) -> Iterator[Member]:

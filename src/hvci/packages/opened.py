@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hvci.errors import InputError
+from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, marks
-from hvci.packages.archives import NeedsMore
 from hvci.packages.inf import START, Inf, Service, read_inf
 
 MAX_MEMBER = 256 << 20
