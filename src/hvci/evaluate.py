@@ -114,16 +114,20 @@ def evaluate(target: str | Path | bytes, options: Options | None = None, name: s
     from hvci import binary
 
     path, data = (name, target) if isinstance(target, bytes) else _read(Path(target))
-    options = replace(options, target_os=options.target_os or newest_for(binary.machine_of(data)))
+    if options.target_os is None:
+        options = replace(options, target_os=newest_for(binary.machine_of(data)))
     evidence, block = binary.read(data, options.version), None
-    evidence = replace(evidence, on_server=options.on_server)
+    if options.on_server:
+        evidence = replace(evidence, on_server=True)
     if options.sources is not None:
         evidence = evidence.merged(options.sources.of(path, evidence))
     if options.verify:
         evidence, block = _verified(data, evidence)
     evidence = _with_symbols(evidence, path, options)
     report = report_on(_target(path, data, evidence), evidence)
-    report = _with_trust(replace(report, verifier=block), data, options)
+    if block is not None:
+        report = replace(report, verifier=block)
+    report = _with_trust(report, data, options)
     return with_excerpts(report, data) if options.excerpts else report
 
 

@@ -41,11 +41,11 @@ HASHES = {
 }
 """Hash functions by their own object identifiers and by those of signatures with them."""
 _OIDS = {
-    "md5": "1.2.840.113549.2.5",
-    "sha1": "1.3.14.3.2.26",
-    "sha256": "2.16.840.1.101.3.4.2.1",
-    "sha384": "2.16.840.1.101.3.4.2.2",
-    "sha512": "2.16.840.1.101.3.4.2.3",
+    "md5": der.encoded("1.2.840.113549.2.5"),
+    "sha1": der.encoded("1.3.14.3.2.26"),
+    "sha256": der.encoded("2.16.840.1.101.3.4.2.1"),
+    "sha384": der.encoded("2.16.840.1.101.3.4.2.2"),
+    "sha512": der.encoded("2.16.840.1.101.3.4.2.3"),
 }
 
 
@@ -94,16 +94,23 @@ class Certificate:
         """It names itself as issuer."""
         return self.issuer == self.subject
 
-    @property
+    @cached_property
     def life(self) -> tuple[str, str]:
         """From when to when it is good, in ISO form."""
         begin, end = self._fields[3].members[:2]
         return begin.time, end.time
 
-    @property
+    @cached_property
     def is_rsa(self) -> bool:
         """The key is one of RSA."""
         return self.key.members[0].inner.oid == _RSA
+
+    @cached_property
+    def rsa_numbers(self) -> tuple[int, int]:
+        """Modulus and exponent of a key of RSA."""
+        bits = self.key.members[1]
+        modulus, exponent = (part.number for part in der.element(bits.content[1:]).members[:2])
+        return modulus, exponent
 
     @cached_property
     def ekus(self) -> tuple[str, ...]:
@@ -206,11 +213,10 @@ def verifies(
     """
     if not hash_name:
         return None
-    kind, bits = signer.key.members[:2]
     oid = algorithm.inner.oid
-    if kind.inner.oid != _RSA or oid.endswith(".1.10"):
+    if not signer.is_rsa or oid.endswith(".1.10"):
         return _by_library(signer, signature, signed, hash_name, oid)
-    modulus, exponent = (part.number for part in der.element(bits.content[1:]).members[:2])
+    modulus, exponent = signer.rsa_numbers
     if not 0 < exponent < 1 << 40 or not 0 < modulus < 1 << MOST_BITS:
         return None
     size = (modulus.bit_length() + 7) // 8
@@ -221,7 +227,7 @@ def verifies(
 
 def _padded(digest: bytes, hash_name: str, size: int) -> list[bytes]:
     """The only two forms that a right signature can have: with parameters of NULL, and without."""
-    oid = der.encoded(_OIDS[hash_name])
+    oid = _OIDS[hash_name]
     forms = []
     for tail in (b"\x05\x00", b""):
         kind = bytes((0x06, len(oid))) + oid + tail

@@ -69,19 +69,37 @@ class Signer:
 
     def values(self, oid: bytes, *, signed: bool = True) -> list[Der]:
         """The values of an attribute."""
-        attributes = self._parts[1] if signed else self._parts[2]
-        found: list[Der] = []
-        for attribute in attributes.members if attributes else ():
-            kind, values = attribute.members[:2]
-            if kind.content == oid:
-                found += values.members
-        return found
+        return [
+            value
+            for kind, values in (self._signed if signed else self._unsigned)
+            if kind == oid
+            for value in values.members
+        ]
+
+    @cached_property
+    def _signed(self) -> list[tuple[bytes, Der]]:
+        """Object identifier and values of each signed attribute."""
+        return _attributes(self._parts[1])
+
+    @cached_property
+    def _unsigned(self) -> list[tuple[bytes, Der]]:
+        """The same of the unsigned ones."""
+        return _attributes(self._parts[2])
 
     @property
     def digest(self) -> bytes | None:
         """The digest of the content that the attributes hold."""
         values = self.values(_MESSAGE_DIGEST)
         return values[0].octets if values else None
+
+
+def _attributes(listed: Der | None) -> list[tuple[bytes, Der]]:
+    """Object identifier and values of each attribute."""
+    found = []
+    for attribute in listed.members if listed else ():
+        kind, values = attribute.members[:2]
+        found.append((kind.content, values))
+    return found
 
 
 class SignedData:

@@ -134,7 +134,7 @@ class Scene:
 
     def imports_any(self, *names: str) -> bool:
         """Whether the image imports one of these functions."""
-        return any(name in self.image.import_slots for name in names)
+        return not self.image.import_slots.keys().isdisjoint(names)
 
     def calls(self, *names: str) -> list[ImportCall]:
         """Every call and tail jump to an import of one of these names, in order of RVA."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 from hvci import catalog
@@ -96,7 +97,7 @@ def name_routines(analysis: Analysis, stub: Stub) -> dict[int, str]:
     """Names by start RVA: of what the stub leads to, of the stub itself, of what is left over."""
     entry = int(analysis.image.headers.entry)
     rows = catalog.routines()
-    using = _users(analysis, frozenset(name for row in rows for name in row.imports))
+    using = _users(analysis, _asked())
 
     def first(start: int, place: Place, calls: frozenset[str]) -> Routine | None:
         """The first row that fits a routine; rows that need a caller are for what is left over."""
@@ -118,6 +119,12 @@ def name_routines(analysis: Analysis, stub: Stub) -> dict[int, str]:
     if rest is not None and len(unnamed) == 1:
         names[unnamed[0]] = rest.name
     return {entry: own.name, **names}
+
+
+@cache
+def _asked() -> frozenset[str]:
+    """The imports that any row asks about."""
+    return frozenset(name for row in catalog.routines() for name in row.imports)
 
 
 def _users(analysis: Analysis, wanted: frozenset[str]) -> dict[str, frozenset[int]]:

@@ -6,8 +6,8 @@ Each reader takes a mapped image, is bounded, and reports damage in words instea
 from __future__ import annotations
 
 import struct
-import uuid
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,12 +76,15 @@ def read_imports(image: PeImage) -> tuple[Slots, str]:
 def _read_thunks(image: PeImage, module: str, names: int, table: int, slots: Slots) -> None:
     step = image.pointer_size
     by_ordinal = 1 << (image.bits - 1)
-    for index in range(MAX_IMPORTS - len(slots)):
-        entry = image.pointer(names + step * index)
-        if not entry or not image.holds(names + step * index, step):
+    end = min(image.size, names + step * (MAX_IMPORTS - len(slots)))
+    entries = memoryview(image.memory)[names : names + (end - names) // step * step]
+    for slot, (entry,) in zip(
+        count(table, step), struct.iter_unpack("<Q" if step == 8 else "<I", entries), strict=False
+    ):
+        if not entry:
             return
         name = f"#{entry & 0xFFFF}" if entry & by_ordinal else image.text((entry & 0x7FFFFFFF) + 2)
-        slots[table + step * index] = (module, name)
+        slots[slot] = (module, name)
 
 
 def import_tables(image: PeImage) -> tuple[tuple[str, Rva], ...]:
@@ -150,8 +153,10 @@ def read_debug_id(image: PeImage) -> DebugId | None:
     at, size = image.directory(DEBUG)
     for entry in range(at, at + min(size, 28 * 32) - 27, 28):
         kind, length, rva = struct.unpack_from("<III", image.memory, entry + 12)
-        if kind == 2 and length >= 25 and image.memory[rva : rva + 4] == b"RSDS":
-            guid = uuid.UUID(bytes_le=bytes(image.memory[rva + 4 : rva + 20]))
+        is_held = kind == 2 and length >= 25 and image.holds(rva, 24)
+        if is_held and image.memory[rva : rva + 4] == b"RSDS":
+            first, second, third, rest = struct.unpack_from("<IHH8s", image.memory, rva + 4)
+            guid = f"{first:08X}-{second:04X}-{third:04X}-{rest[:2].hex()}-{rest[2:].hex()}".upper()
             path = image.text(rva + 24, min(length - 24, 512))
-            return DebugId(str(guid).upper(), image.u32(rva + 20), path)
+            return DebugId(guid, image.u32(rva + 20), path)
     return None

@@ -40,7 +40,13 @@ _SUBSYSTEMS = {
     13: "a UEFI ROM image",
     16: "a boot application",
 }
+_BASES = struct.Struct("<4x3I"), struct.Struct("<Q2I")
+"""The base and the alignments, by whether the image is PE32+."""
+_SECTION = struct.Struct("<4I12xI")
 _OTHER_PROGRAMS = {b"NE": "a 16-bit Windows program", b"LE": "a VxD", b"LX": "an OS/2 program"}
+
+
+Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,15 @@ class Headers:
     characteristics: int
     dll_characteristics: int
     linker_version: tuple[int, int]
-    directories: tuple[tuple[int, int], ...]
+    directories: Pairs
     """(RVA, size in bytes) of the 16 data directories; (0, 0) where absent."""
     sections: tuple[Section, ...]
+
+
+Fields = tuple[
+    Machine, bool, Rva, int, int, int, int, int, int, int, int, tuple[int, int], Pairs
+]
+"""Those of `Headers` but the sections, in order."""
 
 
 def parse_headers(data: bytes) -> Headers:
@@ -69,9 +81,9 @@ def parse_headers(data: bytes) -> Headers:
     start = _pe_offset(data)
     machine_id, section_count, optional_size = _coff(data, start)
     optional = start + 24
-    headers = _optional(data, optional, optional_size, machine_id)
+    fields = _optional(data, optional, optional_size, machine_id)
     sections = _sections(data, optional + optional_size, section_count)
-    return _with_sections(headers, sections)
+    return Headers(*fields, sections)
 
 
 def _pe_offset(data: bytes) -> int:
@@ -103,7 +115,8 @@ def _coff(data: bytes, start: int) -> tuple[int, int, int]:
     return machine, section_count, optional_size
 
 
-def _optional(data: bytes, start: int, size: int, machine_id: int) -> Headers:
+def _optional(data: bytes, start: int, size: int, machine_id: int) -> Fields:
+    """The fields of the headers in order, the sections apart."""
     magic = struct.unpack_from("<H", data, start)[0] if size >= 2 else 0
     if magic not in (0x10B, 0x20B):
         raise DamagedImage(f"unknown optional header magic {magic:#x}", start)
@@ -111,24 +124,25 @@ def _optional(data: bytes, start: int, size: int, machine_id: int) -> Headers:
     table = start + (112 if is_plus else 96)
     if table > start + size:
         raise DamagedImage("the optional header is too short", start)
-    headers = Headers(
-        machine=_machine(machine_id, is_plus),
-        is_pe32_plus=is_plus,
-        entry=Rva(_u32(data, start + 16)),
-        image_base=struct.unpack_from("<Q" if is_plus else "<I", data, start + 28 - 4 * is_plus)[0],
-        section_alignment=_u32(data, start + 32),
-        file_alignment=_u32(data, start + 36),
-        size_of_image=_u32(data, start + 56),
-        size_of_headers=_u32(data, start + 60),
-        subsystem=struct.unpack_from("<H", data, start + 68)[0],
-        characteristics=struct.unpack_from("<H", data, start - 2)[0],
-        dll_characteristics=struct.unpack_from("<H", data, start + 70)[0],
-        linker_version=(data[start + 2], data[start + 3]),
-        directories=_directories(data, table, start + size),
-        sections=(),
+    machine, directories = _machine(machine_id, is_plus), _directories(data, table, start + size)
+    base, section_alignment, file_alignment = _BASES[is_plus].unpack_from(data, start + 24)
+    image_size, headers_size, _, subsystem, flags = struct.unpack_from("<3I2H", data, start + 56)
+    _refuse_other_kinds(directories, subsystem)
+    return (
+        machine,
+        is_plus,
+        Rva(_u32(data, start + 16)),
+        base,
+        section_alignment,
+        file_alignment,
+        image_size,
+        headers_size,
+        subsystem,
+        struct.unpack_from("<H", data, start - 2)[0],
+        flags,
+        (data[start + 2], data[start + 3]),
+        directories,
     )
-    _refuse_other_kinds(headers)
-    return headers
 
 
 def _machine(machine_id: int, is_plus: bool) -> Machine:
@@ -143,18 +157,18 @@ def _machine(machine_id: int, is_plus: bool) -> Machine:
     return machine
 
 
-def _refuse_other_kinds(headers: Headers) -> None:
-    if headers.directories[MANAGED][0]:
+def _refuse_other_kinds(directories: Pairs, subsystem: int) -> None:
+    if directories[MANAGED][0]:
         raise UnsupportedImage("managed (.NET) code, which never runs in the kernel")
-    if headers.subsystem != SUBSYSTEM_NATIVE:
-        kind = _SUBSYSTEMS.get(headers.subsystem, f"an image for subsystem {headers.subsystem}")
+    if subsystem != SUBSYSTEM_NATIVE:
+        kind = _SUBSYSTEMS.get(subsystem, f"an image for subsystem {subsystem}")
         raise UnsupportedImage(f"not a kernel-mode driver: {kind}")
 
 
-def _directories(data: bytes, table: int, end: int) -> tuple[tuple[int, int], ...]:
+def _directories(data: bytes, table: int, end: int) -> Pairs:
     count = min(_u32(data, table - 4), DIRECTORIES, (end - table) // 8)
-    found = [struct.unpack_from("<II", data, table + 8 * i) for i in range(count)]
-    return tuple(found + [(0, 0)] * (DIRECTORIES - count))
+    found = struct.iter_unpack("<II", data[table : table + 8 * count])
+    return (*found, *[(0, 0)] * (DIRECTORIES - count))
 
 
 def _sections(data: bytes, table: int, count: int) -> tuple[Section, ...]:
@@ -163,23 +177,11 @@ def _sections(data: bytes, table: int, count: int) -> tuple[Section, ...]:
 
 def _section(data: bytes, at: int) -> Section:
     name = data[at : at + 8].partition(b"\0")[0].decode("latin-1")
-    virtual_size, rva, raw_size, raw_offset = struct.unpack_from("<4I", data, at + 8)
-    section = Section(
-        name,
-        Rva(rva),
-        virtual_size,
-        FileOffset(raw_offset),
-        raw_size,
-        _u32(data, at + 36),
-    )
+    virtual_size, rva, raw_size, raw_offset, rights = _SECTION.unpack_from(data, at + 8)
+    section = Section(name, Rva(rva), virtual_size, FileOffset(raw_offset), raw_size, rights)
     if section.end > MAX_MAPPED:
         raise DamagedImage(f"section {len(name)}-byte name at RVA {rva:#x} ends beyond 256 MiB", at)
     return section
-
-
-def _with_sections(headers: Headers, sections: tuple[Section, ...]) -> Headers:
-    fields = {name: getattr(headers, name) for name in Headers.__slots__}
-    return Headers(**{**fields, "sections": sections})
 
 
 def _u32(data: bytes, at: int) -> int:
