@@ -70,7 +70,7 @@ def _stores(scene: Scene) -> Iterator[Place]:
 def _constants(scene: Scene, start: int, end: int) -> list[int]:
     """RVAs of opcodes that may store such a constant through a register."""
     code = scene.image.bytes
-    places = np.flatnonzero((code[start:end] & 0xFE) == _STORES[0]) + start
+    places = ((code[start:end] & 0xFE) == _STORES[0]).nonzero()[0] + start
     places = places[places < len(code) - LONGEST]
     modrm = code[places + 1]
     places = places[(modrm & 0x38 == 0) & (modrm < 0xC0) & (modrm & 0xC7 != 5)]

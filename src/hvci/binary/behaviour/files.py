@@ -183,7 +183,7 @@ def _comparing(scene: Scene, constant: bytes, length: int = 4) -> Iterator[Funct
         wanted = np.ones(end - start - 4, bool)
         for offset, byte in enumerate(constant[:length]):
             wanted &= code[start + offset : end - 4 + offset] == byte
-        for place in (np.flatnonzero(wanted) + start).tolist()[:MAX_PARSERS]:
+        for place in (wanted.nonzero()[0] + start).tolist()[:MAX_PARSERS]:
             found = scene.analysis.functions.instruction_at(place)
             if found is None:
                 continue

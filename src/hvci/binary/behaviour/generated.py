@@ -95,7 +95,7 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
     for start, end in scene.image.code_ranges:
         if end - start < 8 or not len(sites):
             continue
-        places = np.flatnonzero(code[start : end - 6] == 0xFF) + start
+        places = (code[start : end - 6] == 0xFF).nonzero()[0] + start
         modrm = code[places + 1]
         wanted = (modrm & 0xF8) == 0xD0
         wanted |= among(modrm, _THROUGH_FRAME)

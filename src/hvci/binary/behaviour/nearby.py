@@ -171,7 +171,7 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
     loads = [NO_RVAS]
     for start, end in scene.image.code_ranges:
         code = scene.image.bytes[start:end]
-        loads.append(np.flatnonzero((code[:-2] == 0x8B) & (code[1:-1] & 0x07 == 4)) + start)
+        loads.append(((code[:-2] == 0x8B) & (code[1:-1] & 0x07 == 4)).nonzero()[0] + start)
     sites = np.concatenate(loads)
     return _followed(places, sites, WINDOW)
 

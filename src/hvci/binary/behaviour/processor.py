@@ -73,7 +73,7 @@ def find(scene: Scene) -> None:
     for start, end in scene.image.code_ranges:
         if end - start < 4:
             continue
-        places = np.flatnonzero(code[start : end - 2] == 0x0F) + start
+        places = (code[start : end - 2] == 0x0F).nonzero()[0] + start
         second, third = code[places + 1], code[places + 2]
         wanted = second == 0x30
         wanted |= (second == 0x22) & ((third & 0xF8 == 0xC0) | (third & 0xF8 == 0xE0))

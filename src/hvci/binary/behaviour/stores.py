@@ -71,7 +71,7 @@ def _candidates(scene: Scene) -> list[int]:
     last, modrm = code[places - 2], code[places - 1]
     direct = (modrm & DIRECT_MASK) == DIRECT
     stores = direct & (WRITING_FORMS[last] >> (modrm >> 3 & 7) & 1 == 1)
-    doubtful = np.flatnonzero(stores & NEEDS_ESCAPE[last])
+    doubtful = (stores & NEEDS_ESCAPE[last]).nonzero()[0]
     stores[doubtful] = _is_escaped(code, places[doubtful])
     taken = direct & (last == LEA)
     if scene.image.bits == 32:

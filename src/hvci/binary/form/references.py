@@ -148,10 +148,16 @@ class References(ABC):
 
     def in_code(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
         """Which RVAs lie in executable sections."""
-        inside = np.zeros(len(rvas), bool)
-        for start, end in self.image.code_ranges:
-            inside |= (rvas >= start) & (rvas < end)
-        return inside
+        ranges = self.image.code_ranges
+        if len(ranges) == 1:
+            ((start, end),) = ranges
+            return np.asarray((rvas >= start) & (rvas < end))
+        return np.asarray(self._edges.searchsorted(rvas, "right") & 1, bool)
+
+    @cached_property
+    def _edges(self) -> Rvas:
+        """Where executable sections start and end, in order."""
+        return np.array(self.image.code_ranges, np.int64).ravel()
 
     # ---- direct calls and jumps
 

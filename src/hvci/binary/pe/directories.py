@@ -121,7 +121,7 @@ class Relocations:
         if not is_pe32_plus:
             return ()
         crossing = (self.rvas & 0xFFF) > LAST_WHOLE_DIR64
-        chosen = np.flatnonzero((self.types != DIR64) | crossing)
+        chosen = ((self.types != DIR64) | crossing).nonzero()[0]
         return tuple(Relocation(Rva(int(self.rvas[i])), int(self.types[i])) for i in chosen)
 
 

@@ -33,6 +33,10 @@ _SHORT_JUMPS[[*range(0x70, 0x80), *range(0xE0, 0xE4), 0xEB]] = True
 """By opcode: whether it jumps as far as one byte says."""
 STRETCH = 1 << 15
 """Bytes scanned together."""
+_AHEAD = np.arange(4, STRETCH + 4, dtype=np.int32)
+_BEFORE_NAMED = np.arange(0x100) & DIRECT_MASK == DIRECT
+_BEFORE_NAMED[[0xE8, 0xE9, *range(0x80, 0x90)]] = True
+"""By the byte before an x64 displacement: ModRM without registers, or a branch's last opcode."""
 CALL_WINDOW = 160
 """Bytes behind the load of a method in which its call is looked for."""
 
@@ -58,26 +62,38 @@ class ReferencesX86(References):
     def _operands(self) -> tuple[Rvas, Rvas]:
         """(RVA of the operand, target RVA) of every candidate operand that names the image.
 
-        On x86 relocations tell them; elsewhere each byte may begin one. The scan goes stretch by
-        stretch, so that what is compared stays in the processor's cache.
+        On x86 relocations tell them; elsewhere each byte may begin one. On x64 what stands before
+        a displacement says that it is one: ModRM, or the opcode of a branch.
         """
         if self._by_relocation:
             return self._relocated
-        memory, size = self.image.memory, np.uint32(self.image.size)
-        ahead = np.arange(STRETCH, dtype=np.int32) if self.image.bits == 64 else None
-        base = np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
         places, targets = [NO_RVAS], [NO_RVAS]
         for start, end in self._ranges:
             for at in range(start, end - 3, STRETCH):
-                count = min(STRETCH, end - 3 - at)
-                raw = np.ndarray((count,), "<i4", memory, at, (1,))
-                named = raw - base if ahead is None else raw + ahead[:count]
-                if ahead is not None:
-                    named += np.int32(at + 4)
-                inside = (named.view(np.uint32) < size).nonzero()[0]
-                places.append(inside + at)
-                targets.append(named[inside].astype(np.int64))
+                found, named = self._named_from(at, min(STRETCH, end - 3 - at))
+                places.append(found)
+                targets.append(named)
         return np.concatenate(places), np.concatenate(targets)
+
+    def _named_from(self, at: int, count: int) -> tuple[Rvas, Rvas]:
+        """The same of so many places from an RVA on.
+
+        A stretch at a time, so that what is compared stays in the processor's cache.
+        """
+        raw = np.ndarray((count,), "<i4", self.image.memory, at, (1,))
+        if self.image.bits == 64:
+            named = raw + _AHEAD[:count]
+            named += np.int32(at)
+        else:
+            named = raw - np.array(self.image.base & 0xFFFFFFFF, np.uint32).view(np.int32)
+        inside = (named.view(np.uint32) < np.uint32(self.image.size)).nonzero()[0]
+        if self.image.bits == 64:
+            code, places = self.image.bytes, inside + at
+            last = code[places - 1]
+            chosen = _BEFORE_NAMED[last]
+            chosen &= (last & 0xF0 != 0x80) | (code[places - 2] == ESCAPE)
+            inside = inside[chosen]
+        return inside + at, named[inside].astype(np.int64)
 
     @cached_property
     def _relocated(self) -> tuple[Rvas, Rvas]:
@@ -166,7 +182,7 @@ class ReferencesX86(References):
         found: list[int] = []
         for start, end in self._ranges:
             code = self.image.bytes[start:end]
-            places = np.flatnonzero(code == displacement)
+            places = (code == displacement).nonzero()[0]
             places = places[places >= 4]
             plain = _reads_through(code[places - 2], code[places - 1], False)
             based = _reads_through(code[places - 3], code[places - 2], True)
@@ -273,21 +289,9 @@ class ReferencesX86(References):
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every candidate E8 and E9."""
-        targets, sites = [], []
-        for start, end in self._ranges:
-            code = self.image.bytes[start : end - 4]
-            places = np.flatnonzero((code & 0xFE) == 0xE8)
-            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
-            places = places[places + 1 < len(raw)]
-            reached = raw[places + 1].astype(np.int64) + places + start + 5
-            inside = self.in_code(reached)
-            reached, places = reached[inside], places[inside] + start
-            plain = ~self._relocated_at(places)
-            targets.append(reached[plain])
-            sites.append(places[plain])
-        if not targets:
-            return NO_RVAS, NO_RVAS
-        return np.concatenate(targets), np.concatenate(sites)
+        places, targets = self._near_branches
+        inside = self.in_code(targets)
+        return targets[inside], places[inside] - 1
 
     def short_branches(self, rva: int) -> list[int]:
         """RVAs of candidate short jumps, and of conditional ones, to an RVA."""
@@ -306,7 +310,7 @@ class ReferencesX86(References):
         found_targets, found_sites = [NO_RVAS], [NO_RVAS]
         for start, end in self._ranges:
             code = self.image.bytes[start : end - 5]
-            places = np.flatnonzero(code == ESCAPE)
+            places = (code == ESCAPE).nonzero()[0]
             places = places[self.image.bytes[places + (start + 1)] & 0xF0 == 0x80]
             raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
             reached = raw[places + 2].astype(np.int64) + places + (start + 6)
@@ -319,13 +323,12 @@ class ReferencesX86(References):
 
     def strays(self) -> list[tuple[int, int]]:
         """By the bytes before a displacement that names the image: E8, E9 and 0F 8x."""
-        memory = self.image.bytes
         if self._by_relocation:
             places, named = self._near_branches
         else:
             places, named = self._operands
-            last, before = memory[places - 1], memory[places - 2]
-            chosen = (last & 0xFE == 0xE8) | ((before == 0x0F) & (last & 0xF0 == 0x80))
+            last, before = (self.image.bytes[places - n] for n in (1, 2))
+            chosen = (last & 0xFE == 0xE8) | ((before == ESCAPE) & (last & 0xF0 == 0x80))
             places, named = places[chosen], named[chosen]
         outside = ~self.in_code(named)
         places, named = places[outside], named[outside]
@@ -334,18 +337,22 @@ class ReferencesX86(References):
     @cached_property
     def _near_branches(self) -> tuple[Rvas, Rvas]:
         """(RVA of the displacement, target) of every E8 and E9 that leads into the image."""
+        if self.image.bits == 64:
+            operands, named = self._operands
+            is_branch = self.image.bytes[operands - 1] & 0xFE == 0xE8
+            for start, _ in self._ranges:
+                is_branch &= operands != start  # the opcode lies in the code as well
+            return operands[is_branch], named[is_branch]
         places, targets = [NO_RVAS], [NO_RVAS]
+        words = np.ndarray((self.image.size - 3,), "<i4", self.image.memory, 0, (1,))
         for start, end in self._ranges:
-            code = self.image.bytes[start : end - 4]
-            at = np.flatnonzero((code & 0xFE) == 0xE8) + start
-            raw = np.ndarray((end - start - 3,), "<i4", self.image.memory, start, (1,))
-            at = at[at + 1 - start < len(raw)]
-            named = raw[at + 1 - start].astype(np.int64) + at + 5
-            inside = (named >= 0) & (named < self.image.size)
-            at, named = at[inside], named[inside]
+            at = ((self.image.bytes[start : end - 4] & 0xFE) == 0xE8).nonzero()[0] + start
+            reached = words[at + 1].astype(np.int64) + at + 5
+            inside = (reached >= 0) & (reached < self.image.size)
+            at, reached = at[inside], reached[inside]
             plain = ~self._relocated_at(at)
             places.append(at[plain] + 1)
-            targets.append(named[plain])
+            targets.append(reached[plain])
         return np.concatenate(places), np.concatenate(targets)
 
     def _relocated_at(self, sites: Rvas) -> npt.NDArray[np.bool_]:

@@ -70,14 +70,14 @@ class Forms(NamedTuple):
 def forms(code: Bytes, starts: Rvas, bits: int) -> Forms:
     """Skip the prefixes and escapes of the instructions that start at some RVAs."""
     table, at = _KINDS[bits], starts.copy()
-    prefixed = np.flatnonzero(table[code[at]] & _PREFIX)
+    prefixed = (table[code[at]] & _PREFIX).nonzero()[0]
     for _ in range(MAX_PREFIXES):
         at[prefixed] += 1
         prefixed = prefixed[table[code[at[prefixed]]] & _PREFIX != 0]
     first = code[at]
     unsure = table[first] & (_PREFIX | _UNSURE) != 0
     has_escape = first == ESCAPE
-    escaped = np.flatnonzero(has_escape)
+    escaped = has_escape.nonzero()[0]
     at[escaped] += 1
     at[escaped] += table[code[at[escaped]]] & _SECOND_ESCAPE != 0
     opcode = code[at]
@@ -137,7 +137,7 @@ def stored_before(rows: Forms, firsts: Rvas, window: int) -> Rvas:
     np.cumsum(may_store(rows), out=sums[1:])
     begins = np.zeros(count, np.int64)
     begins[firsts] = firsts
-    behind_end = np.flatnonzero(ends_way(rows)) + 1
+    behind_end = (ends_way(rows)).nonzero()[0] + 1
     behind_end = behind_end[behind_end < count]
     begins[behind_end] = behind_end
     begins = np.asarray(np.maximum.accumulate(begins), np.int64)

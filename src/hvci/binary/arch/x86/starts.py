@@ -165,7 +165,7 @@ class Openings:
         targets, places = targets[~labels], places[~labels]
         opening, ended = self._is_opening(targets), self.is_behind_end(targets)
         filled = self.are_behind_fillers(targets)
-        unsure = np.flatnonzero(~opening & (ended | filled))
+        unsure = (~opening & (ended | filled)).nonzero()[0]
         targets_unsure, places = targets[unsure], places[unsure]
         kept = filled[unsure] | ended[unsure] & ~self._are_handlers(targets_unsure, places)
         return np.concatenate((targets[opening], targets_unsure[kept]))
@@ -223,7 +223,7 @@ class Openings:
             code = self.code[start:end]
             if len(code) < BEFORE:
                 continue
-            places = np.flatnonzero(code[:-2] == 0x55)
+            places = (code[:-2] == 0x55).nonzero()[0]
             places = places[(code[places + 1] == 0x8B) & (code[places + 2] == 0xEC)]
             patched = (code[places - 2] == 0x8B) & (code[places - 1] == 0xFF) & (places >= 2)
             found.append(places - 2 * patched + start)
@@ -253,7 +253,7 @@ class Openings:
     def are_behind_fillers(self, rvas: Rvas) -> Chosen:
         """Which are aligned and have a long no-operation before them."""
         found = np.zeros(len(rvas), bool)
-        aligned = np.flatnonzero(rvas % ALIGNMENT == 0)
+        aligned = (rvas % ALIGNMENT == 0).nonzero()[0]
         if len(aligned):
             at = rvas[aligned]
             back = [self.code[at - n] for n in range(1, LONGEST + 1)]

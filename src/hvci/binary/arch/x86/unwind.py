@@ -62,11 +62,11 @@ class UnwindTable:
         """The chained fragments; in large images only a few of thousands are asked for."""
         unwind = self._rows[:, 2].astype(np.int64)
         flags = self.image.bytes[unwind & ~1] >> 3
-        chained = np.flatnonzero((unwind & 1 != 0) | (flags & CHAINED != 0))
+        chained = ((unwind & 1 != 0) | (flags & CHAINED != 0)).nonzero()[0]
         owners = np.full(len(chained), -1, np.int64)
         if len(chained) > FEW_CHAINED:
             owners = self._near_owners(unwind[chained])
-        for k in np.flatnonzero(owners < 0).tolist():
+        for k in (owners < 0).nonzero()[0].tolist():
             owners[k] = self._owner(self._fragment(int(chained[k])))
         order = order_of(owners)
         rows, by_owner = chained.tolist(), chained[order].tolist()

@@ -92,7 +92,7 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     if not len(sites):
         return []
     words, rvas = _code(scene)
-    places = np.flatnonzero((words & 0xFFDF_FC1F) == 0xD61F_0000)
+    places = ((words & 0xFFDF_FC1F) == 0xD61F_0000).nonzero()[0]
     calls = rvas[places]
     before = np.searchsorted(sites, calls) - 1
     near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)

@@ -128,7 +128,7 @@ class StackedCalls:
         is_call = shapes.may_go_through(rows, code, self.displacement)
         is_call |= shapes.calls_jumps(rows, code)
         is_call &= shapes.stored_before(rows, firsts, WINDOW) >= self.count
-        calls = np.flatnonzero(is_call)
+        calls = is_call.nonzero()[0]
         bounds = _repeated([group for group, _ in kept], counts)[calls]
         calls = calls[self._may_store_around(starts[calls], bounds)]
         owners = np.searchsorted(firsts, calls, "right") - 1
@@ -142,7 +142,7 @@ class StackedCalls:
     def _find_patterns(self) -> list[Rvas]:
         """RVAs where the bytes stand that name each slot; at last those of copies of RSP."""
         code, step = self.image.bytes, self.image.pointer_size
-        inside = [np.flatnonzero(code[a:b] == SIB_OF_RSP) + a for a, b in self.image.code_ranges]
+        inside = [(code[a:b] == SIB_OF_RSP).nonzero()[0] + a for a, b in self.image.code_ranges]
         at = np.concatenate([np.empty(0, np.int64), *inside])
         named = code[at + 1]
         registers = len(self.analysis.arch.parameter_registers)
@@ -153,7 +153,7 @@ class StackedCalls:
         """RVAs of the opcodes that may copy RSP, or make an address from it, in any register."""
         image, found = self.image.bytes, [np.empty(0, np.int64)]
         for start, end in self.image.code_ranges:
-            at = np.flatnonzero(image[start:end] & 0xF9 == _MOVES) + start
+            at = (image[start:end] & 0xF9 == _MOVES).nonzero()[0] + start
             opcode, modrm, has_rex = image[at], image[at + 1], image[at - 1] & 0xF8 == 0x48
             has_sib = (modrm < 0xC0) & (modrm & 7 == 4) & (image[at + 2] == SIB_OF_RSP)
             copies = (opcode == _MOV_FROM) & (modrm & 0xC7 == 0xC4)

@@ -345,7 +345,7 @@ def loads_at(analysis: Analysis, table: int, known: Iterable[int]) -> list[tuple
     for start, end in analysis.image.code_ranges:
         first = (start + 3) & ~3
         words = np.frombuffer(analysis.image.memory, "<u4", max(0, end - first) // 4, first)
-        for n in np.flatnonzero(words & 0xFFFF_FC00 == wanted).tolist():
+        for n in (words & 0xFFFF_FC00 == wanted).nonzero()[0].tolist():
             rva = first + 4 * n
             fragments = analysis.functions.unwind.find(rva) if rva not in seen else ()
             if fragments and makes_page(page, fragments[0].start, fragments[0].end):

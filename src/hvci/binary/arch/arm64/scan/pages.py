@@ -62,7 +62,7 @@ class SavedPages:
             first = (start + 3) & ~3
             words = np.frombuffer(self.image.memory, "<u4", max(0, end - first) // 4, first)
             fields = words & _MASK
-            chosen = np.flatnonzero((fields >= _FIRST) & (fields <= _LAST))
+            chosen = ((fields >= _FIRST) & (fields <= _LAST)).nonzero()[0]
             makers.append(words[chosen])
             sites.append(first + 4 * chosen)
         words, rvas = np.concatenate(makers), np.concatenate(sites)

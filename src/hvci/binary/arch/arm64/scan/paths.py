@@ -54,7 +54,7 @@ class Paths:
         plain = words & 0x7C000000 == 0x14000000
         bits = words & 0x7E000000 == 0x36000000
         others = (words & 0xFF000010 == 0x54000000) | (words & 0x7E000000 == 0x34000000)
-        places = np.flatnonzero(plain | bits | others)
+        places = (plain | bits | others).nonzero()[0]
         chosen = words[places].astype(np.int64)
         width = np.where(plain[places], 26, np.where(bits[places], 14, 19))
         field = np.where(plain[places], chosen, chosen >> 5) & ((1 << width) - 1)

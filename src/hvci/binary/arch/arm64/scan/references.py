@@ -58,7 +58,7 @@ class ReferencesArm64(References):
     @cached_property
     def adrps(self) -> tuple[Rvas, Rvas]:
         """(page, index of the word) of every ADRP, sorted by page."""
-        places = np.flatnonzero(self.words & 0x9F000000 == 0x90000000)
+        places = (self.words & 0x9F000000 == 0x90000000).nonzero()[0]
         words = self.words[places]
         pages = (self.rvas[places] & PAGE_MASK) + page_steps(words)
         order = np.argsort(pages, kind="stable")
@@ -176,7 +176,7 @@ class ReferencesArm64(References):
     @cached_property
     def _adrs(self) -> tuple[Rvas, Rvas]:
         """(target, index of the word) of every ADR to what is no code."""
-        places = np.flatnonzero(self.words & 0x9F000000 == 0x10000000)
+        places = (self.words & 0x9F000000 == 0x10000000).nonzero()[0]
         words = self.words[places]
         fields = signed(words >> 5 & 0x7FFFF, 19) << 2
         targets: Rvas = self.rvas[places] + (fields | (words >> 29 & 3))
@@ -188,7 +188,7 @@ class ReferencesArm64(References):
         """(target, RVA) of every ADR and literal load, sorted by target."""
         words = self.words
         is_adr, is_load = words & 0x9F000000 == 0x10000000, words & 0x3B000000 == 0x18000000
-        places = np.flatnonzero(is_adr | is_load)
+        places = (is_adr | is_load).nonzero()[0]
         chosen = words[places]
         fields = signed(chosen >> 5 & 0x7FFFF, 19) << 2
         low_bits = np.where(is_adr[places], chosen >> 29 & 3, 0)
@@ -205,7 +205,7 @@ class ReferencesArm64(References):
     def method_loads(self, displacement: int) -> list[int]:
         """`ldr x, [x, #displacement]`."""
         words = self.words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
-        found: list[int] = self.rvas[np.flatnonzero(words)].tolist()
+        found: list[int] = self.rvas[words.nonzero()[0]].tolist()
         return found
 
     def constants(self, value: int) -> list[int]:
@@ -214,7 +214,7 @@ class ReferencesArm64(References):
         pair = low & 0xFFFFFFE0 == 0x52800000 | (value & 0xFFFF) << 5
         pair &= high & 0xFFFFFFE0 == 0x72A00000 | value >> 16 << 5
         pair &= low & 31 == high & 31
-        found: list[int] = self.rvas[np.flatnonzero(pair)].tolist()
+        found: list[int] = self.rvas[pair.nonzero()[0]].tolist()
         return found
 
     def to_slots(self, slots: Iterable[int]) -> list[tuple[int, int]]:
@@ -293,7 +293,7 @@ class ReferencesArm64(References):
 
     def find_branches(self) -> tuple[Rvas, Rvas]:
         """(target, site) of every B and BL into code."""
-        places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
+        places = (self.words & 0x7C000000 == 0x14000000).nonzero()[0]
         sites = self.rvas[places]
         targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
         inside = self.in_code(targets)
@@ -301,7 +301,7 @@ class ReferencesArm64(References):
 
     def strays(self) -> list[tuple[int, int]]:
         """By every B and BL."""
-        places = np.flatnonzero(self.words & 0x7C000000 == 0x14000000)
+        places = (self.words & 0x7C000000 == 0x14000000).nonzero()[0]
         sites = self.rvas[places]
         targets = sites + 4 * signed(self.words[places] & 0x3FFFFFF, 26)
         stray = ~self.in_code(targets) & (targets >= 0) & (targets < self.image.size)
