@@ -55,16 +55,16 @@ class Rule:
         if reason := self.not_applicable(evidence):
             return self._result(Outcome.NOT_APPLICABLE, reason=reason)
         findings = tuple(self.check(evidence))
-        outcomes = {finding.outcome for finding in findings}
         limits = [limit.reason for limit in evidence.limits if self.id in limit.rules]
+        if not findings and not limits:
+            return self._result(Outcome.PASS, reason=self.because(evidence))
+        outcomes = {finding.outcome for finding in findings}
         reason = "; ".join(dict.fromkeys(limits))
         if Outcome.FAIL in outcomes:
             return self._result(Outcome.FAIL, findings, reason)
         if Outcome.UNDECIDED in outcomes or limits:
             return self._result(Outcome.UNDECIDED, findings, reason)
-        return self._result(
-            Outcome.NOTE if findings else Outcome.PASS, findings, self.because(evidence)
-        )
+        return self._result(Outcome.NOTE, findings, self.because(evidence))
 
     def _by_the_way(self, evidence: Evidence) -> RuleResult:
         """Answer without the evidence that is needed: what somebody saw all the same can fail."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from hvci import catalog
 from hvci.binary.behaviour import names
@@ -32,6 +33,18 @@ MAX_BEHIND = 48
 _STORES = (0xC6, 0xC7)
 """Opcodes of x64 and x86 that store a constant, of one byte or of up to four."""
 _RET = 0xC3
+_FOUR = np.arange(4)
+
+
+def _behind_operands() -> npt.NDArray[np.int64]:
+    """By ModRM of such a store: bytes from its opcode to the constant; 0 for other operands."""
+    modrm = np.arange(256)
+    found = 2 + (modrm & 7 == 4) + np.array((0, 1, 4, 0))[modrm >> 6]
+    found[(modrm & 0x38 != 0) | (modrm >= 0xC0) | (modrm & 0xC7 == 5)] = 0
+    return found
+
+
+_CONSTANTS = _behind_operands()
 _END_X86 = re.compile(rb"(?:\xc3|\xff[\xe0-\xe7])\Z", re.DOTALL)
 """RET, and a jump through a register."""
 _END_ARM64 = re.compile(rb"\xc0\x03\x5f\xd6\Z")
@@ -71,18 +84,14 @@ def _constants(scene: Scene, start: int, end: int) -> list[int]:
     """RVAs of opcodes that may store such a constant through a register."""
     code = scene.image.bytes
     places = ((code[start:end] & 0xFE) == _STORES[0]).nonzero()[0] + start
-    places = places[places < len(code) - LONGEST]
-    modrm = code[places + 1]
-    places = places[(modrm & 0x38 == 0) & (modrm < 0xC0) & (modrm & 0xC7 != 5)]
-    modrm = code[places + 1]
-    constants = places + 2 + (modrm & 7 == 4) + np.array((0, 1, 4), np.int64)[modrm >> 6]
-    ends = code[constants] == _RET
-    for n in range(1, 4):
-        ends |= (code[places] == _STORES[1]) & (code[constants + n] == _RET)
-    for n in range(3):
-        jumps = (code[constants + n] == 0xFF) & (code[constants + n + 1] & 0xF8 == 0xE0)
-        ends |= (code[places] == _STORES[1]) & jumps
-    found: list[int] = places[ends].tolist()
+    behind = _CONSTANTS[code[np.minimum(places + 1, len(code) - 1)]]
+    is_known = (behind != 0) & (places < len(code) - LONGEST)
+    places, constants = places[is_known], (places + behind)[is_known]
+    rows = code[constants[:, None] + _FOUR]
+    returns = rows == _RET
+    jumps = (rows[:, :-1] == 0xFF) & (rows[:, 1:] & 0xF8 == 0xE0)
+    ends = (returns.any(axis=1) | jumps.any(axis=1)) & (code[places] == _STORES[1])
+    found: list[int] = places[ends | returns[:, 0]].tolist()
     return found
 
 

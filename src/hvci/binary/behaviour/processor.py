@@ -6,9 +6,9 @@ around it decodes to the instruction.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 
-import numpy as np
 from iced_x86 import Instruction, Mnemonic, Register
 
 from hvci.binary.arch.x86.lift import RCX, REGISTERS
@@ -52,6 +52,12 @@ _MSRS = {
 
 _SYSTEM = frozenset((Mnemonic.WRMSR, Mnemonic.LIDT, Mnemonic.LGDT))
 _STATE = frozenset((Register.CR0, Register.CR4, *range(Register.DR0, Register.DR7 + 1)))
+_OPCODES = re.compile(
+    rb"\x0f(?=\x30.|\x22[\xc0-\xc7\xe0-\xe7]|\x23[\xc0-\xff]"
+    rb"|\x01[\x10-\x1f\x50-\x5f\x90-\x9f])",
+    re.DOTALL,
+)
+"""WRMSR, moves to control and debug registers, LGDT and LIDT."""
 MAX_PREFIXES = 2
 """Bytes before the opcode at which an instruction may start."""
 
@@ -69,17 +75,10 @@ def find(scene: Scene) -> None:
     if scene.image.machine is Machine.ARM64:
         words.processor_state(scene)
         return
-    memory, code = scene.image.memory, scene.image.bytes
+    memory = scene.image.memory
     for start, end in scene.image.code_ranges:
-        if end - start < 4:
-            continue
-        places = (code[start : end - 2] == 0x0F).nonzero()[0] + start
-        second, third = code[places + 1], code[places + 2]
-        wanted = second == 0x30
-        wanted |= (second == 0x22) & ((third & 0xF8 == 0xC0) | (third & 0xF8 == 0xE0))
-        wanted |= (second == 0x23) & (third >= 0xC0)
-        wanted |= (second == 0x01) & (third < 0xC0) & ((third & 0x30) == 0x10)
-        for place in places[wanted].tolist():
+        for match in _OPCODES.finditer(memory, start, end):
+            place = match.start()
             if any(_is_asked(each) for each in nearby.candidates(scene, place, MAX_PREFIXES)):
                 _judge(scene, place, memory[place + 1])
 

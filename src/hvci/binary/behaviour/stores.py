@@ -111,12 +111,15 @@ def _registers(scene: Scene, places: nearby.Rvas) -> nearby.Rvas:
     """What instructions with their last operand at `places` load; the frame is below 0."""
     code = scene.image.bytes
     modrm, last = code[places - 1].astype(np.int64), code[places - 2]
-    extended = (code[places - 3] & 0xF4 == 0x44) & (scene.image.bits == 64)
+    if scene.image.bits == 64:
+        extended = code[places - 3] & 0xF4 == 0x44
+        named = (last == LEA) | (last == _LOAD)
+        return np.asarray(np.where(named, modrm >> 3 & 7 | 8 * extended, nearby.FRAME))
     found = np.where(modrm == _LOAD_SHORT, 0, nearby.FRAME)
     found = np.where(modrm == _PUSH, nearby.PUSHED, found)
     found = np.where(modrm & 0xF8 == _MOVE_IMMEDIATE, modrm & 7, found)
     named = (modrm & DIRECT_MASK == DIRECT) & ((last == LEA) | (last == _LOAD))
-    return np.where(named, modrm >> 3 & 7 | 8 * extended, found)
+    return np.where(named, modrm >> 3 & 7, found)
 
 
 def _to_frame(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
