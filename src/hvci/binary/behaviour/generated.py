@@ -45,7 +45,9 @@ def find(scene: Scene) -> None:
     sites, kept = _allocations(scene)
     for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
         found = scene.analysis.functions.instruction_at(place)
-        if found is not None and found[0].flows[found[1]] in _INDIRECT:
+        if found is None or found[0].flows[found[1]] not in _INDIRECT:
+            continue
+        if _comes_up_within(scene, sites, found[0]) or _reads_variable(scene, found):
             _judge(scene, found)
 
 
@@ -205,6 +207,32 @@ def _filler(scene: Scene, leaked: Atom) -> _Made | None:
             return None
         leaked = before[0]
     return None
+
+
+def _comes_up_within(scene: Scene, sites: nearby.Rvas, function: Function) -> bool:
+    """Whether a pointer to allocated memory comes up in a function; ARM64 variables are not told.
+
+    What a caller hands over is not followed.
+    """
+    if scene.image.machine is Machine.ARM64:
+        return True
+    bounds = (sites.searchsorted(span) for span in function.fragments)
+    return any(first < last for first, last in bounds)
+
+
+def _reads_variable(scene: Scene, place: Place) -> bool:
+    """Whether the pointer that is called was just loaded from a variable, however it got there."""
+    function, i = place
+    operand = scene.target(function, i)
+    if not isinstance(operand, Reg):
+        return isinstance(operand, Load) and operand.memory.base == IMAGE_BASE
+    for p in range(i - 1, max(-1, i - BACK), -1):
+        if scene.arch.effect(function, p).registers >> operand.number & 1:
+            if function.flows[p] in CALLS:
+                return False
+            expr = scene.arch.define(function, p, operand.number)
+            return isinstance(expr, Load) and expr.memory.base == IMAGE_BASE
+    return False
 
 
 def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bool:
