@@ -39,7 +39,7 @@ _FOUR = np.arange(4)
 def _behind_operands() -> npt.NDArray[np.int64]:
     """By ModRM of such a store: bytes from its opcode to the constant; 0 for other operands."""
     modrm = np.arange(256)
-    found = 2 + (modrm & 7 == 4) + np.array((0, 1, 4, 0))[modrm >> 6]
+    found: npt.NDArray[np.int64] = 2 + (modrm & 7 == 4) + np.array((0, 1, 4, 0))[modrm >> 6]
     found[(modrm & 0x38 != 0) | (modrm >= 0xC0) | (modrm & 0xC7 == 5)] = 0
     return found
 

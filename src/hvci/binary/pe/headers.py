@@ -70,9 +70,7 @@ class Headers:
     sections: tuple[Section, ...]
 
 
-Fields = tuple[
-    Machine, bool, Rva, int, int, int, int, int, int, int, int, tuple[int, int], Pairs
-]
+Fields = tuple[Machine, bool, Rva, int, int, int, int, int, int, int, int, tuple[int, int], Pairs]
 """Those of `Headers` but the sections, in order."""
 
 
