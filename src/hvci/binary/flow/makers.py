@@ -156,10 +156,12 @@ class Makers:
         return None
 
     def _sum_with(self, expr: Expr) -> int | None:
-        """The RVA to which x86 code adds an index, as in `add eax, table`."""
+        """The RVA to which x86 code adds an index, as in `add eax, table` or by LEA."""
         match expr:
             case Binary("add", _, Const() as start, _):
                 return self._address_in(start)
+            case Address(memory) if memory.base >= 0 or memory.index_register != NO_REGISTER:
+                return next(self._tables(memory), None)
         return None
 
     def _fate(self, function: Function, i: int, start: int) -> Fate:
@@ -180,9 +182,8 @@ class Makers:
             if self._address_in(expr) == start or (
                 is_sum and start in made_addresses(self.flow, function, i, expr).rvas
             ):
-                if isinstance(expr, Address) and expr.memory.index_register != NO_REGISTER:
-                    return LOST
-                held.add((Location(register), 0))
+                is_moved = isinstance(expr, Address) and expr.memory.index_register != NO_REGISTER
+                held.add((Location(register), MOVING if is_moved else 0))
         for n, memory in enumerate(effect.stores):
             if self._address_in(arch.stored(function, i, n)) == start:
                 offset = self.flow.frames.offset(function, i, memory)
