@@ -73,6 +73,8 @@ class Touch(NamedTuple):
 
 _ASKED: list[tuple[int, int]] = []
 """Stands for where an instruction stores while that is worked out."""
+_LOOKING: list[int] = []
+"""Stands for the places of which addresses are taken while those are worked out."""
 NO_TOUCH = Touch((), (), may_move=False)
 
 
@@ -270,10 +272,12 @@ class Frames:
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
-        offsets = function.cache.get("leaked")
+        offsets: list[int] | None = function.cache.get("leaked")
         if offsets is None:
-            offsets = sorted(set(self._addressed(function)))
-            function.cache["leaked"] = offsets
+            function.cache["leaked"] = _LOOKING
+            offsets = function.cache["leaked"] = sorted(set(self._addressed(function)))
+        if offsets is _LOOKING:
+            self.flow.note_cycle()
         wanted = slot_offset(location)
         before = bisect_right(offsets, wanted)
         distance = wanted - offsets[before - 1] if before else OBJECT_REACH

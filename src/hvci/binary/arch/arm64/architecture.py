@@ -24,6 +24,7 @@ from hvci.binary.arch.arm64.words import (
     NOP,
     SP,
     VOLATILE,
+    ZERO,
     access,
     branch_target,
     is_access,
@@ -49,6 +50,8 @@ from hvci.binary.form.moves import Moves
 from hvci.binary.pe.image import PeImage
 
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
+_WHOLE = frozenset((0xA9, 0xF8, 0xF9))
+"""The first byte of loads and stores of whole registers."""
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
 _CHOICE, _CHOICE_MASK = 0x9A800000, 0xFFE00C00
@@ -332,8 +335,11 @@ def _is_load_of(expr: Expr, rva: int) -> bool:
 
 
 def _frame_registers(function: Function) -> int:
-    """One pass in code order: sums with, and copies of, the stack pointer."""
-    mask = 1 << SP
+    """The registers (a mask) into which sums with, and copies of, the stack pointer are put.
+
+    One pass in code order; also out of places in the frame that they are stored into.
+    """
+    mask, kept = 1 << SP, set[tuple[int, int]]()
     for word in function.instructions:
         if word & 0xBF800000 == 0x91000000:
             source = word >> 5 & 31
@@ -341,8 +347,26 @@ def _frame_registers(function: Function) -> int:
             source = word >> 16 & 31
             if source == SP:  # the zero register here
                 continue
+        elif word >> 24 in _WHOLE and mask >> (word >> 5 & 31) & 1 and mask != 1 << SP:
+            mask |= _kept_in_frame(word, mask, kept)
+            continue
         else:
             continue
         if mask >> source & 1:
             mask |= 1 << (word & 31)
     return mask
+
+
+def _kept_in_frame(word: int, mask: int, kept: set[tuple[int, int]]) -> int:
+    """The registers (a mask) that get frame addresses (in a mask) out of places in the frame.
+
+    Where it stores such an address the place is noted.
+    """
+    moved, found = access(word), 0
+    for memory, register in zip(moved.memories, moved.registers, strict=False):
+        place = memory.base, memory.displacement
+        if moved.is_store and mask >> register & 1 and register != ZERO:
+            kept.add(place)
+        elif moved.is_load and place in kept:
+            found |= 1 << register
+    return found

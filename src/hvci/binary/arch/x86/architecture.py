@@ -45,7 +45,7 @@ from hvci.binary.arch.x86.lift import (
     only_fills,
 )
 from hvci.binary.arch.x86.reads import reads
-from hvci.binary.arch.x86.stack.framepointer import points_frame
+from hvci.binary.arch.x86.stack.framepointer import MASKS, frame_registers, points_frame
 from hvci.binary.arch.x86.tables import find_tables
 from hvci.binary.form.code import (
     CALLS,
@@ -97,15 +97,10 @@ _WRITES = frozenset(
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
-_COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
 _MOVES = _CHOICES | {Mnemonic.MOV, Mnemonic.XCHG, Mnemonic.CMPXCHG}
 _COMPARING = frozenset((Mnemonic.CMP, Mnemonic.TEST))
 _FACTORY = InstructionInfoFactory()
-
-
-_MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
-"""By iced's number of a register: the bit of the register that holds it, 0 for other kinds."""
 
 
 class _Shape(NamedTuple):
@@ -138,7 +133,7 @@ def _push_effect(mask: int, size: int) -> Effect:
 @cache
 def _plain_effects(implicit: int, writes0: bool) -> list[Effect]:
     """The same by iced's number of the register that is the first operand."""
-    return [_plain_effect(implicit | (mask if writes0 else 0)) for mask in _MASKS]
+    return [_plain_effect(implicit | (mask if writes0 else 0)) for mask in MASKS]
 
 
 def _learn(instruction: Instruction) -> _Shape:
@@ -335,12 +330,12 @@ class X86:
         first = instruction.op0_register if shape.writes0 else NONE
         if shape.effects and (first or not shape.writes0):
             return shape.effects[first]
-        mask = shape.implicit | _MASKS[first]
+        mask = shape.implicit | MASKS[first]
         stores: tuple[Memory, ...] = ()
         if shape.writes0 and not first and instruction.op0_kind == OpKind.MEMORY:
             stores = (self.lift.memory(instruction),)
         if shape.writes1 and instruction.op1_kind == OpKind.REGISTER:
-            mask |= _MASKS[instruction.op1_register]
+            mask |= MASKS[instruction.op1_register]
         if shape.pushes:
             return _push_effect(mask, self.bits // 8)
         if shape.fills:
@@ -415,17 +410,5 @@ class X86:
         """Whether the function ever puts an address of its frame into the register."""
         mask = function.cache.get("frame registers")
         if mask is None:
-            mask = self._frame_registers(function)
-            function.cache["frame registers"] = mask
+            mask = function.cache["frame registers"] = frame_registers(function)
         return bool(mask >> register & 1)
-
-    def _frame_registers(self, function: Function) -> int:
-        """One pass in code order: LEA from, and copies of, the stack pointer."""
-        mask, instructions = 1 << RSP, function.instructions
-        copies = bytes(map(_COPIES.__contains__, map(_MNEMONIC, instructions)))
-        for instruction in compress(instructions, copies):
-            is_lea = instruction.mnemonic == Mnemonic.LEA
-            source = instruction.memory_base if is_lea else instruction.op1_register
-            if mask & _MASKS[source]:
-                mask |= _MASKS[instruction.op0_register]
-        return mask

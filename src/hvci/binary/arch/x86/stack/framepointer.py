@@ -1,4 +1,4 @@
-"""Which x64 and x86 instructions make a frame pointer that nobody else gets.
+"""Which registers of x64 and x86 code hold addresses of the frame, and which is its pointer.
 
 clang points RBP into the middle of a frame, where a local variable may lie; that is not handed to
 anybody by this. Knows single instructions.
@@ -6,13 +6,45 @@ anybody by this. Knows single instructions.
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import attrgetter
+
 from iced_x86 import Instruction, Mnemonic, OpKind, Register
 
+from hvci.binary.arch.x86.lift import REGISTERS, RSP
 from hvci.binary.form.code import Function
 
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _FRAME_POINTERS = frozenset((Register.RBP, Register.EBP))
 _MAKES = frozenset((Mnemonic.POP, Mnemonic.MOV, Mnemonic.LEA))
+_COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
+_MNEMONIC = attrgetter("mnemonic")
+_PLACE = attrgetter("memory_base", "memory_displacement")
+MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
+"""By iced's number of a register: the bit of the register that holds it, 0 for other kinds."""
+
+
+def frame_registers(function: Function) -> int:
+    """The registers (a mask) into which a function ever puts an address of its frame.
+
+    One pass in code order: LEA from, and copies of, the stack pointer, also out of places in the
+    frame that such an address was put into.
+    """
+    mask, kept = 1 << RSP, set[tuple[int, int]]()
+    instructions = function.instructions
+    copies = bytes(map(_COPIES.__contains__, map(_MNEMONIC, instructions)))
+    for instruction in compress(instructions, copies):
+        is_lea = instruction.mnemonic == Mnemonic.LEA
+        source = instruction.memory_base if is_lea else instruction.op1_register
+        if mask & MASKS[source]:
+            made = MASKS[instruction.op0_register]
+            if made:
+                mask |= made
+            elif mask & MASKS[instruction.memory_base]:
+                kept.add(_PLACE(instruction))
+        elif kept and not source and _PLACE(instruction) in kept:
+            mask |= MASKS[instruction.op0_register]
+    return mask
 
 
 def points_frame(function: Function, i: int) -> bool:
