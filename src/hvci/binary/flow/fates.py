@@ -18,6 +18,11 @@ ANY_SIZE = -1
 OBJECT_REACH = 0x100
 """How far upwards from its start an object may reach, in bytes."""
 
+COPIES = frozenset(
+    ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
+)
+CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
+
 Place = tuple[Function, int]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.edges import fixes
+from hvci.binary.flow.fates import CLEARS, COPIES
 from hvci.binary.flow.frames import SLOT, Element, Leak
 from hvci.binary.flow.ways import Ways
 from hvci.binary.form.code import (
@@ -33,6 +34,8 @@ MOST_OWN_CALLS = 3
 """Calls whose target is asked for on the way to that of another."""
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
+EVERYWHERE, NOWHERE = (-1 << 40, 1 << 40), (0, 0)
+OTHERS = "a routine of others"
 ARRAY = "an element of an array on the stack that is written"
 PART = "a local variable of which a part is changed"
 
@@ -215,7 +218,7 @@ class Reaching:
             if leak is Leak.CERTAIN:
                 found.append(self._leaked(function, p, location))
                 return True
-            if leak is Leak.POSSIBLE and self._calls_own_code(function, p):
+            if leak is Leak.POSSIBLE and self._may_write_object(function, p, location):
                 doubts |= atoms.unknown(OBJECT)
         return False
 
@@ -256,21 +259,60 @@ class Reaching:
         is_call = function.flows[p] in CALLS
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
 
-    def _calls_own_code(self, function: Function, p: int) -> bool:
-        """Whether a call goes to code of the image: Windows writes what it is given to write."""
+    def _may_write_object(self, function: Function, p: int, location: Location) -> bool:
+        """Whether a call may write a slot that is part of what it gets: own code, and copies.
+
+        Other routines of Windows write what they are given to write.
+        """
+        callee = self._callee(function, p)
+        if callee not in COPIES and callee not in CLEARS:
+            return not callee
+        start, end = self._copied_to(function, p, callee)
+        return start < slot_offset(location) + SLOT and slot_offset(location) < end
+
+    def _callee(self, function: Function, p: int) -> str:
+        """The name of the routine of others that a call goes to; empty for code of the image."""
         if function.flows[p] == Flow.CALL:
-            return self.arch.direct_target(function, p) not in self.flow.interprocedural.thunks
-        known: dict[int, bool] = function.cache.setdefault("own calls", {})
+            target = self.arch.direct_target(function, p)
+            return self.flow.interprocedural.thunks.get(target, "")
+        known: dict[int, str] = function.cache.setdefault("callees", {})
         if p not in known:
             if self._own_calls == MOST_OWN_CALLS:
-                return True
-            known[p] = False  # for what asks again on the way
+                return ""
+            known[p] = OTHERS  # for what asks again on the way
             operand = self.arch.indirect_operand(function, p)
             self._own_calls += 1
             held = self.flow.apart(lambda: self.flow.evaluate(function, p, operand, 0))
             self._own_calls -= 1
-            known[p] = any(atom.kind is Kind.ADDRESS for atom in held)
+            if any(atom.kind is Kind.ADDRESS for atom in held):
+                known[p] = ""
+            elif (only := atoms.single(held)) is not None and only.kind is Kind.IMPORT:
+                known[p] = self.flow.image.imports[only.value].name
         return known[p]
+
+    def _copied_to(self, function: Function, p: int, callee: str) -> tuple[int, int]:
+        """Where in the frame a copying routine may write, as far as its arguments tell."""
+        known: dict[int, tuple[int, int]] = function.cache.setdefault("copied to", {})
+        if p not in known:
+            if self._own_calls == MOST_OWN_CALLS:
+                return EVERYWHERE
+            known[p] = EVERYWHERE  # for what asks again on the way
+            self._own_calls += 1
+            known[p] = self.flow.apart(lambda: self._work_out_copy(function, p, callee))
+            self._own_calls -= 1
+        return known[p]
+
+    def _work_out_copy(self, function: Function, p: int, callee: str) -> tuple[int, int]:
+        argument, size = self.flow.interprocedural.argument, self.flow.image.pointer_size
+        target = atoms.single(argument(function, p, 0, size))
+        count = argument(function, p, 1 if callee in CLEARS else 2, size)
+        if target is None or target.kind not in (Kind.STACK, Kind.ADDRESS, Kind.IMPORT):
+            return EVERYWHERE
+        if target.kind is not Kind.STACK:
+            return NOWHERE
+        if any(atom.kind is not Kind.CONST for atom in count):
+            return target.value, EVERYWHERE[1]
+        return target.value, target.value + max((atom.value for atom in count), default=0)
 
     def _leaked(self, function: Function, call: int, location: Location) -> Atoms:
         """What a call may have put into a slot whose address was passed on."""

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
-from hvci.binary.flow.fates import ANY_SIZE, MOVING, OBJECT_REACH, Fate, Passed, Write, covers
+from hvci.binary.flow.fates import (
+    ANY_SIZE,
+    CLEARS,
+    COPIES,
+    MOVING,
+    OBJECT_REACH,
+    Fate,
+    Passed,
+    Write,
+    covers,
+)
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
 from hvci.binary.form.code import (
@@ -32,10 +42,6 @@ OPTION = 4
 """Bytes of the options that are asked for, which structures hold; pointers are no options."""
 LOOP_REACH = 0x40
 """How far behind a variable the end of an array may lie from which a loop counts back, in bytes."""
-COPIES = frozenset(
-    ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
-)
-CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
 
 
 class Change(NamedTuple):
