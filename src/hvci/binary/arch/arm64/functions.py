@@ -96,11 +96,17 @@ class FunctionsArm64(Functions):
             start, high = max(start, rva - SHORT_GAP), min(high, rva + SHORT_GAP)
         function = self._known.get(("gap", start))
         if function is None or function.rvas[-1] < rva:
-            end = min(high, max(start + MAX_GAP, rva + 64))
+            end = min(high, max(start + MAX_GAP, rva + 64), self._next_start(rva))
             function = self._decode(start, [(start, end)], "gap")
             function.frames = {start: NO_FRAME}
             self._known["gap", start] = function
         return function
+
+    def _next_start(self, rva: int) -> int:
+        """Where the next function without exception data may start: code of two is not mixed."""
+        starts = self._gap_starts
+        i = int(starts.searchsorted(rva + 1))
+        return int(starts[i]) if i < len(starts) else int(self.image.size)
 
     def _gap_start(self, low: int, rva: int) -> int:
         first, last = np.searchsorted(self._gap_starts, [low, rva + 1])
