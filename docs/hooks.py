@@ -32,6 +32,7 @@ CRITERIA = {
     "Have no section that is both writable and executable": ("execute-write-section",),
     "Align sections to pages": ("section-alignment",),
     "Give every section a right": ("section-without-access",),
+    "Be laid out as linkers do it": ("unusual-layout",),
     "Be built for a machine that Windows has": ("no-edition-for-machine",),
     "Keep the import address table out of code": ("iat-in-executable-section",),
     "Have no relocation that crosses a page (Windows 10 1507 to 1607)": ("unsupported-relocs",),

@@ -23,7 +23,7 @@ READ_WRITE_EXECUTE = 0xE000_0020
 
 
 def section(name, rva, characteristics, virtual_size=0x800):
-    return Section(name, Rva(rva), virtual_size, FileOffset(0x400), 0x800, characteristics)
+    return Section(name, Rva(rva), virtual_size, FileOffset(0), 0, characteristics)
 
 
 IMAGE = Image(

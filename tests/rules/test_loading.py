@@ -1,6 +1,7 @@
 """What no Windows of the target could load: said, and never "loads: yes"."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,49 @@ def test_a_section_without_a_right_is_undecided():
     assert moved(evidence(image=image(sections=sections))) == {ACCESS: Outcome.UNDECIDED}
 
 
+LAYOUT = "unusual-layout"
+TEXT, CONSTANTS, DATA = (
+    replace(each, raw_offset=0x400 + 0x800 * at, raw_size=0x800)
+    for at, each in enumerate(image().sections)
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (image(sections=(TEXT, DATA, CONSTANTS)), "not in ascending order"),
+        (image(sections=(replace(TEXT, raw_size=0x600), CONSTANTS, DATA)), "not contiguous on"),
+        (image(sections=(TEXT, replace(CONSTANTS, raw_offset=0x1200), DATA)), "not contiguous on"),
+    ],
+)
+def test_a_layout_that_windows_has_a_name_for_is_a_note(changed, named):
+    result = results(evidence(image=changed))[LAYOUT]
+    assert result.outcome is Outcome.NOTE
+    assert named in " ".join(one.message for one in result.findings)
+    assert moved(evidence(image=changed)) == {LAYOUT: Outcome.NOTE}
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        image(),
+        image(sections=()),
+        image(iat=None, import_tables=()),
+        image(sections=(TEXT, CONSTANTS, DATA)),
+        image(sections=(TEXT, CONSTANTS, replace(DATA, raw_size=0, raw_offset=0))),
+        image(
+            sections=(
+                TEXT,
+                replace(CONSTANTS, raw_size=0, raw_offset=0),
+                section(".d", 0x2000, READ),
+            )
+        ),
+    ],
+)
+def test_a_usual_layout_is_silent(usual):
+    assert LAYOUT not in moved(evidence(image=usual))
+
+
 def test_sources_alone_are_not_asked():
     facts = Evidence(frozenset({Origin.SOURCE}))
     for rule in (EDITION, ACCESS):
@@ -88,5 +132,6 @@ def test_windows_server_has_no_32_bit_edition(word, loads, tmp_path, monkeypatch
     for words in (["--target-os", word, "--no-config"], []):
         said = CliRunner().invoke(main, ["check", ".", "-f", "json", *words]).stdout
         wide, narrow = json.loads(said)["reports"]
-        assert narrow["answers"]["loads"] == loads
-        assert wide["answers"]["loads"] == "yes"
+        assert narrow["answers"]["image_check"] == loads
+        assert narrow["answers"]["loads"] != "yes"
+        assert wide["answers"]["image_check"] == "yes"

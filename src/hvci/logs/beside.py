@@ -67,7 +67,7 @@ def _image(row: Refusal, report: Report, group: Sequence[Seen]) -> Refusal:
     by_rule = {result.rule: result.outcome for result in report.results}
     wanted = {gates().layouts[name] for name in row.layouts} - {""}
     wanted |= {rule for one in group if (rule := _RULE_OF_EVENT.get(one.sign.id))}
-    missed = sorted(rule for rule in wanted if by_rule.get(rule) not in (Outcome.FAIL, None))
+    missed = sorted(rule for rule in wanted if by_rule.get(rule) not in _SEEN)
     if loads is Answer.NO and not missed:
         return replace(row, verdict="agrees: it does not load", agrees=True, causes=causes)
     if loads is Answer.NO:
@@ -84,6 +84,8 @@ def _image(row: Refusal, report: Report, group: Sequence[Seen]) -> Refusal:
     return replace(row, verdict="could not decide whether it loads", causes=causes)
 
 
+_SEEN = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE, None)
+"""A rule that says something of the image, or one that another version had, is not missing."""
 _RULE_OF_EVENT: Mapping[int | str, str] = {3072: "section-alignment", 3073: "execute-write-section"}
 
 

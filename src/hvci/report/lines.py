@@ -67,6 +67,7 @@ _CODES = MappingProxyType(
         "unsupported-relocs": 2006,
         "section-without-access": 2007,
         "no-edition-for-machine": 2008,
+        "unusual-layout": 2009,
         "executable-by-default": 2010,
         "nx-opt-in": 2011,
         "wrong-pool-enum": 2012,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from hvci.model import (
     LAST_32_BIT_SERVER,
@@ -76,3 +77,48 @@ def section_without_access(evidence: Evidence) -> Iterator[Finding]:
                 Confidence.INFERRED,
                 "Give the section the rights that its contents need, or drop it.",
             )
+
+
+@rule(sees={Origin.IMAGE})
+def unusual_layout(evidence: Evidence) -> Iterator[Finding]:
+    """The image is laid out in a way for which Windows has a failure of its own.
+
+    Why: when memory integrity refuses an image, event 3111 prints such failures by name. What
+        each of them measures is not published, so this is a note: no linker of a kit makes it.
+    Bad: sections that are moved or joined by a tool that runs after the linker
+    Good: the image as the linker wrote it
+    Fix: leave the layout to the linker; where a packer or a patch made it, build without.
+    """
+    image = evidence.image
+    if image is None:
+        return
+    ascending = sorted(image.sections, key=lambda section: section.rva)
+    for section, expected in zip(image.sections, ascending, strict=True):
+        if section.rva != expected.rva:
+            yield _named(
+                "The sections of the image are not in ascending order",
+                f"section {section.name} stands where {expected.name} is expected",
+                ImageSite(section.rva, section.name),
+            )
+            break
+    on_disk = [section for section in image.sections if section.raw_size]
+    for one, other in pairwise(on_disk):
+        if one.raw_offset + one.raw_size != other.raw_offset:
+            yield _named(
+                "The image sections are not contiguous on disk",
+                f"the data of section {one.name} end at offset {one.raw_offset + one.raw_size:#x} "
+                f"of the file, and those of {other.name} begin at {other.raw_offset:#x}",
+                ImageSite(other.rva, other.name),
+            )
+            break
+
+
+def _named(name: str, what: str, site: ImageSite) -> Finding:
+    """What fits a failure that Windows has a name for."""
+    return Finding(
+        Outcome.NOTE,
+        f'{what}; Windows knows a failure called "{name}", and whether it means this is not known',
+        site,
+        Origin.IMAGE,
+        Confidence.OBSERVED,
+    )
