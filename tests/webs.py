@@ -36,6 +36,36 @@ def csrf(client):
 
 API = {"X-HVCI-Request": "test"}
 
+INF = b"""[Version]
+Signature="$Windows NT$"
+Class=System
+Provider=%Me%
+DriverVer=01/01/2026,1.0.0.0
+[Manufacturer]
+%Me%=Models,NTamd64
+[Models.NTamd64]
+"Dev"=Dev,ROOT\\X
+[Dev]
+CopyFiles=Files
+[Files]
+bad.sys
+[Dev.Services]
+AddService=Bad,2,Bad_Service
+[Bad_Service]
+ServiceType=1
+StartType=0
+ErrorControl=1
+ServiceBinary=%12%\\bad.sys
+[SourceDisksNames]
+1=disk
+[SourceDisksFiles]
+bad.sys=1
+[DestinationDirs]
+Files=12
+[Strings]
+Me="Acme"
+"""
+
 
 def send(client, *files, **words):
     """Upload as a program does; gives the answer."""

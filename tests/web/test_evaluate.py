@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from hvci.evaluate import Options, evaluate
 from hvci.report import Document, Format, from_json
 from hvci.report.encode import report_fields
-from webs import API, BAD, EVIL, GOOD, csrf, done, evaluated, send, serving, zipped
+from webs import API, BAD, EVIL, GOOD, INF, csrf, done, evaluated, send, serving, zipped
 
 SAMPLE = Path(__file__).parents[1] / "fixtures/built/sample_bad.x64.o2.sys"
 SCHEMA = Path(__file__).parents[2] / "src/hvci/data/report.schema.json"
@@ -96,37 +96,6 @@ def test_files_of_a_package_belong_together_and_an_archive_is_opened(client):
         assert "2 targets: 1 fails the readiness test; 1 loads and runs" in text
         number = [one["verdict"] for one in job["results"]].index("incompatible")
         assert "PoolType is NonPagedPool" in page(client, job, f"/{number}")
-
-
-INF = b"""[Version]
-Signature="$Windows NT$"
-Class=System
-Provider=%Me%
-DriverVer=01/01/2026,1.0.0.0
-[Manufacturer]
-%Me%=Models,NTamd64
-[Models.NTamd64]
-"Dev"=Dev,ROOT\\X
-[Dev]
-CopyFiles=Files
-[Files]
-bad.sys
-[Dev.Services]
-AddService=Bad,2,Bad_Service
-[Bad_Service]
-ServiceType=1
-StartType=0
-ErrorControl=1
-ServiceBinary=%12%\\bad.sys
-[SourceDisksNames]
-1=disk
-[SourceDisksFiles]
-bad.sys=1
-[DestinationDirs]
-Files=12
-[Strings]
-Me="Acme"
-"""
 
 
 def test_an_inf_beside_its_driver_tells_of_the_service(client):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select
 
 from hvci.fleet.packed import unpack
 from hvci.fleet.schema import body, dictionary, file, package, result, rules, seen
@@ -25,11 +25,21 @@ def reports(connection: Connection, view: View, word: str) -> Iterator[Document]
     named += [file.c.path.like(f"%{cut}{plain}", escape="\\") for cut in ("/", "\\\\")]
     if len(word) >= 8 and set(word.lower()) <= set("0123456789abcdef"):
         named.append(result.c.sha256.like(f"{word.lower()}%"))
+    yield from _documents(connection, seen.c.scan_id.in_(view.scans), or_(*named))
+
+
+def report_of(connection: Connection, scan_id: int, file_id: int) -> Document | None:
+    """The report about one file as one scan met it; None where there is none."""
+    here = (seen.c.scan_id == scan_id, seen.c.file_id == file_id)
+    return next(_documents(connection, *here), None)
+
+
+def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[Document]:
     tables = seen.join(file).join(result).join(rules).join(body).join(dictionary)
     query = (
         select(file.c.path, body.c.data, dictionary.c.data, rules.c.hvci, *package.c[2:])
         .select_from(tables.outerjoin(package, package.c.id == seen.c.package_id))
-        .where(seen.c.scan_id.in_(view.scans), or_(*named))
+        .where(*which)
         .order_by(file.c.path)
     )
     for path, blob, known, version, *told in connection.execute(query):

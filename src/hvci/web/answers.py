@@ -51,7 +51,6 @@ def page(request: Request, template: str, status: int = 200, **words: object) ->
         "csrf": getattr(request.app.state, "csrf", "") if "app" in request.scope else "",
         "path": request.scope["path"],
         "version": __version__,
-        "has_fleet": "app" in request.scope and bool(getattr(request.app.state, "fleet", None)),
     }
     text = templates().get_template(template).render(known | words)
     return HTMLResponse(text, status)

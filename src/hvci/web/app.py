@@ -21,9 +21,10 @@ from starlette.staticfiles import StaticFiles
 
 from hvci.errors import HvciError, UsageError
 from hvci.verifier.settings import SettingsStore
-from hvci.web import api, evaluate, login, wizard
+from hvci.web import api, evaluate, fleet_api, fleet_pages, login, wizard
 from hvci.web.answers import refusal
 from hvci.web.errors import NotFound, Refused
+from hvci.web.fleet import Fleet
 from hvci.web.guard import Guard, Secrets
 from hvci.web.jobs import Jobs
 from hvci.web.line import Line
@@ -42,12 +43,17 @@ def application(settings: Settings) -> Starlette:
     jobs = Jobs(settings.home / "web.sqlite")
     line = Line(jobs, uploads, settings.home / "scratch", settings.jobs, settings.limits)
     parts = Parts(settings, known, uploads, jobs, line, SettingsStore())
+    if settings.database:
+        parts.fleet = Fleet(settings.database, settings.home)
+        parts.fleet.index()  # what is wrong with the database is said before anything is served
     line.when_done = lambda job: wizard.keep_settings(parts, job)
     app = Starlette(
         routes=[
             *login.ROUTES,
             *evaluate.ROUTES,
             *wizard.ROUTES,
+            *fleet_pages.ROUTES,
+            *fleet_api.ROUTES,
             *api.ROUTES,
             Mount("/static", StaticFiles(packages=[("hvci.web", "static")])),
         ],
@@ -62,7 +68,6 @@ def application(settings: Settings) -> Starlette:
     )
     app.state.parts = parts
     app.state.csrf = known.csrf
-    app.state.fleet = None
     return app
 
 
@@ -84,6 +89,8 @@ class _Life:
             sweeper.cancel()
             await asyncio.to_thread(self.parts.line.stop)
             self.parts.jobs.close()
+            if self.parts.fleet is not None:
+                await asyncio.to_thread(self.parts.fleet.close)
 
     async def _sweep(self, scratch: Path) -> None:
         while True:

@@ -139,6 +139,7 @@ def _job_words(request: Request, job: Job, glances: list[dict[str, Any]]) -> dic
 def _links(request: Request, job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
+        "base": f"/r/{job.id}/download",
         "link": f"{request.url.scheme}://{request.headers['host']}/r/{job.id}",
         "formats": [form.value for form in Format],
         "verify": bool(job.options.get("verify")),
@@ -155,14 +156,19 @@ def rendered(parts: Parts, job: Job, word: str) -> Response:
     """The report of a job in one of the formats."""
     if word not in set(Format):
         raise NotFound("there is no such format")
+    return as_file(document_of(parts, job), word, f"hvci-{job.id}")
+
+
+def as_file(document: Document, word: str, name: str) -> Response:
+    """A document in one of the formats, to be saved."""
+    if word not in set(Format):
+        raise NotFound("there is no such format")
     form = Format(word)
-    document = document_of(parts, job)
     media, suffix = MEDIA.get(form, ("text/plain; charset=utf-8", "txt"))
-    name = f"hvci-{job.id}-{form}.{suffix}"
     return Response(
         render(document, form).encode("utf-8", "backslashreplace"),
         media_type=media,
-        headers={"content-disposition": f'attachment; filename="{name}"'},
+        headers={"content-disposition": f'attachment; filename="{name}-{form}.{suffix}"'},
     )
 
 

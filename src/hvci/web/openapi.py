@@ -6,6 +6,7 @@ from typing import Any
 
 from hvci import __version__
 from hvci.report import Format
+from hvci.web.fleet_index import ORDERS
 from hvci.web.guard import PLAIN
 
 Json = dict[str, Any]
@@ -68,6 +69,7 @@ def _paths() -> Json:
         },
         "/api/evaluations/{id}/report/{form}": {"get": _report()},
         **_verifier_paths(),
+        **_fleet_paths(),
     }
 
 
@@ -109,6 +111,54 @@ def _verifier_paths() -> Json:
         },
         "/api/verifier/runs/{id}": {
             "get": _get("How far it is, and what was seen", run, _id(), more=(404,))
+        },
+    }
+
+
+def _fleet_paths() -> Json:
+    number = {"type": "integer", "minimum": 0}
+    words = ["fate", "verdict", "policy", "signed", "start", "rule", "vendor", "package"]
+    words += ["host", "year", "cpu"]
+    choices = [_query(name, "Only files with this") for name in words]
+    choices.append(_query("q", "Only files whose path or vendor holds this"))
+    orders = {"type": "string", "enum": list(ORDERS)}
+    scans = (
+        _query("old", "Number of a scan, last or previous"),
+        _query("new", "Number of a scan, last or previous"),
+    )
+    return {
+        "/api/fleet/files": {
+            "get": _get(
+                "Files of the current scans that fit",
+                _object(
+                    total=number, first=number, files={"type": "array", "items": {"type": "object"}}
+                ),
+                *choices,
+                _query("order", "In which order", orders),
+                _query("first", "From this one on", number),
+                _query("limit", "So many at most", {**number, "maximum": 1000}),
+                more=(404, 503),
+            )
+        },
+        "/api/fleet/counts": {
+            "get": _get(
+                "How the files that fit fall apart by each name",
+                _object(
+                    total=number,
+                    by={"type": "object"},
+                    only_rule={"type": "array", "items": {"type": "object"}},
+                ),
+                *choices,
+                more=(404, 503),
+            )
+        },
+        "/api/fleet/scans": {
+            "get": _get("The scans in the database", {"type": "object"}, more=(404,))
+        },
+        "/api/fleet/changes": {
+            "get": _get(
+                "What changed between two scans", {"type": "object"}, *scans, more=(400, 404)
+            )
         },
     }
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from hvci.verifier.settings import SettingsStore
 from hvci.web.errors import NotFound
+from hvci.web.fleet import Fleet
 from hvci.web.forms import Form, Reading, read_form
 from hvci.web.guard import Secrets
 from hvci.web.jobs import Job, Jobs
@@ -27,6 +28,7 @@ class Parts:
     jobs: Jobs
     line: Line
     verified: SettingsStore
+    fleet: Fleet | None = None
     receiving: int = 0
     """Uploads on their way."""
 
