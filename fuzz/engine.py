@@ -64,6 +64,8 @@ class Runner:
         self.module: ModuleType = importlib.import_module(f"targets.{name}")
         self.one: Callable[[bytes], None] = self.module.one
         self.path = state / f"{name}.json"
+        self.inputs = state / "inputs" / name
+        """What coverage has chosen so far."""
         self.executions = 0
         self.slowest = 0.0
         self.defects: dict[str, str] = {}
@@ -129,9 +131,9 @@ class Runner:
         """What to begin with."""
         make: Any = getattr(self.module, "seeds", None)
         yield from make() if make else (b"", bytes(range(256)))
-        folder = CORPUS / self.name
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            yield path.read_bytes()
+        for folder in (CORPUS / self.name, self.inputs):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                yield path.read_bytes()
 
 
 def keep(name: str, data: bytes) -> str:
@@ -167,14 +169,15 @@ def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
     return bytes(data)
 
 
-def plain(runner: Runner, seconds: float, limit: int) -> None:
+def plain(runner: Runner, seconds: float, limit: int, most: int = 1 << 40) -> None:
     """Change seeds at random: where atheris is not there."""
     rng = random.Random(time.time_ns())
     pool = list(runner.seeds())
-    for data in pool:
-        runner(data)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    for data in pool:
+        if time.monotonic() < end:
+            runner(data)
+    while time.monotonic() < end and runner.executions < most:
         runner(mutated(rng, pool)[:limit])
     runner.tell()
 
@@ -183,7 +186,7 @@ def guided(runner: Runner, seconds: float, state: Path, limit: int) -> None:
     """Let libFuzzer choose by coverage; never returns."""
     import atheris
 
-    found = state / "inputs" / runner.name
+    found = runner.inputs
     found.mkdir(parents=True, exist_ok=True)
     for data in runner.seeds():
         (found / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
@@ -211,6 +214,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=1 << 40, help="executions without coverage")
     parser.add_argument("--plain", action="store_true", help="without coverage")
     options = parser.parse_args()
     options.state.mkdir(parents=True, exist_ok=True)
@@ -220,7 +224,7 @@ def main() -> None:
     except ImportError:
         options.plain = True
     if options.plain:
-        plain(Runner(options.target, options.state), options.seconds, limit)
+        plain(Runner(options.target, options.state), options.seconds, limit, options.most)
         return
     with atheris.instrument_imports(include=["hvci"]):
         runner = Runner(options.target, options.state)

@@ -25,11 +25,13 @@ TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.s
 HEADS = ("target", "executions", "edges", "a second", "slowest s", "MiB", "defects")
 
 
-def run(target: str, seconds: float, state: Path, plain: bool) -> None:
+def run(target: str, seconds: float, state: Path, plain: bool, until: int) -> None:
     """Fuzz one target and add its figures to those of earlier runs."""
     now = state / "now"
     words = [sys.executable, str(HERE / "engine.py"), target, "--state", str(now)]
     words += ["--seconds", str(seconds), *(["--plain"] if plain else [])]
+    if until:
+        words += ["--most", str(until - _known(state, target)["executions"])]
     now.mkdir(parents=True, exist_ok=True)
     for old in now.glob(f"{target}.*"):
         old.unlink()
@@ -117,7 +119,13 @@ def main() -> int:
     if not options.table:
         for target in chosen:
             begin = time.monotonic()
-            run(target, options.minutes * 60 / len(chosen), options.state, options.plain)
+            run(
+                target,
+                options.minutes * 60 / len(chosen),
+                options.state,
+                options.plain,
+                options.until or 0,
+            )
             print(f"{target}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
     print(table(options.state))
     for target in chosen:
