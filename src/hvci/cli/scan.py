@@ -69,6 +69,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Give a file up after so long; the work on it is bounded besides.",
 )
+@click.option(
+    "--isolate/--no-isolate",
+    default=True,
+    show_default=True,
+    help="Hold the processes that evaluate to bounds: memory, time, files, no network.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress.")
 def command(
     targets: tuple[str, ...],
@@ -83,6 +89,7 @@ def command(
     excerpts: bool,
     jobs: int | None,
     seconds: int,
+    isolate: bool,
     quiet: bool,
 ) -> int:
     """Evaluate very many drivers with all cores and keep the reports in a database.
@@ -113,6 +120,7 @@ def command(
         _since(since) if since else 0,
         jobs,
         seconds,
+        isolate,
     )
     trusted = (given(catalogs), given(blocklists), given(databases))
     return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
@@ -128,6 +136,7 @@ class Asked:
     since: int
     jobs: int | None
     seconds: int
+    isolate: bool
 
 
 def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
@@ -139,7 +148,8 @@ def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
     database = create(where)
     show = Show(not quiet and is_watched())
     store = Store(database, rules, asked.host)
-    scan = Scan(store, rules, asked.jobs or usual_jobs(), asked.seconds, show)
+    jobs = asked.jobs or usual_jobs()
+    scan = Scan(store, rules, jobs, asked.seconds, show, asked.isolate)
     if show.watched:
         show.count(lambda: places(asked.words, asked.since))
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ STILLBORN = 5
 """So many workers in a row that die before they are ready: something else is wrong."""
 TICK = 0.25
 """Seconds after which whoever waits for answers gets a word, with or without one."""
+OUT_OF_TIME = getattr(signal, "SIGXCPU", 1 << 16)
+"""What ends a process whose processor time is spent."""
 FULL = 140
 """MiB at which a worker has grown too large and is replaced."""
 
@@ -124,6 +127,8 @@ class Crew:
         code = worker.process.exitcode
         suspect = worker.tasks.popleft() if worker.ready and worker.tasks else None
         self._let_go(worker)
+        if suspect is not None and code == -OUT_OF_TIME:
+            return [_lost(suspect, "time", "takes more processor time than a worker may have")]
         if suspect is None:
             self._stillborn += not worker.ready
             if self._stillborn >= STILLBORN:

@@ -6,6 +6,7 @@ Unchanged files cost a look-up, equal contents are evaluated once. Prints nothin
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hvci.fleet.batches import batches
+from hvci.fleet.bounds import Bounds
 from hvci.fleet.boxes import Boxes
 from hvci.fleet.content import Content, hashed
 from hvci.fleet.crew import Crew
@@ -25,6 +27,7 @@ from hvci.fleet.rules import Rules
 from hvci.fleet.store import Key, Met, Store
 from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem
 from hvci.fleet.worker import Answer, Task
+from hvci.packages.opened import MAX_MEMBER
 
 FIRST = 64
 """Files of the first batch: workers should not wait for the hashes of a thousand."""
@@ -63,6 +66,8 @@ class Scan:
     jobs: int
     seconds: float
     tell: Callable[[Progress], None]
+    isolate: bool = True
+    """Hold the workers to bounds."""
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
     _waiting: dict[Key, list[Content]] = field(default_factory=dict)
@@ -78,12 +83,12 @@ class Scan:
     def run(self, targets: str, places: Iterable[Place | Problem]) -> Progress:
         """Scan all places; an interrupt or an error leaves a scan that can be taken up."""
         self.store.begin(targets)
-        crew = Crew(self.jobs, self.rules.fields(), self.seconds)
         try:
             with (
                 TemporaryDirectory(prefix="hvci-scan-", ignore_cleanup_errors=True) as scratch,
                 ThreadPoolExecutor(self.jobs) as threads,
             ):
+                crew = Crew(self.jobs, self._fields(scratch), self.seconds)
                 self._boxes = Boxes(Path(scratch), self.rules)
                 for heard in crew.run(_Feed(self._queue, self._tasks(places, threads))):
                     for task, answer in heard:
@@ -95,6 +100,13 @@ class Scan:
         self._write()
         self.store.finish()
         return self.progress
+
+    def _fields(self, scratch: str) -> dict[str, object]:
+        """What a worker is told: the rules, and what it may use."""
+        if not self.isolate:
+            return self.rules.fields()
+        bounds = Bounds(scratch, math.ceil(self.seconds), MAX_MEMBER)
+        return {**self.rules.fields(), "bounds": bounds.fields()}
 
     def _tasks(
         self, found: Iterable[Place | Problem], threads: ThreadPoolExecutor

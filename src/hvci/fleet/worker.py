@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hvci.errors import InputError, UnsupportedImage
+from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
 from hvci.fleet.packed import pack
 from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from hvci.signing.catalog import Catalog
 
 READY = b"ready"
-MEMORY = 2 << 30
-"""Bytes of address space that one evaluation may take, where the system can hold it to that."""
 
 
 class Task(NamedTuple):
@@ -97,7 +96,17 @@ class Answer(NamedTuple):
 def serve(connection: Connection, fields: dict[str, object]) -> None:
     """Evaluate drivers by these rules until nobody asks any more."""
     rules = Rules.of(fields)
-    attend(connection, lambda task: answered(task, rules))
+    if "bounds" not in fields:
+        attend(connection, lambda task: answered(task, rules))
+        return
+    bounds = Bounds.of(fields["bounds"])
+    hold(bounds)
+
+    def bounded(task: Task) -> Answer:
+        begin_target(bounds)
+        return answered(task, rules)
+
+    attend(connection, bounded)
 
 
 def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
@@ -105,7 +114,7 @@ def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
     scratch = {""}
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
-    _bound_memory()
+    bound_memory()
     try:
         connection.send_bytes(READY)
         while True:
@@ -271,15 +280,6 @@ def _end_with_parent(scratch: set[str]) -> None:
             if folder:
                 shutil.rmtree(Path(folder).parent, ignore_errors=True)
         os._exit(1)
-
-
-def _bound_memory() -> None:
-    if sys.platform != "win32":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        soft = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def memory_used() -> int:
