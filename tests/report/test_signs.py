@@ -115,3 +115,25 @@ def test_providers_are_written_in_several_ways():
 def test_what_is_not_known_is_said(words):
     with pytest.raises(UsageError, match="hvci knows"):
         explain(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (("Windows", "Driver", "Policy"), "gate driver-policy"),
+        (("Driver Policy",), "gate driver-policy"),
+        (("drvmain.sdb",), "gate compat-db"),
+        (("compatibility-database",), "gate compat-db"),
+        (("blocklist",), "gate block-list"),
+        (("smart", "app", "control"), "gate app-control"),
+        (("memory-integrity",), "memory integrity"),
+        (("failure", "bitmap"), "failure bitmap"),
+        (("strict", "mode"), "strict mode"),
+        (("WHQL",), "WHCP"),
+        (("bug", "check", "0x50"), "bug check 0x50"),
+        (("ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",), "bug check 0xFC"),
+        (("DRIVER_VERIFIER_DETECTED_VIOLATION", "0x2000"), "bug check 0xC4"),
+    ],
+)
+def test_other_words_for_the_same(words, title):
+    assert explain(words).title.startswith(title)

@@ -89,6 +89,69 @@ _ROWS = (
         "https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntquerysysteminformation",
     ),
     Term(
+        "HvciDisallowedImages",
+        "a registry value that names drivers which memory integrity refuses",
+        "Seen by researchers under HKLM\\SYSTEM\\CurrentControlSet\\Control\\CI, not documented: "
+        "images of these names do not load while memory integrity runs, whatever they are.",
+        "Look who wrote it before you remove a name: it may be a policy of the organisation.",
+        "https://learn.microsoft.com/windows/security/hardware-security/enable-virtualization-"
+        "based-protection-of-code-integrity",
+    ),
+    Term(
+        "failure bitmap",
+        "why memory integrity refuses an image, in events 3087 and 3111",
+        "One bit for each failure of the image check. Which bit means what is not published, so "
+        'hvci shows it as it is. Event Viewer may print names in its place, such as "Invalid '
+        'section alignment".',
+        "Give log and driver to `hvci import-log`: it puts the findings of the image beside it.",
+        "https://learn.microsoft.com/windows/security/application-security/application-control/"
+        "app-control-for-business/operations/event-id-explanations",
+        ("bitmap", "hvci failure bitmap"),
+    ),
+    Term(
+        "strict mode",
+        "what Windows calls the check for sections that are writable and executable",
+        "Event 3073 speaks of strict mode hypervisor enforcement; 3072, about alignment, does not. "
+        "When it is on is not documented, so that such a driver does not load is inferred.",
+        "Make the section either executable or writable; see `hvci explain execute-write-section`.",
+        "https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntquerysysteminformation",
+    ),
+    Term(
+        "WHCP",
+        "Windows Hardware Compatibility Program: Microsoft tests and signs drivers",
+        "Its signatures name the Microsoft Windows Hardware Compatibility Publisher. `hvci check` "
+        "calls them hardware (tested) or attestation (signed without a test).",
+        "Submit the driver to the Hardware Dev Center; see `hvci explain driver-policy`.",
+        _DRIVERS + "dashboard/code-signing-reqs",
+        ("whql", "attestation", "hardware signature"),
+    ),
+    Term(
+        "VBS",
+        "virtualization-based security: Windows keeps secrets from its own kernel",
+        "The hypervisor runs a secure kernel beside Windows. Memory integrity is one of its "
+        "services; others are Credential Guard and Secure Launch.",
+        "msinfo32 and Get-CimInstance Win32_DeviceGuard tell what runs; import-log reads both.",
+        "https://learn.microsoft.com/windows-hardware/design/device-experiences/oem-vbs",
+        ("virtualization-based security", "win32_deviceguard", "device guard"),
+    ),
+    Term(
+        "HVPT",
+        "hypervisor-enforced paging translation",
+        "The hypervisor protects the page tables of the kernel. It is no rule about drivers' code; "
+        "an entry of the compatibility database can hold while it runs (bit 0x40, observed).",
+        "Nothing, unless the compatibility database names the driver.",
+        "https://learn.microsoft.com/windows-hardware/design/device-experiences/oem-vbs",
+    ),
+    Term(
+        "kernel shadow stacks",
+        "kernel-mode hardware-enforced stack protection",
+        "The processor keeps a second copy of return addresses. hvci does not evaluate it; an "
+        "entry of the compatibility database can hold while it runs (bit 0x20, observed).",
+        "Do not rewrite return addresses; test with it on.",
+        "https://learn.microsoft.com/windows-server/security/kernel-mode-hardware-stack-protection",
+        ("kcet", "cet", "kernel-mode hardware-enforced stack protection"),
+    ),
+    Term(
         "C28719",
         "warning: a banned function is called",
         "Code analysis bans functions that are used wrongly too easily, mostly string functions. "

@@ -84,7 +84,9 @@ def _library(word: str) -> Library | None:
 
 def bugcheck_page(words: tuple[str, ...]) -> Page:
     """What a bug check and its parameters say; a lone sub-code means bug check 0xC4."""
-    if words[0].lower() in ("bugcheck", "stop"):
+    if [word.lower() for word in words[:2]] == ["bug", "check"]:
+        words = words[1:]
+    if words[0].lower() in ("bugcheck", "check", "stop"):
         words = words[1:] or words
     try:
         code, *parameters = [number(word) for word in words]

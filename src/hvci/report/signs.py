@@ -28,6 +28,14 @@ _KINDS = {
     "problem": Kind.CODE,
     "policy": Kind.POLICY,
 }
+_ALSO = {
+    Gate.DRIVER_POLICY: ("driver policy", "microsoft windows driver policy"),
+    Gate.BLOCK_LIST: ("blocklist", "driver block list", "vulnerable driver blocklist"),
+    Gate.COMPAT_DB: ("drvmain.sdb", "drvpatch.sdb", "compatibility database"),
+    Gate.APP_CONTROL: ("wdac", "smart app control", "app control for business"),
+    Gate.KERNEL_CFG: ("kernel control flow guard",),
+}
+"""What else people call a gate."""
 _PLAIN = (Kind.EVENT, Kind.ERROR, Kind.CODE)
 """What a decimal number alone can be, the likeliest first."""
 
@@ -55,13 +63,15 @@ def _by_word(text: str) -> tuple[str, Facts] | None:
     folded = text.lower()
     if folded in ("gate", "gates"):
         return "gates: the checks of Windows that can refuse a driver", tuple(_all())
-    bare = folded.removeprefix("gate ")
-    if bare in set(Gate):
-        return _gate_page(gates().gates[Gate(bare)])
+    bare = folded.removeprefix("gate ").replace("-", " ")
+    for info in gates().gates.values():
+        names = {info.gate.value.replace("-", " "), info.title.lower(), *_ALSO.get(info.gate, ())}
+        if bare in names:
+            return _gate_page(info)
     for sign in gates().signs:
         if sign.kind is not Kind.BUGCHECK and folded == sign.title.lower():
             return _page(sign)
-    if term := TERMS.get(folded):
+    if term := TERMS.get(folded) or TERMS.get(folded.replace("-", " ")):
         return _term_page(term)
     return _constant(text)
 
