@@ -28,7 +28,7 @@ from unicorn.arm64_const import (
 
 import build
 from hvci.binary.arch.arm64.architecture import Arm64
-from hvci.binary.arch.arm64.words import named_registers, written_registers
+from hvci.binary.arch.arm64.encoding import named_registers, written_registers
 from hvci.binary.flow import atoms
 from hvci.binary.form.code import (
     CALLS,

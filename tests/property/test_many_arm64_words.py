@@ -7,21 +7,18 @@ from hypothesis import strategies as st
 
 from build import driver
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.arch.arm64 import words as arm64_words
-from hvci.binary.arch.arm64.scan.fields import (
-    Named,
-    changes_little,
-    changes_nothing,
-    is_call,
-    loads_pair,
-    writes_lowest,
-)
-from hvci.binary.arch.arm64.words import (
+from hvci.binary.arch.arm64 import encoding
+from hvci.binary.arch.arm64.encoding import (
     FLOW_BY_TOP,
-    indirect_flow,
+    LITTLE,
+    NOTHING,
+    PAIR,
+    WRITES,
+    flow_of,
     named_registers,
     written_registers,
 )
+from hvci.binary.arch.arm64.scan.fields import Named
 from hvci.binary.behaviour.arm64.behind import are_lost
 from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
@@ -73,9 +70,9 @@ def analysed(code, has_function=True):
 @given(st.lists(words, min_size=1, max_size=50))
 def test_what_changes_little_changes_nothing_else(code):
     each = np.array(code, np.uint32)
-    kinds = (changes_little, loads_pair, writes_lowest, changes_nothing, is_call)
-    rows = zip(code, *(kind(each) for kind in kinds), strict=True)
-    for word, is_little, is_pair, writes, is_nothing, calls in rows:
+    kinds = (LITTLE, PAIR, WRITES, NOTHING, encoding.CALL)
+    for word, bits in zip(code, encoding.kinds(each), strict=True):
+        is_little, is_pair, writes, is_nothing, calls = (bool(bits & kind) for kind in kinds)
         lowest, second = 1 << (word & 31), 1 << (word >> 10 & 31)
         written = written_registers(word)
         if is_little:
@@ -87,7 +84,7 @@ def test_what_changes_little_changes_nothing_else(code):
             assert written & second
         assert not is_nothing or not written
         flow = FLOW_BY_TOP[word >> 24]
-        assert calls == ((indirect_flow(word) if flow == 0xFF else flow) in CALLS)
+        assert calls == ((flow_of(word) if flow == 0xFF else flow) in CALLS)
 
 
 @example([0xD503233F, 0xD5033FDF, 0x48207C82, 0xD5210000])  # paciasp, isb, casp, sysl
@@ -103,8 +100,8 @@ def test_every_register_that_a_word_names_may_be_named(code):
 
 def test_what_is_remembered_of_words_is_bounded(monkeypatch):
     asked = []
-    monkeypatch.setattr(arm64_words, "REMEMBERED", 2)
-    double = arm64_words.remembered(lambda word: asked.append(word) or 2 * word)
+    monkeypatch.setattr(encoding, "REMEMBERED", 2)
+    double = encoding.remembered(lambda word: asked.append(word) or 2 * word)
     assert [double(word) for word in (1, 1, 2, 2, 3, 1, 3)] == [2, 2, 4, 4, 6, 2, 6]
     assert asked == [1, 2, 3, 1]
 

@@ -40,7 +40,9 @@ def plain_arm64(word: int, held: Held) -> None:
 
 def _access_arm64(word: int, held: Held) -> None:
     """Any other load or store of ARM64: acquiring, of pairs, or with a base that moves."""
-    from hvci.binary.arch.arm64.words import access  # costs start-up time where it is not needed
+    # they cost start-up time where they are not needed
+    from hvci.binary.arch.arm64.encoding import written_registers
+    from hvci.binary.arch.arm64.words import access
 
     moved = access(word)
     if any(held.tables & {each.base, each.index_register} for each in moved.memories):
@@ -55,7 +57,7 @@ def _access_arm64(word: int, held: Held) -> None:
     if not moved.is_load:
         for register in (*moved.registers, *moved.swapped):
             held.store(register)
-    for register in members(moved.written):
+    for register in members(written_registers(word)):
         held.drop(register)
 
 

@@ -9,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.binary.arch.arm64.clobbers import PARAMETERS, Clobbers, most_arguments
+from hvci.binary.arch.arm64.encoding import (
+    SP,
+    VOLATILE,
+    ZERO,
+    named_registers,
+    remembered,
+    written_registers,
+)
 from hvci.binary.arch.arm64.function import UnreadFunctionArm64
 from hvci.binary.arch.arm64.lift import (
     CALLEE_SAVED,
@@ -19,19 +27,7 @@ from hvci.binary.arch.arm64.lift import (
 from hvci.binary.arch.arm64.reads import only_compares, reads
 from hvci.binary.arch.arm64.scan.address_uses import Walk
 from hvci.binary.arch.arm64.scan.pages import SavedPages
-from hvci.binary.arch.arm64.words import (
-    FP,
-    NOP,
-    SP,
-    VOLATILE,
-    ZERO,
-    access,
-    branch_target,
-    is_access,
-    named_registers,
-    remembered,
-    written_registers,
-)
+from hvci.binary.arch.arm64.words import FP, NOP, access, branch_target, is_access
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -317,7 +313,7 @@ def _plain_effect(word: int) -> Effect:
     if is_access(word):
         moved = access(word)
         if moved.is_store:
-            return Effect(moved.written, moved.memories, moved.fills)
+            return Effect(written_registers(word), moved.memories, moved.fills)
     return _changing(written_registers(word))
 
 

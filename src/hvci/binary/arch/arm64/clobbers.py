@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci import catalog
-from hvci.binary.arch.arm64.words import (
+from hvci.binary.arch.arm64.encoding import (
     FLOW_BY_TOP,
     LR,
     SP,
     VOLATILE,
-    branch_target,
-    indirect_flow,
+    flow_of,
     named_registers,
     written_registers,
 )
+from hvci.binary.arch.arm64.words import branch_target
 from hvci.binary.form.code import CALLS, Flow
 from hvci.binary.pe.image import PeImage
 from hvci.catalog.prototypes import x86_bytes
@@ -81,7 +81,7 @@ class Clobbers:
                 seen.add(rva)
                 word = self.image.u32(rva)
                 flow = _FLOWS[word >> 24]
-                flow = indirect_flow(word) if flow == _BY_WORD else flow
+                flow = flow_of(word) if flow == _BY_WORD else flow
                 if flow in CALLS or flow == Flow.INDIRECT_JUMP or _saves_link(word):
                     return ALL
                 if flow in (Flow.RETURN, Flow.STOP):

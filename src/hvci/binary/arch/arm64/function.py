@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hvci.binary.arch.arm64.encoding import FLOW_BY_TOP, flow_of
 from hvci.binary.arch.arm64.tables import find_table
-from hvci.binary.arch.arm64.words import FLOW_BY_TOP, branch_offset, indirect_flow
+from hvci.binary.arch.arm64.words import branch_offset
 from hvci.binary.form.code import DIRECT_JUMP, INDIRECT_JUMP, Function
 from hvci.binary.form.jumptables import MAX_JUMPS, JumpTables
 
@@ -52,7 +53,7 @@ class FunctionArm64(Function):
         flows = bytearray(tops.translate(_FLOWS))
         n = flows.find(0xFF)
         while n >= 0:
-            flows[n] = indirect_flow(words[n])
+            flows[n] = flow_of(words[n])
             n = flows.find(0xFF, n + 1)
         self.flows = bytes(flows)
         self.indirect_jumps = self.where(INDIRECT_JUMP)

@@ -7,6 +7,7 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 from __future__ import annotations
 
 from hvci.binary.arch.arm64.clobbers import Clobbers
+from hvci.binary.arch.arm64.encoding import SP, ZERO, written_registers
 from hvci.binary.arch.arm64.scan.pages import SavedPages
 from hvci.binary.arch.arm64.values import (
     NOT_FOLLOWED,
@@ -21,8 +22,6 @@ from hvci.binary.arch.arm64.values import (
 )
 from hvci.binary.arch.arm64.words import (
     FP,
-    SP,
-    ZERO,
     access,
     branch_target,
     clears_vector,
@@ -30,7 +29,6 @@ from hvci.binary.arch.arm64.words import (
     is_address_of_page,
     is_restore,
     literal_target,
-    written_registers,
     written_vector,
 )
 from hvci.binary.form.code import (

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import struct
 
-from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
-from hvci.binary.arch.arm64.scan.references import ADD, ADD_MASK, ReferencesArm64
-from hvci.binary.arch.arm64.values import logical_immediate, move_wide, signed_immediate
-from hvci.binary.arch.arm64.words import (
+from hvci.binary.arch.arm64.encoding import (
     FLOW_BY_TOP,
     SP,
     VOLATILE,
     ZERO,
-    indirect_flow,
-    is_address_of_page,
-    literal_target,
+    flow_of,
     named_registers,
     written_registers,
 )
+from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
+from hvci.binary.arch.arm64.scan.references import ADD, ADD_MASK, ReferencesArm64
+from hvci.binary.arch.arm64.values import logical_immediate, move_wide, signed_immediate
+from hvci.binary.arch.arm64.words import is_address_of_page, literal_target
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -92,7 +91,7 @@ def import_call(
     for n, word in enumerate(words, 1):
         if _FLOWS[word >> 24]:
             is_called = word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP and word >> 5 & 31 == target
-            return (i + n, indirect_flow(word)) if is_called else None
+            return (i + n, flow_of(word)) if is_called else None
         if named_registers(word) >> target & 1:
             return None
     return None
@@ -124,7 +123,7 @@ def argument(
         word = words[-1 - n]
         flow = _FLOWS[word >> 24]
         if flow:
-            flow = indirect_flow(word) if flow == _BY_WORD else flow
+            flow = flow_of(word) if flow == _BY_WORD else flow
             if flow in CALLS and CALLEE_SAVED >> held & 1:
                 continue
             if flow != Flow.BRANCH or named_registers(word) >> held & 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hvci.binary.arch.arm64.words import access, is_access, remembered
+from hvci.binary.arch.arm64.encoding import remembered
+from hvci.binary.arch.arm64.words import access, is_access
 
 _FIELDS = 31
 _NO_SP = (1 << 31) - 1

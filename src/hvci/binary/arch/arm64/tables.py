@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hvci.binary.arch.arm64.words import literal_target, written_registers
+from hvci.binary.arch.arm64.encoding import written_registers
+from hvci.binary.arch.arm64.words import literal_target
 from hvci.binary.form.jumptables import Table
 
 WINDOW = 16

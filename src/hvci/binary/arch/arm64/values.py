@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hvci.binary.arch.arm64.words import REMEMBERED, ZERO, remembered
+from hvci.binary.arch.arm64.encoding import REMEMBERED, ZERO, remembered
 from hvci.binary.form.code import Binary, Const, Expr, Insert, Opaque, Reg, SignExtend
 
 NOT_FOLLOWED = Opaque("the result of an instruction that is not followed")

@@ -1,49 +1,19 @@
-"""ARM64 instruction words taken apart: flow, branch targets, registers written, memory operands.
+"""ARM64 instruction words taken apart: branch targets and memory operands.
 
-Every instruction is four bytes; bit masks decide. Knows the encoding (Arm ARM, chapter C4); knows
-nothing of values. What is not recognised is taken to write the register in its lowest five bits.
+What a word reads, writes and does is told by encoding.py; here are the numbers in its fields. Knows
+nothing of values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
+from hvci.binary.arch.arm64.encoding import SP, ZERO, remembered, written_registers
+from hvci.binary.form.code import NO_REGISTER, Memory
 
-from hvci.binary.form.code import NO_REGISTER, Flow, Memory
-
-FP, LR, SP = 29, 30, 31
-ZERO = 31
-"""The same number where the encoding means the zero register."""
+FP = 29
 NOP = 0xD503201F
-VOLATILE = (1 << 18) - 1 | 1 << LR
-"""x0 to x17 and the link register; x18 belongs to the system."""
-_LINK_HINTS = frozenset((7, *range(24, 32)))
-_X17_HINTS = frozenset((8, 10, 12, 14))
 _UNKNOWN_LENGTH = 64
-REMEMBERED = 1 << 15
-"""Different words taken apart once: drivers use the same few thousand again and again."""
-
-
-Answer = TypeVar("Answer")
-
-
-def remembered(function: Callable[[int], Answer]) -> Callable[[int], Answer]:
-    """Remember what a function says of each word, and start anew when that is too much.
-
-    A dictionary that is told what it lacks answers in half the time of `lru_cache`, which notes
-    the order in which it was asked as well.
-    """
-
-    class Known(dict[int, Answer]):
-        def __missing__(self, word: int) -> Answer:
-            if len(self) >= REMEMBERED:
-                self.clear()
-            answer = self[word] = function(word)
-            return answer
-
-    return Known().__getitem__
 
 
 def is_address_of_page(word: int) -> bool:
@@ -58,37 +28,6 @@ def signed_field(word: int, low: int, width: int) -> int:
 
 
 # ---- flow of control
-
-
-def _flow_table() -> list[int]:
-    """Flow by the highest byte of a word; 0xFF where `indirect_flow` decides."""
-    table = [int(Flow.NEXT)] * 256
-    for top in range(0x14, 0x18):
-        table[top], table[top | 0x80] = Flow.JUMP, Flow.CALL
-    for top in (0x54, 0x34, 0x35, 0x36, 0x37, 0xB4, 0xB5, 0xB6, 0xB7):
-        table[top] = Flow.BRANCH
-    table[0x00] = Flow.STOP
-    table[0xD4] = table[0xD6] = table[0xD7] = 0xFF
-    return table
-
-
-FLOW_BY_TOP = np.array(_flow_table(), np.uint8)
-_FLOWS = {
-    0: Flow.INDIRECT_JUMP,
-    1: Flow.INDIRECT_CALL,
-    2: Flow.RETURN,
-    4: Flow.RETURN,
-    8: Flow.INDIRECT_JUMP,
-    9: Flow.INDIRECT_CALL,
-}
-_BY_REGISTER = [_FLOWS.get(kind, Flow.STOP) for kind in range(16)]
-
-
-def indirect_flow(word: int) -> Flow:
-    """BR, BLR, RET and their authenticated forms; exceptions."""
-    if word >> 24 == 0xD4:  # SVC, HVC and SMC return; BRK and HLT are taken not to
-        return Flow.NEXT if word & 0xFFE0001C == 0xD4000000 and word & 3 else Flow.STOP
-    return _BY_REGISTER[word >> 21 & 15]
 
 
 @remembered
@@ -142,19 +81,6 @@ class Access(NamedTuple):
     fills: bool = False
     swapped: tuple[int, ...] = ()
     """Registers that get what memory held before a store."""
-
-    @property
-    def written(self) -> int:
-        """Mask of the general registers that change."""
-        mask = self.others
-        for register in self.swapped:
-            mask |= _bit(register)
-        if self.is_load and not self.is_vector:
-            for register in self.registers:
-                mask |= _bit(register)
-        if self.step is not None:
-            mask |= 1 << self.memories[0].base
-        return mask
 
 
 def _bit(register: int) -> int:
@@ -307,84 +233,12 @@ def _vector_structure(word: int) -> Access:
     return Access((memory,), (), False, not is_load, True, 0, step)
 
 
-# ---- registers
-
-
-@remembered
-def named_registers(word: int) -> int:
-    """Mask of the registers that a word can read, store or change, calls apart.
-
-    Whatever stands in its fields; in the commonest forms without the immediates.
-    """
-    first, second = 1 << (word & 31), 1 << (word >> 5 & 31)
-    kind = word >> 23 & 63
-    if kind >> 1 == 0b10000 or kind == 0b100101:  # ADR, ADRP; MOVZ and its like
-        return first
-    if kind >> 1 == 0b10001 or kind in (0b100100, 0b100110) or word & 0x3B000000 == 0x39000000:
-        return first | second  # ADD, AND, UBFM and their like; loads and stores at an offset
-    others = 1 << (word >> 10 & 31) | 1 << (word >> 16 & 31)
-    return first | second | others | written_registers(word)
-
-
-@remembered
-def written_registers(word: int) -> int:
-    """Mask of the general registers that a word changes, calls apart; bit 31 is SP."""
-    kind = word >> 25 & 15
-    if kind >> 1 == 4:
-        return _written_by_immediate(word)
-    if kind & 5 == 4:
-        if word & 0x3F400000 == 0x39400000:  # the plain loads, most of all
-            return _bit(word & 31)
-        return access(word).written
-    if kind & 7 == 5:
-        return _written_by_register_form(word)
-    if kind >> 1 == 5:
-        return _written_by_system(word)
-    if kind & 7 == 7:
-        return _bit(word & 31) if _vector_to_general(word) else 0
-    return _bit(word & 31)
-
-
-def _written_by_immediate(word: int) -> int:
-    form, sets_flags = word >> 23 & 7, word >> 29 & 1
-    is_add = form in (2, 3) and not sets_flags
-    is_logical = form == 4 and word >> 29 & 3 != 3
-    return 1 << (word & 31) if is_add or is_logical else _bit(word & 31)
-
-
-def _written_by_register_form(word: int) -> int:
-    if word & 0x1FE00000 == 0x1A400000:  # conditional compare
-        return 0
-    extended = word & 0x1F200000 == 0x0B200000
-    if extended and not word >> 29 & 1:
-        return 1 << (word & 31)
-    return _bit(word & 31)
-
-
-def _written_by_system(word: int) -> int:
-    if word & 0xFFFFF01F == 0xD503201F:
-        hint = word >> 5 & 0x7F
-        return 1 << LR if hint in _LINK_HINTS else 1 << 17 if hint in _X17_HINTS else 0
-    if word >> 24 == 0xD4:
-        return VOLATILE
-    if word & 0xFFA00000 == 0xD5200000:
-        pair = word >> 22 & 1
-        return _bit(word & 31) | (_bit((word & 31) + 1) if pair else 0)
-    return 0
-
-
-def _vector_to_general(word: int) -> bool:
-    """FMOV, FCVT* and UMOV or SMOV into a general register."""
-    if word & 0x5F20FC00 == 0x1E200000:
-        return word >> 16 & 7 in (0, 1, 4, 5, 6)
-    if word & 0x5F200000 == 0x1E000000:
-        return word >> 16 & 6 == 0
-    return word & 0xBFE0EC00 == 0x0E002C00
+# ---- vector registers
 
 
 def written_vector(word: int) -> int:
     """The vector register that a word may change, -1 when none; a pair gives its first."""
-    if word >> 25 & 7 == 7 and not _vector_to_general(word):
+    if word >> 25 & 7 == 7 and not written_registers(word):
         return word & 31
     if is_access(word) and word >> 26 & 1 and word >> 22 & 1:
         return word & 31

@@ -13,20 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arch.arm64.encoding import CALL, LITTLE, LR, NOTHING, PAIR, SP, WRITES, kinds
 from hvci.binary.arch.arm64.lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
-from hvci.binary.arch.arm64.scan.fields import (
-    CALL,
-    LITTLE,
-    NOTHING,
-    PAIR,
-    WRITES,
-    kinds,
-    page_steps,
-)
+from hvci.binary.arch.arm64.scan.fields import page_steps
 from hvci.binary.arch.arm64.scan.followed import PAGE_MASK
 from hvci.binary.arch.arm64.scan.pages import SAVED, SavedPages
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
-from hvci.binary.arch.arm64.words import FP, LR, SP
+from hvci.binary.arch.arm64.words import FP
 from hvci.binary.form.references import Rvas
 
 BACK = 15

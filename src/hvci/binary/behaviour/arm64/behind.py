@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arch.arm64.encoding import BRANCHES, CALL, LITTLE, LR, PAIR, WRITES, ZERO, kinds
 from hvci.binary.arch.arm64.lift import SAVED_FROM
-from hvci.binary.arch.arm64.scan.fields import BRANCHES, CALL, LITTLE, PAIR, WRITES, Words, kinds
-from hvci.binary.arch.arm64.words import FP, LR, ZERO
+from hvci.binary.arch.arm64.scan.fields import Words
+from hvci.binary.arch.arm64.words import FP
 
 Mask = npt.NDArray[np.bool_]
 

@@ -16,22 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.arch.arm64.architecture import Arm64
+from hvci.binary.arch.arm64.encoding import (
+    FLOW_BY_TOP,
+    SP,
+    VOLATILE,
+    flow_of,
+    named_registers,
+    written_registers,
+)
 from hvci.binary.arch.arm64.lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arch.arm64.scan.pages import SAVED
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
 from hvci.binary.arch.arm64.values import signed_immediate
-from hvci.binary.arch.arm64.words import (
-    FLOW_BY_TOP,
-    FP,
-    SP,
-    VOLATILE,
-    access,
-    indirect_flow,
-    is_access,
-    literal_target,
-    named_registers,
-    written_registers,
-)
+from hvci.binary.arch.arm64.words import FP, access, is_access, literal_target
 from hvci.binary.behaviour.arm64.before import BACK, NO_SLOT, WordsBefore
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
@@ -160,7 +157,7 @@ class Nearby:
                         word & 0x1E000000 == 0x10000000
                     )  # ADR, ADRP; ADD, SUB of a constant
                 continue
-            flow = indirect_flow(word) if flow == 0xFF else flow
+            flow = flow_of(word) if flow == 0xFF else flow
             if flow in NO_FALL_THROUGH or (register < SAVED_FROM and flow in CALLS):
                 return False
         return False
@@ -204,7 +201,7 @@ class Nearby:
         for n, word in enumerate(words, 1):
             flow = _FLOWS[word >> 24]
             if flow:
-                flow = indirect_flow(word) if flow == 0xFF else flow
+                flow = flow_of(word) if flow == 0xFF else flow
                 if flow in _LEAVING and place + 4 * n in copies:
                     return True
                 held &= ~VOLATILE if flow in CALLS else -1
@@ -236,7 +233,7 @@ class Nearby:
         for n, word in enumerate(words, 1):
             flow = _FLOWS[word >> 24]
             if flow:
-                flow = indirect_flow(word) if flow == 0xFF else flow
+                flow = flow_of(word) if flow == 0xFF else flow
                 if flow in _LEAVING and place + 4 * n in copies:
                     return True
                 held &= ~VOLATILE if flow in CALLS else -1
@@ -320,7 +317,7 @@ class _Code(NamedTuple):
 def _is_call(word: int) -> bool:
     """Whether a word that changes the flow of control is a call."""
     flow = _FLOWS[word >> 24]
-    return (indirect_flow(word) if flow == 0xFF else flow) in CALLS
+    return (flow_of(word) if flow == 0xFF else flow) in CALLS
 
 
 def _is_table(words: tuple[int, ...], added: int) -> bool:

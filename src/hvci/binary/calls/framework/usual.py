@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.arch.arm64.encoding import FLOW_BY_TOP, ZERO
 from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
 from hvci.binary.arch.arm64.scan.fields import Named
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
-from hvci.binary.arch.arm64.words import FLOW_BY_TOP, ZERO
 from hvci.binary.calls.framework.words import (
     CALL_OR_JUMP,
     CALL_OR_JUMP_MASK,

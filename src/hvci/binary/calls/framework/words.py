@@ -14,20 +14,22 @@ import numpy as np
 
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.arch.arm64.ahead import reads_table
-from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
-from hvci.binary.arch.arm64.scan.references import ReferencesArm64
-from hvci.binary.arch.arm64.words import (
+from hvci.binary.arch.arm64.encoding import (
     FLOW_BY_TOP,
     SP,
     ZERO,
+    flow_of,
+    named_registers,
+    written_registers,
+)
+from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK
+from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+from hvci.binary.arch.arm64.words import (
     Access,
     access,
-    indirect_flow,
     is_access,
     is_address_of_page,
     literal_target,
-    named_registers,
-    written_registers,
 )
 from hvci.binary.form.ahead import WINDOW
 from hvci.binary.form.code import NO_REGISTER, Flow
@@ -179,7 +181,7 @@ def _followed(image: PeImage, place: int, function: tuple[int, int]) -> _Call | 
             passed = True
             held.forget_frame()
             continue
-        flow = indirect_flow(word) if flow == 0xFF else flow
+        flow = flow_of(word) if flow == 0xFF else flow
         if flow not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
             return None
         source = word >> 5 & 31
@@ -291,7 +293,7 @@ class _Held:
                 self.is_lost = True  # perhaps stored
             elif self.slots and not self._misses(moved):
                 self.forget_frame()
-        self._drop(moved.written)
+        self._drop(written_registers(word))
 
     def _keep(self, register: int, offset: int) -> None:
         """A register is stored in a slot of the frame."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from hvci.binary.analysis.ledger import Fate, Reference
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.arch.arm64.words import ZERO, access, is_access
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.form.code import Function, Reg
@@ -51,11 +50,15 @@ def _looks_named(analysis: Analysis, place: int) -> bool:
 
 def _may_name_arm64(analysis: Analysis, used: Reference, function: Function, i: int) -> bool:
     """By what the base register can hold: the scan follows code order, not the flow of control."""
+    # they cost start-up time where they are not needed
+    from hvci.binary.arch.arm64.encoding import ZERO, written_registers
+    from hvci.binary.arch.arm64.words import access, is_access
+
     word = function.instructions[i]
     moved = access(word) if is_access(word) else None
     if moved is not None and not moved.is_load and not moved.swapped:
         return False  # a write hands nothing on
-    if moved is not None and not moved.written and not moved.is_vector:
+    if moved is not None and not written_registers(word) and not moved.is_vector:
         return False  # read into the zero register
     if word & 0x1F000000 == 0x10000000 or word & 0x3B000000 == 0x18000000:
         return True  # ADR and literals name it themselves

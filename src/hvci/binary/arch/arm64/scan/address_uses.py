@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hvci.binary.arch.arm64.words import (
-    FP,
-    SP,
-    ZERO,
-    access,
-    is_access,
-    named_registers,
-    written_registers,
-)
+from hvci.binary.arch.arm64.encoding import SP, ZERO, named_registers, written_registers
+from hvci.binary.arch.arm64.words import FP, access, is_access
 from hvci.binary.form.code import CALLS, NO_REGISTER, Flow, Function
 from hvci.binary.form.jumptables import jumps_through_tables
 

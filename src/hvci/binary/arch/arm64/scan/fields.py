@@ -1,6 +1,6 @@
-"""ARM64 words taken apart many at once: what they write, what they use, what they add.
+"""ARM64 words taken apart many at once: the numbers in their fields.
 
-The counterpart of arm64_words.py for arrays of words. Less exact: each function says what is sure.
+The counterpart of words.py for arrays of words; what they do is told by `kinds` of encoding.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arch.arm64.words import FLOW_BY_TOP
+from hvci.binary.arch.arm64.encoding import ELSEWHERE, ONE_FIELD, TWO_FIELDS, kinds
 
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
@@ -22,55 +22,6 @@ def signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Numbers:
     return np.asarray(wide - ((wide >> (width - 1)) << width))
 
 
-def writes_lowest(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely write the register in their lowest field."""
-    top = words >> 24
-    compares = words & 0x1FE00000 == 0x1A400000
-    computes = (top & 0x1C == 0x10) | ((top & 0x0E == 0x0A) & ~compares)
-    prefetches = words & 0xFE800000 == 0xF8800000
-    loads = (top & 0x3E == 0x38) & (words & 0x00C00000 != 0) & ~prefetches
-    pairs = (top & 0x3E == 0x28) & (words & 0x00400000 != 0)
-    literals = (top & 0x3F == 0x18) & (top != 0xD8)  # the last prefetches as well
-    is_single = (words & 0x00200000 == 0) | (words & 0x80800000 == 0x80000000)  # no CAS, no CASP
-    ordered = (words & 0x3F400000 == 0x08400000) & is_single
-    ordered |= words & 0x3F600400 == 0x19400000  # LDAPUR
-    return np.asarray(computes | loads | pairs | literals | ordered)
-
-
-def loads_pair(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely load a second register."""
-    return np.asarray(words & 0x3E400000 == 0x28400000)
-
-
-def changes_little(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely change no register but that in their lowest field, and call nothing.
-
-    And the second one of a pair, where they load one.
-    """
-    top = words >> 24
-    computes = (top & 0x1C == 0x10) | (top & 0x0E == 0x0A) | (top & 0x0E == 0x0E)
-    scaled, literal = top & 0x3B == 0x39, top & 0x3B == 0x18
-    unscaled, pairs = words & 0x3B200400 == 0x38000000, words & 0x3A800000 == 0x28000000
-    branches = (top == 0x54) | (top & 0x7C == 0x34)
-    return np.asarray(computes | scaled | literal | unscaled | pairs | branches)
-
-
-def changes_nothing(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words surely change no general register: branches on a condition, plain stores."""
-    top = words >> 24
-    branches = (top == 0x54) | (top & 0x7C == 0x34)
-    is_vector = top & 0x04 != 0
-    singles = (top & 0x3B == 0x39) | (words & 0x3B200400 == 0x38000000)
-    stores = singles & (is_vector | (words & 0x00C00000 == 0))
-    pairs = (words & 0x3A800000 == 0x28000000) & (is_vector | (words & 0x00400000 == 0))
-    return np.asarray(branches | stores | pairs)
-
-
-def is_call(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words are calls, as far as their bits 31 to 21 say: BL, and BLR in all its forms."""
-    return np.asarray((words & 0xFC000000 == 0x94000000) | (words & 0xFEE00000 == 0xD6200000))
-
-
 class Named:
     """The registers that words can read, store or change, calls apart, and perhaps more.
 
@@ -78,16 +29,12 @@ class Named:
     """
 
     def __init__(self, words: Words) -> None:
-        kind, top = words >> 23 & 63, words >> 24
-        has_one = (kind >> 1 == 0b10000) | (kind == 0b100101)  # ADR, ADRP; MOVZ and its like
-        has_two = (kind >> 1 == 0b10001) | (kind == 0b100100) | (kind == 0b100110)
-        has_two |= top & 0x3B == 0x39  # loads and stores at an offset
-        has_four = ~(has_one | has_two)
+        does = kinds(words)
         self._lowest, self._base = words & 31, words >> 5 & 31
         self._others = words >> 10 & 31, words >> 16 & 31
-        self._has_four, self._has_more = has_four, ~has_one
-        # system words change registers that none of their fields names; exclusive pairs as well
-        self._is_any = (top == 0xD5) | (top & 0x3E == 0x08)
+        self._has_four = does & (ONE_FIELD | TWO_FIELDS) == 0
+        self._has_more = does & ONE_FIELD == 0
+        self._is_any = does & ELSEWHERE != 0
 
     def which(self, registers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which words can name some registers, given as an array that fits the words."""
@@ -108,26 +55,6 @@ def is_sum(words: Words) -> npt.NDArray[np.bool_]:
     return np.asarray(words & 0xBF800000 == 0x91000000)
 
 
-def uses_base(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words add a constant to, or load or store at a constant from, their base field."""
-    accesses = (words & 0x0A000000 == 0x08000000) & (words & 0x3B000000 != 0x18000000)
-    return np.asarray(is_sum(words) | accesses & ~is_indexed(words))
-
-
-def is_indexed(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words load or store at their base and a register."""
-    return np.asarray(words & 0x3B200C00 == 0x38200800)
-
-
-def moves_base(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words load or store and add a constant to their base field as well."""
-    pairs = (words & 0x3A000000 == 0x28000000) & (words & 0x00800000 != 0)
-    singles = words & 0x3B200400 == 0x38000400
-    signed_pointers = words & 0xFF200C00 == 0xF8200C00
-    structures = words & 0xBE800000 == 0x0C800000
-    return np.asarray(pairs | singles | signed_pointers | structures)
-
-
 def steps(words: Words) -> Numbers:
     """What each word that moves its base adds to it."""
     paired = signed(words >> 15 & 0x7F, 7) * pair_size(words)
@@ -146,16 +73,6 @@ def _unscaled(words: Words) -> Numbers:
 def copies(words: Words) -> npt.NDArray[np.bool_]:
     """Which words copy a whole register, the zero register apart."""
     return np.asarray((words & 0xFFE0FFE0 == 0xAA0003E0) & (words >> 16 & 31 != 31))
-
-
-def chooses(words: Words) -> npt.NDArray[np.bool_]:
-    """CSEL: which words copy one of two whole registers."""
-    return np.asarray(words & 0xFFE00C00 == 0x9A800000)
-
-
-def is_pair(words: Words) -> npt.NDArray[np.bool_]:
-    """Which words load or store two registers, exclusive ones among them."""
-    return np.asarray((words & 0x3A000000 == 0x28000000) | is_exclusive_pair(words))
 
 
 def is_exclusive_pair(words: Words) -> npt.NDArray[np.bool_]:
@@ -190,56 +107,3 @@ def offsets(words: Words) -> Numbers:
     is_plain |= (form & 0x3A == 0x08) | (words & 0x3B200400 == 0x38200000)
     constants = np.where(pairs, paired, np.where(form == 0x39, scaled, _unscaled(words)))
     return np.asarray(np.where(is_sum(words), addends(words), np.where(is_plain, 0, constants)))
-
-
-# ---- all of it from one table
-
-LITTLE, CALL, PAIR, WRITES, NOTHING, BRANCHES = (1 << n for n in range(6))
-"""`changes_little`, `is_call`, `loads_pair`, `writes_lowest`, `changes_nothing`; and whether a word
-may go elsewhere than to the next one."""
-SUM, MOVES, CHOICE, BASED, INDEXED, COPY, TWO = (1 << n for n in range(6, 13))
-"""`is_sum`, `moves_base`, `chooses`, `uses_base`, `is_indexed`; `copies` and `is_pair`, where only
-`all_kinds` tells the first for certain."""
-MAKES = SUM | MOVES | CHOICE | COPY
-"""What makes an address of an address."""
-_BY_KIND = (
-    changes_little,
-    is_call,
-    loads_pair,
-    writes_lowest,
-    changes_nothing,
-    lambda words: FLOW_BY_TOP[words >> 24] != 0,
-    is_sum,
-    moves_base,
-    chooses,
-    uses_base,
-    is_indexed,
-    lambda words: words & 0xFFE00C00 == 0xAA000000,
-    is_pair,
-)
-
-
-def _kinds() -> npt.NDArray[np.uint16]:
-    """What a word may do, as bits, by its bits 31 to 21, 11 and 10."""
-    number = np.arange(1 << 13)
-    words: Words = (number >> 2 << 21 | (number & 3) << 10).astype(np.uint32)
-    found = np.zeros(len(words), np.uint16)
-    for n, kind in enumerate(_BY_KIND):
-        found |= kind(words).astype(np.uint16) << n
-    return found
-
-
-_KINDS = _kinds()
-
-
-def kinds(words: Words) -> npt.NDArray[np.uint16]:
-    """What each word surely does, or may do, as bits."""
-    return np.asarray(_KINDS[words >> 19 & 0x1FFC | words >> 10 & 3])
-
-
-def all_kinds(words: Words) -> npt.NDArray[np.uint16]:
-    """The bits of all words of an image, those of copies as well."""
-    found = kinds(words)
-    places = (found & COPY != 0).nonzero()[0]
-    found[places[~copies(words[places])]] &= 0xFFFF ^ COPY
-    return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arch.arm64.scan.fields import (
+from hvci.binary.arch.arm64.encoding import (
     BASED,
     CHOICE,
     COPY,
@@ -25,15 +25,12 @@ from hvci.binary.arch.arm64.scan.fields import (
     SUM,
     TWO,
     WRITES,
-    addends,
     all_kinds,
-    offsets,
-    pair_size,
-    steps,
+    written_registers,
 )
+from hvci.binary.arch.arm64.scan.fields import addends, offsets, pair_size, steps
 from hvci.binary.arch.arm64.scan.paths import FARTHEST, Paths, spread
 from hvci.binary.arch.arm64.values import move_wide
-from hvci.binary.arch.arm64.words import written_registers
 from hvci.binary.form.code import Const
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.image import PeImage
