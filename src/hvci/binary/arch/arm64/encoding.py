@@ -193,7 +193,7 @@ class Row(NamedTuple):
     flow: Flow
 
 
-UNKNOWN = Row("?", 0, 0, "d", "", "dnam", frozenset(), Flow.NEXT)
+UNKNOWN = Row("?", 0, 0, "d", "dnam", "dnam", frozenset(), Flow.NEXT)
 """What is not recognised is taken to write the register in its lowest five bits."""
 
 
