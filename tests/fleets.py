@@ -1,8 +1,11 @@
 """Rows of drivers and scans, made by hand."""
 
-from hvci.fleet.database import create
+from sqlalchemy import select
+
+from hvci.fleet.database import create, opened
 from hvci.fleet.rows import Row
 from hvci.fleet.rules import Rules
+from hvci.fleet.schema import file, package, result, scan, seen
 from hvci.fleet.store import Met, Store
 from hvci.fleet.walk import Place
 from hvci.fleet.worker import Answer
@@ -56,3 +59,18 @@ def fill(where, *rows, host="desk", targets="drivers", rules=None, ends=True):
         store.finish()
     store.database.close()
     return store.scan_id
+
+
+def rows_below(where, top):
+    """What the last scan met, by path below the folder."""
+    last = select(scan.c.id).order_by(scan.c.id.desc()).limit(1).scalar_subquery()
+    columns = (result.c.kind, result.c.verdict, result.c.signed, package.c.service, seen.c.sentence)
+    tables = seen.join(file).outerjoin(result).outerjoin(package)
+    query = select(file.c.path, *columns).select_from(tables).where(seen.c.scan_id == last)
+    database = opened(str(where))
+    with database.reading() as connection:
+        found = {
+            path.removeprefix(f"{top}/"): tuple(rest) for path, *rest in connection.execute(query)
+        }
+    database.close()
+    return found

@@ -8,13 +8,11 @@ import zipfile
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
 
 import signed as make
 from build import driver
+from fleets import rows_below as rows
 from hvci.cli import main
-from hvci.fleet.database import opened
-from hvci.fleet.schema import file, package, result, scan, seen
 from hvci.fleet.walk import places
 
 OLD = 1_600_000_000
@@ -68,21 +66,6 @@ def ask(where, *words):
     done = CliRunner().invoke(main, ["query", *words, "-d", str(where), "--format", "json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.output)
-
-
-def rows(where, top):
-    """What the last scan met, by path below the folder."""
-    last = select(scan.c.id).order_by(scan.c.id.desc()).limit(1).scalar_subquery()
-    columns = (result.c.kind, result.c.verdict, result.c.signed, package.c.service, seen.c.sentence)
-    tables = seen.join(file).outerjoin(result).outerjoin(package)
-    query = select(file.c.path, *columns).select_from(tables).where(seen.c.scan_id == last)
-    database = opened(str(where))
-    with database.reading() as connection:
-        found = {
-            path.removeprefix(f"{top}/"): tuple(rest) for path, *rest in connection.execute(query)
-        }
-    database.close()
-    return found
 
 
 def test_a_package_and_archives_and_copies_of_them(tmp_path):

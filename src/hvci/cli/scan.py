@@ -75,6 +75,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Hold the processes that evaluate to bounds: memory, time, files, no network.",
 )
+@click.option(
+    "--scheduler",
+    metavar="URL",
+    help="Evaluate on this Dask cluster (tcp://host:8786, tls://...), not on this computer.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print no summary and no progress.")
 def command(
     targets: tuple[str, ...],
@@ -90,15 +95,17 @@ def command(
     jobs: int | None,
     seconds: int,
     isolate: bool,
+    scheduler: str | None,
     quiet: bool,
 ) -> int:
     """Evaluate very many drivers with all cores and keep the reports in a database.
 
     A TARGET is a driver image, a driver package (.inf), an archive (.zip, .cab, .msi, .7z and
-    more), a folder that is searched for all of these, or a pattern. A file that did not change
-    costs a look-up, equal files are evaluated once. Ctrl-C or even kill -9 loses nothing: the same
-    command goes on where it was. A file that cannot be read, or at which a process dies, is a row
-    with a sentence; see hvci query problems.
+    more), a folder that is searched for all of these, a pattern, or a URL (s3://, https:// and
+    more, with the package fsspec). A file that did not change costs a look-up, equal files are
+    evaluated once. Ctrl-C or even kill -9 loses nothing: the same command goes on where it was. A
+    file that cannot be read, or at which a process dies, is a row with a sentence; see hvci query
+    problems.
 
     Exit code 0 when every file has its row, whatever the rows say; 130 when interrupted.
 
@@ -121,6 +128,7 @@ def command(
         jobs,
         seconds,
         isolate,
+        scheduler,
     )
     trusted = (given(catalogs), given(blocklists), given(databases))
     return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
@@ -137,19 +145,24 @@ class Asked:
     jobs: int | None
     seconds: int
     isolate: bool
+    scheduler: str | None
 
 
 def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
     from hvci.fleet.database import create
+    from hvci.fleet.elsewhere import places
     from hvci.fleet.scanning import Scan, usual_jobs
     from hvci.fleet.store import Store
-    from hvci.fleet.walk import places
 
     database = create(where)
     show = Show(not quiet and is_watched())
     store = Store(database, rules, asked.host)
     jobs = asked.jobs or usual_jobs()
     scan = Scan(store, rules, jobs, asked.seconds, show, asked.isolate)
+    if asked.scheduler:
+        from hvci.fleet.cluster import Cluster
+
+        scan.crew = Cluster(asked.scheduler, rules, asked.seconds)
     if show.watched:
         show.count(lambda: places(asked.words, asked.since))
     try:
@@ -170,8 +183,11 @@ def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
 def _named(targets: tuple[str, ...], lists: tuple[str, ...], since: str | None) -> str:
     """What was asked for: a scan goes on, and takes the place of an older one, by this name."""
     from hvci.fleet.store import stored_path
+    from hvci.fleet.walk import is_url
 
-    paths = sorted({stored_path(str(Path(word).absolute())) for word in targets})
+    paths = sorted(
+        {word if is_url(word) else stored_path(str(Path(word).absolute())) for word in targets}
+    )
     return json.dumps({"targets": paths, "lists": sorted(lists), "since": since or ""})
 
 

@@ -6,7 +6,7 @@ Knows what belongs together and where its bytes lie; evaluates and writes nothin
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,17 @@ class Boxes:
         self._boxes: dict[int, Box] = {}
         self._users: dict[str, int] = {}
         self._number = 0
+
+    @property
+    def fetched(self) -> Path:
+        """Where files go that were fetched from elsewhere."""
+        return self._scratch / "fetched"
+
+    def forget(self, contents: Iterable[Content]) -> None:
+        """Remove what was fetched, once it is answered for."""
+        for one in contents:
+            if not one.box and one.source:
+                Path(one.source).unlink(missing_ok=True)
 
     def folder(self) -> str:
         """A new folder for what an archive holds."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 from hvci.fleet.batches import batches
 from hvci.fleet.bounds import Bounds
@@ -25,7 +26,7 @@ from hvci.fleet.crew import Crew
 from hvci.fleet.rows import PACKAGE
 from hvci.fleet.rules import Rules
 from hvci.fleet.store import Key, Met, Store
-from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem
+from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem, is_url
 from hvci.fleet.worker import Answer, Task
 from hvci.packages.opened import MAX_MEMBER
 
@@ -57,6 +58,16 @@ class Progress:
     seconds: float = 0.0
 
 
+class Answering(Protocol):
+    """Whoever answers tasks: processes of this computer, or a cluster."""
+
+    fields: dict[str, object]
+    """What processes of this computer are told."""
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[list[tuple[Task, Answer]]]:
+        """Answer every task, in no order; an empty list says that time has passed."""
+
+
 @dataclass(slots=True)
 class Scan:
     """The state of one scan."""
@@ -68,6 +79,8 @@ class Scan:
     tell: Callable[[Progress], None]
     isolate: bool = True
     """Hold the workers to bounds."""
+    crew: Answering | None = None
+    """Who evaluates; processes of this computer where nothing is said."""
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
     _waiting: dict[Key, list[Content]] = field(default_factory=dict)
@@ -88,7 +101,7 @@ class Scan:
                 TemporaryDirectory(prefix="hvci-scan-", ignore_cleanup_errors=True) as scratch,
                 ThreadPoolExecutor(self.jobs) as threads,
             ):
-                crew = Crew(self.jobs, self._fields(scratch), self.seconds)
+                crew = self._answering(scratch)
                 self._boxes = Boxes(Path(scratch), self.rules)
                 for heard in crew.run(_Feed(self._queue, self._tasks(places, threads))):
                     for task, answer in heard:
@@ -100,6 +113,12 @@ class Scan:
         self._write()
         self.store.finish()
         return self.progress
+
+    def _answering(self, scratch: str) -> Answering:
+        if self.crew is None:
+            return Crew(self.jobs, self._fields(scratch), self.seconds)
+        self.crew.fields = self._fields(scratch)
+        return self.crew
 
     def _fields(self, scratch: str) -> dict[str, object]:
         """What a worker is told: the rules, and what it may use."""
@@ -116,9 +135,19 @@ class Scan:
         first = next(batches(left, FIRST), [])
         for some in chain([first], batches(left, BATCH)):
             fresh = self._not_unchanged(some)
-            contents = threads.map(hashed, fresh) if len(fresh) > 1 else map(hashed, fresh)
+            contents = (
+                threads.map(self._named, fresh) if len(fresh) > 1 else map(self._named, fresh)
+            )
             yield from self._not_known(contents)
             self._write_in_time()
+
+    def _named(self, place: Place) -> Content | Problem:
+        """Name what a file holds; one that is elsewhere is fetched."""
+        if not is_url(place.path):
+            return hashed(place)
+        from hvci.fleet.elsewhere import fetched
+
+        return fetched(place, self._boxes.fetched)
 
     def _not_unchanged(self, some: list[Place | Problem]) -> list[Place]:
         places = [one for one in some if isinstance(one, Place)]
@@ -187,7 +216,8 @@ class Scan:
         name = os.path.basename(place.path) if self.rules.databases else "-"  # noqa: PTH119
         scratch = self._boxes.folder() if place.kind == ARCHIVE else ""
         path = one.source or place.path
-        return Task(path, one.sha256, place.size, place.kind, one.about, catalogs, name, scratch)
+        about, ours = one.about, bool(one.source)
+        return Task(path, one.sha256, place.size, place.kind, about, catalogs, name, scratch, ours)
 
     def _answered(self, task: Task, answer: Answer) -> None:
         """Settle every file with this content."""
@@ -197,7 +227,9 @@ class Scan:
             self.progress.opened += 1
             for one in waiting:
                 self._open(one, answer, task.scratch)
+            self._boxes.forget(waiting)
             return
+        self._boxes.forget(waiting)
         self.progress.evaluated += done
         self.progress.duplicates += done * (len(waiting) - 1)
         for one in waiting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -47,6 +48,14 @@ class Problem(NamedTuple):
     path: str
     kind: str
     sentence: str
+
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+def is_url(target: str) -> bool:
+    """Whether a target names a place that only a URL reaches."""
+    return _URL.match(target) is not None
 
 
 def places(targets: Iterable[str], since: int = 0) -> Iterator[Place | Problem]:

@@ -23,7 +23,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvci.errors import InputError, UnsupportedImage
+from hvci.errors import UnsupportedImage
 from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
 from hvci.fleet.packed import pack
@@ -35,7 +35,6 @@ from hvci.packages.marks import installer
 
 if TYPE_CHECKING:
     from hvci.evaluate import Options
-    from hvci.signing.catalog import Catalog
 
 READY = b"ready"
 
@@ -55,6 +54,8 @@ class Task(NamedTuple):
     """What lists may know the file by."""
     scratch: str = ""
     """Where the members of an archive go."""
+    ours: bool = False
+    """Whether the path is one of a scratch folder, which no other computer sees."""
 
 
 class Inside(NamedTuple):
@@ -125,15 +126,23 @@ def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
         return
 
 
-def answered(task: Task, rules: Rules) -> Answer:
-    """Evaluate one file, whatever is wrong with it."""
+def answered(
+    task: Task,
+    rules: Rules,
+    given: bytes | None = None,
+    catalogs: tuple[tuple[str, bytes], ...] | None = None,
+) -> Answer:
+    """Evaluate one file, whatever is wrong with it.
+
+    Its bytes and the catalogs of its package may be given; otherwise they are read.
+    """
     try:
         if task.kind == ARCHIVE:
             return opened(task)
-        data = read(task.path, task.sha256)
+        data = read(task.path, task.sha256) if given is None else given
         if isinstance(data, Problem):
             return Answer(None, problem=data, memory=memory_used())
-        report = evaluated(data, task, rules)
+        report = evaluated(data, task, rules, catalogs)
         blob = pack(stored_fields(report))
         return Answer(row_of(report, task.sha256), blob, memory=memory_used())
     except MemoryError:
@@ -143,13 +152,18 @@ def answered(task: Task, rules: Rules) -> Answer:
         return Answer(refused(error, task.sha256, task.size), memory=memory_used())
 
 
-def evaluated(data: bytes, task: Task, rules: Rules) -> Report:
+def evaluated(
+    data: bytes, task: Task, rules: Rules, given: tuple[tuple[str, bytes], ...] | None = None
+) -> Report:
     """The report of an image, as if it had no name: it belongs to the bytes."""
     from hvci.evaluate import evaluate
 
     options = options_of(rules)
     if task.catalogs:
-        options = replace(options, catalogs=(*options.catalogs, *_catalogs(task)))
+        from hvci.signing.catalog import catalogs_of
+
+        found = catalogs_of(_catalogs(task) if given is None else given)
+        options = replace(options, catalogs=(*options.catalogs, *found))
     try:
         report = evaluate(data, options, task.name)
     except UnsupportedImage as error:
@@ -180,13 +194,11 @@ def options_of(rules: Rules) -> Options:
     return options
 
 
-def _catalogs(task: Task) -> Iterator[Catalog]:
-    """The catalogs of the driver's package; what is none says nothing."""
-    from hvci.signing.catalog import read_catalog
-
+def _catalogs(task: Task) -> Iterator[tuple[str, bytes]]:
+    """The catalogs of the driver's package by name; one that cannot be read says nothing."""
     for name, path in task.catalogs:
-        with suppress(InputError, OSError):
-            yield read_catalog(Path(path).read_bytes(), name)
+        with suppress(OSError):
+            yield name, Path(path).read_bytes()
 
 
 def opened(task: Task) -> Answer:

@@ -1,0 +1,51 @@
+"""What a Dask worker does: evaluates a batch of drivers, by path or by bytes, and answers in bytes.
+
+Runs wherever this hvci is installed; refuses to answer for another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import NamedTuple
+
+from hvci.errors import UsageError
+from hvci.fleet.rules import Rules
+from hvci.fleet.walk import Problem
+from hvci.fleet.worker import Answer, Task, answered, encode, options_of
+
+
+class Parcel(NamedTuple):
+    """A task with what a worker that does not see the file needs."""
+
+    task: Task
+    data: bytes | None
+    """None where the worker should read the path itself."""
+    catalogs: tuple[tuple[str, bytes], ...]
+
+
+def answer_all(
+    fields: dict[str, object], digest: str, parcels: list[Parcel], seconds: float
+) -> list[bytes]:
+    """Answer a batch; whatever is wrong with one driver is its answer."""
+    rules = Rules.of(fields)
+    if rules.digest != digest:
+        raise UsageError("the workers of the cluster run another hvci, or see other lists")
+    options_of(rules)  # a list that is missing here is nothing that a driver could be blamed for
+    return [_answer(Parcel(*one), rules, seconds) for one in parcels]
+
+
+def _answer(parcel: Parcel, rules: Rules, seconds: float) -> bytes:
+    task = Task(*parcel.task)
+    # Nothing else takes a thread from a file at which it hangs; the nanny starts the process anew.
+    watchdog = threading.Timer(seconds, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        if parcel.data is not None and hashlib.sha256(parcel.data).hexdigest() != task.sha256:
+            told = Problem(task.path, "changed", "changed on the way to a worker")
+            return encode(Answer(None, problem=told))
+        return encode(answered(task, rules, parcel.data, parcel.catalogs))
+    finally:
+        watchdog.cancel()
