@@ -326,3 +326,14 @@ def test_colour_can_be_refused(monkeypatch, name, value):
     assert wants_colour()
     monkeypatch.setenv(name, value)
     assert not wants_colour()
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in sorted(main.list_commands(None)))])
+def test_help_fits_80_columns(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = (*words, "--help")
+    shown = CliRunner().invoke(main, asked, terminal_width=80)
+    assert shown.exit_code == 0
+    assert all(len(line) <= 80 for line in shown.output.splitlines())
+    if not words:
+        assert "..." not in shown.output.partition("Commands:")[2]

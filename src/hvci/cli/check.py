@@ -17,7 +17,7 @@ from hvci.cli.settings import (
 from hvci.report.document import INTERRUPTED
 
 
-@click.command("check")
+@click.command("check", short_help="Do drivers load, pass the readiness test and run?")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @policy_options
 @click.option(

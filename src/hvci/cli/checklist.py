@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hvci.model import Report
 
 
-@click.command("checklist")
+@click.command("checklist", short_help="Go through Microsoft's driver security checklist.")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @policy_options
 @trust_options

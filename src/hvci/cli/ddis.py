@@ -7,7 +7,7 @@ import click
 from hvci.model import NEWEST, parse_version
 
 
-@click.command("ddis")
+@click.command("ddis", short_help="List the DDIs whose calls are judged.")
 @click.option("--all", "everything", is_flag=True, help="Also list DDIs that no rule judges.")
 @click.option("--seed", is_flag=True, help="Only the DDIs that Microsoft lists as impacted.")
 @click.option(

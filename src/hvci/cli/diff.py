@@ -7,7 +7,7 @@ import click
 from hvci.cli.settings import evaluated, policy_options, settings
 
 
-@click.command("diff")
+@click.command("diff", short_help="Compare two versions of drivers, reports or scans.")
 @click.argument("old")
 @click.argument("new")
 @policy_options

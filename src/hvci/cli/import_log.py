@@ -21,7 +21,7 @@ DISAGREES, UNDECIDED = 1, 3
 MOST_SHOWN = 500
 
 
-@click.command("import-log")
+@click.command("import-log", short_help="Which check refused a driver? Ask your logs.")
 @click.argument("file")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option(
@@ -66,13 +66,13 @@ def command(
     FILE is what you have; - is standard input:
 
     \b
-    - events (CodeIntegrity, Kernel-PnP, Kernel-XDV, System): .evtx, XML of wevtutil or
-      Get-WinEvent, text and CSV of Event Viewer, or the quoted message
-    - a bug check: !analyze, event 1001, BlueScreenView, WhoCrashed, a forum paste, the header of
-      a kernel dump (.dmp)
-    - counters: verifier /query, !verifier, the readiness tool (DGReadiness), hvciscan
-    - with --also: setupapi.dev.log, pnputil /enum-drivers or /enum-devices, driverquery /v /fo csv,
-      msinfo32, Get-CimInstance Win32_DeviceGuard
+    - events (CodeIntegrity, Kernel-PnP, Kernel-XDV, System): .evtx, XML of
+      wevtutil or Get-WinEvent, text and CSV of Event Viewer, quoted messages
+    - a bug check: !analyze, event 1001, BlueScreenView, WhoCrashed, a forum
+      paste, the header of a kernel dump (.dmp)
+    - counters: verifier /query, !verifier, DGReadiness, hvciscan
+    - with --also: setupapi.dev.log, pnputil /enum-drivers or /enum-devices,
+      driverquery /v /fo csv, msinfo32, Get-CimInstance Win32_DeviceGuard
 
     Each refused driver is a row: the check (see hvci explain gates), the evidence, the package, and
     what to do. With the driver or its saved report as TARGET, counters and addresses are joined

@@ -57,7 +57,8 @@ _FORMAT: Decorator = click.option(
     type=click.Choice([form.value for form in Format]),
     default=Format.TEXT.value,
     show_default=True,
-    help="Format of the report.",
+    metavar="FORMAT",
+    help=f"One of {', '.join(Format)}.",
 )
 
 

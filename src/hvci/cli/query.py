@@ -57,14 +57,15 @@ def command(
 
     \b
     QUESTION is one of
-      will-not-load, breaks, fails-readiness, undecided     drivers by what becomes of them
-      update-first                                          the worst and most common first
-      vendor [NAME], rule [ID], ddi [NAME]                  what fails by them, or drivers of one
-      machine                                               machines and what their drivers say
-      changed [SCAN]                                        since the scan before, or since SCAN
-      not-judged, problems                                  no driver or damaged; no answer and why
-      report PATH|NAME|SHA256                               the stored report itself
-      scans                                                 the scans in the database
+      will-not-load, breaks, fails-readiness, undecided
+                                drivers by what becomes of them
+      update-first              the worst and most common first
+      vendor, rule, ddi [NAME]  what fails by them, or drivers of one
+      machine                   machines and what their drivers say
+      changed [SCAN]            since the scan before, or since SCAN
+      not-judged, problems      no driver, or damaged; no answer and why
+      report PATH|NAME|SHA256   the stored report itself
+      scans                     the scans in the database
 
     Asked is what the current scans met: the last one of the same targets on each machine.
 

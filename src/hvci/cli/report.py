@@ -9,7 +9,7 @@ import click
 from hvci.cli.output import Outputs, output_options, write
 
 
-@click.command("report")
+@click.command("report", short_help="Show saved JSON reports in another format.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @output_options
 def command(files: tuple[str, ...], places: Outputs) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command("rules")
+@click.command("rules", short_help="List the rules.")
 def command() -> None:
     """List the rules with the counter and the sub-code of bug check 0xC4 that each stands for.
 

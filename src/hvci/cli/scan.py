@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hvci.fleet.scanning import Progress
 
 
-@click.command("scan")
+@click.command("scan", short_help="Evaluate very many drivers into a database.")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @database_option
 @click.option(

@@ -20,7 +20,7 @@ _NEEDED = {
 }
 
 
-@click.command("serve")
+@click.command("serve", short_help="Serve pages on this computer, to drop drivers on.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Address to listen on. Any other than loopback asks for a token.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), default=8642, show_default=True)
@@ -51,9 +51,9 @@ def command(
     Everything stays on this computer; nothing is fetched. See docs/web.md for curl.
 
     \b
-    hvci serve                                   then open http://127.0.0.1:8642/
+    hvci serve                     then open http://127.0.0.1:8642/
     hvci serve --database fleet.db
-    hvci serve --host 192.0.2.7                  for others, who need the token that is printed
+    hvci serve --host 192.0.2.7    for others, who need the printed token
     """
     missing = [package for name, package in _NEEDED.items() if find_spec(name) is None]
     if missing:

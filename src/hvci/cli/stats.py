@@ -10,7 +10,7 @@ from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_opt
 from hvci.errors import UsageError
 
 
-@click.command("stats")
+@click.command("stats", short_help="Add up what the scans met.")
 @database_option
 @machine_option
 @scan_option

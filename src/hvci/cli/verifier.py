@@ -18,29 +18,32 @@ from hvci.verifier.settings import SettingsStore, VerifiedDriver
 HELP = """\
 hvci verifier /flags FLAGS /driver DRIVER [DRIVER ...]
 hvci verifier /ruleclasses CLASS /driver DRIVER [DRIVER ...]
-hvci verifier /query | /querysettings | /reset | /log FILE [/interval SECONDS] | /?
+hvci verifier /query | /querysettings | /reset | /?
+hvci verifier /log FILE [/interval SECONDS]
 
 Speaks the syntax of verifier.exe; - may stand for /, and case does not matter.
 
-  /flags 0x02000000     Code integrity checks, the one option that hvci implements.
-                        33554432 is the same number in decimal.
-  /ruleclasses 26       The same option as a rule class (/rc 26, /dif 26).
-  /standard, other flags and rule classes are accepted beside it; what they would check is not
-                        emulated, which is a warning.
-  /log.code_integrity   Print no bug checks; collect the statistics only.
-  /driver DRIVER ...    Verify these driver files. hvci evaluates them at once, in an emulated
-                        machine; no reboot is needed and none of these drivers is loaded here.
-  /query                Print the current state and the statistics of the last run.
-  /querysettings        Print the options that are set and the verified drivers.
-  /reset                Forget options, drivers and statistics.
-  /log FILE             Append what /query prints to FILE. Runs end at once, so /interval
-                        is accepted and has nothing to wait for.
-  /?                    Print this.
+  /flags 0x02000000    Code integrity checks, the one option that hvci
+                       implements. 33554432 is the same number in decimal.
+  /ruleclasses 26      The same option as a rule class (/rc 26, /dif 26).
+  /standard, other flags and rule classes are accepted beside it; what they
+                       would check is not emulated, which is a warning.
+  /log.code_integrity  Print no bug checks; collect the statistics only.
+  /driver DRIVER ...   Verify these driver files. hvci evaluates them at once,
+                       in an emulated machine; no reboot is needed and none of
+                       these drivers is loaded here.
+  /query               Print the current state and the statistics of the last
+                       run.
+  /querysettings       Print the options that are set and the verified drivers.
+  /reset               Forget options, drivers and statistics.
+  /log FILE            Append what /query prints to FILE. Runs end at once, so
+                       /interval is accepted and has nothing to wait for.
+  /?                   Print this.
 
 Options of verifier.exe that hvci does not implement are refused by name.
-Exit codes: 0 done and no violation was seen, 1 a driver violates a check, 2 wrong arguments, 3 the
-run of a driver proves nothing (its DriverEntry failed, or nothing that counts was reached), 4 a
-driver cannot be read."""
+Exit codes: 0 done and no violation was seen, 1 a driver violates a check,
+2 wrong arguments, 3 the run of a driver proves nothing (its DriverEntry failed,
+or nothing that counts was reached), 4 a driver cannot be read."""
 WORST_FIRST = (1, 3, 0)
 LONGEST_LINE = 1000
 
@@ -49,6 +52,7 @@ LONGEST_LINE = 1000
     "verifier",
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
+    short_help="Checks of Driver Verifier, in the syntax of verifier.exe.",
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> int:

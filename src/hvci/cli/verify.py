@@ -23,7 +23,7 @@ WORST_FIRST = (UNREADABLE, 1, 3, 0)
 LONGEST_LINE = 1000
 
 
-@click.command("verify")
+@click.command("verify", short_help="Run drivers in an emulated Driver Verifier.")
 @click.argument("drivers", nargs=-1, required=True, metavar="DRIVER...")
 @click.option("--entry", default="", metavar="NAME", help="Only entry points named so, such as "
               "IRP_MJ_DEVICE_CONTROL; DriverEntry always runs.")  # fmt: skip

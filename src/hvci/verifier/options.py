@@ -116,6 +116,7 @@ _SIMPLE = {
     "/?": Action.HELP,
     "/help": Action.HELP,
     "/h": Action.HELP,
+    "/-help": Action.HELP,
 }
 STANDARD = 0x0012_09BB
 """What /standard sets: the automatic choice of the real program, as its own list shows it."""
