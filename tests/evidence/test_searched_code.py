@@ -57,8 +57,57 @@ def test_nothing_else_is(compare, guard):
     assert result(driver(compare, guard=guard)).outcome is Outcome.NOT_APPLICABLE
 
 
-def test_the_code_of_arm64_is_not_read():
-    data = bytearray((BUILT / "byname_bad.arm64.o2.sys").read_bytes())
+def words(*code):
+    return b"".join(word.to_bytes(4, "little") for word in code)
+
+
+def arm64(*code, guard=True):
+    """An ARM64 driver whose entry routine calls an import and goes on with these instructions."""
+    name = "byname_bad.arm64.o2.sys"
+    image = PeImage((BUILT / name).read_bytes())
+    entry, slot = image.headers.entry, image.import_slots["MmGetSystemRoutineAddress"][0]
+    pages = (slot >> 12) - (entry >> 12)
+    call = (
+        0x9000_0008 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5,  # adrp x8, slot
+        0xF940_0108 | (slot & 0xFFF) // 8 << 10,  # ldr x8, [x8, slot]
+        0xD63F_0100,  # blr x8
+    )
+    data = bytearray(starts_with(name, words(*call, *code, 0xD65F_03C0)))
     pe = int.from_bytes(data[0x3C:0x40], "little")
-    data[pe + 95] |= 0x40
-    assert result(bytes(data)).outcome is Outcome.NOT_APPLICABLE
+    flags = int.from_bytes(data[pe + 94 : pe + 96], "little")
+    data[pe + 94 : pe + 96] = (flags | 0x4000 if guard else flags & ~0x4000).to_bytes(2, "little")
+    return bytes(data)
+
+
+OPCODE, SHIFTED = 0x1206_1408, 0x531A_7D08  # and w8, w0, #0xfc000000; lsr w8, w8, #26
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (0x52B2_8009, OPCODE, 0x6B09_011F),  # mov w9, #0x94000000; and; cmp w8, w9
+        (OPCODE, 0x52A2_8009, 0x6B09_011F),  # ... #0x14000000
+        (0x52A2_8009, 0x1206_1008, 0x6B09_011F),  # and w8, w0, #0x7c000000
+        (SHIFTED, 0x7100_951F),  # lsr; cmp w8, #0x25
+        (SHIFTED, 0x7100_1508),  # lsr; subs w8, w8, #5
+    ],
+)
+def test_a_search_in_code_of_arm64_is_a_remark(code):
+    found = result(arm64(*code))
+    assert found.outcome is Outcome.NOTE
+    assert "searches code that it looked up by name" in found.findings[0].message
+    assert result(arm64(*code, guard=False)).outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        (OPCODE, 0x6B09_011F),
+        (0x52B2_8009, 0x6B09_011F),
+        (SHIFTED, 0x7100_991F),  # cmp w8, #0x26
+        (OPCODE, 0x52B2_8029),  # mov w9, #0x94010000
+        (0xD503_201F,),
+    ],
+)
+def test_nothing_else_is_in_code_of_arm64(code):
+    assert result(arm64(*code)).outcome is Outcome.NOT_APPLICABLE

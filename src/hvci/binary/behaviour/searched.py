@@ -18,6 +18,16 @@ MAX_LOOKUPS = 64
 _LOOKUPS = frozenset(("MmGetSystemRoutineAddress",))
 _BRANCHES = (0xE8, 0xE9)
 """Opcodes of `call` and `jmp` with a displacement, which a search looks for."""
+_CONSTANTS = (0xFFFF_FFE0, (0x52B2_8000, 0x52A2_8000))
+"""Mask and words of `mov w, #0x94000000` and `mov w, #0x14000000`: the opcodes of BL and B."""
+_NUMBERS = (0xFFFF_FC00, (0x7100_9400, 0x7100_1400))
+"""The same of `cmp w, #0x25` and `cmp w, #5`: the opcodes moved down."""
+_OPCODES = {
+    0x1206_1400: _CONSTANTS,  # and w, w, #0xfc000000
+    0x1206_1000: _CONSTANTS,  # and w, w, #0x7c000000: either of both
+    0x531A_7C00: _NUMBERS,  # lsr w, w, #26
+}
+"""What leaves the opcode of an ARM64 branch -> what it is then compared with."""
 _PREFIXES = bytes((0x66, 0x67, *range(0x40, 0x50)))
 _WHY = (
     "compiled with /guard:cf, a call of an address that was found in code stops the computer with "
@@ -28,8 +38,9 @@ _WHY = (
 def find(scene: Scene) -> None:
     """Add a fact for each function that searches what it looked up."""
     image = scene.image
-    if image.machine is Machine.ARM64 or not image.headers.dll_characteristics & GUARD_CF:
+    if not image.headers.dll_characteristics & GUARD_CF:
         return
+    compares = _compares_words if image.machine is Machine.ARM64 else _compares
     if not scene.imports_any(*_LOOKUPS):
         return
     for place in nearby.call_places(scene, _LOOKUPS)[:MAX_LOOKUPS].tolist():
@@ -37,7 +48,7 @@ def find(scene: Scene) -> None:
         if found is None:
             continue
         function = found[0]
-        at = next((i for i in range(len(function.rvas)) if _compares(scene, function, i)), None)
+        at = next((i for i in range(len(function.rvas)) if compares(scene, function, i)), None)
         if at is not None:
             what = "searches code that it looked up by name for a call or a jump"
             scene.add(RULE, Behaviour.UNEXPORTED, what, (function, at), Confidence.POSSIBLE, _WHY)
@@ -56,3 +67,16 @@ def _compares(scene: Scene, function: Function, i: int) -> bool:
     if code[0] == 0x3D or (code[0] == 0x81 and compares):
         return int.from_bytes(code[-4:], "little") in _BRANCHES
     return False
+
+
+def _compares_words(scene: Scene, function: Function, i: int) -> bool:
+    """The same of ARM64: whether an instruction leaves an opcode that the function compares."""
+    wanted = _OPCODES.get(_word(scene, function.rvas[i]) & 0xFFFF_FC00)
+    if wanted is None:
+        return False
+    mask, values = wanted
+    return any(_word(scene, rva) & mask in values for rva in function.rvas)
+
+
+def _word(scene: Scene, rva: int) -> int:
+    return int.from_bytes(scene.image.memory[rva : rva + 4], "little")
