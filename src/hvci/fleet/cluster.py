@@ -47,6 +47,9 @@ class Cluster:
     _landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _again: deque[list[Parcel]] = field(default_factory=deque)
     _archives: deque[Task] = field(default_factory=deque)
+    _suspects: deque[list[Parcel]] = field(default_factory=deque)
+    """Single files at which workers died, or beside which: each runs alone, at the end."""
+    _alone: bool = False
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Heard]:
         """Answer every task, in no order; an empty list says that time has passed."""
@@ -88,22 +91,25 @@ class Cluster:
 
     def _send(self, tasks: Iterator[Task]) -> None:
         """Keep every thread of the cluster busy."""
+        if self._alone:
+            return
         info = self._client.scheduler_info(n_workers=-1)["workers"]
         room = AHEAD * max(sum(one["nthreads"] for one in info.values()), 1)
         while len(self._flying) < room:
             batch = self._again.popleft() if self._again else self._next(tasks)
             if not batch:
-                return
-            future = self._client.submit(
-                answer_all,
-                self.rules.fields(),
-                self.rules.digest,
-                batch,
-                self.seconds,
-                pure=False,
-            )
-            self._flying[future] = batch
-            future.add_done_callback(self._landed.put)
+                break
+            self._submit(batch)
+        if self._suspects and not self._flying:
+            self._alone = True
+            self._submit(self._suspects.popleft())
+
+    def _submit(self, batch: list[Parcel]) -> None:
+        rules = self.rules
+        arguments = (rules.fields(), rules.digest, batch, self.seconds)
+        future = self._client.submit(answer_all, *arguments, pure=False)
+        self._flying[future] = batch
+        future.add_done_callback(self._landed.put)
 
     def _next(self, tasks: Iterator[Task]) -> list[Parcel]:
         """The next batch; a task of an archive is for this computer."""
@@ -142,19 +148,20 @@ class Cluster:
         if batch is None:
             return []
         error = future.exception() if future.status == "error" else None
+        alone, self._alone = self._alone, False
         if future.status == "finished":
             messages = future.result()
             future.release()
             return self._answers(batch, map(decode, messages))
         if future.status in ("pending", "lost"):
             # Its worker died with the result: the scheduler has it done once more.
-            self._flying[future] = batch
+            self._flying[future], self._alone = batch, alone
             future.add_done_callback(self._landed.put)
             return []
         if error is None:
             raise HvciError(f"the scheduler was lost ({future.status}); {AGAIN}")
         if type(error).__name__ == "KilledWorker":
-            return self._killed(batch)
+            return self._killed(batch, alone)
         if isinstance(error, HvciError):
             raise error
         raise HvciError(f"the cluster failed: {type(error).__name__}: {error}") from error
@@ -171,10 +178,17 @@ class Cluster:
             heard.append((parcel.task, answer))
         return heard
 
-    def _killed(self, batch: list[Parcel]) -> Heard:
-        """Cut a batch into single files; a single one is given up."""
+    def _killed(self, batch: list[Parcel], alone: bool) -> Heard:
+        """Cut a batch into single files, try those alone, and then give up.
+
+        Dask blames whatever waited at the worker as well, so a file is to blame only when it was
+        the only one on the cluster.
+        """
         if len(batch) > 1:
             self._again.extend([one] for one in batch)
+            return []
+        if not alone:
+            self._suspects.append(batch)
             return []
         task = batch[0].task
         told = Problem(
