@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from hvci.model import (
     WindowsVersion,
     newest_for,
 )
+from hvci.model.record import record
 from hvci.rules import executable, joined, judge
 from hvci.source import drivers, is_source
 
@@ -72,7 +73,7 @@ def _facts(evidence: Evidence) -> tuple[object, ...]:
     return evidence.calls, evidence.behaviours, settings
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What an evaluation depends on besides the target."""
 

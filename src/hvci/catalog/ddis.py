@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -12,6 +11,7 @@ from hvci.catalog.reader import Row, parse_toml, version_of
 from hvci.catalog.values import ValueRule
 from hvci.errors import CatalogError
 from hvci.model import Confidence, Counter, WindowsVersion
+from hvci.model.record import record
 
 SEED_ROWS = 46
 """How many DDIs Microsoft's page "Evaluate HVCI driver compatibility" lists."""
@@ -79,7 +79,7 @@ class VerifierEffect(StrEnum):
 _STRONGEST_FIRST = tuple(Confidence)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """One parameter of a DDI."""
 
@@ -92,7 +92,7 @@ class Parameter:
         return 2 if self.type in _WIDE_TYPES else 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Replacement:
     """What to write instead, from a Windows version on."""
 
@@ -104,7 +104,7 @@ class Replacement:
         return re.search(rf"\b{name}\b", self.use) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ddi:
     """One row of the catalogue."""
 

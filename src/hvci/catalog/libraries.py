@@ -6,7 +6,6 @@ Knows what is characteristic of them; never looks into an image.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -15,13 +14,14 @@ from hvci.catalog.reader import Row, data_text, parse_toml
 from hvci.catalog.shipped import ddis
 from hvci.errors import CatalogError
 from hvci.model import Confidence
+from hvci.model.record import record
 
 TAG_BYTES = 4
 SHORTEST_STRING = 8
 """Characters; a shorter text stands in images by chance."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Library:
     """Code whose calls are recognised, and what to do about them."""
 
@@ -63,7 +63,7 @@ class Place(StrEnum):
     CALLED = "called"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Routine:
     """A function around the driver's own code, and what it is known by."""
 

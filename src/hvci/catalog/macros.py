@@ -6,16 +6,16 @@ Knows what stands in the headers; looks into no source.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
 from hvci.catalog.reader import Row, data_text, parse_toml
 from hvci.catalog.shipped import ddis
 from hvci.model import Confidence
+from hvci.model.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HiddenCall:
     """A macro, and what the call in its body is given."""
 

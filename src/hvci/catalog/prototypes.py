@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
 from hvci.catalog.reader import data_text
 from hvci.errors import CatalogError
+from hvci.model.record import record
 
 _DECORATED = re.compile(r"([_@])[A-Za-z_]\w*@(\d+)")
 _REGISTER_BYTES = 8
@@ -31,7 +31,7 @@ class Returns(StrEnum):
     OTHER = "u"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prototype:
     """The shape of one DDI."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
 import click
 
 from hvci.errors import UsageError
+from hvci.model.record import record
 from hvci.report import Document, Format, render
 
 Command = Callable[..., int]
@@ -24,7 +24,7 @@ USUAL_WIDTH = 100
 """Columns of a terminal that does not say how many it has."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outputs:
     """What goes to standard output and what goes to files."""
 

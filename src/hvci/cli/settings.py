@@ -6,7 +6,7 @@ Knows the order of things: policy file, then command line, then targets; renders
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from difflib import get_close_matches
 from functools import wraps
@@ -17,6 +17,7 @@ import click
 
 from hvci.errors import UsageError
 from hvci.model import LAST_32_BIT, NEWEST, names_server, parse_version
+from hvci.model.record import record
 from hvci.policy import (
     Baseline,
     Policy,
@@ -138,7 +139,7 @@ def trust_options(command: Command) -> Command:
     return _CATALOG(_BLOCKLIST(_COMPAT_DB(command)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settings:
     """A policy with what the command line says instead, and a baseline if there is one."""
 
@@ -175,7 +176,7 @@ def settings(
     return Settings(policy, read_baseline(path) if path else None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trusted:
     """Files that say whom to trust; each is read once for all targets."""
 

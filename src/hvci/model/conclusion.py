@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter as Multiset
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from hvci.model.record import record
 
 Block = Mapping[str, object]
 FIRST_FAILURE = 0x8000_0000
@@ -27,7 +28,7 @@ class Proof(StrEnum):
 EXIT_CODES = {Proof.CLEAN: 0, Proof.VIOLATION: 1, Proof.NOTHING: 3}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conclusion:
     """What a run proves and the sentence that says so."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NewType
 
 from hvci.model.behaviour import Behaviour
 from hvci.model.library import FromLibrary
+from hvci.model.record import ordered_record, record
 from hvci.model.windows import LAST_32_BIT, NEWEST, WindowsVersion
 
 Rva = NewType("Rva", int)
@@ -79,7 +80,7 @@ class Confidence(StrEnum):
     POSSIBLE = "possible"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered_record
 class ImageSite:
     """A place in a loaded image."""
 
@@ -92,7 +93,7 @@ class ImageSite:
     """Source position from a PDB; lines count from 1."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered_record
 class SourceSite:
     """A place in a text file; line and column count from 1."""
 
@@ -105,7 +106,7 @@ class SourceSite:
 Site = ImageSite | SourceSite
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """What an argument can be.
 
@@ -160,7 +161,7 @@ class Level(StrEnum):
     """A starting point: the driver may depend on what it replaces."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered_record
 class Edit:
     """Some bytes of a text file, and what to write instead."""
 
@@ -178,7 +179,7 @@ class Edit:
     level: Level
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DdiCall:
     """One call of a catalogued DDI, seen in code, in text or in a run."""
 
@@ -211,7 +212,7 @@ class DdiCall:
     """The deciding value in each configuration that compiles the call, where they differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Section:
     """One section header; sizes are in bytes."""
 
@@ -252,7 +253,7 @@ class Section:
         return self.rva <= rva < self.end
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DebugId:
     """What names the PDB of an image (CodeView RSDS record)."""
 
@@ -262,7 +263,7 @@ class DebugId:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relocation:
     """A base relocation that old Windows 10 kernels reject."""
 
@@ -271,7 +272,7 @@ class Relocation:
     """IMAGE_REL_BASED_* number; 10 is DIR64."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Image:
     """What the PE headers say."""
 
@@ -315,7 +316,7 @@ class Image:
         return next((section for section in self.sections if section.holds(rva)), None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BehaviourFact:
     """Something that the code does and no DDI argument shows."""
 
@@ -332,7 +333,7 @@ class BehaviourFact:
     kind: Behaviour | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PageEvent:
     """A breach of W^X or a verifier check in a verifier run."""
 
@@ -345,7 +346,7 @@ class PageEvent:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BuildSetting:
     """A project or linker setting that decides something under memory integrity."""
 
@@ -357,7 +358,7 @@ class BuildSetting:
     """Such as "Release|x64"; empty when it holds for all."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Allowance:
     """What the author of a source accepted, and where it was said."""
 
@@ -381,7 +382,7 @@ class Allowance:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limit:
     """Something that was there and was not examined."""
 
@@ -392,7 +393,7 @@ class Limit:
     site: Site | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """All facts about one target: the only input of every rule."""
 

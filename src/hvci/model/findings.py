@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
 from hvci.model.facts import Confidence, DdiCall, Edit, Image, Limit, Machine, Origin, Site, Tier
 from hvci.model.package import Package
+from hvci.model.record import record
 from hvci.model.signature import ListAnswer, Trust
 from hvci.model.windows import WindowsVersion
 
@@ -125,7 +126,7 @@ _SUBCODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Suppression:
     """Why somebody accepted a finding."""
 
@@ -137,7 +138,7 @@ class Suppression:
     """ISO date; empty when it never expires."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """One place where a rule fails, cannot decide, or has something to say. A place is required."""
 
@@ -158,7 +159,7 @@ class Finding:
     """What to write in the source; empty when there is no source or no edit is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RuleResult:
     """What one rule says about one target; `reason` is why it could not say more."""
 
@@ -178,7 +179,7 @@ class JudgedCall(NamedTuple):
     executable: Executable
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """What was evaluated."""
 
@@ -190,7 +191,7 @@ class Target:
     machine: Machine | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """The whole answer about one target."""
 

@@ -6,10 +6,10 @@ Users take all of them for memory integrity. Knows words only, no log and no dri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from hvci.model.facts import Confidence
+from hvci.model.record import record
 
 
 class Gate(StrEnum):
@@ -47,7 +47,7 @@ class Effect(StrEnum):
     """Says something of another sign."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GateInfo:
     """What a gate looks at and what helps."""
 
@@ -59,7 +59,7 @@ class GateInfo:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sign:
     """Something that Windows prints, and what it is a sign of."""
 
@@ -95,7 +95,7 @@ class Sign:
                 return f"bug check 0x{self.id:X}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Gates:
     """All gates, their signs, and the names of the failure bitmap."""
 

@@ -5,14 +5,15 @@ Knows no library: their rows are in the catalogue.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hvci.model.record import record
 
 if TYPE_CHECKING:
     from hvci.model.facts import Confidence
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FromLibrary:
     """The library that a call was linked in with."""
 

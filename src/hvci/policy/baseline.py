@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PureWindowsPath
 from typing import Any
 
 from hvci.errors import InputError, UsageError
 from hvci.model import Outcome, Report
+from hvci.model.record import record
 from hvci.report import Document
 from hvci.report.fields import Fields, read
 from hvci.report.identity import configuration, named_findings
@@ -23,7 +24,7 @@ SCHEMA_VERSION = 2
 _OPEN = (Outcome.UNDECIDED, Outcome.NOT_CHECKED)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Known:
     """What is known of one driver."""
 
@@ -33,7 +34,7 @@ class Known:
     """Rules that a limit left undecided."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Baseline:
     """What is known of each driver, by its key."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from hvci.errors import InputError, UsageError
 from hvci.model import WindowsVersion, names_server, parse_version
+from hvci.model.record import record
 from hvci.report.fields import Fields, read
 from hvci.rules import RULES
 
@@ -53,7 +54,7 @@ class Level(StrEnum):
     """Shown and counted, and changes no verdict."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Acceptance:
     """One accepted finding, or several: every condition that is given must hold."""
 
@@ -75,7 +76,7 @@ class Acceptance:
         return ", ".join(f"{name} {value}" for name in names if (value := getattr(self, name)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Policy:
     """Everything that a policy file can say; an empty one changes nothing."""
 

@@ -5,11 +5,10 @@ Knows nothing of any output format; every output renders a `Document` and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hvci import __version__
 from hvci.errors import HvciError, InputError, UnsupportedImage, UsageError
 from hvci.model import Gate, Report
+from hvci.model.record import record
 
 SCHEMA_VERSION = 1
 TOOL_NAME = "hvci"
@@ -25,7 +24,7 @@ _WORST_FIRST = (INTERRUPTED, OUR_FAULT, UsageError.exit_code, InputError.exit_co
 """A run that could not look at a target is worse than one that looked and found something."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TargetError:
     """One target that could not be evaluated, and why."""
 
@@ -63,7 +62,7 @@ class TargetError:
         return cls(path, "InternalError", message, advice, OUR_FAULT)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Document:
     """All reports of one run."""
 

@@ -6,13 +6,14 @@ Knows no report and no output.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from hvci.model.record import record
 
 _DRIVERS = "https://learn.microsoft.com/windows-hardware/drivers/"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """One word, what it is, and what to do about it."""
 

@@ -11,18 +11,18 @@ import hashlib
 import re
 from collections import Counter as Tally
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
 from hvci.model import Finding, ImageSite, Outcome, Report, RuleResult
+from hvci.model.record import record
 from hvci.report.words import place_key
 
 _INVENTED_NAME = re.compile(r"(?:sub|loc|func|thunk)_([0-9a-fA-F]+)")
 _ADDRESS = re.compile(r"\b(at|from|in|to) 0x[0-9a-fA-F]+")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Named:
     """A finding with its rule and its stable name."""
 

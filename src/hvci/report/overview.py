@@ -6,10 +6,10 @@ Knows the document; every output lays the same rows out in its own way.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from dataclasses import dataclass
 from enum import StrEnum
 
 from hvci.model import Answer, Counter, Question, Report, Verdict
+from hvci.model.record import record
 from hvci.report import words
 from hvci.report.document import Document, TargetError
 from hvci.report.sentence import places, summary
@@ -54,7 +54,7 @@ HEADS = ("target", "machine", "loads", "readiness", "runs", "counters", "gate")
 """The columns of the table."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One target of a run."""
 

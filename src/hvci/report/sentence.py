@@ -6,10 +6,9 @@ file carries a signature; the same for every output and every policy. Knows no l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hvci.model import Answer, Confidence, Outcome, Question, Report, Signed
 from hvci.model.judged import USER_ONLY
+from hvci.model.record import record
 
 NOTHING_ASKED = "undecided: nothing was examined that could answer"
 NOTHING_IN_SOURCES = (
@@ -21,7 +20,7 @@ NO_DRIVER_IN_SOURCES = (
 _TEST = "the readiness test"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fate:
     """What a sentence depends on."""
 

@@ -6,10 +6,11 @@ Makes one string; opens no file, asks no terminal and takes no string of a file 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from hvci.model import Answer, Finding, Outcome, Question, Report, RuleResult, Verdict
+from hvci.model.record import record
 from hvci.report import overview, text_table, trust, verified, words
 from hvci.report.document import Document, TargetError
 from hvci.report.ink import Ink, Part
@@ -34,7 +35,7 @@ _MOST_STATEMENTS = {Outcome.FAIL: 10_000, Outcome.UNDECIDED: 8, Outcome.NOTE: 4}
 _MOST_LIMITS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Style:
     """How a text report looks."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from hvci.model import (
@@ -29,6 +28,7 @@ from hvci.model import (
     SourceSite,
     Suppression,
 )
+from hvci.model.record import record
 from hvci.report.flags import DLL_CHARACTERISTICS
 from hvci.report.safe import safe
 from hvci.report.sentence import is_unsigned
@@ -37,7 +37,7 @@ from hvci.rules import RULES
 _SECTION_OF_DOCSTRING = re.compile(r"^(Why|Bad|Good|Fix): (.*)$")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Explanation:
     """The parts of a rule's docstring."""
 

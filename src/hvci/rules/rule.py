@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from hvci.model import (
     Counter,
@@ -15,6 +14,7 @@ from hvci.model import (
     Question,
     RuleResult,
 )
+from hvci.model.record import record
 
 Check = Callable[[Evidence], Iterator[Finding]]
 Applies = Callable[[Evidence], str]
@@ -23,7 +23,7 @@ Because = Callable[[Evidence], str]
 """Says why a rule passes, where silence would not tell; the empty string otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """One question about a target, with the names that Microsoft gives it."""
 

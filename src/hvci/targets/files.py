@@ -10,11 +10,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from hvci.errors import InputError
+from hvci.model.record import record
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     """An INF or an archive that was met in a folder."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """One target, in the words of the person who named it."""
 
@@ -45,7 +45,7 @@ class Found:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Missing:
     """A word that led to no target."""
 

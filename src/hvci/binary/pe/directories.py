@@ -6,7 +6,6 @@ Each reader takes a mapped image, is bounded, and reports damage in words instea
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from hvci.binary.pe.headers import DEBUG, DELAY_IMPORT, EXPORT, IMPORT, RELOCATION
 from hvci.model import DebugId, Relocation, Rva
+from hvci.model.record import record
 
 if TYPE_CHECKING:
     from hvci.binary.pe.image import PeImage
@@ -108,7 +108,7 @@ def read_exports(image: PeImage) -> dict[int, str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relocations:
     """Base relocations without padding entries; `rvas` and `types` run side by side."""
 

@@ -6,10 +6,10 @@ Knows file offsets and header fields; knows nothing of machine code or of what i
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from hvci.errors import DamagedImage, NotAnImage, UnsupportedImage
 from hvci.model import FileOffset, Machine, Rva, Section
+from hvci.model.record import record
 
 MACHINES = {
     0x8664: Machine.X64,
@@ -49,7 +49,7 @@ _OTHER_PROGRAMS = {b"NE": "a 16-bit Windows program", b"LE": "a VxD", b"LX": "an
 Pairs = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Headers:
     """The header fields that anything here needs."""
 
