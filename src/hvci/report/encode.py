@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hvci.model import (
@@ -40,6 +41,9 @@ _LINES_TO = 3
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 
 
+_key = lru_cache(1024)(_encode)
+
+
 def to_json(document: Document) -> str:
     """The document as JSON text that no terminal can take for a command.
 
@@ -59,7 +63,7 @@ def _laid_out(value: object, depth: int) -> str:
     if not value or not isinstance(value, dict | list) or depth > _LINES_TO:
         return _encode(value)
     if isinstance(value, dict):
-        rows = [f"{_encode(key)}: {_laid_out(each, depth + 1)}" for key, each in value.items()]
+        rows = [f"{_key(key)}: {_laid_out(each, depth + 1)}" for key, each in value.items()]
         begin, end = "{", "}"
     else:
         rows = [_laid_out(each, depth + 1) for each in value]
@@ -165,7 +169,14 @@ def _target(report: Report) -> Json:
 
 def sorted_fields(items: Iterable[Json]) -> list[Json]:
     """Sort by place, then by everything else, so that equal facts always stand in one order."""
-    return sorted(items, key=lambda item: (_place(item.get("site")), json.dumps(item)))
+    groups: dict[tuple[int, str, int, int], list[Json]] = {}
+    for item in items:
+        groups.setdefault(_place(item.get("site")), []).append(item)
+    found: list[Json] = []
+    for place in sorted(groups):
+        group = groups[place]
+        found += sorted(group, key=json.dumps) if len(group) > 1 else group
+    return found
 
 
 def _place(site: Mapping[str, Any] | None) -> tuple[int, str, int, int]:

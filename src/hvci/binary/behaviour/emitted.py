@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
+from iced_x86 import MemorySizeExt
 
 from hvci import catalog
-from hvci.binary.behaviour import names
+from hvci.binary.arch.x86.lift import IMMEDIATES
+from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.generated import RULE, allocator
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import roots
@@ -74,7 +76,9 @@ def _stores(scene: Scene) -> Iterator[Place]:
         return
     places = [place for span in scene.image.code_ranges for place in _constants(scene, *span)]
     for place in places[:MAX_CANDIDATES]:
-        if functions.likely_boundary(place) in (place, place - 1):  # behind a prefix, perhaps
+        start = functions.likely_boundary(place)
+        # it may start with a prefix
+        if start is not None and place - start in (0, 1) and _may_end(scene, start):
             found = functions.instruction_at(place)
             if found is not None and _is_store(scene, *found):
                 yield found
@@ -93,6 +97,14 @@ def _constants(scene: Scene, start: int, end: int) -> list[int]:
     ends = (returns.any(axis=1) | jumps.any(axis=1)) & (code[places] == _STORES[1])
     found: list[int] = places[ends | returns[:, 0]].tolist()
     return found
+
+
+def _may_end(scene: Scene, start: int) -> bool:
+    """Whether the instruction at an RVA has a constant that ends a routine."""
+    instruction = nearby.decode(scene, start)
+    if instruction.op_count != 2 or instruction.op1_kind not in IMMEDIATES:
+        return False
+    return _ends(_END_X86, instruction.immediate(1), MemorySizeExt.size(instruction.memory_size))
 
 
 def _is_store(scene: Scene, function: Function, i: int) -> bool:

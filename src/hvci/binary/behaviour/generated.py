@@ -6,6 +6,7 @@ made of.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
 """Operand bytes of calls through a frame slot."""
 _THROUGH_MEMORY = 0x15
 """The same of `call [address]`."""
+_LOAD, _LOAD_EAX = 0x8B, b"\xa1"
+"""Opcodes of x64 and x86 loads."""
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
 _NX = "this memory never executes under memory integrity"
 
@@ -44,10 +47,12 @@ def find(scene: Scene) -> None:
         return
     sites, kept = _allocations(scene)
     for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
+        if not _may_come_up(scene, sites, place):
+            continue
         found = scene.analysis.functions.instruction_at(place)
         if found is None or found[0].flows[found[1]] not in _INDIRECT:
             continue
-        if _comes_up_within(scene, sites, found[0]) or _reads_variable(scene, found):
+        if _comes_up_within(sites, found[0].fragments) or _reads_variable(scene, found):
             _judge(scene, found)
 
 
@@ -209,19 +214,36 @@ def _filler(scene: Scene, leaked: Atom) -> _Made | None:
     return None
 
 
-def _comes_up_within(scene: Scene, sites: nearby.Rvas, function: Function) -> bool:
-    """Whether a pointer to allocated memory comes up in a function; ARM64 variables are not told.
+def _may_come_up(scene: Scene, sites: nearby.Rvas, place: int) -> bool:
+    """The same by bytes: an allocation in the function, or what may load a variable before."""
+    outline = scene.analysis.functions.outline(place)
+    if scene.image.machine is Machine.ARM64 or outline is None:
+        return True
+    memory = scene.image.memory
+    if memory[place + 1] & 0xF0 != 0xD0 or _comes_up_within(sites, outline.spans):
+        return True
+    number = memory[place + 1] & 7
+    loads = (bytes((_LOAD, 5 | number << 3)), *([_LOAD_EAX] if number == 0 else ()))
+    begin = max(0, place - BACK * nearby.MAX_INSTRUCTION)
+    return any(memory.find(load, begin, place) >= 0 for load in loads)
+
+
+def _comes_up_within(sites: nearby.Rvas, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether a pointer to allocated memory comes up in a function.
 
     What a caller hands over is not followed.
     """
-    if scene.image.machine is Machine.ARM64:
-        return True
-    bounds = (sites.searchsorted(span) for span in function.fragments)
+    bounds = (sites.searchsorted(span) for span in spans)
     return any(first < last for first, last in bounds)
 
 
 def _reads_variable(scene: Scene, place: Place) -> bool:
-    """Whether the pointer that is called was just loaded from a variable, however it got there."""
+    """Whether the pointer that is called was just loaded from a variable, however it got there.
+
+    Which variables keep a pointer on ARM64 is not told.
+    """
+    if scene.image.machine is Machine.ARM64:
+        return True
     function, i = place
     operand = scene.target(function, i)
     if not isinstance(operand, Reg):

@@ -49,13 +49,14 @@ def names_memory(scene: Scene, place: int) -> bool:
         return True
     if start == place:
         return False
-    instruction = _decode(scene, start)
+    instruction = decode(scene, start)
     if scene.image.bits == 64:
         return bool(instruction.is_ip_rel_memory_operand)
     return instruction.memory_displ_size == 4 and instruction.memory_base == NONE
 
 
-def _decode(scene: Scene, start: int) -> Instruction:
+def decode(scene: Scene, start: int) -> Instruction:
+    """The instruction whose bytes start at an RVA."""
     code = bytes(scene.image.memory[start : start + MAX_INSTRUCTION])
     return Decoder(scene.image.bits, code, ip=start).decode()
 
@@ -86,7 +87,7 @@ def candidates(scene: Scene, place: int, prefixes: int) -> Iterator[Instruction]
     boundary = scene.analysis.functions.likely_boundary
     for start in range(place, place - prefixes - 1, -1):
         if boundary(start) in (start, None):
-            yield _decode(scene, start)
+            yield decode(scene, start)
 
 
 def stored_soon(scene: Scene, places: Rvas, registers: Rvas) -> Rvas:
