@@ -2,10 +2,13 @@
 
 import io
 import re
+import socket
+import threading
 import time
 import zipfile
 from contextlib import contextmanager
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from build import driver
@@ -96,3 +99,25 @@ def zipped(**members):
         for name, data in members.items():
             archive.writestr(name, data)
     return stream.getvalue()
+
+
+class RealServer:
+    """A server on a socket of its own."""
+
+    def __init__(self, home, limits=None, **rest):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        told = Settings("127.0.0.1", self.port, home, jobs=1, limits=limits or Limits(), **rest)
+        config = uvicorn.Config(application(told), log_level="error", lifespan="on")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join(20)

@@ -2,19 +2,17 @@
 
 import hashlib
 import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from hvci import web
 from hvci.web.app import application
 from hvci.web.settings import Limits, Settings, is_loopback
-from webs import API, BAD, HOST, csrf, send, serving
+from webs import API, BAD, HOST, RealServer, csrf, send, serving
 
 PAGES = ("/", "/login", "/api/about", "/api/openapi.json", "/static/app.css", "/nothing", "/r/x")
 
@@ -35,7 +33,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(client, path):
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(
@@ -231,31 +229,9 @@ def test_no_page_asks_for_anything_of_another_origin():
         assert "onclick" not in text, path
 
 
-class _Real:
-    """A server on a real socket."""
-
-    def __init__(self, home, limits):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        told = Settings("127.0.0.1", self.port, home, jobs=1, limits=limits)
-        config = uvicorn.Config(application(told), log_level="error", lifespan="on")
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, *_):
-        self.server.should_exit = True
-        self.thread.join(20)
-
-
 def test_a_body_that_stops_or_trickles_is_ended(tmp_path):
     limits = Limits(idle=0.4, patience=0.5, pace=100_000)
-    with _Real(tmp_path, limits) as real:
+    with RealServer(tmp_path, limits) as real:
         head = (
             f"PUT /api/evaluations HTTP/1.1\r\nHost: 127.0.0.1:{real.port}\r\n"
             "X-HVCI-Request: t\r\nContent-Length: 1000\r\n\r\n"
@@ -283,7 +259,7 @@ def _answer(sock, trickle):
 
 
 def test_a_question_is_answered_while_an_upload_hangs(tmp_path):
-    with _Real(tmp_path, Limits()) as real:
+    with RealServer(tmp_path, Limits()) as real:
         host = f"Host: 127.0.0.1:{real.port}\r\n"
         put = f"PUT /api/evaluations HTTP/1.1\r\n{host}X-HVCI-Request: t\r\n"
         with socket.create_connection(("127.0.0.1", real.port)) as hanging:

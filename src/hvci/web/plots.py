@@ -56,7 +56,6 @@ def _bar(row: Bar, top: int, most: int) -> Html:
             "rect", x=0, y=top + 22, width=_length(row.part, most), height=14, class_="bar bad"
         ),
         href=row.link,
-        aria_label=f"{row.name}: {row.told}",
     )
 
 
@@ -97,6 +96,4 @@ def _column(one: Column, left: float, wide: float, most: int) -> Html:
     middle = round(left + wide / 2, 1)
     label = one.name if wide > 34 else one.name[-2:]
     text = element("text", label, x=middle, y=162, text_anchor="middle")
-    return element(
-        "a", element("title", told), joined(*parts), text, href=one.link, aria_label=told
-    )
+    return element("a", element("title", told), joined(*parts), text, href=one.link)
