@@ -20,7 +20,7 @@ from cabinets import cabinet, compound
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.errors import InputError
-from hvci.packages import marks, opened
+from hvci.packages import archives, marks, opened
 from hvci.packages.opened import Driver, Refused, open_archive, open_inf
 from wims import wim
 
@@ -265,6 +265,28 @@ def test_a_part_of_a_set_of_cabinets_says_so(put, monkeypatch, capfd, python_onl
     found = list(open_archive(put(bytes(data))))
     assert any("a part of a set" in str(one.error) for one in found if isinstance(one, Refused))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "held", "told"),
+    [
+        (0x48, b"\x18\x4d", "contradict each other"),
+        (0x46, b"\xff\xff", "larger than it can be"),
+        (0x28, b"\xff\xff", "cut off"),
+        (0x34, b"\x07\x00", "a folder that is not there"),
+        (0x2C, b"\xff\xff\x00\x00", "larger than what it is packed in"),
+        (0x24, b"\xff\xff\xff\x7f", "cut off"),
+    ],
+)
+def test_a_cabinet_that_contradicts_itself_is_refused_before_it_is_unpacked(
+    put, monkeypatch, place, held, told
+):
+    """Native code once trusted the lengths of a block."""
+    data = bytearray(cabinet({"a.sys": bytes(24)}, zipped=False))
+    data[place : place + len(held)] = held
+    monkeypatch.setattr(archives, "_by_libarchive", None)
+    with pytest.raises(InputError, match=told):
+        list(archives.members(put(bytes(data), "x.cab"), "cab"))
 
 
 def test_an_archive_without_drivers(put):

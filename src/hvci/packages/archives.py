@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from hvci.errors import InputError, NeedsMore
+from hvci.packages import cabinet
 
 PIECE = 1 << 18
 _BLOCK = 512
@@ -133,6 +134,7 @@ def _cab(path: Path) -> Iterator[Member]:
     """A cabinet by libarchive, else by a reader in Python, which is slower."""
     with path.open("rb") as stream:
         head = stream.read(_CAB_FLAGS + 2)
+    cabinet.check(path)
     try:
         import libarchive  # noqa: F401
     except (ImportError, OSError, AttributeError, TypeError):
@@ -148,8 +150,8 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
         from pymsi.thirdparty.refinery.cab import Cabinet
     except ImportError as error:
         raise NeedsMore("a cabinet needs one more package: install 'hvci[packages]'") from error
-    cabinet: Any = Cabinet(memoryview(path.read_bytes()))
-    for file in cabinet.process().get_files():
+    opened: Any = Cabinet(memoryview(path.read_bytes()))
+    for file in opened.process().get_files():
         yield Member(file.name, iter((bytes(file.decompress()),)))
 
 
