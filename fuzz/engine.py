@@ -32,6 +32,8 @@ MEMORY = 1024
 MAX_LENGTH = 4096
 TRIES = 400
 """Attempts to make an input smaller."""
+NATIVE = ("archive_native", "evtx", "pdb", "emulator_x64", "emulator_x86", "emulator_arm64")
+"""Targets whose libraries can end the process: what they were given stands in a file."""
 EVERY = 2.0
 """Seconds between two looks at the state."""
 LIMITED = {
@@ -66,6 +68,7 @@ class Runner:
         self.path = state / f"{name}.json"
         self.inputs = state / "inputs" / name
         """What coverage has chosen so far."""
+        self.last = state / f"{name}.last"
         self.executions = 0
         self.slowest = 0.0
         self.defects: dict[str, str] = {}
@@ -90,6 +93,8 @@ class Runner:
     def __call__(self, data: bytes) -> None:
         """Run an input and keep what it shows."""
         self.executions += 1
+        if self.name in NATIVE:
+            self.last.write_bytes(data)
         key = self.attempt(data)
         if key and key not in self.defects:
             small = data if key.startswith("slow") else self._smaller(data, key)

@@ -52,7 +52,9 @@ def run(target: str, seconds: float, state: Path, plain: bool, until: int) -> No
             path
         )
     if code and not new.get("defects"):
-        new.setdefault("defects", {})[f"ended with {code}: {target}"] = str(log)
+        last = now / f"{target}.last"
+        where = last.rename(last.with_suffix(f".{time.time_ns()}")) if last.exists() else log
+        new.setdefault("defects", {})[f"ended with {code}: {target}"] = str(where)
     _add(state / f"{target}.json", new)
 
 
