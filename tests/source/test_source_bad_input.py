@@ -112,9 +112,12 @@ def test_a_project_that_is_no_xml(tmp_path):
     assert len(evidence.calls) == 1
 
 
-def test_a_project_with_entities_is_refused(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_project_with_entities_is_refused(tmp_path, encoding):
     bomb = '<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><Project>&b;</Project>'
-    lay(tmp_path, a__vcxproj=bomb, a__c=GOOD)
+    bomb = f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'
+    lay(tmp_path, a__c=GOOD)
+    (tmp_path / "a.vcxproj").write_bytes(bomb.encode(encoding))
     assert "entities" in limits(read(tmp_path))
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
 
 from hvci.model.judged import LINK_RULES
 from hvci.source.disk import is_file, is_folder, is_there
 from hvci.source.files import Shelf
 from hvci.source.msbuild_properties import MAX_LEVELS, slashed
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 MAX_ITEMS = 20_000
 """Files that one wildcard may stand for."""
@@ -61,13 +67,12 @@ def read_xml(path: str) -> Element:
         file = Path(path)
         if file.stat().st_size > MAX_PROJECT_BYTES:
             raise ProjectError("it is too large for a project file")
-        data = file.read_bytes()
-        if b"<!ENTITY" in data or b"<!DOCTYPE" in data:
-            raise ProjectError("it declares entities, which no project file needs")
-        return _element(ET.fromstring(data))
+        return _element(fromstring(file.read_bytes(), forbid_dtd=True))
     except OSError as error:
         raise ProjectError(error.strerror or str(error)) from error
-    except (ET.ParseError, ValueError, LookupError) as error:
+    except DefusedXmlException as error:
+        raise ProjectError("it declares entities, which no project file needs") from error
+    except (ParseError, ValueError, LookupError) as error:
         raise ProjectError(f"it is not well-formed XML: {error}") from error
 
 
