@@ -73,7 +73,7 @@ def command(
         jobs or usual_jobs(),
         Limits(age=days * DAY, waiting=waiting),
     )
-    if host in ("0.0.0.0", "::") and not names:
+    if host in ("0.0.0.0", "::") and not names:  # noqa: S104 (asked about, not bound)
         raise UsageError(f"--host {host} has no name of its own: say --name HOST, once for each")
     click.echo(f"hvci: {settings.url}  (Ctrl-C ends it)", err=True)
     if settings.token:

@@ -130,7 +130,7 @@ def windows_of(path: Path) -> Iterator[tuple[Disk | Image, str]]:
         try:
             files = filesystem.open(part)
             names = [each for each in files.path("/").iterdir() if each.name.lower() == "windows"]
-        except Exception:
+        except Exception:  # noqa: S112 (whatever the library raises)
             continue  # a recovery partition and the like
         for each in names:
             if files.path(f"{each.name}/{_HIVE}").is_file():

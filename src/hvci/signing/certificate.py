@@ -246,7 +246,7 @@ def _by_library(
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
     kinds: dict[str, hashes.HashAlgorithm] = {
-        "sha1": hashes.SHA1(),
+        "sha1": hashes.SHA1(),  # noqa: S303 (old signatures use it)
         "sha256": hashes.SHA256(),
         "sha384": hashes.SHA384(),
         "sha512": hashes.SHA512(),

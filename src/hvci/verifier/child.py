@@ -38,7 +38,7 @@ def run(data: bytes, options: VerifierOptions | None = None) -> VerifierRun:
     request = json.dumps(to_plain(options)).encode() + b"\n" + data
     program = _PROGRAM.format(path=sys.path)
     try:
-        child = subprocess.run(
+        child = subprocess.run(  # noqa: S603 (ourselves, no shell)
             [sys.executable, "-I", "-c", program],
             input=request,
             capture_output=True,

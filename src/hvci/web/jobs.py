@@ -125,7 +125,7 @@ class Jobs:
         """The last jobs, the newest first."""
         with self._open() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM job WHERE kind = ? ORDER BY made DESC LIMIT ?",
+                _NEWEST,
                 (kind, most),
             )
             return [_job(row) for row in rows]
@@ -140,9 +140,7 @@ class Jobs:
                 "WHERE state IN (?, ?) AND tries >= ?",
                 (INTERRUPTED, told, time.time(), *OPEN, TRIES),
             )
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM job WHERE state IN (?, ?) ORDER BY made", OPEN
-            )
+            rows = connection.execute(_UNFINISHED, OPEN)
             return [_job(row) for row in rows]
 
     def set_state(self, name: str, state: str, told: str = "") -> None:
@@ -194,11 +192,14 @@ class Jobs:
             return connection.execute("DELETE FROM job WHERE id = ?", (name,)).rowcount > 0
 
 
-_COLUMNS = "id, made, ended, state, kind, options, targets, told"
+_SELECT = "SELECT id, made, ended, state, kind, options, targets, told FROM job "
+_NEWEST = _SELECT + "WHERE kind = ? ORDER BY made DESC LIMIT ?"
+_UNFINISHED = _SELECT + "WHERE state IN (?, ?) ORDER BY made"
+_ONE = _SELECT + "WHERE id = ?"
 
 
 def _one(connection: sqlite3.Connection, name: str) -> Job | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (name,)).fetchone()
+    row = connection.execute(_ONE, (name,)).fetchone()
     return None if row is None else _job(row)
 
 
