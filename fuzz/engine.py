@@ -32,8 +32,6 @@ MEMORY = 1024
 MAX_LENGTH = 4096
 TRIES = 400
 """Attempts to make an input smaller."""
-NATIVE = ("archive_native", "evtx", "pdb", "emulator_x64", "emulator_x86", "emulator_arm64")
-"""Targets whose libraries can end the process: what they were given stands in a file."""
 EVERY = 2.0
 """Seconds between two looks at the state."""
 LIMITED = {
@@ -69,6 +67,8 @@ class Runner:
         self.inputs = state / "inputs" / name
         """What coverage has chosen so far."""
         self.last = state / f"{name}.last"
+        self.keeps_last = False
+        """Whether the input at hand stands in a file: a hang or a native fault ends the process."""
         self.executions = 0
         self.slowest = 0.0
         self.defects: dict[str, str] = {}
@@ -93,7 +93,7 @@ class Runner:
     def __call__(self, data: bytes) -> None:
         """Run an input and keep what it shows."""
         self.executions += 1
-        if self.name in NATIVE:
+        if self.keeps_last:
             self.last.write_bytes(data)
         key = self.attempt(data)
         if key and key not in self.defects:
@@ -177,6 +177,7 @@ def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
 def plain(runner: Runner, seconds: float, limit: int, most: int = 1 << 40) -> None:
     """Change seeds at random: where atheris is not there."""
     rng = random.Random(time.time_ns())
+    runner.keeps_last = True
     pool = list(runner.seeds())
     end = time.monotonic() + seconds
     for data in pool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem != "__init__")
+PATIENCE = 120
+"""Seconds that one input may take before the process is ended."""
 HEADS = ("target", "executions", "edges", "a second", "slowest s", "MiB", "defects")
 
 
@@ -37,7 +40,13 @@ def run(target: str, seconds: float, state: Path, plain: bool, until: int) -> No
         old.unlink()
     log = now / f"{target}.log"
     with log.open("w") as out:
-        code = subprocess.run(words, stdout=out, stderr=out, check=False).returncode
+        try:
+            patience = 1.5 * seconds + PATIENCE
+            code = subprocess.run(
+                words, stdout=out, stderr=out, check=False, timeout=patience
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
     told = now / f"{target}.json"
     new = json.loads(told.read_text()) if told.exists() else {}
     said = log.read_text(errors="replace")

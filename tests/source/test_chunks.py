@@ -70,3 +70,9 @@ def test_functions_are_found_in_their_piece():
 )
 def test_whole_words(text, found):
     assert list(places(text, b"a")) == found
+
+
+def test_a_name_without_a_letter_stands_nowhere():
+    """A damaged text once asked for one, and the search never came to an end."""
+    assert list(places(b"a b", b"")) == []
+    assert list(places(b"a ab a", b"a")) == [0, 5]

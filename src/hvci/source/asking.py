@@ -29,7 +29,7 @@ _CONDITIONS = ("if_statement", "conditional_expression", "switch_statement", "wh
 
 def _words_ending(text: bytes, name: bytes) -> Iterator[int]:
     """Where a name stands, and where the word that it is part of begins."""
-    at = text.find(name)
+    at = text.find(name) if name else -1
     while at >= 0:
         start = at
         while start and text[start - 1] in WORD_BYTES:

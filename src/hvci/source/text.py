@@ -128,9 +128,12 @@ WORD_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 
 
 def places(text: bytes, name: bytes) -> Iterator[int]:
-    """Where a name stands as a whole word: much faster than a pattern that begins with `\\b`."""
+    """Where a name stands as a whole word: much faster than a pattern that begins with `\\b`.
+
+    A name without a letter, as a damaged text has, stands nowhere.
+    """
     size = len(name)
-    at = text.find(name)
+    at = text.find(name) if name else -1
     while at >= 0:
         end = at + size
         if (not at or text[at - 1] not in WORD_BYTES) and text[end : end + 1] not in _WORDS:
