@@ -86,7 +86,7 @@ def _initialiser(cls: type[Any]) -> Callable[..., None]:
         else:
             parameters.append(name)
         lines.append(f" _set(self, {name!r}, {value})\n")
-    exec(f"def __init__(self, {', '.join(parameters)}):\n{''.join(lines)}", known)
+    exec(f"def __init__(self, {', '.join(parameters)}):\n{''.join(lines)}", known)  # noqa: S102
     made: Callable[..., None] = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     return made
