@@ -194,7 +194,6 @@ def test_a_table_that_is_bound_and_never_called_is_a_limit():
 def test_without_its_finders_the_table_is_a_limit(machine, version, monkeypatch):
     monkeypatch.setattr(kmdf, "_use", lambda *place: None)
     monkeypatch.setattr(PointerCalls, "within", lambda *asked: iter(()))
-    monkeypatch.setattr("hvci.binary.calls.framework.usual.usual_calls", lambda *asked: {})
     monkeypatch.setattr("hvci.binary.calls.framework.words.plain_call", lambda *asked: None)
     path = BUILT / f"kmdf_bad.{machine}.{version}.sys"
     if not path.exists():

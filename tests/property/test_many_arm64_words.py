@@ -15,10 +15,8 @@ from hvci.binary.arch.arm64.encoding import (
     PAIR,
     WRITES,
     flow_of,
-    named_registers,
     written_registers,
 )
-from hvci.binary.arch.arm64.scan.fields import Named
 from hvci.binary.behaviour.arm64.behind import are_lost
 from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
@@ -85,17 +83,6 @@ def test_what_changes_little_changes_nothing_else(code):
         assert not is_nothing or not written
         flow = FLOW_BY_TOP[word >> 24]
         assert calls == ((flow_of(word) if flow == 0xFF else flow) in CALLS)
-
-
-@example([0xD503233F, 0xD5033FDF, 0x48207C82, 0xD5210000])  # paciasp, isb, casp, sysl
-@settings(max_examples=1000, deadline=None)
-@given(st.lists(words, min_size=1, max_size=50))
-def test_every_register_that_a_word_names_may_be_named(code):
-    found = Named(np.array(code, np.uint32)[:, None]).which(np.arange(32))
-    for word, row in zip(code, found, strict=True):
-        if FLOW_BY_TOP[word >> 24] == Flow.NEXT:
-            named = [named_registers(word) >> register & 1 for register in range(32)]
-            assert not np.any(np.array(named, bool) & ~row)
 
 
 def test_what_is_remembered_of_words_is_bounded(monkeypatch):

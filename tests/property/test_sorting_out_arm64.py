@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests import build
 
 from hvci.binary import PeImage
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.calls.framework.usual import usual_calls
 from hvci.binary.calls.framework.words import Plain, plain_call, surely_loads
 from hvci.binary.form.code import (
     IMAGE_BASE,
@@ -129,67 +126,6 @@ BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x
 def test_a_call_is_known_where_nothing_else_can_be_its_target(code, is_known):
     call = START + 4 * len(code) - 4
     assert plain_call(analysed(*code), START + 4) == Plain(call, START, 24, is_known)
-
-
-def usual(code, place=START):
-    return usual_calls(analysed(*code), [place]).get(place)
-
-
-@pytest.mark.parametrize(
-    ("between", "is_usual"),
-    [
-        ((LOAD_ENTRY, MOVE), True),
-        ((LOAD_ENTRY, MOVE_STACK, NEXT_PAGE, BLR_X8), True),  # another call comes first
-        ((LOAD_ENTRY, NEXT_PAGE, LOAD_GLOBAL, 0xAA0903EF, BLR_X8), True),  # mov x15, x9
-        ((LOAD_ENTRY, 0xAA0903EF, 0xAA0903F0, BLR_X8), False),  # mov x16, x9 as well
-        ((LOAD_ENTRY, 0xAA0903EF, 0xAA0F03E0), False),  # mov x0, x15
-        ((LOAD_ENTRY, 0xAA0903EA, BLR_X10), False),  # mov x10, x9; blr x10
-        ((LOAD_ENTRY, KEEP_ENTRY), False),
-        ((LOAD_ENTRY, 0xF9400068), True),  # ldr x8, [x3]
-        ((LOAD_ENTRY, STORE), False),  # the table is written
-        ((LOAD_ENTRY, BLR_X8, BLR_X8), False),
-        ((LOAD_ENTRY, NOP), False),  # system words are not taken apart
-        ((LOAD_ENTRY, BRANCH), False),
-        ((LOAD_ENTRY, *[MOVE] * 40), False),
-        ((BLR_X10, LOAD_ENTRY), False),
-        ((CLEAR,), False),
-        ((), False),
-    ],
-)
-def test_usual_framework_calls_are_told_at_once(between, is_usual):
-    code = LOAD, *between, BLR_X9
-    found = usual(code)
-    assert (found is not None) == is_usual
-    if is_usual:
-        assert found == plain_call(analysed(*code), START)
-
-
-def test_the_called_register_may_be_that_of_the_table():
-    assert usual((LOAD, LOAD_GLOBAL, MOVE, 0xD61F0100)) == Plain(START + 12, START, 24, True)
-
-
-def test_usual_framework_calls_end_with_their_function():
-    code = LOAD, LOAD_ENTRY, BLR_X9
-    analysis = analysed(*code)
-    analysis.functions.unwind.ends[0] -= 4
-    assert usual_calls(analysis, [START, START - 4, START + 0x10000]) == {}
-    analysis.functions.unwind.starts, analysis.functions.unwind.ends = [], []
-    assert usual_calls(analysis, [START]) == {}
-
-
-CALLS = BLR_X8, BLR_X9, BLR_X10, BLR_X19, 0xD63F01E0
-LOADS = LOAD, LOAD_ENTRY, LOAD_GLOBAL, LOAD_SAVED, LOAD_SUM, 0xF9400068, 0xA9402408
-COPIES = MOVE, COPY, 0xAA0903EF, 0xAA1303EF, 0xAA0803EF
-OTHERS = BL, BRANCH, KEEP, KEEP_ENTRY, STORE, CLEAR, NEXT_PAGE, NOP, MOVE_STACK, 0x9B0A7D28
-WORDS = st.sampled_from((*CALLS, *LOADS, *COPIES, *OTHERS)) | st.integers(0, (1 << 32) - 1)
-
-
-@given(st.lists(WORDS, min_size=1, max_size=40))
-def test_usual_framework_calls_are_those_found_word_by_word(code):
-    analysis = analysed(LOAD, LOAD_ENTRY, *code, BLR_X9)
-    places = [START + 4 * n for n in range(len(code) + 4)]
-    for place, call in usual_calls(analysis, places).items():
-        assert call == plain_call(analysis, place)
 
 
 SAVED_PAGE, LOAD_TABLE, LOAD_BY_SAVED = 0xB0000013, 0xF9400D08, 0xF9400E68  # adrp x19; x8, [x19]

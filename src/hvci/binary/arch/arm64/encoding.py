@@ -321,13 +321,12 @@ LITTLE, CALL, PAIR, WRITES, NOTHING, BRANCHES, COPY, CHOICE = (1 << n for n in r
 next word or branches; may be a call; loads a second register; writes that in its lowest field;
 changes no general register; may go elsewhere than to the next word; may copy a whole register;
 copies one of two."""
-SUM, MOVES, BASED, INDEXED, TWO, ONE_FIELD, TWO_FIELDS, ELSEWHERE = (1 << n for n in range(8, 16))
+SUM, MOVES, BASED, INDEXED, TWO = (1 << n for n in range(8, 13))
 """Adds a constant to a whole register; loads or stores and adds one to its base; adds one to, or
-loads or stores at one from, its base field; at its base and a register; two registers; one or two
-fields may be registers, the lowest; may change a register that no field names."""
+loads or stores at one from, its base field; at its base and a register; two registers."""
 MAKES = SUM | MOVES | CHOICE | COPY
 """What makes an address of an address."""
-_MAY = CALL | BRANCHES | COPY | ELSEWHERE
+_MAY = CALL | BRANCHES | COPY
 """What is said where one of the rows that a word can be does it; the rest where all do."""
 _KEEPS = frozenset((Flow.NEXT, Flow.BRANCH))
 
@@ -353,9 +352,6 @@ def _bits(row: Row) -> int:
         (BASED, bool(based)),
         (INDEXED, "indexed" in row.does),
         (TWO, "pair" in row.does),
-        (ONE_FIELD, row.fields == "d"),
-        (TWO_FIELDS, row.fields == "dn"),
-        (ELSEWHERE, row.writes in ("lr", "17", "volatile") or bool(set(row.writes) & set("12"))),
     )
     return sum(bit for bit, is_so in said if is_so)
 

@@ -116,18 +116,14 @@ def _uses_arm64(
     analysis: Analysis, binding: Binding, places: list[tuple[int, int]], found: Uses
 ) -> None:
     """The same for ARM64, where most calls are plain words, and an address takes two of them."""
-    from hvci.binary.calls.framework.usual import usual_calls
     from hvci.binary.calls.framework.words import loads_at, plain_call
 
     names = analysis.flow.globals.framework
     starts: set[int] = set()
     gaps: dict[int, tuple[Function, set[int]]] = {}
-    usual = usual_calls(analysis, [place for place, _ in places]) if binding.is_pointer else {}
     for place, offset in places:
         used = Reference(place, binding.table + max(offset, 0), TABLE)
-        call = usual.get(place)
-        if call is None and binding.is_pointer:
-            call = plain_call(analysis, place)
+        call = plain_call(analysis, place) if binding.is_pointer else None
         if call is not None and not call.offset % 8 and call.offset // 8 < len(names):
             starts.add(call.start)
             found.plain.append((call.rva, call.start, names[call.offset // 8]))

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arch.arm64.encoding import ELSEWHERE, ONE_FIELD, TWO_FIELDS, kinds
-
 Words = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 
@@ -20,29 +18,6 @@ def signed(fields: npt.NDArray[np.integer[Any]], width: int) -> Numbers:
     """Bit fields as signed numbers."""
     wide = fields.astype(np.int64)
     return np.asarray(wide - ((wide >> (width - 1)) << width))
-
-
-class Named:
-    """The registers that words can read, store or change, calls apart, and perhaps more.
-
-    In forms that are not common an immediate may look like a register.
-    """
-
-    def __init__(self, words: Words) -> None:
-        does = kinds(words)
-        self._lowest, self._base = words & 31, words >> 5 & 31
-        self._others = words >> 10 & 31, words >> 16 & 31
-        self._has_four = does & (ONE_FIELD | TWO_FIELDS) == 0
-        self._has_more = does & ONE_FIELD == 0
-        self._is_any = does & ELSEWHERE != 0
-
-    def which(self, registers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Which words can name some registers, given as an array that fits the words."""
-        first, second = self._others
-        others = (first == registers) | (second == registers)
-        named = (self._lowest == registers) | self._is_any
-        named |= (self._base == registers) & self._has_more
-        return np.asarray(named | others & self._has_four)
 
 
 def page_steps(words: Words) -> Numbers:
