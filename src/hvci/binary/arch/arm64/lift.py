@@ -7,7 +7,7 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 from __future__ import annotations
 
 from hvci.binary.arch.arm64.clobbers import Clobbers
-from hvci.binary.arch.arm64.encoding import SP, ZERO, written_registers
+from hvci.binary.arch.arm64.encoding import SP, ZERO, remembered, written_registers
 from hvci.binary.arch.arm64.scan.pages import SavedPages
 from hvci.binary.arch.arm64.values import (
     NOT_FOLLOWED,
@@ -114,7 +114,7 @@ class Arm64Lift:
                 for start, end in function.fragments
                 for page in self.pages.within(start, end, number)
             }
-            is_mixed = len(made) != 1 or _mixes(function, number)
+            is_mixed = len(made) != 1 or _mixed(function) >> number & 1
             known[number] = None if is_mixed else made.pop()
         return known[number]
 
@@ -309,24 +309,31 @@ def _saved(function: Function) -> list[tuple[int, int, Memory]]:
     return known
 
 
+@remembered
+def _saved_in(word: int) -> int:
+    """Mask of the saved registers that a word changes."""
+    return written_registers(word) & CALLEE_SAVED
+
+
 def saved_writers(function: Function) -> list[tuple[int, int]]:
     """(instruction, mask of the saved registers that it changes), calls apart."""
     known: list[tuple[int, int]] | None = function.cache.get("saved writers")
     if known is None:
-        masks = enumerate(map(written_registers, function.instructions))
-        found = [(q, mask & CALLEE_SAVED) for q, mask in masks if mask & CALLEE_SAVED]
-        known = function.cache["saved writers"] = found
+        masks = enumerate(map(_saved_in, function.instructions))
+        known = function.cache["saved writers"] = [each for each in masks if each[1]]
     return known
 
 
-def _mixes(function: Function, number: int) -> bool:
-    """Whether a function puts something else than a page into a saved register."""
-    words = function.instructions
-    return any(
-        not is_address_of_page(words[q]) and not restores(function, q)
-        for q, mask in saved_writers(function)
-        if mask >> number & 1
-    )
+def _mixed(function: Function) -> int:
+    """Mask of the saved registers into which a function puts something else than a page."""
+    known: int | None = function.cache.get("mixed")
+    if known is None:
+        known, words = 0, function.instructions
+        for q, mask in saved_writers(function):
+            if mask & ~known and not is_address_of_page(words[q]) and not restores(function, q):
+                known |= mask
+        function.cache["mixed"] = known
+    return known
 
 
 def restores(function: Function, q: int) -> bool:
