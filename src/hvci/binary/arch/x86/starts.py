@@ -25,8 +25,8 @@ _OPENING_CODE = (
     "ff35 85c9 8d44 8d4c 8d54 c701 c705 833d 803d 8a44 8a4c b0 b9 a0 f605 66 9c fa 0f20 0f22 0f32"
 )
 """How compilers and assemblers begin functions; a call into a function hits others as well."""
-_PADDING = np.array((0x90, 0xCC), np.uint8)
-_ENDS = np.array((0x90, 0xC3, 0xCC), np.uint8)
+_PADDING, _ENDS = np.zeros(256, bool), np.zeros(256, bool)
+_PADDING[[0x90, 0xCC]] = _ENDS[[0x90, 0xC3, 0xCC]] = True
 _WITH_MODRM = np.zeros(0x100, bool)
 _WITH_MODRM[
     list(
@@ -144,7 +144,7 @@ class Openings:
         targets = targets[targets >= BEFORE]
         jumps_on = (self.code[targets] == 0xFF) & (self.code[targets + 1] == 0x25)
         opening = self._is_opening(targets) | jumps_on
-        found: Rvas = targets[among(self.code[targets - 1], _PADDING) & opening]
+        found: Rvas = targets[_PADDING[self.code[targets - 1]] & opening]
         return found
 
     def pointed(self, certain: Rvas) -> Rvas:
@@ -183,7 +183,7 @@ class Openings:
         start = starts[table]
         between = known.searchsorted(places) - known.searchsorted(start)
         found = (places >= start) & (places < ends[table]) & (places - start == 4 * between)
-        is_aligned = (targets % ALIGNMENT == 0) & among(self.code[targets - 1], _PADDING)
+        is_aligned = (targets % ALIGNMENT == 0) & _PADDING[self.code[targets - 1]]
         is_plain = found & ~is_aligned & ~self._is_opening(targets)
         return np.asarray(found & among(table, distinct(table[is_plain])))
 
@@ -245,7 +245,7 @@ class Openings:
     def is_behind_end(self, rvas: Rvas) -> Chosen:
         """Whether padding, a return or a jump ends right before each RVA."""
         code = self.code
-        found = among(code[rvas - 1], _ENDS)
+        found: Chosen = _ENDS[code[rvas - 1]]
         found |= (code[rvas - 3] == 0xC2) | (code[rvas - 5] == 0xE9) | (code[rvas - 2] == 0xEB)
         found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
         return found
