@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from hvci.cli.output import page_width
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST, parse_version
 from hvci.report.document import INTERRUPTED
+from hvci.report.ink import Ink
 from hvci.report.safe import safe
 from hvci.targets import read_bytes
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 UNREADABLE = 4
 WORST_FIRST = (UNREADABLE, 1, 3, 0)
 LONGEST_LINE = 1000
+_LABEL = re.compile(r"[^:]+: {2,}")
+"""What stands before a value in a column."""
 
 
 @click.command("verify", short_help="Run drivers in an emulated Driver Verifier.")
@@ -149,11 +154,21 @@ def _print(
     for text in analyses(data, name, run, options.target_os):
         click.echo(text + "\n")
     for line in statistics_lines(name, block):
-        click.echo(safe(line, LONGEST_LINE))
+        _echo(line)
     click.echo()
 
 
 def _print_overview(results: list[_Result]) -> None:
     """One line a driver, the worst first."""
     for result in sorted(results, key=lambda result: WORST_FIRST.index(result.code)):
-        click.echo(safe(f"{result.path}: {result.summary}", LONGEST_LINE))
+        _echo(f"{result.path}: {result.summary}")
+
+
+def _echo(line: str) -> None:
+    """A line, folded on a terminal: behind the label where it has one, as statistics do."""
+    text = safe(line, LONGEST_LINE)
+    told = text.lstrip()
+    indent, label = len(text) - len(told), _LABEL.match(told)
+    ink = Ink(page_width(), colour=False)
+    ink.line(told, indent=indent, hang=label.end() if label else 2)
+    click.echo(ink.text or "\n", nl=False)
