@@ -5,10 +5,19 @@ Knows offsets from where the pointer points, not what that is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from hvci.binary.form.code import Function
+from hvci.binary.form.code import (
+    Binary,
+    Either,
+    Expr,
+    Function,
+    Insert,
+    Load,
+    Memory,
+    SignExtend,
+)
 
 MOVING = 1 << 40
 """As what was added to a pointer: anything, as in a loop over what it points to."""
@@ -119,3 +128,24 @@ def may_read(fate: Fate, behind: int, size: int) -> bool:
         else read.size >= size and covers(*read, behind, size)
         for read in fate.reads
     )
+
+
+def read_behind(start: int, read: Read) -> Read:
+    """A load through a pointer that was moved before."""
+    at = moved(start, read.offset)
+    return Read(0, -abs(read.size)) if at == MOVING else Read(at, read.size)
+
+
+def loaded(expr: Expr) -> Iterator[Memory]:
+    """The memory that an expression reads."""
+    match expr:
+        case Load(memory):
+            yield memory
+        case Binary(_, left, right, _) | Either(left, right):
+            yield from loaded(left)
+            yield from loaded(right)
+        case SignExtend(operand, _, _):
+            yield from loaded(operand)
+        case Insert(old, new, _, _):
+            yield from loaded(old)
+            yield from loaded(new)

@@ -6,7 +6,7 @@ image's own callees. Knows where a pointer goes, not what it points to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
@@ -22,7 +22,9 @@ from hvci.binary.flow.fates import (
     Read,
     Write,
     joined,
+    loaded,
     moved,
+    read_behind,
     within,
 )
 from hvci.binary.form.code import (
@@ -36,12 +38,10 @@ from hvci.binary.form.code import (
     Expr,
     Flow,
     Function,
-    Insert,
     Load,
     Location,
     Memory,
     Reg,
-    SignExtend,
     is_slot,
     register_of,
     slot,
@@ -84,12 +84,19 @@ class Pointees:
         self._known: dict[tuple[int, Location], Fate] = {}
         self._busy: set[tuple[int, Location]] = set()
 
-    def from_instruction(self, function: Function, i: int, held: Held) -> Fate:
-        """What becomes of a pointer that instruction `i` leaves in some locations."""
-        return self._from(function, i, held, 0)
+    def from_instruction(
+        self, function: Function, i: int, held: Held, most: int = MAX_WALKED
+    ) -> Fate:
+        """What becomes of a pointer that instruction `i` leaves in some locations.
 
-    def _from(self, function: Function, i: int, held: Held, nesting: int) -> Fate:
-        walk = _Walk(self, function, nesting)
+        `most` instructions are looked at in its function.
+        """
+        return self._from(function, i, held, 0, most)
+
+    def _from(
+        self, function: Function, i: int, held: Held, nesting: int, most: int = MAX_WALKED
+    ) -> Fate:
+        walk = _Walk(self, function, nesting, most)
         fate = walk.run() if walk.enter_behind(i, held) else LOST
         if not fate.returned:
             return fate
@@ -144,32 +151,14 @@ def _arguments(name: str) -> int:
     return size // X86_SLOT if size else STACK_ARGUMENTS
 
 
-def _behind(start: int, read: Read) -> Read:
-    """A load through a pointer that was moved before."""
-    at = moved(start, read.offset)
-    return Read(0, -abs(read.size)) if at == MOVING else Read(at, read.size)
-
-
-def _loaded(expr: Expr) -> Iterator[Memory]:
-    """The memory that an expression reads."""
-    match expr:
-        case Load(memory):
-            yield memory
-        case Binary(_, left, right, _) | Either(left, right):
-            yield from _loaded(left)
-            yield from _loaded(right)
-        case SignExtend(operand, _, _):
-            yield from _loaded(operand)
-        case Insert(old, new, _, _):
-            yield from _loaded(old)
-            yield from _loaded(new)
-
-
 class _Walk:
     """One walk over one function."""
 
-    def __init__(self, pointees: Pointees, function: Function, nesting: int) -> None:
+    def __init__(
+        self, pointees: Pointees, function: Function, nesting: int, most: int = MAX_WALKED
+    ) -> None:
         self.pointees, self.function, self.nesting = pointees, function, nesting
+        self.most = most
         self.flow, self.arch = pointees.flow, pointees.arch
         self.states: dict[int, Held] = {}
         self.work: list[int] = []
@@ -211,7 +200,7 @@ class _Walk:
                 if not held or not self._is_straight(i):
                     break
                 i += 1
-            if steps > MAX_WALKED or (held and not self.enter_behind(i, held)):
+            if steps > self.most or (held and not self.enter_behind(i, held)):
                 self.is_lost = True
                 break
         self.flow.charge(steps)
@@ -337,10 +326,13 @@ class _Walk:
 
     def _read(self, i: int, written: int, held: Held) -> bool:
         """Note the loads whose operand is based on the pointer; whether one by index is."""
-        is_index = False
         found = [*self.arch.other_operands(self.function, i)]
         for register in members(written):
-            found += _loaded(self.arch.define(self.function, i, register))
+            found += loaded(self.arch.define(self.function, i, register))
+        return self._note_reads(found, held)
+
+    def _note_reads(self, found: Iterable[Memory], held: Held) -> bool:
+        is_index = False
         for memory in found:
             for place, offset in held:
                 if place in (memory.base, memory.index_register):
@@ -401,12 +393,13 @@ class _Walk:
     def _called(self, i: int, held: Held) -> Held:
         """Follow the pointer into a callee; what holds it behind the call."""
         arch, function = self.arch, self.function
-        if function.flows[i] in _BY_POINTER and self._values(
-            i, arch.indirect_operand(function, i), held
-        ):
-            # only calls of the function that has the pointer first are looked for
-            self.is_lost |= bool(self.nesting)
-            self.called.add((function, i))
+        if function.flows[i] in _BY_POINTER:
+            operand = arch.indirect_operand(function, i)
+            self._note_reads(loaded(operand), held)
+            if self._values(i, operand, held):
+                # only calls of the function that has the pointer first are looked for
+                self.is_lost |= bool(self.nesting)
+                self.called.add((function, i))
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and not self._may_pass(held):
@@ -428,7 +421,7 @@ class _Walk:
                 at, size = within(offset, write.offset, write.size)
                 calls = (here, *write.calls)
                 self.writes.add(write._replace(offset=at, size=size, calls=calls))
-            self.reads |= {_behind(offset, read) for read in fate.reads}
+            self.reads |= {read_behind(offset, read) for read in fate.reads}
             self.passed |= {
                 each._replace(offset=moved(each.offset, offset)) for each in fate.passed
             }
@@ -463,7 +456,18 @@ class _Walk:
         is_argument = len(registers) <= position < STACK_ARGUMENTS and above >= first
         if name is not None:
             is_argument &= self._has(name, position)
+        elif is_argument and arch.bits == 32:
+            is_argument = position < self._removed(i, depth)
         return slot(above) if is_argument else None
+
+    def _removed(self, i: int, depth: int) -> int:
+        """How many arguments the callee of an x86 call removes; the most where that is not seen."""
+        after = self.flow.depth.before(self.function, i + 1) if self._is_followed(i) else None
+        removed = 0 if after is None else (after - depth) // X86_SLOT
+        return removed if removed > 0 else STACK_ARGUMENTS
+
+    def _is_followed(self, i: int) -> bool:
+        return i + 1 < len(self.function.flows) and self.function.follows(i + 1)
 
     def _has(self, name: str, position: int) -> bool:
         """Whether a routine of others has an argument, as far as that is known."""

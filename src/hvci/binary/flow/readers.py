@@ -28,6 +28,8 @@ from hvci.binary.pe.sets import members
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
 
+MOST_WALKED = 20_000
+"""Instructions looked at for the content of one slot."""
 _BY_POINTER = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 
 
@@ -38,6 +40,17 @@ class Readers:
         self.flow = flow
         self.image = flow.image
         self._known: dict[int, list[Fate] | None] = {}
+
+    def goes_elsewhere(self, function: Function, i: int) -> bool:
+        """Whether what instruction `i` loads surely goes where it is not followed.
+
+        What is put into variables apart, and what is too long to walk along.
+        """
+        loaded = self.flow.arch.effect(function, i).registers
+        held = frozenset((Location(register), 0) for register in members(loaded))
+        pointees = self.flow.globals.writes.makers.pointees
+        fate = pointees.from_instruction(function, i, held, MOST_WALKED)
+        return fate.is_lost or bool(fate.returned or fate.passed)
 
     def only_call_loaded(self, function: Function, i: int) -> bool:
         """Whether what instruction `i` loads is only called, from variables as well."""

@@ -353,9 +353,11 @@ class ImportCalls:
             is_passed = leaves or self._stores.is_passed(function, i, slot)
             if self.thorough and found and not is_passed:  # where escapes matter
                 is_passed = self._on_stack.get(function, i, slot, stores)
+                is_passed = is_passed or self._readers.goes_elsewhere(function, i)
             if found and not is_passed:
                 return Fate.FOLLOWED
-            is_known = self._readers.only_call_loaded(function, i)
+            is_known = not self._stores.share(function, stores)
+            is_known = is_known and self._readers.only_call_loaded(function, i)
         if registers and not self.analysis.arch.hands_on(function, i, registers):
             return Fate.FOLLOWED if found else Fate.COMPARED
         return self._escape(function, i, used, is_known)

@@ -195,6 +195,15 @@ class PointerStores:
             moves = function.cache["moves"] = self.arch.moves(function)
         return moves
 
+    def share(self, function: Function, stores: list[int]) -> bool:
+        """Whether one of some stores goes to a slot of the frame that a callee gets or reads."""
+        return any(
+            self._is_shared(function, place)
+            for k in stores
+            for memory in self.arch.effect(function, k).stores
+            if (place := self.flow.frames.offset(function, k, memory)) is not None
+        )
+
     def _leaves_frame(self, function: Function, k: int) -> bool:
         """Whether a store goes to memory that is no slot of the frame, or that others read."""
         stores = self.arch.effect(function, k).stores
