@@ -5,6 +5,8 @@ import pytest
 from flowtext import Text, told
 from hvci.binary.flow.reaching import ARRAY, OBJECT, PART
 
+OTHERS = "\nother:\n[x0+16]:4 = 4\nret\nreads:\nx1 = load [x0+16]:4\nret"
+"""Routines of the driver that get the address of an object."""
 LEAKED = "a local variable whose address is passed to a call"
 CASES = {
     "stored and loaded": ("[sp-8]:4 = 0x200\nx0 = load [sp-8]:4", {0x200}),
@@ -37,6 +39,14 @@ CASES = {
     "part of an object whose address goes to a routine of the driver": (
         "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall other\nx0 = load [sp-8]:4",
         {0x200, OBJECT},
+    ),
+    "part of an object that a routine of the driver only reads": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall reads\nx0 = load [sp-8]:4",
+        {0x200},
+    ),
+    "its own address goes to what only reads": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-8]\ncall reads\nx0 = load [sp-8]:4",
+        {0x200},
     ),
     "part of an object whose address goes to Windows": (
         "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4",
@@ -129,7 +139,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_local_variable_can_hold(name):
     program, expected = CASES[name]
-    text = Text(f"entry:\n{program}\ncall import Asked\nret\nother:\nret")
+    text = Text(f"entry:\n{program}\ncall import Asked\nret{OTHERS}")
     assert told(text.before("call import Asked", 0)) == expected
 
 
@@ -163,7 +173,7 @@ CALLED = 0x2800
 )
 def test_own_code_may_change_an_object_however_it_is_called(way):
     program = f"[sp-8]:4 = 0x200\nx0 = address [sp-24]\n{way}\nx0 = load [sp-8]:4"
-    text = Text(f"entry:\n{program}\ncall import Asked\nret\nother:\nret", {CALLED: "other"})
+    text = Text(f"entry:\n{program}\ncall import Asked\nret{OTHERS}", {CALLED: "other"})
     assert told(text.before("call import Asked", 0)) == {0x200, OBJECT}
 
 

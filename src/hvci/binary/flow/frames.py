@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.flow.fates import CLEARS, COPIES, LOST, OBJECT_REACH, Fate, covers
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -24,6 +25,7 @@ from hvci.binary.form.code import (
     slot,
     slot_offset,
 )
+from hvci.binary.pe.sets import members
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -36,8 +38,10 @@ HALF = 4
 """Bytes of half a word of 64 bits."""
 SLOT = 4
 """Bytes of the options that are asked for."""
-OBJECT_REACH = 0x100
-"""How far upwards a block fill is taken to write, and an object to reach, in bytes."""
+
+
+MAX_REFINED = 250
+"""Instructions of a function whose addresses of local variables are followed."""
 
 
 class Leak(Enum):
@@ -73,7 +77,7 @@ class Touch(NamedTuple):
 
 _ASKED: list[tuple[int, int]] = []
 """Stands for where an instruction stores while that is worked out."""
-_LOOKING: list[int] = []
+_LOOKING: list[tuple[int, int]] = []
 """Stands for the places of which addresses are taken while those are worked out."""
 NO_TOUCH = Touch((), (), may_move=False)
 
@@ -272,26 +276,54 @@ class Frames:
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
-        offsets: list[int] | None = function.cache.get("leaked")
-        if offsets is None:
+        taken: list[tuple[int, int]] | None = function.cache.get("leaked")
+        if taken is None:
             function.cache["leaked"] = _LOOKING
-            offsets = function.cache["leaked"] = sorted(set(self._addressed(function)))
-        if offsets is _LOOKING:
+            taken = function.cache["leaked"] = sorted(self._addressed(function))
+        if taken is _LOOKING:
             self.flow.note_cycle()
         wanted = slot_offset(location)
-        before = bisect_right(offsets, wanted)
-        distance = wanted - offsets[before - 1] if before else OBJECT_REACH
-        if not distance:
-            return Leak.CERTAIN
         # behind the local variables lies what the caller has put there
-        return Leak.POSSIBLE if distance < OBJECT_REACH and wanted < 0 else Leak.NONE
+        first = wanted - OBJECT_REACH + 1 if wanted < 0 else wanted
+        low, high = bisect_left(taken, (first, 0)), bisect_left(taken, (wanted + 1, 0))
+        if low == high:
+            return Leak.NONE
+        return Leak.CERTAIN if taken[high - 1][0] == wanted else Leak.POSSIBLE
 
-    def _addressed(self, function: Function) -> Iterator[int]:
-        """Frame offsets whose address some instruction takes."""
+    def is_handed_on(self, function: Function, location: Location, leak: Leak) -> bool:
+        """Whether a callee may write a slot, by what becomes of the addresses that are taken."""
+        taken, wanted = function.cache["leaked"], slot_offset(location)
+        first = wanted if leak is Leak.CERTAIN else wanted - OBJECT_REACH + 1
+        low, high = bisect_left(taken, (first, 0)), bisect_left(taken, (wanted + 1, 0))
+        return any(self._is_handed(function, i, wanted - at) for at, i in reversed(taken[low:high]))
+
+    def _addressed(self, function: Function) -> Iterator[tuple[int, int]]:
+        """Frame offsets whose address some instruction takes, with the instruction."""
         for i, memory in self.flow.arch.taken_addresses(function):
             offset = self.offset(function, i, memory, 3)
             if offset is not None:
-                yield offset
+                yield offset, i
+
+    def _is_handed(self, function: Function, i: int, behind: int) -> bool:
+        """Whether a callee may write so many bytes behind the address that an instruction takes."""
+        if len(function.instructions) > MAX_REFINED:
+            return True
+        fates: dict[int, Fate] = function.cache.setdefault("handed", {})
+        fate = fates.get(i)
+        if fate is None:
+            fates[i] = LOST  # while it is asked for
+            made = self.flow.arch.effect(function, i).registers
+            held = frozenset((Location(each), 0) for each in members(made))
+            pointees = self.flow.globals.writes.makers.pointees
+            fate = self.flow.apart(lambda: pointees.from_instruction(function, i, held))
+            fates[i] = fate
+        if fate.gets_out:
+            return True
+        if any(not behind or each.name in COPIES | CLEARS for each in fate.passed):
+            return True
+        return any(
+            covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
+        )
 
     def stored(self, function: Function, d: int, location: Location, nesting: int) -> Atoms:
         """What instruction `d`, which writes a slot, leaves in it."""

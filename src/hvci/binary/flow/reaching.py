@@ -214,11 +214,13 @@ class Reaching:
             found.append(p)
             return True
         if self._is_call_with_result(function, p):
-            leak = self.flow.frames.leak(function, location)
-            if leak is Leak.CERTAIN:
+            frames = self.flow.frames
+            leak = frames.leak(function, location)
+            if leak is Leak.CERTAIN and frames.is_handed_on(function, location, leak):
                 found.append(self._leaked(function, p, location))
                 return True
-            if leak is Leak.POSSIBLE and self._may_write_object(function, p, location):
+            is_doubted = leak is not Leak.NONE and self._may_write_object(function, p, location)
+            if is_doubted and frames.is_handed_on(function, location, Leak.POSSIBLE):
                 doubts |= atoms.unknown(OBJECT)
         return False
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.flow.fates import OBJECT_REACH, may_read
-from hvci.binary.flow.frames import Leak
 from hvci.binary.form.code import (
     IMAGE_BASE,
     Flow,
@@ -21,7 +20,6 @@ from hvci.binary.form.code import (
     Memory,
     Reg,
     any_of,
-    slot,
 )
 from hvci.binary.form.moves import Moves
 from hvci.binary.pe.sets import members
@@ -214,14 +212,9 @@ class PointerStores:
         """Whether a callee gets the address of a slot, or reads it behind one that it gets."""
         known: dict[int, bool] = function.cache.setdefault("shared", {})
         if offset not in known:
-            leak = self.flow.frames.leak(function, slot(offset))
-            known[offset] = (
-                offset < 0
-                and leak is not Leak.NONE
-                and any(
-                    self._is_reached(function, i, memory, offset)
-                    for i, memory in self.arch.taken_addresses(function)
-                )
+            known[offset] = offset < 0 and any(
+                self._is_reached(function, i, memory, offset)
+                for i, memory in self.arch.taken_addresses(function)
             )
         return known[offset]
 
