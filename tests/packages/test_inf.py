@@ -121,6 +121,17 @@ def test_undecorated_models_are_for_any_machine():
     assert service(text).machines == frozenset()
 
 
+def test_services_by_needs_of_services_and_in_a_circle():
+    """As an audio INF does it whose hundred models share one section of services."""
+    text = BASE.replace(
+        "[Install.NT.Services]",
+        "[Install.NT.Services]\nInclude = ks.inf\nNeeds = KS.Services, Common.Services\n"
+        "[Common.Services]\nNeeds = Install.NT.Services, Deep",
+    ).replace("[Service]", "[Deep]\nAddService = Other, , Service\n[Service]")
+    names = {one.name for one in read_inf(text.encode()).services}
+    assert names == {"MyService", "Other"}
+
+
 def test_sections_by_needs():
     text = BASE.replace("[Install.NT.Services]", "[Other.Services]").replace(
         "CopyFiles = Files", "Include = other.inf\nNeeds = Other, Absent\n[Other]"

@@ -145,15 +145,22 @@ class _Reader:
             for name in (f"{install}.{_DECORATIONS[machine]}", f"{install}.nt", install):
                 if name in self.text or f"{name}.services" in self.text:
                     for each in (name, *self._needed(name)):
-                        if f"{each}.services" in self.text:
-                            yield f"{each}.services", {machine} if first in _MACHINES else set()
+                        services = f"{each}.services"
+                        if services in self.text:
+                            wider = {machine} if first in _MACHINES else set()
+                            yield from ((one, wider) for one in (services, *self._needed(services)))
                     break
 
     def _needed(self, section: str) -> Iterator[str]:
-        """Sections of this INF that a section takes in by Needs."""
-        for line in self.text.lines(section):
-            if _is(line, "Needs"):
-                yield from (each for each in line.fields if each in self.text)
+        """Sections of this INF that a section takes in by Needs, and those that they take in."""
+        waiting, met = [section], {section.lower()}
+        while waiting:
+            for line in self.text.lines(waiting.pop()):
+                for each in line.fields if _is(line, "Needs") else ():
+                    if each.lower() not in met and each in self.text:
+                        met.add(each.lower())
+                        waiting.append(each)
+                        yield each
 
     def _service(self, line: Line, machines: frozenset[Machine]) -> Service | None:
         section = line.field(2)
