@@ -13,12 +13,13 @@ import zstandard
 
 from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate
-from hvci.fleet.packed import DICTIONARY, pack
+from hvci.fleet.packed import DICTIONARY, LEVEL, pack
 from hvci.fleet.rows import stored_fields
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
-SIZE = 110 << 10
-MOST = 1000
+SIZE = 200 << 10
+SEGMENT, LETTERS = 1024, 8
+"""Of zstd's COVER: these gave the smallest reports of drivers that it was not trained on."""
 
 
 def reports(folder):
@@ -31,10 +32,9 @@ def reports(folder):
 
 def train():
     chosen = [json.dumps(one, separators=(",", ":")).encode() for one in reports(FIXTURES)]
-    step = max(1, len(chosen) // MOST)
-    data = zstandard.train_dictionary(SIZE, chosen[::step]).as_bytes()
+    data = zstandard.train_dictionary(SIZE, chosen, k=SEGMENT, d=LETTERS, level=LEVEL).as_bytes()
     DICTIONARY.write_bytes(data)
-    print(f"{DICTIONARY}: {len(data)} bytes, of {len(chosen[::step])} reports")
+    print(f"{DICTIONARY}: {len(data)} bytes, of {len(chosen)} reports")
 
 
 def measure(folder):

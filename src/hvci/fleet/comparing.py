@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+)
 
 from hvci.fleet.schema import file, result, scan, seen
 from hvci.report.safe import safe
@@ -64,17 +75,23 @@ def changes(connection: Connection, old: int, new: int) -> Iterator[Changed]:
     hosts = dict(
         connection.execute(select(scan.c.id, scan.c.host).where(scan.c.id.in_((old, new)))).all()
     )
-    foreign = hosts[old] != hosts[new]
-    for row in connection.execute(_only(new, old, hosts[old] if foreign else None)):
-        yield Changed(Change.NEW, row[0], None, _state(row[1:]))
-    judged = []
-    for row in connection.execute(_both(old, new, hosts[old] if foreign else None)):
-        first, second = _state(row[1:6]), _state(row[6:])
+    foreign = hosts[old] if hosts[old] != hosts[new] else None
+    judged, added = [], 0
+    for row in connection.execute(_new_and_both(old, new, foreign)):
+        second = _state(row[7:])
+        if row[1] is None:
+            added += 1
+            yield Changed(Change.NEW, row[0], None, second)
+            continue
+        first = _state(row[2:7])
         if first.sha256 != second.sha256 or not first.sha256:
             yield Changed(Change.CHANGED, row[0], first, second)
         elif (first.said, first.rank) != (second.said, second.rank):
             judged.append(Changed(Change.JUDGED, row[0], first, second))
     yield from judged
+    before, after = (_files(connection, number) for number in (old, new))
+    if foreign is None and before == after - added:
+        return  # whatever was there before is there now
     for row in connection.execute(_only(old, new, hosts[new] if foreign else None)):
         yield Changed(Change.GONE, row[0], _state(row[1:]), None)
 
@@ -93,24 +110,36 @@ def _only(there: int, missing: int, host: str | None) -> Select[Any]:
     )
 
 
-def _both(old: int, new: int, host: str | None) -> Select[Any]:
-    """The files of both scans whose answers are not the same row."""
+def _files(connection: Connection, number: int) -> int:
+    count: int = connection.execute(
+        select(func.count()).select_from(seen).where(seen.c.scan_id == number)
+    ).scalar_one()
+    return count
+
+
+def _new_and_both(old: int, new: int, host: str | None) -> Select[Any]:
+    """The files of the new scan whose answers are not the same row in the old one, in one pass.
+
+    Those that the old one does not have come first.
+    """
     first, second = seen.alias("first"), seen.alias("second")
     said, later = result.alias("said"), result.alias("later")
-    pairs = second.join(first, first.c.file_id == _twin(second.c.file_id, host))
+    twins = and_(first.c.scan_id == old, first.c.file_id == _twin(second.c.file_id, host))
+    pairs = second.outerjoin(first, twins)
     differ = or_(
+        first.c.file_id.is_(None),
         first.c.result_id.is_distinct_from(second.c.result_id),
         first.c.problem.is_distinct_from(second.c.problem),
     )
     return (
-        select(file.c.path, *_columns(first, said), *_columns(second, later))
+        select(file.c.path, first.c.file_id, *_columns(first, said), *_columns(second, later))
         .select_from(
             pairs.join(file, file.c.id == second.c.file_id)
             .outerjoin(said, said.c.id == first.c.result_id)
             .outerjoin(later, later.c.id == second.c.result_id)
         )
-        .where(first.c.scan_id == old, second.c.scan_id == new, differ)
-        .order_by(file.c.path)
+        .where(second.c.scan_id == new, differ)
+        .order_by(case((first.c.file_id.is_(None), 0), else_=1), file.c.path)
     )
 
 

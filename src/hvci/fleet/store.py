@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, select, update
@@ -185,7 +186,7 @@ class Store:
                     )
                 )
                 for some in batches(paths, AT_ONCE):
-                    for path, *rest in connection.execute(query, {"some": some}):
+                    for path, *rest in connection.execute(query, {"some": some}).all():
                         found[paths[path]] = Known(*rest)
         return found
 
@@ -381,9 +382,17 @@ class Store:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
         statement = insert(table)
         rest = {name: statement.excluded[name] for name in ready[0] if name not in key}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=list(key), set_=rest), ready
-        )
+        upsert = statement.on_conflict_do_update(index_elements=list(key), set_=rest)
+        if table is not seen:
+            connection.execute(upsert, ready)
+            return
+        # Plain numbers and texts, a row for every file: handed over without a look at each.
+        compiled = upsert.compile(dialect=connection.dialect, column_keys=list(ready[0]))
+        plain: list[Any] = ready
+        if compiled.positiontup is not None:
+            pick = itemgetter(*compiled.positiontup)
+            plain = [pick(row) for row in ready]
+        connection.exec_driver_sql(str(compiled), plain)
 
 
 def _columns_of(asked: Rules) -> dict[str, Any]:

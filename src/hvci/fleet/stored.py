@@ -37,12 +37,19 @@ def report_of(connection: Connection, scan_id: int, file_id: int) -> Document | 
 def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[Document]:
     tables = seen.join(file).join(result).join(rules).join(body).join(dictionary)
     query = (
-        select(file.c.path, body.c.data, dictionary.c.data, rules.c.hvci, *package.c[2:])
+        select(
+            file.c.path,
+            result.c.sha256,
+            body.c.data,
+            dictionary.c.data,
+            rules.c.hvci,
+            *package.c[2:],
+        )
         .select_from(tables.outerjoin(package, package.c.id == seen.c.package_id))
         .where(*which)
         .order_by(file.c.path)
     )
-    for path, blob, known, version, *told in connection.execute(query):
+    for path, sha256, blob, known, version, *told in connection.execute(query):
         fields = {
             "schema_version": SCHEMA_VERSION,
             "tool": {"name": TOOL_NAME, "version": version},
@@ -52,7 +59,8 @@ def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[
         }
         document = document_from(fields)
         (report,) = document.reports
-        named_report = replace(report, target=replace(report.target, path=path))
+        target = replace(report.target, path=path, sha256=sha256)
+        named_report = replace(report, target=target)
         named_report = replace(named_report, package=_package(told))
         yield replace(document, reports=(named_report,))
 

@@ -166,7 +166,7 @@ def _folder(folder: str, beside: Beside) -> Iterator[Place | Problem]:
 def _infs(entries: list[os.DirEntry[str]], beside: Beside) -> Iterator[Problem]:
     """Read the INFs of a folder before its drivers are handed out."""
     for entry in entries:
-        if entry.name[-4:].lower() != _INF:
+        if entry.name[-1:] not in "fF" or entry.name[-4:].lower() != _INF:
             continue
         try:
             if entry.is_file():

@@ -226,7 +226,7 @@ def opened(task: Task) -> Answer:
     )
     inside = _told_apart(inside)
     shut = tuple(Shut(one.path, str(one.error), one.lasting) for one in refused)
-    said = f"an archive with {len(inside)} drivers"
+    said = f"an archive with {len(inside)} driver{'s' * (len(inside) != 1)}"
     return Answer(package_row(task.sha256, task.size, said), b"", None, memory_used(), inside, shut)
 
 
