@@ -78,9 +78,8 @@ class Cluster:
                 "--scheduler needs one more package: pip install distributed"
             ) from error
         try:
-            client: Any = Client(  # type: ignore[no-untyped-call]
-                self.address, timeout=PATIENCE, set_as_default=False
-            )
+            made: Any = Client  # typed or not, as the package is there or not
+            client: Any = made(self.address, timeout=PATIENCE, set_as_default=False)
             if not client.scheduler_info()["workers"]:
                 client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError, TimeoutError) as error:
