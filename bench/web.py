@@ -3,6 +3,7 @@
 python bench/web.py fleet 1000000               first paint, filters and search over so many rows
 python bench/web.py clients 200 120             so many clients for so many seconds, on loopback
 python bench/web.py upload 300                  an upload of so many MB: time and memory
+python bench/web.py describe 100                asks what the description allows, and what not
 python bench/web.py fill 1000000 fleet.db       only write such a database, to look at it
 """
 
@@ -143,10 +144,11 @@ def fleet(folder, number, where=None):
     print(f"columns made in {time.perf_counter() - begin:.0f} s, {server.memory()} MiB")
     for name, path in PAGES.items():
         first, _ = server.get(path)
+        cpu = server.cpu()
         times = sorted(server.get(path)[0] for _ in range(9))
-        print(
-            f"{name:20} first {first:6.0f} ms, then median {times[4]:6.0f}, worst {times[-1]:6.0f}"
-        )
+        used = (server.cpu() - cpu) / 9 * 1000
+        told = f"first {first:6.0f} ms, then median {times[4]:6.0f}, worst {times[-1]:6.0f}"
+        print(f"{name:20} {told}, processor {used:6.0f}", flush=True)
     print(f"server: {server.memory()} MiB")
     server.close()
     server = Server(folder / "home", "--database", str(where))
@@ -256,6 +258,17 @@ def upload(folder, megabytes):
     server.close()
 
 
+def describe(folder, examples):
+    """Needs the package schemathesis: every answer must be one that the description has."""
+    where = folder / "fleet.db"
+    fill(where, 2000)
+    server = Server(folder / "home", "--database", str(where))
+    command = ["schemathesis", "run", f"{server.url}/api/openapi.json", "--checks", "all"]
+    found = subprocess.run([*command, "--max-examples", str(examples)], check=False)
+    server.close()
+    return found.returncode
+
+
 def main(what, *words):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -265,6 +278,8 @@ def main(what, *words):
             fill(Path(words[1]), int(words[0]))
         elif what == "clients":
             asyncio.run(clients(folder, int(words[0]), int(words[1])))
+        elif what == "describe":
+            sys.exit(describe(folder, int(words[0])))
         elif what == "upload":
             upload(folder, int(words[0]))
 

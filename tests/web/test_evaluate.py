@@ -72,6 +72,7 @@ def test_a_clean_driver_has_nothing_to_tell(client):
     text = page(client, evaluated(client, ("good.sys", GOOD)))
     assert "Nothing that fails and nothing that is undecided." in text
     assert "fail</span>" not in text
+    assert '<div class="answer open"><h2>Loads</h2><p class="word">if signed</p>' in text
 
 
 def test_a_damaged_file_is_one_sentence(client):

@@ -65,6 +65,7 @@ def answer(fields: object, status: int = 200, headers: dict[str, str] | None = N
 def refusal(request: Request, error: Refused) -> Response:
     """Why a request is not answered."""
     headers = {"retry-after": "5"} if error.status in (429, 503) else {}
+    headers |= {"allow": "GET"} if error.status == 405 else {}
     headers |= {"connection": "close"} if error.status in (408, 413) else {}
     if wants_json(request):
         fields = {"error": {"kind": error.kind, "message": safe(error.sentence, LONGEST)}}

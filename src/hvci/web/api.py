@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -13,13 +16,16 @@ from hvci.report.verifier_settings import query_lines
 from hvci.verifier.options import FLAGS
 from hvci.web.answers import answer
 from hvci.web.asking import job_for, name_of, options_of, received, received_raw, targets_of
-from hvci.web.errors import Refused
+from hvci.web.errors import Forbidden, Refused
 from hvci.web.evaluate import rendered
+from hvci.web.guard import PLAIN, SAFE
 from hvci.web.jobs import Job
 from hvci.web.openapi import description
 from hvci.web.parts_of import Parts, job_of, parts_of
 from hvci.web.shown import windows
-from hvci.web.wizard import asked_run, seen
+from hvci.web.wizard import FLAG_WORDS, asked_run, seen
+
+Handler = Callable[[Request], Any]
 
 
 def describe(request: Request) -> Response:
@@ -146,7 +152,7 @@ def query(request: Request) -> Response:
 
 async def create_run(request: Request) -> Response:
     """Verify drivers at once; the settings are theirs when it is done."""
-    job = await asked_run(request)
+    job = await asked_run(request, FLAG_WORDS)
     fields = run_fields(parts_of(request), job)
     return answer(fields, 202, {"location": f"/api/verifier/runs/{job.id}"})
 
@@ -173,18 +179,34 @@ def run_fields(parts: Parts, job: Job) -> dict[str, Any]:
     }
 
 
+def _route(path: str, **handlers: Handler) -> Route:
+    """One path with a handler for each method, so that a wrong method is told all of them.
+
+    A change is made only for who can prove not to be a page of another origin.
+    """
+
+    async def handle(request: Request) -> Response:
+        if request.method not in SAFE and not request.state.trusted:
+            raise Forbidden(f"a change needs the header {PLAIN}, with any value")
+        handler = handlers["GET" if request.method == "HEAD" else request.method]
+        if iscoroutinefunction(handler):
+            found: Response = await handler(request)
+        else:
+            found = await run_in_threadpool(handler, request)
+        return found
+
+    return Route(path, handle, methods=list(handlers))
+
+
 ROUTES = [
-    Route("/api/verifier/settings", settings, methods=["GET"]),
-    Route("/api/verifier/settings", reset, methods=["DELETE"]),
+    _route("/api/verifier/settings", GET=settings, DELETE=reset),
     Route("/api/verifier/query", query),
-    Route("/api/verifier/runs", create_run, methods=["POST"]),
+    _route("/api/verifier/runs", POST=create_run),
     Route("/api/verifier/runs/{id}", show_run),
     Route("/api", to_description),
     Route("/api/openapi.json", describe),
     Route("/api/about", about),
-    Route("/api/evaluations", create, methods=["POST"]),
-    Route("/api/evaluations", put, methods=["PUT"]),
-    Route("/api/evaluations/{id}", show, methods=["GET"]),
-    Route("/api/evaluations/{id}", delete, methods=["DELETE"]),
+    _route("/api/evaluations", POST=create, PUT=put),
+    _route("/api/evaluations/{id}", GET=show, DELETE=delete),
     Route("/api/evaluations/{id}/report/{form}", report),
 ]

@@ -11,9 +11,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from hvci.errors import UsageError
 from hvci.fleet.rules import Rules
-from hvci.model import parse_version
+from hvci.model import WindowsVersion
 from hvci.web.errors import Full, Refused
 from hvci.web.forms import Form, Reading, read_form, read_raw
 from hvci.web.jobs import WAITING, Job, Target, job_id
@@ -21,7 +20,7 @@ from hvci.web.parts_of import Parts, parts_of
 from hvci.web.uploads import Kept
 
 _OF_A_PACKAGE = (".inf", ".cat")
-YES = ("yes", "true", "1", "on")
+_WINDOWS = frozenset(version.slug for version in WindowsVersion)
 
 
 async def received(request: Request, needs_files: bool = True) -> Form:
@@ -64,13 +63,12 @@ def _check(form: Form) -> None:
 
 def options_of(words: dict[str, str]) -> dict[str, Any]:
     """What an evaluation depends on besides its files."""
-    target_os = words.get("target_os", "")
-    if target_os:
-        try:
-            target_os = parse_version(target_os).slug
-        except UsageError as error:
-            raise Refused(str(error)) from error
-    return {"target_os": target_os, "verify": words.get("verify", "").lower() in YES}
+    target_os, verify = words.get("target_os", ""), words.get("verify", "")
+    if target_os and target_os not in _WINDOWS:
+        raise Refused(f"there is no Windows {target_os!r}; say it as in 10-1607 or 11-24h2")
+    if verify not in ("", "yes", "no"):
+        raise Refused("verify is yes or no")
+    return {"target_os": target_os, "verify": verify == "yes"}
 
 
 def targets_of(files: Sequence[Kept]) -> tuple[Target, ...]:

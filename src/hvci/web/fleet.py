@@ -86,7 +86,7 @@ class Fleet:
             self.problem = f"the scans could not be read (exit code {code})" if code else ""
         if (self._folder / key / "names.json").is_file():
             self._index, self._key, self.problem = Index(self._folder / key), key, ""
-        elif now - self._built >= APART or self._index is None:
+        elif now - self._built >= APART:
             self._built = now
             self._begin()
 

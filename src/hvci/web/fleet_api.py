@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import Any
 
@@ -14,12 +15,13 @@ from hvci.fleet.comparing import Changed, State, changes
 from hvci.fleet.questions import ask
 from hvci.fleet.views import View
 from hvci.web.answers import answer
-from hvci.web.errors import Full, Refused
+from hvci.web.errors import Full, NotFound, Refused
 from hvci.web.fleet import Fleet
-from hvci.web.fleet_index import Index
+from hvci.web.fleet_index import ORDERS, Index
 from hvci.web.fleet_pages import FACETS, asked_of, fleet_of, number_of, pair_of, rows_of
 
 MOST = 1000
+SCAN = re.compile("^(last|previous|[1-9][0-9]{0,8})$", re.ASCII)
 NAMES = 100
 
 
@@ -37,9 +39,17 @@ def _ready(request: Request) -> tuple[Fleet, Index]:
 def files(request: Request) -> Response:
     """The files that fit, in order."""
     fleet, index = _ready(request)
+    query = request.query_params
+    if query.get("order", "first") not in ORDERS:
+        raise Refused(f"there is no such order; there are {', '.join(ORDERS)}")
+    for name in ("first", "limit"):
+        if not re.fullmatch(r"[0-9]{1,18}", query.get(name, "0")):
+            raise Refused(f"{name} is a number")
+    if int(query.get("limit", "0")) > MOST:
+        raise Refused(f"limit is {MOST} at most")
     found = index.find(asked_of(request))
     first = number_of(request, "first", found.total)
-    most = number_of(request, "limit", MOST) or 100
+    most = number_of(request, "limit", MOST) if "limit" in query else 100
     with fleet.database().reading() as connection:
         rows = rows_of(connection, index.page(found, first, most))
     return answer({"total": found.total, "first": first, "files": rows})
@@ -67,11 +77,14 @@ def scans(request: Request) -> Response:
 
 def changed(request: Request) -> Response:
     """What changed between two scans; without words, since the one before the newest."""
+    for name in ("old", "new"):
+        if not SCAN.search(request.query_params.get(name, "last")):
+            raise Refused(f"{name} is the number of a scan, last or previous")
     with fleet_of(request).database().reading() as connection:
         try:
             old, new = pair_of(connection, request)
-        except UsageError as error:
-            raise Refused(str(error)) from error
+        except (UsageError, Refused) as error:
+            raise NotFound(str(error)) from error
         found = list(islice(changes(connection, old, new), MOST + 1))
     told = [_change(one) for one in found[:MOST]]
     return answer({"old": old, "new": new, "changes": told, "more": len(found) > MOST})

@@ -77,6 +77,8 @@ async def read_raw(request: Request, reading: Reading, name: str) -> Kept:
     with reading.uploads.begin() as writing:
         async for piece in _stream(request):
             writing.write(piece)
+        if not writing.size:
+            raise Refused("the body is empty: it should be the file")
         return writing.kept(name)
 
 

@@ -45,6 +45,7 @@ COOKIE = "hvci"
 PLAIN = "x-hvci-request"
 """A header that no page of another origin can send without asking us first, which is refused."""
 SAFE = ("GET", "HEAD", "OPTIONS")
+CHANGES = ("POST", "PUT", "DELETE")
 OPEN = ("/static/", "/login")
 MINUTE = 60.0
 MOST_ADDRESSES = 10_000
@@ -131,6 +132,8 @@ class Guard:
             raise _Misdirected("this server does not answer to that name")
         if request.method in SAFE:
             return
+        if request.method not in CHANGES:
+            raise _NoMethod("there is no such method here")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host:
             raise Forbidden("this request comes from a page of another origin")
@@ -140,8 +143,6 @@ class Guard:
         word = request.headers.get("x-csrf-token", "")
         is_plain = request.scope["path"].startswith("/api/") and request.headers.get(PLAIN)
         request.state.trusted = self._secrets.is_csrf(word) or bool(is_plain)
-        if request.scope["path"].startswith("/api/") and not request.state.trusted:
-            raise Forbidden(f"a change needs the header {PLAIN}, with any value")
         size = request.headers.get("content-length", "0")
         if size.isdigit() and int(size) > self._settings.limits.upload:
             raise TooLarge(f"more than {self._settings.limits.upload >> 20} MiB")
@@ -157,6 +158,11 @@ class Guard:
         if not self._settings.token or request.scope["path"].startswith(OPEN):
             return True
         return self._secrets.knows(request.headers, request.cookies)
+
+
+class _NoMethod(Refused):
+    status = 405
+    kind = "no-method"
 
 
 class _Misdirected(Refused):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hvci import __version__
+from hvci.model import WindowsVersion
 from hvci.report import Format
+from hvci.web.fleet_api import SCAN
 from hvci.web.fleet_index import ORDERS
 from hvci.web.guard import PLAIN
+from hvci.web.wizard import FLAG_WORDS
 
 Json = dict[str, Any]
 
@@ -26,6 +29,11 @@ def description() -> Json:
     }
 
 
+_WINDOWS = {"type": "string", "enum": ["", *(version.slug for version in WindowsVersion)]}
+_YES_NO = {"type": "string", "enum": ["", "yes", "no"]}
+_SCAN = {"type": "string", "pattern": SCAN.pattern}
+
+
 def _paths() -> Json:
     job = {"$ref": "#/components/schemas/Evaluation"}
     return {
@@ -37,8 +45,8 @@ def _paths() -> Json:
                 {"202": _json("Waits, or was evaluated before", job)},
                 body=_multipart(
                     {
-                        "target_os": {"type": "string", "description": "10-1607, 11-24H2 ..."},
-                        "verify": {"type": "string", "enum": ["yes", "no"]},
+                        "target_os": _WINDOWS,
+                        "verify": _YES_NO,
                     }
                 ),
                 more=(400, 408, 413, 503),
@@ -48,12 +56,14 @@ def _paths() -> Json:
                 {"202": _json("Waits, or was evaluated before", job)},
                 body={
                     "required": True,
-                    "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+                    "content": {
+                        "application/octet-stream": {"schema": {"type": "string", "minLength": 1}}
+                    },
                 },
                 parameters=(
                     _query("name", "What the report calls it"),
-                    _query("target_os", "Oldest Windows it must work on"),
-                    _query("verify", "yes: run it in the emulated Driver Verifier too"),
+                    _query("target_os", "Oldest Windows it must work on", _WINDOWS),
+                    _query("verify", "yes: run it in the emulated Driver Verifier too", _YES_NO),
                 ),
                 more=(400, 408, 413, 503),
             ),
@@ -91,7 +101,7 @@ def _report() -> Json:
 def _verifier_paths() -> Json:
     run = {"$ref": "#/components/schemas/Run"}
     plain = {"200": {"description": "Text", "content": {"text/plain": {}}}, **_errors()}
-    words = {"flags": {"type": "string", "enum": ["0x02000000", "0x021209bb"]}}
+    words = {"flags": {"type": "string", "enum": [*FLAG_WORDS]}}
     return {
         "/api/verifier/settings": {
             "get": _get("What is verified", {"$ref": "#/components/schemas/Settings"}),
@@ -123,8 +133,8 @@ def _fleet_paths() -> Json:
     choices.append(_query("q", "Only files whose path or vendor holds this"))
     orders = {"type": "string", "enum": list(ORDERS)}
     scans = (
-        _query("old", "Number of a scan, last or previous"),
-        _query("new", "Number of a scan, last or previous"),
+        _query("old", "Number of a scan, last or previous", _SCAN),
+        _query("new", "Number of a scan, last or previous", _SCAN),
     )
     return {
         "/api/fleet/files": {
@@ -137,7 +147,7 @@ def _fleet_paths() -> Json:
                 _query("order", "In which order", orders),
                 _query("first", "From this one on", number),
                 _query("limit", "So many at most", {**number, "maximum": 1000}),
-                more=(404, 503),
+                more=(400, 404, 503),
             )
         },
         "/api/fleet/counts": {
@@ -210,7 +220,7 @@ def _change(
         "in": "header",
         "required": True,
         "description": "Any word: a page of somebody else cannot send it",
-        "schema": {"type": "string", "minLength": 1, "pattern": "^[a-z]+$"},
+        "schema": {"type": "string", "minLength": 1},
     }
     found: Json = {
         "summary": summary,

@@ -136,7 +136,9 @@ def _answer(report: Report, question: Question) -> tuple[str, str, str, str]:
     found = report.answers[question]
     word = words.answer_word(report, question)
     sentence = words.answer_sentence(report, question)
-    return _ASKED[question], word, sentence, _CLASSES[found]
+    # "If signed" is a yes with a condition: nothing unsigned loads with memory integrity on.
+    kind = "open" if found is Answer.YES and word != found.value else _CLASSES[found]
+    return _ASKED[question], word, sentence, kind
 
 
 def _gates(report: Report) -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ from hvci.verifier.options import CODE_INTEGRITY, FLAGS, STANDARD, parse
 from hvci.verifier.options import Request as Options
 from hvci.verifier.settings import VerifiedDriver
 from hvci.web.answers import page
-from hvci.web.asking import YES, job_for, received, targets_of
+from hvci.web.asking import job_for, received, targets_of
 from hvci.web.errors import Refused
 from hvci.web.jobs import Job, Jobs, Target
 from hvci.web.parts_of import Parts, form_of, job_of, parts_of
@@ -47,6 +47,8 @@ _LEADS = {
     "query": "/verifier/query",
 }
 RECENT = 40
+FLAG_WORDS = (f"{CODE_INTEGRITY:#010x}", f"{CODE_INTEGRITY | STANDARD:#010x}")
+"""What programs may say: code integrity checks alone, or with the standard choice."""
 
 
 def start(request: Request) -> Response:
@@ -126,10 +128,12 @@ async def run(request: Request) -> Response:
     return RedirectResponse(f"/verifier/run/{(await asked_run(request)).id}", 303)
 
 
-async def asked_run(request: Request) -> Job:
+async def asked_run(request: Request, words: Sequence[str] = ()) -> Job:
     """The run that a form asks for, in the line."""
     form = await received(request, needs_files=False)
     parts = parts_of(request)
+    if words and form.words.get("flags", words[0]) not in words:
+        raise Refused(f"flags are one of {', '.join(words)}")
     chosen = set(form.lists.get("known", []))
     files = [*form.files, *(one for one in known_drivers(parts) if one.sha256 in chosen)]
     if not files:
@@ -140,7 +144,7 @@ async def asked_run(request: Request) -> Job:
     except UsageError as error:
         raise Refused(str(error)) from error
     targets = tuple(Target(one.name, one.files) for one in _each(files))
-    log_only = form.words.get("log_only", "").lower() in YES
+    log_only = form.words.get("log_only", "") == "yes"
     options = {"flags": flags, "log_only": log_only, "run": secrets.token_hex(8)}
     return parts.line.offer(job_for("verify", options, targets))
 
