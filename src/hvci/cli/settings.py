@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +103,8 @@ def _rules(option: str, words: tuple[str, ...]) -> frozenset[str]:
     named = [word.strip() for one in words for word in one.split(",")]
     chosen = [numbers.get(word.upper(), word) for word in named if word]
     if unknown := [word for word in chosen if word not in RULES]:
+        from difflib import get_close_matches  # a start without a mistake does without
+
         close = get_close_matches(unknown[0], RULES, n=2)
         hint = f"did you mean {' or '.join(close)}?" if close else "see hvci rules"
         raise UsageError(f"{option}: there is no rule {unknown[0]!r}; {hint}")

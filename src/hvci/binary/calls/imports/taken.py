@@ -14,7 +14,6 @@ import numpy.typing as npt
 from iced_x86 import MemorySizeExt, Mnemonic, OpKind
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.arch.arm64.words import access, is_access
 from hvci.binary.calls.imports.addresses import KeptAddresses
 from hvci.binary.pe.sets import among
 from hvci.model import Machine
@@ -115,6 +114,8 @@ def _operands_x86(analysis: Analysis, every: list[int]) -> Iterator[tuple[int, i
 
 def _operands_arm64(analysis: Analysis, every: list[int]) -> Iterator[tuple[int, int, int]]:
     """The same; the second register of a pair is a reference of its own."""
+    from hvci.binary.arch.arm64.words import access, is_access  # other machines start without
+
     references, image = cast("ReferencesArm64", analysis.references), analysis.image
     starts, kept = _starts(analysis), KeptAddresses(analysis)
     targets, places = references.naming(every[0], every[-1] + image.pointer_size)
