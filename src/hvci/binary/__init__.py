@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from hvci.binary.pe.doubts import doubts
@@ -13,6 +11,7 @@ from hvci.binary.pe.headers import MACHINES
 from hvci.binary.pe.image import PeImage
 from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
 from hvci.model.judged import CODE_RULES
+from hvci.pause import no_collection
 
 
 def machine_of(data: bytes) -> Machine | None:
@@ -35,28 +34,12 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
         seconds={"image": parsed - begin},
     )
     if imports is not None:
-        with _no_collection():
+        with no_collection():
             found = _calls(image, target_os)
             evidence = replace(evidence, image=found.image).merged([found])
     problems = [*image.problems, *doubts(image), *_hybrid(image)]
     limits = tuple(Limit(Origin.IMAGE, rules, reason) for reason, rules in problems)
     return evidence.merged([Evidence(frozenset(), target_os, limits=limits)])
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the cyclic garbage collector: an analysis makes no garbage before it ends.
-
-    It makes many small objects that live as long as it does; looking for cycles among them again
-    and again took a quarter of the time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _hybrid(image: PeImage) -> list[tuple[str, tuple[str, ...]]]:

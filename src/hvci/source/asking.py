@@ -54,7 +54,7 @@ class Asking:
         self._left = MAX_BYTES
         self._pending: list[Function] = []
         """Functions that get such a value as an argument."""
-        fresh = {name for name in self._anywhere if program.names(name)}
+        fresh = {name for name in self._anywhere if program.names_part(name)}
         for _ in range(MAX_ROUNDS):
             known = set(self._anywhere)
             for name in sorted(fresh):
@@ -81,7 +81,8 @@ class Asking:
     def _follow(self, name: bytes) -> None:
         """Everything in the functions and macros that name something."""
         left = MAX_PLACES
-        for unit in self.program.naming(name):
+        known = name in FIELDS or name in TELLING
+        for unit in self.program.naming_part(name) if known else self.program.naming(name):
             for macro, many in unit.macros.items():
                 if any(name in each.body for each in many):
                     self._anywhere.add(macro)

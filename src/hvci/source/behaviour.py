@@ -15,6 +15,7 @@ from hvci.source.build import link_settings
 from hvci.source.program import Program, Unit
 from hvci.source.text import Source
 from hvci.source.tree import text_of
+from hvci.source.wordindex import WordIndex
 
 WRITES = "writes-executable-memory"
 IMAGE_DATA = "data-file-as-executable"
@@ -198,11 +199,17 @@ def assembly_settings(source: Source) -> Iterator[BuildSetting]:
             yield BuildSetting("/SECTION", f"{name},{rights}", _site(source, match.start()))
 
 
-def worth_a_look(text: bytes) -> bool:
+def worth_a_look(source: Source, index: WordIndex) -> bool:
     """A quick look before a file is examined."""
-    return any(word in text for word in _WORDS) or any(
-        pattern.search(text) is not None for pattern in (_STORE, _COPY)
+    text, path = source.text, source.path
+    return (
+        any(index.with_part(path, part) for part in _PARTS)
+        or any(word in text for word in _PIECES)
+        or _STORE.search(text) is not None
+        or (any(index.with_part(path, part) for part in _COPIES) and _COPY.search(text) is not None)
     )
 
 
-_WORDS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker", b"pragma section", b"_seg(", b"_seg (")
+_PARTS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker")
+_PIECES = (b"pragma section", b"_seg(", b"_seg (")
+_COPIES = (b"RtlCopyMemory", b"RtlMoveMemory", b"memcpy", b"RtlFillMemory", b"memset")

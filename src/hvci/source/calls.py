@@ -19,7 +19,9 @@ from hvci import catalog
 from hvci.catalog import Binding, Ddi, HiddenCall
 from hvci.source.conditions import Truth
 from hvci.source.program import Macro, Unit
+from hvci.source.text import Source, places
 from hvci.source.tree import File, ancestors, arguments, text_of
+from hvci.source.wordindex import WordIndex
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -28,7 +30,6 @@ MAX_ARGUMENT_TEXT = 8000
 NEW = "operator new"
 """Catalogue row of `new (PoolType, Tag) T`."""
 
-_WORD = re.compile(rb"[A-Z][a-z0-9]*")
 _NEW = re.compile(rb"\bnew\s*\(")
 _POOLISH = re.compile(rb"(?i)pool")
 
@@ -90,34 +91,46 @@ def _rows() -> dict[bytes, tuple[Ddi, ...]]:
     return found
 
 
-@cache
-def _pattern() -> re.Pattern[bytes]:
-    """Words that begin like a DDI and are followed by "("."""
-    starts = {bytes(match[0]) for name in _rows() if (match := _WORD.match(name))}
-    words = b"|".join(sorted(starts, reverse=True))
-    return re.compile(rb"\b((?:" + words + rb")\w*)\s*\(")
-
-
 def _row(name: bytes, count: int) -> Ddi | None:
     rows = _rows().get(name, ())
     return next((row for row in rows if len(row.parameters) == count), rows[0] if rows else None)
 
 
-def may_hold_calls(text: bytes) -> bool:
+@cache
+def _words_of_calls() -> frozenset[bytes]:
+    """The words without which a file holds no call."""
+    hidden = (name.encode() for name in catalog.hidden_calls())
+    return frozenset((*_rows(), b"new", *hidden))
+
+
+def may_hold_calls(source: Source, index: WordIndex) -> bool:
     """A quick look before a file is examined."""
-    return (
-        any(match[1] in _rows() for match in _pattern().finditer(text))
-        or (b"new" in text and _NEW.search(text) is not None)
-        or any(name.encode() in text for name in catalog.hidden_calls())
+    held = index.among(source.path, _words_of_calls())
+    return bool(held) and (
+        any(True for _ in _named(source.text, held))
+        or (b"new" in held and _NEW.search(source.text) is not None)
+        or any(name.encode() in held for name in catalog.hidden_calls())
     )
 
 
-def find_calls(unit: Unit) -> Iterator[CallText]:
+def _named(code: bytes, held: frozenset[bytes]) -> Iterator[tuple[int, int]]:
+    """Where the names of DDIs stand before a parenthesis, in no order."""
+    for name in held & _rows().keys():
+        for at in places(code, name):
+            if _OPENS.match(code, at + len(name)) is not None:
+                yield at, at + len(name)
+
+
+_OPENS = re.compile(rb"\s*\(")
+
+
+def find_calls(unit: Unit, index: WordIndex) -> Iterator[CallText]:
     """Every call of a catalogued DDI, in the order of the text."""
-    for match in _pattern().finditer(unit.source.code):
-        if match[1] in _rows() and (call := _call(unit, match.start(1), match.end(1))):
+    held = index.among(unit.source.path, _words_of_calls())
+    for start, end in sorted(_named(unit.source.code, held)):
+        if call := _call(unit, start, end):
             yield call
-    for match in _NEW.finditer(unit.source.code):
+    for match in _NEW.finditer(unit.source.code) if b"new" in held else ():
         if (call := _new(unit, match.start())) is not None:
             yield call
     yield from _hidden(unit)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-from hvci.source.text import Source
+from hvci.source.text import Source, directive_lines
 
 _LINE = re.compile(
-    rb"^[ \t]*(?:#|%:|\?\?=)[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif|define|undef"
-    rb"|include|include_next|import|pragma)\b([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)",
-    re.MULTILINE,
+    rb"[ \t]*(?:#|%:|\?\?=)[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif|define|undef"
+    rb"|include|include_next|import|pragma)\b([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)"
 )
 _DEFINED = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?[ \t]*", re.DOTALL)
 _NAME = re.compile(rb"[A-Za-z_]\w*")
@@ -38,6 +38,11 @@ class Macro:
     """Offset of its line."""
     body_start: int
     end: int
+
+    @cached_property
+    def alone(self) -> tuple[tuple[Macro, bool], ...]:
+        """It as the only definition of its name, and a sure one; made once."""
+        return ((self, True),)
 
 
 class Condition(NamedTuple):
@@ -92,8 +97,10 @@ class Directives:
         self.regions: list[Region | None] = [None]
         self._stack: list[int] = []
         """The lines that began the last branch of each open group."""
-        for match in _LINE.finditer(source.plain):
-            self._take(source, match)
+        plain = source.plain
+        for start, _ in sorted(directive_lines(plain)):
+            if (match := _LINE.match(plain, start)) is not None:
+                self._take(source, match)
         for line in self._stack:
             self.lines[line] = self.lines[line]._replace(next=len(self.lines))
         self.guard = self._guard()

@@ -6,11 +6,12 @@ Knows `#include` lines and paths; knows nothing of projects.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from hvci.source.directives import Included
 from hvci.source.files import Shelf, beside, tidy
 
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(["<])([^">\n]+)[">]', re.MULTILINE)
+_INCLUDE = re.compile(rb'[ \t]*#[ \t]*include[ \t]*(["<])([^">\n]+)[">]')
 
 _KIT = """
 wdm.h ntddk.h ntifs.h ntdef.h ntstrsafe.h ntintsafe.h wdf.h fltkernel.h ndis.h storport.h
@@ -50,10 +51,12 @@ class Includes:
         """What the `#include` lines of a file name."""
         if path not in self._named:
             source = self.shelf.sources.get(path)
-            matches = _INCLUDE.finditer(source.text) if source is not None else ()
+            text = source.text if source is not None else b""
+            matches = (_INCLUDE.match(text, start) for start in _including(text))
             self._named[path] = tuple(
                 Included(one[1] == b'"', one[2].decode("utf-8", "replace").strip(), b"")
                 for one in matches
+                if one is not None
             )
         return self._named[path]
 
@@ -87,6 +90,17 @@ class Includes:
             return None
         fitting = [one for one in candidates if one.lower().endswith(name.lower().lstrip("./"))]
         return max(fitting, key=lambda one: (_shared(one, here), one), default=None)
+
+
+def _including(text: bytes) -> Iterator[int]:
+    """The beginnings of the lines that hold the word: it is rarer than lines are."""
+    at, last = text.find(b"include"), -1
+    while at >= 0:
+        start = text.rfind(b"\n", 0, at) + 1
+        if start != last:
+            yield start
+        last = start
+        at = text.find(b"include", at + 7)
 
 
 def _shared(left: str, right: str) -> int:

@@ -106,7 +106,7 @@ class Versions:
     @cached_property
     def is_asked(self) -> bool:
         """Whether the program asks for a Windows version at all."""
-        return any(self.program.names(name) for name in TELLING)
+        return any(self.program.names_part(name) for name in TELLING)
 
     def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
         """Which way a condition goes on every kernel; None when they differ or it is not known."""

@@ -6,10 +6,13 @@ Knows the lexical surface of C only; what it finds is worth a question, not an a
 from __future__ import annotations
 
 import re
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from hvci.catalog import memory
 from hvci.source.roots import LOOKUP
+from hvci.source.text import Source, places
+from hvci.source.tree import Text
+from hvci.source.wordindex import WordIndex
 
 COPIES = frozenset((*memory.COPIES, "RtlCopyMemoryNonTemporal", "__movsb", "RtlCopyVolatileMemory"))
 FILLS = memory.FILLS | {"RtlFillVolatileMemory", "__stosb"}
@@ -34,10 +37,12 @@ ROUTINES = {
 MAPPED = frozenset(("IoAllocateMdl", "MmGetPhysicalAddress"))
 """Routines whose result describes the memory that their first argument points at."""
 
-_THROUGH = re.compile(
-    rb"\(\s*\*+\s*[A-Za-z_][^;{}()]{0,80}\)\s*\("
-    rb"|\(\s*\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\("
-    rb"|_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("
+_THROUGH = (
+    re.compile(
+        rb"\(\s*(?:\*+\s*[A-Za-z_][^;{}()]{0,80}\)\s*\("
+        rb"|\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\()"
+    ),
+    re.compile(rb"_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("),
 )
 """`(*p)(`, `((T)p)(` and `reinterpret_cast<T>(p)(`."""
 _NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*)(?:\s*\[[^\]\n]*\])?\s*\)?\s*\(")
@@ -47,18 +52,28 @@ _ASKS = re.compile(
     rb"|\bPAGE_EXECUTE|\bMmMapIoSpace\s*\(|\bMmAllocate(?:ContiguousM|NonCachedM)emory"
     rb"|\bMmMapLockedPages\w*\s*\(|\bExAllocatePool\w*\s*\(\s*(?:\(\s*\w+\s*\)\s*)?[0-9]"
 )
+_ASKING = (
+    *(b"NonPagedPool", b"POOL_FLAG_NON_PAGED_EXECUTE", b"PAGE_EXECUTE", b"MmMapIoSpace"),
+    *(b"MmAllocateContiguousM", b"MmAllocateNonCachedM", b"MmMapLockedPages", b"ExAllocatePool"),
+)
+"""Parts of the words without which nothing asks."""
+_LOOKING = frozenset((LOOKUP.encode(),))
 LOOKED_UP = re.compile(rb"\b(\w+)\s*=(?!=)[^;{}]{0,120}\b" + LOOKUP.encode() + rb"\s*\(")
 _MOVE = re.compile(rb"\b([A-Za-z_]\w*)\s*[+-]?=(?!=)([^;{}]{0,200})")
 WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_HOPS = 8
 _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
+_BODY = re.compile(rb"\)\s*\{")
 _SAME = re.compile(rb"\b([A-Za-z_]\w*)\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
 _CODE_AS_BYTES = re.compile(
-    rb"\b([A-Za-z_]\w*)\s*=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
+    rb"=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
     rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
     rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*[;,]"
 )
-"""A name that gets another as a pointer to bytes."""
+"""What a name gets that points at another as at bytes."""
+_LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
+_MAX_LEFT = 200
+"""Bytes before an assignment in which the name stands that it is to."""
 _BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
 _PARAMETER = re.compile(rb"[\w*]\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
@@ -66,24 +81,46 @@ _PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
     rb"[;{}(]\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
 )
-TAKING = re.compile(
-    rb"\b("
-    + b"|".join(sorted(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED)))
-    + rb"|_?Interlocked\w*)\s*\("
-)
-"""Routines that write where an argument points, or call it."""
+TAKING = frozenset(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED))
+_EXCHANGING = re.compile(rb"\b_?Interlocked\w*")
+"""Routines that write where an argument points, or call it; so do those of TAKING."""
 
 
 class Words:
     """What is seen in a text without comments and literals, worked out when it is asked for."""
 
-    def __init__(self, code: bytes) -> None:
-        self.code = code
+    def __init__(self, source: Source, index: WordIndex) -> None:
+        self.source = source
+        self.index = index
+        self.code = source.code
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether a routine may be looked up by its name."""
+        return bool(self.index.among(self.source.path, _LOOKING))
 
     @cached_property
     def asks(self) -> bool:
         """Whether something asks for memory that may execute."""
-        return _ASKS.search(self.code) is not None
+        may = any(self.index.with_part(self.source.path, part) for part in _ASKING)
+        return may and _ASKS.search(self.code) is not None
+
+    @cached_property
+    def taking(self) -> tuple[tuple[int, int, bytes], ...]:
+        """Calls of routines that write where an argument points, or call it: their names' places.
+
+        The offsets are of the name and of the parenthesis.
+        """
+        names = {*self.index.among(self.source.path, TAKING)}
+        if self.index.with_part(self.source.path, b"Interlocked"):
+            names.update(_EXCHANGING.findall(self.code))
+        found = (
+            (at, match.end() - 1, name)
+            for name in names
+            for at in places(self.code, name)
+            if (match := _OPENS.match(self.code, at + len(name))) is not None
+        )
+        return tuple(sorted(found))
 
     @cached_property
     def given(self) -> frozenset[bytes]:
@@ -109,12 +146,19 @@ class Words:
     @cached_property
     def through(self) -> tuple[int, ...]:
         """Offsets of the parentheses of calls through expressions."""
-        return tuple(match.end() - 1 for match in _THROUGH.finditer(self.code))
+        every = (match.end() - 1 for one in _THROUGH for match in one.finditer(self.code))
+        return tuple(sorted(every))
 
     @cached_property
     def defined(self) -> frozenset[bytes]:
         """Names before a body."""
-        return frozenset(_DEFINED.findall(self.code)) - _KEYWORDS
+        code, found = self.code, set[bytes]()
+        for match in _BODY.finditer(code):
+            at, end = match.span()
+            # nothing before these three can be part of it
+            begin = max(code.rfind(b";", 0, at), code.rfind(b"{", 0, at), code.rfind(b"}", 0, at))
+            found.update(_DEFINED.findall(code, begin + 1, end))
+        return frozenset(found) - _KEYWORDS
 
     @cached_property
     def same(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -124,16 +168,26 @@ class Words:
     @cached_property
     def as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:
         """Variables, and the one name that they point at as bytes."""
-        return tuple(_CODE_AS_BYTES.findall(self.code))
+        code = self.code
+        every = (
+            (_LEFT.search(code, max(0, match.start() - _MAX_LEFT), match.start()), match[1])
+            for match in _CODE_AS_BYTES.finditer(code)
+        )
+        return tuple((left[1], right) for left, right in every if left is not None)
+
+    @cached_property
+    def moves(self) -> tuple[tuple[bytes, frozenset[bytes]], ...]:
+        """Every name that gets a value, with the names in what it gets."""
+        every = _MOVE.finditer(self.code)
+        return tuple((match[1], frozenset(WORD.findall(match[2]))) for match in every)
 
 
-@lru_cache(maxsize=1 << 14)
-def words_of(code: bytes) -> Words:
-    """The words of a text; the same for as long as texts are the same."""
-    return Words(code)
+_OPENS = re.compile(rb"\s*\(")
 
 
-@lru_cache(maxsize=256)
-def moves_of(code: bytes) -> tuple[tuple[bytes, frozenset[bytes]], ...]:
-    """Every name that gets a value, with the names in what it gets."""
-    return tuple((match[1], frozenset(WORD.findall(match[2]))) for match in _MOVE.finditer(code))
+def words_of(text: Text, index: WordIndex) -> Words:
+    """The words of a file, made once."""
+    found = text.notes.get(Words)
+    if not isinstance(found, Words):
+        found = text.notes[Words] = Words(text.source, index)
+    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from hvci.binary.objects import examine
@@ -105,21 +104,8 @@ class _Names:
     def __init__(self, workspace: Workspace, product: Product) -> None:
         self.programs = [one.program for one in workspace.variants(product)]
 
-    @cached_property
-    def _words(self) -> frozenset[bytes]:
-        """Every identifier of the text: a library asks about all of its names."""
-        found: set[bytes] = set()
-        for program in self.programs:
-            for path in program.paths:
-                source = program.space.source(path)
-                found.update(_WORD.findall(source.text) if source is not None else ())
-        return frozenset(found)
-
     def __call__(self, name: bytes) -> bool:
-        return name in self._words
-
-
-_WORD = re.compile(rb"[A-Za-z_$?@][\w$@]*")
+        return any(program.names(name) for program in self.programs)
 
 
 def _limit(reason: str, path: str) -> Limit:

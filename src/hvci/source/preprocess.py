@@ -134,7 +134,7 @@ class _Walk:
         self.run.path = path
         for macro in self.given.defines:
             self.table[macro.name] = macro
-            self.frame.macros[macro.name] = [(macro, True)]
+            self.frame.macros[macro.name] = macro.alone
         self.table.update(dict.fromkeys(self.given.removed, _GONE))
         for name in (*self.given.forced, path):
             self.file(name)
@@ -273,16 +273,22 @@ class _Walk:
             self._opt_in(macro)
         if not self.maybe:
             self.table[name] = frame.writes[name] = macro
-            held = frame.macros.get(name)
-            if held is None:
-                frame.macros[name] = [(macro, True)]
-            else:
-                held.append((macro, True))
+            self._met(macro, True)
             return
-        frame.macros.setdefault(name, []).append((macro, False))
+        self._met(macro, False)
         if self._held(name) is macro:
             return
         self._write(name, _MAYBE if self.defined(name) is not True else _known_only(macro))
+
+    def _met(self, macro: Macro, sure: bool) -> None:
+        """Note a definition; most names have one only."""
+        held = self.frame.macros.get(macro.name)
+        if isinstance(held, list):
+            held.append((macro, sure))
+        elif held is None and sure:
+            self.frame.macros[macro.name] = macro.alone
+        else:
+            self.frame.macros[macro.name] = [*(held or ()), (macro, sure)]
 
     def _opt_in(self, macro: Macro) -> None:
         self.frame.can_repeat = False

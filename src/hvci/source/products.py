@@ -8,10 +8,9 @@ the text makes no difference. Knows builds; knows nothing of calls or values.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 
 from hvci.model import WindowsVersion
@@ -169,28 +168,23 @@ class _Mentioned:
     def __init__(self, space: Space, product: Product) -> None:
         self.space = space
         self.product = product
-        self._texts: list[bytes] | None = None
 
     def __call__(self, name: str) -> bool:
         if not name or name.startswith("POOL_NX_OPT"):
             return True
         word = name.partition("(")[0].encode()
-        pattern = re.compile(rb"\b" + re.escape(word) + rb"\b")
-        return any(word in text and pattern.search(text) for text in self._every())
+        return bool(self.space.naming(self._paths, word))
 
-    def _every(self) -> list[bytes]:
-        if self._texts is None:
-            paths: set[str] = set()
-            for at in range(len(self.product.builds)):
-                for build in self.product.closure(at):
-                    for path, compile_ in build.files.items():
-                        unit = TranslationUnit(
-                            path, Given({}, forced=compile_.forced), compile_.folders
-                        )
-                        paths.update(self.space.closure(unit))
-            every = (self.space.source(path) for path in sorted(paths))
-            self._texts = [source.text for source in every if source is not None]
-        return self._texts
+    @cached_property
+    def _paths(self) -> dict[str, None]:
+        paths: dict[str, None] = {}
+        for at in range(len(self.product.builds)):
+            for build in self.product.closure(at):
+                for path, compile_ in build.files.items():
+                    given = Given({}, forced=compile_.forced)
+                    unit = TranslationUnit(path, given, compile_.folders)
+                    paths.update(dict.fromkeys(self.space.closure(unit)))
+        return paths
 
 
 def _variant(product: Product, many: list[int], space: Space, target: WindowsVersion) -> Variant:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hvci.source.directives import Macro
 from hvci.source.expression import Truth
 from hvci.source.runs import Choice, Run
-from hvci.source.text import Source, blank, places
+from hvci.source.text import Source, directive_lines, places
 from hvci.source.tree import File, Function, Text, Trees, ancestors
 from hvci.source.units import Space, TranslationUnit
 
@@ -27,8 +27,6 @@ MAX_USES = 200
 """Uses of one name that are followed."""
 MAX_RUNS = 400
 """Translation units that are preprocessed to learn how they compile one header."""
-
-_PREPROCESSOR = re.compile(rb"^[ \t]*#[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Program:
 
     def forget(self) -> None:
         """Let go of everything that was parsed; it is parsed again when somebody asks."""
-        for path in self._units:
+        for path in self.paths:
             if (text := self.space.text(path)) is not None:
                 text.forget()
         for unit in self.compiled:
@@ -136,8 +134,17 @@ class Program:
     def naming_paths(self, name: bytes) -> tuple[str, ...]:
         """The paths of the files whose text holds a name."""
         if name not in self._holding:
-            self._holding[name] = self.space.naming(self.paths, name)
+            self._holding[name] = self.space.naming(self._including, name)
         return self._holding[name]
+
+    def naming_part(self, part: bytes) -> Iterator[Unit]:
+        """The files whose text holds a word with that part."""
+        for path in self.space.naming_part(self._including, part):
+            yield from self.units_of(path)
+
+    def names_part(self, part: bytes) -> bool:
+        """Whether the text of some file holds a word with that part."""
+        return self.space.names_part(self._including, part)
 
     def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
         """The definitions of a macro in the units that hold a file, and whether each is sure."""
@@ -170,8 +177,10 @@ class Program:
         """Whether a macro is used anywhere, in code or in another macro."""
         word = re.compile(rb"\b" + re.escape(name) + rb"\b")
         for unit in self.naming(name):
-            text = _PREPROCESSOR.sub(lambda match: blank(match[0]), unit.source.code)
-            if word.search(text) is not None:
+            code = unit.source.code
+            used = (match.start() for match in word.finditer(code))
+            lines = list(directive_lines(code, (b"#",)))
+            if any(not any(start <= at < end for start, end in lines) for at in used):
                 return True
             others = (macro for many in unit.macros.values() for macro in many)
             if any(macro.name != name and word.search(macro.body) for macro in others):

@@ -22,6 +22,7 @@ from hvci.model import (
     SourceSite,
     WindowsVersion,
 )
+from hvci.pause import no_collection
 from hvci.source import behaviour, prebuilt
 from hvci.source.cargo import is_rust
 from hvci.source.disk import is_folder, is_there
@@ -104,7 +105,8 @@ def examine(
     shelf.limits += crates.limits
     reading.seconds["project"] = time.perf_counter() - begun
     survey = Survey(workspace, Judge(workspace, OptIn(), target))
-    survey.run()
+    with no_collection():
+        survey.run()
     reading.calls += survey.calls
     reading.behaviours += survey.behaviours
     reading.settings += (*_opt_in_settings(workspace), *survey.settings)

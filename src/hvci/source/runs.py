@@ -5,7 +5,7 @@ Knows names only; the work is done in `preprocess`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hvci.source.directives import Included, Macro
@@ -34,7 +34,7 @@ class Given:
     """What is certainly not defined, even when not all definitions are known."""
 
 
-Definitions = dict[bytes, list[tuple[Macro, bool]]]
+Definitions = dict[bytes, Sequence[tuple[Macro, bool]]]
 """Definitions that were met, and whether each surely was."""
 
 

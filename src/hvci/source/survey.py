@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from hvci.model import BehaviourFact, BuildSetting, SourceSite
+from hvci.pause import collect_young
 from hvci.source import behaviour, generated
 from hvci.source.calls import CallText, find_calls, may_hold_calls
 from hvci.source.executable_files import executable_files
@@ -23,6 +24,7 @@ from hvci.source.program import Program, Unit
 from hvci.source.project import Workspace
 from hvci.source.runs import Choice
 from hvci.source.text import Source
+from hvci.source.wordindex import WordIndex
 
 UNBUILT = "no build here compiles this file"
 Key = tuple[str, int]
@@ -81,6 +83,7 @@ class Survey:
         for context in contexts:
             generated.forget(context.program)
             context.program.forget()
+        collect_young()
 
     def _executions(self, product: Product | None, program: Program) -> None:
         """What a program does with pointers to code."""
@@ -128,7 +131,7 @@ class Survey:
     def _calls(self, unit: Unit, program: Program) -> Iterator[CallText]:
         key = (unit.source.path, unit.choice)
         if key not in self._found:
-            self._found[key] = list(find_calls(unit))
+            self._found[key] = list(find_calls(unit, self.workspace.space.words))
         yield from (replace(call, unit=unit) for call in self._found[key])
         yield from self.judge.named(unit, program)
 
@@ -139,7 +142,7 @@ class Survey:
         for path in filter(self.workspace.is_asked, self.workspace.orphans):
             if self._is_worth(path)[0] and (alone is None or not alone.holds(path)):
                 for unit in self._bare(path):
-                    for call in find_calls(unit):
+                    for call in find_calls(unit, self.workspace.space.words):
                         self._dead(call, context, calls)
         for one in calls:
             self.calls.append(kept(replace(one, fact=replace(one.fact, dead=UNBUILT, edits=()))))
@@ -156,11 +159,13 @@ class Survey:
         """Whether a file holds calls, and whether it may do something else."""
         if path not in self._worth:
             source = self.workspace.space.source(path)
-            self._worth[path] = (False, False) if source is None else _worth(source)
+            self._worth[path] = (
+                (False, False) if source is None else _worth(source, self.workspace.space.words)
+            )
         return self._worth[path]
 
 
-def _worth(source: Source) -> tuple[bool, bool]:
+def _worth(source: Source, index: WordIndex) -> tuple[bool, bool]:
     if source.path.lower().endswith(".asm"):
         return False, False
-    return may_hold_calls(source.text), behaviour.worth_a_look(source.text)
+    return may_hold_calls(source, index), behaviour.worth_a_look(source, index)

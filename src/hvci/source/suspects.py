@@ -21,14 +21,13 @@ from hvci.source.pointers import (
     MAX_HOPS,
     ROUTINES,
     STORE,
-    TAKING,
     WORD,
     Words,
-    moves_of,
     words_of,
 )
 from hvci.source.program import Program
 from hvci.source.roots import LOOKUP, PUTTING, RETURNING, Made, Origins
+from hvci.source.text import places
 
 MAX_WORDS = 8
 """Words in the first argument of a copy that may be a cast function."""
@@ -56,49 +55,52 @@ class Suspects:
         """The files with something to look at."""
         wanted = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
         named = {name for name in wanted if self.program.names(name.encode())}
-        for path, code in self._codes.items():
-            if not named and not words_of(code).as_bytes:
+        for path, words in self._words.items():
+            if not named and not words.as_bytes:
                 continue
-            calls = tuple(self._calls(code)) if named - {LOOKUP, *MAPPED} else ()
+            calls = tuple(self._calls(words)) if named - {LOOKUP, *MAPPED} else ()
             if LOOKUP in named and self._walks_code:
-                calls += tuple(self._computed(code))
-            reached = self._reached(code) if LOOKUP in named else frozenset()
-            reached |= self._pointing(code)
-            takings = tuple(self._takings(code, reached))
-            stores = tuple(_stores(code, reached)) if reached else ()
+                calls += tuple(self._computed(words))
+            reached = self._reached(words) if LOOKUP in named else frozenset()
+            reached |= self._pointing(words)
+            takings = tuple(self._takings(words, reached))
+            stores = tuple(_stores(words.code, reached)) if reached else ()
             if calls or takings or stores:
                 yield path, Plan(calls, takings, stores)
 
     @cached_property
-    def _codes(self) -> dict[str, bytes]:
-        found = {path: self.program.space.source(path) for path in self.program.paths}
-        return {path: source.code for path, source in found.items() if source is not None}
+    def _words(self) -> dict[str, Words]:
+        found = ((path, self.program.space.text(path)) for path in self.program.paths)
+        return {
+            path: words_of(text, self.program.space.words)
+            for path, text in found
+            if text is not None
+        }
 
     @cached_property
     def _given(self) -> frozenset[bytes]:
         """Names that get a value somewhere: only those can hold a pointer."""
-        return frozenset().union(*(words_of(code).given for code in self._codes.values()))
+        return frozenset().union(*(words.given for words in self._words.values()))
 
     @cached_property
     def _defined(self) -> frozenset[bytes]:
         """Names that stand before a body, of functions and of some statements."""
-        return frozenset().union(*(words_of(code).defined for code in self._codes.values()))
+        return frozenset().union(*(words.defined for words in self._words.values()))
 
     @cached_property
     def _asks(self) -> bool:
         """Whether the program asks for memory that may execute."""
-        return any(words_of(code).asks for code in self._codes.values())
+        return any(words.asks for words in self._words.values())
 
     @cached_property
     def _looked_up(self) -> frozenset[bytes]:
         """Variables and fields that get what a look-up returns."""
-        texts = (code for code in self._codes.values() if LOOKUP.encode() in code)
-        return frozenset(name for code in texts for name in LOOKED_UP.findall(code))
+        every = (words for words in self._words.values() if words.looks_up)
+        return frozenset(name for words in every for name in LOOKED_UP.findall(words.code))
 
-    def _pointing(self, code: bytes) -> frozenset[bytes]:
+    def _pointing(self, words: Words) -> frozenset[bytes]:
         """Names of a file that point at a function as at bytes."""
-        pairs = words_of(code).as_bytes
-        return frozenset(left for left, right in pairs if self._has_address(right))
+        return frozenset(left for left, right in words.as_bytes if self._has_address(right))
 
     def _has_address(self, name: bytes) -> bool:
         """Whether a name is a function of the program or the kernel; asked of few names."""
@@ -107,34 +109,24 @@ class Suspects:
     def _is_function(self, name: bytes) -> bool:
         return name in self._defined or x86_bytes(name.decode("latin-1")) is not None
 
-    def _reached(self, code: bytes) -> frozenset[bytes]:
+    def _reached(self, words: Words) -> frozenset[bytes]:
         """Names of a file that may hold what a look-up returned."""
         found = set(self._looked_up)
-        if LOOKUP.encode() in code:
-            found |= words_of(code).parameters
-        return self._moved(code, found)
-
-    def _moved(self, code: bytes, found: set[bytes]) -> frozenset[bytes]:
-        """Names, and those that they are assigned to."""
-        for _ in range(MAX_HOPS):
-            more = {left for left, right in moves_of(code) if right & found} - found
-            if not more:
-                break
-            found |= more
-        return frozenset(found)
+        if words.looks_up:
+            found |= words.parameters
+        return _moved(words, found)
 
     @cached_property
     def _walks_code(self) -> bool:
         """Whether something goes on from a routine that was looked up, as a search in code does."""
         return any(
-            re.search(rb"\b(?:" + b"|".join(map(re.escape, names)) + rb")\s*(?:\[|\+)", code)
-            for code in self._codes.values()
-            if (names := sorted(self._moved(code, set(self._looked_up))))
+            _goes_on(words.code, name)
+            for words in self._words.values()
+            for name in _moved(words, set(self._looked_up))
         )
 
-    def _computed(self, code: bytes) -> Iterator[int]:
+    def _computed(self, words: Words) -> Iterator[int]:
         """Calls through what may have been computed from a routine that was looked up."""
-        words = words_of(code)
         yield from words.through
         for name, at in words.called:
             if name in self._defined or name not in self._given:
@@ -143,8 +135,7 @@ class Suspects:
             if name in words.local or any(root.made is Made.ROUTINE for root in held):
                 yield at
 
-    def _calls(self, code: bytes) -> Iterator[int]:
-        words = words_of(code)
+    def _calls(self, words: Words) -> Iterator[int]:
         yield from words.through
         if self._asks:
             yield from (at for name, at in words.called if self._may_hold(name, words))
@@ -159,15 +150,14 @@ class Suspects:
             return False
         return any(root.made is Made.MEMORY for root in self.origins.stored(name))
 
-    def _takings(self, code: bytes, reached: frozenset[bytes]) -> Iterator[tuple[int, str]]:
-        for match in TAKING.finditer(code):
-            name = match[1].decode()
-            given = [set(WORD.findall(one.text)) for one in split(code, match.end() - 1)]
-            if given and self._is_worth(name, given, code, reached):
-                yield match.start(1), name
+    def _takings(self, words: Words, reached: frozenset[bytes]) -> Iterator[tuple[int, str]]:
+        for start, opening, name in words.taking:
+            given = [set(WORD.findall(one.text)) for one in split(words.code, opening)]
+            if given and self._is_worth(name.decode(), given, words, reached):
+                yield start, name.decode()
 
     def _is_worth(
-        self, name: str, given: list[set[bytes]], code: bytes, reached: frozenset[bytes]
+        self, name: str, given: list[set[bytes]], words: Words, reached: frozenset[bytes]
     ) -> bool:
         """Whether the arguments of a call may be code, as far as their words tell."""
         if name in ROUTINES:
@@ -176,14 +166,32 @@ class Suspects:
         if given[0] & reached:
             return True
         if name in MAPPED:
-            own = words_of(code).parameters & given[0]
+            own = words.parameters & given[0]
             return bool(own) or any(map(self._is_function, given[0]))
         if len(given[0]) < MAX_WORDS and any(map(self._is_function, given[0])):
             return True
         if name not in COPIES or len(given) < 2 or not given[1]:
             return False
-        aliases = {left for left, right in words_of(code).same if right in self._defined}
+        aliases = {left for left, right in words.same if right in self._defined}
         return bool(given[1] & (self._defined | aliases))
+
+
+def _goes_on(code: bytes, name: bytes) -> bool:
+    """Whether something is added to a name, or it is indexed."""
+    return any(_BEHIND.match(code, at + len(name)) is not None for at in places(code, name))
+
+
+_BEHIND = re.compile(rb"\s*(?:\[|\+)")
+
+
+def _moved(words: Words, found: set[bytes]) -> frozenset[bytes]:
+    """Names, and those that they are assigned to in a file."""
+    for _ in range(MAX_HOPS):
+        more = {left for left, right in words.moves if right & found} - found
+        if not more:
+            break
+        found |= more
+    return frozenset(found)
 
 
 def _stores(code: bytes, reached: frozenset[bytes]) -> Iterator[int]:

@@ -108,6 +108,11 @@ class Source:
         """The text with comments, strings and character constants made blank."""
         return self._blanked[1]
 
+    def forget(self) -> None:
+        """Let go of what is easily made again."""
+        for name in ("_blanked", "_breaks"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def _breaks(self) -> list[int]:
         return [match.start() for match in re.finditer(rb"\n", self.text)]
@@ -122,6 +127,40 @@ class Source:
     def line_start(self, line: int) -> int:
         """Offset of the first byte of a line, which counts from 1."""
         return self._breaks[line - 2] + 1 if line > 1 else 0
+
+
+_REST = re.compile(rb"[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*")
+_SIGNS = (b"#", b"%:", b"??=")
+
+
+def directive_lines(text: bytes, signs: tuple[bytes, ...] = _SIGNS) -> Iterator[tuple[int, int]]:
+    """Where the lines of a preprocessor begin and end, with those that they are continued on.
+
+    Looks for the sign, which is rare: a pattern would try every line.
+    """
+    behind = 0
+    for sign in signs:
+        at = text.find(sign)
+        while at >= 0:
+            start = text.rfind(b"\n", 0, at) + 1
+            end = at + len(sign)
+            if start >= behind and not text[start:at].strip(b" \t"):
+                match = _REST.match(text, end)
+                assert match is not None
+                end = behind = match.end()
+                yield start, end
+            at = text.find(sign, end)
+        behind = 0
+
+
+_NO_WORDS = bytes(
+    byte if (chr(byte).isalnum() and byte < 0x80) or byte == 0x5F else 0x20 for byte in range(256)
+)
+
+
+def words(text: bytes) -> frozenset[bytes]:
+    """The longest runs of letters, digits and underscores in a text."""
+    return frozenset(text.translate(_NO_WORDS).split())
 
 
 WORD_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")

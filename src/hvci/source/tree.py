@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from hvci.source.chunks import starts
 from hvci.source.directives import Directives, Macro
 from hvci.source.expression import Truth
 from hvci.source.runs import Choice
-from hvci.source.text import Source, blank
+from hvci.source.text import WORD_BYTES, Source, blank, directive_lines
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, QueryCursor, Tree
@@ -29,12 +29,12 @@ MAX_TREES = 16
 MAX_NODES = 400_000
 """Nodes looked at while searching one tree."""
 
-_DIRECTIVE = re.compile(rb"^[ \t]*#[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*", re.MULTILINE)
 _ANNOTATION = re.compile(
-    rb"\b(?:_[A-Z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*_|__drv_\w+|__in|__out|__inout|__in_opt|__out_opt"
-    rb"|__inout_opt|__deref_\w+|__checkReturn|__reserved|__[a-z]+_[eb]count\w*|__success"
-    rb"|__control_entrypoint)\b"
+    rb"_(?:[A-Z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*_|_drv_\w+|_in|_out|_inout|_in_opt|_out_opt"
+    rb"|_inout_opt|_deref_\w+|_checkReturn|_reserved|_[a-z]+_[eb]count\w*|_success"
+    rb"|_control_entrypoint)\b"
 )
+"""An annotation, or the end of a word that looks like one."""
 _NOISE = re.compile(
     rb"\b(?:NTAPI|WINAPI|APIENTRY|CALLBACK|STDMETHODCALLTYPE|NTKERNELAPI|NTSYSAPI|NTHALAPI"
     rb"|IN|OUT|OPTIONAL|UNALIGNED|FORCEINLINE|__forceinline|DECLSPEC_NORETURN|DECLSPEC_NOINLINE"
@@ -54,12 +54,13 @@ def _parser(cplusplus: bool) -> Parser:
     return tree_sitter.Parser(tree_sitter.Language(language))
 
 
-def parse(text: bytes, cplusplus: bool = True) -> Tree:
-    """Parse text; what the grammar does not take becomes error nodes."""
-    return _parser(cplusplus).parse(_without_suffixes(text))
+@lru_cache(maxsize=512)
+def parse(text: bytes) -> Tree:
+    """Parse a short text as C++; what the grammar does not take becomes error nodes."""
+    return _parser(True).parse(_without_suffixes(text))
 
 
-def _parse_piece(text: bytes, begin: int, end: int, cplusplus: bool) -> Tree:
+def _parse_piece(text: bytearray, begin: int, end: int, cplusplus: bool) -> Tree:
     """Parse a stretch of a text; offsets are those of the whole."""
     from tree_sitter import Point, Range
 
@@ -229,9 +230,14 @@ class File:
 
     def __init__(self, source: Source, text: bytes) -> None:
         self.source = source
-        self._text = _without_suffixes(text)
-        self._begins = starts(self._text, source.code)
+        self._text = bytearray(text)
+        """What is parsed; made fit for the grammar piece by piece, at the same offsets."""
+        self._begins = starts(text, source.code)
         self._pieces: dict[int, _Piece] = {}
+
+    def forget(self) -> None:
+        """Let go of what was parsed: functions know their file, and no pause need find that."""
+        self._pieces.clear()
 
     def _piece(self, offset: int) -> _Piece:
         index = max(bisect_right(self._begins, offset) - 1, 0)
@@ -239,6 +245,7 @@ class File:
             begin = self._begins[index]
             behind = index + 1
             end = self._begins[behind] if behind < len(self._begins) else len(self._text)
+            self._text[begin:end] = _prepared(bytes(self._text[begin:end]), self.source.is_c)
             tree = _parse_piece(self._text, begin, end, not self.source.is_c)
             self._pieces[index] = _Piece(self, tree)
         return self._pieces[index]
@@ -265,6 +272,8 @@ class Text:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.notes: dict[type, object] = {}
+        """What other modules worked out of the text alone, by what it is."""
         self._files: dict[Picked, File] = {}
 
     @cached_property
@@ -289,14 +298,16 @@ class Text:
         if picked not in self._files:
             if len(self._files) >= MAX_TREES:
                 return next(iter(self._files.values()))
-            kept = self._kept(picked)
-            kept = _without_handlers(kept) if self.source.is_c else kept
-            self._files[picked] = File(self.source, _quiet(kept))
+            self._files[picked] = File(self.source, self._kept(picked))
         return self._files[picked]
 
     def forget(self) -> None:
-        """Let go of the trees."""
+        """Let go of the trees, and of what is easily made again."""
+        for file in self._files.values():
+            file.forget()
         self._files.clear()
+        self.notes.clear()
+        self.source.forget()
 
     def _kept(self, picked: Picked) -> bytes:
         """The text without directives and without the branches that are not kept."""
@@ -309,7 +320,11 @@ class Text:
                 keep = picked[region.group] == region.branch
                 region = region.outer
             parts.append(plain[start:end] if keep else blank(plain[start:end]))
-        return _DIRECTIVE.sub(lambda match: blank(match[0]), b"".join(parts))
+        text = b"".join(parts)
+        kept = bytearray(text)
+        for start, end in directive_lines(text, (b"#",)):
+            kept[start:end] = blank(text[start:end])
+        return bytes(kept)
 
 
 class Trees:
@@ -360,10 +375,17 @@ def _without_handlers(text: bytes) -> bytes:
     return _HANDLED.sub(lambda match: b"if    " if match[2] else blank(match[0]), text)
 
 
+def _prepared(text: bytes, is_c: bool) -> bytes:
+    """A stretch of a file without what the grammar does not know, at the same offsets."""
+    return _without_suffixes(_quiet(_without_handlers(text) if is_c else text))
+
+
 def _quiet(text: bytes) -> bytes:
     """The text without annotations and calling conventions."""
     kept = bytearray(_NOISE.sub(lambda match: blank(match.group()), text))
     for match in _ANNOTATION.finditer(text):
+        if match.start() and text[match.start() - 1] in WORD_BYTES:
+            continue
         end = _after_parentheses(text, match.end())
         kept[match.start() : end] = blank(text[match.start() : end])
     return bytes(kept)

@@ -5,7 +5,8 @@ Knows files and what a compiler is told; knows nothing of calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from hvci.model.judged import CALL_RULES
@@ -16,7 +17,9 @@ from hvci.source.includes import Includes
 from hvci.source.runs import Given, Run
 from hvci.source.text import Source
 from hvci.source.tree import Text
+from hvci.source.wordindex import WordIndex
 
+_WORD = re.compile(rb"\w+")
 MAX_CLOSURE = 3000
 """Files that one unit may include."""
 
@@ -38,7 +41,7 @@ class Space:
         self.shelf = shelf
         self.includes = Includes(shelf)
         self._texts: dict[str, Text | None] = {}
-        self._named: dict[bytes, dict[str, bool]] = {}
+        self.words = WordIndex(shelf.sources)
         self._runs: dict[TranslationUnit, Run] = {}
         self._closures: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
         self.memory = preprocess.Memory()
@@ -48,26 +51,20 @@ class Space:
         """A file that was read."""
         return self.shelf.sources.get(path)
 
-    def names(self, path: str, name: bytes) -> bool:
-        """Whether the text of a file holds a name."""
-        known = self._named.setdefault(name, {})
-        if path not in known:
-            source = self.shelf.sources.get(path)
-            known[path] = source is not None and name in source.text
-        return known[path]
+    def naming(self, paths: Mapping[str, object], name: bytes) -> tuple[str, ...]:
+        """Those of some files whose text holds a name, as a whole word, in order."""
+        if _WORD.fullmatch(name) is not None:
+            return tuple(sorted(path for path in self.words.holding(name) if path in paths))
+        every = ((path, self.source(path)) for path in sorted(paths))
+        return tuple(path for path, one in every if one is not None and name in one.text)
 
-    def naming(self, paths: Iterable[str], name: bytes) -> tuple[str, ...]:
-        """Those files whose text holds a name."""
-        known = self._named.setdefault(name, {})
-        sources, found = self.shelf.sources, []
-        for path in paths:
-            holds = known.get(path)
-            if holds is None:
-                source = sources.get(path)
-                holds = known[path] = source is not None and name in source.text
-            if holds:
-                found.append(path)
-        return tuple(found)
+    def naming_part(self, paths: Mapping[str, object], part: bytes) -> tuple[str, ...]:
+        """Those of some files whose text holds a word with that part, in order."""
+        return tuple(sorted(path for path in self.words.holding_part(part) if path in paths))
+
+    def names_part(self, paths: Container[str], part: bytes) -> bool:
+        """Whether one of some files holds a word with that part."""
+        return any(path in paths for path in self.words.holding_part(part))
 
     def text(self, path: str) -> Text | None:
         """A file with its directives and trees."""
@@ -101,8 +98,9 @@ class Space:
         return self._runs[unit]
 
     def forget(self, unit: TranslationUnit) -> None:
-        """Let go of a preprocessed unit."""
+        """Let go of a preprocessed unit, and of what headers did in it."""
         self._runs.pop(unit, None)
+        self.memory.frames.clear()
 
     def _preprocessed(self, unit: TranslationUnit) -> Run:
         def read(path: str) -> Directives | None:
