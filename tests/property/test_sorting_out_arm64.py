@@ -69,7 +69,7 @@ def analysed(*code):
     ],
 )
 def test_only_calls_of_fields_and_imports_are_left_out(code, is_usual):
-    near = Nearby(Scene(analysed(*code)))
+    near = Nearby(Scene(analysed(*code)), np.array([START]))
     assert near.is_method_call(START + 4 * len(code) - 4) == is_usual
 
 

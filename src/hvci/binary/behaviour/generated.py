@@ -238,12 +238,7 @@ def _comes_up_within(sites: nearby.Rvas, spans: Sequence[tuple[int, int]]) -> bo
 
 
 def _reads_variable(scene: Scene, place: Place) -> bool:
-    """Whether the pointer that is called was just loaded from a variable, however it got there.
-
-    Which variables keep a pointer on ARM64 is not told.
-    """
-    if scene.image.machine is Machine.ARM64:
-        return True
+    """Whether the pointer that is called was just loaded from a variable, however it got there."""
     function, i = place
     operand = scene.target(function, i)
     if not isinstance(operand, Reg):

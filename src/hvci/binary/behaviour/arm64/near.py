@@ -34,7 +34,7 @@ from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
-from hvci.binary.form.references import Rvas
+from hvci.binary.form.references import NO_RVAS, Rvas
 
 TABLE_WINDOW = 3
 """Words between the ADR of a jump table and the sum with an offset from it."""
@@ -54,8 +54,10 @@ _START, _CALLED, _AWAY = -1, -2, -3
 class Nearby:
     """Answers about the words around places of one image."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, sites: Rvas = NO_RVAS) -> None:
+        """`sites`: sorted RVAs where a pointer to allocated memory comes up."""
         self.scene = scene
+        self.sites = sites
         self.memory = scene.image.memory
         assert isinstance(scene.arch, Arm64)
         self.pages = scene.arch.lift.pages
@@ -181,11 +183,31 @@ class Nearby:
         """
         known = self._cleared.get(rva)
         if known is None:
-            self.scene.flow.begin(MAX_STEPS)
-            size = self.scene.image.pointer_size
-            known = not self.scene.flow.globals.may_hold(rva, size, Kind.RESULT)
+            known = not self._may_get_memory(rva)
+            if not known:
+                self.scene.flow.begin(MAX_STEPS)
+                size = self.scene.image.pointer_size
+                known = not self.scene.flow.globals.may_hold(rva, size, Kind.RESULT)
             self._cleared[rva] = known
         return known
+
+    def _may_get_memory(self, rva: int) -> bool:
+        """Whether a pointer to allocated memory comes up where a variable may be written.
+
+        Where its address is taken, it may be written anywhere.
+        """
+        if not self.scene.image.is_writable(rva):
+            return False
+        image, functions = self.scene.image, self.scene.analysis.functions
+        for place in self.references.to_data(rva):
+            if not is_access(image.u32(place)):
+                return True
+            found = None if self.references.only_reads(place) else functions.at(place)
+            if found is not None:
+                start, end = found.fragments[0]
+                if self.sites.searchsorted(start) < self.sites.searchsorted(end):
+                    return True
+        return bool(self.references.pointers_to(rva))
 
     # ---- ahead
 

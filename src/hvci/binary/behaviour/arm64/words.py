@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.form.references import NO_RVAS
 from hvci.binary.pe.sets import among
 from hvci.model import Behaviour, Confidence
 
@@ -98,7 +99,7 @@ def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
     near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)
     loads = np.array(scene.analysis.import_places, np.int64)
     near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
-    wanted, nearby = places[near][:most], _nearby(scene)
+    wanted, nearby = places[near][:most], _nearby(scene, sites)
     found: list[int] = rvas[wanted[~nearby.are_method_calls(wanted)]].tolist()
     is_usual = nearby.is_method_call
     return [place for place in found if not is_usual(place) and not _is_known(scene, place)]
@@ -175,10 +176,10 @@ def _references(scene: Scene) -> ReferencesArm64:
     return cast("ReferencesArm64", scene.analysis.references)
 
 
-def _nearby(scene: Scene) -> Nearby:
+def _nearby(scene: Scene, sites: Rvas = NO_RVAS) -> Nearby:
     from hvci.binary.behaviour.arm64.near import Nearby
 
-    return Nearby(scene)
+    return Nearby(scene, sites)
 
 
 def _section_order(scene: Scene, places: list[int]) -> list[int]:
