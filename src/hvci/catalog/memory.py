@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hvci.catalog.ddis import Gives
 from hvci.catalog.prototypes import x86_bytes
 from hvci.catalog.shipped import giving
@@ -40,6 +42,8 @@ _WORDS = (
     (VIEWS, "a view"),
     (VIRTUAL, "virtual memory"),
 )
+KEPT = 4096
+"""Names that are remembered: drivers import the same few hundred."""
 _DATA_SYSTEM_NAMES = frozenset(("NtBuildNumber", "NtGlobalFlag", "NtBuildGUID", "NtBuildLab"))
 
 
@@ -48,6 +52,7 @@ def memory_of(name: str) -> str:
     return next((word for known, word in _WORDS if name in known), "memory")
 
 
+@lru_cache(KEPT)
 def is_function(name: str) -> bool:
     """Whether an export of the kernel is known to be code and no variable."""
     if name in _DATA_SYSTEM_NAMES:

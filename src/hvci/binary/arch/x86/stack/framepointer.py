@@ -6,7 +6,8 @@ anybody by this. Knows single instructions.
 
 from __future__ import annotations
 
-from itertools import compress
+from collections.abc import Iterator
+from itertools import compress, count
 from operator import attrgetter
 
 from iced_x86 import Instruction, Mnemonic, OpKind, Register
@@ -20,6 +21,9 @@ _MAKES = frozenset((Mnemonic.POP, Mnemonic.MOV, Mnemonic.LEA))
 _COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
 _MNEMONIC = attrgetter("mnemonic")
 _PLACE = attrgetter("memory_base", "memory_displacement")
+_OPERANDS = tuple(attrgetter(f"op{n}_register") for n in range(4))
+_IS_FRAME_POINTER = bytes(n in _FRAME_POINTERS for n in range(256))
+"""By iced's number of a register."""
 MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
 """By iced's number of a register: the bit of the register that holds it, 0 for other kinds."""
 
@@ -59,11 +63,17 @@ def points_frame(function: Function, i: int) -> bool:
         return False
     known: bool | None = function.cache.get("frame pointer")
     if known is None:
-        known = all(
-            map(_keeps_frame, function.instructions, range(-i, len(function.instructions) - i))
-        )
+        instructions = function.instructions
+        known = all(_keeps_frame(instructions[k], k - i) for k in _naming_frame(function))
         function.cache["frame pointer"] = known
     return known
+
+
+def _naming_frame(function: Function) -> Iterator[int]:
+    """The instructions with RBP as an operand that is no memory, some of them twice."""
+    for operand in _OPERANDS:
+        named = bytes(map(operand, function.instructions)).translate(_IS_FRAME_POINTER)
+        yield from compress(count(), named)
 
 
 def _keeps_frame(instruction: Instruction, behind: int) -> bool:
