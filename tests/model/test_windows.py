@@ -28,6 +28,9 @@ def test_every_spelling_is_the_same_version(text):
         ("7601", WindowsVersion.WINDOWS_7),
         ("xp", WindowsVersion.WINDOWS_XP),
         ("11-25h2", WindowsVersion.WINDOWS_11_25H2),
+        ("25H2", WindowsVersion.WINDOWS_11_25H2),
+        ("26h1", WindowsVersion.WINDOWS_11_26H1),
+        ("1607", WindowsVersion.WINDOWS_10_1607),
         ("11-26h1", WindowsVersion.WINDOWS_11_26H1),
         ("28000", WindowsVersion.WINDOWS_11_26H1),
         ("11-26h2", WindowsVersion.WINDOWS_11_26H2),
@@ -47,6 +50,12 @@ def test_every_spelling_is_the_same_version(text):
 )
 def test_short_names(text, version):
     assert parse_version(text) is version
+
+
+@pytest.mark.parametrize("text", ["21h2", "22h2", "23h2", "2003", "2008", "h2"])
+def test_a_short_name_of_several_releases_is_refused(text):
+    with pytest.raises(UsageError, match="unknown Windows version"):
+        parse_version(text)
 
 
 def test_an_unknown_version_lists_all_that_are_known():

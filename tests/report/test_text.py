@@ -20,6 +20,7 @@ from hvci.model import (
     SourceSite,
     Suppression,
     Tier,
+    WindowsVersion,
 )
 from hvci.report import Document, Format, TargetError, render
 from hvci.report.safe import safe
@@ -353,3 +354,9 @@ def test_explanations():
     assert explanation("no-such-rule") == Explanation("no-such-rule")
     parsed = parse_explanation("Title.\n\nWhy: one\n    two\nBad: `x`\nGood: `y`\nFix: do\n    it")
     assert parsed == Explanation("Title.", "one two", "`x`", "`y`", "do it")
+
+
+def test_a_server_with_the_kernel_is_named():
+    said = text(report(target_os=WindowsVersion.WINDOWS_10_1809))
+    assert "judged for Windows 10 1809 and Windows Server 2019" in said
+    assert "Server" not in text(report(target_os=WindowsVersion.WINDOWS_11_25H2))

@@ -140,13 +140,20 @@ def _spellings() -> dict[str, WindowsVersion]:
     listed += [(version.server, version) for version in WindowsVersion if version.server]
     for bare, version in (*listed, *_SAME.items()):
         names |= dict.fromkeys(_forms(bare), version)
+    tails = [version.slug.partition("-")[2] for version in WindowsVersion]
+    for version, tail in zip(WindowsVersion, tails, strict=True):
+        if tail and tails.count(tail) == 1 and version not in _LABELS:
+            names[tail] = version  # 24h2 can mean one release only, 22h2 two
     for version in WindowsVersion:
         names |= {"".join(version.label.split()).lower(): version, str(int(version)): version}
     return names
 
 
 def parse_version(text: str) -> WindowsVersion:
-    """Read "Windows 10 1607", "10-1607", "server-2016" or a build number; raise `UsageError`."""
+    """Read "Windows 10 1607", "10-1607", "24h2", "server-2016" or a build number.
+
+    Raise `UsageError` for anything else.
+    """
     key = "".join(text.split()).lower()
     version = _spellings().get(key)
     if version is None:

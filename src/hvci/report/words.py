@@ -129,7 +129,8 @@ def _judged_for(report: Report) -> str:
     """The target, and where memory integrity begins when it is older."""
     target = report.target_os
     if target.has_memory_integrity:
-        return target.label
+        server = target.server.replace("server-", "Windows Server ")
+        return f"{target.label} and {server}" if server else target.label
     return f"{target.label} and later; memory integrity came with {TARGETS[0].label}"
 
 
