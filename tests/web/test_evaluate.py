@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from build import driver
 from hvci.evaluate import Options, evaluate
 from hvci.report import Document, Format, from_json
 from hvci.report.encode import report_fields
@@ -113,6 +114,21 @@ def test_an_inf_alone_says_what_is_missing(client):
     (one,) = evaluated(client, ("bad.inf", INF))["results"]
     assert one["verdict"] is None
     assert "drop it together" in one["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("setup.exe", driver(subsystem=2) + b"\xef\xbe\xad\xdeNullsoftInst", "drop the folder"),
+        ("disk.vhdx", b"vhdxfile" + bytes(4096), "image of a disk"),
+        ("driver.c", b"int x;", "a source file"),
+        ("driver.vcxproj", b"<Project/>", "a source file"),
+    ],
+)
+def test_what_is_read_elsewhere_says_where(client, name, data, words):
+    (one,) = evaluated(client, (name, data))["results"]
+    assert one["verdict"] is None
+    assert words in one["sentence"]
 
 
 def tarred(members):

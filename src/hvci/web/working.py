@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvci.errors import HvciError, InputError
+from hvci.errors import HvciError, InputError, UnsupportedImage
 from hvci.fleet.walk import Problem
 from hvci.fleet.worker import Answer, Task, attend, memory_used
 from hvci.model import Package, Report
@@ -68,7 +68,7 @@ def _tell(order: dict[str, Any], number: int, name: str) -> None:
 def _evaluated(order: dict[str, Any]) -> list[Part]:
     from hvci.evaluate import Options, evaluate
     from hvci.model import parse_version
-    from hvci.packages.marks import kind_of_file
+    from hvci.packages.marks import installer, kind_of_file
     from hvci.targets import read_bytes
 
     version = parse_version(order["target_os"]) if order["target_os"] else None
@@ -86,9 +86,27 @@ def _evaluated(order: dict[str, Any]) -> list[Part]:
         data = read_bytes(str(path))
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{path}: ")) from error
+    _refuse_what_is_no_driver(path, name)
+    try:
+        return [part_of(evaluate(data, options, name))]
+    except UnsupportedImage as error:
+        if kind := installer(data):
+            text = f"{kind}, which hvci does not open: extract it and drop the folder"
+            raise UnsupportedImage(text) from error
+        raise
+
+
+def _refuse_what_is_no_driver(path: Path, name: str) -> None:
+    """Say what to do with a file that hvci reads, but not here."""
+    from hvci.packages.marks import is_disk
+    from hvci.targets.files import is_source
+
     if name.lower().endswith(".inf"):
         raise InputError("an INF alone: drop it together with the files that it names")
-    return [part_of(evaluate(data, options, name))]
+    if is_disk(str(path)):
+        raise InputError("the image of a disk: hvci check opens it where it lies")
+    if not name.lower().endswith(".toml") and is_source(Path(name)):
+        raise InputError("a source file: hvci check reads it with the project that builds it")
 
 
 def _link(path: Path, place: Path) -> None:
