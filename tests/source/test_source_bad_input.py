@@ -1,5 +1,6 @@
 """Whatever is wrong with an input: a limit that names the file, the rest evaluated, in time."""
 
+import os
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Outcome
 from hvci.source import preprocess
 from hvci.source.conditions import Setting, holds
+from hvci.source.files import Shelf
 from hvci.source.products import unbuilt
 from hvci.source.text import MAX_BYTES, Source
 from hvci.source.tree import Text, Trees
@@ -342,3 +344,43 @@ def test_a_file_whose_name_no_disk_takes_is_not_there(tmp_path, name):
     for other, text in (("CMakeLists.txt", f"project(d C)\nwdk_add_driver(d good.c {name})\n"),):
         (tmp_path / other).write_text(text)
         assert value_of(read(tmp_path), "ExAllocatePoolWithTag") == ({1}, True)
+
+
+# ---- files that are none
+
+PROJECTS = (
+    *("x.sln", "x.slnx", "y.vcxproj", "sources", "CMakeLists.txt", "z.cmake", "makefile"),
+    *("makefile.inc", "meson.build", "d.inf", "b.c", "h.h", "m.asm", "Cargo.toml"),
+)
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+@pytest.mark.parametrize("how", ["link", "loop", "pipe"])
+def test_what_is_no_regular_file_is_a_limit_and_nothing_is_lost(tmp_path, name, how):
+    lay(tmp_path, a__c=GOOD, d__vcxproj=vcxproj("a.c"))
+    path = tmp_path / name
+    if how == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere" if how == "link" else name)
+    evidence = read(tmp_path)
+    assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
+    if name != "Cargo.toml" or how == "pipe":
+        assert name in limits(evidence)
+    with pytest.raises(InputError):
+        read(path)
+
+
+def test_a_solution_that_goes_away_is_a_limit(tmp_path, monkeypatch):
+    lay(tmp_path, a__c=GOOD, d__vcxproj=vcxproj("a.c"), d__sln="")
+    listed = Shelf.project
+
+    def project(self, path):
+        listed(self, path)
+        if path.endswith(".sln"):
+            (tmp_path / "d.sln").unlink(missing_ok=True)
+
+    monkeypatch.setattr(Shelf, "project", project)
+    evidence = read(tmp_path)
+    assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
+    assert "d.sln: No such file or directory" in limits(evidence)

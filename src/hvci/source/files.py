@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import CALL_RULES, LINK_RULES
 from hvci.source.disk import is_file, is_there
 from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
 
@@ -121,6 +121,14 @@ class Shelf:
         site = SourceSite(path, 1)
         self.limits.append(Limit(Origin.SOURCE, rules, f"{path}: {reason}", site))
 
+    def project(self, path: str) -> None:
+        """List a project file; what is none, such as a link that leads nowhere, is a limit."""
+        if Path(path).is_file():
+            self.projects.append(path)
+        else:
+            rules = (*CALL_RULES, *LINK_RULES)
+            self.limit(path, _NO_FILE, rules)
+
     def add(self, path: str) -> Source | None:
         """Read a source file; None, and a limit, when that cannot be done."""
         path = tidy(path)
@@ -137,6 +145,9 @@ class Shelf:
         return self.sources[path]
 
 
+_NO_FILE = "the file does not exist or is no regular file"
+
+
 def tidy(path: str | Path) -> str:
     """A path without "." and "..", with forward slashes."""
     return os.path.normpath(str(path).replace("\\", "/")).replace("\\", "/")
@@ -151,7 +162,7 @@ def beside(path: str, name: str) -> str:
 
 def _bytes(path: Path) -> bytes:
     if not is_file(path):
-        raise Unreadable("the file does not exist or is no regular file")
+        raise Unreadable(_NO_FILE)
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise Unreadable(f"{size} bytes are more than the {MAX_BYTES} that are examined")
@@ -167,7 +178,7 @@ def shelve(root: Path, texts: Mapping[str, bytes]) -> Shelf:
             break
         name = path.rpartition("/")[2]
         if is_project(name):
-            shelf.projects.append(path)
+            shelf.project(path)
         else:
             shelf.add(path)
     return shelf

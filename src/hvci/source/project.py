@@ -185,7 +185,7 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     projects = {path for path in shelf.projects if path.lower().endswith(".vcxproj")}
     for path in shelf.projects:
         if path.lower().endswith((".sln", ".slnx")):
-            for named in map(shelf.actual, vcxproj.solution_projects(path)):
+            for named in map(shelf.actual, vcxproj.solution_projects(shelf, path)):
                 if is_file(named):
                     projects.add(named)
                     solutions.setdefault(named, path)

@@ -131,6 +131,8 @@ def _shelf(path: Path, texts: Mapping[str, bytes]) -> Shelf:
         return shelve(path, texts)
     if not is_there(path):
         raise InputError(f"{path}: no such file or folder")
+    if not path.is_file():
+        raise InputError(f"{path}: no regular file")
     if is_rust(path.name):
         return Shelf(path.parent, texts=dict(texts))
     if not (is_code(path.name) or is_project(path.name)):

@@ -79,6 +79,10 @@ def read_crates(path: Path, texts: Mapping[str, bytes]) -> Crates:
 
 def _crate(found: Crates, cargo: Path, texts: Mapping[str, bytes]) -> None:
     """One crate: nothing to say of one that builds no driver."""
+    if not cargo.is_file():
+        why = "this crate could not be read: its manifest is no regular file"
+        found.others.append(_limit(cargo, CALL_RULES, why))
+        return
     try:
         table = tomllib.loads(cargo.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -117,8 +121,10 @@ def _limit(path: Path, rules: tuple[str, ...], reason: str) -> Limit:
 def _source(path: Path, texts: Mapping[str, bytes]) -> Source | None:
     name = tidy(path)
     try:
-        raw = texts.get(name) or path.read_bytes()
+        raw = texts.get(name) or (path.read_bytes() if path.is_file() else None)
     except OSError:
+        return None
+    if raw is None:
         return None
     return Source(name, raw) if len(raw) <= MAX_BYTES else None
 

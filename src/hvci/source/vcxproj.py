@@ -23,7 +23,7 @@ from hvci.source.build import (
 )
 from hvci.source.conditions import of_ntddi
 from hvci.source.disk import is_file
-from hvci.source.files import beside
+from hvci.source.files import Shelf, beside
 from hvci.source.msbuild import Compiled, State, configurations, run
 from hvci.source.msbuild_files import Library
 from hvci.source.msbuild_properties import slashed
@@ -50,9 +50,21 @@ _PROJECT_LINE = re.compile(r'^Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcxpr
 _SLNX_PROJECT = re.compile(r'<Project\s[^>]*Path="([^"]+\.vcxproj)"')
 
 
-def solution_projects(path: str) -> list[str]:
-    """The projects that a solution names."""
-    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+MAX_SOLUTION_BYTES = 8 << 20
+
+
+def solution_projects(shelf: Shelf, path: str) -> list[str]:
+    """The projects that a solution names; a limit when it cannot be read."""
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_SOLUTION_BYTES + 1)
+    except OSError as error:
+        shelf.limit(path, error.strerror or str(error), (*CALL_RULES, *LINK_RULES))
+        return []
+    if len(data) > MAX_SOLUTION_BYTES:
+        shelf.limit(path, "it is too large for a solution", (*CALL_RULES, *LINK_RULES))
+        return []
+    text = data.decode("utf-8-sig", "replace")
     found = _PROJECT_LINE.findall(text) + _SLNX_PROJECT.findall(text)
     return [beside(path, name) for name in found]
 
