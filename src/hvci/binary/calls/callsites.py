@@ -34,6 +34,7 @@ from hvci.binary.calls.indirect import PointerCalls
 from hvci.binary.calls.kept import FALLBACKS, KeptPointers
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.flow.globals import NX_CONSTANTS
 from hvci.binary.flow.interprocedural import MAX_CALLERS
 from hvci.binary.form.code import (
     Function,
@@ -264,16 +265,21 @@ _NO_WAY = (
 
 
 def to_value(held: Atoms) -> Value:
-    """What a person can read in a set of atoms."""
+    """What a person can read in a set of atoms.
+
+    A flag that start-up code sets may choose between values that have nothing to do with NX: the
+    first of two is told apart only where the other is the same with NX.
+    """
     only = atoms.single(held)
     if only is not None and only.kind is Kind.CONST:
         return Value(frozenset((only.value,)), complete=True)
     constants = {atom.value for atom in held if atom.kind in (Kind.CONST, Kind.UNSET)}
     before = {atom.value for atom in held if atom.kind is Kind.BEFORE_OPT_IN} - constants
+    opted = frozenset(each for each in before if any(each | nx in constants for nx in NX_CONSTANTS))
     others = sorted({atoms.describe(atom) for atom in held if atom.kind not in atoms.NUMERIC})
     possible = frozenset(constants | before)
     if others or not possible:
         reason = "; ".join(others[:3]) or _NO_WAY
-        return Value(possible, complete=False, reason=reason, opt_in=frozenset(before))
-    reason = "a variable that the driver sets to the NX value at its start" if before else ""
-    return Value(possible, complete=True, reason=reason, opt_in=frozenset(before))
+        return Value(possible, complete=False, reason=reason, opt_in=opted)
+    reason = "a variable that the driver sets to the NX value at its start" if opted else ""
+    return Value(possible, complete=True, reason=reason, opt_in=opted)
