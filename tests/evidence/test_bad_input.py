@@ -231,3 +231,20 @@ def test_room_on_the_stack_of_any_size_behind_a_call_that_nobody_knows(behind):
     report = evaluate(build.driver("x86", code=code, relocations=moved))
     assert [judged.call.ddi for judged in report.calls] == ["ExAllocatePoolWithTag"]
     assert report.verdict != "compatible"
+
+
+@pytest.mark.parametrize("beyond", [-6, -2, 0, 1, 14, 15, 0x10_0000])
+@pytest.mark.parametrize("jump", ["ff2485", "8b0485", "0fb680"])
+def test_a_jump_table_around_the_end_of_the_image(beyond, jump):
+    """Tables and what names them may lie where the image ends, or behind it."""
+    image = PeImage(build.driver("x86", code=b"\xcc" * 64))
+    slot = next(rva for rva, one in image.imports.items() if one.name == "ExAllocatePoolWithTag")
+    head = bytes.fromhex("558bec 8b4508 83f804 7720" + jump)
+    table = struct.pack("<I", image.base + image.size + beyond)
+    call = b"\x68abcd\x6a\x10\x6a\x00\xff\x15"
+    code = head + table + b"\xff\xe0" + call + struct.pack("<I", image.base + slot)
+    places = (len(head), len(head) + 6 + len(call))
+    words = [build.HIGHLOW << 12 | place for place in places]
+    moved = struct.pack("<II2H", 0x1000, 12, *words)
+    data = build.driver("x86", code=code + b"\xc9\xc2\x08\x00", relocations=moved)
+    assert evaluate(data).verdict != "compatible"

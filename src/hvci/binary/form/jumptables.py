@@ -105,6 +105,7 @@ class JumpTables:
         if begin < 0 or count <= 0:
             return known
         entries = memoryview(self.image.memory)[begin : begin + count * stride]
+        entries = entries[: len(entries) // stride * stride]  # it may reach behind the image
         at = begin
         for (entry,) in struct.iter_unpack(table.form, entries):
             at += stride

@@ -155,7 +155,7 @@ class ReferencesX86(References):
     def _ends(self, starts: Rvas) -> Rvas:
         """What an operand names next behind each RVA."""
         ends = np.append(self.operand_targets, self.image.size)
-        return ends[ends.searchsorted(starts, "right")]
+        return ends[np.minimum(ends.searchsorted(starts, "right"), len(ends) - 1)]
 
     @cached_property
     def _tables(self) -> tuple[Rvas, Rvas, npt.NDArray[np.bool_]]:
