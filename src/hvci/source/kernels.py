@@ -8,7 +8,7 @@ Knows syntax trees and names; knows nothing of memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -341,8 +341,8 @@ class Versions:
         return found
 
     def kept(
-        self, every: list[Store], function: Function | None = None, offset: int = 0
-    ) -> tuple[list[Store], list[Store]]:
+        self, every: Sequence[Store], function: Function | None = None, offset: int = 0
+    ) -> tuple[Sequence[Store], list[Store]]:
         """The stores that some kernel comes to, and those that hold only until the start.
 
         A function that stores something sees before that what was there.

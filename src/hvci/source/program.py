@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hvci.source.directives import Macro
 from hvci.source.expression import Truth
@@ -80,6 +80,8 @@ class Program:
         self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
+        self.stored: dict[bytes, tuple[Any, ...]] = {}
+        """What `stores.stores` found of a name: the same for every call that asks."""
         self._including: dict[str, list[TranslationUnit]] = {}
         for unit in self.compiled:
             for path in space.closure(unit):
@@ -96,6 +98,7 @@ class Program:
             self.space.forget(unit)
         for held in (self._units, self._uses, self._functions, self._macros, self._holding):
             held.clear()
+        self.stored.clear()
 
     @property
     def units(self) -> Iterator[Unit]:

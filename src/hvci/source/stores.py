@@ -29,8 +29,14 @@ class Store:
     offset: int
 
 
-def stores(program: Program, name: bytes) -> list[Store]:
+def stores(program: Program, name: bytes) -> tuple[Store, ...]:
     """Assignments, initializers and enumerators of a name that a build may keep."""
+    if name not in program.stored:
+        program.stored[name] = tuple(_found(program, name))
+    return program.stored[name]
+
+
+def _found(program: Program, name: bytes) -> list[Store]:
     found: list[Store] = []
     for unit in program.naming(name):
         code = unit.source.code
