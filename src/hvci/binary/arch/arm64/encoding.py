@@ -309,6 +309,7 @@ def registers_in(text: str, word: int) -> int:
     return mask
 
 
+@remembered
 def flow_of(word: int) -> Flow:
     """What a word does to the flow of control."""
     return row_of(word).flow
