@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from build import driver
 from hvci.cli import main
@@ -19,8 +20,7 @@ from hvci.fleet.database import opened
 from hvci.fleet.schema import body, file, result, seen
 from poison import MARK
 
-pytest.importorskip("distributed")
-from sqlalchemy import select
+Client = pytest.importorskip("distributed").Client
 
 ENVIRONMENT = {
     **os.environ,
@@ -47,6 +47,8 @@ def cluster():
     quiet = {"env": ENVIRONMENT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = [subprocess.Popen([*tool, *scheduler, "--no-dashboard"], **quiet)]
     started += [subprocess.Popen([*tool, *worker], **quiet) for _ in range(2)]
+    with Client(address, timeout=90, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=90)
     yield address, started
     workers = [number for one in started for number in below(one)]
     for number in (*(one.pid for one in started), *workers):
