@@ -285,12 +285,11 @@ class _Parser:
         return first if value else second
 
     def binary(self, level: int) -> Number:
-        if level == len(_LEVELS):
-            return self.unary()
-        left = self.binary(level + 1)
-        while isinstance(word := self.peek(), bytes) and word in _LEVELS[level]:
+        """What operators that bind at least so tightly make, from left to right."""
+        left = self.unary()
+        while isinstance(word := self.peek(), bytes) and _BINDS.get(word, -1) >= level:
             self.at += 1
-            left = _apply(word, left, self.binary(level + 1))
+            left = _apply(word, left, self.binary(_BINDS[word] + 1))
         return left
 
     def unary(self) -> Number:
@@ -339,6 +338,7 @@ _LEVELS: tuple[tuple[bytes, ...], ...] = (
     (b"+", b"-"),
     (b"*", b"/", b"%"),
 )
+_BINDS = {word: level for level, words in enumerate(_LEVELS) for word in words}
 _OPERATORS: dict[bytes, Callable[[int, int], int]] = {
     b"|": lambda a, b: a | b,
     b"^": lambda a, b: a ^ b,
