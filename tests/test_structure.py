@@ -17,7 +17,7 @@ MUTUAL = {
     frozenset(
         (
             *("dataflow", "frames", "globals", "interprocedural", "made_addresses"),
-            *("makers", "pointees", "reaching", "written"),
+            *("makers", "pointees", "reaching", "readers", "written"),
         )
     ),
 }

@@ -24,7 +24,6 @@ UNDECIDED = frozenset(
         "no_unwind_part.x64",
         "stack_argument.x64",
         "stack_argument.x86",
-        "tail_table.x64",
     )
 )
 """Where the value comes from outside the function or the image; all others are a failure."""

@@ -18,6 +18,7 @@ from hvci.binary.form.code import (
     Memory,
     SignExtend,
 )
+from hvci.catalog.prototypes import prototype, x86_bytes
 
 MOVING = 1 << 40
 """As what was added to a pointer: anything, as in a loop over what it points to."""
@@ -31,6 +32,11 @@ COPIES = frozenset(
     ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
 )
 CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
+
+STACK_ARGUMENTS = 16
+"""Arguments in memory that a callee may have."""
+X86_SLOT = 4
+"""Bytes of an argument on the x86 stack."""
 
 Place = tuple[Function, int]
 
@@ -79,6 +85,8 @@ class Fate(NamedTuple):
     """It goes where it is not followed."""
     called: frozenset[Place] = frozenset()
     """The calls and jumps through it, by the function that has it first."""
+    loads: frozenset[Place] = frozenset()
+    """The instructions that load something through it, calls as well."""
 
     @property
     def gets_out(self) -> bool:
@@ -99,6 +107,7 @@ def joined(fates: Iterable[Fate]) -> Fate:
         kept=frozenset().union(*(each.kept for each in fates)),
         is_lost=any(each.is_lost for each in fates),
         called=frozenset().union(*(each.called for each in fates)),
+        loads=frozenset().union(*(each.loads for each in fates)),
     )
 
 
@@ -149,3 +158,11 @@ def loaded(expr: Expr) -> Iterator[Memory]:
         case Insert(old, new, _, _):
             yield from loaded(old)
             yield from loaded(new)
+
+
+def most_arguments(name: str) -> int:
+    """How many arguments a routine of others has at most, as far as that is known."""
+    size, shape = x86_bytes(name), prototype(name)
+    if shape is not None and not shape.arguments:
+        return 0
+    return size // X86_SLOT if size else STACK_ARGUMENTS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
+from hvci.binary.flow.readers import Readers
 from hvci.binary.form.code import (
     CALLS,
     Const,
@@ -58,6 +60,11 @@ class Interprocedural:
         self._results: dict[int, Atoms | None] = {}
         self._clobbered: dict[int, int] = {}
         """Masks of the registers that functions may change, by their starts."""
+
+    @cached_property
+    def readers(self) -> Readers:
+        """The reads of tables of functions."""
+        return Readers(self.flow)
 
     def forget(self) -> None:
         """Drop what was worked out before something new was learnt."""
@@ -163,7 +170,11 @@ class Interprocedural:
         if len(callers) > MAX_CALLERS:
             return atoms.unknown(many)
         out: set[Atom] = set()
-        if start in self.image.exports or self.flow.functions.takes_address(start):
+        is_open = start in self.image.exports
+        if not is_open and self.flow.functions.takes_address(start):
+            by_table = self.readers.calls_from_tables(start)
+            is_open, callers = by_table is None, [*callers, *(by_table or ())]
+        if is_open:
             out |= atoms.unknown(f"decided by an indirect caller of sub_{start:x}")
         elif not callers:
             out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")

@@ -96,7 +96,7 @@ class Makers:
                     key = function.rvas[i], start
                     if key not in self._fates:
                         self._fates[key] = LOST  # while it is asked for
-                        self._fates[key] = self._fate(function, i, start)
+                        self._fates[key] = self.fate(function, i, start)
                     yield function, start, self._fates[key]
 
     def makes(self, place: int, rva: int) -> bool:
@@ -107,6 +107,13 @@ class Makers:
         return found is not None and rva in self.made(*found)
 
     def made(self, function: Function, i: int) -> set[int]:
+        """The RVAs of which an instruction makes the address, to hand it on or write by it."""
+        arch = self.flow.arch
+        found = self.all_made(function, i)
+        is_kept = arch.loads_call_targets and not arch.hands_on(function, i, alone=True)
+        return set() if found and is_kept else found
+
+    def all_made(self, function: Function, i: int) -> set[int]:
         """The RVAs of which an instruction makes the address."""
         arch = self.flow.arch
         effect = arch.effect(function, i)
@@ -119,8 +126,6 @@ class Makers:
                 found.add(rva)
             elif arch.loads_call_targets and isinstance(expr, Binary):
                 found |= made_addresses(self.flow, function, i, expr).rvas
-        if found and arch.loads_call_targets and not arch.hands_on(function, i, alone=True):
-            return set()
         if self.image.bits == 32:
             found |= {rva for expr in values if (rva := self._sum_with(expr)) is not None}
             found |= {start for _, start in self._indexed(function, i)}
@@ -164,7 +169,7 @@ class Makers:
                 return next(self._tables(memory), None)
         return None
 
-    def _fate(self, function: Function, i: int, start: int) -> Fate:
+    def fate(self, function: Function, i: int, start: int) -> Fate:
         """What becomes of the address that an instruction makes."""
         arch = self.flow.arch
         effect = arch.effect(function, i)

@@ -16,6 +16,8 @@ from hvci.binary.flow.fates import (
     LOST,
     MOVING,
     NOTHING,
+    STACK_ARGUMENTS,
+    X86_SLOT,
     Fate,
     Passed,
     Place,
@@ -23,6 +25,7 @@ from hvci.binary.flow.fates import (
     Write,
     joined,
     loaded,
+    most_arguments,
     moved,
     read_behind,
     within,
@@ -49,7 +52,6 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.jumptables import jumps_through_tables
 from hvci.binary.pe.sets import members
-from hvci.catalog.prototypes import prototype, x86_bytes
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -63,10 +65,6 @@ MAX_NESTING = 8
 """How deep the question for the target of a call may nest already."""
 MAX_PARTS = 12
 """Different places around its start that one pointer may be moved to."""
-STACK_ARGUMENTS = 16
-"""Arguments in memory that a callee may have."""
-X86_SLOT = 4
-"""Bytes of an argument on the x86 stack."""
 MAX_CALLEE = 800
 """Instructions of a callee that is looked into."""
 MAX_CALLERS = 16
@@ -143,14 +141,6 @@ class Pointees:
         return answer
 
 
-def _arguments(name: str) -> int:
-    """How many arguments a routine of others has at most, as far as that is known."""
-    size, shape = x86_bytes(name), prototype(name)
-    if shape is not None and not shape.arguments:
-        return 0
-    return size // X86_SLOT if size else STACK_ARGUMENTS
-
-
 class _Walk:
     """One walk over one function."""
 
@@ -168,6 +158,7 @@ class _Walk:
         self.returned: set[int] = set()
         self.kept: set[int] = set()
         self.called: set[Place] = set()
+        self.loads: set[Place] = set()
         self.is_lost = False
         self._tables = jumps_through_tables(function)
 
@@ -212,6 +203,7 @@ class _Walk:
             frozenset(self.kept),
             self.is_lost,
             frozenset(self.called),
+            frozenset(self.loads),
         )
 
     def _is_straight(self, i: int) -> bool:
@@ -329,9 +321,9 @@ class _Walk:
         found = [*self.arch.other_operands(self.function, i)]
         for register in members(written):
             found += loaded(self.arch.define(self.function, i, register))
-        return self._note_reads(found, held)
+        return self._note_reads(i, found, held)
 
-    def _note_reads(self, found: Iterable[Memory], held: Held) -> bool:
+    def _note_reads(self, i: int, found: Iterable[Memory], held: Held) -> bool:
         is_index = False
         for memory in found:
             for place, offset in held:
@@ -339,6 +331,7 @@ class _Walk:
                     at = moved(offset, memory.displacement)
                     is_open = memory.index_register != NO_REGISTER or at == MOVING
                     self.reads.add(Read(0, -memory.size) if is_open else Read(at, memory.size))
+                    self.loads.add((self.function, i))
                     is_index |= memory.index_register != NO_REGISTER
         return is_index
 
@@ -395,7 +388,7 @@ class _Walk:
         arch, function = self.arch, self.function
         if function.flows[i] in _BY_POINTER:
             operand = arch.indirect_operand(function, i)
-            self._note_reads(loaded(operand), held)
+            self._note_reads(i, loaded(operand), held)
             if self._values(i, operand, held):
                 # only calls of the function that has the pointer first are looked for
                 self.is_lost |= bool(self.nesting)
@@ -414,20 +407,23 @@ class _Walk:
             if name is not None:
                 self.passed.add(Passed(function, i, offset, name))
                 continue
-            fate = LOST if callee is None else self._in_callee(callee, entered)
-            self.is_lost |= fate.is_lost
-            here = function, i
-            for write in fate.writes:
-                at, size = within(offset, write.offset, write.size)
-                calls = (here, *write.calls)
-                self.writes.add(write._replace(offset=at, size=size, calls=calls))
-            self.reads |= {read_behind(offset, read) for read in fate.reads}
-            self.passed |= {
-                each._replace(offset=moved(each.offset, offset)) for each in fate.passed
-            }
-            self.kept |= fate.kept
-            kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
+            callees = [callee] if callee is not None else self._pointed_to(i)
+            for fate in [self._in_callee(each, entered) for each in callees] or [LOST]:
+                self._add(fate, i, offset)
+                kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
+
+    def _add(self, fate: Fate, i: int, offset: int) -> None:
+        """Note what a callee does with the pointer, moved by `offset`."""
+        self.is_lost |= fate.is_lost
+        for write in fate.writes:
+            at, size = within(offset, write.offset, write.size)
+            calls = ((self.function, i), *write.calls)
+            self.writes.add(write._replace(offset=at, size=size, calls=calls))
+        self.reads |= {read_behind(offset, read) for read in fate.reads}
+        self.passed |= {each._replace(offset=moved(each.offset, offset)) for each in fate.passed}
+        self.kept |= fate.kept
+        self.loads |= fate.loads
 
     def _may_pass(self, held: Held) -> bool:
         """Whether a location that holds the pointer may be an argument."""
@@ -471,7 +467,7 @@ class _Walk:
 
     def _has(self, name: str, position: int) -> bool:
         """Whether a routine of others has an argument, as far as that is known."""
-        return position < _arguments(name)
+        return position < most_arguments(name)
 
     def _callee(self, i: int) -> tuple[str | None, Function | None]:
         """The routine of others, or the function, that a call or jump goes to."""
@@ -483,7 +479,18 @@ class _Walk:
         held = flow.evaluate(function, i, self.arch.indirect_operand(function, i), MAX_NESTING)
         known = [name for atom in held if (name := self._routine(atom))]
         is_known = known and all(self._routine(atom) or not atom.value for atom in held)
-        return (max(known, key=_arguments) if is_known else None), None
+        return (max(known, key=most_arguments) if is_known else None), None
+
+    def _pointed_to(self, i: int) -> list[Function]:
+        """The functions that an indirect call goes to; none where it may go elsewhere as well."""
+        if self.function.flows[i] not in _BY_POINTER:
+            return []
+        operand = self.arch.indirect_operand(self.function, i)
+        held = self.flow.evaluate(self.function, i, operand, MAX_NESTING)
+        if len(held) > MAX_CALLERS or any(atom.kind is not Kind.ADDRESS for atom in held):
+            return []
+        found = [self.flow.functions.starting_at(atom.value) for atom in held]
+        return [] if None in found else [each for each in found if each is not None]
 
     def _routine(self, atom: Atom) -> str | None:
         """The name of a routine of others whose address a value is."""

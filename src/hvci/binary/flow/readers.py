@@ -6,7 +6,8 @@ to call what it holds, or to load it into a register that can be followed. Knows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow.fates import LOST, NOTHING, OBJECT_REACH, Fate, Place, may_read
 from hvci.binary.flow.makers import MAX_POINTERS, WIDEST
@@ -28,9 +29,21 @@ from hvci.binary.pe.sets import members
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
 
+MOST_USES = 64
+"""Places that name a table of functions, or what lies before it."""
 MOST_WALKED = 20_000
 """Instructions looked at for the content of one slot."""
 _BY_POINTER = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
+
+
+class Named(NamedTuple):
+    """A place that an instruction names."""
+
+    rva: int
+    is_start: bool
+    """Whether something is added to it: it is where a table starts."""
+    is_made: bool
+    """Whether its address is made, and nothing read there."""
 
 
 class Readers:
@@ -40,6 +53,7 @@ class Readers:
         self.flow = flow
         self.image = flow.image
         self._known: dict[int, list[Fate] | None] = {}
+        self._callers: dict[int, list[Place] | None] = {}
 
     def goes_elsewhere(self, function: Function, i: int) -> bool:
         """Whether what instruction `i` loads surely goes where it is not followed.
@@ -74,6 +88,111 @@ class Readers:
         made = self.flow.globals.writes.makers.in_code(thunk, thunk)
         found = {place for _, _, fate in made for place in fate.called}
         return sorted(found, key=lambda place: place[0].rvas[place[1]])
+
+    def calls_from_tables(self, start: int) -> list[Place] | None:
+        """The calls through tables that may lead to a function; None where not all are known.
+
+        All are where its address stands in tables only, of which each use is a load that is called.
+        """
+        if start not in self._callers:
+            self._callers[start] = None  # while it is asked for
+            self._callers[start] = self._find_callers(start)
+        return self._callers[start]
+
+    def _find_callers(self, start: int) -> list[Place] | None:
+        makers, references = self.flow.globals.writes.makers, self.flow.functions.references
+        if self.flow.exhausted or any(map(references.may_make, references.to_data(start, 1))):
+            return None
+        found: set[Place] = set()
+        for place, _ in makers.in_data(start, start):
+            calls = self._calls_by(place)
+            if not calls:
+                return None
+            found |= calls
+        return sorted(found, key=lambda each: each[0].rvas[each[1]]) or None
+
+    def _calls_by(self, place: int) -> set[Place] | None:
+        """The calls of what a table holds at a place; None where not all are known."""
+        makers, references = self.flow.globals.writes.makers, self.flow.functions.references
+        low, size = place - OBJECT_REACH + 1, self.image.pointer_size
+        named = references.to_data(low, OBJECT_REACH - 1 + size)
+        uses: list[tuple[Named, Function, int]] = []
+        for operand in named if len(named) <= MOST_USES else ():
+            at = self.flow.functions.instruction_at(operand)
+            if at is not None:
+                each_named = [*self._named(*at)]
+                uses += [(each, *at) for each in each_named if low <= each.rva <= place]
+                if not each_named and self._reads_otherwise(*at, place):
+                    return None
+        if not uses:
+            return None
+        first = max((each.rva for each, _, _ in uses if each.is_start), default=place)
+        is_shared = any(first <= rva <= place for rva in self.image.exports)
+        if is_shared or any(makers.in_data(first, place)):
+            return None
+        found: set[Place] = set()
+        for each, function, i in uses:
+            is_used = each.rva == (first if each.is_start else place)
+            calls = self._calls_of_use(function, i, each) if is_used else set()
+            if calls is None:
+                return None
+            found |= calls
+        return found
+
+    def _named(self, function: Function, i: int) -> Iterator[Named]:
+        """What an instruction names: places and tables that it reads, addresses that it makes."""
+        arch = self.flow.arch
+        changed = arch.effect(function, i).registers
+        exprs = [arch.define(function, i, each) for each in members(changed)]
+        if function.flows[i] in _BY_POINTER:
+            exprs = [arch.indirect_operand(function, i)]
+        for expr in exprs:
+            if isinstance(expr, Load):
+                base, index, _, displacement, _ = expr.memory
+                if base == IMAGE_BASE:
+                    yield Named(displacement, index != NO_REGISTER, is_made=False)
+                elif self.image.bits == 32:
+                    yield Named(displacement - self.image.base, is_start=True, is_made=False)
+        if function.flows[i] not in _BY_POINTER:
+            for rva in self.flow.globals.writes.makers.all_made(function, i):
+                yield Named(rva, is_start=True, is_made=True)
+
+    def _reads_otherwise(self, function: Function, i: int, place: int) -> bool:
+        """Whether an instruction reads what lies at a place into no general register."""
+        size = self.image.pointer_size
+        return any(
+            memory.base == IMAGE_BASE and memory.size and not _is_apart(memory, place, size)
+            for memory in self.flow.arch.other_operands(function, i)
+        )
+
+    def _calls_of_use(self, function: Function, i: int, used: Named) -> set[Place] | None:
+        """The calls of what an instruction reads from a table, or by the address that it makes."""
+        if not used.is_made:
+            return self._calls_of_load(function, i)
+        fate = self.flow.globals.writes.makers.fate(function, i, used.rva)
+        if fate.gets_out or fate.passed or not fate.loads:
+            return None
+        found: set[Place] = set()
+        for load in fate.loads:
+            calls = self._calls_of_load(*load)
+            if calls is None:
+                return None
+            found |= calls
+        return found
+
+    def _calls_of_load(self, function: Function, i: int) -> set[Place] | None:
+        """The calls of what an instruction loads, and does nothing else with."""
+        arch = self.flow.arch
+        if function.flows[i] in _BY_POINTER:
+            return {(function, i)}
+        effect = arch.effect(function, i)
+        if effect.stores:
+            return None
+        held = frozenset((Location(each), 0) for each in members(effect.registers))
+        pointees = self.flow.globals.writes.makers.pointees
+        fate = pointees.from_instruction(function, i, held)
+        is_known = bool(held) and not fate.gets_out and not fate.passed
+        return set(fate.called) if is_known else None
 
     def only_call(self, fate: Fate) -> bool:
         """Whether a pointer is only called, also out of the variables that it is put into."""
