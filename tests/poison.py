@@ -5,14 +5,15 @@ import os
 import hvci.evaluate
 
 MARK = b"ends every process"
-_evaluate = hvci.evaluate.evaluate
 
 
-def evaluate(data, *rest):
-    """Evaluate, unless the bytes are poison."""
-    if MARK in data:
-        os._exit(7)
-    return _evaluate(data, *rest)
+def dask_setup(worker):
+    """Called in a worker only: whoever imports this changes nothing."""
+    plain = hvci.evaluate.evaluate
 
+    def evaluate(data, *rest):
+        if MARK in data:
+            os._exit(7)
+        return plain(data, *rest)
 
-hvci.evaluate.evaluate = evaluate
+    hvci.evaluate.evaluate = evaluate
