@@ -395,7 +395,7 @@ class _Walk:
                 self.called.add((function, i))
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
-        if function.flows[i] in CALLS and not self._may_pass(held):
+        if function.flows[i] in CALLS and (not self._may_pass(held) or self._is_check(i)):
             return frozenset(kept)
         name, callee = self._callee(i)
         if callee is None and name is None and function.flows[i] in (Flow.JUMP, Flow.BRANCH):
@@ -425,6 +425,11 @@ class _Walk:
         self.kept |= fate.kept
         self.loads |= fate.loads
 
+    def _is_check(self, i: int) -> bool:
+        """Whether a call goes to the check of a call target, which returns nothing."""
+        returns = self.arch.effect(self.function, i).registers >> self.arch.result & 1
+        return self.function.flows[i] == Flow.INDIRECT_CALL and not returns
+
     def _may_pass(self, held: Held) -> bool:
         """Whether a location that holds the pointer may be an argument."""
         return any(is_slot(place) or place in self.arch.entry_registers for place, _ in held)
@@ -440,7 +445,7 @@ class _Walk:
             number = register_of(place)
             if name is None:
                 return place if number in arch.entry_registers else None
-            is_argument = number in registers and self._has(name, registers.index(number))
+            is_argument = number in registers and registers.index(number) < most_arguments(name)
             return place if is_argument else None
         depth = self.flow.depth.before(self.function, i)
         if depth is None:
@@ -451,7 +456,7 @@ class _Walk:
         position = (above - first) * 8 // arch.bits - arch.arguments_above(is_call=True)
         is_argument = len(registers) <= position < STACK_ARGUMENTS and above >= first
         if name is not None:
-            is_argument &= self._has(name, position)
+            is_argument &= position < most_arguments(name)
         elif is_argument and arch.bits == 32:
             is_argument = position < self._removed(i, depth)
         return slot(above) if is_argument else None
@@ -464,10 +469,6 @@ class _Walk:
 
     def _is_followed(self, i: int) -> bool:
         return i + 1 < len(self.function.flows) and self.function.follows(i + 1)
-
-    def _has(self, name: str, position: int) -> bool:
-        """Whether a routine of others has an argument, as far as that is known."""
-        return position < most_arguments(name)
 
     def _callee(self, i: int) -> tuple[str | None, Function | None]:
         """The routine of others, or the function, that a call or jump goes to."""
