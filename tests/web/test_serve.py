@@ -42,10 +42,13 @@ def test_it_answers_until_it_is_ended(tmp_path, how):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "hvci", "serve", "--port", str(port), "--data", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ) as process:
-        told = process.stderr.readline().decode()
-        url = re.search(r"http://127\.0\.0\.1:\d+/", told)[0]
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            assert b"memory integrity" in answer.read()
-        process.send_signal(how)
-        assert process.wait(60) in (0, 130, -how)
+        try:
+            told = process.stderr.readline().decode()
+            url = re.search(r"http://127\.0\.0\.1:\d+/", told)[0]
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                assert b"memory integrity" in answer.read()
+            process.send_signal(how)
+            assert process.wait(60) in (0, 130, -how)
+        finally:
+            process.kill()
         assert b"Traceback" not in process.stderr.read()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hvci.errors import UsageError
+
+if TYPE_CHECKING:
+    from hvci.web.settings import Settings
 
 _NEEDED = {
     "starlette": "starlette",
@@ -75,10 +79,13 @@ def command(
     )
     if host in ("0.0.0.0", "::") and not names:  # noqa: S104 (asked about, not bound)
         raise UsageError(f"--host {host} has no name of its own: say --name HOST, once for each")
+    run(settings, lambda: _tell(settings))
+    return 0
+
+
+def _tell(settings: Settings) -> None:
     click.echo(f"hvci: {settings.url}  (Ctrl-C ends it)", err=True)
     if settings.token:
-        click.echo("hvci: others on the network can reach this; the connection is not encrypted.",
-                   err=True)  # fmt: skip
+        warning = "others on the network can reach this; the connection is not encrypted"
+        click.echo(f"hvci: {warning}", err=True)
         click.echo(f"hvci: token, shown once: {settings.token}", err=True)
-    run(settings)
-    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -11,8 +12,8 @@ from hvci.web.app import application
 from hvci.web.settings import Settings
 
 
-def run(settings: Settings) -> None:
-    """Answer until Ctrl-C."""
+def run(settings: Settings, tell: Callable[[], None]) -> None:
+    """Answer until Ctrl-C; `tell` is called when who asks from now on will be answered."""
     config = uvicorn.Config(
         application(settings),
         log_level="warning",
@@ -23,7 +24,9 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=32_768,
     )
-    uvicorn.Server(config).run([_listening(settings)])
+    listening = _listening(settings)
+    tell()
+    uvicorn.Server(config).run([listening])
 
 
 def _listening(settings: Settings) -> socket.socket:
