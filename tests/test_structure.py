@@ -88,11 +88,10 @@ def test_only_parts_of_one_recursion_name_each_others_types() -> None:
     assert {frozenset(name.rpartition(".")[2] for name in each) for each in found} == MUTUAL
 
 
-@pytest.mark.parametrize(
-    "room",
-    [path for path in sorted((HOUSE / "binary").rglob("*")) if (path / "__init__.py").exists()],
-    ids=lambda path: str(path.relative_to(HOUSE)),
-)
+ROOMS = [path for path in sorted((HOUSE / "binary").rglob("*")) if (path / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda path: str(path.relative_to(HOUSE)))
 def test_a_room_of_the_analysis_can_be_looked_over(room: Path) -> None:
     assert len([*room.glob("*.py")]) <= MOST_FILES
 
@@ -108,3 +107,13 @@ def test_files_and_functions_can_be_read() -> None:
 
 def test_each_file_has_a_sentence_on_its_door() -> None:
     assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(HOUSE)))
+def test_the_tests_of_a_room_stand_in_a_room_of_that_name(room: Path) -> None:
+    """The folders of tests/binary mirror those of binary/, so that one can guess."""
+    mirror = HOUSE.parent.parent / "tests" / room.relative_to(HOUSE)
+    files = [path for path in room.glob("*.py") if path.name != "__init__.py"]
+    while not mirror.exists() and mirror.parent.name != "binary":
+        mirror = mirror.parent  # what is inside a room may be tested with it
+    assert not files or list(mirror.rglob("test_*.py")), f"{mirror} holds no test"

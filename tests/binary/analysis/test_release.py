@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 
 import pytest
 
+from here import FIXTURES
 from hvci.binary.form.code import Function
 from hvci.evaluate import evaluate
 
-BUILT = Path(__file__).parents[1] / "fixtures" / "built"
+BUILT = FIXTURES / "built"
 MACHINES = ("x64", "x86", "arm64")
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 import build
+from here import FIXTURES
 from hvci import catalog, evaluate
 from hvci.binary.analysis.ledger import Fate, Ledger, Reference
 from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.pe.image import PeImage
 
-BUILT = Path(__file__).parent.parent / "fixtures" / "built"
+BUILT = FIXTURES / "built"
 NAME = "ExAllocatePoolWithTag"
 X, Y = Reference(0x10, 0x3000, "x"), Reference(0x20, 0x3008, "y")
 

@@ -1,18 +1,18 @@
 """What becomes of the KMDF function table: a use leads to calls that are found, or is a limit."""
 
 import struct
-from pathlib import Path
 
 import pytest
 
 import build
+from here import FIXTURES
 from hvci import evaluate
 from hvci.binary.calls.framework import table as kmdf
 from hvci.binary.calls.indirect import PointerCalls
 from hvci.binary.pe.image import PeImage
 from hvci.model import Executable
 
-BUILT = Path(__file__).parents[1] / "fixtures/built"
+BUILT = FIXTURES / "built"
 IMPORTS = {"ntoskrnl.exe": ("DbgPrint",), "wdfldr.sys": ("WdfVersionBind",)}
 BIND, NAME, TABLE, OTHER = 0x40, 0x100, 0x200, 0x300
 """Where things lie in `.data`: bind information, its name, the pointer to the table, a variable."""

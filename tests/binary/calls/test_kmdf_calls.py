@@ -1,9 +1,8 @@
 """Calls through the KMDF function table: what only looks like one is none."""
 
-from pathlib import Path
-
 import pytest
 
+from here import FIXTURES
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.callsites import CallSites
 from hvci.binary.calls.framework.table import find_binding, uses
@@ -12,7 +11,7 @@ from hvci.binary.pe.image import PeImage
 from hvci.evaluate import evaluate
 from hvci.model import Via
 
-BUILT = Path(__file__).parents[1] / "fixtures/built"
+BUILT = FIXTURES / "built"
 CALL_BYTES = 5
 
 

@@ -3,17 +3,17 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from symbolic.exceptions import Panic
 
+from here import FIXTURES
 from hvci.binary.symbols import Symbols, with_symbols
 from hvci.evaluate import Options, evaluate
 from hvci.model import DebugId, Evidence, ImageSite, Rva
 
-BUILT = Path(__file__).parents[1] / "fixtures/built"
+BUILT = FIXTURES / "built"
 SOURCES = sorted((BUILT.parent / "src").glob("*.c"))
 DRIVERS = sorted(
     path.stem for path in BUILT.glob("*_bad.*.pdb") if (BUILT / f"{path.stem}.sys").exists()

@@ -1,13 +1,12 @@
 """Imports that load code: each use that is no plain call weakens the rule that they decide."""
 
-from pathlib import Path
-
 import pytest
 
+from here import FIXTURES
 from hvci.evaluate import evaluate
 from hvci.model import Outcome
 
-CODE = Path(__file__).parent.parent / "fixtures" / "code"
+CODE = FIXTURES / "code"
 RULE = "data-file-as-executable"
 
 

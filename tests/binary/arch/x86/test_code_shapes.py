@@ -4,14 +4,13 @@ The drivers are assembled from tests/fixtures/code. The clean twin differs in on
 is said of it: neither a finding nor a limit.
 """
 
-from pathlib import Path
-
 import pytest
 
+from here import FIXTURES
 from hvci.evaluate import evaluate
 from hvci.model import Outcome
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "code"
+FOLDER = FIXTURES / "code"
 RULE = "execute-pool-type"
 SHAPES = sorted(path.stem for path in FOLDER.glob("*.s"))
 UNDECIDED = frozenset(

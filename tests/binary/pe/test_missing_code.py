@@ -1,16 +1,16 @@
 """Code that the file does not show: every rule that code could break is open, `runs` among them."""
 
 import struct
-from pathlib import Path
 
 import pytest
 
+from here import FIXTURES
 from hvci.binary import PeImage
 from hvci.evaluate import evaluate
 from hvci.model import Answer, Outcome, Question
 from hvci.model.judged import CODE_RULES
 
-BUILT = Path(__file__).parent.parent / "fixtures" / "built"
+BUILT = FIXTURES / "built"
 CLEAN = "calls_clean.x64.o2.sys"
 
 

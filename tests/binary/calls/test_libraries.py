@@ -1,10 +1,10 @@
 """Which calls are a library's: every sign must be there, and symbols have the last word."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from here import FIXTURES
 from hvci.binary.calls.libraries import with_names
 from hvci.evaluate import Options, evaluate
 from hvci.model import (
@@ -21,7 +21,7 @@ from hvci.model import (
     Via,
 )
 
-BUILT = Path(__file__).parents[1] / "fixtures/built"
+BUILT = FIXTURES / "built"
 MACHINES = ("x64", "x86", "arm64")
 TAG = int.from_bytes(b"PpRb", "little")
 FOUND = FromLibrary("wdmsec.lib", Confidence.LIKELY, "features")

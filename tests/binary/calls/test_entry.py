@@ -1,16 +1,15 @@
 """The routines around the entry point: named where their whole shape is there, else not at all."""
 
-from pathlib import Path
-
 import pytest
 
+from here import FIXTURES
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls import entry
 from hvci.binary.calls.entry import find_stub, name_routines
 from hvci.binary.pe.image import PeImage
 from hvci.evaluate import evaluate
 
-BUILT = Path(__file__).parents[1] / "fixtures/built"
+BUILT = FIXTURES / "built"
 MACHINES = ("x64", "x86", "arm64")
 OURS = {"DriverEntry", "GsDriverEntry", "FxDriverEntry", "FxDriverEntryWorker"}
 COOKIE = 0x2B992DDFA232

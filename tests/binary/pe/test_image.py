@@ -8,10 +8,11 @@ import pefile
 import pytest
 
 import build
+from here import FIXTURES
 from hvci.binary import PeImage
 from hvci.model import Machine
 
-FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "built").glob("*.sys"))
+FIXTURES = sorted((FIXTURES / "built").glob("*.sys"))
 CHANGES = {
     "clean": {},
     "iat_in_text": {"iat_in_text": True},

@@ -3,14 +3,13 @@
 The clean twins write the same bytes into memory that never executes; nothing is said of them.
 """
 
-from pathlib import Path
-
 import pytest
 
+from here import FIXTURES
 from hvci.evaluate import evaluate
 from hvci.model import Outcome
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "emitted"
+FOLDER = FIXTURES / "emitted"
 DRIVERS = sorted(path.name.removesuffix(".bad.sys") for path in FOLDER.glob("*.bad.sys"))
 RULE = "dynamic-code"
 
