@@ -78,5 +78,5 @@ def test_random_changes_find_a_planted_defect(planted):
         assert data[:1] != b"\x80"
 
     planted.one = faulty
-    engine.plain(planted, 0.5, 64)
+    engine.plain(planted, 60, 64, 20_000)
     assert any("AssertionError" in key for key in planted.defects)

@@ -73,6 +73,7 @@ _CODES = MappingProxyType(
         "wrong-pool-enum": 2012,
         "source-image-mismatch": 2013,
         "newer-than-target": 2014,
+        "unexported-call": 2015,
         "writes-executable-memory": 2020,
         "dynamic-code": 2021,
         "data-file-as-executable": 2022,

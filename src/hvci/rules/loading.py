@@ -90,8 +90,7 @@ def unusual_layout(evidence: Evidence) -> Iterator[Finding]:
     Fix: leave the layout to the linker; where a packer or a patch made it, build without.
     """
     image = evidence.image
-    if image is None:
-        return
+    assert image is not None  # else the rule does not apply
     ascending = sorted(image.sections, key=lambda section: section.rva)
     for section, expected in zip(image.sections, ascending, strict=True):
         if section.rva != expected.rva:

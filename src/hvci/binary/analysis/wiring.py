@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from hvci.binary.analysis.ledger import ImportCall, Ledger
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.dataflow import Dataflow
 from hvci.binary.form.code import Architecture, Function
+from hvci.binary.form.depth import StackDepth
 from hvci.binary.form.functions import Functions
 from hvci.binary.form.references import MAX_HITS, References
 from hvci.binary.pe.image import PeImage
 from hvci.model import ImageSite, Machine, Rva
-
-if TYPE_CHECKING:
-    from hvci.binary.form.depth import StackDepth
 
 
 class Analysis:
