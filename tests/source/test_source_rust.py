@@ -165,3 +165,309 @@ def test_a_manifest_that_is_none(tmp_path):
     crate(tmp_path, "fn f() {}")
     (tmp_path / "Cargo.toml").write_bytes(b"\xff[package")
     assert any("could not be read" in one.reason for one in read(tmp_path).limits)
+
+
+FEATURES = """
+[features]
+default = ["usual"]
+usual = ["deep", "dep:gear"]
+deep = []
+legacy = ["older"]
+older = []
+[dependencies.gear]
+version = "1"
+optional = true
+"""
+
+
+def featured(folder, text, extra=FEATURES, model="KMDF"):
+    cargo = CARGO.format(metadata=MODEL.format(model), dependencies=WDK) + extra
+    return lay(folder, Cargo__toml=cargo, src___lib__rs=text)
+
+
+CALL = "ExAllocatePool(0, 8);"
+KEPT = [
+    'feature = "usual"',
+    'feature = "deep"',
+    'not(feature = "legacy")',
+    'any(feature = "legacy", windows)',
+    'all(windows, target_os = "windows", target_family = "windows", not(unix))',
+    'driver_model__driver_type = "KMDF"',
+    'any(target_arch = "x86_64", target_arch = "aarch64")',
+    'target_pointer_width = "64"',
+    "any(debug_assertions, not(debug_assertions))",
+    "not(test)",
+    "not(nobody_sets_this)",
+]
+DROPPED = [
+    "test",
+    "unix",
+    "all(test, windows)",
+    'target_os = "linux"',
+    'feature = "not_declared"',
+    'not(feature = "usual")',
+    'driver_model__driver_type = "WDM"',
+    "nobody_sets_this",
+    "any()",
+    'all(target_arch = "x86_64", target_arch = "aarch64")',
+    'feature = "legacy"',
+    'feature = "older"',
+]
+PLACES = [
+    "#[cfg({})] fn f() {{ {} }}",
+    "fn f() {{ #[cfg({})] {} }}",
+    "fn f() {{ #[cfg({})] {{ let a = 1; {} }} }}",
+    "fn f() {{ #[cfg({})] let p = {} }}",
+    "fn f() {{ #[cfg({})] if a {{ {} }} }}",
+    "fn f() {{ match a {{ #[cfg({})] 1 => {{ {} }} _ => {{}} }} }}",
+    "fn f() {{ if cfg!({}) {{ {} }} }}",
+    "fn f() {{ if !(cfg!({})) {{ g(); }} else {{ {} }} }}",
+    "fn f() {{ if x && cfg!({}) {{ {} }} }}",
+    "#[cfg({})] mod m {{ fn f() {{ {} }} }}",
+    "mod m {{ #![cfg({})] fn f() {{ {} }} }}",
+    "impl A {{ /// What it is\n #[inline] #[cfg({})] // why\n fn f() {{ {} }} }}",
+    "#[cfg_attr(windows, cfg({}))] fn f() {{ {} }}",
+    "cfg_if::cfg_if! {{ if #[cfg({})] {{ fn f() {{ {} }} }} else {{ fn f() {{}} }} }}",
+    "#![cfg({})]\nfn f() {{ {} }}",
+]
+
+
+def judged(evidence):
+    return [(call.dead, set(call.arguments["PoolType"].possible)) for call in evidence.calls]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_a_condition_may_stand(tmp_path, place):
+    for at, (condition, is_kept) in enumerate(((KEPT[0], True), (DROPPED[0], False))):
+        evidence = read(featured(tmp_path / str(at), place.format(condition, CALL)))
+        assert [not dead for dead, _ in judged(evidence)] == [is_kept], condition
+        assert bad(evidence) == ({"execute-pool-type"} if is_kept else set())
+
+
+@pytest.mark.parametrize("condition", KEPT)
+def test_what_is_compiled_is_judged(tmp_path, condition):
+    evidence = read(featured(tmp_path, f"#[cfg({condition})] fn f() {{ {CALL} }}"))
+    assert judged(evidence) == [("", {0})]
+    assert evidence.calls[0].builds == ()
+    assert evidence.calls[0].doubt == ""
+
+
+@pytest.mark.parametrize("condition", DROPPED)
+def test_what_is_not_compiled_is_no_finding(tmp_path, condition):
+    evidence = read(featured(tmp_path, f"#[cfg({condition})] fn f() {{ {CALL} }}"))
+    assert [bool(dead) for dead, _ in judged(evidence)] == [True]
+    assert bad(evidence) == set()
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ('feature = "legacy"', 'with feature "legacy"'),
+        ('feature = "older"', 'with feature "older"'),
+        ('not(feature = "usual")', "without default features"),
+        ('all(feature = "older", not(feature = "deep"))', None),
+        ('target_arch = "x86"', "for x86"),
+        ("test", None),
+    ],
+)
+def test_what_other_configurations_compile_is_told(tmp_path, condition, words):
+    evidence = read(featured(tmp_path, f"#[cfg({condition})] fn f() {{ {CALL} }}"))
+    told = [one.reason for one in evidence.limits if "not the default" in one.reason]
+    assert bad(evidence) == set()
+    assert any(words in one for one in told) if words else not told
+    assert all(one.rules == () for one in evidence.limits if "not the default" in one.reason)
+    (call,) = evidence.calls
+    assert call.dead == (f"compiled only {words}" if words else call.dead)
+
+
+def test_a_value_of_another_configuration_is_told(tmp_path):
+    text = """
+#[cfg(feature = "legacy")] const K: i32 = 0;
+#[cfg(not(feature = "legacy"))] const K: i32 = 512;
+fn f() { ExAllocatePool(K, 8); }"""
+    evidence = read(featured(tmp_path, text))
+    assert judged(evidence) == [("", {0x200})]
+    told = [one.reason for one in evidence.limits if "not the default" in one.reason]
+    assert any('with feature "legacy"' in one and "NonPagedPool (0x0)" in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("condition", "labels"),
+    [
+        ('target_arch = "aarch64"', ("ARM64",)),
+        ("debug_assertions", ("debug",)),
+        ("not(debug_assertions)", ("release",)),
+        ('all(debug_assertions, target_arch = "x86_64")', ("debug|x64",)),
+    ],
+)
+def test_a_call_of_some_configurations_names_them(tmp_path, condition, labels):
+    evidence = read(featured(tmp_path, f"#[cfg({condition})] fn f() {{ {CALL} }}"))
+    assert tuple(label for label, _ in evidence.calls[0].builds) == labels
+    assert bad(evidence) == {"execute-pool-type"}
+
+
+def test_values_per_machine(tmp_path):
+    text = """fn f() {
+    let kind = if cfg!(target_arch = "aarch64") { 512 } else { 0 };
+    ExAllocatePool(kind, 8);
+}"""
+    evidence = read(featured(tmp_path, text))
+    assert {name: set(one.possible) for name, one in evidence.calls[0].builds} == {
+        "x64": {0},
+        "ARM64": {0x200},
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#[cfg(windows)] let k = 512; #[cfg(not(windows))] let k = 0; ExAllocatePool(k, 8);",
+        "let k = if cfg!(windows) { 512 } else { 0 }; ExAllocatePool(k, 8);",
+        "ExAllocatePool(#[cfg(unix)] 0, #[cfg(windows)] 512, 8);",
+        "let mut k = 512; #[cfg(test)] { k = 0; } let k = 512; ExAllocatePool(512, 8);",
+    ],
+)
+def test_only_values_that_are_compiled_count(tmp_path, text):
+    evidence = read(featured(tmp_path, f"fn f() {{ {text} }}"))
+    assert judged(evidence) == [("", {0x200})]
+    assert bad(evidence) == set()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"src___lib__rs": "#[cfg(test)] mod x;", "src___x__rs": CALL},
+        {"src___lib__rs": "#[cfg(unix)] mod x;", "src___x___mod__rs": CALL},
+        {
+            "src___lib__rs": "#[cfg(unix)] mod x;",
+            "src___x__rs": "mod y;",
+            "src___x___y__rs": CALL,
+        },
+        {"src___lib__rs": '#[cfg_attr(unix, path = "y.rs")] mod x;', "src___y__rs": CALL},
+        {"src___lib__rs": "fn f() {}", "src___left__rs": CALL},
+        {"src___lib__rs": "", "tests___a__rs": CALL, "benches___b__rs": CALL, "build__rs": CALL},
+    ],
+)
+def test_files_that_no_configuration_compiles(tmp_path, files):
+    files = {name: one.replace(CALL, f"fn f() {{ {CALL} }}") for name, one in files.items()}
+    featured(tmp_path, "")
+    evidence = read(lay(tmp_path, **files))
+    assert all(call.dead for call in evidence.calls)
+    assert bad(evidence) == set()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"src___lib__rs": "#[cfg(windows)] mod x;", "src___x__rs": CALL},
+        {"src___lib__rs": "mod x;", "src___x___mod__rs": "mod y;", "src___x___y__rs": CALL},
+        {"src___lib__rs": "mod x;", "src___x__rs": "mod y;", "src___x___y__rs": CALL},
+        {"src___lib__rs": "mod a { mod y; }", "src___a___y__rs": CALL},
+        {"src___lib__rs": '#[path = "odd/z.rs"] mod x;', "src___odd___z__rs": CALL},
+        {"src___lib__rs": '#[cfg_attr(windows, path = "y.rs")] mod x;', "src___y__rs": CALL},
+        {"src___lib__rs": 'include!("z.rs");', "src___z__rs": CALL},
+        {"src___lib__rs": "all_mods!(x);", "src___x__rs": CALL},
+        {"src___lib__rs": "cfg_if! { if #[cfg(unix)] {} else { mod x; } }", "src___x__rs": CALL},
+    ],
+)
+def test_files_that_are_compiled(tmp_path, files):
+    files = {name: one.replace(CALL, f"fn f() {{ {CALL} }}") for name, one in files.items()}
+    featured(tmp_path, "")
+    assert judged(read(lay(tmp_path, **files))) == [("", {0})]
+
+
+@pytest.mark.parametrize(
+    ("script", "dead", "doubt"),
+    [
+        ('fn main() { println!("cargo:rustc-cfg=odd"); }', False, True),
+        ("fn main() { helper::run(); }", False, True),
+        ("fn main() { wdk_build::configure_wdk_binary_build().unwrap(); }", True, False),
+        (None, True, False),
+    ],
+)
+def test_a_flag_that_a_build_script_may_set_is_not_known(tmp_path, script, dead, doubt):
+    featured(tmp_path, f"#[cfg(odd)] fn f() {{ {CALL} }}")
+    if script:
+        lay(tmp_path, build__rs=script)
+    evidence = read(tmp_path)
+    (call,) = evidence.calls
+    assert (bool(call.dead), "cfg(odd)" in call.doubt) == (dead, doubt)
+    report = evaluate(tmp_path, Options())
+    assert report.verdict is not Verdict.INCOMPATIBLE
+    assert bad(evidence) == ({"execute-pool-type"} if doubt else set())
+
+
+def test_a_value_under_an_unknown_flag_is_undecided(tmp_path):
+    text = "#[cfg(odd)] const K: i32 = 0;\n#[cfg(not(odd))] const K: i32 = 512;\n"
+    featured(tmp_path, text + "fn f() { ExAllocatePool(K, 8); }")
+    lay(tmp_path, build__rs="fn main() { helper::run(); }")
+    assert value_of(read(tmp_path), "ExAllocatePool") == (set(), False)
+
+
+LIBRARY = '[package]\nname = "helper"\n[features]\nexec = []\ndefault = []\n[dependencies]\n'
+
+
+@pytest.mark.parametrize(
+    ("asks", "is_kept"),
+    [
+        ('helper = { path = "../helper" }', False),
+        ('helper = { path = "../helper", features = ["exec"] }', True),
+        ('helper = { path = "../helper", optional = true, features = ["exec"] }', False),
+        (
+            '[target."cfg(windows)".dependencies]\n'
+            'helper = { path = "../helper", features = ["exec"] }',
+            True,
+        ),
+        (
+            '[target."cfg(unix)".dependencies]\n'
+            'helper = { path = "../helper", features = ["exec"] }',
+            False,
+        ),
+        ("helper = { workspace = true }", True),
+        ('helper = { path = "../helper" }\n[features]\ndefault = ["helper/exec"]', True),
+        ('helper = { path = "../helper" }\n[features]\nmore = ["helper/exec"]', False),
+    ],
+)
+@pytest.mark.parametrize("kit", ["", WDK])
+def test_a_library_has_the_features_that_its_driver_asks_for(tmp_path, asks, is_kept, kit):
+    crate(tmp_path / "driver", "fn f() {}", dependencies=f"{WDK}\n{asks}")
+    text = f'#[cfg(feature = "exec")] fn f() {{ {CALL} }}'
+    lay(tmp_path / "helper", Cargo__toml=LIBRARY + kit, src___lib__rs=text)
+    workspace = '[workspace]\nmembers = ["driver", "helper"]\n[workspace.dependencies]\n'
+    lay(tmp_path, Cargo__toml=workspace + 'helper = { path = "helper", features = ["exec"] }\n')
+    evidence = read(tmp_path)
+    assert [not call.dead for call in evidence.calls] in ([is_kept], [] if not is_kept else [True])
+    assert bad(evidence) == ({"execute-pool-type"} if is_kept else set())
+
+
+def test_a_library_of_umdf_drivers_only_says_so(tmp_path):
+    crate(tmp_path / "d", "", model="UMDF", dependencies='helper = { path = "../helper" }')
+    lay(tmp_path / "helper", Cargo__toml=LIBRARY + WDK, src___lib__rs=f"fn f() {{ {CALL} }}")
+    evidence = read(tmp_path)
+    assert evidence.calls == ()
+    assert any("only UMDF driver crates link this crate" in one.reason for one in evidence.limits)
+
+
+def test_tests_are_never_counted(tmp_path):
+    text = f"""
+#[test] fn a() {{ {CALL} }}
+#[cfg(test)] mod tests {{ fn b() {{ {CALL} }} }}
+#[tokio::test] fn c() {{ {CALL} }}
+"""
+    evidence = read(featured(tmp_path, text))
+    assert {call.dead for call in evidence.calls} == {"only tests compile it"}
+    assert not any("not the default" in one.reason for one in evidence.limits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#[cfg(" + "not(" * 5000 + "a" + ")" * 5000 + ")] fn f() {}",
+        "#[cfg(all(,=)] fn f() {}",
+        "cfg_if! { if #[cfg(a)] { cfg_if! { } ",
+        "".join("const K: i32 = K + K;\n" for _ in range(40)) + "fn f() { ExAllocatePool(K, 1); }",
+        'mod lib; mod lib; include!("lib.rs");',
+    ],
+)
+def test_bad_conditions(tmp_path, text):
+    read(featured(tmp_path, text))

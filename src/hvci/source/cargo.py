@@ -6,7 +6,6 @@ Knows Cargo.toml; knows nothing of Rust text.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -62,26 +61,3 @@ def model(table: Mapping[str, object]) -> str:
     for key in ("metadata", "wdk", "driver-model", "driver-type"):
         inner = inner.get(key, {}) if isinstance(inner, dict) else {}
     return inner if isinstance(inner, str) else ""
-
-
-def workspace_model(cargo: Path) -> str:
-    """The driver model of the workspace that a crate is in."""
-    for folder in list(cargo.parents)[1:5]:
-        above = folder / "Cargo.toml"
-        if is_file(above):
-            try:
-                table = tomllib.loads(above.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                return ""
-            return model({"workspace": table.get("workspace", {})})
-    return ""
-
-
-def tables(table: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """The dependencies of a crate, for all targets."""
-    targets = table.get("target", {})
-    every = [table, *(targets.values() if isinstance(targets, dict) else ())]
-    for one in every:
-        found = one.get("dependencies", {}) if isinstance(one, dict) else {}
-        if isinstance(found, dict):
-            yield found

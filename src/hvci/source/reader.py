@@ -59,7 +59,7 @@ class Reading:
     def evidence(self, target: WindowsVersion) -> Evidence:
         """The facts alone, in order of place."""
         calls = [*merged(self.calls), *(call for _, call in self.linked)]
-        calls += (call for crate in self.crates.crates for call in crate.calls)
+        calls += self.crates.calls
         return Evidence(
             frozenset({Origin.SOURCE}),
             target,
@@ -97,7 +97,7 @@ def examine(
     begun = time.perf_counter()
     shelf = _shelf(path, texts or {})
     workspace = Workspace(shelf, target, machine)
-    crates = read_crates(path, shelf.texts)
+    crates = read_crates(path, shelf.texts, machine)
     is_empty = not (shelf.sources or workspace.builds or shelf.projects or shelf.limits)
     if is_empty and not crates.limits:
         raise InputError(f"{path}: neither C or C++ sources nor a driver project")

@@ -1,41 +1,36 @@
 """Driver crates: what Rust text asks of the kernel, with no toolchain installed.
 
-Theory of operation: Cargo.toml tells the driver model; every call of a catalogued DDI in a crate's
-text is found, written out or in `call_unsafe_wdf_function_binding!`, whatever `cfg` keeps it. A
-deciding argument is followed through casts, ORs, `const` and `static` items, enums that the crate
-writes itself (their numbers decide, not their names) and `let` in the same function; anything else
-is undecided. What Rust code does besides calls is a limit.
+Theory of operation: Cargo.toml tells the driver model and the features. Every call of a catalogued
+DDI in the text of a driver crate, and of the crates that it links from folders, is found, written
+out or in `call_unsafe_wdf_function_binding!`. It is judged in the configurations of the default
+features that compile it; what only others compile is told (`rust_configs`). A deciding argument is
+followed as `rust_values` says; anything else is undecided. What Rust code does besides calls is a
+limit.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hvci import catalog
-from hvci.catalog import Ddi
-from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via
+from hvci.model import DdiCall, Limit, Origin, SourceSite
 from hvci.model.judged import BEHAVIOUR_RULES, CALL_RULES, LINK_RULES
-from hvci.source import constants
-from hvci.source.cargo import below, cargos, image_name, model, owner, tables, workspace_model
-from hvci.source.disk import is_folder
+from hvci.source.cargo import below, cargos, image_name, model, owner
+from hvci.source.disk import is_file, is_folder
 from hvci.source.files import tidy
+from hvci.source.manifests import Manifest, Manifests, inner
+from hvci.source.rust_calls import Crate
+from hvci.source.rust_configs import MACHINES, Asking, configurations, target
 from hvci.source.text import MAX_BYTES, Source
-from hvci.source.tree import ancestors, text_of, walk
 
-if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
-
-MAX_DEPTH = 12
 _KITS = ("wdk", "wdk-sys", "wdk-alloc", "wdk-macros", "windows-kernel-sys", "windows-kernel")
-_BINDING = b"call_unsafe_wdf_function_binding"
-_BEFORE = b"fn q(){f("
-"""Makes an expression of the arguments of a macro."""
+_ASIDE = ("tests", "benches", "examples")
+"""Folders of a crate that no driver is built from."""
+SHOWN = 8
+"""Calls in one sentence."""
 
 
 @dataclass
@@ -60,317 +55,223 @@ class Crates:
     """What is to be said of crates that build no driver."""
 
     @property
+    def calls(self) -> list[DdiCall]:
+        """The calls of all drivers; one of a library that some of them link alike is one."""
+        seen: set[tuple[object, ...]] = set()
+        found = []
+        for call in (one for crate in self.crates for one in crate.calls):
+            values = tuple(sorted((name, one.possible) for name, one in call.arguments.items()))
+            key = (call.site, call.ddi, call.dead, call.doubt, call.builds, values)
+            if key not in seen:
+                seen.add(key)
+                found.append(call)
+        return found
+
+    @property
     def limits(self) -> list[Limit]:
         """All that was not examined."""
         return [*self.others, *(one for crate in self.crates for one in crate.limits)]
 
 
-def read_crates(path: Path, texts: Mapping[str, bytes]) -> Crates:
+def read_crates(path: Path, texts: Mapping[str, bytes], machine: str | None = None) -> Crates:
     """Read every driver crate in a folder, or that of one file."""
-    found = Crates()
-    for cargo in cargos(path):
-        _crate(found, cargo, texts)
-    if not is_folder(path) and path.suffix.lower() == ".rs" and not found.limits:
-        crate = DriverCrate(tidy(path), path.stem.lower(), frozenset((tidy(path),)))
-        found.crates.append(crate)
-        _text(crate, [path], f"{tidy(path)}: no Cargo.toml above it", texts)
-    return found
+    return _Reader(texts, machine).read(path)
 
 
-def _crate(found: Crates, cargo: Path, texts: Mapping[str, bytes]) -> None:
-    """One crate: nothing to say of one that builds no driver."""
-    if not cargo.is_file():
-        why = "this crate could not be read: its manifest is no regular file"
-        found.others.append(_limit(cargo, CALL_RULES, why))
-        return
-    try:
-        table = tomllib.loads(cargo.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found.others.append(_limit(cargo, CALL_RULES, f"this crate could not be read: {error}"))
-        return
-    if "package" not in table:
-        return
-    kind = model(table) or workspace_model(cargo)
-    kits = any(name in _KITS for one in tables(table) for name in one)
-    if kind.upper() == "UMDF":
-        reason = "a UMDF driver crate: it runs in user mode, where memory integrity guards nothing"
-        found.others.append(_limit(cargo, (), reason))
-        return
-    own = [one for one in below(cargo.parent) if owner(one) == cargo]
-    files = [one for one in own if one.suffix.lower() == ".rs"]
-    library = table.get("lib", {})
-    is_library = isinstance(library, dict) and "cdylib" in library.get("crate-type", ())
-    if kind or kits or (is_library and any(_speaks(one, texts) for one in files)):
+class _Reader:
+    """Reads the crates of one target."""
+
+    def __init__(self, texts: Mapping[str, bytes], machine: str | None) -> None:
+        self.texts, self.machine = texts, machine
+        self.manifests = Manifests()
+        self.found = Crates()
+        self._crates: dict[Path, Crate] = {}
+        self._files: dict[Path, list[Path]] = {}
+        self._lost: dict[Path, list[Limit]] = {}
+
+    def read(self, path: Path) -> Crates:
+        """Every driver crate of a target; a library counts in the drivers that link it."""
+        every = [(one, self._kind(one)) for one in cargos(path)]
+        linked = self._linked([one for one, kind in every if kind == "driver"])
+        by_user = self._linked([one for one, kind in every if kind == "user"]) - linked
+        for cargo, kind in every:
+            manifest = self.manifests.get(cargo)
+            if kind == "driver" and manifest is not None:
+                if not self._is_library(manifest) or cargo not in linked | by_user:
+                    self._driver(manifest)
+                elif cargo in by_user:
+                    why = "only UMDF driver crates link this crate: it runs in user mode"
+                    self.found.others.append(_limit(cargo, (), why))
+        if not is_folder(path) and path.suffix.lower() == ".rs" and not self.found.limits:
+            self._alone(path)
+        return self.found
+
+    def _kind(self, cargo: Path) -> str:
+        """Say "driver", "user" or nothing, and keep what is to be said of others."""
+        try:
+            manifest = Manifest(cargo)
+        except (OSError, ValueError) as error:
+            why = f"this crate could not be read: {_why(cargo, error)}"
+            self.found.others.append(_limit(cargo, CALL_RULES, why))
+            return ""
+        self.manifests.keep(manifest)
+        table = manifest.table
+        if "package" not in table or inner(table, "lib").get("proc-macro") is True:
+            return ""
+        kind = manifest.driver.get("driver_type", "")
+        if kind.upper() == "UMDF":
+            why = "a UMDF driver crate: it runs in user mode, where memory integrity guards nothing"
+            self.found.others.append(_limit(cargo, (), why))
+            return "user"
+        kits = any(one.name in _KITS for one in manifest.dependencies(_on_x64))
+        if kind or kits or (_is_cdylib(manifest) and self._speaks(cargo)):
+            return "driver"
+        return ""
+
+    def _linked(self, drivers: list[Path]) -> set[Path]:
+        """The crates that some link, without themselves."""
+        found: set[Path] = set()
+        for one in drivers:
+            manifest = self.manifests.get(one)
+            for on in configurations(self.manifests, manifest, self.machine) if manifest else ():
+                found |= set(on.linked) - {one}
+        return found
+
+    def _is_library(self, manifest: Manifest) -> bool:
+        """Whether a crate is only a part of what links it."""
+        return not _is_cdylib(manifest) and not model({"package": manifest.table["package"]})
+
+    def _speaks(self, cargo: Path) -> bool:
+        sources = (self._source(one) for one in self._own(cargo))
+        return any(one is not None and _NAMED.search(one.text) for one in sources)
+
+    def _own(self, cargo: Path) -> list[Path]:
+        """The files of a crate that a driver may be built from."""
+        if cargo not in self._files:
+            aside = {cargo.parent / one for one in _ASIDE}
+            named = inner(self.manifests_table(cargo), "package").get("build")
+            script = cargo.parent / (named if isinstance(named, str) else "build.rs")
+            self._files[cargo] = [
+                one
+                for one in below(cargo.parent)
+                if one.suffix.lower() == ".rs"
+                and one != script
+                and not aside & set(one.parents)
+                and owner(one) == cargo
+            ]
+        return self._files[cargo]
+
+    def manifests_table(self, cargo: Path) -> Mapping[str, object]:
+        """What one manifest says."""
+        manifest = self.manifests.get(cargo)
+        return manifest.table if manifest is not None else {}
+
+    def _source(self, path: Path) -> Source | None:
+        name = tidy(path)
+        try:
+            raw = self.texts.get(name) or (path.read_bytes() if is_file(path) else None)
+        except OSError:
+            return None
+        return Source(name, raw) if raw is not None and len(raw) <= MAX_BYTES else None
+
+    def _crate(self, key: Path, files: list[Path], roots: list[str]) -> Crate:
+        """The text of one crate, read once for all drivers that link it."""
+        if key not in self._crates:
+            sources, lost = [], []
+            for path in files:
+                source = self._source(path)
+                if source is None:
+                    lost.append(_limit(path, CALL_RULES, "this file could not be read"))
+                else:
+                    sources.append(source)
+            self._crates[key], self._lost[key] = Crate(sources, roots), lost
+        return self._crates[key]
+
+    def _driver(self, manifest: Manifest) -> None:
+        """One driver crate with all that it links from folders."""
+        cargo, kind = manifest.path, manifest.driver.get("driver_type", "")
         words = f"a Rust {kind} driver crate" if kind else "a Rust driver crate"
-        paths = frozenset(map(tidy, (cargo, *files)))
-        crate = DriverCrate(tidy(cargo), image_name(table, cargo.parent.name), paths)
-        found.crates.append(crate)
-        _text(crate, files, f"{tidy(cargo)}: {words}", texts)
+        every = configurations(self.manifests, manifest, self.machine)
+        parts = list(dict.fromkeys(path for on in every for path in on.linked))
+        parts = [one for one in parts if one == cargo or not self._is_for_the_compiler(one)]
+        paths = {tidy(one) for part in parts for one in (part, *self._own(part))}
+        crate = DriverCrate(
+            tidy(cargo), image_name(manifest.table, cargo.parent.name), frozenset(paths)
+        )
+        asking = Asking(self.manifests, manifest)
+        told: dict[str, list[DdiCall]] = {}
+        for part in parts:
+            read = self._crate(part, self._own(part), _roots(part, self.manifests_table(part)))
+            found = read.found(part, asking, every)
+            crate.calls += found.calls
+            crate.limits += (*self._lost[part], *found.lost)
+            for label, call in found.told:
+                told.setdefault(label, []).append(call)
+        for label, calls in told.items():
+            crate.limits.append(_limit(cargo, (), _told(label, calls)))
+        self._finish(crate, f"{tidy(cargo)}: {words}")
+
+    def _alone(self, path: Path) -> None:
+        """A file that no crate holds: everything in it may be compiled."""
+        crate = DriverCrate(tidy(path), path.stem.lower(), frozenset((tidy(path),)))
+        found = self._crate(path, [path], []).everything()
+        crate.calls += found.calls
+        crate.limits += (*self._lost[path], *found.lost)
+        self._finish(crate, f"{tidy(path)}: no Cargo.toml above it")
+
+    def _is_for_the_compiler(self, cargo: Path) -> bool:
+        return inner(self.manifests_table(cargo), "lib").get("proc-macro") is True
+
+    def _finish(self, crate: DriverCrate, kind: str) -> None:
+        """Say what was not looked at."""
+        reason = "what its code does besides calls of the kernel is not read; check the built .sys"
+        site = SourceSite(crate.path, 1)
+        rules = (*BEHAVIOUR_RULES, *LINK_RULES)
+        crate.limits.append(Limit(Origin.SOURCE, rules, f"{kind}; {reason}", site))
+        self.found.crates.append(crate)
 
 
-def _speaks(path: Path, texts: Mapping[str, bytes]) -> bool:
-    source = _source(path, texts)
-    return source is not None and _NAMED.search(source.text) is not None
-
-
-def _limit(path: Path, rules: tuple[str, ...], reason: str) -> Limit:
-    site = SourceSite(tidy(path), 1)
-    return Limit(Origin.SOURCE, rules, f"{tidy(path)}: {reason}", site)
-
-
-def _source(path: Path, texts: Mapping[str, bytes]) -> Source | None:
-    name = tidy(path)
-    try:
-        raw = texts.get(name) or (path.read_bytes() if path.is_file() else None)
-    except OSError:
-        return None
-    if raw is None:
-        return None
-    return Source(name, raw) if len(raw) <= MAX_BYTES else None
-
-
-def _text(found: DriverCrate, files: list[Path], kind: str, texts: Mapping[str, bytes]) -> None:
-    """The calls of one crate, and what was not looked at."""
-    sources = []
-    for path in files:
-        source = _source(path, texts)
-        if source is None:
-            found.limits.append(_limit(path, CALL_RULES, "this file could not be read"))
-        else:
-            sources.append(source)
-    crate = Crate(sources)
-    for source in sources:
-        calls, lost = crate.calls(source)
-        found.calls += calls
-        found.limits += lost
-    reason = "what its code does besides calls of the kernel is not read; check the built .sys"
-    site = SourceSite(kind.partition(": ")[0], 1)
-    rules = (*BEHAVIOUR_RULES, *LINK_RULES)
-    found.limits.append(Limit(Origin.SOURCE, rules, f"{kind}; {reason}", site))
-
-
-@cache
-def _parser() -> Parser:
-    import tree_sitter
-    import tree_sitter_rust
-
-    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_rust.language()))
-
-
-@cache
-def _rows() -> dict[bytes, Ddi]:
-    return {
-        name.encode(): ddi
-        for name, ddi in catalog.ddis().items()
-        if name.isidentifier() and ddi.rule.judged_by
-    }
+def _on_x64(key: str, value: str | None) -> bool | None:
+    return target(MACHINES["x64"], key, value)
 
 
 _NAMED = re.compile(rb"\b(?:Ex|Mm|Zw|Nt|Wdf|Flt|FsRtl|Io|Ps|Ndis)[A-Z]\w+")
 
 
-class Crate:
-    """The items and calls of one crate."""
-
-    def __init__(self, sources: list[Source]) -> None:
-        self.items: dict[bytes, list[Node]] = {}
-        """Values of `const` and `static` items, and of enum variants by `Enum::Variant`."""
-        self.numbers: dict[bytes, int] = {}
-        """Variants that get their number from the one before."""
-        self.roots = {source.path: _parser().parse(source.text).root_node for source in sources}
-        for root in self.roots.values():
-            for node in walk(root):
-                if node.type in ("const_item", "static_item"):
-                    value = node.child_by_field_name("value")
-                    if value is not None:
-                        name = text_of(node.child_by_field_name("name"))
-                        self.items.setdefault(name, []).append(value)
-                elif node.type == "enum_item":
-                    self._enum(node)
-
-    def _enum(self, node: Node) -> None:
-        name, number = text_of(node.child_by_field_name("name")), 0
-        body = node.child_by_field_name("body")
-        for variant in body.named_children if body is not None else ():
-            if variant.type != "enum_variant":
-                continue
-            value = variant.child_by_field_name("value")
-            known = self.value(value, value, 0) if value is not None else None
-            if known is not None and len(known.possible) == 1:
-                number = min(known.possible)
-            self.numbers[name + b"::" + text_of(variant.child_by_field_name("name"))] = number
-            number += 1
-
-    def calls(self, source: Source) -> tuple[list[DdiCall], list[Limit]]:
-        """The calls in one file, and the places that name a DDI and were not followed."""
-        calls: list[DdiCall] = []
-        lost: list[Limit] = []
-        for node in walk(self.roots[source.path]):
-            if node.type == "call_expression":
-                name = text_of(node.child_by_field_name("function")).rpartition(b"::")[2]
-                listed = node.child_by_field_name("arguments")
-                if name in _rows() and listed is not None:
-                    calls.append(self._call(source, node, name, _given(listed), node))
-            elif node.type == "macro_invocation":
-                calls += self._macro(source, node)
-            elif node.type == "identifier" and text_of(node) in _rows() and _is_value(node):
-                line, column = source.position(node.start_byte)
-                site = SourceSite(source.path, line, column)
-                ddi = _rows()[text_of(node)]
-                reason = f"{source.path}:{line}: {ddi.name} is used as a value; not followed"
-                lost.append(Limit(Origin.SOURCE, (ddi.rule.judged_by,), reason, site))
-        return calls, lost
-
-    def _macro(self, source: Source, node: Node) -> Iterator[DdiCall]:
-        """Calls in the arguments of a macro, and those that a binding macro makes."""
-        body = text_of(next((one for one in node.children if one.type == "token_tree"), None))
-        for inner in walk(_parser().parse(_BEFORE + body[1:-1] + b");}").root_node):
-            if inner.type != "call_expression":
-                continue
-            listed = inner.child_by_field_name("arguments")
-            given = _given(listed) if listed is not None else []
-            name = text_of(inner.child_by_field_name("function")).rpartition(b"::")[2]
-            if text_of(node.child_by_field_name("macro")).endswith(_BINDING) and name == b"f":
-                name, given = (text_of(given[0]), given[1:]) if given else (b"", [])
-            if name in _rows():
-                yield self._call(source, node, name, given, node)
-
-    def _call(
-        self, source: Source, node: Node, name: bytes, given: list[Node], place: Node
-    ) -> DdiCall:
-        ddi = _rows()[name]
-        arguments: dict[str, Value] = {}
-        for parameter in ddi.watched:
-            index = ddi.position(parameter)
-            if index < len(given):
-                arguments[parameter] = self.value(given[index], place, 0)
-            else:
-                arguments[parameter] = Value.unknown(f"the call has only {len(given)} arguments")
-        line, column = source.position(node.start_byte)
-        function = _function(node)
-        owner = text_of(function.child_by_field_name("name")).decode() if function else None
-        site = SourceSite(source.path, line, column, owner)
-        via = Via.KMDF if name.startswith(b"Wdf") else Via.SOURCE
-        return DdiCall(ddi.name, arguments, site, Origin.SOURCE, via)
-
-    # ------------------------------------------------------------ values
-
-    def value(self, node: Node | None, place: Node | None, depth: int) -> Value:
-        """What an expression can be."""
-        if node is None or place is None or depth > MAX_DEPTH:
-            return Value.unknown("an expression that is not followed")
-        inner = node.named_children
-        match node.type:
-            case "integer_literal":
-                return _literal(text_of(node))
-            case "type_cast_expression":
-                return self.value(node.child_by_field_name("value"), place, depth + 1)
-            case "parenthesized_expression":
-                return self.value(inner[0] if inner else None, place, depth + 1)
-            case "binary_expression":
-                return self._binary(node, place, depth)
-            case "identifier" | "scoped_identifier":
-                return self._name(text_of(node).replace(b" ", b""), place, depth)
-            case "field_expression" if text_of(node).endswith(b".0"):
-                return self.value(node.child_by_field_name("value"), place, depth + 1)
-            case "call_expression":
-                return self._wrapped(node, place, depth)
-        return Value.unknown(f"{_shown(node)} is not followed")
-
-    def _binary(self, node: Node, place: Node, depth: int) -> Value:
-        left = self.value(node.child_by_field_name("left"), place, depth + 1)
-        right = self.value(node.child_by_field_name("right"), place, depth + 1)
-        operator = text_of(node.child_by_field_name("operator"))
-        apply = {b"|": int.__or__, b"&": int.__and__, b"+": int.__add__, b"<<": int.__lshift__}
-        if operator not in apply or not (left.complete and right.complete):
-            return Value.unknown(left.reason or right.reason or f"{_shown(node)} is not followed")
-        if any(one > 63 for one in right.possible) and operator == b"<<":
-            return Value.unknown(f"{_shown(node)} is not followed")
-        pairs = (apply[operator](a, b) for a in left.possible for b in right.possible)
-        return Value.exactly(*pairs)
-
-    def _wrapped(self, node: Node, place: Node, depth: int) -> Value:
-        """`x.into()`, `T::from(x)` and `T(x)` are x."""
-        function = node.child_by_field_name("function")
-        listed = node.child_by_field_name("arguments")
-        given = _given(listed) if listed is not None else []
-        if function is None:
-            return Value.unknown(f"{_shown(node)} is not followed")
-        name = text_of(function).replace(b" ", b"")
-        if function.type == "field_expression" and name.endswith((b".into", b".clone", b".bits")):
-            return self.value(function.child_by_field_name("value"), place, depth + 1)
-        if len(given) == 1 and (name.endswith(b"::from") or b"POOL_" in name):
-            return self.value(given[0], place, depth + 1)
-        return Value.unknown(f"{_shown(node)} is not followed")
-
-    def _name(self, name: bytes, place: Node, depth: int) -> Value:
-        """A variable of the function, an item of the crate or a constant of the WDK."""
-        last = name.rpartition(b"::")[2]
-        if b"::" not in name and (function := _function(place)) is not None:
-            found = self._local(name, function, place, depth)
-            if found is not None:
-                return found
-        tail = b"::".join(name.split(b"::")[-2:])
-        if tail in self.numbers:
-            return Value.exactly(self.numbers[tail])
-        if items := [item for item in self.items.get(last, ()) if item.id != place.id]:
-            values = [self.value(item, item, depth + 1) for item in items[:8]]
-            joined = values[0]
-            for one in values[1:]:
-                joined = joined.join(one)
-            return joined
-        guess = constants.named(last)
-        if guess is None or not guess.complete:
-            return Value.unknown(f"{name.decode('utf-8', 'replace')[:60]} is not in the crate")
-        return Value.exactly(*(atom.bits for atom in guess.atoms))
-
-    def _local(self, name: bytes, function: Node, place: Node, depth: int) -> Value | None:
-        """A `let` that is never assigned again; None when the function has no such name."""
-        found: Value | None = None
-        for node in walk(function):
-            pattern = node.child_by_field_name("pattern")
-            if node.type == "parameter" and text_of(pattern) == name:
-                return Value.unknown(f"{name.decode('utf-8', 'replace')} is a parameter")
-            if node.type == "let_declaration" and text_of(pattern) == name:
-                value = self.value(node.child_by_field_name("value"), node, depth + 1)
-                found = value if found is None else found.join(value)
-            is_change = node.type in ("assignment_expression", "compound_assignment_expr")
-            if is_change and text_of(node.child_by_field_name("left")) == name:
-                return Value.unknown(f"{name.decode('utf-8', 'replace')} is assigned again")
-        return found
+def _why(cargo: Path, error: Exception) -> str:
+    return str(error) if is_file(cargo) else "its manifest is no regular file"
 
 
-def _given(listed: Node) -> list[Node]:
-    kinds = ("line_comment", "block_comment", "attribute_item")
-    return [one for one in listed.named_children if one.type not in kinds]
+def _is_cdylib(manifest: Manifest) -> bool:
+    kinds = inner(manifest.table, "lib").get("crate-type", ())
+    return isinstance(kinds, (list, tuple)) and "cdylib" in kinds
 
 
-def _literal(text: bytes) -> Value:
-    bare = re.sub(rb"[iu](?:8|16|32|64|128|size)$", b"", text.replace(b"_", b"")).decode()
-    try:
-        return Value.exactly(int(bare, 0))
-    except ValueError:
-        return Value.unknown(f"{bare[:40]} is no number")
+def _roots(cargo: Path, table: Mapping[str, object]) -> list[str]:
+    """The files that the compiler is started with."""
+    named = [inner(table, "lib").get("path")]
+    bins = table.get("bin", ())
+    named += [inner(one).get("path") for one in bins] if isinstance(bins, list) else []
+    named += ["src/lib.rs", "src/main.rs"]
+    return [tidy(cargo.parent / one) for one in named if isinstance(one, str)]
 
 
-def _function(node: Node) -> Node | None:
-    return next((one for one in ancestors(node) if one.type == "function_item"), None)
+def _told(label: str, calls: list[DdiCall]) -> str:
+    """Say what a configuration that is not judged compiles more."""
+    shown = []
+    for call in calls[:SHOWN]:
+        ddi = catalog.ddis()[call.ddi]
+        value = call.arguments.get(ddi.deciding or "")
+        known = ", ".join(map(ddi.rule.spell, sorted(value.possible)[:3])) if value else ""
+        place = f"{call.site.path}:{call.site.line}" if isinstance(call.site, SourceSite) else ""
+        shown.append(f"{call.ddi} at {place}" + (f" ({ddi.deciding} {known})" if known else ""))
+    more = f" and {len(calls) - SHOWN} more" if len(calls) > SHOWN else ""
+    what = ", ".join(shown)
+    return (
+        f"{label} (not the default, so not judged) it calls what it does not call so: {what}{more}"
+    )
 
 
-def _is_value(node: Node) -> bool:
-    """Whether a name is neither called, declared nor imported."""
-    kinds = ("use_declaration", "function_signature_item", "function_item", "macro_invocation")
-    for above in ancestors(node):
-        if above.type in kinds:
-            return above.type == "function_item" and above.child_by_field_name("name") != node
-        if above.type == "call_expression":
-            function = above.child_by_field_name("function")
-            if function is not None and function.end_byte == node.end_byte:
-                return False
-        if above.type == "source_file":
-            return True
-    return False
-
-
-def _shown(node: Node) -> str:
-    return " ".join(text_of(node).decode("utf-8", "replace").split())[:60]
+def _limit(path: Path, rules: tuple[str, ...], reason: str) -> Limit:
+    site = SourceSite(tidy(path), 1)
+    return Limit(Origin.SOURCE, rules, f"{tidy(path)}: {reason}", site)
