@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from hvci.source import drivers, is_source
 
 if TYPE_CHECKING:
     from hvci.lists import DriverList
+    from hvci.packages.opened import Opened
     from hvci.signing.catalog import Catalog
     from hvci.source.parts import Parts
 
@@ -44,7 +45,8 @@ class Sources:
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = tuple(paths)
         self._read: dict[tuple[str, Machine], Parts] = {}
-        self._told: list[Evidence] = []
+        self.told: set[str] = set()
+        """What reports of images said already, by digest."""
 
     def of(self, path: str, evidence: Evidence) -> Iterator[Evidence]:
         """What the sources say that build an image of this name, for its machine."""
@@ -59,18 +61,36 @@ class Sources:
                 self._read[key] = drivers(sources, evidence.target_os, machine=image.machine)
             found = self._read[key].of_image(names, evidence.target_os)
             if found is not None:
-                self._told.append(found)
+                self.told.add(_facts(found))
                 yield found
 
     def has_told(self, evidence: Evidence) -> bool:
         """Whether the report of an image says already what these sources say."""
-        return any(_facts(evidence) == _facts(one) for one in self._told)
+        return bool(self.told) and _facts(evidence) in self.told
 
 
-def _facts(evidence: Evidence) -> tuple[object, ...]:
-    """What a report of sources is about, whichever configurations they are built in."""
+def _facts(evidence: Evidence) -> str:
+    """What a report of sources is about, whichever configurations they are built in.
+
+    A digest that is the same in every process.
+    """
     settings = {(one.name, one.value) for one in evidence.settings}
-    return evidence.calls, evidence.behaviours, settings
+    told = _plain((evidence.calls, evidence.behaviours, settings))
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """Facts in an order that does not depend on the hashes of a process."""
+    if isinstance(value, Mapping):
+        return sorted((repr(key), _plain(each)) for key, each in value.items())
+    if isinstance(value, frozenset | set):
+        return sorted(repr(_plain(each)) for each in value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        named = [_plain(getattr(value, each.name)) for each in fields(value)]
+        return [type(value).__name__, *named]
+    return value
 
 
 @record
@@ -130,6 +150,29 @@ def evaluate(target: str | Path | bytes, options: Options | None = None, name: s
         report = replace(report, verifier=block)
     report = _with_trust(report, data, options)
     return with_excerpts(report, data) if options.excerpts else report
+
+
+def evaluate_package(
+    opened: Iterable[Opened], options: Options
+) -> Iterator[tuple[str, Report | Exception]]:
+    """Evaluate each driver of a package with its catalogs: path, and report or what failed."""
+    from hvci.packages.opened import Refused
+    from hvci.signing.catalog import catalogs_of
+
+    for one in opened:
+        if isinstance(one, Refused):
+            yield one.path, one.error
+            continue
+        try:
+            found = tuple(catalogs_of(one.catalogs))
+            with_them = replace(options, catalogs=(*options.catalogs, *found))
+            report = evaluate(one.data, with_them, one.path)
+        except MemoryError:
+            yield one.path, InputError("takes more memory than there is")
+        except Exception as error:
+            yield one.path, error
+        else:
+            yield one.path, replace(report, package=one.package)
 
 
 def _with_trust(report: Report, data: bytes, options: Options) -> Report:

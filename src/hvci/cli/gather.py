@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvci.errors import InputError, UnsupportedImage
-from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers
+from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers, evaluate_package
 from hvci.model import Report
 from hvci.packages.marks import installer, is_disk, is_package, kind_of_file
 from hvci.report import Document, TargetError, from_json
@@ -174,25 +174,10 @@ def _image(path: str, options: Options, beside: Beside | None) -> Report:
 
 def _package(path: str, options: Options) -> Document:
     """What there is to say about each driver of a package."""
-    from hvci.packages.opened import Refused, open_archive, open_inf
-    from hvci.signing.catalog import catalogs_of
+    from hvci.packages.opened import open_archive, open_inf
 
     opener = open_inf if path.lower().endswith(".inf") else open_archive
-    reports: list[Report] = []
-    errors: list[TargetError] = []
-    for one in opener(Path(path)):
-        if isinstance(one, Refused):
-            errors.append(TargetError.of(one.path, one.error))
-            continue
-        try:
-            catalogs = tuple(catalogs_of(one.catalogs))
-            with_them = replace(options, catalogs=(*options.catalogs, *catalogs))
-            report = evaluate(one.data, with_them, one.path)
-        except Exception as error:
-            errors.append(TargetError.of(one.path, error))
-        else:
-            reports.append(replace(report, package=one.package))
-    return Document(tuple(reports), tuple(errors))
+    return Document.of(evaluate_package(opener(Path(path)), options))
 
 
 def saved(path: str) -> Document:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvci.errors import HvciError, InputError
-from hvci.evaluate import Options, evaluate
+from hvci.evaluate import Options, evaluate_package
 from hvci.model import Report
 from hvci.report import Document, TargetError
 from hvci.report.package import remedy
@@ -62,28 +62,13 @@ def _windows(path: Path) -> Iterator[Windows]:
 
 def of_windows(windows: Windows, options: Options) -> Document:
     """The reports of all drivers of a Windows, its state, and what to do."""
-    from hvci.packages.opened import Refused
-    from hvci.signing.catalog import catalogs_of
-
-    reports: list[Report] = []
-    errors: list[TargetError] = []
-    for one in windows.drivers():
-        if isinstance(one, Refused):
-            errors.append(TargetError.of(one.path, one.error))
-            continue
-        try:
-            found = tuple(catalogs_of(one.catalogs))
-            with_them = replace(options, catalogs=(*options.catalogs, *found))
-            report = evaluate(one.data, with_them, one.path)
-        except Exception as error:
-            errors.append(TargetError.of(one.path, error))
-        else:
-            reports.append(replace(report, package=one.package))
+    found = Document.of(evaluate_package(windows.drivers(), options))
+    reports = found.reports
     notices = [*windows.notes, *_advice(reports), *_refused(windows, reports)]
-    return Document(tuple(reports), tuple(errors), tuple(notices))
+    return replace(found, notices=tuple(notices))
 
 
-def _advice(reports: list[Report]) -> Iterator[str]:
+def _advice(reports: tuple[Report, ...]) -> Iterator[str]:
     """The lines that a person needs: driver, package, boot-critical or not, what to do."""
     found = [(one, advice) for one in reports if (advice := remedy(one)) is not None]
     found.sort(key=lambda pair: pair[0].package is None or pair[0].package.start != "boot")
@@ -93,7 +78,7 @@ def _advice(reports: list[Report]) -> Iterator[str]:
         yield f"{report.target.path} ({service}): {advice.command}    {advice.why}"
 
 
-def _refused(windows: Windows, reports: list[Report]) -> Iterator[str]:
+def _refused(windows: Windows, reports: tuple[Report, ...]) -> Iterator[str]:
     """What the event log of that Windows says of refused drivers."""
     data = None
     with contextlib.suppress(InputError):

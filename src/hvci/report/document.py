@@ -5,6 +5,8 @@ Knows nothing of any output format; every output renders a `Document` and nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hvci import __version__
 from hvci.errors import HvciError, InputError, UnsupportedImage, UsageError
 from hvci.model import Gate, Report
@@ -72,6 +74,14 @@ class Document:
     """What the policy has to say, such as a suppression that nothing needs any more."""
     tool_version: str = __version__
     """The version that evaluated, which may be older than the one that renders."""
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[str, Report | Exception]]) -> Document:
+        """The reports of several targets, and what is wrong with the others, each by its path."""
+        pairs = list(found)
+        reports = tuple(one for _, one in pairs if isinstance(one, Report))
+        failed = [(path, one) for path, one in pairs if not isinstance(one, Report)]
+        return cls(reports, tuple(TargetError.of(path, error) for path, error in failed))
 
     @property
     def exit_code(self) -> int:
