@@ -88,7 +88,30 @@ def _raw(task):
     return "sent" if sent >= 0 else "unreachable"
 
 
+def _tidy(task):
+    """Empty a folder of its own that holds a link to a file outside."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "link").symlink_to(task.sha256)
+        Path(folder, "inner").mkdir()
+        Path(folder, "inner", "file").write_text("x")
+    return Path(folder).exists()
+
+
+def _follow(task):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "link").symlink_to(task.sha256)
+        Path(folder, "link").write_text("x")
+
+
+def _from_folder(task):
+    outside = os.open(Path(task.sha256).parent, os.O_RDONLY)
+    os.unlink(Path(task.sha256).name, dir_fd=outside)
+
+
 _DEEDS = {
+    "tidy": _tidy,
+    "follow": _follow,
+    "from folder": _from_folder,
     "spin": _spin,
     "crash": _crash,
     "own": _own,

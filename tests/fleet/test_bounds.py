@@ -29,7 +29,7 @@ def test_nothing_outside_is_touched(tmp_path):
     outside.write_text("held")
     folder = tmp_path / "inside"
     folder.mkdir()
-    deeds = ("connect", "program", "fork", "write", "remove")
+    deeds = ("connect", "program", "fork", "write", "remove", "follow", "from folder")
     assert told(folder, *deeds, about=str(outside)) == dict.fromkeys(deeds, "PermissionError")
     assert outside.read_text() == "held"
 
@@ -38,6 +38,15 @@ def test_what_a_reader_needs_is_there(tmp_path):
     target = tmp_path / "target"
     target.write_text("held")
     assert told(tmp_path, "read", "own", about=str(target)) == {"read": "4", "own": "True"}
+
+
+def test_a_folder_of_its_own_can_be_emptied_and_links_are_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("held")
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    assert told(folder, "tidy", about=str(outside)) == {"tidy": "False"}
+    assert outside.read_text() == "held"
 
 
 @LINUX

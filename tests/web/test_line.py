@@ -1,6 +1,7 @@
 """The waiting line: it has an end, it outlives workers and servers, and it forgets no answer."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from hvci.web.line import Line
 from hvci.web.parts import Part, joined, packed, split, unpacked
 from hvci.web.settings import Limits
 from hvci.web.uploads import Kept, Uploads
-from linehands import hang, work
+from linehands import hang, rude, work
 from webs import BAD, evaluated, send, serving
 
 
@@ -210,3 +211,34 @@ def test_parts_come_back_as_they_went():
     parts = [packed({"name": "\0 é"}, {"a": [1]}), packed({}, {})]
     assert [unpacked(one.data) for one in split(joined(parts))] == [{"a": [1]}, {}]
     assert [one.glance for one in split(joined(parts))] == [{"name": "\0 é"}, {}]
+
+
+def deeds(home, *names, kind="evaluate"):
+    """What became of each deed of a worker that a file took over."""
+    line, uploads = opened(home, work=rude)
+    line.start()
+    one = line.offer(job(uploads, *names, kind=kind))
+    until(lambda: state(line, one.id) == DONE)
+    told = {each["name"]: each.get("told") for each in line._jobs.glances(one.id) if "name" in each}
+    sentences = [each["sentence"] for each in line._jobs.glances(one.id) if "sentence" in each]
+    line.stop()
+    return told, sentences
+
+
+def test_a_worker_of_the_server_touches_nothing_outside_of_its_folder(home):
+    told, _ = deeds(home, "connect", "program", "write", "own")
+    refused = dict.fromkeys(("connect", "program", "write"), "PermissionError")
+    assert told == {**refused, "own": "True"}
+    assert not (home / "outside").exists()
+
+
+def test_only_an_order_that_emulates_may_start_a_program(home):
+    told, _ = deeds(home, "program", "connect", kind="verify")
+    assert told == {"program": "0", "connect": "PermissionError"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_native_fault_and_spent_memory_cost_one_target_of_the_server(home):
+    told, sentences = deeds(home, "crash", "hoard", "own")
+    assert told == {"hoard": "MemoryError", "own": "True"}
+    assert [each for each in sentences if "signal 11" in each] == sentences != []

@@ -14,6 +14,7 @@ code only, not native code. For root the kernel counts no processes.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from hvci.packages.opened import MAX_MEMBER
 
 MEMORY = 2 << 30
 """Bytes of address space that one evaluation may take, where the system can hold it to that."""
@@ -36,12 +39,21 @@ _STARTING = frozenset(
         *("os.system", "pty.spawn", "subprocess.Popen"),
     )
 )
-_CHANGING = frozenset(
-    (
-        *("os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"),
-        *("os.symlink", "os.truncate", "shutil.rmtree"),
-    )
-)
+_CHANGED = {
+    "os.chmod": ((0, 2),),
+    "os.chown": ((0, 3),),
+    "os.link": ((0, 2), (1, 3)),
+    "os.mkdir": ((0, 2),),
+    "os.remove": ((0, 1),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.rmdir": ((0, 1),),
+    "os.symlink": ((1, 2),),
+    "os.truncate": ((0, -1),),
+    "shutil.rmtree": ((0, 1),),
+}
+"""Which arguments are paths that change, and which the open folders that they start from."""
+_FOLLOWED = frozenset(("os.chmod", "os.chown", "os.truncate"))
+"""They change what a link points to, the others the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,14 @@ class Bounds:
     file_bytes: int = 0
     """Size of the largest file that it may write."""
     programs: bool = False
-    """It may start other processes: a run of the emulator is one."""
+    """It may start other processes for some targets: a run of the emulator is one."""
+
+    @classmethod
+    def usual(
+        cls, folder: str, seconds: float, programs: bool = False, largest: int = MAX_MEMBER
+    ) -> Bounds:
+        """What every process that reads targets gets, whoever asked for it."""
+        return cls(folder, math.ceil(seconds), largest, programs)
 
     def fields(self) -> dict[str, object]:
         """As plain data."""
@@ -67,13 +86,20 @@ class Bounds:
         return cls(**fields)
 
 
-def hold(bounds: Bounds) -> bool:
+class _Now:
+    """What the target at hand allows."""
+
+    may_start = False
+
+
+def hold(bounds: Bounds, own: str = "") -> bool:
     """Hold this process to its bounds for good; tell whether it is cut off from the network.
 
-    To be called before any thread is started.
+    `own` is its folder for temporary files, where it has one already. To be called before any
+    thread is started.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would be new processes
-    tempfile.tempdir = tempfile.mkdtemp(prefix="own-", dir=bounds.folder)
+    tempfile.tempdir = own or tempfile.mkdtemp(prefix="own-", dir=bounds.folder)
     is_cut_off = _leave_network()
     _limit(bounds)
     sys.addaudithook(_refuser(bounds))
@@ -90,17 +116,20 @@ def bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def begin_target(bounds: Bounds) -> None:
+def begin_target(bounds: Bounds, programs: bool = True) -> None:
     """Give this process its processor time anew; whoever needs more is ended by SIGXCPU.
 
-    By now all threads run: from here on there is no other and no process.
+    By now all threads run: from here on there is no other and no process, unless the bounds and
+    this target allow programs.
     """
+    _Now.may_start = bounds.programs and programs
     if sys.platform == "win32":
         return
     import resource
 
-    if not bounds.programs:
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    soft = hard if _Now.may_start else 0
+    resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard if bounds.programs else 0))
     if bounds.seconds:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -149,12 +178,16 @@ def _leave_network() -> bool:
 def _refuser(bounds: Bounds) -> Callable[[str, tuple[Any, ...]], None]:
     """What Python asks before it touches anything outside."""
     folder = os.path.realpath(bounds.folder)
-    refused = _CONNECTING if bounds.programs else _CONNECTING | _STARTING
 
-    def inside(path: object) -> bool:
+    def inside(path: object, follow: bool = True) -> bool:
         if isinstance(path, int):
             return True  # opened before, and asked about then
-        named = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
+        named = os.fsdecode(path)  # type: ignore[arg-type]
+        base, name = os.path.split(named)
+        if follow or name in ("", os.curdir, os.pardir):
+            named = os.path.realpath(named)
+        else:
+            named = os.path.join(os.path.realpath(base), name)  # noqa: PTH118
         return named == folder or named.startswith(folder + os.sep) or named == os.devnull
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
@@ -162,11 +195,28 @@ def _refuser(bounds: Bounds) -> Callable[[str, tuple[Any, ...]], None]:
             path, _, flags = arguments
             if flags & _WRITING and not inside(path):
                 raise PermissionError(f"a reader may not write {os.fsdecode(path)}")
-        elif event in refused:
+        elif event in _CONNECTING or (event in _STARTING and not _Now.may_start):
             raise PermissionError(f"a reader may not call {event}")
-        elif event in _CHANGING:
-            for path in arguments[: 2 if event in ("os.link", "os.rename") else 1]:
-                if not inside(path):
+        elif event in _CHANGED:
+            for place, start in _CHANGED[event]:
+                path = arguments[place]
+                if start > 0 and not isinstance(path, int):
+                    path = _from(arguments[start : start + 1], path)
+                if not inside(path, event in _FOLLOWED):
                     raise PermissionError(f"a reader may not change {os.fsdecode(path)}")
 
     return refuse
+
+
+def _from(opened: tuple[Any, ...], path: str | bytes | os.PathLike[str]) -> str:
+    """A path as seen from an open folder, where there is one."""
+    named = os.fsdecode(path)
+    number = opened[0] if opened else None
+    if not isinstance(number, int) or number < 0:
+        return named
+    if sys.platform == "darwin":
+        import fcntl
+
+        found = fcntl.fcntl(number, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")
+        return os.path.join(os.fsdecode(found), named)  # noqa: PTH118
+    return os.path.join(os.readlink(f"/proc/self/fd/{number}"), named)  # noqa: PTH115, PTH118

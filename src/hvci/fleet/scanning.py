@@ -6,7 +6,6 @@ Unchanged files cost a look-up, equal contents are evaluated once. Prints nothin
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import time
 from collections import deque
@@ -28,7 +27,6 @@ from hvci.fleet.rules import Rules
 from hvci.fleet.store import Key, Met, Store
 from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem, is_url
 from hvci.fleet.worker import Answer, Task
-from hvci.packages.opened import MAX_MEMBER
 
 FIRST = 64
 """Files of the first batch: workers should not wait for the hashes of a thousand."""
@@ -124,7 +122,7 @@ class Scan:
         """What a worker is told: the rules, and what it may use."""
         if not self.isolate:
             return self.rules.fields()
-        bounds = Bounds(scratch, math.ceil(self.seconds), MAX_MEMBER)
+        bounds = Bounds.usual(scratch, self.seconds)
         return {**self.rules.fields(), "bounds": bounds.fields()}
 
     def _tasks(

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hvci.errors import HvciError
+from hvci.fleet.bounds import Bounds
 from hvci.fleet.crew import Crew
 from hvci.fleet.worker import Answer, Task
+from hvci.packages.opened import MAX_MEMBER
 from hvci.report.document import TargetError
 from hvci.web.errors import Full
 from hvci.web.jobs import DONE, INTERRUPTED, RUNNING, Job, Jobs
@@ -28,6 +30,8 @@ from hvci.web.settings import Limits
 from hvci.web.uploads import Uploads
 from hvci.web.working import part_of_error, serve
 
+NAMES = 16 << 20
+"""Bytes that a folder takes as an archive besides its files."""
 PAUSE = 5.0
 """Seconds before workers are tried again that could not be started."""
 _LOST = {
@@ -161,9 +165,7 @@ class Line:
 
     def _work(self) -> None:
         while not self._is_stopping():
-            crew = Crew(
-                self._size, {"scratch": str(self._scratch)}, self._limits.seconds, self._crew_work
-            )
+            crew = Crew(self._size, self._fields(), self._limits.seconds, self._crew_work)
             try:
                 for heard in crew.run(_Stream(self._next)):
                     for task, answer in heard:
@@ -173,6 +175,12 @@ class Line:
             except (HvciError, OSError) as error:
                 self._give_up(str(error))
                 time.sleep(PAUSE)
+
+    def _fields(self) -> dict[str, object]:
+        """What a worker is told: its folder, and what it may use."""
+        scratch, largest = str(self._scratch), max(MAX_MEMBER, self._limits.upload + NAMES)
+        bounds = Bounds.usual(scratch, self._limits.seconds, True, largest)
+        return {"scratch": scratch, "bounds": bounds.fields()}
 
     def _is_stopping(self) -> bool:
         return self._stopping

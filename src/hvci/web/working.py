@@ -10,18 +10,18 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvci.errors import HvciError, InputError, UnsupportedImage
+from hvci.fleet.bounds import Bounds, begin_target, hold
 from hvci.fleet.walk import Problem
 from hvci.fleet.worker import Answer, Task, attend, memory_used
-from hvci.model import Package, Report
+from hvci.model import Report
+from hvci.packages.opened import Opened, Refused
 from hvci.report.document import Document, TargetError
 from hvci.web.parts import Part, joined, packed
 
@@ -33,13 +33,24 @@ PACKAGE = "package"
 
 
 def serve(connection: Connection, fields: dict[str, object]) -> None:
-    """Answer orders; `scratch` is a folder of the server's."""
+    """Answer orders, held to bounds; `scratch` is a folder of the server's."""
     scratch = Path(str(fields["scratch"])) / str(os.getpid())
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     os.chdir(scratch)
-    tempfile.tempdir = str(scratch)
-    attend(connection, answered)
+    bounds = Bounds.of(fields["bounds"])
+    hold(bounds, str(scratch))
+
+    def bounded(task: Task) -> Answer:
+        begin_target(bounds, _needs_emulator(json.loads(task.path)))
+        return answered(task)
+
+    attend(connection, bounded)
+
+
+def _needs_emulator(order: dict[str, Any]) -> bool:
+    """Whether an order is carried out by a process of its own as well."""
+    return bool(order["kind"] == "verify" or order["verify"])
 
 
 def answered(task: Task) -> Answer:
@@ -131,30 +142,30 @@ def _packed_folder(files: list[list[str]]) -> Path:
 
 def _package(order: dict[str, Any], place: Path, options: Options) -> list[Part]:
     """The answers about each driver of a package."""
-    from hvci.evaluate import evaluate
-    from hvci.packages.opened import Refused, open_archive
+    from hvci.evaluate import evaluate_package
+    from hvci.packages.opened import open_archive
 
     parts = []
     called = _Called(order["name"], order["is_folder"])
+    renamed = map(called.opened, open_archive(place))
     try:
-        for number, one in enumerate(open_archive(place)):
-            path = called(one.path)
-            _tell(order, number, path)
-            try:
-                if isinstance(one, Refused):
-                    raise one.error
-                catalogs = tuple(_catalogs(one.catalogs, called))
-                report = evaluate(one.data, replace(options, catalogs=catalogs), path)
-                parts.append(part_of(_in_package(report, one.package, called)))
-            except MemoryError:
-                raise
-            except Exception as error:
-                parts.append(part_of_error(TargetError.of(path, called.error(error))))
+        for path, one in evaluate_package(_told(order, renamed), options):
+            if isinstance(one, Report):
+                parts.append(part_of(one))
+            else:
+                parts.append(part_of_error(TargetError.of(path, called.error(one))))
     except InputError as error:
         parts.append(part_of_error(TargetError.of(order["name"], called.error(error))))
     finally:
         place.unlink(missing_ok=True)
     return parts
+
+
+def _told(order: dict[str, Any], opened: Iterable[Opened]) -> Iterator[Opened]:
+    """The same, and whoever watches hears of each."""
+    for number, one in enumerate(opened):
+        _tell(order, number, one.path)
+        yield one
 
 
 class _Called:
@@ -173,6 +184,16 @@ class _Called:
             return f"{inner}!{deeper}" if deeper else inner or self._name
         return self._name + rest
 
+    def opened(self, one: Opened) -> Opened:
+        """The same driver, its package and its catalogs under those names."""
+        if isinstance(one, Refused):
+            return Refused(self(one.path), one.error)
+        catalogs = tuple((self(path), data) for path, data in one.catalogs)
+        package = one.package and one.package._replace(
+            inf=self(one.package.inf), catalogs=tuple(map(self, one.package.catalogs))
+        )
+        return one._replace(path=self(one.path), package=package, catalogs=catalogs)
+
     def error(self, error: Exception) -> Exception:
         """The same error, about the name that its owner knows."""
         if not isinstance(error, HvciError):
@@ -181,21 +202,6 @@ class _Called:
         if self._is_folder:
             text = text.replace("in this archive", "in this folder")
         return InputError(text) if type(error) is InputError else error
-
-
-def _catalogs(found: tuple[tuple[str, bytes], ...], called: _Called) -> Iterator[Any]:
-    from hvci.signing.catalog import read_catalog
-
-    for path, data in found:
-        with contextlib.suppress(InputError):
-            yield read_catalog(data, called(path))
-
-
-def _in_package(report: Report, package: Package | None, called: _Called) -> Report:
-    if package is None:
-        return report
-    catalogs = tuple(map(called, package.catalogs))
-    return replace(report, package=package._replace(inf=called(package.inf), catalogs=catalogs))
 
 
 def part_of(report: Report) -> Part:
