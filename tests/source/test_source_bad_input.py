@@ -1,6 +1,7 @@
 """Whatever is wrong with an input: a limit that names the file, the rest evaluated, in time."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Outcome
 from hvci.source import preprocess
 from hvci.source.conditions import Setting, holds
+from hvci.source.disk import contents
 from hvci.source.files import Shelf
 from hvci.source.products import unbuilt
 from hvci.source.text import MAX_BYTES, Source
@@ -369,6 +371,44 @@ def test_what_is_no_regular_file_is_a_limit_and_nothing_is_lost(tmp_path, name, 
         assert name in limits(evidence)
     with pytest.raises(InputError):
         read(path)
+
+
+LINKED = definitions("e.lib", element="AdditionalDependencies", item="Link")
+PIPED = [
+    ("sub/CMakeLists.txt", "CMakeLists.txt", "add_subdirectory(sub)\nwdk_add_driver(d a.c)\n"),
+    ("more.cmake", "CMakeLists.txt", "include(more.cmake)\nwdk_add_driver(d a.c)\n"),
+    ("CMakeLists.txt", "sources", "TARGETNAME=d\nTARGETTYPE=DRIVER\nSOURCES=a.c\n"),
+    ("e.lib", "d.vcxproj", vcxproj("a.c", extra=LINKED)),
+    ("x.props", "d.vcxproj", vcxproj("a.c", extra='<Import Project="x.props" />')),
+    ("Directory.Build.props", "d.vcxproj", vcxproj("a.c")),
+]
+
+
+@pytest.mark.parametrize(("pipe", "project", "text"), PIPED)
+@pytest.mark.parametrize("target", ["", "a.c", "project"])
+def test_a_pipe_that_a_project_names_is_never_waited_for(tmp_path, pipe, project, text, target):
+    lay(tmp_path, a__c=GOOD)
+    (tmp_path / project).write_text(text)
+    (tmp_path / pipe).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / pipe)
+    found = []
+    path = tmp_path / (project if target == "project" else target)
+    asked = threading.Thread(target=lambda: found.append(read(path)), daemon=True)
+    asked.start()
+    asked.join(20)
+    assert found, "it waits for the pipe"
+    assert value_of(found[0], "ExAllocatePoolWithTag") == ({1}, True)
+
+
+def test_a_list_that_becomes_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p")
+    with pytest.raises(OSError, match="no regular file"):
+        contents(tmp_path / "p", 8)
+    (tmp_path / "f").write_bytes(b"0123456789")
+    assert (contents(tmp_path / "f"), contents(tmp_path / "f", 4)) == (b"0123456789", b"0123")
+    for name in ("a\0", "missing"):
+        with pytest.raises(OSError):
+            contents(tmp_path / name)
 
 
 def test_a_solution_that_goes_away_is_a_limit(tmp_path, monkeypatch):

@@ -131,6 +131,16 @@ def test_the_workspace_names_the_model(tmp_path):
     assert any("a Rust KMDF driver crate" in one.reason for one in evidence.limits)
 
 
+def test_a_program_in_the_workspace_of_a_driver_is_none(tmp_path):
+    model = '[workspace.metadata.wdk.driver-model]\ndriver-type = "KMDF"\n'
+    lay(tmp_path, Cargo__toml=f'[workspace]\nmembers = ["drv", "exe"]\n{model}')
+    lay(tmp_path / "exe", Cargo__toml='[package]\nname = "exe"\n', src___main__rs="fn main() {}")
+    crate(tmp_path / "drv", f"fn f() {{ {CALL} }}", model="")
+    evidence = read(tmp_path)
+    assert value_of(evidence, "ExAllocatePool") == ({0}, True)
+    assert not any("exe/Cargo.toml" in one.reason for one in evidence.limits)
+
+
 def test_a_crate_for_user_mode_is_no_driver(tmp_path):
     crate(tmp_path, "fn f() {}", model="", dependencies='serde = "1"')
     with pytest.raises(InputError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import CALL_RULES
@@ -24,7 +23,7 @@ from hvci.source.cmake_commands import RUNNERS
 from hvci.source.cmake_generators import Asked, is_open
 from hvci.source.cmake_run import MAX_STEPS, Lists, Target
 from hvci.source.conditions import of_ntddi
-from hvci.source.disk import is_file, is_folder
+from hvci.source.disk import contents, is_file, is_folder
 from hvci.source.files import Shelf, is_code
 from hvci.source.msbuild_files import absolute
 
@@ -263,7 +262,7 @@ def _defined(words: Iterable[str]) -> dict[str, str]:
 
 def _line(target: Target) -> int:
     try:
-        data = Path(target.file).read_bytes()[: 1 << 20]
+        data = contents(target.file, 1 << 20)
     except OSError:
         return 1
     return data.decode("utf-8-sig", "replace").count("\n", 0, target.offset) + 1

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hvci.source import cmake_conditions
 from hvci.source.cmake_conditions import Known, Word
 from hvci.source.cmake_generators import Asked
 from hvci.source.cmake_generators import replace as generated
 from hvci.source.cmake_text import Argument, Command, commands, unescaped
+from hvci.source.disk import contents
 
 MAX_STEPS = 60_000
 """Commands that one configuration may run."""
@@ -157,7 +157,7 @@ class Lists:
         if self.nested > MAX_NESTED:
             return False
         try:
-            data = Path(path).read_bytes()
+            data = contents(path)
         except OSError:
             return False
         self.read.add(path)

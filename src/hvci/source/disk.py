@@ -5,6 +5,7 @@ Texts name anything: more characters than a name may have, a NUL, a loop of link
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,20 @@ def is_folder(path: str | Path) -> bool:
 def is_there(path: str | Path) -> bool:
     """Whether there is anything of this name."""
     return _answered(Path(path).exists)
+
+
+def contents(path: str | Path, most: int = -1) -> bytes:
+    """The bytes of a regular file, or its first `most`; `OSError` for anything else.
+
+    A pipe would never end, a device never stop.
+    """
+    if is_there(path) and not is_file(path):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(most)
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
 
 
 def _answered(ask: Callable[[], bool]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES, LINK_RULES
-from hvci.source.disk import is_file, is_there
+from hvci.source.disk import contents, is_file, is_there
 from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
 
 MAX_FILES = 50_000
@@ -103,7 +103,7 @@ class Shelf:
     def project_text(self, path: str) -> str:
         """The text of a project file, to find a line in; empty when it cannot be read."""
         try:
-            return Path(path).read_text(encoding="utf-8-sig", errors="replace")
+            return contents(path).decode("utf-8-sig", "replace").replace("\r\n", "\n")
         except OSError:
             return ""
 

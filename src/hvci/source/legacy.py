@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES
 from hvci.source.build import Build, Compile, Kind, link_settings, option_defines, options_of
-from hvci.source.disk import is_file, is_folder
+from hvci.source.disk import contents, is_file, is_folder
 from hvci.source.files import Shelf, beside, is_code
 
 MAX_BYTES = 1 << 20
@@ -26,7 +25,7 @@ _LIBRARY_TARGETS = ("DRIVER_LIBRARY", "LIBRARY")
 def _text(shelf: Shelf, path: str) -> str:
     """The text of a small project file; empty, and a limit, when it cannot be read."""
     try:
-        data = Path(path).read_bytes()
+        data = contents(path)
     except OSError as error:
         shelf.limit(path, error.strerror or str(error), LINK_RULES)
         return ""

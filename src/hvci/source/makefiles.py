@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hvci.model.judged import CALL_RULES
 from hvci.source.build import Build, Compile, Kind, option_defines, options_of
-from hvci.source.disk import is_file, is_folder
+from hvci.source.disk import contents, is_file, is_folder
 from hvci.source.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
@@ -39,7 +39,7 @@ _DRIVER = re.compile(
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     """What a Makefile or a Meson file builds, when it is a driver."""
     try:
-        data = Path(path).read_bytes()
+        data = contents(path)
     except OSError:
         return []
     if len(data) > MAX_BYTES:

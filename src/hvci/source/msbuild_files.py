@@ -16,7 +16,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from hvci.model.judged import LINK_RULES
-from hvci.source.disk import is_file, is_folder, is_there
+from hvci.source.disk import contents, is_file, is_folder, is_there
 from hvci.source.files import Shelf
 from hvci.source.msbuild_properties import MAX_LEVELS, slashed
 
@@ -67,7 +67,7 @@ def read_xml(path: str) -> Element:
         file = Path(path)
         if file.stat().st_size > MAX_PROJECT_BYTES:
             raise ProjectError("it is too large for a project file")
-        return _element(fromstring(file.read_bytes(), forbid_dtd=True))
+        return _element(fromstring(contents(file), forbid_dtd=True))
     except OSError as error:
         raise ProjectError(error.strerror or str(error)) from error
     except DefusedXmlException as error:

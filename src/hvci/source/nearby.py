@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hvci.source.build import Build
+from hvci.source.disk import contents
 from hvci.source.files import Shelf, is_code, is_project, tidy
 
 MAX_LEVELS = 4
@@ -68,7 +69,7 @@ def _projects(entries: list[Path]) -> Iterator[str]:
 def _names(project: str, name: str) -> bool:
     """Whether the text of a project may name a file."""
     try:
-        data = Path(project).read_bytes()[: 4 << 20]
+        data = contents(project, 4 << 20)
     except OSError:
         return False
     text = data.replace(b"\0", b"").lower()

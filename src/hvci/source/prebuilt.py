@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hvci.binary.objects import examine
 from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES
 from hvci.source.build import Build
+from hvci.source.disk import contents
 from hvci.source.files import beside
 from hvci.source.products import Product
 from hvci.source.project import Workspace
@@ -80,7 +80,8 @@ def _library(
 ) -> None:
     """Examine one library for one product."""
     try:
-        data = Path(path).read_bytes() if Path(path).stat().st_size <= MAX_BYTES else b"?"
+        data = contents(path, MAX_BYTES + 1)
+        data = data if len(data) <= MAX_BYTES else b"?"
     except OSError as error:
         reason = f"{path}: it cannot be read ({error.strerror}), and {product.name} links it"
         found.limits.append(_limit(reason, path))

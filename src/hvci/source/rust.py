@@ -124,9 +124,11 @@ class _Reader:
             self.found.others.append(_limit(cargo, (), why))
             return "user"
         kits = any(one.name in _KITS for one in manifest.dependencies(_on_x64))
-        if kind or kits or (_is_cdylib(manifest) and self._speaks(cargo)):
+        if kits or model({"package": table["package"]}):
             return "driver"
-        return ""
+        is_cdylib = _is_cdylib(manifest)
+        is_driver = (kind and is_cdylib) or ((kind or is_cdylib) and self._speaks(cargo))
+        return "driver" if is_driver else ""
 
     def _linked(self, drivers: list[Path]) -> set[Path]:
         """The crates that some link, without themselves."""

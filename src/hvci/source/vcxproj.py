@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import CALL_RULES, LINK_RULES
@@ -22,7 +21,7 @@ from hvci.source.build import (
     options_of,
 )
 from hvci.source.conditions import of_ntddi
-from hvci.source.disk import is_file
+from hvci.source.disk import contents, is_file
 from hvci.source.files import Shelf, beside
 from hvci.source.msbuild import Compiled, State, configurations, run
 from hvci.source.msbuild_files import Library
@@ -56,8 +55,7 @@ MAX_SOLUTION_BYTES = 8 << 20
 def solution_projects(shelf: Shelf, path: str) -> list[str]:
     """The projects that a solution names; a limit when it cannot be read."""
     try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(MAX_SOLUTION_BYTES + 1)
+        data = contents(path, MAX_SOLUTION_BYTES + 1)
     except OSError as error:
         shelf.limit(path, error.strerror or str(error), (*CALL_RULES, *LINK_RULES))
         return []
