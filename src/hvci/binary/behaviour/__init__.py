@@ -17,6 +17,7 @@ from hvci.binary.behaviour import (
     processor,
     searched,
     stores,
+    templates,
 )
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin
@@ -29,6 +30,7 @@ DETECTORS = (
     aliases.find,
     generated.find,
     emitted.find,
+    templates.find,
     files.find,
     searched.find,
 )

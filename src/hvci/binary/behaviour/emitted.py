@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from iced_x86 import MemorySizeExt
 
-from hvci import catalog
 from hvci.binary.arch.x86.lift import IMMEDIATES
 from hvci.binary.behaviour import names, nearby
-from hvci.binary.behaviour.generated import RULE, allocator
+from hvci.binary.behaviour.generated import RULE, allocator, may_execute
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import roots
-from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import Const, Function, Memory, Reg
 from hvci.model import Behaviour, Confidence, Machine
 
@@ -151,7 +150,7 @@ def _judge(scene: Scene, place: Place, memory: Memory) -> None:
             continue
         for root in sorted(roots(scene, *place, Reg(register))):
             made = allocator(scene, root)
-            if made is not None and _may_execute(scene, made.name, made.rva):
+            if made is not None and may_execute(scene, made.name, made.rva):
                 scene.add(
                     RULE,
                     Behaviour.GENERATED_CODE,
@@ -162,15 +161,3 @@ def _judge(scene: Scene, place: Place, memory: Memory) -> None:
                     "memory integrity, however the code is called",
                 )
                 return
-
-
-def _may_execute(scene: Scene, name: str, rva: int) -> bool:
-    """Whether the memory of a call may have been asked for as executable."""
-    ddi = catalog.ddis().get(name)
-    found = scene.analysis.functions.instruction_at(rva)
-    if ddi is None or found is None or ddi.deciding is None:
-        return True
-    held: Atoms = scene.argument(*found, ddi.position(ddi.deciding), 4)
-    return any(
-        atom.kind is not Kind.CONST or ddi.rule.executable.holds(atom.value) for atom in held
-    )

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvci import catalog
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
-from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg, slot
 from hvci.binary.pe.sets import among, distinct
 from hvci.model import Behaviour, Confidence, Machine
@@ -192,6 +193,18 @@ def allocator(scene: Scene, root: Root) -> _Made | None:
         return None
     name = scene.call_name(rva)
     return _Made(name, rva) if name in names.RETURNED else None
+
+
+def may_execute(scene: Scene, name: str, rva: int) -> bool:
+    """Whether the memory of a call may have been asked for as executable."""
+    ddi = catalog.ddis().get(name)
+    found = scene.analysis.functions.instruction_at(rva)
+    if ddi is None or found is None or ddi.deciding is None:
+        return True
+    held: Atoms = scene.argument(*found, ddi.position(ddi.deciding), 4)
+    return any(
+        atom.kind is not Kind.CONST or ddi.rule.executable.holds(atom.value) for atom in held
+    )
 
 
 def _filler(scene: Scene, leaked: Atom) -> _Made | None:

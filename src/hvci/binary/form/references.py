@@ -43,6 +43,10 @@ class References(ABC):
     def to_data(self, rva: int, count: int = 1) -> list[int]:
         """RVAs inside every candidate instruction that names one of some RVAs in a row."""
 
+    @abstractmethod
+    def naming(self, low: int, high: int) -> tuple[Rvas, Rvas]:
+        """(target, RVA inside the instruction) of every candidate that names one of many RVAs."""
+
     def to_executable(self) -> Rvas:
         """RVAs inside every candidate instruction that names an executable section."""
         return NO_RVAS

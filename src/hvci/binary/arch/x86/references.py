@@ -254,6 +254,12 @@ class ReferencesX86(References):
         found = [place for place, at in named if any(rva <= at + more < end for more in TRAILING)]
         return sorted(found + self._wide_between(rva, end)[1].tolist())
 
+    def naming(self, low: int, high: int) -> tuple[Rvas, Rvas]:
+        """(target, RVA of the displacement) of every candidate that names one of many RVAs."""
+        operands, named = self._operands
+        near = (named >= low) & (named < high)
+        return named[near], operands[near]
+
     def _exact(self, rva: int) -> list[int]:
         """The same without bytes behind the displacement."""
         return [place for place, _ in self._naming(rva, rva + 1)]
