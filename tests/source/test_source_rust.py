@@ -481,3 +481,15 @@ def test_tests_are_never_counted(tmp_path):
 )
 def test_bad_conditions(tmp_path, text):
     read(featured(tmp_path, text))
+
+
+@pytest.mark.parametrize(("system", "is_kept"), [("windows", True), ("unix", False)])
+def test_a_crate_for_another_system_turns_nothing_on(tmp_path, system, is_kept):
+    extra = f"""
+[features]
+default = ["other/more"]
+[target."cfg({system})".dependencies]
+other = {{ version = "1", optional = true }}
+"""
+    evidence = read(featured(tmp_path, f'#[cfg(feature = "other")] fn f() {{ {CALL} }}', extra))
+    assert bad(evidence) == ({"execute-pool-type"} if is_kept else set())

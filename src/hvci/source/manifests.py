@@ -116,9 +116,12 @@ class Manifest:
                 manifest = Path(tidy(manifest)) if is_file(manifest) else None
             yield Dependency(name, manifest, row.get("optional") is True, default, features)
 
-    def turned_on(self, asked: frozenset[str]) -> tuple[frozenset[str], dict[str, set[str]]]:
+    def turned_on(
+        self, asked: frozenset[str], optional: frozenset[str] = frozenset()
+    ) -> tuple[frozenset[str], dict[str, set[str]]]:
         """All features that some features mean, and what each crate is linked with.
 
+        A feature of an `optional` crate of the target turns on the one that is named as that crate.
         An optional crate that is linked has a key; "?" before a feature means if it is linked.
         """
         on: set[str] = set()
@@ -140,7 +143,7 @@ class Manifest:
                     weak.append((crate[:-1], feature))
                 else:
                     crates.setdefault(crate, set()).add(feature)
-                    todo += [crate] if crate in self.features else []
+                    todo += [crate] if crate in optional and crate in self.features else []
         for crate, feature in weak:
             crates.setdefault(f"{crate}?", set()).add(feature)
         return frozenset(on), crates
@@ -175,8 +178,10 @@ class Manifests:
             manifest = self.get(path)
             if manifest is None:
                 continue
-            found[path], crates = manifest.turned_on(wanted[path])
-            for one in manifest.dependencies(ask):
+            linked = list(manifest.dependencies(ask))
+            optional = frozenset(one.name for one in linked if one.optional)
+            found[path], crates = manifest.turned_on(wanted[path], optional)
+            for one in linked:
                 if one.manifest is None or (one.optional and one.name not in crates):
                     continue
                 more = (
