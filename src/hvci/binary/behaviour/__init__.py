@@ -31,6 +31,7 @@ DETECTORS = (
     generated.find,
     emitted.find,
     templates.find,
+    templates.handed,
     files.find,
     searched.find,
 )

@@ -68,7 +68,7 @@ def _stores(scene: Scene) -> Iterator[Place]:
     """The stores of such constants."""
     functions = scene.analysis.functions
     if scene.image.machine is Machine.ARM64:
-        for place in _upper_halves(scene)[:MAX_CANDIDATES]:
+        for place in upper_halves(scene)[:MAX_CANDIDATES]:
             found = functions.instruction_at(place)
             if found is not None:
                 yield from _stored_behind(scene, *found)
@@ -121,7 +121,7 @@ def _ends(end: re.Pattern[bytes], value: int, size: int) -> bool:
     return bool(end.search(code))
 
 
-def _upper_halves(scene: Scene) -> list[int]:
+def upper_halves(scene: Scene) -> list[int]:
     """RVAs of the ARM64 instructions that make the upper half of RET, alone or with others."""
     references = cast("ReferencesArm64", scene.analysis.references)
     words = references.words & (_MOVE_WIDE_MASK | 0xFFFF << 5)

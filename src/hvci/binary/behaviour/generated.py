@@ -46,21 +46,21 @@ def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
     if not scene.imports_any(*names.RETURNED, *names.PUT):
         return
-    sites, kept = _allocations(scene)
+    sites, kept = allocations(scene)
     for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
         if not _may_come_up(scene, sites, place):
             continue
         found = scene.analysis.functions.instruction_at(place)
         if found is None or found[0].flows[found[1]] not in _INDIRECT:
             continue
-        if _comes_up_within(sites, found[0].fragments) or _reads_variable(scene, found):
+        if comes_up_within(sites, found[0].fragments) or _reads_variable(scene, found):
             _judge(scene, found)
 
 
 # ---- calls into memory
 
 
-def _allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
+def allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
     """Places where a pointer to allocated memory comes up, and the variables that keep one.
 
     A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
@@ -233,7 +233,7 @@ def _may_come_up(scene: Scene, sites: nearby.Rvas, place: int) -> bool:
     if scene.image.machine is Machine.ARM64 or outline is None:
         return True
     memory = scene.image.memory
-    if memory[place + 1] & 0xF0 != 0xD0 or _comes_up_within(sites, outline.spans):
+    if memory[place + 1] & 0xF0 != 0xD0 or comes_up_within(sites, outline.spans):
         return True
     number = memory[place + 1] & 7
     loads = (bytes((_LOAD, 5 | number << 3)), *([_LOAD_EAX] if number == 0 else ()))
@@ -241,7 +241,7 @@ def _may_come_up(scene: Scene, sites: nearby.Rvas, place: int) -> bool:
     return any(memory.find(load, begin, place) >= 0 for load in loads)
 
 
-def _comes_up_within(sites: nearby.Rvas, spans: Sequence[tuple[int, int]]) -> bool:
+def comes_up_within(sites: nearby.Rvas, spans: Sequence[tuple[int, int]]) -> bool:
     """Whether a pointer to allocated memory comes up in a function.
 
     What a caller hands over is not followed.

@@ -13,12 +13,19 @@ from itertools import islice
 import numpy as np
 from iced_x86 import Code, Decoder, FlowControl, Mnemonic
 
-from hvci.binary.arch.x86.lift import IMMEDIATES, RSI
+from hvci.binary.arch.x86.lift import IMMEDIATES, RCX, RDX, RSI
 from hvci.binary.behaviour import names, nearby
-from hvci.binary.behaviour.generated import RULE, allocator, may_execute
+from hvci.binary.behaviour.emitted import upper_halves
+from hvci.binary.behaviour.generated import (
+    RULE,
+    allocations,
+    allocator,
+    comes_up_within,
+    may_execute,
+)
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, Use, argument_of, follow, roots
-from hvci.binary.flow.atoms import Kind
+from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -30,6 +37,7 @@ from hvci.binary.form.code import (
     Memory,
     Reg,
 )
+from hvci.binary.form.references import NO_RVAS
 from hvci.binary.pe.sets import distinct, members
 from hvci.model import Confidence, Limit, Machine, Origin
 
@@ -45,7 +53,17 @@ AHEAD = 48
 """Instructions behind the one that names the bytes in which they are copied."""
 ARGUMENTS, MAX_CALLS = 2, 3
 """Arguments of a copy that are addresses, and calls looked at behind a place."""
-BACK = 16
+BACK, NEAR, MAX_ARGUMENTS = 16, 6, 3
+_FAST = (RCX, RDX)
+_RET, _RET_X30 = 0xC3, 0xD65F03C0
+"""The end of a routine on x64 and x86, and on ARM64."""
+_FOUR_BYTE_END = b"\xc3\0\0\0"
+_PUSH, _MOVE_IMMEDIATE, _TO_STACK = 0x68, 0xB8, b"\xc7\x44\x24"
+"""What stands before it in `push 0xC3`, `mov register, 0xC3` and `mov [esp+x], 0xC3`."""
+_BYTE_ENDS = (b"\xb1\xc3", b"\xb2\xc3", b"\x41\xb0\xc3", b"\x41\xb1\xc3")
+"""`mov cl, 0xC3` and its like."""
+CALLED_WITHIN = 32
+"""Bytes from there in which a direct call follows."""
 _ENDS_ARM64, _RET_ARM64, _BR_ARM64 = 0xFFFF_FC1F, 0xD65F_0000, 0xD61F_0000
 """Mask of RET and BR without their register."""
 _TEXT = np.isin(np.arange(256), (0, 9, 10, 13, *range(0x20, 0x7F)))
@@ -93,6 +111,101 @@ def find(scene: Scene) -> None:
         )
         site = scene.analysis.site(found[0].rvas[found[1]], found[0])
         scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+
+
+# ---- the end of a routine, handed to a function that writes it
+
+
+def handed(scene: Scene) -> None:
+    """Weaken the rule where a function gets the end of a routine, and memory to write it into."""
+    if not scene.imports_any(*names.RETURNED) or any(rule == RULE for rule, _, _ in scene.facts):
+        return
+    if not len(nearby.call_places(scene, names.ALLOCATIONS)):
+        return
+    seen: set[int] = set()
+    places = _constants(scene)[:MAX_PLACES]
+    sites = allocations(scene)[0] if places else NO_RVAS
+    for place in places:
+        outline = scene.analysis.functions.outline(place)
+        if outline is not None and not comes_up_within(sites, outline.spans):
+            continue
+        found = scene.analysis.functions.instruction_at(place)
+        if found is None or scene.flow.exhausted:
+            continue
+        function, i = found
+        behind = range(i + 1, min(i + NEAR, len(function.flows)))
+        j = next((j for j in behind if function.flows[j] in (Flow.CALL, Flow.JUMP)), None)
+        if j is None or function.rvas[j] in seen:
+            continue
+        seen.add(function.rvas[j])
+        into = _gets_end(scene, function, j)
+        if into is not None and scene.reach(function, j) is not Confidence.POSSIBLE:
+            called = _call(scene)
+            if called is None:
+                return
+            reason = (
+                f"a function gets the end of a routine and {into}, and which memory the call "
+                f"through a pointer at {called:#x} goes to is not known"
+            )
+            site = scene.analysis.site(function.rvas[j], function)
+            scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+
+
+def _constants(scene: Scene) -> list[int]:
+    """RVAs of instructions that may make the end of a routine as an argument."""
+    if scene.image.machine is Machine.ARM64:
+        return upper_halves(scene)
+    find, memory = scene.image.find, scene.image.memory
+    boundary = scene.analysis.functions.likely_boundary
+    found: list[int] = []
+    for start, end in scene.image.code_ranges:
+        places = [at for wanted in _BYTE_ENDS for at in find(wanted, start, end)]
+        for at in find(_FOUR_BYTE_END, start + 4, end):
+            if memory[at - 1] == _PUSH or memory[at - 1] & 0xF8 == _MOVE_IMMEDIATE:
+                places += (at - 1, at - 2) if scene.image.bits == 64 else (at - 1,)
+            elif memory[at - 4 : at - 1] == _TO_STACK:
+                places.append(at - 4)
+        for place in places:
+            is_called = b"\xe8" in bytes(memory[place : place + CALLED_WITHIN])
+            if is_called and boundary(place) == place:
+                found.append(place)
+    return found
+
+
+def _gets_end(scene: Scene, function: Function, j: int) -> str | None:
+    """The memory that a call of an own function gets together with the end of a routine."""
+    if not scene.is_within(function, j) or scene.callee(function, j) is not None:
+        return None
+    end = _RET_X30 if scene.image.machine is Machine.ARM64 else _RET
+    given = _given(scene, function, j, MAX_ARGUMENTS, False)
+    ends = [any(_is_end(atom, end) for atom in atoms) for _, atoms in given]
+    others = [expr for (expr, _), is_end in zip(given, ends, strict=True) if not is_end]
+    if len(others) == len(given):
+        return None
+    made = (_memory(scene, roots(scene, function, j, expr)) for expr in others)
+    return next((into for into in made if into is not None), None)
+
+
+def _is_end(atom: Atom, end: int) -> bool:
+    return atom.kind is Kind.CONST and atom.value & 0xFFFF_FFFF == end
+
+
+def _given(
+    scene: Scene, function: Function, j: int, count: int, ask: bool
+) -> list[tuple[Expr, Atoms]]:
+    """The first arguments of a call, callers asked on wish; on x86 registers as well."""
+    found: list[tuple[Expr, Atoms]] = []
+    for n in range(count):
+        scene.flow.begin()
+        held = scene.flow.interprocedural.argument(function, j, n, scene.image.pointer_size)
+        held = scene.flow.interprocedural.resolve(held) if ask else held
+        found.append((argument_of(scene, n), held))
+    if not scene.arch.parameter_registers:
+        for register in _FAST:
+            scene.flow.begin()
+            expr = Reg(register)
+            found.append((expr, scene.flow.evaluate(function, j, expr, 0)))
+    return found
 
 
 # ---- bytes that are a routine
@@ -220,11 +333,11 @@ def _by_call(scene: Scene, function: Function, j: int, start: int) -> str | None
     name = scene.callee(function, j)
     if name is not None and name not in names.BLOCKS:
         return None
-    given = [scene.argument(function, j, n) for n in range(ARGUMENTS)]
-    if not any(scene.rva_of(atom) == start for atoms in given for atom in atoms):
+    given = _given(scene, function, j, ARGUMENTS, True)
+    if not any(scene.rva_of(atom) == start for _, atoms in given for atom in atoms):
         return None
-    for n, atoms in enumerate(given):
-        found = roots(scene, function, j, argument_of(scene, n))
+    for expr, atoms in given:
+        found = roots(scene, function, j, expr)
         found |= {Root(atom, True) for atom in atoms}
         into = _memory(scene, found)
         if into is not None:
