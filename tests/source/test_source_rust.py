@@ -493,3 +493,11 @@ other = {{ version = "1", optional = true }}
 """
     evidence = read(featured(tmp_path, f'#[cfg(feature = "other")] fn f() {{ {CALL} }}', extra))
     assert bad(evidence) == ({"execute-pool-type"} if is_kept else set())
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_linked_crate_that_is_missing_is_named(tmp_path, optional):
+    more = ", optional = true" if optional else ""
+    crate(tmp_path, "fn f() {}", dependencies=f'{WDK}\ngone = {{ path = "gone"{more} }}')
+    lost = [one for one in read(tmp_path).limits if "gone/Cargo.toml" in one.reason]
+    assert [bool(one.rules) for one in lost] == ([] if optional else [True])

@@ -29,7 +29,7 @@ class Dependency:
     name: str
     """Under which its user knows it."""
     manifest: Path | None
-    """Where it is; None when it is not in a folder that the manifest names."""
+    """Where it should be; None when it is not in a folder that the manifest names."""
     optional: bool
     default: bool
     """It is linked with its default features."""
@@ -112,8 +112,7 @@ class Manifest:
                 where, features = shared.get("path"), features | _words(shared.get("features"))
                 default = default and shared.get("default-features", True) is not False
             manifest = folder / where / "Cargo.toml" if isinstance(where, str) else None
-            if manifest is not None:
-                manifest = Path(tidy(manifest)) if is_file(manifest) else None
+            manifest = Path(tidy(manifest)) if manifest is not None else None
             yield Dependency(name, manifest, row.get("optional") is True, default, features)
 
     def turned_on(
@@ -154,6 +153,8 @@ class Manifests:
 
     def __init__(self) -> None:
         self._read: dict[Path, Manifest | None] = {}
+        self.lost: set[Path] = set()
+        """What some crate links and could not be read, or was one too many."""
 
     def keep(self, manifest: Manifest) -> None:
         """Remember one that is read."""
@@ -177,6 +178,7 @@ class Manifests:
             path = todo.pop()
             manifest = self.get(path)
             if manifest is None:
+                self.lost.add(path)
                 continue
             linked = list(manifest.dependencies(ask))
             optional = frozenset(one.name for one in linked if one.optional)
@@ -190,6 +192,7 @@ class Manifests:
                 more = more | ({"default"} if one.default else set())
                 known = wanted.get(one.manifest)
                 if known is None and len(wanted) >= MAX_CRATES:
+                    self.lost.add(one.manifest)
                     continue
                 if known is None or not more <= known:
                     wanted[one.manifest] = more | (known or frozenset())

@@ -11,7 +11,7 @@ limit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from hvci.source.disk import is_file, is_folder
 from hvci.source.files import tidy
 from hvci.source.manifests import Manifest, Manifests, inner
 from hvci.source.rust_calls import Crate
-from hvci.source.rust_configs import MACHINES, Asking, configurations, target
+from hvci.source.rust_configs import DEFAULT, MACHINES, Asking, configurations, target
 from hvci.source.text import MAX_BYTES, Source
 
 _KITS = ("wdk", "wdk-sys", "wdk-alloc", "wdk-macros", "windows-kernel-sys", "windows-kernel")
@@ -209,9 +209,18 @@ class _Reader:
             crate.limits += (*self._lost[part], *found.lost)
             for label, call in found.told:
                 told.setdefault(label, []).append(call)
+        crate.limits += self._not_linked(cargo)
         for label, calls in told.items():
             crate.limits.append(_limit(cargo, (), _told(label, calls)))
         self._finish(crate, f"{tidy(cargo)}: {words}")
+
+    def _not_linked(self, cargo: Path) -> Iterator[Limit]:
+        """The crates that a driver links by default and that could not be read."""
+        self.manifests.lost.clear()
+        self.manifests.linked(cargo, DEFAULT, _on_x64)
+        for lost in sorted(self.manifests.lost)[:SHOWN]:
+            why = f"it links {tidy(lost)}, which could not be read: its calls are not known"
+            yield _limit(cargo, CALL_RULES, why)
 
     def _alone(self, path: Path) -> None:
         """A file that no crate holds: everything in it may be compiled."""
@@ -269,9 +278,7 @@ def _told(label: str, calls: list[DdiCall]) -> str:
         shown.append(f"{call.ddi} at {place}" + (f" ({ddi.deciding} {known})" if known else ""))
     more = f" and {len(calls) - SHOWN} more" if len(calls) > SHOWN else ""
     what = ", ".join(shown)
-    return (
-        f"{label} (not the default, so not judged) it calls what it does not call so: {what}{more}"
-    )
+    return f"{label} (not the default, so not judged) these calls differ: {what}{more}"
 
 
 def _limit(path: Path, rules: tuple[str, ...], reason: str) -> Limit:
