@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
+from hvci.cli.given import Apart, Trusted
 from hvci.cli.output import Outputs, output_options, write
 from hvci.cli.settings import (
     Selection,
-    Trusted,
     evaluated,
     policy_options,
     selection_options,
     settings,
     trust_options,
 )
+from hvci.errors import UsageError
 from hvci.report.document import INTERRUPTED
+
+SECONDS = 300
 
 
 @click.command("check", short_help="Do drivers load, pass the readiness test and run?")
@@ -35,6 +38,24 @@ from hvci.report.document import INTERRUPTED
     help="TARGET is a Windows folder, here, mounted or copied: the drivers of its services.",
 )
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
+@click.option(
+    "--isolate/--no-isolate",
+    default=False,
+    show_default=True,
+    help="Evaluate each target in a process held to bounds: a crash or hang costs that one.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="With --isolate: targets at once. [default: 1]",
+)
+@click.option(
+    "--seconds",
+    type=click.IntRange(5, 86400),
+    metavar="N",
+    help=f"With --isolate: give a target up after so long. [default: {SECONDS}]",
+)
 @selection_options
 @output_options
 def command(
@@ -52,6 +73,9 @@ def command(
     exit_zero: bool,
     installed: bool,
     verify: bool,
+    isolate: bool,
+    jobs: int | None,
+    seconds: int | None,
     selection: Selection,
     places: Outputs,
 ) -> int:
@@ -71,15 +95,16 @@ def command(
     hvci check out\\ --select execute-pool-type --format concise
     hvci check build\\Release "*.sys" --target-os 10-1607
     hvci check C:\\Windows --installed
+    hvci check malware\\ --isolate --jobs 4
     hvci check driver.sys --format json --output report.json
     hvci check driver.sys --output json=report.json --output html=report.html
     """
+    if (jobs or seconds) and not isolate:
+        raise UsageError("--jobs and --seconds are about processes of their own: add --isolate")
+    apart = Apart(jobs or 1, seconds or SECONDS) if isolate else None
     rules = settings(target_os, config, no_config, profile, undecided, baseline, symbols, selection)
-    document = rules.judged(
-        evaluated(
-            targets, rules.policy, verify, Trusted(catalogs, blocklists, databases), installed
-        )
-    )
+    trusted = Trusted(catalogs, blocklists, databases)
+    document = rules.judged(evaluated(targets, rules.policy, verify, trusted, installed, apart))
     write(document, places)
     wanted = exit_zero and document.exit_code != INTERRUPTED
     return 0 if wanted else document.exit_code

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.cli.settings import Trusted, evaluated, policy_options, settings, trust_options
+from hvci.cli.given import Trusted
+from hvci.cli.settings import evaluated, policy_options, settings, trust_options
 
 if TYPE_CHECKING:
     from hvci.model import Report

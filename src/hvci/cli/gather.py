@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,36 +30,60 @@ MOST_ARCHIVES = 1000
 """Archives of folders that are opened in one run; `hvci scan` has no such bound."""
 
 
-def gather(words: Iterable[str], options: Options, exclude: tuple[str, ...] = ()) -> Document:
-    """Evaluate every target that the words lead to and no pattern excludes, in the order given."""
+def gather(
+    words: Iterable[str],
+    options: Options,
+    exclude: tuple[str, ...] = (),
+    evaluated: Evaluated | None = None,
+) -> Document:
+    """Evaluate every target that the words lead to and no pattern excludes, in the order given.
+
+    `evaluated` does so for all targets in another way than here and one after the other.
+    """
     targets = [target for target in find(words, is_package) if not _excluded(target, exclude)]
-    packages = _Packages([one.path for one in targets if _is_package(one)])
+    packages = Packages([one.path for one in targets if _is_package(one)])
     if sources := _sources(targets):
         options = replace(options, sources=Sources(sources))
-    found = _evaluated(targets, options, packages)
+    found = (evaluated or _evaluated)(targets, options, packages)
     packages.tell(found, {one.path for one in targets if isinstance(one, Missing)})
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
     return Document(reports, tuple(error for document in ordered for error in document.errors))
 
 
-class _Packages:
+class Packages:
     """INFs and archives that were met in folders: nobody named them, so nothing in them is no news.
 
     An INF answers for the drivers that are found anyway; an archive holds drivers of its own.
     """
 
     def __init__(self, paths: list[str]) -> None:
-        self.beside: Beside | None = None
+        self.paths = paths
+        self.read: int | None = None
+        """INFs that were read elsewhere."""
         self.archives = [path for path in paths if not path.lower().endswith(".inf")]
         self._left = set(self.archives[MOST_ARCHIVES:])
-        if infs := [path for path in paths if path.lower().endswith(".inf")]:
-            from hvci.packages.beside import Beside
 
-            self.beside = Beside()
-            for path in infs:
-                with contextlib.suppress(InputError, OSError):
-                    self.beside.add(Path(path))
+    @cached_property
+    def beside(self) -> Beside | None:
+        """What the INFs say, read when that is asked for."""
+        infs = [path for path in self.paths if path.lower().endswith(".inf")]
+        if not infs:
+            return None
+        from hvci.packages.beside import Beside
+
+        beside = Beside()
+        for path in infs:
+            with contextlib.suppress(InputError, OSError):
+                beside.add(Path(path))
+        return beside
+
+    @property
+    def infs(self) -> int:
+        """INFs of drivers that were read."""
+        if self.read is not None:
+            return self.read
+        return self.beside.read if self.beside else 0
 
     def inside(self, path: str, options: Options) -> Document:
         """What there is to say of a package of a folder."""
@@ -77,8 +102,7 @@ class _Packages:
         for path in missing:
             if any(Path(path) in Path(each).parents for each in full):
                 found[path] = Document()
-        read = self.beside.read if self.beside else 0
-        parts = [f"{read} INFs read"] if read else []
+        parts = [f"{self.infs} INFs read"] if self.infs else []
         opened = len(self.archives) - len(self._left)
         parts += [f"{opened} archives opened"] if opened else []
         if self._left:
@@ -92,38 +116,43 @@ def _is_package(target: Found | Missing) -> bool:
 
 
 def _evaluated(
-    targets: list[Found | Missing], options: Options, packages: _Packages
+    targets: list[Found | Missing], options: Options, packages: Packages
 ) -> dict[str, Document]:
     """What there is to say about each target; an interrupt leaves the rest without a report."""
     found: dict[str, Document] = {}
     try:
-        for target in _with_progress(sorted(targets, key=_is_source)):
-            found[target.path] = _document(target, options, packages)
+        for target in _with_progress(sorted(targets, key=is_source)):
+            found[target.path] = document_of(target, options, packages)
     except KeyboardInterrupt:
-        done, total = len(found), len(targets)
-        click.echo(f"\nhvci: interrupted after {done} of {total} targets", err=True)
-        for target in targets:
-            error = TargetError.interrupted(target.path, done, total)
-            found.setdefault(target.path, Document(errors=(error,)))
+        interrupted(found, targets)
     return found
 
 
-def _is_source(target: Found | Missing) -> bool:
+def interrupted(found: dict[str, Document], targets: list[Found | Missing]) -> None:
+    """Say for which targets there was no time."""
+    done, total = len(found), len(targets)
+    click.echo(f"\nhvci: interrupted after {done} of {total} targets", err=True)
+    for target in targets:
+        error = TargetError.interrupted(target.path, done, total)
+        found.setdefault(target.path, Document(errors=(error,)))
+
+
+def is_source(target: Found | Missing) -> bool:
     """Sources come after the images, which say all that their sources would."""
     return isinstance(target, Found) and target.kind is Kind.SOURCE
 
 
-def _document(target: Found | Missing, options: Options, packages: _Packages) -> Document:
+def document_of(target: Found | Missing, options: Options, packages: Packages) -> Document:
     """What there is to say about one target, whatever is wrong with it."""
     try:
-        return _documents(target, options, packages)
+        return documents(target, options, packages)
     except Exception as error:
         return Document(errors=(TargetError.of(target.path, error),))
 
 
 def _sources(targets: Iterable[Found | Missing]) -> tuple[str, ...]:
     """The targets that are sources: an image that they build is reported with them."""
-    return tuple(target.path for target in targets if _is_source(target))
+    return tuple(target.path for target in targets if is_source(target))
 
 
 def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
@@ -131,7 +160,8 @@ def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
-def _documents(target: Found | Missing, options: Options, packages: _Packages) -> Document:
+def documents(target: Found | Missing, options: Options, packages: Packages) -> Document:
+    """What there is to say about one target; raises whatever is wrong with it."""
     if isinstance(target, Missing):
         raise target.error
     if target.kind is Kind.REPORT:
@@ -191,15 +221,28 @@ def saved(path: str) -> Document:
 
 def _with_progress(targets: list[Found | Missing]) -> Iterator[Found | Missing]:
     """Count on stderr while a person watches a long run."""
-    show = len(targets) > 1 and is_watched()
     for number, target in enumerate(targets, start=1):
-        if show:
-            click.echo(f"\r{number}/{len(targets)}", nl=False, err=True)
+        show_progress(number, len(targets))
         yield target
-    if show:
+    end_progress(len(targets))
+
+
+def show_progress(number: int, total: int) -> None:
+    """Tell whoever watches how far a long run is."""
+    if total > 1 and is_watched():
+        click.echo(f"\r{number}/{total}", nl=False, err=True)
+
+
+def end_progress(total: int) -> None:
+    """Take that away."""
+    if total > 1 and is_watched():
         click.echo("\r" + " " * 20 + "\r", nl=False, err=True)
 
 
 def is_watched() -> bool:
     """Whether a person sees what goes to stderr."""
     return sys.stderr.isatty()
+
+
+Evaluated = Callable[[list[Found | Missing], Options, Packages], dict[str, Document]]
+"""Evaluates targets, by path."""

@@ -30,13 +30,14 @@ def look(words: Iterable[str], options: Options) -> Document:
         try:
             found = list(_windows(Path(word)))
             for one in found:
-                whole = _joined(whole, of_windows(one, options))
+                whole = joined(whole, of_windows(one, options))
         except InputError as error:
-            whole = _joined(whole, Document(errors=(TargetError.of(word, error),)))
+            whole = joined(whole, Document(errors=(TargetError.of(word, error),)))
     return whole
 
 
-def _joined(one: Document, other: Document) -> Document:
+def joined(one: Document, other: Document) -> Document:
+    """What two documents say, in this order."""
     return Document(
         (*one.reports, *other.reports),
         (*one.errors, *other.errors),

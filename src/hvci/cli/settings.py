@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import date
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from hvci.cli.given import Apart, Trusted
 from hvci.errors import UsageError
 from hvci.model import LAST_32_BIT, NEWEST, names_server, parse_version
 from hvci.model.record import record
@@ -28,9 +28,6 @@ from hvci.policy import (
     read_policy,
 )
 from hvci.report import Document
-
-if TYPE_CHECKING:
-    from hvci.evaluate import Options
 
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
@@ -177,36 +174,6 @@ def settings(
     return Settings(policy, read_baseline(path) if path else None)
 
 
-@record
-class Trusted:
-    """Files that say whom to trust; each is read once for all targets."""
-
-    catalogs: tuple[str, ...] = ()
-    blocklists: tuple[str, ...] = ()
-    databases: tuple[str, ...] = ()
-
-    def besides(self, policy: Policy) -> Trusted:
-        """These files and those that a policy names."""
-        return Trusted(
-            (*self.catalogs, *policy.catalogs),
-            (*self.blocklists, *policy.blocklists),
-            (*self.databases, *policy.compat_db),
-        )
-
-    def added_to(self, options: Options) -> Options:
-        """The options with what the files say."""
-        if self.catalogs:
-            from hvci.signing.catalog import load_catalogs
-
-            options = replace(options, catalogs=load_catalogs(self.catalogs))
-        if self.blocklists or self.databases:
-            from hvci.lists import load_block_list, load_database
-
-            lists = (*map(load_block_list, self.blocklists), *map(load_database, self.databases))
-            options = replace(options, lists=lists)
-        return options
-
-
 def _policy(config: str | None) -> Policy:
     return read_policy(Path(config)) if config else find_policy(Path.cwd())
 
@@ -227,8 +194,9 @@ def evaluated(
     verify: bool = False,
     trusted: Trusted | None = None,
     installed: bool = False,
+    apart: Apart | None = None,
 ) -> Document:
-    """Evaluate the targets named, or those that the policy names."""
+    """Evaluate the targets named, or those that the policy names; `apart`: in other processes."""
     words = targets or policy.paths
     if not words:
         raise UsageError("no target: name a driver, a folder or a pattern; see hvci check --help")
@@ -242,7 +210,15 @@ def evaluated(
         verify=verify,
         symbols=policy.symbols,
     )
-    options = (trusted or Trusted()).besides(policy).added_to(options)
+    trusted = (trusted or Trusted()).besides(policy)
+    options = trusted.added_to(options)
+    if apart is not None:
+        from hvci.cli.isolated import Isolated
+
+        isolated = Isolated(apart, options, trusted)
+        if installed:
+            return isolated.look(words)
+        return gather(words, options, policy.exclude, isolated.evaluated)
     if installed:
         from hvci.cli.installed import look
 

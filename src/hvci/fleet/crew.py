@@ -54,6 +54,8 @@ class Crew:
     """After so long a worker is taken from its file."""
     work: Callable[[Connection, dict[str, object]], None] = serve
     """What a worker does."""
+    depth: int = DEPTH
+    """Tasks that wait at a worker; 1 where each takes long."""
     _workers: list[_Worker] = field(default_factory=list)
     _again: deque[Task] = field(default_factory=deque)
     _deaths: dict[Task, int] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Crew:
 
     def _feed(self, tasks: Iterator[Task]) -> bool:
         """Give work to whoever has little; tell whether anything is left to wait for."""
-        for depth in range(1, DEPTH + 1):
+        for depth in range(1, self.depth + 1):
             for place in range(self.size):
                 while place >= len(self._workers) or len(self._workers[place].tasks) < depth:
                     task = self._again.popleft() if self._again else next(tasks, None)

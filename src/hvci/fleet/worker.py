@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hvci.errors import UnsupportedImage
 from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
-from hvci.fleet.packed import pack
 from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
 from hvci.fleet.walk import ARCHIVE, IMAGE, Problem
@@ -139,6 +138,8 @@ def answered(
     try:
         if task.kind == ARCHIVE:
             return opened(task)
+        from hvci.fleet.packed import pack  # needs the extra, which other workers do without
+
         data = read(task.path, task.sha256) if given is None else given
         if isinstance(data, Problem):
             return Answer(None, problem=data, memory=memory_used())

@@ -1,0 +1,50 @@
+"""What a command line gives besides the policy: files that say whom to trust, and processes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hvci.model.record import record
+from hvci.policy import Policy
+
+if TYPE_CHECKING:
+    from hvci.evaluate import Options
+
+
+@record
+class Trusted:
+    """Files that say whom to trust; each is read once for all targets."""
+
+    catalogs: tuple[str, ...] = ()
+    blocklists: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+
+    def besides(self, policy: Policy) -> Trusted:
+        """These files and those that a policy names."""
+        return Trusted(
+            (*self.catalogs, *policy.catalogs),
+            (*self.blocklists, *policy.blocklists),
+            (*self.databases, *policy.compat_db),
+        )
+
+    def added_to(self, options: Options) -> Options:
+        """The options with what the files say."""
+        if self.catalogs:
+            from hvci.signing.catalog import load_catalogs
+
+            options = replace(options, catalogs=load_catalogs(self.catalogs))
+        if self.blocklists or self.databases:
+            from hvci.lists import load_block_list, load_database
+
+            lists = (*map(load_block_list, self.blocklists), *map(load_database, self.databases))
+            options = replace(options, lists=lists)
+        return options
+
+
+@record
+class Apart:
+    """Targets are evaluated in processes of their own: so many, each target in so many seconds."""
+
+    jobs: int
+    seconds: int
