@@ -7,6 +7,7 @@ table that is no code; nothing is said of them.
 import pytest
 
 from here import FIXTURES
+from hvci.binary.behaviour import templates
 from hvci.evaluate import evaluate
 from hvci.model import Outcome
 
@@ -50,3 +51,16 @@ def test_nothing_is_said_of_the_twins(build: str, kind: str) -> None:
 
 def test_each_machine_is_there() -> None:
     assert {name.split(".")[1] for name in BUILDS} == {"x64", "x86", "arm64"}
+
+
+@pytest.mark.parametrize("bound", ["MAX_PLACES", "MAX_TARGETS"])
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_bound_that_is_met_is_no_silence(
+    build: str, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, bound, 0)
+    report = evaluate((FOLDER / f"{build}.bad.sys").read_bytes())
+    assert any("were not looked at" in limit.reason for limit in report.limits)
+    monkeypatch.undo()
+    report = evaluate((FOLDER / f"{build}.bad.sys").read_bytes())
+    assert not any("were not looked at" in limit.reason for limit in report.limits)

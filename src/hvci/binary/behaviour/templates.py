@@ -8,7 +8,6 @@ carries the pointer: such an image is not judged compatible while it calls throu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 from iced_x86 import Code, Decoder, FlowControl, Mnemonic
@@ -94,7 +93,10 @@ def find(scene: Scene) -> None:
     places = ((start, place) for start, named in _routines(scene) for place in named)
     seen: set[tuple[int, int]] = set()
     called: int | None = None
-    for start, place in islice(places, MAX_PLACES):
+    for count, (start, place) in enumerate(places):
+        if count == MAX_PLACES:
+            _stopped(scene, MAX_PLACES, "instructions name bytes that decode as a routine")
+            return
         found = scene.analysis.functions.instruction_at(place)
         if found is None or scene.flow.exhausted or (found[0].start, start) in seen:
             continue
@@ -123,7 +125,10 @@ def handed(scene: Scene) -> None:
     if not len(nearby.call_places(scene, names.ALLOCATIONS)):
         return
     seen: set[int] = set()
-    places = _constants(scene)[:MAX_PLACES]
+    places = _constants(scene)
+    if len(places) > MAX_PLACES:
+        _stopped(scene, MAX_PLACES, "calls may be given the end of a routine")
+        del places[MAX_PLACES:]
     sites = allocations(scene)[0] if places else NO_RVAS
     for place in places:
         outline = scene.analysis.functions.outline(place)
@@ -149,6 +154,13 @@ def handed(scene: Scene) -> None:
             )
             site = scene.analysis.site(function.rvas[j], function)
             scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+
+
+def _stopped(scene: Scene, bound: int, what: str) -> None:
+    """Say that a bound was met, where a call could lead to what was not looked at."""
+    if _call(scene) is not None:
+        reason = f"more than {bound} {what}: those behind them were not looked at"
+        scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, None))
 
 
 def _constants(scene: Scene) -> list[int]:
@@ -228,6 +240,7 @@ def _routines(scene: Scene) -> Iterator[tuple[int, list[int]]]:
         for start in starts.tolist():
             looked_at += 1
             if looked_at > MAX_TARGETS:
+                _stopped(scene, MAX_TARGETS, "places in data may end a routine")
                 return
             decodes = _is_routine_arm64 if is_arm64 else _is_routine
             if start not in scene.image.imports and decodes(scene, start, end):
