@@ -91,9 +91,10 @@ def test_a_native_fault_and_spent_memory_cost_one_target(taken):
 
 
 @LINUX
-def test_a_target_that_hangs_or_spins_is_given_up(taken):
-    code, told = taken("hang", seconds=5)
-    assert (code, told) == (4, {"hang.sys": "given up after 5 seconds"})
+@pytest.mark.parametrize("deed", ["hang", "spin"])
+def test_a_target_that_hangs_or_spins_is_given_up(taken, deed):
+    code, told = taken(deed, seconds=5)
+    assert (code, told) == (4, {f"{deed}.sys": "given up after 5 seconds"})
 
 
 def test_a_target_writes_nowhere(taken, tmp_path):

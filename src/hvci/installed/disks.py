@@ -119,7 +119,7 @@ def windows_of(path: Path) -> Iterator[tuple[Disk | Image, str]]:
         from dissect.target import container, filesystem, volume
     except ImportError as error:
         raise InputError(f"{path}: {NEEDS}") from error
-    found = 0
+    found = unread = 0
     with _Plainly(str(path)):
         image = container.open(path)
         try:
@@ -130,11 +130,13 @@ def windows_of(path: Path) -> Iterator[tuple[Disk | Image, str]]:
         try:
             files = filesystem.open(part)
             names = [each for each in files.path("/").iterdir() if each.name.lower() == "windows"]
-        except Exception:  # noqa: S112 (whatever the library raises)
-            continue  # a recovery partition and the like
+        except Exception:  # whatever the library raises
+            unread += 1  # a recovery partition, or an encrypted one
+            continue
         for each in names:
             if files.path(f"{each.name}/{_HIVE}").is_file():
                 found += 1
                 yield Disk(str(path), files), each.name
     if not found:
-        raise InputError(f"{path}: no Windows in this disk image")
+        more = f"; {unread} of its parts cannot be read (encrypted, perhaps)" if unread else ""
+        raise InputError(f"{path}: no Windows in this disk image{more}")
