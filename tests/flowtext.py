@@ -458,6 +458,12 @@ class TextReferences(References):
         rows = self.text.rows.items()
         return [(at, n) for at, row in rows for n in self._names(row) if n in set(slots)]
 
+    def naming(self, low, high):
+        rows = self.text.rows.items()
+        found = sorted((n, at) for at, row in rows for n in self._names(row) if low <= n < high)
+        pairs = np.array(found, np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
     def takes_address(self, rva):
         return self.text.takes_address(rva)
 
