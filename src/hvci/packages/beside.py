@@ -1,16 +1,19 @@
 """What the INFs met in a folder say of the drivers in it.
 
-An INF speaks of files by name only; whether they are there is for whoever walks the folder.
+An INF speaks of files by name; where several speak of one, the claim that counts is chosen.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hvci.errors import InputError
 from hvci.model.package import Package
+from hvci.packages.claims import Claim, best, claimed, machine_of_file
 from hvci.packages.inf import Inf, Service, read_inf
 from hvci.packages.opened import bounded, missing, package_of
 
@@ -26,12 +29,13 @@ class Said(NamedTuple):
 
 
 class Beside:
-    """Collects what INFs say, by the path of each driver that they may mean."""
+    """Collects what INFs say, by the path of each driver that they mean."""
 
     def __init__(self) -> None:
-        self._said: dict[str, Said] = {}
-        self._services: list[tuple[str, Service, tuple[str, ...]]] = []
-        self._asked: set[str] = set()
+        self._claims: dict[str, list[Claim]] = {}
+        self._catalogs: dict[str, tuple[str, ...]] = {}
+        self._names: dict[Path, dict[str, str]] = {}
+        self._lost: list[tuple[str, Service]] = []
         self.read = 0
         """INFs of drivers so far."""
 
@@ -41,17 +45,32 @@ class Beside:
             raise InputError("too large for an INF")
         inf = read_inf(bounded(path))
         self.read += 1
-        catalogs = tuple(self._catalogs(path.parent, inf))
+        self._catalogs[str(path)] = tuple(self._catalogs_of(path.parent, inf))
         for service in inf.services:
-            places = tuple(_key(path.parent / source) for source in service.sources)
-            self._services.append((str(path), service, places))
-            for place in places:
-                said = Said(package_of(str(path), inf, service, catalogs), catalogs)
-                self._said.setdefault(place, said)
+            places = {one.lower(): self._below(path.parent, one) for one in service.sources}
+            present = {name: place for name, place in places.items() if place is not None}
+            tier, there = claimed(service, present, machine_of_file)
+            for place in there:
+                claim = Claim(str(path), inf, service, tier)
+                self._claims.setdefault(_key(place), []).append(claim)
+            if not there:
+                self._lost.append((str(path), service))
         for text in inf.problems:
             raise InputError(text)
 
-    def _catalogs(self, folder: Path, inf: Inf) -> Iterator[str]:
+    def _below(self, folder: Path, source: str) -> Path | None:
+        """A file below a folder by its name in any case; None where there is none."""
+        found = folder
+        for part in source.split("/"):
+            if found not in self._names:
+                self._names[found] = _names(found)
+            name = self._names[found].get(part.lower())
+            if name is None:
+                return None
+            found = found / name
+        return found
+
+    def _catalogs_of(self, folder: Path, inf: Inf) -> Iterator[str]:
         base = folder.resolve()
         wanted = {name.lower() for name in inf.catalogs}
         if wanted:
@@ -62,15 +81,24 @@ class Beside:
 
     def of(self, path: str) -> Said | None:
         """What an INF that was met says of a driver."""
-        key = _key(Path(path))
-        self._asked.add(key)
-        return self._said.get(key)
+        claims = self._claims.get(_key(Path(path)))
+        if claims is None:
+            return None
+        one = best(claims, partial(machine_of_file, Path(path)))
+        catalogs = self._catalogs[one.inf_path]
+        return Said(package_of(one.inf_path, one.inf, one.service, catalogs), catalogs)
 
     def unmet(self) -> Iterator[tuple[str, InputError]]:
-        """Services whose driver nobody asked about: it is not in the folder."""
-        for path, service, places in self._services:
-            if self._asked.isdisjoint(places):
-                yield path, missing(path, service).error
+        """Services whose driver is not in the folder."""
+        for path, service in self._lost:
+            yield path, missing(path, service).error
+
+
+def _names(folder: Path) -> dict[str, str]:
+    try:
+        return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+    except OSError:
+        return {}
 
 
 def _key(path: Path) -> str:

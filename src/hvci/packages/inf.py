@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import islice
+from typing import NamedTuple
 
 from hvci.errors import InputError
 from hvci.model import Machine
@@ -21,6 +22,8 @@ _DECORATIONS = {Machine.X64: "ntamd64", Machine.X86: "ntx86", Machine.ARM64: "nt
 _MACHINES = {text: machine for machine, text in _DECORATIONS.items()}
 _OTHER_MACHINES = ("ntarm", "ntia64")
 _DIRID = re.compile(r"^(%\d+%|%SystemRoot%|\\SystemRoot)\\?", re.IGNORECASE)
+_VERSION = re.compile(r"^[a-z0-9]+(?:\.(\d*))?(?:\.(\d*))?(?:\.[^.]*)?(?:\.[^.]*)?(?:\.(\d*))?$")
+"""A TargetOSVersion: architecture, major, minor, product type, suites, build."""
 _MOST_INSTALLS = 20_000
 _MOST_NAMES = 16
 MOST_IDS = 32
@@ -36,11 +39,19 @@ class Service:
     name: str
     file: str
     """Name of the binary once installed."""
-    sources: tuple[str, ...]
-    """Where it may lie, relative to the INF, the likeliest first; slashes, lower or upper case."""
+    tiers: tuple[tuple[str, ...], ...]
+    """Where it may lie, relative to the INF; slashes, lower or upper case. What the INF says comes
+    first; of a later tier nothing is meant while there is a file of an earlier one."""
     start: int | None
     machines: frozenset[Machine]
     """Empty when the INF does not say."""
+    windows: tuple[int, ...] = ()
+    """The oldest Windows of the models that lead here (major, minor, build); empty for any."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All places of all tiers, the likeliest first."""
+        return tuple(dict.fromkeys(each for tier in self.tiers for each in tier))
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,32 @@ def read_inf(data: bytes) -> Inf:
     if "version" not in text:
         raise InputError("no INF of a driver: it has no [Version] section")
     return _Reader(text).inf()
+
+
+class _Install(NamedTuple):
+    """An install section as models name it."""
+
+    name: str
+    decoration: str
+    only: frozenset[Machine] | None = None
+    """The machines that are left for models without a decoration; None where nothing says that."""
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The oldest Windows that the decoration is for; empty for any."""
+        found = _VERSION.match(self.decoration)
+        numbers = tuple(int(each or 0) for each in found.groups()) if found else ()
+        return numbers if any(numbers) else ()
+
+
+@dataclass
+class _Found:
+    """A service on its way: the line that adds it, and what leads there."""
+
+    line: Line
+    windows: tuple[int, ...]
+    machines: set[Machine] = field(default_factory=set)
+    installs: dict[tuple[str, Machine], None] = field(default_factory=dict)
 
 
 class _Reader:
@@ -101,54 +138,74 @@ class _Reader:
                 if _is(line, "Include"):
                     yield from (each for each in line.fields if each)
 
-    def _installs(self) -> Iterator[tuple[str, str]]:
+    def _installs(self) -> Iterator[_Install]:
         """Install sections with the decoration under which a model or DefaultInstall names them."""
         for line in self.text.lines("manufacturer"):
             fields = line.fields
-            decorations = [""] if len(fields) < 2 else [each for each in fields[1:] if each]
+            decorations = [each.lower() for each in fields[1:] if each] or [""]
+            models = fields[0] if fields else line.key
             for decoration in decorations:
-                models = f"{fields[0] if fields else line.key}.{decoration}".rstrip(".")
-                for model in self.text.lines(models):
-                    ids = (each.upper() for each in model.fields[1:] if each)
-                    self.hardware.update(dict.fromkeys(ids))
-                    yield model.field(0), decoration.lower()
+                yield from self._models(f"{models}.{decoration}".rstrip("."), decoration)
+            if "" not in decorations:
+                named = {each.split(".")[0] for each in decorations}
+                rest = [m for text, m in _MACHINES.items() if text not in named]
+                if "nt" not in named and rest:
+                    yield from self._models(models, "", frozenset(rest))
         for name in self.text.names:
             base, _, decoration = name.partition(".")
             if base == "defaultinstall" and not name.endswith(".services"):
-                yield base, decoration
+                yield _Install(base, decoration)
+
+    def _models(
+        self, section: str, decoration: str, only: frozenset[Machine] | None = None
+    ) -> Iterator[_Install]:
+        for model in self.text.lines(section):
+            ids = (each.upper() for each in model.fields[1:] if each)
+            self.hardware.update(dict.fromkeys(ids))
+            yield _Install(model.field(0), decoration, only)
 
     def _services(self) -> Iterator[Service]:
-        """Each service once, with all machines that it is for."""
-        found: dict[tuple[str, str], tuple[Line, set[Machine]]] = {}
-        for number, (install, decoration) in enumerate(dict.fromkeys(self._installs())):
-            if number == _MOST_INSTALLS:
-                self.problems.append("the INF has more install sections than were followed")
-                break
-            for section, machines in self._service_sections(install, decoration):
+        """Each service once, with all machines that it is for; those for newer Windows first."""
+        found: dict[tuple[str, str], _Found] = {}
+        installs = list(islice(dict.fromkeys(self._installs()), _MOST_INSTALLS + 1))
+        if len(installs) > _MOST_INSTALLS:
+            self.problems.append("the INF has more install sections than were followed")
+        installs = sorted(installs[:_MOST_INSTALLS], key=lambda one: one.windows, reverse=True)
+        for install in installs:
+            for section, named, machines in self._service_sections(install):
                 for line in self.text.lines(section):
                     if _is(line, "AddService") and line.field(0):
                         key = (line.field(0).lower(), line.field(2).lower())
-                        found.setdefault(key, (line, set()))[1].update(machines)
-        for line, machines in list(found.values())[:_MOST_SERVICES]:
-            if (service := self._service(line, frozenset(machines))) is not None:
+                        one = found.setdefault(key, _Found(line, install.windows))
+                        one.machines.update(machines)
+                        one.installs.setdefault(named)
+        for one in islice(found.values(), _MOST_SERVICES):
+            if (service := self._service(one)) is not None:
                 yield service
 
     def _service_sections(
-        self, install: str, decoration: str
-    ) -> Iterator[tuple[str, set[Machine]]]:
-        """The .Services sections that Windows takes, with the machines that they are for."""
-        first = decoration.split(".")[0]
+        self, install: _Install
+    ) -> Iterator[tuple[str, tuple[str, Machine], set[Machine]]]:
+        """The .Services sections that Windows takes, with the install section and the machine that
+        each is taken for, and the machines that the INF names.
+        """
+        first = install.decoration.split(".")[0]
         if first in _OTHER_MACHINES:
             return
         wanted = [_MACHINES[first]] if first in _MACHINES else list(_MACHINES.values())
+        said = first in _MACHINES or install.only is not None
         for machine in wanted:
-            for name in (f"{install}.{_DECORATIONS[machine]}", f"{install}.nt", install):
+            if install.only is not None and machine not in install.only:
+                continue
+            for end in (f".{_DECORATIONS[machine]}", ".nt", ""):
+                name = f"{install.name}{end}"
                 if name in self.text or f"{name}.services" in self.text:
                     for each in (name, *self._needed(name)):
                         services = f"{each}.services"
                         if services in self.text:
-                            wider = {machine} if first in _MACHINES else set()
-                            yield from ((one, wider) for one in (services, *self._needed(services)))
+                            wider = {machine} if said else set()
+                            for one in (services, *self._needed(services)):
+                                yield one, (name.lower(), machine), wider
                     break
 
     def _needed(self, section: str) -> Iterator[str]:
@@ -162,8 +219,8 @@ class _Reader:
                         waiting.append(each)
                         yield each
 
-    def _service(self, line: Line, machines: frozenset[Machine]) -> Service | None:
-        section = line.field(2)
+    def _service(self, found: _Found) -> Service | None:
+        line, section = found.line, found.line.field(2)
         if section not in self.text:
             self.problems.append(f"service {line.field(0)}: there is no section {section!r}")
             return None
@@ -176,26 +233,52 @@ class _Reader:
             self.problems.append(f"service {line.field(0)}: its section names no binary")
             return None
         start = _number(self.text.value(section, "StartType"))
-        return Service(line.field(0), file, tuple(self._sources(file, machines)), start, machines)
+        machines = frozenset(found.machines)
+        tiers = self._tiers(file, list(found.installs)[:_MOST_NAMES], machines)
+        return Service(line.field(0), file, tiers, start, machines, found.windows)
 
     # ---- where a binary comes from
 
-    def _sources(self, file: str, machines: frozenset[Machine]) -> Iterator[str]:
-        """Paths where a package may keep a file; beside the INF at last."""
-        names = dict.fromkeys((*self._renames.get(file.lower(), ())[:_MOST_NAMES], file))
-        found: dict[str, None] = {}
-        suffixes = [f".{_DECORATIONS[machine][2:]}" for machine in sorted(machines)] + [""]
-        for name in names:
-            for suffix in suffixes:
-                for path in self._listed(name, suffix):
-                    found.setdefault(path)
-        for name in names:
-            found.setdefault(name)
-        yield from found
+    def _tiers(
+        self, file: str, installs: list[tuple[str, Machine]], machines: frozenset[Machine]
+    ) -> tuple[tuple[str, ...], ...]:
+        """Paths where a package may keep a file: where the INF says, beside the INF under the name
+        that CopyFiles says, and beside it under the name of the installed file.
+        """
+        listed: dict[str, None] = {}
+        names: dict[str, None] = {}
+        for install, machine in sorted(installs, key=lambda one: one[1]):
+            mine = self._copied(install, file) or self._renames.get(file.lower(), ())[:_MOST_NAMES]
+            for name in mine or (file,):
+                names.setdefault(name)
+                for suffix in (f".{_DECORATIONS[machine][2:]}", ""):
+                    # The section of an architecture is all that counts where it has the file.
+                    if paths := list(self._listed(name, suffix)):
+                        listed.update(dict.fromkeys(paths))
+                        break
+        return tuple(tuple(tier) for tier in (listed, names, (file,)) if tier)
+
+    @cache  # noqa: B019 - one reader lives as long as one INF
+    def _copies(self, install: str) -> dict[str, list[str]]:
+        """What an install section copies: installed name in lower case -> names in the package."""
+        found: dict[str, list[str]] = {}
+        for section in (install, *self._needed(install)):
+            for line in self.text.lines(section):
+                for each in line.fields if _is(line, "CopyFiles") else ():
+                    lines = [Line("", (each[1:],))] if each[:1] == "@" else self.text.lines(each)
+                    for one in lines:
+                        if not one.key and one.field(0):
+                            name = one.field(1) or one.field(0)
+                            found.setdefault(one.field(0).lower(), []).append(name)
+        return found
+
+    def _copied(self, install: str, file: str) -> list[str]:
+        names = self._copies(install).get(file.lower(), [])
+        return list(dict.fromkeys(names))[:_MOST_NAMES]
 
     @cached_property
     def _renames(self) -> dict[str, list[str]]:
-        """The names under which files that CopyFiles renames lie in the package."""
+        """The names under which files that any CopyFiles renames lie in the package."""
         found: dict[str, list[str]] = {}
         for name in self.text.names:
             for line in self.text.lines(name):

@@ -83,11 +83,14 @@ class InfText:
         return self._strings.get(name.lower(), whole) if name else "%"
 
     def _read_strings(self) -> Iterator[tuple[str, str]]:
-        for text in self._sections.get("strings", ()):
-            key, equals, rest = _at_equals(text)
-            if equals:
-                fields = _fields(rest)
-                yield _bare(key).lower(), fields[0] if fields else ""
+        """What strings are called: those of any language, then English ones, then [Strings]."""
+        others = sorted(name for name in self._sections if name.startswith("strings."))
+        for section in (*others, "strings.0409", "strings"):
+            for text in self._sections.get(section, ()):
+                key, equals, rest = _at_equals(text)
+                if equals:
+                    fields = _fields(rest)
+                    yield _bare(key).lower(), fields[0] if fields else ""
 
 
 def decoded(data: bytes) -> str:

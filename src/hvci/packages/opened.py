@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, marks
+from hvci.packages.claims import Claim, by_file, claimed, machine_of_file
 from hvci.packages.inf import START, Inf, Service, read_inf
 
 MAX_MEMBER = 256 << 20
@@ -93,8 +94,8 @@ def of_inf(path: Path) -> Iterator[Named | Refused]:
     catalogs = tuple(listed[name.lower()] for name in inf.catalogs if name.lower() in listed)
     found = False
     for service in inf.services:
-        there = [listed[name.lower()] for name in service.sources if name.lower() in listed]
-        for file in dict.fromkeys(there):
+        _, there = claimed(service, listed, machine_of_file)
+        for file in there:
             found = True
             package = package_of(str(path), inf, service, [str(each) for each in catalogs])
             yield Named(file, package, catalogs)
@@ -279,27 +280,35 @@ class _Opening:
     def placed(self) -> Iterator[Placed]:
         """Each driver with its package."""
         catalogs = [one for one in self.texts if one.path.lower().endswith(".cat")]
-        packages = dict(self._packages())
+        present = {_key(image.path): image for image in self.images}
+        claims = dict(by_file(self._infs(), present, lambda image: machine_of_file(image.file)))
         for image in self.images:
-            near = tuple(_near(image.path, catalogs))
-            yield Placed(image.path, image.file, packages.get(image.path.lower()), near)
+            claim = claims.get(present[_key(image.path)])
+            package = _package_in(claim, catalogs) if claim else None
+            yield Placed(image.path, image.file, package, tuple(_near(image.path, catalogs)))
 
-    def _packages(self) -> Iterator[tuple[str, Package]]:
-        """What the INFs of an archive say about the drivers in it, by the driver's path."""
-        present = {image.path.lower() for image in self.images}
+    def _infs(self) -> Iterator[tuple[str, str, Inf]]:
+        """The INFs of an archive, each with its path and its folder."""
         for one in self.texts:
             if not one.path.lower().endswith(".inf"):
                 continue
             try:
-                inf = read_inf(one.file.read_bytes())
+                yield one.path, _key(_folder(one.path)), read_inf(one.file.read_bytes())
             except InputError:
                 continue  # many archives hold files of that name that are none
-            base = _folder(one.path)
-            for service in inf.services:
-                for source in service.sources:
-                    path = f"{base}{source}"
-                    if path.lower() in present:
-                        yield path.lower(), package_of(one.path, inf, service, inf.catalogs)
+
+
+def _key(path: str) -> str:
+    """A path by which files of an archive and of an INF are compared."""
+    return path.replace("\\", "/").lower()
+
+
+def _package_in(claim: Claim, catalogs: Iterable[Kept]) -> Package:
+    """What a report says of a package in an archive; of its catalogs those that are there."""
+    folder = _key(_folder(claim.inf_path))
+    named = {f"{folder}{_key(name)}" for name in claim.inf.catalogs}
+    there = [each.path for each in catalogs if _key(each.path) in named]
+    return package_of(claim.inf_path, claim.inf, claim.service, there)
 
 
 def _folder(path: str) -> str:
@@ -310,8 +319,8 @@ def _folder(path: str) -> str:
 
 def _near(path: str, catalogs: Iterable[Kept]) -> list[Kept]:
     """The catalogs in the driver's folder and in those above it."""
-    folder = _folder(path).lower()
-    return [one for one in catalogs if folder.startswith(_folder(one.path).lower())]
+    folder = _key(_folder(path))
+    return [one for one in catalogs if folder.startswith(_key(_folder(one.path)))]
 
 
 def _is_driver(head: bytes, label: str) -> bool:

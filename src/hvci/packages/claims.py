@@ -1,0 +1,106 @@
+"""Which INF speaks of which driver: several may name one file, and one may name several.
+
+Knows services, tiers of places and machines; reads nothing but the head of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from hvci.model import Machine
+from hvci.packages.inf import Inf, Service
+
+_PE = {0x8664: Machine.X64, 0x14C: Machine.X86, 0xAA64: Machine.ARM64}
+_LAST = 9
+_HEAD = 4096
+T = TypeVar("T")
+
+
+class Claim(NamedTuple):
+    """What one INF says of one file by one of its services."""
+
+    inf_path: str
+    inf: Inf
+    service: Service
+    tier: int
+    """Of the places where the INF has it; the first is the surest."""
+
+
+def machine_of_head(head: bytes) -> Machine | None:
+    """The machine of a driver image by its first bytes; None for any other file."""
+    start = int.from_bytes(head[0x3C:0x40], "little")
+    if head[:2] != b"MZ" or head[start : start + 4] != b"PE\0\0":
+        return None
+    return _PE.get(int.from_bytes(head[start + 4 : start + 6], "little"))
+
+
+def machine_of_file(path: Path) -> Machine | None:
+    """The machine of a driver image; None for any other file, and for one that cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return machine_of_head(stream.read(_HEAD))
+    except OSError:
+        return None
+
+
+def claimed(
+    service: Service, present: Mapping[str, T], machine_of: Callable[[T], Machine | None]
+) -> tuple[int, list[T]]:
+    """The files of a service and the tier that they are of; `present` is by path in lower case.
+
+    A file for another machine than the INF names is only meant where there is no other.
+    """
+    unfit: tuple[int, list[T]] = (0, [])
+    for number, tier in enumerate(service.tiers):
+        there = [present[each.lower()] for each in tier if each.lower() in present]
+        there = list(dict.fromkeys(there))
+        right = [one for one in there if _fits(service, machine_of(one))]
+        if right:
+            return number, right
+        if there and not unfit[1]:
+            unfit = (number, there)
+    return unfit
+
+
+def best(claims: list[Claim], machine_of: Callable[[], Machine | None]) -> Claim:
+    """The claim that counts: of the right machine, as surely as the INF says it, for the newest
+    Windows, and the one that starts its service first.
+    """
+    if len(claims) == 1:
+        return claims[0]
+    machine = machine_of()
+
+    def rank(claim: Claim) -> tuple[bool, int, tuple[int, ...], int]:
+        one = claim.service
+        newest = tuple(-number for number in one.windows) or (1,)
+        start = one.start if one.start is not None else _LAST
+        return not _fits(one, machine), claim.tier, newest, start
+
+    return min(claims, key=rank)
+
+
+def _fits(service: Service, machine: Machine | None) -> bool:
+    return machine is None or not service.machines or machine in service.machines
+
+
+def by_file(
+    infs: Iterable[tuple[str, str, Inf]],
+    present: Mapping[str, T],
+    machine_of: Callable[[T], Machine | None],
+) -> Iterator[tuple[T, Claim]]:
+    """Each file that INFs name with the claim that counts.
+
+    INFs come with their path and the folder, in lower case, that their places are relative to.
+    """
+    claims: dict[T, list[Claim]] = {}
+    for path, base, inf in infs:
+        below = {key[len(base) :]: one for key, one in present.items() if key.startswith(base)}
+        for service in inf.services:
+            tier, there = claimed(service, below, machine_of)
+            for one in there:
+                claims.setdefault(one, []).append(Claim(path, inf, service, tier))
+    for one, found in claims.items():
+        yield one, best(found, partial(machine_of, one))

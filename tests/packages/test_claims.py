@@ -1,0 +1,199 @@
+"""Files that could be mixed up: of two architectures, two Windows, two packages, two names."""
+
+import io
+import zipfile
+
+import pytest
+
+from build import driver
+from hvci.fleet.walk import Problem, places
+from hvci.packages.beside import Beside
+from hvci.packages.inf import read_inf
+from hvci.packages.opened import Driver, open_archive, open_inf
+
+X64, X86, ARM64 = driver(), driver("x86"), driver("arm64")
+HEAD = """[Version]
+Signature="$WINDOWS NT$"
+Provider=Maker
+Class=System
+DriverVer=01/02/2024,1.2.3.4
+CatalogFile=a.cat
+"""
+
+
+def service(name, file, start=3, kind=1):
+    return f"[Service_{name}]\nServiceType={kind}\nStartType={start}\nServiceBinary=%12%\\{file}\n"
+
+
+def models(manufacturer, **installs):
+    """Manufacturer line, and a models section for each decoration; underscores are dots."""
+    text = f"[Manufacturer]\n%M%={manufacturer}\n"
+    for name, install in installs.items():
+        text += f"[{name.replace('_', '.')}]\nD={install},PCI\\VEN_1\n"
+    return text
+
+
+def add(install, name):
+    return f"[{install}.Services]\nAddService={name},2,Service_{name}\n"
+
+
+def put(top, files):
+    for name, data in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    return top
+
+
+def zipped(files):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def in_archive(top, files):
+    path = top / "x.zip"
+    path.write_bytes(zipped(files))
+    found = {one.path.partition("!")[2]: one for one in open_archive(path)}
+    return {name: one.package for name, one in found.items() if isinstance(one, Driver)}
+
+
+def in_folder(top, files):
+    base = put(top / "in", files)
+    found = [one for one in places([str(base)]) if not isinstance(one, Problem)]
+    return {one.path.removeprefix(f"{base}/"): one.package for one in found}
+
+
+WAYS = pytest.mark.parametrize("look", [in_archive, in_folder])
+
+
+def told(found):
+    return {name: one and (one.service, one.start) for name, one in found.items()}
+
+
+TWO = (
+    HEAD
+    + models("Std,NTamd64,NTx86", Std_NTamd64="A", Std_NTx86="B")
+    + add("A", "Wide")
+    + add("B", "Narrow")
+    + service("Wide", "a.sys", 0)
+    + service("Narrow", "a.sys", 1)
+)
+
+
+@WAYS
+def test_two_architectures_in_folders_of_their_own(tmp_path, look):
+    text = TWO + (
+        "[SourceDisksFiles]\na.sys=1,x86\n[SourceDisksFiles.amd64]\na.sys=1,x64\n"
+        "[SourceDisksNames]\n1=D\n"
+    )
+    found = look(tmp_path, {"a.inf": text, "x86/a.sys": X86, "x64/a.sys": X64, "a.sys": ARM64})
+    assert told(found) == {
+        "x86/a.sys": ("Narrow", "system"),
+        "x64/a.sys": ("Wide", "boot"),
+        "a.sys": None,  # what lies beside the INF is not what it names
+    }
+
+
+@WAYS
+@pytest.mark.parametrize(("data", "name"), [(X64, "Wide"), (X86, "Narrow")])
+def test_one_name_for_two_architectures(tmp_path, look, data, name):
+    assert told(look(tmp_path, {"a.inf": TWO, "a.sys": data}))["a.sys"][0] == name
+
+
+@WAYS
+def test_copies_that_are_renamed_for_each_architecture(tmp_path, look):
+    text = TWO + (
+        "[A]\nCopyFiles=CopyA\n[B]\nCopyFiles=CopyB\n[CopyA]\na.sys,a64.sys\n[CopyB]\na.sys,a32.sys\n"
+    )
+    files = {"a.inf": text, "a64.sys": X64, "a32.sys": X86, "a.sys": ARM64}
+    assert told(look(tmp_path, files)) == {
+        "a64.sys": ("Wide", "boot"),
+        "a32.sys": ("Narrow", "system"),
+        "a.sys": None,
+    }
+
+
+@WAYS
+def test_models_without_a_decoration_are_for_the_other_machines(tmp_path, look):
+    text = TWO.replace("Std,NTamd64,NTx86", "Std,NTamd64").replace("[Std.NTx86]", "[Std]")
+    files = {"a.inf": text + "[SourceDisksFiles.x86]\na.sys=1,i386\n", "i386/a.sys": X86}
+    assert told(look(tmp_path, files)) == {"i386/a.sys": ("Narrow", "system")}
+
+
+@WAYS
+@pytest.mark.parametrize("order", [("6.1", "10.0...17763"), ("10.0...17763", "6.1")])
+def test_the_newest_windows_counts(tmp_path, look, order):
+    first, second = order
+    text = (
+        HEAD
+        + f"[Manufacturer]\n%M%=Std,NTamd64.{first},NTamd64.{second}\n"
+        + "[Std.NTamd64.6.1]\nD=Old,PCI\\VEN_1\n[Std.NTamd64.10.0...17763]\nD=New,PCI\\VEN_1\n"
+        + add("Old", "Old")
+        + add("New", "New")
+        + service("Old", "a.sys", 0)
+        + service("New", "a.sys", 3)
+    )
+    assert told(look(tmp_path, {"a.inf": text, "a.sys": X64})) == {"a.sys": ("New", "on demand")}
+
+
+@WAYS
+def test_two_packages_with_a_driver_of_one_name(tmp_path, look):
+    def inf(name, start):
+        return (
+            HEAD
+            + models("Std,NTamd64", Std_NTamd64="A")
+            + add("A", name)
+            + service(name, "a.sys", start)
+        )
+
+    files = {"one/a.inf": inf("One", 0), "one/a.sys": X64, "two/a.inf": inf("Two", 3)}
+    files |= {"two/A.SYS": driver(pool_type=0), "two/a.cat": b"none"}
+    found = look(tmp_path, files)
+    assert told(found) == {"one/a.sys": ("One", "boot"), "two/A.SYS": ("Two", "on demand")}
+    assert [len(found[name].catalogs) for name in sorted(found)] == [0, 1]
+
+
+@WAYS
+def test_two_infs_for_one_driver(tmp_path, look):
+    """The one that starts it first tells what hangs on it."""
+
+    def inf(name, start):
+        return (
+            HEAD
+            + models("Std,NTamd64", Std_NTamd64="A")
+            + add("A", name)
+            + service(name, "a.sys", start)
+        )
+
+    files = {"a.inf": inf("Late", 3), "b.inf": inf("Boot", 0), "a.sys": X64}
+    assert told(look(tmp_path, files)) == {"a.sys": ("Boot", "boot")}
+
+
+def test_an_inf_that_is_named_takes_its_own_architecture(tmp_path):
+    put(tmp_path, {"a.inf": TWO, "a.sys": X86})
+    assert [one.package.service for one in open_inf(tmp_path / "a.inf")] == ["Wide", "Narrow"]
+    put(tmp_path, {"x64/a.sys": X64})
+    text = TWO + "[SourceDisksFiles.amd64]\na.sys=1,x64\n"
+    put(tmp_path, {"a.inf": text})
+    found = {one.package.service: one.path for one in open_inf(tmp_path / "a.inf")}
+    assert found == {
+        "Wide": str(tmp_path / "x64" / "a.sys"),
+        "Narrow": str(tmp_path / "a.sys"),
+    }
+
+
+def test_an_old_file_is_not_missing_because_nobody_asked_for_it(tmp_path):
+    put(tmp_path, {"a.inf": TWO, "a.sys": X64})
+    assert list(places([str(tmp_path)], since=1 << 62)) == []
+    beside = Beside()
+    beside.add(tmp_path / "a.inf")
+    assert list(beside.unmet()) == []
+
+
+def test_strings_of_a_language_stand_in_for_those_of_none():
+    text = TWO.replace("Provider=Maker", "Provider=%P%").replace("StartType=0", "StartType=%BOOT%")
+    strings = '[Strings.0407]\nP="Firma"\nBOOT=0\n[Strings.0409]\nP="Company"\n'
+    inf = read_inf((text + strings).encode("utf-16"))
+    assert (inf.provider, inf.services[0].start) == ("Company", 0)
