@@ -60,7 +60,7 @@ class Session:
     def __init__(self, data: bytes, options: VerifierOptions) -> None:
         image = self.image = PeImage(data)
         self.options = options
-        self.survey: Survey = survey(image, data)
+        self.survey: Survey = self._surveyed(image, data)
         self.machine = Machine(image.machine, page_up(image.size))
         self.kernel = Kernel(self.machine, options.target_os)
         self.loaded: Loaded = load(self.machine, image, self._resolve)
@@ -72,6 +72,9 @@ class Session:
         self._done: set[tuple[int, ...]] = set()
         self.path.trace.is_on = options.trace
         self._prepare()
+
+    def _surveyed(self, image: PeImage, data: bytes) -> Survey:
+        return survey(image, data)
 
     def _resolve(self, module: str, name: str) -> int:
         return self.kernel.address_of(f"{module}{name}" if name.startswith("#") else name, module)
