@@ -1,5 +1,6 @@
 """Who is answered, from which page, how much and how fast."""
 
+import asyncio
 import hashlib
 import socket
 import time
@@ -11,8 +12,9 @@ from starlette.testclient import TestClient
 
 from hvci import web
 from hvci.web.app import application
+from hvci.web.guard import Guard
 from hvci.web.settings import Limits, Settings, is_loopback
-from webs import API, BAD, HOST, RealServer, csrf, send, serving
+from webs import API, BAD, HOST, PORT, RealServer, csrf, send, serving
 
 PAGES = ("/", "/login", "/api/about", "/api/openapi.json", "/static/app.css", "/nothing", "/r/x")
 
@@ -82,11 +84,46 @@ def test_no_change_from_a_page_of_another_origin(client):
             {"origin": "http://evil.example"},
             {"origin": "null"},
             {"origin": f"http://{HOST}.evil.example"},
+            {"origin": "http://["},
             {"sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
         ):
             answer = client.request(method, path, data=words, headers={**API, **headers})
             assert answer.status_code == 403, (method, path, headers)
+
+
+@pytest.mark.parametrize("path", ["/r/x/{}", "/fleet/driver/{}/1", "/fleet/driver/1/{}"])
+def test_a_number_of_any_length_leads_nowhere(client, path):
+    for digits in (19, 20, 5000):
+        assert client.get(path.format("9" * digits)).status_code == 404
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "9" * 19, "0" * 5000 + "9" * 12])
+def test_an_upload_of_any_announced_size_is_refused(client, size):
+    headers = {**API, "content-length": size}
+    assert client.post("/api/evaluations", headers=headers, content=b"x").status_code == 413
+
+
+@pytest.mark.parametrize("size", ["\u00b2", "-1", "x"])
+def test_a_size_that_is_no_number_is_no_fault(client, size):
+    headers = {**API, "content-length": size.encode("latin-1")}
+    assert client.post("/api/evaluations", headers=headers, content=b"x").status_code == 400
+
+
+def test_an_address_with_bytes_that_no_address_has_is_refused():
+    told = []
+
+    async def asked():
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"\xec"}
+        scope["headers"] = [(b"host", HOST.encode())]
+
+        async def send(message):
+            told.append(message.get("status"))
+
+        await Guard(None, Settings("127.0.0.1", PORT, Path()), None)(scope, None, send)
+
+    asyncio.run(asked())
+    assert told[0] == 400
 
 
 def test_a_browser_may_not_ask_before_for_another_origin(client):

@@ -205,5 +205,5 @@ ROUTES = [
     Route("/r/{id}/progress", progress),
     Route("/r/{id}/again", again, methods=["POST"]),
     Route("/r/{id}/download/{form}", download),
-    Route("/r/{id}/{number:int}", show_target),
+    Route("/r/{id}/{number:number}", show_target),
 ]

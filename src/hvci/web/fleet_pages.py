@@ -352,6 +352,6 @@ ROUTES = [
     Route("/fleet/rows", rows),
     Route("/fleet/wait", wait),
     Route("/fleet/compare", compare),
-    Route("/fleet/driver/{scan:int}/{file:int}", driver),
-    Route("/fleet/driver/{scan:int}/{file:int}/download/{form}", download),
+    Route("/fleet/driver/{scan:number}/{file:number}", driver),
+    Route("/fleet/driver/{scan:number}/{file:number}/download/{form}", download),
 ]

@@ -130,12 +130,14 @@ class Guard:
         host = request.headers.get("host", "").lower()
         if host not in self._settings.hosts:
             raise _Misdirected("this server does not answer to that name")
+        if not request.scope["query_string"].isascii():
+            raise Refused("this address holds what no address may")
         if request.method in SAFE:
             return
         if request.method not in CHANGES:
             raise _NoMethod("there is no such method here")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and _host_of(origin) != host:
             raise Forbidden("this request comes from a page of another origin")
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Forbidden("this request comes from a page of another origin")
@@ -144,7 +146,7 @@ class Guard:
         is_plain = request.scope["path"].startswith("/api/") and request.headers.get(PLAIN)
         request.state.trusted = self._secrets.is_csrf(word) or bool(is_plain)
         size = request.headers.get("content-length", "0")
-        if size.isdigit() and int(size) > self._settings.limits.upload:
+        if _is_above(size, self._settings.limits.upload):
             raise TooLarge(f"more than {self._settings.limits.upload >> 20} MiB")
 
     def _count(self, request: Request) -> None:
@@ -168,6 +170,22 @@ class _NoMethod(Refused):
 class _Misdirected(Refused):
     status = 421
     kind = "wrong-host"
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an Origin; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _is_above(size: str, most: int) -> bool:
+    """Whether a word is a number above another; it may have any number of digits."""
+    if not (size.isascii() and size.isdigit()):
+        return False
+    digits = size.lstrip("0")
+    return len(digits) > len(str(most)) or int(digits or "0") > most
 
 
 def _add_headers(message: Message, path: str) -> None:

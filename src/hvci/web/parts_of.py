@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
 from hvci.verifier.settings import SettingsStore
@@ -16,6 +17,15 @@ from hvci.web.jobs import Job, Jobs
 from hvci.web.line import Line
 from hvci.web.settings import Settings
 from hvci.web.uploads import Uploads
+
+
+class Number(IntegerConvertor):
+    """A number in an address that Python and a database can hold."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", Number())
 
 
 @dataclass(slots=True)
