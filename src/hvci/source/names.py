@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from hvci import catalog
 from hvci.source import callbacks, constants
-from hvci.source.comparing import Constant, Given
+from hvci.source.comparing import Given
 from hvci.source.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.program import Macro, Program, Use
-from hvci.source.scope import Assignment, Variable, variable
+from hvci.source.scope import Assignment, Variable
 from hvci.source.stores import Store, enumerators, stores, template_arguments
-from hvci.source.switches import Reached
 from hvci.source.tree import Function, arguments, parse, text_of, walk
+from hvci.source.variables import Variables, is_repeated, result
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -59,12 +59,38 @@ class Evaluator(Protocol):
     def text(self, text: bytes, place: Place, depth: int) -> Guess:
         """The value of an expression given as text."""
 
-    def constants_in(self, place: Place, depth: int) -> Constant:
-        """What expressions of a function are, each where it stands."""
+    def chosen(self, condition: Node, place: Place, depth: int) -> bool | None:
+        """Which way a condition goes, by constants that are passed or by the version."""
+
+    def label(self, switch: Node, place: Place, depth: int) -> int | None:
+        """The position of the label that a `switch` leads to."""
 
     @property
     def versions(self) -> Versions:
         """What checks of the Windows version say."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Which way conditions of the function go that a place is in."""
+
+    evaluator: Evaluator
+    place: Place
+    depth: int
+
+    def truth(self, condition: Node) -> bool | None:
+        """Which way a condition goes."""
+        return self.evaluator.chosen(condition, self._at(condition), self.depth)
+
+    def label(self, switch: Node) -> int | None:
+        """The position of the label that a `switch` leads to."""
+        return self.evaluator.label(switch, self._at(switch), self.depth)
+
+    def _at(self, node: Node) -> Place:
+        function = self.place.function
+        assert function is not None
+        path = function.file.source.path
+        return Place(function, node.start_byte, path=path, given=self.place.given)
 
 
 class Names:
@@ -75,7 +101,7 @@ class Names:
         self.evaluator = evaluator
         self.busy: set[object] = set()
         """What is being looked up, so that nothing is looked up inside itself."""
-        self._variables: dict[tuple[int, int, bytes], Variable | None] = {}
+        self._variables = Variables(program)
 
     def name(self, name: bytes, place: Place, depth: int) -> Guess:
         """The value of a name at a place."""
@@ -121,60 +147,47 @@ class Names:
         known = place.given.get(name)
         if known is not None and known.value is not None:
             return known.value
-        key = (id(function), function.node.start_byte, name)
-        if key not in self._variables:
-            self._variables[key] = variable(function, name)
-        found = self._variables[key]
-        if found is None or (key, place.offset) in self.busy:
+        found = self._variables.at(function, name, place.offset)
+        key = (id(found), name, place.offset)
+        if found is None or key in self.busy:
             return None if found is None else NOTHING
-        self.busy.add((key, place.offset))
+        self.busy.add(key)
         try:
             return self._variable(name, found, place, depth)
         finally:
-            self.busy.discard((key, place.offset))
+            self.busy.discard(key)
 
     def _variable(self, name: bytes, found: Variable, place: Place, depth: int) -> Guess:
-        """The value that a variable has at a place, by the assignments that can matter."""
-        function = place.function
-        assert function is not None
-        assignments = found.before(place.offset)
-        value, since = NOTHING, 0
-        if assignments and assignments[0][0].replaces(place.offset):
-            since = assignments[0][0].start
-        elif found.parameter is not None:
-            value = self._parameter(function, found.parameter, depth)
-        for assignment, sure in assignments:
-            fate = True if sure else self._fate(assignment, place, depth)
-            if fate is not False:
-                value = self._after(value, assignment, fate is True, place, depth)
-        if receiver := found.given_away(since, place.offset):
-            value = value.join(unknown(f"the address of {shown(name)} is given to {receiver}"))
+        """The value that a variable has at a place, by the changes that may reach it."""
+        asked = Ways(self.evaluator, place, depth)
+        changes, is_first = found.reaching(place.offset, asked)
+        value = NOTHING
+        if is_first and found.parameter is not None:
+            value = self._parameter(found.function, found.parameter, depth)
+        for change in changes:
+            item = change.assignment
+            if item is None:
+                text = f"the address of {shown(name)} is given to {change.receiver}"
+                value = value.join(unknown(text))
+            elif is_repeated(found, item, asked):
+                value = value.join(unknown(f"{shown(name)} is changed in a loop"))
+            else:
+                value = value.join(self._after(name, item, place, depth))
         if not value.atoms and value.complete:
             return unknown(f"{shown(name)} has no value that could be found")
-        return value.known_by("local") if assignments else value
+        return value.known_by("local") if changes else value
 
-    def _fate(self, item: Assignment, place: Place, depth: int) -> bool | None:
-        """Whether an assignment surely ran, or never, for the constants of this call."""
-        function = place.function
-        assert function is not None
-        if place.given:
-            constants_ = self.evaluator.constants_in(place, depth)
-            fate = Reached(place.given, constants_).fate(item.value)
-            if fate is not None:
-                return fate
-        return self.evaluator.versions.fate(item.value, function.file, function)
-
-    def _after(
-        self, before: Guess, item: Assignment, sure: bool, place: Place, depth: int
-    ) -> Guess:
+    def _after(self, name: bytes, item: Assignment, place: Place, depth: int) -> Guess:
+        """What an assignment leaves."""
         assert place.function is not None
         path = place.function.file.source.path
         here = Place(place.function, item.start, path=path, given=place.given)
-        right = self.evaluator.value(item.value, here, depth)
-        result = right
-        if item.operator != "=":
-            result = before.combined(right, item.operator.removesuffix("="))
-        return result if sure else before.join(result)
+        if item.operator == "=":
+            return self.evaluator.value(item.value, here, depth)
+        before = self._local(name, here, depth) or NOTHING
+        if not item.is_counting:
+            return result(item, before, self.evaluator.value(item.value, here, depth))
+        return result(item, before, NOTHING)
 
     def _parameter(self, function: Function, index: int, depth: int) -> Guess:
         if function.name == b"new":

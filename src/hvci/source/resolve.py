@@ -1,14 +1,15 @@
 """The value of an expression in source text.
 
 Theory of operation: an expression is evaluated over sets of possible values; names lead to
-further expressions. Blind spots: no path sensitivity, no aliases; fields of different objects are
-one, and what reaches a field from outside the sources is not seen.
+further expressions. Blind spots: no aliases; which ways go together is not seen; fields of
+different objects are one, and what reaches a field from outside the sources is not seen.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 18
 MAX_STEPS = 3000
 """Expressions looked at for one argument."""
+MAX_ASIDE = 200
+"""Of those, for a condition on the way."""
 
 _CASTS = (b"static_cast", b"reinterpret_cast", b"const_cast")
 _TYPES = frozenset((b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"DWORD", b"UINT", b"MM_PAGE_PRIORITY"))
@@ -135,13 +138,32 @@ class Resolver:
             both = replace(both, dropped=both.dropped or _shown(condition))
         return both
 
+    def chosen(self, condition: Node, place: Place, depth: int) -> bool | None:
+        """Which way a condition goes: a side question, with steps of its own."""
+        with self._aside():
+            return self._chosen(condition, place, depth)
+
+    def label(self, switch: Node, place: Place, depth: int) -> int | None:
+        """The position of the label that a `switch` leads to: a side question as well."""
+        with self._aside():
+            return switches.Reached(place.given, self._known(place, depth)).start(switch)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        steps, busy = self._steps, set(self.names.busy)
+        self._steps = max(steps, MAX_STEPS - MAX_ASIDE)
+        yield
+        self._steps, self.names.busy = steps, busy
+
+    def _known(self, place: Place, depth: int) -> Constant:
+        """What expressions are where nothing is known of who calls."""
+        constant = self.constants_in(place, depth)
+        return constant if place.given else partial(_passed, constant)
+
     def _chosen(self, condition: Node | None, place: Place, depth: int) -> bool | None:
         """Which way a condition goes here: by constants that are passed, or by the version."""
-        passed = self.constants_in(place, depth)
-        if not place.given and place.function is not None:
-            passed = partial(_passed, passed)
-        if place.function is not None:
-            truth = Conditions(place.given, passed).truth(condition)
+        if place.function is not None or place.macro is not None:
+            truth = Conditions(place.given, self._known(place, depth)).truth(condition)
             if truth is not None:
                 return truth
         return self._which(condition, place, depth)

@@ -88,7 +88,7 @@ class Reached:
 
     def _enters(self, switch: Node, node: Node) -> Truth:
         """Whether a `switch` leads to a statement in one of its cases."""
-        start = self._start(switch)
+        start = self.start(switch)
         if start is None:
             return None
         holds = (case.start_byte <= node.start_byte < case.end_byte for case in self._cases(switch))
@@ -103,7 +103,7 @@ class Reached:
 
     def _cases(self, node: Node) -> Iterator[Node]:
         """The statements that run from the label that fits to the end of the block."""
-        body, start = node.child_by_field_name("body"), self._start(node)
+        body, start = node.child_by_field_name("body"), self.start(node)
         if body is None:
             return
         if start is None:
@@ -116,7 +116,7 @@ class Reached:
 
     def _leaves(self, node: Node) -> bool:
         """Whether a `switch` over a constant ends with a return, not behind its block."""
-        if self._start(node) is None:
+        if self.start(node) is None:
             return False
         for case in self._cases(node):
             for child in _inner(case):
@@ -126,7 +126,7 @@ class Reached:
                     return True
         return False
 
-    def _start(self, node: Node) -> int | None:
+    def start(self, node: Node) -> int | None:
         """The position of the label that a `switch` leads to, behind all where none fits.
 
         None where that cannot be told.

@@ -111,6 +111,10 @@ GATHERED = (
     "switch_statement",
     "while_statement",
     "update_expression",
+    "goto_statement",
+    "break_statement",
+    "continue_statement",
+    "labeled_statement",
 )
 """Kinds of nodes that are found in a function without looking at all others."""
 
@@ -163,9 +167,17 @@ class Function:
         declared = [
             item for item in (listed.named_children if listed else ()) if item.type in kinds
         ]
+        self._declared = declared
         self.parameters = [_parameter_name(item) for item in declared]
         self.types = [text_of(item.child_by_field_name("type")) for item in declared]
         self.defaults = [item.child_by_field_name("default_value") for item in declared]
+
+    def is_reference(self, index: int) -> bool:
+        """Whether a parameter is taken by reference that is not constant."""
+        node = self._declared[index]
+        declarator = node.child_by_field_name("declarator")
+        is_one = declarator is not None and declarator.type == "reference_declarator"
+        return is_one and b"const" not in text_of(node).split(b"&")[0].split()
 
     @property
     def is_method(self) -> bool:
