@@ -26,7 +26,7 @@ from hvci.binary.arch.arm64.lift import (
 )
 from hvci.binary.arch.arm64.reads import only_compares, reads
 from hvci.binary.arch.arm64.scan.address_uses import Walk
-from hvci.binary.arch.arm64.scan.pages import SavedPages
+from hvci.binary.arch.arm64.scan.saved import SavedAddresses
 from hvci.binary.arch.arm64.words import FP, NOP, access, branch_target, is_access
 from hvci.binary.form.code import (
     CALLS,
@@ -72,7 +72,7 @@ class Arm64:
         self.image = image
         self.tables = JumpTables(image)
         self.clobbers = Clobbers(image)
-        self.lift = Arm64Lift(SavedPages(image), self.clobbers)
+        self.lift = Arm64Lift(SavedAddresses(image), self.clobbers)
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hvci.binary.arch.arm64.clobbers import Clobbers
 from hvci.binary.arch.arm64.encoding import SP, ZERO, remembered, written_registers
-from hvci.binary.arch.arm64.scan.pages import SavedPages
+from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN, SavedAddresses
 from hvci.binary.arch.arm64.values import (
     NOT_FOLLOWED,
     bit_field,
@@ -69,7 +69,7 @@ _EQUAL, _NOT_EQUAL = 0, 1
 class Arm64Lift:
     """Turns the instructions of one image into expressions."""
 
-    def __init__(self, pages: SavedPages, clobbers: Clobbers) -> None:
+    def __init__(self, pages: SavedAddresses, clobbers: Clobbers) -> None:
         self.pages = pages
         self.clobbers = clobbers
 
@@ -106,17 +106,43 @@ class Arm64Lift:
         return self.saved_page(function, number) if CALLEE_SAVED >> number & 1 else None
 
     def saved_page(self, function: Function, number: int) -> int | None:
-        """The page that a saved register holds all through the body of a function."""
+        """The page or address that a saved register holds all through the body of a function."""
         known: dict[int, int | None] = function.cache.setdefault("pages", {})
         if number not in known:
+            known[number] = None  # for what asks again on the way
             made = {
-                page
+                address
                 for start, end in function.fragments
-                for page in self.pages.within(start, end, number)
+                for _, address in self.pages.within(start, end, number)
             }
-            is_mixed = len(made) != 1 or _mixed(function) >> number & 1
-            known[number] = None if is_mixed else made.pop()
+            is_mixed = len(made) != 1 or NOT_KNOWN in made or self._mixed(function) >> number & 1
+            held = None if is_mixed else made.pop()
+            known[number] = (
+                None if held is None or self._is_doubted(function, number, held) else held
+            )
         return known[number]
+
+    def _mixed(self, function: Function) -> int:
+        """Mask of the saved registers into which a function puts something else than an address."""
+        known: int | None = function.cache.get("mixed")
+        if known is None:
+            known, words, rvas = 0, function.instructions, function.rvas
+            for q, mask in saved_writers(function):
+                if mask & ~known and not is_address_of_page(words[q]) and not restores(function, q):
+                    known |= 0 if rvas[q] in self.pages.sums else mask
+            function.cache["mixed"] = known
+        return known
+
+    def _is_doubted(self, function: Function, number: int, address: int) -> bool:
+        """Whether a sum in a saved register may be another address than the words before it say."""
+        for start, end in function.fragments:
+            for place, _ in self.pages.within(start, end, number):
+                q = function.find(place)
+                word = function.instructions[q] if q is not None else 0
+                is_sum = q is not None and not is_address_of_page(word)
+                if is_sum and self._address(function, q or 0, word, number) != address:
+                    return True
+        return False
 
     def call_target(self, function: Function, i: int) -> Expr:
         """The register of an indirect call, or the global that the same block loaded it from."""
@@ -321,18 +347,6 @@ def saved_writers(function: Function) -> list[tuple[int, int]]:
     if known is None:
         masks = enumerate(map(_saved_in, function.instructions))
         known = function.cache["saved writers"] = [each for each in masks if each[1]]
-    return known
-
-
-def _mixed(function: Function) -> int:
-    """Mask of the saved registers into which a function puts something else than a page."""
-    known: int | None = function.cache.get("mixed")
-    if known is None:
-        known, words = 0, function.instructions
-        for q, mask in saved_writers(function):
-            if mask & ~known and not is_address_of_page(words[q]) and not restores(function, q):
-                known |= mask
-        function.cache["mixed"] = known
     return known
 
 

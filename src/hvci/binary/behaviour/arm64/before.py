@@ -17,8 +17,8 @@ from hvci.binary.arch.arm64.encoding import CALL, LITTLE, LR, NOTHING, PAIR, SP,
 from hvci.binary.arch.arm64.lift import PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arch.arm64.scan.fields import page_steps
 from hvci.binary.arch.arm64.scan.followed import PAGE_MASK
-from hvci.binary.arch.arm64.scan.pages import SAVED, SavedPages
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN, SAVED, SavedAddresses
 from hvci.binary.arch.arm64.words import FP
 from hvci.binary.form.references import Rvas
 
@@ -58,7 +58,7 @@ class WordsBefore:
     A column for each word: the call, the word before it, and so on.
     """
 
-    def __init__(self, references: ReferencesArm64, pages: SavedPages, calls: Rvas) -> None:
+    def __init__(self, references: ReferencesArm64, pages: SavedAddresses, calls: Rvas) -> None:
         before = np.maximum(calls[:, None] - np.arange(2 * BACK + 1), 0)
         self.pages = pages
         self.words = words = references.words[before]
@@ -94,7 +94,7 @@ class WordsBefore:
         is_page = made.makes & (maker & 0x9F000000 == 0x90000000)
         at = self.rvas - 4 * made.back
         page = np.where(is_page, (at & PAGE_MASK) + page_steps(maker) & 0xFFFFFFFF, page)
-        in_page = is_plain & (is_page | by_function & (count == 1))
+        in_page = is_plain & (is_page | by_function & (count == 1) & (page != NOT_KNOWN))
         slots = np.where(in_page, page + (word >> 7 & 0x7FF8), NO_SLOT)
         return Targets(np.asarray(is_plain & fields), slots)
 

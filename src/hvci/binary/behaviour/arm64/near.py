@@ -25,8 +25,8 @@ from hvci.binary.arch.arm64.encoding import (
     written_registers,
 )
 from hvci.binary.arch.arm64.lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
-from hvci.binary.arch.arm64.scan.pages import SAVED
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN, SAVED
 from hvci.binary.arch.arm64.values import signed_immediate
 from hvci.binary.arch.arm64.words import FP, access, is_access, literal_target
 from hvci.binary.behaviour.arm64.before import BACK, NO_SLOT, WordsBefore
@@ -139,8 +139,23 @@ class Nearby:
             if not is_access(word) or word >> 5 & 31 not in _STACK:
                 return []
         if register in SAVED:
-            return self.pages.within(code.start, code.end, register)
+            return self._saved(code, register)
         return None if made == _AWAY and self._may_be_made(code, i, register) else []
+
+    def _saved(self, code: _Code, register: int) -> list[int] | None:
+        """The RVAs that a function puts into a saved register; None when they are not known.
+
+        What lies at some offset from a register in which no address is made, is none either.
+        """
+        found = []
+        for place, address in self.pages.within(code.start, code.end, register):
+            if address != NOT_KNOWN:
+                found.append(address)
+                continue
+            base = self.scene.image.u32(place) >> 5 & 31
+            if base not in SAVED or self.pages.within(code.start, code.end, base):
+                return None
+        return found
 
     def _may_be_made(self, code: _Code, i: int, register: int) -> bool:
         """Whether an address of the image may be made in a register before word `i`.
@@ -194,13 +209,16 @@ class Nearby:
     def _may_get_memory(self, rva: int) -> bool:
         """Whether a pointer to allocated memory comes up where a variable may be written.
 
-        Where its address is taken, it may be written anywhere.
+        Where its address is taken, it may be written anywhere; not where that is kept to reach it.
         """
         if not self.scene.image.is_writable(rva):
             return False
         image, functions = self.scene.image, self.scene.analysis.functions
+        is_kept = rva in self.pages.objects
         for place in self.references.to_data(rva):
             if not is_access(image.u32(place)):
+                if is_kept:
+                    continue
                 return True
             found = None if self.references.only_reads(place) else functions.at(place)
             if found is not None:
