@@ -127,6 +127,14 @@ def test_configurations_that_differ_are_told_besides_the_image(tmp_path):
     assert list(verdicts(tmp_path).values()) == [Verdict.COMPATIBLE, Verdict.INCOMPATIBLE]
 
 
+def test_a_file_that_is_not_there_is_missed_by_the_driver_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lay(tmp_path, a__c=entry(""), a__vcxproj=vcxproj("a.c"))
+    lay(tmp_path, b__c=entry(""), b__vcxproj=vcxproj("b.c", "gone.c"))
+    assert verdicts(".") == {"a.vcxproj": Verdict.COMPATIBLE, "b.vcxproj": Verdict.UNDECIDED}
+    assert "gone.c" in reasons(reports(".")["b.vcxproj"])
+
+
 def test_a_library_that_no_driver_links_is_told_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     library = vcxproj("lib.c", type="StaticLibrary")

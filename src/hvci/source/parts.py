@@ -178,12 +178,12 @@ def _names(home: _Home) -> Iterator[str]:
 
 
 def _files(workspace: Workspace, product: Product) -> Iterator[str]:
-    """Every file that a product compiles or may include, and its projects."""
+    """Every file that a product compiles, be it there or not, or may include, and its projects."""
     for variant in workspace.variants(product):
         yield from variant.program.paths
     for at in range(len(product.builds)):
         for build in product.closure(at):
-            yield from (build.file, *build.assembly)
+            yield from (build.file, *build.paths)
 
 
 def _path(site: Site | None) -> str:
