@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvci.errors import InputError
@@ -18,6 +18,7 @@ from hvci.model import (
     NEWEST,
     Evidence,
     JudgedCall,
+    Limit,
     Machine,
     Origin,
     Report,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from hvci.signing.catalog import Catalog
     from hvci.source.parts import Parts
 
+_SEVERAL = (
+    "several drivers here are built under its name and neither its place nor the path of its PDB "
+    "tells which of them it is, so it was judged without sources: {}"
+)
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
 
@@ -49,33 +54,36 @@ class Sources:
         """What reports of images said already, by digest."""
 
     def of(self, path: str, evidence: Evidence) -> Iterator[Evidence]:
-        """What the sources say that build an image of this name, for its machine."""
+        """What the sources say that an image was built from, for its machine."""
         image = evidence.image
         if image is None:
             return
         debug = image.debug_id.path if image.debug_id else ""
-        names = {PureWindowsPath(name).stem.lower() for name in (path, debug) if name}
         for sources in self.paths:
             key = (sources, image.machine)
             if key not in self._read:
                 self._read[key] = drivers(sources, evidence.target_os, machine=image.machine)
-            found = self._read[key].of_image(names, evidence.target_os)
-            if found is not None:
-                self.told.add(_facts(found))
-                yield found
+            found = self._read[key].of_image(path, debug, evidence.target_os)
+            if found.evidence is not None:
+                for project, alone in found.projects.items():
+                    self.told |= {_facts(project, alone), _facts(project, found.evidence)}
+                yield found.evidence
+            elif found.projects:
+                limit = Limit(Origin.SOURCE, (), _SEVERAL.format(", ".join(found.projects)))
+                yield Evidence(frozenset(), evidence.target_os, limits=(limit,))
 
-    def has_told(self, evidence: Evidence) -> bool:
-        """Whether the report of an image says already what these sources say."""
-        return bool(self.told) and _facts(evidence) in self.told
+    def has_told(self, project: str, evidence: Evidence) -> bool:
+        """Whether the report of an image says already what the sources of a project say."""
+        return bool(self.told) and _facts(project, evidence) in self.told
 
 
-def _facts(evidence: Evidence) -> str:
-    """What a report of sources is about, whichever configurations they are built in.
+def _facts(project: str, evidence: Evidence) -> str:
+    """What a report of a project's sources is about, whichever configurations are built.
 
     A digest that is the same in every process.
     """
     settings = {(one.name, one.value) for one in evidence.settings}
-    told = _plain((evidence.calls, evidence.behaviours, settings))
+    told = _plain((project, evidence.calls, evidence.behaviours, settings))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -236,7 +244,7 @@ def evaluate_drivers(path: str | Path, options: Options) -> list[Report]:
     """
     reports = []
     for part in drivers(path, options.version).each(options.version, str(path)):
-        if options.sources is None or not options.sources.has_told(part.evidence):
+        if options.sources is None or not options.sources.has_told(part.project, part.evidence):
             named = Target(part.path, part.sha256, part.size_bytes, "source")
             reports.append(report_on(named, part.evidence))
     return [with_excerpts(one) for one in reports] if options.excerpts else reports

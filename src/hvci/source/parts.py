@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from hvci.model import Evidence, Site, SourceSite, WindowsVersion
 from hvci.source.files import is_code, tidy
 from hvci.source.nearby import nearest
+from hvci.source.origin import Built, origins
 from hvci.source.products import Product
 from hvci.source.project import Workspace
 from hvci.source.reader import Reading
@@ -32,6 +33,18 @@ class Part:
     evidence: Evidence
     sha256: str
     size_bytes: int
+    project: str = ""
+    """Its project in any case; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a target says of an image."""
+
+    projects: Mapping[str, Evidence]
+    """The projects that may have built it, and what the sources of each alone show."""
+    evidence: Evidence | None
+    """The facts of its sources; None: nothing here builds it, or several drivers may be it."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +81,13 @@ class Parts:
         is_file = any(is_code(name) for name in self.workspace.shelf.named)
         if is_file or len(self._homes) <= 1:
             whole = self.reading.evidence(target)
-            return [Part(path, whole, *self.digest())]
+            project = self._homes[0].path if self._homes else ""
+            return [Part(path, whole, *self.digest(), project)]
         found = []
         for at, home in enumerate(self._homes):
             evidence = self._shares[at].evidence(target)
-            found.append(Part(home.path or path, evidence, *self.digest(home.files)))
+            digest = self.digest(home.files)
+            found.append(Part(home.path or path, evidence, *digest, home.path))
         return found
 
     @cached_property
@@ -123,15 +138,15 @@ class Parts:
                 found.setdefault(path, []).append(at)
         return found
 
-    def of_image(self, names: Iterable[str], target: WindowsVersion) -> Evidence | None:
-        """The facts about the driver that is built under one of these names; None: there is none.
+    def of_image(self, image: str, debug: str, target: WindowsVersion) -> Origins:
+        """The facts about the driver that an image was built from, by its path and its PDB's.
 
         What the built image itself tells is left out.
         """
-        wanted = set(names)
-        found = [at for at, home in enumerate(self._homes) if wanted & set(_names(home))]
-        if not found:
-            return None
+        found, is_certain = origins(image, debug, [self._built(home) for home in self._homes])
+        projects = {self._homes[at].path: self._shares[at].evidence(target) for at in found}
+        if not is_certain or not found:
+            return Origins(projects, None)
         files = {path for at in found for path in self._homes[at].files}
         files.difference_update(
             one.path for one in map(self._homes.__getitem__, found) if one.crate
@@ -147,7 +162,17 @@ class Parts:
             joined.settings += share.settings
             joined.limits += (one for one in share.limits if _path(one.site) in files)
             joined.crates.crates += share.crates.crates
-        return joined.evidence(target)
+        return Origins(projects, joined.evidence(target))
+
+    def _built(self, home: _Home) -> Built:
+        """What tells a driver from others of its name."""
+        compiled: set[str] = set()
+        if home.product is not None:
+            compiled.update(path for build in home.product.builds for path in build.paths)
+        else:
+            compiled.update(home.files)
+        project = Path(home.path).absolute().as_posix()
+        return Built(project, frozenset(_names(home)), frozenset(compiled))
 
     def digest(self, files: Iterable[str] | None = None) -> tuple[str, int]:
         """A digest of texts with their paths below the target, and how much text that is."""
