@@ -15,8 +15,10 @@ from hvci.binary.form.code import (
     Function,
     Insert,
     Load,
+    Location,
     Memory,
     SignExtend,
+    is_slot,
 )
 from hvci.catalog.prototypes import prototype, x86_bytes
 
@@ -39,6 +41,8 @@ X86_SLOT = 4
 """Bytes of an argument on the x86 stack."""
 
 Place = tuple[Function, int]
+Held = frozenset[tuple[Location, int]]
+"""Locations that hold the pointer, each with what was added to it."""
 
 
 class Write(NamedTuple):
@@ -166,3 +170,14 @@ def most_arguments(name: str) -> int:
     if shape is not None and not shape.arguments:
         return 0
     return size // X86_SLOT if size else STACK_ARGUMENTS
+
+
+def registers_of(held: Held) -> tuple[int, bool]:
+    """The registers among some locations, as a mask, and whether a slot is among them."""
+    registers, has_slots = 0, False
+    for place, _ in held:
+        if is_slot(place):
+            has_slots = True
+        else:
+            registers |= 1 << place
+    return registers, has_slots

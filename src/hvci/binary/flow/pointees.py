@@ -19,6 +19,7 @@ from hvci.binary.flow.fates import (
     STACK_ARGUMENTS,
     X86_SLOT,
     Fate,
+    Held,
     Passed,
     Place,
     Read,
@@ -28,8 +29,10 @@ from hvci.binary.flow.fates import (
     most_arguments,
     moved,
     read_behind,
+    registers_of,
     within,
 )
+from hvci.binary.flow.ways import handlers
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -69,8 +72,6 @@ MAX_CALLEE = 800
 """Instructions of a callee that is looked into."""
 MAX_CALLERS = 16
 """Callers of a function that returns a pointer, in which it is followed on."""
-Held = frozenset[tuple[Location, int]]
-"""Locations that hold the pointer, each with what was added to it."""
 
 
 class Pointees:
@@ -161,6 +162,8 @@ class _Walk:
         self.loads: set[Place] = set()
         self.is_lost = False
         self._tables = jumps_through_tables(function)
+        self._touched: dict[int, int] = function.cache.setdefault("touched", {})
+        """The registers that instructions read or change, as masks."""
 
     def enter(self, i: int, held: Held) -> bool:
         """Note what holds the pointer before an instruction; False where that grows too much."""
@@ -182,12 +185,16 @@ class _Walk:
         What is written is of interest even where the pointer goes somewhere else as well.
         """
         steps = 0
+        flows = self.function.flows
         while self.work:
             i = self.work.pop()
             held = self.states[i]
+            registers, has_slots = registers_of(held)
             while True:
                 steps += 1
-                held = self._behind(i, held)
+                if flows[i] or has_slots or self._touches(i, registers):
+                    held = self._behind(i, held)
+                    registers, has_slots = registers_of(held)
                 if not held or not self._is_straight(i):
                     break
                 i += 1
@@ -206,6 +213,17 @@ class _Walk:
             frozenset(self.loads),
         )
 
+    def _touches(self, i: int, registers: int) -> bool:
+        """Whether an instruction may read or change one of some registers (a mask)."""
+        touched = self._touched.get(i)
+        if touched is None:
+            if not self.arch.names(self.function, i, registers):
+                return False
+            bases, others = self.arch.reads(self.function, i)
+            touched = bases | others | self.arch.effect(self.function, i).registers
+            self._touched[i] = touched
+        return bool(touched & registers)
+
     def _is_straight(self, i: int) -> bool:
         """Whether control goes on to the next instruction only, and comes to it from here only."""
         function, j = self.function, i + 1
@@ -219,24 +237,9 @@ class _Walk:
     def enter_behind(self, i: int, held: Held) -> bool:
         """Note what holds the pointer behind an instruction, and where handlers may read it."""
         kept = frozenset(each for each in held if is_slot(each[0]))
-        if kept and not all(self.enter(j, kept) for j in self._handlers()):
+        if kept and not all(self.enter(j, kept) for j in handlers(self.arch, self.function)):
             return False
         return all(self.enter(j, held) for j in self._successors(i))
-
-    def _handlers(self) -> list[int]:
-        """Where code begins that nothing leads to, as exception handlers do."""
-        function, arch = self.function, self.arch
-        known: list[int] | None = function.cache.get("handlers")
-        if known is None:
-            known = function.cache["handlers"] = [
-                k
-                for k in range(len(function.flows))
-                if k not in function.sources
-                and k != function.entry
-                and not function.follows(k)
-                and not arch.is_padding(function, k)
-            ]
-        return known
 
     def _successors(self, i: int) -> Iterator[int]:
         function, flow = self.function, self.function.flows[i]
@@ -265,18 +268,11 @@ class _Walk:
 
     def _moved(self, i: int, held: Held) -> Held:
         """Copies and stores of the pointer, and what is written through it."""
-        registers, has_slots = 0, False
-        for place, _ in held:
-            if is_slot(place):
-                has_slots = True
-            else:
-                registers |= 1 << place
-        if not has_slots and not self.arch.names(self.function, i, registers):
+        registers, has_slots = registers_of(held)
+        if not has_slots and not self._touches(i, registers):
             return held
         effect = self.arch.effect(self.function, i)
         bases, others = self.arch.reads(self.function, i) if registers else (0, 0)
-        if not has_slots and not (bases | others | effect.registers) & registers:
-            return held
         kept = {each for each in held if self._stays(each[0], effect.registers)}
         if not has_slots and not (bases | others) & registers:
             return frozenset(kept)

@@ -218,3 +218,18 @@ def _is_table_label(function: Function, before: list[int]) -> bool:
     """
     flows = function.flows
     return flows[before[0]] == flows[before[-1]] == Flow.INDIRECT_JUMP
+
+
+def handlers(arch: Architecture, function: Function) -> list[int]:
+    """Where code begins that nothing leads to, as exception handlers do."""
+    known: list[int] | None = function.cache.get("handlers")
+    if known is None:
+        known = function.cache["handlers"] = [
+            k
+            for k in range(len(function.flows))
+            if k not in function.sources
+            and k != function.entry
+            and not function.follows(k)
+            and not arch.is_padding(function, k)
+        ]
+    return known

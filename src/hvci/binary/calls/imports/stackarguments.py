@@ -58,8 +58,9 @@ class StackArguments:
             if k < earliest or not reach >> register & 1:
                 continue
             call = self._call_behind(function, k)
-            is_passed = call is not None and self._takes(function, *call)
-            if is_passed and self._is_from(function, k, register, i):
+            if call is None or not self._is_from(function, k, register, i):
+                continue
+            if self._takes(function, *call):
                 return True
         return False
 
