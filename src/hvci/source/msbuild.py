@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from hvci.source import msbuild_properties
 from hvci.source.msbuild_condition import condition_holds
 from hvci.source.msbuild_files import Element, Library, absolute
-from hvci.source.msbuild_properties import above
 
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
@@ -233,8 +232,8 @@ def configurations(library: Library, path: str, depth: int = 0) -> list[tuple[st
         for inner in library.matching(path, own) if own else ():
             found += configurations(library, inner, depth + 1)
     if depth == 0:
-        for shared in _shared_files(path, "Directory.Build.props"):
-            found += configurations(library, library.shelf.shown(shared), depth + 1)
+        for shared in library.shared(path, "Directory.Build.props"):
+            found += configurations(library, shared, depth + 1)
     return list(dict.fromkeys(found))[:MAX_CONFIGURATIONS]
 
 
@@ -251,14 +250,12 @@ def run(library: Library, path: str, configuration: str, platform: str) -> State
     """Evaluate a project for one configuration."""
     state = _state(library, path, configuration, platform)
     library.project = path
-    before = [library.shelf.shown(one) for one in _shared_files(path, "Directory.Build.props")]
-    after = [library.shelf.shown(one) for one in _shared_files(path, "Directory.Build.targets")]
-    for one in before:
+    for one in library.shared(path, "Directory.Build.props"):
         state.run(one)
     for name in _FORCED:
         state.force(name, path)
     state.run(path)
-    for one in after:
+    for one in library.shared(path, "Directory.Build.targets"):
         state.run(one)
     for name in _FORCED_LATE:
         state.force(name, path)
@@ -296,9 +293,3 @@ def _state(library: Library, path: str, configuration: str, platform: str) -> St
     return State(
         library, {name: value for name, value in known.items() if value or name == "platform"}
     )
-
-
-def _shared_files(path: str, name: str) -> list[str]:
-    """The nearest file of a name upwards of a project."""
-    folder = above(absolute(path).rpartition("/")[0], name)
-    return [f"{folder}/{name}"] if folder else []

@@ -16,9 +16,14 @@ MAX_DEPTH = 40
 Exists = Callable[[str], bool]
 
 
+@lru_cache(maxsize=1 << 12)
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(text))
+
+
 class _Condition:
     def __init__(self, text: str, exists: Exists) -> None:
-        self.tokens = _TOKEN.findall(text)
+        self.tokens = _tokens(text)
         self.exists = exists
         self.at = 0
         self.depth = 0

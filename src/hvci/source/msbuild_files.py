@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
@@ -18,7 +17,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 from hvci.model.judged import LINK_RULES
 from hvci.source.disk import contents, is_file, is_folder, is_there
 from hvci.source.files import Shelf
-from hvci.source.msbuild_properties import MAX_LEVELS, slashed
+from hvci.source.msbuild_properties import MAX_LEVELS, above, slashed
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
@@ -28,8 +27,7 @@ MAX_ITEMS = 20_000
 MAX_PROJECT_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """One XML element, with its name in lower case and without name space."""
 
     name: str
@@ -88,6 +86,9 @@ class Library:
         self._read: dict[str, Element | None] = {}
         self._places: dict[tuple[str, str], str] = {}
         self._folders: dict[str, bool] = {}
+        self._there: dict[str, bool] = {}
+        self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._lower: dict[str, str] = {}
         self._solutions: dict[str, str] = {}
         self._own: dict[str, Mapping[str, str]] = {}
 
@@ -138,9 +139,28 @@ class Library:
             self._solutions[folder] = _solution(folder)
         return self._solutions[folder]
 
+    def shared(self, path: str, name: str) -> tuple[str, ...]:
+        """The nearest file of a name upwards of a project; none when there is none."""
+        folder = absolute(path).rpartition("/")[0]
+        if (folder, name) not in self._shared:
+            found = above(folder, name)
+            self._shared[folder, name] = (self.shelf.shown(f"{found}/{name}"),) if found else ()
+        return self._shared[folder, name]
+
     def exists(self, here: str, name: str) -> bool:
         """Whether there is a file or folder of that name."""
-        return is_there(self.place(here, name))
+        path = self.place(here, name)
+        if path not in self._there:
+            self._there[path] = is_there(path)
+        return self._there[path]
+
+    def line_of(self, path: str, element: str) -> int:
+        """The line in which an element of a name begins first; 1 when there is none."""
+        if path not in self._lower:
+            self._lower.clear()  # one project is asked about after the other
+            self._lower[path] = self.shelf.project_text(path).lower()
+        text = self._lower[path]
+        return text.count("\n", 0, max(text.find(f"<{element}>"), 0)) + 1
 
     def matching(self, here: str, name: str) -> list[str]:
         """The files that a name or a pattern means in a file."""

@@ -261,8 +261,8 @@ def _settings(path: str, label: str, state: State) -> list[BuildSetting]:
                 BuildSetting(name, one, _site(path, state, key), label)
                 for one in _split(key, value)
             ]
-    options = link.get("additionaloptions", "")
-    found += link_settings(options, _site(path, state, "additionaloptions"), label)
+    if options := link.get("additionaloptions", ""):
+        found += link_settings(options, _site(path, state, "additionaloptions"), label)
     for name in ("targetversion", "drivertype", "configurationtype"):
         if value := state.properties.get(name, ""):
             found.append(BuildSetting(name, value, SourceSite(path, 1), label))
@@ -276,6 +276,4 @@ def _split(key: str, value: str) -> list[str]:
 def _site(path: str, state: State, metadata: str) -> SourceSite:
     """The line that set a linker option, as near as a search for its text can tell."""
     file = state.places.get(f"link.{metadata}", path)
-    text = state.library.shelf.project_text(file).lower()
-    at = text.find(f"<{metadata}>")
-    return SourceSite(file, text.count("\n", 0, max(at, 0)) + 1)
+    return SourceSite(file, state.library.line_of(file, metadata))
