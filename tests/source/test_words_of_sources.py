@@ -5,8 +5,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.source.pointers import _DEFINED, _KEYWORDS, Words
+from hvci.source.calls import split
+from hvci.source.chunks import may_define
+from hvci.source.pointers import _DEFINED, _KEYWORDS, _THROUGH, Words
 from hvci.source.text import Source, directive_lines, words
+from hvci.source.tree import File
 from hvci.source.wordindex import WordIndex
 
 CODE = st.lists(
@@ -43,25 +46,80 @@ def test_names_that_point_at_others_as_bytes_are_those_that_a_pattern_finds(text
     assert [*found.as_bytes] == AS_BYTES.findall(found.code)
 
 
+CALLS = st.lists(
+    st.sampled_from(["f", "(", ")", "()", "{}", "{", "}", ";", "int ", "*p", " ", "#if 1\n", ","])
+).map("".join)
+
+
+@given(CALLS)
+def test_calls_through_expressions_are_those_that_the_patterns_find(text):
+    sources, held = index(a=text)
+    found = Words(sources["a"], held)
+    every = (match.end() - 1 for one in _THROUGH for match in one.finditer(found.code))
+    assert [*found.through] == sorted(every)
+
+
+@given(CALLS)
+def test_no_function_stands_where_none_may_be_defined(text):
+    data = text.encode()
+    source = Source("a.c", data)
+    named = [match.end() for match in re.finditer(rb"\bf(?=\s*\()", data)]
+    for end in named:
+        function = File(source, data).function_at(end - 1)
+        if function is not None and function.name == b"f":
+            inside = range(function.node.start_byte, function.node.end_byte)
+            assert any(may_define(data, one) for one in named if one in inside)
+
+
+def test_a_function_is_told_from_its_calls_and_declarations():
+    for text in ("f(int a) {", "f(g(h(1)))\n{", "f() const {", "f() : a(1) {", "f(a) int a; {"):
+        assert may_define(text.encode(), 1), text
+    for text in ("f(int a);", "f(g(1), 2) ;", "f() == 1", "f() - 1", "f())", "f(), 1"):
+        assert not may_define(text.encode(), 1), text
+    assert may_define(b"f(\n#if 1\nint a)\n#else\nint b);\n#endif\n", 1)
+
+
+def test_arguments_are_split_at_their_own_commas():
+    assert [one.text for one in split(b"f(a, g(b, c[1, 2]), {3, 4})", 1)] == [
+        b"a",
+        b"g(b, c[1, 2])",
+        b"{3, 4}",
+    ]
+    assert not split(b"f()", 1)
+    assert [one.text for one in split(b"f(a, b", 1)] == [b"a"]
+
+
+def test_places_are_told_in_any_order():
+    source = Source("a", b"ab\ncd\n\xc3\xa4e")
+    places = {0: (1, 1), 1: (1, 2), 3: (2, 1), 4: (2, 2), 8: (3, 2)}
+    for offset in (0, 4, 8, 3, 1, 8, 0):
+        assert source.position(offset) == places[offset]
+    source.forget()
+    assert source.position(4) == (2, 2)
+
+
 def test_words_are_whole():
     assert words(b"a.b_c(d9, 0x1F)\x80e") == {b"a", b"b_c", b"d9", b"0x1F", b"e"}
 
 
 def test_the_index_knows_words_and_their_parts():
     _, held = index(a="ExAllocatePool(x)", b="ExAllocatePoolWithTag(x)")
-    assert {*held.holding(b"ExAllocatePool")} == {"a"}
-    assert {*held.holding(b"x")} == {"a", "b"}
-    assert not {*held.holding(b"y")}
-    assert {*held.holding_part(b"AllocatePool")} == {"a", "b"}
+    assert [*held.holding(b"ExAllocatePool", "ab")] == ["a"]
+    assert [*held.holding(b"x", "ba")] == ["b", "a"]
+    assert [*held.holding(b"x", "a")] == ["a"]
+    assert not [*held.holding(b"y", "ab")]
+    assert [*held.holding_part(b"AllocatePool", "ab")] == ["a", "b"]
     assert held.among("b", frozenset((b"ExAllocatePool", b"x"))) == {b"x"}
 
 
 def test_a_file_that_is_read_later_is_known_as_well():
     sources, held = index(a="x MajorVersion")
     wanted = frozenset((b"x", b"z"))
-    assert {*held.holding_part(b"Version")} == {"a"}
-    assert held.among("a", wanted) == {b"x"}
+    assert [*held.holding_part(b"Version", "ab")] == ["a"]
+    assert held.among("b", wanted) == frozenset()
     sources["b"] = Source("b", b"x z dwVersion")
-    assert {*held.holding(b"x")} == {"a", "b"}
-    assert {*held.holding_part(b"Version")} == {"a", "b"}
+    assert [*held.holding(b"x", "ab")] == ["a", "b"]
+    assert [*held.holding_part(b"Version", "ab")] == ["a", "b"]
+    assert held.among("b", wanted) == wanted
+    held.forget("ab")
     assert held.among("b", wanted) == wanted

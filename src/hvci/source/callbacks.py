@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TYPES = frozenset((b"POOL_TYPE", b"_POOL_TYPE", b"POOL_FLAGS"))
 _POOL = re.compile(rb"\b(?:NonPagedPool\w*|PagedPool\w*|POOL_FLAG_\w+)\b")
+_PARTS = (b"PagedPool", b"POOL_FLAG_")
 MAX_CALLS = 40
 
 
@@ -33,7 +34,9 @@ def calls(program: Program, function: Function, index: int) -> list[tuple[Use, N
     seen: set[tuple[str, int]] = set()
     for path in program.paths:
         source = program.space.source(path)
-        if source is None or _POOL.search(source.code) is None:
+        if source is None or not any(program.space.words.with_part(path, one) for one in _PARTS):
+            continue
+        if _POOL.search(source.code) is None:
             continue
         for unit in program.units_of(path):
             for match in _POOL.finditer(source.code):

@@ -133,7 +133,7 @@ def find_calls(unit: Unit, index: WordIndex) -> Iterator[CallText]:
     for match in _NEW.finditer(unit.source.code) if b"new" in held else ():
         if (call := _new(unit, match.start())) is not None:
             yield call
-    yield from _hidden(unit)
+    yield from _hidden(unit, index)
 
 
 def _call(unit: Unit, start: int, end: int) -> CallText | None:
@@ -227,18 +227,21 @@ def split(code: bytes, start: int) -> list[Argument]:
     opening = code.find(b"(", start)
     found: list[Argument] = []
     depth, begin = 0, opening + 1
-    for offset in range(opening, min(len(code), opening + MAX_ARGUMENT_TEXT)):
-        byte = code[offset : offset + 1]
+    for match in _PUNCTUATION.finditer(code, opening, opening + MAX_ARGUMENT_TEXT):
+        byte, offset = match[0], match.start()
         if byte in b"([{":
             depth += 1
-        elif byte in b")]}":
+        elif byte != b",":
             depth -= 1
             if depth == 0:
                 return [*found, *_trimmed(code, begin, offset)]
-        elif byte == b"," and depth == 1:
+        elif depth == 1:
             found += _trimmed(code, begin, offset)
             begin = offset + 1
     return found
+
+
+_PUNCTUATION = re.compile(rb"[(){}\[\],]")
 
 
 def _trimmed(code: bytes, start: int, end: int) -> list[Argument]:
@@ -280,12 +283,12 @@ def _chooses_pool(given: list[Argument]) -> bool:
     return tagged or _POOLISH.search(given[0].text) is not None
 
 
-def _hidden(unit: Unit) -> Iterator[CallText]:
+def _hidden(unit: Unit, index: WordIndex) -> Iterator[CallText]:
     """Calls in macros of the kit, whose bodies no source shows."""
     code = unit.source.code
     for name, row in catalog.hidden_calls().items():
         word = name.encode()
-        if word not in unit.source.text:
+        if word not in index.of(unit.source.path):
             continue
         for match in re.finditer(rb"\b" + word + rb"\s*\(", code):
             start, ddi = match.start(), catalog.ddis()[row.ddi]

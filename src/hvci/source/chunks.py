@@ -1,6 +1,7 @@
 """Where the top-level declarations of a text begin, so that only those asked for are parsed.
 
-Knows braces; knows no grammar. Where braces do not match, the whole text is one piece.
+Knows braces and parentheses; knows no grammar. Where braces do not match, the whole text is one
+piece.
 """
 
 from __future__ import annotations
@@ -17,24 +18,39 @@ _REACH = 200
 
 def starts(text: bytes, code: bytes) -> list[int]:
     """The first offset of each piece, in order; `code` is the text without literals."""
-    found, open_ = [0], list[bool]()
-    inner = 0
-    for match in _BRACE.finditer(code):
-        at = match.start()
-        if text[at] != code[at]:
+    found, outer, inner = [0], 0, 0
+    for at in [match.start() for match in _BRACE.finditer(code)]:
+        byte = text[at]
+        if byte != code[at]:
             continue
-        if text[at] == 0x7B:
-            outer = not inner and _OUTER.search(text, max(found[-1], at - _REACH), at) is not None
-            open_.append(outer)
-            inner += not outer
-            if outer:
-                found.append(at + 1)
-            continue
-        if not open_:
-            return [0]
-        outer = open_.pop()
-        inner -= not outer
-        if not inner:
-            rest = None if outer else _BEHIND.match(text, at + 1)
-            found.append(rest.end() if rest is not None else at + 1)
-    return [0] if open_ else found
+        if inner:
+            inner += 1 if byte == 0x7B else -1
+            if not inner:
+                rest = _BEHIND.match(text, at + 1)
+                found.append(rest.end() if rest is not None else at + 1)
+        elif byte != 0x7B:
+            outer -= 1
+            if outer < 0:
+                return [0]
+            found.append(at + 1)
+        elif _OUTER.search(text, max(found[-1], at - _REACH), at) is not None:
+            outer += 1
+            found.append(at + 1)
+        else:
+            inner = 1
+    return [0] if inner or outer else found
+
+
+_FLAT = rb"[^(){};#]*"
+_ONCE = rb"(?:\(" + _FLAT + rb"\)" + _FLAT + rb")*"
+_TWICE = rb"(?:\(" + _FLAT + _ONCE + rb"\)" + _FLAT + rb")*"
+_USED = re.compile(rb"\s*\(" + _FLAT + _TWICE + rb"\)\s*(?:[;,)=+*/%<>&|^?\]!~.}]|-[^>])")
+"""Parentheses, and behind them what never stands before the body of a function."""
+
+
+def may_define(code: bytes, end: int) -> bool:
+    """Whether the name that ends at an offset may be that of a function with its body.
+
+    Most names before parentheses are called, which the text tells before anything is parsed.
+    """
+    return _USED.match(code, end) is None

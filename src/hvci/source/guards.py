@@ -150,30 +150,36 @@ def _same(left: Node | None, right: Node) -> bool:
 
 def _behind_exit(block: Node, below: Node, by: Guards) -> str:
     """Whether an earlier `if` of the same block always leaves it."""
-    for exit_ in _exits(by):
-        if exit_.start < below.start_byte and exit_.block == (block.start_byte, block.end_byte):
-            return exit_.why
-    return ""
+    around = (block.start_byte, block.end_byte)
+    earlier = (one for one in _exits(by) if one.start < below.start_byte and one.block == around)
+    return next((why for one in earlier if (why := _always(one, by))), "")
+
+
+def _always(one: Exit, by: Guards) -> str:
+    """Why an exit is always taken; empty where it may not be."""
+    assert by.function is not None
+    known, key = by.versions.always, (by.function, one.start)
+    if key not in known:
+        truth, why = _truth(one.condition, by)
+        known[key] = why if truth is True else ""
+    return known[key]
 
 
 def _exits(by: Guards) -> list[Exit]:
-    """Each `if` of a function that always leaves its block, worked out once."""
+    """Each `if` of a function that leaves its block, worked out once."""
     if by.function is None:
         return []
     known = by.versions.exits
     if by.function not in known:
-        known[by.function] = list(_leaving(by.function, by))
+        known[by.function] = list(_leaving(by.function))
     return known[by.function]
 
 
-def _leaving(function: Function, by: Guards) -> Iterator[Exit]:
+def _leaving(function: Function) -> Iterator[Exit]:
     for statement in function.nodes("if_statement"):
         condition, block = statement.child_by_field_name("condition"), statement.parent
-        if condition is None or block is None or not _leaves(statement):
-            continue
-        truth, why = _truth(condition, by)
-        if truth is True:
-            yield Exit(statement.start_byte, (block.start_byte, block.end_byte), why)
+        if condition is not None and block is not None and _leaves(statement):
+            yield Exit(condition, statement.start_byte, (block.start_byte, block.end_byte))
 
 
 def _leaves(statement: Node) -> bool:
@@ -201,6 +207,8 @@ def _truth(condition: Node, by: Guards) -> tuple[Truth, str]:
         truth = condition_holds(text, target)
     if truth is not None:
         return truth, f"the check of the Windows version goes the other way on {target.label}"
+    if not by.known.names:
+        return None, ""
     match = re.fullmatch(
         rb"(!?)\s*(?:\w+\s*(?:\.|->)\s*)*(\w+)\s*(?:(==|!=)\s*(?:NULL|nullptr|0))?", text
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.model import TARGETS, WindowsVersion
@@ -67,6 +66,7 @@ class _Search:
         self.known: dict[object, int | None] = {}
         self.truths: dict[tuple[str, int, int, tuple[WindowsVersion, ...]], Truth] = {}
         self.asking: Asking | None = None
+        self.is_asked: bool | None = None
         self.left = MAX_TOTAL
         self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
 
@@ -80,11 +80,11 @@ class _Search:
 
 
 class Exit(NamedTuple):
-    """A statement that always leaves its block."""
+    """A statement that leaves its block where its condition holds."""
 
+    condition: Node
     start: int
     block: tuple[int, int]
-    why: str
 
 
 class Versions:
@@ -94,7 +94,9 @@ class Versions:
         self.program = program
         self.on = tuple(on)
         self.exits: dict[Function, list[Exit]] = {}
-        """What was worked out of functions that leave early (`guards.py`)."""
+        self.always: dict[tuple[Function, int], str] = {}
+        """What was worked out of functions that leave early, and why they always do, by the place
+        of the statement; empty where they may not (`guards.py`)."""
         self._search = _Search()
 
     def _alone(self, on: WindowsVersion) -> Versions:
@@ -103,10 +105,12 @@ class Versions:
         one._search = self._search
         return one
 
-    @cached_property
+    @property
     def is_asked(self) -> bool:
         """Whether the program asks for a Windows version at all."""
-        return any(self.program.names_part(name) for name in TELLING)
+        if self._search.is_asked is None:
+            self._search.is_asked = any(self.program.names_part(name) for name in TELLING)
+        return self._search.is_asked
 
     def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
         """Which way a condition goes on every kernel; None when they differ or it is not known."""

@@ -6,6 +6,7 @@ Knows the lexical surface of C only; what it finds is worth a question, not an a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 
 from hvci.catalog import memory
@@ -64,7 +65,8 @@ WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_HOPS = 8
 _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
 _BODY = re.compile(rb"\)\s*\{")
-_SAME = re.compile(rb"\b([A-Za-z_]\w*)\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
+_SAME = re.compile(rb"\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
+"""What stands behind a name that gets what another holds."""
 _CODE_AS_BYTES = re.compile(
     rb"=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
     rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
@@ -76,7 +78,7 @@ _MAX_LEFT = 200
 """Bytes before an assignment in which the name stands that it is to."""
 _BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
-_PARAMETER = re.compile(rb"[\w*]\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
+_PARAMETER = re.compile(rb"(?<=[\w*])\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
 _PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
     rb"[;{}(]\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
@@ -146,8 +148,11 @@ class Words:
     @cached_property
     def through(self) -> tuple[int, ...]:
         """Offsets of the parentheses of calls through expressions."""
-        every = (match.end() - 1 for one in _THROUGH for match in one.finditer(self.code))
-        return tuple(sorted(every))
+        found: list[int] = []
+        for begin, end in _statements(self.code, _CALLED):
+            for one in _THROUGH:
+                found += (match.end() - 1 for match in one.finditer(self.code, begin, end))
+        return tuple(sorted(found))
 
     @cached_property
     def defined(self) -> frozenset[bytes]:
@@ -161,9 +166,16 @@ class Words:
         return frozenset(found) - _KEYWORDS
 
     @cached_property
-    def same(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Variables and the one name that they get."""
-        return tuple(_SAME.findall(self.code))
+    def _same(self) -> dict[bytes, tuple[bytes, ...]]:
+        return {}
+
+    def same(self, name: bytes) -> tuple[bytes, ...]:
+        """The names that a variable gets alone; asked of few."""
+        if name not in self._same:
+            ends = (at + len(name) for at in places(self.code, name))
+            found = (_SAME.match(self.code, end) for end in ends)
+            self._same[name] = tuple(one[1] for one in found if one is not None)
+        return self._same[name]
 
     @cached_property
     def as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -183,6 +195,20 @@ class Words:
 
 
 _OPENS = re.compile(rb"\s*\(")
+_CALLED = re.compile(rb"\)\s*\(")
+_END = re.compile(rb"[;{}]")
+
+
+def _statements(code: bytes, holding: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """The stretches without a semicolon or brace in which something stands."""
+    end = 0
+    for match in holding.finditer(code):
+        at = match.start()
+        if at >= end:
+            begin = 1 + max(code.rfind(one, end, at) for one in (b";", b"{", b"}"))
+            behind = _END.search(code, at)
+            begin, end = max(begin, end), behind.start() if behind is not None else len(code)
+            yield begin, end
 
 
 def words_of(text: Text, index: WordIndex) -> Words:

@@ -173,7 +173,7 @@ class _Mentioned:
         if not name or name.startswith("POOL_NX_OPT"):
             return True
         word = name.partition("(")[0].encode()
-        return bool(self.space.naming(self._paths, word))
+        return any(True for _ in self.space.naming(self._paths, word))
 
     @cached_property
     def _paths(self) -> dict[str, None]:

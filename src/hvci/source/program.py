@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hvci.source.chunks import may_define
 from hvci.source.directives import Macro
 from hvci.source.expression import Truth
 from hvci.source.runs import Choice, Run
@@ -91,6 +92,7 @@ class Program:
 
     def forget(self) -> None:
         """Let go of everything that was parsed; it is parsed again when somebody asks."""
+        self.space.words.forget(self.paths)
         for path in self.paths:
             if (text := self.space.text(path)) is not None:
                 text.forget()
@@ -137,17 +139,17 @@ class Program:
     def naming_paths(self, name: bytes) -> tuple[str, ...]:
         """The paths of the files whose text holds a name."""
         if name not in self._holding:
-            self._holding[name] = self.space.naming(self._including, name)
+            self._holding[name] = tuple(self.space.naming(self.paths, name))
         return self._holding[name]
 
     def naming_part(self, part: bytes) -> Iterator[Unit]:
         """The files whose text holds a word with that part."""
-        for path in self.space.naming_part(self._including, part):
+        for path in self.space.words.holding_part(part, self.paths):
             yield from self.units_of(path)
 
     def names_part(self, part: bytes) -> bool:
         """Whether the text of some file holds a word with that part."""
-        return self.space.names_part(self._including, part)
+        return any(True for _ in self.space.words.holding_part(part, self.paths))
 
     def macros(self, name: bytes, home: str = "") -> list[tuple[Macro, Truth]]:
         """The definitions of a macro in the units that hold a file, and whether each is sure."""
@@ -195,7 +197,9 @@ class Program:
         if name not in self._enumerators:
             word = re.escape(name)
             pattern = re.compile(rb"\benum\b[^{};()]*\{[^{}]*\b" + word + rb"\b[^{}]*\}")
-            units = self.naming(name)
+            words = self.space.words
+            paths = (path for path in self.naming_paths(name) if b"enum" in words.of(path))
+            units = (unit for path in paths for unit in self.units_of(path))
             self._enumerators[name] = any(pattern.search(unit.source.code) for unit in units)
         return self._enumerators[name]
 
@@ -209,7 +213,7 @@ class Program:
         for unit in self.naming(name):
             seen: set[int] = set()
             for at in _opening(unit.source.code, name):
-                if unit.live(at) is False:
+                if unit.live(at) is False or not may_define(unit.source.code, at + len(name)):
                     continue
                 function = unit.trees.at(at).function_at(at)
                 if function is None or function.name != name:

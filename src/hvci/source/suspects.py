@@ -172,8 +172,9 @@ class Suspects:
             return True
         if name not in COPIES or len(given) < 2 or not given[1]:
             return False
-        aliases = {left for left, right in words.same if right in self._defined}
-        return bool(given[1] & (self._defined | aliases))
+        if not self._defined.isdisjoint(given[1]):
+            return True
+        return any(not self._defined.isdisjoint(words.same(one)) for one in given[1])
 
 
 def _goes_on(code: bytes, name: bytes) -> bool:

@@ -6,7 +6,6 @@ Knows encodings and the lexical surface of C; knows nothing of calls, projects o
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -30,10 +29,10 @@ class Unreadable(Exception):
 
 
 _LITERALS = re.compile(
-    rb"//(?:[^\n\\]|\\\r?\n|\\)*"
+    rb"//[^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*"
     rb"|/\*.*?(?:\*/|\Z)"
-    rb'|"(?:[^"\\\n]|\\.)*"?'
-    rb"|'(?:[^'\\\n]|\\.)*'?",
+    rb'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"?'
+    rb"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'?",
     re.DOTALL,
 )
 _BLANK = bytes(byte if byte in b"\r\n" else 0x20 for byte in range(256))
@@ -90,13 +89,18 @@ class Source:
 
     @cached_property
     def _blanked(self) -> tuple[bytes, bytes]:
-        plain, code = bytearray(self.text), bytearray(self.text)
-        for match in _LITERALS.finditer(self.text):
+        text, literals = self.text, list[tuple[int, int]]()
+        without = bytearray(text)
+        for match in _LITERALS.finditer(text):
             start, end = match.span()
-            code[start:end] = blank(match.group())
-            if self.text[start] == 0x2F:
-                plain[start:end] = code[start:end]
-        return bytes(plain), bytes(code)
+            if text[start] == 0x2F:
+                without[start:end] = text[start:end].translate(_BLANK)
+            else:
+                literals.append((start, end))
+        plain = bytes(without)
+        for start, end in literals:
+            without[start:end] = text[start:end].translate(_BLANK)
+        return plain, bytes(without) if literals else plain
 
     @property
     def plain(self) -> bytes:
@@ -110,8 +114,13 @@ class Source:
 
     def forget(self) -> None:
         """Let go of what is easily made again."""
-        for name in ("_blanked", "_breaks"):
+        for name in ("_blanked", "_breaks", "_last"):
             self.__dict__.pop(name, None)
+
+    @cached_property
+    def _last(self) -> list[int]:
+        """The offset that was last asked about, and the line breaks before it."""
+        return [0, 0]
 
     @cached_property
     def _breaks(self) -> list[int]:
@@ -119,8 +128,10 @@ class Source:
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, from 1; columns are UTF-16 units, as editors count."""
-        line = bisect_right(self._breaks, offset - 1)
-        start = self._breaks[line - 1] + 1 if line else 0
+        known, line = self._last if self._last[0] <= offset else (0, 0)
+        line += self.text.count(b"\n", known, offset)
+        self._last[:] = offset, line  # who asks goes on from there, as a rule
+        start = self.text.rfind(b"\n", 0, offset) + 1
         before = self.text[start:offset].decode("utf-8", "replace")
         return line + 1, len(before.encode("utf-16-le")) // 2 + 1
 

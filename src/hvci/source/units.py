@@ -6,7 +6,7 @@ Knows files and what a compiler is told; knows nothing of calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hvci.model.judged import CALL_RULES
@@ -51,20 +51,12 @@ class Space:
         """A file that was read."""
         return self.shelf.sources.get(path)
 
-    def naming(self, paths: Mapping[str, object], name: bytes) -> tuple[str, ...]:
-        """Those of some files whose text holds a name, as a whole word, in order."""
+    def naming(self, paths: Iterable[str], name: bytes) -> Iterator[str]:
+        """Those of some files whose text holds a name, as a whole word."""
         if _WORD.fullmatch(name) is not None:
-            return tuple(sorted(path for path in self.words.holding(name) if path in paths))
-        every = ((path, self.source(path)) for path in sorted(paths))
-        return tuple(path for path, one in every if one is not None and name in one.text)
-
-    def naming_part(self, paths: Mapping[str, object], part: bytes) -> tuple[str, ...]:
-        """Those of some files whose text holds a word with that part, in order."""
-        return tuple(sorted(path for path in self.words.holding_part(part) if path in paths))
-
-    def names_part(self, paths: Container[str], part: bytes) -> bool:
-        """Whether one of some files holds a word with that part."""
-        return any(path in paths for path in self.words.holding_part(part))
+            return self.words.holding(name, paths)
+        every = ((path, self.source(path)) for path in paths)
+        return (path for path, one in every if one is not None and name in one.text)
 
     def text(self, path: str) -> Text | None:
         """A file with its directives and trees."""
