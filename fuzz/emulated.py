@@ -9,6 +9,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import images
+import numpy as np
 from answers import BUILT, answer_or_sentence
 from choices import Choices
 
@@ -26,6 +27,26 @@ READ = 16
 """One in so many inputs is read anew before it runs."""
 REAL = 16
 """One in so many inputs changes a driver of the tests; the others are small drivers of their own."""
+
+HALVES = frozenset(
+    (
+        *(0x1D, 0x5D, 0x2C, 0x2D, 0x2E, 0x6C, 0x6D, 0x3D, 0x3F, 0x18, 0x19, 0x38, 0x39, 0x58, 0x59),
+        *(0x79, 0x1A, 0x1B, 0x1C, 0x3A, 0x3B, 0x5A, 0x5B, 0x5C, 0x7A, 0x7B, 0x2F, 0x6F, 0x7D, 0x7F),
+    )
+)
+"""Operations on vectors of half numbers (U, a, opcode) that the engine of ARM64 knows."""
+
+
+def ends_the_process(image: bytes) -> bool:
+    """Whether ARM64 code may hold a word at which the engine ends its process as it reads it.
+
+    With any other operation on half numbers it does. `hvci verify` runs the engine in a child, whose
+    end is a limit; here it would end the search.
+    """
+    words = np.frombuffer(image, "<u4", len(image) // 4)
+    words = words[words & np.uint32(0x8F7E_0C00) == 0x0E78_0800]
+    operations = words >> 12 & 0x1F | words >> 23 << 5 & 0x20 | words >> 29 << 6 & 0x40
+    return not HALVES.issuperset(operations.tolist())
 
 
 class Short(Session):
@@ -74,6 +95,8 @@ class Subject:
     def run(self, data: bytes) -> None:
         """Run the driver that an input makes."""
         changed, made = self.changed(data)
+        if self.machine == "arm64" and ends_the_process(changed):
+            return
         with patch.object(explore, "FORCED", SHORT), answer_or_sentence():
             before = self._before(made) if sum(data) % READ else None
             assert Short(changed, self._options, before).run().counters
