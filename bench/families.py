@@ -20,8 +20,12 @@ TEXT = 0x1000
 
 @cache
 def _slot(machine: str, size: int) -> int:
+    return _slot_of("ExAllocatePoolWithTag", size, machine)
+
+
+def _slot_of(name: str, size: int, machine: str = "x64") -> int:
     image = PeImage(build.driver(machine, code=bytes(size), imports=IMPORTS))
-    return next(rva for rva, one in image.imports.items() if "Allocate" in one.name)
+    return next(rva for rva, one in image.imports.items() if one.name == name)
 
 
 def _data(machine: str, size: int) -> int:
@@ -134,6 +138,52 @@ def imports(size: int) -> bytes:
     return build.driver(imports={"ntoskrnl.exe": (*names, "ExFreePoolWithTag", "DbgPrint")})
 
 
+def exports(size: int) -> bytes:
+    """As many exported names as fit, all of one function."""
+    count = max(3, size // 20)
+    place = TEXT + 0x10
+    functions, names = place + 40, place + 40 + 4 * count
+    ordinals, texts = names + 4 * count, names + 6 * count
+    head = struct.pack("<IIHH7I", 0, 0, 0, 0, texts, 1, count, count, functions, names, ordinals)
+    table = head + struct.pack("<I", TEXT) * count
+    table += struct.pack(f"<{count}I", *(texts + 9 * n for n in range(count)))
+    table += struct.pack(f"<{count}H", *(n & 0xFFFF for n in range(count)))
+    table += b"".join(b"F%07d\0" % (n % 10_000_000) for n in range(count))
+    code = b"\x33\xc0\xc3".ljust(0x10, b"\xcc") + table
+    return build.driver(code=code, imports=IMPORTS, directories={"export": (place, len(table))})
+
+
+def exception_rows(size: int) -> bytes:
+    """Exception data whose rows overlap, and are chained to each other."""
+    count = max(2, size // 16)
+    code = b"\x90" * (size // 4) + b"\xc3"
+    info = len(code) + -len(code) % 4
+    chained = b"\x21\0\0\0" + struct.pack("<3I", TEXT, TEXT + 8, TEXT + info)
+    rows = b"".join(
+        struct.pack("<3I", TEXT + n % len(code), TEXT + len(code), TEXT + info)
+        for n in range(count)
+    )
+    place = TEXT + info + len(chained)
+    directories = {"exception": (place, len(rows))}
+    held = code.ljust(info, b"\xcc") + chained + rows
+    return build.driver(code=held, imports=IMPORTS, directories=directories)
+
+
+def look_ups(size: int) -> bytes:
+    """Calls that ask Windows for a routine by its name, each through what the one before gave."""
+    slot = _slot_of("MmGetSystemRoutineAddress", size)
+    parts, total = [], 0
+    while total + 32 < size:
+        at = TEXT + total + 13
+        part = (
+            b"\x48\x8d\x0d" + struct.pack("<i", 0x40) + b"\xff\x15" + struct.pack("<i", slot - at)
+        )
+        part += b"\xff\xd0"
+        parts.append(part)
+        total += len(part)
+    return build.driver(code=b"".join(parts).ljust(size, b"\xcc"), imports=IMPORTS)
+
+
 def sections(size: int) -> bytes:
     """As many section headers as fit, up to 65,535."""
     count = min(65_000, max(4, size // 40))
@@ -176,8 +226,27 @@ def many_calls(size: int) -> bytes:
     return b"void f(void) {\n" + b"ExAllocatePool(t, 8);\n" * (size // 22) + b"}\n"
 
 
+def many_functions(size: int) -> bytes:
+    """Functions of C that hand a parameter on to the next."""
+    count = size // 56
+    return b"".join(
+        b"void f%d(int t) { f%d(t); ExAllocatePool(t, %d); }\n" % (n, n + 1, n)
+        for n in range(count)
+    )
+
+
+def many_directives(size: int) -> bytes:
+    """Branches within branches, each with a macro of its own."""
+    one = b"#if A%d && !B%d\n#define A%d\nint a%d;\n#endif\n"
+    return b"void f(void) { ExAllocatePool(0, 8); }\n" + b"".join(
+        one % (n, n, n + 1, n) for n in range(size // 48)
+    )
+
+
 IMAGES: tuple[Callable[[int], bytes], ...] = (
     *(giant_function, tiny_functions, call_chain, globals_in_circles, jump_tables),
-    *(relocations, imports, sections),
+    *(look_ups, exception_rows, exports, relocations, imports, sections),
 )
-TEXTS: tuple[Callable[[int], bytes], ...] = (nested_c, macro_bomb, many_calls)
+TEXTS: tuple[Callable[[int], bytes], ...] = (
+    *(nested_c, macro_bomb, many_calls, many_functions, many_directives),
+)

@@ -202,6 +202,14 @@ def test_a_spent_budget_is_said(monkeypatch, machine):
 
 
 @pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
+def test_questions_spend_the_budget_however_short_they_are(monkeypatch, machine):
+    monkeypatch.setattr(dataflow, "QUESTION_COST", 1 << 30)
+    report, reasons = limits_of("calls_clean", machine)
+    assert report.verdict != "compatible"
+    assert any("the work budget was spent before all calls" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
 def test_nothing_plain_is_lost_with_the_budget(monkeypatch, machine):
     before, _ = limits_of("calls_bad", machine)
     monkeypatch.setattr(dataflow, "FILE_STEPS", -(1 << 30))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hvci.errors import InputError
 from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Outcome
-from hvci.source import preprocess
+from hvci.source import preprocess, survey
 from hvci.source.conditions import Setting, holds
 from hvci.source.disk import contents
 from hvci.source.files import Shelf
@@ -424,3 +424,35 @@ def test_a_solution_that_goes_away_is_a_limit(tmp_path, monkeypatch):
     evidence = read(tmp_path)
     assert value_of(evidence, "ExAllocatePoolWithTag") == ({1}, True)
     assert "d.sln: No such file or directory" in limits(evidence)
+
+
+def test_more_calls_than_are_judged_are_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "MAX_STEPS", 2 * survey.CALL_COST)
+    good = "p = ExAllocatePoolWithTag(PagedPool, 8, 'a');"
+    lay(tmp_path, a__c=entry(3 * good), b__c=GOOD)
+    report = evaluate(tmp_path)
+    assert len(report.calls) == 2
+    assert report.verdict != "compatible"
+    assert sum(survey.SPENT in limit.reason for limit in report.limits) == 1
+
+
+def test_callers_that_are_asked_spend_the_budget_of_calls(tmp_path, monkeypatch):
+    def steps(count):
+        spent = "void f0(int t) { ExAllocatePool(t, 0); }\n" + "".join(
+            f"void f{n + 1}(int t) {{ f{n}(t); ExAllocatePool(t, 0); }}\n" for n in range(count)
+        )
+        return f"{spent}void last(void) {{ f{count}(512); }}\n"
+
+    monkeypatch.setattr(survey, "MAX_STEPS", 100)
+    lay(tmp_path, a__c=steps(3))
+    assert survey.SPENT not in limits(read(tmp_path))
+    lay(tmp_path, a__c=steps(20))
+    assert limits(read(tmp_path)).count(survey.SPENT) == 1
+
+
+def test_the_budget_is_each_product_s_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "MAX_STEPS", 1)
+    lay(tmp_path, a__c=GOOD, b__c=GOOD, a__vcxproj=vcxproj("a.c"), b__vcxproj=vcxproj("b.c"))
+    evidence = read(tmp_path)
+    assert len(evidence.calls) == 2
+    assert survey.SPENT not in limits(evidence)

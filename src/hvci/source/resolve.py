@@ -48,7 +48,20 @@ class Resolver:
         self.program = program
         self.target = target
         self._steps = 0
+        self._before = 0
+        """Steps of earlier questions."""
         self.names = Names(program, self)
+
+    @property
+    def steps(self) -> int:
+        """Expressions looked at so far, for all questions."""
+        return self._before + self._steps
+
+    def _begin(self) -> None:
+        """A new question has all its steps."""
+        self._before += self._steps
+        self._steps = 0
+        self.names.busy.clear()
 
     @cached_property
     def versions(self) -> Versions:
@@ -62,14 +75,12 @@ class Resolver:
 
     def evaluate(self, node: Node, place: Place) -> Guess:
         """The value of an argument, within the step limit."""
-        self._steps = 0
-        self.names.busy.clear()
+        self._begin()
         return self.value(node, place, 0)
 
     def evaluate_text(self, text: bytes, place: Place) -> Guess:
         """The value of an argument for which there is no syntax tree."""
-        self._steps = 0
-        self.names.busy.clear()
+        self._begin()
         return self.text(text, place, 0)
 
     def value(self, node: Node | None, place: Place, depth: int) -> Guess:

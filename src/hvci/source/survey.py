@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from hvci.model import BehaviourFact, BuildSetting, SourceSite
+from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
+from hvci.model.judged import CALL_RULES
 from hvci.pause import collect_young
 from hvci.source import behaviour, generated
 from hvci.source.calls import CallText, find_calls, may_hold_calls
@@ -27,6 +28,14 @@ from hvci.source.text import Source
 from hvci.source.wordindex import WordIndex
 
 UNBUILT = "no build here compiles this file"
+MAX_STEPS = 40_000
+"""Work for the calls of one product, in all its configurations: expressions looked at.
+
+No product of Windows-driver-samples needs 2,000.
+"""
+CALL_COST = 4
+"""What a call costs besides."""
+SPENT = "the work budget was spent before all calls were looked at"
 Key = tuple[str, int]
 
 
@@ -43,6 +52,10 @@ class Survey:
     _worth: dict[str, tuple[bool, bool]] = field(default_factory=dict)
     _seen: set[Key] = field(default_factory=set)
     """Calls that run somewhere, or were taken down as ones that do not."""
+    _left: int = MAX_STEPS
+    """Work that is left for the product at hand."""
+    _is_spent: bool = False
+    """Whether that was said."""
 
     def run(self) -> None:
         """Resolve every call: where it is compiled, else where it is only written."""
@@ -57,6 +70,7 @@ class Survey:
         self._orphans()
 
     def _product(self, product: Product | None, contexts: list[Context]) -> None:
+        self._left, self._is_spent = MAX_STEPS, False
         calls: list[Resolved] = []
         written: list[tuple[CallText, Context]] = []
         done: set[tuple[str, Choice]] = set()
@@ -96,7 +110,7 @@ class Survey:
     def _dead(self, call: CallText, context: Context, calls: list[Resolved]) -> None:
         """Take down a call that is written and never compiled, once."""
         key = (call.unit.source.path, call.start)
-        if key not in self._seen and (resolved := self.judge.resolve(call, context)) is not None:
+        if key not in self._seen and (resolved := self._resolve(call, context)) is not None:
             self._seen.add(key)
             calls.append(resolved)
 
@@ -114,8 +128,23 @@ class Survey:
                     written.append((replace(call, kept=False), context))
                 elif call.kept is False or context.is_user:
                     written.append((call, context))
-                elif (resolved := self.judge.resolve(call, context)) is not None:
+                elif (resolved := self._resolve(call, context)) is not None:
                     calls.append(resolved)
+
+    def _resolve(self, call: CallText, context: Context) -> Resolved | None:
+        """What a call asks for, while the budget of the product lasts."""
+        if self._left > 0:
+            resolver = self.judge.resolver(context.program)
+            before = resolver.steps
+            resolved = self.judge.resolve(call, context)
+            self._left -= CALL_COST + resolver.steps - before
+            return resolved
+        if not self._is_spent:
+            self._is_spent = True
+            path = call.unit.source.path
+            told = Limit(Origin.SOURCE, CALL_RULES, f"{path}: {SPENT}", SourceSite(path, 1))
+            self.workspace.shelf.limits.append(told)
+        return None
 
     def _text(self, path: str, context: Context, done: set[tuple[str, Choice]]) -> None:
         """What a file does besides calls, once for each choice of its branches."""
@@ -132,11 +161,13 @@ class Survey:
         key = (unit.source.path, unit.choice)
         if key not in self._found:
             self._found[key] = list(find_calls(unit, self.workspace.space.words))
-        yield from (replace(call, unit=unit) for call in self._found[key])
+        for call in self._found[key]:
+            yield call if call.unit is unit else replace(call, unit=unit)
         yield from self.judge.named(unit, program)
 
     def _orphans(self) -> None:
         """The calls of files that no build compiles."""
+        self._left, self._is_spent = MAX_STEPS, False
         alone, calls = self.workspace.alone, list[Resolved]()
         context = Context(Program(self.workspace.space, ()))
         for path in filter(self.workspace.is_asked, self.workspace.orphans):

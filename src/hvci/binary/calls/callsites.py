@@ -36,6 +36,7 @@ from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms, Kind
 from hvci.binary.flow.globals import NX_CONSTANTS
 from hvci.binary.flow.interprocedural import MAX_CALLERS
+from hvci.binary.flow.reaching import BUDGET
 from hvci.binary.form.code import (
     Function,
 )
@@ -252,6 +253,8 @@ class CallSites:
     def _argument(self, function: Function, i: int, asked: Question, hidden: int) -> Atoms:
         flow = self.analysis.flow
         flow.begin()
+        if flow.is_spent:
+            return atoms.unknown(BUDGET)
         position = asked.position + hidden
         held = flow.interprocedural.argument(function, i, position, asked.size)
         resolved = flow.interprocedural.resolve(held, most=asked.most)

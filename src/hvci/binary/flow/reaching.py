@@ -88,7 +88,7 @@ class Reaching:
             self.flow.steps += i - nearest
             return _SPENT if self.flow.steps > MAX_STEPS else Reached([nearest], {i}, set())
         known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
-        found: list[Definition] = []
+        found: dict[Definition, None] = {}
         passed: set[int] = set()
         dispatched: set[int] = set()
         work = [i]
@@ -104,14 +104,14 @@ class Reaching:
             self.flow.steps += cost
             if self.flow.steps > MAX_STEPS:
                 return _SPENT
-            if definitions:
-                found += [each for each in definitions if each not in found]
+            for each in definitions:
+                found[each] = None
             if dispatches:
                 if dispatches in dispatched:
                     continue  # the same for all labels: once is enough
                 dispatched.add(dispatches)
             work += onward
-        return Reached(found, passed, set())
+        return Reached([*found], passed, set())
 
     def _stretch(self, function: Function, i: int, location: Location) -> _Stretch:
         """What is met right before a place, and from where to go on.

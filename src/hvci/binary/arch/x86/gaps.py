@@ -77,6 +77,7 @@ class Gaps:
         self.is_all = is_all
         """Whether no function of the image has exception data."""
         self._layouts: dict[int, Layout] = {}
+        self._cuts: dict[int, int] = {}
         self._starts: dict[int, list[int]] = {}
         self._boundaries: dict[int, Boundaries] = {}
 
@@ -115,10 +116,13 @@ class Gaps:
 
     def _cut(self, number: int) -> int:
         """Where a function seems to end behind so many times the longest stretch."""
-        at = number * MAX_STRETCH
-        places = np.arange(at + ALIGNMENT, min(at + MAX_CUT, self.image.size), ALIGNMENT)
-        ended = self.seen.is_behind_end(places).nonzero()[0]
-        return int(places[ended[0]]) if len(ended) else at
+        known = self._cuts.get(number)
+        if known is None:
+            at = number * MAX_STRETCH
+            places = np.arange(at + ALIGNMENT, min(at + MAX_CUT, self.image.size), ALIGNMENT)
+            ended = self.seen.is_behind_end(places).nonzero()[0]
+            known = self._cuts[number] = int(places[ended[0]]) if len(ended) else at
+        return known
 
     def _lay_out(self, low: int, high: int) -> Layout:
         starts = self._decoded_from(low, high)
