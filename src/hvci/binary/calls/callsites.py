@@ -15,6 +15,7 @@ from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.audio.finder import Audio
 from hvci.binary.calls.byname import LOOKUPS
 from hvci.binary.calls.display import Display
+from hvci.binary.calls.exporttables import ExportTables
 from hvci.binary.calls.found import (
     Answer,
     Bound,
@@ -53,7 +54,14 @@ from hvci.model import (
 )
 from hvci.model.judged import CALL_RULES
 
-FINDERS: tuple[type[Finder], ...] = (Imports, KeptPointers, Framework, Audio, Display)
+FINDERS: tuple[type[Finder], ...] = (
+    Imports,
+    KeptPointers,
+    Framework,
+    Audio,
+    Display,
+    ExportTables,
+)
 """Every way to call, in the order in which they are asked: a call that two see is the first's."""
 EXTENDED_FUNCTION = "StorPortExtendedFunction"
 """The one import behind many routines: its first argument says which."""

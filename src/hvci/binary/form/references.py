@@ -122,6 +122,10 @@ class References(ABC):
         return True
 
     @abstractmethod
+    def field_loads(self, offset: int) -> Rvas:
+        """RVAs in candidates that load 32 bits so far behind a register, sorted; 4, 8 ... 252."""
+
+    @abstractmethod
     def constants(self, value: int) -> list[int]:
         """RVAs in candidate instructions that hold a 32-bit constant, in order."""
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from hvci.binary.arch.x86.ahead import may_call_soon
 from hvci.binary.arch.x86.direct.leaving import leaving
 from hvci.binary.arch.x86.direct.named_calls import calls_by_name, may_be_called
+from hvci.binary.arch.x86.fields import field_loads
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA, may_write
 from hvci.binary.form.code import Function
 from hvci.binary.form.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
@@ -202,6 +203,10 @@ class ReferencesX86(References):
         begin = opcode - (self.image.bits == 64)
         code = bytes(memory[begin : begin + CALL_WINDOW])
         return may_call_soon(code, begin, self.image.bits)
+
+    def field_loads(self, offset: int) -> Rvas:
+        """RVAs in candidates that load 32 bits so far behind a register, sorted."""
+        return field_loads(self.image, offset)
 
     def constants(self, value: int) -> list[int]:
         """Wherever the bytes stand in code."""

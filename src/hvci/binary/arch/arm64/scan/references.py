@@ -34,6 +34,7 @@ ADD_MASK, ADD = 0xFF800000, 0x91000000
 """ADD of 64 bits and an immediate."""
 _BRANCH_REGISTER = 0xFFFFFC1F
 _BR = 0xD61F0000
+_LDR_W, _LDRSW = 0xB9400000, 0xB9800000
 
 
 class ReferencesArm64(References):
@@ -207,6 +208,11 @@ class ReferencesArm64(References):
         words = self.words & 0xFFFFFC00 == 0xF9400000 | displacement // 8 << 10
         found: list[int] = self.rvas[words.nonzero()[0]].tolist()
         return found
+
+    def field_loads(self, offset: int) -> Rvas:
+        """RVAs of `ldr w, [x, #offset]` and `ldrsw x, [x, #offset]`, sorted."""
+        forms = [form | offset // 4 << 10 for form in (_LDR_W, _LDRSW)]
+        return self.rvas[np.isin(self.words & 0xFFFFFC00, forms)]
 
     def constants(self, value: int) -> list[int]:
         """`movz w, #low` with `movk w, #high, lsl #16` right behind it."""
