@@ -11,6 +11,8 @@ from hvci.verifier.kernel.models import stands_in
 from hvci.verifier.memory import PAGE, RW, page_up
 
 LOOKASIDE = 0x80
+PAGED = 1
+"""PagedPool."""
 LARGEST_WINDOW = 0x10_0000
 """Bytes of device memory that one mapping really gets; drivers touch the first pages only."""
 
@@ -37,7 +39,14 @@ def allocate_pool_by_flags(call: Call) -> int:
     return call.kernel.arena.allocate(call.arg(1), call.name)
 
 
-@stands_in("ExFreePool", "ExFreePoolWithTag", "ExFreePool2", "FltFreePoolAlignedWithTag")
+@stands_in(
+    "ExFreePool",
+    "ExFreePoolWithTag",
+    "ExFreePool2",
+    "FltFreePoolAlignedWithTag",
+    "ExpLookasideFree",
+    "ExpLookasideFreeEx",
+)
 def free_pool(call: Call) -> None:
     """Keep the memory as it is: no later allocation of this path gets it."""
 
@@ -54,32 +63,39 @@ def allocate_sized_third(call: Call) -> int:
     "ExInitializePagedLookasideList",
 )
 def initialize_lookaside(call: Call) -> None:
-    """Remember the entry size where the header keeps it, for the inline allocation."""
-    _describe_lookaside(call, call.arg(0), call.arg(1), call.arg(2), call.arg(4), call.u32(5))
+    """Describe the list where the inline allocation looks; its pool type is decided here."""
+    kind = call.u32(3) | (PAGED if call.name == "ExInitializePagedLookasideList" else 0)
+    _describe_lookaside(call, kind, call.arg(4), call.u32(5), "")
 
 
 @stands_in("ExInitializeLookasideListEx")
 def initialize_lookaside_ex(call: Call) -> int:
     """As above, with a status."""
-    _describe_lookaside(call, call.arg(0), call.arg(1), call.arg(2), call.arg(5), call.u32(6))
+    _describe_lookaside(call, call.u32(3), call.arg(5), call.u32(6), "Ex")
     return 0
 
 
-def _describe_lookaside(
-    call: Call, entry: int, allocate: int, free: int, size: int, tag: int
-) -> None:
-    """GENERAL_LOOKASIDE: Type, Tag, Size, then the two functions, the kernel's when none given."""
-    memory = call.memory
+def _describe_lookaside(call: Call, kind: int, size: int, tag: int, form: str) -> None:
+    """GENERAL_LOOKASIDE: Type, Tag, Size, then the two functions, the kernel's when none given.
+
+    Those of the kernel are no imports of the driver: Driver Verifier does not see them called.
+    """
+    memory, kernel, entry = call.memory, call.kernel, call.arg(0)
     at = call.field(entry, 0x24, 0x1C)
-    memory.put_u32(at, 0)
+    memory.put_u32(at, kind)
     memory.put_u32(at + 4, tag)
     memory.put_u32(at + 8, size)
-    kernel = call.kernel
-    default_allocate = kernel.address_of("ExAllocatePoolWithTag")
-    default_free = kernel.address_of("ExFreePool")
     functions = call.field(entry, 0x30, 0x28)
-    memory.put_pointer(functions, allocate or default_allocate)
-    memory.put_pointer(functions + call.pointer_size, free or default_free)
+    allocate = call.arg(1) or kernel.address_of(f"ExpLookasideAllocate{form}")
+    memory.put_pointer(functions, allocate)
+    free = call.arg(2) or kernel.address_of(f"ExpLookasideFree{form}")
+    memory.put_pointer(functions + call.pointer_size, free)
+
+
+@stands_in("ExpLookasideAllocate", "ExpLookasideAllocateEx")
+def allocate_for_lookaside(call: Call) -> int:
+    """What the kernel puts into a list that has no function of the driver: type, size, tag."""
+    return call.kernel.arena.allocate(call.arg(1), "a lookaside list")
 
 
 @stands_in("ExAllocateFromLookasideListEx")
