@@ -21,7 +21,7 @@ def callees(before, after):
     machine.memory.map(base, 0x1000, RW, "image")
     machine.memory.poke(base + RETURN_TO - 2, CALL)
     machine.memory.poke(base, before + CALL + after)
-    machine.current = machine.processor.block(base, len(before) + len(CALL))
+    machine.trail.append(machine.processor.block(base, len(before) + len(CALL)))
     return Callees(machine, lambda address: KNOWN_STUB), machine
 
 

@@ -5,7 +5,6 @@ Knows numbers and names; runs nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 PRICE = 24
@@ -58,12 +57,14 @@ class Meter:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._spent = 0
-        self._from: Counter[tuple[str, int]] = Counter()
+        self._most = budget.calls_from_one_place * PRICE
+        self._total = budget.calls * PRICE
+        self._from: dict[tuple[str, int], int] = {}
 
     def charge(self, name: str, place: int) -> bool:
         """Charge a call from a place; False when the budget is spent."""
         cost = 1 if name in CHEAP else PRICE
         self._spent += cost
-        self._from[name, place] += cost
-        most, total = self.budget.calls_from_one_place, self.budget.calls
-        return self._from[name, place] <= most * PRICE and self._spent <= total * PRICE
+        key = name, place
+        here = self._from[key] = self._from.get(key, 0) + cost
+        return here <= self._most and self._spent <= self._total

@@ -128,7 +128,6 @@ class Explorer:
         self.machine.memory.forget_inventions(CROWDED)
         self.snapshots.restore(snapshot)
         self.path.frames, self.path.base = snapshot.frames, snapshot.trust
-        self.machine.current = None
         return self.path.run(snapshot.pc, FORCED)
 
     def _adopt(self) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import unicorn
 from unicorn.unicorn_py3 import unicorn as binding
@@ -38,8 +38,21 @@ CAPACITY = 0xC00_0000
 """Bytes of physical memory beside the image."""
 SPECIAL_COST = 4
 """Blocks that an instruction costs which the engine does not execute itself."""
+BEFORE = 3
+"""So many blocks before the current one tell who called."""
+NO_BLOCK = Block(0, 0, Ending.FALL, 0, 0, False)
 REPEATS = 16
 """So often may a block follow itself before it is looked at."""
+
+
+_emu_start = ctypes.PyDLL(binding.uclib._name, handle=binding.uclib._handle).uc_emu_start
+"""The engine's start without the binding, and without giving up the interpreter's lock, which each
+hook would have to take again."""
+_emu_start.argtypes = (ctypes.c_void_p, *[ctypes.c_uint64] * 3, ctypes.c_size_t)
+
+
+_Callback = Any
+"""A function pointer of ctypes: its classes are made at run time."""
 
 
 class Why(Enum):
@@ -88,12 +101,13 @@ class Machine:
         self.memory = Memory(self.engine, self.processor.pointer_size, capacity)
         self.processor.memory = self.memory
         self.image_end = self.layout.image + image_size
+        self._until = self.layout.exit + STUB_BYTES - 1
         self.blocks_known: dict[int, Block] = {}
         self.visited: set[int] = set()
         """Starts of blocks executed in the present epoch of exploration."""
-        self.current: Block | None = None
-        self.previous: tuple[Block | None, ...] = (None, None, None)
-        """The blocks before the current one, newest first."""
+        self.trail: list[Block] = []
+        """The blocks that the present path executed, oldest first, behind a few that are none."""
+        self.forget_trail()
         self.blocks = 0
         self.block_limit = 0
         self.on_fork: Callable[[int], None] | None = None
@@ -122,6 +136,22 @@ class Machine:
         memory.reserve_inventions()
         self.processor.prepare(place.control)
 
+    def forget_trail(self) -> None:
+        """A path starts: no block came before."""
+        self.trail[:] = [NO_BLOCK] * (1 + BEFORE)
+
+    @property
+    def current(self) -> Block | None:
+        """The block that runs, or ran last."""
+        block = self.trail[-1]
+        return None if block is NO_BLOCK else block
+
+    @property
+    def previous(self) -> tuple[Block | None, ...]:
+        """The blocks before the current one, newest first."""
+        before = self.trail[-2 : -2 - BEFORE : -1]
+        return tuple(None if block is NO_BLOCK else block for block in before)
+
     def in_image(self, address: int) -> bool:
         """Whether an address lies in the driver image."""
         return self.layout.image <= address < self.image_end
@@ -131,6 +161,7 @@ class Machine:
     def _hook(self) -> None:
         engine = self.engine
         self._hook_blocks()
+        self._hook_first_writes()
         unmapped = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
         fetch = unicorn.UC_HOOK_MEM_FETCH_UNMAPPED | unicorn.UC_HOOK_MEM_FETCH_PROT
         refused = unicorn.UC_HOOK_MEM_WRITE_PROT | unicorn.UC_HOOK_MEM_READ_PROT
@@ -147,22 +178,42 @@ class Machine:
     def _hook_blocks(self) -> None:
         """Hook blocks through the C interface: a third of the cost of the binding's wrapper."""
         self._stop_engine = binding.uclib.uc_emu_stop
-        prototype = ctypes.CFUNCTYPE(
-            None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-        )
+        prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
         self._callback = prototype(self._on_block)
+        self._add_hook(unicorn.UC_HOOK_BLOCK, self._callback, self.layout.image, self.image_end - 1)
+
+    def _add_hook(self, kind: int, callback: _Callback, begin: int, end: int) -> None:
+        """Add a hook for a range of addresses; all addresses when it begins behind its end."""
         handle = ctypes.c_size_t()
         status = binding.uclib.uc_hook_add(
             self.engine._uch,
             ctypes.byref(handle),
-            unicorn.UC_HOOK_BLOCK,
-            ctypes.cast(self._callback, ctypes.c_void_p),
+            kind,
+            ctypes.cast(callback, ctypes.c_void_p),
             None,
-            ctypes.c_uint64(self.layout.image),
-            ctypes.c_uint64(self.image_end - 1),
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
         )
         if status:
-            raise RuntimeError(f"the engine refused the block hook: {status}")
+            raise RuntimeError(f"the engine refused a hook: {status}")
+
+    def _hook_first_writes(self) -> None:
+        """Hear of the first write to a page: the engine's cache of pages asks for the right.
+
+        Whether the page may be written is decided later, by the rights of its mapping.
+        """
+        self._on_page = binding.HOOK_TLB_FILL_CFUNC(self._on_tlb_fill)
+        self._add_hook(unicorn.UC_HOOK_TLB_FILL, self._on_page, 1, 0)
+
+    def _on_tlb_fill(
+        self, engine: int, address: int, access: int, entry: Engine, data: object
+    ) -> bool:
+        found = entry.contents
+        found.paddr, found.perms = address, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+        if access == unicorn.UC_MEM_WRITE:
+            found.perms = unicorn.UC_PROT_ALL
+            self.memory.note_write(address & self.memory.mask)
+        return True
 
     def _note(self, why: Why) -> Callable[..., bool]:
         def on_fault(
@@ -177,7 +228,7 @@ class Machine:
         self._stop = Stop(Why.INTERRUPT, number)
         engine.emu_stop()
 
-    def _on_block(self, engine: int, address: int, size: int, data: object) -> None:
+    def _on_block(self, engine: int, address: int, size: int) -> None:
         if address == self._last:
             self._on_repeat(address)
             return
@@ -186,8 +237,8 @@ class Machine:
             self._stop_engine(self.engine._uch)
             return
         self._last, self._repeats = address, 0
-        self.blocks += 1
-        if self.blocks > self.block_limit:
+        self.blocks = blocks = self.blocks + 1
+        if blocks > self.block_limit:
             self._halt(engine)
             return
         block = self.blocks_known.get(address)
@@ -199,12 +250,12 @@ class Machine:
                 self._stop_engine(self.engine._uch)
                 return
         self.visited.add(address)
-        came, self.current = self.current, block
-        past = self.previous
-        self.previous = (came, past[0], past[1])
-        if came is not None and came.ending is Ending.BRANCH and self.on_fork is not None:
-            other = came.target if address == came.end else came.end
-            if other not in self.visited and address in (came.end, came.target):
+        trail = self.trail
+        sides = trail[-1].sides
+        trail.append(block)
+        if sides is not None and address in sides and self.on_fork is not None:
+            other = sides[address == sides[0]]
+            if other not in self.visited:
                 self.on_fork(other)
 
     def _first_seen(self, address: int, size: int) -> Block:
@@ -254,17 +305,17 @@ class Machine:
         return stop
 
     def _start(self, pc: int) -> Stop:
-        self._stop = None
+        engine = self.engine
+        self._stop = engine._hook_exception = None
         self._last = 0
-        failed = False
-        try:
-            self.engine.emu_start(pc, self.layout.exit + STUB_BYTES - 1)
-        except binding.UcError:
-            failed = True
+        failed = _emu_start(engine._uch, pc, self._until, 0, 0)
+        if not failed and engine._hook_exception is not None:
+            raise engine._hook_exception
         noted: Stop | None = self._noted()
-        stub = self.stub_at(self.processor.pc)
+        stub = self.stub_at(self.processor.look())
         if stub >= 0 and (noted is None or noted.why is Why.INTERRUPT):
             return Stop(Why.STUB, stub)
+        self.processor.seen = []
         if noted is not None:
             return noted
         return Stop(Why.INVALID if failed else Why.HALTED, self.processor.pc)

@@ -22,7 +22,7 @@ import mmap
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any
 
@@ -34,6 +34,7 @@ Engine = Any
 """The unicorn engine: its binding carries no types."""
 PHYSICAL_BASE = 0x1000_0000
 """Physical address of the first frame."""
+_U32, _U64 = struct.Struct("<I").unpack_from, struct.Struct("<Q").unpack_from
 INVENTED_GRAIN = 0x10000
 MAX_INVENTED = 256
 
@@ -71,6 +72,11 @@ class Mapping:
     rights: Rights
     label: str
 
+    writable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writable = bool(self.rights & Rights.WRITE)
+
     @property
     def end(self) -> int:
         """First address behind it."""
@@ -98,9 +104,10 @@ class Memory:
         self._mappings: list[Mapping] = []
         self._code: list[tuple[int, int]] = []
         self._invented: list[Mapping] = []
+        self.written: set[int] = set()
+        """Offsets in physical memory of pages that were ever written, by the driver or for it."""
         self.inventions = 0
         """How many times memory was invented so far."""
-        self._pointer = struct.Struct("<Q" if pointer_size == 8 else "<I")
 
     # ---- frames and mappings
 
@@ -247,6 +254,10 @@ class Memory:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at an address; unmapped pages are invented."""
+        mapping = self.find(address)
+        if mapping is not None and address + size <= mapping.start + mapping.size:
+            at = mapping.frame + address - mapping.start
+            return self._ram[at : at + size]
         out = b""
         while size > 0:
             address &= self.mask
@@ -259,6 +270,12 @@ class Memory:
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes as the kernel would: `AccessFault` on a page without the write right."""
+        size, mapping = len(data), self.find(address)
+        if mapping is not None and mapping.writable and address + size <= mapping.end:
+            at = mapping.frame + address - mapping.start
+            self._ram[at : at + size] = data
+            self._note(at, size)
+            return
         offset = 0
         while offset < len(data):
             place = (address + offset) & self.mask
@@ -268,6 +285,7 @@ class Memory:
             at = mapping.frame + place - mapping.start
             chunk = min(len(data) - offset, mapping.end - place)
             self._ram[at : at + chunk] = data[offset : offset + chunk]
+            self._note(at, chunk)
             offset += chunk
 
     def poke(self, address: int, data: bytes) -> None:
@@ -277,6 +295,28 @@ class Memory:
             raise AccessFault(address, write=True)
         at = mapping.frame + address - mapping.start
         self._ram[at : at + len(data)] = data
+        self._note(at, len(data))
+
+    def _note(self, at: int, size: int) -> None:
+        """Remember which pages were written; more than one is rare."""
+        first, last = at & -PAGE, (at + size - 1) & -PAGE
+        self.written.add(first)
+        if last > first:
+            self.written.update(range(first + PAGE, last + PAGE, PAGE))
+
+    def note_write(self, address: int) -> None:
+        """The driver is about to write to the page that holds an address."""
+        mapping = self.find(address)
+        if mapping is not None:
+            self.written.add((mapping.frame + address - mapping.start) & -PAGE)
+
+    def page(self, frame: int) -> bytes:
+        """The page of physical memory at an offset."""
+        return self._ram[frame : frame + PAGE]
+
+    def set_page(self, frame: int, data: bytes) -> None:
+        """Store a page of physical memory that was written before."""
+        self._ram[frame : frame + PAGE] = data
 
     def _required(self, address: int) -> Mapping:
         mapping = self.find(address) if self.invent(address) else None
@@ -294,16 +334,23 @@ class Memory:
 
     def u32(self, address: int) -> int:
         """Four bytes."""
+        mapping = self.find(address)
+        if mapping is not None and address + 4 <= mapping.start + mapping.size:
+            value: int = _U32(self._ram, mapping.frame + address - mapping.start)[0]
+            return value
         return int.from_bytes(self.read(address, 4), "little")
 
     def u64(self, address: int) -> int:
         """Eight bytes."""
+        mapping = self.find(address)
+        if mapping is not None and address + 8 <= mapping.start + mapping.size:
+            value: int = _U64(self._ram, mapping.frame + address - mapping.start)[0]
+            return value
         return int.from_bytes(self.read(address, 8), "little")
 
     def pointer(self, address: int) -> int:
         """A pointer."""
-        value: int = self._pointer.unpack(self.read(address, self.pointer_size))[0]
-        return value
+        return self.u64(address) if self.pointer_size == 8 else self.u32(address)
 
     def put(self, address: int, value: int, size: int) -> None:
         """Store a number of `size` bytes."""

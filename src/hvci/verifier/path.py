@@ -105,7 +105,6 @@ class Path:
         """Call a function of the driver and run until the path ends."""
         place = self.machine.layout
         self.frames = ()
-        self.machine.current = None
         self.machine.processor.enter(arguments, place.exit, place.stack + STACK - 0x100)
         return self.run(function, budget)
 
@@ -115,7 +114,7 @@ class Path:
         self._meter = Meter(budget)
         self._invented_before, self._skips = machine.memory.inventions, 0
         machine.blocks, machine.block_limit = 0, budget.blocks
-        machine.previous = (None, None, None)
+        machine.forget_trail()
         self.paths += 1
         try:
             while True:
@@ -158,7 +157,8 @@ class Path:
         if not self._meter.charge(call.name, return_to):
             raise _End(Ending.STOPPED, f"call budget spent at {call.name}")
         self._record(call, return_to)
-        self.trace.call(call, return_to, self.tier)
+        if self.trace.is_on:
+            self.trace.call(call, return_to, self.tier)
         try:
             answer = self.kernel.answer(call)
         except EndPath as end:
@@ -185,9 +185,7 @@ class Path:
         if not convention.is_known and processor.pointer_size == 4:
             sp = processor.sp + 4
             convention = Convention(self._callees.removed(processor.return_address(), sp))
-        return_to = processor.leave(convention)
-        processor.result = answer or 0
-        return return_to
+        return processor.finish(convention, answer or 0)
 
     def _enter(self, enter: Enter, convention: Convention) -> int:
         """Call the driver back before the stand-in answers."""

@@ -14,6 +14,8 @@ from unicorn.unicorn_py3.unicorn import Uc
 from hvci.verifier.arch.base import Block, Convention, Ending, Processor
 
 _FLOATING_POINT_ON = 0x30_0000
+_LINK = 2 + 8
+"""Where the link register stands behind program counter, stack pointer and arguments."""
 
 
 def _signed(value: int, bits: int) -> int:
@@ -57,12 +59,12 @@ class Arm64(Processor):
     pc_register = reg.UC_ARM64_REG_PC
     sp_register = reg.UC_ARM64_REG_SP
     result_register = reg.UC_ARM64_REG_X0
+    argument_registers = (*(reg.UC_ARM64_REG_X0 + n for n in range(8)), reg.UC_ARM64_REG_LR)
 
     def __init__(self) -> None:
         engine = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
         engine.ctl_set_cpu_model(reg.UC_CPU_ARM64_MAX)
         self.attach(engine)
-        self._arguments = tuple(reg.UC_ARM64_REG_X0 + index for index in range(8))
 
     def prepare(self, control_region: int) -> None:
         """x18 points at the processor control region; floating point is on."""
@@ -72,21 +74,21 @@ class Arm64(Processor):
     def argument(self, slot: int, convention: Convention) -> int:
         """A register or stack slot of the function that was just entered."""
         if slot < 8:
-            return self.get(self._arguments[slot])
+            return self.seen[2 + slot] if self.seen else self.get(self.argument_registers[slot])
         return self.memory.u64(self.sp + 8 * (slot - 8))
 
     def return_address(self) -> int:
         """Where the function that was just entered will return to."""
-        return self.get(reg.UC_ARM64_REG_LR)
+        return self.seen[_LINK] if self.seen else self.get(reg.UC_ARM64_REG_LR)
 
-    def leave(self, convention: Convention) -> int:
-        """Undo the call of the function that was just entered; return the return address."""
-        return self.return_address()
+    def left(self, convention: Convention) -> tuple[int, int]:
+        """(stack pointer, return address) when the function that was just entered is left."""
+        return self.sp, self.return_address()
 
     def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = (top - 0x40 - 8 * len(arguments)) & ~15
-        for register, value in zip(self._arguments, arguments, strict=False):
+        for register, value in zip(self.argument_registers[:8], arguments, strict=False):
             self.set(register, value)
         for index, value in enumerate(arguments[8:]):
             self.memory.put(sp + 8 * index, value, 8)

@@ -96,7 +96,7 @@ class X64(_Intel):
     pc_register = reg.UC_X86_REG_RIP
     sp_register = reg.UC_X86_REG_RSP
     result_register = reg.UC_X86_REG_RAX
-    _arguments = (
+    argument_registers = (
         reg.UC_X86_REG_RCX,
         reg.UC_X86_REG_RDX,
         reg.UC_X86_REG_R8,
@@ -124,23 +124,22 @@ class X64(_Intel):
     def argument(self, slot: int, convention: Convention) -> int:
         """A register or stack slot of the function that was just entered."""
         if slot < 4:
-            return self.get(self._arguments[slot])
+            return self.seen[2 + slot] if self.seen else self.get(self.argument_registers[slot])
         return self.memory.u64(self.sp + 8 + 8 * slot)
 
     def return_address(self) -> int:
         """Where the function that was just entered will return to."""
         return self.memory.u64(self.sp)
 
-    def leave(self, convention: Convention) -> int:
-        """Undo the call of the function that was just entered; return the return address."""
+    def left(self, convention: Convention) -> tuple[int, int]:
+        """(stack pointer, return address) when the function that was just entered is left."""
         sp = self.sp
-        self.sp = sp + 8
-        return self.memory.u64(sp)
+        return sp + 8, self.memory.u64(sp)
 
     def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = ((top - 0x40 - 8 * len(arguments)) & ~15) - 8
-        for register, value in zip(self._arguments, arguments, strict=False):
+        for register, value in zip(self.argument_registers, arguments, strict=False):
             self.set(register, value)
         for index, value in enumerate(arguments[4:], 4):
             self.memory.put(sp + 8 + 8 * index, value, 8)
@@ -163,7 +162,7 @@ class X86(_Intel):
     sp_register = reg.UC_X86_REG_ESP
     result_register = reg.UC_X86_REG_EAX
     high_result_register = reg.UC_X86_REG_EDX
-    _fast = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
+    argument_registers = (reg.UC_X86_REG_ECX, reg.UC_X86_REG_EDX)
     _SELECTORS = (
         (reg.UC_X86_REG_CS, 0x08, 0x9B),
         (reg.UC_X86_REG_DS, 0x10, 0x93),
@@ -193,7 +192,7 @@ class X86(_Intel):
         """A register or stack slot of the function that was just entered."""
         if convention.fastcall:
             if slot < 2:
-                return self.get(self._fast[slot])
+                return self.seen[2 + slot] if self.seen else self.get(self.argument_registers[slot])
             slot -= 2
         return self.memory.u32(self.sp + 4 + 4 * slot)
 
@@ -201,16 +200,15 @@ class X86(_Intel):
         """Where the function that was just entered will return to."""
         return self.memory.u32(self.sp)
 
-    def leave(self, convention: Convention) -> int:
-        """Undo the call of the function that was just entered; return the return address."""
+    def left(self, convention: Convention) -> tuple[int, int]:
+        """(stack pointer, return address) when the function that was just entered is left."""
         sp = self.sp
-        self.sp = sp + 4 + convention.stack_bytes
-        return self.memory.u32(sp)
+        return sp + 4 + convention.stack_bytes, self.memory.u32(sp)
 
     def enter(self, arguments: Sequence[int], return_to: int, top: int) -> None:
         """Build a call frame below stack address `top`, as if called from `return_to`."""
         sp = ((top - 0x40 - 4 * len(arguments)) & ~15) - 4
-        for register, value in zip(self._fast, arguments, strict=False):
+        for register, value in zip(self.argument_registers, arguments, strict=False):
             self.set(register, value)
         for index, value in enumerate(arguments):
             self.memory.put(sp + 4 + 4 * index, value, 4)

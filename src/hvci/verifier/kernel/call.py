@@ -12,6 +12,7 @@ from hvci.verifier.memory import Memory
 
 if TYPE_CHECKING:
     from hvci.verifier.kernel.kernel import Kernel
+    from hvci.verifier.kernel.models import Model
 
 LOWEST_POINTER = 0x10000
 
@@ -29,12 +30,19 @@ class Call:
         "hidden",
         "kernel",
         "memory",
+        "model",
         "name",
         "pointer_size",
     )
 
     def __init__(
-        self, kernel: Kernel, name: str, convention: Convention, wide: frozenset[int], hidden: int
+        self,
+        kernel: Kernel,
+        name: str,
+        convention: Convention,
+        wide: frozenset[int],
+        hidden: int,
+        model: Model | None,
     ) -> None:
         self.kernel = kernel
         self.name = name
@@ -43,6 +51,8 @@ class Call:
         self.pointer_size = self.memory.pointer_size
         self._wide = wide if self.pointer_size == 4 else frozenset()
         self.hidden = hidden
+        self.model = model
+        """What answers; None where only the prototype does."""
 
     def slot(self, index: int) -> int:
         """A register or stack slot, counted from 0."""

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.catalog.prototypes import Returns, prototype
 from hvci.model import WindowsVersion
+from hvci.verifier.arch import Convention
 from hvci.verifier.kernel import layouts as _layouts
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
 from hvci.verifier.kernel.exports import convention, exports
-from hvci.verifier.kernel.models import Answer, stand_in
+from hvci.verifier.kernel.models import Answer, Model, stand_in
 from hvci.verifier.kernel.objects import Objects
 from hvci.verifier.kernel.pool import make_arena
 from hvci.verifier.layout import STUB_BYTES
@@ -65,9 +66,15 @@ class Ioctls:
 
 @dataclass(slots=True)
 class _StandIn:
+    """A stand-in with a name, and what its calls have in common."""
+
     name: str
     module: str
     hidden: int
+    rules: Convention
+    model: Model | None
+    """The hand-written model, if there is one."""
+    wide: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -92,7 +99,6 @@ class Kernel:
         self.structures: _layouts.Structures = self.objects.at
         self.ioctls = Ioctls()
         self.unknown: Counter[str] = Counter()
-        self.used: Counter[str] = Counter()
         self.queue: deque[EntryPoint] = deque()
         self.kept: dict[tuple[object, ...], int] = {}
         """Objects that models hand out again, by a key of their choosing."""
@@ -142,8 +148,14 @@ class Kernel:
         return self._addresses[name]
 
     def _function(self, name: str, module: str, hidden: int) -> int:
-        self._stand_ins.append(_StandIn(name, module, hidden))
+        self._stand_ins.append(self._make(name, module, hidden))
         return self.machine.layout.stubs + STUB_BYTES * (len(self._stand_ins) - 1)
+
+    def _make(self, name: str, module: str = "", hidden: int = 0) -> _StandIn:
+        found, rules = stand_in(name), convention(name, self.memory.pointer_size, hidden)
+        if found is None:
+            return _StandIn(name, module, hidden, rules, None, frozenset())
+        return _StandIn(name, module, hidden, rules, found.model, found.wide)
 
     def _cell(self, value: int | str) -> int:
         """A variable that the kernel exports."""
@@ -185,31 +197,25 @@ class Kernel:
 
     def call(self, number: int) -> Call:
         """Describe the call of a stand-in that was just entered."""
-        item = self._stand_ins[number] if number < len(self._stand_ins) else _StandIn("?", "", 0)
-        found = stand_in(item.name)
-        self.used[item.name] += 1
-        rules = convention(item.name, self.memory.pointer_size, item.hidden)
-        wide = found.wide if found else frozenset()
-        return Call(self, item.name, rules, wide, item.hidden)
+        item = self._stand_ins[number] if number < len(self._stand_ins) else self._make("?")
+        return Call(self, item.name, item.rules, item.wide, item.hidden, item.model)
 
     def removes(self, address: int) -> int | None:
         """Bytes of arguments that the stand-in at an address takes off an x86 stack, if known."""
         number = self.machine.stub_at(address)
         if not 0 <= number < len(self._stand_ins):
             return None
-        item = self._stand_ins[number]
-        rules = convention(item.name, self.memory.pointer_size, item.hidden)
+        rules = self._stand_ins[number].rules
         return rules.stack_bytes if rules.is_known else None
 
     def shifted(self, call: Call) -> Call:
         """The same call without its first argument, which only chose the function."""
-        return Call(self, call.name, call.convention, frozenset(), call.hidden + 1)
+        return Call(self, call.name, call.convention, frozenset(), call.hidden + 1, call.model)
 
     def answer(self, call: Call) -> Answer:
         """Do what the DDI does."""
-        found = stand_in(call.name)
-        if found is not None:
-            return found.model(call)
+        if call.model is not None:
+            return call.model(call)
         self.unknown[call.name] += 1
         return self._by_prototype(call)
 
