@@ -3,7 +3,7 @@
 import pytest
 
 from hvci.model import NEWEST, WindowsVersion
-from sources import bad, entry, lay, read, vcxproj
+from sources import bad, entry, lay, one_file, read, vcxproj
 
 CALL = "p = ExAllocatePoolWithTag({}, 8, 'a');"
 CHECKS = [
@@ -166,3 +166,35 @@ def test_fields_that_decide_over_each_other(tmp_path):
     (tmp_path / "d.c").write_text(text)
     (call,) = read(tmp_path / "d.c").calls
     assert not call.dead
+
+
+def test_a_switch_over_the_result_of_a_check(tmp_path):
+    text = """
+    struct { BOOLEAN IsNew; } Global;
+    NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING Path)
+    {
+        NTSTATUS status = STATUS_UNSUCCESSFUL; RTL_OSVERSIONINFOEXW info; ULONGLONG mask = 0;
+        do {
+            info.dwMajorVersion = 6; info.dwMinorVersion = 2;
+            VER_SET_CONDITION(mask, VER_MAJORVERSION, VER_GREATER_EQUAL);
+            status = RtlVerifyVersionInfo(&info, VER_MAJORVERSION | VER_MINORVERSION, mask);
+            switch (status) {
+            case STATUS_SUCCESS: Global.IsNew = TRUE; status = 0; break;
+            case STATUS_REVISION_MISMATCH: Global.IsNew = FALSE; status = 0; break;
+            default: break;
+            }
+            if (status != 0) break;
+        } while (FALSE);
+        return status;
+    }
+    PVOID Map(PMDL mdl)
+    {
+        ULONG priority = NormalPagePriority;
+        if (Global.IsNew != FALSE) { priority |= MdlMappingNoExecute; }
+        return MmGetSystemAddressForMdlSafe(mdl, priority);
+    }
+    """
+    assert not bad(one_file(tmp_path, text))
+    swapped = text.replace("IsNew = TRUE", "IsNew = 2").replace("IsNew = FALSE", "IsNew = TRUE")
+    swapped = swapped.replace("IsNew = 2", "IsNew = FALSE")
+    assert bad(one_file(tmp_path, swapped)) == {"execute-page-mapping"}

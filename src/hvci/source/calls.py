@@ -179,21 +179,31 @@ def _of_node(call: Node, field: str = "arguments") -> list[Argument]:
     ]
 
 
-def find_named(unit: Unit, routines: Mapping[bytes, str]) -> Iterator[CallText]:
-    """Every call through a variable that holds a catalogued routine found by name."""
-    for variable, routine in sorted(routines.items()):
+def find_named(unit: Unit, routines: Mapping[bytes, str], shape: Shape) -> Iterator[CallText]:
+    """Every call of a catalogued routine by another name, which a variable or macro has."""
+    for name, routine in sorted(routines.items()):
         ddi = catalog.ddis().get(routine)
-        if ddi is None or variable not in unit.source.text:
+        if ddi is None or name not in unit.source.text:
             continue
-        pattern = re.compile(rb"\b(" + re.escape(variable) + rb")\s*\)?\s*\(")
+        pattern = re.compile(rb"\b(" + re.escape(name) + rb")\s*\)?\s*\(")
         for match in pattern.finditer(unit.source.code):
-            file = unit.trees.at(match.start())
-            node = _through(file, match.start(1), match.end(1))
-            if node is not None and not unit.in_define(match.start()):
-                start, end = match.span(1)
-                given = tuple(_of_node(node))
-                kept = unit.live(start)
-                yield CallText(ddi, unit, Shape.NAMED, start, end, given, file, node, None, kept)
+            if (call := _by_name(unit, match, ddi, shape)) is not None:
+                yield call
+
+
+def _by_name(unit: Unit, match: re.Match[bytes], ddi: Ddi, shape: Shape) -> CallText | None:
+    start, end = match.span(1)
+    file, kept = unit.trees.at(start), unit.live(start)
+    macro = unit.text.define_at(start)
+    if macro is not None:
+        given = tuple(split(unit.source.plain, match.end() - 1))
+        if start < macro.body_start or len(given) != len(ddi.parameters):
+            return None
+        return CallText(ddi, unit, Shape.MACRO, start, end, given, file, None, macro, kept)
+    node = _through(file, start, end)
+    if node is None:
+        return None
+    return CallText(ddi, unit, shape, start, end, tuple(_of_node(node)), file, node, None, kept)
 
 
 def _through(file: File, start: int, end: int) -> Node | None:

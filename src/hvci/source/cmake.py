@@ -141,6 +141,15 @@ class _Made:
             debug=self.lists.asked.configuration == "Debug",
         )
 
+    def _is_of_programs(self, target: Target) -> bool:
+        """Whether it is a library that only programs for user mode link."""
+        if target.command not in ("add_library", "add_executable"):
+            return False
+        linking = [one for one in self.lists.targets.values() if target in self._linked(one)]
+        kinds = [self._kind(one, " ".join(one.options)) for one in linking]
+        ends = [kind for kind, static in kinds if not static]
+        return bool(ends) and all(kind is Kind.USER for kind in ends)
+
     def _libraries(self, target: Target) -> Iterator[str]:
         """What is linked and no target of these lists."""
         for name in target.links:
@@ -183,7 +192,7 @@ class _Made:
         removed = frozenset(options_of("U", flags))
         compiled: dict[str, Compile] = {}
         assembly: list[str] = []
-        weighs = kind is not Kind.USER
+        weighs = kind is not Kind.USER and not self._is_of_programs(target)
         for name, folder in target.sources:
             path = self._source(target, name, folder, weighs)
             if path.lower().endswith(".asm"):

@@ -49,6 +49,8 @@ _ORDERS: Mapping[bytes, Callable[[int, int], bool]] = {
     b">": operator.gt,
     b">=": operator.ge,
 }
+COMPARING = (*_ORDERS, b"==", b"!=", b"&&", b"||")
+"""Operators whose results are true or false."""
 
 
 def bare(node: Node | None) -> Node | None:

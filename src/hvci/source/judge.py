@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from hvci import catalog
-from hvci.model import DdiCall, Origin, SourceSite, Value, Via, WindowsVersion
+from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via, WindowsVersion
 from hvci.source import guards
 from hvci.source.build import Build
 from hvci.source.calls import Argument, CallText, Shape, find_named
@@ -123,8 +123,19 @@ class Judge:
         self.opt_in.forget()
 
     def named(self, unit: Unit, program: Program) -> Iterator[CallText]:
-        """The calls of a file through variables that hold routines found by name."""
-        return find_named(unit, self.resolver(program).lookups.names)
+        """The calls of a file by other names than the routines have."""
+        known = self.resolver(program)
+        yield from find_named(unit, known.lookups.names, Shape.NAMED)
+        yield from find_named(unit, known.aliases.names, Shape.CALL)
+
+    def other_names(self, program: Program) -> frozenset[bytes]:
+        """The names without which a file holds no such call."""
+        known = self.resolver(program)
+        return frozenset((*known.lookups.names, *known.aliases.names))
+
+    def limits(self, program: Program) -> list[Limit]:
+        """Where a routine goes under another name that was not followed."""
+        return self.resolver(program).aliases.limits
 
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source import constants
 from hvci.source.asking import Asking
+from hvci.source.comparing import Known
 from hvci.source.conditions import VERSIONS, ntddi
 from hvci.source.expression import Truth
 from hvci.source.program import Program
-from hvci.source.scope import LOOPS, Variable, variable
+from hvci.source.scope import LOOPS, Variable, is_once, variable
 from hvci.source.stores import Store, stores
+from hvci.source.switches import Reached
 from hvci.source.telling import (
     COMPARE,
     FIELDS,
+    NUMBERS,
     OR_GREATER,
     TELLING,
     is_before,
@@ -159,10 +162,38 @@ class Versions:
                     if truth is not None and truth is not wanted:
                         return False
                     sure = sure and truth is wanted
-            elif above.type in (*LOOPS, "switch_statement", "case_statement"):
+            elif above.type == "switch_statement":
+                truth = self._enters(above, node, file, function)
+                if truth is False:
+                    return False
+                sure = sure and truth is True
+            elif above.type in LOOPS and not is_once(above):
                 sure = False
             below = above
         return True if sure else None
+
+    def _enters(self, switch: Node, node: Node, file: File, function: Function | None) -> Truth:
+        """Whether a `switch` leads to a statement on every kernel (True) or on none (False)."""
+        condition = switch.child_by_field_name("condition")
+        search = self._search
+        if condition is None or not self.is_asked or search.nested >= MAX_NESTED:
+            return None
+        search.asking = search.asking or Asking(self.program)
+        if not search.asking.concerns(condition, function):
+            return None
+        search.nested += 1
+        found = {self._enters_on(kernel, switch, node, file, function) for kernel in self.on}
+        search.nested -= 1
+        return found.pop() if len(found) == 1 else None
+
+    def _enters_on(
+        self, on: WindowsVersion, switch: Node, node: Node, file: File, function: Function | None
+    ) -> Truth:
+        def constant(one: Node) -> Known | None:
+            number = self._number(one, Here(file, function, one.start_byte), on, 0)
+            return Known(b"", number) if number is not None else None
+
+        return Reached({}, constant).enters(switch, node)
 
     def is_at_start(self, store: Store) -> bool:
         """Whether the entry routine comes to a store on every kernel."""
@@ -264,8 +295,8 @@ class Versions:
         name = text_of(node).rpartition(b"::")[2]
         if name.startswith(b"NTDDI_") and name[6:].decode() in VERSIONS:
             return ntddi(VERSIONS[name[6:].decode()])
-        if name in (b"STATUS_SUCCESS", b"NULL", b"nullptr", b"FALSE", b"TRUE"):
-            return int(name == b"TRUE")
+        if name in NUMBERS:
+            return NUMBERS[name]
         if here.function is not None:
             found = self._local(name, here, here.function, on, depth)
             if found is not _ABSENT:

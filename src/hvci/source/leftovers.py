@@ -57,7 +57,8 @@ def _unbuilt(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
         if workspace.is_asked(path) and (alone is None or not alone.holds(path))
     ]
     telling = {one.spot[0] for one in calls if one.fact.dead == UNBUILT}
-    for path in (path for path in orphans if path in telling):
+    compiled = {one.spot[0] for one in calls if one.fact.dead != UNBUILT}
+    for path in sorted(telling - compiled):
         reason = f"{path}: not compiled by any build here, so it was not judged"
         yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))
     projects = [product.project for product in workspace.kernel_products]

@@ -9,7 +9,7 @@ stores in a field of that name. Knows names; expressions are evaluated by `resol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +17,18 @@ from hvci import catalog
 from hvci.source import callbacks, constants
 from hvci.source.comparing import Given
 from hvci.source.guess import NOTHING, Guess, exactly, unknown
-from hvci.source.program import Macro, Program, Use
+from hvci.source.linkage import Linkage
+from hvci.source.program import MAX_USES, Macro, Program, Use
 from hvci.source.scope import Assignment, Variable
-from hvci.source.stores import Store, enumerators, stores, template_arguments
+from hvci.source.stores import (
+    MAX_STORES,
+    Store,
+    enumerators,
+    escapes,
+    prototype_default,
+    stores,
+    template_arguments,
+)
 from hvci.source.tree import Function, arguments, parse, text_of, walk
 from hvci.source.variables import Variables, is_repeated, result
 
@@ -48,6 +57,8 @@ class Place:
     """The file whose macros count, where it is not that of the text."""
     given: Given = field(default_factory=dict)
     """Parameters of the function that the call which is followed gives as constants."""
+    anchor: Node | None = field(default=None, compare=False)
+    """Outside of functions: a node in the template that the text may be in."""
 
 
 class Evaluator(Protocol):
@@ -64,6 +75,9 @@ class Evaluator(Protocol):
 
     def label(self, switch: Node, place: Place, depth: int) -> int | None:
         """The position of the label that a `switch` leads to."""
+
+    def index_of(self, node: Node | None, place: Place, depth: int) -> int | None:
+        """The number of an element; None where it is not one constant."""
 
     @property
     def versions(self) -> Versions:
@@ -102,6 +116,7 @@ class Names:
         self.busy: set[object] = set()
         """What is being looked up, so that nothing is looked up inside itself."""
         self._variables = Variables(program)
+        self.linkage = Linkage(program)
 
     def name(self, name: bytes, place: Place, depth: int) -> Guess:
         """The value of a name at a place."""
@@ -121,7 +136,7 @@ class Names:
         if constant is not None:
             return constant
         listed = self._enumerator(name, depth)
-        return listed if listed is not None else self.stored(name, place, depth)
+        return listed if listed is not None else self.stored(name, place, depth, plain=True)
 
     def _enumerator(self, name: bytes, depth: int) -> Guess | None:
         """An enumerator without a value of its own: it counts on from one that has."""
@@ -195,8 +210,10 @@ class Names:
             given = self._given(function.types[index], index - 1, uses, depth, "caller")
             given = given.join(self._hidden(index - 1, depth))
             return given if given.atoms or not given.complete else _uncalled(function, index)
-        uses = self.program.uses(function.name)
+        uses = self.uses_of(function)
         given = self._given(function.name, index, uses, depth, "caller", function)
+        if len(uses) >= MAX_USES:
+            given = given.join(unknown(f"{shown(function.name)} is called in very many places"))
         for macro in self._macros_calling(function.name):
             given = given.join(self._from_macro(macro, function.name, index, depth))
         if given.atoms or not given.complete:
@@ -238,7 +255,7 @@ class Names:
         function: Function | None = None,
     ) -> Guess:
         """What the uses of a function or macro give to one of its parameters."""
-        key = (name, index)
+        key = (name, index, id(function))
         if key in self.busy:
             return NOTHING
         self.busy.add(key)
@@ -261,6 +278,8 @@ class Names:
                 given[index], Place(use.function, use.offset, path=use.source.path), depth
             )
         default = function.defaults[index] if function else None
+        if default is None and function is not None:
+            default = prototype_default(self.program, function, index)
         return self.evaluator.value(default, Place(), depth) if default is not None else NOTHING
 
     def _macros_calling(self, name: bytes) -> list[Macro]:
@@ -286,20 +305,19 @@ class Names:
 
     def _template_parameter(self, name: bytes, place: Place, depth: int) -> Guess | None:
         function = place.function
-        if function is None or (function, name) in self.busy:
+        anchor = function.node if function is not None else place.anchor
+        if anchor is None or (key := ("template", anchor.id, name)) in self.busy:
             return None
-        given = template_arguments(self.program, function, name)
+        given = template_arguments(self.program, anchor, function, name)
         if given is None:
             return None
         found = NOTHING
-        self.busy.add((function, name))
+        self.busy.add(key)
         for use, node in given:
-            found = found.join(
-                self.evaluator.value(
-                    node, Place(use.function, use.offset, path=use.source.path), depth
-                )
-            )
-        self.busy.discard((function, name))
+            path = use.source.path
+            there = Place(use.function, use.offset, path=path, anchor=use.node)
+            found = found.join(self.evaluator.value(node, there, depth))
+        self.busy.discard(key)
         if found.atoms or not found.complete:
             return found.known_by("template")
         return unknown(f"the template with the parameter {shown(name)} is never used")
@@ -333,19 +351,55 @@ class Names:
         """The value of one store, or of one element of a list."""
         function = store.file.function_at(store.offset)
         place = Place(function, store.offset, path=store.file.source.path)
-        return self.evaluator.value(_picked(store.value, element), place, depth)
+        if store.operator not in (b"=", b"|="):
+            return unknown(f"its value is changed with {shown(store.operator)}")
+        picked = self._picked(store.value, element, place, depth)
+        if picked is None:
+            return exactly(0, "number")
+        return self.evaluator.value(picked, place, depth)
 
-    def stored(self, name: bytes, place: Place, depth: int, element: int | None = None) -> Guess:
+    def _picked(self, value: Node, element: int | None, place: Place, depth: int) -> Node | None:
+        """One element of a list; the value itself where that cannot be told, None for zero."""
+        items = [one for one in value.named_children if one.type != "comment"]
+        if value.type != "initializer_list" or element is None:
+            return value
+        found: Node | None = None
+        at = most = 0
+        for item in items:
+            inner = item
+            if item.type == "initializer_pair":
+                designator = item.child_by_field_name("designator")
+                index = self.evaluator.index_of(designator, place, depth)
+                given = item.child_by_field_name("value")
+                if index is None or given is None:
+                    return value
+                at, inner = index, given
+            if inner.type == "initializer_list":
+                return value
+            found = inner if at == element else found
+            at += 1
+            most = max(at, most)
+        return found if element < most else value
+
+    def stored(
+        self,
+        name: bytes,
+        place: Place,
+        depth: int,
+        element: int | None = None,
+        *,
+        plain: bool = False,
+    ) -> Guess:
         """Everything that the program stores in a variable or field of that name.
 
-        With `element`, only what stands at this place of a list.
+        With `element`, only what stands at this place of a list; `plain` is a variable for sure,
+        which may be that of its file only.
         """
         if ("store", name) in self.busy:
             return NOTHING
         self.busy.add(("store", name))
-        late, early = self.evaluator.versions.kept(
-            stores(self.program, name), place.function, place.offset
-        )
+        every = self._stores(name, place.home or place.path, plain)
+        late, early = self.evaluator.versions.kept(every, place.function, place.offset)
         found = NOTHING
         for store in late:
             found = found.join(self._store(store, depth, element))
@@ -353,18 +407,40 @@ class Names:
             first = self._store(store, depth)
             found = replace(found, early=found.early | (first.atoms - found.atoms))
         self.busy.discard(("store", name))
+        if len(every) >= MAX_STORES:
+            found = found.join(unknown(f"{shown(name)} is given a value in very many places"))
+        if receiver := escapes(self.program, name):
+            found = found.join(unknown(f"the address of {shown(name)} is given to {receiver}"))
         if found.atoms or not found.complete:
-            return found.known_by("field")
+            return found.known_by("number" if all(one.fixed for one in every) else "field")
         return unknown(f"nothing in the sources gives {shown(name)} a value")
 
+    def _stores(self, name: bytes, path: str, plain: bool) -> Sequence[Store]:
+        """The stores that a use of a name in a file can see."""
+        every = stores(self.program, name)
+        if not plain or len(every) < 2:
+            return every
+        scope = self.linkage.scope
+        return (
+            [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
+            if path
+            else every
+        )
 
-def _picked(value: Node, element: int | None) -> Node:
-    """One element of a list that names no positions; else the value itself."""
-    items = [one for one in value.named_children if one.type != "comment"]
-    if value.type != "initializer_list" or element is None or element >= len(items):
-        return value
-    plain = all(one.type not in ("initializer_pair", "initializer_list") for one in items)
-    return items[element] if plain else value
+    def uses_of(self, function: Function) -> list[Use]:
+        """The calls of a function; those of others that have its name in their own file are not."""
+        path, name, scope = function.file.source.path, function.name, self.linkage.scope
+        found = self.program.uses(name)
+        if function.is_method:
+            return found
+        return [one for one in found if scope(name, one.source.path) == scope(name, path)]
+
+    def functions_at(self, name: bytes, path: str) -> list[Function]:
+        """The functions that a name can mean in a file."""
+        every, scope = self.program.functions(name), self.linkage.scope
+        if len(every) < 2 or not path:
+            return every
+        return [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
 
 
 def fits(use: Use, function: Function) -> bool:

@@ -40,6 +40,9 @@ stream strmbase strmiids swenum tbs tdi tmp ucmcx ucmcxstub ucmtcpcicx ucmtcpcic
 ucmucsicxstub ucx01000 ucxclass ude udecx udecxstub uefi ufxclient ufxstub urscxstub usbcamd2
 usbd usbdex usbfnclx usbport user32 uuid vhfkm vhfum videoprt wdf wdfdriverentry wdfldr
 wdfloader wdmguid wdmsec werkernel wificx wificxstub winusb wlanapi wmilib wpprecorder wskclnt
+hid setupapi ws2_32 iphlpapi comdlg32 winmm shlwapi version crypt32 wintrust newdev secur32
+netapi32 psapi winspool comctl32 odbc32 odbccp32 dbghelp powrprof wtsapi32 userenv uxtheme msi
+ncrypt mswsock dnsapi fltlib difxapi
 """
 KIT = frozenset(_KIT.split())
 """Libraries of the kits and of compilers; what these bring is known otherwise."""
@@ -60,10 +63,15 @@ def read(workspace: Workspace) -> Linked:
             seen.add(key)
             if path is not None:
                 _library(found, workspace, product, build, path)
-            elif stem not in KIT and "$" not in name and name[:1] not in "/%":
+            elif stem not in KIT and "$" not in name and not _is_elsewhere(name):
                 reason = f"{product.name} links {name}, which is not here: it was not examined"
                 found.limits.append(_limit(reason, build.file))
     return found
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a name is an option, or leads into an installed kit."""
+    return name[:1] in "/%" or "windows kits/" in name.replace("\\", "/").lower()
 
 
 @dataclass

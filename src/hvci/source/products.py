@@ -76,17 +76,21 @@ def products(builds: Iterable[Build]) -> list[Product]:
     }
     found: list[Product] = []
     taken: set[str] = set()
+    of_programs: set[str] = set()
     for project, many in by_project.items():
         if many[0].kind is Kind.PACKAGE or many[0].static:
             continue
         linked = {at: list(_linked(build, by_project)) for at, build in enumerate(many)}
         found.append(Product(project, many, linked))
-        if many[0].kind is not Kind.USER:
-            taken.update(one.project for each in linked.values() for one in each)
+        is_user = many[0].kind is Kind.USER
+        names = {one.project for each in linked.values() for one in each}
+        (of_programs if is_user else taken).update(names)
     alone = [
         Product(project, many, {at: [] for at in range(len(many))})
         for project, many in by_project.items()
-        if many[0].static and project not in taken
+        if many[0].static
+        and project not in taken
+        and (project not in of_programs or any(build.kernel for build in many))
     ]
     return sorted((*found, *alone), key=lambda product: product.project)
 

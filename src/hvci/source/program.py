@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Macro", "Program", "Unit", "Use"]
 
-MAX_USES = 200
-"""Uses of one name that are followed."""
+MAX_USES = 800
+"""Uses of one name that are followed; where there are as many, there may be more."""
 MAX_RUNS = 400
 """Translation units that are preprocessed to learn how they compile one header."""
 
@@ -110,6 +110,11 @@ class Program:
     def holds(self, path: str) -> bool:
         """Whether a file is a unit or may be included by one."""
         return path in self._including
+
+    def is_unit(self, path: str) -> bool:
+        """Whether a file is compiled, and no other file includes it."""
+        including = self._including.get(path, ())
+        return bool(including) and all(unit.path == path for unit in including)
 
     def runs_of(self, path: str) -> list[Run]:
         """The preprocessed units that may include a file."""

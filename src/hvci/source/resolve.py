@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
 from hvci.source import constants, guards, switches
-from hvci.source.comparing import Conditions, Constant, Known, bare
+from hvci.source.aliases import Aliases, aliases
+from hvci.source.comparing import COMPARING, Conditions, Constant, Known, bare
 from hvci.source.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.kernels import Versions, kernels
 from hvci.source.names import Names, Place, shown
@@ -36,6 +37,10 @@ MAX_ASIDE = 200
 _CASTS = (b"static_cast", b"reinterpret_cast", b"const_cast")
 _TYPES = frozenset((b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"DWORD", b"UINT", b"MM_PAGE_PRIORITY"))
 _TYPES |= frozenset((b"MEMORY_CACHING_TYPE", b"ULONG64", b"int", b"unsigned"))
+_SUFFIXING = frozenset(
+    b"%sINT%s_C" % (u, n) for u in (b"", b"U") for n in (b"8", b"16", b"32", b"64")
+)
+"""Macros of stdint.h that make a constant of their argument."""
 _BEFORE = b"int q=("
 """Makes an expression a text that parses."""
 _WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
@@ -72,6 +77,11 @@ class Resolver:
     def lookups(self) -> guards.Lookups:
         """Variables that hold routines found by name."""
         return guards.lookups(self.program)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """Other names of routines."""
+        return aliases(self.program)
 
     def evaluate(self, node: Node, place: Place) -> Guess:
         """The value of an argument, within the step limit."""
@@ -122,6 +132,10 @@ class Resolver:
         return self.value(node.child_by_field_name("value"), place, depth)
 
     def _binary(self, node: Node, place: Place, depth: int) -> Guess:
+        if text_of(node.child_by_field_name("operator")) in COMPARING:
+            truth = self._chosen(node, place, depth)
+            if truth is not None:
+                return exactly(int(truth), "number")
         left = self.value(node.child_by_field_name("left"), place, depth)
         right = self.value(node.child_by_field_name("right"), place, depth)
         operator = text_of(node.child_by_field_name("operator")).decode("ascii", "replace")
@@ -212,12 +226,14 @@ class Resolver:
         if base is not None and base.type in ("identifier", "field_expression"):
             name = base.child_by_field_name("field") if base.type != "identifier" else base
             index = node.child_by_field_name("indices") or node.child_by_field_name("index")
-            return self.names.stored(text_of(name), place, depth, self._index(index, place, depth))
+            return self.names.stored(
+                text_of(name), place, depth, self.index_of(index, place, depth)
+            )
         return unknown(f"{_shown(node)} is not followed")
 
-    def _index(self, node: Node | None, place: Place, depth: int) -> int | None:
+    def index_of(self, node: Node | None, place: Place, depth: int) -> int | None:
         """The number of an element; None where it is not one constant."""
-        if node is not None and node.type == "subscript_argument_list":
+        if node is not None and node.type in ("subscript_argument_list", "subscript_designator"):
             node = node.named_children[0] if len(node.named_children) == 1 else None
         known = Conditions(place.given, self.constants_in(place, depth)).value(node)
         return known.number if known is not None else None
@@ -242,7 +258,7 @@ class Resolver:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
         is_cast = called.startswith(_CASTS) or called.strip(b"() ") in _TYPES
-        if len(given) == 1 and is_cast:
+        if len(given) == 1 and (is_cast or called in _SUFFIXING):
             return self.value(given[0], place, depth)
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
@@ -267,7 +283,7 @@ class Resolver:
             node.type == "identifier" and self.program.is_enumerator(text_of(node))
         ):
             name = text_of(node).rpartition(b"::")[2].strip()
-        elif node.type not in _SIMPLE:
+        elif node.type not in _SIMPLE and node.type != "call_expression":
             return None
         value = self.value(node, place, depth)
         atoms = [atom for atom in value.atoms if not atom.floor]
@@ -297,10 +313,10 @@ class Resolver:
         """Everything that a function of the program returns for these arguments."""
         found = NOTHING
         known = [self._given(one, place, depth) for one in given]
-        for function in self.program.functions(name):
+        for function in self.names.functions_at(name, place.home or place.path):
             own = dict(zip(function.parameters, known, strict=False))
             chosen = self._chosen_types(node, place, depth)
-            own.update(zip(template_names(function), chosen, strict=False))
+            own.update(zip(template_names(function.node), chosen, strict=False))
             kept = {word: one for word, one in own.items() if word and one is not None}
             inside = Place(function, path=function.file.source.path)
             inside = replace(inside, given=switches.lasting(function, kept))
@@ -358,6 +374,7 @@ _READERS: dict[str, Reader] = {
     "argument_list": Resolver._inner,
     "initializer_list": Resolver._list,
     "initializer_pair": Resolver._cast,
+    "compound_literal_expression": Resolver._cast,
     "type_descriptor": Resolver._inner,
     "number_literal": Resolver._number,
     "char_literal": Resolver._character,

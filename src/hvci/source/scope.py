@@ -245,7 +245,8 @@ def _assignment(node: Node) -> Assignment:
     value = node.child_by_field_name("value" if is_init else "right")
     operator = b"=" if is_init else text_of(node.child_by_field_name("operator"))
     above = list(ancestors(node))
-    loops = tuple((item.start_byte, item.end_byte) for item in above if item.type in LOOPS)
+    around = [item for item in above if item.type in LOOPS and not is_once(item)]
+    loops = tuple((item.start_byte, item.end_byte) for item in around)
     assert value is not None
     spelled = operator.decode("ascii", "replace")
     return Assignment(spelled, value, node.start_byte, _block(above), loops, is_init)
@@ -269,6 +270,12 @@ def _block(above: list[Node]) -> tuple[int, int]:
         if item.type == "binary_expression" and is_short(item):
             break
     return 0, 0
+
+
+def is_once(loop: Node) -> bool:
+    """Whether a loop runs exactly once: `do ... while (0)`."""
+    condition = text_of(loop.child_by_field_name("condition")).strip(b"() \t\r\n")
+    return loop.type == "do_statement" and condition in (b"0", b"FALSE", b"false")
 
 
 def is_short(node: Node) -> bool:

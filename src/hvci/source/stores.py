@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hvci.source.program import Program, Unit, Use
+from hvci.source.records import in_order
 from hvci.source.text import places
 from hvci.source.tree import File, Function, ancestors, text_of
 
@@ -27,6 +28,10 @@ class Store:
     file: File
     value: Node
     offset: int
+    fixed: bool = False
+    """It is what a constant is, for good."""
+    operator: bytes = b"="
+    """Or what it is combined with before, such as "|="."""
 
 
 def stores(program: Program, name: bytes) -> tuple[Store, ...]:
@@ -40,15 +45,18 @@ def _found(program: Program, name: bytes) -> list[Store]:
     found: list[Store] = []
     for unit in program.naming(name):
         code = unit.source.code
+        given = _IS_GIVEN if unit.source.is_c else _IS_GIVEN_OR_MADE
         for at in places(code, name):
-            if _IS_GIVEN.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
+            if given.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
                 continue
             if store := _store(unit, at, name):
                 found.append(store)
-    return found
+    listed = in_order(program, name, MAX_STORES - len(found))
+    return [*found, *(Store(one.file, one.value, one.offset) for one in listed)]
 
 
-_IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*\|?=(?!=)")
+_IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:[|&^+*-]|<<|>>)?=(?!=)")
+_IS_GIVEN_OR_MADE = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:(?:[|&^+*-]|<<|>>)?=(?!=)|[({])")
 
 
 def _store(unit: Unit, start: int, name: bytes) -> Store | None:
@@ -58,16 +66,96 @@ def _store(unit: Unit, start: int, name: bytes) -> Store | None:
     node = file.node_at(start, start + len(name))
     for above in (node, *ancestors(node)) if node is not None else ():
         if above.type == "assignment_expression":
-            return _of(file, above.child_by_field_name("right"), start)
-        if above.type in ("init_declarator", "enumerator", "initializer_pair"):
-            return _of(file, above.child_by_field_name("value"), start)
+            made = _of(file, above.child_by_field_name("right"), start)
+            operator = text_of(above.child_by_field_name("operator"))
+            return replace(made, operator=operator) if made is not None else None
+        if above.type == "init_declarator":
+            kinds = above.parent.children if above.parent is not None else []
+            words = [text_of(one) for one in kinds if one.type == "type_qualifier"]
+            fixed = b"const" in words or b"constexpr" in words
+            return _of(file, above.child_by_field_name("value"), start, fixed)
+        if above.type in ("enumerator", "initializer_pair"):
+            is_one = above.type == "enumerator"
+            return _of(file, above.child_by_field_name("value"), start, is_one)
+        if above.type == "field_declaration":
+            return _of(file, above.child_by_field_name("default_value"), start)
+        if above.type == "field_initializer":
+            return _of(file, above.named_children[-1], start)
         if above.type.endswith(("statement", "argument_list")):
             break
     return None
 
 
-def _of(file: File, value: Node | None, start: int) -> Store | None:
-    return Store(file, value, start) if value is not None and value.start_byte > start else None
+def _of(file: File, value: Node | None, start: int, fixed: bool = False) -> Store | None:
+    is_one = value is not None and value.start_byte > start
+    return Store(file, value, start, fixed) if is_one and value is not None else None
+
+
+def escapes(program: Program, name: bytes) -> str:
+    """Who gets the address of a variable or field and may write there; empty when nobody does."""
+    key = b"&" + name
+    if key not in program.stored:
+        found = next((one for one in _addresses(program, name) if one), "")
+        program.stored[key] = (found,)
+    return str(program.stored[key][0])
+
+
+def _addresses(program: Program, name: bytes) -> Iterator[str]:
+    pattern = re.compile(
+        rb"&\s*(?:[\w.()\[\]\s]|->)*?\b" + re.escape(name) + rb"\b(?!\s*(?:\.|->|\())"
+    )
+    for unit in program.naming(name):
+        for match in pattern.finditer(unit.source.code):
+            start = match.end() - len(name)
+            if not unit.in_define(start) and unit.live(start) is not False:
+                yield _receiver(unit, start, name)
+
+
+def _receiver(unit: Unit, start: int, name: bytes) -> str:
+    node = unit.trees.at(start).node_at(start, start + len(name))
+    if node is None or node.type not in ("identifier", "field_identifier"):
+        return ""
+    above = node.parent
+    while above is not None and above.type in ("field_expression", "parenthesized_expression"):
+        if above.type == "field_expression" and above.child_by_field_name("argument") == node:
+            return ""
+        node, above = above, above.parent
+    if above is None or above.type != "pointer_expression" or text_of(above)[:1] != b"&":
+        return ""
+    for outer in ancestors(above):
+        if outer.type == "call_expression":
+            called = text_of(outer.child_by_field_name("function"))
+            return called.decode("utf-8", "replace")[:80]
+        if outer.type.endswith("statement"):
+            break
+    return "a pointer"
+
+
+def prototype_default(program: Program, function: Function, index: int) -> Node | None:
+    """What a declaration of a function elsewhere gives to a parameter that a call leaves out."""
+    if function.file.source.is_c:
+        return None
+    count = len(function.parameters)
+    key = b"%s(%d" % (function.name, count)
+    if key not in program.stored:
+        program.stored[key] = next(_defaults(program, function.name, count), (None,) * count)
+    found = program.stored[key]
+    return found[index] if index < len(found) else None
+
+
+def _defaults(program: Program, name: bytes, count: int) -> Iterator[tuple[Node | None, ...]]:
+    """What declarations of a function with so many parameters give to them by default."""
+    for unit in program.naming(name):
+        code = unit.source.code
+        for at in places(code, name):
+            if code[at + len(name) :][:8].lstrip()[:1] != b"(" or unit.in_define(at):
+                continue
+            node = unit.trees.at(at).node_at(at, at + len(name))
+            above = node.parent if node is not None else None
+            listed = above.child_by_field_name("parameters") if above is not None else None
+            given = listed.named_children if listed is not None else []
+            if len(given) == count and any(one.type.startswith("optional") for one in given):
+                yield tuple(one.child_by_field_name("default_value") for one in given)
 
 
 def enumerators(program: Program, name: bytes) -> Iterator[tuple[Store | None, int]]:
@@ -99,29 +187,34 @@ def _counted(file: File, item: Node) -> tuple[Store | None, int]:
     return Store(file, value, value.start_byte), steps
 
 
-def template_names(function: Function) -> list[bytes]:
-    """The parameters of a template function."""
-    above = next((n for n in ancestors(function.node) if n.type == "template_declaration"), None)
+def template_names(inside: Node) -> list[bytes]:
+    """The parameters of the template that a node is in."""
+    above = next((n for n in ancestors(inside) if n.type == "template_declaration"), None)
     listed = above.child_by_field_name("parameters") if above is not None else None
     return [_parameter(item) for item in listed.named_children] if listed is not None else []
 
 
 def template_arguments(
-    program: Program, function: Function, name: bytes
+    program: Program, inside: Node, function: Function | None, name: bytes
 ) -> list[tuple[Use, Node]] | None:
     """What the uses of a template give to the parameter of that name; None when it has none."""
-    above = next((n for n in ancestors(function.node) if n.type == "template_declaration"), None)
+    above = next((n for n in ancestors(inside) if n.type == "template_declaration"), None)
     listed = above.child_by_field_name("parameters") if above is not None else None
-    names = template_names(function)
+    names = template_names(inside)
     if above is None or name not in names:
         return None
-    owner = _owner(above) or _class_of(function) or function.name
-    assert listed is not None
+    owner = _owner(above)
+    if not owner and function is not None:
+        owner = _class_of(function) or function.name
+    if not owner or listed is None:
+        return None
     index = names.index(name)
     default = listed.named_children[index].child_by_field_name("default_value") or (
         listed.named_children[index].child_by_field_name("default_type")
     )
-    return list(_arguments(program, owner, index, default, owner == function.name))
+    return list(
+        _arguments(program, owner, index, default, function is not None and owner == function.name)
+    )
 
 
 def is_unused_template(function: Function, program: Program) -> bool:
@@ -149,8 +242,19 @@ def _declares(unit: Unit, start: int, name: bytes) -> bool:
         if above.type in ("compound_statement", "argument_list", "template_argument_list"):
             return above.type == "compound_statement" and _inside_own(above, name)
         if above.type == "template_declaration":
-            return True
+            return _is_of(above, name)
     return False
+
+
+def _is_of(template: Node, name: bytes) -> bool:
+    """Whether a template is the one of that name, or a member of it."""
+    if owner := _owner(template):
+        return owner == name
+    if any(one.type == "alias_declaration" for one in template.named_children):
+        return False
+    head = text_of(template).partition(b"{")[0]
+    own = re.escape(name) + rb"\b\s*(?:<[^;{}()]*>)?\s*(?:::\s*~?[\w ]+)?\s*\("
+    return re.search(rb"\b" + own, head) is not None
 
 
 def _inside_own(node: Node, name: bytes) -> bool:

@@ -75,9 +75,12 @@ class Survey:
         written: list[tuple[CallText, Context]] = []
         done: set[tuple[str, Choice]] = set()
         for context in contexts:
+            others, words = self.judge.other_names(context.program), self.workspace.space.words
+            if not context.is_user:
+                self.workspace.shelf.limits += self.judge.limits(context.program)
             for path in filter(self.workspace.is_asked, context.program.paths):
                 has_calls, does_more = self._is_worth(path)
-                if has_calls:
+                if has_calls or (others and words.among(path, others)):
                     self._file(path, context, calls, written)
                 if does_more and not context.is_user:
                     self._text(path, context, done)
@@ -86,6 +89,7 @@ class Survey:
         self._seen.update((one.call.unit.source.path, one.call.start) for one in calls)
         for call, context in written:
             self._dead(call, context, calls)
+        calls = [_unread(one) for one in calls]
         for one in calls:
             self.behaviours += ((product, fact) for fact in wrong_family(one))
         self.behaviours += ((product, fact) for fact in opt_in_facts(self.judge, calls))
@@ -194,6 +198,14 @@ class Survey:
                 (False, False) if source is None else _worth(source, self.workspace.space.words)
             )
         return self._worth[path]
+
+
+def _unread(one: Resolved) -> Resolved:
+    """A call in a header that no unit includes in the end says so."""
+    path, program = one.call.unit.source.path, one.context.program
+    if one.fact.dead and program.holds(path) and not program.units_of(path):
+        return replace(one, fact=replace(one.fact, dead=UNBUILT, edits=()))
+    return one
 
 
 def _worth(source: Source, index: WordIndex) -> tuple[bool, bool]:

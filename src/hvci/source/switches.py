@@ -69,7 +69,7 @@ class Reached:
             if above.type in ("if_statement", "conditional_expression"):
                 truth = self._leads(above, below)
             elif above.type == "switch_statement":
-                truth = self._enters(above, node)
+                truth = self.enters(above, node)
             elif above.type in LOOPS:
                 truth = None
             if truth is False:
@@ -86,7 +86,7 @@ class Reached:
         truth = self.truth(above.child_by_field_name("condition"))
         return None if truth is None else truth is wanted
 
-    def _enters(self, switch: Node, node: Node) -> Truth:
+    def enters(self, switch: Node, node: Node) -> Truth:
         """Whether a `switch` leads to a statement in one of its cases."""
         start = self.start(switch)
         if start is None:

@@ -36,6 +36,19 @@ for _name in (b"dwBuildNumber", b"NtBuildNumber"):
     FIELDS[_name] = int
 PARTS = (FIELDS[b"MajorVersion"], FIELDS[b"MinorVersion"], FIELDS[b"dwBuildNumber"])
 """What PsGetVersion writes where its arguments point."""
+NUMBERS = {
+    b"NULL": 0,
+    b"nullptr": 0,
+    b"FALSE": 0,
+    b"TRUE": 1,
+    b"STATUS_SUCCESS": 0,
+    b"NDIS_STATUS_SUCCESS": 0,
+    b"STATUS_UNSUCCESSFUL": 0xC000_0001,
+    b"STATUS_INVALID_PARAMETER": 0xC000_000D,
+    b"STATUS_NOT_SUPPORTED": 0xC000_00BB,
+    b"STATUS_REVISION_MISMATCH": 0xC000_0059,
+}
+"""Constants that checks of the version are compared with."""
 OR_GREATER = re.compile(rb"IsWindows(?:XP|Vista|7|8|8Point1|10)\w*OrGreater")
 COMPARE: dict[bytes, Callable[[int, int], int]] = {
     b"==": lambda a, b: int(a == b),

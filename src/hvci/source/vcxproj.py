@@ -187,7 +187,8 @@ def _libraries(path: str, state: State) -> Iterator[str]:
     """The libraries that are linked: as paths of files, else as they are written."""
     link = state.definitions.get("link", {})
     options = " ".join(re.findall(r"(?i)\S+\.lib\b", link.get("additionaloptions", "")))
-    names = re.split(r"[;\s]+", f"{link.get('additionaldependencies', '')} {options}".strip())
+    given = f"{link.get('additionaldependencies', '')};{options}"
+    names = [one for item in given.split(";") for one in _separate(item.strip())]
     names += [item.path for item in state.items.get("library", []) if not _excluded(item)]
     folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
     for name in (one.strip('"') for one in names if one.strip('"%')):
@@ -197,6 +198,13 @@ def _libraries(path: str, state: State) -> Iterator[str]:
             for folder in ("", *folders)
         )
         yield next((one for one in places if is_file(one)), slashed(name))
+
+
+def _separate(text: str) -> list[str]:
+    """The libraries in one item of a list; blanks in a path separate nothing."""
+    if ":" in text or "$" in text or '"' in text:
+        return re.findall(r'"[^"]+"|.+?\.(?:lib|obj)(?=\s|$)|.+', text)
+    return text.split()
 
 
 def _entries(state: State) -> frozenset[str]:
@@ -210,7 +218,8 @@ def _kind(state: State) -> Kind:
     toolset = _property(state, "platformtoolset")
     if type_ == "utility" or driver == "package":
         return Kind.PACKAGE
-    if driver == "umdf" or "usermode" in toolset or type_ == "application":
+    is_program = "usermode" in toolset or "applicationfordrivers" in toolset
+    if driver == "umdf" or is_program or type_ == "application":
         return Kind.USER
     if state.properties.get("umdf_version_major"):
         return Kind.USER
