@@ -5,7 +5,7 @@ import struct
 import pytest
 
 import objects
-from hvci.binary.objects import examine
+from hvci.binary.objects import examine, linked
 from hvci.binary.objects.archive import has_code, members
 from hvci.model import NEWEST, SourceSite
 from objects import CODE, COMDAT, CONSTANT, DATA, archive, choice, obj, section, symbol, weak
@@ -235,3 +235,15 @@ def test_sections_that_end_early_may_hold_code():
     assert has_code(b"short")
     assert not has_code(b"")
     assert not has_code(obj("x64", [section(".data", b"1234", DATA)], []))
+
+
+@pytest.mark.parametrize("value", [9, 0xFFFF_FFFF])
+def test_a_function_behind_its_section_is_what_is_not_examined(value):
+    part = section(".text", b"\x31\xc0\xc3")
+    found = read(obj("x64", [part], [symbol("Far", 1, value)]))
+    assert "lies behind the end of its section" in found.lost[0]
+
+
+def test_more_functions_than_a_table_can_number_are_not_examined(monkeypatch):
+    monkeypatch.setattr(linked, "MAX_EXPORTS", 0)
+    assert read(x64(0)).lost == ["more code than is examined"]

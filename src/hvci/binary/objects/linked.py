@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from hvci.binary.objects import relocate
 from hvci.binary.objects.coff import ASSOCIATIVE, COMDAT, WEAK, Object, Part, Symbol
 from hvci.binary.objects.image import Bucket, write
+from hvci.errors import InputError
 
 BASE = 0x1_8000_0000
 BASE_X86 = 0x40_0000
 MAX_BYTES = 32 << 20
 """Code and data of one library that are laid out."""
+MAX_EXPORTS = 0xFFFF
+"""Public functions that the table of an image can number."""
 _CODE, _WRITE, _DISCARDED = 0x2000_0020, 0x8000_0000, 0x0200_0A00
 TEXT, CONSTANT, DATA, UNWIND = 0, 1, 2, 3
 THUNKS = {"x64": 6, "x86": 6, "arm64": 12}
@@ -80,7 +83,10 @@ class Linker:
             self._relocate(placed)
         starts = sorted(self._starts())
         self._sort_unwind()
-        data = write(self.image, self._exports(), self._thunked())
+        exports = self._exports()
+        if len(exports) > MAX_EXPORTS:
+            raise TooLarge
+        data = write(self.image, exports, self._thunked())
         return Layout(data, starts, set(self.imports))
 
     @property
@@ -119,7 +125,7 @@ class Linker:
         for owner in self.objects:
             for symbol in owner.defined():
                 if symbol.section > 0:
-                    placed = self._placed_at(owner, symbol.section)
+                    placed = self._placed_at(owner, symbol)
                     if placed is not None:
                         self.public.setdefault(symbol.name, (placed, symbol.value))
                 elif symbol.name not in self.public:
@@ -134,10 +140,18 @@ class Linker:
         held += bytes(size)
         return placed, 0
 
-    def _placed_at(self, owner: Object, number: int) -> _Placed | None:
-        if not 0 < number <= len(owner.sections):
+    def _placed_at(self, owner: Object, symbol: Symbol) -> _Placed | None:
+        """The section that holds a symbol; raises `InputError` for code that ends before it."""
+        if not 0 < symbol.section <= len(owner.sections):
             return None
-        return self.placed.get(id(owner.sections[number - 1]))
+        placed = self.placed.get(id(owner.sections[symbol.section - 1]))
+        if placed is None or placed.bucket != TEXT:
+            return placed
+        if symbol.value > len(placed.part.data):
+            raise InputError(
+                f"a function lies behind the end of its section in {placed.part.member}"
+            )
+        return placed
 
     def _want(self, owner: Object, symbol: Symbol) -> None:
         """Make an import of a name that nobody defines."""
@@ -168,7 +182,7 @@ class Linker:
     def _defined(self, owner: Object, symbol: Symbol, depth: int = 0) -> tuple[_Placed, int] | None:
         """The section and offset that a name stands for."""
         if symbol.section > 0:
-            placed = self._placed_at(owner, symbol.section)
+            placed = self._placed_at(owner, symbol)
             if placed is not None:
                 return placed, symbol.value
         found = self.public.get(symbol.name)
@@ -219,7 +233,7 @@ class Linker:
                 yield start, "", placed.part.member
         for owner in self.objects:
             for symbol in owner.symbols.values():
-                inner = self._placed_at(owner, symbol.section)
+                inner = self._placed_at(owner, symbol)
                 if inner is not None and inner.bucket == TEXT and _is_function(symbol):
                     start = self.image.rva(TEXT, inner.offset + symbol.value)
                     yield start, plain(symbol.name, self.machine), inner.part.member
