@@ -102,13 +102,12 @@ def test_a_framework_call_is_read_off_its_words():
 
 ADD_OFFSET, LOAD_SUM = 0x91006109, 0xF9400129  # add x9, x8, #24; ldr x9, [x9]
 SPILL_ENTRY, FILL_ENTRY = 0xF9000BE9, 0xF9400BE9  # str x9, [sp, #16]; ldr x9, [sp, #16]
-OVER_SLOT, BESIDE_SLOT, ANYWHERE = 0xA90103E0, 0xF9000FE0, 0xF9000060  # stp, str; str x0, [x3]
 MOVE_STACK = 0x910083FF  # add sp, sp, #32
 
 
-def test_a_routine_that_was_kept_in_the_frame_is_read_off_as_well():
-    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, BESIDE_SLOT, FILL_ENTRY)
-    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) == Plain(START + 24, START, 24, True)
+def test_the_offset_of_an_entry_may_be_added_first():
+    analysis = analysed(LOAD, ADD_OFFSET, LOAD_SUM, BLR_X9)
+    assert plain_call(analysis, START) == Plain(START + 12, START, 24, True)
 
 
 BLR_X10, LOAD_SAVED, BLR_X19 = 0xD63F0140, 0xF9400D13, 0xD63F0260  # ldr x19, [x8, #24]
@@ -155,17 +154,6 @@ def test_loads_only_read():
     assert reads == [True, False, True, False, False, False]
 
 
-@pytest.mark.parametrize("between", [OVER_SLOT, ANYWHERE, BL, BLR_X8, MOVE_STACK])
-def test_a_frame_slot_that_may_have_changed_is_left_to_others(between):
-    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, between, FILL_ENTRY)
-    assert plain_call(analysed(LOAD, *kept, BLR_X9), START) is None
-
-
-def test_a_frame_slot_that_serves_a_second_call_is_left_to_others():
-    kept = (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, FILL_ENTRY, BLR_X9, FILL_ENTRY, BLR_X9)
-    assert plain_call(analysed(LOAD, *kept), START) is None
-
-
 @pytest.mark.parametrize(
     "behind",
     [
@@ -173,6 +161,10 @@ def test_a_frame_slot_that_serves_a_second_call_is_left_to_others():
         (LOAD_ENTRY, KEEP_ENTRY, BLR_X9),  # it is called from elsewhere as well
         (CLEAR, BLR_X8),  # the table is lost
         (LOAD_ENTRY,),  # the function ends
+        (ADD_OFFSET, LOAD_SUM, SPILL_ENTRY, FILL_ENTRY, BLR_X9),  # through the frame
+        (0xB9401909, BLR_X9),  # ldr w9, [x8, #24]: half an entry
+        (0xF8408509, BLR_X9),  # ldr x9, [x8], #8
+        (0x8B010108, LOAD_ENTRY, BLR_X9),  # add x8, x8, x1
     ],
 )
 def test_what_is_no_plain_framework_call_is_left_to_others(behind):

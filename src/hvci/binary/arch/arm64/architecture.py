@@ -7,6 +7,7 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from hvci.binary.arch.arm64.clobbers import PARAMETERS, Clobbers, most_arguments
 from hvci.binary.arch.arm64.encoding import (
@@ -27,6 +28,7 @@ from hvci.binary.arch.arm64.lift import (
 from hvci.binary.arch.arm64.reads import only_compares, reads
 from hvci.binary.arch.arm64.scan.address_uses import Walk
 from hvci.binary.arch.arm64.scan.saved import SavedAddresses
+from hvci.binary.arch.arm64.steps import STEPS
 from hvci.binary.arch.arm64.words import FP, NOP, access, branch_target, is_access
 from hvci.binary.form.code import (
     CALLS,
@@ -43,6 +45,8 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.jumptables import JumpTables
 from hvci.binary.form.moves import Moves
+from hvci.binary.form.step import NOT_FOLLOWED
+from hvci.binary.form.straight import uses
 from hvci.binary.pe.image import PeImage
 
 _CLOBBERED_BY_CHECK = 1 << 16 | 1 << 17 | 1 << 30
@@ -237,23 +241,15 @@ class Arm64:
 
         None when some of the registers (a mask) are changed, copied or stored before.
         """
-        words, flows = function.instructions, function.flows
-        for k in range(i + 1, len(flows)):
-            if flows[k]:
-                return k
-            word = words[k]
-            if written_registers(word) & registers:
-                return None
-            if named_registers(word) & registers and self._copies(function, k, registers):
+        behind = islice(function.instructions, i + 1, None)
+        for n, used, _ in uses(behind, STEPS, registers):
+            if used.flow:
+                return i + n
+            copied = [each.source for each in used.moves if not each.amount]
+            copied += [each.register for each in used.stores if each.register != NOT_FOLLOWED]
+            if used.written & registers or any(registers >> each & 1 for each in copied):
                 return None
         return None
-
-    def _copies(self, function: Function, k: int, registers: int) -> bool:
-        """Whether an instruction moves or stores one of some registers."""
-        effect = self.effect(function, k)
-        moved = [self.stored(function, k, n) for n in range(len(effect.stores))]
-        moved += [self.define(function, k, n) for n in range(31) if effect.registers >> n & 1]
-        return any(isinstance(item, Reg) and registers >> item.number & 1 for item in moved)
 
     # ---- expressions
 

@@ -7,6 +7,7 @@ them, both from the same rows. Knows nothing of values. Source: Arm ARM, chapter
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -191,9 +192,11 @@ class Row(NamedTuple):
     """The fields that may hold registers; immediates stand in the others."""
     does: frozenset[str]
     flow: Flow
+    lows: tuple[int, ...]
+    """Where those fields begin."""
 
 
-UNKNOWN = Row("?", 0, 0, "d", "dnam", "dnam", frozenset(), Flow.NEXT)
+UNKNOWN = Row("?", 0, 0, "d", "dnam", "dnam", frozenset(), Flow.NEXT, tuple(FIELDS.values()))
 """What is not recognised is taken to write the register in its lowest five bits."""
 
 
@@ -212,6 +215,7 @@ def _row(line: str) -> Row:
         fields,
         frozenset(does) & _DOES,
         flow,
+        tuple(FIELDS[each] for each in fields),
     )
 
 
@@ -276,9 +280,9 @@ def named_registers(word: int) -> int:
     Whatever stands in its fields; in the commonest forms without the immediates.
     """
     row = row_of(word)
-    mask = written_registers(word) | _ALWAYS.get(row.reads, 0)
-    for field in row.fields:
-        mask |= 1 << (word >> FIELDS[field] & 31)
+    mask = registers_in(row.writes, word) | _ALWAYS.get(row.reads, 0)
+    for low in row.lows:
+        mask |= 1 << (word >> low & 31)
     return mask
 
 
@@ -294,19 +298,28 @@ _ALWAYS = {
 
 def registers_in(text: str, word: int) -> int:
     """Mask of the registers in some fields of a word, as a row names them."""
-    if text in _ALWAYS:
-        return _ALWAYS[text]
+    known = _ALWAYS.get(text)
+    if known is not None:
+        return known
     mask = 0
-    for field, after in zip(text, text[1:] + " ", strict=True):
-        if field in FIELDS:
-            number = word >> FIELDS[field] & 31
-            if number != ZERO or after == "+":
-                mask |= 1 << number
+    for low, after in _parsed(text):
+        number = word >> low & 31
+        if number != ZERO:
+            mask |= 1 << number
             if after == "1" and number | 1 != ZERO:
                 mask |= 1 << (number | 1)
-            if after == "2" and number + 1 < ZERO:
+            elif after == "2" and number + 1 < ZERO:
                 mask |= 1 << number + 1
+        elif after == "+":
+            mask |= 1 << SP
     return mask
+
+
+@cache
+def _parsed(text: str) -> tuple[tuple[int, str], ...]:
+    """(lowest bit, what follows) of the fields that a row names."""
+    pairs = zip(text, text[1:] + " ", strict=True)
+    return tuple((FIELDS[field], after) for field, after in pairs if field in FIELDS)
 
 
 @remembered

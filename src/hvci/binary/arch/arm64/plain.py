@@ -19,6 +19,7 @@ from hvci.binary.arch.arm64.encoding import (
 )
 from hvci.binary.arch.arm64.lift import CALLEE_SAVED, PLAIN_LOAD, PLAIN_LOAD_MASK, Arm64Lift
 from hvci.binary.arch.arm64.scan.references import ADD, ADD_MASK, ReferencesArm64
+from hvci.binary.arch.arm64.steps import STEPS
 from hvci.binary.arch.arm64.values import logical_immediate, move_wide, signed_immediate
 from hvci.binary.arch.arm64.words import is_address_of_page, literal_target
 from hvci.binary.form.code import (
@@ -35,6 +36,7 @@ from hvci.binary.form.code import (
     Memory,
     Reg,
 )
+from hvci.binary.form.straight import uses
 from hvci.binary.pe.image import PeImage
 
 BACK = 16
@@ -88,12 +90,8 @@ def import_call(
         return None
     count = min(AHEAD, len(function.rvas) - i - 1)
     words = _WORDS[count](image.memory, function.rvas[i] + 4)
-    for n, word in enumerate(words, 1):
-        if _FLOWS[word >> 24]:
-            is_called = word & _CALL_OR_JUMP_MASK == _CALL_OR_JUMP and word >> 5 & 31 == target
-            return (i + n, flow_of(word)) if is_called else None
-        if named_registers(word) >> target & 1:
-            return None
+    for n, used, _ in uses(words, STEPS, 1 << target):
+        return (i + n, used.flow) if used.through == target else None
     return None
 
 

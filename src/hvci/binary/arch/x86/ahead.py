@@ -5,8 +5,8 @@ from __future__ import annotations
 from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
 from hvci.binary.arch.x86.lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
-from hvci.binary.form.ahead import Held
 from hvci.binary.form.code import Flow, Function
+from hvci.binary.form.straight import Held
 
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _LOST_BY_CALLS = frozenset((RAX, RCX, RDX, R8, R9, R10, R11))

@@ -21,20 +21,21 @@ from hvci.binary.arch.arm64.encoding import (
     SP,
     VOLATILE,
     flow_of,
-    named_registers,
     written_registers,
 )
 from hvci.binary.arch.arm64.lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
 from hvci.binary.arch.arm64.scan.references import ReferencesArm64
 from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN, SAVED
+from hvci.binary.arch.arm64.steps import STEPS
 from hvci.binary.arch.arm64.values import signed_immediate
-from hvci.binary.arch.arm64.words import FP, access, is_access, literal_target
+from hvci.binary.arch.arm64.words import FP, is_access, literal_target
 from hvci.binary.behaviour.arm64.before import BACK, NO_SLOT, WordsBefore
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
 from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.binary.form.straight import uses
 
 TABLE_WINDOW = 3
 """Words between the ADR of a jump table and the sum with an offset from it."""
@@ -235,89 +236,36 @@ class Nearby:
         Stored into the frame, or `anywhere`; or live at the call of a copy. Sums with it and
         copies of it count as well.
         """
-        count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)
-        made, *words = struct.unpack_from(f"<{count}I", self.memory, place)
-        held = written_registers(made)
-        for n, word in enumerate(words, 1):
-            flow = _FLOWS[word >> 24]
-            if flow:
-                flow = flow_of(word) if flow == 0xFF else flow
-                if flow in _LEAVING and place + 4 * n in copies:
+        made, *words = self._behind(place)
+        for n, used, held in uses(words, STEPS, written_registers(made), VOLATILE):
+            if used.flow:
+                if used.flow in _LEAVING and place + 4 * n in copies:
                     return True
-                held &= ~VOLATILE if flow in CALLS else -1
-            elif not named_registers(word) & held:
-                continue
-            elif is_access(word):
-                if _keeps(word, held, anywhere):
-                    return True
-                held &= ~written_registers(word)
-            elif held >> (word >> 5 & 31) & 1 or held >> (word >> 16 & 31) & 1:
-                held |= written_registers(word)
-            else:
-                held &= ~written_registers(word)
-            if not held:
-                return False
+            elif any(
+                held >> each.base & 1
+                or (
+                    each.register >= 0
+                    and held >> each.register & 1
+                    and (anywhere or each.base in _STACK)
+                )
+                for each in used.stores
+            ):
+                return True
         return False
 
     def may_be_written(self, place: int, copies: frozenset[int]) -> bool:
         """Whether `trace.follow` can find a use of the address that the word at an RVA makes.
 
         A store through it, or the call of a copy while a register or the frame holds it. Goes the
-        same way, by the words alone; what comes back from the frame counts as used.
+        same way, by the words alone; what is kept in the frame counts as used.
         """
+        is_load = is_access(self.scene.image.u32(place))
+        return is_load or self.is_kept(place, copies, anywhere=False)
+
+    def _behind(self, place: int) -> tuple[int, ...]:
+        """The word at an RVA and those behind it that are looked at."""
         count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)
-        made, *words = struct.unpack_from(f"<{count}I", self.memory, place)
-        held, slots = written_registers(made), set[tuple[int, int]]()
-        if is_access(made):
-            return True
-        for n, word in enumerate(words, 1):
-            flow = _FLOWS[word >> 24]
-            if flow:
-                flow = flow_of(word) if flow == 0xFF else flow
-                if flow in _LEAVING and place + 4 * n in copies:
-                    return True
-                held &= ~VOLATILE if flow in CALLS else -1
-            elif is_access(word):
-                moved = access(word)
-                if any(
-                    (held >> memory.base & 1 and moved.is_store)
-                    or (memory.base, memory.displacement) in slots
-                    for memory in moved.memories
-                    if memory.base >= 0
-                ):
-                    return True
-                if moved.is_store and not moved.is_vector and word >> 5 & 31 in _STACK:
-                    pairs = zip(moved.registers, moved.memories, strict=False)
-                    slots.update(
-                        (memory.base, memory.displacement)
-                        for register, memory in pairs
-                        if held >> register & 1
-                    )
-                base = 0 if moved.step is None else 1 << (word >> 5 & 31)
-                held &= ~written_registers(word) | base
-            elif any(held >> (word >> low & 31) & 1 for low in _sources(word)):
-                held |= written_registers(word)
-            else:
-                held &= ~written_registers(word)
-            if not held and not slots:
-                return False
-        return False
-
-
-def _sources(word: int) -> tuple[int, ...]:
-    """Lowest bits of the fields that name the registers which a word computes with."""
-    return (5, 16, 10) if word & 0x1F000000 == 0x1B000000 else (5, 16)
-
-
-def _keeps(word: int, held: int, anywhere: bool) -> bool:
-    """Whether a load or store writes through one of some registers, or puts one into memory."""
-    moved = access(word)
-    if not moved.is_store:
-        return False
-    if any(held >> memory.base & 1 for memory in moved.memories if memory.base >= 0):
-        return True
-    stored = any(held >> register & 1 for register in moved.registers) and not moved.is_vector
-    return stored and (anywhere or word >> 5 & 31 in _STACK)
+        return struct.unpack_from(f"<{count}I", self.memory, place)
 
 
 class _Code(NamedTuple):

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from hvci.binary.analysis.ledger import Reference
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.arch.arm64.ahead import step_arm64
 from hvci.binary.arch.x86.ahead import step_x86
 from hvci.binary.calls.framework.accounts import TABLE, is_judged
 from hvci.binary.flow.atoms import Atom, Kind
-from hvci.binary.form.ahead import Ahead, Held, look_ahead
 from hvci.binary.form.code import IMAGE_BASE, Flow, Function, Load, Location
+from hvci.binary.form.straight import Ahead, Held, look_ahead
 from hvci.binary.pe.image import PeImage
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.model import Machine
@@ -201,7 +200,9 @@ def _ahead(analysis: Analysis, function: Function, i: int, offset: int) -> Ahead
     register = written.bit_length() - 1
     held = Held(routines={register: offset}) if offset >= 0 else Held(tables={register})
     if analysis.image.machine is Machine.ARM64:
-        return look_ahead(function, i, held, step_arm64)
+        from hvci.binary.arch.arm64.steps import take  # costs start-up time where it is not needed
+
+        return look_ahead(function, i, held, take)
     return look_ahead(function, i, held, partial(step_x86, dispatch=analysis.image.guard_dispatch))
 
 
