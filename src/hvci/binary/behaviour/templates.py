@@ -10,42 +10,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from iced_x86 import Code, Decoder, FlowControl, Mnemonic
+from iced_x86 import Mnemonic
 
-from hvci.binary.arch.x86.lift import IMMEDIATES, RCX, RDX, RSI
-from hvci.binary.behaviour import names, nearby
+from hvci.binary.arch.x86.lift import RCX, RDX, RSI
+from hvci.binary.behaviour import filled, names, nearby
 from hvci.binary.behaviour.emitted import upper_halves
 from hvci.binary.behaviour.generated import (
     RULE,
     allocations,
-    allocator,
     comes_up_within,
-    may_execute,
+)
+from hvci.binary.behaviour.routines import (
+    BR_ARM64,
+    ENDS_ARM64,
+    LONGEST,
+    RET_ARM64,
+    is_routine,
+    is_words,
 )
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Root, Use, argument_of, follow, roots
+from hvci.binary.behaviour.trace import Use, argument_of, follow
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
-    NO_REGISTER,
     Expr,
     Flow,
     Function,
+    Insert,
     Load,
     Memory,
     Reg,
 )
 from hvci.binary.form.references import NO_RVAS
 from hvci.binary.pe.sets import distinct, members
-from hvci.model import Confidence, Limit, Machine, Origin
+from hvci.model import Confidence, Machine
 
-LONGEST = 256
-"""Bytes from the first instruction of such a routine to its end, at most."""
-SHORTEST, SHORTEST_ARM64 = 3, 8
-"""Bytes of a routine that does something: `xor eax, eax; ret`, and two words."""
-MAX_POPPED = 64
-"""Bytes of arguments that a return takes off the stack, at most."""
 MAX_TARGETS, MAX_PLACES = 4096, 64
 """Places in data that are decoded, and instructions naming a routine that are asked."""
 AHEAD = 48
@@ -63,24 +63,10 @@ _BYTE_ENDS = (b"\xb1\xc3", b"\xb2\xc3", b"\x41\xb0\xc3", b"\x41\xb1\xc3")
 """`mov cl, 0xC3` and its like."""
 CALLED_WITHIN = 32
 """Bytes from there in which a direct call follows."""
-_ENDS_ARM64, _RET_ARM64, _BR_ARM64 = 0xFFFF_FC1F, 0xD65F_0000, 0xD61F_0000
-"""Mask of RET and BR without their register."""
 _TEXT = np.isin(np.arange(256), (0, 9, 10, 13, *range(0x20, 0x7F)))
 """By byte: whether text holds it, that of 16-bit characters as well."""
 _MAY_END = np.isin(np.arange(256), (0xC2, 0xC3, 0xFF))
 """By byte: first bytes of returns and of jumps through a register or memory."""
-_NEVER = frozenset(
-    bytes.fromhex(
-        "06 07 0e 16 17 1e 1f 27 2f 37 3f 6c 6d 6e 6f 9a 9b 9e 9f a6 a7 ac ad ae af c8 ca cb cd ce"
-        "cf d4 d5 d6 d7 d8 d9 da db dc dd de df e0 e1 e2 e3 e4 e5 e6 e7 ea ec ed ee ef f1 f4"
-    )
-)
-"""First bytes of what no such routine holds, and tables do: segments, BCD, x87, I/O."""
-_NEVER_NAMES = frozenset((Mnemonic.INVALID, Mnemonic.ARPL, Mnemonic.BOUND))
-_NEVER_CODES = frozenset((Code.ADD_RM8_R8, Code.ADD_R8_RM8))
-"""What zeros and small numbers decode as."""
-
-
 _STRING_MOVES = frozenset((Mnemonic.MOVSB, Mnemonic.MOVSW, Mnemonic.MOVSD, Mnemonic.MOVSQ))
 
 
@@ -92,10 +78,9 @@ def find(scene: Scene) -> None:
         return
     places = ((start, place) for start, named in _routines(scene) for place in named)
     seen: set[tuple[int, int]] = set()
-    called: int | None = None
     for count, (start, place) in enumerate(places):
         if count == MAX_PLACES:
-            _stopped(scene, MAX_PLACES, "instructions name bytes that decode as a routine")
+            filled.stopped(scene, MAX_PLACES, "instructions name bytes that decode as a routine")
             return
         found = scene.analysis.functions.instruction_at(place)
         if found is None or scene.flow.exhausted or (found[0].start, start) in seen:
@@ -103,16 +88,9 @@ def find(scene: Scene) -> None:
         into = _copied(scene, found, start)
         if into is None or scene.reach(*found) is Confidence.POSSIBLE:
             continue
-        called = _call(scene) if called is None else called
-        if called is None:
-            return
         seen.add((found[0].start, start))
-        reason = (
-            f"bytes at {start:#x} that decode as a routine are copied to {into}, and "
-            f"which memory the call through a pointer at {called:#x} goes to is not known"
-        )
-        site = scene.analysis.site(found[0].rvas[found[1]], found[0])
-        scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+        reason = f"bytes at {start:#x} that decode as a routine are copied to {into}"
+        filled.limit(scene, found, reason)
 
 
 # ---- the end of a routine, handed to a function that writes it
@@ -127,7 +105,7 @@ def handed(scene: Scene) -> None:
     seen: set[int] = set()
     places = _constants(scene)
     if len(places) > MAX_PLACES:
-        _stopped(scene, MAX_PLACES, "calls may be given the end of a routine")
+        filled.stopped(scene, MAX_PLACES, "calls may be given the end of a routine")
         del places[MAX_PLACES:]
     sites = allocations(scene)[0] if places else NO_RVAS
     for place in places:
@@ -145,22 +123,8 @@ def handed(scene: Scene) -> None:
         seen.add(function.rvas[j])
         into = _gets_end(scene, function, j)
         if into is not None and scene.reach(function, j) is not Confidence.POSSIBLE:
-            called = _call(scene)
-            if called is None:
-                return
-            reason = (
-                f"a function gets the end of a routine and {into}, and which memory the call "
-                f"through a pointer at {called:#x} goes to is not known"
-            )
-            site = scene.analysis.site(function.rvas[j], function)
-            scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
-
-
-def _stopped(scene: Scene, bound: int, what: str) -> None:
-    """Say that a bound was met, where a call could lead to what was not looked at."""
-    if _call(scene) is not None:
-        reason = f"more than {bound} {what}: those behind them were not looked at"
-        scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, None))
+            reason = f"a function gets the end of a routine and {into}"
+            filled.limit(scene, (function, j), reason)
 
 
 def _constants(scene: Scene) -> list[int]:
@@ -194,7 +158,7 @@ def _gets_end(scene: Scene, function: Function, j: int) -> str | None:
     others = [expr for (expr, _), is_end in zip(given, ends, strict=True) if not is_end]
     if len(others) == len(given):
         return None
-    made = (_memory(scene, roots(scene, function, j, expr)) for expr in others)
+    made = (filled.memory(scene, (function, j), expr) for expr in others)
     return next((into for into in made if into is not None), None)
 
 
@@ -226,6 +190,7 @@ def _given(
 def _routines(scene: Scene) -> Iterator[tuple[int, list[int]]]:
     """RVAs of constant bytes that decode as a routine, and the instructions that name them."""
     is_arm64 = scene.image.machine is Machine.ARM64
+    memory, bits = scene.image.memory, scene.image.bits
     looked_at = 0
     for section in scene.image.sections:
         end = min(section.end, section.rva + section.raw_size, len(scene.image.bytes))
@@ -240,10 +205,12 @@ def _routines(scene: Scene) -> Iterator[tuple[int, list[int]]]:
         for start in starts.tolist():
             looked_at += 1
             if looked_at > MAX_TARGETS:
-                _stopped(scene, MAX_TARGETS, "places in data may end a routine")
+                filled.stopped(scene, MAX_TARGETS, "places in data may end a routine")
                 return
-            decodes = _is_routine_arm64 if is_arm64 else _is_routine
-            if start not in scene.image.imports and decodes(scene, start, end):
+            if start in scene.image.imports or (is_arm64 and start % 4):
+                continue
+            code = bytes(memory[start : min(end, start + LONGEST)])
+            if is_words(code) if is_arm64 else is_routine(code, bits):
                 yield start, sorted(places[targets == start].tolist())
 
 
@@ -259,8 +226,8 @@ def _ends(scene: Scene, first: int, end: int) -> nearby.Rvas:
 
 def _ends_arm64(scene: Scene, first: int, end: int) -> nearby.Rvas:
     """RVAs in data of words that are RET, or a branch through a register."""
-    words = scene.image.bytes[first : end - (end - first) % 4].view("<u4") & _ENDS_ARM64
-    found: nearby.Rvas = ((words == _RET_ARM64) | (words == _BR_ARM64)).nonzero()[0] * 4 + first
+    words = scene.image.bytes[first : end - (end - first) % 4].view("<u4") & ENDS_ARM64
+    found: nearby.Rvas = ((words == RET_ARM64) | (words == BR_ARM64)).nonzero()[0] * 4 + first
     return found
 
 
@@ -273,37 +240,6 @@ def _near_end(scene: Scene, starts: nearby.Rvas, ends: nearby.Rvas) -> nearby.Rv
     rows = scene.image.bytes[starts[:, None] + np.arange(8)]
     found: nearby.Rvas = starts[(rows[:, 0] != 0) & ~_TEXT[rows].all(axis=1)]
     return found
-
-
-def _is_routine(scene: Scene, start: int, end: int) -> bool:
-    """Whether bytes decode in a row up to a return or a jump through a register or memory."""
-    code = bytes(scene.image.memory[start : min(end, start + LONGEST)])
-    for count, instruction in enumerate(Decoder(scene.image.bits, code, ip=start), 1):
-        is_odd = instruction.mnemonic in _NEVER_NAMES or instruction.code in _NEVER_CODES
-        if is_odd or code[instruction.ip - start] in _NEVER:
-            return False
-        flow = instruction.flow_control
-        if flow in (FlowControl.RETURN, FlowControl.INDIRECT_BRANCH):
-            popped = instruction.immediate(0) if instruction.op0_kind in IMMEDIATES else 0
-            plain = popped <= MAX_POPPED and popped % (scene.image.bits // 8) == 0
-            return count > 1 and plain and instruction.next_ip - start >= SHORTEST
-        is_branch = flow in (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)
-        if is_branch and not start <= instruction.near_branch_target < start + LONGEST:
-            return False
-    return False
-
-
-def _is_routine_arm64(scene: Scene, start: int, end: int) -> bool:
-    """The same of words; those with bits 27 and 28 clear are reserved, or for user mode (SVE)."""
-    if start % 4:
-        return False
-    for at in range(start, min(end - 3, start + LONGEST), 4):
-        word = scene.image.u32(at)
-        if word & _ENDS_ARM64 in (_RET_ARM64, _BR_ARM64):
-            return at + 4 - start >= SHORTEST_ARM64
-        if not word >> 27 & 3:
-            return False
-    return False
 
 
 # ---- where they are copied to
@@ -349,10 +285,8 @@ def _by_call(scene: Scene, function: Function, j: int, start: int) -> str | None
     given = _given(scene, function, j, ARGUMENTS, True)
     if not any(scene.rva_of(atom) == start for _, atoms in given for atom in atoms):
         return None
-    for expr, atoms in given:
-        found = roots(scene, function, j, expr)
-        found |= {Root(atom, True) for atom in atoms}
-        into = _memory(scene, found)
+    for expr, _ in given:
+        into = filled.memory(scene, (function, j), expr)
         if into is not None:
             return into
     return None
@@ -369,11 +303,7 @@ def _by_store(scene: Scene, function: Function, j: int, start: int) -> str | Non
         if not registers or not holds(scene, (function, j), n, start):
             continue
         for register in registers:
-            found = roots(scene, function, j, Reg(register))
-            scene.flow.begin()
-            atoms = scene.flow.evaluate(function, j, Reg(register), 0)
-            resolved = scene.flow.interprocedural.resolve(atoms)
-            into = _memory(scene, found | {Root(atom, True) for atom in resolved})
+            into = filled.memory(scene, (function, j), Reg(register))
             if into is not None:
                 return into
     return None
@@ -400,6 +330,7 @@ def _may_hold(scene: Scene, place: Place, n: int, start: int) -> bool:
                 if function.flows[p] in CALLS:
                     return False
                 expr, j = scene.arch.define(function, p, expr.number), p
+                expr = expr.new if isinstance(expr, Insert) else expr
                 break
     return isinstance(expr, Load) and _lies_in(scene, (function, j), expr.memory, start)
 
@@ -419,75 +350,6 @@ def _lies_in(scene: Scene, place: Place, memory: Memory, start: int) -> bool:
             if any(scene.rva_of(atom) + memory.displacement in near for atom in held):
                 return True
     return False
-
-
-def _memory(scene: Scene, found: set[Root]) -> str | None:
-    """The memory that a pointer goes to, in words; None when it is none that may execute."""
-    for root in sorted(found):
-        made = allocator(scene, root)
-        if made is not None and may_execute(scene, made.name, made.rva):
-            return f"{names.memory_of(made.name)} of {made.name}"
-    return None
-
-
-# ---- calls that may go there
-
-
-def _call(scene: Scene) -> int | None:
-    """RVA of a call whose target nothing explains; None where there is none."""
-    functions = scene.analysis.functions
-    for start in sorted(set(_starts(scene))):
-        function = functions.at(start)
-        if function is None:
-            continue
-        for i, flow in enumerate(function.flows):
-            if flow not in (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP):
-                continue
-            if scene.flow.exhausted:
-                return function.rvas[i]
-            if _is_unexplained(scene, function, i):
-                return function.rvas[i]
-    return None
-
-
-def _starts(scene: Scene) -> Iterator[int]:
-    """An RVA in each function that is known, by unwind data and by who calls it."""
-    functions = scene.analysis.functions
-    yield from functions.unwind.starts
-    yield from scene.analysis.references.branch_targets.tolist()
-    yield from (function.start for function in functions.decoded())
-
-
-def _is_unexplained(scene: Scene, function: Function, i: int) -> bool:
-    """Whether a call or tail jump through a pointer may go to memory that was filled."""
-    if not scene.is_within(function, i) or scene.callee(function, i):
-        return False
-    operand = scene.target(function, i)
-    if scene.slot_of(operand) is not None or _is_guard(scene, operand):
-        return False
-    if function.flows[i] == Flow.INDIRECT_JUMP and not _loaded_plainly(scene, function, i, operand):
-        return False
-    scene.flow.begin()
-    held = scene.flow.interprocedural.resolve(scene.flow.evaluate(function, i, operand, 0))
-    known = (Kind.IMPORT, Kind.ROUTINE, Kind.TABLE, Kind.ADDRESS)
-    return not held or any(atom.kind not in known for atom in held)
-
-
-def _is_guard(scene: Scene, operand: Expr) -> bool:
-    """Whether the call asks Control Flow Guard about a target, which another one then goes to."""
-    if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
-        return False
-    return operand.memory.displacement == scene.image.guard_check
-
-
-def _loaded_plainly(scene: Scene, function: Function, i: int, operand: Expr) -> bool:
-    """Whether a jump goes where a pointer in memory says: jump tables have an index."""
-    if isinstance(operand, Reg):
-        for p in range(i - 1, max(-1, i - BACK), -1):
-            if scene.arch.effect(function, p).registers >> operand.number & 1:
-                operand = scene.arch.define(function, p, operand.number)
-                break
-    return isinstance(operand, Load) and operand.memory.index_register == NO_REGISTER
 
 
 __all__ = ["find"]

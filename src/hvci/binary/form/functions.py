@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+
 from hvci.binary.form.code import Architecture, Expr, Flow, Function
 from hvci.binary.form.exceptions import Exceptions
 from hvci.binary.form.references import References, Rvas
 from hvci.binary.pe.image import PeImage
+from hvci.binary.pe.sets import distinct
 
 MAX_FUNCTION = 0x10000
 """Bytes decoded of one fragment; real functions are shorter, and hostile ones are cut."""
@@ -99,6 +102,15 @@ class Functions(ABC):
     def read(self, start: int, end: int) -> Function:
         """Code from one RVA up to another, taken to be a function whatever lies there."""
         return self._decode(start, [(start, end)], "gap")
+
+    def reached(self) -> list[int]:
+        """RVAs of code that something calls, jumps to or names, sorted; every function has one."""
+        references = self.references
+        targets = [np.array([*self._named, *self.unwind.starts], np.int64)]
+        targets += [references.branch_targets, references.pointers[0]]
+        targets += [references.naming(start, end)[0] for start, end in self.image.code_ranges]
+        found = distinct(np.concatenate(targets))
+        return [int(rva) for rva in found[references.in_code(found)]]
 
     def decoded(self) -> list[Function]:
         """The functions that somebody asked for, by start."""
