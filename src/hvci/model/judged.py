@@ -10,6 +10,8 @@ BEHAVIOUR_RULES = ("data-file-as-executable", "dynamic-code", "writes-executable
 """What code does when it runs."""
 CODE_RULES = (*IMPORT_RULES, *BEHAVIOUR_RULES)
 """All that code shows: what is open where code was not looked at."""
+TEXT_RULES = (*CALL_RULES, *BEHAVIOUR_RULES)
+"""All that source text shows of code: what is open where text was not looked at."""
 LINK_RULES = ("execute-write-section", "iat-in-executable-section", "section-alignment")
 """How the image is laid out."""
 RELOCATION_RULES = ("unsupported-relocs",)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import TEXT_RULES
 from hvci.source.build import (
     Build,
     Compile,
@@ -61,7 +61,7 @@ def builds(shelf: Shelf, paths: Iterable[str], machines: Iterable[str]) -> list[
     for (project, name), (what, weighs) in sorted(lost.items()):
         more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
         reason = f"of the target {name} this could not be followed: {', '.join(what[:SHOWN])}{more}"
-        shelf.limit(project, reason, CALL_RULES if weighs else ())
+        shelf.limit(project, reason, TEXT_RULES if weighs else ())
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.model.judged import CALL_RULES, LINK_RULES
+from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.disk import contents, is_file, is_there
 from hvci.source.text import MAX_BYTES, Source, Unreadable, decode
 
@@ -116,7 +116,7 @@ class Shelf:
             self._listings[folder] = {name.lower(): name for name in sorted(names, reverse=True)}
         return self._listings[folder]
 
-    def limit(self, path: str, reason: str, rules: tuple[str, ...] = CALL_RULES) -> None:
+    def limit(self, path: str, reason: str, rules: tuple[str, ...] = TEXT_RULES) -> None:
         """Note what was not examined."""
         site = SourceSite(path, 1)
         self.limits.append(Limit(Origin.SOURCE, rules, f"{path}: {reason}", site))
@@ -126,7 +126,7 @@ class Shelf:
         if Path(path).is_file():
             self.projects.append(path)
         else:
-            rules = (*CALL_RULES, *LINK_RULES)
+            rules = (*TEXT_RULES, *LINK_RULES)
             self.limit(path, _NO_FILE, rules)
 
     def add(self, path: str) -> Source | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
-from hvci.model.judged import LINK_RULES, USER_ONLY
+from hvci.model.judged import LINK_RULES, TEXT_RULES, USER_ONLY
 from hvci.source.merge import Kept
 from hvci.source.nearby import nearest
 from hvci.source.project import Workspace
@@ -30,7 +30,33 @@ def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     if workspace.alone is not None and not workspace.kernel_products:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
     yield from _unbuilt(workspace, calls)
+    yield from _empty(workspace)
     yield from _older(workspace)
+
+
+def _empty(workspace: Workspace) -> Iterator[Limit]:
+    """Drivers of whose code nothing is here: what was not seen is not known to be good."""
+    said = {
+        limit.site.path
+        for limit in workspace.shelf.limits
+        if isinstance(limit.site, SourceSite) and set(TEXT_RULES) <= set(limit.rules)
+    }
+    for product in workspace.kernel_products:
+        is_library = all(build.static for build in product.builds)
+        if is_library or product.builds[0].file in said:
+            continue  # an empty library adds nothing to a driver
+        builds = [one for at in range(len(product.builds)) for one in product.closure(at)]
+        if not any(_has_code(workspace, path) for build in builds for path in build.paths):
+            reason = (
+                f"{product.project}: nothing that it compiles holds code, so none was looked at"
+            )
+            yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(builds[0].file, 1))
+
+
+def _has_code(workspace: Workspace, path: str) -> bool:
+    """Whether a text may define a function."""
+    source = workspace.shelf.sources.get(path)
+    return source is not None and any(word in source.text for word in (b"{", b"proc", b"PROC"))
 
 
 def _older(workspace: Workspace) -> Iterator[Limit]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import TEXT_RULES
 from hvci.source.build import Build, Compile, Kind, option_defines, options_of
 from hvci.source.disk import contents, is_file, is_folder
 from hvci.source.files import Shelf, beside
@@ -57,7 +57,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
     if not files:
-        shelf.limit(path, "it builds a driver, and names no source file that is here", CALL_RULES)
+        shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
     return [
         Build(path, machine, machine, Kind.DRIVER, None, dict.fromkeys(files, compile_))
         for machine in machines

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hvci.binary.objects import examine
 from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import TEXT_RULES
 from hvci.source.build import Build
 from hvci.source.disk import contents
 from hvci.source.files import beside
@@ -23,7 +23,7 @@ MAX_BYTES = 128 << 20
 """A larger library is not examined."""
 SHOWN = 4
 """Reasons that are told of one library."""
-WEAKENED = (*CALL_RULES, "writes-executable-memory", "dynamic-code")
+WEAKENED = TEXT_RULES
 
 _KIT = """
 tlvgeneratorparser wificxtlvgenparse mpio displib stdunk smclib treeclxstub

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hvci import catalog
 from hvci.model import DdiCall, Limit, Origin, SourceSite
-from hvci.model.judged import BEHAVIOUR_RULES, CALL_RULES, LINK_RULES
+from hvci.model.judged import BEHAVIOUR_RULES, LINK_RULES, TEXT_RULES
 from hvci.source.cargo import below, cargos, image_name, model, owner
 from hvci.source.disk import is_file, is_folder
 from hvci.source.files import tidy
@@ -112,7 +112,7 @@ class _Reader:
             manifest = Manifest(cargo)
         except (OSError, ValueError) as error:
             why = f"this crate could not be read: {_why(cargo, error)}"
-            self.found.others.append(_limit(cargo, CALL_RULES, why))
+            self.found.others.append(_limit(cargo, TEXT_RULES, why))
             return ""
         self.manifests.keep(manifest)
         table = manifest.table
@@ -183,7 +183,7 @@ class _Reader:
             for path in files:
                 source = self._source(path)
                 if source is None:
-                    lost.append(_limit(path, CALL_RULES, "this file could not be read"))
+                    lost.append(_limit(path, TEXT_RULES, "this file could not be read"))
                 else:
                     sources.append(source)
             self._crates[key], self._lost[key] = Crate(sources, roots), lost
@@ -220,7 +220,7 @@ class _Reader:
         self.manifests.linked(cargo, DEFAULT, _on_x64)
         for lost in sorted(self.manifests.lost)[:SHOWN]:
             why = f"it links {tidy(lost)}, which could not be read: its calls are not known"
-            yield _limit(cargo, CALL_RULES, why)
+            yield _limit(cargo, TEXT_RULES, why)
 
     def _alone(self, path: Path) -> None:
         """A file that no crate holds: everything in it may be compiled."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import TEXT_RULES
 from hvci.source import preprocess
 from hvci.source.directives import Directives, Included
 from hvci.source.files import Shelf
@@ -105,5 +105,5 @@ class Space:
         run = preprocess.run(unit.path, unit.given, read, find, self.memory, unit.folders)
         if run.gave_up and unit.path not in self._given_up:
             self._given_up.add(unit.path)
-            self.shelf.limit(unit.path, f"preprocessing was given up: {run.gave_up}", CALL_RULES)
+            self.shelf.limit(unit.path, f"preprocessing was given up: {run.gave_up}", TEXT_RULES)
         return run

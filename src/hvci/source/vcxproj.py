@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
-from hvci.model.judged import CALL_RULES, LINK_RULES
+from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.build import (
     Build,
     Compile,
@@ -57,10 +57,10 @@ def solution_projects(shelf: Shelf, path: str) -> list[str]:
     try:
         data = contents(path, MAX_SOLUTION_BYTES + 1)
     except OSError as error:
-        shelf.limit(path, error.strerror or str(error), (*CALL_RULES, *LINK_RULES))
+        shelf.limit(path, error.strerror or str(error), (*TEXT_RULES, *LINK_RULES))
         return []
     if len(data) > MAX_SOLUTION_BYTES:
-        shelf.limit(path, "it is too large for a solution", (*CALL_RULES, *LINK_RULES))
+        shelf.limit(path, "it is too large for a solution", (*TEXT_RULES, *LINK_RULES))
         return []
     text = data.decode("utf-8-sig", "replace")
     found = _PROJECT_LINE.findall(text) + _SLNX_PROJECT.findall(text)
@@ -77,7 +77,7 @@ def builds(library: Library, path: str) -> list[Build]:
         found.append(_build(path, configuration, platform, state))
     for name in sorted(missing):
         library.shelf.limit(
-            path, f"the imported file {name} is missing", (*CALL_RULES, *LINK_RULES)
+            path, f"the imported file {name} is missing", (*TEXT_RULES, *LINK_RULES)
         )
     return found
 
