@@ -33,7 +33,7 @@ from hvci.source.telling import (
     only,
     written,
 )
-from hvci.source.tree import File, Function, ancestors, arguments, parse, text_of, walk
+from hvci.source.tree import File, Function, ancestors, arguments, is_same, parse, text_of, walk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -156,8 +156,8 @@ class Versions:
                 break
             if above.type in ("if_statement", "conditional_expression"):
                 condition = above.child_by_field_name("condition")
-                if not _same(condition, below):
-                    wanted = _same(above.child_by_field_name("consequence"), below)
+                if not is_same(condition, below):
+                    wanted = is_same(above.child_by_field_name("consequence"), below)
                     truth = self.truth(condition, file, function)
                     if truth is not None and truth is not wanted:
                         return False
@@ -471,13 +471,6 @@ class Versions:
 
 _ABSENT = -0x7FFF_FFFF
 """No local variable has the name."""
-
-
-def _same(left: Node | None, right: Node) -> bool:
-    return left is not None and (left.start_byte, left.end_byte) == (
-        right.start_byte,
-        right.end_byte,
-    )
 
 
 Reader = Callable[["Versions", "Node", Here, WindowsVersion, int], "int | None"]

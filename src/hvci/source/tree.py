@@ -89,6 +89,11 @@ def text_of(node: Node | None) -> bytes:
     return (node.text or b"") if node is not None else b""
 
 
+def is_same(left: Node | None, right: Node) -> bool:
+    """Whether two nodes of a file cover the same text."""
+    return left is not None and left.byte_range == right.byte_range
+
+
 def walk(node: Node) -> Iterator[Node]:
     """A node and all nodes below it, in the order of the text; bounded."""
     todo, left = [node], MAX_NODES
