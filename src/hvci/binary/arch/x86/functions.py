@@ -75,7 +75,10 @@ class FunctionsX86(Functions):
 
         A seventh of the cost of a decoded function, for those who only sort places out.
         """
-        fragments = self.unwind.find(rva) if self.image.bits == 64 else []
+        return self._boundary(rva, self.unwind.find(rva) if self.image.bits == 64 else [])
+
+    def _boundary(self, rva: int, fragments: list[Fragment]) -> int | None:
+        """The same, with the fragments of the function on x64."""
         decoded = self._unwound.get(fragments[0].start) if fragments else None
         if decoded is not None:
             i = bisect_right(decoded.rvas, rva) - 1
@@ -96,9 +99,12 @@ class FunctionsX86(Functions):
 
     def likely_boundary(self, rva: int) -> int | None:
         """The same outside of known functions as well, where no more than decoding tells it."""
-        if self.image.bits == 64 and not self.unwind.find(rva):
+        if self.image.bits == 32:
+            return self._boundary(rva, [])
+        fragments = self.unwind.find(rva)
+        if not fragments:
             return None if self.is_overworked else self._gaps.holding(*self.unwind.gap(rva), rva)
-        return self.boundary(rva)
+        return self._boundary(rva, fragments)
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         function = super()._decode(start, fragments, kind)

@@ -118,6 +118,9 @@ class UnwindTable:
     def _whole(self, i: int) -> list[Fragment]:
         """The fragments of the function that row `i` belongs to, kept for the next question."""
         chains = self._chains
+        if not chains.rows and self.starts[i + 1 : i + 2] != self.starts[i : i + 1]:
+            self._found[i] = self._owned[self.starts[i]] = [self._fragment(i)]
+            return self._found[i]
         n = bisect_left(chains.rows, i)
         is_chained = n < len(chains.rows) and chains.rows[n] == i
         start = chains.owners[n] if is_chained else self.starts[i]
