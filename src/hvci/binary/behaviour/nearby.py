@@ -36,6 +36,8 @@ ANY_BASE = 8
 """Instead of a base register: where the pointer is not in one, or needs a longer encoding."""
 CHUNK = 4096
 """Places looked at together: bounds the memory of a look at what is behind them."""
+_NUMBERS = [REGISTERS[n][0] if n in REGISTERS else -2 for n in range(256)]
+"""By iced's number of a register: the register that holds it, below 0 for other kinds."""
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
@@ -264,27 +266,47 @@ def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> b
             on_stack = False
             if flow not in (FlowControl.CALL, FlowControl.INDIRECT_CALL) or not (held or kept):
                 return False
-        elif _writes_through(instruction, held, kept, on_stack):
+            continue
+        first = instruction.op0_register
+        if first:
+            _note_load(instruction, _NUMBERS[first], held, kept, on_stack)
+        elif _writes_through(instruction, held, kept):
             return True
-        elif not held and not kept and not on_stack:
+        if not held and not kept and not on_stack:
             return False
     return False
 
 
-def _writes_through(
-    instruction: Instruction, held: set[int], kept: set[tuple[int, int]], on_stack: bool
-) -> bool:
-    """Whether an instruction stores through a held pointer; notes where it moves otherwise."""
-    first = instruction.op0_register
-    if first:
-        mnemonic = instruction.mnemonic
-        if mnemonic not in _KEEPS_REGISTER:
-            target = _number(first)
-            if _loads_held(instruction, mnemonic, held, kept, on_stack):
-                held.add(target)
-            else:
-                held.discard(target)
-        return False
+def _note_load(
+    instruction: Instruction,
+    target: int,
+    held: set[int],
+    kept: set[tuple[int, int]],
+    on_stack: bool,
+) -> None:
+    """Note whether an instruction puts the pointer, or one near it, into its first register."""
+    mnemonic = instruction.mnemonic
+    if mnemonic in _KEEPS_REGISTER:
+        return
+    source = instruction.op1_register
+    if source:
+        is_held = mnemonic == Mnemonic.MOV and _NUMBERS[source] in held
+    else:
+        base = instruction.memory_base
+        if mnemonic == Mnemonic.LEA:
+            is_held = _NUMBERS[base] in held
+        else:
+            is_held = base in FRAME_BASES and (
+                on_stack or (base, instruction.memory_displacement) in kept
+            )
+    if is_held:
+        held.add(target)
+    else:
+        held.discard(target)
+
+
+def _writes_through(instruction: Instruction, held: set[int], kept: set[tuple[int, int]]) -> bool:
+    """Whether an instruction stores through a held pointer; notes where it is kept in the frame."""
     kind = instruction.op0_kind
     if kind != OpKind.MEMORY:
         is_string = kind != OpKind.REGISTER and instruction.is_string_instruction
@@ -293,29 +315,7 @@ def _writes_through(
         return False
     base = instruction.memory_base
     if base in FRAME_BASES:
-        if instruction.op_count == 2 and _number(instruction.op1_register) in held:
+        if instruction.op_count == 2 and _NUMBERS[instruction.op1_register] in held:
             kept.add((base, instruction.memory_displacement))
         return False
-    return _number(base) in held
-
-
-def _loads_held(
-    instruction: Instruction,
-    mnemonic: int,
-    held: set[int],
-    kept: set[tuple[int, int]],
-    on_stack: bool,
-) -> bool:
-    """Whether an instruction puts the pointer, or one near it, into its register."""
-    source = instruction.op1_register
-    if source:
-        return mnemonic == Mnemonic.MOV and _number(source) in held
-    base = instruction.memory_base
-    if mnemonic == Mnemonic.LEA:
-        return _number(base) in held
-    return base in FRAME_BASES and (on_stack or (base, instruction.memory_displacement) in kept)
-
-
-def _number(register: int) -> int:
-    known = REGISTERS.get(register)
-    return known[0] if known else -2
+    return _NUMBERS[base] in held
