@@ -14,6 +14,7 @@ from hvci.model.signature import DriverPolicy, Signature, Signed
 from hvci.signing.authenticode import BY_MICROSOFT
 
 FIRST = WindowsVersion.WINDOWS_11_24H2
+_ORDER = {signed: rank for rank, signed in enumerate(Signed)}
 _WORDS = {
     Signed.HARDWARE: "signed by Microsoft's hardware program (WHCP)",
     Signed.ATTESTATION: "attestation-signed by Microsoft's hardware program, without HLK tests",
@@ -29,9 +30,8 @@ _WORDS = {
 
 def best(signatures: Sequence[Signature]) -> Signature | None:
     """The signature that Windows trusts most; a proven one before one that only says so."""
-    order = list(Signed)
     ranked = sorted(
-        signatures, key=lambda each: (not each.anchored, order.index(each.signed), each.place)
+        signatures, key=lambda each: (not each.anchored, _ORDER[each.signed], each.place)
     )
     return ranked[0] if ranked else None
 

@@ -16,7 +16,7 @@ from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import NO_RVAS
 from hvci.binary.pe.image import Bytes
-from hvci.binary.pe.sets import distinct
+from hvci.binary.pe.sets import among, distinct
 from hvci.model import Machine
 
 Rvas = npt.NDArray[np.int64]
@@ -76,6 +76,16 @@ def is_called_code(scene: Scene, place: int) -> bool:
         return True
     sites = scene.analysis.references.to_code(start)
     return any(functions.boundary(site) == site for site in sites)
+
+
+def standing(scene: Scene, wanted: tuple[bytes, ...], start: int, end: int) -> list[int]:
+    """RVAs where some short strings of bytes stand that end alike, one string after the other."""
+    code, memory = scene.image.bytes[start:end], scene.image.memory
+    last = (code == wanted[0][-1]).nonzero()[0]
+    before = np.array(sorted({each[-2] for each in wanted}), np.uint8)
+    behind = last[(last > 0) & among(code[last - 1], before)] + (start + 1)
+    places = ((each, at - len(each)) for each in wanted for at in behind.tolist())
+    return [at for each, at in places if at >= start and memory[at : at + len(each)] == each]
 
 
 def may_start(scene: Scene, places: Iterable[int]) -> bool:

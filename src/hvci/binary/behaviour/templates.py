@@ -56,6 +56,8 @@ BACK, NEAR, MAX_ARGUMENTS = 16, 6, 3
 _FAST = (RCX, RDX)
 _RET, _RET_X30 = 0xC3, 0xD65F03C0
 """The end of a routine on x64 and x86, and on ARM64."""
+_RET_POPS, _JUMP = 0xC2, 0xFF
+"""First bytes of a return that pops, before those of the other in order, and of jumps."""
 _FOUR_BYTE_END = b"\xc3\0\0\0"
 _PUSH, _MOVE_IMMEDIATE, _TO_STACK = 0x68, 0xB8, b"\xc7\x44\x24"
 """What stands before it in `push 0xC3`, `mov register, 0xC3` and `mov [esp+x], 0xC3`."""
@@ -65,8 +67,6 @@ CALLED_WITHIN = 32
 """Bytes from there in which a direct call follows."""
 _TEXT = np.isin(np.arange(256), (0, 9, 10, 13, *range(0x20, 0x7F)))
 """By byte: whether text holds it, that of 16-bit characters as well."""
-_MAY_END = np.isin(np.arange(256), (0xC2, 0xC3, 0xFF))
-"""By byte: first bytes of returns and of jumps through a register or memory."""
 _STRING_MOVES = frozenset((Mnemonic.MOVSB, Mnemonic.MOVSW, Mnemonic.MOVSD, Mnemonic.MOVSQ))
 
 
@@ -135,7 +135,7 @@ def _constants(scene: Scene) -> list[int]:
     boundary = scene.analysis.functions.likely_boundary
     found: list[int] = []
     for start, end in scene.image.code_ranges:
-        places = [at for wanted in _BYTE_ENDS for at in find(wanted, start, end)]
+        places = nearby.standing(scene, _BYTE_ENDS, start, end)
         for at in find(_FOUR_BYTE_END, start + 4, end):
             if memory[at - 1] == _PUSH or memory[at - 1] & 0xF8 == _MOVE_IMMEDIATE:
                 places += (at - 1, at - 2) if scene.image.bits == 64 else (at - 1,)
@@ -217,10 +217,10 @@ def _routines(scene: Scene) -> Iterator[tuple[int, list[int]]]:
 def _ends(scene: Scene, first: int, end: int) -> nearby.Rvas:
     """RVAs in data of bytes that may end an x64 or x86 routine."""
     code = scene.image.bytes[first:end]
-    at = _MAY_END[code].nonzero()[0]
+    at = ((code & 0xFE == _RET_POPS) | (code == _JUMP)).nonzero()[0]
     behind = code[np.minimum(at + 1, len(code) - 1)]
     jumps = (behind & 0xF8 == 0xE0) | (behind == 0x25)
-    found: nearby.Rvas = at[(code[at] != 0xFF) | jumps] + first
+    found: nearby.Rvas = at[(code[at] != _JUMP) | jumps] + first
     return found
 
 
