@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from hvci.catalog.reader import Row, data_text, parse_toml, tables
 from hvci.model import Confidence
+from hvci.model.record import record, unlike_others
 
 KEPT = 4096
 """Spelled values that are kept: a driver asks for few, again and again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Test:
     """A test on an unsigned 64-bit value."""
 
@@ -40,7 +40,7 @@ class Test:
         return self.kind == "always"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@unlike_others
 class Family:
     """The constants that an argument can be spelled with."""
 
@@ -84,7 +84,7 @@ class Family:
         return bool(value & bad) if self.flags else value & ~sum(self.modifiers.values()) == bad
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@unlike_others
 class ValueRule:
     """What the values of one kind of deciding argument mean."""
 

@@ -69,6 +69,15 @@ def ordered_record(cls: type[T]) -> type[T]:
     return found
 
 
+@dataclass_transform(frozen_default=True, eq_default=False)
+def unlike_others(cls: type[T]) -> type[T]:
+    """The same, and equal to itself alone."""
+    made: Any = record(cls)
+    made.__eq__, made.__hash__ = object.__eq__, object.__hash__
+    found: type[T] = made
+    return found
+
+
 def _initialiser(cls: type[Any]) -> Callable[..., None]:
     """What sets the fields of a class, compiled."""
     known: dict[str, Any] = {"_set": _set}

@@ -8,11 +8,24 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from hvci.report.decode import document_from, from_json
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError, worst
 
 if TYPE_CHECKING:
     from hvci.report.text import Style
+
+
+def from_json(text: str) -> Document:
+    """Read a saved document; raise `InputError` that names the place when it is none."""
+    from hvci.report.decode import from_json as read
+
+    return read(text)
+
+
+def document_from(data: object) -> Document:
+    """Make a document of parsed JSON."""
+    from hvci.report.decode import document_from as read
+
+    return read(data)
 
 
 class Format(StrEnum):

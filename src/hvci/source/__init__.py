@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["drivers", "examine", "is_source", "read"]
 
 
+_IMAGES = (".sys", ".dll", ".exe")
+"""Ends of names that this wing never reads."""
+
+
 def is_source(path: str | Path) -> bool:
     """Whether a path is a folder, or a file that this wing reads."""
+    path = Path(path)
+    name = path.name
+    if name.lower().endswith(_IMAGES):
+        return is_folder(path)  # without the readers' imports
     from hvci.source.cargo import is_rust
     from hvci.source.files import is_code, is_project
 
-    path = Path(path)
-    name = path.name
     return is_folder(path) or is_code(name) or is_project(name) or is_rust(name)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.binary.calls.audio import miniports
-from hvci.binary.calls.audio.ports import PortCalls
 from hvci.binary.calls.found import Answer, Found, Inbound, Shared
 from hvci.model import Via
 
@@ -23,6 +22,8 @@ class Audio:
             ddi = method.ddi
             yield Inbound(method.start, ddi.name, ddi.deciding, miniports.inbound_reason(ddi))
         if self.miniports.is_audio:
+            from hvci.binary.calls.audio.ports import PortCalls  # most images start without
+
             analysis, pointers = self.shared.analysis, self.shared.pointers
             for ddi in miniports.interface_methods(miniports.OUTBOUND):
                 for call in PortCalls(analysis, pointers, self.miniports, ddi).find():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.binary.calls.found import Answer, Bound, Found, Open, Plain, Shared
-from hvci.binary.calls.framework import table
-from hvci.binary.calls.framework.accounts import FrameworkAccounts
 from hvci.binary.flow.atoms import Lookup
 from hvci.binary.form.code import ANY_POINTER_CALL
 from hvci.model import Via
+
+BIND = "WdfVersionBind"
 
 
 class Framework:
@@ -20,10 +20,14 @@ class Framework:
 
     def find(self) -> Iterator[Answer]:
         """Every call; a use of the table that leads to none is open."""
+        if BIND not in self.analysis.image.import_slots:
+            return
+        from hvci.binary.calls.framework import table  # other images start without
+        from hvci.binary.calls.framework.accounts import FrameworkAccounts
+
         binding = table.find_binding(self.analysis)
         if binding is None:
-            if table.BIND in self.analysis.image.import_slots:
-                yield Open("the KMDF bind information was not found")
+            yield Open("the KMDF bind information was not found")
             return
         yield Bound(binding.version)
         uses = table.uses(self.analysis, binding)

@@ -22,7 +22,6 @@ from hvci.catalog.kmdf import kmdf_functions
 from hvci.model import Machine
 
 COMPONENT = "KmdfLibrary\0".encode("utf-16-le")
-BIND = "WdfVersionBind"
 FIRST_POINTER_MINOR = 15
 MAX_FUNCTIONS = 1024
 MAX_VERSION = 100
@@ -45,10 +44,8 @@ class Binding(NamedTuple):
 
 
 def find_binding(analysis: Analysis) -> Binding | None:
-    """The bind information of a KMDF client; None when the image binds to no KMDF."""
+    """The bind information of a KMDF client; None where there is none."""
     image = analysis.image
-    if BIND not in image.import_slots:
-        return None
     for at in image.find(COMPONENT):
         for pointer in analysis.references.pointers_to(at):
             binding = _binding(image, pointer - image.pointer_size)
