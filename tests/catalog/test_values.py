@@ -4,6 +4,7 @@ import pytest
 
 from hvci import catalog
 from hvci.catalog import Test, parse_values
+from hvci.catalog.reader import data_text
 from hvci.errors import CatalogError
 from hvci.rules import RULES
 
@@ -28,6 +29,14 @@ def test_the_good_text_is_read():
     assert rules["kind"].executable == rules["kind"].counted == Test("clear", mask=2)
     assert rules["kind"].family is families["colours"]
     assert rules["kind"].spell(0) == "Red (0x0)"
+
+
+def test_shipped_rows_are_those_of_the_whole_file():
+    rules, families = parse_values(data_text("values.toml"))
+    assert repr(dict(catalog.value_rules())) == repr(dict(rules))
+    assert repr(dict(catalog.families())) == repr(dict(families))
+    for rule in catalog.value_rules().values():
+        assert rule.family is None or rule.family is catalog.families()[rule.family.name]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from typing import TypeVar, overload
 
 from hvci.catalog.ddis import Ddi, Gives, parse_ddis
 from hvci.catalog.reader import data_text
-from hvci.catalog.values import value_rules
+from hvci.catalog.values import value_rule
 from hvci.errors import CatalogError
 
 T = TypeVar("T")
-_START = "\n[[ddi]]\n"
+_START, _RULE = "\n[[ddi]]\n", '\nrule = "'
 _IMPORTABLE = ('\nbinding = "export"\n', "\nalso_exported = true\n")
 
 
@@ -77,7 +77,13 @@ def _texts() -> Mapping[str, str]:
 
 @cache
 def _row(name: str) -> Ddi:
-    return parse_ddis(_texts()[name], value_rules())[name]
+    text = _texts()[name]
+    rule = text.partition(_RULE)[2].partition('"')[0]
+    try:
+        rules = {rule: value_rule(rule)}
+    except KeyError:
+        rules = {}  # parse_ddis names the row
+    return parse_ddis(text, rules)[name]
 
 
 @cache

@@ -195,16 +195,41 @@ def parse_values(text: str) -> tuple[Mapping[str, ValueRule], Mapping[str, Famil
     return MappingProxyType(rules), MappingProxyType(families)
 
 
+# ---- the shipped ones, each read when it is first asked for
+
+
 @cache
-def _shipped() -> tuple[Mapping[str, ValueRule], Mapping[str, Family]]:
-    return parse_values(data_text("values.toml"))
+def _texts() -> Mapping[str, Mapping[str, str]]:
+    """The text below each header of the shipped file, by group and name."""
+    found: dict[str, dict[str, str]] = {"rules": {}, "families": {}}
+    for part in data_text("values.toml").split("\n[")[1:]:
+        header, _, body = part.partition("]\n")
+        group, _, name = header.partition(".")
+        found[group][name] = body
+    return found
 
 
+@cache
+def _shipped_family(name: str) -> Family:
+    return _family(name, parse_toml(_texts()["families"][name], "values.toml"))
+
+
+@cache
+def value_rule(name: str) -> ValueRule:
+    """A shipped value rule; raise `KeyError` when there is none of that name."""
+    fields = parse_toml(_texts()["rules"][name], "values.toml")
+    family = str(fields.get("family", ""))
+    known = {family: _shipped_family(family)} if family in _texts()["families"] else {}
+    return _value_rule(name, fields, known)
+
+
+@cache
 def value_rules() -> Mapping[str, ValueRule]:
     """The shipped value rules, by name."""
-    return _shipped()[0]
+    return MappingProxyType({name: value_rule(name) for name in _texts()["rules"]})
 
 
+@cache
 def families() -> Mapping[str, Family]:
     """The shipped constant families, by name."""
-    return _shipped()[1]
+    return MappingProxyType({name: _shipped_family(name) for name in _texts()["families"]})
