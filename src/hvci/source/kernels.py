@@ -40,10 +40,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH, MAX_STEPS, MAX_NESTED = 12, 4000, 3
 """Of an expression, of a question, and of conditions that are asked for while others are."""
-MAX_TOTAL, SCAN = 3_000, 100
-"""Steps of all questions about a program, and those that looking through its text counts for."""
-MAX_HOPS = 4
-"""Calls between the entry routine and a store that is made at the start."""
+MAX_TOTAL, SCAN, MAX_HOPS = 3_000, 100, 4
+"""Steps of all questions about a program, those that looking through its text counts for, and calls
+between the entry routine and a store that is made at the start."""
 ENTRIES = (b"DriverEntry", b"GsDriverEntry", b"DllInitialize")
 
 
