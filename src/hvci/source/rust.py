@@ -22,7 +22,7 @@ from hvci.source.cargo import below, cargos, image_name, model, owner
 from hvci.source.disk import is_file, is_folder
 from hvci.source.files import tidy
 from hvci.source.manifests import Manifest, Manifests, inner
-from hvci.source.rust_calls import Crate
+from hvci.source.rust_calls import Crate, Other
 from hvci.source.rust_configs import DEFAULT, MACHINES, Asking, configurations, target
 from hvci.source.text import MAX_BYTES, Source
 
@@ -202,9 +202,9 @@ class _Reader:
         )
         asking = Asking(self.manifests, manifest)
         told: dict[str, list[DdiCall]] = {}
-        for part in parts:
-            read = self._crate(part, self._own(part), _roots(part, self.manifests_table(part)))
-            found = read.found(part, asking, every)
+        others = [self._other(part, parts) for part in parts]
+        for part, other in zip(parts, others, strict=True):
+            found = other.crate.found(part, asking, every, [one for one in others if one != other])
             crate.calls += found.calls
             crate.limits += (*self._lost[part], *found.lost)
             for label, call in found.told:
@@ -213,6 +213,18 @@ class _Reader:
         for label, calls in told.items():
             crate.limits.append(_limit(cargo, (), _told(label, calls)))
         self._finish(crate, f"{tidy(cargo)}: {words}")
+
+    def _other(self, part: Path, parts: list[Path]) -> Other:
+        """A crate with the names that it has in the text of those that link it."""
+        table = self.manifests_table(part)
+        said = (inner(table, "package").get("name"), inner(table, "lib").get("name"))
+        names = {one for one in said if isinstance(one, str)}
+        for one in parts:
+            manifest = self.manifests.get(one)
+            for each in manifest.dependencies(_on_x64) if manifest is not None else ():
+                names |= {each.name} if each.manifest == part else set()
+        made = self._crate(part, self._own(part), _roots(part, table))
+        return Other(part, frozenset(one.replace("-", "_").encode() for one in names), made)
 
     def _not_linked(self, cargo: Path) -> Iterator[Limit]:
         """The crates that a driver links by default and that could not be read."""

@@ -5,11 +5,11 @@ Knows Rust text and configurations; knows no manifests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci import catalog
 from hvci.catalog import Ddi
@@ -69,7 +69,21 @@ class Crate:
         self.texts = [RustText(source) for source in sources]
         self.items = Items(self.texts)
         self.edges = edges(self.texts, roots)
-        self.written = [one for text in self.texts for one in _written(text)]
+        self._written: dict[frozenset[tuple[bytes, bytes]], list[Written]] = {}
+
+    @property
+    def renamed(self) -> dict[bytes, bytes]:
+        """Other names that it gives routines, as `use routine as name` does."""
+        every = (one for many in self.items.uses.values() for one in many)
+        return {one.name: one.path[-1] for one in every if one.renames and one.path[-1] in _rows()}
+
+    def written(self, names: Mapping[bytes, bytes]) -> list[Written]:
+        """Its calls; of routines by other names as well, where no function of it has that name."""
+        own = {name: routine for name, routine in names.items() if name not in self.items.functions}
+        key = frozenset(own.items())
+        if key not in self._written:
+            self._written[key] = [one for text in self.texts for one in _written(text, own)]
+        return self._written[key]
 
     @property
     def atoms(self) -> frozenset[Atom]:
@@ -81,27 +95,55 @@ class Crate:
             for atom in region.condition.atoms()
         )
 
-    def found(self, path: Path, asking: Asking, every: list[Configuration]) -> Found:
-        """Its calls in all configurations of a driver that links it."""
+    def found(
+        self,
+        path: Path,
+        asking: Asking,
+        every: list[Configuration],
+        others: Sequence[Other] = (),
+    ) -> Found:
+        """Its calls in all configurations of a driver that links it with others."""
         views = []
-        for on in distinct(every, asking, path, self.atoms):
-            ask = asking.of(path, on)
-            files = Files(ask, compiled(self.edges, ask, is_linked=path in on.linked))
-            views.append((on, Values(self.items, files)))
-        return self._seen(views)
+        asked = [(path, self.atoms), *((one.path, one.crate.atoms) for one in others)]
+        for on in distinct(every, asking, asked):
+            view = self._view(path, asking, on)
+            made = [(one, one.crate._view(one.path, asking, on)) for one in others]
+            named = {name: values for one, values in made for name in one.names}
+            for values in (view, *(values for _, values in made)):
+                values.others = {name: one for name, one in named.items() if one is not values}
+            views.append((on, view))
+        names = self.renamed
+        for one in others:
+            names = {**one.crate.renamed, **names}
+        return self._seen(views, names)
+
+    def _view(self, path: Path, asking: Asking, on: Configuration) -> Values:
+        ask = asking.of(path, on)
+        return Values(
+            self.items, Files(ask, compiled(self.edges, ask, is_linked=path in on.linked))
+        )
 
     def everything(self) -> Found:
         """Its calls where no manifest says what is compiled: all but tests may be."""
         files = Files(lambda key, value: False if key == "test" else None, {})
-        return self._seen([(Configuration("", debug=False, linked={}), Values(self.items, files))])
+        views = [(Configuration("", debug=False, linked={}), Values(self.items, files))]
+        return self._seen(views, self.renamed)
 
-    def _seen(self, views: list[View]) -> Found:
+    def _seen(self, views: list[View], names: Mapping[bytes, bytes]) -> Found:
         found = Found()
-        for one in self.written:
+        for one in self.written(names):
             _judge(one, views, found)
         for text in self.texts:
             found.lost += _as_values(text, [view for on, view in views if not on.told])
         return found
+
+
+class Other(NamedTuple):
+    """A crate that a driver links as well, and what it is called in text."""
+
+    path: Path
+    names: frozenset[bytes]
+    crate: Crate
 
 
 View = tuple[Configuration, Values]
@@ -197,19 +239,20 @@ def _call(one: Written, arguments: dict[str, Value]) -> DdiCall:
     return DdiCall(_rows()[one.name].name, arguments, site, Origin.SOURCE, via)
 
 
-def _written(text: RustText) -> Iterator[Written]:
+def _written(text: RustText, names: Mapping[bytes, bytes]) -> Iterator[Written]:
     """The calls in one file, those in the arguments of macros as well."""
     for node in walk(text.root):
         if node.type == "call_expression":
             name = text_of(node.child_by_field_name("function")).rpartition(b"::")[2]
+            name = names.get(name, name)
             listed = node.child_by_field_name("arguments")
             if name in _rows() and listed is not None:
                 yield Written(name, listed, 0, Spot(node, text))
         elif node.type == "macro_invocation":
-            yield from _of_macro(text, node)
+            yield from _of_macro(text, node, names)
 
 
-def _of_macro(text: RustText, node: Node) -> Iterator[Written]:
+def _of_macro(text: RustText, node: Node, names: Mapping[bytes, bytes]) -> Iterator[Written]:
     """Calls in the arguments of a macro, and those that a binding macro makes."""
     body = text_of(next((one for one in node.children if one.type == "token_tree"), None))
     for inner in walk(parser().parse(_BEFORE + body[1:-1] + b");}").root_node):
@@ -224,6 +267,7 @@ def _of_macro(text: RustText, node: Node) -> Iterator[Written]:
                 else []
             )
             name, skipped = (text_of(given[0]), 1) if given else (b"", 0)
+        name = names.get(name, name)
         if name in _rows():
             yield Written(name, listed, skipped, Spot(node, text))
 

@@ -164,14 +164,16 @@ def _for(
 
 
 def distinct(
-    every: Iterable[Configuration], asking: Asking, path: Path, atoms: frozenset[Atom]
+    every: Iterable[Configuration], asking: Asking, asked: Iterable[tuple[Path, frozenset[Atom]]]
 ) -> list[Configuration]:
-    """Those that differ in what the text of one crate asks, with the names of what is judged."""
+    """Those that differ in what the text of crates asks, with the names of what is judged."""
     groups: dict[tuple[object, ...], list[Configuration]] = {}
-    ordered = sorted(atoms, key=str)
+    ordered = [(path, sorted(atoms, key=str)) for path, atoms in asked]
     for one in every:
-        ask = asking.of(path, one)
-        key = (path in one.linked, *(ask(*atom) for atom in ordered))
+        key: tuple[object, ...] = ()
+        for path, atoms in ordered:
+            ask = asking.of(path, one)
+            key = (*key, path in one.linked, *(ask(*atom) for atom in atoms))
         if not one.told:
             groups.setdefault((key, ""), []).append(one)
         elif (key, "") not in groups:

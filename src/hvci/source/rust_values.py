@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from hvci.model import Value
 from hvci.source import constants
 from hvci.source.rust_cfg import Ask, RustText
+from hvci.source.rust_uses import EVERYTHING, Parts, parts_of, uses
 from hvci.source.tree import ancestors, text_of, walk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 MAX_DEPTH = 12
+MAX_HOPS = 8
+"""Names of names."""
 MAX_STEPS = 2000
 """Expressions that are looked at for one argument."""
 
@@ -34,6 +37,21 @@ class Items:
     """What the files of one crate give a name."""
 
     def __init__(self, texts: list[RustText]) -> None:
+        self.uses = {text.source.path: uses(text) for text in texts}
+        """What each file brings in."""
+        self.scopes = {b"crate", b"self", b"super", b"Self", b"<Self"}
+        """What a path of its own may begin with."""
+        for text in texts:
+            self.scopes.update(_stems(text))
+            for node in walk(text.root):
+                if node.type in _SCOPES:
+                    self.scopes.add(text_of(node.child_by_field_name("name")))
+        self.functions = {
+            text_of(node.child_by_field_name("name"))
+            for text in texts
+            for node in walk(text.root)
+            if node.type == "function_item"
+        }
         self.values: dict[bytes, list[Spot]] = {}
         """Values of `const` and `static` items."""
         self.enums: list[Spot] = []
@@ -72,6 +90,8 @@ class Values:
 
     def __init__(self, items: Items, files: Files) -> None:
         self.items, self.files, self._left = items, files, 0
+        self.others: dict[bytes, Values] = {}
+        """The crates that it links, by the names that they have here."""
         self.numbers: dict[bytes, int] = {}
         """Enum variants by `Enum::Variant`."""
         for spot in items.enums:
@@ -152,21 +172,80 @@ class Values:
 
     def _name(self, name: bytes, place: Spot, depth: int) -> Value:
         """A variable of the function, an item of the crate or a constant of the WDK."""
-        last = name.rpartition(b"::")[2]
         if b"::" not in name and (function := function_of(place.node)) is not None:
             found = self._local(name, function, place, depth)
             if found is not None:
                 return found
-        tail = b"::".join(name.split(b"::")[-2:])
-        if tail in self.numbers:
-            return Value.exactly(self.numbers[tail])
-        items = [one for one in self.items.values.get(last, ()) if one.node.id != place.node.id]
-        if kept := [one for one in items if self.files.keeps(one) is not False]:
-            return self._joined(kept, depth)
-        guess = constants.named(last)
+        path = self._expanded(parts_of(name), place.text.source.path)
+        found = self.item(path, place, depth)
+        if found is not None:
+            return found
+        guess = constants.named(path[-1]) if path else None
         if guess is None or not guess.complete:
             return Value.unknown(f"{name.decode('utf-8', 'replace')[:60]} is not in the crate")
         return Value.exactly(*(atom.bits for atom in guess.atoms))
+
+    def _expanded(self, path: Parts, file: str) -> Parts:
+        """A path with the names at its beginning replaced that `use` gives in a file."""
+        for _ in range(MAX_HOPS):
+            brought = (
+                one.path
+                for one in self.items.uses.get(file, ())
+                if path
+                and one.name == path[0]
+                and one.path != path[:1]
+                and self.files.keeps(Spot(one.node, one.text)) is not False
+            )
+            first = next(brought, None)
+            if first is None or first[0] == path[0]:
+                return (*first, *path[1:]) if first is not None else path
+            path = (*first, *path[1:])
+        return path
+
+    def item(self, path: Parts, place: Spot | None, depth: int) -> Value | None:
+        """What an item is, of this crate or of one that it links; None: there is none."""
+        if not path or depth > MAX_DEPTH:
+            return None
+        other = self.others.get(path[0]) if len(path) > 1 else None
+        if other is not None:
+            other._left = self._left
+            found_there = other.item(path[1:], None, depth + 1)
+            self._left = other._left
+            return found_there
+        tail = b"::".join(path[-2:])
+        if tail in self.numbers:
+            return Value.exactly(self.numbers[tail])
+        is_own = len(path) < 2 or path[0].lstrip(b"<") in self.items.scopes
+        every = self.items.values.get(path[-1], []) if is_own else []
+        own = [one for one in every if place is None or one.node.id != place.node.id]
+        own = [one for one in own if self.files.keeps(one) is not False]
+        if len(path) > 1:
+            own = [one for one in own if path[-2] in _around(one)] or own
+        elif place is not None:
+            here = [one for one in own if one.text.source.path == place.text.source.path]
+            if here:
+                return self._joined(here, depth)
+        found = [self._joined(own, depth)] if own else []
+        found += self._brought(path, place, depth)
+        joined = found[0] if found else None
+        for one in found[1:]:
+            joined = joined.join(one) if joined is not None else one
+        return joined
+
+    def _brought(self, path: Parts, place: Spot | None, depth: int) -> list[Value]:
+        """What other crates give a name that a file, or any, brings in under it or with "*"."""
+        files = self.items.uses if place is None else (place.text.source.path,)
+        found: list[Value] = []
+        for use in (one for file in files for one in self.items.uses.get(file, ())):
+            if use.name not in (EVERYTHING, path[-1]) or use.path == path:
+                continue
+            if self.files.keeps(Spot(use.node, use.text)) is False:
+                continue
+            inner = (*use.path, path[-1]) if use.name == EVERYTHING else use.path
+            is_other = inner[0] in self.others
+            if (is_other or use.renames) and (one := self.item(inner, None, depth + 1)) is not None:
+                found.append(one)
+        return found
 
     def _joined(self, every: list[Spot], depth: int) -> Value:
         """What one of some expressions gives; nothing certain where it is not known which."""
@@ -208,6 +287,26 @@ class Values:
             if is_change and text_of(node.child_by_field_name("left")) == name:
                 return Value.unknown(f"{shown} is assigned again")
         return self._joined(found, depth) if found else None
+
+
+_SCOPES = ("mod_item", "struct_item", "enum_item", "trait_item", "union_item", "type_item")
+
+
+def _stems(text: RustText) -> list[bytes]:
+    """What a module is called that is a file."""
+    folder, _, name = text.source.path.rpartition("/")
+    return [name.partition(".")[0].encode(), folder.rpartition("/")[2].encode()]
+
+
+def _around(item: Spot) -> set[bytes]:
+    """The names of the file, modules and types that an item stands in."""
+    found = set(_stems(item.text))
+    for above in ancestors(item.node):
+        if above.type in ("mod_item", "trait_item"):
+            found.add(text_of(above.child_by_field_name("name")))
+        elif above.type == "impl_item":
+            found.add(text_of(above.child_by_field_name("type")).partition(b"<")[0])
+    return found
 
 
 _GIVING = frozenset(
