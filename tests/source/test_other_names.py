@@ -269,3 +269,25 @@ def test_libraries_whose_paths_have_blanks(tmp_path):
     assert "Kits" not in said
     for name in "D:/My Own/a.lib", "links b.lib", "links c.lib":
         assert name in said
+
+
+AGAIN = "#define KIND {}\nPVOID f(void) {{ return ExAllocatePool(KIND, 8); }}\n#undef KIND\n"
+
+
+def test_a_macro_that_is_defined_anew(tmp_path):
+    text = AGAIN.format("NonPagedPool") + AGAIN.format("NonPagedPoolNx").replace("f(", "g(")
+    assert [found for _, _, found, _ in values(one_file(tmp_path, text))] == [{PLAIN}, {NX}]
+
+
+def test_a_macro_that_one_branch_defines_anew(tmp_path):
+    text = AGAIN.format("NonPagedPool") + "#define KIND NonPagedPool\n#ifdef SOMETHING\n"
+    text += AGAIN.format("NonPagedPoolNx").partition("\n")[0] + "\n#endif\n"
+    text += "PVOID g(void) { return ExAllocatePool(KIND, 8); }"
+    assert [PLAIN in found for _, _, found, _ in values(one_file(tmp_path, text))] == [True, True]
+
+
+def test_a_macro_that_a_header_defines_anew(tmp_path):
+    lay(tmp_path, a__h="#undef KIND\n#define KIND NonPagedPool")
+    text = "#define KIND PagedPool\n#undef KIND\n#define KIND NonPagedPoolNx\n"
+    lay(tmp_path, a__c=f'{text}#include "a.h"\nPVOID f(void) {{ return ExAllocatePool(KIND, 8); }}')
+    assert bad(read(tmp_path)) == {POOL}

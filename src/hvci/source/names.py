@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hvci import catalog
 from hvci.source import callbacks, constants
-from hvci.source.comparing import Given
+from hvci.source.comparing import Given, Truth
 from hvci.source.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.linkage import Linkage
 from hvci.source.program import MAX_USES, Macro, Program, Use
@@ -325,7 +325,7 @@ class Names:
     def _macro(self, name: bytes, place: Place, depth: int) -> Guess | None:
         if ("macro", name) in self.busy:
             return None
-        known = self.program.macros(name, place.home or place.path)
+        known = self.definitions(name, place)
         bodies = [found for found in known if found[0].parameters is None]
         bodies = [(macro, kept) for macro, kept in bodies if macro.body.strip()]
         if not bodies:
@@ -346,6 +346,21 @@ class Names:
         if constant is not None and not any(kept for _, kept in bodies):
             found = found.join(constant)
         return found.known_by("macro")
+
+    def definitions(self, name: bytes, place: Place) -> list[tuple[Macro, Truth]]:
+        """The definitions of a macro that count at a place: its file may define it anew."""
+        home = place.home or place.path
+        known = self.program.macros(name, home)
+        own = [one for one in known if one[0].source.path == home]
+        if place.macro is not None or len(own) < 2:
+            return known
+        before = [one for one in own if one[0].start < place.offset]
+        last = max(before, key=lambda one: one[0].start, default=None)
+        if last is None or last[1] is not True:
+            return known
+        between = last[0].source.code[last[0].start : place.offset]
+        others = [one for one in known if one not in own] if b"include" in between else []
+        return [last, *others]
 
     def _store(self, store: Store, depth: int, element: int | None = None) -> Guess:
         """The value of one store, or of one element of a list."""

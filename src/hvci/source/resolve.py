@@ -297,7 +297,7 @@ class Resolver:
         """The value of a macro with arguments."""
         found = None
         home = place.home or place.path
-        for macro, _ in self.program.macros(name, home):
+        for macro, _ in self.names.definitions(name, place):
             if macro.parameters is None:
                 continue
             words = dict(zip(macro.parameters, map(text_of, given), strict=False))
