@@ -16,6 +16,7 @@ from hvci.model import TARGETS, WindowsVersion
 from hvci.source.conditions import VERSIONS, Setting, Truth, holds
 from hvci.source.kernels import Exit, Versions
 from hvci.source.program import Program
+from hvci.source.switches import is_same
 from hvci.source.tree import File, Function, ancestors, text_of
 
 if TYPE_CHECKING:
@@ -134,18 +135,11 @@ def dead(node: Node, by: Guards) -> str:
 
 def _dead_branch(above: Node, below: Node, by: Guards) -> str:
     condition = above.child_by_field_name("condition")
-    if condition is None or _same(condition, below):
+    if condition is None or is_same(condition, below):
         return ""
-    wanted = _same(above.child_by_field_name("consequence"), below)
+    wanted = is_same(above.child_by_field_name("consequence"), below)
     truth, why = _truth(condition, by)
     return why if truth is not None and truth is not wanted else ""
-
-
-def _same(left: Node | None, right: Node) -> bool:
-    return left is not None and (left.start_byte, left.end_byte) == (
-        right.start_byte,
-        right.end_byte,
-    )
 
 
 def _behind_exit(block: Node, below: Node, by: Guards) -> str:

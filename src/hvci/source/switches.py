@@ -80,9 +80,9 @@ class Reached:
 
     def _leads(self, above: Node, below: Node) -> Truth:
         """Whether a condition leads to the branch below it."""
-        if _is(above.child_by_field_name("condition"), below):
+        if is_same(above.child_by_field_name("condition"), below):
             return True
-        wanted = _is(above.child_by_field_name("consequence"), below)
+        wanted = is_same(above.child_by_field_name("consequence"), below)
         truth = self.truth(above.child_by_field_name("condition"))
         return None if truth is None else truth is wanted
 
@@ -164,7 +164,8 @@ class Reached:
         return all(one is not None and self._ends(one) for one in taken)
 
 
-def _is(left: Node | None, right: Node) -> bool:
+def is_same(left: Node | None, right: Node) -> bool:
+    """Whether two nodes are one."""
     return left is not None and (left.start_byte, left.end_byte) == (
         right.start_byte,
         right.end_byte,
