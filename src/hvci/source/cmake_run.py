@@ -15,7 +15,7 @@ from hvci.source import cmake_conditions
 from hvci.source.cmake_conditions import Known, Word
 from hvci.source.cmake_generators import Asked
 from hvci.source.cmake_generators import replace as generated
-from hvci.source.cmake_text import Argument, Command, commands, unescaped
+from hvci.source.cmake_text import MAX_COMMANDS, Argument, Command, commands, unescaped
 from hvci.source.disk import contents
 
 MAX_STEPS = 60_000
@@ -162,9 +162,11 @@ class Lists:
             return False
         self.read.add(path)
         text = data[:MAX_TEXT].decode("utf-8-sig", "replace")
+        every = commands(text)
+        self.gave_up |= len(data) > MAX_TEXT or len(every) >= MAX_COMMANDS
         self.nested += 1
         try:
-            self.block(commands(text))
+            self.block(every)
         except _Return:
             pass
         finally:

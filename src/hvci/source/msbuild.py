@@ -234,7 +234,11 @@ def configurations(library: Library, path: str, depth: int = 0) -> list[tuple[st
     if depth == 0:
         for shared in library.shared(path, "Directory.Build.props"):
             found += configurations(library, shared, depth + 1)
-    return list(dict.fromkeys(found))[:MAX_CONFIGURATIONS]
+    every = list(dict.fromkeys(found))
+    if len(every) > MAX_CONFIGURATIONS:
+        told = f"more than {MAX_CONFIGURATIONS} configurations; the rest was not examined"
+        library.shelf.limit(path, told)
+    return every[:MAX_CONFIGURATIONS]
 
 
 MAX_IMPORT_DEPTH = 4

@@ -181,6 +181,8 @@ class Library:
             prefix = "" if top == "." else slashed(top).removeprefix("./").rstrip("/") + "/"
             found += (prefix + name for name in sorted(files))
             if len(found) > MAX_ITEMS:
+                told = f"more than {MAX_ITEMS} files; the rest was not examined"
+                self.shelf.limit(folder, told)
                 break
         return found[:MAX_ITEMS]
 

@@ -92,20 +92,22 @@ def import_tables(image: PeImage) -> tuple[tuple[str, Rva], ...]:
     return tuple((module, Rva(table)) for module, _, table in _descriptors(image))
 
 
-def read_exports(image: PeImage) -> dict[int, str]:
-    """Exported functions by RVA; unnamed ones are left out."""
+def read_exports(image: PeImage) -> tuple[dict[int, str], str]:
+    """Exported functions by RVA, without unnamed ones, and what was not read (empty: nothing)."""
     at, size = image.directory(EXPORT)
     if size < 40:
-        return {}
+        return {}, ""
     count, names = struct.unpack_from("<I", image.memory, at + 24)[0], image.u32(at + 32)
     functions, ordinals = image.u32(at + 28), image.u32(at + 36)
-    found = {}
-    for index in range(min(count, MAX_EXPORTS)):
+    found: dict[int, str] = {}
+    for index in range(count):
+        if index == MAX_EXPORTS:
+            return found, "more than 65,536 exports"
         if not image.holds(names + 4 * index, 4) or not image.holds(ordinals + 2 * index, 2):
             break
         ordinal = image.u16(ordinals + 2 * index)
         found[image.u32(functions + 4 * ordinal)] = image.text(image.u32(names + 4 * index), 256)
-    return found
+    return found, ""
 
 
 @record

@@ -229,7 +229,10 @@ class PeImage:
     @cached_property
     def exports(self) -> dict[int, str]:
         """Exported functions by RVA."""
-        return directories.read_exports(self)
+        exports, problem = directories.read_exports(self)
+        if problem:
+            self.problems.append((problem, CODE_RULES))
+        return exports
 
     def relocated(self, rva: int, value: int) -> int | None:
         """The RVA that eight bytes at an RVA are relocated to; None where they are no address."""
