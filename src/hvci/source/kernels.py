@@ -2,8 +2,7 @@
 
 Theory of operation: a condition is evaluated once for each kernel, with the routines and fields
 that tell its version known; flags in variables, fields and results of functions are followed. A
-statement is dead when no kernel takes the way to it, and sure when every kernel does.
-Knows syntax trees and names; knows nothing of memory.
+statement is dead when no kernel comes to it, and sure when all do. Knows syntax trees, no memory.
 """
 
 from __future__ import annotations
