@@ -72,11 +72,13 @@ class Image:
         self.name = f"{name}!{number}"
         self._wim = wim
         self._files: dict[str, bytes] = {}
-        self._folders: dict[str, list[str]] = {}
+        self._folders: dict[str, dict[str, None]] = {}
         for path, digest in wim.listed(number):
             self._files[path.lower()] = digest
             folder, _, last = path.rpartition("/")
-            self._folders.setdefault(folder.lower(), []).append(last)
+            while last and last not in (names := self._folders.setdefault(folder.lower(), {})):
+                names[last] = None
+                folder, _, last = folder.rpartition("/")
 
     def read(self, path: str, most: int) -> bytes | None:
         """The bytes of a file; None where there is none."""
@@ -87,7 +89,7 @@ class Image:
             return self._wim.content(digest, most)
 
     def names(self, path: str) -> list[str]:
-        """The names of the files in a folder."""
+        """The names in a folder."""
         return sorted(self._folders.get(path.lower(), ()))
 
     def label(self, path: str) -> str:

@@ -59,7 +59,13 @@ class Registry:
     originals: dict[str, str] = field(default_factory=dict)
     """Published INF -> the name that its maker gave it."""
     bound: dict[str, Bound] = field(default_factory=dict)
-    """By service, and by published INF."""
+    """By service, and by published INF; filters are bound to the devices that they filter."""
+    pairs: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Devices by service and published INF."""
+    knows_devices: bool = False
+    """Whether there was any device to ask."""
+    drive: str = "c"
+    """Where this Windows was installed."""
     filters: frozenset[str] = frozenset()
     """Services without which disks do not work: filters of their classes and devices."""
     state: str = ""
@@ -88,6 +94,7 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
         except DamagedHive as error:
             found.problems.append(f"{part.__name__.strip('_')}: {error}")
     found.state, found.is_on = _memory_integrity(control, software)
+    found.drive = _drive(software)
     return found
 
 
@@ -139,24 +146,29 @@ def _devices(hive: Hive, control: Key, found: Registry) -> None:
     filters: set[str] = set()
     classes = _within(control, "Control\\Class")
     infs: dict[str, str] = {}
+    of_class: dict[str, list[str]] = {}
     for one in classes.subkeys() if classes else ():
         name = one.name.lower()
+        of_class[name] = list(_filters(one))
         if name in _STORAGE:
-            filters.update(_filters(one))
+            filters.update(of_class[name])
         for driver in one.subkeys():
             if inf := driver.text("InfPath"):
                 infs[f"{name}\\{driver.name.lower()}"] = inf.lower()
     enum = control.get("Enum")
     for device in _instances(enum, _DEEPEST) if enum else ():
-        storage = device.text("ClassGUID").lower() in _STORAGE
+        guid, mine = device.text("ClassGUID").lower(), list(_filters(device))
+        storage = guid in _STORAGE
         service = device.text("Service").lower()
         inf = infs.get(device.text("Driver").lower(), "")
-        for name in (service, inf):
+        found.knows_devices = True
+        found.pairs[service, inf] = found.pairs.get((service, inf), 0) + 1
+        for name in dict.fromkeys((service, inf, *mine, *of_class.get(guid, ()))):
             if name:
                 before = found.bound.get(name, Bound())
                 found.bound[name] = Bound(before.devices + 1, before.storage or storage)
         if storage:
-            filters.update(_filters(device))
+            filters.update(mine)
     found.filters = frozenset(filters)
 
 
@@ -193,3 +205,10 @@ def _memory_integrity(control: Key, software: Hive | None) -> tuple[str, bool | 
     who = {None: "", _BY_USER: ", set in Windows Security"}.get(by, f" (WasEnabledBy {by})")
     lock = ", locked" if scenario.integer("Locked") else ""
     return f"{'on' if enabled else 'off'}{who}{lock}", bool(enabled)
+
+
+def _drive(software: Hive | None) -> str:
+    """The letter of the drive with this Windows, as it calls it itself."""
+    version = software.find("Microsoft\\Windows NT\\CurrentVersion") if software else None
+    root = version.text("SystemRoot").lower() if version else ""
+    return root[0] if root[1:3] == ":\\" and "a" <= root[0] <= "z" else "c"

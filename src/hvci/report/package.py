@@ -59,9 +59,9 @@ def remedy(report: Report) -> Remedy | None:
         return None
     why = ["First look for a newer version of it."]
     if one.installed.published:
-        used = "" if one.installed.staged or one.installed.devices == 0 else " /uninstall"
-        command = f"pnputil /delete-driver {one.installed.published}{used}"
-        if not used:
+        left = one.installed.devices == 0 and (one.installed.staged or one.hardware_ids > 0)
+        command = f"pnputil /delete-driver {one.installed.published}{'' if left else ' /uninstall'}"
+        if left:
             why.append("No device uses it: it is left over.")
     elif one.installed.devices or one.installed.storage:
         command = "update it"

@@ -1,0 +1,284 @@
+"""Drivers of a Windows that could be mixed up, or whose packages look like nobody's."""
+
+import pytest
+
+from build import driver
+from hives import hive
+from hvci.evaluate import Options, evaluate_package
+from hvci.installed.drivers import Windows
+from hvci.installed.tree import of_windows
+from hvci.packages.opened import Refused
+from hvci.report.package import remedy
+from wims import wim
+
+BROKEN, OTHER = driver(section_alignment=0x80), driver(section_alignment=0x80) + b"other"
+X86 = driver("x86")
+KEYBOARD = "{4d36e96b-e325-11ce-bfc1-08002be10318}"
+STORE = "system32/driverstore/filerepository"
+
+
+def inf(name, version="01/02/2024,1.0.0.0", more="", binary="%12%", ids=",PCI\\VEN_1"):
+    return (
+        f'[Version]\nSignature="$WINDOWS NT$"\nProvider=Maker\nClass=System\nDriverVer={version}\n'
+        f"[Manufacturer]\nMaker=Models,NTamd64,NTx86\n[Models.NTamd64]\nDevice=Install{ids}\n"
+        f"[Models.NTx86]\nDevice=Install{ids}\n"
+        f"[Install.Services]\nAddService={name},2,Service\n[Service]\nServiceType=1\nStartType=3\n"
+        f"ServiceBinary={binary}\\{name}.sys\n{more}"
+    ).encode()
+
+
+def service(start=3, image="", **rest):
+    named = {"ImagePath": (2, f"{image}\0".encode("utf-16-le"))} if image else {}
+    return {"Type": 1, "Start": start, **named, **rest}
+
+
+def system(services, enum=None, classes=None, infs=None):
+    database = {"DriverInfFiles": {name: {"": [at]} for name, at in (infs or {}).items()}}
+    control = {"Services": services, "Control": {"Class": classes or {}}}
+    if enum is not None:
+        control["Enum"] = enum
+    return hive({"Select": {"Current": 1}, "ControlSet001": control, "DriverDatabase": database})
+
+
+def put(top, files):
+    for name, data in files.items():
+        path = top / "Windows" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return Windows(*of_windows(top))
+
+
+def told(windows):
+    """Path below the Windows folder, service, published name, devices, staged."""
+    found = []
+    for one in windows.drivers():
+        assert not isinstance(one, Refused), one
+        installed, start = one.package.installed, len(windows.tree.name) + len("/Windows/")
+        found.append(
+            (
+                one.path[start:].lower(),
+                one.package.service,
+                installed.published,
+                installed.devices,
+                installed.staged,
+            )
+        )
+    return found
+
+
+def advice(windows, name):
+    reports = [one for _, one in evaluate_package(windows.drivers(), Options())]
+    (report,) = [one for one in reports if one.package.service == name]
+    return remedy(report)
+
+
+DEVICES = {"PCI": {"VEN_1": {"0": {"Service": "other"}}}}
+
+
+@pytest.mark.parametrize("runs", [0, 1])
+def test_two_versions_of_a_package(tmp_path, runs):
+    """The one whose file runs is that of the service, whatever the names sort like."""
+    stores = ("a.inf_amd64_1", "a.inf_amd64_2")
+    names, data = ("oem2.inf", "oem10.inf"), (BROKEN, OTHER)
+    infs = dict(zip(names, stores, strict=True))
+    files = {
+        "system32/config/system": system({"a": service()}, DEVICES, None, infs),
+        "system32/drivers/a.sys": data[runs],
+    }
+    for name, store, one, version in zip(names, stores, data, ("1.0.0.0", "2.0.0.0"), strict=True):
+        text = inf("a", f"01/02/2024,{version}")
+        files |= {
+            f"inf/{name}": text,
+            f"{STORE}/{store}/a.inf": text,
+            f"{STORE}/{store}/a.sys": one,
+        }
+    assert told(put(tmp_path, files)) == [
+        ("system32/drivers/a.sys", "a", names[runs], 0, False),
+        (f"{STORE}/{stores[1 - runs]}/a.sys", "a", names[1 - runs], 0, True),
+    ]
+
+
+def test_what_runs_and_what_the_package_keeps_are_two_drivers(tmp_path):
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system(
+                {"a": service()},
+                {"PCI": {"VEN_1": {"0": {"Service": "a", "Driver": f"{KEYBOARD}\\0000"}}}},
+                {KEYBOARD: {"0000": {"InfPath": "oem1.inf"}}},
+                {"oem1.inf": "a.inf_amd64_1"},
+            ),
+            "system32/drivers/a.sys": BROKEN,
+            "inf/oem1.inf": inf("a"),
+            f"{STORE}/a.inf_amd64_1/a.sys": OTHER,
+        },
+    )
+    assert told(windows) == [
+        ("system32/drivers/a.sys", "a", "oem1.inf", 1, False),
+        (f"{STORE}/a.inf_amd64_1/a.sys", "a", "oem1.inf", 1, True),
+    ]
+
+
+def test_devices_tell_versions_apart_where_files_do_not(tmp_path):
+    enum = {"PCI": {"VEN_1": {"0": {"Service": "a", "Driver": f"{KEYBOARD}\\0000"}}}}
+    classes = {KEYBOARD: {"0000": {"InfPath": "oem2.inf"}}}
+    infs = {"oem2.inf": "a.inf_amd64_1", "oem10.inf": "a.inf_amd64_2"}
+    files = {
+        "system32/config/system": system({"a": service()}, enum, classes, infs),
+        "system32/drivers/a.sys": BROKEN,
+        "inf/oem2.inf": inf("a"),
+        "inf/oem10.inf": inf("a", "01/02/2025,3.0.0.0"),
+    }
+    assert told(put(tmp_path, files)) == [("system32/drivers/a.sys", "a", "oem2.inf", 1, False)]
+
+
+def test_a_driver_that_runs_in_the_driver_store_is_of_that_package(tmp_path):
+    image = f"\\SystemRoot\\{STORE.replace('/', chr(92))}\\a.inf_amd64_1\\a.sys"
+    files = {
+        "system32/config/system": system(
+            {"a": service(3, image)},
+            DEVICES,
+            None,
+            {"oem2.inf": "a.inf_amd64_1", "oem10.inf": "a.inf_amd64_2"},
+        ),
+        f"{STORE}/a.inf_amd64_1/a.sys": BROKEN,
+        f"{STORE}/a.inf_amd64_2/a.sys": BROKEN,
+        "inf/oem2.inf": inf("a", binary="%13%"),
+        "inf/oem10.inf": inf("a", "01/02/2025,3.0.0.0", binary="%13%"),
+    }
+    (first, *_) = told(put(tmp_path, files))
+    assert first == (f"{STORE}/a.inf_amd64_1/a.sys", "a", "oem2.inf", 0, False)
+
+
+def test_the_store_keeps_two_architectures(tmp_path):
+    more = "[SourceDisksFiles.x86]\na.sys=1,x86\n[SourceDisksFiles.amd64]\na.sys=1,x64\n"
+    files = {
+        "system32/config/system": system({}, DEVICES, None, {"oem1.inf": "a.inf_amd64_1"}),
+        "inf/oem1.inf": inf("a", more=more),
+        f"{STORE}/a.inf_amd64_1/x86/a.sys": X86,
+        f"{STORE}/a.inf_amd64_1/x64/a.sys": BROKEN,
+    }
+    assert told(put(tmp_path, files)) == [
+        (f"{STORE}/a.inf_amd64_1/x64/a.sys", "a", "oem1.inf", 0, True)
+    ]
+
+
+def test_a_filter_of_a_class_is_not_left_over(tmp_path):
+    enum = {"ACPI": {"KBD": {"0": {"Service": "kbd", "ClassGUID": KEYBOARD}}}}
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system(
+                {"a": service()}, enum, {KEYBOARD: {"UpperFilters": ["a", "kbdclass"]}}
+            ),
+            "system32/drivers/a.sys": BROKEN,
+            "inf/oem1.inf": inf("a"),
+        },
+    )
+    assert told(windows) == [("system32/drivers/a.sys", "a", "oem1.inf", 1, False)]
+    found = advice(windows, "a")
+    assert found.command == "pnputil /delete-driver oem1.inf /uninstall"
+    assert "left over" not in found.why
+
+
+@pytest.mark.parametrize(("ids", "left"), [("", False), (",PCI\\VEN_1", True)])
+def test_a_driver_that_no_device_can_have_is_not_left_over(tmp_path, ids, left):
+    """Filters of files and helpers of programs have no devices at all."""
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system({"a": service(0)}, DEVICES),
+            "system32/drivers/a.sys": BROKEN,
+            "inf/oem1.inf": inf("a", ids=ids),
+        },
+    )
+    found = advice(windows, "a")
+    assert ("left over" in found.why) is left
+    assert found.command.endswith("/uninstall") is not left
+    assert "without a word" in found.why
+
+
+def test_without_devices_nothing_is_left_over(tmp_path):
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system({"a": service()}),
+            "system32/drivers/a.sys": BROKEN,
+            "inf/oem1.inf": inf("a"),
+        },
+    )
+    assert told(windows)[0][3] is None
+    assert "left over" not in advice(windows, "a").why
+
+
+def test_two_services_of_one_file_are_two_lines(tmp_path):
+    services = {
+        "a": service(3, "system32\\x.sys"),
+        "b": service(0, "\\SystemRoot\\system32\\X.SYS"),
+    }
+    windows = put(tmp_path, {"system32/config/system": system(services), "system32/x.sys": BROKEN})
+    assert [one[1] for one in told(windows)] == ["a", "b"]
+    assert "without a word" in advice(windows, "b").why
+    assert "without a word" not in advice(windows, "a").why
+
+
+@pytest.mark.parametrize("way", ["folder", "image"])
+def test_a_hive_that_does_not_know_the_store(tmp_path, way):
+    """The published INF is a copy of the one in the driver store."""
+    files = {
+        "system32/config/system": system({}, DEVICES),
+        "inf/oem1.inf": inf("a"),
+        f"{STORE}/b.inf_amd64_1/b.inf": inf("b"),
+        f"{STORE}/a.inf_amd64_9/a.inf": inf("a"),
+        f"{STORE}/a.inf_amd64_9/a.sys": BROKEN,
+    }
+    if way == "folder":
+        windows = put(tmp_path, files)
+    else:
+        from hvci.installed.disks import windows_of
+
+        path = tmp_path / "a.wim"
+        path.write_bytes(wim({f"Windows/{name}": data for name, data in files.items()}))
+        ((image, folder),) = windows_of(path)
+        windows = Windows(image, folder)
+    (one,) = windows.drivers()
+    assert one.path.lower().endswith(f"{STORE}/a.inf_amd64_9/a.sys")
+    assert one.package.installed.published == "oem1.inf"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "%windir%\\system32\\x.sys",
+        "\\Device\\HarddiskVolume3\\Windows\\system32\\x.sys",
+        "\\??\\D:\\Windows\\system32\\x.sys",
+        "\\DosDevices\\D:\\WINDOWS\\system32\\x.sys",
+        "\\??\\%SystemRoot%\\system32\\x.sys",
+        '"D:\\Windows\\system32\\x.sys"',
+    ],
+)
+def test_every_way_to_name_a_file(tmp_path, image):
+    version = {"Windows NT": {"CurrentVersion": {"SystemRoot": "D:\\Windows"}}}
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system({"a": service(3, image)}),
+            "system32/config/software": hive({"Microsoft": version}),
+            "system32/x.sys": BROKEN,
+        },
+    )
+    assert [one[0] for one in told(windows)] == ["system32/x.sys"]
+
+
+def test_a_driver_on_another_drive_than_that_of_this_windows(tmp_path):
+    version = {"Windows NT": {"CurrentVersion": {"SystemRoot": "D:\\Windows"}}}
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system({"a": service(3, "C:\\Windows\\system32\\x.sys")}),
+            "system32/config/software": hive({"Microsoft": version}),
+            "system32/x.sys": BROKEN,
+        },
+    )
+    (one,) = windows.drivers()
+    assert "drive C:" in str(one.error)
