@@ -48,11 +48,11 @@ def count(where, table):
 
 def test_another_layout_is_refused_and_left_alone(where):
     database = create(where)
-    for layout in ("0", "3", "x" * 1000):
+    for layout in ("0", "4", "x" * 1000):
         with database.writing() as connection:
             connection.execute(update(about).where(about.c.name == "layout").values(value=layout))
         for opening in (create, opened):
-            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 2"):
+            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 3"):
                 opening(where)
         with database.reading() as connection:
             assert (

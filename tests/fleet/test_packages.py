@@ -149,6 +149,11 @@ def test_what_is_wrong_with_a_package_is_a_row(tmp_path):
     assert "no INF of a driver" in found["none.inf"][4]
     assert "the archive cannot be read" in found["cut.zip"][4]
     assert set(found) == {"lost.inf", "none.inf", "cut.zip", "twice.zip", "twice.zip!a.sys"}
+    assert "archives opened" not in run(top, "-d", where)
+    assert rows(where, top) == found  # what is wrong with an archive is known by its content
+    copy = put(tmp_path / "copy", {"cut.zip": (top / "cut.zip").read_bytes()})
+    run(copy, "-d", where)
+    assert rows(where, copy)["cut.zip"] == found["cut.zip"]
 
 
 def test_members_of_one_name_are_told_apart(tmp_path):

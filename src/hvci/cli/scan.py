@@ -23,13 +23,21 @@ from hvci.model import NEWEST, parse_version
 from hvci.report.document import INTERRUPTED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hvci.fleet.rules import Rules
     from hvci.fleet.scanning import Progress
+    from hvci.fleet.walk import Place, Problem
 
 
 @click.command("scan", short_help="Evaluate very many drivers into a database.")
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @database_option
+@click.option(
+    "--installed",
+    is_flag=True,
+    help="Each TARGET is a Windows folder, a disk image or a .wim: the drivers of its services.",
+)
 @click.option(
     "--from-list",
     "lists",
@@ -84,6 +92,7 @@ if TYPE_CHECKING:
 def command(
     targets: tuple[str, ...],
     where: str,
+    installed: bool,
     lists: tuple[str, ...],
     since: str | None,
     machine: str | None,
@@ -102,7 +111,10 @@ def command(
 
     A TARGET is a driver image, a driver package (.inf), an archive (.zip, .cab, .msi, .7z and
     more), a folder that is searched for all of these, a pattern, or a URL (s3://, https:// and
-    more, with the package fsspec). A file that did not change costs a look-up, equal files are
+    more, with the package fsspec). With --installed it is a Windows, of which each driver gets its
+    service, its package (oemN.inf) and its devices; the image of a disk always is.
+
+    A file that did not change costs a look-up, equal files are
     evaluated once. Ctrl-C or even kill -9 loses nothing: the same command goes on where it was. A
     file that cannot be read, or at which a process dies, is a row with a sentence; see hvci query
     problems.
@@ -112,6 +124,8 @@ def command(
     \b
     hvci scan C:\\Windows\\System32\\drivers
     hvci scan \\\\server\\share --database fleet.db --machine server
+    hvci scan /evidence/desk-17/Windows --installed --machine desk-17
+    hvci query installed
     hvci query will-not-load --database fleet.db
     """
     need_fleet()
@@ -122,13 +136,14 @@ def command(
 
     asked = Asked(
         tuple(words),
-        _named(targets, lists, since),
+        _named(targets, lists, since, installed),
         machine or platform.node() or "unnamed",
         _since(since) if since else 0,
         jobs,
         seconds,
         isolate,
         scheduler,
+        installed,
     )
     trusted = (given(catalogs), given(blocklists), given(databases))
     return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
@@ -146,11 +161,17 @@ class Asked:
     seconds: int
     isolate: bool
     scheduler: str | None
+    installed: bool
+
+    def places(self) -> Iterator[Place | Problem]:
+        """Everything that it is about."""
+        from hvci.fleet.elsewhere import places
+
+        return places(self.words, self.since, self.installed)
 
 
 def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
     from hvci.fleet.database import create
-    from hvci.fleet.elsewhere import places
     from hvci.fleet.scanning import Scan, usual_jobs
     from hvci.fleet.store import Store
 
@@ -164,9 +185,9 @@ def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
 
         scan.crew = Cluster(asked.scheduler, rules, asked.seconds)
     if show.watched:
-        show.count(lambda: places(asked.words, asked.since))
+        show.count(asked.places)
     try:
-        progress = scan.run(asked.name, places(asked.words, asked.since))
+        progress = scan.run(asked.name, asked.places())
     except KeyboardInterrupt:
         show.clear()
         told = f"hvci: interrupted after {scan.progress.files} files"
@@ -180,7 +201,9 @@ def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
     return 0
 
 
-def _named(targets: tuple[str, ...], lists: tuple[str, ...], since: str | None) -> str:
+def _named(
+    targets: tuple[str, ...], lists: tuple[str, ...], since: str | None, installed: bool
+) -> str:
     """What was asked for: a scan goes on, and takes the place of an older one, by this name."""
     from hvci.fleet.store import stored_path
     from hvci.fleet.walk import is_url
@@ -188,7 +211,8 @@ def _named(targets: tuple[str, ...], lists: tuple[str, ...], since: str | None) 
     paths = sorted(
         {word if is_url(word) else stored_path(str(Path(word).absolute())) for word in targets}
     )
-    return json.dumps({"targets": paths, "lists": sorted(lists), "since": since or ""})
+    name: dict[str, object] = {"targets": paths, "lists": sorted(lists), "since": since or ""}
+    return json.dumps(name | {"installed": True} if installed else name)
 
 
 def _listed(name: str) -> list[str]:

@@ -9,13 +9,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hvci.fleet.content import Content
 from hvci.fleet.rules import Rules
 from hvci.fleet.store import Met
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
-from hvci.model import Package
+from hvci.model import Installed, Package
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Box:
             sha256=sha256,
             settled=settled,
             answer=self.answer,
+            about=self.content.about,
             told=self.told,
             members=self.members,
         )
@@ -85,12 +87,7 @@ class Boxes:
     def _contents(self, box: Box, number: int) -> Iterator[Content]:
         top = box.content.place.path
         for one in box.answer.inside:
-            package = Package(*one.package) if one.package else None
-            if package is not None:
-                inf = package.inf.removeprefix("!")
-                package = package._replace(
-                    inf=inf, catalogs=tuple(package.catalogs), ids=tuple(package.ids)
-                )
+            package = _package(one.package) if one.package else None
             place = Place(f"{top}{one.name}", one.size, 0, 0, package=package)
             about = self._rules.beside(_last(one.name), [digest for _, _, digest in one.catalogs])
             catalogs = tuple((name, path) for name, path, _ in one.catalogs)
@@ -128,6 +125,14 @@ class Boxes:
             del self._users[box.scratch]
             shutil.rmtree(box.scratch, ignore_errors=True)
         return box.met()
+
+
+def _package(fields: tuple[Any, ...]) -> Package:
+    """A package as a worker tells it, in plain data."""
+    one = Package(*fields)
+    there = Installed(*one.installed) if one.installed else None
+    inf, catalogs = one.inf.removeprefix("!"), tuple(one.catalogs)
+    return one._replace(inf=inf, catalogs=catalogs, ids=tuple(one.ids), installed=there)
 
 
 def _last(name: str) -> str:

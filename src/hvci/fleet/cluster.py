@@ -17,7 +17,7 @@ from hvci.errors import HvciError, UsageError
 from hvci.fleet.crew import TICK, Crew
 from hvci.fleet.remote import Parcel, answer_all
 from hvci.fleet.rules import Rules
-from hvci.fleet.walk import ARCHIVE, Problem
+from hvci.fleet.walk import IMAGE, Problem
 from hvci.fleet.worker import Answer, Task, decode
 
 WORK = 4 << 20
@@ -118,7 +118,7 @@ class Cluster:
             task = next(tasks, None)
             if task is None:
                 break
-            if task.kind == ARCHIVE:
+            if task.kind != IMAGE:
                 self._archives.append(task)
                 continue
             parcel = self._parcel(task, ship=task.ours)

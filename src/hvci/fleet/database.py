@@ -14,6 +14,7 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    Table,
     create_engine,
     event,
     insert,
@@ -26,8 +27,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from hvci import __version__
 from hvci.errors import StoreError
-from hvci.fleet.schema import VERSION, about, metadata
+from hvci.fleet.schema import VERSION, about, metadata, package, seen
 
+OLDER = ("1", "2")
+"""Layouts that the next scan brings up to date."""
 PATIENCE = 60
 """Seconds to wait for somebody else's lock."""
 
@@ -68,8 +71,8 @@ def create(where: str) -> Database:
             rows = [{"name": name, "value": value} for name, value in told.items()]
             connection.execute(insert(about), rows)
             return database
-        if "about" in names and _layout(connection) == "1":
-            _from_1_to_2(connection)
+        if "about" in names:
+            _brought_up(connection)
         _check(connection, names, database.name)
     return database
 
@@ -121,13 +124,44 @@ def _layout(connection: Connection) -> str | None:
     return connection.execute(select(about.c.value).where(about.c.name == "layout")).scalar()
 
 
+def _brought_up(connection: Connection) -> None:
+    """Bring an older layout up to date; nothing that is there changes."""
+    before = _layout(connection)
+    if before not in OLDER:
+        return
+    if before == "1":
+        _from_1_to_2(connection)
+    else:
+        _from_2_to_3(connection)
+    connection.execute(update(about).where(about.c.name == "layout").values(value=str(VERSION)))
+
+
 def _from_1_to_2(connection: Connection) -> None:
-    """Make room for packages and archives; nothing that is there changes."""
-    metadata.create_all(connection)
+    """Make room for packages and archives, in tables as they are now."""
     kind = "INTEGER" if connection.dialect.name == "sqlite" else "BIGINT"
     column = f"package_id {kind} REFERENCES package(id)"
     connection.exec_driver_sql(f"ALTER TABLE seen ADD COLUMN {column}")
-    connection.execute(update(about).where(about.c.name == "layout").values(value=str(VERSION)))
+    metadata.create_all(connection)
+    _index(connection, seen)
+
+
+def _from_2_to_3(connection: Connection) -> None:
+    """Make room for what a Windows says of a package."""
+    for column in (
+        "installed BOOLEAN NOT NULL DEFAULT false",
+        "published TEXT NOT NULL DEFAULT ''",
+        "devices INTEGER",
+        "storage BOOLEAN NOT NULL DEFAULT false",
+        "staged BOOLEAN NOT NULL DEFAULT false",
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE package ADD COLUMN {column}")
+    _index(connection, seen, package)
+
+
+def _index(connection: Connection, *tables: Table) -> None:
+    for table in tables:
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _check(connection: Connection, names: set[str], where: str) -> None:
@@ -135,7 +169,7 @@ def _check(connection: Connection, names: set[str], where: str) -> None:
     if "about" not in names:
         raise StoreError(f"{where}: a database, but not one of hvci scan; nothing was changed")
     found = _layout(connection)
-    if found == "1":
+    if found in OLDER:
         raise StoreError(
             f"{where}: an older layout; the next hvci scan into it brings it up to date"
         )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from hvci.fleet import walk
 from hvci.fleet.content import Content
 from hvci.fleet.walk import ARCHIVE, IMAGE, MAX_ARCHIVE, Place, Problem, is_url
-from hvci.packages.marks import TARS, kind_of_file
+from hvci.packages.marks import TARS, is_disk, kind_of_file
 from hvci.targets import MAX_BYTES
 
 PIECE = 1 << 20
@@ -24,13 +24,23 @@ _PACKAGES = (".zip", ".whl", ".nupkg", ".cab", ".msi", ".7z", ".iso", ".rar", ".
 _NEEDS = "a URL needs one more package: pip install fsspec"
 
 
-def places(words: Iterable[str], since: int = 0) -> Iterator[Place | Problem]:
+def places(
+    words: Iterable[str], since: int = 0, installed: bool = False
+) -> Iterator[Place | Problem]:
     """Every driver and package that words lead to, on this computer and elsewhere.
 
-    What is elsewhere tells no time of change that `since` could be compared with.
+    With `installed` each word names a Windows; the image of a disk always does. What is elsewhere
+    tells no time of change that `since` could be compared with.
     """
     for word in words:
-        yield from places_of(word) if is_url(word) else walk.places([word], since)
+        if is_url(word):
+            yield from places_of(word)
+        elif installed or is_disk(word):
+            from hvci.fleet.windows import windows_places
+
+            yield from windows_places(word, since)
+        else:
+            yield from walk.places([word], since)
 
 
 def places_of(url: str) -> Iterator[Place | Problem]:

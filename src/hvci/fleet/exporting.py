@@ -16,8 +16,12 @@ AT_ONCE = 5000
 _FORMULA = ("=", "+", "-", "@")
 LONGEST = 40_000
 """Characters of a cell; a path can have some 32,000."""
-NUMBERS = ("scan", "size", "failures", "doubts", "hardware_ids")
-PACKAGE = ("inf", "service", "start", "provider", "version", "hardware_ids")
+NUMBERS = ("scan", "size", "failures", "doubts", "hardware_ids", "devices")
+FLAGS = ("storage", "staged")
+PACKAGE = (
+    *("inf", "service", "start", "provider", "version", "hardware_ids"),
+    *("published", "devices", *FLAGS),
+)
 
 
 def statement(view: View) -> Select[Any]:
@@ -75,7 +79,8 @@ def to_parquet(connection: Connection, view: View, path: str) -> int:
     import pyarrow.parquet
 
     heads, parts = batches_of(connection, view)
-    kinds = [(head, pyarrow.int64() if head in NUMBERS else pyarrow.string()) for head in heads]
+    special = {**dict.fromkeys(NUMBERS, pyarrow.int64()), **dict.fromkeys(FLAGS, pyarrow.bool_())}
+    kinds = [(head, special.get(head, pyarrow.string())) for head in heads]
     schema = pyarrow.schema(kinds)
     number = 0
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:

@@ -5,7 +5,7 @@ Words of a person and of drivers are parameters of a statement, never a part of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, 
 
 from hvci.fleet.schema import file, finding, package, result, scan, seen, tally
 from hvci.fleet.views import View
+from hvci.model import Installed, Package
+from hvci.report.package import remedy_of
 
 Statement = Select[Any]
+HIDDEN = "raw_"
+"""What a column is called that is only read to make others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class Question:
     statement: Callable[[View, str], Statement]
     word: str = ""
     """What a further word means; empty where none is taken."""
+    more: tuple[str, ...] = ()
+    """Heads of the columns that `finished` adds."""
+    finished: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None
+    """Makes of a row what people read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,14 @@ def ask(connection: Connection, name: str, view: View, word: str, limit: int) ->
     """Ask one of `QUESTIONS`."""
     if name != "scans":
         view.check(connection)
-    return rows(connection, QUESTIONS[name].statement(view, word), limit)
+    question = QUESTIONS[name]
+    found = rows(connection, question.statement(view, word), limit)
+    if question.finished is None:
+        return found
+    names = [head.replace(" ", "_") for head in found.heads]
+    made = (question.finished(dict(zip(names, row, strict=True))) for row in found.rows)
+    heads = tuple(head for head in found.heads if not head.startswith(HIDDEN.replace("_", " ")))
+    return Answered((*heads, *question.more), tuple(made), found.more)
 
 
 def rows(connection: Connection, statement: Statement, limit: int) -> Answered:
@@ -148,42 +163,90 @@ def _machines(view: View, _: str) -> Statement:
 
 
 def _update_first(view: View, _: str) -> Statement:
-    """What does not load comes before what breaks and what only fails the test; then by files.
+    """What does not load comes before what breaks and what only fails the test; of those first
+    what starts with Windows, then by files.
 
-    The worst are chosen from an index alone; only for them is anything else read.
+    The worst are chosen from indexes alone; only for them is anything else read.
     """
     here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
     files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
     fate = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
-    order = (fate, files.desc(), result.c.failures.desc(), result.c.id)
+    at_boot = (
+        select(seen.c.result_id)
+        .join_from(seen, package)
+        .where(package.c.start == "boot", seen.c.scan_id.in_(view.scans))
+    )
+    boot = case((result.c.id.in_(at_boot), 0), else_=1)
+    order = (fate, boot, files.desc(), result.c.failures.desc(), result.c.id)
     bad = (result.c.verdict == "incompatible", _present(view))
     worst = select(result.c.id).where(*bad).order_by(*order).limit(bindparam("most"))
-    return _drivers(view).where(result.c.id.in_(worst.subquery("worst").select())).order_by(*order)
+    named = [
+        select(func.min(package.c[name]))
+        .join_from(seen, package)
+        .where(*here, package.c[name] != "")
+        .scalar_subquery()
+        .label(name)
+        for name in ("inf", "published")
+    ]
+    starts = case((result.c.id.in_(at_boot), "boot"), else_="-").label("starts")
+    found = _drivers(view).add_columns(*named, starts)
+    return found.where(result.c.id.in_(worst.subquery("worst").select())).order_by(*order)
 
 
 def _package(view: View, word: str) -> Statement:
     if not word:
         return _tallied("package", "incompatible", "undecided")(view)
     inf = package.c.inf.like(f"%{word.replace('%', '')}")
-    named = or_(inf, package.c.provider == word, package.c.service == word)
-    return (
-        select(*_OF_PACKAGE, result.c.summary, file.c.path)
-        .select_from(seen.join(package).join(result).join(file))
-        .where(named, seen.c.scan_id.in_(view.scans))
-        .order_by(result.c.failures.desc(), file.c.path)
-    )
+    columns = (package.c.published, package.c.provider, package.c.service)
+    named = or_(inf, *(column == word for column in columns))
+    return _of_packages(view).where(named).order_by(_FATE, result.c.failures.desc(), file.c.path)
+
+
+def _of_packages(view: View) -> Statement:
+    """Files with what an INF and a Windows say of them; read from the side of the packages."""
+    tables = seen.join(package).join(result).join(file).join(scan)
+    columns = (scan.c.host.label("machine"), *_OF_PACKAGE, result.c.summary, file.c.path)
+    return select(*columns).select_from(tables).where(seen.c.scan_id.in_(view.scans))
 
 
 def _boot(view: View, _: str) -> Statement:
     """Drivers of services that start with Windows and are not known to work, boot drivers first."""
     starts = case((package.c.start == "boot", 0), else_=1)
     return (
-        select(*_OF_PACKAGE, result.c.summary, file.c.path)
-        .select_from(seen.join(package).join(result).join(file))
+        _of_packages(view)
         .where(package.c.start.in_(("boot", "system")), result.c.verdict != "compatible")
-        .where(seen.c.scan_id.in_(view.scans))
-        .order_by(starts, result.c.verdict, result.c.failures.desc(), file.c.path)
+        .order_by(starts, _FATE, result.c.verdict, result.c.failures.desc(), file.c.path)
     )
+
+
+def _installed(view: View, _: str) -> Statement:
+    """Installed drivers that do not load or break, boot drivers first, and what a remedy needs."""
+    starts = case((package.c.start == "boot", 0), else_=1)
+    needed = [package.c[name].label(f"{HIDDEN}{name}") for name in _FOR_REMEDY]
+    needed += [result.c[name].label(f"{HIDDEN}{name}") for name in ("loads", "runs")]
+    return (
+        _of_packages(view)
+        .add_columns(*needed)
+        .where(package.c.installed, or_(result.c.loads == "no", result.c.runs == "no"))
+        .order_by(starts, _FATE, file.c.path)
+    )
+
+
+def _with_remedy(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A row of `_installed` as people read it."""
+    hidden = {name[len(HIDDEN) :]: cell for name, cell in row.items() if name.startswith(HIDDEN)}
+    plain = [cell for name, cell in row.items() if not name.startswith(HIDDEN)]
+    where = {name: hidden[name] for name in ("storage", "staged")}
+    installed = Installed(row["published"], row["devices"], **where)
+    one = Package(
+        row["inf"],
+        row["service"],
+        row["start"],
+        hardware_ids=hidden["hardware_ids"],
+        installed=installed,
+    )
+    found = remedy_of(one, loads=hidden["loads"] != "no", runs=hidden["runs"] != "no")
+    return (*plain, found.command if found else "", found.why if found else "")
 
 
 def _problems(view: View, _: str) -> Statement:
@@ -215,7 +278,12 @@ def _scans(view: View, _: str) -> Statement:
     return chosen.where(scan.c.host == view.host) if view.host else chosen
 
 
-_OF_PACKAGE = (package.c.inf, package.c.service, package.c.start, package.c.provider)
+_OF_PACKAGE = (
+    *(package.c.inf, package.c.published, package.c.service, package.c.start),
+    *(package.c.devices, package.c.provider, package.c.version),
+)
+_FATE = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
+_FOR_REMEDY = ("hardware_ids", "storage", "staged")
 
 QUESTIONS = {
     "will-not-load": Question("drivers that will not load", _answering("loads", "no")),
@@ -229,6 +297,12 @@ QUESTIONS = {
     "rule": Question("rules that fail, or the drivers of one", _said_by("rule"), "ID"),
     "ddi": Question("DDIs that fail, or the drivers of one", _said_by("ddi"), "NAME"),
     "package": Question("packages, or the drivers of one", _package, "INF"),
+    "installed": Question(
+        "installed drivers that do not load or break, and what to do",
+        _installed,
+        more=("to do", "why"),
+        finished=_with_remedy,
+    ),
     "boot": Question("drivers of boot and system services that may not work", _boot),
     "machine": Question("machines and what their drivers say", _machines),
     "not-judged": Question("files that are damaged or no driver", _unjudged),

@@ -25,7 +25,7 @@ from hvci.fleet.crew import Crew
 from hvci.fleet.rows import PACKAGE
 from hvci.fleet.rules import Rules
 from hvci.fleet.store import Key, Met, Store
-from hvci.fleet.walk import ARCHIVE, IMAGE, Place, Problem, is_url
+from hvci.fleet.walk import IMAGE, WINDOWS, Place, Problem, is_url
 from hvci.fleet.worker import Answer, Task
 
 FIRST = 64
@@ -34,6 +34,8 @@ BATCH = 1000
 """Files that are looked up together."""
 FULL = 2000
 """Rows after which they are written."""
+IN_WINDOWS = '{"installed": true}'
+"""What tells the drivers of a Windows in a file from all that lies in it."""
 PATIENCE = 1.0
 """Seconds that a row waits to be written."""
 
@@ -149,7 +151,9 @@ class Scan:
 
     def _not_unchanged(self, some: list[Place | Problem]) -> list[Place]:
         places = [one for one in some if isinstance(one, Place)]
-        special = (one for one in places if one.catalogs or self.rules.databases)
+        special = (
+            one for one in places if one.catalogs or self.rules.databases or one.kind == WINDOWS
+        )
         abouts = {one.path: self._about(one) for one in special}
         known, fresh = self.store.known(places, abouts), []
         for one in some:
@@ -157,16 +161,19 @@ class Scan:
                 self._met(Met(one))
             elif (old := known.get(one.path)) is not None and old.still(one):
                 self.progress.unchanged += 1
-                met = Met(one, old.file_id, result_id=old.result_id, package=one.package)
+                known_as, told = old.result_id, None
+                if old.kind == PACKAGE and known_as is not None:
+                    told = self._met_inside(one.path, known_as)
+                met = Met(one, old.file_id, result_id=known_as, package=one.package, told=told)
                 self._met(met)
-                if old.kind == PACKAGE and old.result_id is not None:
-                    self._met_inside(one.path, old.result_id)
             else:
                 fresh.append(one)
         return fresh
 
     def _about(self, place: Place) -> str:
         """What of a driver's surroundings changes its result."""
+        if place.kind == WINDOWS:
+            return IN_WINDOWS
         if place.kind != IMAGE:
             return ""
         for path in place.catalogs:
@@ -175,12 +182,17 @@ class Scan:
         digests = [self._digests[path] for path in place.catalogs]
         return self.rules.beside(os.path.basename(place.path), digests)  # noqa: PTH119
 
-    def _met_inside(self, path: str, number: int) -> None:
-        """The members of an archive that is known."""
+    def _met_inside(self, path: str, number: int) -> Problem | None:
+        """The members of an archive that is known; gives what is wrong with the archive."""
+        told = None
         for one in self.store.inside(path, number):
+            if one.found.path == path:
+                told = one.told
+                continue
             self.progress.inside += 1
             self.progress.unchanged += 1
             self._met(one)
+        return told
 
     def _not_known(self, contents: Iterable[Content | Problem]) -> Iterator[Task]:
         readable = []
@@ -198,9 +210,9 @@ class Scan:
             number, kind = known.get(one.key, (None, ""))
             if number is not None:
                 self.progress.duplicates += 1
-                self._settle(one, result_id=number)
-                if kind == PACKAGE:
-                    self._met_inside(one.place.path, number)
+                path = one.place.path
+                told = self._met_inside(path, number) if kind == PACKAGE else None
+                self._settle(one, result_id=number, told=told)
             elif one.key in self._waiting:
                 self._waiting[one.key].append(one)
             else:
@@ -212,7 +224,7 @@ class Scan:
         place = one.place
         catalogs = one.catalogs or tuple((Path(each).name, each) for each in place.catalogs)
         name = os.path.basename(place.path) if self.rules.databases else "-"  # noqa: PTH119
-        scratch = self._boxes.folder() if place.kind == ARCHIVE else ""
+        scratch = self._boxes.folder() if place.kind != IMAGE else ""
         path = one.source or place.path
         about, ours = one.about, bool(one.source)
         return Task(path, one.sha256, place.size, place.kind, about, catalogs, name, scratch, ours)
@@ -221,7 +233,7 @@ class Scan:
         """Settle every file with this content."""
         waiting = self._waiting.pop((task.sha256, task.about))
         done = answer.row is not None
-        if task.kind == ARCHIVE and done:
+        if task.kind != IMAGE and done:
             self.progress.opened += 1
             for one in waiting:
                 self._open(one, answer, task.scratch)
@@ -242,9 +254,13 @@ class Scan:
         self._queue.extend(self._not_known(inside))
 
     def _settle(
-        self, one: Content, result_id: int | None = None, answer: Answer | None = None
+        self,
+        one: Content,
+        result_id: int | None = None,
+        answer: Answer | None = None,
+        told: Problem | None = None,
     ) -> None:
-        met = _met(one, result_id, answer)
+        met = _met(one, result_id, answer, told)
         self._met(met)
         if one.box:
             self.progress.inside += 1
@@ -272,7 +288,9 @@ class Scan:
         self.progress.seconds = self._written - self._began
 
 
-def _met(content: Content, result_id: int | None = None, answer: Answer | None = None) -> Met:
+def _met(
+    content: Content, result_id: int | None, answer: Answer | None, told: Problem | None
+) -> Met:
     return Met(
         content.place,
         sha256=content.sha256,
@@ -281,6 +299,7 @@ def _met(content: Content, result_id: int | None = None, answer: Answer | None =
         answer=answer,
         about=content.about,
         package=content.place.package,
+        told=told,
     )
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the layout; a database says which one it has."""
 
 metadata = MetaData()
@@ -141,8 +141,15 @@ package = Table(
     Column("hardware_ids", Integer, nullable=False),
     _text("catalogs"),
     _text("ids"),
+    Column("installed", Boolean, nullable=False),
+    _text("published"),
+    Column("devices", Integer),
+    Column("storage", Boolean, nullable=False),
+    Column("staged", Boolean, nullable=False),
+    Index("package_published", "published"),
 )
-"""What an INF says of a driver; catalogs and the first hardware ids are lists in JSON."""
+"""What an INF says of a driver, and a Windows where it is installed; catalogs and the first
+hardware ids are lists in JSON. `published` is the name in that Windows, such as oem3.inf."""
 
 scan = Table(
     "scan",
@@ -169,6 +176,7 @@ seen = Table(
     _to("package.id", empty=True),
     Index("seen_result", "result_id", "scan_id", "file_id"),
     Index("seen_problem", "problem", "scan_id"),
+    Index("seen_package", "package_id", "scan_id", "result_id"),
     sqlite_with_rowid=False,
 )
 """A file as a scan met it: its result, or the problem why there is none."""

@@ -38,7 +38,7 @@ from hvci.fleet.schema import (
 from hvci.fleet.tallies import add_up
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
-from hvci.model import Package
+from hvci.model import Installed, Package
 from hvci.report.safe import safe
 
 Key = tuple[str, str]
@@ -210,7 +210,10 @@ class Store:
         return found
 
     def inside(self, path: str, number: int) -> list[Met]:
-        """The members of an archive that was opened before, now met at this path."""
+        """The members of an archive that was opened before, now met at this path.
+
+        One at the path of the archive itself says what is wrong with it.
+        """
         query = select(
             member.c.name,
             member.c.size,
@@ -255,8 +258,10 @@ class Store:
                     self._keep_members(connection, new[one.sha256, one.about], one)
 
     def _keep_members(self, connection: Connection, number: int, archive: Met) -> None:
-        """Write down what an archive holds, by its content."""
-        members = archive.members or []
+        """Write down what an archive holds and what is wrong with it, by its content."""
+        members = [*(archive.members or [])]
+        if archive.told is not None:
+            members.append(Met(archive.told))
         keys = [(one.sha256, one.about) for one in members if one.sha256 and one.result_id is None]
         known, start = self._results(connection, keys), len(archive.found.path)
         rows = []
@@ -410,7 +415,14 @@ def package_columns(one: Package) -> dict[str, Any]:
     }
     digest = hashlib.sha256(json.dumps([*one], default=list).encode("utf-8", "replace")).hexdigest()
     inf = stored_path(one.inf)
-    return {**texts, **lists, "inf": inf, "hardware_ids": one.hardware_ids, "digest": digest}
+    found = one.installed or Installed()
+    there = {
+        **found._asdict(),
+        "installed": one.installed is not None,
+        "published": safe(found.published),
+    }
+    numbers = {"hardware_ids": one.hardware_ids, "digest": digest}
+    return {**texts, **lists, **there, **numbers, "inf": inf}
 
 
 def stored_path(path: str) -> str:

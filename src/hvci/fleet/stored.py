@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from hvci.fleet.packed import unpack
 from hvci.fleet.schema import body, dictionary, file, package, result, rules, seen
 from hvci.fleet.views import View
-from hvci.model import Package
+from hvci.model import Installed, Package
 from hvci.report.decode import document_from
 from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document
 
@@ -69,5 +69,7 @@ def _package(told: list[Any]) -> Package | None:
     """The package of a driver, from the columns of its row."""
     if told[0] is None:
         return None
-    fields = dict(zip(Package._fields[:-1], [*told[:-2], *map(json.loads, told[-2:])], strict=True))
-    return Package(**{**fields, "catalogs": tuple(fields["catalogs"]), "ids": tuple(fields["ids"])})
+    facts = dict(zip(Package._fields, told[:9], strict=False))
+    lists = {name: tuple(json.loads(facts[name])) for name in ("catalogs", "ids")}
+    installed = Installed(*told[10:]) if told[9] else None
+    return Package(**{**facts, **lists, "installed": installed})

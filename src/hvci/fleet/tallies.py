@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, literal, literal_column, select
+from sqlalchemy import Connection, Select, case, func, literal, literal_column, select
 
 from hvci.fleet.rows import PACKAGE
 from hvci.fleet.schema import finding, package, result, seen, tally
@@ -90,7 +90,12 @@ def _counts(connection: Connection, scan_id: int) -> Iterator[tuple[Key, int, in
                 once.c.name, once.c.outcome
             ),
         )
-    named = (package.c.provider + literal_column("': '") + package.c.inf).label("name")
+    # Two versions of a package in one Windows have one name but for the one it gave them.
+    given = case(
+        (package.c.published == "", literal_column("''")),
+        else_=literal_column("' ('") + package.c.published + literal_column("')'"),
+    )
+    named = (package.c.provider + literal_column("': '") + package.c.inf + given).label("name")
     by_package = (
         select(named, result.c.verdict, func.count(result.c.id.distinct()), func.count())
         .select_from(seen.join(package).join(result))

@@ -24,7 +24,8 @@ from hvci.targets import MAX_BYTES, is_native
 _SUFFIX, _INF = ".sys", ".inf"
 MAX_ARCHIVE = 64 << 30
 """A larger archive is not opened."""
-IMAGE, ARCHIVE = "image", "archive"
+IMAGE, ARCHIVE, WINDOWS = "image", "archive", "windows"
+"""Kinds of places; a Windows is the image of a disk, or of a Windows, whose drivers are wanted."""
 
 
 class Place(NamedTuple):
@@ -109,14 +110,14 @@ def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
     """A file that somebody named; an INF stands for the drivers that it installs."""
     if not path.lower().endswith(_INF):
         kind = ARCHIVE if kind_of_file(Path(path)) else IMAGE
-        yield _place(path, status, kind)
+        yield place_of(path, status, kind)
         return
     try:
         for one in of_inf(Path(path)):
             if isinstance(one, Refused):
                 yield Problem(one.path, "package", str(one.error))
                 continue
-            place = _place(str(one.file), one.file.stat())
+            place = place_of(str(one.file), one.file.stat())
             catalogs = tuple(map(str, one.catalogs))
             yield place._replace(package=one.package, catalogs=catalogs)
     except InputError as error:
@@ -193,9 +194,9 @@ def _entry(entry: os.DirEntry[str]) -> Place | Problem | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         if named:
-            return _place(entry.path, status)
+            return place_of(entry.path, status)
         kind = _kind(entry.path) if status.st_size else ""
-        return _place(entry.path, status, kind) if kind else None
+        return place_of(entry.path, status, kind) if kind else None
     except OSError as error:
         return problem(entry.path, error) if named else None
 
@@ -214,7 +215,8 @@ def _kind(path: str) -> str:
     return ARCHIVE if is_package(path, head) else ""
 
 
-def _place(path: str, status: os.stat_result, kind: str = IMAGE) -> Place:
+def place_of(path: str, status: os.stat_result, kind: str = IMAGE) -> Place:
+    """A file by what the system says of it."""
     inode = status.st_ino & (1 << 63) - 1
     return Place(path, status.st_size, status.st_mtime_ns, inode, kind)
 

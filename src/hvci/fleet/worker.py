@@ -28,12 +28,13 @@ from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
 from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
-from hvci.fleet.walk import ARCHIVE, IMAGE, Problem
+from hvci.fleet.walk import IMAGE, WINDOWS, Problem
 from hvci.model import Report
 from hvci.packages.marks import installer
 
 if TYPE_CHECKING:
     from hvci.evaluate import Options
+    from hvci.packages.opened import Placed, Refused
 
 READY = b"ready"
 
@@ -136,7 +137,7 @@ def answered(
     Its bytes and the catalogs of its package may be given; otherwise they are read.
     """
     try:
-        if task.kind == ARCHIVE:
+        if task.kind != IMAGE:
             return opened(task)
         from hvci.fleet.packed import pack  # needs the extra, which other workers do without
 
@@ -204,12 +205,10 @@ def _catalogs(task: Task) -> Iterator[tuple[str, bytes]]:
 
 def opened(task: Task) -> Answer:
     """Open an archive: its drivers go to the scratch folder, their names and digests back."""
-    from hvci.packages.opened import unpack
-
     path, scratch = Path(task.path), Path(task.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
     before = path.stat()
-    placed, refused = unpack(path, "", scratch)
+    placed, refused, state = _placed(task, path, scratch)
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Answer(None, problem=changed(task.path), memory=memory_used())
@@ -228,7 +227,20 @@ def opened(task: Task) -> Answer:
     inside = _told_apart(inside)
     shut = tuple(Shut(one.path, str(one.error), one.lasting) for one in refused)
     said = f"an archive with {len(inside)} driver{'s' * (len(inside) != 1)}"
+    if state:
+        said = f"{said.replace('an archive', 'a Windows')}; {state}"
     return Answer(package_row(task.sha256, task.size, said), b"", None, memory_used(), inside, shut)
+
+
+def _placed(task: Task, path: Path, scratch: Path) -> tuple[list[Placed], list[Refused], str]:
+    """The drivers of an archive; of a Windows also what there is to say of it."""
+    if task.kind == WINDOWS:
+        from hvci.fleet.windows import unpack_windows
+
+        return unpack_windows(path, scratch)
+    from hvci.packages.opened import unpack
+
+    return *unpack(path, "", scratch), ""
 
 
 def _told_apart(inside: tuple[Inside, ...]) -> tuple[Inside, ...]:

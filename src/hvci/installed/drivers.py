@@ -189,7 +189,8 @@ class Windows:
         ids: tuple[str, ...] = ()
         if published is not None:
             name = published.name
-            inf = self.registry.originals.get(name, "") or name
+            original, mark, _ = published.folder.partition(".inf_")
+            inf = self.registry.originals.get(name, "") or (f"{original}.inf" if mark else name)
             told = published.inf
             provider, version, class_name = told.provider, told.version, told.class_name
             count, ids = told.hardware_ids, told.ids

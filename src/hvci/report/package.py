@@ -53,9 +53,14 @@ _DISK = (
 
 def remedy(report: Report) -> Remedy | None:
     """The command that takes a driver away which does not load or breaks; None for any other."""
-    one = report.package
-    bad = Answer.NO in (report.answers[Question.LOADS], report.answers[Question.RUNS])
-    if one is None or one.installed is None or not bad:
+    one, answers = report.package, report.answers
+    loads, runs = (answers[each] is not Answer.NO for each in (Question.LOADS, Question.RUNS))
+    return None if one is None else remedy_of(one, loads=loads, runs=runs)
+
+
+def remedy_of(one: Package, *, loads: bool, runs: bool) -> Remedy | None:
+    """The same for a driver of which this is known; false is a certain no."""
+    if one.installed is None or (loads and runs):
         return None
     why = ["First look for a newer version of it."]
     if one.installed.published:
@@ -69,7 +74,7 @@ def remedy(report: Report) -> Remedy | None:
     else:
         command = f'sc.exe delete "{one.service}"'
         why.append("No driver package: whatever program brought the service removes it as well.")
-    if one.start == "boot" and report.answers[Question.LOADS] is Answer.NO:
+    if one.start == "boot" and not loads:
         why.append(AT_BOOT)
     if one.installed.storage and not one.installed.staged:
         why.append(_DISK)
