@@ -75,3 +75,62 @@ def compound(streams: dict[str, bytes]) -> bytes:
     return (
         head + body + b"".join(each.ljust(-(-len(each) // 512) * 512, b"\0") for each in contents)
     )
+
+
+def installer(files: dict[str, tuple[str, bytes]]) -> bytes:
+    """An installer database whose cabinet names files by keys: key -> path and bytes."""
+    texts = [""]
+
+    def text(word: str) -> int:
+        if word not in texts:
+            texts.append(word)
+        return texts.index(word)
+
+    tables: dict[str, tuple[list[str], list[tuple[str, ...]]]] = {
+        "File": (["File", "Component_", "FileName"], []),
+        "Component": (["Component", "Directory_"], []),
+        "Directory": (["Directory", "Directory_Parent", "DefaultDir"], [("TOP", "", "SourceDir")]),
+    }
+    for number, (key, (path, _)) in enumerate(files.items()):
+        *folders, name = path.split("/")
+        above = "TOP"
+        for depth, folder in enumerate(folders):
+            here = f"D{number}_{depth}"
+            tables["Directory"][1].append((here, above, f"SHORT~{depth}|{folder}:."))
+            above = here
+        tables["Component"][1].append((f"C{number}", above))
+        tables["File"][1].append((key, f"C{number}", f"SHORT~1.SYS|{name}"))
+    columns = [
+        (text(table), (number + 1) ^ 0x8000, text(name), 0x8D48 ^ 0x8000)
+        for table, (names, _) in tables.items()
+        for number, name in enumerate(names)
+    ]
+    streams = {"_Columns": _by_column(columns)}
+    for table, (_, rows) in tables.items():
+        streams[table] = _by_column([tuple(map(text, row)) for row in rows])
+    encoded = [each.encode() for each in texts[1:]]
+    streams["_StringPool"] = struct.pack("<I", 65001) + b"".join(
+        struct.pack("<HH", len(each), 1) for each in encoded
+    )
+    streams["_StringData"] = b"".join(encoded)
+    data = cabinet({key: content for key, (_, content) in files.items()})
+    named = {"\u4840" + _short(name): content for name, content in streams.items()}
+    return compound({**named, "a": data})
+
+
+def _by_column(rows: list[tuple[int, ...]]) -> bytes:
+    """A table, with as many empty rows as make a stream large enough to have sectors of its own."""
+    wide = len(rows[0])
+    rows = rows + [(0,) * wide] * (4096 // (2 * wide) + 1 - len(rows))
+    return b"".join(struct.pack(f"<{len(rows)}H", *each) for each in zip(*rows, strict=True))
+
+
+def _short(name: str) -> str:
+    """A name as an installer database stores it: two letters as one."""
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
+    codes = [letters.index(letter) for letter in name]
+    pairs = [codes[at : at + 2] for at in range(0, len(codes), 2)]
+    return "".join(
+        chr(0x3800 + pair[0] + (pair[1] << 6)) if len(pair) == 2 else chr(0x4800 + pair[0])
+        for pair in pairs
+    )

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 import signed as make
 from build import driver
-from cabinets import cabinet, compound
+from cabinets import cabinet, compound, installer
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.errors import InputError
@@ -120,6 +120,33 @@ def test_every_kind_of_archive(put, kind):
     assert [data for _, data in one.catalogs] == [CATALOG]
     assert (one.package.service, one.package.start) == ("A", "boot")
     assert (one.package.provider, one.package.hardware_ids) == ("Maker", 1)
+
+
+def test_an_installer_names_the_files_of_its_cabinets(put):
+    """A driver is the one that the INF means, whatever key it has, in the folder that it is for."""
+    keyed = {f"fil{number}": file for number, file in enumerate(FILES.items())}
+    keyed["filX"] = ("other/bin/A.sys", OTHER)
+    found = {one.path.partition("!cabinet 1!")[2]: one for one in drivers(put(installer(keyed)))}
+    assert {name: one.package and one.package.service for name, one in found.items()} == {
+        "p/bin/A.sys": "A",
+        "other/bin/A.sys": None,
+    }
+    assert [data for _, data in found["p/bin/A.sys"].catalogs] == [CATALOG]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_installer_still_opens(put, seed):
+    chance = random.Random(seed)
+    data = bytearray(installer({"k": ("p/a.sys", IMAGE), "i": ("p/a.inf", INF.encode())}))
+    tables = data.index(b"SourceDir")
+    for _ in range(chance.choice((1, 4, 30))):
+        place = chance.choice((chance.randrange(len(data)), tables + chance.randrange(-4096, 64)))
+        data[place % len(data)] = chance.randrange(256)
+    try:
+        for one in open_archive(put(bytes(data))):
+            assert isinstance(one, Driver) or str(one.error)
+    except InputError as error:
+        assert str(error)
 
 
 def test_a_cabinet_without_libarchive(put, monkeypatch):

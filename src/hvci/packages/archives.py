@@ -14,7 +14,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -22,6 +22,7 @@ from hvci.errors import InputError, NeedsMore
 from hvci.packages import cabinet
 
 PIECE = 1 << 18
+_MOST_OF_TABLE = 64 << 20
 _BLOCK = 512
 _CAB_FLAGS, _CAB_IN_A_SET = 30, 3
 _UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
@@ -44,6 +45,8 @@ class Member(NamedTuple):
     pieces: Iterator[bytes]
     size: int | None = None
     """What the archive says; None where it does not."""
+    names: Mapping[str, str] = {}
+    """Of an archive within: what its members are called that it names by keys."""
 
 
 def errors() -> tuple[type[Exception], ...]:
@@ -162,6 +165,24 @@ def _wim(path: Path) -> Iterator[Member]:
         yield Member(*one)
 
 
+def _names_in(storage: Any) -> dict[str, str]:  # noqa: ANN401 (of a library without types)
+    """What an installer database calls files that its cabinets name by keys."""
+    from hvci.packages.msi import names_of, plain_name
+
+    stored = {
+        plain_name(names[-1]): names
+        for names in storage.listdir(streams=True, storages=False)
+        if len(names) == 1
+    }
+
+    def stream(name: str) -> bytes:
+        with storage.openstream(stored[name]) as opened:
+            found: bytes = opened.read(_MOST_OF_TABLE)
+        return found
+
+    return names_of(stream)
+
+
 def _msi(path: Path) -> Iterator[Member]:
     """The cabinets in an installer database, as members that are archives again."""
     try:
@@ -170,11 +191,13 @@ def _msi(path: Path) -> Iterator[Member]:
         raise NeedsMore("an MSI needs one more package: install 'hvci[packages]'") from error
     found = 0
     with olefile.OleFileIO(str(path)) as storage:
-        for names in storage.listdir(streams=True, storages=False):
-            with storage.openstream(names) as stream:
+        names = _names_in(storage)
+        for stored in storage.listdir(streams=True, storages=False):
+            with storage.openstream(stored) as stream:
                 if stream.read(4) == b"MSCF":
                     found += 1
                     stream.seek(0)
-                    yield Member(f"cabinet {found}", _pieces(stream), storage.get_size(names))
+                    size = storage.get_size(stored)
+                    yield Member(f"cabinet {found}", _pieces(stream), size, names)
     if not found:
         raise InputError("no cabinet in it: its files lie beside it, or it is damaged")

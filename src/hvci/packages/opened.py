@@ -7,7 +7,7 @@ to a scratch folder under numbers, never under its names; depth, number and size
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -204,13 +204,19 @@ class _Opening:
         self.texts: list[Kept] = []
         self.refused: list[Refused] = []
 
-    def read(self, path: Path, label: str, depth: int) -> None:
-        """Keep what matters of an archive, and open the archives in it."""
+    def read(
+        self, path: Path, label: str, depth: int, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep what matters of an archive, and open the archives in it.
+
+        `names` has what members are called that it names by keys.
+        """
+        called = names or {}
         for member in archives.members(path, marks.kind_of_file(path)):
             self._seen += 1
             if self._seen > MAX_MEMBERS:
                 raise InputError(f"the archive holds more than {MAX_MEMBERS} files")
-            name = f"{label}!{member.name}"
+            name = f"{label}!{called.get(member.name, member.name)}"
             try:
                 self._member(member, name, depth)
             except archives.errors() as error:
@@ -243,11 +249,11 @@ class _Opening:
         elif depth == DEEPEST:
             self.refused.append(Refused(label, InputError("nested too deep to be opened")))
         else:
-            self._nested(file, label, depth)
+            self._nested(file, label, depth, member.names)
 
-    def _nested(self, file: Path, label: str, depth: int) -> None:
+    def _nested(self, file: Path, label: str, depth: int, names: Mapping[str, str]) -> None:
         try:
-            self.read(file, label, depth + 1)
+            self.read(file, label, depth + 1, names)
         except InputError as error:
             self.refused.append(Refused(label, error))
         file.unlink()
