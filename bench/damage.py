@@ -1,9 +1,11 @@
-"""Damages archives, INFs and hives at random and shows that each is a row and nothing escapes.
+"""Damages archives, INFs and Windows folders at random: each is a row and nothing escapes.
 
 python bench/damage.py 20000 [SEED]
 
-Valid ones of every kind are made first; each case changes, cuts or doubles some bytes of one. An
-error of ours, a case without an answer, or a file outside the scratch folder ends the run.
+Valid ones of every kind are made first; each case changes, cuts or doubles some bytes of one. Of a
+Windows folder that is a hive, a transaction log, a published INF or the event log; it is checked
+and scanned. An error of ours, a case without an answer, or a file outside the scratch folder ends
+the run.
 """
 
 import io
@@ -21,14 +23,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import wims
 from build import driver
-from cabinets import cabinet, compound
-from hives import hive
-from hvci.errors import InputError
+from cabinets import cabinet, compound, installer
+from eventfiles import evtx
+from eventfiles import hvci as refused_by_hvci
+from hives import hive, log
+from hvci.cli.installed import look
+from hvci.evaluate import Options
 from hvci.fleet.rules import Rules
-from hvci.fleet.walk import ARCHIVE, places
+from hvci.fleet.walk import ARCHIVE, WINDOWS, Problem, places
+from hvci.fleet.windows import windows_places
 from hvci.fleet.worker import Task, answered
-from hvci.installed.drivers import Windows
-from hvci.installed.tree import of_windows
 
 INF = """[Version]
 Signature="$WINDOWS NT$"
@@ -56,19 +60,36 @@ b.sys=1,bin
 [Strings]
 Maker="M"
 """
-HIVE = hive(
-    {
-        "Select": {"Current": 1},
-        "ControlSet001": {
-            "Services": {
-                f"s{n}": {"Type": 1, "Start": n % 5, "ImagePath": f"system32\\drivers\\s{n}.sys"}
-                for n in range(12)
-            },
-            "Enum": {"PCI": {"VEN": {"0": {"Service": "s1"}}}},
+SYSTEM = {
+    "Select": {"Current": 1},
+    "ControlSet001": {
+        "Services": {
+            f"s{n}": {"Type": 1, "Start": n % 5, "ImagePath": f"system32\\drivers\\s{n}.sys"}
+            for n in range(12)
         },
-        "DriverDatabase": {"DriverInfFiles": {"oem1.inf": {"": ["a.inf_amd64_1"]}}},
-    }
-)
+        "Enum": {"PCI": {"VEN": {"0": {"Service": "s1"}}}},
+    },
+    "DriverDatabase": {"DriverInfFiles": {"oem1.inf": {"": ["a.inf_amd64_1"]}}},
+}
+SOFTWARE = {"Microsoft": {"Windows NT": {"CurrentVersion": {"SystemRoot": "C:\\Windows"}}}}
+BEFORE = {**SYSTEM, "ControlSet001": {"Services": {}}}
+STORE = "System32/DriverStore/FileRepository/a.inf_amd64_1"
+EVENTS = "System32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx"
+OLD, NEW = hive(SYSTEM, (2, 1)), hive(SYSTEM)
+HIVE = "System32/config/SYSTEM"
+FILES = {
+    HIVE: NEW,
+    f"{HIVE}.LOG1": log(OLD, NEW, 1),
+    "System32/config/SOFTWARE": hive(SOFTWARE),
+    "System32/config/DRIVERS": hive({"DriverDatabase": SYSTEM["DriverDatabase"]}),
+    "System32/drivers/s1.sys": driver(section_alignment=0x80),
+    "System32/drivers/s5.sys": driver(),
+    "INF/oem1.inf": INF.encode("utf-16"),
+    f"{STORE}/a.inf": INF.encode(),
+    f"{STORE}/x/bin/b.sys": driver(pool_type=0),
+    EVENTS: evtx([refused_by_hvci("s1.sys")]),
+}
+DAMAGED = (HIVE, f"{HIVE}.LOG1", "System32/config/SOFTWARE", "INF/oem1.inf", EVENTS)
 
 
 def zipped(files):
@@ -112,11 +133,15 @@ def valid():
     yield ".msi", compound({"table": b"x", "data": cabinet(files)})
     yield ".wim", wims.wim(files)
     yield ".wim", wims.wim(files, "xpress")
+    keyed = {f"k{number}": file for number, file in enumerate(files.items())}
+    yield ".msi", installer(keyed)
+    yield "windows.wim", wims.wim({f"Windows/{name}": data for name, data in FILES.items()})
     yield ".7z", by_libarchive(files, "7zip")
     yield ".iso", by_libarchive(files, "iso9660")
     yield ".inf", INF.encode()
     yield ".inf", INF.encode("utf-16")
-    yield "hive", HIVE
+    for name in DAMAGED:
+        yield name, OLD if name.endswith(".LOG1") else FILES[name]
 
 
 def damaged(data, chance):
@@ -139,21 +164,46 @@ def damaged(data, chance):
 
 def row(path, suffix, scratch):
     """What became of a case, in one word; raises where it is an error of ours."""
-    if suffix == "hive":
-        try:
-            found = of_windows(path.parent.parent.parent)
-            return f"{len(list(Windows(*found).drivers()))} drivers" if found else "no hive"
-        except InputError as error:
-            return f"refused: {str(error)[:40]}"
+    if suffix in DAMAGED:
+        return of_folder(path.parents[len(Path(suffix).parts) - 1])
     if suffix == ".inf":
         (found, *_) = places([str(path)])
         return type(found).__name__
-    answer = answered(Task(str(path), "0" * 64, 1, ARCHIVE, scratch=str(scratch)), Rules())
+    kind = WINDOWS if suffix == "windows.wim" else ARCHIVE
+    answer = answered(Task(str(path), "0" * 64, 1, kind, scratch=str(scratch)), Rules())
     if answer.problem is not None:
         return answer.problem.kind
     if answer.row is None or answer.row.columns["kind"] == "InternalError":
         raise AssertionError(answer.row and answer.row.columns["summary"])
     return f"opened, {'some' if answer.shut else 'nothing'} refused"
+
+
+def of_folder(windows):
+    """The drivers of a Windows folder, checked and scanned."""
+    document = look([str(windows)], Options())
+    ours = [one for one in document.errors if one.kind == "InternalError"]
+    if ours or not (document.reports or document.errors or document.notices):
+        raise AssertionError(ours)
+    rows = list(windows_places(str(windows)))
+    problems = sum(isinstance(one, Problem) for one in rows)
+    return f"{len(rows) - problems} drivers, {'some' if problems else 'no'} problems"
+
+
+def place(folder, suffix, data):
+    """The files of a case; gives the damaged one."""
+    if suffix not in DAMAGED:
+        path = folder / f"x{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+    files = {**FILES, suffix: data}
+    if suffix.endswith(".LOG1"):
+        files[HIVE] = OLD
+    for name, content in files.items():
+        path = folder / "Windows" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder / "Windows" / suffix
 
 
 def run(number, seed):
@@ -164,25 +214,22 @@ def run(number, seed):
         for case in range(number):
             suffix, data = kinds[case % len(kinds)]
             folder, scratch = top / "cases", top / "scratch"
-            path = folder / f"x{suffix}"
-            if suffix == "hive":
-                path = folder / "Windows/System32/config/SYSTEM"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(damaged(data, chance))
+            path = place(folder, suffix, damaged(data, chance))
             try:
                 told[suffix, row(path, suffix, scratch)] += 1
             except Exception as error:
-                kept = Path(tempfile.gettempdir()) / f"damage{suffix}"
+                kept = Path(tempfile.gettempdir()) / f"damage{Path(suffix).name}"
                 shutil.copy(path, kept)
                 print(f"case {case}: {type(error).__name__}: {error}; kept as {kept}")
                 raise
             here = {each.name for each in top.iterdir()} | {each.name for each in folder.iterdir()}
             assert here <= {"cases", "scratch", path.name, "Windows"}, here
-            assert all(each.name[:-4].isdigit() for each in scratch.rglob("*")), "a name escaped"
+            kept = [each.name[:-4].replace("-", "") for each in scratch.rglob("*")]
+            assert all(name.isdigit() for name in kept), "a name escaped"
             shutil.rmtree(folder)
             shutil.rmtree(scratch, ignore_errors=True)
     for (suffix, word), count in sorted(told.items()):
-        print(f"{suffix:8} {word:60} {count}")
+        print(f"{Path(suffix).name[-20:]:20} {word:60} {count}")
     rows = sum(told.values())
     print(f"{number} cases, {rows} rows, {time.process_time() - begin:.0f} CPU s")
 

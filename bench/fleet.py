@@ -1,16 +1,22 @@
 """Measures the database of a scan.
 
-python bench/fleet.py questions 1000000         every ready question over so many drivers
+python bench/fleet.py questions 1000000 [URL]   every ready question over so many drivers
 python bench/fleet.py rescan 20000              unchanged files by time of change, and by content
 python bench/fleet.py kill FOLDER 20            kill -9 at random, resume, compare row for row
+python bench/fleet.py cluster FOLDER 10000      a Dask cluster beside processes of this computer
+
+For the cluster, small drivers of FOLDER are copied with another last byte each, so that no two are
+equal. One worker is killed twice.
 """
 
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -24,7 +30,7 @@ from hvci.fleet.exporting import statement
 from hvci.fleet.questions import QUESTIONS, ask
 from hvci.fleet.rules import Rules
 from hvci.fleet.scanning import Scan
-from hvci.fleet.schema import body, file, finding, result, scan, seen
+from hvci.fleet.schema import body, file, finding, package, result, scan, seen
 from hvci.fleet.statistics import statistics
 from hvci.fleet.store import Store
 from hvci.fleet.views import View
@@ -33,6 +39,9 @@ from hvci.fleet.walk import places
 DDIS = [f"Ddi{number}" for number in range(120)]
 RULES = [f"rule-{number}" for number in range(25)]
 OLD = 1_600_000_000
+PACKAGES = 4000
+SMALL = 40_000
+"""Bytes of a driver that is copied for the cluster."""
 
 
 def timed(what, call):
@@ -42,15 +51,21 @@ def timed(what, call):
     return found
 
 
-def questions(folder, number):
-    store = Store(create(str(folder / "a.db")), Rules(), "desk")
+def questions(folder, number, where=""):
+    where = where or str(folder / "a.db")
+    store = Store(create(where), Rules(), "desk")
     store.begin("all")
     timed(f"{number} drivers written", lambda: fill(store, number))
     timed("the scan ended", store.finish)
-    print(f"{(folder / 'a.db').stat().st_size >> 20} MiB")
+    if "://" not in where:
+        print(f"{Path(where).stat().st_size >> 20} MiB")
+    else:
+        with store.database.writing() as connection:
+            connection.exec_driver_sql("ANALYZE")  # as its own service does from time to time
     asked = [(name, "") for name in QUESTIONS]
     asked += [("vendor", "Vendor 7"), ("rule", RULES[3]), ("ddi", DDIS[5])]
-    database = opened(str(folder / "a.db"))
+    asked += [("package", "oem7.inf"), ("package", "a7.inf")]
+    database = opened(where)
     with database.reading() as connection:
         for name, word in asked:
             timed(f"{name} {word}", lambda n=name, w=word: ask(connection, n, View(), w, 100))
@@ -60,23 +75,48 @@ def questions(folder, number):
 
 def fill(store, number):
     chance = random.Random(7)
+    with store.database.writing() as connection:
+        add(connection, package, [packaged(one) for one in range(1, PACKAGES + 1)])
     drivers = zip(range(1, number + 1), drawn(chance), strict=False)
     for some in batches(drivers, 20_000):
         with store.database.writing() as connection:
-            connection.execute(result.insert(), [driver(one, verdict) for one, verdict in some])
-            connection.execute(
-                body.insert(),
-                [
-                    {"result_id": one, "dictionary_id": 1, "data": chance.randbytes(1100)}
-                    for one, _ in some
-                ],
-            )
-            connection.execute(finding.insert(), [row for one, _ in some for row in said(one)])
-            connection.execute(file.insert(), [place(one) for one, _ in some])
-            met = {"scan_id": store.scan_id, "problem": None, "sentence": None}
-            connection.execute(
-                seen.insert(), [met | {"file_id": one, "result_id": one} for one, _ in some]
-            )
+            add(connection, result, [driver(one, verdict) for one, verdict in some])
+            blobs = [(one, chance.randbytes(1100)) for one, _ in some]
+            rest = {"dictionary_id": 1}
+            add(connection, body, [{"result_id": one, "data": data} | rest for one, data in blobs])
+            add(connection, finding, [row for one, _ in some for row in said(one)])
+            add(connection, file, [place(one) for one, _ in some])
+            add(connection, seen, [met(store.scan_id, one) for one, _ in some])
+
+
+def met(scan_id, number):
+    """A file; every fourth is of a package, as in scans of a Windows."""
+    row = {"scan_id": scan_id, "file_id": number, "result_id": number, "problem": None}
+    of = number % PACKAGES + 1 if number % 4 == 0 else None
+    return row | {"sentence": None, "package_id": of}
+
+
+def packaged(number):
+    """A package; every twentieth starts at boot."""
+    names = {"digest": str(number), "inf": f"a{number}.inf", "service": f"s{number}"}
+    texts = {"provider": f"Vendor {number % 400}", "version": "01/02/2024, 1.0.0.0"}
+    start = "boot" if number % 20 == 0 else "system" if number % 20 == 1 else "on demand"
+    there = {"installed": True, "published": f"oem{number % 300}.inf", "devices": number % 3}
+    flags = {"storage": False, "staged": False, "class_name": "System", "hardware_ids": 1}
+    lists = {"catalogs": "[]", "ids": "[]"}
+    return {"id": number, "start": start, **names, **texts, **there, **flags, **lists}
+
+
+def add(connection, table, rows):
+    """Write rows as fast as the database takes them."""
+    if connection.dialect.name != "postgresql" or not rows:
+        connection.execute(table.insert(), rows)
+        return
+    names = list(rows[0])
+    into = f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
+    with connection.connection.driver_connection.cursor().copy(into) as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in names])
 
 
 def drawn(chance):
@@ -204,12 +244,80 @@ def kept(where):
     return exported, found
 
 
+def cluster(folder, top, number):
+    """Answers of a scheduler and two workers over TCP beside those of two processes."""
+    drivers = folder / "drivers"
+    drivers.mkdir()
+    small = sorted(path for path in Path(top).rglob("*.sys") if 2000 < path.stat().st_size < SMALL)
+    for one in range(number):
+        data = small[one % len(small)].read_bytes()
+        (drivers / f"{one:06}.sys").write_bytes(data + one.to_bytes(8, "little"))
+    (folder / "few").mkdir()
+    (folder / "few" / "a.sys").write_bytes(small[0].read_bytes())
+    print(f"{number} drivers made of {len(small)}", flush=True)
+    spent = {}
+    for what, times in (("processes", 0), ("cluster", 0), ("start alone", 0), ("killed", 2)):
+        where = folder / f"{what.split()[0]}.db"
+        target = folder / "few" if what == "start alone" else drivers
+        begin, before = time.perf_counter(), os.times()
+        if what == "processes":
+            scanned(target, where, "--jobs", "2")
+        else:
+            on_cluster(target, where, times)
+        after = os.times()
+        cpu = after[2] + after[3] - before[2] - before[3]
+        wall = time.perf_counter() - begin
+        print(f"{what:12} {wall:8.1f} s wall {cpu:8.1f} CPU s", flush=True)
+        spent[what] = cpu
+        if what in ("cluster", "killed"):
+            equal = kept(where) == kept(folder / "processes.db")
+            print("  every result once, row for row equal" if equal else "  NOT equal", flush=True)
+    more = spent["cluster"] - spent["start alone"]
+    print(f"overhead {more / spent['processes'] - 1:+.1%} of processor time")
+
+
+def scanned(target, where, *more):
+    command = [sys.executable, "-m", "hvci", "scan", str(target), "-q", "-d", str(where), *more]
+    subprocess.run(command, check=True)
+
+
+def on_cluster(target, where, times):
+    """Scan on a scheduler and two workers, of which one is killed so many times."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    settings = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+    quiet = {"env": {**os.environ, **settings}, "stderr": subprocess.DEVNULL}
+    tool = [sys.executable, "-m"]
+    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port]
+    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1"]
+    started = [subprocess.Popen([*tool, *scheduler, "--no-dashboard"], **quiet)]
+    started += [subprocess.Popen([*tool, *worker, "--no-dashboard"], **quiet) for _ in range(2)]
+    scan_of = threading.Thread(target=scanned, args=(target, where, "--scheduler", address))
+    time.sleep(5)
+    scan_of.start()
+    for _ in range(times):
+        before = rows(where)
+        while rows(where) < before + 500 and scan_of.is_alive():
+            time.sleep(0.5)
+        for number in children(started[1].pid):
+            os.kill(number, signal.SIGKILL)  # the nanny starts it anew
+            print(f"  killed a worker at {rows(where)} results", flush=True)
+    scan_of.join()
+    for one in reversed(started):
+        one.terminate()
+        one.wait()
+
+
 def main(what, *words):
     with tempfile.TemporaryDirectory() as name:
         if what == "questions":
-            questions(Path(name), int(words[0]))
+            questions(Path(name), int(words[0]), *words[1:])
         elif what == "rescan":
             rescan(Path(name), int(words[0]))
+        elif what == "cluster":
+            cluster(Path(name), words[0], int(words[1]))
         elif not kill(Path(name), words[0], int(words[1])):
             sys.exit(1)
 

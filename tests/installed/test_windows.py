@@ -223,6 +223,16 @@ def test_who_set_memory_integrity(tmp_path, policy, said):
     assert said in windows.notes[0]
 
 
+def test_a_damaged_hive_of_programs_costs_no_driver(tmp_path):
+    """Its cells are gone, its head is whole."""
+    software = hive({"Policies": {}})[:0x1000] + b"hbin" + bytes(0xFFC)
+    put(tmp_path, {**FILES, "system32/config/SOFTWARE": software})
+    windows = Windows(*of_windows(tmp_path))
+    assert len(windows.registry.services) > 5
+    assert "set in Windows Security" in windows.notes[0]
+    assert any(one.startswith("policies: ") for one in windows.doubts)
+
+
 def test_packages_of_the_hive_of_drivers(tmp_path):
     system = {name: value for name, value in SYSTEM.items() if name != "DriverDatabase"}
     drivers = hive({"DriverDatabase": SYSTEM["DriverDatabase"]})

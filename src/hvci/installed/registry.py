@@ -93,8 +93,14 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
             part(hive, control, found)
         except DamagedHive as error:
             found.problems.append(f"{part.__name__.strip('_')}: {error}")
-    found.state, found.is_on = _memory_integrity(control, software)
-    found.drive = _drive(software)
+    found.state = "cannot be told"
+    for policies in (software, None):
+        try:
+            found.state, found.is_on = _memory_integrity(control, policies)
+            found.drive = _drive(policies)
+            break
+        except DamagedHive as error:
+            found.problems.append(f"{'policies' if policies else 'memory integrity'}: {error}")
     return found
 
 
