@@ -133,6 +133,8 @@ def test_a_file_of_a_moment_ago_is_hashed_again(tmp_path):
     """Another change within the same tick of the clock would not show."""
     path = tmp_path / "new.sys"
     path.write_bytes(driver())
+    soon = time.time() + 60  # however long the first scan takes to begin
+    os.utime(path, (soon, soon))
     run(path, "-d", tmp_path / "a.db")
     assert "known by content      1" in run(path, "-d", tmp_path / "a.db").output
 
