@@ -94,6 +94,21 @@ def test_a_package_and_archives_and_copies_of_them(tmp_path):
     assert rows(where, copy)["z.zip!p/bin/a.sys"] == driven
 
 
+@pytest.mark.parametrize("bound", ["--isolate", "--no-isolate"])
+@pytest.mark.parametrize("form", ["7zip", "iso9660"])
+def test_archives_of_a_native_library(tmp_path, form, bound):
+    """A process that may start no program has to be told where the library is."""
+    libarchive = pytest.importorskip("libarchive")
+    parts = []
+    with libarchive.custom_writer(lambda data: parts.append(bytes(data)) or len(data), form) as out:
+        out.add_file_from_memory("good.sys", len(GOOD), GOOD)
+    put(tmp_path, {"x.bin": b"".join(parts)})
+    run(tmp_path / "x.bin", bound, "-d", tmp_path / "a.db")
+    found = rows(tmp_path / "a.db", tmp_path)
+    assert found["x.bin"][4] is None
+    assert {name.lower() for name in found} == {"x.bin", "x.bin!good.sys"}
+
+
 def test_questions_know_packages(tmp_path):
     where = tmp_path / "a.db"
     run(put(tmp_path / "in", FILES), "-d", where)

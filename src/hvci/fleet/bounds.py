@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hvci.packages.archives import LIBRARY, found_library
 from hvci.packages.opened import MAX_MEMBER
 
 MEMORY = 2 << 30
@@ -68,13 +69,15 @@ class Bounds:
     """Size of the largest file that it may write."""
     programs: bool = False
     """It may start other processes for some targets: a run of the emulator is one."""
+    archives: str = ""
+    """The library for archives, which nobody finds any more who may start no program."""
 
     @classmethod
     def usual(
         cls, folder: str, seconds: float, programs: bool = False, largest: int = MAX_MEMBER
     ) -> Bounds:
         """What every process that reads targets gets, whoever asked for it."""
-        return cls(folder, math.ceil(seconds), largest, programs)
+        return cls(folder, math.ceil(seconds), largest, programs, found_library())
 
     def fields(self) -> dict[str, object]:
         """As plain data."""
@@ -99,6 +102,8 @@ def hold(bounds: Bounds, own: str = "") -> bool:
     thread is started.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would be new processes
+    if bounds.archives:
+        os.environ.setdefault(LIBRARY, bounds.archives)
     tempfile.tempdir = own or tempfile.mkdtemp(prefix="own-", dir=bounds.folder)
     is_cut_off = _leave_network()
     _limit(bounds)

@@ -9,12 +9,15 @@ import bz2
 import gzip
 import logging
 import lzma
+import os
 import struct
 import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -22,6 +25,8 @@ from hvci.errors import InputError, NeedsMore
 from hvci.packages import cabinet
 
 PIECE = 1 << 18
+LIBRARY = "LIBARCHIVE"
+"""The variable of the environment by which libarchive-c is told where its library is."""
 _MOST_OF_TABLE = 64 << 20
 _BLOCK = 512
 _CAB_FLAGS, _CAB_IN_A_SET = 30, 3
@@ -114,6 +119,18 @@ def _tar(path: Path) -> Iterator[Member]:
                 if file is not None:
                     yield Member(entry.name, _pieces(file), entry.size)
             watched.finish()
+
+
+@cache
+def found_library() -> str:
+    """Where the library for most archives is, as `LIBRARY` takes it; empty where it is not needed
+    or not there. Asks the system by starting programs.
+    """
+    if os.environ.get(LIBRARY) or find_spec("libarchive") is None:
+        return ""
+    from ctypes.util import find_library
+
+    return find_library("archive") or find_library("libarchive") or ""
 
 
 def _by_libarchive(path: Path) -> Iterator[Member]:
