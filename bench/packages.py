@@ -92,6 +92,12 @@ INSTALL = [
     "bustype",
     "uninstallsection",
     "ndi-xreg",
+    "*iftype",
+    "*mediatype",
+    "*physicalmediatype",
+    "port1functionnumber",
+    "port1devicenumber",
+    "optiondesc",
 ]
 SERVICE = [
     "displayname",

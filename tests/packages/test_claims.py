@@ -123,6 +123,19 @@ def test_models_without_a_decoration_are_for_the_other_machines(tmp_path, look):
 
 
 @WAYS
+def test_many_models_of_one_machine_do_not_hide_the_other(tmp_path, look):
+    """As in an audio INF, which lists a hundred devices for each architecture."""
+    many = "".join(f"D{n}=Many{n},PCI\\VEN_{n}\n" for n in range(100))
+    sections = "".join(add(f"Many{n}", "Svc") for n in range(100))
+    text = HEAD + "[Manufacturer]\n%M%=Std,NTx86,NTamd64\n"
+    text += f"[Std.NTx86]\n{many}[Std.NTamd64]\n{many}{sections}" + service("Svc", "a.sys")
+    text += "[SourceDisksFiles.x86]\na.sys=1,x86\n[SourceDisksFiles.amd64]\na.sys=1,x64\n"
+    files = {"a.inf": text, "x64/a.sys": X64, "x86/a.sys": X86}
+    expected = ("Svc", "on demand")
+    assert told(look(tmp_path, files)) == {"x64/a.sys": expected, "x86/a.sys": expected}
+
+
+@WAYS
 @pytest.mark.parametrize("order", [("6.1", "10.0...17763"), ("10.0...17763", "6.1")])
 def test_the_newest_windows_counts(tmp_path, look, order):
     first, second = order

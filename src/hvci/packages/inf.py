@@ -26,6 +26,8 @@ _VERSION = re.compile(r"^[a-z0-9]+(?:\.(\d*))?(?:\.(\d*))?(?:\.[^.]*)?(?:\.[^.]*
 """A TargetOSVersion: architecture, major, minor, product type, suites, build."""
 _MOST_INSTALLS = 20_000
 _MOST_NAMES = 16
+_MOST_FOLLOWED = 4096
+"""Install sections of one service that are asked what they copy."""
 MOST_IDS = 32
 _MOST_SERVICES = 256
 
@@ -234,22 +236,27 @@ class _Reader:
             return None
         start = _number(self.text.value(section, "StartType"))
         machines = frozenset(found.machines)
-        tiers = self._tiers(file, list(found.installs)[:_MOST_NAMES], machines)
+        tiers = self._tiers(file, list(found.installs)[:_MOST_FOLLOWED])
         return Service(line.field(0), file, tiers, start, machines, found.windows)
 
     # ---- where a binary comes from
 
-    def _tiers(
-        self, file: str, installs: list[tuple[str, Machine]], machines: frozenset[Machine]
-    ) -> tuple[tuple[str, ...], ...]:
+    def _tiers(self, file: str, installs: list[tuple[str, Machine]]) -> tuple[tuple[str, ...], ...]:
         """Paths where a package may keep a file: where the INF says, beside the INF under the name
         that CopyFiles says, and beside it under the name of the installed file.
         """
         listed: dict[str, None] = {}
         names: dict[str, None] = {}
-        for install, machine in sorted(installs, key=lambda one: one[1]):
-            mine = self._copied(install, file) or self._renames.get(file.lower(), ())[:_MOST_NAMES]
-            for name in mine or (file,):
+        renames = self._renames.get(file.lower(), [])[:_MOST_NAMES]
+        wanted = {
+            (machine, name): None
+            for install, machine in installs
+            for name in self._copied(install, file) or renames or (file,)
+        }
+        # A hundred models of one machine must not crowd out the other machines.
+        for machine in sorted({machine for machine, _ in wanted}):
+            mine = (name for each, name in wanted if each is machine)
+            for name in islice(mine, _MOST_NAMES):
                 names.setdefault(name)
                 for suffix in (f".{_DECORATIONS[machine][2:]}", ""):
                     # The section of an architecture is all that counts where it has the file.
