@@ -16,8 +16,7 @@ from hvci.model import TARGETS, WindowsVersion
 from hvci.source.conditions import VERSIONS, Setting, Truth, holds
 from hvci.source.kernels import Exit, Versions
 from hvci.source.program import Program
-from hvci.source.switches import is_same
-from hvci.source.tree import File, Function, ancestors, text_of
+from hvci.source.tree import File, Function, ancestors, is_same, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -20,7 +20,7 @@ from hvci.source.expression import Truth
 from hvci.source.program import Program
 from hvci.source.scope import LOOPS, Variable, is_once, variable
 from hvci.source.stores import Store, stores
-from hvci.source.switches import Reached, is_same
+from hvci.source.switches import Reached
 from hvci.source.telling import (
     COMPARE,
     FIELDS,

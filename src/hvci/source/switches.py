@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hvci.source.comparing import Conditions, Constant, Given, Known, Truth, bare
 from hvci.source.scope import LOOPS
-from hvci.source.tree import Function, ancestors, text_of
+from hvci.source.tree import Function, ancestors, is_same, text_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -162,14 +162,6 @@ class Reached:
         truth = self.truth(node.child_by_field_name("condition"))
         taken = branches if truth is None else [branches[0 if truth else 1]]
         return all(one is not None and self._ends(one) for one in taken)
-
-
-def is_same(left: Node | None, right: Node) -> bool:
-    """Whether two nodes are one."""
-    return left is not None and (left.start_byte, left.end_byte) == (
-        right.start_byte,
-        right.end_byte,
-    )
 
 
 def _labelled(body: Node) -> list[Node]:
