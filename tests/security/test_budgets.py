@@ -63,6 +63,17 @@ def test_exports(monkeypatch):
     assert image.problems == [("more than 65,536 exports", CODE_RULES)]
 
 
+@pytest.mark.parametrize("name", ["MAX_RELOCATIONS", "MAX_BLOCKS"])
+def test_relocations(monkeypatch, name):
+    data = build.driver(pointers=(0, 0x800, 0x1008, 0x2010))
+    assert len(PeImage(data).relocations.rvas) == 4
+    monkeypatch.setattr(directories, name, 1)
+    image = PeImage(data)
+    assert len(image.relocations.rvas) < 4
+    assert [reason for reason, _ in image.problems] == ["more relocations than are read"]
+    assert evaluate(data).verdict != "compatible"
+
+
 def test_signatures(monkeypatch):
     image = build.driver()
     data = signed.signed(image, signed.vendor())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_MODULES = 1024
 MAX_IMPORTS = 65_536
 MAX_EXPORTS = 65_536
+MAX_RELOCATIONS, MAX_BLOCKS = 1 << 23, 1 << 17
+"""Entries, and blocks: twice as many as the largest image has pages."""
 ABSOLUTE, DIR64 = 0, 10
 LAST_WHOLE_DIR64 = 0xFF8
 """A DIR64 at a higher page offset reaches into the next page."""
@@ -131,8 +133,11 @@ def read_relocations(image: PeImage) -> Relocations:
     """All base relocations of the image."""
     at, size = image.directory(RELOCATION)
     end, problem = at + size, ""
-    pages, entries = [], []
+    pages, entries, total = [], [], 0
     while at + 8 <= end:
+        if total > MAX_RELOCATIONS or len(pages) == MAX_BLOCKS:
+            problem = "more relocations than are read"
+            break
         page, block = struct.unpack_from("<II", image.memory, at)
         if block < 8 or at + block > end:
             if block or page:
@@ -142,6 +147,7 @@ def read_relocations(image: PeImage) -> Relocations:
         entries.append(words)
         pages.append(np.full(len(words), page, np.int64))
         at += block
+        total += len(words)
     if not entries:
         return Relocations(np.empty(0, np.int64), np.empty(0, np.uint8), problem)
     words, bases = np.concatenate(entries), np.concatenate(pages)
