@@ -133,7 +133,9 @@ def read_relocations(image: PeImage) -> Relocations:
     """All base relocations of the image."""
     at, size = image.directory(RELOCATION)
     end, problem = at + size, ""
-    pages, entries, total = [], [], 0
+    pages: list[npt.NDArray[np.int64]] = []
+    entries: list[npt.NDArray[np.uint16]] = []
+    total = 0
     while at + 8 <= end:
         if total > MAX_RELOCATIONS or len(pages) == MAX_BLOCKS:
             problem = "more relocations than are read"
