@@ -194,6 +194,35 @@ def test_a_library_that_a_list_of_cmake_names(tmp_path):
     assert evaluate(tmp_path).verdict is Verdict.UNDECIDED
 
 
+def test_a_library_that_a_list_of_cmake_names_and_is_not_here(tmp_path):
+    text = "wdk_add_driver(drv drv.c)\n"
+    text += "target_link_libraries(drv ${CMAKE_SOURCE_DIR}/lib/engine.lib)"
+    lay(tmp_path, CMakeLists__txt=text, drv__c=NX)
+    assert "which is not here" in named(evaluate(tmp_path), "engine.lib")[0].reason
+
+
+MAKEFILE = """LIBS = {}
+drv.sys: drv.o
+\tld -o $@ $^ -Wl,--out-implib,libdrv.a -lntoskrnl -lhal libmade.a $(LIBS)
+libmade.a: made.o
+\tar rc $@ $^
+"""
+
+
+@pytest.mark.parametrize("name", ["engine.a", "lib/engine.lib", "-lengine", "-Llib -lengine"])
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_library_that_a_makefile_names(tmp_path, name, is_here):
+    lay(tmp_path, Makefile=MAKEFILE.format(name), drv__c=NX)
+    if is_here and not name.startswith("-le"):
+        path = name if name[0] != "-" else "lib/libengine.a"
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(archive(CODE))
+        assert found(evaluate(tmp_path), path)
+    else:
+        assert "which is not here" in named(evaluate(tmp_path), "engine.")[0].reason
+    assert not named(evaluate(tmp_path), "libmade") and not named(evaluate(tmp_path), "libdrv")
+
+
 def test_a_library_that_the_target_builds_is_no_unknown_one(tmp_path):
     project = vcxproj("e.c", type="StaticLibrary", driver="WDM")
     lay(tmp_path, engine__vcxproj=project, e__c="#include <ntddk.h>\nint e;\n")

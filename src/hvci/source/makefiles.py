@@ -7,7 +7,7 @@ linked as one: a native image, `ntoskrnl`, or a name that ends in `.sys`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hvci.model.judged import TEXT_RULES
@@ -30,6 +30,9 @@ _NAME = re.compile(
     r"(?<![\w./\\%*-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:c|cpp|cc|cxx))\b(?!\s*[(=])", re.I
 )
 _OBJECT = re.compile(r"(?<![\w./\\%*-])((?:[\w+.-]+[/\\])*[\w+.-]+)\.(?:o|obj)\b", re.IGNORECASE)
+_LIBRARY = re.compile(r"(?<![\w./\\%*:=-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:lib|a))\b(?!\s*:)", re.I)
+_LINKED = re.compile(r"(?<!\S)-l([A-Za-z][\w+.-]*)")
+_RULE = re.compile(r"(?m)^([^\s#:=][^:=\n]*):(?!=)")
 _DRIVER = re.compile(
     r"(?i)\.sys\b|subsystem[,= :]+native|-lntoskrnl|ntoskrnl\.lib|[-/]driver\b"
     r"|entry[,= :]+_?DriverEntry"
@@ -58,10 +61,31 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
     if not files:
         shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
+    sources, linked = dict.fromkeys(files, compile_), tuple(_libraries(path, expanded, flags))
     return [
-        Build(path, machine, machine, Kind.DRIVER, None, dict.fromkeys(files, compile_))
+        Build(path, machine, machine, Kind.DRIVER, None, sources, libraries=linked)
         for machine in machines
     ]
+
+
+def _libraries(path: str, text: str, flags: str) -> Iterator[str]:
+    """What is linked and no rule of the file makes; paths where they are here."""
+    made = {name for line in _RULE.findall(text) for name in line.split()}
+    for name in dict.fromkeys(_LIBRARY.findall(flags)):
+        if name not in made and not _is_output(name, text):
+            yield beside(path, name.replace("\\", "/")) if is_file(beside(path, name)) else name
+    folders = options_of("L", flags)
+    for name in dict.fromkeys(_LINKED.findall(flags)):
+        places = (beside(path, f"{folder}/lib{name}.a") for folder in folders)
+        found = next((one for one in places if is_file(one)), f"{name}.a")
+        if f"lib{name}.a" not in {one.rpartition("/")[2] for one in made}:
+            yield found
+
+
+def _is_output(name: str, text: str) -> bool:
+    """Whether an option of the linker or of dlltool writes it: a library of imports."""
+    option = r"(?i)(?:/implib:|--out-implib[=, ]+|-l[ ]+|--output-lib[= ]+|-out:)"
+    return re.search(option + re.escape(name), text) is not None
 
 
 def _files(shelf: Shelf, path: str, text: str) -> list[str]:

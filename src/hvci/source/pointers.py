@@ -77,6 +77,8 @@ _LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
 _MAX_LEFT = 200
 """Bytes before an assignment in which the name stands that it is to."""
 _BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
+_DECLARED = re.compile(rb"\*\s*(\w+)\s*(?:\[[^\]\n]*\]\s*)?\)\s*\([^;{}=]*\)\s*=(?!=)")
+"""A pointer to a function that gets a value where it is declared."""
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
 _PARAMETER = re.compile(rb"(?<=[\w*])\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
 _PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
@@ -127,7 +129,8 @@ class Words:
     @cached_property
     def given(self) -> frozenset[bytes]:
         """Names that get a value."""
-        return frozenset((*_GIVEN.findall(self.code), *_PUT.findall(self.code)))
+        made = _DECLARED.findall(self.code)
+        return frozenset((*_GIVEN.findall(self.code), *_PUT.findall(self.code), *made))
 
     @cached_property
     def parameters(self) -> frozenset[bytes]:
@@ -137,7 +140,7 @@ class Words:
     @cached_property
     def local(self) -> frozenset[bytes]:
         """Names of parameters, and of variables that get a value."""
-        return self.parameters | frozenset(_BARE.findall(self.code))
+        return self.parameters | frozenset(_BARE.findall(self.code) + _DECLARED.findall(self.code))
 
     @cached_property
     def called(self) -> tuple[tuple[bytes, int], ...]:
@@ -150,9 +153,14 @@ class Words:
         """Offsets of the parentheses of calls through expressions."""
         found: list[int] = []
         for begin, end in _statements(self.code, _CALLED):
-            for one in _THROUGH:
-                found += (match.end() - 1 for match in one.finditer(self.code, begin, end))
-        return tuple(sorted(found))
+            ends = [
+                match.end() for one in _THROUGH for match in one.finditer(self.code, begin, end)
+            ]
+            found += (at - 1 for at in ends)
+            if ends:  # a cast may stand before parentheses of its own: `((T)(p + 16))(`
+                further = _CALLED.finditer(self.code, min(ends), end)
+                found += (match.end() - 1 for match in further)
+        return tuple(sorted(set(found)))
 
     @cached_property
     def defined(self) -> frozenset[bytes]:

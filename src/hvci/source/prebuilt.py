@@ -71,7 +71,8 @@ def read(workspace: Workspace) -> Linked:
 
 def _is_elsewhere(name: str) -> bool:
     """Whether a name is an option, or leads into an installed kit."""
-    return name[:1] in "/%" or "windows kits/" in name.replace("\\", "/").lower()
+    is_option = name[:1] == "/" and "/" not in name[1:]
+    return is_option or name[:1] == "%" or "windows kits/" in name.replace("\\", "/").lower()
 
 
 @dataclass

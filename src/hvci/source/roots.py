@@ -30,7 +30,10 @@ MAX_STEPS = 5000
 """Expressions looked at in one program."""
 MAX_NAME = 64
 
-_MAPPED = ("MmGetSystemAddressForMdl", "MmGetSystemAddressForMdlSafe", "NdisMMapIoSpace")
+_MAPPED = (
+    *("MmGetSystemAddressForMdl", "MmGetSystemAddressForMdlSafe", "NdisMMapIoSpace"),
+    *("MmAllocateIndependentPages", "MmAllocateIndependentPagesEx"),
+)
 RETURNING = frozenset((*known.RETURNED, *_MAPPED, "ExAllocatePoolQuotaZero", "operator new"))
 PUTTING = dict.fromkeys(known.PUT, known.PUT_POSITION)
 PUTTING |= {"WdfMemoryCreate": 5, "ZwMapViewOfSection": 2, "NdisAllocateMemoryWithTag": 0}

@@ -148,6 +148,9 @@ class _Index:
         for node in function.nodes("init_declarator", "assignment_expression"):
             if node.type == "init_declarator":
                 self._write(node, node.child_by_field_name("declarator"), "value")
+            elif (pointer := _misread(node)) is not None:
+                self.declared.setdefault(text_of(pointer), []).append(_Declared(node))
+                self._write(node, pointer, "right")
             else:
                 self._write(node, node.child_by_field_name("left"), "right")
         for node in function.nodes("pointer_expression"):
@@ -165,6 +168,19 @@ class _Index:
         """The declaration that a name means at an offset; None: a parameter, or none here."""
         found = [one for one in self.declared.get(name, ()) if one.holds(offset)]
         return max(found, key=lambda one: one.start, default=None)
+
+
+def _misread(node: Node) -> Node | None:
+    """The name in `TYPE (*name)(...) = ...`, which the grammar takes for an assignment of calls."""
+    left = node.child_by_field_name("left")
+    inner = left.child_by_field_name("function") if left is not None else None
+    if left is None or left.type != "call_expression" or inner is None:
+        return None
+    listed = inner.child_by_field_name("arguments")
+    given = listed.named_children if inner.type == "call_expression" and listed is not None else []
+    if len(given) != 1 or given[0].type != "pointer_expression":
+        return None
+    return given[0].child_by_field_name("argument")
 
 
 class _Declared:
@@ -235,9 +251,13 @@ def _declared(node: Node) -> list[bytes]:
 
 def _bare(node: Node) -> Node:
     """The name inside a declarator, without initializer, pointers, arrays and parentheses."""
-    while (inner := node.child_by_field_name("declarator")) is not None:
+    while True:
+        inner = node.child_by_field_name("declarator")
+        if inner is None and node.type == "parenthesized_declarator" and node.named_children:
+            inner = node.named_children[-1]
+        if inner is None:
+            return node
         node = inner
-    return node
 
 
 def _assignment(node: Node) -> Assignment:
