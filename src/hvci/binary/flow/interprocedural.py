@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
+from hvci.binary.flow.fates import STACK_ARGUMENTS
 from hvci.binary.flow.readers import Readers
 from hvci.binary.form.code import (
     CALLS,
@@ -95,6 +96,20 @@ class Interprocedural:
         if held is None:
             return atoms.unknown("the stack depth at the call is not known")
         return atoms.truncate(held, size)
+
+    def position(self, function: Function, i: int, place: Location) -> tuple[int, int] | None:
+        """Which argument of call or jump `i` a slot can be, and its offset for the callee.
+
+        None where it is none.
+        """
+        arch, depth = self.flow.arch, self.flow.depth.before(function, i)
+        if depth is None:
+            return None
+        first = arch.return_address_size
+        above = offset_of(place) - depth + (first if function.flows[i] in CALLS else 0)
+        found = (above - first) * 8 // arch.bits - arch.arguments_above(is_call=True)
+        is_argument = len(arch.parameter_registers) <= found < STACK_ARGUMENTS
+        return (found, above) if is_argument and above >= first else None
 
     def _sized(
         self, function: Function, i: int, location: Location, size: int, nesting: int

@@ -51,7 +51,6 @@ from hvci.binary.form.code import (
     is_slot,
     register_of,
     slot,
-    slot_offset,
 )
 from hvci.binary.form.jumptables import jumps_through_tables
 from hvci.binary.pe.sets import members
@@ -391,7 +390,7 @@ class _Walk:
                 self.called.add((function, i))
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
-        if function.flows[i] in CALLS and (not self._may_pass(held) or self._is_check(i)):
+        if function.flows[i] in CALLS and (not self._may_pass(i, held) or self._is_check(i)):
             return frozenset(kept)
         name, callee = self._callee(i)
         if callee is None and name is None and function.flows[i] in (Flow.JUMP, Flow.BRANCH):
@@ -426,9 +425,14 @@ class _Walk:
         returns = self.arch.effect(self.function, i).registers >> self.arch.result & 1
         return self.function.flows[i] == Flow.INDIRECT_CALL and not returns
 
-    def _may_pass(self, held: Held) -> bool:
-        """Whether a location that holds the pointer may be an argument."""
-        return any(is_slot(place) or place in self.arch.entry_registers for place, _ in held)
+    def _may_pass(self, i: int, held: Held) -> bool:
+        """Whether a location that holds the pointer may be an argument, whatever is called."""
+        return any(
+            self.flow.interprocedural.position(self.function, i, place) is not None
+            if is_slot(place)
+            else place in self.arch.entry_registers
+            for place, _ in held
+        )
 
     def _in_callee(self, callee: Function, place: Location) -> Fate:
         return self.pointees.parameter(callee, place, self.nesting + 1)
@@ -443,24 +447,21 @@ class _Walk:
                 return place if number in arch.entry_registers else None
             is_argument = number in registers and registers.index(number) < most_arguments(name)
             return place if is_argument else None
-        depth = self.flow.depth.before(self.function, i)
-        if depth is None:
+        found = self.flow.interprocedural.position(self.function, i, place)
+        if found is None:
             return None
-        pushed = arch.return_address_size if self.function.flows[i] in CALLS else 0
-        above = slot_offset(place) - depth + pushed
-        first = arch.return_address_size
-        position = (above - first) * 8 // arch.bits - arch.arguments_above(is_call=True)
-        is_argument = len(registers) <= position < STACK_ARGUMENTS and above >= first
+        position, above = found
         if name is not None:
-            is_argument &= position < most_arguments(name)
-        elif is_argument and arch.bits == 32:
-            is_argument = position < self._removed(i, depth)
+            is_argument = position < most_arguments(name)
+        else:
+            is_argument = arch.bits == 64 or position < self._removed(i)
         return slot(above) if is_argument else None
 
-    def _removed(self, i: int, depth: int) -> int:
+    def _removed(self, i: int) -> int:
         """How many arguments the callee of an x86 call removes; the most where that is not seen."""
+        depth = self.flow.depth.before(self.function, i)
         after = self.flow.depth.before(self.function, i + 1) if self._is_followed(i) else None
-        removed = 0 if after is None else (after - depth) // X86_SLOT
+        removed = 0 if after is None or depth is None else (after - depth) // X86_SLOT
         return removed if removed > 0 else STACK_ARGUMENTS
 
     def _is_followed(self, i: int) -> bool:
