@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hvci.errors import InputError
 from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Outcome
-from hvci.source import preprocess, survey
+from hvci.source import preprocess, program, survey
 from hvci.source.conditions import Setting, holds
 from hvci.source.disk import contents
 from hvci.source.files import Shelf
@@ -296,6 +296,46 @@ def test_a_project_with_very_many_units(tmp_path):
     assert time.process_time() - begun < 60
     assert len(evidence.calls) == 1500
     assert not bad(evidence)
+
+
+def very_many(folder, count):
+    """A driver of so many files; the last alone compiles the call that their header holds."""
+    call = entry("p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');")
+    (folder / "k.h").write_text(f"#ifdef LAST\n{call}\n#endif\n")
+    for n in range(count):
+        last = "#define LAST\n" * (n == count - 1)
+        text = f'{last}#include "k.h"\nint f{n}(void) {{ return {n}; }}\n'
+        (folder / f"u{n:04}.c").write_text(text)
+    lay(folder, d__vcxproj=vcxproj("*.c"))
+
+
+def test_what_one_of_5000_units_compiles_is_not_lost(tmp_path):
+    very_many(tmp_path, 5000)
+    begun = time.process_time()
+    evidence = read(tmp_path)
+    assert time.process_time() - begun < 10
+    assert len(bad(evidence)) == 1
+    assert "first" not in limits(evidence)
+
+
+def test_more_units_than_are_looked_at_together_are_one_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "MAX_RUNS", 10)
+    very_many(tmp_path, 20)
+    lay(tmp_path, other__h="int x;\n")
+    evidence = read(tmp_path)
+    assert not bad(evidence)
+    assert limits(evidence).count("20 compiled files") == 1
+    assert any("execute-pool-type" in limit.rules for limit in evidence.limits)
+
+
+def test_the_last_of_100000_lines_is_read(tmp_path):
+    lines = "".join(f"int f{n}(int a)\n{{\n  g(a);\n  return a;\n}}\n" for n in range(20_000))
+    begun = time.process_time()
+    evidence = one_file(tmp_path, lines + entry("p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"))
+    assert time.process_time() - begun < 5
+    (call,) = evidence.calls
+    assert call.site.line > 100_000
+    assert bad(evidence)
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -7,7 +7,7 @@ each choice of branches under which units of the program compile it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ __all__ = ["Macro", "Program", "Unit", "Use"]
 
 MAX_USES = 800
 """Uses of one name that are followed; where there are as many, there may be more."""
-MAX_RUNS = 400
+MAX_RUNS = 6000
 """Translation units that are preprocessed to learn how they compile one header."""
 
 
@@ -83,6 +83,7 @@ class Program:
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
         self.stored: dict[bytes, tuple[Any, ...]] = {}
         """What `stores.stores` found of a name: the same for every call that asks."""
+        self._is_too_large = False
         self._including: dict[str, list[TranslationUnit]] = {}
         for unit in self.compiled:
             for path in space.closure(unit):
@@ -118,7 +119,18 @@ class Program:
 
     def runs_of(self, path: str) -> list[Run]:
         """The preprocessed units that may include a file."""
-        return [self.space.run(unit) for unit in self._including.get(path, ())[:MAX_RUNS]]
+        return [self.space.run(unit) for unit in self._bounded(self._including.get(path, ()))]
+
+    def _bounded(self, units: Sequence[TranslationUnit]) -> Sequence[TranslationUnit]:
+        """As many units as are looked at together; a limit, once, where there are more."""
+        if len(units) > MAX_RUNS and not self._is_too_large:
+            self._is_too_large = True
+            reason = (
+                f"{len(units)} compiled files include this one or are linked together, and only "
+                f"the first {MAX_RUNS} tell how; check the projects of the driver one by one"
+            )
+            self.space.shelf.limit(units[0].path, reason)
+        return units[:MAX_RUNS]
 
     def units_of(self, path: str) -> list[Unit]:
         """A file under each choice of branches; none when no unit includes it in the end."""
@@ -172,7 +184,7 @@ class Program:
         if home:
             runs = [run for unit in self.units_of(home) for run in unit.runs]
         else:
-            runs = [self.space.run(unit) for unit in self.compiled[:MAX_RUNS]]
+            runs = [self.space.run(unit) for unit in self._bounded(self.compiled)]
         for run in runs:
             for macro, sure in run.definitions(name):
                 known = found.get(id(macro), (macro, True))[1]
