@@ -47,7 +47,8 @@ class _Frame:
     macros: Definitions = field(default_factory=dict)
     layers: dict[int, Definitions] = field(default_factory=dict)
     """Of the files inside, by identity: one that is repeated counts once."""
-    files: dict[tuple[str, Choice], None] = field(default_factory=dict)
+    files: dict[tuple[str, Choice], frozenset[Choice]] = field(default_factory=dict)
+    """What was taken of each file; the sets are those that units share."""
     steps: int = 0
     can_repeat: bool = True
 
@@ -140,8 +141,9 @@ class _Walk:
             self.file(name)
         if _KIT_READ not in self.table:
             self._read_opt_in()
-        for file, choice in self.frame.files:
-            self.run.files.setdefault(file, set()).add(choice)
+        for (file, _), taken in self.frame.files.items():
+            before = self.run.files.get(file)
+            self.run.files[file] = taken if before is None else before | taken
         self.run.layers = [self.frame.macros, *self.frame.layers.values()]
         return self.run
 
@@ -187,7 +189,7 @@ class _Walk:
         choice = self._lines(lines)
         self.nested -= 1
         frame = self.frame
-        frame.files[path, choice] = None
+        frame.files[path, choice] = frozenset((choice,))
         self.frame, self.here = outer, before
         if frame.can_repeat and not self.maybe and self.nested:
             known = self.memory.frames.setdefault((path, *self.key), [])

@@ -43,7 +43,7 @@ class Run:
     """What the walk through one translation unit left."""
 
     path: str
-    files: dict[str, set[Choice]] = field(default_factory=dict)
+    files: dict[str, frozenset[Choice]] = field(default_factory=dict)
     """Every file that was read, with what was taken of it."""
     layers: list[Definitions] = field(default_factory=list)
     opt_in: dict[bytes, Macro] = field(default_factory=dict)

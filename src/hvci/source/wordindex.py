@@ -21,6 +21,8 @@ class WordIndex:
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self.sources = sources
         self._words: dict[str, frozenset[bytes]] = {}
+        self._pool: dict[bytes, bytes] = {}
+        """Every word once: the files of a program share most of theirs."""
         self._joined: dict[str, bytes] = {}
         """All words of a file as one text, which is much shorter than the file's."""
 
@@ -31,7 +33,8 @@ class WordIndex:
             source = self.sources.get(path)
             if source is None:
                 return NOTHING
-            found = self._words[path] = words(source.text)
+            every = words(source.text)
+            found = self._words[path] = frozenset(map(self._pool.setdefault, every, every))
         return found
 
     def holding(self, word: bytes, paths: Iterable[str]) -> Iterator[str]:
@@ -60,3 +63,5 @@ class WordIndex:
         for path in paths:
             self._words.pop(path, None)
             self._joined.pop(path, None)
+        if not self._words:
+            self._pool.clear()
