@@ -96,8 +96,7 @@ class Versions:
         self.on = tuple(on)
         self.exits: dict[Function, list[Exit]] = {}
         self.always: dict[tuple[Function, int], str] = {}
-        """What was worked out of functions that leave early, and why they always do, by the place
-        of the statement; empty where they may not (`guards.py`)."""
+        """Where functions leave early, and why each is always taken, by its place (`guards.py`)."""
         self._search = _Search()
 
     def _alone(self, on: WindowsVersion) -> Versions:
