@@ -4,7 +4,7 @@ import pytest
 
 from hvci.binary.form.code import Flow
 from hvci.binary.form.step import Move, Moved, Step, Steps
-from hvci.binary.form.straight import Held, next_call, uses
+from hvci.binary.form.straight import Held, last_write, next_call, uses
 
 STEPS = Steps(lambda step: -1 if step.flow else step.named, lambda step: step)
 VOLATILE = 0xFF
@@ -110,3 +110,10 @@ def test_a_pointer_is_followed_through_copies_and_sums(code, wanted):
 def test_a_base_that_moves_is_still_a_pointer():
     pop = load(4, 1)._replace(written=names(4, 1), moves=(Move(1, 1, 8),))
     assert found([pop, store(4, 1)]) == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(("first", "made"), [(0, 1), (1, 1), (2, -1), (3, -1)])
+def test_the_last_write_before_a_place(first, made):
+    code = [0b01, 0b11, 0b10, 0b100, 0b01]
+    assert last_write(code, lambda written: written, 4, 0b01, first) == made
+    assert last_write(code, lambda written: written, 4, 0b1000, 0) == -1

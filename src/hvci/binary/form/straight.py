@@ -1,4 +1,4 @@
-"""What becomes of a pointer in straight code: one walk forward over steps, for whoever asks.
+"""Straight code: what becomes of a pointer there, and what made it, for whoever asks.
 
 A pointer that an instruction leaves in registers is followed through copies and sums, and what is
 loaded through it as well: framework clients load a table before each call, and no compiler keeps
@@ -8,7 +8,7 @@ asking the data flow. What is not plain is left to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,23 @@ class Held:
         return None
 
 
-# ---- a pointer and what is made of it
+# ---- back
+
+
+def last_write(
+    code: Sequence[Any], written: Callable[[Any], int], i: int, registers: int, first: int
+) -> int:
+    """The last instruction from `first` on and before `i` that changes one of some registers.
+
+    -1 when none does, by a mask of the registers that an instruction changes, calls apart.
+    """
+    for q in range(i - 1, first - 1, -1):
+        if written(code[q]) & registers:
+            return q
+    return -1
+
+
+# ---- forward: a pointer and what is made of it
 
 
 def uses(
@@ -135,7 +151,7 @@ def uses(
             return
 
 
-# ---- the calls of what was loaded through one
+# ---- forward: the calls of what was loaded through one
 
 
 @dataclass(slots=True)

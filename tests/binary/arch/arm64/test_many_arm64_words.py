@@ -17,7 +17,6 @@ from hvci.binary.arch.arm64.encoding import (
     flow_of,
     written_registers,
 )
-from hvci.binary.behaviour.arm64.behind import are_lost
 from hvci.binary.behaviour.arm64.near import Nearby
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import Use, follow
@@ -132,31 +131,20 @@ def test_the_usual_shapes_are_sorted_out_together(code, is_usual):
         assert Nearby(Scene(analysis), is_far).are_method_calls(call).tolist() == [True]
 
 
-@settings(max_examples=500, deadline=None)
-@given(st.sampled_from(USUAL) | words, st.lists(st.sampled_from(USUAL) | words, min_size=23))
-def test_what_is_lost_together_is_not_kept_alone(made, behind):
-    near = Nearby(Scene(analysed([made, *behind])))
-    (is_lost,) = are_lost(np.array([made], np.uint32), np.array([behind[:23]], np.uint32))
-    for anywhere in (False, True):
-        assert not is_lost or not near.is_kept(START, frozenset(), anywhere)
-
-
 @pytest.mark.parametrize(
-    ("behind", "is_lost"),
+    ("behind", "is_kept"),
     [
-        ((CALL,), True),
-        ((0xF9400108, 0xF9000128), True),  # ldr x8, [x8]; str x8, [x9]
-        ((0xB4000048, 0xB0000008), True),  # cbz x8; adrp x8
-        ((0xAA0803E1, CALL), False),  # mov x1, x8
-        ((0xF9000101, CALL), False),  # str x1, [x8]
-        ((0xF90007E8, CALL), False),  # str x8, [sp, #8]
-        ((), False),
+        ((CALL,), False),
+        ((0xF9400108, 0xF9000128), False),  # ldr x8, [x8]; str x8, [x9]
+        ((0xB4000048, 0xB0000008), False),  # cbz x8; adrp x8
+        ((0xAA0803F3, CALL, 0xF9000260), True),  # mov x19, x8; str x0, [x19] behind a call
+        ((0xF9000101, CALL), True),  # str x1, [x8]
+        ((0xF90007E8, CALL), True),  # str x8, [sp, #8]
     ],
 )
-def test_a_register_is_lost_once_it_is_overwritten(behind, is_lost):
-    nops = [0xD503201F] * (23 - len(behind))
-    made, row = np.array([0xB0000008], np.uint32), np.array([[*behind, *nops]], np.uint32)
-    assert are_lost(made, row).tolist() == [is_lost]
+def test_a_register_is_lost_once_it_is_overwritten(behind, is_kept):
+    near = Nearby(Scene(analysed([0xB0000008, *behind, *[0xD503201F] * 24])))
+    assert near.is_kept(START, frozenset(), anywhere=False) == is_kept
 
 
 SPILLED = [

@@ -243,6 +243,8 @@ def remembered(function: Callable[[int], Answer]) -> Callable[[int], Answer]:
     return Known().__getitem__
 
 
+BY_WORD = 0xFF
+"""In place of a flow that the whole word decides."""
 KEY = 0xFFE00C00
 """The bits of a word that decide nearly everything: 31 to 21, 11 and 10."""
 
@@ -328,6 +330,12 @@ def flow_of(word: int) -> Flow:
     return row_of(word).flow
 
 
+def flow_at(word: int) -> int:
+    """The same by the highest byte, where that tells it."""
+    flow: int = _FLOWS_BY_TOP[word >> 24]
+    return flow_of(word) if flow == BY_WORD else flow
+
+
 # ---- many words
 
 LITTLE, CALL, PAIR, WRITES, NOTHING, BRANCHES, COPY, CHOICE = (1 << n for n in range(8))
@@ -411,7 +419,8 @@ def _flows_by_top() -> npt.NDArray[np.uint8]:
 
 _KINDS = _kinds()
 FLOW_BY_TOP = _flows_by_top()
-"""Flow by the highest byte of a word; 0xFF where `flow_of` decides."""
+"""Flow by the highest byte of a word; `BY_WORD` where `flow_of` decides."""
+_FLOWS_BY_TOP = FLOW_BY_TOP.tolist()
 
 
 def kinds(words: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:

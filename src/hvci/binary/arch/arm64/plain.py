@@ -36,7 +36,7 @@ from hvci.binary.form.code import (
     Memory,
     Reg,
 )
-from hvci.binary.form.straight import uses
+from hvci.binary.form.straight import last_write, uses
 from hvci.binary.pe.image import PeImage
 
 BACK = 16
@@ -97,13 +97,18 @@ def import_call(
 
 def _page_of(words: tuple[int, ...], rva: int, register: int) -> int | None:
     """The page that a register holds before the last of some words, which stands at an RVA."""
-    for n in range(1, len(words)):
-        word = words[-1 - n]
-        if _FLOWS[word >> 24]:
-            return None
-        if written_registers(word) >> register & 1:
-            return literal_target(word, rva - 4 * n) if is_address_of_page(word) else None
-    return None
+    made = _made_by(words, register)
+    if made is None or not is_address_of_page(words[made]):
+        return None
+    return literal_target(words[made], rva - 4 * (len(words) - 1 - made))
+
+
+def _made_by(words: tuple[int, ...], register: int) -> int | None:
+    """Index of what makes a register for the last of some words, no branch or call between."""
+    last = len(words) - 1
+    made = last_write(words, written_registers, last, 1 << register, 0)
+    passed = words[made + 1 : last]
+    return None if made < 0 or any(_FLOWS[each >> 24] for each in passed) else made
 
 
 def argument(
@@ -207,16 +212,13 @@ def _base(
 ) -> int | None:
     """The page that the base of instruction `i`, the last of some words, holds."""
     base = words[-1] >> 5 & 31
-    for n in range(1, len(words)):
-        word = words[-1 - n]
-        if _FLOWS[word >> 24]:
-            break
-        if written_registers(word) >> base & 1:
-            if not is_address_of_page(word):
-                return None
-            is_sure = _is_entered_once(references, function, i - n + 1, i)
-            return literal_target(word, function.rvas[i - n]) if is_sure else None
-    return lift.saved_page(function, base) if CALLEE_SAVED >> base & 1 else None
+    made = _made_by(words, base)
+    if made is None:
+        return lift.saved_page(function, base) if CALLEE_SAVED >> base & 1 else None
+    q = i - (len(words) - 1 - made)
+    if not is_address_of_page(words[made]) or not _is_entered_once(references, function, q + 1, i):
+        return None
+    return literal_target(words[made], function.rvas[q])
 
 
 def _load_at(rva: int) -> Load:

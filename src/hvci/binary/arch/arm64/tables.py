@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hvci.binary.arch.arm64.encoding import written_registers
 from hvci.binary.arch.arm64.words import literal_target
 from hvci.binary.form.jumptables import Table
+from hvci.binary.form.straight import last_write
 
 WINDOW = 16
 """Words before a jump, and before what it needs, in which an entry is loaded and added."""
@@ -71,10 +72,8 @@ def find_table(words: Sequence[int], start: int, j: int, image_base: int) -> Tab
 
 def _made(words: Sequence[int], i: int, register: int, window: int) -> int | None:
     """Index of the last word before word `i` that changes a register."""
-    for q in range(i - 1, max(-1, i - 1 - window), -1):
-        if written_registers(words[q]) >> register & 1:
-            return q
-    return None
+    made = last_write(words, written_registers, i, 1 << register, max(0, i - window))
+    return made if made >= 0 else None
 
 
 def _address(words: Sequence[int], start: int, i: int, register: int) -> int | None:

@@ -20,7 +20,7 @@ from hvci.binary.arch.arm64.encoding import (
     FLOW_BY_TOP,
     SP,
     VOLATILE,
-    flow_of,
+    flow_at,
     written_registers,
 )
 from hvci.binary.arch.arm64.lift import ADDRESS_WINDOW, PLAIN_LOAD, PLAIN_LOAD_MASK, SAVED_FROM
@@ -35,7 +35,7 @@ from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
 from hvci.binary.form.references import NO_RVAS, Rvas
-from hvci.binary.form.straight import uses
+from hvci.binary.form.straight import last_write, uses
 
 TABLE_WINDOW = 3
 """Words between the ADR of a jump table and the sum with an offset from it."""
@@ -167,18 +167,11 @@ class Nearby:
         place, bit = code.first + 4 * i, 1 << register
         count = min(ADDRESS_WINDOW, (place - code.start) // 4)
         words = struct.unpack_from(f"<{count}I", self.memory, place - 4 * count)
-        for word in reversed(words):
-            flow = _FLOWS[word >> 24]
-            if not flow:
-                if written_registers(word) & bit:
-                    return bool(
-                        word & 0x1E000000 == 0x10000000
-                    )  # ADR, ADRP; ADD, SUB of a constant
-                continue
-            flow = flow_of(word) if flow == 0xFF else flow
-            if flow in NO_FALL_THROUGH or (register < SAVED_FROM and flow in CALLS):
-                return False
-        return False
+        made = last_write(words, written_registers, count, bit, 0)
+        if made < 0 or words[made] & 0x1E000000 != 0x10000000:
+            return False  # neither ADR, ADRP nor ADD, SUB of a constant
+        ends = NO_FALL_THROUGH | CALLS if register < SAVED_FROM else NO_FALL_THROUGH
+        return all(flow_at(word) not in ends for word in words[made + 1 :])
 
     @cached_property
     def _usual(self) -> frozenset[int]:
@@ -291,30 +284,19 @@ class _Code(NamedTuple):
         return _AWAY if joins(self.first + 4 * found + 4, self.first + 4 * i) else found
 
     def _last_write(self, i: int, register: int) -> int:
-        words, bit = self.words, 1 << register
-        is_volatile = VOLATILE & bit
-        for q in range(i - 1, max(-1, i - 1 - BACK), -1):
-            word = words[q]
-            if written_registers(word) & bit:  # no call is among these
-                return q
-            if is_volatile and _FLOWS[word >> 24] and _is_call(word):
-                return _CALLED
+        words, bit, first = self.words, 1 << register, max(0, i - BACK)
+        made = last_write(words, written_registers, i, bit, first)
+        passed = words[made + 1 if made >= 0 else first : i]
+        if VOLATILE & bit and any(flow_at(word) in CALLS for word in passed):
+            return _CALLED
+        if made >= 0:
+            return made
         return _START if self.first == self.start and i <= BACK else _AWAY
-
-
-def _is_call(word: int) -> bool:
-    """Whether a word that changes the flow of control is a call."""
-    flow = _FLOWS[word >> 24]
-    return (flow_of(word) if flow == 0xFF else flow) in CALLS
 
 
 def _is_table(words: tuple[int, ...], added: int) -> bool:
     """Whether the target is an offset added to an ADR right before: a jump table."""
     base = words[added] >> 5 & 31
-    for q in range(added - 1, max(-1, added - 1 - TABLE_WINDOW), -1):
-        word = words[q]
-        if _FLOWS[word >> 24]:
-            return False
-        if written_registers(word) >> base & 1:
-            return word & 0x9F000000 == 0x10000000 and added == len(words) - 2
-    return False
+    made = last_write(words, written_registers, added, 1 << base, max(0, added - TABLE_WINDOW))
+    is_label = made >= 0 and words[made] & 0x9F000000 == 0x10000000 and added == len(words) - 2
+    return is_label and not any(flow_at(word) for word in words[made + 1 : added])

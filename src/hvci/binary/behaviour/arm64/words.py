@@ -26,6 +26,8 @@ Rvas = npt.NDArray[np.int64]
 WINDOW = 24
 """Words behind an address in which a store through it, or a copy, is looked for."""
 MAX_MATCHES = 64
+_FP = 29
+"""The frame pointer; the stack pointer has a higher number."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
 _GUARDED = (
@@ -150,17 +152,27 @@ def _kept(
     The instructions are given by the index of their word; `is_passed` says where the copy counts.
     Of a register that is loaded from a variable it counts `anywhere` that it is stored.
     """
-    from hvci.binary.behaviour.arm64.behind import are_lost, are_stored_through
-
     words, rvas = _code(scene)
     is_copied = _copied_soon(rvas[places], copies)
     behind = words[np.minimum(places[:, None] + np.arange(1, WINDOW), len(words) - 1)]
     made = words[places]
-    through = are_stored_through(made, behind, anywhere) | is_copied & is_passed
+    through = _are_stored_through(made, behind, anywhere) | is_copied & is_passed
     rows = through.nonzero()[0]
-    found = rows[is_copied[rows] | ~are_lost(made[rows], behind[rows])]
     near = _nearby(scene)
-    return [rva for rva in rvas[places[found]].tolist() if near.is_kept(rva, copies, anywhere)]
+    return [rva for rva in rvas[places[rows]].tolist() if near.is_kept(rva, copies, anywhere)]
+
+
+def _are_stored_through(made: Words, behind: Words, anywhere: bool) -> npt.NDArray[np.bool_]:
+    """Behind which words a store goes through their register, or `anywhere` but to the frame.
+
+    One row each, with a column for each word behind.
+    """
+    base = behind >> 5 & 31
+    through = base == (made & 31)[:, None]
+    if anywhere:
+        through |= base < _FP
+    single, pair = behind & 0x3A400000 == 0x38000000, behind & 0x3A400000 == 0x28000000
+    return np.asarray(((single | pair) & through).any(axis=1))
 
 
 def _code(scene: Scene) -> tuple[Words, Rvas]:

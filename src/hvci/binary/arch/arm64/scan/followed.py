@@ -33,6 +33,7 @@ from hvci.binary.arch.arm64.scan.paths import FARTHEST, Paths, spread
 from hvci.binary.arch.arm64.values import move_wide
 from hvci.binary.form.code import Const
 from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.binary.form.straight import last_write
 from hvci.binary.pe.image import PeImage
 from hvci.binary.pe.sets import among, distinct
 
@@ -150,11 +151,11 @@ class Followed:
 
     def _constant(self, place: int, register: int) -> int:
         """The constant that one of the words before a word moves into a register."""
-        for word in self.words[max(0, place - LOOK_BACK) : place][::-1].tolist():
-            if written_registers(word) >> register & 1:
-                value = move_wide(word, 8) if word >> 23 & 63 == 0b100101 else None
-                return value.value if isinstance(value, Const) else 0
-        return 0
+        before = self.words[max(0, place - LOOK_BACK) : place].tolist()
+        made = last_write(before, written_registers, len(before), 1 << register, 0)
+        word = before[made] if made >= 0 else 0
+        value = move_wide(word, 8) if word >> 23 & 63 == 0b100101 else None
+        return value.value if isinstance(value, Const) else 0
 
     def _made(self, uses: Rvas, bases: Rvas) -> Anchors:
         """The anchors that sums, copies of registers and bases that move among uses make."""
