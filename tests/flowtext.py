@@ -464,6 +464,9 @@ class TextReferences(References):
         pairs = np.array(found, np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
+    def field_loads(self, offset):
+        return np.empty(0, np.int64)
+
     def takes_address(self, rva):
         return self.text.takes_address(rva)
 
