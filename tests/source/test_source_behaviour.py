@@ -177,3 +177,22 @@ RUNS = "p = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 'a'); RUN(%s);"
 def test_a_macro_that_calls_its_argument(tmp_path, macro, given, expected):
     text = f"#define {macro}\n" + TARGET + entry("PVOID p; " + RUNS % given)
     assert outcomes(one_file(tmp_path, text)).get("dynamic-code", "") == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("d->run = p;", {"dynamic-code": "fail"}),
+        ("d -> /* here */ run = p;", {"dynamic-code": "fail"}),
+        ("void *run = p; use(run);", {}),
+    ],
+)
+def test_a_field_gets_nothing_from_variables_of_its_name(tmp_path, stored, expected):
+    # more variables of that name than values of one name are followed
+    others = "".join(f"void g{n}(void *q) {{ void *run = q; use(run); }}\n" for n in range(300))
+    text = others + (
+        "typedef void (*RUN)(void);\ntypedef struct { RUN run; } D;\n"
+        "void fill(D *d) { void *p = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 'a'); "
+        f"{stored} }}\nvoid call(D *d) {{ (*d->run)(); }}\n"
+    )
+    assert outcomes(read(lay(tmp_path, a__c=text, d__vcxproj=vcxproj("a.c")))) == expected

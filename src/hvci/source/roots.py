@@ -161,13 +161,16 @@ class Origins:
 
     def _element(self, node: Node, where: Where, depth: int) -> Roots:
         base = node.child_by_field_name("argument")
-        if base is not None and base.type == "field_expression":
+        of_field = base is not None and base.type == "field_expression"
+        if base is not None and of_field:
             base = base.child_by_field_name("field")
         name = text_of(base)
-        return self.stored(name, depth, True) if base is not None and b"(" not in name else NONE
+        if base is None or b"(" in name:
+            return NONE
+        return self.stored(name, depth, element=True, of_field=of_field)
 
     def _field(self, node: Node, where: Where, depth: int) -> Roots:
-        found = self.stored(text_of(node.child_by_field_name("field")), depth)
+        found = self.stored(text_of(node.child_by_field_name("field")), depth, of_field=True)
         base = node.child_by_field_name("argument")
         if base is None or base.type != "identifier" or where.function is None:
             return found
@@ -283,13 +286,15 @@ class Origins:
         self._memo[key] = roots
         return roots
 
-    def stored(self, name: bytes, depth: int = 0, element: bool = False) -> Roots:
+    def stored(
+        self, name: bytes, depth: int = 0, *, element: bool = False, of_field: bool = False
+    ) -> Roots:
         """What the program stores in a field or global variable of a name, or in its elements."""
-        key = ("stored", name, element)
+        key = ("stored", name, element, of_field)
         if key in self._memo or not name:
             return self._memo.get(key, NONE)
         self._memo[key] = roots = NONE
-        for store in stores(self.program, name):
+        for store in stores(self.program, name, of_field):
             behind = store.file.source.code[store.offset + len(name) :][:80].lstrip()
             if behind.startswith(b"[") is not element:
                 continue

@@ -34,20 +34,26 @@ class Store:
     """Or what it is combined with before, such as "|="."""
 
 
-def stores(program: Program, name: bytes) -> tuple[Store, ...]:
-    """Assignments, initializers and enumerators of a name that a build may keep."""
-    if name not in program.stored:
-        program.stored[name] = tuple(_found(program, name))
-    return program.stored[name]
+def stores(program: Program, name: bytes, of_field: bool = False) -> tuple[Store, ...]:
+    """Assignments, initializers and enumerators of a name that a build may keep.
+
+    With `of_field`, those of variables that C code gives the name of a field are left out.
+    """
+    key = b"." + name if of_field else name
+    if key not in program.stored:
+        program.stored[key] = tuple(_found(program, name, of_field))
+    return program.stored[key]
 
 
-def _found(program: Program, name: bytes) -> list[Store]:
+def _found(program: Program, name: bytes, of_field: bool) -> list[Store]:
     found: list[Store] = []
     for unit in program.naming(name):
         code = unit.source.code
         given = _IS_GIVEN if unit.source.is_c else _IS_GIVEN_OR_MADE
         for at in places(code, name):
             if given.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
+                continue
+            if of_field and unit.source.is_c and not _may_be_field(code, at):
                 continue
             if store := _store(unit, at, name):
                 found.append(store)
@@ -57,6 +63,16 @@ def _found(program: Program, name: bytes) -> list[Store]:
 
 _IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:[|&^+*-]|<<|>>)?=(?!=)")
 _IS_GIVEN_OR_MADE = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:(?:[|&^+*-]|<<|>>)?=(?!=)|[({])")
+
+
+def _may_be_field(code: bytes, start: int) -> bool:
+    """Whether a name of C code stands behind an object; methods of C++ name their fields alone."""
+    before = code[max(0, start - _BEFORE) : start].rstrip()
+    return not before or before.endswith((b".", b"->"))
+
+
+_BEFORE = 80
+"""Bytes before a name in which the object ends that it is a field of."""
 
 
 def _store(unit: Unit, start: int, name: bytes) -> Store | None:
