@@ -283,6 +283,33 @@ def test_another_build_is_not_compared():
     assert (row.agrees, row.verdict.startswith("the file given is another build")) == (None, True)
 
 
+def of(path, digest, outcome=Outcome.PASS, authentihash=""):
+    """A report of another file of the same name."""
+    one = judged(outcome)
+    trust = trusted(Signed.NONE, DriverPolicy.REFUSED).trust._replace(authentihash=authentihash)
+    return replace(one, target=replace(one.target, path=path, sha256=digest * 64), trust=trust)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_several_drivers_of_one_name_the_hash_tells_which_is_meant(turned):
+    record = files.hvci("driver.sys")
+    record.data["SHA256 Hash"] = "AB" * 32
+    refused = of("a/driver.sys", "1", Outcome.FAIL, "ab" * 32)
+    given = [refused, of("b/driver.sys", "2", Outcome.PASS, "cd" * 32)]
+    (row,) = rows(files.xml([record]), reports=given[::-1] if turned else given)
+    assert row.agrees is True
+
+
+def test_of_several_drivers_of_one_name_none_is_taken_for_another():
+    given = [of("a/driver.sys", "1", Outcome.FAIL), of("b/driver.sys", "2")]
+    (row,) = rows(EVENT, reports=given)
+    assert row.agrees is None
+    assert "2 different drivers of this name" in row.verdict
+    assert not as_bundle([row], given)["disagreements"]
+    (row,) = rows(EVENT, reports=[of("a/driver.sys", "1"), of("b/driver.sys", "1")])
+    assert row.agrees is False
+
+
 def test_a_crash_leads_to_the_findings():
     text = "BugCheck FC, {1, 2, 3, 4}\nProbably caused by : driver.sys ( driver+1010 )"
     runs = frozenset({Question.RUNS})

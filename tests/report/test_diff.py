@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from hvci.model import Machine
 from hvci.report import Document
 from hvci.report.diff import Change, compare, to_diff_text
 from reports import (
@@ -63,6 +66,64 @@ def test_drivers_are_paired_by_name():
     assert "x.sys: compatible -> incompatible\n  new: 1\n" in text
     assert "y.sys: compatible -> not there\n" in text
     assert "z.sys: not there -> compatible\n" in text
+
+
+BAD = (pool_call(0x1000, 0),)
+
+
+def paired(old, new):
+    """What each driver is called, and how many findings it had and has; None: it is not there."""
+
+    def count(one):
+        return None if one is None else len(list(one.findings))
+
+    found = compare(
+        Document(tuple(report(*calls, path=path) for path, calls in old.items())),
+        Document(tuple(report(*calls, path=path) for path, calls in new.items())),
+    )
+    return [(one.name, count(one.before), count(one.after)) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "pairs"),
+    [
+        (
+            {"v1/a/d.sys": BAD, "v1/b/d.sys": ()},
+            {"v2/b/d.sys": (), "v2/a/d.sys": BAD},
+            [("a/d.sys", 1, 1), ("b/d.sys", 0, 0)],
+        ),
+        (
+            {"v1/a/d.sys": (), "v1/b/d.sys": ()},
+            {"v2/a/d.sys": BAD, "v2/b/d.sys": ()},
+            [("a/d.sys", 0, 1), ("b/d.sys", 0, 0)],
+        ),
+        (
+            {"v1\\B\\d.sys": BAD},
+            {"v2/a/d.sys": (), "v2/b/d.sys": BAD},
+            [("a/d.sys", None, 0), ("b/d.sys", 1, 1)],
+        ),
+        (
+            {"v1/a/x/d.sys": BAD, "v1/b/x/d.sys": (), "v1/e.sys": ()},
+            {"v2/b/x/d.sys": BAD, "v2/e.sys": BAD},
+            [("a/x/d.sys", 1, None), ("b/x/d.sys", 0, 1), ("e.sys", 0, 1)],
+        ),
+        ({"a/d.sys": BAD, "b/d.sys": ()}, {}, [("a/d.sys", 1, None), ("b/d.sys", 0, None)]),
+    ],
+)
+def test_of_drivers_of_one_name_none_is_lost_or_mixed_up(old, new, pairs):
+    assert paired(old, new) == pairs
+
+
+def test_drivers_of_one_name_for_two_machines_are_not_compared():
+    x64, arm64 = report(path="a/d.sys"), report(*BAD, path="b/d.sys")
+    arm64 = replace(arm64, target=replace(arm64.target, machine=Machine.ARM64))
+    x64 = replace(x64, target=replace(x64.target, machine=Machine.X64))
+    found = compare(Document((x64, arm64)), Document((replace(arm64), x64)))
+    assert [one.before.target.machine is one.after.target.machine for one in found] == [True, True]
+    (gone, come, kept) = sorted(
+        compare(Document((x64, arm64)), Document((x64, x64))), key=lambda one: one.name
+    )
+    assert sum(one.before is None or one.after is None for one in (gone, come, kept)) == 2
 
 
 def test_text():

@@ -13,6 +13,7 @@ from hvci.logs.rows import Refusal
 from hvci.model import Answer, Question, Report
 from hvci.model.gates import Gate
 from hvci.report.identity import short_name
+from hvci.report.pairs import named
 from hvci.report.safe import safe
 
 
@@ -54,11 +55,11 @@ def _silence(report: Report) -> str:
 
 def as_bundle(rows: Iterable[Refusal], reports: Sequence[Report]) -> dict[str, object]:
     """Facts about the drivers on which Windows and hvci disagree."""
-    by_name = {short_name(one.target.path).lower(): one for one in reports}
-    wrong = (row for row in rows if row.agrees is False and row.driver in by_name)
+    wrong = (row for row in rows if row.agrees is False)
+    found = ((row, report) for row in wrong for report in named(row.driver, reports, row.path)[:1])
     return {
         "hvci": __version__,
-        "disagreements": [dict(_facts(row, by_name[row.driver])) for row in wrong],
+        "disagreements": [dict(_facts(row, report)) for row, report in found],
     }
 
 

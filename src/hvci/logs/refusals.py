@@ -7,6 +7,7 @@ same driver names; alone they name none. Knows signs and reports; reads no file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hvci.catalog.gates import gates
 from hvci.logs.beside import compared_with
@@ -17,7 +18,7 @@ from hvci.logs.rows import Refusal
 from hvci.model import Report
 from hvci.model.gates import Effect, Gate, Kind
 from hvci.report.bugchecks import PAGE_FAULT, decode_bugcheck, was_execution
-from hvci.report.identity import short_name
+from hvci.report.pairs import named as reports_named
 from hvci.report.safe import safe
 
 BY_POLICY = (Gate.DRIVER_POLICY, Gate.BLOCK_LIST, Gate.APP_CONTROL)
@@ -26,6 +27,10 @@ POLICY_EVENTS, SIGNING_LEVEL = (3076, 3077), (3033, 3034)
 _KERNEL = frozenset(("nt", "hal", "ntkrnlmp", "ntoskrnl", "wdf01000", "ndis", "fltmgr", "ci"))
 """Modules of Windows on a stack, which are not the driver."""
 _WORST = (Effect.REFUSED, Effect.STOPPED, Effect.AUDIT, Effect.NOTE)
+_SEVERAL = (
+    "not compared: {} different drivers of this name were given, and the log does not tell which "
+    "of them it was; give that one"
+)
 AT_BOOT = (
     " It is a boot-start driver: memory integrity that Windows turned on by itself is turned off "
     "again without a word."
@@ -124,8 +129,17 @@ def _row(
         tuple(dict.fromkeys(name for one in bitmaps for name in one.layouts)),
         todo=_todo(gate, package) + (AT_BOOT if at_boot else ""),
     )
-    own = [report for report in reports if short_name(report.target.path).lower() == driver]
+    own = _meant(reports_named(driver, reports, row.path), group)
+    if len({report.target.sha256 for report in own}) > 1:
+        return replace(row, verdict=_SEVERAL.format(len(own)))
     return compared_with(row, own[0], group) if own else row
+
+
+def _meant(found: list[Report], group: list[Seen]) -> list[Report]:
+    """Of several drivers of one name those whose hash the events name, if any is."""
+    hashes = {one.sha256 for one in group if one.sha256}
+    same = [one for one in found if one.trust and one.trust.authentihash.lower() in hashes]
+    return same or found
 
 
 def _evidence(one: Seen) -> str:

@@ -18,9 +18,9 @@ from hvci.report.identity import (
     Named,
     named_findings,
     offset_in_function,
-    short_name,
     where,
 )
+from hvci.report.pairs import pairs
 from hvci.report.safe import safe
 
 
@@ -78,14 +78,8 @@ def _is_worse(item: Changed) -> bool:
 
 
 def compare(old: Document, new: Document) -> tuple[Difference, ...]:
-    """Pair the drivers of two runs by file name; a lone one on each side is always a pair."""
-    if len(old.reports) == 1 and len(new.reports) == 1:
-        name = short_name(new.reports[0].target.path)
-        return (_difference(name, old.reports[0], new.reports[0]),)
-    before = {short_name(report.target.path): report for report in old.reports}
-    after = {short_name(report.target.path): report for report in new.reports}
-    names = sorted({*before, *after})
-    return tuple(_difference(name, before.get(name), after.get(name)) for name in names)
+    """What changed in each driver of two runs."""
+    return tuple(_difference(*pair) for pair in pairs(old.reports, new.reports))
 
 
 def _difference(name: str, before: Report | None, after: Report | None) -> Difference:
