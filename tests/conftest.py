@@ -1,0 +1,6 @@
+"""What all tests share: how fast a law is tried says nothing about the law."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
