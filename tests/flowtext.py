@@ -486,9 +486,6 @@ class TextReferences(References):
     def method_loads(self, displacement):
         return []
 
-    def field_loads(self, offset):
-        return np.empty(0, np.int64)
-
     def constants(self, value):
         return []
 

@@ -61,8 +61,8 @@ def command(
                                 drivers by what becomes of them
       update-first              the worst and most common first
       vendor, rule, ddi [NAME]  what fails by them, or drivers of one
-      package [NAME]            packages, or the drivers of one: its INF, oemN.inf, service
-      installed                 drivers of a Windows that do not load or break, and what to do
+      package [NAME]            packages, or drivers of one: INF, oemN, service
+      installed                 drivers of a Windows that fail, and what to do
       boot                      drivers that start with Windows and may not work
       machine                   machines and what their drivers say
       changed [SCAN]            since the scan before, or since SCAN
