@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvci.model import NEWEST
-from hvci.source.directives import INCLUDE, Directives, Included
+from hvci.source.directives import IF, INCLUDE, Directives, Included
 from hvci.source.files import shelve
 from hvci.source.project import Workspace
 from hvci.source.text import Source
@@ -159,11 +159,18 @@ def compare(path: str, limit: int, seen: Counter[str]) -> None:
                     seen["files that only we find"] += 1
                     continue
                 theirs = kept.get(tree.numbers[file], {})
+                text = space.text(file)
+                assert text is not None
+                around = groups_around(text.directives)
                 for group in range(len(next(iter(choices)))):
                     mine = [choice[group] for choice in choices]
                     live = theirs.get(group, set())
                     many = {b for one in mine if isinstance(one, tuple) for b in one}
                     sure = {one for one in mine if isinstance(one, int)}
+                    outer = around.get(group, ())
+                    if any(isinstance(choice[one], tuple) for one in outer for choice in choices):
+                        # it is compiled if the branch that it stands in is
+                        many, sure = many | sure, set()
                     if many:
                         ok = sure <= live <= sure | many
                         seen["open" if ok else "open, wrong"] += 1
@@ -173,6 +180,19 @@ def compare(path: str, limit: int, seen: Counter[str]) -> None:
                         seen["different"] += 1
                         if seen["different"] <= 20:
                             print(f"{unit.path}: {file}: group {group}: {sure} {live}")
+
+
+def groups_around(lines: Directives) -> dict[int, tuple[int, ...]]:
+    """The groups that each group of branches stands in."""
+    found: dict[int, tuple[int, ...]] = {}
+    for line in lines.lines:
+        if line.kind == IF:
+            region, outer = lines.region_at(line.offset), []
+            while region is not None:
+                outer.append(region.group)
+                region = region.outer
+            found[line.group] = tuple(one for one in outer if one != line.group)
+    return found
 
 
 def main() -> None:
