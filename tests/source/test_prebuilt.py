@@ -171,6 +171,18 @@ def test_a_library_that_is_not_here_is_named(tmp_path):
     assert "which is not here" in named(report, "engine.lib")[0].reason
 
 
+def test_a_library_that_each_configuration_has_elsewhere_is_named_once(tmp_path, monkeypatch):
+    link = "<AdditionalDependencies>$(ProjectDir)..\\out\\$(Platform)\\engine.lib"
+    extra = (
+        f"<ItemDefinitionGroup><Link>{link}</AdditionalDependencies></Link></ItemDefinitionGroup>"
+    )
+    project = vcxproj("drv.c", platforms=("x64", "ARM64"), extra=extra)
+    lay(tmp_path, d___drv__vcxproj=project, d___drv__c=NX)
+    whole = named(evaluate(tmp_path), "engine.lib")
+    monkeypatch.chdir(tmp_path)
+    assert len(whole) == len(named(evaluate("."), "engine.lib")) == 1
+
+
 @pytest.mark.parametrize(
     "name",
     ["fltmgr.lib", "$(DDK_LIB_PATH)\\ntstrsafe.lib", "%(AdditionalDependencies)", "Wdmsec.lib;"],

@@ -57,7 +57,7 @@ def read(workspace: Workspace) -> Linked:
         for build, name in _linked(workspace, product):
             stem = _stem(name)
             path = _found(workspace, build, name)
-            key = (id(product), path or name)
+            key = (id(product), path or stem)
             if key in seen or stem in outputs:
                 continue
             seen.add(key)
