@@ -14,6 +14,8 @@ from hvci.source.tree import ancestors, text_of
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+_DECLARED = re.compile(rb"\b(?:static|const|constexpr)\b[^;{}()=]*")
+_WORD = re.compile(rb"\w+")
 _HOLDS = ("compound_statement", "field_declaration_list", "parameter_list")
 
 
@@ -23,6 +25,7 @@ class Linkage:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._scopes: dict[tuple[bytes, str], str] = {}
+        self._declared: dict[str, dict[bytes, list[int]]] = {}
 
     def scope(self, name: bytes, path: str) -> str:
         """The file whose own thing a name is there; empty for what all files share."""
@@ -34,18 +37,25 @@ class Linkage:
     def _is_own(self, name: bytes, path: str) -> bool:
         if not self.program.is_unit(path):
             return False
-        declared = re.compile(
-            rb"\b(?:static|const|constexpr)\b[^;{}()=]*?\b" + re.escape(name) + rb"\b"
-        )
         for unit in self.program.units_of(path):
             code = unit.source.code
             if name not in code:
                 continue
-            if any(_is_static(unit, match.end() - len(name)) for match in declared.finditer(code)):
+            if any(_is_static(unit, start) for start in self._declared_in(unit).get(name, ())):
                 return True
             if b"namespace" in code and _is_in_nameless(unit, name):
                 return True
         return False
+
+    def _declared_in(self, unit: Unit) -> dict[bytes, list[int]]:
+        """Where each word of a file stands behind `static` or `const`, found once for all names."""
+        known = self._declared.get(unit.source.path)
+        if known is None:
+            known = self._declared[unit.source.path] = {}
+            for stretch in _DECLARED.finditer(unit.source.code):
+                for word in _WORD.finditer(unit.source.code, *stretch.span()):
+                    known.setdefault(word[0], []).append(word.start())
+        return known
 
 
 def _is_static(unit: Unit, start: int) -> bool:
