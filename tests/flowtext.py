@@ -347,6 +347,8 @@ class Text:
         registers = sum(1 << number for number in row.defines)
         return Effect(registers, tuple(each for each, _ in row.stores), row.fills)
 
+    changes = effect
+
     def define(self, function, i, number):
         """What a row puts into a register."""
         expr = function.instructions[i].defines[number]

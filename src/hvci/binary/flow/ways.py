@@ -63,7 +63,7 @@ class Ways:
         """
         walked = function.walked_back
         j, written = walked.get(place, (place, 0))
-        effects, effect_of = function.effects, self.arch.effect
+        effects, effect_of = function.effects, self.arch.changes
         if written & mask:
             p = place - 1
             while not (effects.get(p) or effect_of(function, p)).registers & mask:
@@ -139,7 +139,7 @@ class Ways:
             join.ways = [
                 Way(
                     p,
-                    self.arch.effect(function, p).registers,
+                    self.arch.changes(function, p).registers,
                     edge_between(self.arch, function, p, j)
                     if function.flows[p] == Flow.BRANCH
                     else None,

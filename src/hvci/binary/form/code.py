@@ -353,6 +353,9 @@ class Architecture(Protocol):
     def effect(self, function: Function, i: int) -> Effect:
         """What instruction `i` changes."""
 
+    def changes(self, function: Function, i: int) -> Effect:
+        """The same where only the registers matter: what it stores may be less exact."""
+
     def names(self, function: Function, i: int, registers: int) -> bool:
         """Whether instruction `i` may read, store or change one of some registers (a mask)."""
 

@@ -112,6 +112,12 @@ class Arm64:
         effects[i] = known
         return known
 
+    def changes(self, function: Function, i: int) -> Effect:
+        """The same where only the registers matter: where it stores is left to who asks for it."""
+        if function.flows[i] in CALLS:
+            return self.effect(function, i)
+        return _plain_effect(function.instructions[i])
+
     def _store(self, function: Function, i: int, plain: Effect) -> Effect:
         """The effect of a store, relative to the image where its base is known to be."""
         first = plain.stores[0]

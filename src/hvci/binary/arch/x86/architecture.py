@@ -319,6 +319,8 @@ class X86:
             function.effects[i] = known
         return known
 
+    changes = effect
+
     def _effect(self, function: Function, i: int) -> Effect:
         instruction = function.instructions[i]
         if function.flows[i] in CALLS:
