@@ -21,6 +21,7 @@ SOON = 16
 _FRAME = (Register.RBP, Register.EBP)
 _LOST = (Register.ECX, Register.EDX)
 """Registers in which a call leaves nothing: pushing them only makes room."""
+_ENDS = (Mnemonic.POP, Mnemonic.RET, Mnemonic.LEAVE)
 _SAVED: tuple[int, ...] = (Register.EBX, Register.ESI, Register.EDI, Register.EBP)
 
 
@@ -50,7 +51,22 @@ class Cleanup:
                 return 0
             if after.mnemonic == Mnemonic.POP and after.op0_register == Register.ECX:
                 return 0
+        if pushed and self._cleans_soon(behind, pushed):
+            return 0
         return pushed or self._room_made(behind)
+
+    def _cleans_soon(self, behind: int, pushed: int) -> bool:
+        """Whether straight code behind a call takes just what was pushed, no end of a function."""
+        function = self.function
+        for k in range(behind, min(behind + SOON, len(function.instructions) - 1)):
+            instruction = function.instructions[k]
+            if instruction.mnemonic == Mnemonic.ADD and _changes_esp(instruction):
+                is_it = instruction.op1_kind in IMMEDIATES and instruction.immediate(1) == pushed
+                return is_it and function.instructions[k + 1].mnemonic not in _ENDS
+            is_plain = function.flows[k] == Flow.NEXT and not instruction.stack_pointer_increment
+            if not is_plain or _changes_esp(instruction):
+                return False
+        return False
 
     def _room_made(self, behind: int) -> int:
         """Bytes of room for arguments that are made again in the straight code behind a call."""
