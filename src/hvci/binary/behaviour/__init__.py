@@ -13,6 +13,7 @@ from hvci.binary.behaviour import (
     emitted,
     files,
     generated,
+    names,
     notexecutable,
     processor,
     searched,
@@ -51,10 +52,20 @@ def find(analysis: Analysis) -> Found:
         detector(scene)
         if analysis.flow.exhausted:
             break
+    _account(scene)
     facts = tuple(scene.facts[key] for key in sorted(scene.facts))
     if analysis.flow.exhausted:
         scene.limits.append(_limit("the work budget was spent before all code was looked at"))
     return Found(facts, tuple(scene.limits))
+
+
+def _account(scene: Scene) -> None:
+    """Weaken the rules that need imports of which no use was found."""
+    imported = [name for name in names.WATCHED if name in scene.image.import_slots]
+    called = {call.name for call in scene.calls(*imported)}
+    for name in imported:
+        if name not in called and not scene.flow.exhausted:
+            scene.calls_and_limits(names.WATCHED[name], name)
 
 
 def _limit(reason: str) -> Limit:

@@ -20,6 +20,38 @@ from hvci.catalog.memory import (
     memory_of,
 )
 
+WATCHED = {
+    **dict.fromkeys(
+        (
+            "IoAllocateMdl",
+            "MmBuildMdlForNonPagedPool",
+            "MmGetPhysicalAddress",
+            "MmMapLockedPages",
+            "MmMapLockedPagesSpecifyCache",
+            "MmMapLockedPagesWithReservedMapping",
+            "MmProtectMdlSystemAddress",
+        ),
+        "writes-executable-memory",
+    ),
+    **dict.fromkeys(
+        (
+            "FsRtlCreateSectionForDataScan",
+            "NtCreateSection",
+            "NtLoadDriver",
+            "NtSetSystemInformation",
+            "ZwCreateSection",
+            "ZwLoadDriver",
+            "ZwSetSystemInformation",
+        ),
+        "data-file-as-executable",
+    ),
+    **dict.fromkeys(
+        ("MmAllocateIndependentPages", "MmGetVirtualForPhysical"),
+        "dynamic-code",
+    ),
+}
+"""The rule that an import matters to, whose use nobody else accounts for."""
+
 __all__ = [
     "ALLOCATIONS",
     "BLOCKS",
@@ -34,6 +66,7 @@ __all__ = [
     "RETURNED",
     "VIEWS",
     "VIRTUAL",
+    "WATCHED",
     "is_function",
     "memory_of",
 ]
