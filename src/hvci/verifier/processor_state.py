@@ -6,7 +6,6 @@ code runs at full speed. x64 and x86 only. Judges nothing beyond "which bit was 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,25 +14,12 @@ from iced_x86 import Decoder, Instruction, Mnemonic, Register
 from unicorn import x86_const as reg
 
 from hvci.binary import PeImage
+from hvci.binary.arch.x86.system import CANDIDATES, MNEMONICS, MSRS, SMEP, WRITE_PROTECT
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import Engine
 
 WRITES, RUNS = "writes-executable-memory", "dynamic-code"
-WRITE_PROTECT, SMEP = 1 << 16, 1 << 20
 MAX_WATCHED = 1024
-MSRS = {
-    0x174: "IA32_SYSENTER_CS",
-    0x175: "IA32_SYSENTER_ESP",
-    0x176: "IA32_SYSENTER_EIP",
-    0xC000_0081: "IA32_STAR",
-    0xC000_0082: "IA32_LSTAR",
-    0xC000_0083: "IA32_CSTAR",
-}
-_CANDIDATES = re.compile(
-    rb"\x0f(?:\x30|\x22[\xc0-\xc7\xe0-\xe7]|\x23[\xc0-\xff]|\x01[\x10-\x1f\x50-\x5f\x90-\x9f])",
-    re.DOTALL,
-)
-_WANTED = frozenset((Mnemonic.MOV, Mnemonic.WRMSR, Mnemonic.LIDT, Mnemonic.LGDT))
 _VALUES = {
     name: getattr(reg, f"UC_X86_REG_{name}")
     for name in (
@@ -62,8 +48,8 @@ def watch(machine: Machine, image: PeImage, report: Callable[[Change], None]) ->
     if machine.processor.name == "arm64":
         return 0
     engine = machine.engine
-    engine.reg_write(reg.UC_X86_REG_CR0, engine.reg_read(reg.UC_X86_REG_CR0) | WRITE_PROTECT)
-    engine.reg_write(reg.UC_X86_REG_CR4, engine.reg_read(reg.UC_X86_REG_CR4) | SMEP)
+    engine.reg_write(reg.UC_X86_REG_CR0, engine.reg_read(reg.UC_X86_REG_CR0) | 1 << WRITE_PROTECT)
+    engine.reg_write(reg.UC_X86_REG_CR4, engine.reg_read(reg.UC_X86_REG_CR4) | 1 << SMEP)
     decoded = ((rva, _decoded(image, rva)) for rva in _candidates(image))
     found = [(rva, instruction) for rva, instruction in decoded if instruction is not None]
     for rva, instruction in found[:MAX_WATCHED]:
@@ -86,7 +72,7 @@ def _candidates(image: PeImage) -> list[int]:
     found: list[int] = []
     for start, end in image.code_ranges:
         code = bytes(image.memory[start:end])
-        found += [start + match.start() for match in _CANDIDATES.finditer(code)]
+        found += [start + match.start() for match in CANDIDATES.finditer(code)]
     return found
 
 
@@ -98,7 +84,7 @@ def _decoded(image: PeImage, rva: int) -> Instruction | None:
             continue
         code = bytes(image.memory[at : at + 15])
         for instruction in Decoder(image.bits, code, ip=at):
-            if instruction.mnemonic in _WANTED:
+            if instruction.mnemonic in MNEMONICS:
                 return instruction
             break
     return None
@@ -116,9 +102,9 @@ def _change(engine: Engine, address: int, instruction: Instruction) -> Change | 
     if Register.DR0 <= target <= Register.DR7:
         return Change(address, WRITES, f"writes debug register DR{target - Register.DR0}")
     name = _NAMES.get(instruction.op1_register, "")
-    value = engine.reg_read(_VALUES[name]) if name else WRITE_PROTECT | SMEP
-    if target == Register.CR0 and not value & WRITE_PROTECT:
+    value = engine.reg_read(_VALUES[name]) if name else 1 << WRITE_PROTECT | 1 << SMEP
+    if target == Register.CR0 and not value >> WRITE_PROTECT & 1:
         return Change(address, WRITES, "clears CR0.WP, the processor's write protection")
-    if target == Register.CR4 and not value & SMEP:
+    if target == Register.CR4 and not value >> SMEP & 1:
         return Change(address, RUNS, "clears CR4.SMEP, which keeps the kernel from user pages")
     return None

@@ -6,12 +6,12 @@ around it decodes to the instruction.
 
 from __future__ import annotations
 
-import re
 from enum import Enum, auto
 
 from iced_x86 import Instruction, Mnemonic, Register
 
 from hvci.binary.arch.x86.lift import RCX, REGISTERS
+from hvci.binary.arch.x86.system import CANDIDATES, MSRS, SMEP, WRITE_PROTECT
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
@@ -31,8 +31,6 @@ from hvci.binary.form.code import (
 from hvci.model import Behaviour, Confidence, Machine
 
 WRITES = "writes-executable-memory"
-WRITE_PROTECT, SMEP = 16, 20
-"""Bits of CR0 and CR4."""
 MAX_DEPTH = 8
 MAX_CALLERS = 32
 _NOT_HVCI = "memory integrity itself does not forbid it; "
@@ -40,24 +38,10 @@ _GUARDED = (
     _NOT_HVCI + "PatchGuard and, where virtualization-based security runs, HyperGuard stop the "
     "machine for a value that is not the system's own"
 )
-_MSRS = {
-    0x174: "IA32_SYSENTER_CS",
-    0x175: "IA32_SYSENTER_ESP",
-    0x176: "IA32_SYSENTER_EIP",
-    0xC000_0081: "IA32_STAR",
-    0xC000_0082: "IA32_LSTAR",
-    0xC000_0083: "IA32_CSTAR",
-}
 
 
 _SYSTEM = frozenset((Mnemonic.WRMSR, Mnemonic.LIDT, Mnemonic.LGDT))
 _STATE = frozenset((Register.CR0, Register.CR4, *range(Register.DR0, Register.DR7 + 1)))
-_OPCODES = re.compile(
-    rb"\x0f(?=\x30.|\x22[\xc0-\xc7\xe0-\xe7]|\x23[\xc0-\xff]"
-    rb"|\x01[\x10-\x1f\x50-\x5f\x90-\x9f])",
-    re.DOTALL,
-)
-"""WRMSR, moves to control and debug registers, LGDT and LIDT."""
 MAX_PREFIXES = 2
 """Bytes before the opcode at which an instruction may start."""
 
@@ -77,7 +61,7 @@ def find(scene: Scene) -> None:
         return
     memory = scene.image.memory
     for start, end in scene.image.code_ranges:
-        for match in _OPCODES.finditer(memory, start, end):
+        for match in CANDIDATES.finditer(memory, start, end):
             place = match.start()
             if any(_is_asked(each) for each in nearby.candidates(scene, place, MAX_PREFIXES)):
                 _judge(scene, place, memory[place + 1])
@@ -219,8 +203,8 @@ def _msr(scene: Scene, place: Place) -> None:
     scene.flow.begin()
     held = scene.flow.interprocedural.resolve(scene.flow.value(function, i, Location(RCX)))
     numbers = {atom.value & 0xFFFF_FFFF for atom in held if atom.kind in NUMERIC}
-    for number in sorted(numbers & set(_MSRS)):
+    for number in sorted(numbers & set(MSRS)):
         scene.add(
-            WRITES, Behaviour.PROCESSOR_STATE, f"writes {_MSRS[number]}, a system call entry",
+            WRITES, Behaviour.PROCESSOR_STATE, f"writes {MSRS[number]}, a system call entry",
             place, Confidence.PROVEN, _GUARDED,
         )  # fmt: skip

@@ -31,6 +31,8 @@ LONGEST = 15
 
 EXTENSIONS = 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18 | 1 << 20
 """CR4: OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE and SMEP, as Windows sets them."""
+INTERRUPTS_ON = 1 << 9 | 1 << 1
+"""EFLAGS as a driver finds them: IF, and the bit that is always set."""
 
 
 def _engine(mode: int) -> Uc:
@@ -38,6 +40,7 @@ def _engine(mode: int) -> Uc:
     engine = Uc(UC_ARCH_X86, mode)
     engine.ctl_set_cpu_model(reg.UC_CPU_X86_ICELAKE_SERVER)
     engine.reg_write(reg.UC_X86_REG_CR4, engine.reg_read(reg.UC_X86_REG_CR4) | EXTENSIONS)
+    engine.reg_write(reg.UC_X86_REG_EFLAGS, INTERRUPTS_ON)
     return engine
 
 
