@@ -4,6 +4,7 @@ import pytest
 
 from hvci.model import Machine as Architecture
 from hvci.model import WindowsVersion
+from hvci.verifier import snapshot
 from hvci.verifier.kernel import Kernel
 from hvci.verifier.layout import STACK
 from hvci.verifier.machine import Machine, Why
@@ -53,8 +54,15 @@ class Computer:
 
 
 @pytest.fixture(params=list(STORES))
-def computer(request):
-    return Computer(request.param)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(params=[0, snapshot.CROWDED], ids=["asked-anew", "remembered"])
+def computer(request, architecture, monkeypatch):
+    """With every page forgotten at each restore, and with none."""
+    monkeypatch.setattr(snapshot, "CROWDED", request.param)
+    return Computer(architecture)
 
 
 @pytest.mark.parametrize("name", ["pool", "stack", "image", "user", "alias"])
@@ -88,3 +96,19 @@ def test_equal_pages_are_kept_once(computer):
     third = computer.take()
     frame = next(at for at, raw in first.pages.items() if raw[0x801] == 7)
     assert first.pages[frame] is second.pages[frame] is third.pages[frame]
+
+
+def test_what_is_allocated_again_is_zero_in_the_next_snapshot(computer):
+    kernel, memory = computer.kernel, computer.machine.memory
+    before = computer.take()
+    first = kernel.arena.take(0x20)
+    computer.store(first, 7)
+    computer.take()
+    computer.snapshots.restore(before)
+    computer.snapshots.restore(before)
+    computer.store(first, 9)
+    kernel.arena.take(0x20)
+    after = computer.take()
+    computer.store(first, 5)
+    computer.snapshots.restore(after)
+    assert memory.u8(first) == 0

@@ -105,7 +105,8 @@ class Memory:
         self._code: list[tuple[int, int]] = []
         self._invented: list[Mapping] = []
         self.written: set[int] = set()
-        """Offsets in physical memory of pages that were ever written, by the driver or for it."""
+        """Offsets in physical memory of pages that were written, by the driver or for it, since
+        somebody took them off."""
         self.inventions = 0
         """How many times memory was invented so far."""
 
@@ -274,7 +275,7 @@ class Memory:
         if mapping is not None and mapping.writable and address + size <= mapping.end:
             at = mapping.frame + address - mapping.start
             self._ram[at : at + size] = data
-            self._note(at, size)
+            self.note(at, size)
             return
         offset = 0
         while offset < len(data):
@@ -285,7 +286,7 @@ class Memory:
             at = mapping.frame + place - mapping.start
             chunk = min(len(data) - offset, mapping.end - place)
             self._ram[at : at + chunk] = data[offset : offset + chunk]
-            self._note(at, chunk)
+            self.note(at, chunk)
             offset += chunk
 
     def poke(self, address: int, data: bytes) -> None:
@@ -295,10 +296,10 @@ class Memory:
             raise AccessFault(address, write=True)
         at = mapping.frame + address - mapping.start
         self._ram[at : at + len(data)] = data
-        self._note(at, len(data))
+        self.note(at, len(data))
 
-    def _note(self, at: int, size: int) -> None:
-        """Remember which pages were written; more than one is rare."""
+    def note(self, at: int, size: int) -> None:
+        """Remember which pages of physical memory are written; more than one is rare."""
         first, last = at & -PAGE, (at + size - 1) & -PAGE
         self.written.add(first)
         if last > first:

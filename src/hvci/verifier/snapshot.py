@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import unicorn
+
 from hvci.verifier.kernel.kernel import Kernel, State
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import PAGE, Rights
 from hvci.verifier.outcome import Trust
 
 ZERO = bytes(PAGE)
+CROWDED = 64
+"""To look at so many pages costs more than to have the engine ask again."""
 _STATE = frozenset(("image", "stack", "kernel data", "control", "user memory"))
 """Labels of mappings that belong to the state, beside the arena."""
 
@@ -64,6 +68,13 @@ class Snapshots:
             if raw != now.get(at, ZERO):
                 now[at] = self._intern.setdefault(raw, raw)
 
+    def _forget_written(self) -> None:
+        """The table of pages is up to date: have the engine ask again before it writes to one."""
+        frame, size = self._kernel.arena.used
+        known = [at for at in self._memory.written if frame <= at < frame + size]
+        self._memory.written.difference_update(known, self._fixed)
+        self._machine.engine.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+
     def take(self, pc: int, frames: tuple[Any, ...], trust: Trust) -> Snapshot:
         """Store the present state, to go on at `pc`."""
         self.count += 1
@@ -82,6 +93,8 @@ class Snapshots:
     def restore(self, snapshot: Snapshot) -> None:
         """Make a stored state the present one."""
         self._catch_up()
+        if len(self._memory.written) > CROWDED:
+            self._forget_written()
         now, wanted = self._now, snapshot.pages
         stale = [at for at, raw in wanted.items() if now.get(at) is not raw]
         stale += [at for at in now if at not in wanted]

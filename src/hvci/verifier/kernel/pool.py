@@ -38,6 +38,7 @@ class Arena:
             return 0
         frame = self._mapping.frame + start - self._mapping.start
         self._memory.ram[frame : frame + end - start] = 0
+        self._memory.note(frame, 1)  # pages behind it were not in use, so no snapshot holds them
         self.top = end
         return start
 
