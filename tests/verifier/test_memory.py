@@ -94,3 +94,16 @@ def test_a_range_of_frames_falls_apart_into_code_and_data(memory, code):
     ]
     assert list(memory.runs(code.frame, 0x1000)) == [(code.frame, 0x1000)]
     assert list(memory.runs(code.frame + 0x1000, 0x1000)) == [(code.frame + 0x1000, 0x1000)]
+
+
+def test_a_mapping_takes_the_place_of_what_was_invented_there(memory):
+    memory.write(ALIAS + 0x10, b"old")
+    memory.write(DATA, b"kept")
+    memory.map(ALIAS + 0x1000, 0x1000, RW, "device memory")
+    assert memory.read(ALIAS + 0x1000, 4) == bytes(4)
+    assert memory.find(ALIAS + 0x1000).label == "device memory"
+    assert memory.read(ALIAS + 0x10, 3) == bytes(3)
+    assert memory.read(DATA, 4) == b"kept"
+    memory.forget_inventions()
+    assert memory.find(DATA) is None
+    assert memory.find(ALIAS + 0x1000).label == "device memory"

@@ -103,7 +103,9 @@ class Memory:
         self._starts: list[int] = []
         self._mappings: list[Mapping] = []
         self._code: list[tuple[int, int]] = []
-        self._invented: list[Mapping] = []
+        self._invented: tuple[Mapping, ...] = ()
+        self._invented_frame = 0
+        """How many of the frames for inventions were used since the last were forgotten."""
         self.written: set[int] = set()
         """Offsets in physical memory of pages that were written, by the driver or for it, since
         somebody took them off."""
@@ -120,8 +122,14 @@ class Memory:
         return frame
 
     def map(self, start: int, size: int, rights: Rights, label: str, frame: int = -1) -> Mapping:
-        """Map frames (fresh ones unless given) at `start`; the law trims the rights."""
+        """Map frames (fresh ones unless given) at `start`; the law trims the rights.
+
+        What was invented there gives way.
+        """
         size = page_up(size)
+        for invented in self._invented:
+            if invented.start < start + size and start < invented.end:
+                self._forget(invented)
         frame = self.frames(size) if frame < 0 else frame
         if self.is_code_frame(frame, size):
             rights &= ~Rights.WRITE
@@ -228,14 +236,15 @@ class Memory:
         return True
 
     def _invent_one(self, page: int) -> bool:
-        if len(self._invented) >= MAX_INVENTED or page > self.mask:
+        if self._invented_frame >= MAX_INVENTED or page > self.mask:
             return False
         self.inventions += 1
         start = page & ~(INVENTED_GRAIN - 1)
         whole = all(self.find(at) is None for at in range(start, start + INVENTED_GRAIN, PAGE))
         begin, length = (start, INVENTED_GRAIN) if whole else (page, PAGE)
-        frame = self._invented_frames + len(self._invented) * INVENTED_GRAIN
-        self._invented.append(self.map(begin, length, RW, "invented", frame))
+        frame = self._invented_frames + self._invented_frame * INVENTED_GRAIN
+        self._invented_frame += 1
+        self._invented = (*self._invented, self.map(begin, length, RW, "invented", frame))
         return True
 
     def reserve_inventions(self) -> None:
@@ -247,9 +256,14 @@ class Memory:
         if len(self._invented) <= above:
             return
         for mapping in self._invented:
-            self.unmap(mapping)
-            self.ram[mapping.frame : mapping.frame + mapping.size] = 0
-        self._invented.clear()
+            self._forget(mapping)
+        self._invented_frame = 0
+
+    def _forget(self, mapping: Mapping) -> None:
+        """Unmap and clear invented pages."""
+        self.unmap(mapping)
+        self.ram[mapping.frame : mapping.frame + mapping.size] = 0
+        self._invented = tuple(each for each in self._invented if each is not mapping)
 
     # ---- reading and writing
 
