@@ -7,6 +7,10 @@ from dataclasses import dataclass
 STUB_BYTES = 16
 """One stand-in: code that stops the processor."""
 STUB_REGION = 0x40000
+EXIT = STUB_REGION // STUB_BYTES - 1
+"""Number of the stand-in to which an entry point returns."""
+RESUME = EXIT - 1
+"""Number of the one to which a callback returns that a stand-in called."""
 ARENA = 0x400_0000
 STACK = 0x20000
 USER = 0x20000
@@ -39,12 +43,12 @@ class Layout:
     @property
     def exit(self) -> int:
         """Return address of an entry point: the last stand-in."""
-        return self.stubs + STUB_REGION - STUB_BYTES
+        return self.stubs + STUB_BYTES * EXIT
 
     @property
     def resume(self) -> int:
         """Return address of a callback that a stand-in called: the last but one."""
-        return self.exit - STUB_BYTES
+        return self.stubs + STUB_BYTES * RESUME
 
 
 _HIGH = 0xFFFF_F800_0000_0000

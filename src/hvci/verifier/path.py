@@ -37,7 +37,7 @@ from hvci.verifier.checks import (
 )
 from hvci.verifier.kernel import EndPath, Enter, Kernel
 from hvci.verifier.kernel.call import Call
-from hvci.verifier.layout import STACK
+from hvci.verifier.layout import EXIT, RESUME, STACK
 from hvci.verifier.machine import Machine, Stop, Why
 from hvci.verifier.memory import AccessFault, Mapping
 from hvci.verifier.outcome import Ending, Outcome, Trust
@@ -147,10 +147,9 @@ class Path:
 
     def _stand_in(self, number: int) -> int:
         machine = self.machine
-        address = machine.layout.stubs + 16 * number
-        if address == machine.layout.exit:
+        if number == EXIT:
             raise _End(Ending.RETURNED)
-        if address == machine.layout.resume:
+        if number == RESUME:
             return self._after_callback()
         call = self.kernel.call(number)
         return_to = machine.processor.return_address()
