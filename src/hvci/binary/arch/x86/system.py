@@ -12,13 +12,14 @@ from iced_x86 import Mnemonic
 CANDIDATES = re.compile(
     rb"\x0f(?=\x30"
     rb"|\x22[\x00-\x07\x20-\x27\x40-\x47\x60-\x67\x80-\x87\xa0-\xa7\xc0-\xc7\xe0-\xe7]"
-    rb"|\x23"
+    rb"|\x23[\xc0-\xff]"
     rb"|\x01[\x10-\x1f\x50-\x5f\x90-\x9f])",
     re.DOTALL,
 )
 """WRMSR, moves to CR0 and CR4 and to debug registers, LGDT and LIDT, from the escape byte on.
 
-The processor ignores the mod field of ModRM in those moves: it always names a register."""
+The processor ignores the mod field of ModRM in those moves: it always names a register. Of moves
+to debug registers only the usual form counts: bytes that are no code look like the others."""
 MNEMONICS = frozenset((Mnemonic.MOV, Mnemonic.WRMSR, Mnemonic.LIDT, Mnemonic.LGDT))
 WRITE_PROTECT, SMEP = 16, 20
 """Bits of CR0 and CR4."""
