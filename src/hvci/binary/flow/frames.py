@@ -183,24 +183,30 @@ class Frames:
 
     def _may_move(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether an operand may lie at a place in the frame that is not always the same."""
-        if memory.base < 0 or not self.flow.arch.may_hold_stack_address(function, memory.base):
-            return False
-        return memory.index_register != NO_REGISTER or not self.is_plain(function, p, memory)
+        for each in _turned(memory):
+            if each.base >= 0 and self.flow.arch.may_hold_stack_address(function, each.base):
+                return each.index_register != NO_REGISTER or not self.is_plain(function, p, each)
+        return False
 
     def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[tuple[int, int]]:
         """Offsets and bytes in the frame of what instruction `p` may write as an element.
 
         All that an array may reach to, where its index is not known.
         """
-        for memory in self.flow.arch.effect(function, p).stores:
-            if not self._may_move(function, p, memory):
+        stores = self.flow.arch.effect(function, p).stores
+        for memory in (each for store in stores for each in _turned(store)):
+            if memory.base < 0 or not self._may_move(function, p, memory):
                 continue
             first = memory._replace(index_register=NO_REGISTER)
             start = self.offset(function, p, first, nesting)
             if start is None:
+                is_one = memory.index_register == NO_REGISTER and memory.size
                 for atom in self.flow.value(function, p, Location(memory.base), nesting + 1):
                     if atom.kind is Kind.UNKNOWN and atom.of is not None:
                         yield atom.of.value + memory.displacement, OBJECT_REACH
+                    elif atom.kind is Kind.STACK:  # one of several
+                        size = memory.size if is_one else OBJECT_REACH
+                        yield atom.value + memory.displacement, size
             elif memory.index_register != NO_REGISTER:
                 index = self.flow.value(function, p, Location(memory.index_register), nesting + 1)
                 if index and memory.size and all(step.kind is Kind.CONST for step in index):
@@ -331,8 +337,8 @@ class Frames:
         wanted = slot_offset(location)
         for n, memory in enumerate(effect.stores):
             place = self.offset(function, d, memory, nesting)
-            if place is None and memory.index_register != NO_REGISTER:
-                place = wanted  # an element that its index chooses
+            if place is None and self._may_move(function, d, memory):
+                place = wanted  # one of several that an index or the base chooses
             if place is None or not (place <= wanted < place + memory.size or effect.fills):
                 continue
             if effect.fills:
@@ -345,3 +351,10 @@ class Frames:
             value = self.flow.made(function, d, expr, nesting)
             return atoms.part(value, 8, 8 * (wanted - place))
         return atoms.unknown("a store that is not followed")
+
+
+def _turned(memory: Memory) -> tuple[Memory, ...]:
+    """An operand, and the same with base and index exchanged where the index is not scaled."""
+    if memory.index_register < 0 or memory.scale != 1:
+        return (memory,)
+    return memory, memory._replace(base=memory.index_register, index_register=memory.base)

@@ -118,7 +118,8 @@ class Ways:
         return any(
             base == arch.frame_pointer
             or (base >= 0 and arch.may_hold_stack_address(function, base))
-            for base, *_ in arch.effect(function, p).stores
+            for memory in arch.effect(function, p).stores
+            for base in memory[:2]
         )
 
     # ---- joins

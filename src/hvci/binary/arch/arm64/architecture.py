@@ -339,20 +339,25 @@ def _frame_registers(function: Function) -> int:
     """
     mask, kept = 1 << SP, set[tuple[int, int]]()
     for word in function.instructions:
-        if word & 0xBF800000 == 0x91000000:
-            source = word >> 5 & 31
-        elif word & 0xFFE0FFE0 == _COPY:
-            source = word >> 16 & 31
-            if source == SP:  # the zero register here
-                continue
-        elif word >> 24 in _WHOLE and mask >> (word >> 5 & 31) & 1 and mask != 1 << SP:
+        if word >> 24 in _WHOLE and mask >> (word >> 5 & 31) & 1 and mask != 1 << SP:
             mask |= _kept_in_frame(word, mask, kept)
-            continue
-        else:
-            continue
-        if mask >> source & 1:
+        elif mask & _address_sources(word):
             mask |= 1 << (word & 31)
     return mask
+
+
+def _address_sources(word: int) -> int:
+    """The registers (a mask) whose address a word may pass on to its first one, changed or not."""
+    first, second = 1 << (word >> 5 & 31), 1 << (word >> 16 & 31)
+    if word & 0xBF800000 == 0x91000000 or word & 0x9F800000 == 0x92000000:
+        return first
+    is_extended = word & 0xBFE00000 == 0x8B200000
+    if is_extended:  # register 31 is the stack pointer here, and the zero register elsewhere
+        return first | second & ~(1 << SP)
+    is_sum, is_logical = word & 0xBF200000 == 0x8B000000, word & 0x9F000000 == 0x8A000000
+    if is_sum or is_logical or word & 0xBFE00000 == 0x9A800000:
+        return (first | second) & ~(1 << SP)
+    return 0
 
 
 def _kept_in_frame(word: int, mask: int, kept: set[tuple[int, int]]) -> int:

@@ -18,7 +18,15 @@ from hvci.binary.form.code import Function
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _FRAME_POINTERS = frozenset((Register.RBP, Register.EBP))
 _MAKES = frozenset((Mnemonic.POP, Mnemonic.MOV, Mnemonic.LEA))
-_COPIES = frozenset((Mnemonic.LEA, Mnemonic.MOV))
+_COPIES = frozenset(
+    (
+        Mnemonic.LEA,
+        Mnemonic.MOV,
+        *(Mnemonic.ADD, Mnemonic.SUB, Mnemonic.OR, Mnemonic.AND, Mnemonic.XOR, Mnemonic.XCHG),
+        *(value for name, value in vars(Mnemonic).items() if name.startswith("CMOV")),
+    )
+)
+"""What puts an address into another register, or what is computed from one."""
 _MNEMONIC = attrgetter("mnemonic")
 _PLACE = attrgetter("memory_base", "memory_displacement")
 _OPERANDS = tuple(attrgetter(f"op{n}_register") for n in range(4))
@@ -31,8 +39,8 @@ MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
 def frame_registers(function: Function) -> int:
     """The registers (a mask) into which a function ever puts an address of its frame.
 
-    One pass in code order: LEA from, and copies of, the stack pointer, also out of places in the
-    frame that such an address was put into.
+    One pass in code order: LEA from, copies of and sums with the stack pointer, also out of places
+    in the frame that such an address was put into.
     """
     mask, kept = 1 << RSP, set[tuple[int, int]]()
     instructions = function.instructions
@@ -40,7 +48,8 @@ def frame_registers(function: Function) -> int:
     for instruction in compress(instructions, copies):
         is_lea = instruction.mnemonic == Mnemonic.LEA
         source = instruction.memory_base if is_lea else instruction.op1_register
-        if mask & MASKS[source]:
+        index = MASKS[instruction.memory_index] if is_lea else 0
+        if mask & (MASKS[source] | index):
             made = MASKS[instruction.op0_register]
             if made:
                 mask |= made
