@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvci.model import NEWEST
-from hvci.source.directives import IF, INCLUDE, Directives, Included
-from hvci.source.files import shelve
-from hvci.source.project import Workspace
-from hvci.source.text import Source
-from hvci.source.units import Space, TranslationUnit
+from hvci.source.builds.project import Workspace
+from hvci.source.preprocess.units import Space, TranslationUnit
+from hvci.source.text.directives import IF, INCLUDE, Directives, Included
+from hvci.source.text.files import shelve
+from hvci.source.text.text import Source
 
 MARK = re.compile(rb"^#pragma hvci (\d+) (\d+) (\d+)", re.MULTILINE)
 ENTERED = re.compile(rb'^# \d+ "([^"\n]+)"', re.MULTILINE)

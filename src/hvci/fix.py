@@ -15,7 +15,7 @@ from pathlib import Path
 from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate_source
 from hvci.model import Edit, Finding, Level, Outcome, Report, SourceSite
-from hvci.source.apply import changed, chosen, read_text
+from hvci.source.text.apply import changed, chosen, read_text
 
 MAX_ROUNDS = 6
 LEVELS = tuple(Level)

@@ -21,7 +21,12 @@ from hvci.logs.gathered import gather
 from hvci.model import NEWEST
 from hvci.model.judged import CODE_RULES
 from hvci.signing import authenticode
-from hvci.source import cmake_run, expression, msbuild, msbuild_files, preprocess, roots
+from hvci.source.builds.cmake import run as cmake_run
+from hvci.source.builds.msbuild import files as msbuild_files
+from hvci.source.builds.msbuild import projects as msbuild
+from hvci.source.pointers import roots
+from hvci.source.preprocess import expression
+from hvci.source.preprocess import unit as preprocess
 from sources import entry, lay, read, vcxproj
 
 PLAIN = entry("ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hvci.source.chunks import starts
-from hvci.source.text import Source, places
-from hvci.source.tree import File, parse, text_of, walk
+from hvci.source.preprocess.tree import File, parse, text_of, walk
+from hvci.source.text.chunks import starts
+from hvci.source.text.text import Source, places
 
 PIECES = [
     "typedef struct { int a; } A, *PA;\n",

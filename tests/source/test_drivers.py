@@ -194,7 +194,7 @@ def test_crates(tmp_path, monkeypatch):
     ],
 )
 def test_what_the_image_of_a_crate_is_called(manifest, name):
-    from hvci.source.cargo import image_name
+    from hvci.source.rust.cargo import image_name
 
     assert image_name(manifest, "Folder") == name
 

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from hvci.errors import InputError
 from hvci.evaluate import evaluate
 from hvci.model import NEWEST, Outcome
-from hvci.source import preprocess, program, survey
-from hvci.source.conditions import Setting, holds
-from hvci.source.disk import contents
-from hvci.source.files import Shelf
-from hvci.source.products import unbuilt
-from hvci.source.text import MAX_BYTES, Source
-from hvci.source.tree import Text, Trees
+from hvci.source import survey
+from hvci.source.builds.products import unbuilt
+from hvci.source.preprocess import unit as preprocess
+from hvci.source.preprocess.conditions import Setting, holds
+from hvci.source.preprocess.tree import Text, Trees
+from hvci.source.program import program
+from hvci.source.text.disk import contents
+from hvci.source.text.files import Shelf
+from hvci.source.text.text import MAX_BYTES, Source
 from sources import bad, definitions, entry, lay, one_file, read, value_of, vcxproj
 
 POOL = "p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"

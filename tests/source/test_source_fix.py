@@ -10,8 +10,8 @@ from hvci.errors import InputError
 from hvci.evaluate import Options
 from hvci.fix import LEVELS, fix
 from hvci.model import Edit, Level, parse_version
-from hvci.source.apply import changed, chosen, diff, write_text
-from hvci.source.text import decode
+from hvci.source.text.apply import changed, chosen, diff, write_text
+from hvci.source.text.text import decode
 from sources import bad, entry, lay, read, vcxproj
 
 SAFE, REVIEW, SUGGEST = Level.SAFE, Level.REVIEW, Level.SUGGEST

@@ -5,12 +5,12 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.source.calls import split
-from hvci.source.chunks import may_define
-from hvci.source.pointers import _DEFINED, _KEYWORDS, _THROUGH, Words
-from hvci.source.text import Source, directive_lines, words
-from hvci.source.tree import File
-from hvci.source.wordindex import WordIndex
+from hvci.source.pointers.places import _DEFINED, _KEYWORDS, _THROUGH, Words
+from hvci.source.preprocess.tree import File
+from hvci.source.program.calls import split
+from hvci.source.text.chunks import may_define
+from hvci.source.text.text import Source, directive_lines, words
+from hvci.source.text.wordindex import WordIndex
 
 CODE = st.lists(
     st.sampled_from(

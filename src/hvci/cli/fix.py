@@ -42,7 +42,7 @@ def command(path: str, level: str, write: bool, target_os: str) -> int:
     version = parse_version(target_os)
     from hvci.evaluate import Options
     from hvci.fix import fix
-    from hvci.source.apply import diff, write_text
+    from hvci.source.text.apply import diff, write_text
 
     outcomes = fix(path, Options(target_os=version), Level(level))
     for file in outcomes.files:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvci.model import Evidence, WindowsVersion
-from hvci.source.disk import is_folder
+from hvci.source.text.disk import is_folder
 
 if TYPE_CHECKING:
     from hvci.source.parts import Parts
@@ -29,8 +29,8 @@ def is_source(path: str | Path) -> bool:
     name = path.name
     if name.lower().endswith(_IMAGES):
         return is_folder(path)  # without the readers' imports
-    from hvci.source.cargo import is_rust
-    from hvci.source.files import is_code, is_project
+    from hvci.source.rust.cargo import is_rust
+    from hvci.source.text.files import is_code, is_project
 
     return is_folder(path) or is_code(name) or is_project(name) or is_rust(name)
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES, USER_ONLY
-from hvci.source.merge import Kept
-from hvci.source.nearby import nearest
-from hvci.source.project import Workspace
+from hvci.source.builds.nearby import nearest
+from hvci.source.builds.project import Workspace
+from hvci.source.judge.merge import Kept
 from hvci.source.survey import UNBUILT
 
 UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"

@@ -23,19 +23,20 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.pause import no_collection
-from hvci.source import behaviour, prebuilt
-from hvci.source.cargo import is_rust
-from hvci.source.disk import is_folder, is_there
-from hvci.source.files import Shelf, is_code, is_project, shelve, tidy
-from hvci.source.judge import Judge
+from hvci.source.builds import prebuilt
+from hvci.source.builds.products import Product
+from hvci.source.builds.project import Workspace
+from hvci.source.judge.facts import Judge
+from hvci.source.judge.merge import Kept, merged
+from hvci.source.judge.optin import MACROS, OptIn
 from hvci.source.leftovers import leftovers
-from hvci.source.merge import Kept, merged
-from hvci.source.optin import MACROS, OptIn
-from hvci.source.products import Product
-from hvci.source.project import Workspace
-from hvci.source.rust import Crates, read_crates
-from hvci.source.suppressions import allowances
+from hvci.source.pointers import behaviour
+from hvci.source.rust.cargo import is_rust
+from hvci.source.rust.crates import Crates, read_crates
 from hvci.source.survey import Survey
+from hvci.source.text.disk import is_folder, is_there
+from hvci.source.text.files import Shelf, is_code, is_project, shelve, tidy
+from hvci.source.text.suppressions import allowances
 
 IN_IMAGE_ONLY = "relocations are known in the built image only"
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field, replace
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES
 from hvci.pause import collect_young
-from hvci.source import behaviour, generated
-from hvci.source.calls import CallText, find_calls, may_hold_calls
-from hvci.source.executable_files import executable_files
-from hvci.source.families import wrong_family
-from hvci.source.judge import Context, Judge, Resolved
-from hvci.source.merge import Kept, kept
-from hvci.source.newer import too_new
-from hvci.source.opt_in_facts import opt_in_facts
-from hvci.source.products import Product
-from hvci.source.program import Program, Unit
-from hvci.source.project import Workspace
-from hvci.source.runs import Choice
-from hvci.source.text import Source
-from hvci.source.wordindex import WordIndex
+from hvci.source.builds.products import Product
+from hvci.source.builds.project import Workspace
+from hvci.source.judge.executable_files import executable_files
+from hvci.source.judge.facts import Context, Judge, Resolved
+from hvci.source.judge.families import wrong_family
+from hvci.source.judge.merge import Kept, kept
+from hvci.source.judge.newer import too_new
+from hvci.source.judge.opt_in_facts import opt_in_facts
+from hvci.source.pointers import behaviour, generated
+from hvci.source.preprocess.runs import Choice
+from hvci.source.program.calls import CallText, find_calls, may_hold_calls
+from hvci.source.program.program import Program, Unit
+from hvci.source.text.text import Source
+from hvci.source.text.wordindex import WordIndex
 
 UNBUILT = "no build here compiles this file"
 MAX_STEPS = 40_000

@@ -1,0 +1,1 @@
+"""CMake lists, run for one configuration."""

@@ -1,0 +1,347 @@
+"""Runs CMake lists for one configuration: which targets there are, and what they are made of.
+
+Theory of operation: commands run in order over variables, as CMake runs them; a command that is not
+known does nothing, and what it would have set is empty. Blind spots: programs that CMake would
+run, modules that are not in the sources. Knows commands; what targets mean is for `cmake`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hvci.source.builds.cmake import conditions as cmake_conditions
+from hvci.source.builds.cmake.conditions import Known, Word
+from hvci.source.builds.cmake.generators import Asked
+from hvci.source.builds.cmake.generators import replace as generated
+from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
+from hvci.source.text.disk import contents
+
+MAX_STEPS = 60_000
+"""Commands that one configuration may run."""
+MAX_NESTED = 40
+MAX_TEXT = 1 << 20
+"""Characters of one value, and bytes of one list."""
+
+_REFERENCE = re.compile(r"\$(ENV|CACHE)?\{([\w./+\-$ ]*)\}|@(\w+)@")
+_BLOCKS = {"if": "endif", "foreach": "endforeach", "while": "endwhile"}
+_BLOCKS |= {"function": "endfunction", "macro": "endmacro"}
+
+
+@dataclass
+class Target:
+    """One target: a driver, a library or a program."""
+
+    name: str
+    command: str
+    words: list[str]
+    """What its command says besides the sources."""
+    folder: str
+    file: str
+    offset: int
+    sources: list[tuple[str, str]] = field(default_factory=list)
+    """Names with the folders that they are meant in."""
+    definitions: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    link_options: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    handed: dict[str, list[str]] = field(default_factory=dict)
+    """What those that link it get as well: definitions, folders, options."""
+    properties: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    """What could not be followed."""
+
+
+@dataclass
+class Place:
+    """The folder that is run, with what it hands down to folders below."""
+
+    folder: str
+    file: str
+    definitions: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    link_options: list[str] = field(default_factory=list)
+
+    def below(self, folder: str) -> Place:
+        """The same for a folder inside."""
+        return Place(
+            folder,
+            f"{folder}/CMakeLists.txt",
+            list(self.definitions),
+            list(self.folders),
+            list(self.options),
+            list(self.link_options),
+        )
+
+
+class _Return(Exception):
+    """A function or list ends."""
+
+
+class Lists:
+    """One run of a tree of CMake lists."""
+
+    def __init__(
+        self, root: str, asked: Asked, machine: str, runners: Mapping[str, Runner]
+    ) -> None:
+        self.asked = asked
+        self.runners = runners
+        self.targets: dict[str, Target] = {}
+        self.properties: dict[tuple[str, str], str] = {}
+        """Definitions of single files."""
+        self.read: set[str] = set()
+        self.unknown: set[str] = set()
+        """Variables that were used and never set."""
+        self.scopes: list[dict[str, str]] = [_start(root, asked, machine)]
+        self.functions: dict[str, tuple[Command, list[Command], bool]] = {}
+        self.place = Place(root, f"{root}/CMakeLists.txt")
+        self.steps = 0
+        self.gave_up = False
+        self.nested = 0
+
+    # -------------------------------------------------------------- variables
+
+    def get(self, name: str) -> str | None:
+        """What a variable holds."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        return None
+
+    def set(self, name: str, value: str) -> None:
+        """Give a variable a value where the code runs."""
+        self.steps += len(value) >> 8
+        self.scopes[-1][name] = value[:MAX_TEXT]
+
+    def expand(self, text: str, depth: int = 0) -> str:
+        """Replace `${…}`, inner ones first."""
+        if depth > MAX_NESTED or ("${" not in text and "@" not in text and "{" not in text):
+            return text
+
+        def value(match: re.Match[str]) -> str:
+            if match[1] == "ENV":
+                return ""
+            found = self.get(match[2] or match[3])
+            if found is None and match[3]:
+                return match[0]
+            if found is None:
+                self.unknown.add(match[2])
+            return found or ""
+
+        before = text
+        self.steps += len(text) >> 8
+        text = _REFERENCE.sub(value, text)[:MAX_TEXT]
+        return self.expand(text, depth + 1) if text != before and "${" in text else text
+
+    def words(self, given: tuple[Argument, ...]) -> list[str]:
+        """The arguments of a command, with lists taken apart."""
+        found: list[str] = []
+        for one in given:
+            if one.raw:
+                found.append(one.text)
+                continue
+            text = unescaped(self.expand(one.text))
+            if one.quoted:
+                found.append(generated(text, self.asked))
+            else:
+                found += (word for word in generated(text, self.asked).split(";") if word)
+        return found
+
+    # ------------------------------------------------------------- control flow
+
+    def list_file(self, path: str) -> bool:
+        """Run one file; whether it could be read."""
+        if self.nested > MAX_NESTED:
+            return False
+        try:
+            data = contents(path)
+        except OSError:
+            return False
+        self.read.add(path)
+        text = data[:MAX_TEXT].decode("utf-8-sig", "replace")
+        every = commands(text)
+        self.gave_up |= len(data) > MAX_TEXT or len(every) >= MAX_COMMANDS
+        self.nested += 1
+        try:
+            self.block(every)
+        except _Return:
+            pass
+        finally:
+            self.nested -= 1
+        return True
+
+    def block(self, every: list[Command]) -> None:
+        """Run commands in order."""
+        at = 0
+        while at < len(every):
+            command = every[at]
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                self.gave_up = True
+                return
+            if command.name in _BLOCKS:
+                end = _end(every, at)
+                self._inner(command, every[at + 1 : end])
+                at = end + 1
+                continue
+            self.run(command)
+            at += 1
+
+    def _inner(self, command: Command, body: list[Command]) -> None:
+        if command.name == "if":
+            self._if(command, body)
+        elif command.name == "foreach":
+            self._foreach(command, body)
+        elif command.name in ("function", "macro"):
+            words = self.words(command.arguments)
+            if words:
+                self.functions[words[0].lower()] = (command, body, command.name == "macro")
+
+    def _if(self, command: Command, body: list[Command]) -> None:
+        branches: list[tuple[Command, list[Command]]] = [(command, [])]
+        depth = 0
+        for one in body:
+            depth += (one.name in _BLOCKS) - (one.name in _BLOCKS.values())
+            if depth == 0 and one.name in ("elseif", "else"):
+                branches.append((one, []))
+            else:
+                branches[-1][1].append(one)
+        for asked, inner in branches:
+            if asked.name == "else" or self._holds(asked):
+                self.block(inner)
+                return
+
+    def _holds(self, command: Command) -> bool:
+        words = [Word(self.expand(one.text), one.quoted) for one in command.arguments]
+        known = Known(
+            self.get,
+            lambda name: name in self.targets,
+            lambda name: name.lower() in self.functions,
+            self.path,
+        )
+        return cmake_conditions.holds(words, known)
+
+    def _foreach(self, command: Command, body: list[Command]) -> None:
+        words = self.words(command.arguments)
+        if not words:
+            return
+        name, rest = words[0], words[1:]
+        items = rest
+        if rest[:1] == ["RANGE"]:
+            numbers = [int(word) for word in rest[1:4] if word.lstrip("-").isdigit()]
+            first, last = (0, numbers[0]) if len(numbers) == 1 else (*numbers, 0, 0)[:2]
+            items = [str(number) for number in range(first, min(last, first + 1000) + 1)]
+        elif rest[:1] == ["IN"]:
+            items, lists = [], True
+            for word in rest[1:]:
+                if word in ("LISTS", "ITEMS"):
+                    lists = word == "LISTS"
+                else:
+                    items += (self.get(word) or "").split(";") if lists else [word]
+        for item in items:
+            if self.gave_up:
+                return
+            self.set(name, item)
+            self.block(body)
+
+    def call(self, name: str, command: Command) -> None:
+        """Run a function or macro of the lists."""
+        written, body, is_macro = self.functions[name]
+        if self.nested > MAX_NESTED:
+            return
+        names = self.words(written.arguments)[1:]
+        given = self.words(command.arguments)
+        own = dict(zip(names, given, strict=False))
+        own |= {f"ARGV{at}": one for at, one in enumerate(given)}
+        own |= {"ARGC": str(len(given)), "ARGV": ";".join(given)}
+        own["ARGN"] = ";".join(given[len(names) :])
+        self.nested += 1
+        try:
+            if is_macro:
+                self.scopes[-1].update(own)
+            else:
+                self.scopes.append(own)
+            self.block(body)
+        except _Return:
+            pass
+        finally:
+            self.nested -= 1
+            if not is_macro:
+                self.scopes.pop()
+
+    # ---------------------------------------------------------------- commands
+
+    def run(self, command: Command) -> None:
+        """Run one command."""
+        if command.name in self.functions:
+            self.call(command.name, command)
+        elif command.name == "return":
+            raise _Return
+        else:
+            runner = self.runners.get(command.name)
+            if runner is not None:
+                runner(self, self.words(command.arguments), command)
+
+    def path(self, name: str) -> str:
+        """The path that a name means in the folder that is run."""
+        name = name.replace("\\", "/")
+        return name if name.startswith("/") else f"{self.place.folder}/{name}"
+
+    def subdirectory(self, folder: str) -> None:
+        """Run the lists of a folder with variables of its own."""
+        before = self.place
+        self.place = before.below(self.path(folder).rstrip("/"))
+        names = ("CMAKE_CURRENT_SOURCE_DIR", "CMAKE_CURRENT_LIST_DIR")
+        self.scopes.append({**dict.fromkeys(names, self.place.folder)})
+        self.scopes[-1]["CMAKE_CURRENT_BINARY_DIR"] = f"{self.place.folder}/build"
+        self.list_file(self.place.file)
+        self.scopes.pop()
+        self.place = before
+
+    def include(self, name: str) -> None:
+        """Run another file in the same folder."""
+        places = [self.path(name)]
+        if not name.lower().endswith(".cmake"):
+            modules = (self.get("CMAKE_MODULE_PATH") or "").split(";")
+            places = [f"{self.path(folder)}/{name}.cmake" for folder in modules if folder]
+        before, here = self.place.file, self.get("CMAKE_CURRENT_LIST_DIR") or ""
+        for path in places:
+            self.place.file = path
+            self.set("CMAKE_CURRENT_LIST_DIR", path.rpartition("/")[0])
+            if self.list_file(path):
+                break
+        self.place.file = before
+        self.set("CMAKE_CURRENT_LIST_DIR", here)
+
+
+def _end(every: list[Command], start: int) -> int:
+    """Index of the command that ends a block."""
+    depth = 0
+    for at in range(start, len(every)):
+        name = every[at].name
+        depth += (name in _BLOCKS) - (name in _BLOCKS.values())
+        if depth == 0:
+            return at
+    return len(every)
+
+
+def _start(root: str, asked: Asked, machine: str) -> dict[str, str]:
+    names = ("CMAKE_SOURCE_DIR", "CMAKE_CURRENT_SOURCE_DIR", "PROJECT_SOURCE_DIR")
+    found = dict.fromkeys((*names, "CMAKE_CURRENT_LIST_DIR"), root)
+    found |= dict.fromkeys(("CMAKE_BINARY_DIR", "CMAKE_CURRENT_BINARY_DIR"), f"{root}/build")
+    found |= dict.fromkeys(("WIN32", "MSVC", "WDK_FOUND"), "1")
+    found |= {"CMAKE_BUILD_TYPE": asked.configuration, "MSVC_VERSION": "1940"}
+    found |= {"CMAKE_SIZEOF_VOID_P": "4" if machine == "x86" else "8", "CMAKE_HOST_WIN32": "1"}
+    processor = {"x64": "AMD64", "x86": "X86", "arm64": "ARM64"}[machine]
+    found |= dict.fromkeys(("CMAKE_SYSTEM_PROCESSOR", "CMAKE_HOST_SYSTEM_PROCESSOR"), processor)
+    platform = {"x64": "x64", "x86": "Win32", "arm64": "ARM64"}[machine]
+    found |= {"CMAKE_GENERATOR_PLATFORM": platform, "CMAKE_VS_PLATFORM_NAME": platform}
+    found |= {"CMAKE_SYSTEM_NAME": "Windows", "CMAKE_C_COMPILER_ID": "MSVC"}
+    return found | {"CMAKE_CXX_COMPILER_ID": "MSVC", "CMAKE_VERSION": "3.30.0", "CMAKE_C_FLAGS": ""}
+
+
+Runner = Callable[[Lists, list[str], Command], object]
+"""What one command does with its arguments."""

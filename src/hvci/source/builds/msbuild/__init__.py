@@ -1,0 +1,1 @@
+"""Visual Studio solutions and projects, evaluated for one configuration."""

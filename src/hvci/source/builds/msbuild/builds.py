@@ -1,0 +1,288 @@
+"""Turns evaluated Visual Studio projects and solutions into builds.
+
+Knows the properties that driver projects use; knows nothing of source text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
+from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds.model import (
+    Build,
+    Compile,
+    Kind,
+    defines,
+    link_settings,
+    machine_of,
+    option_defines,
+    options_of,
+)
+from hvci.source.builds.msbuild.files import Library
+from hvci.source.builds.msbuild.projects import Compiled, State, configurations, run
+from hvci.source.builds.msbuild.properties import slashed
+from hvci.source.preprocess.conditions import of_ntddi
+from hvci.source.text.disk import contents, is_file
+from hvci.source.text.files import Shelf, beside
+
+_VERSIONS = {
+    "windowsvista": WindowsVersion.VISTA,
+    "vista": WindowsVersion.VISTA,
+    "windows7": WindowsVersion.WINDOWS_7,
+    "win7": WindowsVersion.WINDOWS_7,
+    "windows8": WindowsVersion.WINDOWS_8,
+    "win8": WindowsVersion.WINDOWS_8,
+    "windowsv6.3": WindowsVersion.WINDOWS_8_1,
+    "winv6.3": WindowsVersion.WINDOWS_8_1,
+    "windows10": WindowsVersion.WINDOWS_10_1507,
+}
+_LINK_METADATA = {
+    "specifysectionattributes": "/SECTION",
+    "mergesections": "/MERGE",
+    "sectionalignment": "/ALIGN",
+    "driver": "/DRIVER",
+}
+_DRIVER_TYPES = ("wdm", "kmdf", "miniport", "exportdriver")
+_PROJECT_LINE = re.compile(r'^Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcxproj)"', re.MULTILINE)
+_SLNX_PROJECT = re.compile(r'<Project\s[^>]*Path="([^"]+\.vcxproj)"')
+
+
+MAX_SOLUTION_BYTES = 8 << 20
+
+
+def solution_projects(shelf: Shelf, path: str) -> list[str]:
+    """The projects that a solution names; a limit when it cannot be read."""
+    try:
+        data = contents(path, MAX_SOLUTION_BYTES + 1)
+    except OSError as error:
+        shelf.limit(path, error.strerror or str(error), (*TEXT_RULES, *LINK_RULES))
+        return []
+    if len(data) > MAX_SOLUTION_BYTES:
+        shelf.limit(path, "it is too large for a solution", (*TEXT_RULES, *LINK_RULES))
+        return []
+    text = data.decode("utf-8-sig", "replace")
+    found = _PROJECT_LINE.findall(text) + _SLNX_PROJECT.findall(text)
+    return [beside(path, name) for name in found]
+
+
+def builds(library: Library, path: str) -> list[Build]:
+    """Every configuration of a project; a project that states none is taken as x64."""
+    pairs = configurations(library, path) or [("", "x64")]
+    found, missing = [], set()
+    for configuration, platform in pairs:
+        state = run(library, path, configuration, platform)
+        missing.update(state.missing)
+        found.append(_build(path, configuration, platform, state))
+    for name in sorted(missing):
+        library.shelf.limit(
+            path, f"the imported file {name} is missing", (*TEXT_RULES, *LINK_RULES)
+        )
+    return found
+
+
+def _build(path: str, configuration: str, platform: str, state: State) -> Build:
+    label = f"{configuration}|{platform}" if configuration else ""
+    compiled = [item for item in state.items.get("clcompile", []) if not _excluded(item)]
+    other = state.items.get("masm", []) + state.items.get("marmasm", [])
+    other += [one for one in state.items.get("custombuild", []) if one.path.endswith(".asm")]
+    references = tuple(item.path for item in state.items.get("projectreference", []))
+    made = _Compiles(path, state)
+    kind = _kind(state)
+    version, headers = _version(state)
+    return Build(
+        path,
+        label,
+        machine_of(platform),
+        kind,
+        version,
+        {item.path: made.of(item) for item in compiled},
+        tuple(_settings(path, label, state)),
+        references,
+        (state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]).lower(),
+        _entries(state),
+        assembly=tuple(item.path for item in other if not _excluded(item)),
+        static=_property(state, "configurationtype") == "staticlibrary",
+        kernel=_is_kernel(state),
+        libraries=tuple(_libraries(path, state)),
+        ntddi=headers,
+        debug=_is_debug(configuration, state),
+        lost=tuple(sorted(set(state.missing))),
+    )
+
+
+def _property(state: State, name: str) -> str:
+    return state.properties.get(name, "").strip().lower()
+
+
+def _excluded(item: Compiled) -> bool:
+    return item.metadata.get("excludedfrombuild", "").strip().lower() == "true"
+
+
+class _Compiles:
+    """How the files of one configuration are compiled; equal answers are one object."""
+
+    def __init__(self, path: str, state: State) -> None:
+        self.path = path
+        self.state = state
+        self._made: dict[tuple[str, ...], Compile] = {}
+
+    def of(self, item: Compiled) -> Compile:
+        """How one file is compiled."""
+        key = tuple(item.metadata.get(name, "") for name in _COMPILED)
+        if key not in self._made:
+            self._made[key] = self._compile(dict(zip(_COMPILED, key, strict=True)))
+        return self._made[key]
+
+    def _compile(self, given: dict[str, str]) -> Compile:
+        options = given["additionaloptions"]
+        found = defines(given["preprocessordefinitions"]) | option_defines(options)
+        removed = set(defines(given["undefinepreprocessordefinitions"]))
+        removed.update(options_of("U", options))
+        folders = given["additionalincludedirectories"].split(";") + options_of("I", options)
+        forced = given["forcedincludefiles"].split(";") + options_of("FI", options)
+        return Compile(
+            {name: value for name, value in found.items() if name not in removed},
+            frozenset(removed),
+            self._forced(forced, folders),
+            tuple(self._folders(folders)),
+            _LANGUAGES.get(given["compileas"].lower()),
+        )
+
+    def _folders(self, names: list[str]) -> Iterator[str]:
+        for name in names:
+            place = self.state.library.place(self.path, name.strip().strip('"'))
+            if name.strip() and self.state.library.is_folder(place):
+                yield place
+
+    def _forced(self, names: list[str], folders: list[str]) -> tuple[str, ...]:
+        library = self.state.library
+        found = []
+        for name in (one.strip().strip('"') for one in names):
+            places = (
+                library.place(self.path, f"{folder or '.'}/{name}") for folder in ("", *folders)
+            )
+            path = next((one for one in places if is_file(one)), "") if name else ""
+            if path:
+                library.shelf.add(path)
+                found.append(path)
+            elif name:
+                library.shelf.limit(self.path, f"the header {name}, which is forced, is missing")
+        return tuple(dict.fromkeys(found))
+
+
+_COMPILED = (
+    "preprocessordefinitions",
+    "undefinepreprocessordefinitions",
+    "additionaloptions",
+    "additionalincludedirectories",
+    "forcedincludefiles",
+    "compileas",
+)
+_LANGUAGES = {"compileasc": False, "compileascpp": True}
+
+
+def _libraries(path: str, state: State) -> Iterator[str]:
+    """The libraries that are linked: as paths of files, else as they are written."""
+    link = state.definitions.get("link", {})
+    options = " ".join(re.findall(r"(?i)\S+\.lib\b", link.get("additionaloptions", "")))
+    given = f"{link.get('additionaldependencies', '')};{options}"
+    names = [one for item in given.split(";") for one in _separate(item.strip())]
+    names += [item.path for item in state.items.get("library", []) if not _excluded(item)]
+    folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
+    for name in (one.strip('"') for one in names if one.strip('"%')):
+        name = name if name.lower().endswith((".lib", ".obj")) else f"{name}.lib"
+        places = (
+            state.library.place(path, f"{folder or '.'}/{name}" if folder else name)
+            for folder in ("", *folders)
+        )
+        yield next((one for one in places if is_file(one)), slashed(name))
+
+
+def _separate(text: str) -> list[str]:
+    """The libraries in one item of a list; blanks in a path separate nothing."""
+    if ":" in text or "$" in text or '"' in text:
+        return re.findall(r'"[^"]+"|.+?\.(?:lib|obj)(?=\s|$)|.+', text)
+    return text.split()
+
+
+def _entries(state: State) -> frozenset[str]:
+    own = state.definitions.get("link", {}).get("entrypointsymbol", "")
+    return frozenset({"DriverEntry", "DllInitialize"} | ({own} if own else set()))
+
+
+def _kind(state: State) -> Kind:
+    type_ = _property(state, "configurationtype")
+    driver = _property(state, "drivertype")
+    toolset = _property(state, "platformtoolset")
+    if type_ == "utility" or driver == "package":
+        return Kind.PACKAGE
+    is_program = "usermode" in toolset or "applicationfordrivers" in toolset
+    if driver == "umdf" or is_program or type_ == "application":
+        return Kind.USER
+    if state.properties.get("umdf_version_major"):
+        return Kind.USER
+    if type_ == "driver" or (driver in _DRIVER_TYPES and type_ == ""):
+        return Kind.DRIVER
+    if driver in _DRIVER_TYPES or "kernelmode" in toolset:
+        return (
+            Kind.DRIVER if type_ == "dynamiclibrary" and driver != "exportdriver" else Kind.LIBRARY
+        )
+    if type_ == "dynamiclibrary":
+        return Kind.USER
+    return Kind.LIBRARY if type_ == "staticlibrary" else Kind.UNKNOWN
+
+
+def _is_kernel(state: State) -> bool:
+    return _kind(state) is Kind.DRIVER or (
+        _property(state, "drivertype") in _DRIVER_TYPES
+        or "kernelmode" in _property(state, "platformtoolset")
+    )
+
+
+def _is_debug(configuration: str, state: State) -> bool:
+    said = _property(state, "usedebuglibraries")
+    if said in ("true", "false"):
+        return said == "true"
+    return any(word in configuration.lower() for word in ("debug", "chk", "checked", "dbg"))
+
+
+def _version(state: State) -> tuple[WindowsVersion | None, WindowsVersion | None]:
+    """The Windows that is aimed at, and that of the headers: Windows 10 has the kit's own."""
+    said = state.properties.get("_nt_target_version", "").strip()
+    number = int(said, 16) if re.fullmatch(r"0[xX][0-9a-fA-F]{3,8}", said) else 0
+    number = number << 16 if number < 0x10000 else number
+    exact = of_ntddi(number) if number else None
+    version = _VERSIONS.get(_property(state, "targetversion").replace(" ", "")) or exact
+    if version is None or exact is not None:
+        return version, exact
+    return version, NEWEST if version.has_memory_integrity else version
+
+
+def _settings(path: str, label: str, state: State) -> list[BuildSetting]:
+    found = []
+    link = state.definitions.get("link", {})
+    for key, name in _LINK_METADATA.items():
+        value = link.get(key, "")
+        if value and not (key == "driver" and value.lower() == "notset"):
+            found += [
+                BuildSetting(name, one, _site(path, state, key), label)
+                for one in _split(key, value)
+            ]
+    if options := link.get("additionaloptions", ""):
+        found += link_settings(options, _site(path, state, "additionaloptions"), label)
+    for name in ("targetversion", "drivertype", "configurationtype"):
+        if value := state.properties.get(name, ""):
+            found.append(BuildSetting(name, value, SourceSite(path, 1), label))
+    return found
+
+
+def _split(key: str, value: str) -> list[str]:
+    return [one for one in value.split() if one] if key != "driver" else [value]
+
+
+def _site(path: str, state: State, metadata: str) -> SourceSite:
+    """The line that set a linker option, as near as a search for its text can tell."""
+    file = state.places.get(f"link.{metadata}", path)
+    return SourceSite(file, state.library.line_of(file, metadata))

@@ -1,0 +1,299 @@
+"""Reads MSBuild project files: what each configuration compiles, with which macros and options.
+
+Theory of operation: a project is run once for each of its configurations, in the passes that
+MSBuild makes: properties and imports, then item definitions with `%(…)`, then items. Imports
+of the toolset are passed over; any other that is not found is named. Blind spots: most property
+functions, item transforms, targets and tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hvci.source.builds.msbuild import properties as msbuild_properties
+from hvci.source.builds.msbuild.condition import condition_holds
+from hvci.source.builds.msbuild.files import Element, Library, absolute
+
+MAX_IMPORTS = 200
+MAX_CONFIGURATIONS = 64
+
+_ITEMS = re.compile(r"@\((\w+)\)")
+_METADATA = re.compile(r"%\((?:\w+\.)?(\w+)\)")
+
+
+@dataclass
+class Compiled:
+    """One item of a list, such as a compiled file."""
+
+    path: str
+    metadata: dict[str, str]
+
+
+@dataclass
+class State:
+    """A project file run for one configuration."""
+
+    library: Library
+    properties: dict[str, str]
+    definitions: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Item definitions: item type, then metadata name, all in lower case."""
+    items: dict[str, list[Compiled]] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    """The file that last set a definition, by "type.metadata"."""
+    missing: list[str] = field(default_factory=list)
+    _imported: set[str] = field(default_factory=set)
+    _used: frozenset[str] = frozenset()
+    _later: dict[str, list[tuple[Element, str]]] = field(
+        default_factory=lambda: {"itemdefinitiongroup": [], "itemgroup": []}
+    )
+
+    def expand(self, text: str, here: str, metadata: dict[str, str] | None = None) -> str:
+        """Replace `$(Property)` and `%(Metadata)`."""
+        return self.followed(text, here, metadata)[0]
+
+    def followed(
+        self, text: str, here: str, metadata: dict[str, str] | None = None
+    ) -> tuple[str, set[str]]:
+        """The same, and the names in it that nobody defines."""
+        own = self.library.own_properties(here)
+        unknown: set[str] = set()
+        text = msbuild_properties.expand(
+            text, lambda name: own.get(name, self.properties.get(name)), unknown
+        )
+        if metadata is not None:
+            text = _METADATA.sub(lambda match: metadata.get(match[1].lower(), ""), text)
+        return text, unknown
+
+    def finish(self) -> None:
+        """When all properties are known: all definitions, then all items."""
+        for element, here in self._later["itemdefinitiongroup"]:
+            if self._wanted(element, here):
+                self._definitions(element, here)
+        groups = [
+            one for one in self._later["itemgroup"] if _WANTED & {c.name for c in one[0].children}
+        ]
+        self._used = _WANTED | _referred(element for element, _ in groups)
+        for element, here in self._later["itemgroup"]:
+            if self._used & {child.name for child in element.children} and self._wanted(
+                element, here
+            ):
+                self._items(element, here)
+
+    def force(self, name: str, here: str) -> None:
+        """Run the files that a property names."""
+        for written in self.properties.get(name, "").split(";"):
+            for path in self.library.matching(here, written.strip()):
+                self.run(path)
+
+    def run(self, path: str) -> None:
+        """Take the properties of one file; a file that imports itself is run once."""
+        if path in self._imported or len(self._imported) >= MAX_IMPORTS:
+            return
+        self._imported.add(path)
+        root = self.library.get(path)
+        if root is not None:
+            self._children(root, path)
+
+    def _children(self, element: Element, here: str) -> None:
+        readers = {
+            "propertygroup": self._properties,
+            "importgroup": self._children,
+            "choose": self._choose,
+            "import": self._import,
+        }
+        for child in element.children:
+            if child.name in self._later:
+                self._later[child.name].append((child, here))
+                continue
+            reader = readers.get(child.name)
+            if reader is not None and self._wanted(child, here):
+                reader(child, here)
+
+    def _wanted(self, element: Element, here: str) -> bool:
+        condition = element.attributes.get("condition")
+        if condition is None:
+            return True
+        expanded = self.expand(condition, here)
+        return condition_holds(expanded, lambda path: self.library.exists(here, path))
+
+    def _properties(self, element: Element, here: str) -> None:
+        for child in element.children:
+            if child.name not in ("configuration", "platform") and self._wanted(child, here):
+                self.properties[child.name] = self.expand(child.text, here)
+
+    def _choose(self, element: Element, here: str) -> None:
+        for child in element.children:
+            if child.name == "otherwise" or (child.name == "when" and self._wanted(child, here)):
+                self._children(child, here)
+                return
+
+    def _import(self, element: Element, here: str) -> None:
+        written = element.attributes.get("project", "")
+        target, unknown = self.followed(written, here)
+        if "sdk" in element.attributes or not written or _is_toolset(unknown):
+            return
+        found = self.library.matching(here, target)
+        for path in found:
+            self.run(path)
+        if not found and "*" not in target:
+            self.missing.append(written)
+
+    def _definitions(self, element: Element, here: str) -> None:
+        for item in element.children:
+            if not self._wanted(item, here):
+                continue
+            held = self.definitions.setdefault(item.name, {})
+            for child in item.children:
+                if self._wanted(child, here):
+                    held[child.name] = self.expand(child.text, here, held)
+                    self.places[f"{item.name}.{child.name}"] = here
+
+    def _items(self, element: Element, here: str) -> None:
+        for item in element.children:
+            if item.name not in self._used or not self._wanted(item, here):
+                continue
+            held = self.items.setdefault(item.name, [])
+            if removed := item.attributes.get("remove", ""):
+                gone = set(self._paths(removed, here))
+                held[:] = [one for one in held if one.path not in gone]
+            if changed := item.attributes.get("update", ""):
+                touched = set(self._paths(changed, here))
+                for one in (one for one in held if one.path in touched):
+                    self._metadata(item, here, one.metadata)
+            if not (written := item.attributes.get("include", "")):
+                continue
+            metadata = dict(self.definitions.get(item.name, {}))
+            self._metadata(item, here, metadata)
+            without = set(self._paths(item.attributes.get("exclude", ""), here))
+            held += [
+                Compiled(path, dict(metadata))
+                for path in self._paths(written, here)
+                if path not in without
+            ]
+
+    def _metadata(self, item: Element, here: str, metadata: dict[str, str]) -> None:
+        for child in item.children:
+            if self._wanted(child, here):
+                metadata[child.name] = self.expand(child.text, here, metadata)
+
+    def _paths(self, written: str, here: str) -> list[str]:
+        """The paths in an item list; `@(Items)` stands for what they hold so far."""
+        found = []
+        for one in self.expand(written, here).split(";") if written else ():
+            if match := _ITEMS.fullmatch(one.strip()):
+                found += [item.path for item in self.items.get(match[1].lower(), [])]
+            elif "*" in one or "?" in one:
+                found += self.library.matching(self.library.project, one.strip())
+            elif one.strip():
+                # a path in an item is meant from the project, wherever the item stands
+                found.append(self.library.place(self.library.project, one.strip()))
+        return found
+
+
+_WANTED = frozenset(("clcompile", "masm", "marmasm", "custombuild", "projectreference", "library"))
+"""Items that say what is built; others matter only where these name them."""
+
+
+def _referred(groups: Iterator[Element]) -> frozenset[str]:
+    """The item lists that wanted items stand for."""
+    wanted = (item for group in groups for item in group.children if item.name in _WANTED)
+    texts = (item.attributes.get("include", "") for item in wanted)
+    return frozenset(name.lower() for text in texts for name in _ITEMS.findall(text))
+
+
+_TOOLSET = re.compile(
+    r"(?i)vctargetspath\w*|msbuildextensionspath\w*|msbuildtoolspath\w*|msbuildbinpath|userrootdir"
+    r"|wdk\w*|windowssdk\w*|localappdata|appdata|programfiles\w*|vcinstalldir|vsinstalldir|devenvdir"
+    r"|msbuildsdkspath|_propertysheetdisplayname|vcmakefile|nuget\w*|custombeforemicrosoft\w*"
+    r"|customaftermicrosoft\w*|msbuildprojectextensionspath|vcpkg\w*"
+)
+
+
+def _is_toolset(unknown: set[str]) -> bool:
+    """Whether a path leads to what Visual Studio and the kits bring along."""
+    return any(_TOOLSET.fullmatch(name) for name in unknown)
+
+
+def configurations(library: Library, path: str, depth: int = 0) -> list[tuple[str, str]]:
+    """The (configuration, platform) pairs of a project, also from what it imports."""
+    root = library.get(path)
+    if root is None or depth > MAX_IMPORT_DEPTH:
+        return []
+    found = []
+    for element in root.find("projectconfiguration"):
+        name, bar, platform = element.attributes.get("include", "").partition("|")
+        found += [(name, platform)] if bar else []
+    first = _state(library, path, "", "") if depth == 0 else None
+    for element in root.find("import"):
+        written = element.attributes.get("project", "")
+        own = (first or _state(library, path, "", "")).expand(written, path)
+        for inner in library.matching(path, own) if own else ():
+            found += configurations(library, inner, depth + 1)
+    if depth == 0:
+        for shared in library.shared(path, "Directory.Build.props"):
+            found += configurations(library, shared, depth + 1)
+    every = list(dict.fromkeys(found))
+    if len(every) > MAX_CONFIGURATIONS:
+        told = f"more than {MAX_CONFIGURATIONS} configurations; the rest was not examined"
+        library.shelf.limit(path, told)
+    return every[:MAX_CONFIGURATIONS]
+
+
+MAX_IMPORT_DEPTH = 4
+_FORCED = (
+    "forceimportbeforecppprops",
+    "forceimportaftercppprops",
+    "forceimportaftercppdefaultprops",
+)
+_FORCED_LATE = ("forceimportbeforecpptargets", "forceimportaftercpptargets")
+
+
+def run(library: Library, path: str, configuration: str, platform: str) -> State:
+    """Evaluate a project for one configuration."""
+    state = _state(library, path, configuration, platform)
+    library.project = path
+    for one in library.shared(path, "Directory.Build.props"):
+        state.run(one)
+    for name in _FORCED:
+        state.force(name, path)
+    state.run(path)
+    for one in library.shared(path, "Directory.Build.targets"):
+        state.run(one)
+    for name in _FORCED_LATE:
+        state.force(name, path)
+    state.finish()
+    return state
+
+
+def _state(library: Library, path: str, configuration: str, platform: str) -> State:
+    full = absolute(path)
+    folder, _, name = full.rpartition("/")
+    stem = name.rpartition(".")[0]
+    solution = absolute(library.solutions.get(path, "")) or library.solution(folder)
+    known = {
+        "configuration": configuration,
+        "configurationname": configuration,
+        "platform": platform,
+        "platformname": platform,
+        "projectdir": folder + "/",
+        "projectpath": full,
+        "projectfilename": name,
+        "projectext": ".vcxproj",
+        "projectname": stem,
+        "msbuildprojectdirectory": folder,
+        "msbuildprojectfullpath": full,
+        "msbuildprojectfile": name,
+        "msbuildprojectname": stem,
+        "msbuildprojectextension": ".vcxproj",
+        "solutiondir": (solution.rpartition("/")[0] or folder) + "/",
+        "solutionpath": solution,
+        "solutionfilename": solution.rpartition("/")[2],
+        "solutionname": solution.rpartition("/")[2].rpartition(".")[0],
+        "os": "Windows_NT",
+        "designtimebuild": "",
+    }
+    return State(
+        library, {name: value for name, value in known.items() if value or name == "platform"}
+    )

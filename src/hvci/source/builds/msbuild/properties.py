@@ -1,0 +1,193 @@
+"""Replaces `$(Property)` in MSBuild text, with the property functions that find files and folders.
+
+Knows names and paths; knows nothing of items or targets. What is not known becomes empty, as in
+MSBuild, and its name is kept, so that somebody can say why a file was not found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from hvci.source.text.disk import is_file, is_folder
+
+MAX_VALUE = 20_000
+"""Characters of one expanded value."""
+MAX_DEPTH = 12
+MAX_LEVELS = 24
+"""Folders that are gone up to find a file."""
+
+Lookup = Callable[[str], str | None]
+
+_METHOD = re.compile(r"([\w]+)((?:\.\w+\(.*\))+)\s*$", re.DOTALL)
+_STATIC = re.compile(r"\[([\w.]+)\]::(\w+)\((.*)\)\s*$", re.DOTALL)
+_ARGUMENT = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\"|`([^`]*)`|([^,]*))\s*(?:,|$)")
+_CALL = re.compile(r"\.(\w+)\(((?:'[^']*'|\"[^\"]*\"|[^()'\"])*)\)")
+
+
+def expand(text: str, lookup: Lookup, unknown: set[str], depth: int = 0) -> str:
+    """Replace every `$(…)`; names that nobody defines are added to `unknown`."""
+    if "$(" not in text or depth > MAX_DEPTH:
+        return text[:MAX_VALUE]
+    parts = [
+        part if literal else _value(part, lookup, unknown, depth + 1)
+        for literal, part in _split(text)
+    ]
+    return "".join(parts)[:MAX_VALUE]
+
+
+@lru_cache(maxsize=1 << 12)
+def _split(text: str) -> tuple[tuple[bool, str], ...]:
+    """Text and the insides of `$(…)`, in turn; whether each is text."""
+    parts, at = [], 0
+    while (start := text.find("$(", at)) >= 0:
+        end = _closing(text, start + 1)
+        if end < 0:
+            break
+        parts += [(True, text[at:start]), (False, text[start + 2 : end])]
+        at = end + 1
+    return (*parts, (True, text[at:]))
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the parenthesis that opens at an index is closed."""
+    depth, quote = 0, ""
+    for at in range(start, min(len(text), start + MAX_VALUE)):
+        char = text[at]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"`":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth == 0:
+                return at
+    return -1
+
+
+def _value(inner: str, lookup: Lookup, unknown: set[str], depth: int) -> str:
+    name = inner.strip()
+    if re.fullmatch(r"[\w.\-]+", name):
+        found = lookup(name.lower())
+        if found is None:
+            unknown.add(name)
+        return found or ""
+    inner = expand(inner, lookup, unknown, depth).strip()
+    if (match := _STATIC.match(inner)) is not None:
+        result = _static(match[1].lower(), match[2].lower(), arguments(match[3]))
+    elif (match := _METHOD.match(inner)) is not None:
+        result = _methods(lookup(match[1].lower()) or "", match[2])
+    else:
+        result = None
+    if result is None:
+        unknown.add(inner[:80])
+    return result or ""
+
+
+def arguments(text: str) -> list[str]:
+    """The arguments of a property function, without quotes."""
+    found = []
+    for match in _ARGUMENT.finditer(text):
+        if match.start() >= len(text):
+            break
+        found.append(next((one for one in match.groups() if one is not None), "").strip())
+    return found
+
+
+def _static(owner: str, name: str, given: list[str]) -> str | None:
+    function = _FUNCTIONS.get(f"{owner}::{name}") if given else None
+    try:
+        return function(given) if function is not None else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def slashed(path: str) -> str:
+    """A path with forward slashes."""
+    return path.replace("\\", "/")
+
+
+def _joined(given: list[str]) -> str:
+    return slashed(os.path.join(*(slashed(one) for one in given)))  # noqa: PTH118 (text only)
+
+
+def _normal(given: list[str]) -> str:
+    return slashed(os.path.normpath(_joined(given)))
+
+
+def above(start: str, name: str) -> str:
+    """The nearest folder upwards that holds a file of that name; empty when none does."""
+    here = Path(slashed(start))
+    for folder in (here, *list(here.parents)[:MAX_LEVELS]):
+        if is_file(folder / slashed(name)):
+            return slashed(str(folder))
+    return ""
+
+
+def _folder_above(given: list[str]) -> str:
+    return above(given[0], given[1])
+
+
+def _file_above(given: list[str]) -> str:
+    folder = above(given[1] if len(given) > 1 and given[1] else ".", given[0])
+    return f"{folder}/{given[0]}" if folder else ""
+
+
+_FUNCTIONS: Mapping[str, Callable[[list[str]], str]] = {
+    "msbuild::getdirectorynameoffileabove": _folder_above,
+    "msbuild::getpathoffileabove": _file_above,
+    "msbuild::normalizepath": _normal,
+    "msbuild::normalizedirectory": lambda given: _normal(given) + "/",
+    "msbuild::ensuretrailingslash": lambda given: slashed(given[0]).rstrip("/") + "/",
+    "msbuild::valueordefault": lambda given: given[0] or given[1],
+    "system.io.path::combine": _joined,
+    "system.io.path::getfullpath": _normal,
+    "system.io.path::getdirectoryname": lambda given: slashed(given[0]).rpartition("/")[0],
+    "system.io.path::getfilename": lambda given: slashed(given[0]).rpartition("/")[2],
+    "system.io.path::getfilenamewithoutextension": lambda given: Path(slashed(given[0])).stem,
+    "system.io.directory::getparent": lambda given: str(Path(slashed(given[0])).parent),
+    "system.io.file::exists": lambda given: str(is_file(slashed(given[0]))),
+    "system.io.directory::exists": lambda given: str(is_folder(slashed(given[0]))),
+    "system.string::isnullorempty": lambda given: str(not given[0]),
+    "system.string::copy": lambda given: given[0],
+}
+
+
+def _methods(value: str, calls: str) -> str | None:
+    for match in _CALL.finditer(calls):
+        given = arguments(match[2])
+        function = _METHODS.get(match[1].lower())
+        try:
+            value = function(value, given) if function is not None else ""
+        except (IndexError, ValueError):
+            return None
+        if function is None:
+            return None
+    return value
+
+
+_METHODS: Mapping[str, Callable[[str, list[str]], str]] = {
+    "replace": lambda value, given: value.replace(given[0], given[1]),
+    "tolower": lambda value, given: value.lower(),
+    "tolowerinvariant": lambda value, given: value.lower(),
+    "toupper": lambda value, given: value.upper(),
+    "trim": lambda value, given: value.strip(given[0] if given else None),
+    "trimend": lambda value, given: value.rstrip(_both(given)),
+    "trimstart": lambda value, given: value.lstrip(_both(given)),
+    "contains": lambda value, given: str(given[0].lower() in value.lower()),
+    "startswith": lambda value, given: str(value.lower().startswith(given[0].lower())),
+    "endswith": lambda value, given: str(value.lower().endswith(given[0].lower())),
+    "substring": lambda value, given: value[int(given[0]) :][: int((*given, "99999")[1])],
+    "equals": lambda value, given: str(value == given[0]),
+    "tostring": lambda value, given: value,
+}
+
+
+def _both(given: list[str]) -> str | None:
+    """Slashes of either kind are one here."""
+    return "/\\" if given and given[0] in ("\\", "/") else given[0] if given else None

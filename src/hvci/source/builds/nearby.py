@@ -1,0 +1,120 @@
+"""What a target that is one file needs from around it: the project that compiles it.
+
+Knows folders and names; the readers of projects say what those compile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from hvci.source.builds.model import Build
+from hvci.source.text.disk import contents
+from hvci.source.text.files import Shelf, is_code, is_project, tidy
+
+MAX_LEVELS = 4
+"""Folders upwards in which a project of a file is looked for."""
+MAX_FOLDERS = 60
+"""A folder that holds more is no folder of projects: only what lies in it is looked at."""
+_ENDS = (".vcxproj",)
+_NAMES = ("sources", "cmakelists.txt", "makefile", "meson.build")
+
+_KERNEL = re.compile(
+    rb'#[ \t]*include[ \t]*[<"](?:[\w./\\]*[/\\])?(?i:ntddk|wdm|ntifs|fltkernel|ndis|storport'
+    rb"|portcls|ntddndis|wdf|scsiport|dispmprt|netadaptercx|fwpsk|ntosp|usbdi|hidport|srb|miniport)\.h"
+)
+
+
+def is_kernel_code(shelf: Shelf, paths: Iterable[str]) -> bool:
+    """Whether some file includes a header that only drivers use."""
+    return any(_KERNEL.search(shelf.sources[path].text) for path in paths)
+
+
+def bring_projects(shelf: Shelf) -> None:
+    """For a source file: add the projects around it that name it."""
+    for path in list(shelf.named):
+        if is_code(path):
+            found = [one for one in _around(path) if _names(one, path.rpartition("/")[2])]
+            shelf.projects += (shelf.shown(one) for one in found)
+
+
+def _around(path: str) -> Iterator[str]:
+    """Project files in the folders upwards, and in the folders beside those."""
+    here = Path(path).absolute().parent
+    for level, folder in enumerate((here, *list(here.parents)[:MAX_LEVELS])):
+        entries = _entries(folder)
+        yield from _projects(entries)
+        if level <= 1 and len(entries) <= MAX_FOLDERS:
+            inner = (one for one in entries if not one.name.startswith(".") and one.is_dir())
+            for other in inner:
+                yield from _projects(_entries(other))
+        if any(one.suffix.lower() in (".sln", ".slnx") or one.name == ".git" for one in entries):
+            break
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _projects(entries: list[Path]) -> Iterator[str]:
+    for one in entries:
+        if one.suffix.lower() in _ENDS or one.name.lower() in _NAMES:
+            yield tidy(one)
+
+
+def _names(project: str, name: str) -> bool:
+    """Whether the text of a project may name a file."""
+    try:
+        data = contents(project, 4 << 20)
+    except OSError:
+        return False
+    text = data.replace(b"\0", b"").lower()
+    stem = name.rpartition(".")[0].lower().encode()
+    if project.lower().endswith("cmakelists.txt"):
+        return True
+    return (
+        stem in text
+        or b"glob" in text
+        or b"wildcard" in text
+        or name.lower().endswith((".h", ".hpp", ".inl"))
+    )
+
+
+def wanted(shelf: Shelf, builds: list[Build]) -> list[Build]:
+    """For a source file: the builds that compile it, whole; else all of them."""
+    named = [path for path in shelf.named if not is_project(path.rpartition("/")[2])]
+    if not shelf.is_single or not named:
+        return builds
+    compiling = {build.project for build in builds if set(named) & set(build.paths)}
+    if not compiling and all(path.lower().endswith(_HEADERS) for path in named):
+        compiling = {build.project for build in builds if _beside(build, named)}
+    referring = {build.project for build in builds if compiling & set(build.references)} | compiling
+    chosen = {one for build in builds if build.project in referring for one in build.references}
+    return [build for build in builds if build.project in referring | chosen]
+
+
+_HEADERS = (".h", ".hpp", ".hxx", ".hh", ".inl")
+
+
+def _beside(build: Build, named: list[str]) -> bool:
+    """Whether a build compiles a file of the folder of a header."""
+    folders = {path.rpartition("/")[0] for path in named}
+    return any(path.rpartition("/")[0] in folders for path in build.files)
+
+
+def nearest(path: str, projects: Sequence[str]) -> int:
+    """The position of the project whose folder lies nearest to a file."""
+    steps = path.split("/")[:-1]
+
+    def distance(at: int) -> tuple[int, int]:
+        folders = projects[at].partition("#")[0].split("/")[:-1]
+        shared = 0
+        while steps[shared : shared + 1] == folders[shared : shared + 1] != []:
+            shared += 1
+        return len(steps) + len(folders) - 2 * shared, at
+
+    return min(range(len(projects)), key=distance)

@@ -1,0 +1,241 @@
+"""What a target builds: products, what each links, and which of its configurations differ.
+
+Theory of operation: a driver is linked from its own files and those of the static libraries that
+it refers to, in the configuration of the same name. Packages and solutions join nothing.
+Configurations are told apart only by what can matter: a macro that differs and is named nowhere in
+the text makes no difference. Knows builds; knows nothing of calls or values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import groupby
+
+from hvci.model import WindowsVersion
+from hvci.source.builds.model import Build, Compile, Kind
+from hvci.source.preprocess.predefined import NEVER, predefined
+from hvci.source.preprocess.runs import Given
+from hvci.source.preprocess.units import Space, TranslationUnit
+from hvci.source.program.program import Program
+from hvci.source.text.directives import given as macro
+
+MAX_LINKED = 300
+"""Libraries that one product may link, directly and in turn."""
+
+
+@dataclass(eq=False)
+class Variant:
+    """Configurations of a product that compile the same text."""
+
+    product: Product
+    builds: list[Build]
+    program: Program
+    library_of: Mapping[str, Build] = field(default_factory=dict)
+    """Files of a library that is linked, and how it is built."""
+
+
+@dataclass(eq=False)
+class Product:
+    """A driver, a library that no driver links, or a program for user mode."""
+
+    project: str
+    builds: list[Build]
+    linked: dict[int, list[Build]]
+    """For each build, by its position: the builds of the libraries that it links."""
+    variants: list[Variant] = field(default_factory=list)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        return self.builds[0].kind
+
+    @property
+    def is_user(self) -> bool:
+        """Whether it runs in user mode only."""
+        return all(build.kind is Kind.USER for build in self.builds)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.builds[0].output or self.project.rpartition("/")[2]
+
+    def closure(self, index: int) -> list[Build]:
+        """One build with what it links."""
+        return [self.builds[index], *self.linked[index]]
+
+
+def products(builds: Iterable[Build]) -> list[Product]:
+    """Every product of some builds, in order of their projects."""
+    by_project = {
+        project: list(many)
+        for project, many in groupby(
+            sorted(builds, key=lambda build: build.project), key=lambda build: build.project
+        )
+    }
+    found: list[Product] = []
+    taken: set[str] = set()
+    of_programs: set[str] = set()
+    for project, many in by_project.items():
+        if many[0].kind is Kind.PACKAGE or many[0].static:
+            continue
+        linked = {at: list(_linked(build, by_project)) for at, build in enumerate(many)}
+        found.append(Product(project, many, linked))
+        is_user = many[0].kind is Kind.USER
+        names = {one.project for each in linked.values() for one in each}
+        (of_programs if is_user else taken).update(names)
+    alone = [
+        Product(project, many, {at: [] for at in range(len(many))})
+        for project, many in by_project.items()
+        if many[0].static
+        and project not in taken
+        and (project not in of_programs or any(build.kernel for build in many))
+    ]
+    return sorted((*found, *alone), key=lambda product: product.project)
+
+
+def _linked(build: Build, by_project: Mapping[str, list[Build]]) -> Iterator[Build]:
+    """The builds of the static libraries that a build links, each once."""
+    by_output: dict[str, list[Build]] = {}
+    for many in by_project.values():
+        if many[0].static:
+            by_output.setdefault(many[0].output, many)
+    seen, todo = {build.project}, [build]
+    while todo and len(seen) < MAX_LINKED:
+        current = todo.pop(0)
+        named = [by_project.get(one, []) for one in current.references]
+        stems = (name.rpartition("/")[2].rpartition(".")[0].lower() for name in current.libraries)
+        named += [by_output.get(stem, []) for stem in stems]
+        for many in named:
+            if many and many[0].static and many[0].project not in seen:
+                seen.add(many[0].project)
+                chosen = _matching(many, build)
+                todo.append(chosen)
+                yield chosen
+
+
+def _matching(many: list[Build], build: Build) -> Build:
+    """The build of a library that goes with one of a driver."""
+    machine = [one for one in many if one.machine == build.machine] or many
+    same = [one for one in machine if one.configuration == build.configuration]
+    alike = [one for one in machine if one.debug == build.debug]
+    return (same or alike or machine)[0]
+
+
+def variants(product: Product, space: Space, target: WindowsVersion) -> list[Variant]:
+    """The configurations of a product, those together that compile the same text."""
+    texts = _Mentioned(space, product)
+    facts = [_facts(product, at, target) for at in range(len(product.builds))]
+    names = sorted({name for one in facts for name in one})
+    differing = [name for name in names if len({one.get(name) for one in facts}) > 1]
+    telling = [name for name in differing if texts(name)]
+    groups: dict[object, list[int]] = {}
+    for at, one in enumerate(facts):
+        files = tuple(tuple(build.files) for build in product.closure(at))
+        key = (files, tuple(one.get(name) for name in telling))
+        groups.setdefault(key, []).append(at)
+    return [_variant(product, many, space, target) for many in groups.values()]
+
+
+def _facts(product: Product, at: int, target: WindowsVersion) -> dict[str, object]:
+    """What can differ between configurations: each macro, headers and their folders."""
+    found: dict[str, set[object]] = {}
+    for build in product.closure(at):
+        version = build.ntddi or build.version or target
+        known = _plain(version, build.machine, build.kernel, build.debug)
+        if not found:
+            found.update((name, {value}) for name, value in known.items())
+        else:
+            for name, value in known.items():
+                found.setdefault(name, set()).add(value)
+        for compile_ in set(map(id, build.files.values())):
+            one = next(each for each in build.files.values() if id(each) == compile_)
+            for word, text in one.defines.items():
+                found.setdefault(word, set()).add(text)
+            found.setdefault("", set()).add((one.forced, one.folders, one.removed))
+    return {name: frozenset(values) for name, values in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _plain(
+    version: WindowsVersion, machine: str | None, kernel: bool, debug: bool
+) -> dict[str, int | None]:
+    """The macros of compiler and kit by their names."""
+    known = predefined(version, machine, kernel, False, debug)
+    return {name.decode(): value for name, value in known.items()}
+
+
+class _Mentioned:
+    """Whether a name stands anywhere in the text that a product may compile."""
+
+    def __init__(self, space: Space, product: Product) -> None:
+        self.space = space
+        self.product = product
+
+    def __call__(self, name: str) -> bool:
+        if not name or name.startswith("POOL_NX_OPT"):
+            return True
+        word = name.partition("(")[0].encode()
+        return any(True for _ in self.space.naming(self._paths, word))
+
+    @cached_property
+    def _paths(self) -> dict[str, None]:
+        paths: dict[str, None] = {}
+        for at in range(len(self.product.builds)):
+            for build in self.product.closure(at):
+                for path, compile_ in build.files.items():
+                    given = Given({}, forced=compile_.forced)
+                    unit = TranslationUnit(path, given, compile_.folders)
+                    paths.update(dict.fromkeys(self.space.closure(unit)))
+        return paths
+
+
+def _variant(product: Product, many: list[int], space: Space, target: WindowsVersion) -> Variant:
+    units: list[TranslationUnit] = []
+    library_of: dict[str, Build] = {}
+    for build in product.closure(many[0]):
+        known = _Givens(build, target)
+        for path, compile_ in build.files.items():
+            if path in space.shelf.sources:
+                units.append(TranslationUnit(path, known.of(path, compile_), compile_.folders))
+                if build.project != product.project:
+                    library_of[path] = build
+    program = Program(space, units)
+    return Variant(product, [product.builds[at] for at in many], program, library_of)
+
+
+class _Givens:
+    """What the compiler is told in one build; equal answers are one object."""
+
+    def __init__(self, build: Build, target: WindowsVersion) -> None:
+        self.build = build
+        self.target = target
+        self._made: dict[tuple[int, bool], Given] = {}
+
+    def of(self, path: str, compile_: Compile) -> Given:
+        cplusplus = compile_.cplusplus
+        if cplusplus is None:
+            cplusplus = not path.lower().endswith(".c")
+        key = (id(compile_), cplusplus)
+        if key not in self._made:
+            known = _known(self.build, self.target, cplusplus)
+            removed = frozenset(name.encode() for name in compile_.removed)
+            every = [macro(name, value or "1") for name, value in compile_.defines.items()]
+            self._made[key] = Given(known, tuple(every), removed, compile_.forced)
+        return self._made[key]
+
+
+def _known(build: Build, target: WindowsVersion, cplusplus: bool) -> dict[bytes, int | None]:
+    version = build.ntddi or build.version or target
+    return predefined(version, build.machine, build.kernel, cplusplus, build.debug)
+
+
+def unbuilt(target: WindowsVersion, cplusplus: bool) -> Given:
+    """What is known of a file that no build compiles: nothing says what else is defined."""
+    known = predefined(target, None, True, cplusplus, False)
+    sure = {name: value for name, value in known.items() if name not in _OF_TOOLSET}
+    return Given(sure, closed=False, absent=frozenset(name.encode() for name in NEVER))
+
+
+_OF_TOOLSET = frozenset((b"WINNT", b"NT_UP", b"NT_INST", b"STD_CALL", b"MSC_NOOPT"))

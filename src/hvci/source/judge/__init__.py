@@ -1,0 +1,1 @@
+"""From calls in text to facts, for each product and configuration."""

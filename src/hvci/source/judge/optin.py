@@ -1,0 +1,205 @@
+"""The NX opt-in: what it makes of `NonPagedPool` in one file, for each build that compiles it.
+
+Theory of operation: POOL_NX_OPTIN_AUTO replaces constants at compile time; POOL_NX_OPTIN replaces
+them by a variable that becomes non-executable in ExInitializeDriverRuntime(DrvRtPoolNxOptIn);
+POOL_NX_OPTOUT takes a file out again; ARM and ARM64 builds always behave as _AUTO. So the state
+belongs to a file in a build. Blind spot: calls through pointers on the way to the runtime call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hvci.source.builds.model import Build, Kind
+from hvci.source.preprocess.runs import Run
+from hvci.source.preprocess.tree import Function, text_of
+from hvci.source.program.program import Program, Unit, Use
+from hvci.source.text.directives import Macro
+
+RUNTIME = b"ExInitializeDriverRuntime"
+MAX_HOPS = 6
+"""Calls between DriverEntry and the runtime call that are followed."""
+MAX_EARLY = 200
+MACROS = ("POOL_NX_OPTIN", "POOL_NX_OPTIN_AUTO", "POOL_NX_OPTOUT")
+
+
+class Nx(StrEnum):
+    """What a build makes of the names that the opt-in replaces."""
+
+    NONE = "no opt-in"
+    AUTO = "POOL_NX_OPTIN_AUTO"
+    OPTED = "POOL_NX_OPTIN with the runtime call"
+    INERT = "POOL_NX_OPTIN without the runtime call"
+    OPEN = "POOL_NX_OPTIN, with a runtime call that could not be followed"
+    OUT = "POOL_NX_OPTOUT"
+
+    @property
+    def is_nx(self) -> bool | None:
+        """Whether the names mean non-executable memory; None when it cannot be told."""
+        if self is Nx.OPEN:
+            return None
+        return self in (Nx.AUTO, Nx.OPTED)
+
+
+@dataclass(frozen=True)
+class State:
+    """The opt-in of a file in one build."""
+
+    nx: Nx
+    build: Build | None
+    why: str = ""
+    runtime: Runtime | None = None
+    """The runtime call of the program, where it matters."""
+    defined: Macro | None = None
+    """What defines POOL_NX_OPTIN."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a program calls ExInitializeDriverRuntime(DrvRtPoolNxOptIn)."""
+
+    nx: Nx
+    """OPTED, INERT or OPEN."""
+    why: str = ""
+    use: Use | None = None
+    entry: Function | None = None
+    offset: int = 0
+    """Where, in the entry routine, the call or the way to it stands."""
+    early: frozenset[tuple[str, int]] = frozenset()
+    """Path and offset of functions that the entry routine calls before."""
+
+    def is_before(self, function: Function | None, offset: int) -> bool:
+        """Whether a place runs before the opt-in."""
+        if function is None or self.entry is None:
+            return False
+        if _key(function) == _key(self.entry):
+            return offset < self.offset
+        return _key(function) in self.early
+
+
+def _key(function: Function) -> tuple[str, int]:
+    return function.file.source.path, function.node.start_byte
+
+
+def runtime(program: Program, entries: frozenset[str]) -> Runtime:
+    """Find the runtime call of a program and the way to it from an entry routine."""
+    names = {name.encode() for name in entries}
+    uses = [use for use in program.uses(RUNTIME) if _opts_in(use)]
+    started = any(program.functions(name) for name in sorted(names))
+    if not uses:
+        if started:
+            return Runtime(Nx.INERT, "ExInitializeDriverRuntime(DrvRtPoolNxOptIn) is never called")
+        return Runtime(Nx.OPEN, "the driver that loads this code must make the runtime call")
+    for use in uses:
+        found = _way_up(program, use, names)
+        if found is not None:
+            function, offset = found
+            early = frozenset(_early(program, function, offset))
+            return Runtime(Nx.OPTED, "", use, function, offset, early)
+    place = uses[0].function.name.decode("utf-8", "replace") if uses[0].function else "?"
+    why = f"the runtime call is in {place}, and no way to it from DriverEntry was found"
+    return Runtime(Nx.OPEN, why, uses[0])
+
+
+def _opts_in(use: Use) -> bool:
+    given = text_of(use.node.child_by_field_name("arguments"))
+    return b"DrvRtPoolNxOptIn" in given or re.fullmatch(rb"\(\s*0?x?0*1\s*\)", given) is not None
+
+
+def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Function, int] | None:
+    """The entry routine that reaches a call, and where in it the way begins."""
+    todo, seen = [(use, 0)], set()
+    while todo:
+        current, hops = todo.pop(0)
+        function = current.function
+        if function is None or hops > MAX_HOPS or _key(function) in seen:
+            continue
+        seen.add(_key(function))
+        if function.name in names:
+            return function, current.offset
+        todo += [(caller, hops + 1) for caller in program.uses(function.name)]
+    return None
+
+
+def _early(program: Program, entry: Function, offset: int) -> Iterator[tuple[str, int]]:
+    """Functions that run before an offset of the entry routine."""
+    todo = [(name, 0) for name in _called(entry, offset)]
+    seen: set[bytes] = set()
+    while todo and len(seen) < MAX_EARLY:
+        name, hops = todo.pop(0)
+        if name in seen or hops > MAX_HOPS:
+            continue
+        seen.add(name)
+        for function in program.functions(name):
+            yield _key(function)
+            todo += [(inner, hops + 1) for inner in _called(function, function.node.end_byte)]
+
+
+def _called(function: Function, offset: int) -> list[bytes]:
+    return [
+        text_of(node.child_by_field_name("function"))
+        for node in function.nodes("call_expression")
+        if node.start_byte < offset
+    ]
+
+
+class OptIn:
+    """Answers for the files of programs."""
+
+    def __init__(self) -> None:
+        self._runtimes: dict[int, tuple[Program, Runtime]] = {}
+
+    def runtime(self, program: Program, builds: Iterable[Build]) -> Runtime:
+        """Where a program makes the runtime call."""
+        if id(program) not in self._runtimes:
+            entries = frozenset({"DriverEntry", "DllInitialize"})
+            entries = entries.union(*(build.entries for build in builds))
+            self._runtimes[id(program)] = (program, runtime(program, entries))
+        return self._runtimes[id(program)][1]
+
+    def forget(self) -> None:
+        """Let go of what was looked up for programs that are done."""
+        self._runtimes.clear()
+
+    def states(self, unit: Unit, program: Program, builds: Iterable[Build]) -> list[State]:
+        """The opt-in of a file in each build, as the units that compile it set it up."""
+        known = tuple(builds)
+        ways = list({_said(run): run for run in unit.runs}.values())
+        return [
+            self._state(run, build, program, known) for build in known or (None,) for run in ways
+        ] or [State(Nx.NONE, None)]
+
+    def _state(
+        self, run: Run, build: Build | None, program: Program, builds: tuple[Build, ...]
+    ) -> State:
+        on = {name.decode() for name in run.opt_in}
+        if "POOL_NX_OPTOUT" in on:
+            return State(Nx.OUT, build, "POOL_NX_OPTOUT is defined")
+        if build is not None and build.machine in ("arm64", "arm"):
+            return State(Nx.AUTO, build, "ARM builds always opt in")
+        if "POOL_NX_OPTIN_AUTO" in on:
+            return State(Nx.AUTO, build)
+        if run.doubtful:
+            return State(Nx.OPEN, build, _DOUBTFUL)
+        if "POOL_NX_OPTIN" not in on:
+            known = self.runtime(program, builds) if program.names(RUNTIME) else None
+            if known is not None and known.use is not None and build is not None and build.lost:
+                return State(Nx.OPEN, build, _IN_LOST.format(build.lost[0]))
+            return State(Nx.NONE, build, _LATE if run.late else "", known)
+        found = self.runtime(program, builds)
+        if build is not None and build.kind is Kind.LIBRARY and found.nx is Nx.INERT:
+            why = "the driver that loads or links this library must make the runtime call"
+            return State(Nx.OPEN, build, why)
+        return State(found.nx, build, found.why, found, run.opt_in[b"POOL_NX_OPTIN"])
+
+
+_DOUBTFUL = "whether POOL_NX_OPTIN is defined depends on something that the sources do not say"
+_IN_LOST = "the driver opts in, and POOL_NX_OPTIN may be defined in {}, which is missing here"
+_LATE = "POOL_NX_OPTIN is defined only after the headers of the kit were included"
+
+
+def _said(run: Run) -> tuple[object, ...]:
+    return (frozenset(run.opt_in), run.doubtful, run.late is not None)

@@ -1,0 +1,285 @@
+"""Code that is not in the image, and code that is written over, as sources show it.
+
+Starts from calls through pointers, from copies and from stores; asks where the pointer comes from,
+as the reader of machine code does (`binary/behaviour/generated.py`, `stores.py`). What goes
+through a field of a name that several structures share is possible only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from hvci.catalog import memory
+from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
+from hvci.source.pointers.macro_calls import calls_of_arguments
+from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
+from hvci.source.pointers.places import COPIES, MAPPED, ROUTINES
+from hvci.source.pointers.roots import (
+    LOOKUP,
+    Made,
+    Origins,
+    Root,
+    Roots,
+    Where,
+)
+from hvci.source.pointers.suspects import Plan, Suspects
+from hvci.source.pointers.through import call_at, called, stored_through
+from hvci.source.preprocess.tree import File, arguments
+from hvci.source.program.program import Program, Unit
+from hvci.source.text.text import Source
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
+UNEXPORTED = "unexported-call"
+_NX = "this memory never executes under memory integrity"
+_KEEP = "Keep code in the driver image; allocated memory never executes."
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Code that runs in memory, is copied there or is written over."""
+
+    fact: BehaviourFact
+    roots: Roots
+    """The memory that it concerns."""
+
+
+def executions(program: Program) -> Executions:
+    """What one program does with pointers to code, worked out once."""
+    if program not in _KNOWN:
+        _KNOWN[program] = Executions(program)
+    return _KNOWN[program]
+
+
+def forget(program: Program) -> None:
+    """Let go of what was worked out for a program."""
+    _KNOWN.pop(program, None)
+
+
+class Executions:
+    """What one program does with pointers to code."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.origins = Origins(program)
+
+    @cached_property
+    def found(self) -> tuple[Execution, ...]:
+        """Everything, in order of place."""
+        executions: list[Execution] = []
+        for path, plan in Suspects(self.program, self.origins).plans():
+            for unit in self.program.units_of(path):
+                executions += self._in(unit, plan)
+        for use, pointer in calls_of_arguments(self.program):
+            roots = self.origins.of(
+                pointer, Where(use.file, use.function, use.offset, use.source.path)
+            )
+            held = frozenset(root for root in roots if root.made is Made.MEMORY)
+            if held:
+                executions.append(self._execution(use.source, use.offset, "calls into", held))
+        return tuple(dict.fromkeys(executions))
+
+    def facts(self) -> Iterator[BehaviourFact]:
+        """What a rule judges."""
+        return (one.fact for one in self.found)
+
+    def limits(self) -> Iterator[Limit]:
+        """What was not followed."""
+        self.found  # noqa: B018 (asked first)
+        if self.origins.exhausted:
+            reason = "too many calls through pointers to follow them all; check the built .sys"
+            yield Limit(Origin.SOURCE, (DYNAMIC, WRITES), reason)
+
+    @cached_property
+    def memory(self) -> dict[tuple[str, int], str]:
+        """The places that allocate memory in which code runs, and how that is known."""
+        found: dict[tuple[str, int], str] = {}
+        for one in self.found:
+            for root in sorted(one.roots):
+                if root.made is Made.MEMORY:
+                    site = one.fact.site
+                    line = site.line if isinstance(site, SourceSite) else 0
+                    found.setdefault((root.path, root.start), f"line {line} {one.fact.what}")
+        return found
+
+    def _in(self, unit: Unit, plan: Plan) -> Iterator[Execution]:
+        yield from self._calls(unit, plan.calls)
+        for start, name in plan.takings:
+            yield from self._argument(unit, start, name)
+        yield from self._stores(unit, plan.stores)
+
+    # ------------------------------------------------------------ calls
+
+    def _calls(self, unit: Unit, starts: Iterable[int]) -> Iterator[Execution]:
+        seen: set[int] = set()
+        for start in sorted(set(starts)):
+            file = _tree(unit, start)
+            call = call_at(file, start) if file is not None else None
+            if file is None or call is None or call.start_byte in seen:
+                continue
+            seen.add(call.start_byte)
+            pointer = called(call.child_by_field_name("function"), self.program)
+            roots = self._of(pointer, file, call.start_byte, unit)
+            memory_ = frozenset(root for root in roots if root.made is Made.MEMORY)
+            if memory_:
+                yield self._execution(unit.source, call.start_byte, "calls into", memory_)
+            elif computed := sorted(filter(_is_computed, roots)):
+                yield Execution(self._unexported(unit, call.start_byte, computed[0]), roots)
+
+    def _unexported(self, unit: Unit, offset: int, root: Root) -> BehaviourFact:
+        name = root.name or "a routine found by name"
+        what = f"calls an address that is computed from {name}"
+        why = (
+            f"it begins with what {LOOKUP} returns at {_line(self.program, root)}; compiled with "
+            "/guard:cf, the call stops the computer with bug check 0x139 while memory integrity "
+            "runs, because no such address is a valid target"
+        )
+        fact = _fact(unit.source, offset, UNEXPORTED, what, Confidence.POSSIBLE, why, "")
+        return _with(fact, Behaviour.UNEXPORTED)
+
+    def _of(self, node: Node | None, file: File, offset: int, unit: Unit) -> Roots:
+        function = file.function_at(offset)
+        return self.origins.of(node, Where(file, function, offset, unit.source.path))
+
+    def _execution(self, source: Source, offset: int, verb: str, roots: Roots) -> Execution:
+        root = min(roots)
+        what = f"{verb} {memory.memory_of(root.name)} of {root.name}"
+        exact = "is" if root.exact else "is computed from"
+        through = f", through {root.stored}" if root.stored else ""
+        why = f"the target {exact} what the call at {_line(self.program, root)} returns{through}"
+        sure = self._sure(roots)
+        fact = _fact(source, offset, DYNAMIC, what, sure, f"{why}; {_NX}", _KEEP)
+        kind = Behaviour.GENERATED_CODE
+        return Execution(_with(fact, kind), roots)
+
+    def _sure(self, roots: Roots) -> Confidence:
+        """Likely, but for a field whose name stands in several structures."""
+        root = min(roots)
+        if not root.stored:
+            return Confidence.LIKELY
+        declared = re.compile(rb"\b" + re.escape(root.stored.encode()) + rb"\s*(?:\[[^\]]*\])?\s*;")
+        pointer = re.compile(
+            rb"\(\s*\w*\s*\*\s*" + re.escape(root.stored.encode()) + rb"\s*\)\s*\("
+        )
+        count = sum(
+            len(declared.findall(unit.source.code)) + len(pointer.findall(unit.source.code))
+            for unit in self.program.naming(root.stored.encode())
+        )
+        return Confidence.LIKELY if count <= 1 else Confidence.POSSIBLE
+
+    # ------------------------------------------------------------ copies and hooks
+
+    def _argument(self, unit: Unit, start: int, name: str) -> Iterator[Execution]:
+        """A call that copies, fills or exchanges memory, or that is given a routine."""
+        file = _tree(unit, start)
+        call = call_at(file, unit.source.code.find(b"(", start)) if file is not None else None
+        given = arguments(call) if call is not None else []
+        index = ROUTINES.get(name, 0)
+        if file is None or call is None or index >= len(given):
+            return
+        if name in MAPPED and not may_be_written(file, call.start_byte):
+            return
+        roots = self._of(given[index], file, call.start_byte, unit)
+        held = frozenset(root for root in roots if root.made is Made.MEMORY)
+        if name in ROUTINES:
+            if held:
+                yield self._execution(unit.source, start, f"has {name} call", held)
+            return
+        if name in MAPPED:
+            line = _line(self.program, min(roots)) if roots else ""
+            found = mapped(roots, self.program, line)
+            if found is not None:
+                yield Execution(_told(unit, start, found), frozenset())
+            return
+        if name in COPIES and held and len(given) > 1:
+            yield from self._copy(unit, start, held, self._of(given[1], file, start, unit))
+        yield from self._hook(unit, start, roots)
+
+    def _copy(self, unit: Unit, start: int, held: Roots, source: Roots) -> Iterator[Execution]:
+        """A block copy into allocated memory: of code?"""
+        root = min(held)
+        into = f"{memory.memory_of(root.name)} of {root.name}"
+        for origin in sorted(source):
+            if origin.made is Made.MEMORY or (
+                origin.made is Made.ROUTINE and not is_routine(origin)
+            ):
+                continue
+            own = origin.made is Made.CODE
+            if own and not self.program.functions(origin.name.encode()):
+                continue
+            what = f"copies {origin.name or 'a routine found by name'} to {into}"
+            sure = Confidence.LIKELY if own else Confidence.POSSIBLE
+            fact = _fact(
+                unit.source, start, DYNAMIC, what, sure, _NX, "Call the function where it is."
+            )
+            yield Execution(_with(fact, Behaviour.COPIED_CODE), held)
+            return
+
+    def _stores(self, unit: Unit, starts: Iterable[int]) -> Iterator[Execution]:
+        """Stores through pointers to routines that were found by name."""
+        seen: set[int] = set()
+        for start in starts:
+            file = _tree(unit, start)
+            node = file.node_at(start, start + 1) if file is not None else None
+            while node is not None and node.type != "assignment_expression":
+                node = node.parent if not node.type.endswith("statement") else None
+            if file is None or node is None or node.start_byte in seen:
+                continue
+            seen.add(node.start_byte)
+            pointer = stored_through(node.child_by_field_name("left"))
+            if pointer is not None:
+                yield from self._hook(
+                    unit, node.start_byte, self._of(pointer, file, node.start_byte, unit)
+                )
+
+    def _hook(self, unit: Unit, start: int, roots: Roots) -> Iterator[Execution]:
+        first = min(filter(is_routine, roots), default=None)
+        line = _line(self.program, first) if first is not None else ""
+        found = written(roots, self.program, line)
+        if found is not None:
+            yield Execution(_told(unit, start, found), roots)
+
+
+_KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
+
+
+def _is_computed(root: Root) -> bool:
+    """Whether a place within or near a routine that was found by name."""
+    return is_routine(root) and not root.exact
+
+
+def _told(unit: Unit, start: int, found: Written) -> BehaviourFact:
+    fact = _fact(unit.source, start, WRITES, found.what, found.sure, found.why, found.fix)
+    return _with(fact, found.kind)
+
+
+def _tree(unit: Unit, offset: int) -> File | None:
+    if unit.in_define(offset) or unit.live(offset) is False:
+        return None
+    return unit.trees.at(offset)
+
+
+def _line(program: Program, root: Root) -> str:
+    for unit in program.naming(root.name.encode() or LOOKUP.encode()):
+        if unit.source.path == root.path:
+            return f"line {unit.source.position(root.start)[0]}"
+    return f"{root.path}"
+
+
+def _fact(
+    source: Source, offset: int, rule: str, what: str, sure: Confidence, why: str, fix: str
+) -> BehaviourFact:
+    line, column = source.position(offset)
+    site = SourceSite(source.path, line, column)
+    return BehaviourFact(rule, what, site, Origin.SOURCE, sure, why, fix)
+
+
+def _with(fact: BehaviourFact, kind: Behaviour) -> BehaviourFact:
+    return replace(fact, kind=kind)

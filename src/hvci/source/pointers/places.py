@@ -1,0 +1,227 @@
+"""What the text of a file shows of pointers before it is parsed: names, calls and stores.
+
+Knows the lexical surface of C only; what it finds is worth a question, not an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+
+from hvci.catalog import memory
+from hvci.source.pointers.roots import LOOKUP
+from hvci.source.preprocess.tree import Text
+from hvci.source.text.text import Source, places
+from hvci.source.text.wordindex import WordIndex
+
+COPIES = frozenset((*memory.COPIES, "RtlCopyMemoryNonTemporal", "__movsb", "RtlCopyVolatileMemory"))
+FILLS = memory.FILLS | {"RtlFillVolatileMemory", "__stosb"}
+ROUTINES = {
+    "PsCreateSystemThread": 5,
+    "KeInitializeDpc": 1,
+    "KeInitializeThreadedDpc": 1,
+    "IoQueueWorkItem": 1,
+    "IoQueueWorkItemEx": 1,
+    "ExInitializeWorkItem": 1,
+    "IoSetCompletionRoutine": 1,
+    "IoInitializeTimer": 1,
+    "KeInitializeApc": 3,
+    "KeExpandKernelStackAndCallout": 0,
+    "KeIpiGenericCall": 0,
+    "PsSetCreateProcessNotifyRoutine": 0,
+    "PsSetLoadImageNotifyRoutine": 0,
+    "PsSetCreateThreadNotifyRoutine": 0,
+}
+"""Routines that call what one of their arguments points at."""
+
+MAPPED = frozenset(("IoAllocateMdl", "MmGetPhysicalAddress"))
+"""Routines whose result describes the memory that their first argument points at."""
+
+_THROUGH = (
+    re.compile(
+        rb"\(\s*(?:\*+\s*[A-Za-z_][^;{}()]{0,80}\)\s*\("
+        rb"|\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\()"
+    ),
+    re.compile(rb"_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("),
+)
+"""`(*p)(`, `((T)p)(` and `reinterpret_cast<T>(p)(`."""
+_NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*)(?:\s*\[[^\]\n]*\])?\s*\)?\s*\(")
+_GIVEN = re.compile(rb"\b([A-Za-z_]\w*)\s*(?:\[[^\]\n]*\]\s*)*=(?!=)")
+_ASKS = re.compile(
+    rb"\bNonPagedPool(?:Execute|CacheAligned|Base\w*)?\b|\bPOOL_FLAG_NON_PAGED_EXECUTE\b"
+    rb"|\bPAGE_EXECUTE|\bMmMapIoSpace\s*\(|\bMmAllocate(?:ContiguousM|NonCachedM)emory"
+    rb"|\bMmMapLockedPages\w*\s*\(|\bExAllocatePool\w*\s*\(\s*(?:\(\s*\w+\s*\)\s*)?[0-9]"
+)
+_ASKING = (
+    *(b"NonPagedPool", b"POOL_FLAG_NON_PAGED_EXECUTE", b"PAGE_EXECUTE", b"MmMapIoSpace"),
+    *(b"MmAllocateContiguousM", b"MmAllocateNonCachedM", b"MmMapLockedPages", b"ExAllocatePool"),
+)
+"""Parts of the words without which nothing asks."""
+_LOOKING = frozenset((LOOKUP.encode(),))
+LOOKED_UP = re.compile(rb"\b(\w+)\s*=(?!=)[^;{}]{0,120}\b" + LOOKUP.encode() + rb"\s*\(")
+_MOVE = re.compile(rb"\b([A-Za-z_]\w*)\s*[+-]?=(?!=)([^;{}]{0,200})")
+WORD = re.compile(rb"[A-Za-z_]\w*")
+MAX_HOPS = 8
+_DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
+_BODY = re.compile(rb"\)\s*\{")
+_SAME = re.compile(rb"\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
+"""What stands behind a name that gets what another holds."""
+_CODE_AS_BYTES = re.compile(
+    rb"=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
+    rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
+    rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*[;,]"
+)
+"""What a name gets that points at another as at bytes."""
+_LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
+_MAX_LEFT = 200
+"""Bytes before an assignment in which the name stands that it is to."""
+_BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
+_DECLARED = re.compile(rb"\*\s*(\w+)\s*(?:\[[^\]\n]*\]\s*)?\)\s*\([^;{}=]*\)\s*=(?!=)")
+"""A pointer to a function that gets a value where it is declared."""
+_KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
+_PARAMETER = re.compile(rb"(?<=[\w*])\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
+_PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
+STORE = re.compile(
+    rb"[;{}(]\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
+)
+TAKING = frozenset(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED))
+_EXCHANGING = re.compile(rb"\b_?Interlocked\w*")
+"""Routines that write where an argument points, or call it; so do those of TAKING."""
+
+
+class Words:
+    """What is seen in a text without comments and literals, worked out when it is asked for."""
+
+    def __init__(self, source: Source, index: WordIndex) -> None:
+        self.source = source
+        self.index = index
+        self.code = source.code
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether a routine may be looked up by its name."""
+        return bool(self.index.among(self.source.path, _LOOKING))
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether something asks for memory that may execute."""
+        may = any(self.index.with_part(self.source.path, part) for part in _ASKING)
+        return may and _ASKS.search(self.code) is not None
+
+    @cached_property
+    def taking(self) -> tuple[tuple[int, int, bytes], ...]:
+        """Calls of routines that write where an argument points, or call it: their names' places.
+
+        The offsets are of the name and of the parenthesis.
+        """
+        names = {*self.index.among(self.source.path, TAKING)}
+        if self.index.with_part(self.source.path, b"Interlocked"):
+            names.update(_EXCHANGING.findall(self.code))
+        found = (
+            (at, match.end() - 1, name)
+            for name in names
+            for at in places(self.code, name)
+            if (match := _OPENS.match(self.code, at + len(name))) is not None
+        )
+        return tuple(sorted(found))
+
+    @cached_property
+    def given(self) -> frozenset[bytes]:
+        """Names that get a value."""
+        made = _DECLARED.findall(self.code)
+        return frozenset((*_GIVEN.findall(self.code), *_PUT.findall(self.code), *made))
+
+    @cached_property
+    def parameters(self) -> frozenset[bytes]:
+        """Names that stand where parameters do."""
+        return frozenset(_PARAMETER.findall(self.code))
+
+    @cached_property
+    def local(self) -> frozenset[bytes]:
+        """Names of parameters, and of variables that get a value."""
+        return self.parameters | frozenset(_BARE.findall(self.code) + _DECLARED.findall(self.code))
+
+    @cached_property
+    def called(self) -> tuple[tuple[bytes, int], ...]:
+        """Names that are called, with the offset of the parenthesis."""
+        found = ((match[1], match.end() - 1) for match in _NAMED.finditer(self.code))
+        return tuple((name, at) for name, at in found if name not in _KEYWORDS)
+
+    @cached_property
+    def through(self) -> tuple[int, ...]:
+        """Offsets of the parentheses of calls through expressions."""
+        found: list[int] = []
+        for begin, end in _statements(self.code, _CALLED):
+            ends = [
+                match.end() for one in _THROUGH for match in one.finditer(self.code, begin, end)
+            ]
+            found += (at - 1 for at in ends)
+            if ends:  # a cast may stand before parentheses of its own: `((T)(p + 16))(`
+                further = _CALLED.finditer(self.code, min(ends), end)
+                found += (match.end() - 1 for match in further)
+        return tuple(sorted(set(found)))
+
+    @cached_property
+    def defined(self) -> frozenset[bytes]:
+        """Names before a body."""
+        code, found = self.code, set[bytes]()
+        for match in _BODY.finditer(code):
+            at, end = match.span()
+            # nothing before these three can be part of it
+            begin = max(code.rfind(b";", 0, at), code.rfind(b"{", 0, at), code.rfind(b"}", 0, at))
+            found.update(_DEFINED.findall(code, begin + 1, end))
+        return frozenset(found) - _KEYWORDS
+
+    @cached_property
+    def _same(self) -> dict[bytes, tuple[bytes, ...]]:
+        return {}
+
+    def same(self, name: bytes) -> tuple[bytes, ...]:
+        """The names that a variable gets alone; asked of few."""
+        if name not in self._same:
+            ends = (at + len(name) for at in places(self.code, name))
+            found = (_SAME.match(self.code, end) for end in ends)
+            self._same[name] = tuple(one[1] for one in found if one is not None)
+        return self._same[name]
+
+    @cached_property
+    def as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Variables, and the one name that they point at as bytes."""
+        code = self.code
+        every = (
+            (_LEFT.search(code, max(0, match.start() - _MAX_LEFT), match.start()), match[1])
+            for match in _CODE_AS_BYTES.finditer(code)
+        )
+        return tuple((left[1], right) for left, right in every if left is not None)
+
+    @cached_property
+    def moves(self) -> tuple[tuple[bytes, frozenset[bytes]], ...]:
+        """Every name that gets a value, with the names in what it gets."""
+        every = _MOVE.finditer(self.code)
+        return tuple((match[1], frozenset(WORD.findall(match[2]))) for match in every)
+
+
+_OPENS = re.compile(rb"\s*\(")
+_CALLED = re.compile(rb"\)\s*\(")
+_END = re.compile(rb"[;{}]")
+
+
+def _statements(code: bytes, holding: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """The stretches without a semicolon or brace in which something stands."""
+    end = 0
+    for match in holding.finditer(code):
+        at = match.start()
+        if at >= end:
+            begin = 1 + max(code.rfind(one, end, at) for one in (b";", b"{", b"}"))
+            behind = _END.search(code, at)
+            begin, end = max(begin, end), behind.start() if behind is not None else len(code)
+            yield begin, end
+
+
+def words_of(text: Text, index: WordIndex) -> Words:
+    """The words of a file, made once."""
+    found = text.notes.get(Words)
+    if not isinstance(found, Words):
+        found = text.notes[Words] = Words(text.source, index)
+    return found

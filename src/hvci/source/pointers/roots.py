@@ -1,0 +1,468 @@
+"""Where a pointer in source text comes from: memory that was allocated, a routine found by name.
+
+Theory of operation: an expression is followed backwards through casts, sums, local variables,
+parameters and their callers, results of functions, fields and globals; what a pointer points at is
+never followed. Blind spots: fields of different structures that share a name are one, and
+pointers that another pointer writes are seen only where an out parameter is.
+Knows names of allocating routines; judges nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hvci.catalog import memory as known
+from hvci.source.preprocess.tree import File, Function, arguments, parse, text_of, walk
+from hvci.source.program.program import Macro, Program
+from hvci.source.program.scope import Variable, variable
+from hvci.source.program.stores import stores
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MAX_DEPTH = 14
+MAX_STEPS = 5000
+"""Expressions looked at in one program."""
+MAX_NAME = 64
+
+_MAPPED = (
+    *("MmGetSystemAddressForMdl", "MmGetSystemAddressForMdlSafe", "NdisMMapIoSpace"),
+    *("MmAllocateIndependentPages", "MmAllocateIndependentPagesEx"),
+)
+RETURNING = frozenset((*known.RETURNED, *_MAPPED, "ExAllocatePoolQuotaZero", "operator new"))
+PUTTING = dict.fromkeys(known.PUT, known.PUT_POSITION)
+PUTTING |= {"WdfMemoryCreate": 5, "ZwMapViewOfSection": 2, "NdisAllocateMemoryWithTag": 0}
+"""Routines that write the address of memory where an argument points, and its position."""
+LOOKUP = "MmGetSystemRoutineAddress"
+_SAME = {"WdfMemoryGetBuffer": 0, "Add2Ptr": 0, "RtlOffsetToPointer": 0, "PTR_ADD_OFFSET": 0}
+"""Routines and macros whose result is in the memory of an argument."""
+_BY_NAME = re.compile(rb'\bL"(\w+)"')
+_BARE = re.compile(rb"\(\s*\w+\s*\)")
+REACH = 600
+"""So many bytes before a look-up may hold the routine's name."""
+
+
+class Made(StrEnum):
+    """What made a pointer."""
+
+    MEMORY = "memory"
+    ROUTINE = "routine found by name"
+    CODE = "function"
+    """Whatever a name stands for that nothing gives a value: maybe a function."""
+
+
+@dataclass(frozen=True, order=True)
+class Root:
+    """One thing that a pointer can be."""
+
+    made: Made
+    name: str
+    """The allocating routine, or the routine that is pointed at; may be empty."""
+    path: str
+    start: int
+    """Where it is made: offset of the routine's name."""
+    exact: bool = True
+    """The pointer is what was made, not something computed from it."""
+    stored: str = ""
+    """The last field or global variable on the way."""
+
+
+Roots = frozenset[Root]
+NONE: Roots = frozenset()
+
+
+@dataclass(frozen=True)
+class Where:
+    """The text that an expression stands in."""
+
+    file: File | None
+    function: Function | None
+    offset: int
+    path: str
+    words: tuple[tuple[bytes, Node], ...] = ()
+
+
+class Origins:
+    """Follows pointers of one program backwards."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._steps = 0
+        self._busy: set[object] = set()
+        self._memo: dict[object, Roots] = {}
+        self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the steps of the program are spent: what is left is not followed."""
+        return self._steps > MAX_STEPS
+
+    def of(self, node: Node | None, where: Where) -> Roots:
+        """What a pointer can be, as far as the steps of the program reach."""
+        return self._value(node, where, 0)
+
+    def _value(self, node: Node | None, where: Where, depth: int) -> Roots:
+        self._steps += 1
+        if node is None or depth > MAX_DEPTH or self._steps > MAX_STEPS:
+            return NONE
+        reader = _READERS.get(node.type)
+        return reader(self, node, where, depth + 1) if reader is not None else NONE
+
+    # ------------------------------------------------------------ expressions
+
+    def _inner(self, node: Node, where: Where, depth: int) -> Roots:
+        inner = [item for item in node.named_children if item.type != "comment"]
+        return self._value(inner[-1] if inner else None, where, depth)
+
+    def _cast(self, node: Node, where: Where, depth: int) -> Roots:
+        return self._value(node.child_by_field_name("value"), where, depth)
+
+    def _sum(self, node: Node, where: Where, depth: int) -> Roots:
+        operator = text_of(node.child_by_field_name("operator"))
+        if operator not in (b"+", b"-", b"&", b"|"):
+            return NONE
+        right = node.child_by_field_name("right")
+        if operator == b"&" and _BARE.fullmatch(text_of(node.child_by_field_name("left"))):
+            return self._address(right, where, depth)  # `(T)&x`, which the grammar cannot tell
+        found: Roots = NONE
+        for side in ("left", "right"):
+            found |= self._value(node.child_by_field_name(side), where, depth)
+        return _computed(found)
+
+    def _either(self, node: Node, where: Where, depth: int) -> Roots:
+        found: Roots = NONE
+        for way in ("consequence", "alternative"):
+            found |= self._value(node.child_by_field_name(way), where, depth)
+        return found
+
+    def _assigned(self, node: Node, where: Where, depth: int) -> Roots:
+        return self._value(node.child_by_field_name("right"), where, depth)
+
+    def _pointer(self, node: Node, where: Where, depth: int) -> Roots:
+        """`&f` of a function, `&p[n]` of memory; what a pointer points at is not followed."""
+        if not text_of(node).startswith(b"&"):
+            return NONE
+        return self._address(node.child_by_field_name("argument"), where, depth)
+
+    def _address(self, inner: Node | None, where: Where, depth: int) -> Roots:
+        if inner is None:
+            return NONE
+        if inner.type == "subscript_expression":
+            return _computed(self._value(inner.child_by_field_name("argument"), where, depth))
+        if inner.type != "identifier":
+            return NONE
+        found = self._value(inner, where, depth)
+        return frozenset(root for root in found if root.made is not Made.MEMORY)
+
+    def _element(self, node: Node, where: Where, depth: int) -> Roots:
+        base = node.child_by_field_name("argument")
+        of_field = base is not None and base.type == "field_expression"
+        if base is not None and of_field:
+            base = base.child_by_field_name("field")
+        name = text_of(base)
+        if base is None or b"(" in name:
+            return NONE
+        return self.stored(name, depth, element=True, of_field=of_field)
+
+    def _field(self, node: Node, where: Where, depth: int) -> Roots:
+        found = self.stored(text_of(node.child_by_field_name("field")), depth, of_field=True)
+        base = node.child_by_field_name("argument")
+        if base is None or base.type != "identifier" or where.function is None:
+            return found
+        return found | self._listed(text_of(base), where.function, depth)
+
+    def _listed(self, name: bytes, function: Function, depth: int) -> Roots:
+        """What the initializer list of a local structure holds, whichever field it is for."""
+        found = self._variable(name, function)
+        roots: Roots = NONE
+        for assignment in found.assignments if found is not None else ():
+            if assignment.value.type == "initializer_list":
+                path = function.file.source.path
+                here = Where(function.file, function, assignment.start, path)
+                for item in assignment.value.named_children:
+                    roots |= self._value(item, here, depth)
+        return roots
+
+    def _name(self, node: Node, where: Where, depth: int) -> Roots:
+        name = text_of(node).rpartition(b"::")[2].strip()
+        for word, given in where.words:
+            if word == name:
+                return self._value(given, replace(where, words=()), depth)
+        if where.function is not None:
+            found = self._local(name, where, where.function, depth)
+            if found is not None:
+                return found
+        constant = self._macro(name, (), where, depth)
+        if constant is not None:
+            return constant
+        code = Root(Made.CODE, _text(name), where.path, node.start_byte)
+        return self.stored(name, depth) or frozenset((code,))
+
+    # ------------------------------------------------------------ variables
+
+    def _local(self, name: bytes, where: Where, function: Function, depth: int) -> Roots | None:
+        """A local variable or parameter; None when the function declares none of that name."""
+        found, path = self._variable(name, function), function.file.source.path
+        if found is None:
+            return None
+        key = (path, function.node.start_byte, name)
+        if (key, where.offset) in self._busy:
+            return NONE
+        self._busy.add((key, where.offset))
+        try:
+            return self._assignments(name, found, where, function, depth)
+        finally:
+            self._busy.discard((key, where.offset))
+
+    def _assignments(
+        self, name: bytes, found: Variable, where: Where, function: Function, depth: int
+    ) -> Roots:
+        """What the assignments that can matter at a place gave to a local variable."""
+        here = Where(function.file, function, 0, function.file.source.path)
+        roots, since, parameter = NONE, 0, found.parameter
+        for assignment, _ in found.before(where.offset):
+            if assignment.replaces(where.offset):
+                since, parameter = assignment.start, None
+            given = self._value(assignment.value, replace(here, offset=assignment.start), depth)
+            roots |= given if assignment.operator == "=" else _computed(given)
+        if parameter is not None:
+            roots |= self._passed(function, parameter, depth)
+        return roots | self._put(function, found, name, (since, where.offset), depth)
+
+    def _variable(self, name: bytes, function: Function) -> Variable | None:
+        key = (function.file.source.path, function.node.start_byte, name)
+        if key not in self._variables:
+            self._variables[key] = variable(function, name)
+        return self._variables[key]
+
+    def _put(
+        self, function: Function, found: Variable, name: bytes, span: tuple[int, int], depth: int
+    ) -> Roots:
+        """What routines wrote through the variable's address."""
+        roots: Roots = NONE
+        if not any(span[0] <= at < span[1] for at, _ in found.addresses):
+            return roots
+        for node in function.nodes("call_expression"):
+            if span[0] <= node.start_byte < span[1]:
+                for index, given in enumerate(arguments(node)):
+                    if _address_of(given) == name:
+                        roots |= self._written(node, index, function.file, depth)
+        return roots
+
+    def _written(self, call: Node, index: int, file: File, depth: int) -> Roots:
+        """What a call writes where one of its arguments points."""
+        called = text_of(call.child_by_field_name("function")).strip()
+        if PUTTING.get(_text(called)) == index:
+            return frozenset((Root(Made.MEMORY, _text(called), file.source.path, call.start_byte),))
+        roots: Roots = NONE
+        for function in self.program.functions(called)[:4]:
+            if index >= len(function.parameters):
+                continue
+            target = function.parameters[index]
+            for node in function.nodes("assignment_expression"):
+                if _is_through(node, target):
+                    here = Where(
+                        function.file, function, node.start_byte, function.file.source.path
+                    )
+                    roots |= self._value(node.child_by_field_name("right"), here, depth)
+        return roots
+
+    def _passed(self, function: Function, index: int, depth: int) -> Roots:
+        """What the callers give to a parameter."""
+        key = ("passed", function.name, index)
+        if key in self._memo:
+            return self._memo[key]
+        self._memo[key] = roots = NONE
+        for use in self.program.uses(function.name):
+            given = arguments(use.node)
+            if index < len(given):
+                here = Where(use.file, use.function, use.offset, use.source.path)
+                roots |= self._value(given[index], here, depth)
+        self._memo[key] = roots
+        return roots
+
+    def stored(
+        self, name: bytes, depth: int = 0, *, element: bool = False, of_field: bool = False
+    ) -> Roots:
+        """What the program stores in a field or global variable of a name, or in its elements."""
+        key = ("stored", name, element, of_field)
+        if key in self._memo or not name:
+            return self._memo.get(key, NONE)
+        self._memo[key] = roots = NONE
+        for store in stores(self.program, name, of_field):
+            behind = store.file.source.code[store.offset + len(name) :][:80].lstrip()
+            if behind.startswith(b"[") is not element:
+                continue
+            function = store.file.function_at(store.offset)
+            here = Where(store.file, function, store.offset, store.file.source.path)
+            roots |= self._value(store.value, here, depth)
+        roots |= NONE if element else self._put_anywhere.get(name, NONE)
+        roots = frozenset(replace(root, stored=_text(name)) for root in roots)
+        self._memo[key] = roots
+        return roots
+
+    @cached_property
+    def _put_anywhere(self) -> dict[bytes, Roots]:
+        """Memory whose address a routine writes into `&object->name` or `&name`, by that name."""
+        found: dict[bytes, Roots] = {}
+        for putting, index in PUTTING.items():
+            for use in self.program.uses(putting.encode()):
+                given = arguments(use.node)
+                name = _address_of(given[index]) if index < len(given) else b""
+                root = Root(Made.MEMORY, putting, use.source.path, use.offset)
+                found[name] = found.get(name, NONE) | {root}
+        return found
+
+    # ------------------------------------------------------------ calls
+
+    def _call(self, node: Node, where: Where, depth: int) -> Roots:
+        called = text_of(node.child_by_field_name("function")).strip()
+        given = arguments(node)
+        if (inner := cast_inside(node, self.program)) is not None:
+            return self._value(inner, where, depth)
+        name = called.rpartition(b"::")[2]
+        word = _text(name)
+        if word in RETURNING:
+            return frozenset((Root(Made.MEMORY, word, where.path, node.start_byte),))
+        if word == LOOKUP:
+            return self._looked_up(node, where)
+        if word in _SAME and len(given) > _SAME[word]:
+            return _computed(self._value(given[_SAME[word]], where, depth))
+        if not re.fullmatch(rb"\w+", name) or len(name) > MAX_NAME:
+            return NONE
+        expanded = self._macro(name, tuple(given), where, depth)
+        return expanded if expanded is not None else self._returned(name, depth)
+
+    def _returned(self, name: bytes, depth: int) -> Roots:
+        """What a function of the program returns."""
+        key = ("returned", name)
+        if key in self._memo or name == b"new":
+            return self._memo.get(key, NONE)
+        self._memo[key] = roots = NONE
+        for function in self.program.functions(name)[:4]:
+            for item in function.nodes("return_statement"):
+                path = function.file.source.path
+                here = Where(function.file, function, item.start_byte, path)
+                roots |= self._inner(item, here, depth)
+        self._memo[key] = roots
+        return roots
+
+    def _macro(
+        self, name: bytes, given: tuple[Node, ...], where: Where, depth: int
+    ) -> Roots | None:
+        """The value of a macro; None when there is none of that name."""
+        roots: Roots | None = None
+        if ("macro", name) in self._busy:
+            return None
+        for macro, _ in self.program.macros(name):
+            if (macro.parameters is None) is bool(given) or not macro.body.strip():
+                continue
+            self._busy.add(("macro", name))
+            words = tuple(zip(macro.parameters or (), given, strict=False))
+            roots = (roots or NONE) | self._body(macro, replace(where, words=words), depth)
+            self._busy.discard(("macro", name))
+        return roots
+
+    def _body(self, macro: Macro, where: Where, depth: int) -> Roots:
+        for node in walk(parse(b"int q=(" + macro.body + b");").root_node):
+            if node.type == "init_declarator":
+                inner = node.child_by_field_name("value")
+                found = self._value(inner, where, depth)
+                return frozenset(_in_macro(root, macro, where) for root in found)
+        return NONE
+
+    def _named_elsewhere(self, node: Node) -> list[bytes]:
+        """The text of a string that the argument of a look-up names, where it is initialised."""
+        given = arguments(node)
+        name = _address_of(given[0]) if given else b""
+        if not name:
+            return []
+        pattern = re.compile(rb"\b" + re.escape(name) + rb"\b[^;]{0,200}?\bL\"(\w+)\"")
+        found = {
+            one for unit in self.program.naming(name) for one in pattern.findall(unit.source.plain)
+        }
+        return sorted(found) if len(found) == 1 else []
+
+    def _looked_up(self, node: Node, where: Where) -> Roots:
+        """A routine that the kernel was asked for by its name, which stands shortly before."""
+        name = ""
+        if where.file is not None:
+            begin = where.function.node.start_byte if where.function else 0
+            begin = max(begin, node.start_byte - REACH)
+            before = where.file.source.plain[begin : node.end_byte]
+            names = _BY_NAME.findall(before) or self._named_elsewhere(node)
+            name = _text(names[-1]) if names else ""
+        return frozenset((Root(Made.ROUTINE, name, where.path, node.start_byte),))
+
+
+def cast_inside(call: Node, program: Program) -> Node | None:
+    """What is cast where a call is no call: `static_cast<T>(p)`, and `(T)(p)` for the grammar."""
+    called, given = call.child_by_field_name("function"), arguments(call)
+    if called is None or len(given) != 1:
+        return None
+    if b"_cast<" in text_of(called):
+        return given[0]
+    inner = called.named_children[0] if called.type == "parenthesized_expression" else None
+    if inner is None or inner.type not in ("identifier", "qualified_identifier"):
+        return None
+    name = text_of(inner).rpartition(b"::")[2]
+    return None if _text(name) in RETURNING or program.functions(name) else given[0]
+
+
+def _in_macro(root: Root, macro: Macro, where: Where) -> Root:
+    """A root in the body of a macro, at its place there."""
+    at = macro.body.find(root.name.encode())
+    if root.path != where.path or at < 0:
+        return root
+    return replace(root, path=macro.source.path, start=macro.body_start + at)
+
+
+def _computed(roots: Roots) -> Roots:
+    return frozenset(replace(root, exact=False) for root in roots if root.made is not Made.CODE)
+
+
+def _address_of(node: Node) -> bytes:
+    """The variable or field whose address an argument is; empty for anything else."""
+    while node.type in ("cast_expression", "parenthesized_expression"):
+        inner = node.child_by_field_name("value") or next(iter(node.named_children), None)
+        if inner is None:
+            return b""
+        node = inner
+    if node.type != "pointer_expression" or not text_of(node).startswith(b"&"):
+        return b""
+    inner = node.child_by_field_name("argument")
+    if inner is not None and inner.type == "field_expression":
+        inner = inner.child_by_field_name("field")
+    return text_of(inner)
+
+
+def _is_through(assignment: Node, parameter: bytes) -> bool:
+    """Whether an assignment writes where a parameter points."""
+    left = text_of(assignment.child_by_field_name("left")).replace(b" ", b"")
+    return left in (b"*" + parameter, b"(*" + parameter + b")", parameter + b"[0]")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+Reader = Callable[["Origins", "Node", Where, int], Roots]
+_READERS: dict[str, Reader] = {
+    "parenthesized_expression": Origins._inner,
+    "comma_expression": Origins._inner,
+    "cast_expression": Origins._cast,
+    "binary_expression": Origins._sum,
+    "conditional_expression": Origins._either,
+    "assignment_expression": Origins._assigned,
+    "pointer_expression": Origins._pointer,
+    "subscript_expression": Origins._element,
+    "field_expression": Origins._field,
+    "identifier": Origins._name,
+    "qualified_identifier": Origins._name,
+    "call_expression": Origins._call,
+}

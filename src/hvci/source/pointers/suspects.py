@@ -1,0 +1,203 @@
+"""Places of a program where a pointer to code may be called, copied to or stored through.
+
+Theory of operation: words decide, before anything is parsed. Calls through names matter where
+something asks for memory that may execute, stores where their text names something that a look-up
+may have reached, copies where they name a function. Knows texts; follows no pointer but names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from hvci.catalog.prototypes import x86_bytes
+from hvci.source.pointers.places import (
+    COPIES,
+    LOOKED_UP,
+    MAPPED,
+    MAX_HOPS,
+    ROUTINES,
+    STORE,
+    WORD,
+    Words,
+    words_of,
+)
+from hvci.source.pointers.roots import LOOKUP, PUTTING, RETURNING, Made, Origins
+from hvci.source.program.calls import split
+from hvci.source.program.program import Program
+from hvci.source.text.text import places
+
+MAX_WORDS = 8
+"""Words in the first argument of a copy that may be a cast function."""
+
+
+class Plan(NamedTuple):
+    """What to look at in one file, by offset."""
+
+    calls: tuple[int, ...] = ()
+    """Parentheses of calls through pointers."""
+    takings: tuple[tuple[int, str], ...] = ()
+    """Names of routines that write where an argument points, or call it."""
+    stores: tuple[int, ...] = ()
+    """Operators of assignments through pointers."""
+
+
+class Suspects:
+    """Decides for one program."""
+
+    def __init__(self, program: Program, origins: Origins) -> None:
+        self.program = program
+        self.origins = origins
+
+    def plans(self) -> Iterator[tuple[str, Plan]]:
+        """The files with something to look at."""
+        wanted = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
+        named = {name for name in wanted if self.program.names(name.encode())}
+        for path, words in self._words.items():
+            if not named and not words.as_bytes:
+                continue
+            calls = tuple(self._calls(words)) if named - {LOOKUP, *MAPPED} else ()
+            if LOOKUP in named and self._walks_code:
+                calls += tuple(self._computed(words))
+            reached = self._reached(words) if LOOKUP in named else frozenset()
+            reached |= self._pointing(words)
+            takings = tuple(self._takings(words, reached))
+            stores = tuple(_stores(words.code, reached)) if reached else ()
+            if calls or takings or stores:
+                yield path, Plan(calls, takings, stores)
+
+    @cached_property
+    def _words(self) -> dict[str, Words]:
+        found = ((path, self.program.space.text(path)) for path in self.program.paths)
+        return {
+            path: words_of(text, self.program.space.words)
+            for path, text in found
+            if text is not None
+        }
+
+    @cached_property
+    def _given(self) -> frozenset[bytes]:
+        """Names that get a value somewhere: only those can hold a pointer."""
+        return frozenset().union(*(words.given for words in self._words.values()))
+
+    @cached_property
+    def _defined(self) -> frozenset[bytes]:
+        """Names that stand before a body, of functions and of some statements."""
+        return frozenset().union(*(words.defined for words in self._words.values()))
+
+    @cached_property
+    def _asks(self) -> bool:
+        """Whether the program asks for memory that may execute."""
+        return any(words.asks for words in self._words.values())
+
+    @cached_property
+    def _looked_up(self) -> frozenset[bytes]:
+        """Variables and fields that get what a look-up returns."""
+        every = (words for words in self._words.values() if words.looks_up)
+        return frozenset(name for words in every for name in LOOKED_UP.findall(words.code))
+
+    def _pointing(self, words: Words) -> frozenset[bytes]:
+        """Names of a file that point at a function as at bytes."""
+        return frozenset(left for left, right in words.as_bytes if self._has_address(right))
+
+    def _has_address(self, name: bytes) -> bool:
+        """Whether a name is a function of the program or the kernel; asked of few names."""
+        return x86_bytes(name.decode("latin-1")) is not None or bool(self.program.functions(name))
+
+    def _is_function(self, name: bytes) -> bool:
+        return name in self._defined or x86_bytes(name.decode("latin-1")) is not None
+
+    def _reached(self, words: Words) -> frozenset[bytes]:
+        """Names of a file that may hold what a look-up returned."""
+        found = set(self._looked_up)
+        if words.looks_up:
+            found |= words.parameters
+        return _moved(words, found)
+
+    @cached_property
+    def _walks_code(self) -> bool:
+        """Whether something goes on from a routine that was looked up, as a search in code does."""
+        return any(
+            _goes_on(words.code, name)
+            for words in self._words.values()
+            for name in _moved(words, set(self._looked_up))
+        )
+
+    def _computed(self, words: Words) -> Iterator[int]:
+        """Calls through what may have been computed from a routine that was looked up."""
+        yield from words.through
+        for name, at in words.called:
+            if name in self._defined or name not in self._given:
+                continue
+            held = self.origins.stored(name)
+            if name in words.local or any(root.made is Made.ROUTINE for root in held):
+                yield at
+
+    def _calls(self, words: Words) -> Iterator[int]:
+        yield from words.through
+        if self._asks:
+            yield from (at for name, at in words.called if self._may_hold(name, words))
+
+    def _may_hold(self, name: bytes, words: Words) -> bool:
+        """Whether a name that is called may be a variable or field with memory in it."""
+        if name in self._defined:
+            return False
+        if name in words.local:
+            return True
+        if name not in self._given:
+            return False
+        return any(root.made is Made.MEMORY for root in self.origins.stored(name))
+
+    def _takings(self, words: Words, reached: frozenset[bytes]) -> Iterator[tuple[int, str]]:
+        for start, opening, name in words.taking:
+            given = [set(WORD.findall(one.text)) for one in split(words.code, opening)]
+            if given and self._is_worth(name.decode(), given, words, reached):
+                yield start, name.decode()
+
+    def _is_worth(
+        self, name: str, given: list[set[bytes]], words: Words, reached: frozenset[bytes]
+    ) -> bool:
+        """Whether the arguments of a call may be code, as far as their words tell."""
+        if name in ROUTINES:
+            index = ROUTINES[name]
+            return self._asks and index < len(given) and not given[index] & self._defined
+        if given[0] & reached:
+            return True
+        if name in MAPPED:
+            own = words.parameters & given[0]
+            return bool(own) or any(map(self._is_function, given[0]))
+        if len(given[0]) < MAX_WORDS and any(map(self._is_function, given[0])):
+            return True
+        if name not in COPIES or len(given) < 2 or not given[1]:
+            return False
+        if not self._defined.isdisjoint(given[1]):
+            return True
+        return any(not self._defined.isdisjoint(words.same(one)) for one in given[1])
+
+
+def _goes_on(code: bytes, name: bytes) -> bool:
+    """Whether something is added to a name, or it is indexed."""
+    return any(_BEHIND.match(code, at + len(name)) is not None for at in places(code, name))
+
+
+_BEHIND = re.compile(rb"\s*(?:\[|\+)")
+
+
+def _moved(words: Words, found: set[bytes]) -> frozenset[bytes]:
+    """Names, and those that they are assigned to in a file."""
+    for _ in range(MAX_HOPS):
+        more = {left for left, right in words.moves if right & found} - found
+        if not more:
+            break
+        found |= more
+    return frozenset(found)
+
+
+def _stores(code: bytes, reached: frozenset[bytes]) -> Iterator[int]:
+    """Assignments whose left side names something that a look-up may have reached."""
+    for match in STORE.finditer(code):
+        ends = (code.rfind(end, 0, match.start() + 1) for end in (b";", b"}", b"{"))
+        if not reached.isdisjoint(WORD.findall(code, max(0, *ends), match.end())):
+            yield match.end() - 1

@@ -1,0 +1,1 @@
+"""Which text is compiled in a translation unit, and its syntax trees."""

@@ -1,0 +1,1 @@
+"""One product as a program: its names, their uses, its calls."""

@@ -1,0 +1,209 @@
+"""Other names of catalogued routines: macros that stand for one, and variables that hold one.
+
+Theory of operation: a routine whose name stands without parentheses behind it is no call, so that
+somebody else may call it. Where a macro, variable, field or parameter gets it, the calls by that
+name are its calls; any other place is a limit. Knows names and trees; knows no values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hvci import catalog
+from hvci.model import Limit, Origin, SourceSite
+from hvci.source.preprocess.tree import ancestors, arguments, text_of
+from hvci.source.program.program import Program, Unit
+from hvci.source.text.text import places
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MAX_NAMES = 200
+_WORD = re.compile(rb"\w+")
+_OPENS = re.compile(rb"\s*\(")
+_LAST = re.compile(rb"(\w+)\W*\Z")
+_ASKED_ABOUT = ("sizeof_expression", "alignof_expression", "decltype", "condition_clause")
+_ENDS = ("compound_statement", "translation_unit", "ERROR", "field_declaration_list")
+
+
+@dataclass
+class Aliases:
+    """What stands for routines in one program."""
+
+    names: dict[bytes, str] = field(default_factory=dict)
+    """Macro, variable, field or parameter to routine."""
+    limits: list[Limit] = field(default_factory=list)
+
+
+@cache
+def routines() -> frozenset[bytes]:
+    """The routines whose calls are judged."""
+    rows = catalog.ddis().values()
+    return frozenset(
+        row.name.encode() for row in rows if row.rule.judged_by and row.name.isidentifier()
+    )
+
+
+def aliases(program: Program) -> Aliases:
+    """All other names of routines, and the places that were not followed."""
+    found = Aliases()
+    told: set[tuple[str, int]] = set()
+    for path in program.paths:
+        source = program.space.source(path)
+        held = program.space.words.among(path, routines()) if source is not None else ()
+        for name in sorted(held):
+            assert source is not None
+            every = (at for at in places(source.code, name) if _is_alone(source.code, at, name))
+            for at in every:
+                for unit in program.units_of(path):
+                    if not _followed(program, unit, at, name, found) and (path, at) not in told:
+                        told.add((path, at))
+                        found.limits.append(_limit(unit, at, name))
+    todo = list(found.names)
+    while todo and len(found.names) < MAX_NAMES:
+        alias = todo.pop()
+        for macro in _standing_for(program, alias):
+            if macro not in found.names and not program.functions(macro):
+                found.names[macro] = found.names[alias]
+                todo.append(macro)
+    return found
+
+
+def _standing_for(program: Program, alias: bytes) -> set[bytes]:
+    """The macros that stand for another name."""
+    return {
+        macro.name
+        for unit in program.naming(alias)
+        for many in unit.macros.values()
+        for macro in many
+        if macro.parameters is None and macro.body.strip(b"()& \t") == alias
+    }
+
+
+def _is_alone(code: bytes, at: int, name: bytes) -> bool:
+    """Whether a name is neither called nor declared nor the subject of a directive."""
+    if _OPENS.match(code, at + len(name)) is not None:
+        return False
+    line = code[code.rfind(b"\n", 0, at) + 1 : at].lstrip()
+    return not line.startswith(b"#") or line[1:].lstrip().startswith(b"define")
+
+
+def _limit(unit: Unit, at: int, name: bytes) -> Limit:
+    line, column = unit.source.position(at)
+    path, ddi = unit.source.path, catalog.ddis()[name.decode()]
+    reason = f"{path}:{line}: {ddi.name} is handed on as a value, and calls of it by another name"
+    reason += " are not followed: check the built .sys"
+    return Limit(Origin.SOURCE, (ddi.rule.judged_by,), reason, SourceSite(path, line, column))
+
+
+def _followed(program: Program, unit: Unit, at: int, name: bytes, found: Aliases) -> bool:
+    """Whether a use of a name is understood; what holds the routine then is taken down."""
+    if unit.live(at) is False:
+        return True
+    macro = unit.text.define_at(at)
+    if macro is not None:
+        if at < macro.body_start:
+            return True
+        if macro.parameters is None and macro.body.strip(b"()& \t") == name:
+            return _take(program, found, macro.name, name)
+        return not program.mentions(macro.name)
+    node = unit.trees.at(at).node_at(at, at + len(name))
+    if node is None or node.type != "identifier":
+        return True
+    holders = list(_holders(program, node))
+    return all(_take(program, found, one, name) if one else False for one in holders)
+
+
+def _take(program: Program, found: Aliases, alias: bytes, name: bytes) -> bool:
+    """Take down another name of a routine; False where calls of that name are of something else."""
+    if alias == name:
+        return True
+    known = found.names.setdefault(alias, name.decode())
+    if known == name.decode() and not program.functions(alias):
+        return True
+    del found.names[alias]
+    return False
+
+
+def _holders(program: Program, node: Node) -> Iterator[bytes]:
+    """The names of what gets a routine; empty for what is not followed, none for no use."""
+    for above in ancestors(node):
+        if above.type in ("assignment_expression", "init_declarator", "initializer_pair"):
+            yield from _assigned(above, node)
+            return
+        if above.type in ("optional_parameter_declaration", "parameter_declaration"):
+            yield _name(text_of(above.child_by_field_name("declarator")))
+            return
+        if above.type == "argument_list" and above.parent is not None:
+            yield from _given(program, above.parent, node)
+            return
+        if above.type in _ASKED_ABOUT or _is_compared(above) or _is_condition(above, node):
+            return
+        if above.type == "initializer_list" and _is_positional(above):
+            yield b""
+            return
+        if above.type in _ENDS or above.type.endswith("statement"):
+            break
+    yield b""
+
+
+def _assigned(above: Node, node: Node) -> Iterator[bytes]:
+    target = next(
+        (
+            one
+            for one in map(above.child_by_field_name, ("left", "declarator", "designator"))
+            if one is not None
+        ),
+        None,
+    )
+    if target is not None and target.end_byte > node.start_byte:
+        return
+    if target is None or (target.type == "function_declarator"):
+        inner = re.search(rb"\*\s*(?:\w+\s+)*?(\w+)\s*(?:\[[^\]]*\]\s*)?\)", text_of(target))
+        yield inner[1] if inner else b""
+        return
+    yield _name(text_of(target))
+
+
+def _name(text: bytes) -> bytes:
+    """The variable or field that is written, without the brackets of an element."""
+    bare = re.sub(rb"\[[^\]]*\]", b"", text)
+    inner = re.search(rb"\(\s*(?:\w+\s+)*\*\s*(?:\w+\s+)*?(\w+)\s*\)\s*\(", bare)
+    match = inner or _LAST.search(bare)
+    return match[1] if match else b""
+
+
+def _given(program: Program, call: Node, node: Node) -> Iterator[bytes]:
+    """The parameter of a function of the program that gets a routine."""
+    called = text_of(call.child_by_field_name("function")).rpartition(b"::")[2].strip()
+    given = [one.start_byte <= node.start_byte < one.end_byte for one in arguments(call)]
+    functions = program.functions(called) if _WORD.fullmatch(called) else []
+    if not functions or True not in given:
+        yield b""
+    for function in functions:
+        index = given.index(True) if True in given else len(function.parameters)
+        known = index < len(function.parameters)
+        yield function.parameters[index] if known else b""
+
+
+def _is_compared(node: Node) -> bool:
+    """Whether a routine is only asked for: a weak one may be missing."""
+    if node.type == "binary_expression":
+        return text_of(node.child_by_field_name("operator")) in (b"==", b"!=", b"&&", b"||")
+    if node.type == "unary_expression":
+        return text_of(node.child_by_field_name("operator")) == b"!"
+    return False
+
+
+def _is_condition(above: Node, node: Node) -> bool:
+    """Whether a statement asks whether a routine is there."""
+    condition = above.child_by_field_name("condition")
+    return condition is not None and condition.start_byte <= node.start_byte < condition.end_byte
+
+
+def _is_positional(node: Node) -> bool:
+    return all(one.type != "initializer_pair" for one in node.named_children)

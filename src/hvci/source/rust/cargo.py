@@ -1,0 +1,63 @@
+"""Crates: which files belong to one, and what its manifest says of drivers.
+
+Knows Cargo.toml; knows nothing of Rust text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hvci.source.text.disk import is_file, is_folder
+
+MAX_FILES = 5000
+_CARGO = "cargo.toml"
+_SKIPPED = frozenset(("target", ".git", "node_modules"))
+
+
+def is_rust(name: str) -> bool:
+    """Whether a file name says Rust source or crate."""
+    return name.lower().endswith(".rs") or name.lower() == _CARGO
+
+
+def cargos(path: Path) -> list[Path]:
+    """The manifests of a folder, or that of one file."""
+    if not is_folder(path):
+        near = [folder / "Cargo.toml" for folder in path.parents]
+        return [path] if path.name.lower() == _CARGO else [one for one in near if is_file(one)][:1]
+    return [one for one in below(path) if one.name.lower() == _CARGO]
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Rust files below a folder, in order; no build output."""
+    count = 0
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(set(folders) - _SKIPPED)
+        for name in sorted(files):
+            if is_rust(name) and count < MAX_FILES:
+                count += 1
+                yield Path(here, name)
+
+
+def owner(path: Path) -> Path | None:
+    """The manifest of the crate that a file belongs to."""
+    return next((one / "Cargo.toml" for one in path.parents if is_file(one / "Cargo.toml")), None)
+
+
+def image_name(table: Mapping[str, object], folder: str) -> str:
+    """What the image of a crate is called, in lower case; else its folder."""
+    for key in ("lib", "package"):
+        inner = table.get(key)
+        name = inner.get("name") if isinstance(inner, dict) else None
+        if isinstance(name, str):
+            return name.replace("-", "_").lower()
+    return folder.lower()
+
+
+def model(table: Mapping[str, object]) -> str:
+    """The driver model that a manifest names: KMDF, WDM or UMDF."""
+    inner: object = table.get("package", table.get("workspace"))
+    for key in ("metadata", "wdk", "driver-model", "driver-type"):
+        inner = inner.get(key, {}) if isinstance(inner, dict) else {}
+    return inner if isinstance(inner, str) else ""

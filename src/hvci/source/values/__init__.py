@@ -1,0 +1,1 @@
+"""What an expression can be worth, on the Windows versions that are aimed at."""

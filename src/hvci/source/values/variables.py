@@ -1,0 +1,101 @@
+"""The value of a local variable at a place, and what changes it out of sight.
+
+Knows the changes of a variable that may reach a place; expressions are evaluated by `resolve`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hvci.source.preprocess.tree import Function, arguments, text_of
+from hvci.source.program.program import Program
+from hvci.source.program.reaching import Asked
+from hvci.source.program.scope import Assignment, Variable, declaration_of, variable
+from hvci.source.values.guess import Guess, exactly
+
+_KEEPING = ("=", "|=", "&=")
+"""What gives the same however often it is done."""
+_COUNTING = {"++": "+", "--": "-"}
+MAX_MACROS = 200
+
+
+@dataclass
+class Variables:
+    """The local variables of one program."""
+
+    program: Program
+
+    def __post_init__(self) -> None:
+        self._known: dict[tuple[int, int, bytes, int], Variable | None] = {}
+
+    def at(self, function: Function, name: bytes, offset: int) -> Variable | None:
+        """The variable that a name means at an offset; None when the function declares none."""
+        start = function.node.start_byte
+        key = (id(function), start, name, declaration_of(function, name, offset))
+        if key not in self._known:
+            found = variable(function, name, offset)
+            if found is not None and (hidden := tuple(self._hidden(found, name))):
+                found = replace(found, addresses=(*found.addresses, *hidden))
+            self._known[key] = found
+        return self._known[key]
+
+    def _hidden(self, found: Variable, name: bytes) -> Iterator[tuple[int, str]]:
+        """Calls that may change a variable whose address nobody takes in the text."""
+        for node in found.function.nodes("call_expression"):
+            called = text_of(node.child_by_field_name("function")).rpartition(b"::")[2].strip()
+            for index, given in enumerate(arguments(node)):
+                if text_of(given) == name and self._changes(called, index):
+                    yield node.start_byte, called.decode("utf-8", "replace")
+        text = text_of(found.function.node)
+        for macro in self._assigning(name):
+            pattern = rb"\b" + re.escape(macro) + rb"\b"
+            for match in re.finditer(pattern, text):
+                yield found.function.node.start_byte + match.start(), macro.decode()
+
+    def _changes(self, called: bytes, index: int) -> bool:
+        """Whether a function takes an argument by reference, or a macro assigns it."""
+        if not re.fullmatch(rb"\w+", called):
+            return False
+        for function in self.program.functions(called)[:4]:
+            if index < len(function.types) and function.is_reference(index):
+                return True
+        for macro, _ in self.program.macros(called):
+            names = macro.parameters or ()
+            if index < len(names) and _assigns(names[index], macro.body):
+                return True
+        return False
+
+    def _assigning(self, name: bytes) -> list[bytes]:
+        """Macros that assign a variable of that name, which they do not get as an argument."""
+        return [
+            macro.name
+            for unit in self.program.naming(name)
+            for many in unit.macros.values()
+            for macro in many[:MAX_MACROS]
+            if name not in (macro.parameters or ())
+            and name in macro.body
+            and _assigns(name, macro.body)
+        ]
+
+
+def _assigns(name: bytes, body: bytes) -> bool:
+    pattern = rb"(?<![\w.>])" + re.escape(name) + rb"\b\)?\s*(?:[|&^+*/-]|<<|>>)?=(?!=)"
+    return re.search(pattern, body) is not None
+
+
+def is_repeated(found: Variable, item: Assignment, asked: Asked) -> bool:
+    """Whether a change that does not keep its result may run again after itself."""
+    if item.operator in _KEEPING:
+        return False
+    return any(one.assignment is item for one in found.reaching(item.start, asked)[0])
+
+
+def result(item: Assignment, before: Guess, right: Guess) -> Guess:
+    """What an assignment leaves."""
+    if item.operator == "=":
+        return right
+    if item.operator in _COUNTING:
+        return before.combined(exactly(1, "number"), _COUNTING[item.operator])
+    return before.combined(right, item.operator.removesuffix("="))
