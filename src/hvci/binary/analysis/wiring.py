@@ -151,6 +151,6 @@ class Analysis:
     def function_name(self, start: int) -> str:
         """Exported name, the entry point, or a name made of the RVA."""
         exported = self.image.exports.get(start)
-        if exported:
+        if exported and not exported.startswith("#"):
             return exported
         return "entry point" if start == self.image.headers.entry else f"sub_{start:x}"

@@ -95,11 +95,15 @@ def import_tables(image: PeImage) -> tuple[tuple[str, Rva], ...]:
 
 
 def read_exports(image: PeImage) -> tuple[dict[int, str], str]:
-    """Exported functions by RVA, without unnamed ones, and what was not read (empty: nothing)."""
+    """What is exported by RVA, and what was not read (empty: nothing).
+
+    What has no name is called by its ordinal, such as "#7": others may call it as well.
+    """
     at, size = image.directory(EXPORT)
     if size < 40:
         return {}, ""
-    count, names = struct.unpack_from("<I", image.memory, at + 24)[0], image.u32(at + 32)
+    base, many, count = struct.unpack_from("<III", image.memory, at + 16)
+    names = image.u32(at + 32)
     functions, ordinals = image.u32(at + 28), image.u32(at + 36)
     found: dict[int, str] = {}
     for index in range(count):
@@ -109,6 +113,15 @@ def read_exports(image: PeImage) -> tuple[dict[int, str], str]:
             break
         ordinal = image.u16(ordinals + 2 * index)
         found[image.u32(functions + 4 * ordinal)] = image.text(image.u32(names + 4 * index), 256)
+    for index in range(many):
+        if index == MAX_EXPORTS:
+            return found, "more than 65,536 exports"
+        if not image.holds(functions + 4 * index, 4):
+            break
+        rva = image.u32(functions + 4 * index)
+        is_forwarded = at <= rva < at + size
+        if rva and not is_forwarded and rva not in found:
+            found[rva] = f"#{base + index}"
     return found, ""
 
 
