@@ -14,6 +14,8 @@ from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
+    Address,
+    Binary,
     Const,
     Effect,
     Function,
@@ -22,6 +24,7 @@ from hvci.binary.form.code import (
     Location,
     Memory,
     Opaque,
+    Reg,
     slot,
     slot_offset,
 )
@@ -140,7 +143,7 @@ class Frames:
             again, self._asked_again = self._asked_again, False
             spans = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
             if self._asked_again:  # the index lacks what comes from the element itself
-                spans = [(start, OBJECT_REACH) for start, _ in spans]
+                spans = [(start, max(size, OBJECT_REACH)) for start, size in spans]
             known[p], self._asked_again = spans, again or self._asked_again
         self._asked_again |= spans is _ASKED
         wanted = slot_offset(location)
@@ -200,20 +203,64 @@ class Frames:
             first = memory._replace(index_register=NO_REGISTER)
             start = self.offset(function, p, first, nesting)
             if start is None:
-                is_one = memory.index_register == NO_REGISTER and memory.size
-                for atom in self.flow.value(function, p, Location(memory.base), nesting + 1):
-                    if atom.kind is Kind.UNKNOWN and atom.of is not None:
-                        yield atom.of.value + memory.displacement, OBJECT_REACH
-                    elif atom.kind is Kind.STACK:  # one of several
-                        size = memory.size if is_one else OBJECT_REACH
-                        yield atom.value + memory.displacement, size
+                yield from self._elements(function, p, memory, nesting)
             elif memory.index_register != NO_REGISTER:
                 index = self.flow.value(function, p, Location(memory.index_register), nesting + 1)
-                if index and memory.size and all(step.kind is Kind.CONST for step in index):
-                    for step in index:
-                        yield start + atoms.signed(step.value, 32) * memory.scale, memory.size
+                steps = [
+                    atoms.signed(step.value, 32) * memory.scale
+                    for step in index
+                    if step.kind is Kind.CONST
+                ]
+                if index and memory.size and len(steps) == len(index):
+                    yield from ((start + step, memory.size) for step in steps)
                 else:
-                    yield start, OBJECT_REACH
+                    low = min((0, *(step for step in steps if step > -OBJECT_REACH)))
+                    register = memory.index_register
+                    if self._steps_down(function, p, register, nesting, if_unclear=False):
+                        low -= OBJECT_REACH
+                    yield start + low, OBJECT_REACH - low
+
+    def _elements(
+        self, function: Function, p: int, memory: Memory, nesting: int
+    ) -> Iterator[tuple[int, int]]:
+        """The same of an operand whose base is no one place of the frame."""
+        held = self.flow.value(function, p, Location(memory.base), nesting + 1)
+        is_stepped = any(atom.kind is Kind.UNKNOWN and atom.of is None for atom in held)
+        is_down = is_stepped and self._steps_down(
+            function, p, memory.base, nesting, if_unclear=True
+        )
+        is_one = memory.index_register == NO_REGISTER and memory.size and not is_stepped
+        for atom in held:
+            if atom.kind is Kind.UNKNOWN and atom.of is not None:
+                yield atom.of.value + memory.displacement, OBJECT_REACH
+            elif atom.kind is Kind.STACK:  # one of several
+                place = atom.value + memory.displacement
+                yield place, memory.size if is_one else OBJECT_REACH
+                if is_down:
+                    yield place - OBJECT_REACH, OBJECT_REACH
+
+    def _steps_down(
+        self, function: Function, p: int, register: int, nesting: int, *, if_unclear: bool
+    ) -> bool:
+        """Whether a loop takes what a register holds towards lower addresses."""
+        reached = self.flow.reaching.definitions(function, p, Location(register), nesting)
+        for d in reached.definitions:
+            if not isinstance(d, int) or function.flows[d] in CALLS:
+                continue
+            match self.flow.arch.define(function, d, register):
+                case Binary("add", Reg(), Const(step), size):
+                    is_down = step >> (8 * size - 1) != 0
+                case Binary("sub", Reg(), Const(step), size):
+                    is_down = step >> (8 * size - 1) == 0
+                case Address(memory):
+                    is_down = memory.displacement < 0
+                case Reg(number) if number == self.flow.arch.stack_pointer:
+                    is_down = False
+                case _:
+                    is_down = if_unclear
+            if is_down:
+                return True
+        return False
 
     def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
         """The frame offset that a memory operand names; None when it is not in the frame."""
