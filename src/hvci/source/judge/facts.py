@@ -20,6 +20,7 @@ from hvci.source.pointers.generated import executions
 from hvci.source.pointers.ordinary import ordinary
 from hvci.source.preprocess.tree import Function
 from hvci.source.program.calls import Argument, CallText, Shape, find_named
+from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.stores import is_unused_template
 from hvci.source.values import guards
@@ -135,7 +136,7 @@ class Judge:
 
     def limits(self, program: Program) -> list[Limit]:
         """Where a routine goes under another name that was not followed."""
-        return self.resolver(program).aliases.limits
+        return [*self.resolver(program).aliases.limits, *pasted(program)]
 
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""

@@ -1,0 +1,46 @@
+"""Names of routines that macros paste together: calls by them are never passed in silence."""
+
+import pytest
+
+from hvci.evaluate import evaluate
+from hvci.model import Answer, Question
+from sources import entry, lay, vcxproj
+
+CALL = "p = {}(NonPagedPool, 8, 'a');"
+PASTED = {
+    "the first part is there": ("#define EX(x) Ex##x", "EX(AllocatePoolWithTag)"),
+    "the last part is there": ("#define WITH(x) x##WithTag", "WITH(ExAllocatePool)"),
+    "two parameters": ("#define JOIN(a, b) a ## b", "JOIN(ExAllocate, PoolWithTag)"),
+    "with a line that goes on": ("#define EX(x) \\\n    Ex##x", "EX(AllocatePoolWithTag)"),
+}
+OTHER = {
+    "a name of its own": ("#define MY(x) My##x", "MY(AllocatePoolWithTag)"),
+    "the other part is not there": ("#define EX(x) Ex##x", "EX(FreePoolWithTag)"),
+    "a number": ("#define WIDE(x) L##x", "f"),
+    "no pasting": ("#define SAME(x) x", "f"),
+}
+
+
+def judged(tmp_path, define, name):
+    text = define + "\n" + entry(CALL.format(name))
+    lay(tmp_path, a__vcxproj=vcxproj("a.c"), a__c=text)
+    return evaluate(tmp_path)
+
+
+def limits(report):
+    return [one for one in report.limits if "may make the name" in one.reason]
+
+
+@pytest.mark.parametrize(("define", "name"), PASTED.values(), ids=PASTED.keys())
+def test_it_is_undecided_and_named(tmp_path, define, name):
+    report = judged(tmp_path, define, name)
+    (limit,) = limits(report)
+    assert "ExAllocatePoolWithTag" in limit.reason
+    assert "execute-pool-type" in limit.rules
+    assert limit.site.line == 1
+    assert report.answers[Question.READINESS] is Answer.UNDECIDED
+
+
+@pytest.mark.parametrize(("define", "name"), OTHER.values(), ids=OTHER.keys())
+def test_of_other_names_nothing_is_said(tmp_path, define, name):
+    assert not limits(judged(tmp_path, define, name))
