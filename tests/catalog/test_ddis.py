@@ -3,7 +3,7 @@ import re
 import pytest
 
 from hvci import catalog
-from hvci.catalog import Binding, Parameter, VerifierEffect, parse_ddis, value_rules
+from hvci.catalog import Binding, Parameter, VerifierEffect, parse_ddis, shipped, value_rules
 from hvci.catalog.shipped import split_rows
 from hvci.errors import CatalogError
 from hvci.model import Confidence, Counter, WindowsVersion
@@ -335,3 +335,11 @@ def test_a_name_that_is_no_row_is_not_found():
     assert catalog.ddis().get("NoSuchRoutine") is None
     with pytest.raises(KeyError):
         catalog.ddis()["NoSuchRoutine"]
+
+
+def test_a_row_with_a_rule_that_is_not_there_is_refused_by_its_name(monkeypatch):
+    name = "ExAllocatePool"
+    text = shipped._texts()[name].replace('rule = "', 'rule = "no-such-')
+    monkeypatch.setattr(shipped, "_texts", lambda: {name: text})
+    with pytest.raises(CatalogError, match=name):
+        shipped._row.__wrapped__(name)
