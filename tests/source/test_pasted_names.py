@@ -11,12 +11,14 @@ PASTED = {
     "the first part is there": ("#define EX(x) Ex##x", "EX(AllocatePoolWithTag)"),
     "the last part is there": ("#define WITH(x) x##WithTag", "WITH(ExAllocatePool)"),
     "two parameters": ("#define JOIN(a, b) a ## b", "JOIN(ExAllocate, PoolWithTag)"),
+    "both parts are there": ("#define ASK ExAllocate ## PoolWithTag", "ASK"),
     "with a line that goes on": ("#define EX(x) \\\n    Ex##x", "EX(AllocatePoolWithTag)"),
 }
 OTHER = {
     "a name of its own": ("#define MY(x) My##x", "MY(AllocatePoolWithTag)"),
     "the other part is not there": ("#define EX(x) Ex##x", "EX(FreePoolWithTag)"),
     "a number": ("#define WIDE(x) L##x", "f"),
+    "what is never compiled": ("#if 0\n#define EX(x) Ex##x\n#endif", "EX(AllocatePoolWithTag)"),
     "no pasting": ("#define SAME(x) x", "f"),
 }
 
