@@ -156,6 +156,9 @@ def test_events_of_a_log(monkeypatch):
     assert len(list(event_log.evtx_events(log))) == 4
     monkeypatch.setattr(event_log, "MAX_EVENTS", 2)
     assert len(list(event_log.evtx_events(log))) == 2
+    assert not gather([log]).events_cut
+    monkeypatch.setattr(gathered, "MAX_EVENTS", 2)
+    assert gather([log]).events_cut
 
 
 def test_events_and_lines_of_a_text(monkeypatch):

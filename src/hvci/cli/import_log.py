@@ -150,6 +150,8 @@ def _left_out(gathered: Gathered) -> list[str]:
     said = []
     if gathered.programs:
         said.append(f"{gathered.programs} events about files that are no drivers were left out")
+    if gathered.events_cut:
+        said.append("the log may hold more events than are read of one: those behind were not read")
     if gathered.lines_cut:
         said.append(f"{gathered.lines_cut} lines at the end of the log were not read: too many")
     return said

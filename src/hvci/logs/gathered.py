@@ -13,7 +13,7 @@ from hvci.logs.dump import bug_check, is_dump
 from hvci.logs.event_facts import Seen, identified, quoted, seen
 from hvci.logs.event_log import evtx_events, is_event_log
 from hvci.logs.event_text import csv_events, json_events, text_events
-from hvci.logs.events import Event, without_xml, xml_events
+from hvci.logs.events import MAX_EVENTS, Event, without_xml, xml_events
 from hvci.logs.machine import Machine, machine, problems
 from hvci.logs.parse import LONGEST_LINE, Log, decode_text, parse_log
 from hvci.logs.refusals import crash_signs
@@ -42,6 +42,8 @@ class Gathered:
     events: int = 0
     lines_cut: int = 0
     """Lines of text that were too many to read."""
+    events_cut: bool = False
+    """A log holds as many events as are read of one, and may hold more."""
 
     @property
     def is_empty(self) -> bool:
@@ -63,6 +65,7 @@ def gather(files: Iterable[bytes]) -> Gathered:
         sum(part.programs for part in parts),
         sum(part.events for part in parts),
         sum(part.lines_cut for part in parts),
+        any(part.events_cut for part in parts),
     )
 
 
@@ -119,7 +122,10 @@ def _from_events(events: list[Event], text: str) -> Gathered:
         for event in known
         if event.id == SIGNATURE and (name := event.get("PublisherName")) and event.activity
     }
-    return Gathered(log, tuple(found), Machine(), signers, programs, len(events))
+    is_full = len(events) >= MAX_EVENTS
+    return Gathered(
+        log, tuple(found), Machine(), signers, programs, len(events), events_cut=is_full
+    )
 
 
 def _bug_check_of(event: Event) -> str:
