@@ -6,7 +6,7 @@ import build
 from hvci.cli.gather import gather
 from hvci.evaluate import Options
 from hvci.model import Verdict
-from hvci.source.text.origin import Built, origins
+from hvci.source.builds.origin import Built, origins
 from sources import entry, lay, vcxproj
 
 ASK = entry("p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from hvci.model import Evidence, Site, SourceSite, WindowsVersion
 from hvci.source.builds.nearby import nearest
+from hvci.source.builds.origin import Built, origins
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.reader import Reading
 from hvci.source.rust.crates import Crates, DriverCrate
 from hvci.source.text.files import is_code, tidy
-from hvci.source.text.origin import Built, origins
 
 
 @dataclass(frozen=True)
