@@ -50,20 +50,20 @@ def serve() -> None:
 
 
 class Build:
-    """One checkout, evaluating in a process of its own."""
+    """One checkout, asked in a process of its own: `script --serve` answers a path a line."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, script: str = __file__) -> None:
         environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--serve"],
+            [sys.executable, str(Path(script).resolve()), "--serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             text=True,
         )
 
-    def evaluate(self, path: Path, repeat: int) -> tuple[float, dict]:
-        """(least processor time in seconds, report) of one file."""
+    def ask(self, path: Path, repeat: int) -> tuple[float, dict]:
+        """(least processor time in seconds, answer) of one file."""
         self.process.stdin.write(json.dumps([str(path), repeat]) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
@@ -171,7 +171,7 @@ def main() -> int:
         if n >= options.limit:
             break
         order = (0, 1) if n % 2 else (1, 0)
-        found = {each: builds[each].evaluate(path, options.repeat) for each in order}
+        found = {each: builds[each].ask(path, options.repeat) for each in order}
         (old_time, old), (new_time, new) = found[0], found[1]
         machine = (new.get("target") or old.get("target") or {}).get("machine") or "none"
         if options.machine not in (None, machine):

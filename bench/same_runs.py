@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from same import Build
 
 HERE = Path(__file__).resolve().parent
 SELECTION = HERE / "verifier_drivers.json"
@@ -62,27 +62,6 @@ def fields(run: object) -> dict[str, str]:
     )
     found["limits"] = repr(sorted(limit.reason for limit in run.limits))
     return found
-
-
-class Build:
-    """One checkout, running drivers in a process of its own."""
-
-    def __init__(self, root: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONHASHSEED": "0"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-
-    def run(self, path: Path, repeat: int) -> tuple[float, dict[str, str]]:
-        """(least processor time in seconds, result by field) of one driver."""
-        self.process.stdin.write(json.dumps([str(path), repeat]) + "\n")
-        self.process.stdin.flush()
-        seconds, answer = json.loads(self.process.stdout.readline() or '[0, {"error": "died"}]')
-        return seconds, answer
 
 
 def excerpt(old: str, new: str) -> str:
@@ -128,11 +107,11 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=1 << 30)
     parser.add_argument("--repeat", type=int, default=1)
     options = parser.parse_args()
-    builds = Build(options.other.resolve()), Build(HERE.parent)
+    builds = Build(options.other.resolve(), __file__), Build(HERE.parent, __file__)
     times, different = [], 0
     for n, path in enumerate(files(options.paths, options.selection)[: options.limit]):
         order = (0, 1) if n % 2 else (1, 0)
-        found = {each: builds[each].run(path, options.repeat) for each in order}
+        found = {each: builds[each].ask(path, options.repeat) for each in order}
         (old_time, old), (new_time, new) = found[0], found[1]
         times.append((old_time, new_time))
         print(f"{path.name}: {old_time:.2f} -> {new_time:.2f} s", flush=True)
