@@ -247,14 +247,17 @@ class Scene:
 
 def _block_start(function: Function, i: int) -> int:
     """The start of the routine that holds an instruction of a run of code without unwind data."""
-    while i > 0 and (function.follows(i) or _jumped_over(function, i)):
-        i -= 1
-    return i
+    known: dict[int, int] = function.cache.setdefault("block starts", {})
+    j = i
+    while j > 0 and j not in known and (function.follows(j) or _jumped_over(function, j)):
+        j -= 1
+    known[i] = known.get(j, j)
+    return known[i]
 
 
 def _jumped_over(function: Function, i: int) -> bool:
     """Whether a branch from before an instruction leads to it or behind it."""
-    return any(source < i for source in function.sources.get(i, ()))
+    return min(function.sources.get(i, ()), default=i) < i
 
 
 __all__ = ["CALLS", "Place", "Scene"]
