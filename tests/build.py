@@ -59,6 +59,7 @@ def driver(
     imports: dict[str, tuple[str, ...]] = IMPORTS,
     section_alignment: int = 0x1000,
     sections: tuple[tuple[str, int], ...] = (),
+    content: bytes = b"\x90" * 16,
     init: int = CODE | DISCARDABLE,
     iat_in_text: bool = False,
     iat_directory: bool = True,
@@ -75,7 +76,7 @@ def driver(
     """Build a driver.
 
     `pool_type` is what the entry passes to ExAllocatePoolWithTag; `code` replaces the entry.
-    `sections` adds (name, characteristics); `init` are the characteristics of INIT. `pointers`
+    `sections` adds (name, characteristics) with `content`; `init` are those of INIT. `pointers`
     are offsets into `.data` of relocated pointers. `directories` overwrites data directories.
     """
     image = _Builder(machine, section_alignment)
@@ -84,7 +85,7 @@ def driver(
     rdata = Section(".rdata", CONSTANT, table.content)
     data = Section(".data", DATA, bytes(max(pointers, default=0) + 8), 0x2000)
     init_section = Section("INIT", init, bytes(0x20))
-    extra = [Section(name, flags, b"\x90" * 16) for name, flags in sections]
+    extra = [Section(name, flags, content) for name, flags in sections]
     image.sections = [text, rdata, data, init_section, *extra]
     unwind = Section(".pdata", CONSTANT, bytes(20))
     if machine == "x64" and code is None:

@@ -1,9 +1,11 @@
 """Code that the file does not show: every rule that code could break is open, `runs` among them."""
 
+import random
 import struct
 
 import pytest
 
+import build
 from here import FIXTURES
 from hvci.binary import PeImage
 from hvci.evaluate import evaluate
@@ -43,7 +45,29 @@ def started_outside() -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("make", [without_code, cut_off, started_outside])
+def grown() -> bytes:
+    """Two pages more of the code are in memory than in the file: a packer fills them."""
+    data = bytearray((BUILT / CLEAN).read_bytes())
+    header = section_at(data, b".text")
+    (held,) = struct.unpack_from("<I", data, header + 16)
+    struct.pack_into("<I", data, header + 8, held + 0x2000)
+    return bytes(data)
+
+
+def packed(size: int = 0x9000) -> bytes:
+    """A second section of code holds what is no code until somebody has unpacked it."""
+    return build.driver(sections=((".upx1", build.CODE),), content=random.Random(7).randbytes(size))
+
+
+def encrypted() -> bytes:
+    """A small section of code is encrypted whole."""
+    return packed(0x400)
+
+
+HIDDEN = [without_code, cut_off, started_outside, grown, packed, encrypted]
+
+
+@pytest.mark.parametrize("make", HIDDEN)
 def test_all_that_code_could_break_is_open(make) -> None:
     report = evaluate(make())
     outcomes = {each.rule: each.outcome for each in report.results if each.rule in CODE_RULES}
@@ -51,10 +75,17 @@ def test_all_that_code_could_break_is_open(make) -> None:
     assert passed == set()
 
 
-@pytest.mark.parametrize("make", [without_code, cut_off, started_outside])
+@pytest.mark.parametrize("make", HIDDEN)
 def test_the_answer_on_running_is_not_yes(make) -> None:
     assert evaluate(make()).answers[Question.RUNS] is not Answer.YES
 
 
 def test_the_whole_file_passes() -> None:
     assert evaluate((BUILT / CLEAN).read_bytes()).answers[Question.RUNS] is Answer.YES
+
+
+def test_tables_of_a_cipher_between_code_are_no_sign_of_packing() -> None:
+    tables = random.Random(7).randbytes(0x4000)
+    code = bytes.fromhex("4883ec28e8000000004883c428c3cccc") * 0x700
+    data = build.driver(sections=((".cipher", build.CODE),), content=tables + code)
+    assert evaluate(data).answers[Question.RUNS] is Answer.YES

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hvci.binary.pe.image import PeImage
+from hvci.binary.pe.packed import packed_sections
 from hvci.model import Section
 from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 
 KERNEL_MODULES = ("ntoskrnl.exe", "hal.dll", "ndis.sys", "fltmgr.sys", "storport.sys", "wdfldr.sys")
+PAGE = 0x1000
+"""No linker leaves so much of its code out of the file."""
 
 Doubt = tuple[str, tuple[str, ...]]
 
@@ -21,6 +24,12 @@ def doubts(image: PeImage) -> Iterator[Doubt]:
     for section in image.sections:
         if reason := _missing(section, image.file_size):
             yield reason, CODE_RULES + (() if section.executable else RELOCATION_RULES)
+    for name, size in packed_sections(image):
+        yield (
+            f"section {name} holds {size:,} bytes that look packed or encrypted, not like code; "
+            "examine the driver as it was before it was packed or protected",
+            CODE_RULES,
+        )
     entry = image.headers.entry
     if entry and not image.is_code(entry):
         yield (
@@ -37,6 +46,9 @@ def _missing(section: Section, file_size: int) -> str:
     """Say that the file lacks content of a section; empty when it does not."""
     if section.executable and section.virtual_size and not section.raw_size:
         return f"section {section.name} is code that the file does not hold; the image is packed"
+    if section.executable and section.virtual_size - section.raw_size >= PAGE:
+        lacking = section.virtual_size - section.raw_size
+        return f"section {section.name} has {lacking:,} bytes more in memory than in the file"
     wanted = min(section.raw_size, section.virtual_size or section.raw_size)
     if wanted and section.raw_offset + wanted > file_size:
         return f"the file ends within section {section.name}"
