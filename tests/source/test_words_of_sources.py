@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hvci.source.pointers.places import _DEFINED, _KEYWORDS, _THROUGH, Words
 from hvci.source.preprocess.tree import File
 from hvci.source.program.calls import split
+from hvci.source.text import text as text_module
 from hvci.source.text.chunks import may_define
 from hvci.source.text.text import Source, directive_lines, words
 from hvci.source.text.wordindex import WordIndex
@@ -123,3 +124,23 @@ def test_a_file_that_is_read_later_is_known_as_well():
     assert held.among("b", wanted) == wanted
     held.forget("ab")
     assert held.among("b", wanted) == wanted
+
+
+@given(CODE, st.sampled_from([b"f", b"g_1", b"if", b"0x1", b"", b"f;", b"no"]))
+def test_a_text_asked_often_says_the_same_of_a_name(text, name):
+    asked = Source("a", text.encode())
+    asked._asked[0] = text_module.MANY
+    long, text_module.LONG = text_module.LONG, 0
+    try:
+        assert [*asked.places(name)] == [*Source("a", text.encode()).places(name)]
+    finally:
+        text_module.LONG = long
+
+
+def test_a_long_text_is_gone_through_once_for_all_names(monkeypatch):
+    searched = []
+    monkeypatch.setattr(text_module, "places", lambda code, name: searched.append(name) or ())
+    source = Source("a", b"".join(b"void f%d(void);\n" % n for n in range(5000)))
+    found = [len(source.places(b"f%d" % n)) for n in range(1000)]
+    assert len(searched) == text_module.MANY - 1
+    assert found[text_module.MANY :] == [1] * (1000 - text_module.MANY)

@@ -17,7 +17,6 @@ from hvci import catalog
 from hvci.model import Limit, Origin, SourceSite
 from hvci.source.preprocess.tree import ancestors, arguments, text_of
 from hvci.source.program.program import Program, Unit
-from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -57,7 +56,7 @@ def aliases(program: Program) -> Aliases:
         held = program.space.words.among(path, routines()) if source is not None else ()
         for name in sorted(held):
             assert source is not None
-            every = (at for at in places(source.code, name) if _is_alone(source.code, at, name))
+            every = (at for at in source.places(name) if _is_alone(source.code, at, name))
             for at in every:
                 for unit in program.units_of(path):
                     if not _followed(program, unit, at, name, found) and (path, at) not in told:

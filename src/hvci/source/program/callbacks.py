@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from hvci import catalog
 from hvci.source.preprocess.tree import Function, ancestors, arguments, text_of
 from hvci.source.program.program import Program, Unit, Use
-from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -80,7 +79,7 @@ def _is_kept(program: Program, function: Function) -> bool:
     taken = False
     for unit in program.naming(function.name):
         code = unit.source.code
-        for at in places(code, function.name):
+        for at in unit.source.places(function.name):
             behind = code[at + len(function.name) :][:40].lstrip()
             if behind[:1] == b"(" or unit.live(at) is False or unit.in_define(at):
                 continue

@@ -39,7 +39,7 @@ class Linkage:
             return False
         for unit in self.program.units_of(path):
             code = unit.source.code
-            if name not in code:
+            if name not in self.program.space.words.of(unit.source.path):
                 continue
             if any(_is_static(unit, start) for start in self._declared_in(unit).get(name, ())):
                 return True

@@ -17,7 +17,7 @@ from hvci.source.preprocess.tree import File, Function, Text, Trees, ancestors
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.text.chunks import may_define
 from hvci.source.text.directives import Macro
-from hvci.source.text.text import Source, directive_lines, places
+from hvci.source.text.text import Source, directive_lines
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -229,7 +229,7 @@ class Program:
     def _defined(self, name: bytes) -> Iterator[Function]:
         for unit in self.naming(name):
             seen: set[int] = set()
-            for at in _opening(unit.source.code, name):
+            for at in _opening(unit.source, name):
                 if unit.live(at) is False or not may_define(unit.source.code, at + len(name)):
                     continue
                 function = unit.trees.at(at).function_at(at)
@@ -249,7 +249,7 @@ class Program:
         left = MAX_USES
         for unit in self.naming(name):
             code = unit.source.code
-            for at in _opening(code, name):
+            for at in _opening(unit.source, name):
                 use = _use(unit, at, at + len(name)) if code[at - 1 : at] != b"~" else None
                 if use is not None and left:
                     left -= 1
@@ -268,9 +268,10 @@ class Program:
         return self._uses[key]
 
 
-def _opening(code: bytes, name: bytes) -> Iterator[int]:
+def _opening(source: Source, name: bytes) -> Iterator[int]:
     """Where a name stands before parentheses."""
-    return (at for at in places(code, name) if _OPENS.match(code, at + len(name)))
+    code = source.code
+    return (at for at in source.places(name) if _OPENS.match(code, at + len(name)))
 
 
 _OPENS = re.compile(rb"\s*\(")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, ancestors, text_of
 from hvci.source.program.program import Program, Unit
-from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -35,7 +34,7 @@ def in_order(program: Program, name: bytes, left: int) -> Iterator[Listed]:
     """The values that lists give to fields of a name by their place, at most so many."""
     for position, kind in _records(program, name):
         for unit in program.naming(kind):
-            for at in places(unit.source.code, kind):
+            for at in unit.source.places(kind):
                 for one in _lists(unit, at, kind, position):
                     if left <= 0:
                         return
@@ -50,7 +49,7 @@ def _records(program: Program, name: bytes) -> set[tuple[int, bytes]]:
         code = unit.source.code
         if b"struct" not in code and b"class" not in code:
             continue
-        for at in places(code, name):
+        for at in unit.source.places(name):
             if _DECLARED.match(code, at + len(name)) is None or unit.in_define(at):
                 continue
             if unit.live(at) is not False and len(found) < MAX_RECORDS:

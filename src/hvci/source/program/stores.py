@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from hvci.source.preprocess.tree import File, Function, ancestors, text_of
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.records import in_order
-from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -50,7 +49,7 @@ def _found(program: Program, name: bytes, of_field: bool) -> list[Store]:
     for unit in program.naming(name):
         code = unit.source.code
         given = _IS_GIVEN if unit.source.is_c else _IS_GIVEN_OR_MADE
-        for at in places(code, name):
+        for at in unit.source.places(name):
             if given.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
                 continue
             if of_field and unit.source.is_c and not _may_be_field(code, at):
@@ -163,7 +162,7 @@ def _defaults(program: Program, name: bytes, count: int) -> Iterator[tuple[Node 
     """What declarations of a function with so many parameters give to them by default."""
     for unit in program.naming(name):
         code = unit.source.code
-        for at in places(code, name):
+        for at in unit.source.places(name):
             if code[at + len(name) :][:8].lstrip()[:1] != b"(" or unit.in_define(at):
                 continue
             node = unit.trees.at(at).node_at(at, at + len(name))

@@ -6,11 +6,16 @@ Knows encodings and the lexical surface of C; knows nothing of calls, projects o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+LONG = 1 << 15
+"""Bytes of a text that is worth an index of its words."""
+MANY = 200
+"""Names looked for in one text before it gets one: that many searches cost as much."""
 MAX_BYTES = 8 << 20
 """A larger file is generated data; nobody writes so many calls by hand."""
 
@@ -112,9 +117,32 @@ class Source:
         """The text with comments, strings and character constants made blank."""
         return self._blanked[1]
 
+    def places(self, name: bytes) -> Iterable[int]:
+        """Where a name stands in the code as a whole word.
+
+        A long text that is asked often is gone through once for all names: to search it for each
+        would take the square of its length where it holds thousands of functions.
+        """
+        self._asked[0] += 1
+        if self._asked[0] < MANY or len(self.code) < LONG or not _WORD.fullmatch(name):
+            return places(self.code, name)
+        return self._words.get(name, ())
+
+    @cached_property
+    def _asked(self) -> list[int]:
+        """How often a name was looked for."""
+        return [0]
+
+    @cached_property
+    def _words(self) -> dict[bytes, array[int]]:
+        found: dict[bytes, array[int]] = {}
+        for match in _WORD.finditer(self.code):
+            found.setdefault(match[0], array("I")).append(match.start())
+        return found
+
     def forget(self) -> None:
         """Let go of what is easily made again."""
-        for name in ("_blanked", "_breaks", "_last"):
+        for name in ("_blanked", "_breaks", "_last", "_words"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -191,4 +219,5 @@ def places(text: bytes, name: bytes) -> Iterator[int]:
         at = text.find(name, end)
 
 
+_WORD = re.compile(rb"\w+")
 _WORDS = frozenset(bytes((one,)) for one in WORD_BYTES)
