@@ -181,8 +181,8 @@ class Parts:
             source = shelf.sources.get(path)
             if source is not None:
                 name = relative(path, shelf.root)
-                digest.update(name.encode() + b"\0" + source.text + b"\0")
-                size += len(source.text)
+                digest.update(name.encode() + b"\0" + source.written + b"\0")
+                size += len(source.written)
         return digest.hexdigest(), size
 
 

@@ -129,7 +129,7 @@ def _placed(changes: Iterator[Change], shelf: Shelf) -> Iterator[Edit]:
     for path, start, end, new, level in changes:
         source = shelf.sources.get(path)
         old = source.text[start:end].decode("utf-8", "replace") if source is not None else ""
-        if source is None or "\n" in old:
+        if source is None or "\n" in old or not source.is_as_written(start, end):
             continue
         line, column = source.position(start)
         yield Edit(path, start, end, line, column, column + len(old), old, new, level)

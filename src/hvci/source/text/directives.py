@@ -17,7 +17,7 @@ _LINE = re.compile(
     rb"[ \t]*(?:#|%:|\?\?=)[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif|define|undef"
     rb"|include|include_next|import|pragma)\b([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)"
 )
-_DEFINED = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?[ \t]*", re.DOTALL)
+_DEFINED = re.compile(rb"(?:[ \t]|\\\r?\n)*([A-Za-z_]\w*)(\([^)]*\))?[ \t]*")
 _NAME = re.compile(rb"[A-Za-z_]\w*")
 _INCLUDED = re.compile(rb'\s*(["<])([^">\n]+)[">]')
 _CONTINUED = re.compile(rb"\\\r?\n")
@@ -119,11 +119,11 @@ class Directives:
             if (name := _NAME.search(text)) is not None:
                 self._add(UNDEF, name[0], match)
         elif word == b"pragma":
-            if text.split()[:1] == [b"once"]:
+            if _CONTINUED.sub(b" ", text).split()[:1] == [b"once"]:
                 self.once = True
                 self._add(ONCE, None, match)
         else:
-            self._add(INCLUDE, included(text), match)
+            self._add(INCLUDE, included(_CONTINUED.sub(b" ", text)), match)
 
     def _add(
         self, kind: int, what: Condition | Macro | Included | bytes | None, match: re.Match[bytes]
@@ -195,7 +195,8 @@ def _macro(source: Source, match: re.Match[bytes], named: re.Match[bytes]) -> Ma
     listed = named[2]
     parameters = None
     if listed is not None:
-        parameters = tuple(word.strip() for word in listed[1:-1].split(b",") if word.strip())
+        words = _CONTINUED.sub(b" ", listed[1:-1]).split(b",")
+        parameters = tuple(word.strip() for word in words if word.strip())
     # offsets in the body must stay true, so breaks become as many spaces
     body = match[2][named.end() :]
     if b"\\" in body:

@@ -73,14 +73,80 @@ def decode(raw: bytes) -> tuple[bytes, Codec]:
         raise Unreadable(f"the file is not valid {codec.value.upper()}: {error.reason}") from error
 
 
+def _continued(before: bytes, lead: bytes, part: bytes) -> bytes:
+    """A pattern of what is continued on other lines behind a byte; its first byte is fixed."""
+    more = rb"(?:\\\r?\n)+"
+    return (
+        rb"\\(?<=%b\\)\r?\n(?:%b)?" % (before, more) + lead + rb"%b+(?:%b%b+)*" % (part, more, part)
+    )
+
+
+_WORD, _OPERATOR = rb"[A-Za-z_0-9]", rb"[-/*&|=<>+#:!%^.]"
+_SPLIT = re.compile(
+    b"|".join(
+        (
+            _continued(_WORD, b"", _WORD),
+            _continued(b"#", rb"[ \t]*", _WORD),
+            _continued(_OPERATOR, b"", _OPERATOR),
+        )
+    )
+)
+_SPLICE = re.compile(rb"\\\r?\n")
+
+
+def joined(text: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """The text with each token on one line, and the ranges in which bytes changed places.
+
+    What continues a line inside a token is put behind it, so that no other byte moves.
+    """
+    if b"\\\n" not in text and b"\\\r\n" not in text:
+        return text, ()
+    moved = tuple(match.span() for match in _SPLIT.finditer(text))
+    return (_SPLIT.sub(_whole, text) if moved else text), moved
+
+
+def _whole(match: re.Match[bytes]) -> bytes:
+    return _SPLICE.sub(b"", match[0]) + b"".join(_SPLICE.findall(match[0]))
+
+
+def _continued_code(code: bytes) -> Iterator[int]:
+    """Where a line is continued that is no directive: a compiler sees nothing there."""
+    line, is_directive = -1, False
+    at = code.find(b"\\")
+    while at >= 0:
+        end = at + 1 + (code[at + 1 : at + 2] == b"\r")
+        if code[end : end + 1] == b"\n":
+            start = code.rfind(b"\n", 0, at) + 1
+            if start != line:
+                is_directive = code[start:at].lstrip(b" \t").startswith(_SIGNS)
+            line = end + 1
+            if not is_directive:
+                yield at
+        at = code.find(b"\\", end)
+
+
 @dataclass(frozen=True)
 class Source:
-    """One text file; `text` is UTF-8 for UTF-16 files and the raw bytes for all others."""
+    """One text file."""
 
     path: str
     """As shown to people: with forward slashes, below the target as it was given."""
-    text: bytes
+    written: bytes
+    """UTF-8 for UTF-16 files and the raw bytes for all others."""
     codec: Codec = Codec.BYTES
+
+    @cached_property
+    def _joined(self) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+        return joined(self.written)
+
+    @cached_property
+    def text(self) -> bytes:
+        """What is analysed: as it is written, with tokens that a line break splits made whole."""
+        return self._joined[0]
+
+    def is_as_written(self, start: int, end: int) -> bool:
+        """Whether a range, or a place, of the text is the same in the file."""
+        return all(end <= first or last <= start for first, last in self._joined[1])
 
     @property
     def is_c(self) -> bool:
@@ -105,7 +171,13 @@ class Source:
         plain = bytes(without)
         for start, end in literals:
             without[start:end] = text[start:end].translate(_BLANK)
-        return plain, bytes(without) if literals else plain
+        code = bytes(without) if literals else plain
+        if continued := [*_continued_code(code)]:
+            kept = bytearray(plain)
+            for at in continued:
+                kept[at] = without[at] = 0x20
+            return bytes(kept), bytes(without)
+        return plain, code
 
     @property
     def plain(self) -> bytes:
@@ -152,15 +224,15 @@ class Source:
 
     @cached_property
     def _breaks(self) -> list[int]:
-        return [match.start() for match in re.finditer(rb"\n", self.text)]
+        return [match.start() for match in re.finditer(rb"\n", self.written)]
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, from 1; columns are UTF-16 units, as editors count."""
         known, line = self._last if self._last[0] <= offset else (0, 0)
-        line += self.text.count(b"\n", known, offset)
+        line += self.written.count(b"\n", known, offset)
         self._last[:] = offset, line  # who asks goes on from there, as a rule
-        start = self.text.rfind(b"\n", 0, offset) + 1
-        before = self.text[start:offset].decode("utf-8", "replace")
+        start = self.written.rfind(b"\n", 0, offset) + 1
+        before = self.written[start:offset].decode("utf-8", "replace")
         return line + 1, len(before.encode("utf-16-le")) // 2 + 1
 
     def line_start(self, line: int) -> int:
