@@ -55,7 +55,9 @@ DIRECTIVES = [
 @pytest.mark.parametrize("text", DIRECTIVES)
 def test_a_split_directive_is_one(tmp_path, text, end):
     driver = (
-        "#undef NEVER\n" + text.replace("{}", end) + entry("ExAllocatePoolWithTag(POOL, 8, 'a');")
+        "#undef NEVER\n#undef NO\n"
+        + text.replace("{}", end)
+        + entry("ExAllocatePoolWithTag(POOL, 8, 'a');")
     )
     ((_, _, found, complete),) = values(one_file(tmp_path, driver))
     assert (found, complete) == ({0}, True)

@@ -81,13 +81,13 @@ def _continued(before: bytes, lead: bytes, part: bytes) -> bytes:
     )
 
 
-_WORD, _OPERATOR = rb"[A-Za-z_0-9]", rb"[-/*&|=<>+#:!%^.]"
+_IN_WORD, _IN_OPERATOR = rb"[A-Za-z_0-9]", rb"[-/*&|=<>+#:!%^.]"
 _SPLIT = re.compile(
     b"|".join(
         (
-            _continued(_WORD, b"", _WORD),
-            _continued(b"#", rb"[ \t]*", _WORD),
-            _continued(_OPERATOR, b"", _OPERATOR),
+            _continued(_IN_WORD, b"", _IN_WORD),
+            _continued(b"#", rb"[ \t]*", _IN_WORD),
+            _continued(_IN_OPERATOR, b"", _IN_OPERATOR),
         )
     )
 )
