@@ -23,6 +23,8 @@ REFUSED = {
     "text": (b"hello", NotAnImage, "not a PE image"),
     "zip": (b"PK\x03\x04" + bytes(100), NotAnImage, "not a PE image"),
     "elf": (b"\x7fELF" + bytes(100), NotAnImage, "not a PE image"),
+    "library": (b"!<arch>\n" + bytes(100), NotAnImage, "a static library, which is judged in"),
+    "object": (b"\x64\x86\x01\0" + bytes(100), NotAnImage, "an object file, which is judged in"),
     "zeros": (bytes(1 << 20), NotAnImage, "not a PE image"),
     "MZ only": (b"MZ", DamagedImage, "DOS header"),
     "DOS program": (b"MZ" + bytes(0x3A) + b"\x40" + bytes(0x200), NotAnImage, "not a PE image"),

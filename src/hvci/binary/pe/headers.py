@@ -74,6 +74,11 @@ Fields = tuple[Machine, bool, Rva, int, int, int, int, int, int, int, int, tuple
 """Those of `Headers` but the sections, in order."""
 
 
+COFF_SIZE = 20
+_OBJECTS = frozenset(struct.pack("<H", machine) for machine in (0x8664, 0x14C, 0xAA64))
+"""What object files begin with: their machine."""
+
+
 def parse_headers(data: bytes) -> Headers:
     """Read the headers; raise `NotAnImage`, `DamagedImage` or `UnsupportedImage`."""
     start = _pe_offset(data)
@@ -84,11 +89,22 @@ def parse_headers(data: bytes) -> Headers:
     return Headers(*fields, sections)
 
 
+def _described(data: bytes) -> str:
+    """What a file is that a linker takes, and where it is judged; else what it lacks."""
+    if data.startswith(b"!<arch>\n"):
+        kind = "a static library"
+    elif len(data) >= COFF_SIZE and data[:2] in _OBJECTS and data[16:18] == b"\0\0":
+        kind = "an object file"
+    else:
+        return "the file does not start with MZ"
+    return f"it is {kind}, which is judged in the driver that links it, or with that one's project"
+
+
 def _pe_offset(data: bytes) -> int:
     if not data:
         raise NotAnImage("the file is empty")
     if data[:2] != b"MZ":
-        raise NotAnImage("not a PE image: the file does not start with MZ")
+        raise NotAnImage(f"not a PE image: {_described(data)}")
     if len(data) < 0x40:
         raise DamagedImage("the file ends within the DOS header", len(data))
     (start,) = struct.unpack_from("<I", data, 0x3C)
