@@ -50,6 +50,27 @@ def test_one_with_code_is_not(tmp_path, files):
     assert not any("none was looked at" in limit.reason for limit in report.limits)
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a__h": "#define X ExAllocatePool(NonPagedPool, 1)\n"},
+        {"a__h": "static void g(void) { f(); }\n", "b__hpp": "int b;\n"},
+        {"a__c": "// nothing yet\n", "a__h": "int a;\n"},
+    ],
+)
+def test_files_without_a_project_that_no_compiler_makes_code_of(tmp_path, files):
+    report = evaluate(lay(tmp_path, **files))
+    assert report.answers[Question.READINESS] is Answer.UNDECIDED
+    assert report.answers[Question.RUNS] is Answer.UNDECIDED
+
+
+def test_a_finding_in_a_header_alone_stays_one(tmp_path):
+    text = entry("p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');")
+    report = evaluate(lay(tmp_path, a__h=text))
+    assert report.answers[Question.READINESS] is Answer.NO
+    assert evaluate(lay(tmp_path, a__c=text)).answers[Question.RUNS] is Answer.YES
+
+
 def test_a_library_of_headers_adds_nothing(tmp_path):
     report = evaluate(lay(tmp_path, a__vcxproj=vcxproj(type="StaticLibrary"), a__h="int a;\n"))
     assert not any("none was looked at" in limit.reason for limit in report.limits)

@@ -15,13 +15,19 @@ from hvci.source.judge.merge import Kept
 from hvci.source.survey import UNBUILT
 
 UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"
+ONLY_HEADERS = "only headers are here: what a driver makes of them depends on its own files"
+NO_CODE = "no file here holds code, so none was looked at"
 SHOWN = 12
 """Names in one sentence."""
 
 
-def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
+def leftovers(
+    workspace: Workspace, calls: Collection[Kept], has_crates: bool = False
+) -> Iterator[Limit]:
     """One limit for each thing that a person should know."""
     yield from _missing_headers(workspace, {one.spot[0] for one in calls})
+    if not has_crates:
+        yield from _nothing_alone(workspace)
     if not workspace.builds:
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
         return
@@ -32,6 +38,17 @@ def leftovers(workspace: Workspace, calls: Collection[Kept]) -> Iterator[Limit]:
     yield from _unbuilt(workspace, calls)
     yield from _empty(workspace)
     yield from _older(workspace)
+
+
+def _nothing_alone(workspace: Workspace) -> Iterator[Limit]:
+    """Files without a project of which a compiler would make no code by themselves."""
+    if workspace.alone is None or workspace.kernel_products:
+        return
+    paths = workspace.alone.paths
+    if all(workspace.shelf.sources[path].is_header for path in paths):
+        yield Limit(Origin.SOURCE, TEXT_RULES, ONLY_HEADERS)
+    elif not any(_has_code(workspace, path) for path in paths):
+        yield Limit(Origin.SOURCE, TEXT_RULES, NO_CODE)
 
 
 def _empty(workspace: Workspace) -> Iterator[Limit]:

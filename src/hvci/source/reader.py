@@ -115,7 +115,7 @@ def examine(
     for _, source in sorted(shelf.sources.items()):
         reading.allowances += allowances(source)
     reading.settings += workspace.settings
-    shelf.limits += leftovers(workspace, reading.calls)
+    shelf.limits += leftovers(workspace, reading.calls, bool(crates.crates))
     libraries = prebuilt.read(workspace)
     reading.linked += libraries.calls
     reading.behaviours += libraries.behaviours
