@@ -72,6 +72,7 @@ def test_what_plays_no_role_moves_nothing(machine, change):
         ({"pool_type": 0}, {"execute-pool-type": FAIL}),
         ({"pool_type": 4}, {"execute-pool-type": FAIL}),
         ({"sections": ((".hook", build.CODE | build.WRITE),)}, {"execute-write-section": FAIL}),
+        ({"sections": (("PAGE", build.CODE | build.WRITE),)}, {"execute-write-section": FAIL}),
         ({"sections": (("INIT2", build.CODE | build.WRITE),)}, {"execute-write-section": FAIL}),
         ({"init": build.CODE | build.WRITE | build.DISCARDABLE}, {"execute-write-section": NOTE}),
         ({"section_alignment": 0x80}, {"section-alignment": FAIL}),
