@@ -6,9 +6,7 @@ for as executable, it does not matter how the code is called later, through a re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from enum import IntEnum
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
@@ -19,11 +17,36 @@ from iced_x86 import MemorySizeExt, OpKind
 from hvci.binary.arch.x86.lift import IMMEDIATES
 from hvci.binary.behaviour import filled, names, nearby
 from hvci.binary.behaviour.generated import RULE
-from hvci.binary.behaviour.routines import is_routine
+from hvci.binary.behaviour.routines import (
+    B_ARM64,
+    B_MASK,
+    ONE_BYTE,
+    UPPER_HALVES,
+    End,
+    are_ends,
+    end_arm64,
+    end_x86,
+    is_put_together,
+    may_hold_end,
+    wants_operand,
+)
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.flow.atoms import MASK64, Kind
-from hvci.binary.form.code import NO_REGISTER, Const, Flow, Function, Insert, Memory, Reg
+from hvci.binary.form.code import (
+    CALLS,
+    NO_FALL_THROUGH,
+    NO_REGISTER,
+    Binary,
+    Const,
+    Expr,
+    Flow,
+    Function,
+    Insert,
+    Memory,
+    Reg,
+)
 from hvci.binary.pe.image import Bytes
+from hvci.binary.pe.sets import members
 from hvci.model import Behaviour, Confidence, Machine
 
 if TYPE_CHECKING:
@@ -50,8 +73,9 @@ STORED_WITHIN = 96
 PREFIXES = 3
 """Bytes before such an opcode at most, and itself."""
 _PREFIXES = {32: frozenset((0x66,)), 64: frozenset((0x66, *range(0x40, 0x50)))}
-_RET = 0xC3
-_FOUR = np.arange(4)
+_FOUR, _BEHIND = np.arange(4), np.arange(1, 9)
+_WORD, _OPERANDS, _OF_WORDS = 8, (2, 4), 0x66
+"""Bytes of the widest number, those of an operand, and the prefix of a constant of two bytes."""
 
 
 def _behind_operands() -> npt.NDArray[np.int64]:
@@ -63,24 +87,8 @@ def _behind_operands() -> npt.NDArray[np.int64]:
 
 
 _CONSTANTS = _behind_operands()
-_END_X86 = re.compile(rb"(?:\xc3|\xff[\xe0-\xe7])\Z", re.DOTALL)
-"""RET, and a jump through a register."""
-_END_ARM64 = re.compile(rb"\xc0\x03\x5f\xd6\Z")
-_PADDING = b"\0\x90\xcc"
-"""Zeros, NOP and INT3."""
-_ARM64 = 0xD65F03C0
-"""RET."""
 _MOVE_WIDE, _MOVE_WIDE_MASK = 0x12800000, 0x1F800000
 """MOVN, MOVZ and MOVK."""
-
-
-class End(IntEnum):
-    """Whether a constant that is stored ends a routine."""
-
-    NONE = 0
-    POSSIBLE = 1
-    """A number can look like that too: 0xC3, 50,000 or -256.0."""
-    CERTAIN = 2
 
 
 def find(scene: Scene) -> None:
@@ -93,10 +101,10 @@ def find(scene: Scene) -> None:
     if not len(nearby.call_places(scene, names.ALLOCATIONS)):
         return
     unsure: list[tuple[Place, str]] = []
-    for place in _stores(scene):
+    for place, least in _stores(scene):
         for n, memory in enumerate(scene.arch.effect(*place).stores):
-            end = _stored_end(scene, place, n, memory.size)
-            if end is End.POSSIBLE and not _is_of_code(scene, place, memory):
+            end = max(least, _stored_end(scene, place, n, memory.size))
+            if end is End.POSSIBLE and not _is_of_code(scene, place, n):
                 continue
             into = _written(scene, place, memory) if end is not End.NONE else None
             if into is not None and end is End.CERTAIN:
@@ -134,10 +142,30 @@ def _written(scene: Scene, place: Place, memory: Memory) -> str | None:
     return None
 
 
-def _is_of_code(scene: Scene, place: Place, memory: Memory) -> bool:
-    """Whether constants stored around an instruction decode as a routine; unknown at an index."""
-    if memory.index_register != NO_REGISTER:
+def _is_of_code(scene: Scene, place: Place, n: int) -> bool:
+    """Whether what is stored around an instruction decodes as code; unknown at an index."""
+    memory = scene.arch.effect(*place).stores[n]
+    if memory.index_register != NO_REGISTER or scene.image.machine is Machine.ARM64:
         return True
+    written, starts = _written_around(scene, place, memory)
+    end, before = memory.displacement + memory.size, memory.displacement - 1
+    if before in written and not any(first <= before for first in starts):
+        return True  # what stands before it is computed
+    last = next(at for at in count(end) if at not in written)
+    first = next(at for at in count(end, -1) if at - 1 not in written)
+    codes = (bytes(written[n] for n in range(at, last)) for at in starts if first <= at < end)
+    is_code = any(is_put_together(code, scene.image.bits) for code in codes)
+    if first == end or is_code:
+        return True
+    wants = wants_operand(_constant(scene, place, n) or 0, memory.size)
+    return wants and _gets_operand(scene, place, end)
+
+
+def _written_around(scene: Scene, place: Place, memory: Memory) -> tuple[dict[int, int], set[int]]:
+    """Bytes by displacement that are stored near an instruction, and where constants begin.
+
+    What is not known is zero, as the operand of an instruction.
+    """
     function, i = place
     written: dict[int, int] = {}
     starts: set[int] = set()
@@ -146,19 +174,31 @@ def _is_of_code(scene: Scene, place: Place, memory: Memory) -> bool:
         while 0 <= j < len(function.flows) and abs(j - i) < NEAR:
             effect = scene.arch.effect(function, j)
             for n, other in enumerate(effect.stores):
-                value = _constant(scene, (function, j), n)
-                if value is not None and other[:2] == memory[:2]:
+                value = _constant(scene, (function, j), n) if other[:2] == memory[:2] else None
+                if value is not None:
                     code = value.to_bytes(8, "little")[: other.size]
                     written.update(enumerate(code, other.displacement))
                     starts.add(other.displacement)
+                elif other[:2] == memory[:2] and other.size <= _WORD:
+                    for at in range(other.displacement, other.displacement + other.size):
+                        written.setdefault(at, 0)
             if effect.registers >> memory.base & 1 or function.flows[j] != Flow.NEXT:
                 break
             j += step
-    end = memory.displacement + memory.size
-    last = next(at for at in count(end) if at not in written)
-    first = next(at for at in count(end, -1) if at - 1 not in written)
-    codes = (bytes(written[n] for n in range(at, last)) for at in starts if first <= at < end)
-    return first == end or any(is_routine(code, scene.image.bits) for code in codes)
+    return written, starts
+
+
+def _gets_operand(scene: Scene, place: Place, end: int) -> bool:
+    """Whether something is soon stored right behind an opcode, through whatever register."""
+    function, i = place
+    frame = (scene.arch.stack_pointer, scene.arch.frame_pointer)
+    for j in range(i + 1, min(i + NEAR, len(function.flows))):
+        if function.flows[j] in NO_FALL_THROUGH:
+            return False
+        for other in scene.arch.effect(function, j).stores:
+            if other.displacement == end and other.size in _OPERANDS and other.base not in frame:
+                return True
+    return False
 
 
 def _constant(scene: Scene, place: Place, n: int) -> int | None:
@@ -177,9 +217,10 @@ def _constant(scene: Scene, place: Place, n: int) -> int | None:
 # ---- stores of such constants
 
 
-def _stores(scene: Scene) -> Iterator[Place]:
-    """The stores of constants that may end a routine."""
+def _stores(scene: Scene) -> Iterator[tuple[Place, End]]:
+    """The stores of constants that may end a routine, and what each is at least."""
     seen: set[tuple[int, int]] = set()
+    is_arm64 = scene.image.machine is Machine.ARM64
     for number, place in enumerate(_places(scene)):
         if number == MAX_CANDIDATES:
             filled.stopped(scene, MAX_CANDIDATES, "constants may end a routine")
@@ -188,10 +229,11 @@ def _stores(scene: Scene) -> Iterator[Place]:
         if found is None or scene.flow.exhausted:
             continue
         function, i = found
+        is_branch = is_arm64 and scene.image.u32(place) & B_MASK == B_ARM64
         for j in _storing(scene, function, i):
             if (function.start, j) not in seen:
                 seen.add((function.start, j))
-                yield function, j
+                yield (function, j), End.POSSIBLE if is_branch else End.NONE
 
 
 def _storing(scene: Scene, function: Function, i: int) -> Iterator[int]:
@@ -207,8 +249,27 @@ def _storing(scene: Scene, function: Function, i: int) -> Iterator[int]:
         stored = (arch.stored(function, j, n) for n in range(len(effect.stores)))
         if any(isinstance(each, Reg) and made >> each.number & 1 for each in stored):
             yield j
-        if effect.registers & made and not is_arm64:  # there the rest of it is put in yet
+        if not is_arm64 and effect.registers & made:
             return
+        if (
+            is_arm64 and not effect.stores and function.flows[j] not in CALLS
+        ):  # the rest of it is put in yet
+            takes = (
+                _takes(arch.define(function, j, each), made) for each in members(effect.registers)
+            )
+            made |= effect.registers if any(takes) else 0
+
+
+def _takes(expr: Expr, made: int) -> bool:
+    """Whether something is put together of one of some registers."""
+    match expr:
+        case Reg(number):
+            return bool(made >> number & 1)
+        case Binary(_, left, right):
+            return _takes(left, made) or _takes(right, made)
+        case Insert(old, new):
+            return _takes(old, made) or _takes(new, made)
+    return False
 
 
 def _places(scene: Scene) -> Iterator[int]:
@@ -242,9 +303,14 @@ def _constants(scene: Scene, start: int, end: int) -> list[int]:
     behind = _CONSTANTS[code[places + 1]]
     places, constants = places[behind != 0], (places + behind)[behind != 0]
     rows = code[constants[:, None] + _FOUR]
-    returns, jumps = rows == _RET, (rows[:, :-1] == 0xFF) & (rows[:, 1:] & 0xF8 == 0xE0)
-    ends = (returns.any(axis=1) | jumps.any(axis=1)) & (code[places] == _STORES[1])
-    found: list[int] = places[ends | returns[:, 0]].tolist()
+    chosen = may_hold_end(rows).any(axis=1)
+    places, rows = places[chosen], rows[chosen]
+    found: list[int] = []
+    if len(places):
+        is_word = (code[places - 1] == _OF_WORDS) | (code[places - 2] == _OF_WORDS)
+        ends = are_ends(rows)
+        ends[is_word] |= are_ends(rows[is_word, :2])
+        found = places[np.where(code[places] == _STORES[0], ONE_BYTE[rows[:, 0]], ends)].tolist()
     sizes = (4, 8) if scene.image.bits == 64 else (4,)
     moved = (place + start for size in sizes for place in _moves(opcodes, size))
     return sorted({*found, *(place for place in moved if _is_stored(scene, place))})
@@ -256,16 +322,15 @@ def _moves(code: Bytes, size: int) -> list[int]:
     if size > len(_FOUR):
         opens[1:] &= code[:-1] & 0xF8 == _WIDE
     else:
-        ends = code == _RET
-        ends[1:] |= (code[:-1] == 0xFF) & (code[1:] & 0xF8 == 0xE0)
+        ends = may_hold_end(code)
         opens[1:] &= code[:-1] != _ESCAPE
         opens[:-4] &= ends[1:-3] | ends[2:-2] | ends[3:-1] | ends[4:]
     places = opens.nonzero()[0]
     places = places[places < len(code) - size - 1]
-    rows = code[places[:, None] + 1 + np.arange(size)]
+    rows = code[places[:, None] + _BEHIND[:size]]
     is_byte = code[places] <= _BYTE_MOVES
-    is_last = _are_last(rows) & (code[places + size + 1] != _INT3)
-    found: list[int] = places[np.where(is_byte, rows[:, 0] == _RET, is_last)].tolist()
+    is_last = are_ends(rows) & (code[places + size + 1] != _INT3)
+    found: list[int] = places[np.where(is_byte, ONE_BYTE[rows[:, 0]], is_last)].tolist()
     return found
 
 
@@ -280,16 +345,6 @@ def _is_stored(scene: Scene, place: int) -> bool:
     )
 
 
-def _are_last(rows: Bytes) -> Chosen:
-    """Which rows of constants end, padding apart, in a return or a jump through a register."""
-    padding = (rows == 0) | (rows == 0x90) | (rows == 0xCC)
-    last = rows.shape[1] - 1 - np.argmax(~padding[:, ::-1], axis=1)
-    each = np.arange(len(rows))
-    ends, before = rows[each, last], rows[each, np.maximum(last - 1, 0)]
-    found: Chosen = (ends == _RET) | ((before == 0xFF) & (ends & 0xF8 == 0xE0))
-    return found
-
-
 def _may_end(scene: Scene, start: int) -> bool:
     """Whether the instruction at an RVA has a constant that may end a routine."""
     instruction = nearby.decode(scene, start)
@@ -298,33 +353,25 @@ def _may_end(scene: Scene, start: int) -> bool:
     value = instruction.immediate(1)
     is_store = instruction.op0_kind == OpKind.MEMORY
     sizes = (MemorySizeExt.size(instruction.memory_size),) if is_store else (1, 2, 4, 8)
-    return any(_end(_END_X86, value, size, scene.image.bits) is not End.NONE for size in sizes)
+    return any(end_x86(value, size, scene.image.bits) is not End.NONE for size in sizes)
 
 
 def _stored_end(scene: Scene, place: Place, n: int, size: int) -> End:
     """Whether what an instruction stores ends a routine."""
-    bits = scene.image.bits
     if scene.image.machine is not Machine.ARM64:
         value = _constant(scene, place, n)
-        return End.NONE if value is None else _end(_END_X86, value, size, bits)
+        return End.NONE if value is None else end_x86(value, size, scene.image.bits)
     scene.flow.begin()
     held = scene.flow.evaluate(*place, scene.arch.stored(*place, n), 0)
     values = [atom.value for atom in held if atom.kind is Kind.CONST]
-    return max((_end(_END_ARM64, value, size, bits) for value in values), default=End.NONE)
-
-
-def _end(pattern: re.Pattern[bytes], value: int, size: int, bits: int) -> End:
-    """Whether the last bytes of a constant, padding behind it apart, end a routine."""
-    code = (value & MASK64).to_bytes(8, "little")[:size].rstrip(_PADDING)
-    if not pattern.search(code):
-        return End.NONE
-    is_code = size == 1 or pattern is _END_ARM64 or is_routine(code, bits)
-    return End.CERTAIN if is_code else End.POSSIBLE
+    return max((end_arm64(value, size) for value in values), default=End.NONE)
 
 
 def upper_halves(scene: Scene) -> list[int]:
-    """RVAs of the ARM64 instructions that make the upper half of RET, alone or with others."""
+    """RVAs of the ARM64 instructions that make the upper half of such a word, or load one."""
     references = cast("ReferencesArm64", scene.analysis.references)
     words = references.words & (_MOVE_WIDE_MASK | 0xFFFF << 5)
-    found: list[int] = references.rvas[words == (_MOVE_WIDE | (_ARM64 >> 16) << 5)].tolist()
-    return found
+    wanted = [_MOVE_WIDE | half << 5 for half in UPPER_HALVES]
+    chosen = np.isin(words, wanted) | (references.words & B_MASK == B_ARM64)
+    found: list[int] = references.rvas[chosen].tolist()
+    return sorted({*found, *references.loads_of(UPPER_HALVES)})

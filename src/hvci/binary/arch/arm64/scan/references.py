@@ -197,6 +197,19 @@ class ReferencesArm64(References):
         order = np.argsort(targets, kind="stable")
         return targets[order], self.rvas[places[order]]
 
+    def loads_of(self, halves: Sequence[int]) -> list[int]:
+        """RVAs of the literal loads of one or two words with one of some upper halves."""
+        targets, places = self._literals
+        inside = (targets >= 0) & (targets < self.image.size - 8) & (targets & 3 == 0)
+        targets, places = targets[inside], places[inside]
+        words = np.frombuffer(self.image.memory, "<u4", len(self.image.memory) // 4)
+        at = targets >> 2
+        found = among(words[at] >> 16, np.array(halves)) | among(
+            words[at + 1] >> 16, np.array(halves)
+        )
+        chosen: list[int] = places[found].tolist()
+        return chosen
+
     # ---- questions
 
     def jumps_on(self, rva: int) -> bool:
