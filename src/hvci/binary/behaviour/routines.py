@@ -79,7 +79,9 @@ B_MASK, B_ARM64 = 0x7FFF_FFE0, 0x52A2_8000
 """MOVZ of 0x1400 << 16: B, into which a distance is put yet."""
 _LOW = np.arange(256)
 _BEHIND_FF = (_LOW & 0xF8 == 0xE0) | (_LOW == JUMP_THROUGH)
-ONE_BYTE = np.isin(_LOW, (RET, RET_POPS, JUMP))
+ENDS_X86 = (RET, RET_POPS, JUMP)
+"""The opcodes of one byte that end a routine."""
+ONE_BYTE = np.isin(_LOW, ENDS_X86)
 """By byte: whether it is an opcode that ends a routine."""
 _POPPED = (_LOW <= MAX_POPPED) & (_LOW & 3 == 0)
 

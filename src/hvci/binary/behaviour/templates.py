@@ -8,6 +8,7 @@ carries the pointer: such an image is not judged compatible while it calls throu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 from iced_x86 import Mnemonic
@@ -23,8 +24,12 @@ from hvci.binary.behaviour.generated import (
 from hvci.binary.behaviour.routines import (
     BR_ARM64,
     ENDS_ARM64,
+    ENDS_X86,
+    JUMP,
     LONGEST,
     RET_ARM64,
+    End,
+    end_arm64,
     is_routine,
     is_words,
 )
@@ -54,15 +59,12 @@ ARGUMENTS, MAX_CALLS = 2, 3
 """Arguments of a copy that are addresses, and calls looked at behind a place."""
 BACK, NEAR, MAX_ARGUMENTS = 16, 6, 3
 _FAST = (RCX, RDX)
-_RET, _RET_X30 = 0xC3, 0xD65F03C0
-"""The end of a routine on x64 and x86, and on ARM64."""
 _RET_POPS, _JUMP = 0xC2, 0xFF
 """First bytes of a return that pops, before those of the other in order, and of jumps."""
-_FOUR_BYTE_END = b"\xc3\0\0\0"
 _PUSH, _MOVE_IMMEDIATE, _TO_STACK = 0x68, 0xB8, b"\xc7\x44\x24"
 """What stands before it in `push 0xC3`, `mov register, 0xC3` and `mov [esp+x], 0xC3`."""
-_BYTE_ENDS = (b"\xb1\xc3", b"\xb2\xc3", b"\x41\xb0\xc3", b"\x41\xb1\xc3")
-"""`mov cl, 0xC3` and its like."""
+_TO_BYTE, _TO_NEW_BYTE, _NEW, _MOVE_BYTE = (0xB1, 0xB2), (0xB0, 0xB1), 0x41, 0xB0
+"""What stands before it in `mov cl, 0xC3`, and in `mov r8b, 0xC3`."""
 CALLED_WITHIN = 32
 """Bytes from there in which a direct call follows."""
 _TEXT = np.isin(np.arange(256), (0, 9, 10, 13, *range(0x20, 0x7F)))
@@ -131,16 +133,10 @@ def _constants(scene: Scene) -> list[int]:
     """RVAs of instructions that may make the end of a routine as an argument."""
     if scene.image.machine is Machine.ARM64:
         return upper_halves(scene)
-    find, memory = scene.image.find, scene.image.memory
-    boundary = scene.analysis.functions.likely_boundary
+    memory, boundary = scene.image.memory, scene.analysis.functions.likely_boundary
     found: list[int] = []
     for start, end in scene.image.code_ranges:
-        places = nearby.standing(scene, _BYTE_ENDS, start, end)
-        for at in find(_FOUR_BYTE_END, start + 4, end):
-            if memory[at - 1] == _PUSH or memory[at - 1] & 0xF8 == _MOVE_IMMEDIATE:
-                places += (at - 1, at - 2) if scene.image.bits == 64 else (at - 1,)
-            elif memory[at - 4 : at - 1] == _TO_STACK:
-                places.append(at - 4)
+        places = chain.from_iterable(_moves_of(scene, at) for at in _end_bytes(scene, start, end))
         for place in places:
             is_called = b"\xe8" in bytes(memory[place : place + CALLED_WITHIN])
             if is_called and boundary(place) == place:
@@ -148,22 +144,53 @@ def _constants(scene: Scene) -> list[int]:
     return found
 
 
+def _end_bytes(scene: Scene, start: int, end: int) -> list[int]:
+    """RVAs of bytes that end a routine, behind what may be a move of them."""
+    code = scene.image.bytes
+    inner = code[start + 4 : end - 4]
+    at = ((inner & 0xFE == _RET_POPS) | (inner == JUMP)).nonzero()[0] + (start + 4)
+    is_whole = (code[at + 1] | code[at + 2] | code[at + 3]) == 0
+    is_byte = (code[at - 1] & 0xFC) == _MOVE_BYTE
+    found: list[int] = at[is_whole | is_byte].tolist()
+    return found
+
+
+def _moves_of(scene: Scene, at: int) -> Iterator[int]:
+    """Where an instruction may start that hands on the byte at an RVA."""
+    memory, is_64 = scene.image.memory, scene.image.bits == 64
+    before, is_new = memory[at - 1], memory[at - 2] == _NEW
+    if before in _TO_BYTE and not is_new:
+        yield at - 1
+    elif before in _TO_NEW_BYTE and is_new:
+        yield at - 2
+    if any(memory[at + 1 : at + 4]):
+        return
+    if before == _PUSH or before & 0xF8 == _MOVE_IMMEDIATE:
+        yield from (at - 1, at - 2) if is_64 else (at - 1,)
+    elif memory[at - 4 : at - 1] == _TO_STACK:
+        yield at - 4
+
+
 def _gets_end(scene: Scene, function: Function, j: int) -> str | None:
     """The memory that a call of an own function gets together with the end of a routine."""
     if not scene.is_within(function, j) or scene.callee(function, j) is not None:
         return None
-    end = _RET_X30 if scene.image.machine is Machine.ARM64 else _RET
+    is_end = _is_end_arm64 if scene.image.machine is Machine.ARM64 else _is_end
     given = _given(scene, function, j, MAX_ARGUMENTS, False)
-    ends = [any(_is_end(atom, end) for atom in atoms) for _, atoms in given]
-    others = [expr for (expr, _), is_end in zip(given, ends, strict=True) if not is_end]
+    ends = [any(map(is_end, atoms)) for _, atoms in given]
+    others = [expr for (expr, _), ends_it in zip(given, ends, strict=True) if not ends_it]
     if len(others) == len(given):
         return None
     made = (filled.memory(scene, (function, j), expr) for expr in others)
     return next((into for into in made if into is not None), None)
 
 
-def _is_end(atom: Atom, end: int) -> bool:
-    return atom.kind is Kind.CONST and atom.value & 0xFFFF_FFFF == end
+def _is_end(atom: Atom) -> bool:
+    return atom.kind is Kind.CONST and atom.value & 0xFFFF_FFFF in ENDS_X86
+
+
+def _is_end_arm64(atom: Atom) -> bool:
+    return atom.kind is Kind.CONST and end_arm64(atom.value, 4) is not End.NONE
 
 
 def _given(
