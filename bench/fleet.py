@@ -40,6 +40,8 @@ DDIS = [f"Ddi{number}" for number in range(120)]
 RULES = [f"rule-{number}" for number in range(25)]
 OLD = 1_600_000_000
 PACKAGES = 4000
+AGAIN = 10
+"""One driver of so many is met on a second machine."""
 SMALL = 40_000
 """Bytes of a driver that is copied for the cluster."""
 
@@ -59,6 +61,10 @@ def questions(folder, number, where=""):
     store.begin("all")
     timed(f"{number} drivers written", lambda: fill(store, number))
     timed("the scan ended", store.finish)
+    again = Store(create(where), Rules(), "laptop")
+    again.begin("all")
+    timed(f"{number // AGAIN} of them met again", lambda: meet_again(again, number))
+    again.finish()
     if "://" not in where:
         print(f"{Path(where).stat().st_size >> 20} MiB")
     else:
@@ -87,14 +93,22 @@ def fill(store, number):
             rest = {"dictionary_id": 1}
             add(connection, body, [{"result_id": one, "data": data} | rest for one, data in blobs])
             add(connection, finding, [row for one, _ in some for row in said(one)])
-            add(connection, file, [place(one) for one, _ in some])
-            add(connection, seen, [met(store.scan_id, one) for one, _ in some])
+            add(connection, file, [place(one, one) for one, _ in some])
+            add(connection, seen, [met(store.scan_id, one, one) for one, _ in some])
 
 
-def met(scan_id, number):
+def meet_again(store, number):
+    """Another machine has some of the drivers as well."""
+    for some in batches(range(AGAIN, number + 1, AGAIN), 20_000):
+        with store.database.writing() as connection:
+            add(connection, file, [place(one, number + one, "laptop") for one in some])
+            add(connection, seen, [met(store.scan_id, one, number + one) for one in some])
+
+
+def met(scan_id, number, file_id):
     """A file; every fourth is of a package, as in scans of a Windows."""
-    row = {"scan_id": scan_id, "file_id": number, "result_id": number, "problem": None}
-    of = number % PACKAGES + 1 if number % 4 == 0 else None
+    row = {"scan_id": scan_id, "file_id": file_id, "result_id": number, "problem": None}
+    of = number // 4 % PACKAGES + 1 if number % 4 == 0 else None
     return row | {"sentence": None, "package_id": of}
 
 
@@ -159,11 +173,11 @@ def said(number):
     ]
 
 
-def place(number):
+def place(number, file_id, host="desk"):
     path = f"/drivers/{number % 1000}/{number}.sys"
     return {
-        "id": number,
-        "host": "desk",
+        "id": file_id,
+        "host": host,
         "path": path,
         "size": 90_000,
         "changed": 1,

@@ -48,17 +48,42 @@ def count(where, table):
 
 def test_another_layout_is_refused_and_left_alone(where):
     database = create(where)
-    for layout in ("0", "4", "x" * 1000):
+    for layout in ("0", "5", "x" * 1000):
         with database.writing() as connection:
             connection.execute(update(about).where(about.c.name == "layout").values(value=layout))
         for opening in (create, opened):
-            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 3"):
+            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 4"):
                 opening(where)
         with database.reading() as connection:
             assert (
                 connection.execute(select(about.c.value).where(about.c.name == "layout")).scalar()
                 == layout
             )
+
+
+def test_the_layout_before_gets_the_indexes_of_this_one_and_loses_no_row(tmp_path, where):
+    store(where).keep([met("a"), met("b")])
+    older = sqlite3.connect(where)
+    older.executescript(
+        """DROP INDEX result_fate;
+        CREATE INDEX result_verdict ON result (verdict, failures);
+        CREATE INDEX result_worst ON result (verdict, loads, runs, failures);
+        UPDATE about SET value = '3' WHERE name = 'layout';"""
+    )
+    older.close()
+    with pytest.raises(StoreError, match="an older layout"):
+        opened(where)
+    create(where).close()
+    create(str(tmp_path / "new.db")).close()
+    assert indexes(where) == indexes(tmp_path / "new.db")
+    assert count(where, seen) == 2
+
+
+def indexes(where):
+    database = sqlite3.connect(where)
+    found = set(database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'"))
+    database.close()
+    return found
 
 
 def test_what_is_no_database_of_ours_is_refused_and_left_alone(tmp_path, where):

@@ -15,6 +15,7 @@ from hvci.errors import StoreError
 from hvci.fleet.database import create
 from hvci.fleet.questions import QUESTIONS
 from hvci.fleet.walk import Problem
+from hvci.model import Installed, Package
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def server():
         shutil.chown(folder, "postgres")
     run = {"check": True, "capture_output": True, "cwd": folder}
     data = folder / "data"
-    subprocess.run([*as_user, "initdb", "-A", "trust", "-U", "me", "-N", data], **run)
+    words = ["--locale-provider=icu", "--icu-locale=en-US", "--encoding=UTF8"]
+    subprocess.run([*as_user, "initdb", "-A", "trust", "-U", "me", "-N", *words, data], **run)
     options = f"-c listen_addresses='' -k {folder}"
     pg = [*as_user, "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options]
     subprocess.run([*pg, "start"], **{**run, "capture_output": False}, stdout=subprocess.DEVNULL)
@@ -50,7 +52,11 @@ def test_both_answer_alike(server, tmp_path):
     for where in (server, tmp_path / "a.db"):
         lost = met("good")
         lost.found, lost.answer = Problem("/drivers/lost.sys", "vanished", "no such file"), None
-        fill(where, *map(met, ROWS), met("bad", "/drivers/copy.sys"), lost)
+        many = [met("worse", f"/drivers/{name}.sys") for name in ("B", "a", "C", "_", "Ä")]
+        for number, one in enumerate(many):
+            there = Installed(f"oem{number}.inf", 1)
+            one.package = Package("x.inf", "s", "boot", provider="b", installed=there)
+        fill(where, *map(met, ROWS), met("bad", "/drivers/copy.sys"), *many, lost)
         fill(where, met("good"), met("bad"), host="laptop")
         fill(where, met("good"), met("open", found=ROWS["bad"]))
     asked = [["query", name] for name in QUESTIONS if name not in ("machine", "scans")]
@@ -59,10 +65,33 @@ def test_both_answer_alike(server, tmp_path):
     asked += [["export", "--csv", "-"], ["stats"], ["diff", "1", "3"], ["diff", "1", "2"]]
     for words in asked:
         one, other = (run(*words, "-d", where) for where in (server, tmp_path / "a.db"))
-        assert (one.exit_code, sorted(one.output)) == (other.exit_code, sorted(other.output)), words
+        assert (one.exit_code, one.output) == (other.exit_code, other.output), words
     refused = run("query", "--sql", "DELETE FROM seen", "-d", server)
     assert (refused.exit_code, "read-only transaction" in refused.output) == (4, True)
     assert "secret" not in refused.output
+
+
+def test_the_layout_before_orders_texts_by_bytes_from_now_on(server):
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE older")
+    where = server.replace("/postgres?", "/older?")
+    fill(where, *map(met, ROWS))
+    with psycopg.connect(where) as connection:
+        connection.execute("UPDATE about SET value = '3' WHERE name = 'layout'")
+        connection.execute("DROP INDEX result_fate")
+        connection.execute('ALTER TABLE file ALTER COLUMN path TYPE TEXT COLLATE "default"')
+    create(where).close()
+    with psycopg.connect(where) as connection:
+        texts = (
+            "FROM information_schema.columns WHERE data_type = 'text' AND table_schema = 'public'"
+        )
+        found = connection.execute(f"SELECT DISTINCT collation_name {texts}").fetchall()
+        assert found == [("C",)]
+        assert connection.execute("SELECT count(*) FROM file").fetchone() == (len(ROWS),)
+        index = "SELECT 1 FROM pg_indexes WHERE indexname = 'result_fate'"
+        assert connection.execute(index).fetchone()
 
 
 def test_a_server_that_does_not_answer_is_one_sentence():

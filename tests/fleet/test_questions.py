@@ -20,7 +20,7 @@ from hvci.fleet.rules import Rules
 from hvci.fleet.store import Met
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
-from hvci.model import parse_version
+from hvci.model import Package, parse_version
 from hvci.report.safe import safe
 
 
@@ -88,6 +88,29 @@ def test_files_and_names_are_counted(where):
     assert [one["scan"] for one in asked(where, "scans")] == [2, 1]
     assert [one["scan"] for one in asked(where, "scans", "--machine", "desk", "--scan", 1)] == [1]
     assert asked(where, "vendor")[0]["vendor"] == "Acme"
+
+
+def test_a_name_is_no_part_of_another_name(tmp_path):
+    infs = (
+        "/a/net_x.inf",
+        "/a/netzx.inf",
+        "/a/mynet_x.inf",
+        "/a.zip!NET_X.INF",
+        "C:\\b\\net_x.inf",
+    )
+    rows = [met("bad", f"/drivers/{number}.sys") for number in range(len(infs))]
+    for one, inf in zip(rows, infs, strict=True):
+        one.package = Package(inf, "svc_a" if "!" in inf else "svcza", provider="Ä")
+    fill(tmp_path / "a.db", *rows)
+
+    def told(*word):
+        return {one["path"][9] for one in asked(tmp_path / "a.db", "package", *word)}
+
+    assert told("net_x.inf") == told("Net_X.inf") == {"0", "3", "4"}
+    assert told("a/net_x.inf") == {"0"}
+    assert told("SVC_A") == {"3"}
+    assert len(told("Ä")) == 5
+    assert told("%") == told("inf") == told("x.inf") == set()
 
 
 def test_a_limit_says_that_there_is_more(where):
@@ -290,6 +313,7 @@ def test_a_stored_report_is_given_back(tmp_path):
         assert again["target"]["path"] == "/drivers/50%_a.sys"
         assert again["rules"] == json.loads(json.dumps(stored_fields(report)))["rules"]
     assert "no report of this" in run("query", tmp_path / "a.db", "report", "%").output
+    assert asked(tmp_path / "a.db", "report", "50%_A.SYS")["reports"] == [again]
     assert "ExAllocatePoolWithTag" in run("query", tmp_path / "a.db", "report", "50%_a.sys").output
 
 

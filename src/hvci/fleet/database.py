@@ -27,9 +27,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from hvci import __version__
 from hvci.errors import StoreError
-from hvci.fleet.schema import VERSION, about, metadata, package, seen
+from hvci.fleet.schema import TEXT, VERSION, about, metadata, package, result, seen
 
-OLDER = ("1", "2")
+OLDER = ("1", "2", "3")
 """Layouts that the next scan brings up to date."""
 PATIENCE = 60
 """Seconds to wait for somebody else's lock."""
@@ -131,8 +131,9 @@ def _brought_up(connection: Connection) -> None:
         return
     if before == "1":
         _from_1_to_2(connection)
-    else:
+    elif before == "2":
         _from_2_to_3(connection)
+    _from_3_to_4(connection)
     connection.execute(update(about).where(about.c.name == "layout").values(value=str(VERSION)))
 
 
@@ -156,6 +157,19 @@ def _from_2_to_3(connection: Connection) -> None:
     ):
         connection.exec_driver_sql(f"ALTER TABLE package ADD COLUMN {column}")
     _index(connection, seen, package)
+
+
+def _from_3_to_4(connection: Connection) -> None:
+    """Index results by their fate, and order texts by their bytes."""
+    if connection.dialect.name == "postgresql":
+        for table in metadata.sorted_tables:
+            for column in table.columns:
+                if column.type is TEXT:
+                    change = f'ALTER COLUMN {column.name} TYPE TEXT COLLATE "C"'
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} {change}")
+    for name in ("result_verdict", "result_worst"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
+    _index(connection, result)
 
 
 def _index(connection: Connection, *tables: Table) -> None:

@@ -9,16 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, case, func, or_, select
 
+from hvci.fleet.asked import FATE, MOST, Statement, called, drivers, named, of_packages
 from hvci.fleet.schema import file, finding, package, result, scan, seen, tally
+from hvci.fleet.urgent import HIDDEN, boot, installed, update_first
 from hvci.fleet.views import View
 from hvci.model import Installed, Package
 from hvci.report.package import remedy_of
-
-Statement = Select[Any]
-HIDDEN = "raw_"
-"""What a column is called that is only read to make others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +59,16 @@ def ask(connection: Connection, name: str, view: View, word: str, limit: int) ->
 
 def rows(connection: Connection, statement: Statement, limit: int) -> Answered:
     """The rows of a statement, up to a limit."""
-    answer = connection.execute(statement.limit(limit + 1), {"most": limit + 1})
+    answer = connection.execute(statement.limit(limit + 1), {MOST: limit + 1})
     names = answer.keys()
     heads = tuple(name.replace("_", " ") for name in names)
     found: list[Row[Any]] = list(answer)
     return Answered(heads, tuple(map(tuple, found[:limit])), len(found) > limit)
 
 
-def _present(view: View) -> ColumnElement[bool]:
-    """Whether a scan of the view met the result."""
-    return (
-        select(seen.c.file_id)
-        .where(seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
-        .exists()
-    )
-
-
-def _drivers(view: View) -> Statement:
-    """Drivers with what there is to say of each; the caller chooses which, and the order."""
-    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
-    files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
-    place = select(file.c.path).join_from(file, seen).where(*here).limit(1).scalar_subquery()
-    return select(
-        result.c.summary,
-        result.c.machine,
-        result.c.vendor,
-        files.label("files"),
-        place.label("one_path"),
-        result.c.sha256,
-    ).where(_present(view))
-
-
 def _answering(column: str, word: str) -> Callable[[View, str], Statement]:
     def statement(view: View, _: str) -> Statement:
-        found = _drivers(view).where(result.c[column] == word)
+        found = drivers(view).where(result.c[column] == word)
         return found.order_by(result.c.failures.desc(), result.c.id.desc())
 
     return statement
@@ -103,21 +77,21 @@ def _answering(column: str, word: str) -> Callable[[View, str], Statement]:
 def _tallied(kind: str, bad: str, doubtful: str) -> Callable[[View], Statement]:
     """What the scans add up to by name, the most failures first."""
 
-    def drivers(said: str) -> ColumnElement[int]:
+    def number(said: str) -> ColumnElement[int]:
         return func.sum(case((tally.c.said == said, tally.c.drivers), else_=0))
 
     def statement(view: View) -> Statement:
         return (
             select(
                 tally.c.name.label(kind),
-                drivers(bad).label(bad),
-                drivers(doubtful).label(doubtful),
+                number(bad).label(bad),
+                number(doubtful).label(doubtful),
                 func.sum(tally.c.drivers).label("drivers"),
                 func.sum(tally.c.files).label("files"),
             )
             .where(tally.c.kind == kind, tally.c.scan_id.in_(view.scans))
             .group_by(tally.c.name)
-            .order_by(drivers(bad).desc(), drivers(doubtful).desc(), tally.c.name)
+            .order_by(number(bad).desc(), number(doubtful).desc(), tally.c.name)
         )
 
     return statement
@@ -126,7 +100,7 @@ def _tallied(kind: str, bad: str, doubtful: str) -> Callable[[View], Statement]:
 def _vendor(view: View, word: str) -> Statement:
     if not word:
         return _tallied("vendor", "incompatible", "undecided")(view)
-    found = _drivers(view).where(result.c.vendor == word)
+    found = drivers(view).where(result.c.vendor == word)
     return found.order_by(result.c.failures.desc(), result.c.id.desc())
 
 
@@ -137,7 +111,7 @@ def _said_by(kind: str) -> Callable[[View, str], Statement]:
         said = select(finding.c.result_id).where(
             finding.c[kind] == word, finding.c.outcome.in_(("fail", "undecided"))
         )
-        return _drivers(view).where(result.c.id.in_(said)).order_by(result.c.id)
+        return drivers(view).where(result.c.id.in_(said)).order_by(result.c.id)
 
     return statement
 
@@ -162,88 +136,27 @@ def _machines(view: View, _: str) -> Statement:
     )
 
 
-def _update_first(view: View, _: str) -> Statement:
-    """What does not load comes before what breaks and what only fails the test; of those first
-    what starts with Windows, then by files.
-
-    The worst are chosen from indexes alone; only for them is anything else read.
-    """
-    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
-    files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
-    fate = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
-    at_boot = (
-        select(seen.c.result_id)
-        .join_from(seen, package)
-        .where(package.c.start == "boot", seen.c.scan_id.in_(view.scans))
-    )
-    boot = case((result.c.id.in_(at_boot), 0), else_=1)
-    order = (fate, boot, files.desc(), result.c.failures.desc(), result.c.id)
-    bad = (result.c.verdict == "incompatible", _present(view))
-    worst = select(result.c.id).where(*bad).order_by(*order).limit(bindparam("most"))
-    named = [
-        select(func.min(package.c[name]))
-        .join_from(seen, package)
-        .where(*here, package.c[name] != "")
-        .scalar_subquery()
-        .label(name)
-        for name in ("inf", "published")
-    ]
-    starts = case((result.c.id.in_(at_boot), "boot"), else_="-").label("starts")
-    found = _drivers(view).add_columns(*named, starts)
-    return found.where(result.c.id.in_(worst.subquery("worst").select())).order_by(*order)
-
-
 def _package(view: View, word: str) -> Statement:
     if not word:
         return _tallied("package", "incompatible", "undecided")(view)
-    inf = package.c.inf.like(f"%{word.replace('%', '')}")
     columns = (package.c.published, package.c.provider, package.c.service)
-    named = or_(inf, *(column == word for column in columns))
-    return _of_packages(view).where(named).order_by(_FATE, result.c.failures.desc(), file.c.path)
-
-
-def _of_packages(view: View) -> Statement:
-    """Files with what an INF and a Windows say of them; read from the side of the packages."""
-    tables = seen.join(package).join(result).join(file).join(scan)
-    columns = (scan.c.host.label("machine"), *_OF_PACKAGE, result.c.summary, file.c.path)
-    return select(*columns).select_from(tables).where(seen.c.scan_id.in_(view.scans))
-
-
-def _boot(view: View, _: str) -> Statement:
-    """Drivers of services that start with Windows and are not known to work, boot drivers first."""
-    starts = case((package.c.start == "boot", 0), else_=1)
-    return (
-        _of_packages(view)
-        .where(package.c.start.in_(("boot", "system")), result.c.verdict != "compatible")
-        .order_by(starts, _FATE, result.c.verdict, result.c.failures.desc(), file.c.path)
-    )
-
-
-def _installed(view: View, _: str) -> Statement:
-    """Installed drivers that do not load or break, boot drivers first, and what a remedy needs."""
-    starts = case((package.c.start == "boot", 0), else_=1)
-    needed = [package.c[name].label(f"{HIDDEN}{name}") for name in _FOR_REMEDY]
-    needed += [result.c[name].label(f"{HIDDEN}{name}") for name in ("loads", "runs")]
-    return (
-        _of_packages(view)
-        .add_columns(*needed)
-        .where(package.c.installed, or_(result.c.loads == "no", result.c.runs == "no"))
-        .order_by(starts, _FATE, file.c.path)
-    )
+    which = or_(named(package.c.inf, word), *(called(column, word) for column in columns))
+    chosen = seen.c.package_id.in_(select(package.c.id).where(which))
+    return of_packages(view).where(chosen).order_by(FATE, result.c.failures.desc(), file.c.path)
 
 
 def _with_remedy(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A row of `_installed` as people read it."""
+    """A row of `installed` as people read it."""
     hidden = {name[len(HIDDEN) :]: cell for name, cell in row.items() if name.startswith(HIDDEN)}
     plain = [cell for name, cell in row.items() if not name.startswith(HIDDEN)]
     where = {name: hidden[name] for name in ("storage", "staged")}
-    installed = Installed(row["published"], row["devices"], **where)
+    there = Installed(row["published"], row["devices"], **where)
     one = Package(
         row["inf"],
         row["service"],
         row["start"],
         hardware_ids=hidden["hardware_ids"],
-        installed=installed,
+        installed=there,
     )
     found = remedy_of(one, loads=hidden["loads"] != "no", runs=hidden["runs"] != "no")
     return (*plain, found.command if found else "", found.why if found else "")
@@ -261,7 +174,7 @@ def _problems(view: View, _: str) -> Statement:
 
 def _unjudged(view: View, _: str) -> Statement:
     no_driver = (result.c.verdict == "-", result.c.kind != "package")
-    return _drivers(view).where(*no_driver).order_by(result.c.id)
+    return drivers(view).where(*no_driver).order_by(result.c.id)
 
 
 def _scans(view: View, _: str) -> Statement:
@@ -278,13 +191,6 @@ def _scans(view: View, _: str) -> Statement:
     return chosen.where(scan.c.host == view.host) if view.host else chosen
 
 
-_OF_PACKAGE = (
-    *(package.c.inf, package.c.published, package.c.service, package.c.start),
-    *(package.c.devices, package.c.provider, package.c.version),
-)
-_FATE = case((result.c.loads == "no", 0), (result.c.runs == "no", 1), else_=2)
-_FOR_REMEDY = ("hardware_ids", "storage", "staged")
-
 QUESTIONS = {
     "will-not-load": Question("drivers that will not load", _answering("loads", "no")),
     "breaks": Question("drivers that break when they run", _answering("runs", "no")),
@@ -292,18 +198,18 @@ QUESTIONS = {
         "drivers that fail the readiness test", _answering("readiness", "no")
     ),
     "undecided": Question("drivers that are undecided", _answering("verdict", "undecided")),
-    "update-first": Question("incompatible drivers, worst and most common first", _update_first),
+    "update-first": Question("incompatible drivers, worst and most common first", update_first),
     "vendor": Question("vendors, or the drivers of one", _vendor, "NAME"),
     "rule": Question("rules that fail, or the drivers of one", _said_by("rule"), "ID"),
     "ddi": Question("DDIs that fail, or the drivers of one", _said_by("ddi"), "NAME"),
     "package": Question("packages, or the drivers of one", _package, "INF"),
     "installed": Question(
         "installed drivers that do not load or break, and what to do",
-        _installed,
+        installed,
         more=("to do", "why"),
         finished=_with_remedy,
     ),
-    "boot": Question("drivers of boot and system services that may not work", _boot),
+    "boot": Question("drivers of boot and system services that may not work", boot),
     "machine": Question("machines and what their drivers say", _machines),
     "not-judged": Question("files that are damaged or no driver", _unjudged),
     "problems": Question("files without an answer, and why", _problems),

@@ -20,12 +20,14 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 3
+VERSION = 4
 """Of the layout; a database says which one it has."""
 
 metadata = MetaData()
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts up by itself only in a column that is declared INTEGER."""
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Ordered by bytes everywhere, so that the first rows of an answer are the same."""
 
 
 def _id() -> Column[int]:
@@ -38,10 +40,10 @@ def _to(column: str, primary: bool = False, empty: bool = False) -> Column[int]:
 
 
 def _text(name: str, *, empty: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=empty)
+    return Column(name, TEXT, nullable=empty)
 
 
-about = Table("about", metadata, Column("name", Text, primary_key=True), _text("value"))
+about = Table("about", metadata, Column("name", TEXT, primary_key=True), _text("value"))
 """`layout`: the version of the tables; `by`: which hvci made them."""
 
 dictionary = Table("dictionary", metadata, _id(), Column("data", LargeBinary, nullable=False))
@@ -51,7 +53,7 @@ rules = Table(
     "rules",
     metadata,
     _id(),
-    Column("digest", Text, nullable=False, unique=True),
+    Column("digest", TEXT, nullable=False, unique=True),
     _text("hvci"),
     _text("catalogue"),
     _text("options"),
@@ -78,8 +80,7 @@ result = Table(
     Column("failures", Integer, nullable=False),
     Column("doubts", Integer, nullable=False),
     UniqueConstraint("sha256", "rules_id", name="result_content"),
-    Index("result_verdict", "verdict", "failures"),
-    Index("result_worst", "verdict", "loads", "runs", "failures"),
+    Index("result_fate", "verdict", "failures", "id", "loads", "runs"),
     Index("result_loads", "loads", "failures"),
     Index("result_readiness", "readiness", "failures"),
     Index("result_runs", "runs", "failures"),
@@ -100,9 +101,9 @@ finding = Table(
     "finding",
     metadata,
     _to("result.id", primary=True),
-    Column("rule", Text, primary_key=True),
-    Column("outcome", Text, primary_key=True),
-    Column("ddi", Text, primary_key=True),
+    Column("rule", TEXT, primary_key=True),
+    Column("outcome", TEXT, primary_key=True),
+    Column("ddi", TEXT, primary_key=True),
     Column("places", Integer, nullable=False),
     Index("finding_ddi", "ddi", "outcome", "result_id", "places"),
     Index("finding_rule", "rule", "outcome", "result_id", "places"),
@@ -131,7 +132,7 @@ package = Table(
     "package",
     metadata,
     _id(),
-    Column("digest", Text, nullable=False, unique=True),
+    Column("digest", TEXT, nullable=False, unique=True),
     _text("inf"),
     _text("service"),
     _text("start"),
@@ -201,9 +202,9 @@ tally = Table(
     "tally",
     metadata,
     _to("scan.id", primary=True),
-    Column("kind", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("said", Text, primary_key=True),
+    Column("kind", TEXT, primary_key=True),
+    Column("name", TEXT, primary_key=True),
+    Column("said", TEXT, primary_key=True),
     Column("drivers", Integer, nullable=False),
     Column("files", Integer, nullable=False),
     sqlite_with_rowid=False,

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, or_, select
 
+from hvci.fleet.asked import named
 from hvci.fleet.packed import unpack
 from hvci.fleet.schema import body, dictionary, file, package, result, rules, seen
 from hvci.fleet.views import View
@@ -20,12 +21,10 @@ from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document
 def reports(connection: Connection, view: View, word: str) -> Iterator[Document]:
     """The reports about a path, a file name or (the start of) a SHA-256 in a view."""
     view.check(connection)
-    plain = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    named = [file.c.path == word]
-    named += [file.c.path.like(f"%{cut}{plain}", escape="\\") for cut in ("/", "\\\\")]
+    which = [named(file.c.path, word)]
     if len(word) >= 8 and set(word.lower()) <= set("0123456789abcdef"):
-        named.append(result.c.sha256.like(f"{word.lower()}%"))
-    yield from _documents(connection, seen.c.scan_id.in_(view.scans), or_(*named))
+        which.append(result.c.sha256.like(f"{word.lower()}%"))
+    yield from _documents(connection, seen.c.scan_id.in_(view.scans), or_(*which))
 
 
 def report_of(connection: Connection, scan_id: int, file_id: int) -> Document | None:
