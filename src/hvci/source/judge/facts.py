@@ -20,12 +20,13 @@ from hvci.source.pointers.generated import executions
 from hvci.source.pointers.ordinary import ordinary
 from hvci.source.preprocess.tree import Function
 from hvci.source.program.calls import Argument, CallText, Shape, find_named
+from hvci.source.program.news import chooses, says_pool, takes
 from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.stores import is_unused_template
 from hvci.source.values import guards
 from hvci.source.values.guess import Guess
-from hvci.source.values.names import Place, fits, takes
+from hvci.source.values.names import Place
 from hvci.source.values.resolve import Resolver
 
 BEFORE = "it runs before ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
@@ -141,7 +142,7 @@ class Judge:
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""
         use = Use(call.unit.source, call.file, call.node, call.start, None) if call.node else None
-        operators = [one for one in program.functions(b"new") if use and fits(use, one)]
+        operators = [one for one in program.functions(b"new") if use and says_pool(use, one)]
         types = {one.types[1].split()[-1] for one in operators if len(one.types) > 1}
         if types and not types & _POOL_TYPES:
             return None
@@ -206,6 +207,12 @@ class Judge:
             return "no `new` of the sources uses this operator"
         if function is not None and _is_forwarding_new(function, call, resolver.program):
             return "counted at each `new` that uses this operator"
+        if (
+            call.node is not None
+            and function is not None
+            and resolver.discards(call.node, function)
+        ):
+            return "no use of the template compiles this branch"
         if call.node is not None:
             known = guards.Guards(
                 resolver.lookups, self.target, resolver.versions, call.file, function
@@ -234,7 +241,7 @@ def _is_unused_new(function: Function, program: Program) -> bool:
         return False
     if any(program.names(name.encode()) for name in catalog.hidden_calls()):
         return False
-    return not any(fits(use, function) for use in program.news())
+    return not any(chooses(use, function, program) for use in program.news())
 
 
 def _is_forwarding_new(function: Function, call: CallText, program: Program) -> bool:
@@ -250,7 +257,7 @@ def _is_forwarding_new(function: Function, call: CallText, program: Program) -> 
     if function.types[1].split()[-1] not in _POOL_TYPES:
         return False
     uses = [use for use in program.news() if takes(use, function)]
-    return bool(uses) and all(fits(use, function) for use in uses)
+    return bool(uses) and all(says_pool(use, function) for use in uses)
 
 
 def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:

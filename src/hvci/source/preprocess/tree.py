@@ -184,6 +184,12 @@ class Function:
         is_one = declarator is not None and declarator.type == "reference_declarator"
         return is_one and b"const" not in text_of(node).split(b"&")[0].split()
 
+    def is_pointer(self, index: int) -> bool:
+        """Whether a parameter is a pointer or an array."""
+        declarator = self._declared[index].child_by_field_name("declarator")
+        kind = declarator.type if declarator is not None else ""
+        return "pointer" in kind or "array" in kind
+
     @property
     def is_method(self) -> bool:
         """Whether it belongs to a class."""

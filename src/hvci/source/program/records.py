@@ -1,24 +1,28 @@
-"""What lists of values that name no fields give to a field of a structure.
+"""What lists of values give to a field of a structure, and what other names its memory has.
 
-Theory of operation: the structures that declare the field are looked for by its name, their types
-by their names, and the value at its position is taken from each list that such a type gets. Fields
-behind a structure inside are not found. Knows syntax trees and names; knows nothing of values.
+Theory of operation: the structures and unions that declare the field are looked for by its name,
+their types by their names, and the value at its position is taken from each list that such a type
+gets. Blind spots: fields of a structure inside that a list gives without braces of its own. Knows
+syntax trees and names; knows nothing of values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, ancestors, text_of
 from hvci.source.program.program import Program, Unit
+from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_RECORDS = ("struct_specifier", "class_specifier")
-_DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:]")
+_RECORDS = ("struct_specifier", "class_specifier", "union_specifier")
+_KINDS = frozenset((b"struct", b"class", b"union"))
+_DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:{=]")
 MAX_RECORDS = 12
 
 
@@ -30,51 +34,137 @@ class Listed(NamedTuple):
     offset: int
 
 
+@dataclass(frozen=True)
+class Record:
+    """One type that declares a field."""
+
+    kinds: tuple[bytes, ...]
+    """Its names."""
+    order: tuple[bytes, ...]
+    """The fields that a list gives values to, in this order; of a union inside the first."""
+    others: frozenset[bytes] = frozenset()
+    """Names that the same memory has: other members of a union that the field is in."""
+    width: int | None = None
+    """Bits of the field, where that is said; 0 where it is not said by a number."""
+
+
+def records(program: Program, name: bytes) -> tuple[Record, ...]:
+    """The structures and unions that declare a field."""
+    key = b"{" + name
+    if key not in program.stored:
+        program.stored[key] = tuple(_records(program, name))
+    return program.stored[key]
+
+
 def in_order(program: Program, name: bytes, left: int) -> Iterator[Listed]:
     """The values that lists give to fields of a name by their place, at most so many."""
-    for position, kind in _records(program, name):
+    for kind, record in [(kind, one) for one in records(program, name) for kind in one.kinds]:
         for unit in program.naming(kind):
-            for at in unit.source.places(kind):
-                for one in _lists(unit, at, kind, position):
+            for at in places(unit.source.code, kind):
+                for one in _lists(unit, at, kind, record, name):
                     if left <= 0:
                         return
                     left -= 1
                     yield one
 
 
-def _records(program: Program, name: bytes) -> set[tuple[int, bytes]]:
-    """Position of the field and name of the type, of every structure that declares it."""
-    found: set[tuple[int, bytes]] = set()
+def leaves_out(record: Record | None, value: Node, name: bytes) -> bool:
+    """Whether a list, of one object, gives no value to a field, which then is zero."""
+    if record is None:
+        items = _items(value)
+        named = [one for one in items if one.type == "initializer_pair"]
+        return len(named) == len(items) and all(name not in _designated(one) for one in named)
+    return not any(True for _ in _given(value, record, name, is_any=True))
+
+
+def _records(program: Program, name: bytes) -> list[Record]:
+    found: dict[tuple[str, int], Record] = {}
     for unit in program.naming(name):
-        code = unit.source.code
-        if b"struct" not in code and b"class" not in code:
+        if _KINDS.isdisjoint(program.space.words.of(unit.source.path)):
             continue
-        for at in unit.source.places(name):
+        code = unit.source.code
+        for at in places(code, name):
             if _DECLARED.match(code, at + len(name)) is None or unit.in_define(at):
                 continue
             if unit.live(at) is not False and len(found) < MAX_RECORDS:
                 found.update(_declared(unit, at, name))
-    return found
+    return list(found.values())
 
 
-def _declared(unit: Unit, start: int, name: bytes) -> Iterator[tuple[int, bytes]]:
+def _declared(unit: Unit, start: int, name: bytes) -> Iterator[tuple[tuple[str, int], Record]]:
     node = unit.trees.at(start).node_at(start, start + len(name))
     if node is None or node.type != "field_identifier":
         return
     above = list(ancestors(node))
-    listed = next((one for one in above if one.type == "field_declaration_list"), None)
-    record = listed.parent if listed is not None else None
-    if listed is None or record is None or record.type not in _RECORDS:
+    item = next((one for one in above if one.type == "field_declaration"), None)
+    listed = item.parent if item is not None else None
+    if item is None or listed is None or listed.type != "field_declaration_list":
         return
-    position = 0
+    others, inner = set[bytes](), item
+    while listed is not None and (record := listed.parent) is not None:
+        if record.type not in _RECORDS:
+            return
+        if record.type == "union_specifier":
+            for one in listed.named_children:
+                others |= set() if one == inner else _fields(one)
+        outer = record.parent
+        kinds = tuple(_names(record))
+        if kinds or outer is None or outer.type != "field_declaration":
+            break
+        if outer.child_by_field_name("declarator") is not None:
+            break
+        inner, listed = outer, outer.parent
+    if listed is None:
+        return
+    order = tuple(_order(listed))
+    width = _width(item)
+    key = unit.source.path, listed.start_byte
+    yield key, Record(kinds, order, frozenset(others - {name}), width)
+
+
+def _fields(node: Node) -> set[bytes]:
+    """The names that a member of a union declares, inside as well."""
+    found, todo = set[bytes](), [node]
+    while todo:
+        one = todo.pop()
+        if one.type == "field_identifier":
+            found.add(text_of(one))
+        todo.extend(one.named_children)
+    return found
+
+
+def _order(listed: Node) -> Iterator[bytes]:
+    """The fields that a list gives values to without naming them."""
+    record = listed.parent
     for item in listed.named_children:
         if item.type != "field_declaration":
             continue
-        for declarator in item.children_by_field_name("declarator"):
-            if declarator.start_byte <= start < declarator.end_byte:
-                yield from ((position, kind) for kind in _names(record))
-                return
-            position += 1
+        declared = item.children_by_field_name("declarator")
+        inside = item.child_by_field_name("type")
+        body = inside.child_by_field_name("body") if inside is not None else None
+        if declared:
+            yield from (_last(one) for one in declared)
+        elif body is not None:
+            yield from _order(body)
+        if record is not None and record.type == "union_specifier":
+            return
+
+
+def _last(declarator: Node) -> bytes:
+    """The name inside a declarator."""
+    node: Node | None = declarator
+    while node is not None and node.type != "field_identifier":
+        inner = node.child_by_field_name("declarator")
+        node = inner or next(iter(node.named_children), None)
+    return text_of(node)
+
+
+def _width(item: Node) -> int | None:
+    clause = next((one for one in item.named_children if one.type == "bitfield_clause"), None)
+    if clause is None:
+        return None
+    digits = text_of(clause.named_children[0] if clause.named_children else None)
+    return int(digits) if digits.isdigit() and len(digits) < 4 else 0
 
 
 def _names(record: Node) -> Iterator[bytes]:
@@ -87,8 +177,8 @@ def _names(record: Node) -> Iterator[bytes]:
                 yield text_of(declarator)
 
 
-def _lists(unit: Unit, start: int, kind: bytes, position: int) -> Iterator[Listed]:
-    """The values at a position of the lists that a type gets where it stands."""
+def _lists(unit: Unit, start: int, kind: bytes, record: Record, name: bytes) -> Iterator[Listed]:
+    """The values for a field in the lists that a type gets where it stands."""
     if unit.in_define(start) or unit.live(start) is False:
         return
     file = unit.trees.at(start)
@@ -97,29 +187,82 @@ def _lists(unit: Unit, start: int, kind: bytes, position: int) -> Iterator[Liste
         if above.type in ("declaration", "compound_literal_expression"):
             for item in above.named_children:
                 value = item.child_by_field_name("value") or item
-                if value.type == "initializer_list":
-                    yield from _at(file, value, position)
+                if value.type == "initializer_list" and not _is_of_pointers(item):
+                    yield from _of_all(file, value, record, name, dimensions(above, item))
             return
         if above.type in ("parameter_declaration", "compound_statement", "argument_list"):
             return
 
 
-def _at(file: File, value: Node, position: int) -> Iterator[Listed]:
-    items = [one for one in value.named_children if one.type != "comment"]
-    if any(one.type == "initializer_list" for one in items):
-        for item in items:
-            inner = item.named_children[-1] if item.type == "initializer_pair" else item
-            if inner.type == "initializer_list":
-                yield from _at(file, inner, position)
-    elif position < len(items) and not _is_zero(items) and _is_plain(items):
-        item = items[position]
-        yield Listed(file, item, item.start_byte)
+def _is_of_pointers(declarator: Node) -> bool:
+    node: Node | None = declarator
+    while node is not None:
+        if node.type == "pointer_declarator":
+            return True
+        node = node.child_by_field_name("declarator")
+    return False
 
 
-def _is_plain(items: list[Node]) -> bool:
-    return all(one.type != "initializer_pair" for one in items)
+def dimensions(declaration: Node, item: Node) -> int:
+    """How many lists stand around that of one object."""
+    if declaration.type == "compound_literal_expression":
+        return text_of(declaration.child_by_field_name("type")).count(b"[")
+    return len(sizes(item))
 
 
-def _is_zero(items: list[Node]) -> bool:
+def sizes(declarator: Node) -> list[Node | None]:
+    """The sizes of an array, outermost first; None where there is none."""
+    found: list[Node | None] = []
+    node: Node | None = declarator
+    while node is not None:
+        if node.type == "array_declarator":
+            found.insert(0, node.child_by_field_name("size"))
+        node = node.child_by_field_name("declarator")
+    return found
+
+
+def _of_all(file: File, value: Node, record: Record, name: bytes, deep: int) -> Iterator[Listed]:
+    """The values for a field in a list of so many dimensions."""
+    if deep == 0:
+        if not is_zero(value):
+            given = _given(value, record, name)
+            yield from (Listed(file, item, item.start_byte) for item in given)
+        return
+    for item in _items(value):
+        inner = item.named_children[-1] if item.type == "initializer_pair" else item
+        if inner.type == "initializer_list":
+            yield from _of_all(file, inner, record, name, deep - 1)
+        elif item is inner and not is_zero(value):
+            yield Listed(file, item, item.start_byte)  # no braces: any of them may be the field's
+
+
+def _given(value: Node, record: Record, name: bytes, is_any: bool = False) -> Iterator[Node]:
+    """What a list gives to a field by its place; by its name as well where `is_any` says so."""
+    at = 0
+    for item in _items(value):
+        if item.type == "initializer_pair":
+            named = _designated(item)
+            if is_any and name in named:
+                yield item
+            if not named or named[0] not in record.order:
+                return
+            at = record.order.index(named[0])
+        elif record.order[at : at + 1] == (name,):
+            yield item
+        at += 1
+
+
+def _designated(pair: Node) -> list[bytes]:
+    """The fields that a value of a list is for, from the outside in."""
+    given = pair.children_by_field_name("designator")
+    return [text_of(one).lstrip(b". ") for one in given if one.type == "field_designator"]
+
+
+def _items(value: Node) -> list[Node]:
+    return [one for one in value.named_children if one.type != "comment"]
+
+
+def is_zero(value: Node) -> bool:
     """Whether a list only makes everything zero: that says nothing of a field."""
+    items = _items(value)
     return not items or (len(items) == 1 and text_of(items[0]) in (b"0", b"NULL", b"nullptr"))

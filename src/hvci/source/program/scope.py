@@ -148,6 +148,7 @@ class _Index:
         for node in function.nodes("init_declarator", "assignment_expression"):
             if node.type == "init_declarator":
                 self._write(node, node.child_by_field_name("declarator"), "value")
+                self._refer(node)
             elif (pointer := _misread(node)) is not None:
                 self.declared.setdefault(text_of(pointer), []).append(_Declared(node))
                 self._write(node, pointer, "right")
@@ -157,6 +158,7 @@ class _Index:
             text = text_of(node).replace(b" ", b"")
             if text[:1] == b"&":
                 self.addresses.setdefault(text[1:], []).append(node)
+        self._aliased()
         for node in function.nodes("update_expression"):
             self.updated.setdefault(text_of(node.child_by_field_name("argument")), []).append(node)
 
@@ -164,10 +166,49 @@ class _Index:
         if target is not None and node.child_by_field_name(value) is not None:
             self.written.setdefault(text_of(_bare(target)), []).append(node)
 
+    def _refer(self, node: Node) -> None:
+        """`T &other = name;`: what is written to the one is written to the other."""
+        declarator = node.child_by_field_name("declarator")
+        value = node.child_by_field_name("value")
+        declared = node.parent.children if node.parent is not None else []
+        if declarator is None or value is None or declarator.type != "reference_declarator":
+            return
+        if not any(text_of(one) == b"const" for one in declared):
+            self.addresses.setdefault(text_of(value), []).append(node)
+
+    def _aliased(self) -> None:
+        """Writes through a local pointer or reference to a variable change the variable."""
+        for name, nodes in list(self.addresses.items()):
+            for node in list(nodes):
+                holder = _holder(node)
+                for text in (
+                    (b"*" + holder, holder + b"[0]")
+                    if node.type != "init_declarator"
+                    else (holder,)
+                ):
+                    written = self.written.get(text, ()) if holder and holder != name else ()
+                    nodes += [one for one in written if one.start_byte > node.end_byte]
+
     def owner(self, name: bytes, offset: int) -> _Declared | None:
         """The declaration that a name means at an offset; None: a parameter, or none here."""
         found = [one for one in self.declared.get(name, ()) if one.holds(offset)]
         return max(found, key=lambda one: one.start, default=None)
+
+
+def _holder(node: Node) -> bytes:
+    """The variable that gets an address, or that is a reference; empty for anything else."""
+    for above in (node, *ancestors(node)):
+        if above.type == "init_declarator":
+            declarator = above.child_by_field_name("declarator")
+            named = _bare(declarator) if declarator is not None else None
+            if named is not None and named.type == "reference_declarator":
+                named = named.named_children[-1]
+            return text_of(named)
+        if above.type == "assignment_expression":
+            return text_of(above.child_by_field_name("left"))
+        if above.type not in ("cast_expression", "parenthesized_expression", "pointer_expression"):
+            break
+    return b""
 
 
 def _misread(node: Node) -> Node | None:

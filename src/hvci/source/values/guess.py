@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 MAX_ATOMS = 64
+_TOO_MANY = f"it has more than {MAX_ATOMS} possible values"
 EVERYTHING = (1 << 64) - 1
 
 
@@ -52,10 +53,12 @@ class Guess:
 
     def join(self, other: Guess) -> Guess:
         """What holds when either may hold."""
+        atoms = self.atoms | other.atoms
+        left_out = len(atoms) > MAX_ATOMS
         return Guess(
-            _bounded(self.atoms | other.atoms),
-            self.complete and other.complete,
-            self.reason or other.reason,
+            _bounded(atoms),
+            self.complete and other.complete and not left_out,
+            self.reason or other.reason or (_TOO_MANY if left_out else ""),
             self.families | other.families,
             self.origins | other.origins,
             self.dropped or other.dropped,
@@ -76,10 +79,12 @@ class Guess:
             for left in _parts(self, operator)
             for right in _parts(other, operator)
         }
-        atoms = _bounded(frozenset(atom for atom in pairs if atom is not None))
+        atoms = frozenset(atom for atom in pairs if atom is not None)
+        left_out = len(atoms) > MAX_ATOMS
         complete = operator == "|" or (self.complete and other.complete)
-        complete = complete and None not in pairs
-        reason = self.reason or other.reason
+        complete = complete and None not in pairs and not left_out
+        reason = self.reason or other.reason or (_TOO_MANY if left_out else "")
+        atoms = _bounded(atoms)
         early = self._early_with(other, operator) - atoms
         return replace(
             Guess(atoms, complete, reason).mixed(self, other).known_by("or"), early=early

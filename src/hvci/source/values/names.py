@@ -17,6 +17,7 @@ from hvci import catalog
 from hvci.source.preprocess.tree import Function, arguments, parse, text_of, walk
 from hvci.source.program import callbacks
 from hvci.source.program.linkage import Linkage
+from hvci.source.program.news import chooses
 from hvci.source.program.program import MAX_USES, Macro, Program, Use
 from hvci.source.program.scope import Assignment, Variable
 from hvci.source.program.stores import (
@@ -28,7 +29,7 @@ from hvci.source.program.stores import (
     stores,
     template_arguments,
 )
-from hvci.source.values import constants
+from hvci.source.values import constants, lists
 from hvci.source.values.comparing import Given, Truth
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.variables import Variables, is_repeated, result
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
     from hvci.source.values.kernels import Versions
-
-POOLISH = re.compile(rb"(?i)pool")
-"""What the first argument of a `new` that chooses a pool says."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ class Names:
 
     def _parameter(self, function: Function, index: int, depth: int) -> Guess:
         if function.name == b"new":
-            uses = [use for use in self.program.news() if fits(use, function)]
+            uses = [use for use in self.program.news() if chooses(use, function, self.program)]
             given = self._given(function.types[index], index - 1, uses, depth, "caller")
             given = given.join(self._hidden(index - 1, depth))
             return given if given.atoms or not given.complete else _uncalled(function, index)
@@ -369,33 +367,19 @@ class Names:
         place = Place(function, store.offset, path=store.file.source.path)
         if store.operator not in (b"=", b"|="):
             return unknown(f"its value is changed with {shown(store.operator)}")
-        picked = self._picked(store.value, element, place, depth)
-        if picked is None:
-            return exactly(0, "number")
-        return self.evaluator.value(picked, place, depth)
 
-    def _picked(self, value: Node, element: int | None, place: Place, depth: int) -> Node | None:
-        """One element of a list; the value itself where that cannot be told, None for zero."""
-        items = [one for one in value.named_children if one.type != "comment"]
-        if value.type != "initializer_list" or element is None:
-            return value
-        found: Node | None = None
-        at = most = 0
-        for item in items:
-            inner = item
-            if item.type == "initializer_pair":
-                designator = item.child_by_field_name("designator")
-                index = self.evaluator.index_of(designator, place, depth)
-                given = item.child_by_field_name("value")
-                if index is None or given is None:
-                    return value
-                at, inner = index, given
-            if inner.type == "initializer_list":
-                return value
-            found = inner if at == element else found
-            at += 1
-            most = max(at, most)
-        return found if element < most else value
+        def index_of(node: Node | None) -> int | None:
+            return self.evaluator.index_of(node, place, depth)
+
+        found = NOTHING
+        for item in lists.elements(store.value, element, index_of):
+            if item is None:
+                found = found.join(exactly(0, "number"))
+            else:
+                found = found.join(self.evaluator.value(item, place, depth))
+        if element is None and lists.leaves_out(store.value, index_of):
+            found = found.join(unknown("what a list leaves out is zero"))
+        return found
 
     def stored(
         self,
@@ -457,21 +441,6 @@ class Names:
         if len(every) < 2 or not path:
             return every
         return [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
-
-
-def fits(use: Use, function: Function) -> bool:
-    """Whether a `new` may call an operator, by the number of its arguments, and names a pool."""
-    if not takes(use, function):
-        return False
-    return POOLISH.search(text_of(arguments(use.node, "placement")[0])) is not None
-
-
-def takes(use: Use, function: Function) -> bool:
-    """Whether a `new` may call an operator, by the number of its arguments."""
-    given = arguments(use.node, "placement")
-    optional = sum(default is not None for default in function.defaults)
-    most = len(function.parameters) - 1
-    return bool(given) and most - optional <= len(given) <= most
 
 
 def _of_this_method(given: list[Guess]) -> list[Guess]:

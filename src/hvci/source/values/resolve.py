@@ -15,12 +15,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from hvci.model import WindowsVersion
-from hvci.source.preprocess.tree import arguments, parse, text_of, walk
+from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, text_of, walk
 from hvci.source.program.aliases import Aliases, aliases
 from hvci.source.program.program import Program
 from hvci.source.program.stores import template_names
 from hvci.source.values import constants, guards, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
+from hvci.source.values.fields import Fields
 from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.values.kernels import Versions, kernels
 from hvci.source.values.names import Names, Place, shown
@@ -43,6 +44,7 @@ _SUFFIXING = frozenset(
 """Macros of stdint.h that make a constant of their argument."""
 _BEFORE = b"int q=("
 """Makes an expression a text that parses."""
+_IF_CONSTEXPR = re.compile(rb"if\s+constexpr\b")
 _WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
 
 
@@ -56,6 +58,7 @@ class Resolver:
         self._before = 0
         """Steps of earlier questions."""
         self.names = Names(program, self)
+        self.fields = Fields(program, self.names, self)
 
     @property
     def steps(self) -> int:
@@ -168,6 +171,24 @@ class Resolver:
         with self._aside():
             return self._chosen(condition, place, depth)
 
+    def discards(self, node: Node, function: Function) -> bool:
+        """Whether a place is in a branch of `if constexpr` that is never compiled."""
+        if b"constexpr" not in text_of(function.node):
+            return False
+        for above in ancestors(node):
+            if above.type != "if_statement" or not _IF_CONSTEXPR.match(text_of(above)):
+                continue
+            condition = above.child_by_field_name("condition")
+            if condition is None or node.start_byte < condition.end_byte:
+                continue
+            place = Place(function, condition.start_byte, path=function.file.source.path)
+            truth = self.chosen(condition, place, 0)
+            first = above.child_by_field_name("consequence")
+            is_first = first is not None and node.end_byte <= first.end_byte
+            if truth is not None and truth is not is_first:
+                return True
+        return False
+
     def label(self, switch: Node, place: Place, depth: int) -> int | None:
         """The position of the label that a `switch` leads to: a side question as well."""
         with self._aside():
@@ -219,7 +240,8 @@ class Resolver:
         return guess
 
     def _field(self, node: Node, place: Place, depth: int) -> Guess:
-        return self.names.stored(text_of(node.child_by_field_name("field")), place, depth)
+        stored = self.names.stored(text_of(node.child_by_field_name("field")), place, depth)
+        return self.fields.seen(node, stored, place, depth)
 
     def _element(self, node: Node, place: Place, depth: int) -> Guess:
         base = node.child_by_field_name("argument")

@@ -1,0 +1,414 @@
+"""What a field may hold beside what is stored in a field of its name.
+
+Theory of operation: stores in fields are found by their names. The same memory changes without
+that name as well: through another member of a union, by a write of the whole record (zeros, a
+copy, a list that leaves the field out), through a cast, or before the driver got the record at
+all. Whole records are followed in the function at hand. Blind spots: writes of whole records in
+other functions. Knows names and the statements of one function; expressions are evaluated by
+`resolve`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hvci.source.preprocess.tree import Function, arguments, text_of
+from hvci.source.program.program import Program
+from hvci.source.program.reaching import START, Span, reaching
+from hvci.source.program.records import Record, dimensions, is_zero, leaves_out, records, sizes
+from hvci.source.program.scope import variable
+from hvci.source.program.stores import Store, stores
+from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
+from hvci.source.values.names import Evaluator, Names, Place, Ways, shown
+from hvci.source.values.outside import bare, is_outside
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_ZEROING = frozenset(
+    (b"RtlZeroMemory", b"ZeroMemory", b"RtlSecureZeroMemory", b"SecureZeroMemory", b"bzero")
+)
+_ZEROING |= frozenset((b"NdisZeroMemory", b"RtlSecureZeroMemory2", b"StorPortZeroMemory"))
+_FILLING = frozenset((b"memset", b"RtlFillMemory", b"__stosb", b"FillMemory", b"NdisFillMemory"))
+_ZEROS = (b"0", b"0x0", b"0x00", b"'\\0'")
+_COPYING = frozenset(
+    (b"memcpy", b"memmove", b"memcpy_s", b"memmove_s", b"RtlCopyMemory", b"RtlMoveMemory")
+)
+_COPYING |= frozenset((b"CopyMemory", b"MoveMemory", b"RtlCopyBytes", b"NdisMoveMemory"))
+_COPYING |= frozenset((b"RtlCopyMemoryNonTemporal", b"StorPortCopyMemory", b"StorPortMoveMemory"))
+_NO_PART = re.compile(rb"\s+|[&*()]")
+_CHANGED = (
+    rb"(?:\s*\[[^\]\n]*\]|\s*(?:\.|->)\s*\w+)*\s*"
+    rb"(?:(?:[|&^+*-]|<<|>>)?=(?!=)|\+\+|--)"
+)
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Something that changes a whole record, or one field of it."""
+
+    span: Span
+    leaves: Guess
+    """What it leaves in the field, where stores by its name do not say so."""
+    is_known: bool = False
+    """They do say so."""
+
+
+class Fields:
+    """The fields of one program."""
+
+    def __init__(self, program: Program, names: Names, evaluator: Evaluator) -> None:
+        self.program = program
+        self.names = names
+        self.evaluator = evaluator
+
+    def seen(self, node: Node, stored: Guess, place: Place, depth: int) -> Guess:
+        """What is read of a field, given everything that the program stores by its name."""
+        name = text_of(node.child_by_field_name("field"))
+        base = node.child_by_field_name("argument")
+        declared = records(self.program, name)
+        found = self._narrowed(stored, name, declared)
+        doubt = self._shared(name, declared)
+        function = place.function
+        if base is None or function is None or place.shift or place.macro is not None:
+            return found.join(doubt)
+        if not function.node.start_byte <= node.start_byte < function.node.end_byte:
+            return found.join(doubt)
+        writes = list(self._writes(node, base, name, declared, function))
+        if writes:
+            spans = [one.span for one in writes]
+            asked = Ways(self.evaluator, place, depth)
+            reached = reaching(function, spans, node.start_byte, asked, False)
+            last = [writes[at] for at in sorted(reached) if at != START]
+            if START not in reached and not any(one.is_known for one in last):
+                found = NOTHING
+            for one in last:
+                found = found.join(one.leaves)
+        found = found.join(doubt)
+        if is_outside(base, function, node.start_byte, self.names.uses_of):
+            found = found.join(unknown(f"{_shown(base)} holds what somebody else wrote"))
+        return found.join(self._left_out(base, name, declared, place, depth))
+
+    # ------------------------------------------------- members of one memory
+
+    def _narrowed(self, stored: Guess, name: bytes, declared: tuple[Record, ...]) -> Guess:
+        """What is left of a value in a field of a few bits."""
+        widths = {one.width for one in declared} - {None}
+        if not widths:
+            return stored
+        if 0 in widths:
+            return stored.join(unknown(f"{shown(name)} has fewer bits than a type"))
+        found = NOTHING
+        for one in declared:
+            mask = exactly((1 << one.width) - 1, "number") if one.width else None
+            found = found.join(stored.combined(mask, "&") if mask else stored)
+        return found
+
+    def _shared(self, name: bytes, declared: tuple[Record, ...]) -> Guess:
+        """Doubt, where another member of the same union is written."""
+        for other in sorted({other for one in declared for other in one.others}):
+            if self._is_written(other):
+                text = f"{shown(other)} is a member of the same union as {shown(name)}"
+                return unknown(f"{text}, and is given a value as well")
+        return NOTHING
+
+    def _is_written(self, name: bytes) -> bool:
+        key = b"=" + name
+        if key not in self.program.stored:
+            self.program.stored[key] = (any(self._written_at(name)),)
+        return bool(self.program.stored[key][0])
+
+    def _written_at(self, name: bytes) -> Iterator[bool]:
+        word = rb"(?:\.|->)\s*" + re.escape(name) + rb"\b"
+        copied = b"|".join(sorted(_ZEROING | _FILLING | _COPYING))
+        pattern = re.compile(
+            rb"%b%b|&[\w.()\[\]\s>-]*%b|\b(?:%b)\s*\([^,;{}]*%b"
+            % (word, _CHANGED, word, copied, word)
+        )
+        for unit in self.program.naming(name):
+            for match in pattern.finditer(unit.source.code):
+                yield unit.live(match.start()) is not False
+
+    # ---------------------------------------------------- whole records
+
+    def _writes(
+        self,
+        node: Node,
+        base: Node,
+        name: bytes,
+        declared: tuple[Record, ...],
+        function: Function,
+    ) -> Iterator[_Write]:
+        """What changes the field in this function."""
+        wholes, field, root = frozenset(_wholes(base)), _flat(node), _root(base)
+
+        within, others = _flat(base) + b".", {other for one in declared for other in one.others}
+
+        def about(kind: str) -> list[Node]:
+            return [item for item in function.nodes(kind) if root in text_of(item)]
+
+        for item in about("assignment_expression"):
+            left = item.child_by_field_name("left")
+            target = _flat(left) if left is not None else b""
+            if target == field or target in wholes:
+                is_plain = text_of(item.child_by_field_name("operator")) == b"="
+                yield _Write(Span(item.start_byte, item.end_byte, is_plain), NOTHING, True)
+            elif target.startswith(within) and target[len(within) :] in others:
+                text = f"{shown(target)} is a member of the same union"
+                yield _Write(Span(item.start_byte, item.end_byte, True), unknown(text))
+            elif left is not None and not wholes.isdisjoint(_cast_inside(left)):
+                text = f"{_shown(base)} is written through a cast"
+                yield _Write(Span(item.start_byte, item.end_byte, False), unknown(text))
+            else:
+                yield from self._other_view(item, "right", wholes, function)
+        for item in about("init_declarator"):
+            if _flat(_declared(item)) in wholes:
+                yield _initial(item, name, declared)
+            else:
+                yield from self._other_view(item, "value", wholes, function)
+        for item in function.nodes("call_expression"):
+            if (write := self._called(item, base, name, wholes, function)) is not None:
+                yield write
+
+    def _other_view(
+        self, item: Node, value: str, wholes: frozenset[bytes], function: Function
+    ) -> Iterator[_Write]:
+        """What is written through a pointer of another type to the record."""
+        right = item.child_by_field_name(value)
+        if right is None or bare(right) == right or _flat(right) not in wholes:
+            return
+        target = item.child_by_field_name("declarator" if value == "value" else "left")
+        pointer = text_of(_declared(item) if value == "value" else target)
+        if function.body is None or not re.fullmatch(rb"\w+", pointer) or pointer in wholes:
+            return
+        word = re.escape(pointer)
+        through = rb"\b%b(?:\s*\[[^\]\n]*\]|\s*->\s*\w+)" % word
+        pattern = rb"%b%b|\*\s*%b\s*(?:[|&^+*-]|<<|>>)?=(?!=)" % (through, _CHANGED, word)
+        begin = function.body.start_byte
+        text = f"it is written through {shown(pointer)}, which has another type"
+        for match in re.finditer(pattern, text_of(function.body)):
+            if begin + match.start() > item.end_byte:
+                at = begin + match.start()
+                yield _Write(Span(at, begin + match.end(), False), unknown(text))
+
+    def _called(
+        self, item: Node, base: Node, name: bytes, wholes: frozenset[bytes], function: Function
+    ) -> _Write | None:
+        """What a call that gets the record leaves in the field."""
+        called = text_of(item.child_by_field_name("function")).rpartition(b"::")[2].strip()
+        given = arguments(item)
+        at = next((i for i, one in enumerate(given) if _pointed(one) in wholes), None)
+        span = Span(item.start_byte, item.end_byte, True)
+        if at is None:
+            is_set = not _is_own(base, function) and self._sets(called, name)
+            return _Write(span, NOTHING, True) if is_set else None
+        if called in _ZEROING | _FILLING | _COPYING:
+            leaves = self._filled(called, given, base, name, function)
+            return _Write(span, leaves, leaves is NOTHING) if at == 0 else None
+        if self._sets(called, name):
+            return _Write(span, NOTHING, True)
+        is_known = bool(self.program.functions(called) or self.program.macros(called))
+        if is_known or bare(given[at]).type != "pointer_expression":
+            return None
+        if variable(function, _pointed(given[at]), item.start_byte) is None:
+            return None
+        text = f"{_shown(base)} is given to {shown(called)}, which may write there"
+        return _Write(replace(span, replaces=False), unknown(text))
+
+    def _filled(
+        self, called: bytes, given: list[Node], base: Node, name: bytes, function: Function
+    ) -> Guess:
+        """What a call that writes the whole record leaves in the field."""
+        value = given[-1] if called != b"memset" or len(given) < 2 else given[1]
+        if called in _ZEROING or (called in _FILLING and text_of(value) in _ZEROS):
+            if _is_own(base, function) or not self._is_set_beside(name, function):
+                return exactly(0, "number")
+            return unknown(f"{_shown(base)} is made zero here, and set in other functions")
+        source = given[2 if called.endswith(b"_s") else 1] if len(given) > 1 else None
+        if called in _COPYING and source is not None:
+            kind = _type_of(_root(base), function, base.start_byte)
+            if kind and kind == _type_of(_root(bare(source)), function, source.start_byte):
+                return NOTHING  # what another record of this type holds is found by the name
+        return unknown(f"{shown(called)} writes over {_shown(base)}")
+
+    def _sets(self, called: bytes, field: bytes) -> bool:
+        """Whether a function of the sources stores in a field of that name."""
+        for function in self.program.functions(called)[:4]:
+            start, end = function.node.byte_range
+            for store in stores(self.program, field):
+                if store.file is function.file and start <= store.offset < end:
+                    return True
+        return False
+
+    def _is_set_beside(self, field: bytes, function: Function) -> bool:
+        """Whether other functions store in a field of that name."""
+        start, end = function.node.byte_range
+        every = stores(self.program, field)
+        return any(one.file is not function.file or not start <= one.offset < end for one in every)
+
+    # ---------------------------------------------------- lists
+
+    def _left_out(
+        self,
+        base: Node,
+        name: bytes,
+        declared: tuple[Record, ...],
+        place: Place,
+        depth: int,
+    ) -> Guess:
+        """What lists of the variable leave out is zero."""
+        root = _root(base)
+        if not root or place.function is None:
+            return NOTHING
+        if (
+            variable(place.function, root, base.start_byte) is not None
+            and base.type == "identifier"
+        ):
+            return NOTHING
+        found = NOTHING
+        for store in stores(self.program, root):
+            if store.value.type == "initializer_list":
+                found = found.join(self._of_list(store, base, name, declared, place, depth))
+        return found
+
+    def _of_list(
+        self,
+        store: Store,
+        base: Node,
+        name: bytes,
+        declared: tuple[Record, ...],
+        place: Place,
+        depth: int,
+    ) -> Guess:
+        item = store.value.parent
+        if item is None or item.type != "init_declarator" or item.parent is None:
+            return NOTHING
+        given = _objects(store.value, dimensions(item.parent, item))
+        record = _record(item, declared)
+        if base.type == "subscript_expression":
+            index = base.child_by_field_name("indices") or base.child_by_field_name("index")
+            number = self.evaluator.index_of(index, place, depth)
+            size = self.evaluator.index_of(sizes(item)[0], place, depth) if sizes(item) else None
+            count = len(store.value.named_children)
+            if size is not None and count < size and (number is None or number >= count):
+                return unknown(f"the list of {_shown(_declared(item))} leaves elements out")
+        is_left = any(leaves_out(record, one, name) for one in given if not is_zero(one))
+        if not is_left or self._is_set_elsewhere(name, _root(base)):
+            return NOTHING
+        if store.fixed:
+            return exactly(0, "number")
+        return unknown(f"the list of {_shown(_declared(item))} leaves {shown(name)} out")
+
+    def _is_set_elsewhere(self, name: bytes, root: bytes) -> bool:
+        """Whether the field of that variable is assigned anywhere."""
+        pattern = re.compile(
+            rb"\b%b\b(?:\s*\[[^\]\n]*\]|\s*(?:\.|->)\s*\w+)*?\s*(?:\.|->)\s*%b\s*=(?!=)"
+            % (re.escape(root), re.escape(name))
+        )
+        return any(
+            pattern.search(unit.source.code) is not None for unit in self.program.naming(root)
+        )
+
+
+def _initial(item: Node, name: bytes, declared: tuple[Record, ...]) -> _Write:
+    """What a record holds from its declaration on."""
+    value = item.child_by_field_name("value")
+    span = Span(item.start_byte, item.end_byte, True)
+    is_list = value is not None and value.type == "initializer_list" and not sizes(item)
+    if value is None or not is_list:
+        return _Write(span, NOTHING, True)
+    record = _record(item, declared)
+    is_zero = leaves_out(record, value, name) or not value.named_children
+    return _Write(span, exactly(0, "number")) if is_zero else _Write(span, NOTHING, True)
+
+
+def _record(item: Node, declared: tuple[Record, ...]) -> Record | None:
+    """The type of a variable, among those that declare the field."""
+    kind = text_of(item.parent.child_by_field_name("type")) if item.parent is not None else b""
+    words = kind.split()
+    found = [one for one in declared if words and words[-1] in one.kinds]
+    return found[0] if len(found) == 1 else None
+
+
+def _objects(value: Node, deep: int) -> list[Node]:
+    """The lists of single objects in a list of so many dimensions."""
+    if deep == 0:
+        return [value]
+    found: list[Node] = []
+    for item in value.named_children:
+        inner = item.named_children[-1] if item.type == "initializer_pair" else item
+        found += _objects(inner, deep - 1) if inner.type == "initializer_list" else []
+    return found
+
+
+def _declared(item: Node) -> Node:
+    """The name that a declarator declares."""
+    node = item
+    while (inner := node.child_by_field_name("declarator")) is not None:
+        node = inner
+    return node.named_children[-1] if node.type == "reference_declarator" else node
+
+
+def _flat(node: Node) -> bytes:
+    """A chain of names as a text without blanks, parentheses, stars and signs of addresses."""
+    return _NO_PART.sub(b"", text_of(bare(node))).replace(b"->", b".")
+
+
+def _pointed(node: Node) -> bytes:
+    """What an argument points to; the argument itself is a pointer or the address of something."""
+    inner = bare(node)
+    return _flat(inner) if inner.type != "call_expression" else b""
+
+
+def _wholes(base: Node) -> Iterator[bytes]:
+    """The record that holds a field, and the records around it."""
+    text = _flat(base)
+    while text:
+        yield text
+        before = max(text.rfind(b"."), text.rfind(b"["))
+        text = text[:before] if before > 0 else b""
+
+
+def _cast_inside(node: Node) -> Iterator[bytes]:
+    """What is cast in the target of an assignment."""
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if one.type == "cast_expression":
+            yield _flat(one)
+        todo.extend(one.named_children)
+
+
+def _root(node: Node) -> bytes:
+    """The variable that a chain of names begins with."""
+    match = re.match(rb"\w+", _flat(node))
+    return match[0] if match is not None else b""
+
+
+def _type_of(name: bytes, function: Function, offset: int) -> bytes:
+    """The type that a function declares a variable with."""
+    if name in function.parameters:
+        kind = function.types[function.parameters.index(name)]
+        return kind.rpartition(b" ")[2]
+    for node in function.nodes("declaration"):
+        named = node.children_by_field_name("declarator")
+        if node.start_byte < offset and any(text_of(_declared(one)) == name for one in named):
+            return text_of(node.child_by_field_name("type")).rpartition(b" ")[2]
+    return b""
+
+
+def _is_own(base: Node, function: Function) -> bool:
+    """Whether a record is a local variable, not what a pointer leads to or a global one."""
+    if b"->" in text_of(base) or text_of(base)[:1] == b"*":
+        return False
+    above = base.parent
+    if above is not None and text_of(above)[base.end_byte - above.start_byte :][:2] == b"->":
+        return False
+    return variable(function, _root(base), base.start_byte) is not None
+
+
+def _shown(node: Node) -> str:
+    return " ".join(shown(text_of(node)).split())[:60]

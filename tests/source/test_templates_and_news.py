@@ -1,0 +1,64 @@
+"""Operators new by the types of their arguments, and branches that no template compiles."""
+
+import pytest
+
+from sources import bad, entry, one_file, values
+
+POOL = "ExAllocatePoolWithTag"
+OPERATOR = "void *operator new(size_t n, {} t) {{ return " + POOL + "((POOL_TYPE)t, n, 'a'); }}\n"
+CHOSEN = [
+    ("POOL_TYPE", "POOL_TYPE k = NonPagedPool;", "k"),
+    ("POOL_TYPE", "static const POOL_TYPE k = NonPagedPool;", "k"),
+    ("POOL_TYPE", "", "(POOL_TYPE)0"),
+    ("ULONG", "", "0"),
+    ("Mem", "enum class Mem { Nx = 512, Exec = 0 };", "Mem::Exec"),
+    ("Mem", "enum Mem { Nx = 512, Exec = 0 };", "Exec"),
+    ("Mem", "typedef enum { Nx = 512, Exec = 0 } Mem;", "Exec"),
+]
+
+
+@pytest.mark.parametrize(("kind", "before", "given"), CHOSEN)
+def test_a_new_is_told_by_the_type_of_its_argument(tmp_path, kind, before, given):
+    text = before + "\n" + OPERATOR.format(kind) + entry(f"auto p = new ({given}) int;")
+    evidence = one_file(tmp_path, text, "driver.cpp")
+    found = [
+        one[2:] for one, call in zip(values(evidence), evidence.calls, strict=True) if not call.dead
+    ]
+    assert found and all(one == ({0}, True) for one in found)
+    assert "execute-pool-type" in bad(evidence)
+
+
+@pytest.mark.parametrize("given", ["buffer", "&k", "*p", "this->Place", "Get()"])
+def test_the_place_of_an_object_chooses_no_pool(tmp_path, given):
+    text = OPERATOR.format("POOL_TYPE") + "void *operator new(size_t n, void *p) { return p; }\n"
+    text += entry(f"PVOID buffer; auto p = new ({given}) int;")
+    evidence = one_file(tmp_path, text, "driver.cpp")
+    assert [call.dead for call in evidence.calls] == ["no `new` of the sources uses this operator"]
+    assert "execute-pool-type" not in bad(evidence)
+
+
+CHOICE = """
+template <bool Nx> void *Get()
+{
+    if constexpr (Nx) { return ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a'); }
+    else { return ExAllocatePoolWithTag(NonPagedPool, 8, 'b'); }
+}
+"""
+PLAIN = CHOICE.replace("template <bool Nx> ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "used", "fails"),
+    [
+        (CHOICE, "Get<true>();", False),
+        (CHOICE, "Get<false>();", True),
+        (CHOICE, "Get<true>(); Get<false>();", True),
+        (CHOICE, "Get<sizeof(int) == 4>();", True),
+        (CHOICE.replace("(Nx)", "(!Nx)"), "Get<true>();", True),
+        ("constexpr bool Nx = true;\n" + PLAIN, "Get();", False),
+        (PLAIN.replace("(Nx)", "(sizeof(void *) == 8)"), "Get();", True),
+    ],
+)
+def test_a_branch_that_no_template_compiles(tmp_path, text, used, fails):
+    evidence = one_file(tmp_path, text + entry(used), "driver.cpp")
+    assert ("execute-pool-type" in bad(evidence)) is fails
