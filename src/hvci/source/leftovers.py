@@ -37,6 +37,7 @@ def leftovers(
         yield Limit(Origin.SOURCE, LINK_RULES, UNKNOWN_SETTINGS)
     yield from _unbuilt(workspace, calls)
     yield from _empty(workspace)
+    yield from _unseen(workspace)
     yield from _older(workspace)
 
 
@@ -68,6 +69,18 @@ def _empty(workspace: Workspace) -> Iterator[Limit]:
                 f"{product.project}: nothing that it compiles holds code, so none was looked at"
             )
             yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(builds[0].file, 1))
+
+
+def _unseen(workspace: Workspace) -> Iterator[Limit]:
+    """Files from which a step of the build's own makes code."""
+    told: dict[str, str] = {}
+    for product in workspace.kernel_products:
+        for at in range(len(product.builds)):
+            for build in product.closure(at):
+                told.update((path, build.file) for path in build.unseen)
+    for path, file in sorted(told.items()):
+        reason = f"{file}: a step of its own makes an object of {path}, which was not examined"
+        yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
 
 
 def _has_code(workspace: Workspace, path: str) -> bool:

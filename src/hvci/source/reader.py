@@ -26,6 +26,7 @@ from hvci.pause import no_collection
 from hvci.source.builds import prebuilt
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
+from hvci.source.judge.assembly import assembly_limits
 from hvci.source.judge.facts import Judge
 from hvci.source.judge.merge import Kept, merged
 from hvci.source.judge.optin import MACROS, OptIn
@@ -169,3 +170,6 @@ def _read_assembly(reading: Reading) -> None:
             reading.behaviours += ((product, fact) for fact in found)
             made = behaviour.assembly_settings(sources[path])
             reading.settings += ((product, one) for one in made)
+    told = {path for _, path in reading.workspace.assembly if path in sources}
+    for path in sorted(told):
+        reading.workspace.shelf.limits += assembly_limits(sources[path])

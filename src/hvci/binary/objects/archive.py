@@ -32,6 +32,8 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
             long_names = body
         elif name not in (b"/", b"/<ECSYMBOLS>/"):
             yield _name(name, long_names), body
+    if at > len(data) + 1 or data[at:].strip(b"\n\0"):
+        yield "?", b"?"  # cut off, or more than is looked at
 
 
 def _name(name: bytes, long_names: bytes) -> str:

@@ -68,7 +68,7 @@ def examine(
 
 
 def _bodies(data: bytes, path: str) -> Iterator[tuple[str, bytes]]:
-    if data.startswith(MAGIC):
+    if data.startswith(MAGIC) or not data:
         yield from members(data)
     else:
         yield path.rpartition("/")[2], data

@@ -77,6 +77,8 @@ class Build:
     """The Windows version of its headers; None: that which it is built for."""
     debug: bool = False
     """A checked build: DBG is 1."""
+    unseen: tuple[str, ...] = ()
+    """Files of which a step of its own makes objects that are linked."""
     lost: tuple[str, ...] = ()
     """What its project names and nobody could follow, such as "$(Other)/x.props"."""
 
@@ -123,18 +125,42 @@ def defines(text: str) -> dict[str, str]:
     return found
 
 
-_DEFINE_OPTION = re.compile(r"(?<!\S)[/\-\u2013]D\s*([A-Za-z_]\w*)(?:=(\S+))?")
+_WORD = re.compile(r'(?:\\"|"(?:\\"|[^"])*"?|[^\s"])+')
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a command line, without the quotes around them."""
+    found = []
+    for match in _WORD.finditer(text):
+        word = re.sub(r'\\"|"', lambda quote: '"' if quote[0] != '"' else "", match[0])
+        found.append(word)
+    return found
+
+
+def _given(letter: str, text: str) -> Iterator[str]:
+    """What stands behind an option, in its word or in the next one."""
+    words = iter(words_of(text))
+    for word in words:
+        if word[:1] in _DASHES and word[1:].startswith(letter):
+            yield word[1 + len(letter) :] or next(words, "")
+
+
+_DASHES = ("/", "-", "\u2013")
+_DEFINED = re.compile(r"([A-Za-z_]\w*)(?:\([^)]*\))?(?:[=#](.*))?", re.DOTALL)
 
 
 def option_defines(text: str) -> dict[str, str]:
     """Read `/DNAME=value` options."""
-    return {match[1]: match[2] or "" for match in _DEFINE_OPTION.finditer(text)}
+    found = {}
+    for given in _given("D", text):
+        if (match := _DEFINED.fullmatch(given)) is not None:
+            found[match[1]] = match[2] or ""
+    return found
 
 
 def options_of(letter: str, text: str) -> list[str]:
     """The values of a compiler option such as `/Ifolder` or `/FI header`."""
-    pattern = rf"(?<!\S)[/\-]{letter}\s*(?:\"([^\"]+)\"|([^\s\"]+))"
-    return [one or other for one, other in re.findall(pattern, text)]
+    return [one for one in _given(letter, text) if one]
 
 
 _LINK_OPTION = re.compile(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hvci.binary.objects import examine
 from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
 from hvci.model.judged import TEXT_RULES
-from hvci.source.builds.model import Build
+from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.text.disk import contents
@@ -51,9 +51,10 @@ KIT = frozenset(_KIT.split())
 def read(workspace: Workspace) -> Linked:
     """What the code of linked libraries asks for, and one limit for each that nobody examined."""
     found = Linked()
-    outputs = {build.output for build in workspace.builds}
     seen: set[tuple[int, str]] = set()
+    libraries = {build.output: build.file for build in workspace.builds if build.static}
     for product in workspace.kernel_products:
+        outputs = _own(workspace, product)
         for build, name in _linked(workspace, product):
             stem = _stem(name)
             path = _found(workspace, build, name)
@@ -63,15 +64,38 @@ def read(workspace: Workspace) -> Linked:
             seen.add(key)
             if path is not None:
                 _library(found, workspace, product, build, path)
+            elif stem in libraries:
+                reason = f"{product.name} links {_shown(workspace, name)}, and not by a reference"
+                reason += f" to {libraries[stem]}: it was not examined"
+                found.limits.append(_limit(reason, build.file))
             elif stem not in KIT and "$" not in name and not _is_elsewhere(name):
-                reason = f"{product.name} links {name}, which is not here: it was not examined"
+                shown = _shown(workspace, name)
+                reason = f"{product.name} links {shown}, which is not here: it was not examined"
                 found.limits.append(_limit(reason, build.file))
     return found
 
 
+def _shown(workspace: Workspace, name: str) -> str:
+    """A library for a message: as seen from the target, or behind a folder that is not known."""
+    if name.count("/") == 1 and name[:1] == "/":
+        return name[1:]
+    return workspace.shelf.shown(name)
+
+
+def _own(workspace: Workspace, product: Product) -> set[str]:
+    """What a product is made of, and the drivers here: their libraries only stand for imports."""
+    linked = {one.output for at in range(len(product.builds)) for one in product.closure(at)}
+    imported = {
+        build.output
+        for build in workspace.builds
+        if build.kind in (Kind.DRIVER, Kind.LIBRARY) and not build.static
+    }
+    return linked | imported
+
+
 def _is_elsewhere(name: str) -> bool:
     """Whether a name is an option, or leads into an installed kit."""
-    is_option = name[:1] == "/" and "/" not in name[1:]
+    is_option = name[:1] == "/" and "/" not in name[1:] and ":" in name
     return is_option or name[:1] == "%" or "windows kits/" in name.replace("\\", "/").lower()
 
 

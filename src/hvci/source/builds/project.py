@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from hvci.model import BuildSetting, WindowsVersion
+from hvci.model.judged import TEXT_RULES
 from hvci.source.builds import legacy, makefiles, nearby
 from hvci.source.builds.cmake import builds as cmake
 from hvci.source.builds.model import Build, Kind
@@ -164,7 +165,7 @@ def _wanted_files(builds: Iterable[Build]) -> set[str]:
         path
         for build in builds
         for path in build.paths
-        if is_code(path) and (build.kind is not Kind.USER or is_file(path))
+        if build.kind is not Kind.USER or is_file(path)
     }
 
 
@@ -201,8 +202,12 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
         found += made
         for other in _referred(made):
             if other not in seen and is_file(other):
-                seen.add(other)
                 todo.append(other)
+            elif other not in seen:
+                is_linked = any(one.kind not in (Kind.PACKAGE, Kind.USER) for one in made)
+                reason = f"the project {other}, which it refers to, is missing"
+                shelf.limit(made[0].file, reason, TEXT_RULES if is_linked else ())
+            seen.add(other)
     return nearby.wanted(shelf, [*found, *_other_builds(shelf, machine)])
 
 

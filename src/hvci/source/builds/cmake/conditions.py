@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvci.source.builds.boolean import Boolean
 from hvci.source.text.disk import is_folder, is_there
 
-MAX_DEPTH = 60
 _FALSE = frozenset(("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"))
 _TRUE = frozenset(("1", "ON", "YES", "TRUE", "Y"))
 _UNARY = ("EXISTS", "IS_DIRECTORY", "DEFINED", "TARGET", "COMMAND", "POLICY", "TEST", "IS_ABSOLUTE")
@@ -45,15 +45,16 @@ class Known:
 
 def holds(words: list[Word], known: Known) -> bool:
     """Whether a condition holds."""
-    return _Condition(words, known).either()
+    return _Condition(words, known).holds()
 
 
-class _Condition:
+class _Condition(Boolean):
+    either, both, negation = "OR", "AND", "NOT"
+
     def __init__(self, words: list[Word], known: Known) -> None:
+        super().__init__()
         self.words = words
         self.known = known
-        self.at = 0
-        self.depth = 0
 
     def peek(self) -> str:
         if self.at >= len(self.words) or self.words[self.at].quoted:
@@ -65,34 +66,8 @@ class _Condition:
         self.at += 1
         return word
 
-    def either(self) -> bool:
-        value = self.both()
-        while self.peek() == "OR":
-            self.take()
-            value = self.both() or value
-        return value
-
-    def both(self) -> bool:
-        value = self.one()
-        while self.peek() == "AND":
-            self.take()
-            value = self.one() and value
-        return value
-
-    def one(self) -> bool:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self.at = len(self.words)
-            return False
+    def term(self) -> bool:
         word = self.peek()
-        if word == "NOT":
-            self.take()
-            return not self.one()
-        if word == "(":
-            self.take()
-            value = self.either()
-            self.take()
-            return value
         if word in _UNARY and self.at + 1 < len(self.words):
             self.take()
             return self._asked(word, self.take().text)

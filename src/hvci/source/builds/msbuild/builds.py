@@ -19,9 +19,10 @@ from hvci.source.builds.model import (
     machine_of,
     option_defines,
     options_of,
+    words_of,
 )
 from hvci.source.builds.msbuild.files import Library
-from hvci.source.builds.msbuild.projects import Compiled, State, configurations, run
+from hvci.source.builds.msbuild.projects import ASSEMBLED, Compiled, State, configurations, run
 from hvci.source.builds.msbuild.properties import slashed
 from hvci.source.preprocess.conditions import of_ntddi
 from hvci.source.text.disk import contents, is_file
@@ -49,7 +50,10 @@ _PROJECT_LINE = re.compile(r'^Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcxpr
 _SLNX_PROJECT = re.compile(r'<Project\s[^>]*Path="([^"]+\.vcxproj)"')
 
 
+MAX_OPTIONS = 1 << 16
 MAX_SOLUTION_BYTES = 8 << 20
+SHOWN = 120
+"""Characters of a condition in a sentence."""
 
 
 def solution_projects(shelf: Shelf, path: str) -> list[str]:
@@ -70,23 +74,27 @@ def solution_projects(shelf: Shelf, path: str) -> list[str]:
 def builds(library: Library, path: str) -> list[Build]:
     """Every configuration of a project; a project that states none is taken as x64."""
     pairs = configurations(library, path) or [("", "x64")]
-    found, missing = [], set()
+    found, missing, open_ = [], set[str](), dict[str, None]()
     for configuration, platform in pairs:
         state = run(library, path, configuration, platform)
         missing.update(state.missing)
+        open_ |= state.open
         found.append(_build(path, configuration, platform, state))
     for name in sorted(missing):
         library.shelf.limit(
             path, f"the imported file {name} is missing", (*TEXT_RULES, *LINK_RULES)
         )
+    for condition in open_:
+        reason = f"the condition {condition[:SHOWN]} could not be followed, and was taken as false"
+        library.shelf.limit(path, reason, (*TEXT_RULES, *LINK_RULES))
     return found
 
 
 def _build(path: str, configuration: str, platform: str, state: State) -> Build:
     label = f"{configuration}|{platform}" if configuration else ""
     compiled = [item for item in state.items.get("clcompile", []) if not _excluded(item)]
-    other = state.items.get("masm", []) + state.items.get("marmasm", [])
-    other += [one for one in state.items.get("custombuild", []) if one.path.endswith(".asm")]
+    other = [item for name in ASSEMBLED for item in state.items.get(name, [])]
+    other += [item for item in state.items.get("custombuild", []) if _is_assembly(item)]
     references = tuple(item.path for item in state.items.get("projectreference", []))
     made = _Compiles(path, state)
     kind = _kind(state)
@@ -106,6 +114,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         static=_property(state, "configurationtype") == "staticlibrary",
         kernel=_is_kernel(state),
         libraries=tuple(_libraries(path, state)),
+        unseen=tuple(_unseen(state)),
         ntddi=headers,
         debug=_is_debug(configuration, state),
         lost=tuple(sorted(set(state.missing))),
@@ -118,6 +127,21 @@ def _property(state: State, name: str) -> str:
 
 def _excluded(item: Compiled) -> bool:
     return item.metadata.get("excludedfrombuild", "").strip().lower() == "true"
+
+
+def _is_assembly(item: Compiled) -> bool:
+    return item.path.lower().endswith((".asm", ".nasm", ".s"))
+
+
+_MADE = re.compile(r"(?i)\.(?:obj|o|lib)\b")
+
+
+def _unseen(state: State) -> Iterator[str]:
+    """Files from which a step of its own makes what is linked."""
+    for item in state.items.get("custombuild", []):
+        is_made = _MADE.search(item.metadata.get("outputs", "")) is not None
+        if is_made and not _is_assembly(item) and not _excluded(item):
+            yield item.path
 
 
 class _Compiles:
@@ -136,7 +160,7 @@ class _Compiles:
         return self._made[key]
 
     def _compile(self, given: dict[str, str]) -> Compile:
-        options = given["additionaloptions"]
+        options = self._options(given["additionaloptions"])
         found = defines(given["preprocessordefinitions"]) | option_defines(options)
         removed = set(defines(given["undefinepreprocessordefinitions"]))
         removed.update(options_of("U", options))
@@ -149,6 +173,19 @@ class _Compiles:
             tuple(self._folders(folders)),
             _LANGUAGES.get(given["compileas"].lower()),
         )
+
+    def _options(self, text: str) -> str:
+        """Options with those of the files that they name."""
+        library, parts = self.state.library, [text]
+        for word in words_of(text) if "@" in text else ():
+            if word[:1] == "@":
+                path = library.place(self.path, word[1:])
+                try:
+                    parts.append(contents(path, MAX_OPTIONS).decode("utf-8-sig", "replace"))
+                except OSError:
+                    reason = f"the compiler's options in {word[1:]} could not be read"
+                    library.shelf.limit(self.path, reason)
+        return " ".join(parts)
 
     def _folders(self, names: list[str]) -> Iterator[str]:
         for name in names:
@@ -189,7 +226,8 @@ def _libraries(path: str, state: State) -> Iterator[str]:
     options = " ".join(re.findall(r"(?i)\S+\.lib\b", link.get("additionaloptions", "")))
     given = f"{link.get('additionaldependencies', '')};{options}"
     names = [one for item in given.split(";") for one in _separate(item.strip())]
-    names += [item.path for item in state.items.get("library", []) if not _excluded(item)]
+    items = state.items.get("library", []) + state.items.get("object", [])
+    names += [item.path for item in items if not _excluded(item)]
     folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
     for name in (one.strip('"') for one in names if one.strip('"%')):
         name = name if name.lower().endswith((".lib", ".obj")) else f"{name}.lib"

@@ -9,10 +9,15 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from hvci.source.builds.boolean import Boolean
+
 _TOKEN = re.compile(
-    r"\s*('[^']*'|==|!=|<=|>=|<|>|\(|\)|!|,|[A-Za-z_][\w.]*|[\d.]+|\$\([^()]*\)|%\([^()]*\))"
+    r"'[^']*'|==|!=|<=|>=|[<>()!,]|[A-Za-z_][\w.]*|[+-]?(?:0[xX][0-9a-fA-F]+|[\d.]+)"
+    r"|[$%@]\([^()]*\)|\S"
 )
-MAX_DEPTH = 40
+_VERSION = re.compile(r"[vV]?\d+(?:\.\d+){1,3}")
+_OPERATORS = ("==", "!=", "<", ">", "<=", ">=")
+_TRUE = ("true", "on", "yes", "!false")
 Exists = Callable[[str], bool]
 
 
@@ -21,12 +26,13 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tuple(_TOKEN.findall(text))
 
 
-class _Condition:
+class _Condition(Boolean):
+    either, both, negation = "or", "and", "!"
+
     def __init__(self, text: str, exists: Exists) -> None:
+        super().__init__()
         self.tokens = _tokens(text)
         self.exists = exists
-        self.at = 0
-        self.depth = 0
 
     def peek(self) -> str:
         return self.tokens[self.at].lower() if self.at < len(self.tokens) else ""
@@ -36,32 +42,11 @@ class _Condition:
         self.at += 1
         return word
 
-    def either(self) -> bool:
-        value = self.both()
-        while self.peek() == "or":
-            self.take()
-            value = self.both() or value
-        return value
+    def truth(self) -> bool | None:
+        value = self.holds()
+        return None if self.is_open or self.at < len(self.tokens) else value
 
-    def both(self) -> bool:
-        value = self.one()
-        while self.peek() == "and":
-            self.take()
-            value = self.one() and value
-        return value
-
-    def one(self) -> bool:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            return False
-        if self.peek() == "!":
-            self.take()
-            return not self.one()
-        if self.peek() == "(":
-            self.take()
-            value = self.either()
-            self.take()
-            return value
+    def term(self) -> bool:
         word = self.take()
         if word.lower() in ("exists", "hastrailingslash") and self.peek() == "(":
             return self._function(word.lower())
@@ -77,29 +62,61 @@ class _Condition:
 
     def _compared(self, left: str) -> bool:
         operator = self.peek()
-        if operator not in ("==", "!=", "<", ">", "<=", ">="):
-            return left.lower() == "true"
+        if operator not in _OPERATORS:
+            return left.lower() in _TRUE
         self.take()
         right = self.take().strip("'")
         if operator in ("==", "!="):
-            return (left.lower() == right.lower()) == (operator == "==")
-        try:
-            a, b = float(left), float(right)
-        except ValueError:
+            return _are_equal(left, right) == (operator == "==")
+        a, b = _comparable(left, right)
+        if not a or not b:
             return False
         return {"<": a < b, ">": a > b, "<=": a <= b, ">=": a >= b}[operator]
 
 
-def condition_holds(text: str, exists: Exists) -> bool:
-    """Whether a condition holds; `exists` answers for paths beside the project file."""
+def _are_equal(left: str, right: str) -> bool:
+    if left.lower() == right.lower():
+        return True
+    a, b = _number(left), _number(right)
+    return a is not None and a == b
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(int(text, 16) if text[:2].lower() == "0x" else float(text))
+    except ValueError:
+        return None
+
+
+def _comparable(left: str, right: str) -> tuple[list[float], list[float]]:
+    """Two numbers, or versions as their parts; empty for what is neither."""
+    a, b = _number(left), _number(right)
+    if a is not None and b is not None:
+        return [a], [b]
+    return version(left), version(right)
+
+
+def version(text: str) -> list[float]:
+    """The four parts of a version; empty for what is none."""
+    if not _VERSION.fullmatch(text) and not text.isdigit():
+        return []
+    parts = [float(one) for one in text.lstrip("vV").split(".")]
+    return parts + [0.0] * (4 - len(parts))
+
+
+def condition_holds(text: str, exists: Exists) -> bool | None:
+    """Whether a condition holds; `exists` answers for paths beside the project file.
+
+    None: it could not be read.
+    """
     if not text.strip():
         return True
     if "exists" not in text.lower():
         return _plain(text)
-    return _Condition(text, exists).either()
+    return _Condition(text, exists).truth()
 
 
 @lru_cache(maxsize=1 << 12)
-def _plain(text: str) -> bool:
+def _plain(text: str) -> bool | None:
     """A condition that asks for no file; the configurations of all projects ask the same."""
-    return _Condition(text, lambda path: False).either()
+    return _Condition(text, lambda path: False).truth()

@@ -20,6 +20,8 @@ MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
 
 _ITEMS = re.compile(r"@\((\w+)\)")
+_CALL = re.compile(r"[()\[\]:]")
+"""In the name of what nobody defines: it is no property but a function."""
 _METADATA = re.compile(r"%\((?:\w+\.)?(\w+)\)")
 
 
@@ -43,6 +45,8 @@ class State:
     places: dict[str, str] = field(default_factory=dict)
     """The file that last set a definition, by "type.metadata"."""
     missing: list[str] = field(default_factory=list)
+    open: dict[str, None] = field(default_factory=dict)
+    """Conditions that could not be followed."""
     _imported: set[str] = field(default_factory=set)
     _used: frozenset[str] = frozenset()
     _later: dict[str, list[tuple[Element, str]]] = field(
@@ -102,6 +106,7 @@ class State:
             "importgroup": self._children,
             "choose": self._choose,
             "import": self._import,
+            "target": self._target,
         }
         for child in element.children:
             if child.name in self._later:
@@ -115,13 +120,23 @@ class State:
         condition = element.attributes.get("condition")
         if condition is None:
             return True
-        expanded = self.expand(condition, here)
-        return condition_holds(expanded, lambda path: self.library.exists(here, path))
+        expanded, unknown = self.followed(msbuild_properties.quoted(condition), here)
+        holds = condition_holds(expanded, lambda path: self.library.exists(here, path))
+        is_open = holds is None or any(_CALL.search(name) for name in unknown)
+        if is_open and not _is_toolset(unknown):
+            self.open[condition] = None
+        return bool(holds) and not is_open
 
     def _properties(self, element: Element, here: str) -> None:
         for child in element.children:
             if child.name not in ("configuration", "platform") and self._wanted(child, here):
                 self.properties[child.name] = self.expand(child.text, here)
+
+    def _target(self, element: Element, here: str) -> None:
+        """A target may add files to what is compiled; whether it runs is not known."""
+        for child in element.children:
+            if child.name == "itemgroup":
+                self._later["itemgroup"].append((child, here))
 
     def _choose(self, element: Element, here: str) -> None:
         for child in element.children:
@@ -192,7 +207,11 @@ class State:
         return found
 
 
-_WANTED = frozenset(("clcompile", "masm", "marmasm", "custombuild", "projectreference", "library"))
+ASSEMBLED = ("masm", "marmasm", "nasm", "yasm")
+"""Items that an assembler makes code of."""
+_WANTED = frozenset(
+    ("clcompile", *ASSEMBLED, "custombuild", "projectreference", "library", "object")
+)
 """Items that say what is built; others matter only where these name them."""
 
 
@@ -292,6 +311,8 @@ def _state(library: Library, path: str, configuration: str, platform: str) -> St
         "solutionfilename": solution.rpartition("/")[2],
         "solutionname": solution.rpartition("/")[2].rpartition(".")[0],
         "os": "Windows_NT",
+        "visualstudioversion": "17.0",
+        "msbuildtoolsversion": "Current",
         "designtimebuild": "",
     }
     return State(

@@ -6,12 +6,14 @@ MSBuild, and its name is kept, so that somebody can say why a file was not found
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from hvci.source.builds.msbuild.condition import version
 from hvci.source.text.disk import is_file, is_folder
 
 MAX_VALUE = 20_000
@@ -50,6 +52,22 @@ def _split(text: str) -> tuple[tuple[bool, str], ...]:
         parts += [(True, text[at:start]), (False, text[start + 2 : end])]
         at = end + 1
     return (*parts, (True, text[at:]))
+
+
+def quoted(condition: str) -> str:
+    """A condition with quotes around each `$(…)` that has none: what it stands for is one word."""
+    parts, at, is_inside = list[str](), 0, False
+    while at < len(condition):
+        end = _closing(condition, at + 1) if condition.startswith("$(", at) else -1
+        if end < 0:
+            is_inside ^= condition[at] == "'"
+            parts.append(condition[at])
+            at += 1
+        else:
+            whole = condition[at : end + 1]
+            parts.append(whole if is_inside else f"'{whole}'")
+            at = end + 1
+    return "".join(parts)
 
 
 def _closing(text: str, start: int) -> int:
@@ -103,7 +121,7 @@ def _static(owner: str, name: str, given: list[str]) -> str | None:
     function = _FUNCTIONS.get(f"{owner}::{name}") if given else None
     try:
         return function(given) if function is not None else None
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, re.error):
         return None
 
 
@@ -138,6 +156,24 @@ def _file_above(given: list[str]) -> str:
     return f"{folder}/{given[0]}" if folder else ""
 
 
+def _ordered(compare: Callable[[list[float], list[float]], bool]) -> Callable[[list[str]], str]:
+    def run(given: list[str]) -> str:
+        parts = [version(one) for one in given[:2]]
+        if len(parts) < 2 or not all(parts):
+            raise ValueError(given)
+        return str(compare(*parts))
+
+    return run
+
+
+def _numbers(combine: Callable[[float, float], float]) -> Callable[[list[str]], str]:
+    return lambda given: f"{combine(float(given[0]), float(given[1])):g}"
+
+
+def _is_match(given: list[str]) -> str:
+    return str(re.search(given[1][:400], given[0][:4000]) is not None)
+
+
 _FUNCTIONS: Mapping[str, Callable[[list[str]], str]] = {
     "msbuild::getdirectorynameoffileabove": _folder_above,
     "msbuild::getpathoffileabove": _file_above,
@@ -155,6 +191,21 @@ _FUNCTIONS: Mapping[str, Callable[[list[str]], str]] = {
     "system.io.directory::exists": lambda given: str(is_folder(slashed(given[0]))),
     "system.string::isnullorempty": lambda given: str(not given[0]),
     "system.string::copy": lambda given: given[0],
+    "system.string::new": lambda given: given[0],
+    "system.string::isnullorwhitespace": lambda given: str(not given[0].strip()),
+    "system.convert::toint32": lambda given: str(int(given[0], int((*given, "10")[1]))),
+    "system.text.regularexpressions.regex::ismatch": _is_match,
+    "system.version::parse": lambda given: given[0],
+    "msbuild::versionequals": _ordered(operator.eq),
+    "msbuild::versionnotequals": _ordered(operator.ne),
+    "msbuild::versiongreaterthan": _ordered(operator.gt),
+    "msbuild::versiongreaterthanorequals": _ordered(operator.ge),
+    "msbuild::versionlessthan": _ordered(operator.lt),
+    "msbuild::versionlessthanorequals": _ordered(operator.le),
+    "msbuild::add": _numbers(operator.add),
+    "msbuild::subtract": _numbers(operator.sub),
+    "msbuild::multiply": _numbers(operator.mul),
+    "msbuild::isosplatform": lambda given: str(given[0].lower() == "windows"),
 }
 
 
