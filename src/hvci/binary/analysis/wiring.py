@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 
 from hvci.binary.analysis.ledger import ImportCall, Ledger
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
@@ -13,6 +14,9 @@ from hvci.binary.form.functions import Functions
 from hvci.binary.form.references import MAX_HITS, References
 from hvci.binary.pe.image import PeImage
 from hvci.model import ImageSite, Machine, Rva
+
+PADDED = 16
+"""Bytes before a function that may be taken for padding."""
 
 
 class Analysis:
@@ -142,11 +146,23 @@ class Analysis:
             known = (
                 start == self.image.headers.entry
                 or start in self.image.exports
-                or bool(self.references.to_code(start))
+                or bool(self.references.to_code(start) or self.references.short_branches(start))
                 or self.functions.takes_address(start)
+                or self._is_entered(function)
             )
             function.cache["reached"] = known
         return bool(known)
+
+    def _is_entered(self, function: Function) -> bool:
+        """Whether a call or jump from outside leads into a function, or right before its start.
+
+        Where it starts is not certain: what is called may be taken for padding.
+        """
+        low, high = function.start - PADDED, function.end(len(function.rvas) - 1)
+        targets = self.references.branch_targets
+        first, last = targets.searchsorted((low, high))
+        sites = (self.references.to_code(int(rva)) for rva in targets[first:last])
+        return any(not low <= site < high for site in chain.from_iterable(sites))
 
     def function_name(self, start: int) -> str:
         """Exported name, the entry point, or a name made of the RVA."""

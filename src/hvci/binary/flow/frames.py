@@ -329,12 +329,7 @@ class Frames:
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
-        taken: list[tuple[int, int]] | None = function.cache.get("leaked")
-        if taken is None:
-            function.cache["leaked"] = _LOOKING
-            taken = function.cache["leaked"] = sorted(self._addressed(function))
-        if taken is _LOOKING:
-            self.flow.note_cycle()
+        taken = self._taken(function)
         wanted = slot_offset(location)
         # behind the local variables lies what the caller has put there
         first = wanted - OBJECT_REACH + 1 if wanted < 0 else wanted
@@ -342,6 +337,32 @@ class Frames:
         if low == high:
             return Leak.NONE
         return Leak.CERTAIN if taken[high - 1][0] == wanted else Leak.POSSIBLE
+
+    def _taken(self, function: Function) -> list[tuple[int, int]]:
+        """Frame offsets whose addresses a function takes, with the instructions, sorted."""
+        taken: list[tuple[int, int]] | None = function.cache.get("leaked")
+        if taken is None:
+            function.cache["leaked"] = _LOOKING
+            taken = function.cache["leaked"] = sorted(self._addressed(function))
+        if taken is _LOOKING:
+            self.flow.note_cycle()
+        return taken
+
+    def is_in_object(self, function: Function, location: Location) -> bool:
+        """Whether a slot may belong to an object of the frame whose address others get."""
+        taken, wanted = self._taken(function), slot_offset(location)
+        last = bisect_left(taken, (wanted + 1, 0)) - 1
+        if wanted >= 0 or last < 0 or taken[last][0] <= wanted - OBJECT_REACH:
+            return False
+        first = bisect_left(taken, (taken[last][0], 0))
+        return any(self._is_given(function, i) for _, i in taken[first : last + 1])
+
+    def _is_given(self, function: Function, i: int) -> bool:
+        """Whether others get the address that an instruction takes."""
+        fate = self._fate(function, i)
+        if fate.gets_out or fate.passed or any(each.calls for each in fate.writes):
+            return True
+        return any(other is not function for other, _ in fate.loads)
 
     def is_handed_on(self, function: Function, location: Location, leak: Leak) -> bool:
         """Whether a callee may write a slot, by what becomes of the addresses that are taken."""
@@ -361,6 +382,17 @@ class Frames:
         """Whether a callee may write so many bytes behind the address that an instruction takes."""
         if len(function.instructions) > MAX_REFINED:
             return True
+        fate = self._fate(function, i)
+        if fate.gets_out:
+            return True
+        if any(not behind or each.name in COPIES | CLEARS for each in fate.passed):
+            return True
+        return any(
+            covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
+        )
+
+    def _fate(self, function: Function, i: int) -> Fate:
+        """What becomes of the address that an instruction takes."""
         fates: dict[int, Fate] = function.cache.setdefault("handed", {})
         fate = fates.get(i)
         if fate is None:
@@ -370,13 +402,7 @@ class Frames:
             pointees = self.flow.globals.writes.makers.pointees
             fate = self.flow.apart(lambda: pointees.from_instruction(function, i, held))
             fates[i] = fate
-        if fate.gets_out:
-            return True
-        if any(not behind or each.name in COPIES | CLEARS for each in fate.passed):
-            return True
-        return any(
-            covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
-        )
+        return fate
 
     def stored(self, function: Function, d: int, location: Location, nesting: int) -> Atoms:
         """What instruction `d`, which writes a slot, leaves in it."""

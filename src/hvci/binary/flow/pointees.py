@@ -67,6 +67,8 @@ MAX_NESTING = 8
 """How deep the question for the target of a call may nest already."""
 MAX_PARTS = 12
 """Different places around its start that one pointer may be moved to."""
+WITHIN_OBJECT = "a callee in an object"
+"""As the name of who gets the pointer by the address of what holds it."""
 MAX_CALLEE = 800
 """Instructions of a callee that is looked into."""
 MAX_CALLERS = 16
@@ -297,15 +299,22 @@ class _Walk:
     def _write(self, i: int, n: int, memory: Memory, held: Held, fills: bool) -> bool:
         """Note a store whose operand is based on the pointer; whether one by index is."""
         is_index = False
+        bases, delta = [memory.base, memory.index_register], memory.displacement
+        if memory.base == IMAGE_BASE and memory.index_register != NO_REGISTER:
+            # a pointer to the image is known by what it points to
+            bases, delta = (
+                [memory.index_register, *members(self.arch.reads(self.function, i)[0])],
+                0,
+            )
         for place, offset in held:
             if is_slot(place):
                 continue
             number = register_of(place)
-            if number in (memory.base, memory.index_register):
+            if number in bases:
                 is_open = fills or memory.index_register != NO_REGISTER
-                at = moved(offset, memory.displacement)
+                at = moved(offset, delta)
                 size = ANY_SIZE if is_open or at == MOVING else memory.size
-                if memory.index_register != NO_REGISTER and number == memory.base:
+                if memory.index_register not in (NO_REGISTER, number):
                     at = moved(at, min(0, self.pointees.first(self.function, i, n)))
                 self.writes.add(Write(self.function, i, n, 0 if at == MOVING else at, size))
                 is_index |= is_open
@@ -388,6 +397,8 @@ class _Walk:
                 # only calls of the function that has the pointer first are looked for
                 self.is_lost |= bool(self.nesting)
                 self.called.add((function, i))
+        if function.flows[i] in CALLS and not self._is_check(i):
+            self._pass_within(i, held)
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and (not self._may_pass(i, held) or self._is_check(i)):
@@ -407,6 +418,15 @@ class _Walk:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
+
+    def _pass_within(self, i: int, held: Held) -> None:
+        """Note that a call may get the pointer in an object of the frame.
+
+        Which objects it gets is not asked: their addresses are taken for some call.
+        """
+        for place, offset in held:
+            if is_slot(place) and self.flow.frames.is_in_object(self.function, place):
+                self.passed.add(Passed(self.function, i, offset, WITHIN_OBJECT))
 
     def _add(self, fate: Fate, i: int, offset: int) -> None:
         """Note what a callee does with the pointer, moved by `offset`."""

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from iced_x86 import (
+    CodeSize,
     ConditionCode,
     Instruction,
     MemorySizeExt,
@@ -387,7 +388,10 @@ def only_fills(instruction: Instruction) -> bool:
         no_index = instruction.memory_index == NONE
         same = instruction.memory_base == instruction.op0_register
         return bool(no_index and same and instruction.memory_displacement == 0)
-    return mnemonic in (Mnemonic.MOV, Mnemonic.XCHG) and is_same_register(instruction)
+    if mnemonic not in (Mnemonic.MOV, Mnemonic.XCHG) or not is_same_register(instruction):
+        return False
+    cuts = instruction.code_size == CodeSize.CODE64 and _operand_size(instruction, 0) == 4
+    return not cuts  # on x64 this clears the upper half
 
 
 def _operand_size(instruction: Instruction, n: int) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Atom, Kind
-from hvci.binary.flow.fates import OBJECT_REACH, may_read
+from hvci.binary.flow.fates import COPIES, MOVING, OBJECT_REACH, Passed, may_read
 from hvci.binary.form.code import (
     IMAGE_BASE,
     Flow,
@@ -228,4 +228,17 @@ class PointerStores:
         fate = self.flow.globals.writes.makers.pointees.from_instruction(function, i, held)
         if start == offset and (fate.gets_out or fate.passed):
             return True
+        if any(self._is_copied(passed, offset - start) for passed in fate.passed):
+            return True
         return may_read(fate, offset - start, self.flow.image.pointer_size)
+
+    def _is_copied(self, passed: Passed, behind: int) -> bool:
+        """Whether a routine that gets a pointer copies what lies some bytes behind it."""
+        if passed.name not in COPIES or passed.offset > behind:
+            return passed.name in COPIES and passed.offset == MOVING
+        interprocedural = self.flow.interprocedural
+        self.flow.begin()
+        count = interprocedural.passed(passed.function, passed.i, interprocedural.at_entry(2), 0)
+        return any(
+            atom.kind is not Kind.CONST or passed.offset + atom.value > behind for atom in count
+        )

@@ -18,6 +18,8 @@ MOST = 4096
 """Instructions looked at for one address."""
 _ARGUMENTS = (1 << 8) - 1
 _RESULT = 1
+OBJECT_REACH = 0x100
+"""How far upwards from its start an object of the frame may reach, in bytes."""
 POINTER = 8
 """Bytes of an address."""
 _COPY_MASK, _COPY = 0xFFE0FFE0, 0xAA0003E0
@@ -93,7 +95,8 @@ class Walk:
         if flow in CALLS:
             changed, read = self._calls(self.function, k)
             is_called = flow == Flow.INDIRECT_CALL and held >> (word >> 5 & 31) & 1
-            self.leaves = bool(held & _ARGUMENTS & read or is_called)
+            is_within = held >> _FIRST_SLOT and self._is_within_object(held)
+            self.leaves = bool(held & _ARGUMENTS & read or is_called or is_within)
             return held & ~changed
         if flow == Flow.BRANCH:
             self._states.append((self.function.jumps.get(k, len(self.function.flows)), held))
@@ -103,6 +106,23 @@ class Walk:
         elif flow == Flow.RETURN:
             self.leaves = bool(held & _RESULT)
         return 0
+
+    def _is_within_object(self, held: int) -> bool:
+        """Whether one of the slots that hold the address may lie in an object that others get."""
+        taken: set[Slot] | None = self.function.cache.get("taken in frame")
+        if taken is None:
+            sums = (word for word in self.function.instructions if word & _SUM_MASK == _SUM)
+            taken = {
+                (word >> 5 & 31, (word >> 10 & 0xFFF) * (-1 if word >> 30 & 1 else 1))
+                for word in sums
+                if word >> 5 & 31 in (SP, FP) and word & 31 not in (SP, FP)
+            }
+            self.function.cache["taken in frame"] = taken
+        return any(
+            held & bit and other == base and amount <= offset < amount + OBJECT_REACH
+            for (other, offset), bit in self._slots.items()
+            for base, amount in taken
+        )
 
     def _jump(self, k: int, held: int) -> None:
         """To the target, or the labels of the table; out of the function with the arguments."""
