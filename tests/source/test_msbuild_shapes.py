@@ -86,9 +86,17 @@ CALLING = "EXTERN {0}:PROC\n.code\nF PROC\n xor ecx, ecx\n call {0}\nF ENDP\nEND
 )
 @pytest.mark.parametrize("item", ["MASM", "NASM", "CustomBuild", "MARMASM"])
 def test_routines_that_assembly_uses_are_named(tmp_path, item, text, told):
-    extra = items(f'<{item} Include="low.asm"><Outputs>low.obj</Outputs></{item}>')
-    lay(tmp_path, driver__c=GOOD, low__asm=text, driver__vcxproj=vcxproj("driver.c", extra=extra))
-    assert [("low.asm: assembly uses" in one) for one in weighing(read(tmp_path))] == [True] * told
+    extra = items(f'<{item} Include="low.s"><Outputs>low.obj</Outputs></{item}>')
+    lay(tmp_path, driver__c=GOOD, low__s=text, driver__vcxproj=vcxproj("driver.c", extra=extra))
+    assert [("low.s: assembly uses" in one) for one in weighing(read(tmp_path))] == [True] * told
+
+
+@pytest.mark.parametrize("item", ["MASM", "NASM", "CustomBuild", "MARMASM"])
+def test_assembly_is_read_whatever_assembles_it(tmp_path, item):
+    extra = items(f'<{item} Include="low.ASM"><Outputs>low.obj</Outputs></{item}>')
+    text = CALLING.format("ExAllocatePoolWithTag")
+    lay(tmp_path, driver__c=GOOD, low__ASM=text, driver__vcxproj=vcxproj("driver.c", extra=extra))
+    assert "execute-pool-type" in bad(read(tmp_path))
 
 
 LINKED = "<ItemDefinitionGroup><Link><AdditionalDependencies>{}</AdditionalDependencies></Link>"

@@ -23,10 +23,10 @@ from hvci.model import (
     WindowsVersion,
 )
 from hvci.pause import no_collection
+from hvci.source.assembly import survey as assembly
 from hvci.source.builds import prebuilt
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
-from hvci.source.judge.assembly import assembly_limits
 from hvci.source.judge.facts import Judge
 from hvci.source.judge.merge import Kept, merged
 from hvci.source.judge.optin import MACROS, OptIn
@@ -162,7 +162,7 @@ def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetti
 
 
 def _read_assembly(reading: Reading) -> None:
-    """What MASM files do and which sections they ask for."""
+    """What MASM files call and do, and which sections they ask for."""
     sources = reading.workspace.shelf.sources
     for product, path in reading.workspace.assembly:
         if path in sources:
@@ -170,6 +170,18 @@ def _read_assembly(reading: Reading) -> None:
             reading.behaviours += ((product, fact) for fact in found)
             made = behaviour.assembly_settings(sources[path])
             reading.settings += ((product, one) for one in made)
-    told = {path for _, path in reading.workspace.assembly if path in sources}
-    for path in sorted(told):
-        reading.workspace.shelf.limits += assembly_limits(sources[path])
+    made_of = assembly.read(reading.workspace)
+    reading.calls += (
+        Kept(
+            one.fact,
+            (_place(one.fact)[0], one.offset, "asm"),
+            "",
+            (),
+            one.product,
+            one.labels,
+            one.deciding,
+        )
+        for one in made_of.calls
+    )
+    reading.behaviours += made_of.behaviours
+    reading.workspace.shelf.limits += made_of.limits

@@ -59,8 +59,9 @@ class Workspace:
         for product in self.kernel_products:
             for at in range(len(product.builds)):
                 for build in product.closure(at):
-                    for path in filter(self.is_asked, build.assembly):
-                        found[id(product), path] = (product, path)
+                    for path in filter(self.is_asked, build.paths):
+                        if path in build.assembly or _is_masm(path):
+                            found[id(product), path] = (product, path)
         return list(found.values())
 
     def is_asked(self, path: str) -> bool:

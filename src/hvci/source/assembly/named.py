@@ -1,4 +1,4 @@
-"""Routines that assembly names and nobody follows there: what they are passed is not known.
+"""Routines that assembly for other assemblers (`.s`) names: what they are passed is not known.
 
 Knows the words of assembly and the catalogue; reads no instruction.
 """
@@ -26,7 +26,7 @@ def _routines() -> frozenset[bytes]:
     return frozenset((*names, b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress"))
 
 
-def assembly_limits(source: Source) -> Iterator[Limit]:
+def named_limits(source: Source) -> Iterator[Limit]:
     """One limit where a file of assembly names routines that are judged."""
     found: dict[str, int] = {}
     text = _REMARK.sub(lambda match: re.sub(rb"[^\n]", b" ", match[0]), source.text)

@@ -1,0 +1,1 @@
+"""MASM text: the routines that it calls, with what, and what it does with memory."""
