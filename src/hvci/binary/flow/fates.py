@@ -5,11 +5,15 @@ Knows offsets from where the pointer points, not what that is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from hvci.binary.flow import atoms
 from hvci.binary.form.code import (
+    NO_REGISTER,
+    Address,
     Binary,
+    Const,
     Either,
     Expr,
     Function,
@@ -17,6 +21,7 @@ from hvci.binary.form.code import (
     Load,
     Location,
     Memory,
+    Reg,
     SignExtend,
     is_slot,
 )
@@ -181,3 +186,29 @@ def registers_of(held: Held) -> tuple[int, bool]:
         else:
             registers |= 1 << place
     return registers, has_slots
+
+
+def added(
+    expr: Expr, held: Held, size: int, slot_at: Callable[[Memory], Location | None]
+) -> set[int]:
+    """What an expression of `size` bytes adds to a pointer, for each way in which it is that.
+
+    `slot_at` tells which slot of the frame an operand names.
+    """
+    match expr:
+        case Reg(number, width, 0) if width == size:
+            return {offset for place, offset in held if place == number}
+        case Load(memory) if memory.size == size and memory.index_register == NO_REGISTER:
+            if any(is_slot(place) for place, _ in held):
+                at = slot_at(memory)
+                return {offset for place, offset in held if place == at}
+        case Address(Memory(base, index, _, delta, _)):
+            delta = MOVING if index != NO_REGISTER else delta
+            return {moved(offset, delta) for place, offset in held if place in (base, index)}
+        case Binary("add" | "sub" as name, left, Const(value), width):
+            delta = atoms.signed(value, 8 * width) * (1 if name == "add" else -1)
+            return {moved(offset, delta) for offset in added(left, held, size, slot_at)}
+        case Binary("add" | "sub", left, right, _) | Either(left, right):
+            both = added(left, held, size, slot_at) | added(right, held, size, slot_at)
+            return both if isinstance(expr, Either) else {MOVING} if both else set()
+    return set()

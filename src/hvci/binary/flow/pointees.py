@@ -24,6 +24,7 @@ from hvci.binary.flow.fates import (
     Place,
     Read,
     Write,
+    added,
     joined,
     loaded,
     most_arguments,
@@ -37,17 +38,11 @@ from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
-    Address,
-    Binary,
-    Const,
-    Either,
     Expr,
     Flow,
     Function,
-    Load,
     Location,
     Memory,
-    Reg,
     is_slot,
     register_of,
     slot,
@@ -360,26 +355,7 @@ class _Walk:
 
     def _values(self, i: int, expr: Expr, held: Held) -> set[int]:
         """What an expression adds to the pointer, for each way in which it is the pointer."""
-        size = self.arch.bits // 8
-        match expr:
-            case Reg(number, width, 0) if width == size:
-                return {offset for place, offset in held if place == number}
-            case Load(memory) if memory.size == size and memory.index_register == NO_REGISTER:
-                if any(is_slot(place) for place, _ in held):
-                    at = self._slot(i, memory)
-                    return {offset for place, offset in held if place == at}
-            case Address(Memory(base, index, _, delta, _)):
-                delta = MOVING if index != NO_REGISTER else delta
-                return {moved(offset, delta) for place, offset in held if place in (base, index)}
-            case Binary("add" | "sub" as name, left, Const(value), width):
-                delta = atoms.signed(value, 8 * width) * (1 if name == "add" else -1)
-                return {moved(offset, delta) for offset in self._values(i, left, held)}
-            case Binary("add" | "sub", left, right, _):
-                both = self._values(i, left, held) | self._values(i, right, held)
-                return {MOVING} if both else set()
-            case Either(left, right):
-                return self._values(i, left, held) | self._values(i, right, held)
-        return set()
+        return added(expr, held, self.arch.bits // 8, lambda memory: self._slot(i, memory))
 
     # ---- calls and the end
 
