@@ -1,6 +1,7 @@
 """Measures the database of a scan.
 
 python bench/fleet.py questions 1000000 [URL]   every ready question over so many drivers
+python bench/fleet.py shares FOLDER             processor time of the parts of a scan
 python bench/fleet.py rescan 20000              unchanged files by time of change, and by content
 python bench/fleet.py kill FOLDER 20            kill -9 at random, resume, compare row for row
 python bench/fleet.py cluster FOLDER 10000      a Dask cluster beside processes of this computer
@@ -9,6 +10,7 @@ For the cluster, small drivers of FOLDER are copied with another last byte each,
 equal. One worker is killed twice.
 """
 
+import hashlib
 import os
 import random
 import signal
@@ -22,12 +24,14 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from hvci.errors import StoreError
+from hvci.errors import HvciError, StoreError
 from hvci.fleet.batches import batches
 from hvci.fleet.comparing import changes
 from hvci.fleet.database import create, opened
 from hvci.fleet.exporting import statement
+from hvci.fleet.packed import pack
 from hvci.fleet.questions import QUESTIONS, ask
+from hvci.fleet.rows import row_of, stored_fields
 from hvci.fleet.rules import Rules
 from hvci.fleet.scanning import Scan
 from hvci.fleet.schema import body, file, finding, package, result, scan, seen
@@ -35,6 +39,7 @@ from hvci.fleet.statistics import statistics
 from hvci.fleet.store import Store
 from hvci.fleet.views import View
 from hvci.fleet.walk import places
+from hvci.fleet.worker import Task, evaluated
 
 DDIS = [f"Ddi{number}" for number in range(120)]
 RULES = [f"rule-{number}" for number in range(25)]
@@ -205,6 +210,38 @@ def rescan(folder, number):
         print(f"{what:20} {number / wall:9.0f} files/s, {number / cpu:9.0f} a CPU second")
 
 
+def shares(folder, top):
+    """Processor time of the parts of a worker's answer, and of a scan with one worker."""
+    rules, spent = Rules(), dict.fromkeys(("read", "evaluate", "row", "report", "pack"), 0.0)
+    paths = sorted(Path(top).rglob("*.sys"))
+    for path in paths:
+        marks = [time.process_time()]
+        data = path.read_bytes()
+        task = Task(str(path), hashlib.sha256(data).hexdigest(), len(data))
+        marks.append(time.process_time())
+        try:
+            report = evaluated(data, task, rules)
+        except HvciError:
+            continue
+        marks.append(time.process_time())
+        row_of(report, task.sha256)
+        marks.append(time.process_time())
+        fields = stored_fields(report)
+        marks.append(time.process_time())
+        pack(fields)
+        marks.append(time.process_time())
+        for name, begin, end in zip(spent, marks[:-1], marks[1:], strict=True):
+            spent[name] += end - begin
+    before = os.times()
+    scanned(top, folder / "a.db", "--jobs", "1")
+    after = os.times()
+    whole = after[2] + after[3] - before[2] - before[3]
+    spent["all else of a scan"] = whole - sum(spent.values())
+    for name, cpu in spent.items():
+        print(f"{name:20} {cpu / len(paths) * 1000:6.2f} ms a driver {cpu / whole:6.1%}")
+    print(f"{'scan':20} {whole / len(paths) * 1000:6.2f} ms a driver, {len(paths)} drivers")
+
+
 def kill(folder, top, times):
     command = [sys.executable, "-m", "hvci", "scan", top, "-q", "-d"]
     subprocess.run([*command, str(folder / "calm.db")], check=True)
@@ -330,6 +367,8 @@ def main(what, *words):
     with tempfile.TemporaryDirectory() as name:
         if what == "questions":
             questions(Path(name), int(words[0]), *words[1:])
+        elif what == "shares":
+            shares(Path(name), words[0])
         elif what == "rescan":
             rescan(Path(name), int(words[0]))
         elif what == "cluster":

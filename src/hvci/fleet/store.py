@@ -242,13 +242,11 @@ class Store:
             return
         with self.database.writing() as connection:
             self._packages.clear()  # numbers of a batch that fails are none
-            new: dict[Key, int] = {}
+            answers: dict[Key, Answer] = {}
             for one in met:
-                row = one.answer.row if one.answer is not None else None
-                if row is not None and one.answer and one.sha256:
-                    key = (one.sha256, one.about)
-                    if key not in new:
-                        new[key] = self._kept(connection, one.answer, one.about)
+                if one.answer is not None and one.answer.row is not None and one.sha256:
+                    answers.setdefault((one.sha256, one.about), one.answer)
+            new = self._kept(connection, answers)
             placed = self._placed(connection, [one for one in met if one.file_id is None])
             # Nothing is noted in what was met: numbers of a batch that fails are none.
             rows = [self._seen(connection, one, placed, new) for one in met]
@@ -292,24 +290,38 @@ class Store:
             self._packages[met.package] = self._named(connection, package, key, columns)
         return self._packages[met.package]
 
-    def _kept(self, connection: Connection, answer: Answer, about: str) -> int:
-        """The number of a result, which another scan may have written meanwhile."""
-        assert answer.row is not None
-        columns = {**answer.row.columns, "rules_id": self._abouts[about]}
-        key = {name: columns.pop(name) for name in ("sha256", "rules_id")}
-        before = self._find(connection, result, key)
-        if before is not None:
-            return before
-        number = self._named(connection, result, key, columns)
-        packed = {"result_id": number, "dictionary_id": self._dictionary, "data": answer.blob}
-        if answer.blob:
-            self._upsert(connection, body, ("result_id",), [packed])
+    def _kept(self, connection: Connection, answers: Mapping[Key, Answer]) -> dict[Key, int]:
+        """The numbers of results, of which another scan may have written some meanwhile."""
+        numbers = {key: number for key, (number, _) in self._results(connection, answers).items()}
+        # In one order, so that scans that write at once never wait for each other in a circle.
+        fresh = {key: answers[key] for key in sorted(answers) if key not in numbers}
         rows = [
-            {"result_id": number, "rule": rule, "outcome": said, "ddi": ddi, "places": places}
-            for rule, said, ddi, places in answer.row.findings
+            {**one.row.columns, "sha256": sha256, "rules_id": self._abouts[about]}
+            for (sha256, about), one in fresh.items()
+            if one.row is not None
         ]
-        self._upsert(connection, finding, ("result_id", "rule", "outcome", "ddi"), rows)
-        return number
+        self._upsert(connection, result, ("sha256", "rules_id"), rows)
+        for key, (number, _) in self._results(connection, fresh).items():
+            numbers[key] = number
+        self._keep_bodies(connection, {numbers[key]: one for key, one in fresh.items()})
+        return numbers
+
+    def _keep_bodies(self, connection: Connection, answers: Mapping[int, Answer]) -> None:
+        """Write down the reports and findings of new results, by number."""
+        rest = {"dictionary_id": self._dictionary}
+        bodies = [
+            {"result_id": number, **rest, "data": one.blob}
+            for number, one in answers.items()
+            if one.blob
+        ]
+        self._upsert(connection, body, ("result_id",), bodies)
+        found = [
+            {"result_id": number, "rule": rule, "outcome": said, "ddi": ddi, "places": places}
+            for number, one in answers.items()
+            if one.row is not None
+            for rule, said, ddi, places in one.row.findings
+        ]
+        self._upsert(connection, finding, ("result_id", "rule", "outcome", "ddi"), found)
 
     def _placed(self, connection: Connection, met: list[Met]) -> dict[str, int]:
         """Write the places that are new or changed; gives their numbers by path."""
