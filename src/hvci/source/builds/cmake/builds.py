@@ -12,6 +12,7 @@ from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.cmake.commands import RUNNERS
 from hvci.source.builds.cmake.generators import Asked, is_open
+from hvci.source.builds.cmake.generators import replace as generated
 from hvci.source.builds.cmake.run import MAX_STEPS, Lists, Target
 from hvci.source.builds.model import (
     Build,
@@ -23,12 +24,15 @@ from hvci.source.builds.model import (
     options_of,
 )
 from hvci.source.builds.msbuild.files import absolute
+from hvci.source.builds.nearby import is_kernel_code
 from hvci.source.preprocess.conditions import of_ntddi
 from hvci.source.text.disk import contents, is_file, is_folder
-from hvci.source.text.files import Shelf, is_code
+from hvci.source.text.files import CODE, Shelf, is_code
 
 CONFIGURATIONS = ("Debug", "Release")
 SHOWN = 6
+_ALL = ("(folders)", "(all)")
+"""Stand for all targets of a list: what says nothing of those that are here, and what may."""
 _LONG = f"more than {MAX_STEPS} commands"
 _NATIVE = re.compile(
     r"(?i)[/-]DRIVER\b|SUBSYSTEM[:,=]\s*native|--subsystem[=, ]\s*(?:native|1)\b|-mwindows-kernel"
@@ -37,6 +41,8 @@ _NATIVE = re.compile(
 _KERNEL_LIBRARIES = re.compile(
     r"(?i)(?:^|[\\/])(?:ntoskrnl|fltmgr|wdfldr|wdfdriverentry|hal)(?:\.lib)?$"
 )
+_ENTRY = re.compile(rb"\b(?:DriverEntry|DllInitialize)\s*\(")
+_OF_KIT = re.compile(r"(?:WDK|wdk|Wdk)::")
 Key = tuple[str, str]
 
 
@@ -54,13 +60,17 @@ def builds(shelf: Shelf, paths: Iterable[str], machines: Iterable[str]) -> list[
                 lists = Lists(_folder(root), Asked(configuration), machine, RUNNERS)
                 lists.list_file(absolute(root))
                 read |= lists.read
+                for one, weighs in lists.missing.items():
+                    told = lost.setdefault((shelf.shown(root), _ALL[weighs]), ([], weighs))[0]
+                    told += () if one in told else (one,)
                 if lists.gave_up:
                     lost.setdefault((shelf.shown(root), "(all)"), ([_LONG], True))
                 made = _Made(shelf, lists, machine, lost)
                 found += made.builds()
     for (project, name), (what, weighs) in sorted(lost.items()):
         more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
-        reason = f"of the target {name} this could not be followed: {', '.join(what[:SHOWN])}{more}"
+        of = "" if name in _ALL else f"of the target {name} "
+        reason = f"{of}this could not be followed: {', '.join(what[:SHOWN])}{more}"
         shelf.limit(project, reason, TEXT_RULES if weighs else ())
     return found
 
@@ -82,8 +92,8 @@ class _Made:
 
     def builds(self) -> Iterator[Build]:
         """One build for each target that compiles something, or should."""
-        for target in self.lists.targets.values():
-            if not {"INTERFACE"} & set(target.words):
+        for target in {id(one): one for one in self.lists.targets.values()}.values():
+            if not {"INTERFACE", "IMPORTED"} & set(target.words):
                 yield self._build(target)
 
     def _project(self, target: Target) -> str:
@@ -95,17 +105,17 @@ class _Made:
         found: dict[str, Target] = {}
         todo = list(target.links)
         while todo:
-            other = self.lists.targets.get(todo.pop(0))
-            if other is not None and other.name not in found and other is not target:
-                found[other.name] = other
-                todo += other.links
+            for name in _named(todo.pop(0)):
+                other = self.lists.targets.get(name)
+                if other is not None and other.name not in found and other is not target:
+                    found[other.name] = other
+                    todo += other.links
         return list(found.values())
 
     def _build(self, target: Target) -> Build:
         linked = self._linked(target)
         options = self._all("options", target, linked)
-        link = " ".join((*target.link_options, target.properties.get("LINK_FLAGS", "")))
-        link += " " + target.properties.get("LINK_OPTIONS", "").replace(";", " ")
+        link = self._link_text(target)
         kind, static = self._kind(target, f"{link} {' '.join(options)}")
         compiled, assembly = self._files(target, linked, options, kind)
         file = self.shelf.shown(target.file)
@@ -118,6 +128,7 @@ class _Made:
             one.name == "/DRIVER" for one in settings
         ):
             settings.append(BuildSetting("/DRIVER", "", site))
+        linked = [one for one in linked if "IMPORTED" not in one.words]
         references = [self._project(one) for one in linked]
         objects = [self.lists.targets.get(name) for name in _objects(target)]
         references += [self._project(one) for one in objects if one is not None]
@@ -150,14 +161,40 @@ class _Made:
         ends = [kind for kind, static in kinds if not static]
         return bool(ends) and all(kind is Kind.USER for kind in ends)
 
+    def _link_text(self, target: Target) -> str:
+        """What the linker is told."""
+        now = self.lists.asked.configuration.upper()
+        what = "EXE" if target.command != "add_library" else "SHARED"
+        names = (f"CMAKE_{what}_LINKER_FLAGS{of}" for of in ("", f"_{now}"))
+        parts = [*target.link_options, *(self.lists.get(name) or "" for name in names)]
+        said = ("LINK_FLAGS", f"LINK_FLAGS_{now}", "LINK_OPTIONS")
+        parts += (target.properties.get(name, "").replace(";", " ") for name in said)
+        return " ".join(parts)
+
     def _libraries(self, target: Target) -> Iterator[str]:
         """What is linked and no target of these lists."""
-        for name in target.links:
-            is_library = name.lower().endswith((".lib", ".obj", ".a"))
-            if name in self.lists.targets or is_open(name):
-                continue
-            if is_library or ("::" not in name and name[:1] not in "-/$"):
-                yield name if is_library else f"{name}.lib"
+        every = [one for each in (target, *self._linked(target)) for one in each.links]
+        for written in dict.fromkeys(every):
+            for name in _named(written):
+                other = self.lists.targets.get(name)
+                if other is not None:
+                    yield from self._imported(other)
+                elif name.startswith("-l"):
+                    yield f"{name[2:]}.lib"
+                elif name.lower().endswith((".lib", ".obj", ".a")):
+                    yield name
+                elif not is_open(name) and name[:1] not in "-/$" and not _OF_KIT.match(name):
+                    yield name if "::" in name else f"{name}.lib"
+        for name, folder in target.sources:
+            if name.lower().endswith((".lib", ".obj")) and not is_open(name):
+                yield name if name.startswith("/") else f"{folder}/{name}"
+
+    def _imported(self, target: Target) -> Iterator[str]:
+        """The file that stands for a target which these lists do not build."""
+        if "IMPORTED" in target.words and "INTERFACE" not in target.words:
+            now = f"IMPORTED_LOCATION_{self.lists.asked.configuration.upper()}"
+            known = target.properties
+            yield known.get(now) or known.get("IMPORTED_LOCATION") or f"{target.name}.lib"
 
     def _kind(self, target: Target, said: str) -> tuple[Kind, bool]:
         if target.command == "wdk_add_driver":
@@ -167,11 +204,21 @@ class _Made:
         )
         suffix = target.properties.get("SUFFIX", "").lower()
         if target.command == "add_executable" or {"SHARED", "MODULE"} & set(target.words):
-            if native or suffix == ".sys":
+            if native or suffix == ".sys" or self._has_entry(target):
                 return Kind.DRIVER, False
             wdk = target.command == "wdk_add_library"
             return (Kind.LIBRARY if wdk else Kind.USER), False
         return Kind.LIBRARY, True
+
+    def _has_entry(self, target: Target) -> bool:
+        """Whether a source includes a header of drivers and has their entry point."""
+        for name, folder in target.sources:
+            whole = name if name.startswith("/") else f"{folder}/{name}"
+            path = self.shelf.actual(self.shelf.shown(absolute(whole)))
+            source = self.shelf.add(path) if is_code(path) and is_file(path) else None
+            if source is not None and _ENTRY.search(source.text) is not None:
+                return is_kernel_code(self.shelf, [source.path])
+        return False
 
     def _all(self, what: str, target: Target, linked: list[Target]) -> list[str]:
         handed = (value for other in linked for value in other.handed.get(what, ()))
@@ -182,46 +229,73 @@ class _Made:
     ) -> tuple[dict[str, Compile], tuple[str, ...]]:
         definitions = self._all("definitions", target, linked)
         definitions += target.properties.get("COMPILE_DEFINITIONS", "").split(";")
-        flags = " ".join((*options, target.properties.get("COMPILE_FLAGS", "")))
-        flags += " " + (self.lists.get("CMAKE_C_FLAGS") or "")
-        folders = [
-            self.shelf.shown(one) for one in self._all("folders", target, linked) if is_folder(one)
-        ]
-        forced = self._forced(target, flags)
-        base = _defined(definitions) | option_defines(flags)
-        removed = frozenset(options_of("U", flags))
+        options = [*options, target.properties.get("COMPILE_FLAGS", "")]
+        options += target.properties.get("COMPILE_OPTIONS", "").split(";")
+        made = {one: self._compile(target, linked, definitions, options, one) for one in _FLAGS}
         compiled: dict[str, Compile] = {}
         assembly: list[str] = []
         weighs = kind is not Kind.USER and not self._is_of_programs(target)
-        for name, folder in target.sources:
+        for name, folder in (*target.sources, *_handed(linked)):
             path = self._source(target, name, folder, weighs)
-            if path.lower().endswith(".asm"):
+            if path.lower().endswith(_ASSEMBLY):
                 assembly.append(path)
             elif path:
-                own = self._own(absolute(path))
-                compiled[path] = Compile(
-                    {**base, **own}, removed, forced, tuple(dict.fromkeys(folders))
-                )
-        open_ = [one for one in (*definitions, *options) if is_open(one)]
+                plain = made["C" if path.lower().endswith(".c") else "CXX"]
+                compiled[path] = self._with_own(target, plain, absolute(path))
+        open_ = [one for one in (*definitions, *options) if is_open(self._generated([one], "C")[0])]
         for one in (*target.lost, *open_):
             self._lose(target, one, weighs)
         if not compiled and weighs and not _objects(target):
             self._lose(target, "it names no source file that could be found", weighs)
         return compiled, tuple(assembly)
 
-    def _own(self, path: str) -> dict[str, str]:
-        """What one file is compiled with besides."""
-        properties = self.lists.properties
-        found = _defined(properties.get((path, "COMPILE_DEFINITIONS"), "").split(";"))
-        for key in ("COMPILE_FLAGS", "COMPILE_OPTIONS"):
-            found |= option_defines(properties.get((path, key), "").replace(";", " "))
-        return found
+    def _generated(self, words: list[str], language: str) -> list[str]:
+        """Words with what depends on the language of a file; lists in them are taken apart."""
+        asked = Asked(self.lists.asked.configuration, language)
+        return generated(";".join(words), asked).split(";")
 
-    def _forced(self, target: Target, flags: str) -> tuple[str, ...]:
+    def _compile(
+        self,
+        target: Target,
+        linked: list[Target],
+        definitions: list[str],
+        options: list[str],
+        language: str,
+    ) -> Compile:
+        """How the files of one language are compiled."""
+        now = self.lists.asked.configuration.upper()
+        flags = " ".join(self._generated(options, language))
+        for name in (f"CMAKE_{language}_FLAGS", f"CMAKE_{language}_FLAGS_{now}"):
+            flags += " " + (self.lists.get(name) or "")
+        folders = self._generated(self._all("folders", target, linked), language)
+        return Compile(
+            _defined(self._generated(definitions, language)) | option_defines(flags),
+            frozenset(options_of("U", flags)),
+            self._forced(target, flags, target.precompiled),
+            tuple(dict.fromkeys(self.shelf.shown(one) for one in folders if is_folder(one))),
+        )
+
+    def _with_own(self, target: Target, plain: Compile, path: str) -> Compile:
+        """How one file is compiled, with what is said of it alone."""
+        properties, own = self.lists.properties, ""
+        for key in ("COMPILE_FLAGS", "COMPILE_OPTIONS"):
+            own += " " + properties.get((path, key), "").replace(";", " ")
+        given = _defined(properties.get((path, "COMPILE_DEFINITIONS"), "").split(";"))
+        if not own.strip() and not given:
+            return plain
+        return Compile(
+            {**plain.defines, **given, **option_defines(own)},
+            plain.removed | frozenset(options_of("U", own)),
+            (*plain.forced, *self._forced(target, own)),
+            plain.folders,
+        )
+
+    def _forced(self, target: Target, flags: str, more: Iterable[str] = ()) -> tuple[str, ...]:
         found = []
-        for name in (*options_of("FI", flags), *options_of("include", flags)):
+        for name in (*options_of("FI", flags), *options_of("include", flags), *more):
             for folder in (target.folder, *target.folders):
-                path = self.shelf.locate(self.shelf.shown(f"{folder}/{name}"))
+                whole = name if name.startswith("/") else f"{folder}/{name}"
+                path = self.shelf.locate(self.shelf.shown(whole))
                 if path is not None and self.shelf.add(path):
                     found.append(path)
                     break
@@ -235,7 +309,9 @@ class _Made:
             self._lose(target, name, weighs)
             return ""
         name = name.replace("\\", "/")
-        if not is_code(name) or name.lower().endswith(_HEADERS):
+        if name.lower().endswith(_HEADERS) or not name.lower().endswith((*CODE, *_OTHER_CODE)):
+            if "." not in name.rpartition("/")[2]:
+                self._lose(target, name, weighs)
             return ""
         whole = name if name.startswith("/") else f"{folder}/{name}"
         path = self.shelf.actual(self.shelf.shown(absolute(whole)))
@@ -251,7 +327,26 @@ class _Made:
             held.append(what)
 
 
+_FLAGS = ("C", "CXX")
+_ASSEMBLY = (".asm", ".nasm", ".s")
+_OTHER_CODE = (".c++", ".cp", ".ixx", ".cppm", ".nasm", ".s")
 _HEADERS = (".h", ".hpp", ".hxx", ".hh", ".inl")
+
+
+def _named(link: str) -> list[str]:
+    """The targets and libraries in one word of `target_link_libraries`."""
+    if not is_open(link):
+        return [link]
+    return [word for word in _WORDS.findall(link) if not word.isupper()] or [link]
+
+
+_WORDS = re.compile(r"(?:[\w.+/-]|::)*[\w+]")
+
+
+def _handed(linked: list[Target]) -> Iterator[tuple[str, str]]:
+    """The sources that come with what is linked."""
+    for other in linked:
+        yield from other.handed_sources
 
 
 def _objects(target: Target) -> list[str]:

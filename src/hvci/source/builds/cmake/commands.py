@@ -7,149 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-from hvci.source.builds.cmake import conditions as cmake_conditions
-from hvci.source.builds.cmake.files import glob
 from hvci.source.builds.cmake.run import Lists, Runner, Target
 from hvci.source.builds.cmake.text import Command
+from hvci.source.builds.cmake.variables import VARIABLES
 
 _SCOPES = ("PUBLIC", "PRIVATE", "INTERFACE")
 _HANDED = ("definitions", "folders", "options")
-
-
-def _set(lists: Lists, words: list[str], command: Command) -> None:
-    if not words:
-        return
-    name, values = words[0], words[1:]
-    if "CACHE" in values:
-        values = values[: values.index("CACHE")]
-        if lists.get(name) is not None:
-            return
-    if values[-1:] == ["PARENT_SCOPE"]:
-        scope = lists.scopes[-2] if len(lists.scopes) > 1 else lists.scopes[-1]
-        scope[name] = ";".join(values[:-1])
-        return
-    if len(words) == 1:
-        lists.scopes[-1].pop(name, None)
-    else:
-        lists.set(name, ";".join(values))
-
-
-def _option(lists: Lists, words: list[str], command: Command) -> None:
-    if words and lists.get(words[0]) is None:
-        lists.set(words[0], words[2] if len(words) > 2 else "OFF")
-
-
-def _list(lists: Lists, words: list[str], command: Command) -> None:
-    if len(words) < 2:
-        return
-    what, name, rest = words[0], words[1], words[2:]
-    held = [one for one in (lists.get(name) or "").split(";") if one]
-    if what == "APPEND":
-        held += rest
-    elif what == "PREPEND":
-        held = rest + held
-    elif what == "REMOVE_ITEM":
-        held = [one for one in held if one not in rest]
-    elif what == "REMOVE_DUPLICATES":
-        held = list(dict.fromkeys(held))
-    elif what == "FILTER" and len(rest) >= 3:
-        keep = rest[0] == "INCLUDE"
-        held = [one for one in held if bool(cmake_conditions.matches(rest[2], one)) is keep]
-    elif what == "TRANSFORM" and rest[:1] in (["PREPEND"], ["APPEND"]) and len(rest) > 1:
-        front = rest[0] == "PREPEND"
-        held = [rest[1] + one if front else one + rest[1] for one in held]
-    elif what == "LENGTH" and rest:
-        lists.set(rest[0], str(len(held)))
-        return
-    elif what == "JOIN" and len(rest) > 1:
-        lists.set(rest[1], rest[0].join(held))
-        return
-    elif what == "GET" and len(rest) > 1 and rest[0].isdigit() and int(rest[0]) < len(held):
-        lists.set(rest[-1], held[int(rest[0])])
-        return
-    else:
-        return
-    lists.set(name, ";".join(held))
-
-
-def _string(lists: Lists, words: list[str], command: Command) -> None:
-    what = words[0] if words else ""
-    if what == "REGEX" and words[1:2] == ["REPLACE"] and len(words) >= 6:
-        text = ";".join(words[5:])
-        try:
-            value = re.sub(words[2][:400], words[3].replace("\\\\", "\\"), text[:100_000])
-        except re.error:
-            return
-        lists.set(words[4], value)
-    elif what == "REPLACE" and len(words) >= 5:
-        lists.set(words[3], ";".join(words[4:]).replace(words[1], words[2]))
-    elif what in ("TOLOWER", "TOUPPER", "STRIP") and len(words) == 3:
-        change: dict[str, Callable[[str], str]] = {"TOLOWER": str.lower, "TOUPPER": str.upper}
-        lists.set(words[2], change.get(what, str.strip)(words[1]))
-    elif what in ("APPEND", "CONCAT") and len(words) >= 2:
-        held = (lists.get(words[1]) or "") if what == "APPEND" else ""
-        lists.set(words[1], held + "".join(words[2:]))
-    elif what == "JOIN" and len(words) >= 3:
-        lists.set(words[2], words[1].join(words[3:]))
-
-
-def _file(lists: Lists, words: list[str], command: Command) -> None:
-    if len(words) < 3 or words[0] not in ("GLOB", "GLOB_RECURSE"):
-        return
-    rest, relative, found = words[2:], "", []
-    while rest:
-        word = rest.pop(0)
-        if word == "RELATIVE" and rest:
-            relative = lists.path(rest.pop(0)).rstrip("/") + "/"
-        elif word == "LIST_DIRECTORIES" and rest:
-            rest.pop(0)
-        elif word not in ("CONFIGURE_DEPENDS", "FOLLOW_SYMLINKS"):
-            found += glob(lists.place.folder, word.replace("\\", "/"), words[0] == "GLOB_RECURSE")
-    lists.set(words[1], ";".join(one.removeprefix(relative) for one in dict.fromkeys(found)))
-
-
-def _component(lists: Lists, words: list[str], command: Command) -> None:
-    if len(words) < 3:
-        return
-    path = Path(words[1].replace("\\", "/"))
-    parts = {
-        "NAME": path.name,
-        "NAME_WE": path.name.partition(".")[0],
-        "NAME_WLE": path.stem,
-        "EXT": path.suffix,
-        "DIRECTORY": str(path.parent),
-        "PATH": str(path.parent),
-        "ABSOLUTE": lists.path(words[1]),
-        "REALPATH": lists.path(words[1]),
-    }
-    lists.set(words[0], parts.get(words[2], words[1]))
-
-
-def _parse_arguments(lists: Lists, words: list[str], command: Command) -> None:
-    """`cmake_parse_arguments(prefix options one many args…)`: lists keep their places here."""
-    given = [lists.expand(one.text) for one in command.arguments]
-    if given[:1] == ["PARSE_ARGV"]:
-        given = [*given[2:6], lists.get("ARGV") or ""]
-    if len(given) < 4:
-        return
-    prefix, kinds = given[0], [set(one.split(";")) - {""} for one in given[1:4]]
-    values: dict[str, list[str]] = {}
-    current = "UNPARSED_ARGUMENTS"
-    for word in (each for one in given[4:] for each in one.split(";") if each):
-        if word in kinds[0]:
-            values[word] = ["TRUE"]
-        elif word in kinds[1] or word in kinds[2]:
-            current = word
-            values.setdefault(word, [])
-        else:
-            values.setdefault(current, []).append(word)
-            current = "UNPARSED_ARGUMENTS" if current in kinds[1] else current
-    for name in sorted(kinds[0]):
-        lists.set(f"{prefix}_{name}", ";".join(values.get(name, ["FALSE"])))
-    for name in sorted((kinds[1] | kinds[2] | {"UNPARSED_ARGUMENTS"}) & values.keys()):
-        lists.set(f"{prefix}_{name}", ";".join(values[name]))
 
 
 def _project(lists: Lists, words: list[str], command: Command) -> None:
@@ -168,11 +32,6 @@ def _package(lists: Lists, words: list[str], command: Command) -> None:
 def _subdirectory(lists: Lists, words: list[str], command: Command) -> None:
     if words:
         lists.subdirectory(words[0])
-
-
-def _include(lists: Lists, words: list[str], command: Command) -> None:
-    if words:
-        lists.include(words[0])
 
 
 _VALUED = ("WINVER", "KMDF", "NTDDI_VERSION", "CUSTOM_TARGET")
@@ -198,13 +57,15 @@ def _target(lists: Lists, words: list[str], command: Command) -> None:
             said.append(word)
         else:
             sources.append(word)
-    if "IMPORTED" in said or "ALIAS" in said:
+    if "ALIAS" in said:
+        if sources and sources[0] in lists.targets:
+            lists.targets[name] = lists.targets[sources[0]]
         return
     place = lists.place
     target = Target(name, command.name, said, place.folder, place.file, command.offset)
     lists.targets[name] = target
     target.sources = [(one, place.folder) for one in sources]
-    for kind in (*_HANDED, "link_options"):
+    for kind in (*_HANDED, "link_options", "links", "precompiled"):
         getattr(target, kind).extend(getattr(place, kind))
     _note_unknown(lists, target, command)
 
@@ -213,7 +74,7 @@ def _note_unknown(lists: Lists, target: Target, command: Command) -> None:
     """Sources that stand in a variable which nothing here sets."""
     for one in command.arguments:
         for name in re.findall(r"\$\{(\w+)\}", one.text):
-            if lists.get(name) is None:
+            if lists.get(name) is None or name in lists.unclear:
                 target.lost.append("${" + name + "}")
 
 
@@ -240,19 +101,54 @@ def _of_target(kind: str) -> Callable[[Lists, list[str], Command], None]:
 
 def _sources(lists: Lists, words: list[str], command: Command) -> None:
     target = lists.targets.get(words[0]) if words else None
-    if target is not None:
-        names = [word for word in words[1:] if word not in (*_SCOPES, "FILE_SET", "FILES")]
-        target.sources += ((name, lists.place.folder) for name in names)
-        _note_unknown(lists, target, command)
+    if target is None:
+        return
+    scope = "PRIVATE"
+    for word in words[1:]:
+        if word in _SCOPES:
+            scope = word
+        elif word not in ("FILE_SET", "FILES"):
+            if scope != "INTERFACE":
+                target.sources.append((word, lists.place.folder))
+            if scope != "PRIVATE":
+                target.handed_sources.append((word, lists.place.folder))
+    _note_unknown(lists, target, command)
+
+
+_MODES = (*_SCOPES, "debug", "optimized", "general", "LINK_PUBLIC", "LINK_PRIVATE")
 
 
 def _link(lists: Lists, words: list[str], command: Command) -> None:
     target = lists.targets.get(words[0]) if words else None
     if target is not None:
-        target.links += (word for word in words[1:] if word not in (*_SCOPES, "debug", "optimized"))
+        target.links += (word for word in words[1:] if word not in _MODES)
+        _note_unknown(lists, target, command)
 
 
-_BACKWARDS = ("add_definitions", "add_compile_definitions", "include_directories")
+def _precompiled(lists: Lists, words: list[str], command: Command) -> None:
+    """Headers that each file of a target begins with."""
+    target = lists.targets.get(words[0]) if words else None
+    if target is not None and "REUSE_FROM" not in words:
+        given = (word for word in words[1:] if word not in _SCOPES and word[:1] not in "<$")
+        target.precompiled += (lists.path(word) for word in given)
+
+
+def _include(lists: Lists, words: list[str], command: Command) -> None:
+    if words:
+        lists.include(words[0], "OPTIONAL" in words)
+
+
+_OF_FILES = ("COMPILE_DEFINITIONS", "COMPILE_FLAGS", "COMPILE_OPTIONS")
+_OF_FOLDERS = {
+    "COMPILE_DEFINITIONS": "definitions",
+    "COMPILE_OPTIONS": "options",
+    "INCLUDE_DIRECTORIES": "folders",
+    "LINK_OPTIONS": "link_options",
+}
+_BACKWARDS = (
+    *("add_definitions", "add_compile_definitions", "include_directories"),
+    "set_property",
+)
 """These hold for targets that were there before as well."""
 
 
@@ -276,7 +172,7 @@ def _set_properties(lists: Lists, words: list[str], command: Command) -> None:
     pairs = dict(zip(words[at + 1 :: 2], words[at + 2 :: 2], strict=False))
     for name in words[:at]:
         if command.name == "set_source_files_properties":
-            for key in ("COMPILE_DEFINITIONS", "COMPILE_FLAGS", "COMPILE_OPTIONS"):
+            for key in _OF_FILES:
                 if key in pairs:
                     lists.properties[lists.path(name), key] = pairs[key]
         elif name in lists.targets:
@@ -284,25 +180,27 @@ def _set_properties(lists: Lists, words: list[str], command: Command) -> None:
 
 
 def _set_property(lists: Lists, words: list[str], command: Command) -> None:
-    if words[:1] == ["TARGET"] and "PROPERTY" in words:
-        at = words.index("PROPERTY")
-        key, values = words[at + 1 : at + 2], words[at + 2 :]
-        for name in words[1:at]:
-            if key and name in lists.targets:
-                held = lists.targets[name].properties
-                old = held.get(key[0], "") if "APPEND" in words[:at] else ""
-                held[key[0]] = ";".join(one for one in (old, *values) if one)
+    if "PROPERTY" not in words:
+        return
+    at = words.index("PROPERTY")
+    kind, key, values = words[0], "".join(words[at + 1 : at + 2]), words[at + 2 :]
+    names = [word for word in words[1:at] if word not in ("APPEND", "APPEND_STRING")]
+    is_more = len(names) < at - 1
+    if kind == "DIRECTORY" and key in _OF_FOLDERS and not names:
+        _of_folder(_OF_FOLDERS[key])(lists, values, command)
+    for name in names:
+        held: dict[str, str] = {}
+        if kind == "TARGET" and name in lists.targets:
+            held = lists.targets[name].properties
+        old = lists.properties.get((lists.path(name), key), "") if kind == "SOURCE" else ""
+        old = (held.get(key, "") or old) if is_more else ""
+        held[key] = ";".join(one for one in (old, *values) if one)
+        if kind == "SOURCE" and key in _OF_FILES:
+            lists.properties[lists.path(name), key] = held[key]
 
 
 RUNNERS: dict[str, Runner] = {
-    "set": _set,
-    "unset": lambda lists, words, _: words and lists.scopes[-1].pop(words[0], None),
-    "option": _option,
-    "list": _list,
-    "string": _string,
-    "file": _file,
-    "get_filename_component": _component,
-    "cmake_parse_arguments": _parse_arguments,
+    **VARIABLES,
     "project": _project,
     "find_package": _package,
     "add_subdirectory": _subdirectory,
@@ -313,6 +211,8 @@ RUNNERS: dict[str, Runner] = {
     "wdk_add_library": _target,
     "target_sources": _sources,
     "target_link_libraries": _link,
+    "link_libraries": _of_folder("links"),
+    "target_precompile_headers": _precompiled,
     "target_compile_definitions": _of_target("definitions"),
     "target_compile_options": _of_target("options"),
     "target_include_directories": _of_target("folders"),

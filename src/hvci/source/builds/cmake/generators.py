@@ -11,7 +11,6 @@ MAX_DEPTH = 20
 _FALSE = frozenset(("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"))
 _KEPT = ("BUILD_INTERFACE", "LINK_ONLY", "BUILD_LOCAL_INTERFACE", "HOST_LINK", "1")
 _DROPPED = ("INSTALL_INTERFACE", "DEVICE_LINK", "0")
-_LANGUAGES = ("C", "CXX")
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,8 @@ class Asked:
 
     configuration: str
     """"Debug" or "Release"."""
+    language: str = ""
+    """"C" or "CXX"; empty where several may be compiled: then it is left open."""
 
 
 def replace(text: str, asked: Asked, depth: int = 0) -> str:
@@ -59,6 +60,8 @@ def _closing(text: str, start: int) -> int:
 
 
 def _value(inner: str, asked: Asked) -> str | None:
+    if "$<" in inner.partition(":")[0]:
+        return None  # what decides is not known yet
     name, colon, rest = inner.partition(":")
     if name in _KEPT:
         return rest
@@ -84,7 +87,9 @@ def _value(inner: str, asked: Asked) -> str | None:
     if name in ("C_COMPILER_ID", "CXX_COMPILER_ID"):
         return _bit("MSVC" in upper)
     if name in ("COMPILE_LANGUAGE", "COMPILE_LANG_AND_ID"):
-        return _bit(any(word in _LANGUAGES for word in upper))
+        listed = upper if name == "COMPILE_LANGUAGE" else upper[:1]
+        is_msvc = name == "COMPILE_LANGUAGE" or "MSVC" in upper[1:]
+        return _bit(asked.language in listed and is_msvc) if asked.language else None
     return rest.lower() if name == "LOWER_CASE" else rest.upper() if name == "UPPER_CASE" else None
 
 

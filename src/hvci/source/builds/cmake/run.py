@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.conditions import Known, Word
@@ -25,6 +26,57 @@ MAX_TEXT = 1 << 20
 """Characters of one value, and bytes of one list."""
 
 _REFERENCE = re.compile(r"\$(ENV|CACHE)?\{([\w./+\-$ ]*)\}|@(\w+)@")
+_USED = re.compile(r"\$\{([\w./+-]+)\}")
+_CODE = (".c", ".cpp", ".cc", ".cxx", ".c++", ".asm")
+_ADDING = re.compile(r"source|link|librar|compile|definition|include|option|flag|propert")
+_HARMLESS = frozenset(
+    [
+        "add_custom_command",
+        "add_custom_target",
+        "add_dependencies",
+        "add_test",
+        "cmake_minimum_required",
+        "cmake_policy",
+        "configure_file",
+        "enable_language",
+        "enable_testing",
+        "export",
+        "externalproject_add",
+        "include_guard",
+        "install",
+        "link_directories",
+        "mark_as_advanced",
+        "message",
+        "set_directory_properties",
+        "set_tests_properties",
+        "source_group",
+        "target_compile_features",
+        "target_link_directories",
+        "include_external_msproject",
+        "block",
+        "endblock",
+        "break",
+        "continue",
+        "find_program",
+        "find_library",
+        "find_path",
+        "find_file",
+        "fetchcontent_declare",
+        "fetchcontent_makeavailable",
+        "return",
+        "cpack_add_component",
+        "create_test_sourcelist",
+        "define_property",
+        "file",
+        "get_cmake_property",
+        "load_cache",
+        "site_name",
+        "target_precompile_headers",
+        "variable_watch",
+        "write_basic_package_version_file",
+    ]
+)
+"""Commands that say nothing of what a target is made of."""
 _BLOCKS = {"if": "endif", "foreach": "endforeach", "while": "endwhile"}
 _BLOCKS |= {"function": "endfunction", "macro": "endmacro"}
 
@@ -49,6 +101,10 @@ class Target:
     links: list[str] = field(default_factory=list)
     handed: dict[str, list[str]] = field(default_factory=dict)
     """What those that link it get as well: definitions, folders, options."""
+    handed_sources: list[tuple[str, str]] = field(default_factory=list)
+    """Sources that those compile that link it."""
+    precompiled: list[str] = field(default_factory=list)
+    """Headers that each file begins with."""
     properties: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     """What could not be followed."""
@@ -64,6 +120,8 @@ class Place:
     folders: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     link_options: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    precompiled: list[str] = field(default_factory=list)
 
     def below(self, folder: str) -> Place:
         """The same for a folder inside."""
@@ -74,6 +132,7 @@ class Place:
             list(self.folders),
             list(self.options),
             list(self.link_options),
+            list(self.links),
         )
 
 
@@ -95,6 +154,10 @@ class Lists:
         self.read: set[str] = set()
         self.unknown: set[str] = set()
         """Variables that were used and never set."""
+        self.unclear: set[str] = set()
+        """Variables that were set in a way that is not followed."""
+        self.missing: dict[str, bool] = {}
+        """What could not be run; whether it may say what is compiled."""
         self.scopes: list[dict[str, str]] = [_start(root, asked, machine)]
         self.functions: dict[str, tuple[Command, list[Command], bool]] = {}
         self.place = Place(root, f"{root}/CMakeLists.txt")
@@ -115,6 +178,14 @@ class Lists:
         """Give a variable a value where the code runs."""
         self.steps += len(value) >> 8
         self.scopes[-1][name] = value[:MAX_TEXT]
+
+    def note(self, name: str, command: Command) -> None:
+        """A variable is as clear as what it is made of."""
+        used = {one for given in command.arguments for one in _USED.findall(given.text)}
+        if used & self.unclear:
+            self.unclear.add(name)
+        elif name not in used:
+            self.unclear.discard(name)
 
     def expand(self, text: str, depth: int = 0) -> str:
         """Replace `${…}`, inner ones first."""
@@ -195,6 +266,10 @@ class Lists:
             self._if(command, body)
         elif command.name == "foreach":
             self._foreach(command, body)
+        elif command.name == "while":
+            for one in body:
+                if one.name in ("set", "list", "string"):
+                    self.unclear.update(given.text for given in one.arguments[:2])
         elif command.name in ("function", "macro"):
             words = self.words(command.arguments)
             if words:
@@ -228,6 +303,9 @@ class Lists:
         words = self.words(command.arguments)
         if not words:
             return
+        if "ZIP_LISTS" in words:
+            self._foreach_zipped(words, body)
+            return
         name, rest = words[0], words[1:]
         items = rest
         if rest[:1] == ["RANGE"]:
@@ -245,6 +323,19 @@ class Lists:
             if self.gave_up:
                 return
             self.set(name, item)
+            self.block(body)
+
+    def _foreach_zipped(self, words: list[str], body: list[Command]) -> None:
+        """`foreach(a b IN ZIP_LISTS …)`, or with one name the numbers behind it."""
+        at = words.index("ZIP_LISTS")
+        names, held = words[: at - 1], [(self.get(one) or "").split(";") for one in words[at + 1 :]]
+        if len(names) < len(held):
+            names = [f"{names[0]}_{number}" for number in range(len(held))] if names else []
+        for row in zip_longest(*held, fillvalue=""):
+            if self.gave_up:
+                return
+            for name, item in zip(names, row, strict=False):
+                self.set(name, item)
             self.block(body)
 
     def call(self, name: str, command: Command) -> None:
@@ -284,6 +375,19 @@ class Lists:
             runner = self.runners.get(command.name)
             if runner is not None:
                 runner(self, self.words(command.arguments), command)
+            elif command.name not in _HARMLESS:
+                self._unknown(command)
+
+    def _unknown(self, command: Command) -> None:
+        """A command that nobody here defines may add to a target, or make one."""
+        words = self.words(command.arguments)
+        named = [self.targets[word] for word in words if word in self.targets]
+        has_code = any(word.lower().endswith(_CODE) for word in words)
+        if has_code or (named and _ADDING.search(command.name)):
+            if not named:
+                self.missing[f"the command {command.name}"] = True
+            for target in named:
+                target.lost.append(f"the command {command.name}")
 
     def path(self, name: str) -> str:
         """The path that a name means in the folder that is run."""
@@ -297,11 +401,12 @@ class Lists:
         names = ("CMAKE_CURRENT_SOURCE_DIR", "CMAKE_CURRENT_LIST_DIR")
         self.scopes.append({**dict.fromkeys(names, self.place.folder)})
         self.scopes[-1]["CMAKE_CURRENT_BINARY_DIR"] = f"{self.place.folder}/build"
-        self.list_file(self.place.file)
+        if not self.list_file(self.place.file):
+            self.missing[f"add_subdirectory({folder})"] = False
         self.scopes.pop()
         self.place = before
 
-    def include(self, name: str) -> None:
+    def include(self, name: str, is_optional: bool = False) -> None:
         """Run another file in the same folder."""
         places = [self.path(name)]
         if not name.lower().endswith(".cmake"):
@@ -313,6 +418,9 @@ class Lists:
             self.set("CMAKE_CURRENT_LIST_DIR", path.rpartition("/")[0])
             if self.list_file(path):
                 break
+        else:
+            if name.lower().endswith(".cmake") and not is_optional:
+                self.missing[f"include({name})"] = True
         self.place.file = before
         self.set("CMAKE_CURRENT_LIST_DIR", here)
 
@@ -328,6 +436,14 @@ def _end(every: list[Command], start: int) -> int:
     return len(every)
 
 
+FLAGS = tuple(
+    f"CMAKE_{what}{of}"
+    for what in ("C_FLAGS", "CXX_FLAGS", "EXE_LINKER_FLAGS", "SHARED_LINKER_FLAGS")
+    for of in ("", "_DEBUG", "_RELEASE")
+)
+"""What the compiler and the linker are told besides, for each configuration."""
+
+
 def _start(root: str, asked: Asked, machine: str) -> dict[str, str]:
     names = ("CMAKE_SOURCE_DIR", "CMAKE_CURRENT_SOURCE_DIR", "PROJECT_SOURCE_DIR")
     found = dict.fromkeys((*names, "CMAKE_CURRENT_LIST_DIR"), root)
@@ -340,7 +456,11 @@ def _start(root: str, asked: Asked, machine: str) -> dict[str, str]:
     platform = {"x64": "x64", "x86": "Win32", "arm64": "ARM64"}[machine]
     found |= {"CMAKE_GENERATOR_PLATFORM": platform, "CMAKE_VS_PLATFORM_NAME": platform}
     found |= {"CMAKE_SYSTEM_NAME": "Windows", "CMAKE_C_COMPILER_ID": "MSVC"}
-    return found | {"CMAKE_CXX_COMPILER_ID": "MSVC", "CMAKE_VERSION": "3.30.0", "CMAKE_C_FLAGS": ""}
+    return (
+        found
+        | {"CMAKE_CXX_COMPILER_ID": "MSVC", "CMAKE_VERSION": "3.30.0", "CMAKE_C_FLAGS": ""}
+        | dict.fromkeys(FLAGS, "")
+    )
 
 
 Runner = Callable[[Lists, list[str], Command], object]
