@@ -14,6 +14,7 @@ from hvci.model.judged import CALL_RULES
 from hvci.pause import collect_young
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
+from hvci.source.judge import absent
 from hvci.source.judge.executable_files import executable_files
 from hvci.source.judge.facts import Context, Judge, Resolved
 from hvci.source.judge.families import wrong_family
@@ -86,6 +87,7 @@ class Survey:
                     self._text(path, context, done)
         for context in (one for one in contexts if not one.is_user):
             self._executions(product, context.program)
+            self.workspace.shelf.limits += absent.limits(self.judge, context)
         self._seen.update((one.call.unit.source.path, one.call.start) for one in calls)
         for call, context in written:
             self._dead(call, context, calls)
@@ -117,6 +119,8 @@ class Survey:
         if key not in self._seen and (resolved := self._resolve(call, context)) is not None:
             self._seen.add(key)
             calls.append(resolved)
+            if not context.is_user:
+                self.workspace.shelf.limits += absent.hidden(resolved)
 
     def _file(
         self,

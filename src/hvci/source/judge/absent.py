@@ -1,0 +1,291 @@
+"""What headers that are not here may change: unknown calls, branches and definitions that ask.
+
+Theory of operation: a header in quotes that nobody has may define any name. It matters only where
+memory that can execute is asked for: a constant that says so is given to something that nothing
+here declares, or a call or definition stands in a branch that depends on a name which nothing here
+defines. Each is a limit that names the header. What generators write (`.tmh`) is none of these.
+Knows programs and the catalogue; expands no macro.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from hvci import catalog
+from hvci.catalog.kmdf import kmdf_functions
+from hvci.catalog.values import ValueRule
+from hvci.model import Limit, Origin, SourceSite
+from hvci.model.judged import CALL_RULES
+from hvci.source.judge.facts import Context, Judge, Resolved
+from hvci.source.preprocess.predefined import ALL_MACHINES, NEVER, may_be_of_kit
+from hvci.source.preprocess.units import TranslationUnit
+from hvci.source.program.program import Program, Unit
+from hvci.source.text import directives
+from hvci.source.text.directives import Condition, Included
+
+RULES = ("pool_type", "pool_flags", "vp_pool_type", "page_protection", "mdl_priority")
+"""The value rules whose constants are looked for where nobody knows what is called."""
+DO = "put it into the tree, or name its folder in the project"
+FAR = 2000
+"""Bytes between a constant and the name that it is given to."""
+_WORD = re.compile(rb"\b[A-Za-z_]\w*")
+_NO_CALLS = frozenset(
+    b"if while for switch return sizeof defined case do else alignof typeof decltype "
+    b"C_ASSERT static_assert ASSERT NT_ASSERT UNREFERENCED_PARAMETER".split()
+)
+
+
+def limits(judge: Judge, context: Context) -> Iterator[Limit]:
+    """A limit for each unknown call and each definition that may ask for executable memory."""
+    program = context.program
+    for path in program.paths:
+        held = program.space.words.among(path, frozenset(_asking()))
+        for unit in program.units_of(path) if held else ():
+            yield from _calls(unit, held, judge, context)
+            yield from _definitions(unit, held, program)
+
+
+def hidden(one: Resolved) -> Iterator[Limit]:
+    """A limit where a call that asks is left out only because nothing here defines a name."""
+    call, rule = one.call, one.call.ddi.rule
+    value = one.fact.arguments.get(call.ddi.deciding)
+    asks = value is None or not value.complete or any(map(rule.executable.holds, value.lasting))
+    if call.kept is not False or rule.judged_by not in CALL_RULES or not asks:
+        return
+    for name, header in _undefined(call.unit, call.start, one.context.program):
+        what = f"{call.ddi.name} is compiled if {name} is defined"
+        yield _limit(call.unit, call.start, rule.judged_by, what, header)
+        return
+
+
+def _limit(unit: Unit, at: int, rule: str, what: str, header: str) -> Limit:
+    site = SourceSite(unit.source.path, *unit.source.position(at))
+    reason = f"{site.path}:{site.line}: {what}, and {header}, which may say, is not here: {DO}"
+    return Limit(Origin.SOURCE, (rule,), reason, site)
+
+
+# ---- calls of what nobody declares
+
+
+def _calls(unit: Unit, held: Iterable[bytes], judge: Judge, context: Context) -> Iterator[Limit]:
+    code, program = unit.source.code, context.program
+    told: set[int] = set()
+    for word in sorted(held):
+        for at in unit.source.places(word):
+            found = _called(code, at)
+            if found is None or found[0] in told or unit.live(at) is False:
+                continue
+            start, name, argument = found
+            rule = _asked(word, argument)
+            if rule is None or not _is_unknown(name, program):
+                continue
+            header = next(_lost(unit, program), "")
+            if not header or _is_opted_in(word, unit, judge, context):
+                continue
+            told.add(start)
+            shown = name.decode("utf-8", "replace")
+            what = f"nothing here declares {shown}, which gets {word.decode()}"
+            yield _limit(unit, start, rule.judged_by, what, header)
+
+
+def _called(code: bytes, at: int) -> tuple[int, bytes, bytes] | None:
+    """What is called around a place: where its name stands, the name and the argument there."""
+    begin, end = at, at
+    while end < len(code) and end < at + FAR and code[end] not in b",;{})":
+        end += 1
+    while begin > max(0, at - FAR):
+        byte = code[begin - 1]
+        if byte in b";{}":
+            return None
+        if byte == 0x29:
+            begin = _opening(code, begin - 1)
+            continue
+        begin -= 1
+        if byte == 0x28:
+            match = _BEFORE.search(code, max(0, begin - 80), begin)
+            if match is not None and match[1] not in _NO_CALLS:
+                is_member = code[: match.start(1)].rstrip()[-2:].endswith((b"->", b".", b"::"))
+                argument = code[begin + 1 : end].rpartition(b",")[2]
+                return None if is_member else (match.start(1), match[1], argument)
+    return None
+
+
+_BEFORE = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
+
+
+def _opening(code: bytes, closing: int) -> int:
+    """Where the parenthesis opens that closes at an offset."""
+    depth, at = 1, closing
+    while depth and at > max(0, closing - FAR):
+        at -= 1
+        depth += (code[at] == 0x29) - (code[at] == 0x28)
+    return at
+
+
+def _asked(word: bytes, argument: bytes) -> ValueRule | None:
+    """The rule by which an argument with a constant asks for executable memory."""
+    rule = _asking()[word]
+    constants = rule.family.constants if rule.family else {}
+    names = (one.decode("ascii", "replace") for one in _WORD.findall(argument))
+    value = 0
+    for name in names:
+        value |= constants.get(name, 0)
+    return rule if rule.executable.holds(value) else None
+
+
+@cache
+def _asking() -> Mapping[bytes, ValueRule]:
+    """The constants that ask for executable memory when nothing is added to them."""
+    found: dict[bytes, ValueRule] = {}
+    for one in RULES:
+        rule = catalog.value_rules()[one]
+        modifiers = rule.family.modifiers if rule.family else {}
+        for name, bits in rule.family.constants.items() if rule.family else ():
+            if rule.executable.holds(bits) and name not in modifiers:
+                found[name.encode()] = rule
+    return found
+
+
+def _is_unknown(name: bytes, program: Program) -> bool:
+    """Whether nothing of the program or of the kits says what a name is."""
+    word = name.decode("utf-8", "replace")
+    is_of_kit = word in catalog.ddis() or word in catalog.hidden_calls() or may_be_of_kit(name)
+    if is_of_kit or catalog.prototype(word) is not None or name in _kit_functions():
+        return False
+    if any(name in (macro.name for macro in unit.given.defines) for unit in program.compiled):
+        return False
+    for path in program.naming_paths(name):
+        text = program.space.text(path)
+        if text is None or name in text.directives.macros:
+            return False
+        if any(_declares(text.source.code, at, at + len(name)) for at in text.source.places(name)):
+            return False
+    return True
+
+
+@cache
+def _kit_functions() -> frozenset[bytes]:
+    return frozenset(name.encode() for name in kmdf_functions())
+
+
+_OPENS = re.compile(rb"[\s\\]*\(")
+
+
+def _declares(code: bytes, start: int, end: int) -> bool:
+    """Whether a use of a name is no call: a declaration, a variable, a type."""
+    if _OPENS.match(code, end) is None:
+        return True
+    before = code[max(0, start - 160) : start].rstrip()
+    match = re.search(rb"(\w+)\Z", before)
+    if match is not None:
+        return match[1] not in (b"return", b"else", b"do", b"case", b"goto", b"throw")
+    return re.search(rb"\w\s*\*+\Z", before) is not None
+
+
+def _is_opted_in(word: bytes, unit: Unit, judge: Judge, context: Context) -> bool:
+    """Whether the NX opt-in makes something else of a constant, in every build."""
+    if word not in (b"NonPagedPool", b"NonPagedPoolCacheAligned"):
+        return False
+    states = judge.opt_in.states(unit, context.program, context.builds)
+    return all(state.nx.is_nx for state in states)
+
+
+# ---- branches on what nobody defines
+
+
+def _definitions(unit: Unit, held: Iterable[bytes], program: Program) -> Iterator[Limit]:
+    """Definitions with constants that ask, in branches that are left out."""
+    for macros in unit.macros.values():
+        for macro in macros:
+            if unit.live(macro.start) is not False:
+                continue
+            words = [word for word in _WORD.findall(macro.body) if word in held]
+            rule = next((rule for one in words if (rule := _asked(one, macro.body))), None)
+            if rule is None or not program.mentions(macro.name):
+                continue
+            for name, header in _undefined(unit, macro.start, program):
+                shown = macro.name.decode("utf-8", "replace")
+                what = f"{shown} asks for memory that can execute if {name} is defined"
+                yield _limit(unit, macro.start, rule.judged_by, what, header)
+                break
+
+
+def _undefined(unit: Unit, at: int, program: Program) -> Iterator[tuple[str, str]]:
+    """Names that decide whether a place is compiled and that nothing defines, with a header."""
+    names = _deciding(unit, at)
+    for run in unit.runs if names else ():
+        for given in (one.given for one in program.compiled if one.path == run.path):
+            if not given.closed:
+                continue
+            known = {macro.name for macro in given.defines} | given.removed | given.absent
+            for name in names:
+                if name in known or name in given.known or _is_of_compiler(name):
+                    continue
+                if run.definitions(name) or _is_defined_somewhere(name, program):
+                    continue
+                yield from ((name.decode(), header) for header in _lost(unit, program))
+
+
+def _is_of_compiler(name: bytes) -> bool:
+    """Whether a compiler or a header of the kit defines a name, if anything does."""
+    word = name.decode("utf-8", "replace")
+    return word in ALL_MACHINES or word in NEVER or word == "DBG" or may_be_of_kit(name)
+
+
+def _is_defined_somewhere(name: bytes, program: Program) -> bool:
+    """Whether a file of the program defines a name at all, be it where it is not reached."""
+    texts = (program.space.text(path) for path in program.naming_paths(name))
+    return any(text is not None and name in text.directives.macros for text in texts)
+
+
+def _deciding(unit: Unit, at: int) -> list[bytes]:
+    """The names in the conditions that leave a place out; outermost group only."""
+    lines, region = unit.text.directives, unit.text.directives.region_at(at)
+    dead = None
+    while region is not None:
+        taken = unit.choice[region.group]
+        if taken != region.branch and not (isinstance(taken, tuple) and region.branch in taken):
+            dead = region
+        region = region.outer
+    if dead is None:
+        return []
+    found: dict[bytes, None] = {}
+    for line in lines.lines:
+        is_asked = line.group == dead.group and line.branch <= dead.branch
+        if is_asked and isinstance(line.what, Condition):
+            found.update(dict.fromkeys(_WORD.findall(line.what.text)))
+    found.pop(b"defined", None)
+    return list(found)
+
+
+# ---- headers that are not here
+
+
+def _lost(unit: Unit, program: Program) -> Iterator[str]:
+    """The headers that are not here and that units with a file include."""
+    paths = {run.path for run in unit.runs}
+    seen: set[str] = set()
+    for one in program.compiled:
+        if one.path in paths:
+            for header in _lost_of(one, program):
+                if header not in seen:
+                    seen.add(header)
+                    yield header
+
+
+def _lost_of(one: TranslationUnit, program: Program) -> Iterator[str]:
+    includes, run = program.space.includes, program.space.run(one)
+    for path in run.files:
+        missing = includes.missing(path, one.folders)
+        if not missing:
+            continue
+        for unit in program.units_of(path):
+            for line in unit.text.directives.lines:
+                what = line.what
+                if line.kind != directives.INCLUDE or not isinstance(what, Included):
+                    continue
+                name = what.name.replace("\\", "/")
+                if what.quoted and name in missing and unit.live(line.offset) is not False:
+                    yield name
