@@ -26,11 +26,21 @@ LARGEST_WINDOW = 0x10_0000
     "ExAllocatePoolZero",
     "ExAllocatePoolUninitialized",
     "ExAllocatePoolQuotaZero",
+    "ExAllocatePoolQuotaUninitialized",
     "ExAllocatePoolPriorityZero",
+    "ExAllocatePoolPriorityUninitialized",
+    "FsRtlAllocatePoolWithTag",
+    "FsRtlAllocatePoolWithQuotaTag",
 )
 def allocate_pool(call: Call) -> int:
     """Give zero memory of the size in the second argument."""
     return call.kernel.arena.allocate(call.arg(1), call.name)
+
+
+@stands_in("FsRtlAllocatePool", "FsRtlAllocatePoolWithQuota")
+def allocate_pool_of_a_file_system(call: Call) -> int:
+    """Give zero memory; the size takes four bytes on every machine."""
+    return call.kernel.arena.allocate(call.u32(1), call.name)
 
 
 @stands_in("ExAllocatePool2", "ExAllocatePool3", wide=(0,))
@@ -98,7 +108,7 @@ def allocate_for_lookaside(call: Call) -> int:
     return call.kernel.arena.allocate(call.arg(1), "a lookaside list")
 
 
-@stands_in("ExAllocateFromLookasideListEx")
+@stands_in("ExAllocateFromLookasideListEx", "ExAllocateFromNPagedLookasideList")
 def allocate_lookaside(call: Call) -> int:
     """Give zero memory of the list's entry size."""
     size = call.memory.u32(call.field(call.arg(0), 0x2C, 0x24)) & 0xFFFF
@@ -122,6 +132,14 @@ def allocate_contiguous_in_range(call: Call) -> int:
     return call.kernel.arena.allocate(max(call.arg(0), PAGE), call.name)
 
 
+@stands_in("MmAllocateContiguousMemoryEx", wide=(1, 2, 3))
+def allocate_contiguous_ex(call: Call) -> int:
+    """Put the address of whole pages where the last argument points; the size is given so too."""
+    size = call.memory.pointer(call.arg(0)) if call.arg(0) else 0
+    call.give(9, call.kernel.arena.allocate(max(size, PAGE), call.name))
+    return 0
+
+
 @stands_in("MmAllocateNonCachedMemory")
 def allocate_non_cached(call: Call) -> int:
     """Give whole pages."""
@@ -133,12 +151,13 @@ def allocate_non_cached(call: Call) -> int:
     "MmFreeContiguousMemorySpecifyCache",
     "MmFreeNonCachedMemory",
     "MmUnmapIoSpace",
+    "MmUnmapVideoDisplay",
 )
 def free_pages(call: Call) -> None:
     """Keep the pages as they are."""
 
 
-@stands_in("MmMapIoSpace", "MmMapIoSpaceEx", wide=(0,))
+@stands_in("MmMapIoSpace", "MmMapIoSpaceEx", "MmMapVideoDisplay", wide=(0,))
 def map_io_space(call: Call) -> int:
     """Map physical memory: an alias of existing frames, else device memory that reads zero."""
     kernel, physical, size = call.kernel, call.arg(0), max(call.arg(1), 1)

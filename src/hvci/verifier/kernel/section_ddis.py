@@ -96,9 +96,19 @@ def _view(call: Call, handle: int, offset: int, size: int) -> tuple[int, int]:
 @stands_in("ZwAllocateVirtualMemory")
 def allocate_virtual(call: Call) -> int:
     """Memory of the wanted size."""
-    size = min(page_up(max(call.memory.pointer(call.arg(3)), PAGE)), LARGEST)
+    return _allocate(call, 3)
+
+
+@stands_in("ZwAllocateVirtualMemoryEx")
+def allocate_virtual_ex(call: Call) -> int:
+    """Memory of the wanted size, which stands one argument before."""
+    return _allocate(call, 2)
+
+
+def _allocate(call: Call, size_at: int) -> int:
+    size = min(page_up(max(call.memory.pointer(call.arg(size_at)), PAGE)), LARGEST)
     call.give(1, call.kernel.arena.allocate(size, call.name))
-    call.give(3, size)
+    call.give(size_at, size)
     return 0
 
 
