@@ -1,22 +1,26 @@
-"""Reads Makefiles and Meson files as lists of sources with their definitions.
+"""Reads Makefiles as lists of sources with their definitions.
 
-Knows variables and names of files; runs no rule. What a driver is made of is told by what is
-linked as one: a native image, `ntoskrnl`, or a name that ends in `.sys`.
+Knows variables, rules and names of files; runs no rule. What a driver is made of is told by what
+is linked as one: a native image, `ntoskrnl`, or a name that ends in `.sys`. Where a file makes
+several images, the rules say what each is made of.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.model import Build, Compile, Kind, option_defines, options_of
+from hvci.source.builds.named import Named, named
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
+SHOWN = 6
 
 _ASSIGNMENT = re.compile(
     r"^[ ]*(?:export[ ]+|override[ ]+)?([\w.-]+)[ \t]*(\+?|:{1,3}|\?)=[ \t]*([^\n]*)", re.MULTILINE
@@ -24,53 +28,195 @@ _ASSIGNMENT = re.compile(
 _VARIABLE = re.compile(r"\$[({]([\w.-]+)[)}]")
 _SUBSTITUTED = re.compile(r"\$[({]([\w.-]+):([^=(){}]*)=([^(){}]*)[)}]")
 _FUNCTION = re.compile(
-    r"\$[({](wildcard|patsubst|addprefix|addsuffix|notdir|sort)\s+([^(){}]*)[)}]"
+    r"\$[({](wildcard|patsubst|addprefix|addsuffix|notdir|sort|subst|strip|basename|filter-out"
+    r"|filter)\s+([^(){}]*)[)}]"
 )
-_NAME = re.compile(
-    r"(?<![\w./\\%*-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:c|cpp|cc|cxx))\b(?!\s*[(=])", re.I
-)
-_OBJECT = re.compile(r"(?<![\w./\\%*-])((?:[\w+.-]+[/\\])*[\w+.-]+)\.(?:o|obj)\b", re.IGNORECASE)
 _LIBRARY = re.compile(r"(?<![\w./\\%*:=-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:lib|a))\b(?!\s*:)", re.I)
 _LINKED = re.compile(r"(?<!\S)-l([A-Za-z][\w+.-]*)")
-_RULE = re.compile(r"(?m)^([^\s#:=][^:=\n]*):(?!=)")
-_DRIVER = re.compile(
-    r"(?i)\.sys\b|subsystem[,= :]+native|-lntoskrnl|ntoskrnl\.lib|[-/]driver\b"
-    r"|entry[,= :]+_?DriverEntry"
+_RULE = re.compile(r"(?m)^([^\s#:=!][^:=\n]*)::?(?!=)([^\n]*)((?:\n[ \t]+[^\n]*)*)")
+_INCLUDED = re.compile(r"(?m)^[ ]*(-|s|!)?include[ \t]+([^\n]+)")
+_ASKED = re.compile(
+    r"\$[({](?:shell|eval|call|foreach)\s[^\n]*?(?:\.c\b|\.cpp\b|\.cc\b|\.o\b|\.obj\b|\bfind\b|\bls\b)"
 )
+_OPTIONS = re.compile(r"(?<!\S)@([\w./\\-]+\.\w+)")
+_IMAGE = re.compile(r"(?i)\S+\.(?:sys|exe|dll|efi)\Z")
+DRIVER = re.compile(
+    r"(?i)\.sys\b|subsystem[,= :]+native|-lntoskrnl|ntoskrnl\.lib|[-/]driver\b"
+    r"|entry[,= :]+_?DriverEntry|name_suffix\s*:\s*'sys'"
+)
+"""What says that an image is a driver."""
 
 
-def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
-    """What a Makefile or a Meson file builds, when it is a driver."""
+def texts_of(path: str) -> str | None:
+    """The text of a build file without remarks, with continued lines joined."""
     try:
         data = contents(path)
     except OSError:
-        return []
+        return None
     if len(data) > MAX_BYTES:
-        return []
+        return None
     text = re.sub(r"\\\r?\n", " ", data.decode("utf-8-sig", "replace"))
-    text = re.sub(r"(?m)#.*$", "", text)
-    if _DRIVER.search(text) is None:
+    return re.sub(r"(?m)#.*$", "", text)
+
+
+def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
+    """What a Makefile builds: each driver that it makes."""
+    lost: dict[str, None] = {}
+    text = _whole(path, lost)
+    if text is None or DRIVER.search(text) is None:
         return []
-    is_meson = path.rpartition("/")[2].lower() == "meson.build"
-    values = {} if is_meson else _values(text, path)
-    expanded = text if is_meson else _expanded(text, values, path)
-    files = _files(shelf, path, expanded)
-    flags = re.sub(r"['\",\[\]]|(?m:^[ ]*[\w.-]+[ ]*[+?:]*=)", " ", expanded)
+    values = _values(text, path)
+    expanded = _expanded(text, values, path)
+    for match in _OPTIONS.finditer(expanded):
+        more = texts_of(beside(path, match[1].replace("\\", "/")))
+        expanded += f"\n{more or ''}"
+        lost |= {} if more is not None else {f"@{match[1]}": None}
+    lost |= {one[0][:40]: None for one in _ASKED.finditer(expanded)}
+    folders = [*values.get("VPATH", "").replace(":", " ").split()]
+    folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", expanded)
+    found: list[Build] = []
+    for name, part in _images(expanded):
+        held = named(shelf, path, part, folders)
+        held.lost |= lost
+        project = f"{path}#{name}" if name else path
+        found += made(shelf, path, project, part, held, machines)
+    return found
+
+
+def made(
+    shelf: Shelf, path: str, project: str, text: str, held: Named, machines: Iterable[str]
+) -> list[Build]:
+    """The builds of one driver from the text that is about it."""
+    flags = re.sub(r"['\",\[\]]|(?m:^[ ]*[\w.-]+[ ]*[+?:]*=)", " ", text)
     folders = [shelf.actual(beside(path, one)) for one in options_of("I", flags)]
     here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
     compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
-    if not files:
+    if not held.files and not held.lost:
         shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
-    sources, linked = dict.fromkeys(files, compile_), tuple(_libraries(path, expanded, flags))
+    if held.lost:
+        names = list(held.lost)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        told = f"{', '.join(names[:SHOWN])}{more}"
+        reason = f"it builds a driver also of what is not here or not followed: {told}"
+        shelf.limit(path, reason, TEXT_RULES)
+    linked = (*_libraries(path, text, flags), *held.objects)
+    sources = dict.fromkeys(held.compiled, compile_)
     return [
-        Build(path, machine, machine, Kind.DRIVER, None, sources, libraries=linked)
+        Build(
+            project,
+            machine,
+            machine,
+            Kind.DRIVER,
+            None,
+            sources,
+            output=_output(project),
+            assembly=held.assembly,
+            libraries=linked,
+        )
         for machine in machines
     ]
 
 
+def _output(project: str) -> str:
+    name = project.partition("#")[2]
+    return name.rpartition("/")[2].rpartition(".")[0].lower()
+
+
+# ---------------------------------------------------------------------- rules
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What one target is made of."""
+
+    needs: tuple[str, ...]
+    text: str
+
+
+def _images(text: str) -> Iterator[tuple[str, str]]:
+    """Each driver of a file with the text that is about it; one without a name where it is one."""
+    rules: dict[str, _Rule] = {}
+    for match in _RULE.finditer(text):
+        for name in match[1].split():
+            known = rules.get(name, _Rule((), ""))
+            needs = (*known.needs, *match[2].split())
+            rules[name] = _Rule(needs, f"{known.text}\n{match[0]}")
+    images = [name for name in rules if _IMAGE.match(name)]
+    drivers = [name for name in images if name.lower().endswith(".sys")]
+    parts = {name: _closure(name, rules) for name in images}
+    if len(images) < 2 or not drivers or not all(_names_code(parts[one]) for one in drivers):
+        yield "", text
+        return
+    taken = {name for one in images for name in _codes(parts[one])}
+    common = _RULE.sub("", text)
+    rest = " ".join(sorted(_codes(_without_lists(text)) - taken))
+    for name in drivers:
+        yield name, f"{_without_code(common)}\n{parts[name]}\n{rest}"
+
+
+def _closure(name: str, rules: dict[str, _Rule]) -> str:
+    """The text about a target and all that it needs."""
+    parts, todo, seen = list[str](), [name], {name}
+    while todo:
+        rule = rules.get(todo.pop(0))
+        if rule is None:
+            continue
+        parts.append(rule.text)
+        for one in rule.needs:
+            if one not in seen and not _IMAGE.match(one):
+                seen.add(one)
+                todo.append(one)
+    return "\n".join(parts)
+
+
+_CODE = re.compile(r"(?<![\w./\\%*-])[\w+./\\-]+\.(?:c|cpp|cc|cxx|o|obj)\b", re.IGNORECASE)
+
+
+def _codes(text: str) -> set[str]:
+    return set(_CODE.findall(text))
+
+
+def _names_code(text: str) -> bool:
+    return _CODE.search(text) is not None
+
+
+def _without_code(text: str) -> str:
+    return _CODE.sub(" ", text)
+
+
+def _without_lists(text: str) -> str:
+    """The rules of a text: lists in variables count where a rule uses them."""
+    return "\n".join(match[0] for match in _RULE.finditer(text))
+
+
+# ------------------------------------------------------------------ variables
+
+
+def _whole(path: str, lost: dict[str, None], depth: int = 0) -> str | None:
+    """The text of a file with those that it includes; names are meant from the first one."""
+    text = texts_of(path)
+    if text is None or depth > MAX_DEPTH:
+        return None
+
+    def included(match: re.Match[str]) -> str:
+        values = _values(text[: match.start()], path)
+        parts = []
+        for name in _expanded(match[2], values, path).split():
+            bare = name.strip("\"'")
+            if bare[:1] == "<" or bare.endswith(".d") or "*" in bare:
+                continue
+            more = _whole(beside(path, bare.replace("\\", "/")), lost, depth + 1)
+            parts.append(more or "")
+            if more is None and match[1] in (None, "!"):
+                lost[f"include {bare}"] = None
+        return "\n".join(parts)
+
+    return _INCLUDED.sub(included, text)
+
+
 def _libraries(path: str, text: str, flags: str) -> Iterator[str]:
     """What is linked and no rule of the file makes; paths where they are here."""
-    made = {name for line in _RULE.findall(text) for name in line.split()}
+    made = {name for match in _RULE.finditer(text) for name in match[1].split()}
     for name in dict.fromkeys(_LIBRARY.findall(flags)):
         if name not in made and not _is_output(name, text):
             yield beside(path, name.replace("\\", "/")) if is_file(beside(path, name)) else name
@@ -88,23 +234,6 @@ def _is_output(name: str, text: str) -> bool:
     return re.search(option + re.escape(name), text) is not None
 
 
-def _files(shelf: Shelf, path: str, text: str) -> list[str]:
-    """The source files that a text names, itself or by their objects."""
-    found: dict[str, None] = {}
-    for match in _NAME.finditer(text):
-        whole = shelf.actual(beside(path, match[1].replace("\\", "/")))
-        if is_file(whole):
-            found[whole] = None
-    for match in _OBJECT.finditer(text):
-        for end in (".c", ".cpp", ".cc", ".cxx"):
-            name = match[1].replace("\\", "/")
-            for one in (name, name.rpartition("/")[2], f"src/{name.rpartition('/')[2]}"):
-                whole = shelf.actual(beside(path, one + end))
-                if is_file(whole):
-                    found[whole] = None
-    return sorted(found)
-
-
 def _values(text: str, path: str) -> dict[str, str]:
     values: dict[str, str] = {}
     for match in _ASSIGNMENT.finditer(text):
@@ -119,6 +248,7 @@ def _values(text: str, path: str) -> dict[str, str]:
 def _expanded(text: str, values: dict[str, str], path: str, depth: int = 0) -> str:
     """A text with its variables, and with the functions that name files."""
     before = text
+    text = _foreach(text, values, path, depth)
     text = _SUBSTITUTED.sub(lambda m: _ended(values.get(m[1], ""), m[2], m[3]), text)
     text = _FUNCTION.sub(lambda m: _called(m[1], m[2], path), text)
     text = _VARIABLE.sub(lambda m: values.get(m[1], ""), text)[: MAX_BYTES * 2]
@@ -126,8 +256,46 @@ def _expanded(text: str, values: dict[str, str], path: str, depth: int = 0) -> s
 
 
 def _ended(words: str, old: str, new: str) -> str:
-    old, new = old.strip().lstrip("%"), new.strip().lstrip("%")
-    return " ".join(w.removesuffix(old) + new if w.endswith(old) else w for w in words.split())
+    """Words in which a pattern with one `%` gives way to another; without it, their ends."""
+    old, new = old.strip(), new.strip()
+    if "%" not in old:
+        old, new = "%" + old, "%" + new
+    front, _, back = old.partition("%")
+    found = []
+    for word in words.split():
+        if len(word) >= len(front + back) and word.startswith(front) and word.endswith(back):
+            stem = word[len(front) : len(word) - len(back)]
+            found.append(new.replace("%", stem, 1))
+        else:
+            found.append(word)
+    return " ".join(found)
+
+
+_FOREACH = re.compile(r"\$[({]foreach\s+([\w.-]+)\s*,")
+
+
+def _foreach(text: str, values: dict[str, str], path: str, depth: int) -> str:
+    """A text with each `$(foreach name,words,text)` written out."""
+    while depth <= MAX_DEPTH and (match := _FOREACH.search(text)) is not None:
+        end = _closing(text, match.end())
+        words, comma, body = text[match.end() : end].partition(",")
+        if not comma:
+            return text
+        name = re.compile(r"\$[({]" + re.escape(match[1]) + r"[)}]")
+        every = _expanded(words, values, path, depth + 1).split()[:200]
+        made = " ".join(name.sub(word.replace("\\", "/"), body) for word in every)
+        text = f"{text[: match.start()]}{made[:MAX_BYTES]}{text[end + 1 :]}"[: MAX_BYTES * 2]
+    return text
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the parenthesis is closed that is open at an offset; the end where it is not."""
+    depth = 1
+    for at in range(start, min(len(text), start + 20_000)):
+        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(text[at], 0)
+        if not depth:
+            return at
+    return len(text)
 
 
 def _called(name: str, given: str, path: str) -> str:
@@ -138,13 +306,29 @@ def _called(name: str, given: str, path: str) -> str:
         return " ".join(sorted(found))
     if name == "patsubst" and len(words) == 3:
         return _ended(words[2], words[0], words[1])
+    if name == "subst" and len(words) == 3:
+        return words[2].replace(words[0], words[1])
     if name == "addprefix" and len(words) == 2:
         return " ".join(words[0].strip() + one for one in words[1].split())
     if name == "addsuffix" and len(words) == 2:
         return " ".join(one + words[0].strip() for one in words[1].split())
     if name == "notdir":
         return " ".join(one.rpartition("/")[2] for one in given.split())
+    if name == "basename":
+        return " ".join(one.rpartition(".")[0] or one for one in given.split())
+    if name in ("filter", "filter-out") and len(words) == 2:
+        kept = (one for one in words[1].split() if _fits(one, words[0]) == (name == "filter"))
+        return " ".join(kept)
     return given
+
+
+def _fits(word: str, patterns: str) -> bool:
+    """Whether one of the patterns, with one `%` each, is a word's."""
+    for pattern in patterns.split():
+        front, sign, back = pattern.partition("%")
+        if word == pattern or (sign and word.startswith(front) and word.endswith(back)):
+            return True
+    return False
 
 
 def _glob(folder: Path, pattern: str) -> list[str]:

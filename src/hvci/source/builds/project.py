@@ -13,7 +13,7 @@ from functools import cached_property
 
 from hvci.model import BuildSetting, WindowsVersion
 from hvci.model.judged import TEXT_RULES
-from hvci.source.builds import legacy, makefiles, nearby
+from hvci.source.builds import legacy, makefiles, meson, nearby
 from hvci.source.builds.cmake import builds as cmake
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.msbuild import builds as vcxproj
@@ -221,9 +221,11 @@ def _other_builds(shelf: Shelf, machine: str | None) -> Iterator[Build]:
     for path in by_name.get("sources", ()):
         yield from legacy.sources_builds(shelf, path, machines)
     yield from cmake.builds(shelf, by_name.get("cmakelists.txt", ()), machines)
-    for name in ("makefile", "gnumakefile", "makefile.mingw", "meson.build"):
+    for name in ("makefile", "gnumakefile", "makefile.mingw"):
         for path in by_name.get(name, ()):
             yield from makefiles.builds(shelf, path, machines)
+    for path in by_name.get("meson.build", ()):
+        yield from meson.builds(shelf, path, machines)
 
 
 def _referred(builds: Iterable[Build]) -> Iterator[str]:

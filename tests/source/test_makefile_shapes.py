@@ -1,0 +1,137 @@
+"""Makefiles and Meson files of several images, with what they include, and what is not followed."""
+
+import pytest
+
+from hvci.evaluate import Options, evaluate_drivers
+from hvci.model import Answer, Question
+from hvci.model.judged import TEXT_RULES
+from sources import bad, entry, lay, read
+
+GOOD = entry("ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');")
+BAD = "#include <ntddk.h>\nPVOID F(void) { return ExAllocatePoolWithTag(NonPagedPool, 8, 'b'); }\n"
+LINK = "{0}.sys: {1}\n\tgcc -shared -Wl,--subsystem,native -o {0}.sys {1} -lntoskrnl\n"
+ONE = LINK.format("a", "$(OBJS)")
+
+
+def weighing(evidence):
+    """The reasons that leave open what the code asks for."""
+    return [limit.reason for limit in evidence.limits if set(TEXT_RULES) <= set(limit.rules)]
+
+
+def asked(folder, makefile, **files):
+    lay(folder, Makefile=makefile, good__c=GOOD, bad__c=BAD, **files)
+    return read(folder)
+
+
+def answers(folder):
+    """What each driver of a folder would do in the readiness test."""
+    reports = evaluate_drivers(folder, Options())
+    return {one.target.path.rpartition("#")[2]: one.answers[Question.READINESS] for one in reports}
+
+
+NAMED = [
+    "OBJS = good.o\ninclude more.mk\n",
+    "TOP = .\nOBJS = good.o\n-include $(TOP)/more.mk\n",
+    "SRCS = bad.c\nOBJS = good.o $(SRCS:%.c=obj/%.o)\n",
+    "SRCS = bad.c\nOBJS = good.o $(patsubst %.c,obj/%.o,$(SRCS))\n",
+    "OBJS = good.o $(foreach d,. sub,$(wildcard $(d)/bad.c))\n",
+    "OBJS = good.o $(subst .x,.o,bad.x)\n",
+    "OBJS = $(filter-out more%,good.o bad.o more.o)\n",
+    "OBJS = $(addsuffix .o,$(basename good.c bad.c))\n",
+    "OBJS = good.o @args.txt\n",
+    "VPATH = sub\nOBJS = good.o other.o\n",
+    "OBJS = good.o deep.o\n",
+]
+
+
+@pytest.mark.parametrize("lists", NAMED)
+def test_a_source_that_is_named(tmp_path, lists):
+    more = {"more__mk": "OBJS += bad.o\n", "args__txt": "bad.c\n"}
+    lay(tmp_path, sub___other__c=BAD, sub___more___deep__c=BAD)
+    evidence = asked(tmp_path, lists + ONE, **more)
+    assert "execute-pool-type" in bad(evidence)
+    assert weighing(evidence) == []
+
+
+LOST = [
+    ("OBJS = good.o\ninclude ../gone/more.mk\n", "include ../gone/more.mk"),
+    ("OBJS = good.o $(shell find . -name '*.c')\n", "$(shell find"),
+    ("OBJS = good.o obj/gone.o\n", "obj/gone.o"),
+    ("OBJS = good.o gone.c\n", "gone.c"),
+    ("OBJS = good.o @gone.txt\n", "@gone.txt"),
+]
+
+
+@pytest.mark.parametrize(("lists", "told"), LOST)
+def test_what_is_not_here_or_not_followed_is_named(tmp_path, lists, told):
+    reasons = weighing(asked(tmp_path, lists + ONE))
+    assert [told in reason for reason in reasons] == [True]
+
+
+CLEAR = [
+    "OBJS = good.o\n-include $(OBJS:.o=.d)\n",
+    "OBJS = good.o\n-include config.mk\n",
+    "OBJS = good.o\nV = $(shell git describe)\n",
+    "OBJS = good.o\nclean:\n\trm -f old.o *.o\n",
+    "OBJS = good.o\n.c.obj:\n\tcl /c $<\n",
+]
+
+
+@pytest.mark.parametrize("lists", CLEAR)
+def test_what_names_no_source_weighs_nothing(tmp_path, lists):
+    assert weighing(asked(tmp_path, lists + ONE)) == []
+
+
+def test_assembly_of_a_makefile_is_looked_at(tmp_path):
+    text = "OBJS = good.o low.o\n" + ONE
+    reasons = weighing(asked(tmp_path, text, low__S=" call ExAllocatePoolWithTag\n"))
+    assert ["assembly uses ExAllocatePoolWithTag" in reason for reason in reasons] == [True]
+
+
+def test_an_object_without_source_is_examined(tmp_path):
+    reasons = weighing(asked(tmp_path, "OBJS = good.o blob.o\n" + ONE, blob__o=b"?" * 40))
+    assert ["blob.o: not all of its code was examined" in reason for reason in reasons] == [True]
+
+
+BAD_DRIVER = BAD + entry("F();")
+SEVERAL = (
+    "all: a.sys b.sys tool.exe\n" + LINK.format("a", "good.o") + LINK.format("b", "bad.o lib.a")
+)
+SEVERAL += "lib.a: lib.o\n\tar rcs lib.a lib.o\ntool.exe: tool.c\n\tgcc -o tool.exe tool.c\n"
+
+
+def test_each_driver_has_its_own_sources(tmp_path):
+    lay(tmp_path, Makefile=SEVERAL, good__c=GOOD, bad__c=GOOD, lib__c=BAD, tool__c=BAD)
+    assert answers(tmp_path) == {"a.sys": Answer.YES, "b.sys": Answer.NO}
+    assert answers(tmp_path / "Makefile") == {"a.sys": Answer.YES, "b.sys": Answer.NO}
+
+
+def test_what_no_image_is_said_to_hold_counts_for_each_driver(tmp_path):
+    text = SEVERAL + "more.o: more.c\n"
+    lay(tmp_path, Makefile=text, good__c=GOOD, bad__c=GOOD, lib__c=GOOD, tool__c=BAD, more__c=BAD)
+    assert answers(tmp_path) == {"a.sys": Answer.NO, "b.sys": Answer.NO}
+
+
+MESON = """project('x', 'c')
+srcs = ['good.c']
+tool_srcs = files('tool.c')
+subdir('src')
+shared_library('a', srcs, name_suffix: 'sys', link_args: ['-Wl,--subsystem,native'])
+executable('tool', tool_srcs)
+"""
+
+
+def test_meson_folders_and_programs(tmp_path):
+    lay(tmp_path, meson__build=MESON, good__c=GOOD, tool__c=BAD)
+    assert ["src/meson.build" in one for one in weighing(read(tmp_path))] == [True]
+    lay(tmp_path, src___meson__build="srcs += files('more.c')\n", src___more__c=GOOD)
+    evidence = read(tmp_path)
+    assert (bad(evidence), weighing(evidence)) == (set(), [])
+    lay(tmp_path, src___more__c=BAD)
+    assert "execute-pool-type" in bad(read(tmp_path))
+
+
+def test_meson_sources_that_a_program_tells(tmp_path):
+    text = MESON.replace("['good.c']", "run_command('ls').stdout().split()")
+    lay(tmp_path, meson__build=text.replace("subdir('src')\n", ""), good__c=GOOD, tool__c=GOOD)
+    assert ["run_command" in reason for reason in weighing(read(tmp_path))] == [True]
