@@ -89,7 +89,7 @@ def test_a_routine_by_another_name_in_another_file(tmp_path, name):
 )
 def test_a_routine_that_is_handed_on_is_a_limit(tmp_path, text):
     limits = [one for one in one_file(tmp_path, text).limits if "handed on" in one.reason]
-    assert [one.rules for one in limits] == [(POOL,)]
+    assert [one.rules for one in limits] == [(POOL, "nx-opt-in")]
     assert "driver.c:1: ExAllocatePoolWithTag" in limits[0].reason
 
 

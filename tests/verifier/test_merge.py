@@ -91,7 +91,7 @@ def test_a_call_that_only_the_run_saw_is_judged():
     evidence, agreement = joined(call(Value.exactly(512)), other)
     assert agreement.only_in_run == 1
     (limit,) = evidence.limits
-    assert limit.rules == ("execute-pool-type",)
+    assert limit.rules == ("execute-pool-type", "nx-opt-in")
     assert "0x2000" in limit.reason
     assert [finding.site.rva for finding in findings(evidence)] == [0x2000]
 

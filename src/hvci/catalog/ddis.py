@@ -11,6 +11,7 @@ from hvci.catalog.reader import Row, parse_toml, version_of
 from hvci.catalog.values import ValueRule
 from hvci.errors import CatalogError
 from hvci.model import Confidence, Counter, WindowsVersion
+from hvci.model.judged import CALL_RULES, COUNTED_RULES, OPT_IN_RULES
 from hvci.model.record import record
 
 SEED_ROWS = 46
@@ -163,6 +164,21 @@ class Ddi:
     def confidence(self) -> Confidence:
         """The strongest evidence behind the row."""
         return next(word for word in _STRONGEST_FIRST if word in self.evidence)
+
+    @property
+    def weakens(self) -> tuple[str, ...]:
+        """The rules that a use of it leaves open when nobody follows it; empty when none judges it.
+
+        Its own, and those on calls that judge no kind of value, as they may ask about any call.
+        """
+        if not self.rule.judged_by:
+            return ()
+        others = (one for one in CALL_RULES if one not in COUNTED_RULES)
+        is_opted = self.opt_in is not OptIn.NONE
+        return (
+            self.rule.judged_by,
+            *(one for one in others if is_opted or one not in OPT_IN_RULES),
+        )
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def _not_read(alone: Sequence[Place], seen: Mapping[Place, dict[Tier, DdiCall]])
             "call: there may be others"
         )
         site = next(iter(seen[found[0]].values())).site
-        yield Limit(Origin.VERIFIER, (ddi.rule.judged_by,), reason, site)
+        yield Limit(Origin.VERIFIER, ddi.weakens, reason, site)
 
 
 def _place(call: DdiCall) -> Place | None:

@@ -157,8 +157,7 @@ class CallSites:
 
     def _limit(self, reason: str, rva: int | None = None, name: str = "") -> None:
         """Something that weakens the rule on a routine, or every rule on calls."""
-        judged_by = catalog.ddis()[name].rule.judged_by if name else ""
-        rules = CALL_RULES if not name else (judged_by,) if judged_by else ()
+        rules = catalog.ddis()[name].weakens if name else CALL_RULES
         if rules:
             site = None if rva is None else self.analysis.site(rva)
             self.limits.append(Limit(Origin.CALLSITE, rules, reason, site))

@@ -144,7 +144,7 @@ class _Reader:
                 reason = (
                     f"{ddi.name} is named in assembly ({line.shown}) and not followed from there"
                 )
-                self._limit(line, (ddi.rule.judged_by,), reason)
+                self._limit(line, ddi.weakens, reason)
             elif LOOKUPS.intersection(self._forms(name)) and not told:
                 told.add(name.decode())
                 reason = (

@@ -17,7 +17,7 @@ from hvci import catalog
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.catalog.values import ValueRule
 from hvci.model import Limit, Origin, SourceSite
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import COUNTED_RULES
 from hvci.source.judge.facts import Context, Judge, Resolved
 from hvci.source.preprocess.predefined import ALL_MACHINES, NEVER, may_be_of_kit
 from hvci.source.preprocess.units import TranslationUnit
@@ -52,7 +52,7 @@ def hidden(one: Resolved) -> Iterator[Limit]:
     call, rule = one.call, one.call.ddi.rule
     value = one.fact.arguments.get(call.ddi.deciding)
     asks = value is None or not value.complete or any(map(rule.executable.holds, value.lasting))
-    if call.kept is not False or rule.judged_by not in CALL_RULES or not asks:
+    if call.kept is not False or rule.judged_by not in COUNTED_RULES or not asks:
         return
     for name, header in _undefined(call.unit, call.start, one.context.program):
         what = f"{call.ddi.name} is compiled if {name} is defined"

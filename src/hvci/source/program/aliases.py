@@ -96,7 +96,7 @@ def _limit(unit: Unit, at: int, name: bytes) -> Limit:
     path, ddi = unit.source.path, catalog.ddis()[name.decode()]
     reason = f"{path}:{line}: {ddi.name} is handed on as a value, and calls of it by another name"
     reason += " are not followed: check the built .sys"
-    return Limit(Origin.SOURCE, (ddi.rule.judged_by,), reason, SourceSite(path, line, column))
+    return Limit(Origin.SOURCE, ddi.weakens, reason, SourceSite(path, line, column))
 
 
 def _followed(program: Program, unit: Unit, at: int, name: bytes, found: Aliases) -> bool:

@@ -94,5 +94,5 @@ def _limit(macro: Macro, made: list[str]) -> Limit:
         f"{' or '.join(made[:SHOWN])}{more}, and calls by it are not followed: write the name out, "
         "or check the built .sys"
     )
-    rules = tuple(sorted({catalog.ddis()[name].rule.judged_by for name in made}))
+    rules = tuple(sorted({one for name in made for one in catalog.ddis()[name].weakens}))
     return Limit(Origin.SOURCE, rules, reason, SourceSite(path, line, column))

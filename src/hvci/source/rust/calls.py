@@ -283,7 +283,7 @@ def _as_values(text: RustText, views: list[Values]) -> Iterator[Limit]:
         path, ddi = text.source.path, _rows()[text_of(node)]
         reason = f"{path}:{line}: {ddi.name} is used as a value; not followed"
         site = SourceSite(path, line, column)
-        yield Limit(Origin.SOURCE, (ddi.rule.judged_by,), reason, site)
+        yield Limit(Origin.SOURCE, ddi.weakens, reason, site)
 
 
 def _is_value(node: Node) -> bool:

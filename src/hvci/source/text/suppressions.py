@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 
 from hvci.model import Allowance
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import COUNTED_RULES
 from hvci.source.text.text import Source
 
-_CALL_RULES = frozenset(CALL_RULES)
+_COUNTED = frozenset(COUNTED_RULES)
 _WARNINGS = {
     "30029": frozenset(("executable-by-default",)),
-    "30030": _CALL_RULES | {"executable-by-default"},
+    "30030": _COUNTED | {"executable-by-default"},
     "30031": frozenset(("nx-opt-in", "execute-pool-type", "execute-page-mapping")),
     "30032": frozenset(("execute-pool-type", "execute-page-mapping")),
     "30033": frozenset(("nx-opt-in", "execute-pool-type", "execute-page-mapping")),
