@@ -68,7 +68,7 @@ def read(workspace: Workspace) -> Linked:
                 reason = f"{product.name} links {_shown(workspace, name)}, and not by a reference"
                 reason += f" to {libraries[stem]}: it was not examined"
                 found.limits.append(_limit(reason, build.file))
-            elif stem not in KIT and "$" not in name and not _is_elsewhere(name):
+            elif stem not in KIT and not _is_elsewhere(name):
                 shown = _shown(workspace, name)
                 reason = f"{product.name} links {shown}, which is not here: it was not examined"
                 found.limits.append(_limit(reason, build.file))
@@ -93,10 +93,18 @@ def _own(workspace: Workspace, product: Product) -> set[str]:
     return linked | imported
 
 
+_KIT_FOLDER = re.compile(r"(?i)\$\((?:DDK|SDK|IFSKIT|CRT|KMDF|UMDF|WDM|ATL|MFC|WDK)\w*\)")
+
+
 def _is_elsewhere(name: str) -> bool:
     """Whether a name is an option, or leads into an installed kit."""
     is_option = name[:1] == "/" and "/" not in name[1:] and ":" in name
-    return is_option or name[:1] == "%" or "windows kits/" in name.replace("\\", "/").lower()
+    return (
+        is_option
+        or name[:1] == "%"
+        or _KIT_FOLDER.search(name) is not None
+        or "windows kits/" in name.replace("\\", "/").lower()
+    )
 
 
 @dataclass

@@ -218,8 +218,15 @@ def _other_builds(shelf: Shelf, machine: str | None) -> Iterator[Build]:
     by_name: dict[str, list[str]] = {}
     for path in shelf.projects:
         by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
-    for path in by_name.get("sources", ()):
-        yield from legacy.sources_builds(shelf, path, machines)
+    todo, seen = by_name.get("sources", []), set[str]()
+    while todo:
+        path = todo.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        made = legacy.sources_builds(shelf, path, machines)
+        todo += sorted({one for build in made for one in build.references})
+        yield from made
     yield from cmake.builds(shelf, by_name.get("cmakelists.txt", ()), machines)
     for name in ("makefile", "gnumakefile", "makefile.mingw"):
         for path in by_name.get(name, ()):
