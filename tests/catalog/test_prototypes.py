@@ -4,6 +4,7 @@ import pytest
 
 from hvci import catalog
 from hvci.catalog import Prototype, Returns, parse_prototypes, parse_x86_stack
+from hvci.catalog.reader import data_text
 from hvci.errors import CatalogError
 
 
@@ -94,8 +95,18 @@ def test_a_bad_prototype_is_refused_by_name(text, why):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "3", '{"3": "F"}', '{"-4": "F"}', '{"x": "F"}', '{"4": 3}', '{"²": "F"}']
+    "text",
+    [
+        *("{", "3", '{"3": ["F"]}', '{"-4": ["F"]}', '{"x": ["F"]}', '{"²": ["F"]}'),
+        *('{"4": 3}', '{"4": "F"}', '{"4": [["F"]]}'),
+    ],
 )
 def test_a_bad_stack_group_is_refused(text):
     with pytest.raises(CatalogError, match=r"^x86_stack\.json: "):
         parse_x86_stack(text)
+
+
+def test_the_sizes_stand_in_lines_of_one_name_each():
+    """So that a new name is a change of one line."""
+    lines = data_text("x86_stack.json").splitlines()
+    assert all(re.fullmatch(r'[{}]|"\d+": \[|\],?|"[^" ]+",?', line) for line in lines)

@@ -80,9 +80,9 @@ def parse_x86_stack(text: str) -> Mapping[str, int]:
     for size, names in _table(text, "x86_stack.json").items():
         if not (size.isascii() and size.isdigit() and int(size) % 4 == 0):
             raise CatalogError(f"x86_stack.json: {size}: want a multiple of 4")
-        if not isinstance(names, str):
-            raise CatalogError(f"x86_stack.json: {size}: want names with blanks between")
-        found.update(dict.fromkeys(names.split(), int(size)))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CatalogError(f"x86_stack.json: {size}: want a list of names")
+        found.update(dict.fromkeys(names, int(size)))
     return MappingProxyType(found)
 
 
