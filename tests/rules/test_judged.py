@@ -31,6 +31,11 @@ def test_what_code_decides_is_open_where_nobody_looked_at_code(name, label):
     assert moved(evidence(limits=(limit,)))[name] is Outcome.UNDECIDED
 
 
+def test_the_rules_that_count_are_those_of_the_kinds_of_values():
+    judges = {rule.judged_by for rule in catalog.value_rules().values() if rule.judged_by}
+    assert {*judged.COUNTED_RULES, "executable-by-default"} == judges
+
+
 @pytest.mark.parametrize("name", sorted(catalog.ddis()))
 def test_a_use_that_nobody_follows_leaves_its_rule_open(name):
     ddi = catalog.ddis()[name]

@@ -79,6 +79,21 @@ def test_two_rules_may_not_share_an_id():
         gather((room,))
 
 
+def test_what_fails_counts_unless_a_counter_says_how_far():
+    """Else the report would say "0 x" of it."""
+    finding = Finding(Outcome.FAIL, "it fails", SourceSite("a.c", 1), Origin.SOURCE, count=0)
+
+    def made_up(evidence):
+        """The driver is made up."""
+        yield finding
+
+    facts = evidence(calls=())
+    counted = rule(sees=set(Origin), counter=Counter.EXECUTE_POOL_TYPE)(made_up)
+    assert counted.judge(facts).outcome is Outcome.FAIL
+    with pytest.raises(AssertionError, match="made-up: count of a failure"):
+        rule(sees=set(Origin))(made_up).judge(facts)
+
+
 def test_without_evidence_nothing_is_called_compatible():
     report = report_on(TARGET, Evidence(frozenset()))
     assert {result.outcome for result in report.results} == {Outcome.NOT_CHECKED}

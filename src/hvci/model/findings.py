@@ -150,7 +150,10 @@ class Finding:
     fix: str = ""
     ddi: str | None = None
     count: int = 1
-    """How far the finding moves its rule's counter."""
+    """How far the finding moves its rule's counter; 1 for a failure of a rule without one.
+
+    0: it is told and not counted, as notes are.
+    """
     excerpt: tuple[str, ...] = ()
     """The instructions or source lines that lead to the place; the last one is at it."""
     tier: Tier | None = None

@@ -61,6 +61,8 @@ class Rule:
         outcomes = {finding.outcome for finding in findings}
         reason = "; ".join(dict.fromkeys(limits))
         if Outcome.FAIL in outcomes:
+            fails = [finding for finding in findings if finding.outcome is Outcome.FAIL]
+            assert self.counter or all(one.count for one in fails), f"{self.id}: count of a failure"
             return self._result(Outcome.FAIL, findings, reason)
         if Outcome.UNDECIDED in outcomes or limits:
             return self._result(Outcome.UNDECIDED, findings, reason)
