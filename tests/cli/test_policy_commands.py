@@ -122,6 +122,20 @@ def test_select_and_ignore_change_what_counts_and_no_fact(here):
     assert run("baseline", "check", "bad.sys", "--ignore", "execute-pool-type").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("bad.sys",), "\n"),
+        (("bad.sys", "--ignore", "execute-pool-type"), "; 1 finding left out, gate: pass\n"),
+        (("bad.sys", "--select", "execute-pool-type"), "\n"),
+        (("doubt.sys", "--undecided", "pass"), "; gate: pass\n"),
+    ],
+)
+def test_what_is_left_out_is_not_called_accepted(here, words, told):
+    about = run("check", *words).stdout.splitlines(keepends=True)[1]
+    assert about.partition("Windows 11 26H1")[2] == told
+
+
 @pytest.mark.parametrize("form", ["text", "concise", "html", "markdown", "msvs", "github"])
 def test_people_do_not_see_what_is_left_out(here, form):
     found = "ExAllocatePoolWithTag"

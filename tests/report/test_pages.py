@@ -1,5 +1,7 @@
 """Reference pages and decoded bug checks."""
 
+import re
+
 import pytest
 
 from hvci.catalog import ddis, libraries
@@ -123,10 +125,33 @@ def test_too_many_parameters():
         explain(("0xC4", "1", "2", "3", "4", "5"))
 
 
-@pytest.mark.parametrize("word", ["nonsense", "0x7E", "0xC4 what", "event 9", "code what"])
+@pytest.mark.parametrize("word", ["nonsense", "0x7E", "event 9", "code what"])
 def test_unknown_words(word):
     with pytest.raises(UsageError, match="hvci"):
         explain(tuple(word.split()))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("0xC4", "foo"), "'foo' is no number"),
+        (("2000", "0x1", "foo"), "'foo' is no number"),
+        (("MmMapIoSpace", "foo"), "'foo' behind MmMapIoSpace is not understood"),
+        (("execute-pool-type", "a", "b"), "'a b' behind execute-pool-type"),
+        (("C30030", "foo"), "'foo' behind C30030"),
+        (("wdmsec.lib", "foo"), "'foo' behind wdmsec.lib"),
+    ],
+)
+def test_what_is_not_understood_is_named(words, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        explain(words)
+
+
+@pytest.mark.parametrize(
+    "word", ["loads", "readiness", "runs", "undecided", "compatible", "incompatible"]
+)
+def test_the_words_of_a_report_are_explained(word):
+    assert explain((word,)).title.lower().startswith(word.lower())
 
 
 def test_close_names_are_offered():

@@ -32,8 +32,16 @@ scan_option: Callable[[Command], Command] = click.option(
 )
 
 
+def needs(extra: str, missing: list[str]) -> str:
+    """What to install for an extra of which packages are missing; right in a checkout too."""
+    return (
+        f"this needs more packages ({', '.join(missing)}): pip install 'hvci[{extra}]', in a "
+        f"checkout pip install '.[{extra}]'"
+    )
+
+
 def need_fleet() -> None:
     """Say what to install where the extra is missing."""
     missing = [name for name in ("sqlalchemy", "zstandard") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"this needs more packages: pip install {' '.join(missing)}")
+        raise UsageError(needs("fleet", missing))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hvci.cli.fleet import needs
 from hvci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def command(
     """
     missing = [package for name, package in _NEEDED.items() if find_spec(name) is None]
     if missing:
-        raise UsageError(f"this needs more packages: pip install {' '.join(missing)}")
+        raise UsageError(needs("web", missing))
     from hvci.fleet.scanning import usual_jobs
     from hvci.verifier.settings import default_folder
     from hvci.web.running import run

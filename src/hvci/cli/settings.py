@@ -67,10 +67,14 @@ _SELECT: Decorator = click.option(
     "--select",
     multiple=True,
     metavar="RULE",
-    help="Only these rules count and are shown (see hvci rules); several with commas.",
+    help="Only these rules decide the exit code and are listed (see hvci rules); the answers stay. "
+    "Several with commas.",
 )
 _IGNORE: Decorator = click.option(
-    "--ignore", multiple=True, metavar="RULE", help="These rules do not count and are not shown."
+    "--ignore",
+    multiple=True,
+    metavar="RULE",
+    help="These rules neither decide the exit code nor are listed; the answers stay.",
 )
 
 

@@ -187,6 +187,56 @@ _ROWS = (
         "https://www.microsoft.com/download/details.aspx?id=53337",
         ("dg_readiness_tool", "readiness tool"),
     ),
+    Term(
+        "loads",
+        "an answer of hvci: does the image check of memory integrity let the image load",
+        "Only that check is evaluated; signing policy, block list and compatibility database are "
+        'other gates. Of an unsigned file the answer is "if signed".',
+        "Read the rules that the answer names; `hvci explain RULE` says what to do.",
+        "docs/index.md",
+    ),
+    Term(
+        "readiness",
+        "an answer of hvci: would the HLK readiness test count anything",
+        "The seven counters of the HyperVisor Code Integrity Readiness Test, as `!verifier` names "
+        "them. They count requests for executable memory, not what breaks.",
+        "Read the rules that the answer names; `hvci explain RULE` says what to do.",
+        "docs/index.md",
+    ),
+    Term(
+        "runs",
+        "an answer of hvci: does the code keep working when no page is writable and executable",
+        "Code that writes code, or runs in memory that it allocated or mapped, breaks whatever the "
+        "readiness test counts.",
+        "Read the rules that the answer names; `hvci explain RULE` says what to do.",
+        "docs/index.md",
+    ),
+    Term(
+        "compatible",
+        "the verdict when all three answers are good",
+        "The image loads, the readiness test counts nothing and the code keeps working, and all "
+        "that this rests on was examined. Exit code 0.",
+        "Nothing.",
+        "docs/index.md",
+    ),
+    Term(
+        "incompatible",
+        "the verdict when an answer is bad",
+        "At least one rule found a place where memory integrity refuses, counts or breaks "
+        "something. Exit code 1, unless a policy accepts it.",
+        "Mend each finding as its *Instead* says.",
+        "docs/index.md",
+    ),
+    Term(
+        "undecided",
+        "an answer, or a verdict, that rests on what is not known",
+        "A value depends on what the file does not show, or something was not examined. Exit code "
+        "3, unless `--undecided` says otherwise.",
+        "Read the reason beside the answer and under *Not examined*; `hvci check --verify` runs "
+        "the driver and may tell more.",
+        "docs/index.md",
+        ("not examined",),
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, ddis, libraries
 from hvci.errors import UsageError
 from hvci.model import Counter
-from hvci.report.bugchecks import BUGCHECKS, decode_bugcheck, number
+from hvci.report.bugchecks import BUGCHECKS, VERIFIER, decode_bugcheck, number
 from hvci.report.signs import explain_sign
 from hvci.report.warnings import RETIRED, WARNINGS
 from hvci.report.words import parse_explanation
@@ -51,15 +51,10 @@ def _wrap(paragraph: str, room: int | None) -> list[str]:
 
 def explain(words: tuple[str, ...]) -> Page:
     """The page for a rule id, a DDI, a warning, a counter or a bug check with its parameters."""
-    first = words[0]
-    if first in RULES:
-        return rule_page(RULES[first])
-    if found := _by_folded_name(first):
-        return ddi_page(found)
-    if library := _library(first):
-        return library_page(library)
-    if (warning := "C" + first.upper().removeprefix("C")) in WARNINGS:
-        return warning_page(warning)
+    if (page := _named(words[0])) is not None:
+        if len(words) > 1:
+            raise UsageError(f"{' '.join(words[1:])!r} behind {words[0]} is not understood")
+        return page
     joined = " ".join(words).lower().rstrip(":").removesuffix(" count")
     for counter in Counter:
         if joined == counter.hlk_name.lower():
@@ -67,6 +62,18 @@ def explain(words: tuple[str, ...]) -> Page:
     if sign := explain_sign(words):
         return Page(*sign)
     return bugcheck_page(words)
+
+
+def _named(word: str) -> Page | None:
+    """The page of what one word names: a rule, a DDI, a library or a warning."""
+    if word in RULES:
+        return rule_page(RULES[word])
+    if found := _by_folded_name(word):
+        return ddi_page(found)
+    if library := _library(word):
+        return library_page(library)
+    warning = "C" + word.upper().removeprefix("C")
+    return warning_page(warning) if warning in WARNINGS else None
 
 
 def _by_folded_name(word: str) -> Ddi | None:
@@ -89,18 +96,27 @@ def bugcheck_page(words: tuple[str, ...]) -> Page:
     if words[0].lower() in ("bugcheck", "check", "stop"):
         words = words[1:] or words
     try:
-        code, *parameters = [number(word) for word in words]
+        code = number(words[0])
     except ValueError as error:
         raise UsageError(_unknown(words[0])) from error
-    if code not in BUGCHECKS and 0x2000 <= code <= 0x2006:
-        code, parameters = 0xC4, [code, *parameters]
-    if code not in BUGCHECKS:
+    is_subcode = 0x2000 <= code <= 0x2006
+    if code not in BUGCHECKS and not is_subcode:
         raise UsageError(_unknown(words[0]))
+    parameters = [_parameter(word) for word in words[1:]]
+    if is_subcode:
+        code, parameters = VERIFIER, [code, *parameters]
     decoded = decode_bugcheck(code, tuple(parameters))
     facts = decoded.facts
     if decoded.rule:
         facts += rule_page(RULES[decoded.rule]).facts
     return Page(decoded.title, facts)
+
+
+def _parameter(word: str) -> int:
+    try:
+        return number(word)
+    except ValueError as error:
+        raise UsageError(f"{word!r} is no number; parameters are hexadecimal") from error
 
 
 def _unknown(word: str) -> str:

@@ -113,11 +113,16 @@ def about_target(report: Report) -> str:
     target = report.target
     kind = "source" if target.machine is None else f"{target.machine} {target.kind}"
     said = f"{kind}, {target.size_bytes:,} bytes, judged for {_judged_for(report)}"
-    accepted = sum(
-        one.suppressed is not None and one.outcome is not Outcome.NOTE for one in report.findings
-    )
-    if accepted or report.policy_gate is not None:
-        return f"{said}; {_number(accepted, 'finding')} accepted, gate: {report.gate}"
+    counts = {"left out": 0, "accepted": 0}
+    for result in report.results:
+        what = "left out" if result.rule in report.left_out else "accepted"
+        counts[what] += sum(
+            one.suppressed is not None and one.outcome is not Outcome.NOTE
+            for one in result.findings
+        )
+    told = [f"{_number(count, 'finding')} {what}" for what, count in counts.items() if count]
+    if told or report.policy_gate is not None:
+        return f"{said}; {', '.join((*told, f'gate: {report.gate}'))}"
     return said
 
 
@@ -179,15 +184,16 @@ _UNSIGNED = (
 _YES = {
     Question.LOADS: "The image check of memory integrity ({os}) has nothing against this image; "
     "signing policy, block list and compatibility database are other gates.",
-    Question.READINESS: "The HLK readiness test has nothing to count.",
-    Question.RUNS: "No code was found that breaks when memory is never writable and executable.",
+    Question.READINESS: "Nothing was found that the HLK readiness test would count.",
+    Question.RUNS: "No code was found that breaks when memory is never both writable "
+    "and executable.",
 }
 _YES_IN_SOURCES = {
     Question.LOADS: "The build asks the linker for nothing that {os} refuses; the built .sys "
     "answers the rest.",
     Question.READINESS: "No call in the sources asks for what the HLK readiness test counts.",
-    Question.RUNS: "No code was found in the sources that breaks when memory is never writable and "
-    "executable.",
+    Question.RUNS: "No code was found in the sources that breaks when memory is never both "
+    "writable and executable.",
 }
 """A source answers for its text, not for the image that a build makes of it."""
 _NO = {
