@@ -20,8 +20,10 @@ from hvci.model import DdiCall, Limit, Origin, SourceSite
 from hvci.model.judged import BEHAVIOUR_RULES, LINK_RULES, TEXT_RULES
 from hvci.source.rust.calls import Crate, Other
 from hvci.source.rust.cargo import below, cargos, image_name, model, owner
+from hvci.source.rust.cfg import RustText
 from hvci.source.rust.configs import DEFAULT, MACHINES, Asking, configurations, target
 from hvci.source.rust.manifests import Manifest, Manifests, inner
+from hvci.source.rust.unread import linked_by, missing, renamed
 from hvci.source.text.disk import is_file, is_folder
 from hvci.source.text.files import tidy
 from hvci.source.text.text import MAX_BYTES, Source
@@ -209,10 +211,24 @@ class _Reader:
             crate.limits += (*self._lost[part], *found.lost)
             for label, call in found.told:
                 told.setdefault(label, []).append(call)
+            crate.limits += self._unread(part, other.crate)
         crate.limits += self._not_linked(cargo)
         for label, calls in told.items():
             crate.limits.append(_limit(cargo, (), _told(label, calls)))
         self._finish(crate, f"{tidy(cargo)}: {words}")
+
+    def _unread(self, cargo: Path, crate: Crate) -> Iterator[Limit]:
+        """What belongs to a crate and is not read."""
+        name = inner(self.manifests_table(cargo), "package").get("build")
+        script = self._source(cargo.parent / (name if isinstance(name, str) else "build.rs"))
+        made = linked_by(script.text.decode("utf-8", "replace")) if script is not None else ""
+        if made and name is not False:
+            yield _limit(cargo, TEXT_RULES, f"its build script links what is not read ({made})")
+        for text, offset, routine in renamed(crate.texts):
+            why = f"{routine} is called by another name (link_name) or in assembly; not followed"
+            yield _place(text, offset, why)
+        for text, offset, module in missing(crate.texts, crate.edges.roots):
+            yield _place(text, offset, f"the module {module} is in no file here")
 
     def _other(self, part: Path, parts: list[Path]) -> Other:
         """A crate with the names that it has in the text of those that link it."""
@@ -291,6 +307,13 @@ def _told(label: str, calls: list[DdiCall]) -> str:
     more = f" and {len(calls) - SHOWN} more" if len(calls) > SHOWN else ""
     what = ", ".join(shown)
     return f"{label} (not the default, so not judged) these calls differ: {what}{more}"
+
+
+def _place(text: RustText, offset: int, reason: str) -> Limit:
+    line, column = text.source.position(offset)
+    path = text.source.path
+    site = SourceSite(path, line, column)
+    return Limit(Origin.SOURCE, TEXT_RULES, f"{path}:{line}: {reason}", site)
 
 
 def _limit(path: Path, rules: tuple[str, ...], reason: str) -> Limit:

@@ -38,7 +38,7 @@ def edges(texts: Sequence[RustText], roots: Sequence[str]) -> Edges:
     for text in texts:
         path = text.source.path
         for node in walk(text.root):
-            for target, conditions in _named(text, node, path in found.roots):
+            for target, conditions in named(text, node, path in found.roots):
                 if target in known:
                     every = (*text.conditions(node.start_byte), *conditions)
                     found.by_file.setdefault(target, []).append((path, every))
@@ -88,9 +88,7 @@ def _stem(path: str) -> str:
     return folder.rpartition("/")[2] if stem == "mod" else stem
 
 
-def _named(
-    text: RustText, node: Node, is_root: bool
-) -> Iterator[tuple[str, tuple[Condition, ...]]]:
+def named(text: RustText, node: Node, is_root: bool) -> Iterator[tuple[str, tuple[Condition, ...]]]:
     """The files that a `mod x;` or an `include!` may mean."""
     path = text.source.path
     if text_of(node.child_by_field_name("macro")) == b"include":
