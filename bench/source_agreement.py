@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hvci import catalog
 from hvci.evaluate import evaluate
-from hvci.model import NEWEST, DdiCall, ImageSite, SourceSite
+from hvci.model import NEWEST, DdiCall, ImageSite, Report, SourceSite
 from hvci.rules.source import export_of
 from hvci.source import drivers
 
@@ -53,11 +53,13 @@ def place(call: DdiCall) -> str:
     return f"{int(call.site.rva):#x}"
 
 
-def of_sources(path: str, image: str, machine: str) -> Iterable[DdiCall]:
-    """The calls of the driver that builds an image of that name, or of all that is there."""
-    found = drivers(path, NEWEST, machine=machine)
-    named = found.of_image([Path(image).stem.lower()], NEWEST)
-    return (named or found.reading.evidence(NEWEST)).calls
+def of_sources(path: str, image: str, report: Report) -> Iterable[DdiCall]:
+    """The calls of the driver that an image was built from, or of all that is there."""
+    assert report.image is not None
+    found = drivers(path, NEWEST, machine=report.image.machine)
+    debug = report.image.debug_id.path if report.image.debug_id else ""
+    own = found.of_image(image, debug, NEWEST).evidence
+    return (own or found.reading.evidence(NEWEST)).calls
 
 
 def compare(name: str, sources: str, image: str) -> tuple[int, int]:
@@ -65,7 +67,7 @@ def compare(name: str, sources: str, image: str) -> tuple[int, int]:
     report = evaluate(image)
     assert report.image is not None
     code = told(one.call for one in report.calls)
-    text = told(of_sources(sources, image, report.image.machine))
+    text = told(of_sources(sources, image, report))
     agreed = every = 0
     for export in sorted(text.keys() | code.keys()):
         sides = {"source": text.get(export, []), "image": code.get(export, [])}
