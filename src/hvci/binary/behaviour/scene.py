@@ -180,13 +180,7 @@ class Scene:
 
     def target(self, function: Function, i: int) -> Expr:
         """Where an indirect call or jump goes, behind Control Flow Guard's dispatch function."""
-        operand = self.arch.indirect_operand(function, i)
-        if isinstance(operand, Load) and operand.memory.base == IMAGE_BASE:
-            memory = operand.memory
-            is_plain = memory.index_register == NO_REGISTER
-            if is_plain and memory.displacement == self.image.guard_dispatch:
-                return Reg(self.arch.dispatch_register)
-        return operand
+        return self.flow.interprocedural.target(function, i)
 
     def callee(self, function: Function, i: int) -> str | None:
         """Name of the import that a call or tail jump goes to; None when it goes elsewhere."""

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.handedon import follow, is_lent
 from hvci.binary.calls.imports.direct import Escape, ImportCalls
 from hvci.binary.calls.names import Found, Names, Text
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
-from hvci.binary.form.code import IMAGE_BASE, Function, Location, Memory
+from hvci.binary.flow.fates import Place
+from hvci.binary.form.code import BY_POINTER, CALLS, IMAGE_BASE, Function, Location, Memory
 
 LOOKUPS = {
     "MmGetSystemRoutineAddress": Text(counted=True, wide=True),
@@ -50,6 +52,16 @@ class ByName:
         """(RVA, pointer) of places that keep a pointer where it is not followed."""
         self.handed_on: list[tuple[int, str]] = []
         """(RVA, name) of places that hand on the address of a routine that looks others up."""
+        self.takers: set[Function] = set()
+        """The functions that get a pointer as an argument or a result."""
+        self.called: list[tuple[Place, Atoms]] = []
+        """Their calls through what they get, which are to be found."""
+        self._landed: list[tuple[Place, Atoms]] = []
+        """Their stores of it."""
+        self._stored: set[Place] = set()
+        """The stores of pointers that were followed, or whose pointer is lost."""
+        self._asked: list[tuple[Function, int]] = []
+        """The look-ups of routines whose calls are asked for."""
 
     # ---- names
 
@@ -79,6 +91,7 @@ class ByName:
             self._keep(search, found)
             if any(each.name in catalog.ddis() for each in found):
                 functions.append(search.function)
+                self._asked.append((search.function, search.i))
             work += self._callers(search, found)
         for search in work:
             self.unread.append((search.function.rvas[search.i], "too many look-ups to read all"))
@@ -118,7 +131,9 @@ class ByName:
 
     def users(self, functions: Iterable[Function], escapes: Iterable[Escape]) -> list[Function]:
         """The functions that can call through pointers kept by others, and these themselves."""
-        found = {function.start: function for function in functions}
+        for function, i in self._asked:
+            self._follow(function, i)
+        found = {function.start: function for function in (*functions, *self.takers)}
         keepers = dict(found)
         for escape in escapes:
             if escape.function is not None:
@@ -128,6 +143,12 @@ class ByName:
             if self.flow.exhausted:
                 break
             places |= self._stores(function)
+        self.lost += [
+            (taker.rvas[k], pointer)
+            for (taker, k), pointers in self._landed
+            if (taker, k) not in self._stored
+            for pointer in sorted(pointers)
+        ]
         self.flow.forget()
         for place in sorted(places):
             for site in self.analysis.references.to_data(place):
@@ -136,6 +157,18 @@ class ByName:
                     found[at[0].start] = at[0]
         return [found[start] for start in sorted(found)]
 
+    def _follow(self, function: Function, i: int) -> None:
+        """Note who gets what a look-up returns, and where it is not followed."""
+        handed = follow(self.analysis, function, i)
+        pointers = self.flow.interprocedural.lookups.get(function.rvas[i], NOTHING)
+        self.lost += [(rva, each) for rva in sorted(handed.lost) for each in sorted(pointers)]
+        for taker, k in handed.landed:
+            self.takers.add(taker)
+            if taker.flows[k] in BY_POINTER:
+                self.called.append(((taker, k), pointers))
+            elif taker.flows[k] not in CALLS:
+                self._landed.append(((taker, k), pointers))
+
     def _stores(self, function: Function) -> set[int]:
         """RVAs of globals, and of structures around them, into which a function puts pointers."""
         arch, places = self.analysis.arch, set()
@@ -143,18 +176,23 @@ class ByName:
             for n, memory in enumerate(arch.effect(function, i).stores):
                 if memory.size != self.analysis.image.pointer_size:
                     continue
-                if memory.base == arch.stack_pointer:  # slots of the frame are followed anyway
-                    continue
                 self.flow.begin()
                 held = self.flow.evaluate(function, i, arch.stored(function, i, n), 0)
+                if function in self.takers:
+                    held = self.flow.interprocedural.resolve(held)
                 pointers = frozenset(atom for atom in held if atom.kind in POINTERS)
                 if pointers:
+                    self._stored.add((function, i))
                     places |= self._place(function, i, memory, pointers)
         return places
 
     def _place(self, function: Function, i: int, memory: Memory, pointers: Atoms) -> set[int]:
         """The globals that a store of pointers writes; slots of the frame are followed anyway."""
-        if self.flow.frames.offset(function, i, memory) is not None:
+        offset = self.flow.frames.offset(function, i, memory)
+        if offset is not None:
+            asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
+            if asked and is_lent(self.analysis, function, offset):
+                self.lost += [(function.rvas[i], pointer) for pointer in asked]
             return set()
         base, index = self._parts(function, i, memory)
         places: set[int] = set()

@@ -11,11 +11,19 @@ from typing import NamedTuple
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.dataflow import TOO_DEEP
-from hvci.binary.form.code import ANY_POINTER_CALL, IMAGE_BASE, Expr, Flow, Function, Load, Reg
+from hvci.binary.form.code import (
+    ANY_POINTER_CALL,
+    BY_POINTER,
+    IMAGE_BASE,
+    Expr,
+    Flow,
+    Function,
+    Load,
+    Reg,
+)
 
 DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _ROUTINES = frozenset((Kind.ROUTINE, Kind.IMPORT))
-_INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 
 
 class PointerCall(NamedTuple):
@@ -38,9 +46,15 @@ class PointerCalls:
             analysis.flow.globals.known[analysis.image.guard_dispatch] = frozenset((DISPATCH,))
 
     def within(
-        self, functions: Iterable[Function], told: Container[int] = ()
+        self,
+        functions: Iterable[Function],
+        told: Container[int] = (),
+        takers: Container[Function] = (),
     ) -> Iterator[PointerCall]:
-        """Every call of a known routine in the functions, in order, but for some RVAs."""
+        """Every call of a known routine in the functions, in order, but for some RVAs.
+
+        Of what the takers get as parameters their callers are asked.
+        """
         flow = self.analysis.flow
         for function in sorted(set(functions), key=lambda each: each.start):
             if flow.exhausted:
@@ -49,6 +63,8 @@ class PointerCalls:
                 if function.rvas[i] in told or self._is_check(function, i):
                     continue
                 held = self._held(function, i, target)
+                if function in takers:
+                    held = flow.interprocedural.resolve(held)
                 if held and all(atom.kind in _ROUTINES for atom in held - {DISPATCH}):
                     self.analysis.known_calls.add(function.rvas[i])
                 for atom in sorted(held - {DISPATCH}):
@@ -88,7 +104,7 @@ class PointerCalls:
     def target(self, function: Function, i: int, kind: int) -> Expr | None:
         """Where the pointer is that an instruction calls through; None for other instructions."""
         arch = self.analysis.arch
-        if kind in _INDIRECT:
+        if kind in BY_POINTER:
             operand = arch.indirect_operand(function, i)
             if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
                 return operand

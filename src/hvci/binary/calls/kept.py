@@ -8,6 +8,7 @@ from hvci import catalog
 from hvci.binary.calls.byname import ByName
 from hvci.binary.calls.found import Answer, Fallback, Found, Open, Shared
 from hvci.binary.flow.atoms import Atom, Kind, Lookup
+from hvci.binary.flow.fates import Place
 from hvci.model import Via
 
 FALLBACKS = {"MmMapIoSpace": "MmMapIoSpaceEx"}
@@ -25,9 +26,11 @@ class KeptPointers:
         by_name = ByName(self.analysis)
         functions = by_name.learn()
         followed: set[Atom] = set()
+        through: set[tuple[Place, Atom]] = set()
         if functions or self.imports.escapes:
             users = by_name.users(functions, self.imports.escapes)
-            for function, i, pointer in self.pointers.within(users):
+            for function, i, pointer in self.pointers.within(users, takers=by_name.takers):
+                through.add(((function, i), pointer))
                 name = self._name(pointer)
                 is_loaded = self.analysis.arch.loads_call_targets
                 if is_loaded or self.imports.comes_from_memory(function, i):
@@ -42,6 +45,12 @@ class KeptPointers:
         for rva, name in by_name.handed_on:
             yield Open(f"the address of {name} is stored or passed on, or may be called", rva)
         lost = {(rva, self._name(pointer)) for rva, pointer in by_name.lost}
+        lost |= {
+            (taker.rvas[k], self._name(pointer))
+            for (taker, k), pointers in by_name.called
+            for pointer in pointers
+            if ((taker, k), pointer) not in through
+        }
         lost |= {
             (escape.rva, escape.name)
             for escape in self.imports.escapes

@@ -96,6 +96,10 @@ class Fate(NamedTuple):
     """The calls and jumps through it, by the function that has it first."""
     loads: frozenset[Place] = frozenset()
     """The instructions that load something through it, calls as well."""
+    landed: frozenset[Place] = frozenset()
+    """Where it is stored outside frames, and the calls through it in other functions."""
+    is_gone: bool = False
+    """It goes where nothing tells what becomes of it, those places apart."""
 
     @property
     def gets_out(self) -> bool:
@@ -104,7 +108,7 @@ class Fate(NamedTuple):
 
 
 NOTHING = Fate()
-LOST = Fate(is_lost=True)
+LOST = Fate(is_lost=True, is_gone=True)
 
 
 def joined(fates: Iterable[Fate]) -> Fate:
@@ -117,6 +121,8 @@ def joined(fates: Iterable[Fate]) -> Fate:
         is_lost=any(each.is_lost for each in fates),
         called=frozenset().union(*(each.called for each in fates)),
         loads=frozenset().union(*(each.loads for each in fates)),
+        landed=frozenset().union(*(each.landed for each in fates)),
+        is_gone=any(each.is_gone for each in fates),
     )
 
 

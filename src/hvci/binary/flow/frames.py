@@ -329,14 +329,23 @@ class Frames:
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""
-        taken = self._taken(function)
         wanted = slot_offset(location)
+        taken = self._taken_around(function, wanted)
+        if not taken:
+            return Leak.NONE
+        return Leak.CERTAIN if taken[-1][0] == wanted else Leak.POSSIBLE
+
+    def _taken_around(self, function: Function, wanted: int) -> list[tuple[int, int]]:
+        """Offsets of the objects that may hold a slot, with what takes their addresses."""
+        taken = self._taken(function)
         # behind the local variables lies what the caller has put there
         first = wanted - OBJECT_REACH + 1 if wanted < 0 else wanted
-        low, high = bisect_left(taken, (first, 0)), bisect_left(taken, (wanted + 1, 0))
-        if low == high:
-            return Leak.NONE
-        return Leak.CERTAIN if taken[high - 1][0] == wanted else Leak.POSSIBLE
+        return taken[bisect_left(taken, (first, 0)) : bisect_left(taken, (wanted + 1, 0))]
+
+    def fates_around(self, function: Function, wanted: int) -> Iterator[tuple[int, Fate]]:
+        """Offsets of the objects that may hold a slot, with what becomes of their addresses."""
+        for at, i in self._taken_around(function, wanted):
+            yield at, self._fate(function, i)
 
     def _taken(self, function: Function) -> list[tuple[int, int]]:
         """Frame offsets whose addresses a function takes, with the instructions, sorted."""

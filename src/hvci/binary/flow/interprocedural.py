@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
-from hvci.binary.flow.fates import STACK_ARGUMENTS
+from hvci.binary.flow.fates import STACK_ARGUMENTS, X86_SLOT, most_arguments
 from hvci.binary.flow.readers import Readers
 from hvci.binary.form.code import (
+    BY_POINTER,
     CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
     Const,
+    Expr,
     Flow,
     Function,
     Load,
@@ -23,7 +27,7 @@ from hvci.binary.form.code import (
     slot,
 )
 from hvci.binary.form.code import slot_offset as offset_of
-from hvci.binary.form.jumptables import jumps_through_tables
+from hvci.binary.form.jumptables import leaves
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -37,7 +41,6 @@ MAX_TARGETS = 8
 """Functions that an indirect call may go to and that are looked into for what it returns."""
 MAX_LEAF = 300
 """Instructions of a callee of which is asked what it leaves alone."""
-_UNSURE = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
 """By size in bytes."""
 
@@ -110,6 +113,14 @@ class Interprocedural:
         found = (above - first) * 8 // arch.bits - arch.arguments_above(is_call=True)
         is_argument = len(arch.parameter_registers) <= found < STACK_ARGUMENTS
         return (found, above) if is_argument and above >= first else None
+
+    def removed(self, function: Function, i: int) -> int:
+        """How many arguments the callee of an x86 call removes; the most where that is not seen."""
+        depth = self.flow.depth.before(function, i)
+        is_followed = i + 1 < len(function.flows) and function.follows(i + 1)
+        after = self.flow.depth.before(function, i + 1) if is_followed else None
+        removed = 0 if after is None or depth is None else (after - depth) // X86_SLOT
+        return removed if removed > 0 else STACK_ARGUMENTS
 
     def _sized(
         self, function: Function, i: int, location: Location, size: int, nesting: int
@@ -242,7 +253,7 @@ class Interprocedural:
                 target = self.flow.arch.direct_target(function, i)
                 is_known = target not in self.thunks
                 mask |= self._clobbered_by(target, depth + 1) if is_known else everything
-            elif flow in _UNSURE:
+            elif flow in BY_POINTER:
                 mask |= everything
             else:
                 mask |= self.flow.arch.effect(function, i).registers
@@ -274,10 +285,15 @@ class Interprocedural:
 
     def _of_tail_call(self, function: Function, i: int, nesting: int) -> Atoms:
         """What the function returns to which another one jumps at its end."""
+        rva = function.rvas[i]
+        if rva in self.lookups:
+            return self.lookups[rva]
+        if function.flows[i] == Flow.INDIRECT_JUMP:
+            return atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
         target = self.flow.arch.direct_target(function, i)
         name = self.thunks.get(target)
         if name is not None:
-            return frozenset((Atom(Kind.RESULT, function.rvas[i], why=name),))
+            return frozenset((Atom(Kind.RESULT, rva, why=name),))
         values = self._result(target, nesting) if target != function.start else None
         if values is None:
             return atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
@@ -294,6 +310,36 @@ class Interprocedural:
             atom.kind is Kind.ADDRESS and self.image.is_code(atom.value) for atom in held
         )
         return targets if is_known else []
+
+    def target(self, function: Function, i: int) -> Expr:
+        """Where an indirect call goes, behind the dispatch function of Control Flow Guard."""
+        operand = self.flow.arch.indirect_operand(function, i)
+        if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
+            return operand
+        memory = operand.memory
+        is_plain = memory.index_register == NO_REGISTER
+        is_dispatched = is_plain and memory.displacement == self.image.guard_dispatch
+        return Reg(self.flow.arch.dispatch_register) if is_dispatched else operand
+
+    def callee(
+        self, function: Function, i: int, nesting: int
+    ) -> tuple[str | None, Function | None]:
+        """The routine of others, or the function of the image, that a call or jump goes to."""
+        if function.flows[i] not in BY_POINTER:
+            target = self.flow.arch.direct_target(function, i)
+            name = self.thunks.get(target)
+            return name, self.flow.functions.starting_at(target) if name is None else None
+        operand = self.flow.arch.indirect_operand(function, i)
+        held = self.flow.evaluate(function, i, operand, nesting)
+        known = [name for atom in held if (name := self._routine(atom))]
+        is_known = known and all(self._routine(atom) or not atom.value for atom in held)
+        return (max(known, key=most_arguments) if is_known else None), None
+
+    def _routine(self, atom: Atom) -> str | None:
+        """The name of a routine of others whose address a value is."""
+        if atom.kind is Kind.IMPORT:
+            return self.image.imports[atom.value].name
+        return atom.why if atom.kind is Kind.ROUTINE else None
 
     def callee_name(self, function: Function, i: int) -> str | None:
         """Name of the import that an indirect call goes to, as far as its operand shows."""
@@ -335,16 +381,13 @@ class Interprocedural:
         out: set[Atom] = set()
         returns = 0
         result = Location(self.flow.arch.result)
-        tables = jumps_through_tables(function)
         for i, flow in enumerate(function.flows):
             if flow == Flow.RETURN:
                 if self.flow.depth.before(function, i) is None:
                     continue
                 out |= self.flow.value(function, i, result, nesting + 2)
                 returns += 1
-            elif flow in (Flow.JUMP, Flow.BRANCH) and i not in function.jumps:
+            elif leaves(function, i) or (flow == Flow.BRANCH and i not in function.jumps):
                 out |= self._of_tail_call(function, i, nesting)
                 returns += 1
-            elif flow == Flow.INDIRECT_JUMP and i not in tables:
-                out |= atoms.unknown(f"the result of a tail call in sub_{function.start:x}")
         return frozenset(out) if returns and len(out) <= MAX_RESULTS else None

@@ -10,14 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
-from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     LOST,
     MOVING,
     NOTHING,
-    STACK_ARGUMENTS,
-    X86_SLOT,
     Fate,
     Held,
     Passed,
@@ -35,6 +33,7 @@ from hvci.binary.flow.fates import (
 )
 from hvci.binary.flow.ways import handlers
 from hvci.binary.form.code import (
+    BY_POINTER,
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
@@ -47,13 +46,12 @@ from hvci.binary.form.code import (
     register_of,
     slot,
 )
-from hvci.binary.form.jumptables import jumps_through_tables
+from hvci.binary.form.jumptables import leaves
 from hvci.binary.pe.sets import members
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
 
-_BY_POINTER = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 MAX_WALKED = 1000
 """Instructions looked at for one pointer in one function."""
 MAX_NESTED = 5
@@ -91,23 +89,26 @@ class Pointees:
     def _from(
         self, function: Function, i: int, held: Held, nesting: int, most: int = MAX_WALKED
     ) -> Fate:
-        walk = _Walk(self, function, nesting, most)
-        fate = walk.run() if walk.enter_behind(i, held) else LOST
+        if leaves(function, i):  # what a routine returns that is jumped to
+            fate = Fate(returned=frozenset(offset for _, offset in held))
+        else:
+            walk = _Walk(self, function, nesting, most)
+            fate = walk.run() if walk.enter_behind(i, held) else LOST
         if not fate.returned:
             return fate
         start, functions = function.start, self.flow.functions
         callers = functions.callers(start)
         is_open = start in self.flow.image.exports or functions.takes_address(start)
         if is_open or len(callers) > MAX_CALLERS or nesting >= MAX_NESTED:
-            return fate._replace(is_lost=True)
+            # a result that is nothing but what is left of another use is none, as a rule
+            is_used = fate.called or fate.landed
+            return fate._replace(is_lost=True, is_gone=fate.is_gone or not is_used)
         result = Location(self.arch.result)
         fates = [fate]
         for caller, k in callers:
-            if caller.flows[k] not in CALLS:
-                fates.append(LOST)
-                continue
             back = frozenset((result, offset) for offset in fate.returned)
-            fates.append(self._from(caller, k, back, nesting + 1))
+            is_call = caller.flows[k] in CALLS or leaves(caller, k)
+            fates.append(self._from(caller, k, back, nesting + 1) if is_call else LOST)
         return joined(fates)
 
     def first(self, function: Function, i: int, n: int) -> int:
@@ -156,8 +157,8 @@ class _Walk:
         self.kept: set[int] = set()
         self.called: set[Place] = set()
         self.loads: set[Place] = set()
-        self.is_lost = False
-        self._tables = jumps_through_tables(function)
+        self.landed: set[Place] = set()
+        self.is_lost = self.is_gone = False
         self._touched: dict[int, int] = function.cache.setdefault("touched", {})
         """The registers that instructions read or change, as masks."""
 
@@ -195,7 +196,7 @@ class _Walk:
                     break
                 i += 1
             if steps > self.most or (held and not self.enter_behind(i, held)):
-                self.is_lost = True
+                self._lose()
                 break
         self.flow.charge(steps)
         return Fate(
@@ -207,7 +208,13 @@ class _Walk:
             self.is_lost,
             frozenset(self.called),
             frozenset(self.loads),
+            frozenset(self.landed),
+            self.is_gone,
         )
+
+    def _lose(self) -> None:
+        """The pointer goes where it is not followed."""
+        self.is_lost = self.is_gone = True
 
     def _touches(self, i: int, registers: int) -> bool:
         """Whether an instruction may read or change one of some registers (a mask)."""
@@ -256,8 +263,7 @@ class _Walk:
         if flow == Flow.RETURN:
             self._leave(held)
             return frozenset()
-        leaves = flow in (Flow.JUMP, Flow.BRANCH) and i not in self.function.jumps
-        if leaves or (flow == Flow.INDIRECT_JUMP and i not in self._tables):
+        if leaves(self.function, i) or (flow == Flow.BRANCH and i not in self.function.jumps):
             self._leave(self._called(i, held))
             return held if flow == Flow.BRANCH else frozenset()
         return self._moved(i, held)
@@ -285,7 +291,7 @@ class _Walk:
             kept |= {(Location(register), offset) for offset in found}
             is_explained |= bool(found)
         if not is_explained and not self.arch.only_compares(self.function, i):
-            self.is_lost = True
+            self._lose()
         return frozenset(kept)
 
     def _stays(self, place: Location, written: int) -> bool:
@@ -343,10 +349,12 @@ class _Walk:
         if at is not None:
             kept -= {each for each in kept if each[0] == at}
             kept |= {(at, offset) for offset in values}
-        elif values and memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
-            self.kept.add(memory.displacement)
         elif values:
-            self.is_lost = True
+            self.landed.add((self.function, i))
+            if memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
+                self.kept.add(memory.displacement)
+            else:
+                self.is_lost = True
         return bool(values)
 
     def _slot(self, i: int, memory: Memory) -> Location | None:
@@ -365,23 +373,26 @@ class _Walk:
 
     def _called(self, i: int, held: Held) -> Held:
         """Follow the pointer into a callee; what holds it behind the call."""
-        arch, function = self.arch, self.function
-        if function.flows[i] in _BY_POINTER:
-            operand = arch.indirect_operand(function, i)
+        arch, function, is_through = self.arch, self.function, False
+        if function.flows[i] in BY_POINTER:
+            operand = self.flow.interprocedural.target(function, i)
             self._note_reads(i, loaded(operand), held)
-            if self._values(i, operand, held):
+            is_through = bool(self._values(i, operand, held))
+            if is_through:
                 # only calls of the function that has the pointer first are looked for
                 self.is_lost |= bool(self.nesting)
                 self.called.add((function, i))
+                if self.nesting:
+                    self.landed.add((function, i))
         if function.flows[i] in CALLS and not self._is_check(i):
             self._pass_within(i, held)
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and (not self._may_pass(i, held) or self._is_check(i)):
             return frozenset(kept)
-        name, callee = self._callee(i)
+        name, callee = self.flow.interprocedural.callee(function, i, MAX_NESTING)
         if callee is None and name is None and function.flows[i] in (Flow.JUMP, Flow.BRANCH):
-            self.is_lost = True  # a part of the function that lies elsewhere
+            self._lose()  # a part of the function that lies elsewhere
         for place, offset in held:
             entered = self._entry(i, place, name)
             if entered is None:
@@ -390,7 +401,10 @@ class _Walk:
                 self.passed.add(Passed(function, i, offset, name))
                 continue
             callees = [callee] if callee is not None else self._pointed_to(i)
-            for fate in [self._in_callee(each, entered) for each in callees] or [LOST]:
+            # a routine hardly gets its own address as well, nor what a result was left in
+            is_left = place == arch.result and arch.result not in arch.parameter_registers
+            lost = LOST._replace(is_gone=not is_through and not is_left)
+            for fate in [self._in_callee(each, entered) for each in callees] or [lost]:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
@@ -407,6 +421,10 @@ class _Walk:
     def _add(self, fate: Fate, i: int, offset: int) -> None:
         """Note what a callee does with the pointer, moved by `offset`."""
         self.is_lost |= fate.is_lost
+        self.is_gone |= fate.is_gone
+        self.landed |= fate.landed
+        if fate.landed and self.nesting:
+            self.landed.add((self.function, i))  # perhaps a local dispatcher
         for write in fate.writes:
             at, size = within(offset, write.offset, write.size)
             calls = ((self.function, i), *write.calls)
@@ -450,44 +468,18 @@ class _Walk:
         if name is not None:
             is_argument = position < most_arguments(name)
         else:
-            is_argument = arch.bits == 64 or position < self._removed(i)
+            is_argument = arch.bits == 64 or position < self.flow.interprocedural.removed(
+                self.function, i
+            )
         return slot(above) if is_argument else None
-
-    def _removed(self, i: int) -> int:
-        """How many arguments the callee of an x86 call removes; the most where that is not seen."""
-        depth = self.flow.depth.before(self.function, i)
-        after = self.flow.depth.before(self.function, i + 1) if self._is_followed(i) else None
-        removed = 0 if after is None or depth is None else (after - depth) // X86_SLOT
-        return removed if removed > 0 else STACK_ARGUMENTS
-
-    def _is_followed(self, i: int) -> bool:
-        return i + 1 < len(self.function.flows) and self.function.follows(i + 1)
-
-    def _callee(self, i: int) -> tuple[str | None, Function | None]:
-        """The routine of others, or the function, that a call or jump goes to."""
-        function, flow = self.function, self.flow
-        if function.flows[i] in (Flow.CALL, Flow.JUMP, Flow.BRANCH):
-            target = self.arch.direct_target(function, i)
-            name = flow.interprocedural.thunks.get(target)
-            return name, flow.functions.starting_at(target) if name is None else None
-        held = flow.evaluate(function, i, self.arch.indirect_operand(function, i), MAX_NESTING)
-        known = [name for atom in held if (name := self._routine(atom))]
-        is_known = known and all(self._routine(atom) or not atom.value for atom in held)
-        return (max(known, key=most_arguments) if is_known else None), None
 
     def _pointed_to(self, i: int) -> list[Function]:
         """The functions that an indirect call goes to; none where it may go elsewhere as well."""
-        if self.function.flows[i] not in _BY_POINTER:
+        if self.function.flows[i] not in BY_POINTER:
             return []
         operand = self.arch.indirect_operand(self.function, i)
         held = self.flow.evaluate(self.function, i, operand, MAX_NESTING)
         if len(held) > MAX_CALLERS or any(atom.kind is not Kind.ADDRESS for atom in held):
             return []
-        found = [self.flow.functions.starting_at(atom.value) for atom in held]
-        return [] if None in found else [each for each in found if each is not None]
-
-    def _routine(self, atom: Atom) -> str | None:
-        """The name of a routine of others whose address a value is."""
-        if atom.kind is Kind.IMPORT:
-            return self.flow.image.imports[atom.value].name
-        return atom.why if atom.kind is Kind.ROUTINE else None
+        found = [each for atom in held if (each := self.flow.functions.starting_at(atom.value))]
+        return found if len(found) == len(held) else []

@@ -72,6 +72,7 @@ def any_of(*flows: Flow) -> bytes:
 
 
 DIRECT_JUMP, INDIRECT_JUMP = any_of(Flow.JUMP, Flow.BRANCH), any_of(Flow.INDIRECT_JUMP)
+BY_POINTER = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 ANY_POINTER_CALL = any_of(Flow.INDIRECT_JUMP, Flow.CALL, Flow.INDIRECT_CALL)
 CALLS = frozenset((Flow.CALL, Flow.INDIRECT_CALL))
 NO_FALL_THROUGH = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.STOP))

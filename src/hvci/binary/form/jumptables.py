@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from hvci.binary.form.code import Function
+from hvci.binary.form.code import Flow, Function
 from hvci.binary.pe.image import PeImage
 
 MAX_JUMPS = 256
@@ -125,6 +125,14 @@ class JumpTables:
             known.add(target)
         self._left -= (at - begin) // stride
         return known
+
+
+def leaves(function: Function, i: int) -> bool:
+    """Whether an instruction is a jump out of its function: what is jumped to returns for it."""
+    flow = function.flows[i]
+    if flow == Flow.INDIRECT_JUMP:
+        return i not in jumps_through_tables(function)
+    return flow == Flow.JUMP and i not in function.jumps
 
 
 def jumps_through_tables(function: Function) -> frozenset[int]:

@@ -1,0 +1,55 @@
+"""A routine that is looked up by name, whose address goes through other functions before a call."""
+
+import pytest
+
+from here import FIXTURES
+from hvci.evaluate import evaluate
+from hvci.model import Outcome, Via
+
+FOLDER = FIXTURES / "lookedup"
+FOLLOWED = ("argument", "argument-twice", "stack", "setter", "result", "result-handed-on")
+OPEN = ("windows", "exported", "frame-windows", "frame", "elsewhere")
+GOOD = ("good-argument", "good-asked", "good-callback", "good-printed")
+BUILDS = [f"{machine}.{level}" for machine in ("x64", "x86", "arm64") for level in ("O0", "O2")]
+
+
+def judged(build, kind):
+    report = evaluate((FOLDER / f"lookedup.{build}.{kind}.sys").read_bytes())
+    (pool,) = (one for one in report.results if one.rule == "execute-pool-type")
+    return report, pool.outcome
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_a_call_in_another_function_is_found(build, kind):
+    report, outcome = judged(build, kind)
+    assert outcome is Outcome.FAIL
+    calls = [judged.call for judged in report.calls]
+    (call,) = (one for one in calls if one.ddi == "ExAllocatePoolWithTag")
+    assert call.via is Via.BY_NAME
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kind", OPEN)
+def test_where_it_is_not_followed_the_address_is_a_limit(build, kind):
+    report, outcome = judged(build, kind)
+    assert outcome is Outcome.UNDECIDED
+    (reason,) = {limit.reason for limit in report.limits}
+    assert reason.startswith("the address of ExAllocatePoolWithTag is stored or passed on")
+    assert all(limit.site is not None for limit in report.limits)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_function_that_is_called_through_a_pointer_is_found_or_a_limit(build):
+    _, outcome = judged(build, "pointer")
+    assert outcome in (Outcome.FAIL, Outcome.UNDECIDED)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kind", GOOD)
+def test_what_asks_for_no_executable_memory_passes(build, kind):
+    if (build, kind) == ("x86.O0", "good-printed"):
+        pytest.skip("the argument lies in a frame whose address the compiler takes")
+    report, outcome = judged(build, kind)
+    assert outcome is Outcome.PASS
+    assert not report.limits
