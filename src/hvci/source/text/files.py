@@ -111,7 +111,7 @@ class Shelf:
         if folder not in self._listings:
             try:
                 names = os.listdir(folder)  # noqa: PTH208 (names only, as fast as can be)
-            except OSError:
+            except (OSError, ValueError):  # a name that no disk takes
                 names = []
             self._listings[folder] = {name.lower(): name for name in sorted(names, reverse=True)}
         return self._listings[folder]
