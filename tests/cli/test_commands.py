@@ -123,6 +123,7 @@ def test_output_with_a_format_comes_besides(drivers):
         ["check", "good.sys", "--format", "yaml"],
         ["check", "good.sys", "--target-os", "95"],
         ["check", "good.sys", "-o", "json="],
+        ["check", "good.sys", "-o", "foo=x"],
         ["check", "good.sys", "-o", "no/such/folder/x.json"],
         ["explain", "nonsense"],
         ["explain"],

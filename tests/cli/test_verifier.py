@@ -167,6 +167,31 @@ def test_check_joins_both_readers(hvci):
     assert bad["answers"]["runs"] == "no"
 
 
+def test_an_entry_point_that_is_not_there_is_a_wrong_argument(hvci):
+    done = hvci("verify", CLEAN, "--entry", "foo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--entry foo: it has no entry point whose name begins so" in done.stderr
+    assert hvci("verify", CLEAN, "--entry", "DriverUnload").returncode == 0
+    several = hvci("verify", BAD, CLEAN, "--entry", "foo")
+    assert (several.returncode, several.stdout.count("not run: --entry foo")) == (2, 1)
+
+
+def test_a_symbol_folder_that_is_not_there_is_a_wrong_argument(hvci):
+    for command in ("check", "verify"):
+        done = hvci(command, CLEAN, "--symbols", "nowhere")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--symbols nowhere: there is no such folder" in done.stderr
+
+
+def test_no_more_call_sites_are_reached_than_there_are(hvci):
+    for driver in (POOL, BAD):
+        coverage = json.loads(hvci("verify", driver, "--format", "json").stdout)["coverage"]
+        assert (
+            coverage["call_sites"] + len(coverage["call_sites_missed"])
+            == (coverage["call_sites_total"])
+        )
+
+
 def test_a_violation_of_the_layout_names_no_instruction(hvci, tmp_path):
     data = bytearray(CLEAN.read_bytes())
     data[data.index(b".text\0") + 39] |= 0x80  # IMAGE_SCN_MEM_WRITE
@@ -176,4 +201,5 @@ def test_a_violation_of_the_layout_names_no_instruction(hvci, tmp_path):
     assert done.returncode == 1
     assert "Arg1: 0000000000002003" in done.stdout
     assert "FAULTING_IP" not in done.stdout
+    assert not any(word in done.stdout for word in ("FUNCTION:", "FAULTING_SOURCE", "PATH:"))
     assert "FAULTING_IP" in hvci("verify", POOL).stdout

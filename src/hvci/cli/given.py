@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvci.errors import UsageError
 from hvci.model.record import record
 from hvci.policy import Policy
 
 if TYPE_CHECKING:
     from hvci.evaluate import Options
+
+
+def symbol_folders(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders of --symbols: one that is not there is a wrong argument."""
+    for word in words:
+        if not Path(word).is_dir():
+            raise UsageError(f"--symbols {word}: there is no such folder")
+    return words
 
 
 @record

@@ -6,6 +6,7 @@ Knows formats and files; knows nothing of how a report came to be.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -79,6 +80,10 @@ def output_options(command: Command) -> Command:
     return _FORMAT(_OUTPUT(_VERBOSE(_QUIET(with_outputs))))
 
 
+_FORMAT_LIKE = re.compile(r"[\w-]*")
+"""What may be meant as a format: no path has so few signs."""
+
+
 def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool, quiet: bool) -> Outputs:
     """Make sense of --format and --output; a bare FILE takes the place of standard output."""
     if verbose and quiet:
@@ -87,6 +92,11 @@ def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool, quiet: boo
     on_stdout = True
     for word in outputs:
         name, equals, path = word.partition("=")
+        if equals and name not in set(Format) and _FORMAT_LIKE.fullmatch(name):
+            raise UsageError(
+                f"--output {word}: there is no format {name!r} (see --format); for a file of that "
+                f"name write ./{word}"
+            )
         if equals and name in set(Format):
             files.append((Format(name), path))
         else:

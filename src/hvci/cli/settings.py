@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from hvci.cli.given import Apart, Trusted
+from hvci.cli.given import Apart, Trusted, symbol_folders
 from hvci.errors import UsageError
 from hvci.model import LAST_32_BIT, NEWEST, names_server, parse_version
 from hvci.model.record import record
@@ -173,7 +173,9 @@ def settings(
     if undecided:
         policy = replace(policy, undecided=Undecided(undecided))
     select, ignore = selection
-    policy = replace(policy, symbols=(*symbols, *policy.symbols), select=select, ignore=ignore)
+    policy = replace(
+        policy, symbols=(*symbol_folders(symbols), *policy.symbols), select=select, ignore=ignore
+    )
     path = baseline or policy.baseline
     return Settings(policy, read_baseline(path) if path else None)
 

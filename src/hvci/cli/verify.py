@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hvci.cli.given import symbol_folders
 from hvci.cli.output import page_width
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST, parse_version
+from hvci.model.conclusion import FIRST_FAILURE
 from hvci.report.document import INTERRUPTED
 from hvci.report.ink import Ink
 from hvci.report.safe import safe
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from hvci.verifier import VerifierOptions, VerifierRun
 
 UNREADABLE = 4
-WORST_FIRST = (UNREADABLE, 1, 3, 0)
+WRONG = 2
+"""Exit code of arguments that ask for what a driver does not have."""
+WORST_FIRST = (UNREADABLE, WRONG, 1, 3, 0)
 LONGEST_LINE = 1000
 _LABEL = re.compile(r"[^:]+: {2,}")
 """What stands before a value in a column."""
@@ -65,7 +69,8 @@ def command(
     Exit code 0 only when DriverEntry succeeded and no violation was seen, 1 when the driver itself
     violates a check, 3 when the run proves nothing: DriverEntry failed, no call that could count
     was reached by the driver itself, violations were seen on forced paths only, or the emulator
-    gave no answer; 4 when a driver cannot be read. With several drivers the worst wins: 4, 1, 3, 0.
+    gave no answer; 2 when --entry names no entry point of the driver; 4 when a driver cannot be
+    read. With several drivers the worst wins: 4, 2, 1, 3, 0.
 
     \b
     hvci verify driver.sys
@@ -83,6 +88,7 @@ def command(
         trace=trace is not None,
         seconds=seconds,
     )
+    symbols = symbol_folders(symbols)
     results: list[_Result] = []
     try:
         for path in drivers:
@@ -135,6 +141,10 @@ def _one(
         why = str(error).removeprefix(f"{path}: ")
         click.echo(safe(f"hvci: {path}: {why}", LONGEST_LINE), err=True)
         return _Result(path, UNREADABLE, f"not run: {why}", {"path": path, "error": why})
+    if lacks_entry(run, options.entry):
+        why = f"--entry {options.entry}: it has no entry point whose name begins so"
+        click.echo(safe(f"hvci: {path}: {why}", LONGEST_LINE), err=True)
+        return _Result(path, WRONG, f"not run: {why}", {"path": path, "error": why})
     block = to_block(run)
     if trace:
         write_trace(Path(trace), Path(path).name, len(data), run)
@@ -142,6 +152,17 @@ def _one(
         _print(data, path, run, options, block)
     conclusion = conclude(block)
     return _Result(path, conclusion.exit_code, conclusion.summary, {"path": path} | block)
+
+
+def lacks_entry(run: VerifierRun, wanted: str) -> bool:
+    """Whether a driver that started well showed no entry point of a wanted name."""
+    from hvci.verifier.outcome import Ending
+
+    entries = run.entry_points
+    if not wanted or not entries or any(one.name.startswith(wanted) for one in entries):
+        return False
+    first = entries[0].outcome
+    return first.ending is Ending.RETURNED and first.status < FIRST_FAILURE
 
 
 def _print(

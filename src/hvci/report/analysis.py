@@ -53,9 +53,10 @@ def _lines(
     yield f"IMAGE_NAME:  {safe(name)}"
     yield f"MODULE_NAME: {module}"
     yield f"SYMBOL_NAME: {module}+{event.site.rva:x}"
-    if event.site.function:
+    is_of_code = event.subcode not in _LINKING
+    if event.site.function and is_of_code:
         yield f"FUNCTION:    {safe(event.site.function)}"
-    if event.site.file:
+    if event.site.file and is_of_code:
         yield f"FAULTING_SOURCE_FILE:  {safe(event.site.file, 1000)}"
         yield f"FAULTING_SOURCE_LINE_NUMBER:  {event.site.line}"
     if event.site.section:
@@ -64,7 +65,8 @@ def _lines(
     yield from _instruction(event, image, data, module, run.base)
     if ddi:
         yield f"DDI:         {ddi}"
-    yield f"PATH:        {_PATHS[event.tier]}"
+    if is_of_code:
+        yield f"PATH:        {_PATHS[event.tier]}"
     if fix := _fix(event, ddi, version, image.facts.linked_by_gnu):
         yield f"FIX:         {safe(fix)}"
 
