@@ -26,6 +26,7 @@ from hvci.model import (
     WindowsVersion,
     newest_for,
 )
+from hvci.model.judged import CALL_RULES
 from hvci.model.record import record
 from hvci.rules import executable, joined, judge
 from hvci.source import drivers, is_source
@@ -66,7 +67,9 @@ class Sources:
             found = self._read[key].of_image(path, debug, evidence.target_os)
             if found.evidence is not None:
                 for project, alone in found.projects.items():
-                    self.told |= {_facts(project, alone), _facts(project, found.evidence)}
+                    # what is left open of the sources is for other machines as well
+                    if not any(set(one.rules) & set(CALL_RULES) for one in alone.limits):
+                        self.told |= {_facts(project, alone), _facts(project, found.evidence)}
                 yield found.evidence
             elif found.projects:
                 limit = Limit(Origin.SOURCE, (), _SEVERAL.format(", ".join(found.projects)))

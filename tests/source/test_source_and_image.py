@@ -1,16 +1,19 @@
 """A driver's source and its built image: the same calls, the same values, one report for both."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+import build
 from hvci import catalog
+from hvci.cli.gather import gather
 from hvci.evaluate import Options, Sources, evaluate
-from hvci.model import Origin, Outcome, SourceSite
-from sources import lay, read, vcxproj
+from hvci.model import Answer, Origin, Outcome, Question, SourceSite
+from sources import entry, lay, read, vcxproj
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 ARCHITECTURES = ["x64", "x86", "arm64"]
@@ -112,3 +115,22 @@ def test_other_images_stay_alone(tmp_path):
         built("calls_clean", "x64"), Options(sources=Sources([str(tmp_path / "src")]))
     )
     assert {finding.origin for finding in report.findings} <= {Origin.IMAGE, Origin.CALLSITE}
+
+
+def test_what_is_not_read_of_sources_leaves_the_image_as_it_is(tmp_path):
+    image = tmp_path / "driver.sys"
+    image.write_bytes(build.driver())
+    text = entry("ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');")
+    lay(tmp_path, driver__c=text, driver__vcxproj=vcxproj("driver.c", "gone.c"))
+    assert answers(tmp_path) == {"driver.sys": Answer.YES, ".": Answer.UNDECIDED}
+    (tmp_path / "gone.c").write_text("int gone;\n")
+    assert answers(tmp_path) == {"driver.sys": Answer.YES}
+
+
+def answers(folder):
+    """Whether each target of a folder passes the readiness test."""
+    gathered = gather([str(folder)], Options())
+    return {
+        os.path.relpath(one.target.path, folder): one.answers[Question.READINESS]
+        for one in gathered.reports
+    }

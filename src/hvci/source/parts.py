@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -160,7 +160,9 @@ class Parts:
                 one for one in share.behaviours if _path(one[1].site) not in libraries
             )
             joined.settings += share.settings
-            joined.limits += (one for one in share.limits if _path(one.site) in files)
+            # what was not read of the sources is in the image, which was examined itself
+            limits = (one for one in share.limits if _path(one.site) in files)
+            joined.limits += (replace(one, rules=()) for one in limits)
             joined.crates.crates += share.crates.crates
         return Origins(projects, joined.evidence(target))
 
