@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -232,7 +233,7 @@ def test_numbers_hold_where_nothing_changed_and_only_there(where, monkeypatch):
     assert run("stats", where).output == told
 
 
-def test_what_changed_between_two_scans(where, tmp_path):
+def test_what_changed_between_two_scans(where, tmp_path, monkeypatch):
     other = Rules(parse_version("7"))
     problem = Met(Problem("/drivers/text.sys", "vanished", "no such file"))
     new = row("9" * 64, "undecided")
@@ -273,6 +274,13 @@ def test_what_changed_between_two_scans(where, tmp_path):
     changed = asked(where, "changed", "--scan", number)
     assert {one["change"] for one in changed} == set(Change)
     assert run("diff", where, "previous", "last").exit_code == 1
+    monkeypatch.chdir(where.parent)
+    assert CliRunner().invoke(main, ["diff", "previous", "last"]).exit_code == 4
+    where.rename("hvci.db")
+    done = CliRunner().invoke(main, ["diff", "previous", "last"])
+    assert (done.exit_code, "files changed" in done.output) == (1, True)
+    Path("last").write_bytes(b"a file")
+    assert "files changed" not in CliRunner().invoke(main, ["diff", "1", "last"]).output
 
 
 def test_everything_is_exported(where, tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def test_a_signed_policy_is_unwrapped():
     [
         (b"", "cut off"),
         (b"\x63\0\0\0" + bytes(80), "format 99"),
+        (b"read me first, please" + bytes(80), "this is no policy of App Control"),
         (b"\x30\x03\x02\x01\x05", "signed policy that cannot be read"),
         (to_binary(POLICY)[:-40], "cut off"),
         (to_binary(POLICY)[:100], "cut off"),

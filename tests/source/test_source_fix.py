@@ -227,7 +227,7 @@ def test_a_dry_run_writes_nothing_and_shows_a_diff(tmp_path):
     assert path.read_text() == text
     assert "-    p = ExAllocatePool(NonPagedPool, 1);" in result.stdout
     assert "+    p = ExAllocatePool(NonPagedPoolNx, 1);" in result.stdout
-    assert "1 edits in 1 files shown; 1 findings fixed, 0 left" in result.stderr
+    assert "1 edit in 1 file shown; 1 finding would be fixed, 0 left" in result.stderr
 
 
 def test_an_edit_that_brings_a_new_finding_is_withdrawn(tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from hvci.cli.fleet import DEFAULT, need_fleet
 from hvci.cli.settings import evaluated, policy_options, settings
 
 
@@ -17,7 +20,8 @@ from hvci.cli.settings import evaluated, policy_options, settings
     "-d",
     "where",
     metavar="FILE|URL",
-    help="OLD and NEW are scans of this database: their numbers, previous or last.",
+    help="OLD and NEW are scans of this database: their numbers, previous or last. "
+    f"[default: {DEFAULT} for previous and last]",
 )
 def command(
     old: str,
@@ -40,6 +44,8 @@ def command(
     hvci diff last-week.json build\\Release
     hvci diff previous last --database fleet.db
     """
+    if where is None and _are_scans(old, new):
+        where = DEFAULT
     if where is not None:
         return _scans(where, old, new)
     from hvci.report import worst
@@ -55,10 +61,18 @@ def command(
     return code or int(any(difference.worse for difference in differences))
 
 
+def _are_scans(old: str, new: str) -> bool:
+    """Whether two words can only mean scans: one is a name that only scans have, none is a file."""
+    words = {old, new}
+    is_scan = all(word in _SCANS or word.isdigit() for word in words) and bool(words & _SCANS)
+    return is_scan and Path(DEFAULT).is_file() and not any(Path(word).exists() for word in words)
+
+
+_SCANS = frozenset(("previous", "last"))
+
+
 def _scans(where: str, old: str, new: str) -> int:
     """Compare two scans, file by file."""
-    from hvci.cli.fleet import need_fleet
-
     need_fleet()
     from hvci.fleet.comparing import changes, line
     from hvci.fleet.database import opened

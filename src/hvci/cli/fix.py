@@ -32,7 +32,9 @@ def command(path: str, level: str, write: bool, target_os: str) -> int:
 
     PATH is a source file, a project, a solution or a folder. Without --apply nothing is written
     and a unified diff is printed. Every edit is checked by a second evaluation: the finding must
-    be gone and no new one there, else the edit is withdrawn and named.
+    be gone and no new one there, else the edit is withdrawn and named. An edit takes away the right
+    to execute and changes nothing else: it writes NonPagedPoolNx where hvci check names
+    ExAllocatePool2, which zeroes the memory as well and returns NULL instead of raising.
 
     \b
     hvci fix src\\                      show the safe edits
@@ -60,10 +62,14 @@ def command(path: str, level: str, write: bool, target_os: str) -> int:
         click.echo(f"{place}: left: {safe(left.what, 1000)}", err=True)
         click.echo(f"    {safe(left.how, 1000)}", err=True)
     edits = sum(len(file.edits) for file in outcomes.files)
-    done = "made" if write else "shown"
+    done, fixed = ("made", "fixed") if write else ("shown", "would be fixed")
     click.echo(
-        f"{edits} edits in {len(outcomes.files)} files {done}; {outcomes.fixed} findings fixed, "
-        f"{outcomes.left} left",
+        f"{_number(edits, 'edit')} in {_number(len(outcomes.files), 'file')} {done}; "
+        f"{_number(outcomes.fixed, 'finding')} {fixed}, {outcomes.left} left",
         err=True,
     )
     return 0
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

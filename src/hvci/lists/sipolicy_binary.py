@@ -66,6 +66,10 @@ class _Cursor:
             raise InputError(f"block {found} where {wanted} is needed, at offset {where:#x}")
 
 
+_FORMATS = 0xFFFF
+"""What stands first is a small number; text is none."""
+
+
 def is_binary(data: bytes) -> bool:
     """Whether the bytes start as a policy does, or as a signed one."""
     return data[:1] == b"\x30" or 1 <= int.from_bytes(data[:4], "little") <= NEWEST_FORMAT + 8
@@ -75,6 +79,8 @@ def read_binary(data: bytes) -> Policy:
     """Read a policy; raise `InputError` that says where it stops making sense."""
     cursor = _Cursor(_unwrapped(data))
     form = cursor.number()
+    if form > _FORMATS:
+        raise InputError("this is no policy of App Control: neither XML nor its binary form")
     if not 1 <= form <= NEWEST_FORMAT:
         raise InputError(f"the policy has format {form}; hvci knows 1 to {NEWEST_FORMAT}")
     cursor.raw(32)

@@ -17,7 +17,7 @@ from hvci.errors import InputError, UsageError
 from hvci.model import Outcome, Report
 from hvci.model.record import record
 from hvci.report import Document
-from hvci.report.fields import Fields, read
+from hvci.report.fields import Fields, no_json, read
 from hvci.report.identity import configuration, named_findings
 
 SCHEMA_VERSION = 2
@@ -122,7 +122,8 @@ def parse_baseline(text: str, name: str, folder: str = "") -> Baseline:
     try:
         return Baseline(name, read(Fields("the baseline", json.loads(text)), _targets), folder)
     except (ValueError, RecursionError, InputError) as error:
-        raise UsageError(f"{name}: this is not a baseline: {error}") from error
+        why = error if isinstance(error, InputError) else no_json(error)
+        raise UsageError(f"{name}: this is not a baseline: {why}") from error
 
 
 def _targets(fields: Fields) -> Mapping[str, Known]:

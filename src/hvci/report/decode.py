@@ -47,7 +47,7 @@ from hvci.model import (
 )
 from hvci.report import lists, package, trust
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError
-from hvci.report.fields import Fields, read
+from hvci.report.fields import Fields, no_json, read
 from hvci.report.flags import DLL_CHARACTERISTICS
 
 _VERSIONS = {version.slug: version for version in WindowsVersion}
@@ -59,7 +59,7 @@ def from_json(text: str) -> Document:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"this is not a saved hvci report: {error}") from error
+        raise InputError(f"this is not a saved hvci report: {no_json(error)}") from error
     return document_from(data)
 
 

@@ -6,11 +6,18 @@ Knows nothing of reports: only how to take a field of a type from an object.
 from __future__ import annotations
 
 from collections.abc import Callable
+from json import JSONDecodeError
 from typing import Any, TypeVar
 
 from hvci.errors import InputError
 
 T = TypeVar("T")
+
+
+def no_json(error: Exception) -> str:
+    """Why a text could not be parsed, for those who do not know the parser."""
+    line = f" (line {error.lineno})" if isinstance(error, JSONDecodeError) else ""
+    return f"it is no JSON{line}"
 
 
 class Fields:
