@@ -47,6 +47,12 @@ OLD = 1_600_000_000
 PACKAGES = 4000
 AGAIN = 10
 """One driver of so many is met on a second machine."""
+QUIET = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+}
+"""What docs/scale.md says of workers and scheduler."""
 SMALL = 40_000
 """Bytes of a driver that is copied for the cluster."""
 
@@ -304,29 +310,42 @@ def cluster(folder, top, number):
     small = sorted(path for path in Path(top).rglob("*.sys") if 2000 < path.stat().st_size < SMALL)
     for one in range(number):
         data = small[one % len(small)].read_bytes()
-        (drivers / f"{one:06}.sys").write_bytes(data + one.to_bytes(8, "little"))
-    (folder / "few").mkdir()
-    (folder / "few" / "a.sys").write_bytes(small[0].read_bytes())
+        path = drivers / f"{one:06}.sys"
+        path.write_bytes(data + one.to_bytes(8, "little"))
+        os.utime(path, (OLD, OLD))
     print(f"{number} drivers made of {len(small)}", flush=True)
     spent = {}
-    for what, times in (("processes", 0), ("cluster", 0), ("start alone", 0), ("killed", 2)):
-        where = folder / f"{what.split()[0]}.db"
-        target = folder / "few" if what == "start alone" else drivers
-        begin, before = time.perf_counter(), os.times()
+    for what, times in (("processes", 0), ("cluster", 0), ("killed", 2)):
+        where = folder / f"{what}.db"
+        begin, before, idle, up = time.perf_counter(), os.times(), idleness(), 0.0
         if what == "processes":
-            scanned(target, where, "--jobs", "2")
+            scanned(drivers, where, "--jobs", "2")
         else:
-            on_cluster(target, where, times)
+            up = on_cluster(drivers, where, times)
         after = os.times()
-        cpu = after[2] + after[3] - before[2] - before[3]
+        spent[what] = after[2] + after[3] - before[2] - before[3] - up
         wall = time.perf_counter() - begin
-        print(f"{what:12} {wall:8.1f} s wall {cpu:8.1f} CPU s", flush=True)
-        spent[what] = cpu
-        if what in ("cluster", "killed"):
+        quiet = (idleness() - idle) / wall / os.cpu_count()
+        print(f"{what:10} {wall:6.1f} s wall, computer idle {quiet:.0%}", end="")
+        print(f"{spent[what]:8.1f} CPU s and {up:.1f} before the scan", flush=True)
+        if what != "processes":
             equal = kept(where) == kept(folder / "processes.db")
             print("  every result once, row for row equal" if equal else "  NOT equal", flush=True)
-    more = spent["cluster"] - spent["start alone"]
-    print(f"overhead {more / spent['processes'] - 1:+.1%} of processor time")
+    print(f"overhead {spent['cluster'] / spent['processes'] - 1:+.1%} of processor time")
+
+
+def idleness():
+    """Seconds that all cores together had nothing to do."""
+    return int(Path("/proc/stat").read_text().split()[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def used(process):
+    """Processor time of a process and of those that it started."""
+    whole = 0
+    for number in (process.pid, *children(process.pid)):
+        words = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        whole += sum(map(int, words[11:15]))
+    return whole / os.sysconf("SC_CLK_TCK")
 
 
 def scanned(target, where, *more):
@@ -335,20 +354,23 @@ def scanned(target, where, *more):
 
 
 def on_cluster(target, where, times):
-    """Scan on a scheduler and two workers, of which one is killed so many times."""
+    """Scan on a scheduler and two workers, of which one is killed so many times.
+
+    Gives the processor time that they took before the scan.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     port = address.rpartition(":")[2]
-    settings = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
-    quiet = {"env": {**os.environ, **settings}, "stderr": subprocess.DEVNULL}
+    quiet = {"env": {**os.environ, **QUIET}, "stderr": subprocess.DEVNULL}
     tool = [sys.executable, "-m"]
     scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port]
     worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1"]
     started = [subprocess.Popen([*tool, *scheduler, "--no-dashboard"], **quiet)]
     started += [subprocess.Popen([*tool, *worker, "--no-dashboard"], **quiet) for _ in range(2)]
     scan_of = threading.Thread(target=scanned, args=(target, where, "--scheduler", address))
-    time.sleep(5)
+    time.sleep(12)
+    up = sum(map(used, started))
     scan_of.start()
     for _ in range(times):
         before = rows(where)
@@ -361,6 +383,7 @@ def on_cluster(target, where, times):
     for one in reversed(started):
         one.terminate()
         one.wait()
+    return up
 
 
 def main(what, *words):

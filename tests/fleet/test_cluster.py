@@ -113,6 +113,44 @@ def test_no_cluster_is_one_sentence(tmp_path, monkeypatch):
     assert "--scheduler tcp://127.0.0.1:1" in told.output
 
 
+def test_each_file_of_a_batch_has_its_time_and_the_one_that_hangs_ends_the_process():
+    ends = """if True:
+        import sys, time
+        from hvci.fleet import remote
+        from hvci.fleet.rules import Rules
+        from hvci.fleet.worker import Answer, Task
+        def answered(task, *_):
+            time.sleep(task.size / 10)
+            return Answer(None)
+        remote.answered = answered
+        parcels = [remote.Parcel(Task("a", "b", int(word)), None, ()) for word in sys.argv[1:]]
+        sys.exit(len(remote.answer_all(Rules().fields(), Rules().digest, parcels, 1.5)))
+    """
+
+    def ended(*sizes):
+        words = [sys.executable, "-c", ends, *map(str, sizes)]
+        return subprocess.run(words, env=ENVIRONMENT, check=False).returncode
+
+    assert ended(*[7] * 4) == 4
+    assert ended(1, 60, 1) == 1
+
+
+def test_a_worker_with_another_file_under_the_same_path_is_sent_ours(tmp_path):
+    from hvci.fleet.cluster import Cluster
+    from hvci.fleet.remote import Parcel
+    from hvci.fleet.rules import Rules
+    from hvci.fleet.walk import Problem
+    from hvci.fleet.worker import Answer, Task
+
+    (tmp_path / "a.sys").write_bytes(b"ours")
+    cluster = Cluster("tcp://x", Rules(), 60)
+    task = Task(str(tmp_path / "a.sys"), "0" * 64, 4)
+    told = Answer(None, problem=Problem(task.path, "changed", "changed"))
+    assert cluster._answers([Parcel(task, None, ())], iter([told])) == []
+    assert cluster._again.popleft() == [Parcel(task, b"ours", ())]
+    assert cluster._answers([Parcel(task, b"ours", ())], iter([told])) == [(task, told)]
+
+
 def test_bytes_that_changed_on_the_way_and_another_hvci():
     from hvci.errors import UsageError
     from hvci.fleet.remote import Parcel, answer_all

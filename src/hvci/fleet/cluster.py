@@ -6,7 +6,9 @@ Archives are opened here, their drivers travel as bytes. Needs the extra `hvci[c
 
 from __future__ import annotations
 
+import math
 import queue
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,13 +24,15 @@ from hvci.fleet.worker import Answer, Task, decode
 
 WORK = 4 << 20
 """Bytes of drivers in one batch, some second of work: a task costs a scheduler 5 ms."""
-MOST = 64
+MOST = 128
+LOOK = 5.0
+"""Seconds between two looks at how large the cluster is."""
 AHEAD = 2
 """Batches for each thread of the cluster that wait or run."""
 PATIENCE = 10.0
 """Seconds to find the scheduler."""
-UNSEEN = ("vanished", "unreadable")
-"""Problems of a worker that does not see what we see."""
+UNSEEN = ("vanished", "unreadable", "changed")
+"""Problems of a worker that does not see what we see, or another file under the same path."""
 AGAIN = "run the same command again to go on"
 Heard = list[tuple[Task, Answer]]
 
@@ -50,6 +54,10 @@ class Cluster:
     _suspects: deque[list[Parcel]] = field(default_factory=deque)
     """Single files at which workers died, or beside which: each runs alone, at the end."""
     _alone: bool = False
+    _size: int = 1
+    """Threads of the cluster."""
+    _looked: float = -math.inf
+    """When it was asked for them."""
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Heard]:
         """Answer every task, in no order; an empty list says that time has passed."""
@@ -92,8 +100,7 @@ class Cluster:
         """Keep every thread of the cluster busy."""
         if self._alone:
             return
-        info = self._client.scheduler_info(n_workers=-1)["workers"]
-        room = AHEAD * max(sum(one["nthreads"] for one in info.values()), 1)
+        room = AHEAD * self._threads()
         while len(self._flying) < room:
             batch = self._again.popleft() if self._again else self._next(tasks)
             if not batch:
@@ -102,6 +109,14 @@ class Cluster:
         if self._suspects and not self._flying:
             self._alone = True
             self._submit(self._suspects.popleft())
+
+    def _threads(self) -> int:
+        """How many threads the cluster has, as of a few seconds ago: each look costs a message."""
+        now = time.monotonic()
+        if now - self._looked > LOOK:
+            info = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._size, self._looked = max(sum(one["nthreads"] for one in info.values()), 1), now
+        return self._size
 
     def _submit(self, batch: list[Parcel]) -> None:
         rules = self.rules

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from typing import NamedTuple
+import time
+from typing import NamedTuple, Self
 
 from hvci.errors import UsageError
 from hvci.fleet.rules import Rules
@@ -33,19 +34,43 @@ def answer_all(
     if rules.digest != digest:
         raise UsageError("the workers of the cluster run another hvci, or see other lists")
     options_of(rules)  # a list that is missing here is nothing that a driver could be blamed for
-    return [_answer(Parcel(*one), rules, seconds) for one in parcels]
+    with _Watchdog(seconds) as watchdog:
+        return [_answer(Parcel(*one), rules, watchdog) for one in parcels]
 
 
-def _answer(parcel: Parcel, rules: Rules, seconds: float) -> bytes:
+def _answer(parcel: Parcel, rules: Rules, watchdog: _Watchdog) -> bytes:
     task = Task(*parcel.task)
-    # Nothing else takes a thread from a file at which it hangs; the nanny starts the process anew.
-    watchdog = threading.Timer(seconds, os._exit, (1,))
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        if parcel.data is not None and hashlib.sha256(parcel.data).hexdigest() != task.sha256:
-            told = Problem(task.path, "changed", "changed on the way to a worker")
-            return encode(Answer(None, problem=told))
-        return encode(answered(task, rules, parcel.data, parcel.catalogs))
-    finally:
-        watchdog.cancel()
+    watchdog.begin()
+    if parcel.data is not None and hashlib.sha256(parcel.data).hexdigest() != task.sha256:
+        told = Problem(task.path, "changed", "changed on the way to a worker")
+        return encode(Answer(None, problem=told))
+    return encode(answered(task, rules, parcel.data, parcel.catalogs))
+
+
+class _Watchdog:
+    """Ends this process when a file takes too long; the nanny starts it anew.
+
+    Nothing else takes a thread from a file at which it hangs. One thread watches a whole batch.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.begin()
+
+    def begin(self) -> None:
+        """A file begins, and has its time."""
+        self._end = time.monotonic() + self._seconds
+
+    def _watch(self) -> None:
+        while not self._done.wait(max(self._end - time.monotonic(), 0)):
+            if time.monotonic() >= self._end:
+                os._exit(1)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
