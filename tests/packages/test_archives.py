@@ -187,8 +187,9 @@ def test_archives_within_archives(put):
 
 def test_a_driver_is_known_by_what_it_is(put):
     files = {"_ABC123": IMAGE, "tool.exe": b"MZ" + bytes(100), "not.sys": b"text", "b.sys": OTHER}
+    files["__MACOSX/._b.sys"] = b"\0\5\x16\7"
     names = [one.path.rpartition("!")[2] for one in drivers(put(zipped(files)))]
-    assert names == ["_ABC123", "b.sys"]
+    assert names == ["_ABC123", "not.sys", "b.sys"], "what is called a driver is never left out"
 
 
 NAMES = [
@@ -229,6 +230,8 @@ def test_bounds(put, monkeypatch):
     monkeypatch.setattr(opened, "MAX_TOTAL", 3000)
     assert "more than 0 GiB" in str(refused(path)[-1].error)
     monkeypatch.setattr(opened, "MAX_TOTAL", 1 << 30)
+    monkeypatch.setattr(opened, "_MOST_KEPT", 1)
+    assert "more than 1 drivers" in str(refused(path)[-1].error)
     monkeypatch.setattr(opened, "MAX_MEMBERS", 1)
     assert "more than 1 files" in str(refused(path)[-1].error)
 

@@ -201,6 +201,8 @@ def test_bounds(monkeypatch):
     monkeypatch.setattr("hvci.packages.inf._MOST_INSTALLS", 1)
     many = BASE.replace('"Same device" = Install,', '"Same device" = Other,')
     assert "more install sections" in read_inf(many.encode()).problems[0]
+    monkeypatch.setattr("hvci.packages.inf._MOST_SERVICES", 0)
+    assert "more services" in read_inf(BASE.encode()).problems[-1]
     monkeypatch.setattr("hvci.packages.inf_text._MOST_LINES", 5)
     with pytest.raises(InputError, match="so many lines"):
         read_inf(BASE.encode())

@@ -181,6 +181,8 @@ class _Reader:
                         one = found.setdefault(key, _Found(line, install.windows))
                         one.machines.update(machines)
                         one.installs.setdefault(named)
+        if len(found) > _MOST_SERVICES:
+            self.problems.append(f"the INF has more services than the {_MOST_SERVICES} followed")
         for one in islice(found.values(), _MOST_SERVICES):
             if (service := self._service(one)) is not None:
                 yield service
@@ -326,6 +328,6 @@ def _is(line: Line, key: str) -> bool:
 
 def _number(text: str) -> int | None:
     try:
-        return int(text, 0)
+        return int(text, 0) if text[:2].lower() == "0x" else int(text)
     except ValueError:
         return None

@@ -24,6 +24,8 @@ DEEPEST = 3
 _MOST_KEPT = 20_000
 _SUBSYSTEM = 0x5C
 _TEXT = (".inf", ".cat")
+_APPLE = "._"
+"""What macOS puts beside each file that it archives: nothing that the file holds."""
 
 
 class NoDriver(InputError):
@@ -237,8 +239,10 @@ class _Opening:
             nested = ""  # any file can be compressed
         text = label.lower().endswith(_TEXT)
         image = _is_driver(head, label)
-        if not (text or image or nested) or self._number >= _MOST_KEPT:
+        if not (text or image or nested):
             return
+        if self._number >= _MOST_KEPT:
+            raise InputError(f"the archive holds more than {_MOST_KEPT} drivers and INFs")
         file = self._keep(member, head)
         if file is None:
             self.refused.append(Refused(label, InputError("too large for a driver")))
@@ -330,12 +334,13 @@ def _near(path: str, catalogs: Iterable[Kept]) -> list[Kept]:
 
 
 def _is_driver(head: bytes, label: str) -> bool:
-    """Whether a member is a driver: by its subsystem, or by its name."""
+    """Whether a member is a driver: by its subsystem, or by its name, whatever it holds."""
+    named = label.lower().endswith(".sys")
     if head[:2] != b"MZ" or len(head) < 0x40:
-        return False
+        return named and not label[len(_folder(label)) :].startswith(_APPLE)
     start = int.from_bytes(head[0x3C:0x40], "little")
     native = (
         head[start : start + 4] == b"PE\0\0"
         and head[start + _SUBSYSTEM : start + _SUBSYSTEM + 2] == b"\x01\x00"
     )
-    return native or label.lower().endswith(".sys")
+    return native or named
