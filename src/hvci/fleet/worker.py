@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +23,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvci.errors import UnsupportedImage
+from hvci.errors import UnsupportedImage, UsageError
 from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
 from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from hvci.packages.opened import Placed, Refused
 
 READY = b"ready"
+_EMPTY = {"", hashlib.sha256(b"").hexdigest()}
+"""Digests of a catalog that cannot be read, or holds nothing."""
 
 
 class Task(NamedTuple):
@@ -144,7 +146,16 @@ def answered(
         data = read(task.path, task.sha256) if given is None else given
         if isinstance(data, Problem):
             return Answer(None, problem=data, memory=memory_used())
-        report = evaluated(data, task, rules, catalogs)
+        found = tuple(_catalogs(task)) if catalogs is None else catalogs
+        try:
+            options_of(rules)
+        except UsageError as error:  # no fault of the driver: nothing that is kept by its content
+            told = Problem(task.path, "changed", str(error))
+            return Answer(None, problem=told, memory=memory_used())
+        if not _as_named(task, found):
+            told = Problem(task.path, "changed", "a catalog of its package changed; scan it again")
+            return Answer(None, problem=told, memory=memory_used())
+        report = evaluated(data, task, rules, found)
         blob = pack(stored_fields(report))
         return Answer(row_of(report, task.sha256), blob, memory=memory_used())
     except MemoryError:
@@ -155,17 +166,16 @@ def answered(
 
 
 def evaluated(
-    data: bytes, task: Task, rules: Rules, given: tuple[tuple[str, bytes], ...] | None = None
+    data: bytes, task: Task, rules: Rules, catalogs: tuple[tuple[str, bytes], ...] = ()
 ) -> Report:
     """The report of an image, as if it had no name: it belongs to the bytes."""
     from hvci.evaluate import evaluate
 
     options = options_of(rules)
-    if task.catalogs:
+    if catalogs:
         from hvci.signing.catalog import catalogs_of
 
-        found = catalogs_of(_catalogs(task) if given is None else given)
-        options = replace(options, catalogs=(*options.catalogs, *found))
+        options = replace(options, catalogs=(*options.catalogs, *catalogs_of(catalogs)))
     try:
         report = evaluate(data, options, task.name)
     except UnsupportedImage as error:
@@ -178,8 +188,18 @@ def evaluated(
 
 @lru_cache(maxsize=2)
 def options_of(rules: Rules) -> Options:
-    """What every evaluation under these rules has in common; files are read once."""
+    """What every evaluation under these rules has in common; files are read once.
+
+    Raises `UsageError` where a file is not the one that the rules mean.
+    """
     from hvci.evaluate import Options
+
+    for path, digest in (*rules.catalogs, *rules.blocklists, *rules.databases):
+        found = ""
+        with suppress(OSError):
+            found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if found != digest:
+            raise UsageError(f"{path}: not the file that it was when the scan began")
 
     options = Options(rules.version, excerpts=rules.excerpts)
     if rules.catalogs:
@@ -201,6 +221,14 @@ def _catalogs(task: Task) -> Iterator[tuple[str, bytes]]:
     for name, path in task.catalogs:
         with suppress(OSError):
             yield name, Path(path).read_bytes()
+
+
+def _as_named(task: Task, catalogs: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether the catalogs are those that the result is kept by."""
+    if not task.about:
+        return True
+    wanted = {*json.loads(task.about).get("catalogs", ())} - _EMPTY
+    return {hashlib.sha256(data).hexdigest() for _, data in catalogs} - _EMPTY == wanted
 
 
 def opened(task: Task) -> Answer:
