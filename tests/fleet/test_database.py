@@ -48,11 +48,11 @@ def count(where, table):
 
 def test_another_layout_is_refused_and_left_alone(where):
     database = create(where)
-    for layout in ("0", "5", "x" * 1000):
+    for layout in ("0", "6", "x" * 1000):
         with database.writing() as connection:
             connection.execute(update(about).where(about.c.name == "layout").values(value=layout))
         for opening in (create, opened):
-            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 4"):
+            with pytest.raises(StoreError, match=r"its layout is '.{1,20}', this hvci reads 5"):
                 opening(where)
         with database.reading() as connection:
             assert (
@@ -61,15 +61,19 @@ def test_another_layout_is_refused_and_left_alone(where):
             )
 
 
-def test_the_layout_before_gets_the_indexes_of_this_one_and_loses_no_row(tmp_path, where):
+@pytest.mark.parametrize("layout", ["3", "4"])
+def test_layouts_before_get_the_indexes_of_this_one_and_lose_no_row(tmp_path, where, layout):
     store(where).keep([met("a"), met("b")])
     older = sqlite3.connect(where)
-    older.executescript(
-        """DROP INDEX result_fate;
-        CREATE INDEX result_verdict ON result (verdict, failures);
-        CREATE INDEX result_worst ON result (verdict, loads, runs, failures);
-        UPDATE about SET value = '3' WHERE name = 'layout';"""
-    )
+    older.execute("ALTER TABLE file DROP COLUMN touched")
+    if layout == "3":
+        older.executescript(
+            """DROP INDEX result_fate;
+            CREATE INDEX result_verdict ON result (verdict, failures);
+            CREATE INDEX result_worst ON result (verdict, loads, runs, failures);"""
+        )
+    older.execute("UPDATE about SET value = ? WHERE name = 'layout'", (layout,))
+    older.commit()
     older.close()
     with pytest.raises(StoreError, match="an older layout"):
         opened(where)

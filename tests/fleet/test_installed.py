@@ -200,7 +200,7 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
         """DROP INDEX package_published; DROP INDEX seen_package;
         ALTER TABLE package DROP COLUMN installed; ALTER TABLE package DROP COLUMN published;
         ALTER TABLE package DROP COLUMN devices; ALTER TABLE package DROP COLUMN storage;
-        ALTER TABLE package DROP COLUMN staged;
+        ALTER TABLE package DROP COLUMN staged; ALTER TABLE file DROP COLUMN touched;
         UPDATE about SET value = '2' WHERE name = 'layout';"""
     )
     older.close()

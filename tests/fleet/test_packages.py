@@ -215,7 +215,8 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
     run(tmp_path / "b.sys", "-d", where)
     older = sqlite3.connect(where)
     older.executescript(
-        """CREATE TABLE kept AS SELECT scan_id, file_id, result_id, problem, sentence FROM seen;
+        """ALTER TABLE file DROP COLUMN touched;
+        CREATE TABLE kept AS SELECT scan_id, file_id, result_id, problem, sentence FROM seen;
         DROP TABLE seen; DROP TABLE member; DROP TABLE package;
         CREATE TABLE seen (scan_id INTEGER NOT NULL, file_id INTEGER NOT NULL, result_id INTEGER,
             problem TEXT, sentence TEXT, PRIMARY KEY (scan_id, file_id)) WITHOUT ROWID;
@@ -225,6 +226,7 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
     older.close()
     told = CliRunner().invoke(main, ["query", "scans", "-d", str(where)])
     assert (told.exit_code, "an older layout" in told.output) == (4, True)
+    assert "known by content      1" in run(tmp_path / "b.sys", "-d", where)
     assert "unchanged             1" in run(tmp_path / "b.sys", "-d", where)
     assert rows(where, tmp_path)["b.sys"][1] == "incompatible"
 

@@ -81,6 +81,7 @@ def test_the_layout_before_orders_texts_by_bytes_from_now_on(server):
     with psycopg.connect(where) as connection:
         connection.execute("UPDATE about SET value = '3' WHERE name = 'layout'")
         connection.execute("DROP INDEX result_fate")
+        connection.execute("ALTER TABLE file DROP COLUMN touched")
         connection.execute('ALTER TABLE file ALTER COLUMN path TYPE TEXT COLLATE "default"')
     create(where).close()
     with psycopg.connect(where) as connection:

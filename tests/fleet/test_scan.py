@@ -1,5 +1,6 @@
 """`hvci scan`: the same reports as one by one, what is known costs a look-up, nothing is silent."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,9 @@ from hvci.fleet import content, walk
 from hvci.fleet.database import opened
 from hvci.fleet.packed import unpack
 from hvci.fleet.rows import stored_fields
+from hvci.fleet.rules import Rules
 from hvci.fleet.schema import body, dictionary, file, finding, result, scan, seen
+from hvci.fleet.worker import Task, answered
 
 OLD = 1_600_000_000
 
@@ -137,6 +140,39 @@ def test_a_file_of_a_moment_ago_is_hashed_again(tmp_path):
     os.utime(path, (soon, soon))
     run(path, "-d", tmp_path / "a.db")
     assert "known by content      1" in run(path, "-d", tmp_path / "a.db").output
+
+
+def test_another_driver_with_the_size_the_time_and_the_inode_of_the_one_before(tmp_path):
+    path, where = tmp_path / "a.sys", tmp_path / "a.db"
+    before, after = driver(pool_type=0x200), driver(pool_type=0)
+    assert len(before) == len(after)
+    for data in (before, after):
+        path.write_bytes(data)  # in place, as unzip -o does
+        os.utime(path, (OLD, OLD))
+        run(path, "-d", where)
+    told = CliRunner().invoke(main, ["query", "fails-readiness", "-d", str(where)])
+    assert "a.sys" in told.output
+
+
+def test_lists_and_catalogs_that_change_meanwhile_are_nobodys_answer(tmp_path):
+    path, catalog = tmp_path / "a.sys", tmp_path / "a.cat"
+    path.write_bytes(driver())
+    catalog.write_bytes(b"one")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    given = ((str(catalog), hashlib.sha256(b"one").hexdigest()),)
+    rules = Rules()
+    about = rules.beside("a.sys", [given[0][1]])
+    task = Task(str(path), sha256, 1, about=about, catalogs=(("a.cat", str(catalog)),))
+    assert answered(task, rules).row is not None
+    catalog.write_bytes(b"two")
+    for asked, under in ((task, rules), (Task(str(path), sha256, 1), Rules(catalogs=given))):
+        told = answered(asked, under)
+        assert (told.row, told.problem.kind) == (None, "changed")
+        assert "a.cat" in told.problem.sentence or "a catalog" in told.problem.sentence
+    catalog.unlink()
+    assert answered(task, rules).problem.kind == "changed"
+    nothing = rules.beside("a.sys", [""])
+    assert answered(task._replace(about=nothing), rules).row is not None
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])

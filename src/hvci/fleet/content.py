@@ -50,7 +50,8 @@ def hashed(place: Place) -> Content | Problem:
         return problem(place.path, error)
     if digest is None or _key(before) != _key(after):
         return changed(place.path)
-    found = place._replace(size=after.st_size, changed=after.st_mtime_ns)
+    size, mtime, ctime = after.st_size, after.st_mtime_ns, after.st_ctime_ns
+    found = place._replace(size=size, changed=mtime, touched=ctime)
     return Content(found, digest, time.time_ns() - after.st_mtime_ns > _SETTLED)
 
 

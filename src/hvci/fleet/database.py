@@ -29,7 +29,7 @@ from hvci import __version__
 from hvci.errors import StoreError
 from hvci.fleet.schema import TEXT, VERSION, about, metadata, package, result, seen
 
-OLDER = ("1", "2", "3")
+OLDER = ("1", "2", "3", "4")
 """Layouts that the next scan brings up to date."""
 PATIENCE = 60
 """Seconds to wait for somebody else's lock."""
@@ -133,7 +133,9 @@ def _brought_up(connection: Connection) -> None:
         _from_1_to_2(connection)
     elif before == "2":
         _from_2_to_3(connection)
-    _from_3_to_4(connection)
+    if before != "4":
+        _from_3_to_4(connection)
+    connection.exec_driver_sql("ALTER TABLE file ADD COLUMN touched BIGINT")
     connection.execute(update(about).where(about.c.name == "layout").values(value=str(VERSION)))
 
 

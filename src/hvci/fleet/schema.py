@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 4
+VERSION = 5
 """Of the layout; a database says which one it has."""
 
 metadata = MetaData()
@@ -120,12 +120,14 @@ file = Table(
     Column("size", BigInteger, nullable=False),
     Column("changed", BigInteger),
     Column("inode", BigInteger),
+    Column("touched", BigInteger),
     _text("sha256", empty=True),
     UniqueConstraint("host", "path", name="file_place"),
 )
 """A place that a scan has seen, and what tells without reading that it is still the same.
 
-`changed` is empty where the time of the last change does not tell that.
+`changed` is empty where the time of the last change does not tell that. `touched` is when the
+system last noted a change, which no program can set back.
 """
 
 package = Table(

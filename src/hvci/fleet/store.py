@@ -43,6 +43,7 @@ from hvci.report.safe import safe
 
 Key = tuple[str, str]
 """The content of a file, and what of its surroundings changes its result."""
+_STAMP = ("size", "changed", "inode", "touched")
 AT_ONCE = 500
 """Parameters of one IN; databases have a limit."""
 
@@ -54,14 +55,16 @@ class Known(NamedTuple):
     size: int
     changed: int | None
     inode: int | None
+    touched: int | None
     result_id: int | None
     kind: str | None = None
     """Of the result."""
 
     def still(self, place: Place) -> bool:
         """Whether the file is the one that the result is about, as far as one sees from outside."""
-        key = (place.size, place.changed, place.inode)
-        return self.result_id is not None and (self.size, self.changed, self.inode) == key
+        key = (place.size, place.changed, place.inode, place.touched)
+        mine = (self.size, self.changed, self.inode, self.touched)
+        return self.result_id is not None and mine == key
 
 
 @dataclass(slots=True)
@@ -177,7 +180,7 @@ class Store:
         with self.database.reading() as connection:
             for number, paths in groups.items():
                 same = and_(result.c.sha256 == file.c.sha256, result.c.rules_id == number)
-                columns = (file.c.path, file.c.id, file.c.size, file.c.changed, file.c.inode)
+                columns = [file.c[name] for name in ("path", "id", *_STAMP)]
                 query = (
                     select(*columns, result.c.id, result.c.kind)
                     .select_from(file.outerjoin(result, same))
@@ -338,9 +341,9 @@ class Store:
     def _file(self, met: Met) -> dict[str, Any]:
         row: dict[str, Any] = {"host": self.host, "path": stored_path(met.found.path)}
         if isinstance(met.found, Problem):
-            return row | {"size": 0, "changed": None, "inode": None, "sha256": None}
+            return row | dict.fromkeys(_STAMP) | {"size": 0, "sha256": None}
         changed = met.found.changed if met.settled else None
-        key = {"size": met.found.size, "changed": changed, "inode": met.found.inode}
+        key = {name: getattr(met.found, name) for name in _STAMP} | {"changed": changed}
         return row | key | {"sha256": met.sha256}
 
     def _seen(

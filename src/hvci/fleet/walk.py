@@ -41,6 +41,9 @@ class Place(NamedTuple):
     package: Package | None = None
     catalogs: tuple[str, ...] = ()
     """Paths of the catalogs of its package."""
+    touched: int = 0
+    """When the system last noted a change of it, in nanoseconds; unpackers and copies set
+    `changed` to what it was elsewhere. On Windows when it was made."""
 
 
 class Problem(NamedTuple):
@@ -218,7 +221,8 @@ def _kind(path: str) -> str:
 def place_of(path: str, status: os.stat_result, kind: str = IMAGE) -> Place:
     """A file by what the system says of it."""
     inode = status.st_ino & (1 << 63) - 1
-    return Place(path, status.st_size, status.st_mtime_ns, inode, kind)
+    size, changed, touched = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return Place(path, size, changed, inode, kind, touched=touched)
 
 
 def problem(path: str, error: Exception) -> Problem:
