@@ -270,6 +270,7 @@ class Text:
             relocations=SimpleNamespace(rvas=np.array(sorted(places), np.int64)),
             code_ranges=[(CODE, self.end)],
             guard_dispatch=-1,
+            guard_dispatches=frozenset(),
             holds=lambda rva, size=1: rva >= 0 and rva + size <= SIZE,
             number=lambda rva, size: int.from_bytes(content[rva : rva + size], "little"),
             is_writable=lambda rva: rva >= WRITABLE,
@@ -393,6 +394,10 @@ class Text:
     def hands_on(self, function, i, registers=0, alone=False):
         """Whatever makes an address may hand it on."""
         return True
+
+    def goes_on(self, function, i):
+        """Whoever is called does something."""
+        return 0
 
     def may_hold_stack_address(self, function, number):
         """Any register may."""

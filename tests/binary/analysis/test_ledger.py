@@ -259,3 +259,14 @@ def test_an_address_that_is_only_read_through_is_no_limit():
 @pytest.mark.parametrize("machine", ["x64", "x86", "arm64"])
 def test_a_clean_driver_has_no_limit(machine):
     assert not evaluate.evaluate(build.driver(machine)).limits
+
+
+@pytest.mark.parametrize(
+    "shape", ["guard_dispatch", "guard_kept", "guard_addressed", "guard_thunk", "retpoline"]
+)
+def test_a_dispatched_call_that_nobody_finds_is_a_limit(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImportCalls, "_add_kept", lambda *_, **__: False)
+    report = evaluate.evaluate((FIXTURES / "code" / f"{shape}.x64.clean.sys").read_bytes())
+    assert [each.site.rva for each in report.limits if "execute-pool-type" in each.rules]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import chain
 
+from hvci.binary.analysis.entered import Entered
 from hvci.binary.analysis.ledger import ImportCall, Ledger
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.dataflow import Dataflow
@@ -14,9 +14,6 @@ from hvci.binary.form.functions import Functions
 from hvci.binary.form.references import MAX_HITS, References
 from hvci.binary.pe.image import PeImage
 from hvci.model import ImageSite, Machine, Rva
-
-PADDED = 16
-"""Bytes before a function that may be taken for padding."""
 
 
 class Analysis:
@@ -154,15 +151,13 @@ class Analysis:
         return bool(known)
 
     def _is_entered(self, function: Function) -> bool:
-        """Whether a call or jump from outside leads into a function, or right before its start.
+        """Whether something leads into a function: where it starts is not certain."""
+        end = function.end(len(function.rvas) - 1)
+        return self._entered.between(function.start, end)
 
-        Where it starts is not certain: what is called may be taken for padding.
-        """
-        low, high = function.start - PADDED, function.end(len(function.rvas) - 1)
-        targets = self.references.branch_targets
-        first, last = targets.searchsorted((low, high))
-        sites = (self.references.to_code(int(rva)) for rva in targets[first:last])
-        return any(not low <= site < high for site in chain.from_iterable(sites))
+    @cached_property
+    def _entered(self) -> Entered:
+        return Entered(self.image, self.references)
 
     def function_name(self, start: int) -> str:
         """Exported name, the entry point, or a name made of the RVA."""

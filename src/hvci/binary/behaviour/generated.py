@@ -117,9 +117,10 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
         found += chosen[near & ~_calls_import(scene, chosen)].tolist()
         own = sites[(sites >= start + 2) & (sites < end)] - 2
         found += own[(code[own] == 0xFF) & (code[own + 1] == _THROUGH_MEMORY)].tolist()
-    if scene.image.guard_dispatch >= 0 and len(sites):
-        dispatched = scene.analysis.references.to_data(scene.image.guard_dispatch)
-        found += nearby.called_before(np.array(dispatched, np.int64) - 2, sites, ALLOCATION_WINDOW)
+    for pointer in scene.image.guard_dispatches if len(sites) else ():
+        dispatched = scene.analysis.references.to_data(pointer)
+        calls = np.array(dispatched, np.int64) - 2
+        found += nearby.called_before(calls, sites, ALLOCATION_WINDOW)
     return [place for place in sorted(set(found)) if _is_indirect(scene, place, kept)]
 
 
@@ -151,7 +152,7 @@ def _is_indirect(scene: Scene, place: int, kept: set[int]) -> bool:
         return memory[place + 1] != 0x25
     value = scene.image.u32(place + 2)
     rva = place + 6 + value if scene.image.bits == 64 else value - scene.image.base
-    return rva & 0xFFFF_FFFF in kept or rva == scene.image.guard_dispatch
+    return rva & 0xFFFF_FFFF in kept or rva & 0xFFFF_FFFF in scene.image.guard_dispatches
 
 
 def _judge(scene: Scene, place: Place) -> None:

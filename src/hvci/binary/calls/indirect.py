@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.flow.atoms import DISPATCH, Atom, Atoms, Kind
 from hvci.binary.flow.dataflow import TOO_DEEP
 from hvci.binary.form.code import (
     ANY_POINTER_CALL,
@@ -22,7 +22,6 @@ from hvci.binary.form.code import (
     Reg,
 )
 
-DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 _ROUTINES = frozenset((Kind.ROUTINE, Kind.IMPORT))
 
 
@@ -42,8 +41,8 @@ class PointerCalls:
         self.image = analysis.image
         self._dispatchers: dict[int, bool] = {}
         self._learnt: set[int] = set()
-        if analysis.image.guard_dispatch >= 0:
-            analysis.flow.globals.known[analysis.image.guard_dispatch] = frozenset((DISPATCH,))
+        for slot in analysis.image.guard_dispatches:
+            analysis.flow.globals.known[slot] = frozenset((DISPATCH,))
 
     def within(
         self,
@@ -108,7 +107,7 @@ class PointerCalls:
             operand = arch.indirect_operand(function, i)
             if not isinstance(operand, Load) or operand.memory.base != IMAGE_BASE:
                 return operand
-            if operand.memory.displacement == self.image.guard_dispatch:
+            if operand.memory.displacement in self.image.guard_dispatches:
                 return Reg(arch.dispatch_register)
             is_import = operand.memory.displacement in self.image.imports
             return None if is_import else operand
@@ -134,5 +133,5 @@ class PointerCalls:
         operand = self.analysis.arch.indirect_operand(function, i)
         if isinstance(operand, Load):
             is_global = operand.memory.base == IMAGE_BASE
-            return is_global and operand.memory.displacement == self.image.guard_dispatch
+            return is_global and operand.memory.displacement in self.image.guard_dispatches
         return isinstance(operand, Reg) and operand.number == self.analysis.arch.dispatch_register

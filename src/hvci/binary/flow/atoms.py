@@ -84,6 +84,10 @@ Atoms = frozenset[Atom]
 NOTHING: Atoms = frozenset()
 
 
+DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
+"""What goes on to where a register points."""
+
+
 def const(*values: int) -> Atoms:
     """One of these constants."""
     return frozenset(Atom(Kind.CONST, value) for value in values)

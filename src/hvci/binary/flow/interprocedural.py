@@ -318,7 +318,7 @@ class Interprocedural:
             return operand
         memory = operand.memory
         is_plain = memory.index_register == NO_REGISTER
-        is_dispatched = is_plain and memory.displacement == self.image.guard_dispatch
+        is_dispatched = is_plain and memory.displacement in self.image.guard_dispatches
         return Reg(self.flow.arch.dispatch_register) if is_dispatched else operand
 
     def callee(

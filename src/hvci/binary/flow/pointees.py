@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
-from hvci.binary.flow.atoms import Kind
+from hvci.binary.flow.atoms import DISPATCH, Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     LOST,
@@ -42,6 +42,7 @@ from hvci.binary.form.code import (
     Function,
     Location,
     Memory,
+    Reg,
     is_slot,
     register_of,
     slot,
@@ -378,6 +379,7 @@ class _Walk:
             operand = self.flow.interprocedural.target(function, i)
             self._note_reads(i, loaded(operand), held)
             is_through = bool(self._values(i, operand, held))
+            is_through |= self._is_dispatched(i, operand, held)
             if is_through:
                 # only calls of the function that has the pointer first are looked for
                 self.is_lost |= bool(self.nesting)
@@ -386,6 +388,8 @@ class _Walk:
                     self.landed.add((function, i))
         if function.flows[i] in CALLS and not self._is_check(i):
             self._pass_within(i, held)
+        if function.flows[i] in (Flow.CALL, Flow.JUMP):
+            self.is_lost |= bool(arch.goes_on(function, i) & registers_of(held)[0])
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and (not self._may_pass(i, held) or self._is_check(i)):
@@ -408,6 +412,16 @@ class _Walk:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
+
+    def _is_dispatched(self, i: int, operand: Expr, held: Held) -> bool:
+        """Whether a call goes to the pointer by Control Flow Guard's dispatch, kept somewhere."""
+        if not self.flow.image.guard_dispatches:
+            return False
+        if not self._values(i, Reg(self.arch.dispatch_register), held):
+            return False
+        targets = self.flow.evaluate(self.function, i, operand, MAX_NESTING)
+        self.is_lost |= any(atom.kind is Kind.UNKNOWN for atom in targets)
+        return DISPATCH in targets
 
     def _pass_within(self, i: int, held: Held) -> None:
         """Note that a call may get the pointer in an object of the frame.

@@ -66,14 +66,19 @@ class Readers:
         fate = pointees.from_instruction(function, i, held, MOST_WALKED)
         return fate.is_lost or bool(fate.returned or fate.passed)
 
-    def only_call_loaded(self, function: Function, i: int) -> bool:
-        """Whether what instruction `i` loads is only called, from variables as well."""
+    def only_call_loaded(self, function: Function, i: int, found: bool) -> bool:
+        """Whether what instruction `i` loads is only called, from variables as well.
+
+        `found` says whether calls in its function were found: there is none else where it is not.
+        """
         loaded = self.flow.arch.effect(function, i).registers
+        loaded &= ~(1 << self.flow.arch.stack_pointer)  # what a push changes holds nothing of it
         held = frozenset((Location(register), 0) for register in members(loaded))
         if not held or self.flow.exhausted:
             return False
         pointees = self.flow.globals.writes.makers.pointees
-        return self.only_call(pointees.from_instruction(function, i, held))
+        fate = pointees.from_instruction(function, i, held)
+        return (found or not fate.called) and self.only_call(fate)
 
     def never_read_thunk(self, thunk: int) -> bool:
         """Whether the address of a thunk is kept only in variables that nobody reads."""

@@ -413,6 +413,12 @@ class Architecture(Protocol):
         And sums of it with constants, unless it is the address of something `alone`.
         """
 
+    def goes_on(self, function: Function, i: int) -> int:
+        """The register (a mask) that the callee of a direct call or jump only goes on through.
+
+        0 where it does something else, or where such calls are taken to be through the register.
+        """
+
     def may_read(self, function: Function, i: int, registers: int) -> bool:
         """Whether instruction `i` may read one of some registers (a mask), calls apart."""
 

@@ -58,7 +58,7 @@ class References(ABC):
 
     @property
     def taken(self) -> Rvas:
-        """Every RVA of which an instruction makes the address; on x64 only."""
+        """Every RVA of which LEA on x64, or ADR on ARM64, makes the address; sorted."""
         return NO_RVAS
 
     @property

@@ -31,6 +31,8 @@ from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 LONG = 7
 """Bytes that fill a word of four wherever they stand."""
 Bytes = npt.NDArray[np.uint8]
+_XFG_DISPATCHES = (0x120, 0x128)
+"""Where the load configuration has those of eXtended Flow Guard, on 64 bits."""
 _OF_ARM64EC = frozenset({".hexpthk", ".a64xrm"})
 """Sections that only the linking of ARM64EC code makes."""
 
@@ -264,11 +266,17 @@ class PeImage:
         """RVA of the pointer to Control Flow Guard's dispatch function; -1 when there is none."""
         return self._guard_pointer({64: 0x78, 32: 0x4C})
 
+    @cached_property
+    def guard_dispatches(self) -> frozenset[int]:
+        """RVAs of all pointers to functions that go on to where a register points."""
+        found = (self._guard_pointer({64: offset, 32: -1}) for offset in _XFG_DISPATCHES)
+        return frozenset({self.guard_dispatch, *found} - {-1})
+
     def _guard_pointer(self, offsets: dict[int, int]) -> int:
         """A pointer field of the load configuration, at an offset by word size."""
         at, size = self.directory(LOAD_CONFIG)
         offset = offsets[self.bits]
-        if min(size, self.u32(at)) < offset + self.pointer_size:
+        if offset < 0 or min(size, self.u32(at)) < offset + self.pointer_size:
             return -1
         rva = self.pointer(at + offset) - self.base
         return rva if self.holds(rva) else -1

@@ -57,6 +57,9 @@ _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 _CHOICE, _CHOICE_MASK = 0x9A800000, 0xFFE00C00
 """CSEL of 64-bit registers."""
 
+_ARGUMENTS = (1 << PARAMETERS) - 1
+"""The registers (a mask) of the arguments."""
+
 
 class Arm64:
     """The architecture of ARM64 code in one image."""
@@ -79,6 +82,9 @@ class Arm64:
         self.lift = Arm64Lift(SavedAddresses(image), self.clobbers)
         self._call = Effect(VOLATILE)
         self._check = Effect(_CLOBBERED_BY_CHECK)
+        dispatched = 1 << self.dispatch_register if image.guard_dispatches else 0
+        self._read_by_call = _ARGUMENTS | dispatched
+        """The registers (a mask) that a call through a pointer may read."""
 
     def function(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:
         """A function, which reads its words when they are asked for; it has one fragment."""
@@ -227,14 +233,21 @@ class Arm64:
         """
         changed, flow = self.effect(function, k).registers, function.flows[k]
         if flow in (Flow.CALL, Flow.JUMP):
-            return changed, self.clobbers.may_read(self.direct_target(function, k))
+            named = self.clobbers.may_read(self.direct_target(function, k))
+            return changed, named & _ARGUMENTS | self.goes_on(function, k)
         if flow == Flow.INDIRECT_CALL and not changed >> self.result & 1:
             return changed, 0  # the check of a target hands nothing on
         target = self.lift.call_target(function, k)
         if not isinstance(target, Load):
-            return changed, VOLATILE if flow == Flow.INDIRECT_CALL else -1
+            return changed, self._read_by_call if flow == Flow.INDIRECT_CALL else -1
         item = self.image.imports.get(target.memory.displacement)
-        return changed, (1 << most_arguments(item.name)) - 1 if item is not None else VOLATILE
+        most = most_arguments(item.name) if item is not None else PARAMETERS
+        return changed, (1 << most) - 1 & _ARGUMENTS
+
+    def goes_on(self, function: Function, i: int) -> int:
+        """The register (a mask) that the callee of a direct call or jump only goes on through."""
+        register = self.clobbers.goes_on(self.direct_target(function, i))
+        return 0 if register is None else 1 << register
 
     def may_read(self, function: Function, i: int, registers: int) -> bool:
         """By the fields of its word: all that it names, or the one that goes to vectors."""

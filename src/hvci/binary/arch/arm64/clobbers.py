@@ -19,7 +19,7 @@ from hvci.binary.arch.arm64.encoding import (
     named_registers,
     written_registers,
 )
-from hvci.binary.arch.arm64.words import branch_target
+from hvci.binary.arch.arm64.words import branch_target, is_address_of_page, literal_target
 from hvci.binary.form.code import CALLS, Flow
 from hvci.binary.pe.image import PeImage
 from hvci.catalog.prototypes import x86_bytes
@@ -28,6 +28,12 @@ PARAMETERS = 8
 """x0 to x7 carry arguments; they have no home in memory."""
 FASTCALL = 2
 """Arguments that an import may take in registers on x86."""
+FEW = 4
+"""Words of code that only jumps on."""
+DISPATCH = 15
+"""Where the dispatch function expects the target."""
+_ENDS, _BR = 0xFFFFFC1F, 0xD61F0000
+_LOAD_MASK, _LOAD = 0xFFC00000, 0xF9400000
 MOST = 128
 """Words of a callee that are looked at."""
 _FLOWS = FLOW_BY_TOP.tolist()
@@ -63,6 +69,28 @@ class Clobbers:
     def may_read(self, target: int) -> int:
         """Mask of the volatile registers that the code at an RVA names at all."""
         return self._touched(target).named
+
+    def goes_on(self, target: int) -> int | None:
+        """The register that the code at an RVA only jumps on through; None for other code.
+
+        That of Control Flow Guard where it jumps through the dispatch function of that.
+        """
+        page: dict[int, int] = {}
+        slots: dict[int, int] = {}
+        for rva in range(target, target + 4 * FEW, 4):
+            word = self.image.u32(rva)
+            first, base = word & 31, word >> 5 & 31
+            if word & _ENDS == _BR:
+                if base in slots:
+                    return DISPATCH if slots[base] in self.image.guard_dispatches else None
+                return base if rva == target else None
+            if is_address_of_page(word):
+                page[first] = literal_target(word, rva)
+            elif word & _LOAD_MASK == _LOAD and base in page:
+                slots[first] = page[base] + (word >> 7 & 0x7FF8)
+            else:
+                return None
+        return None
 
     def _touched(self, target: int) -> Touched:
         known = self._known.get(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
 
+from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
 from hvci.binary.arch.x86.lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
 from hvci.binary.form.code import Flow, Function
 from hvci.binary.form.straight import Held
@@ -19,6 +20,9 @@ def step_x86(function: Function, k: int, held: Held, dispatch: int) -> int | Non
     """x64 and x86; `dispatch` is the RVA of Control Flow Guard's dispatch pointer."""
     instruction, flow = function.instructions[k], function.flows[k]
     if flow in _INDIRECT:
+        dispatched = function.cache.get(DISPATCHED, NOT_DISPATCHED).get(k)
+        if dispatched is not None:
+            return held.routines.get(dispatched)
         return _called_x86(instruction, held, dispatch)
     if flow == Flow.CALL:
         held.lost = held.lost or RAX in held.routines  # perhaps a local dispatcher

@@ -24,6 +24,7 @@ from iced_x86 import (
     Register,
 )
 
+from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
 from hvci.binary.arch.x86.direct.named_calls import direct_target
 from hvci.binary.arch.x86.direct.outlined import Outlined
 from hvci.binary.arch.x86.lift import (
@@ -58,7 +59,9 @@ from hvci.binary.form.code import (
     Expr,
     Flow,
     Function,
+    Load,
     Memory,
+    Reg,
 )
 from hvci.binary.form.jumptables import JumpTables
 from hvci.binary.form.moves import Moves
@@ -297,6 +300,10 @@ class X86:
         """Any instruction that makes an address may hand it on."""
         return True
 
+    def goes_on(self, function: Function, i: int) -> int:
+        """Such calls are through the register here."""
+        return 0
+
     def reads(self, function: Function, i: int) -> tuple[int, int]:
         """Masks of the registers read as the base of memory, and of those read otherwise."""
         return reads(function.instructions[i])
@@ -368,8 +375,16 @@ class X86:
         return self.lift.stored(function, i)
 
     def indirect_operand(self, function: Function, i: int) -> Expr:
-        """Where an indirect call or jump goes."""
-        return self.lift.operand(function, i, 0)
+        """Where an indirect call or jump goes, behind what only goes on to a register."""
+        dispatched = function.cache.get(DISPATCHED, NOT_DISPATCHED).get(i)
+        if dispatched is not None:
+            return Reg(dispatched, self.bits // 8)
+        operand = self.lift.operand(function, i, 0)
+        if self.image.guard_dispatches and isinstance(operand, Load):
+            memory = operand.memory
+            if memory.base == IMAGE_BASE and memory.displacement in self.image.guard_dispatches:
+                return Reg(self.dispatch_register)
+        return operand
 
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""

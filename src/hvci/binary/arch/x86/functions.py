@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from hvci.binary.arch.x86.direct.dispatchers import Dispatchers
 from hvci.binary.arch.x86.direct.named_calls import NAMED, name_calls
 from hvci.binary.arch.x86.gaps import Gaps
 from hvci.binary.arch.x86.starts import find_starts
@@ -110,7 +111,13 @@ class FunctionsX86(Functions):
         function = super()._decode(start, fragments, kind)
         if self.references.named:
             name_calls(self.image, function)
+        self.dispatchers.note(function)
         return function
+
+    @cached_property
+    def dispatchers(self) -> Dispatchers:
+        """The code that goes on to where a register points."""
+        return Dispatchers(self.image, self.references)
 
     # ---- x64
 

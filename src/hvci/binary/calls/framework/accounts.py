@@ -141,7 +141,7 @@ class FrameworkAccounts:
         """The instructions that the target of one call comes from."""
         flow, arch = self.analysis.flow, self.analysis.arch
         work: list[tuple[int, Expr]] = [(k, arch.indirect_operand(function, k))]
-        if self.analysis.image.guard_dispatch >= 0:
+        if self.analysis.image.guard_dispatches:
             work.append((k, Reg(arch.dispatch_register)))
         seen: set[tuple[int, Location]] = set()
         while work and len(seen) < MAX_ORIGINS:

@@ -15,7 +15,7 @@ from hvci.binary.calls.imports.addresses import KeptAddresses
 from hvci.binary.calls.imports.plausible import sort_out
 from hvci.binary.calls.imports.pointerstores import PointerStores
 from hvci.binary.calls.imports.stackarguments import StackArguments
-from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.flow.atoms import DISPATCH, Atom, Atoms, Kind
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.readers import Readers
 from hvci.binary.form.code import (
@@ -357,7 +357,9 @@ class ImportCalls:
             if found and not is_passed:
                 return Fate.FOLLOWED
             is_known = not self._stores.share(function, stores)
-            is_known = is_known and self._readers.only_call_loaded(function, i)
+            if is_known and not found:  # called in a way that was not looked for
+                found = self._add_kept(function, used, deep=True)
+            is_known = is_known and self._readers.only_call_loaded(function, i, found)
         if registers and not self.analysis.arch.hands_on(function, i, registers):
             return Fate.FOLLOWED if found else Fate.COMPARED
         return self._escape(function, i, used, is_known)
@@ -397,7 +399,10 @@ class ImportCalls:
             is_plain = isinstance(operand, Reg) or base in frame or arch.loads_call_targets
             if is_plain is not deep and (is_plain or base >= 0):
                 flow.begin()
-                found.append((k, flow.evaluate(function, k, operand, 0)))
+                held = flow.evaluate(function, k, operand, 0)
+                if DISPATCH in held:
+                    held = flow.evaluate(function, k, Reg(arch.dispatch_register), 0)
+                found.append((k, held))
         return found
 
     def _calls_next(self, function: Function, i: int, registers: int, used: Reference) -> bool:

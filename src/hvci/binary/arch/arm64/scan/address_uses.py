@@ -16,7 +16,6 @@ from hvci.binary.form.jumptables import jumps_through_tables
 
 MOST = 4096
 """Instructions looked at for one address."""
-_ARGUMENTS = (1 << 8) - 1
 _RESULT = 1
 OBJECT_REACH = 0x100
 """How far upwards from its start an object of the frame may reach, in bytes."""
@@ -96,7 +95,7 @@ class Walk:
             changed, read = self._calls(self.function, k)
             is_called = flow == Flow.INDIRECT_CALL and held >> (word >> 5 & 31) & 1
             is_within = held >> _FIRST_SLOT and self._is_within_object(held)
-            self.leaves = bool(held & _ARGUMENTS & read or is_called or is_within)
+            self.leaves = bool(held & read or is_called or is_within)
             return held & ~changed
         if flow == Flow.BRANCH:
             self._states.append((self.function.jumps.get(k, len(self.function.flows)), held))
@@ -137,7 +136,7 @@ class Walk:
             _, read = self._calls(function, k)
             is_through = function.flows[k] == Flow.INDIRECT_JUMP
             target = 1 << (function.instructions[k] >> 5 & 31) if is_through else 0
-            self.leaves = bool(held & (read & _ARGUMENTS if read >= 0 else -1) or held & target)
+            self.leaves = bool(held & read or held & target)
 
     def _pass(self, word: int, held: int) -> int:
         """What a word that changes no flow does."""

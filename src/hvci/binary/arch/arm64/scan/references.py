@@ -197,6 +197,13 @@ class ReferencesArm64(References):
         order = np.argsort(targets, kind="stable")
         return targets[order], self.rvas[places[order]]
 
+    @cached_property
+    def taken(self) -> Rvas:
+        """Of ADR."""
+        targets, places = self._literals
+        words = np.frombuffer(self.image.memory, "<u4", len(self.image.memory) // 4)
+        return distinct(targets[words[places >> 2] & 0x9F000000 == 0x10000000])
+
     def loads_of(self, halves: Sequence[int]) -> list[int]:
         """RVAs of the literal loads of one or two words with one of some upper halves."""
         targets, places = self._literals
