@@ -182,6 +182,24 @@ def test_a_store_to_the_code_of_the_text_itself(tmp_path):
     ]
 
 
+INLINE = [
+    ("__asm { push 64\n push 0\n call ExAllocatePool\n call eax }", True),
+    ("__asm call dword ptr [__imp__ExAllocatePool@8]\n", True),
+    ('asm volatile("xorl %ecx,%ecx\\n call ExAllocatePool" ::: "rax");', True),
+    ('__asm__("call *%0" : : "r"(p));', False),
+    ("__asm { nop } ExAllocatePool2(POOL_FLAG_NON_PAGED, 8, 'a');", False),
+    ("#if 0\n__asm { call ExAllocatePool }\n#endif\n", False),
+    ("/* __asm { call ExAllocatePool } */", False),
+]
+
+
+@pytest.mark.parametrize(("statement", "is_open"), INLINE)
+def test_inline_assembly_that_names_a_routine_is_open(tmp_path, statement, is_open):
+    folder = lay(tmp_path, b__c=entry(statement), b__vcxproj=vcxproj("b.c"))
+    expected = Outcome.UNDECIDED if is_open else Outcome.PASS
+    assert answers(read(folder), POOL, DYNAMIC) == [expected] * 2
+
+
 def test_included_files_are_read(tmp_path):
     text = "include types.inc\n" + x64("mov ecx, OURPOOL", "call ExAllocatePool")
     assert answers(driver(tmp_path, text, types__inc="OURPOOL EQU 200h\n"), POOL) == [Outcome.PASS]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES
 from hvci.pause import collect_young
+from hvci.source.assembly.inline import inline_limits
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.judge import absent
@@ -85,6 +86,8 @@ class Survey:
                     self._file(path, context, calls, written)
                 if does_more and not context.is_user:
                     self._text(path, context, done)
+                if not context.is_user:
+                    self.workspace.shelf.limits += inline_limits(context.program, path)
         for context in (one for one in contexts if not one.is_user):
             self._executions(product, context.program)
             self.workspace.shelf.limits += absent.limits(self.judge, context)

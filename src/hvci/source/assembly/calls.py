@@ -94,7 +94,9 @@ class _Reader:
         return self._ddi(name)
 
     def _ddi(self, name: bytes) -> Ddi | None:
-        return next((_known()[one] for one in self._forms(name) if one in _known()), None)
+        return next(
+            (known_routines()[one] for one in self._forms(name) if one in known_routines()), None
+        )
 
     def _forms(self, name: bytes) -> Iterator[bytes]:
         """What a name can stand for: as a pointer of the import table, decorated for x86."""
@@ -209,7 +211,7 @@ _NOT_CODE = frozenset(
 
 
 @cache
-def _known() -> dict[bytes, Ddi]:
+def known_routines() -> dict[bytes, Ddi]:
     """The routines that an assembler can call by name."""
     rows = catalog.ddis().values()
     return {row.name.lower().encode(): row for row in rows if row.importable and row.rule.judged_by}
