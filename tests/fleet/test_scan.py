@@ -286,7 +286,7 @@ def test_without_its_packages_a_scan_says_what_to_install(monkeypatch, tmp_path)
     monkeypatch.setattr("hvci.cli.fleet.find_spec", lambda name: None)
     done = run(tmp_path, "-d", tmp_path / "a.db")
     assert done.exit_code == 2
-    assert "pip install sqlalchemy zstandard" in done.output
+    assert "(sqlalchemy, zstandard): pip install 'hvci[fleet]'" in done.output
 
 
 def kept(where):
