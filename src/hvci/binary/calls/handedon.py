@@ -52,7 +52,8 @@ def is_lent(analysis: Analysis, function: Function, offset: int) -> bool:
     """Whether others may read a slot of the frame: they get the address of what holds it."""
     frames, size = analysis.flow.frames, analysis.image.pointer_size
     return any(
-        fate.gets_out
+        fate.is_gone
+        or bool(fate.landed or fate.kept or fate.returned)
         or any(each.name not in READ_ONLY for each in fate.passed)
         or may_read(fate, offset - at, size)
         for at, fate in frames.fates_around(function, offset)

@@ -405,8 +405,8 @@ class _Walk:
                 self.passed.add(Passed(function, i, offset, name))
                 continue
             callees = [callee] if callee is not None else self._pointed_to(i)
-            # a routine hardly gets its own address as well, nor what a result was left in
-            is_left = place == arch.result and arch.result not in arch.parameter_registers
+            # a routine hardly gets its own address as well, nor what was left in other registers
+            is_left = not is_slot(place) and register_of(place) not in arch.parameter_registers
             lost = LOST._replace(is_gone=not is_through and not is_left)
             for fate in [self._in_callee(each, entered) for each in callees] or [lost]:
                 self._add(fate, i, offset)
