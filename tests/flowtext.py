@@ -384,6 +384,10 @@ class Text:
         """Argument 4 lies right above the return address, as if four had no home."""
         return -4 if is_call else -3
 
+    def storing(self, function):
+        """The rows that store something."""
+        return [i for i, row in enumerate(function.instructions) if row.stores]
+
     def taken_addresses(self, function):
         """Every address of the frame that is taken."""
         for i, row in enumerate(function.instructions):

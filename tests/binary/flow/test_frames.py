@@ -7,6 +7,7 @@ from hvci.binary.flow.reaching import ARRAY, OBJECT, PART
 
 OTHERS = "\nother:\n[x0+16]:4 = 4\nret\nreads:\nx1 = load [x0+16]:4\nret"
 """Routines of the driver that get the address of an object."""
+IN_PARTS = "a local variable that is written in parts"
 LEAKED = "a local variable whose address is passed to a call"
 CASES = {
     "stored and loaded": ("[sp-8]:4 = 0x200\nx0 = load [sp-8]:4", {0x200}),
@@ -68,6 +69,32 @@ CASES = {
         "[sp-8]:4 = 0x200\n[sp-7]:1 = 0\nx0 = load [sp-8]:4",
         {0x200, PART},
     ),
+    "its first byte changed": (
+        "[sp-8]:4 = 0x204\n[sp-8]:1 = 8\nx0 = load [sp-8]:4",
+        {0x208},
+    ),
+    "its first two bytes changed on one way": (
+        "[sp-8]:4 = 0x10200\nif ? goto .end\n[sp-8]:2 = 8\n.end:\nx0 = load [sp-8]:4",
+        {0x10200, 0x10008},
+    ),
+    "its first byte changed by what it was": (
+        "[sp-8]:4 = 0x204\nx9 = load [sp-8]:1\nx9 = x9 | 8\n[sp-8]:1 = x9\nx0 = load [sp-8]:4",
+        {0x20C},
+    ),
+    "its first byte changed, and one behind it": (
+        "[sp-8]:4 = 0x204\n[sp-8]:1 = 8\n[sp-7]:1 = 0\nx0 = load [sp-8]:4",
+        {IN_PARTS},
+    ),
+    "its first byte changed in a loop": (
+        "[sp-8]:4 = 0x204\n.again:\nx9 = load [sp-8]:1\nx9 = x9 + 1\n[sp-8]:1 = x9\n"
+        "if ? goto .again\nx0 = load [sp-8]:4",
+        {IN_PARTS},
+    ),
+    "a first byte that nothing else goes before": (
+        "[sp-8]:1 = 8\nx0 = load [sp-8]:4",
+        {IN_PARTS},
+    ),
+    "a byte, and a byte of it": ("[sp-8]:1 = 8\n[sp-7]:1 = 9\nx0 = load [sp-8]:1", {8}),
     "an element that a masked index chooses": (
         "[sp-16]:4 = 0x200\n[sp-12]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 1\nx0 = load [sp+x9*4-16]:4",
         {0x200, 0x204},

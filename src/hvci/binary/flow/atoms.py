@@ -192,10 +192,23 @@ def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:
     return bounded(out)
 
 
+IN_PARTS = "a local variable that is written in parts"
+
+
+def laid_over(rest: Atoms, first: Atoms, size: int) -> Atoms:
+    """A value of which the first `size` bytes were written anew; only numbers are known."""
+    if any(atom.kind not in NUMERIC for atom in rest | first):
+        return unknown(IN_PARTS)
+    mask = (1 << 8 * size) - 1
+    return bounded(
+        old._replace(value=old.value & ~mask | new.value & mask) for old in rest for new in first
+    )
+
+
 def joined(lower: Atoms, upper: Atoms) -> Atoms:
     """64 bits from two halves; only those of numbers are known."""
     if any(atom.kind not in NUMERIC for atom in upper):
-        return unknown("a local variable that is written in parts")
+        return unknown(IN_PARTS)
     return bounded(
         low._replace(value=low.value | high.value << 32) for low in lower for high in upper
     )

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
-from hvci.binary.flow.atoms import Atoms, Kind
+from hvci.binary.flow.atoms import IN_PARTS, Atom, Atoms, Kind
 from hvci.binary.flow.fates import CLEARS, COPIES, LOST, OBJECT_REACH, Fate, covers
 from hvci.binary.form.code import (
     CALLS,
@@ -163,6 +163,8 @@ class Frames:
         """What some bytes of the frame hold; eight of them may have been written in halves."""
         value, at = self.flow.value, slot(offset)
         found = value(function, i, at, nesting)
+        if offset in function.cache.get("narrowed", ()) and size > 1:
+            found = self._with_rest(function, i, offset, min(size, HALF), nesting)
         if size <= HALF or any(atom.kind not in atoms.NUMERIC for atom in found):
             return atoms.truncate(found, size)
         definitions = self.flow.reaching.definitions(function, i, at, nesting).definitions
@@ -174,6 +176,42 @@ class Frames:
             return atoms.truncate(found, size)
         upper = value(function, i, slot(offset + HALF), nesting)
         return atoms.joined(atoms.truncate(found, HALF), atoms.truncate(upper, HALF))
+
+    def _with_rest(self, function: Function, i: int, offset: int, size: int, nesting: int) -> Atoms:
+        """What some bytes hold where an instruction may have written the first of them only."""
+        out: set[Atom] = set()
+        reached = self.flow.reaching.definitions(function, i, slot(offset), nesting)
+        for d in reached.definitions:
+            if not isinstance(d, int):
+                out |= d
+                continue
+            held = self.stored(function, d, slot(offset), nesting)
+            width = self._width(function, d, offset, nesting)
+            if width < size:
+                behind = range(offset + width, offset + size)
+                if nesting > MAX_KEPT or d == i or self._is_written(function, behind, nesting):
+                    return atoms.unknown(IN_PARTS)
+                rest = self.held(function, d, offset, size, nesting + 2)
+                held = atoms.laid_over(rest, held, width)
+            out |= held
+        return atoms.bounded(out | reached.doubts)
+
+    def _is_written(self, function: Function, places: range, nesting: int) -> bool:
+        """Whether an instruction writes one of some bytes without the one before them."""
+        return any(
+            start in places
+            for p in self.flow.arch.storing(function)
+            for start, _ in self.touch(function, p, nesting).spans
+        )
+
+    def _width(self, function: Function, d: int, offset: int, nesting: int) -> int:
+        """Bytes from an offset on that an instruction writes of what it writes there."""
+        effect = self.flow.arch.effect(function, d)
+        for memory in effect.stores:
+            place = self.offset(function, d, memory, nesting)
+            if place is not None and place <= offset < place + memory.size:
+                return WORD if effect.fills else place + memory.size - offset
+        return WORD
 
     def _is_whole(self, function: Function, d: int, start: int, size: int, nesting: int) -> bool:
         """Whether an instruction that writes a slot writes all of some bytes there."""
@@ -430,6 +468,8 @@ class Frames:
                 # of a constant moved through a vector register, each part is a global of its own
                 inner = expr.memory.displacement + wanted - place
                 return self.flow.globals.value(inner, min(WORD, memory.size), nesting)
+            if place + memory.size - wanted < SLOT:
+                function.cache.setdefault("narrowed", set()).add(wanted)
             value = self.flow.made(function, d, expr, nesting)
             return atoms.part(value, 8, 8 * (wanted - place))
         return atoms.unknown("a store that is not followed")
