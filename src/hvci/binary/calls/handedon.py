@@ -55,6 +55,9 @@ def is_lent(analysis: Analysis, function: Function, offset: int) -> bool:
         fate.is_gone
         or bool(fate.landed or fate.kept or fate.returned)
         or any(each.name not in READ_ONLY for each in fate.passed)
-        or may_read(fate, offset - at, size)
+        or (
+            any(reader is not function for reader, _ in fate.loads)
+            and may_read(fate, offset - at, size)
+        )
         for at, fate in frames.fates_around(function, offset)
     )
