@@ -159,7 +159,7 @@ def test_a_damaged_report_is_refused_with_its_place(path, value, says):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"a": 1}'])
 def test_text_that_is_no_report_is_an_input_error(text):
-    with pytest.raises(InputError, match="not a saved hvci report"):
+    with pytest.raises(InputError, match=r"not a saved hvci report(?!.*char)"):
         from_json(text)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from clock import Clock
 from hvci.model import Outcome
 from hvci.rules import judge
 from sources import definitions, entry, lay, read, vcxproj
@@ -114,6 +115,16 @@ def test_calls_in_branches_on_names_that_nothing_defines(tmp_path, text, expecte
     assert outcome(evidence) is expected
     told = [one.reason for one in evidence.limits if "if UNKNOWN_FLAG is defined" in one.reason]
     assert len(told) == (expected is Outcome.UNDECIDED)
+
+
+def test_many_places_cost_as_much_as_the_text_is_long(tmp_path):
+    """With the square of it, four thousand took 40 seconds."""
+    text = "".join(f"#if F{i}\n#define P{i} NonPagedPool\n#endif\n" for i in range(4000))
+    body = "".join(f"OUR_ALLOC(NonPagedPool, P{i});\n" for i in range(4000))
+    with Clock() as clock:
+        evidence = driver(tmp_path, body, HEADER + text)
+    assert len(evidence.limits) > 8000
+    assert clock.seconds < 8
 
 
 def test_definitions_in_branches_on_names_that_nothing_defines(tmp_path):

@@ -15,7 +15,7 @@ from hvci.pause import collect_young
 from hvci.source.assembly.inline import inline_limits
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
-from hvci.source.judge import absent
+from hvci.source.judge.absent import Absent
 from hvci.source.judge.executable_files import executable_files
 from hvci.source.judge.facts import Context, Judge, Resolved
 from hvci.source.judge.families import wrong_family
@@ -56,6 +56,8 @@ class Survey:
     """Calls that run somewhere, or were taken down as ones that do not."""
     _left: int = MAX_STEPS
     """Work that is left for the product at hand."""
+    _absent: dict[int, Absent] = field(default_factory=dict)
+    """What missing headers may change in each program of the product at hand."""
     _is_spent: bool = False
     """Whether that was said."""
 
@@ -90,7 +92,9 @@ class Survey:
                     self.workspace.shelf.limits += inline_limits(context.program, path)
         for context in (one for one in contexts if not one.is_user):
             self._executions(product, context.program)
-            self.workspace.shelf.limits += absent.limits(self.judge, context)
+            self._absent[id(context)] = known = Absent(self.judge, context)
+            asked = filter(self.workspace.is_asked, context.program.paths)
+            self.workspace.shelf.limits += known.limits(asked)
         self._seen.update((one.call.unit.source.path, one.call.start) for one in calls)
         for call, context in written:
             self._dead(call, context, calls)
@@ -102,6 +106,7 @@ class Survey:
         self.behaviours += ((product, fact) for fact in too_new(calls, self.judge.target))
         self.calls += (kept(one) for one in calls)
         self._found.clear()
+        self._absent.clear()
         self.judge.forget()
         for context in contexts:
             generated.forget(context.program)
@@ -122,8 +127,8 @@ class Survey:
         if key not in self._seen and (resolved := self._resolve(call, context)) is not None:
             self._seen.add(key)
             calls.append(resolved)
-            if not context.is_user:
-                self.workspace.shelf.limits += absent.hidden(resolved)
+            if (known := self._absent.get(id(context))) is not None:
+                self.workspace.shelf.limits += known.hidden(resolved)
 
     def _file(
         self,

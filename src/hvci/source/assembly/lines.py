@@ -117,7 +117,8 @@ def numbers(lines: Iterable[Statement]) -> dict[bytes, frozenset[int] | None]:
         if line.word in (b"equ", b"=") and line.label:
             name, value = line.label.lower(), value_of(line.rest, found)
             known = found.get(name, frozenset())
-            found[name] = None if value is None or known is None else known | value
+            every = None if value is None or known is None else known | value
+            found[name] = every if every is None or len(every) <= MOST_VALUES else None
     return found
 
 

@@ -23,7 +23,7 @@ from hvci.source.preprocess.predefined import ALL_MACHINES, NEVER, may_be_of_kit
 from hvci.source.preprocess.units import TranslationUnit
 from hvci.source.program.program import Program, Unit
 from hvci.source.text import directives
-from hvci.source.text.directives import Condition, Included
+from hvci.source.text.directives import Condition, Included, Macro, Region
 
 RULES = ("pool_type", "pool_flags", "vp_pool_type", "page_protection", "mdl_priority")
 """The value rules whose constants are looked for where nobody knows what is called."""
@@ -37,27 +37,137 @@ _NO_CALLS = frozenset(
 )
 
 
-def limits(judge: Judge, context: Context) -> Iterator[Limit]:
-    """A limit for each unknown call and each definition that may ask for executable memory."""
-    program = context.program
-    for path in program.paths:
-        held = program.space.words.among(path, frozenset(_asking()))
-        for unit in program.units_of(path) if held else ():
-            yield from _calls(unit, held, judge, context)
-            yield from _definitions(unit, held, program)
+class Absent:
+    """What headers that are not here may change in one program; asks of each name and file once."""
 
+    def __init__(self, judge: Judge, context: Context) -> None:
+        self.judge, self.context, self.program = judge, context, context.program
+        self._unknown: dict[bytes, bool] = {}
+        self._defined: dict[bytes, bool] = {}
+        self._lost: dict[TranslationUnit, tuple[str, ...]] = {}
+        self._missing: dict[Unit, list[str]] = {}
+        self._asked: dict[tuple[Unit, int, int], list[bytes]] = {}
+        self._conditions: dict[Unit, dict[int, list[tuple[int, bytes]]]] = {}
 
-def hidden(one: Resolved) -> Iterator[Limit]:
-    """A limit where a call that asks is left out only because nothing here defines a name."""
-    call, rule = one.call, one.call.ddi.rule
-    value = one.fact.arguments.get(call.ddi.deciding)
-    asks = value is None or not value.complete or any(map(rule.executable.holds, value.lasting))
-    if call.kept is not False or rule.judged_by not in COUNTED_RULES or not asks:
-        return
-    for name, header in _undefined(call.unit, call.start, one.context.program):
-        what = f"{call.ddi.name} is compiled if {name} is defined"
-        yield _limit(call.unit, call.start, rule.judged_by, what, header)
-        return
+    def limits(self, paths: Iterable[str]) -> Iterator[Limit]:
+        """A limit for each unknown call and definition that may ask for executable memory."""
+        for path in paths:
+            held = self.program.space.words.among(path, frozenset(_asking()))
+            for unit in self.program.units_of(path) if held else ():
+                yield from self._calls(unit, held)
+                yield from self._definitions(unit, held)
+
+    def hidden(self, one: Resolved) -> Iterator[Limit]:
+        """A limit where a call that asks is left out only because nothing here defines a name."""
+        call, rule = one.call, one.call.ddi.rule
+        value = one.fact.arguments.get(call.ddi.deciding)
+        asks = value is None or not value.complete or any(map(rule.executable.holds, value.lasting))
+        if call.kept is not False or rule.judged_by not in COUNTED_RULES or not asks:
+            return
+        if (found := self._undefined(call.unit, call.start)) is not None:
+            what = f"{call.ddi.name} is compiled if {found[0]} is defined"
+            yield _limit(call.unit, call.start, rule.judged_by, what, found[1])
+
+    # ---- calls of what nobody declares
+
+    def _calls(self, unit: Unit, held: Iterable[bytes]) -> Iterator[Limit]:
+        told: set[int] = set()
+        for word in sorted(held):
+            for at in unit.source.places(word):
+                macro = unit.text.define_at(at)
+                found = _called(unit.source.code, at, macro.body_start if macro else 0)
+                if found is None or found[0] in told or unit.live(at) is False:
+                    continue
+                start, name, argument = found
+                rule = _asked(word, argument)
+                if rule is None or not self._is_unknown(name):
+                    continue
+                header = next(iter(self._headers(unit)), "")
+                if header and not self._is_opted_in(word, unit):
+                    told.add(start)
+                    shown = name.decode("utf-8", "replace")
+                    what = f"nothing here declares {shown}, which gets {word.decode()}"
+                    yield _limit(unit, start, rule.judged_by, what, header)
+
+    def _is_unknown(self, name: bytes) -> bool:
+        if name not in self._unknown:
+            self._unknown[name] = _is_unknown(name, self.program)
+        return self._unknown[name]
+
+    def _is_opted_in(self, word: bytes, unit: Unit) -> bool:
+        """Whether the NX opt-in makes something else of a constant, in every build."""
+        if word not in (b"NonPagedPool", b"NonPagedPoolCacheAligned"):
+            return False
+        states = self.judge.opt_in.states(unit, self.program, self.context.builds)
+        return all(state.nx.is_nx for state in states)
+
+    # ---- branches on what nobody defines
+
+    def _definitions(self, unit: Unit, held: Iterable[bytes]) -> Iterator[Limit]:
+        """Definitions with constants that ask, in branches that are left out."""
+        for macro in (macro for macros in unit.macros.values() for macro in macros):
+            words = [word for word in _WORD.findall(macro.body) if word in held]
+            rule = next((rule for one in words if (rule := _asked(one, macro.body))), None)
+            if rule is None or unit.live(macro.start) is not False:
+                continue
+            found = self._undefined(unit, macro.start)
+            if found is not None and _is_used(macro, self.program):
+                shown = macro.name.decode("utf-8", "replace")
+                what = f"{shown} asks for memory that can execute if {found[0]} is defined"
+                yield _limit(unit, macro.start, rule.judged_by, what, found[1])
+
+    def _undefined(self, unit: Unit, at: int) -> tuple[str, str] | None:
+        """A name that decides whether a place is compiled and that nothing defines; a header."""
+        headers = self._headers(unit)
+        names = self._deciding(unit, at) if headers else []
+        for run in unit.runs if names else ():
+            for given in (one.given for one in self.program.compiled if one.path == run.path):
+                known = {macro.name for macro in given.defines} | given.removed | given.absent
+                for name in names if given.closed else ():
+                    if not (name in known or name in given.known or run.definitions(name)):
+                        return name.decode(), headers[0]
+        return None
+
+    def _deciding(self, unit: Unit, at: int) -> list[bytes]:
+        """The names that nothing defines in the conditions that leave a place out."""
+        region = _left_out(unit, at)
+        if region is None:
+            return []
+        key = (unit, region.group, region.branch)
+        if key not in self._asked:
+            if unit not in self._conditions:
+                self._conditions[unit] = _conditions(unit)
+            texts = self._conditions[unit].get(region.group, ())
+            words = (_WORD.findall(text) for branch, text in texts if branch <= region.branch)
+            names = dict.fromkeys(word for many in words for word in many if word != b"defined")
+            self._asked[key] = [name for name in names if not self._is_defined(name)]
+        return self._asked[key]
+
+    def _is_defined(self, name: bytes) -> bool:
+        """Whether a file of the program defines a name, be it where it is not reached, or a kit."""
+        if name not in self._defined:
+            space, paths = self.program.space, self.program.naming_paths(name)
+            texts = (space.text(path) for path in paths)
+            self._defined[name] = _is_of_compiler(name) or any(
+                text is not None and name in text.directives.macros for text in texts
+            )
+        return self._defined[name]
+
+    # ---- headers that are not here
+
+    def _headers(self, unit: Unit) -> list[str]:
+        """The headers that are not here and that units with a file include."""
+        if unit not in self._missing:
+            paths = {run.path for run in unit.runs}
+            units = (one for one in self.program.compiled if one.path in paths)
+            found = (name for one in units for name in self._lost_of(one))
+            self._missing[unit] = list(dict.fromkeys(found))
+        return self._missing[unit]
+
+    def _lost_of(self, one: TranslationUnit) -> tuple[str, ...]:
+        if one not in self._lost:
+            self._lost[one] = tuple(_lost_of(one, self.program))
+        return self._lost[one]
 
 
 def _limit(unit: Unit, at: int, rule: str, what: str, header: str) -> Limit:
@@ -66,36 +176,12 @@ def _limit(unit: Unit, at: int, rule: str, what: str, header: str) -> Limit:
     return Limit(Origin.SOURCE, (rule,), reason, site)
 
 
-# ---- calls of what nobody declares
-
-
-def _calls(unit: Unit, held: Iterable[bytes], judge: Judge, context: Context) -> Iterator[Limit]:
-    code, program = unit.source.code, context.program
-    told: set[int] = set()
-    for word in sorted(held):
-        for at in unit.source.places(word):
-            found = _called(code, at)
-            if found is None or found[0] in told or unit.live(at) is False:
-                continue
-            start, name, argument = found
-            rule = _asked(word, argument)
-            if rule is None or not _is_unknown(name, program):
-                continue
-            header = next(_lost(unit, program), "")
-            if not header or _is_opted_in(word, unit, judge, context):
-                continue
-            told.add(start)
-            shown = name.decode("utf-8", "replace")
-            what = f"nothing here declares {shown}, which gets {word.decode()}"
-            yield _limit(unit, start, rule.judged_by, what, header)
-
-
-def _called(code: bytes, at: int) -> tuple[int, bytes, bytes] | None:
+def _called(code: bytes, at: int, least: int) -> tuple[int, bytes, bytes] | None:
     """What is called around a place: where its name stands, the name and the argument there."""
     begin, end = at, at
     while end < len(code) and end < at + FAR and code[end] not in b",;{})":
         end += 1
-    while begin > max(0, at - FAR):
+    while begin > max(least, at - FAR):
         byte = code[begin - 1]
         if byte in b";{}":
             return None
@@ -184,95 +270,41 @@ def _declares(code: bytes, start: int, end: int) -> bool:
     return re.search(rb"\w\s*\*+\Z", before) is not None
 
 
-def _is_opted_in(word: bytes, unit: Unit, judge: Judge, context: Context) -> bool:
-    """Whether the NX opt-in makes something else of a constant, in every build."""
-    if word not in (b"NonPagedPool", b"NonPagedPoolCacheAligned"):
-        return False
-    states = judge.opt_in.states(unit, context.program, context.builds)
-    return all(state.nx.is_nx for state in states)
-
-
-# ---- branches on what nobody defines
-
-
-def _definitions(unit: Unit, held: Iterable[bytes], program: Program) -> Iterator[Limit]:
-    """Definitions with constants that ask, in branches that are left out."""
-    for macros in unit.macros.values():
-        for macro in macros:
-            if unit.live(macro.start) is not False:
-                continue
-            words = [word for word in _WORD.findall(macro.body) if word in held]
-            rule = next((rule for one in words if (rule := _asked(one, macro.body))), None)
-            if rule is None or not program.mentions(macro.name):
-                continue
-            for name, header in _undefined(unit, macro.start, program):
-                shown = macro.name.decode("utf-8", "replace")
-                what = f"{shown} asks for memory that can execute if {name} is defined"
-                yield _limit(unit, macro.start, rule.judged_by, what, header)
-                break
-
-
-def _undefined(unit: Unit, at: int, program: Program) -> Iterator[tuple[str, str]]:
-    """Names that decide whether a place is compiled and that nothing defines, with a header."""
-    names = _deciding(unit, at)
-    for run in unit.runs if names else ():
-        for given in (one.given for one in program.compiled if one.path == run.path):
-            if not given.closed:
-                continue
-            known = {macro.name for macro in given.defines} | given.removed | given.absent
-            for name in names:
-                if name in known or name in given.known or _is_of_compiler(name):
-                    continue
-                if run.definitions(name) or _is_defined_somewhere(name, program):
-                    continue
-                yield from ((name.decode(), header) for header in _lost(unit, program))
-
-
 def _is_of_compiler(name: bytes) -> bool:
     """Whether a compiler or a header of the kit defines a name, if anything does."""
     word = name.decode("utf-8", "replace")
     return word in ALL_MACHINES or word in NEVER or word == "DBG" or may_be_of_kit(name)
 
 
-def _is_defined_somewhere(name: bytes, program: Program) -> bool:
-    """Whether a file of the program defines a name at all, be it where it is not reached."""
-    texts = (program.space.text(path) for path in program.naming_paths(name))
-    return any(text is not None and name in text.directives.macros for text in texts)
-
-
-def _deciding(unit: Unit, at: int) -> list[bytes]:
-    """The names in the conditions that leave a place out; outermost group only."""
-    lines, region = unit.text.directives, unit.text.directives.region_at(at)
-    dead = None
+def _left_out(unit: Unit, at: int) -> Region | None:
+    """The outermost branch around a place that is not compiled."""
+    region, found = unit.text.directives.region_at(at), None
     while region is not None:
         taken = unit.choice[region.group]
         if taken != region.branch and not (isinstance(taken, tuple) and region.branch in taken):
-            dead = region
+            found = region
         region = region.outer
-    if dead is None:
-        return []
-    found: dict[bytes, None] = {}
-    for line in lines.lines:
-        is_asked = line.group == dead.group and line.branch <= dead.branch
-        if is_asked and isinstance(line.what, Condition):
-            found.update(dict.fromkeys(_WORD.findall(line.what.text)))
-    found.pop(b"defined", None)
-    return list(found)
+    return found
 
 
-# ---- headers that are not here
+def _conditions(unit: Unit) -> dict[int, list[tuple[int, bytes]]]:
+    """The conditions of each group of branches, with the numbers of their branches."""
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    for line in unit.text.directives.lines:
+        if isinstance(line.what, Condition):
+            found.setdefault(line.group, []).append((line.branch, line.what.text))
+    return found
 
 
-def _lost(unit: Unit, program: Program) -> Iterator[str]:
-    """The headers that are not here and that units with a file include."""
-    paths = {run.path for run in unit.runs}
-    seen: set[str] = set()
-    for one in program.compiled:
-        if one.path in paths:
-            for header in _lost_of(one, program):
-                if header not in seen:
-                    seen.add(header)
-                    yield header
+def _is_used(macro: Macro, program: Program) -> bool:
+    """Whether the text names a macro elsewhere than where it is defined."""
+    for path in program.naming_paths(macro.name):
+        text = program.space.text(path)
+        for at in text.source.places(macro.name) if text is not None else ():
+            other = text.define_at(at) if text is not None else None
+            if other is None or other.name != macro.name:
+                return True
+    return False
 
 
 def _lost_of(one: TranslationUnit, program: Program) -> Iterator[str]:
