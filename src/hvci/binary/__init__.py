@@ -9,6 +9,7 @@ from dataclasses import replace
 from hvci.binary.pe.doubts import doubts
 from hvci.binary.pe.headers import MACHINES
 from hvci.binary.pe.image import PeImage
+from hvci.binary.pe.keyboards import is_keyboard_layout
 from hvci.model import DdiCall, Evidence, Limit, Machine, Origin, WindowsVersion
 from hvci.model.judged import CODE_RULES
 from hvci.pause import no_collection
@@ -33,7 +34,9 @@ def read(data: bytes, target_os: WindowsVersion) -> Evidence:
         facts,
         seconds={"image": parsed - begin},
     )
-    if imports is not None:
+    if is_keyboard_layout(image):
+        evidence = evidence.merged([Evidence(frozenset({Origin.CALLSITE}), target_os)])
+    elif imports is not None:
         with no_collection():
             found = _calls(image, target_os)
             evidence = replace(evidence, image=found.image).merged([found])
