@@ -27,6 +27,8 @@ def outcome(evidence, rule=POOL):
     ("statement", "rule"),
     [
         ("OUR_ALLOC(NonPagedPool, 1);", POOL),
+        ("#ifdef A\n#endif\nOUR_ALLOC(NonPagedPool, 1);", POOL),
+        ("if (p)\nOUR_ALLOC(NonPagedPool, 1);\nelse\nOUR_ALLOC(PagedPool, 1);", POOL),
         ("p = OurAlloc(sizeof(int) * (2), (POOL_TYPE)(NonPagedPool));", POOL),
         ("p = OUR_ALLOC(NonPagedPoolCacheAligned | POOL_COLD_ALLOCATION, 1);", POOL),
         ("p = OUR_ALLOC(POOL_FLAG_NON_PAGED_EXECUTE, 1);", POOL),
@@ -55,6 +57,9 @@ def test_a_constant_that_asks_is_given_to_what_nobody_declares(tmp_path, stateme
         "OUR_MAP(mdl, NormalPagePriority | MdlMappingNoExecute);",
         "if (type == NonPagedPool) { OUR_LOG(type); }",
         "x->Alloc(NonPagedPool, 1);",
+        "OUR_CHECK(type == NonPagedPool);",
+        "OUR_CHECK(type & NonPagedPoolMustSucceed, 1);",
+        "_Our_annotation_(NonPagedPool);",
         "/* OUR_ALLOC(NonPagedPool, 1) */",
         "DECLARED(NonPagedPool, 1);",
         "KeFooBar(NonPagedPool, 1);",
@@ -115,6 +120,20 @@ def test_calls_in_branches_on_names_that_nothing_defines(tmp_path, text, expecte
     assert outcome(evidence) is expected
     told = [one.reason for one in evidence.limits if "if UNKNOWN_FLAG is defined" in one.reason]
     assert len(told) == (expected is Outcome.UNDECIDED)
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule"),
+    [
+        ("__writecr0(__readcr0() & ~0x10000);", "writes-executable-memory"),
+        ("*(PUCHAR)DriverEntry = 0xC3;", "writes-executable-memory"),
+    ],
+)
+def test_what_code_does_in_branches_on_names_that_nothing_defines(tmp_path, statement, rule):
+    text = f"#if UNKNOWN_FLAG\n{statement}\n#endif\n"
+    assert outcome(driver(tmp_path, text), rule) is Outcome.UNDECIDED
+    assert outcome(driver(tmp_path, text, before=""), rule) is Outcome.PASS
+    assert outcome(driver(tmp_path, text.replace("UNKNOWN_FLAG", "0")), rule) is Outcome.PASS
 
 
 def test_many_places_cost_as_much_as_the_text_is_long(tmp_path):

@@ -16,9 +16,10 @@ from functools import cache
 from hvci import catalog
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.catalog.values import ValueRule
-from hvci.model import Limit, Origin, SourceSite
+from hvci.model import Confidence, Limit, Origin, SourceSite
 from hvci.model.judged import COUNTED_RULES
 from hvci.source.judge.facts import Context, Judge, Resolved
+from hvci.source.pointers.behaviour import behaviours, worth_a_look
 from hvci.source.preprocess.predefined import ALL_MACHINES, NEVER, may_be_of_kit
 from hvci.source.preprocess.units import TranslationUnit
 from hvci.source.program.program import Program, Unit
@@ -52,10 +53,14 @@ class Absent:
     def limits(self, paths: Iterable[str]) -> Iterator[Limit]:
         """A limit for each unknown call and definition that may ask for executable memory."""
         for path in paths:
-            held = self.program.space.words.among(path, frozenset(_asking()))
+            words, source = self.program.space.words, self.program.space.source(path)
+            held = words.among(path, frozenset(_asking()))
             for unit in self.program.units_of(path) if held else ():
                 yield from self._calls(unit, held)
                 yield from self._definitions(unit, held)
+            if source is not None and worth_a_look(source, words):
+                for unit in self.program.units_of(path):
+                    yield from self._behaviours(unit)
 
     def hidden(self, one: Resolved) -> Iterator[Limit]:
         """A limit where a call that asks is left out only because nothing here defines a name."""
@@ -115,6 +120,20 @@ class Absent:
                 shown = macro.name.decode("utf-8", "replace")
                 what = f"{shown} asks for memory that can execute if {found[0]} is defined"
                 yield _limit(unit, macro.start, rule.judged_by, what, found[1])
+
+    def _behaviours(self, unit: Unit) -> Iterator[Limit]:
+        """What code does besides calls, in branches that are left out."""
+        if not self._headers(unit):
+            return
+        every = tuple(tuple(range(count)) for count in unit.text.directives.groups)
+        for fact in behaviours(Unit(unit.text, every), self.program):
+            assert isinstance(fact.site, SourceSite)
+            at = unit.source.line_start(fact.site.line)
+            if fact.confidence is Confidence.POSSIBLE or unit.live(at) is not False:
+                continue
+            if (found := self._undefined(unit, at)) is not None:
+                what = f"code that {fact.what} is compiled if {found[0]} is defined"
+                yield _limit(unit, at, fact.rule, what, found[1])
 
     def _undefined(self, unit: Unit, at: int) -> tuple[str, str] | None:
         """A name that decides whether a place is compiled and that nothing defines; a header."""
@@ -198,6 +217,7 @@ def _called(code: bytes, at: int, least: int) -> tuple[int, bytes, bytes] | None
     return None
 
 
+_COMPARES = re.compile(rb"[=!&^~]|(?<!-)[<>]")
 _BEFORE = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
 
 
@@ -211,7 +231,12 @@ def _opening(code: bytes, closing: int) -> int:
 
 
 def _asked(word: bytes, argument: bytes) -> ValueRule | None:
-    """The rule by which an argument with a constant asks for executable memory."""
+    """The rule by which an argument with a constant asks for executable memory.
+
+    What is compared or masked is asked about, not asked for.
+    """
+    if _COMPARES.search(argument) is not None:
+        return None
     rule = _asking()[word]
     constants = rule.family.constants if rule.family else {}
     names = (one.decode("ascii", "replace") for one in _WORD.findall(argument))
@@ -234,9 +259,15 @@ def _asking() -> Mapping[bytes, ValueRule]:
     return found
 
 
+_ANNOTATION = re.compile(rb"_+[A-Z]\w*_|__(?:drv|in|out|declspec|pragma|success)\w*")
+"""What headers of annotations define, and compilers."""
+
+
 def _is_unknown(name: bytes, program: Program) -> bool:
     """Whether nothing of the program or of the kits says what a name is."""
     word = name.decode("utf-8", "replace")
+    if _ANNOTATION.fullmatch(name) is not None:
+        return False
     is_of_kit = word in catalog.ddis() or word in catalog.hidden_calls() or may_be_of_kit(name)
     if is_of_kit or catalog.prototype(word) is not None or name in _kit_functions():
         return False
@@ -259,11 +290,14 @@ def _kit_functions() -> frozenset[bytes]:
 _OPENS = re.compile(rb"[\s\\]*\(")
 
 
+_DIRECTIVES = re.compile(rb"(?m)^[ \t]*#[^\n]*$")
+
+
 def _declares(code: bytes, start: int, end: int) -> bool:
     """Whether a use of a name is no call: a declaration, a variable, a type."""
     if _OPENS.match(code, end) is None:
         return True
-    before = code[max(0, start - 160) : start].rstrip()
+    before = _DIRECTIVES.sub(b"", code[max(0, start - 160) : start]).rstrip()
     match = re.search(rb"(\w+)\Z", before)
     if match is not None:
         return match[1] not in (b"return", b"else", b"do", b"case", b"goto", b"throw")
