@@ -40,6 +40,8 @@ COPIES = frozenset(
 )
 CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
 
+WITHIN_OBJECT = "a callee in an object"
+"""As the name of who gets a pointer by the address of what holds it."""
 STACK_ARGUMENTS = 16
 """Arguments in memory that a callee may have."""
 X86_SLOT = 4
@@ -96,6 +98,10 @@ class Fate(NamedTuple):
     """The calls and jumps through it, by the function that has it first."""
     loads: frozenset[Place] = frozenset()
     """The instructions that load something through it, calls as well."""
+    within: frozenset[Passed] = frozenset()
+    """The calls that get it in an object, by the address of that; a routine is not called so."""
+    given: frozenset[Place] = frozenset()
+    """The calls of the function that has it first which get it as an argument."""
     landed: frozenset[Place] = frozenset()
     """Where it is stored outside frames, and the calls through it in other functions."""
     is_gone: bool = False
@@ -121,6 +127,7 @@ def joined(fates: Iterable[Fate]) -> Fate:
         is_lost=any(each.is_lost for each in fates),
         called=frozenset().union(*(each.called for each in fates)),
         loads=frozenset().union(*(each.loads for each in fates)),
+        within=frozenset().union(*(each.within for each in fates)),
         landed=frozenset().union(*(each.landed for each in fates)),
         is_gone=any(each.is_gone for each in fates),
     )

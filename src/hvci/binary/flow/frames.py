@@ -395,21 +395,15 @@ class Frames:
             self.flow.note_cycle()
         return taken
 
-    def is_in_object(self, function: Function, location: Location) -> bool:
-        """Whether a slot may belong to an object of the frame whose address others get."""
+    def is_in_object(self, function: Function, location: Location, i: int) -> bool:
+        """Whether a slot may belong to an object of the frame that call `i` gets the address of."""
         taken, wanted = self._taken(function), slot_offset(location)
         last = bisect_left(taken, (wanted + 1, 0)) - 1
         if wanted >= 0 or last < 0 or taken[last][0] <= wanted - OBJECT_REACH:
             return False
         first = bisect_left(taken, (taken[last][0], 0))
-        return any(self._is_given(function, i) for _, i in taken[first : last + 1])
-
-    def _is_given(self, function: Function, i: int) -> bool:
-        """Whether others get the address that an instruction takes."""
-        fate = self._fate(function, i)
-        if fate.gets_out or fate.passed or any(each.calls for each in fate.writes):
-            return True
-        return any(other is not function for other, _ in fate.loads)
+        fates = (self._fate(function, each) for _, each in taken[first : last + 1])
+        return any(fate.is_lost or (function, i) in fate.given for fate in fates)
 
     def is_handed_on(self, function: Function, location: Location, leak: Leak) -> bool:
         """Whether a callee may write a slot, by what becomes of the addresses that are taken."""
@@ -433,6 +427,8 @@ class Frames:
         if fate.gets_out:
             return True
         if any(not behind or each.name in COPIES | CLEARS for each in fate.passed):
+            return True
+        if not behind and fate.within:
             return True
         return any(
             covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls

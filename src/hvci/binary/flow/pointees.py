@@ -16,6 +16,7 @@ from hvci.binary.flow.fates import (
     LOST,
     MOVING,
     NOTHING,
+    WITHIN_OBJECT,
     Fate,
     Held,
     Passed,
@@ -61,8 +62,6 @@ MAX_NESTING = 8
 """How deep the question for the target of a call may nest already."""
 MAX_PARTS = 12
 """Different places around its start that one pointer may be moved to."""
-WITHIN_OBJECT = "a callee in an object"
-"""As the name of who gets the pointer by the address of what holds it."""
 MAX_CALLEE = 800
 """Instructions of a callee that is looked into."""
 MAX_CALLERS = 16
@@ -158,6 +157,8 @@ class _Walk:
         self.kept: set[int] = set()
         self.called: set[Place] = set()
         self.loads: set[Place] = set()
+        self.within: set[Passed] = set()
+        self.given: set[Place] = set()
         self.landed: set[Place] = set()
         self.is_lost = self.is_gone = False
         self._touched: dict[int, int] = function.cache.setdefault("touched", {})
@@ -209,6 +210,8 @@ class _Walk:
             self.is_lost,
             frozenset(self.called),
             frozenset(self.loads),
+            frozenset(self.within),
+            frozenset(self.given),
             frozenset(self.landed),
             self.is_gone,
         )
@@ -346,8 +349,7 @@ class _Walk:
     ) -> bool:
         """A store into the frame or elsewhere; whether it stores the pointer."""
         values = self._values(i, self.arch.stored(self.function, i, n), held)
-        at = self._slot(i, memory)
-        if at is not None:
+        if (at := self._slot(i, memory)) is not None:
             kept -= {each for each in kept if each[0] == at}
             kept |= {(at, offset) for offset in values}
         elif values:
@@ -386,7 +388,7 @@ class _Walk:
                 self.called.add((function, i))
                 if self.nesting:
                     self.landed.add((function, i))
-        if function.flows[i] in CALLS and not self._is_check(i):
+        if function.flows[i] in CALLS and not self.nesting:
             self._pass_within(i, held)
         if function.flows[i] in (Flow.CALL, Flow.JUMP):
             self.is_lost |= bool(arch.goes_on(function, i) & registers_of(held)[0])
@@ -401,6 +403,7 @@ class _Walk:
             entered = self._entry(i, place, name)
             if entered is None:
                 continue
+            self.given.add((function, i))
             if name is not None:
                 self.passed.add(Passed(function, i, offset, name))
                 continue
@@ -424,13 +427,10 @@ class _Walk:
         return DISPATCH in targets
 
     def _pass_within(self, i: int, held: Held) -> None:
-        """Note that a call may get the pointer in an object of the frame.
-
-        Which objects it gets is not asked: their addresses are taken for some call.
-        """
+        """Note that a call may get the pointer in an object of the frame."""
         for place, offset in held:
-            if is_slot(place) and self.flow.frames.is_in_object(self.function, place):
-                self.passed.add(Passed(self.function, i, offset, WITHIN_OBJECT))
+            if is_slot(place) and self.flow.frames.is_in_object(self.function, place, i):
+                self.within.add(Passed(self.function, i, offset, WITHIN_OBJECT))
 
     def _add(self, fate: Fate, i: int, offset: int) -> None:
         """Note what a callee does with the pointer, moved by `offset`."""
@@ -445,6 +445,7 @@ class _Walk:
             self.writes.add(write._replace(offset=at, size=size, calls=calls))
         self.reads |= {read_behind(offset, read) for read in fate.reads}
         self.passed |= {each._replace(offset=moved(each.offset, offset)) for each in fate.passed}
+        self.within |= {each._replace(offset=moved(each.offset, offset)) for each in fate.within}
         self.kept |= fate.kept
         self.loads |= fate.loads
 

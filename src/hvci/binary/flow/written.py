@@ -223,7 +223,7 @@ class Writes:
                 continue  # another object lies between
             if covers(write.offset, write.size, behind, size):
                 yield write.function, self._by(write, start, asked, nesting)
-        for passed in sorted(fate.passed, key=_by_place):
+        for passed in sorted(fate.passed | fate.within, key=_by_place):
             if self._may_write(passed, behind, nesting):
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
                 yield passed.function, atoms.unknown(what)
