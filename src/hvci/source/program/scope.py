@@ -142,6 +142,7 @@ class _Index:
         self.written: dict[bytes, list[Node]] = {}
         self.updated: dict[bytes, list[Node]] = {}
         self.addresses: dict[bytes, list[Node]] = {}
+        self.refers = False
         for node in function.nodes("declaration"):
             for name in _declared(node):
                 self.declared.setdefault(name, []).append(_Declared(node))
@@ -175,9 +176,12 @@ class _Index:
             return
         if not any(text_of(one) == b"const" for one in declared):
             self.addresses.setdefault(text_of(value), []).append(node)
+            self.refers = True
 
     def _aliased(self) -> None:
         """Writes through a local pointer or reference to a variable change the variable."""
+        if not self.refers and not any(_is_through(text) for text in self.written):
+            return
         for name, nodes in list(self.addresses.items()):
             for node in list(nodes):
                 holder = _holder(node)
@@ -193,6 +197,10 @@ class _Index:
         """The declaration that a name means at an offset; None: a parameter, or none here."""
         found = [one for one in self.declared.get(name, ()) if one.holds(offset)]
         return max(found, key=lambda one: one.start, default=None)
+
+
+def _is_through(target: bytes) -> bool:
+    return target[:1] == b"*" or target[-3:] == b"[0]"
 
 
 def _holder(node: Node) -> bytes:

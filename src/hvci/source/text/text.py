@@ -73,25 +73,16 @@ def decode(raw: bytes) -> tuple[bytes, Codec]:
         raise Unreadable(f"the file is not valid {codec.value.upper()}: {error.reason}") from error
 
 
-def _continued(before: bytes, lead: bytes, part: bytes) -> bytes:
-    """A pattern of what is continued on other lines behind a byte; its first byte is fixed."""
-    more = rb"(?:\\\r?\n)+"
-    return (
-        rb"\\(?<=%b\\)\r?\n(?:%b)?" % (before, more) + lead + rb"%b+(?:%b%b+)*" % (part, more, part)
-    )
-
-
 _IN_WORD, _IN_OPERATOR = rb"[A-Za-z_0-9]", rb"[-/*&|=<>+#:!%^.]"
-_SPLIT = re.compile(
-    b"|".join(
-        (
-            _continued(_IN_WORD, b"", _IN_WORD),
-            _continued(b"#", rb"[ \t]*", _IN_WORD),
-            _continued(_IN_OPERATOR, b"", _IN_OPERATOR),
-        )
-    )
-)
 _SPLICE = re.compile(rb"\\\r?\n")
+_MORE = rb"(?:\\\r?\n)+"
+_SPLIT = re.compile(
+    rb"\\(?<=#\\)\r?\n(?:%(more)b)?[ \t]*%(word)b+(?:%(more)b%(word)b+)*"
+    rb"|\\(?<=%(word)b\\)\r?\n(?:%(more)b)?%(word)b+(?:%(more)b%(word)b+)*"
+    rb"|\\(?<=%(sign)b\\)\r?\n(?:%(more)b)?%(sign)b+(?:%(more)b%(sign)b+)*"
+    % {b"more": _MORE, b"word": _IN_WORD, b"sign": _IN_OPERATOR}
+)
+"""What is continued on other lines inside a token, or behind the sign of a directive."""
 
 
 def joined(text: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
@@ -99,10 +90,26 @@ def joined(text: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
 
     What continues a line inside a token is put behind it, so that no other byte moves.
     """
-    if b"\\\n" not in text and b"\\\r\n" not in text:
+    if not any(_may_split(text, mark) for mark in (b"\\\n", b"\\\r\n")):
         return text, ()
     moved = tuple(match.span() for match in _SPLIT.finditer(text))
     return (_SPLIT.sub(_whole, text) if moved else text), moved
+
+
+def _may_split(text: bytes, mark: bytes) -> bool:
+    """Whether a line may be continued inside a token: a quick look before patterns are used."""
+    size, at = len(mark), text.find(mark)
+    while at >= 0:
+        if at and text[at - 1] in _INSIDE and text[at + size : at + size + 1] not in _BLANKS:
+            return True
+        if at and text[at - 1] == 0x23:
+            return True
+        at = text.find(mark, at + size)
+    return False
+
+
+_INSIDE = frozenset(b"-/*&|=<>+#:!%^._" + bytes(one for one in range(128) if chr(one).isalnum()))
+_BLANKS = frozenset((b" ", b"\t", b"\r", b"\n", b""))
 
 
 def _whole(match: re.Match[bytes]) -> bytes:

@@ -77,6 +77,8 @@ class Fields:
             return found.join(doubt)
         if not function.node.start_byte <= node.start_byte < function.node.end_byte:
             return found.join(doubt)
+        if not stored.atoms and not _is_own(base, function):
+            return found.join(doubt)  # nothing is known of it in any case
         writes = list(self._writes(node, base, name, declared, function))
         if writes:
             spans = [one.span for one in writes]
@@ -169,8 +171,13 @@ class Fields:
                 yield _initial(item, name, declared)
             else:
                 yield from self._other_view(item, "value", wholes, function)
-        for item in function.nodes("call_expression"):
-            if (write := self._called(item, base, name, wholes, function)) is not None:
+        is_own = _is_own(base, function) or not stores(self.program, name)
+        calls = about("call_expression") if is_own else function.nodes("call_expression")
+        for item in calls:
+            write = self._called(item, base, name, wholes, function)
+            if write is None and not is_own and self._sets(_callee(item), name):
+                write = _Write(Span(item.start_byte, item.end_byte, True), NOTHING, True)
+            if write is not None:
                 yield write
 
     def _other_view(
@@ -198,13 +205,11 @@ class Fields:
         self, item: Node, base: Node, name: bytes, wholes: frozenset[bytes], function: Function
     ) -> _Write | None:
         """What a call that gets the record leaves in the field."""
-        called = text_of(item.child_by_field_name("function")).rpartition(b"::")[2].strip()
-        given = arguments(item)
+        called, given = _callee(item), arguments(item)
         at = next((i for i, one in enumerate(given) if _pointed(one) in wholes), None)
         span = Span(item.start_byte, item.end_byte, True)
         if at is None:
-            is_set = not _is_own(base, function) and self._sets(called, name)
-            return _Write(span, NOTHING, True) if is_set else None
+            return None
         if called in _ZEROING | _FILLING | _COPYING:
             leaves = self._filled(called, given, base, name, function)
             return _Write(span, leaves, leaves is NOTHING) if at == 0 else None
@@ -370,6 +375,11 @@ def _wholes(base: Node) -> Iterator[bytes]:
         yield text
         before = max(text.rfind(b"."), text.rfind(b"["))
         text = text[:before] if before > 0 else b""
+
+
+def _callee(call: Node) -> bytes:
+    """The name that a call is made by."""
+    return text_of(call.child_by_field_name("function")).rpartition(b"::")[2].strip()
 
 
 def _cast_inside(node: Node) -> Iterator[bytes]:

@@ -54,6 +54,7 @@ def _split(text: str) -> tuple[tuple[bool, str], ...]:
     return (*parts, (True, text[at:]))
 
 
+@lru_cache(maxsize=1 << 12)
 def quoted(condition: str) -> str:
     """A condition with quotes around each `$(…)` that has none: what it stands for is one word."""
     parts, at, is_inside = list[str](), 0, False
