@@ -160,6 +160,8 @@ def test_code_in_memory_that_assembly_gets_leaves_runs_open(tmp_path):
     assert answers(driver(tmp_path, called), POOL, DYNAMIC) == [Outcome.PASS, Outcome.UNDECIDED]
     kept = x64("mov ecx, 200h", "call ExAllocatePool", "call qword ptr [Kept]")
     assert answers(driver(tmp_path, kept), DYNAMIC) == [Outcome.UNDECIDED]
+    named = x64("lea rax, ExAllocatePool", "call rax", "call rax")
+    assert answers(driver(tmp_path, named), DYNAMIC) == [Outcome.UNDECIDED]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,13 @@ def test_inline_assembly_that_names_a_routine_is_open(tmp_path, statement, is_op
     folder = lay(tmp_path, b__c=entry(statement), b__vcxproj=vcxproj("b.c"))
     expected = Outcome.UNDECIDED if is_open else Outcome.PASS
     assert answers(read(folder), POOL, DYNAMIC) == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    "data", ["Kept REAL8 0.0\n", "Kept dq 0\n", "Kept:\n dq 0\n", "Kept: times 8 db 0\n"]
+)
+def test_a_store_to_data_is_nothing(tmp_path, data):
+    assert answers(driver(tmp_path, x64("mov [Kept], rax") + data), WRITES) == [Outcome.PASS]
 
 
 def test_included_files_are_read(tmp_path):

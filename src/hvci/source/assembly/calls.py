@@ -65,9 +65,13 @@ class _Reader:
         self, source: Source, lines: Sequence[Statement], machine: str, names: Names
     ) -> None:
         self.source, self.lines, self.machine, self.names = source, lines, machine, names
-        self.own = {one.label.lower() for one in lines if one.word in _DEFINES and one.label}
-        self.own |= {one.label.lower() for one in lines if one.label and one.word not in _NOT_CODE}
+        self.procedures = {one.label.lower() for one in lines if one.word in _DEFINES and one.label}
+        self.own = self.procedures | {
+            one.label.lower() for one in lines if one.label and one.word not in _NOT_CODE
+        }
         self.found = Assembled()
+        self.giving: list[str] = []
+        """Routines that are called or named and give memory."""
         self.function: str | None = None
 
     def read(self) -> Assembled:
@@ -109,6 +113,7 @@ class _Reader:
 
     def _call(self, at: int, ddi: Ddi) -> None:
         line = self.lines[at]
+        self.giving += [ddi.name] if ddi.gives is not None else []
         fact = DdiCall(
             ddi.name,
             {ddi.deciding: self._deciding(at, ddi)} if ddi.deciding else {},
@@ -143,6 +148,7 @@ class _Reader:
             ddi = self._ddi(name)
             if ddi is not None and ddi.name not in told:
                 told.add(ddi.name)
+                self.giving += [ddi.name] if ddi.gives is not None else []
                 reason = (
                     f"{ddi.name} is named in assembly ({line.shown}) and not followed from there"
                 )
@@ -158,7 +164,7 @@ class _Reader:
         """A store to the place of a routine of this text."""
         if line.word not in _STORES:
             return
-        names = (one for one in names_in(line.operands[0]) if one.lower() in self.own)
+        names = (one for one in names_in(line.operands[0]) if one.lower() in self.procedures)
         if name := next(names, b""):
             what = f"writes over the code of {name.decode('utf-8', 'replace')}"
             why, fix = (
@@ -171,16 +177,14 @@ class _Reader:
 
     def _indirect(self) -> None:
         """Calls through registers and variables where the text gets memory as well."""
-        rows = (catalog.ddis()[call.ddi] for call, _, _ in self.found.calls)
-        giving = [row.name for row in rows if row.gives is not None]
-        if not giving:
+        if not self.giving:
             return
         for line in self.lines:
             if _THROUGH.fullmatch(line.word) is None or not self._is_through(line.rest):
                 continue
             reason = f"`{line.shown}` calls through a pointer in a file that gets memory from "
             self._limit(
-                line, (DYNAMIC,), f"{reason}{giving[0]}, and it is not followed in assembly"
+                line, (DYNAMIC,), f"{reason}{self.giving[0]}, and it is not followed in assembly"
             )
 
     def _is_through(self, target: bytes) -> bool:
