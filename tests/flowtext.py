@@ -439,6 +439,10 @@ class Text:
 class Still:
     """A stack pointer that never moves, and no frame pointer."""
 
+    def uneven(self, function):
+        """Ways meet at one depth."""
+        return frozenset()
+
     def before(self, function, i):
         """The depth before an instruction."""
         return 0

@@ -32,6 +32,7 @@ MAX_STEPS = 40_000
 """Instructions looked at for one call site."""
 MOST_OWN_CALLS = 3
 """Calls whose target is asked for on the way to that of another."""
+UNEVEN = "the stack pointer differs on the ways that meet before it"
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
 EVERYWHERE, NOWHERE = (-1 << 40, 1 << 40), (0, 0)
@@ -159,6 +160,8 @@ class Reaching:
                 found.append(self._at_entry(function, location))
             join = self.ways.join(function, j)
             found += join.settled
+            if j in self.flow.depth.uneven(function):
+                found.append(atoms.unknown(UNEVEN))
             if join.dispatches:
                 if join.dispatches in dispatched:
                     continue  # the same for all labels: once is enough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from hvci.binary.form.code import Function
@@ -15,3 +16,6 @@ class StackDepth(Protocol):
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
         """What the frame pointer register holds, as a depth; None when it is not one."""
+
+    def uneven(self, function: Function) -> AbstractSet[int]:
+        """The instructions at which ways meet on which the stack pointer is not the same."""

@@ -7,6 +7,8 @@ One walk along the flow of control that adds up what instructions change: frames
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from hvci.binary.arch.arm64.words import NOP, access, branch_target
 from hvci.binary.form.code import Flow, Function
 from hvci.binary.form.exceptions import NO_FRAME
@@ -29,6 +31,10 @@ class StackDepthArm64:
     def before(self, function: Function, i: int) -> int | None:
         """Depth before instruction `i`."""
         return self._walked(function).depths[i]
+
+    def uneven(self, function: Function) -> AbstractSet[int]:
+        """No compiler lets it differ where ways meet."""
+        return frozenset()
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
         """What x29 holds, as a depth, when the function sets it up once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
@@ -24,6 +25,8 @@ _STACK: tuple[int, ...] = (Register.RSP, Register.ESP)
 _FRAME: tuple[int, ...] = (Register.RBP, Register.EBP)
 MAX_DISPATCHES = 16
 """Indirect jumps of a function that its labels are walked from: one is enough for most."""
+RESTART = 0x100000
+"""Between the depths of code that nothing was seen to lead to, in bytes."""
 _FRAMING = (Mnemonic.LEAVE, Mnemonic.ENTER)
 State = tuple[int, int | None]
 """Depth of the stack pointer, and of the frame pointer where it is one."""
@@ -66,6 +69,10 @@ class StackDepth64:
         """On x64 the data flow follows the register like any other."""
         return None
 
+    def uneven(self, function: Function) -> AbstractSet[int]:
+        """By its exception data it is the same all through a function."""
+        return frozenset()
+
 
 def _plain_change(instruction: Instruction) -> int:
     """What one instruction adds to the stack pointer, calls apart."""
@@ -102,6 +109,12 @@ class StackDepth32:
         """What EBP holds before instruction `i`, as a depth."""
         state = self._walk(function).before(i)
         return None if state is None else state[1]
+
+    def uneven(self, function: Function) -> AbstractSet[int]:
+        """The instructions at which ways meet on which the stack pointer is not the same."""
+        walk = self._walk(function)
+        walk.complete()
+        return walk.uneven
 
     def _walk(self, function: Function) -> _Walk32:
         known: _Walk32 | None = function.cache.get("stack depths")
@@ -147,6 +160,8 @@ class _Walk:
         self.states: list[State | None] = [None] * len(function.instructions)
         self.work: list[tuple[int, State]] = [(function.entry, (0, None))]
         self.restarts = 0
+        self.uneven: set[int] = set()
+        """Where ways meet on which the stack pointer is not the same."""
         self.has_frame = False
         self.dispatches = 0
 
@@ -158,7 +173,7 @@ class _Walk:
                 lost = self._unreached()
                 if lost is not None:
                     self.restarts += 1
-                    depth = -0x100000 * self.restarts
+                    depth = -RESTART * self.restarts
                     self.work.append((lost, (depth, -self.word if self.has_frame else None)))
         return self.states[i]
 
@@ -195,6 +210,19 @@ class _Walk:
             i += 1
         if is_before and i == stop:
             self.work.append((i, state))
+        elif i < stop:
+            self._meet(i, state)
+
+    def _meet(self, i: int, state: State) -> None:
+        """Note where a way leads to a known instruction with another depth."""
+        known = self.states[i]
+        if known is not None and 0 < abs(known[0] - state[0]) < RESTART // 2:
+            self.uneven.add(i)
+
+    def complete(self) -> None:
+        """Go all the ways from the entry."""
+        while self.work:
+            self._follow(*self.work.pop(), len(self.states) - 1)
 
     def _branch(self, i: int, state: State) -> bool:
         """Queue where a jump leads; False when nothing follows it."""
@@ -202,6 +230,8 @@ class _Walk:
         target = function.jumps.get(i)
         if target is not None and self.states[target] is None:
             self.work.append((target, state))
+        elif target is not None:
+            self._meet(target, state)
         if function.flows[i] == Flow.INDIRECT_JUMP:
             labels = self._labels.get(i)
             if labels is None:
