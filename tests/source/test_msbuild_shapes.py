@@ -209,3 +209,28 @@ def test_a_condition_that_is_not_followed_is_named(tmp_path, condition):
     extra = definitions("P=NonPagedPoolNx") + definitions("P=NonPagedPool", condition=condition)
     lay(tmp_path, driver__c=POOL, driver__vcxproj=vcxproj("driver.c", extra=extra))
     assert ["could not be followed" in one for one in weighing(read(tmp_path))] == [True]
+
+
+BEFORE = '#define BAD\n#include "pch.h"\n' + CHOSEN.replace("#include <ntddk.h>\n", "")
+USED = definitions("Use", element="PrecompiledHeader")
+USED += definitions("inc\\PCH.h", element="PrecompiledHeaderFile")
+
+
+@pytest.mark.parametrize(
+    ("extra", "text", "fails"),
+    [
+        ("", BEFORE, True),
+        (USED, BEFORE, False),
+        (definitions("/Yupch.h", element="AdditionalOptions"), BEFORE, False),
+        (USED.replace("Use", "Create"), BEFORE, True),
+        (USED, BEFORE.replace("#define BAD\n", "") + "", False),
+        (USED, BEFORE.replace('"pch.h"', '"pch.h"\n#define BAD'), True),
+        (USED, BEFORE.replace('"pch.h"', '"other.h"'), True),
+        (USED, BEFORE.replace("#define BAD", "#if 1\n#define BAD\n#endif"), False),
+        (USED, BEFORE.replace('#include "pch.h"', '#if 1\n#include "pch.h"\n#endif'), True),
+    ],
+)
+def test_what_stands_before_a_precompiled_header_is_passed_over(tmp_path, extra, text, fails):
+    lay(tmp_path, driver__c=text, pch__h="#include <ntddk.h>\n", other__h="#include <ntddk.h>\n")
+    lay(tmp_path, driver__vcxproj=vcxproj("driver.c", extra=extra))
+    assert ("execute-pool-type" in bad(read(tmp_path))) is fails

@@ -128,7 +128,11 @@ def _sources_build(
     folders = [shelf.actual(beside(path, one)) for one in written if one]
     here = tuple(one for one in folders if is_folder(one))
     forced = tuple(_forced(shelf, path, options_of("FI", flags), here))
-    compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), forced, here)
+    precompiled = (
+        values.get("PRECOMPILED_INCLUDE", "").replace("\\", "/").rpartition("/")[2].lower()
+    )
+    removed = frozenset(options_of("U", flags))
+    compile_ = Compile(option_defines(flags), removed, forced, here, precompiled)
     return Build(
         path,
         f"{'chk' if checked else 'fre'}|{machine}",

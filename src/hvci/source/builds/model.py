@@ -36,6 +36,8 @@ class Compile:
     """Headers that are included before the first line."""
     folders: tuple[str, ...] = ()
     """Where headers are looked for."""
+    precompiled: str = ""
+    """A header that was compiled before: what stands before it in a file is passed over."""
     cplusplus: bool | None = None
     """What the project says; None: the name of the file tells."""
 

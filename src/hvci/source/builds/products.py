@@ -153,7 +153,7 @@ def _facts(product: Product, at: int, target: WindowsVersion) -> dict[str, objec
             one = next(each for each in build.files.values() if id(each) == compile_)
             for word, text in one.defines.items():
                 found.setdefault(word, set()).add(text)
-            found.setdefault("", set()).add((one.forced, one.folders, one.removed))
+            found.setdefault("", set()).add((one.forced, one.folders, one.removed, one.precompiled))
     return {name: frozenset(values) for name, values in found.items()}
 
 
@@ -222,7 +222,8 @@ class _Givens:
             known = _known(self.build, self.target, cplusplus)
             removed = frozenset(name.encode() for name in compile_.removed)
             every = [macro(name, value or "1") for name, value in compile_.defines.items()]
-            self._made[key] = Given(known, tuple(every), removed, compile_.forced)
+            forced, precompiled = compile_.forced, compile_.precompiled
+            self._made[key] = Given(known, tuple(every), removed, forced, precompiled)
         return self._made[key]
 
 

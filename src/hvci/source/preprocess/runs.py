@@ -28,6 +28,8 @@ class Given:
     removed: frozenset[bytes] = frozenset()
     forced: tuple[str, ...] = ()
     """Files that are included first."""
+    precompiled: str = ""
+    """The header, in lower case, up to which MSVC passes a unit over: `/Yu`."""
     closed: bool = True
     """All definitions are known: what nobody defines is 0."""
     absent: frozenset[bytes] = frozenset()

@@ -214,7 +214,7 @@ class _Walk:
     def _lines(self, lines: Directives) -> Choice:
         choice: list[Taken] = [None] * len(lines.groups)
         open_: list[_Open] = []
-        outside, at, end = self.maybe, 0, len(lines.lines)
+        outside, at, end = self.maybe, self._first(lines), len(lines.lines)
         while at < end:
             line = lines.lines[at]
             kind = line.kind
@@ -236,6 +236,17 @@ class _Walk:
             at += 1
         self.maybe = outside
         return tuple(choice)
+
+    def _first(self, lines: Directives) -> int:
+        """The line to begin with: MSVC passes over what stands before a precompiled header."""
+        name = self.given.precompiled
+        if not name or self.here != self.run.path or self.nested != 1:
+            return 0
+        for at, line in enumerate(lines.lines):
+            what = line.what
+            if isinstance(what, Included) and what.name.rpartition("/")[2].lower() == name:
+                return at if lines.region_at(line.offset) is None else 0
+        return 0
 
     def _conditional(
         self, line: Directive, at: int, choice: list[Taken], open_: list[_Open]

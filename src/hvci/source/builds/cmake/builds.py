@@ -288,6 +288,7 @@ class _Made:
             plain.removed | frozenset(options_of("U", own)),
             (*plain.forced, *self._forced(target, own)),
             plain.folders,
+            plain.precompiled,
         )
 
     def _forced(self, target: Target, flags: str, more: Iterable[str] = ()) -> tuple[str, ...]:

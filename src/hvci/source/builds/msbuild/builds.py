@@ -171,8 +171,18 @@ class _Compiles:
             frozenset(removed),
             self._forced(forced, folders),
             tuple(self._folders(folders)),
+            self._precompiled(given, options),
             _LANGUAGES.get(given["compileas"].lower()),
         )
+
+    @staticmethod
+    def _precompiled(given: dict[str, str], options: str) -> str:
+        """The header up to which a file is passed over; empty where none is used."""
+        if given["precompiledheader"].strip().lower() != "use":
+            named = options_of("Yu", options)
+        else:
+            named = [given["precompiledheaderfile"].strip() or "stdafx.h"]
+        return slashed(named[-1]).rpartition("/")[2].lower() if named else ""
 
     def _options(self, text: str) -> str:
         """Options with those of the files that they name."""
@@ -216,6 +226,8 @@ _COMPILED = (
     "additionalincludedirectories",
     "forcedincludefiles",
     "compileas",
+    "precompiledheader",
+    "precompiledheaderfile",
 )
 _LANGUAGES = {"compileasc": False, "compileascpp": True}
 
