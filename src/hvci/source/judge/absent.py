@@ -47,12 +47,15 @@ class Absent:
         self._defined: dict[bytes, bool] = {}
         self._lost: dict[TranslationUnit, tuple[str, ...]] = {}
         self._missing: dict[Unit, list[str]] = {}
+        self._incomplete: dict[TranslationUnit, bool] = {}
         self._asked: dict[tuple[Unit, int, int], list[bytes]] = {}
         self._conditions: dict[Unit, dict[int, list[tuple[int, bytes]]]] = {}
 
     def limits(self, paths: Iterable[str]) -> Iterator[Limit]:
         """A limit for each unknown call and definition that may ask for executable memory."""
         for path in paths:
+            if not any(map(self._misses, self.program.reading(path))):
+                continue
             words, source = self.program.space.words, self.program.space.source(path)
             held = words.among(path, frozenset(_asking()))
             for unit in self.program.units_of(path) if held else ():
@@ -182,6 +185,14 @@ class Absent:
             found = (name for one in units for name in self._lost_of(one))
             self._missing[unit] = list(dict.fromkeys(found))
         return self._missing[unit]
+
+    def _misses(self, one: TranslationUnit) -> bool:
+        """Whether some file that a unit may include names a header that is not here."""
+        if one not in self._incomplete:
+            space = self.program.space
+            files = space.closure(one)
+            self._incomplete[one] = any(space.includes.missing(each, one.folders) for each in files)
+        return self._incomplete[one]
 
     def _lost_of(self, one: TranslationUnit) -> tuple[str, ...]:
         if one not in self._lost:

@@ -117,6 +117,10 @@ class Program:
         including = self._including.get(path, ())
         return bool(including) and all(unit.path == path for unit in including)
 
+    def reading(self, path: str) -> Sequence[TranslationUnit]:
+        """The units that are a file or may include it."""
+        return self._including.get(path, ())
+
     def runs_of(self, path: str) -> list[Run]:
         """The preprocessed units that may include a file."""
         return [self.space.run(unit) for unit in self._bounded(self._including.get(path, ()))]

@@ -33,6 +33,7 @@ class Includes:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._missing: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._named: dict[str, tuple[Included, ...]] = {}
         self._found: dict[tuple[str, str, tuple[str, ...]], str | None] = {}
         self._by_name: dict[str, list[str]] = {}
@@ -62,12 +63,15 @@ class Includes:
 
     def missing(self, path: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Headers in quotes that neither the sources nor the kits hold."""
-        names = (
-            what.name.replace("\\", "/")
-            for what in self.named(path)
-            if what.quoted and self.find(path, what, folders) is None
-        )
-        return tuple(dict.fromkeys(name for name in names if not _of_kit(name)))
+        key = (path, folders)
+        if key not in self._missing:
+            names = (
+                what.name.replace("\\", "/")
+                for what in self.named(path)
+                if what.quoted and self.find(path, what, folders) is None
+            )
+            self._missing[key] = tuple(dict.fromkeys(name for name in names if not _of_kit(name)))
+        return self._missing[key]
 
     def find(self, here: str, what: Included, folders: tuple[str, ...] = ()) -> str | None:
         """The file that an `#include` of a file leads to; None: it is not in the sources."""
