@@ -234,3 +234,14 @@ def test_what_stands_before_a_precompiled_header_is_passed_over(tmp_path, extra,
     lay(tmp_path, driver__c=text, pch__h="#include <ntddk.h>\n", other__h="#include <ntddk.h>\n")
     lay(tmp_path, driver__vcxproj=vcxproj("driver.c", extra=extra))
     assert ("execute-pool-type" in bad(read(tmp_path))) is fails
+
+
+def test_a_list_of_sources_that_nothing_fills(tmp_path):
+    extra = items('<ClCompile Include="@(ClSourceFiles)" /><ClCompile Include="@(Mine)" />')
+    lay(tmp_path, driver__c=GOOD, driver__vcxproj=vcxproj("driver.c", extra=extra))
+    assert ["the list @(Mine)" in reason for reason in weighing(read(tmp_path))] == [True]
+    filled = items('<Mine Include="more.c" />') + extra
+    lay(tmp_path, more__c=BAD, driver__vcxproj=vcxproj("driver.c", extra=filled))
+    evidence = read(tmp_path)
+    assert "execute-pool-type" in bad(evidence)
+    assert weighing(evidence) == []

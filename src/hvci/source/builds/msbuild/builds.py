@@ -52,8 +52,6 @@ _SLNX_PROJECT = re.compile(r'<Project\s[^>]*Path="([^"]+\.vcxproj)"')
 
 MAX_OPTIONS = 1 << 16
 MAX_SOLUTION_BYTES = 8 << 20
-SHOWN = 120
-"""Characters of a condition in a sentence."""
 
 
 def solution_projects(shelf: Shelf, path: str) -> list[str]:
@@ -84,8 +82,7 @@ def builds(library: Library, path: str) -> list[Build]:
         library.shelf.limit(
             path, f"the imported file {name} is missing", (*TEXT_RULES, *LINK_RULES)
         )
-    for condition in open_:
-        reason = f"the condition {condition[:SHOWN]} could not be followed, and was taken as false"
+    for reason in open_:
         library.shelf.limit(path, reason, (*TEXT_RULES, *LINK_RULES))
     return found
 

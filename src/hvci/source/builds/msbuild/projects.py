@@ -46,7 +46,7 @@ class State:
     """The file that last set a definition, by "type.metadata"."""
     missing: list[str] = field(default_factory=list)
     open: dict[str, None] = field(default_factory=dict)
-    """Conditions that could not be followed."""
+    """What could not be followed: conditions, lists of items."""
     _imported: set[str] = field(default_factory=set)
     _used: frozenset[str] = frozenset()
     _later: dict[str, list[tuple[Element, str]]] = field(
@@ -124,7 +124,8 @@ class State:
         holds = condition_holds(expanded, lambda path: self.library.exists(here, path))
         is_open = holds is None or any(_CALL.search(name) for name in unknown)
         if is_open and not _is_toolset(unknown):
-            self.open[condition] = None
+            shown = " ".join(condition.split())[:SHOWN]
+            self.open[f"the condition {shown} could not be followed, and was taken as false"] = None
         return bool(holds) and not is_open
 
     def _properties(self, element: Element, here: str) -> None:
@@ -184,7 +185,7 @@ class State:
             without = set(self._paths(item.attributes.get("exclude", ""), here))
             held += [
                 Compiled(path, dict(metadata))
-                for path in self._paths(written, here)
+                for path in self._paths(written, here, item.name in _CODE)
                 if path not in without
             ]
 
@@ -193,12 +194,15 @@ class State:
             if self._wanted(child, here):
                 metadata[child.name] = self.expand(child.text, here, metadata)
 
-    def _paths(self, written: str, here: str) -> list[str]:
+    def _paths(self, written: str, here: str, is_wanted: bool = False) -> list[str]:
         """The paths in an item list; `@(Items)` stands for what they hold so far."""
         found = []
         for one in self.expand(written, here).split(";") if written else ():
             if match := _ITEMS.fullmatch(one.strip()):
-                found += [item.path for item in self.items.get(match[1].lower(), [])]
+                name = match[1].lower()
+                if name not in self.items and is_wanted and not _OF_CONVERTER.fullmatch(name):
+                    self.open[f"nothing here fills the list @({match[1]})"] = None
+                found += [item.path for item in self.items.get(name, [])]
             elif "*" in one or "?" in one:
                 found += self.library.matching(self.library.project, one.strip())
             elif one.strip():
@@ -209,6 +213,11 @@ class State:
 
 ASSEMBLED = ("masm", "marmasm", "nasm", "yasm")
 """Items that an assembler makes code of."""
+_OF_CONVERTER = re.compile("(?:cl|rc|idl|mc|asm|mof)sourcefiles")
+"""Lists that projects of the oldest kits name, which only those filled."""
+SHOWN = 120
+"""Characters of a condition in a sentence."""
+_CODE = frozenset(("clcompile", "object", "library", *ASSEMBLED))
 _WANTED = frozenset(
     ("clcompile", *ASSEMBLED, "custombuild", "projectreference", "library", "object")
 )
