@@ -1,6 +1,7 @@
 """Measures the database of a scan.
 
 python bench/fleet.py questions 1000000 [URL]   every ready question over so many drivers
+python bench/fleet.py machines 1000             ... over so many machines with the same drivers
 python bench/fleet.py shares FOLDER             processor time of the parts of a scan
 python bench/fleet.py rescan 20000              unchanged files by time of change, and by content
 python bench/fleet.py kill FOLDER 20            kill -9 at random, resume, compare row for row
@@ -45,6 +46,7 @@ DDIS = [f"Ddi{number}" for number in range(120)]
 RULES = [f"rule-{number}" for number in range(25)]
 OLD = 1_600_000_000
 PACKAGES = 4000
+SAME = 1000
 AGAIN = 10
 """One driver of so many is met on a second machine."""
 QUIET = {
@@ -81,6 +83,35 @@ def questions(folder, number, where=""):
     else:
         with store.database.writing() as connection:
             connection.exec_driver_sql("ANALYZE")  # as its own service does from time to time
+    answer_all(where, [store.scan_id] * 2)
+
+
+def machines(folder, number):
+    """Each machine is a scan of its own and has the same drivers, a third of them in packages."""
+    where = str(folder / "a.db")
+    store = Store(create(where), Rules(), "desk")
+    with store.database.writing() as connection:
+        add(connection, package, [packaged(one) for one in range(1, PACKAGES + 1)])
+        drivers = list(zip(range(1, SAME + 1), drawn(random.Random(7)), strict=False))
+        add(connection, result, [driver(one, verdict) for one, verdict in drivers])
+        add(connection, finding, [row for one, _ in drivers for row in said(one)])
+    scans = []
+    for machine in range(number):
+        store = Store(store.database, Rules(), f"machine {machine}")
+        store.begin("all")
+        scans.append(store.scan_id)
+        files = [(one, machine * SAME + one) for one, _ in drivers]
+        with store.database.writing() as connection:
+            add(connection, file, [place(*one, f"machine {machine}") for one in files])
+            rows = [met(store.scan_id, *one) for one in files]
+            of = ((one * 7 + machine) % PACKAGES + 1 if one % 3 == 0 else None for one, _ in files)
+            rows = [row | {"package_id": each} for row, each in zip(rows, of, strict=True)]
+            add(connection, seen, rows)
+        store.finish()
+    answer_all(where, scans[:2])
+
+
+def answer_all(where, scans):
     asked = [(name, "") for name in QUESTIONS]
     asked += [("vendor", "Vendor 7"), ("rule", RULES[3]), ("ddi", DDIS[5])]
     asked += [("package", "oem7.inf"), ("package", "a7.inf")]
@@ -89,7 +120,7 @@ def questions(folder, number, where=""):
         for name, word in asked:
             timed(f"{name} {word}", lambda n=name, w=word: ask(connection, n, View(), w, 100))
         timed("stats", lambda: statistics(connection, View()))
-        timed("changed", lambda: list(changes(connection, store.scan_id, store.scan_id)))
+        timed("changed", lambda: list(changes(connection, *scans)))
 
 
 def fill(store, number):
@@ -390,6 +421,8 @@ def main(what, *words):
     with tempfile.TemporaryDirectory() as name:
         if what == "questions":
             questions(Path(name), int(words[0]), *words[1:])
+        elif what == "machines":
+            machines(Path(name), int(words[0]))
         elif what == "shares":
             shares(Path(name), words[0])
         elif what == "rescan":

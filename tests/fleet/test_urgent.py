@@ -79,8 +79,7 @@ def worst_first(rows):
     def order(same):
         one = same[0]
         boot = any(each["start"] == "boot" for each in same)
-        files = len({each["file_id"] for each in same})
-        return fate(one), not boot, -files, -one["failures"], -one["id"]
+        return fate(one), not boot, -len(same), -one["failures"], -one["id"]
 
     return [same[0]["sha256"] for same in sorted(drivers.values(), key=order)]
 
@@ -118,6 +117,21 @@ def test_what_starts_with_windows_comes_first(where, view, most):
     assert places(boot) == paths(sorted(wanted, key=at_boot))[:most]
     wanted = [one for one in rows if one["installed"] and "no" in (one["loads"], one["runs"])]
     assert places(installed) == paths(sorted(wanted, key=to_remove))[:most]
+
+
+def test_a_file_is_named_with_its_own_package(where):
+    database = opened(str(where))
+    with database.reading() as connection:
+        found = ask(connection, "update-first", View(), "", 1000)
+        rows = everything(connection, View())
+    names = ("sha256", "one path", "inf", "published")
+    told = [tuple(line[found.heads.index(name)] for name in names) for line in found.rows]
+    assert set(told) <= {(one["sha256"], one["path"], one["inf"], one["published"]) for one in rows}
+    starts = found.heads.index("starts")
+    for line, (sha256, path, *_) in zip(found.rows, told, strict=True):
+        mine = [one for one in rows if one["sha256"] == sha256]
+        (this,) = {one["start"] for one in mine if one["path"] == path}
+        assert (line[starts] == "boot") == (this == "boot")
 
 
 def places(found):

@@ -33,20 +33,44 @@ def present(view: View) -> ColumnElement[bool]:
     )
 
 
+def in_view(view: View) -> ColumnElement[bool]:
+    """Whether a row of `seen` is of the view, for rows that something else chooses.
+
+    The sum keeps SQLite from a search for each scan of the view: there can be thousands.
+    """
+    return (seen.c.scan_id + 0).in_(view.scans)
+
+
 def drivers(view: View) -> Statement:
     """Drivers with what there is to say of each; the caller chooses which, and the order."""
-    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
-    files = select(func.count(seen.c.file_id.distinct())).where(*here).scalar_subquery()
-    met = select(file.c.path).join_from(file, seen).where(*here)
-    place = met.order_by(seen.c.scan_id, seen.c.file_id).limit(1).scalar_subquery()
+    files = select(func.count()).where(seen.c.result_id == result.c.id, in_view(view))
     return select(
         result.c.summary,
         result.c.machine,
         result.c.vendor,
-        files.label("files"),
-        place.label("one_path"),
+        files.scalar_subquery().label("files"),
+        of_one_file(view, file.c.path, file.c.id, "file_id").label("one_path"),
         result.c.sha256,
     ).where(present(view))
+
+
+def of_one_file(
+    view: View, column: ColumnElement[Any], key: ColumnElement[Any], name: str
+) -> ColumnElement[Any]:
+    """A column of one file of a driver, or of its package: of the same file for all columns, and
+    of one that starts at boot, or has a package, before the rest.
+    """
+    at_boot = select(package.c.id).where(package.c.start == "boot")
+    rank = case((seen.c.package_id.in_(at_boot), 0), (seen.c.package_id.is_not(None), 1), else_=2)
+    chosen = (
+        select(seen.c[name])
+        .where(seen.c.result_id == result.c.id, in_view(view))
+        .order_by(rank, seen.c.scan_id, seen.c.file_id)
+        .limit(1)
+        .correlate(result)
+        .scalar_subquery()
+    )
+    return select(column).where(key == chosen).scalar_subquery()
 
 
 def of_packages(view: View) -> Statement:

@@ -19,7 +19,17 @@ from sqlalchemy import (
     union_all,
 )
 
-from hvci.fleet.asked import FAILS, FATE, MOST, Statement, drivers, of_packages, present
+from hvci.fleet.asked import (
+    FAILS,
+    FATE,
+    MOST,
+    Statement,
+    drivers,
+    in_view,
+    of_one_file,
+    of_packages,
+    present,
+)
 from hvci.fleet.schema import file, package, result, seen
 from hvci.fleet.views import View
 
@@ -51,13 +61,8 @@ def update_first(view: View, _: str) -> Statement:
         .limit(bindparam(MOST))
         .subquery("worst")
     )
-    here = (seen.c.result_id == result.c.id, seen.c.scan_id.in_(view.scans))
     named = [
-        select(func.min(package.c[name]))
-        .join_from(seen, package)
-        .where(*here, package.c[name] != "")
-        .scalar_subquery()
-        .label(name)
+        of_one_file(view, package.c[name], package.c.id, "package_id").label(name)
         for name in ("inf", "published")
     ]
     starts = case((at_boot, "boot"), else_="-").label("starts")
@@ -91,24 +96,12 @@ def _candidates(view: View) -> Any:  # noqa: ANN401 (SQLAlchemy's subqueries)
 
 
 def _met_again(view: View) -> Select[Any]:
-    """Results of more than one file, from one pass over the index of results.
-
-    The sum keeps SQLite from the index of scans, which would have to be sorted first; files are
-    told apart only where a result was met again.
-    """
-    in_view = (seen.c.scan_id + 0).in_(view.scans)
-    again = (
-        select(seen.c.result_id)
-        .where(in_view, seen.c.result_id.is_not(None))
+    """Results of more than one file, from one pass over the index of results."""
+    return (
+        select(seen.c.result_id, func.count().label("files"))
+        .where(in_view(view), seen.c.result_id.is_not(None))
         .group_by(seen.c.result_id)
         .having(func.count() > 1)
-        .subquery("again")
-    )
-    return (
-        select(seen.c.result_id, func.count(seen.c.file_id.distinct()).label("files"))
-        .join(again, again.c.result_id == seen.c.result_id)
-        .where(in_view)
-        .group_by(seen.c.result_id)
     )
 
 
@@ -116,7 +109,7 @@ def _at_boot(view: View) -> Select[Any]:
     """Results of drivers that start with Windows."""
     return select(seen.c.result_id).where(
         seen.c.package_id.in_(select(package.c.id).where(package.c.start == "boot")),
-        seen.c.scan_id.in_(view.scans),
+        in_view(view),
     )
 
 
@@ -149,7 +142,7 @@ def _first(
         select(seen.c.scan_id, seen.c.file_id)
         .select_from(seen.join(package).join(result).join(file))
         .where(seen.c.package_id.in_(select(package.c.id).where(packages)))
-        .where(seen.c.scan_id.in_(view.scans), results)
+        .where(in_view(view), results)
         .order_by(*order)
         .limit(bindparam(MOST))
         .subquery("few")
