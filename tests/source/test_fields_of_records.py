@@ -124,6 +124,20 @@ def test_what_a_request_brings_is_not_known(tmp_path, body):
     assert found(tmp_path, body.format("Use(r);"), text + use) == OPEN
 
 
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("R Defaults;", NX),
+        ("static R Defaults = { 1, NonPagedPoolNx };", NX),
+        ("OTHER Defaults;", NOTHING),
+    ],
+)
+def test_a_copy_of_a_record_that_is_global(tmp_path, declared, value):
+    text = TYPES + declared + "\nvoid Set(R *q) { q->Type = NonPagedPoolNx; }\n"
+    body = "R r; RtlCopyMemory(&r, &Defaults, sizeof(r)); " + CALL.format("r.Type")
+    assert found(tmp_path, body, text) == value
+
+
 def test_what_the_driver_allocates_is_its_own(tmp_path):
     text = TYPES + "void Set(R *q) { q->Type = NonPagedPoolNx; }\n"
     body = "R *r = (R *)ExAllocatePool2(64, sizeof(*r), 'b'); " + CALL.format("r->Type")

@@ -16,6 +16,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function, arguments, text_of
+from hvci.source.program.chains import (
+    bare,
+    callee,
+    cast_inside,
+    declared_name,
+    flat,
+    is_own_record,
+    pointed,
+    root_of,
+    type_of,
+    wholes_of,
+)
 from hvci.source.program.program import Program
 from hvci.source.program.reaching import START, Span, reaching
 from hvci.source.program.records import Record, dimensions, is_zero, leaves_out, records, sizes
@@ -23,7 +35,7 @@ from hvci.source.program.scope import variable
 from hvci.source.program.stores import Store, stores
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.names import Evaluator, Names, Place, Ways, shown
-from hvci.source.values.outside import bare, is_outside
+from hvci.source.values.outside import is_outside
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -39,7 +51,6 @@ _COPYING = frozenset(
 )
 _COPYING |= frozenset((b"CopyMemory", b"MoveMemory", b"RtlCopyBytes", b"NdisMoveMemory"))
 _COPYING |= frozenset((b"RtlCopyMemoryNonTemporal", b"StorPortCopyMemory", b"StorPortMoveMemory"))
-_NO_PART = re.compile(rb"\s+|[&*()]")
 _CHANGED = (
     rb"(?:\s*\[[^\]\n]*\]|\s*(?:\.|->)\s*\w+)*\s*"
     rb"(?:(?:[|&^+*-]|<<|>>)?=(?!=)|\+\+|--)"
@@ -77,7 +88,7 @@ class Fields:
             return found.join(doubt)
         if not function.node.start_byte <= node.start_byte < function.node.end_byte:
             return found.join(doubt)
-        if not stored.atoms and not _is_own(base, function):
+        if not stored.atoms and not is_own_record(base, function):
             return found.join(doubt)  # nothing is known of it in any case
         writes = list(self._writes(node, base, name, declared, function))
         if writes:
@@ -145,37 +156,37 @@ class Fields:
         function: Function,
     ) -> Iterator[_Write]:
         """What changes the field in this function."""
-        wholes, field, root = frozenset(_wholes(base)), _flat(node), _root(base)
+        wholes, field, root = frozenset(wholes_of(base)), flat(node), root_of(base)
 
-        within, others = _flat(base) + b".", {other for one in declared for other in one.others}
+        within, others = flat(base) + b".", {other for one in declared for other in one.others}
 
         def about(kind: str) -> list[Node]:
             return [item for item in function.nodes(kind) if root in text_of(item)]
 
         for item in about("assignment_expression"):
             left = item.child_by_field_name("left")
-            target = _flat(left) if left is not None else b""
+            target = flat(left) if left is not None else b""
             if target == field or target in wholes:
                 is_plain = text_of(item.child_by_field_name("operator")) == b"="
                 yield _Write(Span(item.start_byte, item.end_byte, is_plain), NOTHING, True)
             elif target.startswith(within) and target[len(within) :] in others:
                 text = f"{shown(target)} is a member of the same union"
                 yield _Write(Span(item.start_byte, item.end_byte, True), unknown(text))
-            elif left is not None and not wholes.isdisjoint(_cast_inside(left)):
+            elif left is not None and not wholes.isdisjoint(cast_inside(left)):
                 text = f"{_shown(base)} is written through a cast"
                 yield _Write(Span(item.start_byte, item.end_byte, False), unknown(text))
             else:
                 yield from self._other_view(item, "right", wholes, function)
         for item in about("init_declarator"):
-            if _flat(_declared(item)) in wholes:
+            if flat(declared_name(item)) in wholes:
                 yield _initial(item, name, declared)
             else:
                 yield from self._other_view(item, "value", wholes, function)
-        is_own = _is_own(base, function) or not stores(self.program, name)
+        is_own = is_own_record(base, function) or not stores(self.program, name)
         calls = about("call_expression") if is_own else function.nodes("call_expression")
         for item in calls:
             write = self._called(item, base, name, wholes, function)
-            if write is None and not is_own and self._sets(_callee(item), name):
+            if write is None and not is_own and self._sets(callee(item), name):
                 write = _Write(Span(item.start_byte, item.end_byte, True), NOTHING, True)
             if write is not None:
                 yield write
@@ -185,10 +196,10 @@ class Fields:
     ) -> Iterator[_Write]:
         """What is written through a pointer of another type to the record."""
         right = item.child_by_field_name(value)
-        if right is None or bare(right) == right or _flat(right) not in wholes:
+        if right is None or bare(right) == right or flat(right) not in wholes:
             return
         target = item.child_by_field_name("declarator" if value == "value" else "left")
-        pointer = text_of(_declared(item) if value == "value" else target)
+        pointer = text_of(declared_name(item) if value == "value" else target)
         if function.body is None or not re.fullmatch(rb"\w+", pointer) or pointer in wholes:
             return
         word = re.escape(pointer)
@@ -205,8 +216,8 @@ class Fields:
         self, item: Node, base: Node, name: bytes, wholes: frozenset[bytes], function: Function
     ) -> _Write | None:
         """What a call that gets the record leaves in the field."""
-        called, given = _callee(item), arguments(item)
-        at = next((i for i, one in enumerate(given) if _pointed(one) in wholes), None)
+        called, given = callee(item), arguments(item)
+        at = next((i for i, one in enumerate(given) if pointed(one) in wholes), None)
         span = Span(item.start_byte, item.end_byte, True)
         if at is None:
             return None
@@ -218,7 +229,7 @@ class Fields:
         is_known = bool(self.program.functions(called) or self.program.macros(called))
         if is_known or bare(given[at]).type != "pointer_expression":
             return None
-        if variable(function, _pointed(given[at]), item.start_byte) is None:
+        if variable(function, pointed(given[at]), item.start_byte) is None:
             return None
         text = f"{_shown(base)} is given to {shown(called)}, which may write there"
         return _Write(replace(span, replaces=False), unknown(text))
@@ -229,15 +240,25 @@ class Fields:
         """What a call that writes the whole record leaves in the field."""
         value = given[-1] if called != b"memset" or len(given) < 2 else given[1]
         if called in _ZEROING or (called in _FILLING and text_of(value) in _ZEROS):
-            if _is_own(base, function) or not self._is_set_beside(name, function):
+            if is_own_record(base, function) or not self._is_set_beside(name, function):
                 return exactly(0, "number")
             return unknown(f"{_shown(base)} is made zero here, and set in other functions")
         source = given[2 if called.endswith(b"_s") else 1] if len(given) > 1 else None
         if called in _COPYING and source is not None:
-            kind = _type_of(_root(base), function, base.start_byte)
-            if kind and kind == _type_of(_root(bare(source)), function, source.start_byte):
+            kind = type_of(root_of(base), function, base.start_byte)
+            other, at = root_of(bare(source)), source.start_byte
+            if kind and (kind == type_of(other, function, at) or self._is_of(other, name, kind)):
                 return NOTHING  # what another record of this type holds is found by the name
         return unknown(f"{shown(called)} writes over {_shown(base)}")
+
+    def _is_of(self, variable_: bytes, field: bytes, kind: bytes) -> bool:
+        """Whether a variable outside of functions has a type that declares the field."""
+        kinds = {one for each in records(self.program, field) for one in each.kinds}
+        if kind not in kinds and kind.removeprefix(b"P") not in kinds:
+            return False
+        words = b"|".join(re.escape(one) for one in sorted(kinds))
+        pattern = rb"\b(?:P?(?:%b))\b[\s*]*\b%b\s*[;=\[,]" % (words, re.escape(variable_))
+        return any(re.search(pattern, unit.source.code) for unit in self.program.naming(variable_))
 
     def _sets(self, called: bytes, field: bytes) -> bool:
         """Whether a function of the sources stores in a field of that name."""
@@ -265,7 +286,7 @@ class Fields:
         depth: int,
     ) -> Guess:
         """What lists of the variable leave out is zero."""
-        root = _root(base)
+        root = root_of(base)
         if not root or place.function is None:
             return NOTHING
         if (
@@ -299,13 +320,13 @@ class Fields:
             size = self.evaluator.index_of(sizes(item)[0], place, depth) if sizes(item) else None
             count = len(store.value.named_children)
             if size is not None and count < size and (number is None or number >= count):
-                return unknown(f"the list of {_shown(_declared(item))} leaves elements out")
+                return unknown(f"the list of {_shown(declared_name(item))} leaves elements out")
         is_left = any(leaves_out(record, one, name) for one in given if not is_zero(one))
-        if not is_left or self._is_set_elsewhere(name, _root(base)):
+        if not is_left or self._is_set_elsewhere(name, root_of(base)):
             return NOTHING
         if store.fixed:
             return exactly(0, "number")
-        return unknown(f"the list of {_shown(_declared(item))} leaves {shown(name)} out")
+        return unknown(f"the list of {_shown(declared_name(item))} leaves {shown(name)} out")
 
     def _is_set_elsewhere(self, name: bytes, root: bytes) -> bool:
         """Whether the field of that variable is assigned anywhere."""
@@ -347,77 +368,6 @@ def _objects(value: Node, deep: int) -> list[Node]:
         inner = item.named_children[-1] if item.type == "initializer_pair" else item
         found += _objects(inner, deep - 1) if inner.type == "initializer_list" else []
     return found
-
-
-def _declared(item: Node) -> Node:
-    """The name that a declarator declares."""
-    node = item
-    while (inner := node.child_by_field_name("declarator")) is not None:
-        node = inner
-    return node.named_children[-1] if node.type == "reference_declarator" else node
-
-
-def _flat(node: Node) -> bytes:
-    """A chain of names as a text without blanks, parentheses, stars and signs of addresses."""
-    return _NO_PART.sub(b"", text_of(bare(node))).replace(b"->", b".")
-
-
-def _pointed(node: Node) -> bytes:
-    """What an argument points to; the argument itself is a pointer or the address of something."""
-    inner = bare(node)
-    return _flat(inner) if inner.type != "call_expression" else b""
-
-
-def _wholes(base: Node) -> Iterator[bytes]:
-    """The record that holds a field, and the records around it."""
-    text = _flat(base)
-    while text:
-        yield text
-        before = max(text.rfind(b"."), text.rfind(b"["))
-        text = text[:before] if before > 0 else b""
-
-
-def _callee(call: Node) -> bytes:
-    """The name that a call is made by."""
-    return text_of(call.child_by_field_name("function")).rpartition(b"::")[2].strip()
-
-
-def _cast_inside(node: Node) -> Iterator[bytes]:
-    """What is cast in the target of an assignment."""
-    todo = [node]
-    while todo:
-        one = todo.pop()
-        if one.type == "cast_expression":
-            yield _flat(one)
-        todo.extend(one.named_children)
-
-
-def _root(node: Node) -> bytes:
-    """The variable that a chain of names begins with."""
-    match = re.match(rb"\w+", _flat(node))
-    return match[0] if match is not None else b""
-
-
-def _type_of(name: bytes, function: Function, offset: int) -> bytes:
-    """The type that a function declares a variable with."""
-    if name in function.parameters:
-        kind = function.types[function.parameters.index(name)]
-        return kind.rpartition(b" ")[2]
-    for node in function.nodes("declaration"):
-        named = node.children_by_field_name("declarator")
-        if node.start_byte < offset and any(text_of(_declared(one)) == name for one in named):
-            return text_of(node.child_by_field_name("type")).rpartition(b" ")[2]
-    return b""
-
-
-def _is_own(base: Node, function: Function) -> bool:
-    """Whether a record is a local variable, not what a pointer leads to or a global one."""
-    if b"->" in text_of(base) or text_of(base)[:1] == b"*":
-        return False
-    above = base.parent
-    if above is not None and text_of(above)[base.end_byte - above.start_byte :][:2] == b"->":
-        return False
-    return variable(function, _root(base), base.start_byte) is not None
 
 
 def _shown(node: Node) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function, arguments, text_of
+from hvci.source.program.chains import bare
 from hvci.source.program.program import Use
 from hvci.source.program.scope import variable
 
@@ -26,30 +27,6 @@ MAX_STEPS = 4
 """Variables and functions that a pointer is followed back through."""
 MAX_USES = 8
 UsesOf = Callable[[Function], Sequence[Use]]
-
-
-def bare(node: Node) -> Node:
-    """An expression without casts and parentheses around it."""
-    while True:
-        if node.type == "cast_expression":
-            inner = node.child_by_field_name("value")
-        elif node.type == "parenthesized_expression" and node.named_children:
-            inner = node.named_children[-1]
-        elif node.type == "binary_expression" and _is_cast(node):
-            inner = node.child_by_field_name("right")
-        else:
-            return node
-        if inner is None:
-            return node
-        node = inner
-
-
-def _is_cast(node: Node) -> bool:
-    """Whether `(TYPE)&name` was taken for a mask, which the grammar cannot tell."""
-    left = node.child_by_field_name("left")
-    if left is None or text_of(node.child_by_field_name("operator")) != b"&":
-        return False
-    return left.type == "parenthesized_expression" and text_of(left)[1:-1].isupper()
 
 
 def is_outside(
