@@ -53,8 +53,11 @@ def read(workspace: Workspace) -> Linked:
     found = Linked()
     seen: set[tuple[int, str]] = set()
     libraries = {build.output: build.file for build in workspace.builds if build.static}
+    imported = _imported(workspace)
     for product in workspace.kernel_products:
-        outputs = _own(workspace, product)
+        outputs = imported | {
+            one.output for at in range(len(product.builds)) for one in product.closure(at)
+        }
         for build, name in _linked(workspace, product):
             stem = _stem(name)
             path = _found(workspace, build, name)
@@ -82,15 +85,13 @@ def _shown(workspace: Workspace, name: str) -> str:
     return workspace.shelf.shown(name)
 
 
-def _own(workspace: Workspace, product: Product) -> set[str]:
-    """What a product is made of, and the drivers here: their libraries only stand for imports."""
-    linked = {one.output for at in range(len(product.builds)) for one in product.closure(at)}
-    imported = {
+def _imported(workspace: Workspace) -> set[str]:
+    """The drivers here: what a driver links of them only stands for imports."""
+    return {
         build.output
         for build in workspace.builds
         if build.kind in (Kind.DRIVER, Kind.LIBRARY) and not build.static
     }
-    return linked | imported
 
 
 _KIT_FOLDER = re.compile(r"(?i)\$\((?:DDK|SDK|IFSKIT|CRT|KMDF|UMDF|WDM|ATL|MFC|WDK)\w*\)")
