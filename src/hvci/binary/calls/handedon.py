@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.flow.fates import Place, may_read
+from hvci.binary.flow.atoms import Kind
+from hvci.binary.flow.fates import Passed, Place, may_read
 from hvci.binary.form.code import Function, Location
+from hvci.catalog.prototypes import prototype
 
 READ_ONLY = frozenset(
     (
@@ -54,10 +56,23 @@ def is_lent(analysis: Analysis, function: Function, offset: int) -> bool:
     return any(
         fate.is_gone
         or bool(fate.landed or fate.kept or fate.returned)
-        or any(each.name not in READ_ONLY for each in fate.passed)
+        or any(not _only_writes(analysis, each, at) for each in fate.passed)
         or (
             any(reader is not function for reader, _ in fate.loads)
             and may_read(fate, offset - at, size)
         )
         for at, fate in frames.fates_around(function, offset)
+    )
+
+
+def _only_writes(analysis: Analysis, passed: Passed, at: int) -> bool:
+    """Whether a routine of others reads no pointer behind an address of the frame that it gets."""
+    if passed.name in READ_ONLY:
+        return True
+    known = prototype(passed.name)
+    argument, size = analysis.flow.interprocedural.argument, analysis.image.pointer_size
+    return known is not None and any(
+        atom.kind is Kind.STACK and atom.value == at
+        for index in known.outputs
+        for atom in argument(passed.function, passed.i, index, size)
     )
