@@ -13,6 +13,8 @@ from hvci.model import Section
 from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 
 KERNEL_MODULES = ("ntoskrnl.exe", "hal.dll", "ndis.sys", "fltmgr.sys", "storport.sys", "wdfldr.sys")
+CONTAINS_CODE = 0x20
+"""IMAGE_SCN_CNT_CODE: data that is not initialised may execute by mistake."""
 PAGE = 0x1000
 """No linker leaves so much of its code out of the file."""
 
@@ -46,7 +48,8 @@ def _missing(section: Section, file_size: int) -> str:
     """Say that the file lacks content of a section; empty when it does not."""
     if section.executable and section.virtual_size and not section.raw_size:
         return f"section {section.name} is code that the file does not hold; the image is packed"
-    if section.executable and section.virtual_size - section.raw_size >= PAGE:
+    holds_code = section.executable and section.characteristics & CONTAINS_CODE
+    if holds_code and section.virtual_size - section.raw_size >= PAGE:
         lacking = section.virtual_size - section.raw_size
         return f"section {section.name} has {lacking:,} bytes more in memory than in the file"
     wanted = min(section.raw_size, section.virtual_size or section.raw_size)
