@@ -25,9 +25,9 @@ for data in [b"", b"\\x3f" + bytes(range(60))]:
     one.run(data)  # what is imported when it is needed first
 seen, is_on = set(), False
 def hear(event, arguments):
-    if is_on and not (event == "open" and own(*arguments)):
+    if is_on and not (event in ("open", "os.listdir") and own(*arguments)):
         seen.add(event)
-def own(path, mode, flags):
+def own(path, mode=None, flags=0):
     return not flags & 3 and str(path).startswith({own!r})
 sys.addaudithook(hear)
 descriptors = sorted(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else []
