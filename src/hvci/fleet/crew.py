@@ -29,7 +29,7 @@ TICK = 0.25
 """Seconds after which whoever waits for answers gets a word, with or without one."""
 OUT_OF_TIME = getattr(signal, "SIGXCPU", 1 << 16)
 """What ends a process whose processor time is spent."""
-FULL = 140
+FULL = 120
 """MiB at which a worker has grown too large and is replaced."""
 
 
