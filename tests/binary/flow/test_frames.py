@@ -94,6 +94,10 @@ CASES = {
         "[sp-8]:1 = 8\nx0 = load [sp-8]:4",
         {IN_PARTS},
     ),
+    "the upper half of eight bytes, written in parts": (
+        "[sp-16]:4 = 0x200\n[sp-12]:1 = 5\n[sp-10]:2 = 1\nx0 = load [sp-16]\nx0 = x0 >> 32",
+        {IN_PARTS},
+    ),
     "a byte, and a byte of it": ("[sp-8]:1 = 8\n[sp-7]:1 = 9\nx0 = load [sp-8]:1", {8}),
     "an element that a masked index chooses": (
         "[sp-16]:4 = 0x200\n[sp-12]:4 = 0x204\nx9 = ?\nx9 = x9 &:4 1\nx0 = load [sp+x9*4-16]:4",

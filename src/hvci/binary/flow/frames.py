@@ -174,7 +174,7 @@ class Frames:
             if isinstance(d, int)
         ):
             return atoms.truncate(found, size)
-        upper = value(function, i, slot(offset + HALF), nesting)
+        upper = self.held(function, i, offset + HALF, HALF, nesting)
         return atoms.joined(atoms.truncate(found, HALF), atoms.truncate(upper, HALF))
 
     def _with_rest(self, function: Function, i: int, offset: int, size: int, nesting: int) -> Atoms:
