@@ -167,15 +167,19 @@ class _Walk:
 
     def before(self, i: int) -> State | None:
         """The state before instruction `i`: first by what can be reached, then by handlers."""
-        while self.states[i] is None and self.work:
+        while self.states[i] is None and (self.work or self._restart()):
             self._follow(*self.work.pop(), i)
-            if not self.work:
-                lost = self._unreached()
-                if lost is not None:
-                    self.restarts += 1
-                    depth = -RESTART * self.restarts
-                    self.work.append((lost, (depth, -self.word if self.has_frame else None)))
         return self.states[i]
+
+    def _restart(self) -> bool:
+        """Go on where nothing was seen to lead; False when there is no such place."""
+        lost = self._unreached()
+        if lost is None:
+            return False
+        self.restarts += 1
+        depth = -RESTART * self.restarts
+        self.work.append((lost, (depth, -self.word if self.has_frame else None)))
+        return True
 
     def _unreached(self) -> int | None:
         function = self.function
