@@ -44,7 +44,6 @@ _SUFFIXING = frozenset(
 """Macros of stdint.h that make a constant of their argument."""
 _BEFORE = b"int q=("
 """Makes an expression a text that parses."""
-_IF_CONSTEXPR = re.compile(rb"if\s+constexpr\b")
 _WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
 
 
@@ -173,10 +172,8 @@ class Resolver:
 
     def discards(self, node: Node, function: Function) -> bool:
         """Whether a place is in a branch of `if constexpr` that is never compiled."""
-        if b"constexpr" not in text_of(function.node):
-            return False
         for above in ancestors(node):
-            if above.type != "if_statement" or not _IF_CONSTEXPR.match(text_of(above)):
+            if above.type != "if_statement" or not _is_constexpr(above):
                 continue
             condition = above.child_by_field_name("condition")
             if condition is None or node.start_byte < condition.end_byte:
@@ -383,6 +380,11 @@ _CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "l
 def _substituted(body: bytes, words: dict[bytes, bytes]) -> bytes:
     """The body of a macro with its parameters replaced."""
     return _WORD.sub(lambda match: words.get(match[0], match[0]), body)
+
+
+def _is_constexpr(statement: Node) -> bool:
+    """Whether an `if` is one that a compiler decides."""
+    return any(child.type == "constexpr" for child in statement.children[:2])
 
 
 def _shown(node: Node | None) -> str:
