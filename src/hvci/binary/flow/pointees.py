@@ -304,7 +304,13 @@ class _Walk:
     def _write(self, i: int, n: int, memory: Memory, held: Held, fills: bool) -> bool:
         """Note a store whose operand is based on the pointer; whether one by index is."""
         is_index = False
-        bases, delta = self._bases(i, memory)
+        bases, delta = [memory.base, memory.index_register], memory.displacement
+        if memory.base == IMAGE_BASE and memory.index_register != NO_REGISTER:
+            # a pointer to the image is known by what it points to
+            bases, delta = (
+                [memory.index_register, *members(self.arch.reads(self.function, i)[0])],
+                0,
+            )
         for place, offset in held:
             if is_slot(place):
                 continue
@@ -319,13 +325,6 @@ class _Walk:
                 is_index |= is_open
         return is_index
 
-    def _bases(self, i: int, memory: Memory) -> tuple[list[int], int]:
-        """The registers that an operand is based on, and what is added to them."""
-        if memory.base != IMAGE_BASE or memory.index_register == NO_REGISTER:
-            return [memory.base, memory.index_register], memory.displacement
-        # a pointer to the image is known by what it points to
-        return [memory.index_register, *members(self.arch.reads(self.function, i)[0])], 0
-
     def _read(self, i: int, written: int, held: Held) -> bool:
         """Note the loads whose operand is based on the pointer; whether one by index is."""
         found = [*self.arch.other_operands(self.function, i)]
@@ -336,10 +335,9 @@ class _Walk:
     def _note_reads(self, i: int, found: Iterable[Memory], held: Held) -> bool:
         is_index = False
         for memory in found:
-            bases, delta = self._bases(i, memory)
             for place, offset in held:
-                if place in bases:
-                    at = moved(offset, delta)
+                if place in (memory.base, memory.index_register):
+                    at = moved(offset, memory.displacement)
                     is_open = memory.index_register != NO_REGISTER or at == MOVING
                     self.reads.add(Read(0, -memory.size) if is_open else Read(at, memory.size))
                     self.loads.add((self.function, i))
@@ -413,8 +411,7 @@ class _Walk:
             # a routine hardly gets its own address as well, nor what was left in other registers
             is_left = not is_slot(place) and register_of(place) not in arch.parameter_registers
             lost = LOST._replace(is_gone=not is_through and not is_left)
-            parameter, deeper = self.pointees.parameter, self.nesting + 1
-            for fate in [parameter(each, entered, deeper) for each in callees] or [lost]:
+            for fate in [self._in_callee(each, entered) for each in callees] or [lost]:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
@@ -465,6 +462,9 @@ class _Walk:
             else place in self.arch.entry_registers
             for place, _ in held
         )
+
+    def _in_callee(self, callee: Function, place: Location) -> Fate:
+        return self.pointees.parameter(callee, place, self.nesting + 1)
 
     def _entry(self, i: int, place: Location, name: str | None) -> Location | None:
         """Where the callee of an instruction finds what is at a place; None where it does not."""
