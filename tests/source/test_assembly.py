@@ -4,6 +4,7 @@ import pytest
 
 from hvci.model import Outcome
 from hvci.rules import judge
+from hvci.source.assembly import survey
 from sources import entry, lay, read, values, vcxproj
 
 POOL, MAPPING, PROTECTION = "execute-pool-type", "execute-page-mapping", "execute-page-protection"
@@ -212,8 +213,31 @@ def test_a_store_to_data_is_nothing(tmp_path, data):
 def test_included_files_are_read(tmp_path):
     text = "include types.inc\n" + x64("mov ecx, OURPOOL", "call ExAllocatePool")
     assert answers(driver(tmp_path, text, types__inc="OURPOOL EQU 200h\n"), POOL) == [Outcome.PASS]
+    quoted = text.replace("include types.inc", "%include 'types.inc'")
+    assert answers(driver(tmp_path, quoted, types__inc="OURPOOL EQU 0\n"), POOL) == [Outcome.FAIL]
     macro = "GET MACRO\n xor ecx, ecx\n call ExAllocatePool\n ENDM\n"
     assert answers(driver(tmp_path, text, types__inc=macro), POOL) == [Outcome.FAIL]
+
+
+@pytest.mark.parametrize("word", ["INCLUDE gone.inc", "include <sub\\gone.inc>", "  GET gone.inc"])
+def test_what_a_missing_file_would_do_is_open(tmp_path, word):
+    text = f"{word}\n.code\nf PROC\n OURALLOC 0\n ret\nf ENDP\nEND\n"
+    evidence = driver(tmp_path, text)
+    assert answers(evidence, POOL, DYNAMIC) == [Outcome.UNDECIDED] * 2
+    (limit,) = (one for one in evidence.limits if "gone.inc" in one.reason)
+    assert limit.site.path.endswith("a.asm")
+
+
+def test_files_that_are_too_many_are_one_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "MOST", 1)
+    chain = {"a__inc": "include b.inc\n", "b__inc": "X EQU 1\n"}
+    evidence = driver(tmp_path, "include a.inc\n.code\nf PROC\n ret\nf ENDP\nEND\n", **chain)
+    assert answers(evidence, POOL, DYNAMIC) == [Outcome.UNDECIDED] * 2
+
+
+def test_a_missing_file_of_the_kit_is_nothing(tmp_path):
+    evidence = driver(tmp_path, "include ksamd64.inc\n.code\nf PROC\n ret\nf ENDP\nEND\n")
+    assert answers(evidence, POOL, DYNAMIC) == [Outcome.PASS] * 2
 
 
 def test_a_file_that_no_driver_assembles_says_nothing(tmp_path):

@@ -19,6 +19,13 @@ from hvci.source.text.disk import contents
 from hvci.source.text.files import beside
 from hvci.source.text.text import MAX_BYTES, Source, Unreadable, decode
 
+KIT = frozenset(
+    (
+        *("callconv.inc", "hal386.inc", "ks386.inc", "ksamd64.inc", "listing.inc", "mac386.inc"),
+        *("macamd64.inc", "kxarm64.h", "kxarm64unw.h", "ksarm64.h"),
+    )
+)
+"""Files of the kit and the compiler: their macros call nothing that is judged."""
 MOST = 100
 """Files that one text may include."""
 
@@ -45,7 +52,7 @@ class Assembly:
 
 def read(workspace: Workspace) -> Assembly:
     """What every assembler text of the target's drivers asks for."""
-    found = Assembly([], [], [])
+    found, told = Assembly([], [], []), set[tuple[str, str]]()
     for product, path in workspace.assembly:
         source = workspace.shelf.sources.get(path)
         if source is None:
@@ -53,7 +60,7 @@ def read(workspace: Workspace) -> Assembly:
         if path.lower().endswith(".s"):
             found.limits += named_limits(source)
             continue
-        texts = [source, *_included(workspace, source)]
+        texts = [source, *_included(workspace, source, told)]
         names: Names = {
             name: held for one in texts[1:] for name, held in numbers(statements(one.text)).items()
         }
@@ -83,8 +90,10 @@ def _machines(product: Product | None, path: str) -> Iterator[tuple[str | None, 
     yield from ((machine, tuple(labels)) for machine, labels in made.items())
 
 
-def _included(workspace: Workspace, source: Source) -> list[Source]:
-    """The files of the tree that a text includes, and those that they include."""
+def _included(workspace: Workspace, source: Source, told: set[tuple[str, str]]) -> list[Source]:
+    """The files of the tree that a text includes, and those that they include; one limit for each
+    that is not there, but for those that were told.
+    """
     found: dict[str, Source] = {}
     todo = [source]
     while todo and len(found) < MOST:
@@ -92,8 +101,13 @@ def _included(workspace: Workspace, source: Source) -> list[Source]:
         for line in statements(here.text):
             if line.word not in (b"include", b"get"):
                 continue
-            name = line.rest.strip(b' \t"<>').decode("utf-8", "replace").replace("\\", "/")
+            name = line.rest.strip(b" \t'\"<>").decode("utf-8", "replace").replace("\\", "/")
             path = workspace.shelf.locate(beside(here.path, name))
+            is_known = name.rpartition("/")[2].lower() in KIT or (here.path, name) in told
+            if path is None and not is_known:
+                told.add((here.path, name))
+                reason = f"it includes {name}, which is not here: what macros of that do is unknown"
+                workspace.shelf.limit(here.path, reason)
             if path is None or path in found or path == source.path:
                 continue
             try:
@@ -103,4 +117,7 @@ def _included(workspace: Workspace, source: Source) -> list[Source]:
                 continue
             found[path] = Source(path, workspace.shelf.texts.get(path, text), codec)
             todo.append(found[path])
+    if todo and (source.path, "") not in told:
+        told.add((source.path, ""))
+        workspace.shelf.limit(source.path, f"it includes more than {MOST} files: not all were read")
     return list(found.values())
