@@ -291,3 +291,44 @@ def test_a_macro_that_a_header_defines_anew(tmp_path):
     text = "#define KIND PagedPool\n#undef KIND\n#define KIND NonPagedPoolNx\n"
     lay(tmp_path, a__c=f'{text}#include "a.h"\nPVOID f(void) {{ return ExAllocatePool(KIND, 8); }}')
     assert bad(read(tmp_path)) == {POOL}
+
+
+NEW = "UNICODE_STRING n; PVOID (*New)(POOL_TYPE, SIZE_T, ULONG);"
+FOUND = 'RtlInitUnicodeString(&n, L"ExAllocatePoolWithTag");'
+LOOK_UP = {
+    "declarator": 'UNICODE_STRING n = RTL_CONSTANT_STRING(L"ExAllocatePoolWithTag");\n'
+    + "PVOID (*New)(POOL_TYPE, SIZE_T, ULONG) = (PVOID)MmGetSystemRoutineAddress(&n);",
+    "cast of C++": NEW + FOUND + "New = reinterpret_cast<ALLOCATE>(MmGetSystemRoutineAddress(&n));",
+    "parentheses": NEW + FOUND + "New = (ALLOCATE)(MmGetSystemRoutineAddress(&n));",
+    "element": "ALLOCATE New[2]; UNICODE_STRING n;"
+    + FOUND
+    + "New[1] = (ALLOCATE)NdisGetRoutineAddress(&n); ALLOCATE Old = New[1];",
+    "filter manager": NEW + 'New = (ALLOCATE)FltGetRoutineAddress("ExAllocatePoolWithTag");',
+}
+
+
+@pytest.mark.parametrize("kind", LOOK_UP)
+def test_a_routine_that_is_looked_up(tmp_path, kind):
+    call = "New[1](NonPagedPool, 8, 1);" if kind == "element" else "New(NonPagedPool, 8, 1);"
+    text = f"void f(void) {{ {LOOK_UP[kind]} {call} }}"
+    assert bad(one_file(tmp_path, text, "driver.cpp")) == {POOL}
+    text = text.replace("NonPagedPool,", "NonPagedPoolNx,")
+    assert not bad(one_file(tmp_path, text, "driver.cpp"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PVOID Find(PCWSTR s) { UNICODE_STRING n; RtlInitUnicodeString(&n, s);\n"
+        "return MmGetSystemRoutineAddress(&n); }\n"
+        'void f(void) { ((ALLOCATE)Find(L"ExAllocatePoolWithTag"))(NonPagedPool, 8, 1); }',
+        "static struct { PCWSTR Name; PVOID *To; } All[] =\n"
+        ' { { L"ExAllocatePoolWithTag", &New } };\n'
+        "void f(void) { MmGetSystemRoutineAddress(&All[0].Name); }",
+    ],
+)
+def test_a_name_that_somebody_looks_up_is_a_limit(tmp_path, text):
+    limits = [one for one in one_file(tmp_path, text).limits if "named in a string" in one.reason]
+    assert [one.rules for one in limits] == [(POOL, "nx-opt-in")]
+    without = text.replace("MmGetSystemRoutineAddress", "Other")
+    assert not [one for one in one_file(tmp_path, without).limits if "string" in one.reason]

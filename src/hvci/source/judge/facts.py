@@ -137,7 +137,8 @@ class Judge:
 
     def limits(self, program: Program) -> list[Limit]:
         """Where a routine goes under another name that was not followed."""
-        return [*self.resolver(program).aliases.limits, *pasted(program)]
+        known = self.resolver(program)
+        return [*known.aliases.limits, *known.lookups.limits, *pasted(program)]
 
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""

@@ -186,7 +186,7 @@ def find_named(unit: Unit, routines: Mapping[bytes, str], shape: Shape) -> Itera
         ddi = catalog.ddis().get(routine)
         if ddi is None or name not in unit.source.text:
             continue
-        pattern = re.compile(rb"\b(" + re.escape(name) + rb")\s*\)?\s*\(")
+        pattern = re.compile(rb"\b(" + re.escape(name) + rb")\s*(?:\[[^\]\n]*\]\s*)?\)?\s*\(")
         for match in pattern.finditer(unit.source.code):
             if (call := _by_name(unit, match, ddi, shape)) is not None:
                 yield call

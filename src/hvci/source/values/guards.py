@@ -1,22 +1,19 @@
 """Run-time checks: which way a condition goes on the Windows versions that are aimed at.
 
-Knows the routines and fields that tell the Windows version, and look-ups of routines by name;
-knows nothing of values.
+Knows the routines and fields that tell the Windows version; knows nothing of values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci import catalog
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.conditions import VERSIONS, Setting, Truth, holds
 from hvci.source.preprocess.tree import File, Function, ancestors, is_same, text_of
-from hvci.source.program.program import Program
 from hvci.source.values.kernels import Exit, Versions
+from hvci.source.values.lookups import Lookups
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -28,10 +25,6 @@ _MEMBER = re.compile(rb"\b\w+\s*(?:\.|->)\s*")
 _ABOUT_VERSION = re.compile(
     rb"(?i)osver|version|win(?:dows)?_?(?:7|8|81|10)|ntddi|ntbuild|BuildNumber|OrGreater|OrLater"
 )
-_BY_NAME = re.compile(rb'\bL"(\w+)"')
-_LOOKUP = b"MmGetSystemRoutineAddress"
-REACH = 600
-"""So many bytes before a look-up may hold the routine's name."""
 _EXITS = ("return_statement", "goto_statement", "break_statement", "continue_statement")
 
 
@@ -59,49 +52,6 @@ def condition_holds(condition: bytes, target: WindowsVersion) -> Truth:
     text = _ANY_CALL.sub(answer, _MEMBER.sub(b"", condition))
     fields = {"dwMajorVersion": 10, "dwMinorVersion": 0, "MajorVersion": 10, "MinorVersion": 0}
     return holds("if", text.decode("latin-1"), Setting(fields, frozenset()))
-
-
-@dataclass(frozen=True)
-class Lookups:
-    """Variables that hold routines found by name."""
-
-    names: dict[bytes, str]
-    """Variable to routine."""
-
-    def always_found(self, name: bytes, target: WindowsVersion) -> str:
-        """The routine in a variable, when every Windows version aimed at has it; else empty."""
-        routine = self.names.get(name, "")
-        return routine if _exists(routine, target) else ""
-
-
-def _exists(routine: str, target: WindowsVersion) -> bool:
-    since = _SINCE.get(routine)
-    return since is not None and since <= target
-
-
-_SINCE = {
-    "MmMapIoSpaceEx": WindowsVersion.WINDOWS_10_1507,
-    "MmAllocateContiguousNodeMemory": WindowsVersion.WINDOWS_8,
-    "ExAllocatePool2": WindowsVersion.WINDOWS_10_2004,
-    "ExAllocatePool3": WindowsVersion.WINDOWS_10_2004,
-    "MmProtectMdlSystemAddress": WindowsVersion.WINDOWS_XP,
-    "MmMapMdl": WindowsVersion.WINDOWS_10_1709,
-    "MmCopyMemory": WindowsVersion.WINDOWS_8_1,
-}
-
-
-def lookups(program: Program) -> Lookups:
-    """Find `variable = (...)MmGetSystemRoutineAddress(&name)` and what the name says."""
-    found: dict[bytes, str] = {}
-    pattern = re.compile(rb"(\w+)\s*=\s*(?:\([^;=]*\)\s*)?" + _LOOKUP + rb"\s*\(")
-    for unit in program.naming(_LOOKUP):
-        for match in pattern.finditer(unit.source.code):
-            before = unit.source.plain[max(0, match.start() - REACH) : match.end() + 120]
-            names = [name.decode() for name in _BY_NAME.findall(before)]
-            known = [name for name in names if name in _SINCE or name in catalog.ddis()]
-            if known:
-                found[match[1]] = known[-1]
-    return Lookups(found)
 
 
 class Guards(NamedTuple):

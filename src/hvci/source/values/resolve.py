@@ -24,6 +24,7 @@ from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known,
 from hvci.source.values.fields import Fields
 from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.values.kernels import Versions, kernels
+from hvci.source.values.lookups import Lookups, lookups
 from hvci.source.values.names import Names, Place, shown
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ class Resolver:
         return Versions(self.program, kernels(self.target))
 
     @cached_property
-    def lookups(self) -> guards.Lookups:
+    def lookups(self) -> Lookups:
         """Variables that hold routines found by name."""
-        return guards.lookups(self.program)
+        return lookups(self.program)
 
     @cached_property
     def aliases(self) -> Aliases:
