@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import bad, lay, one_file, read, values, vcxproj
+from sources import bad, definitions, lay, one_file, read, values, vcxproj
 
 POOL, MAPPING = "execute-pool-type", "execute-page-mapping"
 NX, PLAIN = 512, 0
@@ -332,3 +332,44 @@ def test_a_name_that_somebody_looks_up_is_a_limit(tmp_path, text):
     assert [one.rules for one in limits] == [(POOL, "nx-opt-in")]
     without = text.replace("MmGetSystemRoutineAddress", "Other")
     assert not [one for one in one_file(tmp_path, without).limits if "string" in one.reason]
+
+
+@pytest.mark.parametrize("body", ["ExAllocatePoolWithTag", "(ExAllocatePoolWithTag)"])
+def test_a_name_that_the_command_line_gives_to_a_routine(tmp_path, body):
+    text = "PVOID f(void) {{ return New({0}, 8, 1); }}"
+    project = vcxproj("a.c", extra=definitions(f"New={body}"))
+    lay(tmp_path, a__c=text.format("NonPagedPool"), d__vcxproj=project)
+    assert bad(read(tmp_path)) == {POOL}
+    lay(tmp_path, a__c=text.format("NonPagedPoolNx"))
+    evidence = read(tmp_path)
+    assert not bad(evidence)
+    assert values(evidence)
+
+
+def test_a_macro_of_the_command_line_that_calls_a_routine_is_a_limit(tmp_path):
+    option = definitions("New=ExAllocatePoolWithTag(NonPagedPool, 8, 1)")
+    lay(tmp_path, a__c="PVOID f(void) { return New; }", d__vcxproj=vcxproj("a.c", extra=option))
+    told = [one for one in read(tmp_path).limits if "the build defines New" in one.reason]
+    assert [one.rules for one in told] == [(POOL, "nx-opt-in")]
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        ("#define LIST NonPagedPool, 8, 'a'\n", {POOL}),
+        ("#define LIST NonPagedPoolNx, 8, 'a'\n", set()),
+        ("#if X\n#define LIST NonPagedPoolNx, 8, 1\n#else\n#define LIST 1, 8, 2\n#endif\n", {POOL}),
+        ("#define LIST NonPagedPoolNx, 8\n", {POOL}),
+    ],
+)
+def test_a_macro_that_gives_all_arguments(tmp_path, lists, expected):
+    text = lists + "PVOID f(void) { return ExAllocatePoolWithTag(LIST); }"
+    assert bad(one_file(tmp_path, text)) == expected
+
+
+def test_a_function_that_is_called_by_its_name_and_through_a_table(tmp_path):
+    text = "PVOID Get(POOL_TYPE t) { return ExAllocatePoolWithTag(t, 8, 1); }\n"
+    text += "PVOID f(void) { return Get(NonPagedPoolNx); }\n"
+    assert not bad(one_file(tmp_path, text))
+    text += "OPS Ops = { .Get = Get };\nPVOID g(void) { return Ops.Get(Other()); }\n"
+    assert bad(one_file(tmp_path, text)) == {POOL}

@@ -196,3 +196,20 @@ def test_a_field_gets_nothing_from_variables_of_its_name(tmp_path, stored, expec
         f"{stored} }}\nvoid call(D *d) {{ (*d->run)(); }}\n"
     )
     assert outcomes(read(lay(tmp_path, a__c=text, d__vcxproj=vcxproj("a.c")))) == expected
+
+
+@pytest.mark.parametrize(
+    ("macro", "rule"),
+    [
+        ("#define DO() __writecr0(__readcr0() & ~0x10000)\n", "writes-executable-memory"),
+        ("#define DO() __asm { mov cr0, eax }\n", "writes-executable-memory"),
+        ("#define DO() *(PUCHAR)Target = 0xCC\nvoid Target(void) {}\n", "writes-executable-memory"),
+        (
+            "#define DO() MyCreateSection(&h, 0, 0, 0, 2, SEC_IMAGE, f)\n",
+            "data-file-as-executable",
+        ),
+    ],
+)
+def test_a_macro_does_what_its_body_says_where_it_is_used(tmp_path, macro, rule):
+    assert list(outcomes(one_file(tmp_path, macro + entry("DO();")))) == [rule]
+    assert not outcomes(one_file(tmp_path, macro + entry("")))

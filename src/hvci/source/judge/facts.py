@@ -19,7 +19,13 @@ from hvci.source.judge.values import deciding_value, plain_value
 from hvci.source.pointers.generated import executions
 from hvci.source.pointers.ordinary import ordinary
 from hvci.source.preprocess.tree import Function
-from hvci.source.program.calls import Argument, CallText, Shape, find_named
+from hvci.source.program.calls import (
+    Argument,
+    CallText,
+    Shape,
+    find_named,
+    with_macros_spread,
+)
 from hvci.source.program.news import chooses, says_pool, takes
 from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
@@ -79,6 +85,7 @@ class Judge:
             if of_operator is None:
                 return None
             call = of_operator
+        call = with_macros_spread(call, context.program)
         path = call.unit.source.path
         function = call.file.function_at(call.start) if call.macro is None else None
         place = Place(function, call.start, call.macro, path)

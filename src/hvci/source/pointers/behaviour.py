@@ -39,11 +39,11 @@ _COPY = re.compile(
 def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     """What one C or C++ file does."""
     source = unit.source
-    yield from _cr0(unit)
-    yield from _inline_assembly(unit)
+    yield from _cr0(unit, program)
+    yield from _inline_assembly(unit, program)
     yield from _code_stores(unit, program)
     if b"SEC_IMAGE" in source.code:
-        yield from _images_from_files(unit)
+        yield from _images_from_files(unit, program)
 
 
 def _fact(
@@ -54,10 +54,13 @@ def _fact(
     return BehaviourFact(rule, what, site, Origin.SOURCE, sure, why, fix)
 
 
-def _kept(unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
-    """Matches outside macro definitions and outside branches that no build keeps."""
+def _kept(unit: Unit, pattern: re.Pattern[bytes], program: Program) -> Iterator[re.Match[bytes]]:
+    """Matches in what a build keeps; those in a macro count where something uses it."""
     for match in pattern.finditer(unit.source.code):
-        if not unit.in_define(match.start()) and unit.live(match.start()) is not False:
+        macro = unit.text.define_at(match.start())
+        if unit.live(match.start()) is not False and (
+            macro is None or program.mentions(macro.name)
+        ):
             yield match
 
 
@@ -79,16 +82,16 @@ def _cr0_fact(source: Source, offset: int, text: bytes, how: str) -> BehaviourFa
     return _fact(source, offset, WRITES, "writes CR0", sure, why, _CR0_FIX)
 
 
-def _cr0(unit: Unit) -> Iterator[BehaviourFact]:
+def _cr0(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     code = unit.source.code
-    for match in _kept(unit, _WRITE_CR0):
+    for match in _kept(unit, _WRITE_CR0, program):
         start, end = match.start(), code.find(b";", match.end())
         text = code[max(0, start - BEFORE_WRITE) : end if end > 0 else match.end()]
         yield _cr0_fact(unit.source, start, text, "the intrinsic __writecr0")
 
 
-def _inline_assembly(unit: Unit) -> Iterator[BehaviourFact]:
-    for match in _kept(unit, _ASM_BLOCK):
+def _inline_assembly(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
+    for match in _kept(unit, _ASM_BLOCK, program):
         end = _block_end(unit.source.code, match.end())
         block = unit.source.plain[match.start() : end]
         if found := _ASM_CR0.search(block):
@@ -107,8 +110,10 @@ def _block_end(code: bytes, start: int) -> int:
 def _code_stores(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     """Stores through the name of a function."""
     for pattern in (_STORE, _COPY):
-        for match in _kept(unit, pattern):
-            name = match[1]
+        for match in _kept(unit, pattern, program):
+            name, macro = match[1], unit.text.define_at(match.start())
+            if macro is not None and name in (macro.parameters or ()):
+                continue
             if not program.functions(name) or _is_declared_here(unit, match.start(), name):
                 continue
             what = f"writes over the code of {name.decode('utf-8', 'replace')}"
@@ -128,8 +133,8 @@ def _is_declared_here(unit: Unit, offset: int, name: bytes) -> bool:
     )
 
 
-def _images_from_files(unit: Unit) -> Iterator[BehaviourFact]:
-    for match in _kept(unit, _SEC_IMAGE):
+def _images_from_files(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
+    for match in _kept(unit, _SEC_IMAGE, program):
         before = unit.source.code[max(0, match.start() - 400) : match.start()]
         call = re.search(rb"\b(\w*CreateSection\w*)\s*\([^;]*\Z", before)
         if call and call[1] not in _JUDGED:

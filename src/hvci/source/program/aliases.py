@@ -62,6 +62,7 @@ def aliases(program: Program) -> Aliases:
                     if not _followed(program, unit, at, name, found) and (path, at) not in told:
                         told.add((path, at))
                         found.limits.append(_limit(unit, at, name))
+    _given_by_builds(program, found)
     todo = list(found.names)
     while todo and len(found.names) < MAX_NAMES:
         alias = todo.pop()
@@ -70,6 +71,23 @@ def aliases(program: Program) -> Aliases:
                 found.names[macro] = found.names[alias]
                 todo.append(macro)
     return found
+
+
+def _given_by_builds(program: Program, found: Aliases) -> None:
+    """The names that the command line of a compiler gives to routines: `/DNew=ExAllocatePool2`."""
+    told: set[bytes] = set()
+    for macro in {id(one): one for unit in program.compiled for one in unit.given.defines}.values():
+        held = routines().intersection(_WORD.findall(macro.body))
+        if not held or macro.name in told or not program.mentions(macro.name):
+            continue
+        told.add(macro.name)
+        name = min(held)
+        stands = macro.parameters is None and macro.body.strip(b"()& \t") == name
+        if not stands or not _take(program, found, macro.name, name):
+            ddi, shown = catalog.ddis()[name.decode()], macro.name.decode("utf-8", "replace")
+            reason = f"the build defines {shown} with {ddi.name} in it, and calls by that name"
+            reason += " are not followed: check the built .sys"
+            found.limits.append(Limit(Origin.SOURCE, ddi.weakens, reason))
 
 
 def _standing_for(program: Program, alias: bytes) -> set[bytes]:

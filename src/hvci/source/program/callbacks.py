@@ -94,3 +94,28 @@ def _is_kept(program: Program, function: Function) -> bool:
                     break
             taken = True
     return taken
+
+
+def is_taken(program: Program, function: Function) -> bool:
+    """Whether the address of a function goes anywhere: calls that do not name it may be of it."""
+    for unit in program.naming(function.name):
+        for at in unit.source.places(function.name):
+            behind = unit.source.code[at + len(function.name) :][:40].lstrip()
+            if behind[:1] != b"(" and unit.live(at) is not False and not unit.in_define(at):
+                node = unit.trees.at(at).node_at(at, at + len(function.name))
+                if node is not None and node.type == "identifier" and not _is_declared(node):
+                    return True
+    return False
+
+
+def _is_declared(node: Node) -> bool:
+    """Whether a name is that of a variable or parameter of its own."""
+    for above in ancestors(node):
+        if above.type == "init_declarator":
+            value = above.child_by_field_name("value")
+            return value is None or node.start_byte < value.start_byte
+        if above.type in ("parameter_declaration", "declaration", "field_declaration"):
+            return True
+        if above.type.endswith(("expression", "list", "statement")):
+            return False
+    return False

@@ -19,7 +19,7 @@ from hvci import catalog
 from hvci.catalog import Binding, Ddi, HiddenCall
 from hvci.source.preprocess.conditions import Truth
 from hvci.source.preprocess.tree import File, ancestors, arguments, text_of
-from hvci.source.program.program import Macro, Unit
+from hvci.source.program.program import Macro, Program, Unit
 from hvci.source.text.text import Source, places
 from hvci.source.text.wordindex import WordIndex
 
@@ -178,6 +178,35 @@ def _of_node(call: Node, field: str = "arguments") -> list[Argument]:
         Argument(text_of(node), node.start_byte, node.end_byte, node)
         for node in arguments(call, field)
     ]
+
+
+def with_macros_spread(call: CallText, program: Program) -> CallText:
+    """A call in which a macro gives several arguments, with these; others stay as they are.
+
+    Without arguments where it is not known which they are.
+    """
+    wanted = len(call.ddi.parameters)
+    if call.shape is Shape.NEW or not 0 < len(call.arguments) < wanted:
+        return call
+    found: list[Argument] = []
+    is_spread = is_unclear = False
+    for one in call.arguments:
+        word = one.text.strip()
+        macros = program.macros(word, call.unit.source.path) if _IS_WORD.fullmatch(word) else []
+        bodies = {macro.body.strip() for macro, _ in macros if macro.parameters is None}
+        lists = [split(b"(" + body + b")", 0) for body in sorted(bodies)]
+        if max(map(len, lists), default=0) < 2:
+            found.append(one)
+            continue
+        is_spread, is_unclear = True, is_unclear or len(lists) > 1
+        found += (Argument(part.text, one.start, one.end, None) for part in lists[0])
+    if not is_spread:
+        return call
+    is_unclear = is_unclear or len(found) != wanted
+    return replace(call, arguments=() if is_unclear else tuple(found))
+
+
+_IS_WORD = re.compile(rb"[A-Za-z_]\w*")
 
 
 def find_named(unit: Unit, routines: Mapping[bytes, str], shape: Shape) -> Iterator[CallText]:

@@ -215,10 +215,14 @@ class Names:
             given = given.join(unknown(f"{shown(function.name)} is called in very many places"))
         for macro in self._macros_calling(function.name):
             given = given.join(self._from_macro(macro, function.name, index, depth))
-        if given.atoms or not given.complete:
+        if not given.complete:
             return given
         through = self._through_pointers(function, index, depth)
-        return through if through.atoms else _uncalled(function, index)
+        if not given.atoms:
+            return through if through.atoms else _uncalled(function, index)
+        if not through.atoms and callbacks.is_taken(self.program, function):
+            through = unknown(f"{shown(function.name)} may be called through a pointer as well")
+        return given.join(through)
 
     def _through_pointers(self, function: Function, index: int, depth: int) -> Guess:
         """What calls through pointers give to a function that nobody calls by its name."""
