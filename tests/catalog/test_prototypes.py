@@ -15,6 +15,12 @@ def test_a_prototype_is_found_by_name():
     assert catalog.prototype("NoSuchFunction") is None
 
 
+def test_what_a_routine_reads_and_writes_is_not_only_written():
+    assert catalog.prototype("RtlQueryRegistryValues") == Prototype(5, (2,), Returns.STATUS, (2,))
+    assert not catalog.prototype("RtlQueryRegistryValues").only_written
+    assert catalog.prototype("ZwReadFile").only_written == {4, 5}
+
+
 def test_the_catalogue_and_the_prototypes_agree():
     prototypes = catalog.prototypes()
     shared = [ddi for ddi in catalog.ddis().values() if ddi.name in prototypes and ddi.seed]
@@ -87,6 +93,9 @@ def test_a_name_whose_stack_is_not_known(name):
         ('{"F": [1, [true], "s"]}', "F: want"),
         ('{"F": [1, [0], "x"]}', "F: want"),
         ('{"F": [1, [0], 3]}', "F: want"),
+        ('{"F": [1, [0], "s", 0]}', "F: want"),
+        ('{"F": [2, [0], "s", [1]]}', "F: want"),
+        ('{"F": [1, [0], "s", ["0"]]}', "F: want"),
     ],
 )
 def test_a_bad_prototype_is_refused_by_name(text, why):

@@ -19,6 +19,7 @@ from hvci.model.record import record
 _DECORATED = re.compile(r"([_@])[A-Za-z_]\w*@(\d+)")
 _REGISTER_BYTES = 8
 """A fastcall function takes its first two arguments in registers."""
+_ROWS = ([int, list, str], [int, list, str, list])
 
 
 class Returns(StrEnum):
@@ -39,6 +40,13 @@ class Prototype:
     outputs: tuple[int, ...]
     """Indices of the pointers that it writes through, from 0."""
     returns: Returns
+    inputs: tuple[int, ...] = ()
+    """Those of the outputs through which it may read as well: not `[out]` in the reference."""
+
+    @property
+    def only_written(self) -> frozenset[int]:
+        """Indices of the pointers through which it writes, and reads nothing."""
+        return frozenset(self.outputs) - frozenset(self.inputs)
 
 
 def _table(text: str, label: str) -> dict[str, object]:
@@ -54,18 +62,20 @@ def _table(text: str, label: str) -> dict[str, object]:
 def _prototype(name: str, row: object) -> Prototype:
     found = _read(row)
     if found is None:
-        raise CatalogError(f"prototypes.json: {name}: want [count, [output indices], kind]")
+        want = "want [count, [output indices], kind], and [those of them that it reads]"
+        raise CatalogError(f"prototypes.json: {name}: {want}")
     return found
 
 
 def _read(row: object) -> Prototype | None:
-    if not isinstance(row, list) or list(map(type, row)) != [int, list, str]:
+    if not isinstance(row, list) or list(map(type, row)) not in _ROWS:
         return None
-    arguments, outputs, letter = row
+    arguments, outputs, letter, inputs = row if len(row) == len(_ROWS[1]) else [*row, []]
     is_sound = all(type(index) is int and 0 <= index < arguments for index in outputs)
+    is_sound &= all(type(index) is int and index in outputs for index in inputs)
     if not is_sound or letter not in set(Returns):
         return None
-    return Prototype(arguments, tuple(outputs), Returns(letter))
+    return Prototype(arguments, tuple(outputs), Returns(letter), tuple(inputs))
 
 
 def parse_prototypes(text: str) -> Mapping[str, Prototype]:

@@ -8,8 +8,10 @@ from hvci.model import Outcome, Via
 
 FOLDER = FIXTURES / "lookedup"
 FOLLOWED = ("argument", "argument-twice", "stack", "setter", "result", "result-handed-on")
-OPEN = ("windows", "exported", "frame-windows", "frame", "elsewhere")
-GOOD = ("good-argument", "good-asked", "good-callback", "good-printed")
+LENT = ("frame-windows", "frame-table", "frame-nested", "frame-before", "frame", "called-windows")
+SHARED = ("global", "global-pointer", "global-table", "global-windows", "global-before")
+OPEN = ("windows", "exported", "elsewhere", *LENT, *SHARED)
+GOOD = ("good-argument", "good-asked", "good-beside", "good-callback", "good-printed")
 BUILDS = [f"{machine}.{level}" for machine in ("x64", "x86", "arm64") for level in ("O0", "O2")]
 
 
@@ -37,6 +39,22 @@ def test_where_it_is_not_followed_the_address_is_a_limit(build, kind):
     (reason,) = {limit.reason for limit in report.limits}
     assert reason.startswith("the address of ExAllocatePoolWithTag is stored or passed on")
     assert all(limit.site is not None for limit in report.limits)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kind", [*LENT, *SHARED])
+def test_where_an_import_is_not_followed_its_address_is_a_limit(build, kind):
+    report, outcome = judged(build, f"{kind}.imported")
+    assert outcome is Outcome.UNDECIDED
+    (reason,) = {limit.reason for limit in report.limits}
+    assert reason.startswith("the address of ExAllocatePoolWithTag is stored or passed on")
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_what_windows_only_writes_holds_no_import(build):
+    report, outcome = judged(build, "good-beside.imported")
+    assert outcome is Outcome.PASS
+    assert not report.limits
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.handedon import follow, is_lent
+from hvci.binary.calls.handedon import Readers, follow, is_lent, readers
 from hvci.binary.calls.imports.direct import Escape, ImportCalls
 from hvci.binary.calls.names import Found, Names, Text
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
@@ -62,6 +62,10 @@ class ByName:
         """The stores of pointers that were followed, or whose pointer is lost."""
         self._asked: list[tuple[Function, int]] = []
         """The look-ups of routines whose calls are asked for."""
+        self._readers: dict[int, Readers] = {}
+        """Who reads pointers in globals other than by name, by RVA."""
+        self._users: set[Function] = set()
+        """The functions that read them so."""
 
     # ---- names
 
@@ -150,6 +154,7 @@ class ByName:
             for pointer in sorted(pointers)
         ]
         self.flow.forget()
+        found |= {function.start: function for function in self._users}
         for place in sorted(places):
             for site in self.analysis.references.to_data(place):
                 at = self.analysis.functions.instruction_at(site)
@@ -199,12 +204,23 @@ class ByName:
         for atom in base:
             if atom.kind is Kind.ADDRESS:
                 first = atom.value + memory.displacement + first_index(index)
-                if any(self._is_asked(pointer) for pointer in pointers):
+                asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
+                if asked:
                     places |= {first, atom.value if atom.value > 0 else first}
+                    self._share(function.rvas[i], first, asked)
                 self._write(first, memory, pointers)
             elif atom.kind is not Kind.STACK:
                 self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
         return places
+
+    def _share(self, store: int, rva: int, pointers: list[Atom]) -> None:
+        """Note who reads pointers in a global other than by its name."""
+        found = self._readers.get(rva)
+        if found is None:
+            found = self._readers[rva] = readers(self.analysis, rva)
+            self._users |= found.functions
+        if found.are_others:
+            self.lost += [(store, pointer) for pointer in pointers]
 
     def _parts(self, function: Function, i: int, memory: Memory) -> tuple[Atoms, Atoms]:
         """The start of what a store writes into, and the index; compilers swap the two."""

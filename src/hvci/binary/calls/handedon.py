@@ -9,10 +9,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.flow.atoms import Kind
-from hvci.binary.flow.fates import Passed, Place, may_read
+from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.fates import (
+    CLEARS,
+    COPIES,
+    MOVING,
+    OBJECT_REACH,
+    X86_SLOT,
+    Fate,
+    Passed,
+    Place,
+    may_read,
+)
 from hvci.binary.form.code import Function, Location
-from hvci.catalog.prototypes import prototype
+from hvci.catalog.prototypes import prototype, x86_bytes
 
 READ_ONLY = frozenset(
     (
@@ -54,25 +64,107 @@ def is_lent(analysis: Analysis, function: Function, offset: int) -> bool:
     """Whether others may read a slot of the frame: they get the address of what holds it."""
     frames, size = analysis.flow.frames, analysis.image.pointer_size
     return any(
-        fate.is_gone
-        or bool(fate.landed or fate.kept or fate.returned)
-        or any(not _only_writes(analysis, each, at) for each in fate.passed)
-        or (
-            any(reader is not function for reader, _ in fate.loads)
-            and may_read(fate, offset - at, size)
-        )
+        (at <= offset and _goes_on(analysis, fate, Atom(Kind.STACK, at), offset - at))
+        or bool(at <= offset and fate.kept)
+        or _reads_elsewhere(function, fate, offset - at, size)
         for at, fate in frames.fates_around(function, offset)
     )
 
 
-def _only_writes(analysis: Analysis, passed: Passed, at: int) -> bool:
-    """Whether a routine of others reads no pointer behind an address of the frame that it gets."""
-    if passed.name in READ_ONLY:
-        return True
-    known = prototype(passed.name)
-    argument, size = analysis.flow.interprocedural.argument, analysis.image.pointer_size
-    return known is not None and any(
-        atom.kind is Kind.STACK and atom.value == at
-        for index in known.outputs
-        for atom in argument(passed.function, passed.i, index, size)
+def _goes_on(analysis: Analysis, fate: Fate, pointer: Atom, behind: int) -> bool:
+    """Whether a pointer gets to whom nobody follows and who may read so far behind it.
+
+    What is in variables apart.
+    """
+    return (
+        fate.is_gone
+        or bool(fate.landed or fate.returned or fate.within)
+        or any(_is_read_by(analysis, each, pointer, behind) for each in fate.passed)
     )
+
+
+def _reads_elsewhere(function: Function, fate: Fate, behind: int, size: int) -> bool:
+    """Whether other functions may read a pointer so far behind what one of them points to."""
+    is_read = any(reader is not function for reader, _ in fate.loads)
+    return is_read and may_read(fate, behind, size)
+
+
+class Readers(NamedTuple):
+    """Who reads a variable through pointers to it, or to what it is part of."""
+
+    functions: frozenset[Function]
+    """Those that make the pointers themselves."""
+    are_others: bool
+    """Whether others may read it as well."""
+
+
+def readers(analysis: Analysis, rva: int) -> Readers:
+    """Who reads a pointer in a variable other than by its name.
+
+    Of what lies before it only the nearest object may hold it, and only where the address of that
+    is kept: most objects before a variable are others, which somebody gets as an argument.
+    """
+    makers, size = analysis.flow.globals.writes.makers, analysis.image.pointer_size
+    made = [*makers.in_code(rva - OBJECT_REACH + 1, rva + OBJECT_REACH, rva)]
+    in_data = [
+        (place, start)
+        for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + OBJECT_REACH)
+        if start == rva or analysis.image.is_writable(place)
+    ]
+    starts = (*(start for _, start, _ in made), *(start for _, start in in_data))
+    nearest = max((start for start in starts if start <= rva), default=rva)
+    found: set[Function] = set()
+    are_others = False
+    for function, start, fate in made:
+        kept = makers.through(fate)
+        fates = [fate, *kept.fates]
+        if any(may_read(each, rva - start, size) for each in fates):
+            found.add(function)
+        are_others |= any(_reads_elsewhere(function, each, rva - start, size) for each in fates)
+        if start == nearest and not kept.is_sure:
+            are_others |= bool(fate.kept or fate.landed or fate.returned)
+        if start == rva:
+            are_others |= fate.gets_out and not kept.is_sure
+            pointer = Atom(Kind.ADDRESS, rva)
+            passed = [use for each in fates for use in each.passed]
+            are_others |= any(_is_read_by(analysis, each, pointer, 0) for each in passed)
+    for place, start in in_data:
+        loads = makers.of_data(place)
+        are_others |= start == nearest and not loads.is_sure
+        are_others |= any(may_read(each, rva - start, size) for each in loads.fates)
+    return Readers(frozenset(found), are_others)
+
+
+def _is_read_by(analysis: Analysis, passed: Passed, pointer: Atom, behind: int) -> bool:
+    """Whether a routine of others may read so far behind a pointer that it gets, moved perhaps."""
+    if passed.name in READ_ONLY | CLEARS:
+        return False
+    if passed.name in COPIES:
+        return _arguments(analysis, passed, pointer, 2) != {0} and _is_copied(
+            analysis, passed, behind
+        )
+    known = prototype(passed.name)
+    if known is None or not known.only_written:
+        return True
+    if analysis.image.bits == 32 and x86_bytes(passed.name) != X86_SLOT * known.arguments:
+        return True  # which argument lies where, a count of them does not tell
+    got = _arguments(analysis, passed, pointer, known.arguments)
+    return not got or not got <= known.only_written
+
+
+def _arguments(analysis: Analysis, passed: Passed, pointer: Atom, most: int) -> set[int]:
+    """Which of the first arguments of a call a pointer is; none where that is not certain."""
+    argument, size = analysis.flow.interprocedural.argument, analysis.image.pointer_size
+    wanted = pointer._replace(value=pointer.value + passed.offset)
+    held = (argument(passed.function, passed.i, index, size) for index in range(most))
+    return {index for index, each in enumerate(held) if wanted in each}
+
+
+def _is_copied(analysis: Analysis, passed: Passed, behind: int) -> bool:
+    """Whether a routine that copies reads so far behind a pointer."""
+    if passed.offset > behind:
+        return passed.offset == MOVING
+    interprocedural = analysis.flow.interprocedural
+    analysis.flow.begin()
+    count = interprocedural.passed(passed.function, passed.i, interprocedural.at_entry(2), 0)
+    return any(atom.kind is not Kind.CONST or passed.offset + atom.value > behind for atom in count)

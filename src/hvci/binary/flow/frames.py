@@ -381,9 +381,18 @@ class Frames:
         return taken[bisect_left(taken, (first, 0)) : bisect_left(taken, (wanted + 1, 0))]
 
     def fates_around(self, function: Function, wanted: int) -> Iterator[tuple[int, Fate]]:
-        """Offsets of the objects that may hold a slot, with what becomes of their addresses."""
-        for at, i in self._taken_around(function, wanted):
+        """Offsets of the objects that may hold a slot, with what becomes of their addresses.
+
+        And of what lies behind it, from which code may come back to what is before that.
+        """
+        for at, i in (*self._taken_around(function, wanted), *self._taken_behind(function, wanted)):
             yield at, self._fate(function, i)
+
+    def _taken_behind(self, function: Function, wanted: int) -> list[tuple[int, int]]:
+        """Offsets of the objects behind a slot, with what takes their addresses."""
+        taken = self._taken(function)
+        last = min(wanted + OBJECT_REACH, 0) if wanted < 0 else wanted + OBJECT_REACH
+        return taken[bisect_left(taken, (wanted + 1, 0)) : bisect_left(taken, (last, 0))]
 
     def _taken(self, function: Function) -> list[tuple[int, int]]:
         """Frame offsets whose addresses a function takes, with the instructions, sorted."""

@@ -197,7 +197,7 @@ class Makers:
                 elif memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
                     return Fate(kept=frozenset((memory.displacement,)))
                 else:
-                    return LOST
+                    return LOST._replace(landed=frozenset(((function, i),)))
         return self.pointees.from_instruction(function, i, frozenset(held)) if held else LOST
 
     # ---- pointers in data

@@ -9,15 +9,14 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.handedon import is_lent
 from hvci.binary.flow.atoms import Atom, Kind
-from hvci.binary.flow.fates import COPIES, MOVING, OBJECT_REACH, Passed, may_read
 from hvci.binary.form.code import (
     IMAGE_BASE,
     Flow,
     Function,
     Load,
     Location,
-    Memory,
     Reg,
     any_of,
 )
@@ -44,6 +43,7 @@ class PointerStores:
     """The stores of loaded pointers in one image."""
 
     def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
         self.arch, self.flow = analysis.arch, analysis.flow
 
     def of(self, function: Function, i: int) -> list[int]:
@@ -212,33 +212,5 @@ class PointerStores:
         """Whether a callee gets the address of a slot, or reads it behind one that it gets."""
         known: dict[int, bool] = function.cache.setdefault("shared", {})
         if offset not in known:
-            known[offset] = offset < 0 and any(
-                self._is_reached(function, i, memory, offset)
-                for i, memory in self.arch.taken_addresses(function)
-            )
+            known[offset] = offset < 0 and is_lent(self.analysis, function, offset)
         return known[offset]
-
-    def _is_reached(self, function: Function, i: int, memory: Memory, offset: int) -> bool:
-        """Whether the address that instruction `i` takes leads others to a slot."""
-        start = self.flow.frames.offset(function, i, memory)
-        if start is None or not 0 <= offset - start < OBJECT_REACH:
-            return False
-        made = self.arch.effect(function, i).registers & ~(1 << self.arch.stack_pointer)
-        held = frozenset((Location(register), 0) for register in members(made))
-        fate = self.flow.globals.writes.makers.pointees.from_instruction(function, i, held)
-        if start == offset and (fate.gets_out or fate.passed):
-            return True
-        if any(self._is_copied(passed, offset - start) for passed in fate.passed):
-            return True
-        return may_read(fate, offset - start, self.flow.image.pointer_size)
-
-    def _is_copied(self, passed: Passed, behind: int) -> bool:
-        """Whether a routine that gets a pointer copies what lies some bytes behind it."""
-        if passed.name not in COPIES or passed.offset > behind:
-            return passed.name in COPIES and passed.offset == MOVING
-        interprocedural = self.flow.interprocedural
-        self.flow.begin()
-        count = interprocedural.passed(passed.function, passed.i, interprocedural.at_entry(2), 0)
-        return any(
-            atom.kind is not Kind.CONST or passed.offset + atom.value > behind for atom in count
-        )
