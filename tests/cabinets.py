@@ -8,29 +8,47 @@ import zlib
 BLOCK = 0x8000
 
 
+File = tuple[str, int, int, int]
+"""Of a cabinet: name, folder, start and length in it."""
+
+
 def cabinet(files: dict[str, bytes], *, zipped: bool = True) -> bytes:
     """A cabinet with one folder."""
-    data = b"".join(files.values())
-    blocks = [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)] or [b""]
-    packed = [_packed(block, zipped) for block in blocks]
-    entries, offset = b"", 0
+    entries: list[File] = []
+    offset = 0
     for name, content in files.items():
-        flags = 0x20 if name.isascii() else 0xA0
-        entries += struct.pack("<IIHHHH", len(content), offset, 0, 0x5A21, 0, flags)
-        entries += name.encode() + b"\0"
+        entries.append((name, 0, offset, len(content)))
         offset += len(content)
-    first_file = 36 + 8
+    return cabinet_of([b"".join(files.values())], entries, zipped=zipped)
+
+
+def cabinet_of(
+    folders: list[bytes], files: list[File], *, zipped: bool = True, of_block: int = 0
+) -> bytes:
+    """A cabinet whose files are any stretches of its folders, in any order; `of_block` bytes of
+    others' data stand in each block.
+    """
+    entries = b""
+    for name, folder, start, length in files:
+        flags = 0x20 if name.isascii() else 0xA0
+        entries += struct.pack("<IIHHHH", length, start, folder, 0x5A21, 0, flags)
+        entries += name.encode() + b"\0"
+    reserves = struct.pack("<HBB", 0, 0, of_block) if of_block else b""
+    first_file = 36 + len(reserves) + 8 * len(folders)
     first_block = first_file + len(entries)
-    body = b"".join(
-        struct.pack("<IHH", 0, len(raw), len(block)) + raw
-        for raw, block in zip(packed, blocks, strict=True)
-    )
-    folder = struct.pack("<IHH", first_block, len(blocks), int(zipped))
-    size = first_block + len(body)
+    table, body = b"", b""
+    for data in folders:
+        blocks = [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)] or [b""]
+        table += struct.pack("<IHH", first_block + len(body), len(blocks), int(zipped))
+        for block in blocks:
+            raw = _packed(block, zipped)
+            body += struct.pack("<IHH", 0, len(raw), len(block)) + bytes(of_block) + raw
+    flags = 4 if of_block else 0
     head = struct.pack(
-        "<4sIIIIIBBHHHHH", b"MSCF", 0, size, 0, first_file, 0, 3, 1, 1, len(files), 0, 7, 0
+        *("<4sIIIIIBBHHHHH", b"MSCF", 0, first_block + len(body), 0, first_file),
+        *(0, 3, 1, len(folders), len(files), flags, 7, 0),
     )
-    return head + folder + entries + body
+    return head + reserves + table + entries + body
 
 
 def _packed(block: bytes, zipped: bool) -> bytes:
@@ -77,8 +95,14 @@ def compound(streams: dict[str, bytes]) -> bytes:
     )
 
 
-def installer(files: dict[str, tuple[str, bytes]]) -> bytes:
-    """An installer database whose cabinet names files by keys: key -> path and bytes."""
+def installer(
+    files: dict[str, tuple[str, bytes]],
+    outside: str = "",
+    streams: dict[str, bytes] | None = None,
+) -> bytes:
+    """An installer database whose cabinet names files by keys: key -> path and bytes; it names
+    a cabinet outside as well, and has streams of its own.
+    """
     texts = [""]
 
     def text(word: str) -> int:
@@ -90,6 +114,7 @@ def installer(files: dict[str, tuple[str, bytes]]) -> bytes:
         "File": (["File", "Component_", "FileName"], []),
         "Component": (["Component", "Directory_"], []),
         "Directory": (["Directory", "Directory_Parent", "DefaultDir"], [("TOP", "", "SourceDir")]),
+        "Media": (["Cabinet"], [("#a",), *([(outside,)] if outside else [])]),
     }
     for number, (key, (path, _)) in enumerate(files.items()):
         *folders, name = path.split("/")
@@ -105,17 +130,17 @@ def installer(files: dict[str, tuple[str, bytes]]) -> bytes:
         for table, (names, _) in tables.items()
         for number, name in enumerate(names)
     ]
-    streams = {"_Columns": _by_column(columns)}
+    stored = {"_Columns": _by_column(columns)}
     for table, (_, rows) in tables.items():
-        streams[table] = _by_column([tuple(map(text, row)) for row in rows])
+        stored[table] = _by_column([tuple(map(text, row)) for row in rows])
     encoded = [each.encode() for each in texts[1:]]
-    streams["_StringPool"] = struct.pack("<I", 65001) + b"".join(
+    stored["_StringPool"] = struct.pack("<I", 65001) + b"".join(
         struct.pack("<HH", len(each), 1) for each in encoded
     )
-    streams["_StringData"] = b"".join(encoded)
+    stored["_StringData"] = b"".join(encoded)
     data = cabinet({key: content for key, (_, content) in files.items()})
-    named = {"\u4840" + _short(name): content for name, content in streams.items()}
-    return compound({**named, "a": data})
+    named = {"\u4840" + _short(name): content for name, content in stored.items()}
+    return compound({**named, "a": data, **(streams or {})})
 
 
 def _by_column(rows: list[tuple[int, ...]]) -> bytes:

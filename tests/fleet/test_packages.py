@@ -234,5 +234,27 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
 def test_an_installer_that_is_not_opened_is_named(tmp_path):
     put(tmp_path, {"setup.exe": driver(subsystem=2, overlay=b"\xef\xbe\xad\xdeNullsoftInst")})
     run(tmp_path / "setup.exe", "-d", tmp_path / "a.db")
-    (one,) = ask(tmp_path / "a.db", "not-judged")
-    assert "an NSIS installer, which hvci does not open" in one["summary"]
+    (one,) = ask(tmp_path / "a.db", "problems")
+    assert "an NSIS installer, which hvci does not open" in one["sentence"]
+
+
+def test_programs_of_a_folder_are_looked_into(tmp_path):
+    """A driver in a tool is a row; a program without one, or a document, is none."""
+    top, where = tmp_path / "in", tmp_path / "a.db"
+    program = driver(subsystem=2)
+    put(top, {"tool.exe": program + BAD, "other.exe": program, "a.doc": b"\xd0\xcf\x11\xe0" * 99})
+    put(top, {"setup.exe": program + b"ISSetupStream", "old/a.sy_": b"SZDD\x88\xf0\x27\x33A_"})
+    run(top, "-d", where)
+    found = rows(where, top)
+    inside = f"tool.exe!driver at {len(program):#x}"
+    assert found.pop(inside)[:2] == ("report", "incompatible")
+    assert {name: row[4] for name, row in found.items()} == {
+        "tool.exe": None,
+        "setup.exe": "an InstallShield installer, which hvci does not open: "
+        "extract it and check the folder",
+        "old/a.sy_": "packed by an old compress.exe, which hvci does not open: run expand on it",
+    }
+    shown = CliRunner().invoke(main, ["check", str(top), "--no-config", "-f", "json"])
+    document = json.loads(shown.stdout)
+    assert [one["target"]["path"] for one in document["reports"]] == [f"{top}/{inside}"]
+    assert {one["path"] for one in document["errors"]} == {f"{top}/old/a.sy_", f"{top}/setup.exe"}

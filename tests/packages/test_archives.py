@@ -20,7 +20,7 @@ from cabinets import cabinet, compound, installer
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.errors import InputError
-from hvci.packages import archives, marks, opened
+from hvci.packages import archives, kinds, library, marks, opened
 from hvci.packages.opened import Driver, Refused, open_archive, open_inf
 from wims import wim
 
@@ -181,7 +181,9 @@ def test_archives_within_archives(put):
         "dir/deep.zip!in.cab!b.sys",
         "dir/deep.zip!in.zip!a.sys",
     ]
-    too_deep = zipped({"3.zip": zipped({"4.zip": zipped({"5.zip": inner})})})
+    too_deep = inner
+    for number in range(6):
+        too_deep = zipped({f"{number}.zip": too_deep})
     assert "nested too deep" in str(refused(put(too_deep))[0].error)
 
 
@@ -230,6 +232,7 @@ def test_bounds(put, monkeypatch):
     monkeypatch.setattr(opened, "MAX_TOTAL", 3000)
     assert "more than 0 GiB" in str(refused(path)[-1].error)
     monkeypatch.setattr(opened, "MAX_TOTAL", 1 << 30)
+    monkeypatch.setattr(opened, "MAX_MEMBER", 1 << 20)
     monkeypatch.setattr(opened, "_MOST_KEPT", 1)
     assert "more than 1 drivers" in str(refused(path)[-1].error)
     monkeypatch.setattr(opened, "MAX_MEMBERS", 1)
@@ -314,7 +317,7 @@ def test_a_cabinet_that_contradicts_itself_is_refused_before_it_is_unpacked(
     """Native code once trusted the lengths of a block."""
     data = bytearray(cabinet({"a.sys": bytes(24)}, zipped=False))
     data[place : place + len(held)] = held
-    monkeypatch.setattr(archives, "_by_libarchive", None)
+    monkeypatch.setattr(library, "by_library", None)
     with pytest.raises(InputError, match=told):
         list(archives.members(put(bytes(data), "x.cab"), "cab"))
 
@@ -476,4 +479,4 @@ def test_a_bad_catalog_of_a_package_says_nothing(package):
 
 
 def test_what_is_no_archive():
-    assert marks.kind_of(b"MZ") == marks.kind_of_file(Path("missing")) == ""
+    assert marks.kind_of(b"MZ") == kinds.kind_of_file(Path("missing")) == ""

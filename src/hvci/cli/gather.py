@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.errors import InputError, UnsupportedImage
+from hvci.errors import InputError
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers, evaluate_package
 from hvci.model import Report
-from hvci.packages.marks import installer, is_disk, is_package, kind_of_file
+from hvci.packages.kinds import is_package, kind_of_file
+from hvci.packages.marks import is_disk
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
@@ -178,15 +179,7 @@ def documents(target: Found | Missing, options: Options, packages: Packages) -> 
         from hvci.cli.installed import look
 
         return look([target.path], options)
-    try:
-        return Document((_image(target.path, options, packages.beside),))
-    except UnsupportedImage as error:
-        if kind := installer(read_bytes(target.path)):
-            text = (
-                f"{target.path}: {kind}, which hvci does not open: extract it and name the folder"
-            )
-            raise UnsupportedImage(text) from error
-        raise
+    return Document((_image(target.path, options, packages.beside),))
 
 
 def _image(path: str, options: Options, beside: Beside | None) -> Report:

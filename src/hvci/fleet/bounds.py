@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hvci.packages.archives import LIBRARY, found_library
+from hvci.packages.library import LIBRARY, found_library
 from hvci.packages.opened import MAX_MEMBER
 
 MEMORY = 2 << 30

@@ -16,11 +16,16 @@ from urllib.parse import urlsplit
 from hvci.fleet import walk
 from hvci.fleet.content import Content
 from hvci.fleet.walk import ARCHIVE, IMAGE, MAX_ARCHIVE, Place, Problem, is_url
-from hvci.packages.marks import TARS, is_disk, kind_of_file
+from hvci.packages.kinds import kind_of_file
+from hvci.packages.marks import TARS, is_disk
 from hvci.targets import MAX_BYTES
 
 PIECE = 1 << 20
-_PACKAGES = (".zip", ".whl", ".nupkg", ".cab", ".msi", ".7z", ".iso", ".rar", ".wim", *TARS)
+_PACKAGES = (
+    *(".zip", ".whl", ".nupkg", ".vsix", ".msix", ".msixbundle", ".appx", ".appxbundle"),
+    *(".cab", ".msu", ".msi", ".msm", ".msp", ".7z", ".iso", ".rar", ".wim", ".esd", ".rpm"),
+    *TARS,
+)
 _NEEDS = "a URL needs one more package: pip install fsspec"
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model import Package
 from hvci.packages.beside import Beside
-from hvci.packages.marks import is_package, kind_of_file
+from hvci.packages.kinds import is_package, kind_of_file
 from hvci.packages.opened import NoDriver, Refused, of_inf
 from hvci.targets import MAX_BYTES, is_native
 
@@ -213,8 +213,8 @@ def _kind(path: str) -> str:
             head = stream.read(16)
     except OSError:
         return ""
-    if head[:2] == b"MZ":
-        return IMAGE if is_native(Path(path)) else ""
+    if head[:2] == b"MZ" and is_native(Path(path)):
+        return IMAGE
     return ARCHIVE if is_package(path, head) else ""
 
 

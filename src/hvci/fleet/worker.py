@@ -23,14 +23,13 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvci.errors import UnsupportedImage, UsageError
+from hvci.errors import UsageError
 from hvci.fleet.bounds import MEMORY, Bounds, begin_target, bound_memory, hold
 from hvci.fleet.content import changed, read
 from hvci.fleet.rows import Row, package_row, refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
 from hvci.fleet.walk import IMAGE, WINDOWS, Problem
 from hvci.model import Report
-from hvci.packages.marks import installer
 
 if TYPE_CHECKING:
     from hvci.evaluate import Options
@@ -176,13 +175,7 @@ def evaluated(
         from hvci.signing.catalog import catalogs_of
 
         options = replace(options, catalogs=(*options.catalogs, *catalogs_of(catalogs)))
-    try:
-        report = evaluate(data, options, task.name)
-    except UnsupportedImage as error:
-        if kind := installer(data):
-            text = f"{kind}, which hvci does not open: extract it and name the folder"
-            raise UnsupportedImage(text) from error
-        raise
+    report = evaluate(data, options, task.name)
     return replace(report, target=replace(report.target, path="-"))
 
 

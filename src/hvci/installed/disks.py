@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hvci.errors import InputError
-from hvci.packages.marks import kind_of_file
+from hvci.packages.kinds import kind_of_file
 from hvci.packages.wim import Wim
 
 NEEDS = (

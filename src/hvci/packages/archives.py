@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import logging
 import lzma
-import os
 import struct
 import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 from hvci.errors import InputError, NeedsMore
-from hvci.packages import cabinet
+from hvci.packages import library, marks
+from hvci.packages.members import PIECE, Member, pieces_of
 
-PIECE = 1 << 18
-LIBRARY = "LIBARCHIVE"
-"""The variable of the environment by which libarchive-c is told where its library is."""
 _MOST_OF_TABLE = 64 << 20
 _BLOCK = 512
-_CAB_FLAGS, _CAB_IN_A_SET = 30, 3
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
@@ -43,47 +37,47 @@ _ERRORS = (
 """What libraries raise for damaged archives."""
 
 
-class Member(NamedTuple):
-    """One file in an archive; its pieces can be read once, before the next member is asked for."""
-
-    name: str
-    pieces: Iterator[bytes]
-    size: int | None = None
-    """What the archive says; None where it does not."""
-    names: Mapping[str, str] = {}
-    """Of an archive within: what its members are called that it names by keys."""
-
-
 def errors() -> tuple[type[Exception], ...]:
     """What the libraries that were imported raise for damaged archives."""
     loaded = sys.modules.get("libarchive.exception")
     return (*_ERRORS, loaded.ArchiveError) if loaded else _ERRORS
 
 
-def members(path: Path, kind: str) -> Iterator[Member]:
-    """The files in an archive; raise `InputError` where it cannot be read on."""
-    readers = {"zip": _zip, "tar": _tar, "cab": _cab, "msi": _msi, "wim": _wim}
+def members(path: Path, kind: str, name: str = "") -> Iterator[Member]:
+    """The files in an archive that is called `name`; raise `InputError` where it cannot be read
+    on.
+    """
+    if kind in marks.NOT_OPENED:
+        raise InputError(marks.NOT_OPENED[kind])
     try:
-        yield from readers.get(kind, _by_libarchive)(path)
+        yield from _reader(kind)(path, name or path.name)
     except errors() as error:
-        text = str(error) or type(error).__name__
-        raise InputError(f"the archive cannot be read: {text[:300]}") from error
+        raise InputError(f"the archive cannot be read: {library.reason(error)}") from error
 
 
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
-    while piece := stream.read(PIECE):
-        yield piece
-
-
-def _zip(path: Path) -> Iterator[Member]:
+def _zip(path: Path, _name: str) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.is_dir():
-                continue
-            if entry.flag_bits & 1:
-                raise InputError(f"the archive is encrypted ({entry.filename})")
-            with archive.open(entry) as stream:
-                yield Member(entry.filename, _pieces(stream), entry.file_size)
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        known = all(entry.compress_type in _METHODS for entry in entries)
+        if known or not library.has_library():
+            yield from _zipped(archive, entries)
+            return
+    yield from library.by_library(path)
+
+
+def _zipped(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator[Member]:
+    encrypted = [entry for entry in entries if entry.flag_bits & 1]
+    for entry in entries:
+        if not entry.flag_bits & 1:
+            yield Member(entry.filename, _unzipped(archive, entry), entry.file_size)
+    if encrypted:
+        more = f" and {len(encrypted) - 1} more" * (len(encrypted) > 1)
+        raise InputError(f"the archive is encrypted ({encrypted[0].filename}{more})")
+
+
+def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    with archive.open(entry) as stream:
+        yield from pieces_of(stream)
 
 
 class _Watched:
@@ -106,115 +100,133 @@ class _Watched:
             raise EOFError("it is cut off")
 
 
-def _tar(path: Path) -> Iterator[Member]:
-    """Any tar, compressed or not."""
+def _tar(path: Path, _name: str) -> Iterator[Member]:
+    with path.open("rb") as stream:
+        yield from _tarred(stream)
+
+
+def _tarred(stream: IO[bytes]) -> Iterator[Member]:
+    watched = _Watched(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|") as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isfile() else None
+            if file is not None:
+                yield Member(entry.name, pieces_of(file), entry.size)
+        watched.finish()
+
+
+def _packed(path: Path, name: str) -> Iterator[Member]:
+    """What is compressed by gzip, bzip2 or xz: a tar, or one file of any other kind."""
     with path.open("rb") as raw:
         mark = raw.read(6)
-    opener = next((open_ for start, open_ in _UNPACKERS if mark.startswith(start)), Path.open)
+    opener = next(open_ for start, open_ in _UNPACKERS if mark.startswith(start))
     with opener(path, "rb") as stream:
-        watched = _Watched(cast(IO[bytes], stream))
-        with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|") as archive:
-            for entry in archive:
-                file = archive.extractfile(entry) if entry.isfile() else None
-                if file is not None:
-                    yield Member(entry.name, _pieces(file), entry.size)
-            watched.finish()
+        if _is_tar(name, stream.read(_BLOCK)):
+            stream.seek(0)
+            yield from _tarred(stream)
+        else:
+            stream.seek(0)
+            yield Member(_unpacked(name), pieces_of(stream))
 
 
-@cache
-def found_library() -> str:
-    """Where the library for most archives is, as `LIBRARY` takes it; empty where it is not needed
-    or not there. Asks the system by starting programs.
-    """
-    if os.environ.get(LIBRARY) or find_spec("libarchive") is None:
-        return ""
-    from ctypes.util import find_library
-
-    return find_library("archive") or find_library("libarchive") or ""
-
-
-def _by_libarchive(path: Path) -> Iterator[Member]:
-    """Formats that only libarchive knows, and those that it reads faster."""
-    try:
-        import libarchive
-    except (ImportError, OSError, AttributeError, TypeError) as error:
-        raise NeedsMore(
-            "this kind of archive needs libarchive: install 'hvci[packages]', and the library "
-            "of the system"
-        ) from error
-    logging.getLogger("libarchive").disabled = True  # warnings are about members that are told
-    with libarchive.file_reader(str(path)) as archive:
-        for number, entry in enumerate(archive):
-            if entry.isfile:
-                name = entry.pathname or f"member {number}"
-                yield Member(name, entry.get_blocks(), entry.size)
+def _packed_otherwise(path: Path, name: str) -> Iterator[Member]:
+    """What is compressed in a way that only libarchive knows."""
+    with library.loaded().file_reader(str(path), format_name="raw") as archive:
+        head = next(iter(next(iter(archive)).get_blocks()), b"")
+    if _is_tar(name, head):
+        yield from library.by_library(path)
+        return
+    with library.loaded().file_reader(str(path), format_name="raw") as archive:
+        for entry in archive:
+            yield Member(_unpacked(name), entry.get_blocks())
 
 
-def _cab(path: Path) -> Iterator[Member]:
-    """A cabinet by libarchive, else by a reader in Python, which is slower."""
-    with path.open("rb") as stream:
-        head = stream.read(_CAB_FLAGS + 2)
-    cabinet.check(path)
-    try:
-        import libarchive  # noqa: F401
-    except (ImportError, OSError, AttributeError, TypeError):
-        yield from _cab_in_python(path)
-    else:
-        yield from _by_libarchive(path)
-    if int.from_bytes(head[_CAB_FLAGS:], "little") & _CAB_IN_A_SET:
-        raise InputError("a part of a set of cabinets: what the other parts hold was not read")
+def _is_tar(name: str, head: bytes) -> bool:
+    return marks.kind_of(head) == marks.TAR or name.lower().endswith(marks.TARS)
 
 
-def _cab_in_python(path: Path) -> Iterator[Member]:
-    try:
-        from pymsi.thirdparty.refinery.cab import Cabinet
-    except ImportError as error:
-        raise NeedsMore("a cabinet needs one more package: install 'hvci[packages]'") from error
-    opened: Any = Cabinet(memoryview(path.read_bytes()))
-    for file in opened.process().get_files():
-        yield Member(file.name, iter((bytes(file.decompress()),)))
+def _unpacked(name: str) -> str:
+    """What a compressed file is called once it is unpacked."""
+    return name.rpartition(".")[0] or name
 
 
-def _wim(path: Path) -> Iterator[Member]:
+def _program(path: Path, _name: str) -> Iterator[Member]:
+    """What a program for user mode brings along."""
+    from hvci.packages import programs
+
+    for part, pieces in programs.members(path):
+        kind = "" if part.kind == marks.DRIVER else part.kind
+        yield Member(part.name, pieces, kind=kind)
+
+
+def _wim(path: Path, _name: str) -> Iterator[Member]:
     from hvci.packages import wim
 
     for one in wim.members(path):
         yield Member(*one)
 
 
-def _names_in(storage: Any) -> dict[str, str]:  # noqa: ANN401 (of a library without types)
-    """What an installer database calls files that its cabinets name by keys."""
-    from hvci.packages.msi import names_of, plain_name
-
-    stored = {
-        plain_name(names[-1]): names
-        for names in storage.listdir(streams=True, storages=False)
-        if len(names) == 1
-    }
-
-    def stream(name: str) -> bytes:
-        with storage.openstream(stored[name]) as opened:
-            found: bytes = opened.read(_MOST_OF_TABLE)
-        return found
-
-    return names_of(stream)
-
-
-def _msi(path: Path) -> Iterator[Member]:
-    """The cabinets in an installer database, as members that are archives again."""
+def _msi(path: Path, _name: str) -> Iterator[Member]:
+    """What an installer database holds: cabinets, which are archives again, and other streams."""
     try:
         import olefile
     except ImportError as error:
         raise NeedsMore("an MSI needs one more package: install 'hvci[packages]'") from error
+    from hvci.packages import msi
+
     found = 0
     with olefile.OleFileIO(str(path)) as storage:
-        names = _names_in(storage)
-        for stored in storage.listdir(streams=True, storages=False):
-            with storage.openstream(stored) as stream:
-                if stream.read(4) == b"MSCF":
-                    found += 1
-                    stream.seek(0)
-                    size = storage.get_size(stored)
-                    yield Member(f"cabinet {found}", _pieces(stream), size, names)
-    if not found:
+        stored = storage.listdir(streams=True, storages=False)
+        called = {"/".join(map(msi.plain_name, each)): each for each in stored}
+
+        def stream(name: str) -> bytes:
+            with storage.openstream(called[name]) as opened:
+                data: bytes = opened.read(_MOST_OF_TABLE)
+            return data
+
+        names = msi.names_of(stream)
+        outside = sorted(each for each in msi.cabinets_of(stream) if not each.startswith("#"))
+        for name, place in called.items():
+            with storage.openstream(place) as opened:
+                is_cabinet = opened.read(4) == b"MSCF"
+                opened.seek(0)
+                found += is_cabinet
+                label = f"cabinet {found}" if is_cabinet else name
+                size = storage.get_size(place)
+                yield Member(label, pieces_of(opened), size, names if is_cabinet else {})
+    yield from _beside(path, outside, names)
+    if not (found or outside):
         raise InputError("no cabinet in it: its files lie beside it, or it is damaged")
+
+
+def _beside(path: Path, cabinets: list[str], names: Mapping[str, str]) -> Iterator[Member]:
+    """The cabinets of an installer database that lie in its folder."""
+    there = [each for each in cabinets if _is_beside(path, each)]
+    for each in there:
+        with (path.parent / each).open("rb") as stream:
+            yield Member(each, pieces_of(stream), names=names)
+    if lost := [each for each in cabinets if each not in there]:
+        raise InputError(f"what it installs lies in {', '.join(lost)}: name that as well")
+
+
+def _is_beside(path: Path, name: str) -> bool:
+    if Path(name).name != name or "\\" in name or ":" in name:
+        return False
+    file = path.parent / name
+    return file.is_file() and file.resolve().parent == path.parent.resolve()
+
+
+def _reader(kind: str) -> Callable[[Path, str], Iterator[Member]]:
+    readers = {
+        "zip": _zip,
+        "cab": library.cab,
+        "msi": _msi,
+        "wim": _wim,
+        "iso": library.iso,
+        "7z": library.seven_zip,
+        marks.TAR: _tar,
+        marks.PACKED: _packed,
+        marks.PROGRAM: _program,
+    }
+    otherwise = _packed_otherwise if kind.startswith(marks.PACKED) else library.by_library
+    return readers.get(kind, otherwise)

@@ -34,7 +34,7 @@ class Beside:
     def __init__(self) -> None:
         self._claims: dict[str, list[Claim]] = {}
         self._catalogs: dict[str, tuple[str, ...]] = {}
-        self._names: dict[Path, dict[str, str]] = {}
+        self._names: dict[Path, dict[str, list[str]]] = {}
         self._lost: list[tuple[str, Service]] = []
         self.read = 0
         """INFs of drivers so far."""
@@ -47,8 +47,7 @@ class Beside:
         self.read += 1
         self._catalogs[str(path)] = tuple(self._catalogs_of(path.parent, inf))
         for service in inf.services:
-            places = {one.lower(): self._below(path.parent, one) for one in service.sources}
-            present = {name: place for name, place in places.items() if place is not None}
+            present = {one.lower(): self._below(path.parent, one) for one in service.sources}
             tier, there = claimed(service, present, machine_of_file)
             for place in there:
                 claim = Claim(str(path), inf, service, tier)
@@ -58,17 +57,17 @@ class Beside:
         for text in inf.problems:
             raise InputError(text)
 
-    def _below(self, folder: Path, source: str) -> Path | None:
-        """A file below a folder by its name in any case; None where there is none."""
-        found = folder
+    def _below(self, folder: Path, source: str) -> list[Path]:
+        """The files below a folder with a name, whatever its case."""
+        found = [folder]
         for part in source.split("/"):
-            if found not in self._names:
-                self._names[found] = _names(found)
-            name = self._names[found].get(part.lower())
-            if name is None:
-                return None
-            found = found / name
+            found = [one / name for one in found for name in self._named(one, part.lower())]
         return found
+
+    def _named(self, folder: Path, part: str) -> list[str]:
+        if folder not in self._names:
+            self._names[folder] = _names(folder)
+        return self._names[folder].get(part, [])
 
     def _catalogs_of(self, folder: Path, inf: Inf) -> Iterator[str]:
         base = folder.resolve()
@@ -94,12 +93,16 @@ class Beside:
             yield path, missing(path, service).error
 
 
-def _names(folder: Path) -> dict[str, str]:
+def _names(folder: Path) -> dict[str, list[str]]:
+    """What a folder holds, by names in lower case."""
+    found: dict[str, list[str]] = {}
     try:
-        return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208
+            found.setdefault(name.lower(), []).append(name)
     except OSError:
         return {}
+    return found
 
 
 def _key(path: Path) -> str:
-    return path.as_posix().lower()
+    return path.as_posix()

@@ -5,7 +5,7 @@ Knows services, tiers of places and machines; reads nothing but the head of an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -47,16 +47,16 @@ def machine_of_file(path: Path) -> Machine | None:
 
 
 def claimed(
-    service: Service, present: Mapping[str, T], machine_of: Callable[[T], Machine | None]
+    service: Service, present: Mapping[str, Sequence[T]], machine_of: Callable[[T], Machine | None]
 ) -> tuple[int, list[T]]:
-    """The files of a service and the tier that they are of; `present` is by path in lower case.
+    """The files of a service and the tier that they are of; `present` is by path in lower case,
+    of which an archive, or a folder that tells cases apart, can have several.
 
     A file for another machine than the INF names is only meant where there is no other.
     """
     unfit: tuple[int, list[T]] = (0, [])
     for number, tier in enumerate(service.tiers):
-        there = [present[each.lower()] for each in tier if each.lower() in present]
-        there = list(dict.fromkeys(there))
+        there = list(dict.fromkeys(one for each in tier for one in present.get(each.lower(), ())))
         right = [one for one in there if _fits(service, machine_of(one))]
         if right:
             return number, right
@@ -88,7 +88,7 @@ def _fits(service: Service, machine: Machine | None) -> bool:
 
 def by_file(
     infs: Iterable[tuple[str, str, Inf]],
-    present: Mapping[str, T],
+    present: Mapping[str, Sequence[T]],
     machine_of: Callable[[T], Machine | None],
 ) -> Iterator[tuple[T, Claim]]:
     """Each file that INFs name with the claim that counts.

@@ -1,37 +1,62 @@
-"""Tells archives and installers by their marks, without any library.
+"""Tells archives, programs and installers by their marks, without any library.
 
-Asked about every target, so it imports nothing.
+Asked about every target, so it imports nothing that takes time.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+TAR, PACKED, PROGRAM, DRIVER = "tar", "packed", "program", "driver"
 _MARKS = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"PK\x05\x06", "zip"),
     (0, b"MSCF", "cab"),
     (0, b"7z\xbc\xaf\x27\x1c", "7z"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "msi"),
-    (0, b"\x1f\x8b", "tar"),
-    (0, b"BZh", "tar"),
-    (0, b"\xfd7zXZ\0", "tar"),
-    (0, b"\x28\xb5\x2f\xfd", "tar.zst"),
+    (0, b"\x1f\x8b", PACKED),
+    (0, b"BZh", PACKED),
+    (0, b"\xfd7zXZ\0", PACKED),
+    (0, b"\x28\xb5\x2f\xfd", "packed by zstd"),
+    (0, b"\x04\x22\x4d\x18", "packed by lz4"),
+    (0, b"\x1f\x9d", "packed by compress"),
+    (0, b"LZIP", "packed by lzip"),
     (0, b"Rar!\x1a\x07", "rar"),
     (0, b"MSWIM\0\0\0", "wim"),
-    (0x101, b"ustar", "tar"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"070701", "cpio"),
+    (0, b"070702", "cpio"),
+    (0, b"!<arch>\ndebian-binary", "deb"),
+    (0, b"xar!", "xar"),
+    *((2, b"-lh%d-" % number, "lha") for number in (0, 4, 5, 6, 7)),
+    (0, b"SZDD\x88\xf0\x27\x33", "szdd"),
+    (0, b"KWAJ\x88\xf0\x27\xd1", "kwaj"),
+    (0, b"ISc(", "installshield"),
+    (0, b"EXPH", "encrypted"),
+    (0, b"EXBH", "encrypted"),
+    (0, b"PSTREAM", "delta"),
+    (0, b"PA30", "delta"),
+    (0, b"PA19", "delta"),
+    (0x101, b"ustar", TAR),
     (0x8001, b"CD001", "iso"),
+    (0x8001, b"BEA01", "udf"),
 )
+NOT_OPENED = {
+    "szdd": "packed by an old compress.exe, which hvci does not open: run expand on it",
+    "kwaj": "packed by an old compress.exe, which hvci does not open: run expand on it",
+    "installshield": "a cabinet of InstallShield, which hvci does not open: extract it and check "
+    "the folder",
+    "encrypted": "an encrypted package: it holds what only the Store can open",
+    "delta": "differences to files of Windows, which only Windows can put together: "
+    "install the update and check the files that it makes",
+    "udf": "a UDF file system, which hvci does not open: mount it and check its folder",
+}
+"""What is told of kinds that are known and not opened."""
 HEAD = 0x8006
 """Bytes that tell every kind of archive."""
 TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 """Names of compressed files that are archives; any other file can be compressed as well."""
-_OLE = (".msi", ".msm", ".msp")
-"""Office and Windows keep much else in files of that mark."""
-_INSTALLERS = (
-    (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
-    (b"Inno Setup Setup Data", "an Inno Setup installer"),
-)
+_PE_POINTER, _SUBSYSTEM, _NATIVE = 0x3C, 0x5C, b"\x01\x00"
 
 
 def kind_of(head: bytes) -> str:
@@ -39,27 +64,11 @@ def kind_of(head: bytes) -> str:
     return next((kind for at, mark, kind in _MARKS if head.startswith(mark, at)), "")
 
 
-def kind_of_file(path: Path) -> str:
-    """What kind of archive a file is; empty for none and for what cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return kind_of(stream.read(HEAD))
-    except OSError:
-        return ""
-
-
-def is_package(name: str, head: bytes) -> bool:
-    """Whether a file that nobody named is worth opening, by its name and its first 16 bytes.
-
-    What those bytes do not tell from anything else is known by its name.
-    """
-    name = name.lower()
-    kind = kind_of(head)
-    if kind == "msi":
-        return name.endswith(_OLE)
-    if kind == "tar" or not kind:
-        return name.endswith((*TARS, ".iso", ".inf"))
-    return True
+def is_native_head(head: bytes) -> bool:
+    """Whether these are the first bytes of an image of the native subsystem, as drivers are."""
+    start = int.from_bytes(head[_PE_POINTER : _PE_POINTER + 4], "little")
+    subsystem = head[start + _SUBSYSTEM : start + _SUBSYSTEM + 2]
+    return head[:2] == b"MZ" and head[start : start + 4] == b"PE\0\0" and subsystem == _NATIVE
 
 
 _DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")
@@ -76,8 +85,3 @@ def is_disk(path: str) -> bool:
     if head.startswith(_DISKS) or head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART"):
         return True
     return path.lower().endswith(_RAW_DISKS) and head[510:512] == b"\x55\xaa"
-
-
-def installer(data: bytes) -> str:
-    """What installer a program is, such as "an NSIS installer"; empty for none."""
-    return next((name for mark, name in _INSTALLERS if mark in data), "")

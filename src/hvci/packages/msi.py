@@ -54,6 +54,14 @@ def names_of(stream: Stream) -> dict[str, str]:
         return {}
 
 
+def cabinets_of(stream: Stream) -> set[str]:
+    """The cabinets of a database: one that begins with # is in it, any other lies beside it."""
+    try:
+        return {row["Cabinet"] for row in _Tables(stream).rows("Media")} - {""}
+    except (LookupError, ValueError, struct.error):
+        return set()
+
+
 class _Tables:
     """Tables of texts; their numbers are left out."""
 

@@ -13,17 +13,18 @@ from typing import NamedTuple
 
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
-from hvci.packages import archives, marks
+from hvci.packages import archives, kinds, library, marks, programs
 from hvci.packages.claims import Claim, by_file, claimed, machine_of_file
 from hvci.packages.inf import START, Inf, Service, read_inf
+from hvci.packages.members import Member
 
 MAX_MEMBER = 256 << 20
 MAX_TOTAL = 8 << 30
 MAX_MEMBERS = 200_000
-DEEPEST = 3
+DEEPEST = 6
+"""A wheel can hold an installer program, that a cabinet, that a database, that a cabinet again."""
 _MOST_KEPT = 20_000
-_SUBSYSTEM = 0x5C
-_TEXT = (".inf", ".cat")
+_TEXTS = (".inf", ".cat")
 _APPLE = "._"
 """What macOS puts beside each file that it archives: nothing that the file holds."""
 
@@ -92,8 +93,10 @@ def of_inf(path: Path) -> Iterator[Named | Refused]:
     """Where the drivers lie that an INF installs, and what is wrong with it."""
     inf = read_inf(bounded(path))
     folder = path.parent
-    listed = {each.relative_to(folder).as_posix().lower(): each for each in _around(folder)}
-    catalogs = tuple(listed[name.lower()] for name in inf.catalogs if name.lower() in listed)
+    listed: dict[str, list[Path]] = {}
+    for each in _around(folder):
+        listed.setdefault(each.relative_to(folder).as_posix().lower(), []).append(each)
+    catalogs = tuple(one for name in inf.catalogs for one in listed.get(name.lower(), ()))
     found = False
     for service in inf.services:
         _, there = claimed(service, listed, machine_of_file)
@@ -207,25 +210,33 @@ class _Opening:
         self.refused: list[Refused] = []
 
     def read(
-        self, path: Path, label: str, depth: int, names: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        label: str,
+        depth: int,
+        names: Mapping[str, str] | None = None,
+        kind: str = "",
     ) -> None:
         """Keep what matters of an archive, and open the archives in it.
 
         `names` has what members are called that it names by keys.
         """
         called = names or {}
-        for member in archives.members(path, marks.kind_of_file(path)):
+        kind = kind or kinds.kind_of_file(path)
+        for member in archives.members(path, kind, label[len(_folder(label)) :]):
             self._seen += 1
             if self._seen > MAX_MEMBERS:
                 raise InputError(f"the archive holds more than {MAX_MEMBERS} files")
-            name = f"{label}!{called.get(member.name, member.name)}"
+            every = (member.name, *member.also)
+            labels = [f"{label}!{called.get(each, each)}" for each in every]
             try:
-                self._member(member, name, depth)
+                self._member(member, labels, depth)
             except archives.errors() as error:
-                text = str(error)[:300] or type(error).__name__
-                self.refused.append(Refused(name, InputError(f"it cannot be read: {text}")))
+                text = library.reason(error)
+                wrong = InputError(f"it cannot be read: {text}")
+                self.refused += [Refused(each, wrong) for each in labels]
 
-    def _member(self, member: archives.Member, label: str, depth: int) -> None:
+    def _member(self, member: Member, labels: list[str], depth: int) -> None:
         head = b""
         for piece in member.pieces:
             self._count(len(piece))
@@ -234,35 +245,45 @@ class _Opening:
                 break
         if member.size is not None and len(head) < min(member.size, marks.HEAD):
             raise EOFError("it is cut off")
-        nested = marks.kind_of(head)
-        if nested == "tar" and not label.lower().endswith(marks.TARS):
-            nested = ""  # any file can be compressed
-        text = label.lower().endswith(_TEXT)
-        image = _is_driver(head, label)
-        if not (text or image or nested):
+        wanted = [(label, what) for label in labels if (what := _what(head, label, member.kind))]
+        if not wanted:
             return
-        if self._number >= _MOST_KEPT:
+        if len(self.images) + len(self.texts) >= _MOST_KEPT:
             raise InputError(f"the archive holds more than {_MOST_KEPT} drivers and INFs")
         file = self._keep(member, head)
         if file is None:
-            self.refused.append(Refused(label, InputError("too large for a driver")))
-        elif image:
-            self.images.append(Kept(label, file))
-        elif text:
-            self.texts.append(Kept(label, file))
-        elif depth == DEEPEST:
-            self.refused.append(Refused(label, InputError("nested too deep to be opened")))
-        else:
-            self._nested(file, label, depth, member.names)
+            large = f"larger than {MAX_MEMBER >> 20} MiB: extract it and check it alone"
+            for label, what in wanted:
+                text = "too large for a driver" if what == _IMAGE else large
+                self.refused.append(Refused(label, InputError(text)))
+            return
+        is_kept = False
+        for label, what in wanted:
+            if what == _TEXT:
+                self.texts.append(Kept(label, file))
+            elif what == _IMAGE or (what == marks.PROGRAM and programs.is_native(file)):
+                self.images.append(Kept(label, file))
+            else:
+                self._nested(file, label, depth, what, member.names)
+                continue
+            is_kept = True
+        if not is_kept:
+            file.unlink()
 
-    def _nested(self, file: Path, label: str, depth: int, names: Mapping[str, str]) -> None:
+    def _nested(
+        self, file: Path, label: str, depth: int, kind: str, names: Mapping[str, str]
+    ) -> None:
+        if not kinds.is_one(file, label, kind):
+            return
+        if depth == DEEPEST:
+            self.refused.append(Refused(label, InputError("nested too deep to be opened")))
+            return
         try:
-            self.read(file, label, depth + 1, names)
+            self.read(file, label, depth + 1, names, kind)
         except InputError as error:
             self.refused.append(Refused(label, error))
-        file.unlink()
 
-    def _keep(self, member: archives.Member, head: bytes) -> Path | None:
+    def _keep(self, member: Member, head: bytes) -> Path | None:
         """A member in the scratch folder; None for one that is too large."""
         self._number += 1
         file = self._scratch / f"{self._number}.bin"
@@ -290,10 +311,12 @@ class _Opening:
     def placed(self) -> Iterator[Placed]:
         """Each driver with its package."""
         catalogs = [one for one in self.texts if one.path.lower().endswith(".cat")]
-        present = {_key(image.path): image for image in self.images}
+        present: dict[str, list[Kept]] = {}
+        for image in self.images:
+            present.setdefault(_key(image.path), []).append(image)
         claims = dict(by_file(self._infs(), present, lambda image: machine_of_file(image.file)))
         for image in self.images:
-            claim = claims.get(present[_key(image.path)])
+            claim = claims.get(image)
             package = _package_in(claim, catalogs) if claim else None
             yield Placed(image.path, image.file, package, tuple(_near(image.path, catalogs)))
 
@@ -333,14 +356,24 @@ def _near(path: str, catalogs: Iterable[Kept]) -> list[Kept]:
     return [one for one in catalogs if folder.startswith(_key(_folder(one.path)))]
 
 
-def _is_driver(head: bytes, label: str) -> bool:
-    """Whether a member is a driver: by its subsystem, or by its name, whatever it holds."""
-    named = label.lower().endswith(".sys")
-    if head[:2] != b"MZ" or len(head) < 0x40:
-        return named and not label[len(_folder(label)) :].startswith(_APPLE)
-    start = int.from_bytes(head[0x3C:0x40], "little")
-    native = (
-        head[start : start + 4] == b"PE\0\0"
-        and head[start + _SUBSYSTEM : start + _SUBSYSTEM + 2] == b"\x01\x00"
-    )
-    return native or named
+_IMAGE, _TEXT = "image", "text"
+
+
+def _what(head: bytes, label: str, kind: str) -> str:
+    """What a member is to us: a driver, a text of a package, a kind of archive, or nothing.
+
+    A driver is known by its subsystem, or by its name, whatever it holds.
+    """
+    name = label[len(_folder(label)) :]
+    if label.lower().endswith(_TEXTS):
+        return _TEXT
+    if marks.is_native_head(head):
+        return _IMAGE
+    if label.lower().endswith(".sys"):
+        return "" if head[:2] != b"MZ" and name.startswith(_APPLE) else _IMAGE
+    if head[:2] == b"MZ":
+        return kind or marks.PROGRAM
+    kind = kind or marks.kind_of(head)
+    if kind.startswith(marks.PACKED) and not kinds.is_worth_unpacking(name, head):
+        return ""
+    return kind

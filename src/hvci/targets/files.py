@@ -54,7 +54,7 @@ class Missing:
 
 
 IsPackage = Callable[[str, bytes], bool]
-"""Tells by the name and the first bytes of a file in a folder whether it is a package."""
+"""Tells by the path and the first bytes of a file in a folder whether it is a package."""
 
 
 def _never(_name: str, _head: bytes) -> bool:
@@ -104,7 +104,7 @@ def _folder(folder: Path, is_package: IsPackage) -> Iterator[Found | Missing]:
         if path.suffix.lower() == ".sys" or (head.startswith(b"MZ") and is_native(path)):
             empty = False
             yield Found(str(path), Kind.IMAGE)
-        elif head and is_package(path.name, head):
+        elif head and is_package(str(path), head):
             yield Found(str(path), Kind.PACKAGE)
     if sources:
         yield Found(str(folder), Kind.SOURCE)

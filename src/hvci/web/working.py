@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvci.errors import HvciError, InputError, UnsupportedImage
+from hvci.errors import HvciError, InputError
 from hvci.fleet.bounds import Bounds, begin_target, hold
 from hvci.fleet.walk import Problem
 from hvci.fleet.worker import Answer, Task, attend, memory_used
@@ -79,7 +79,7 @@ def _tell(order: dict[str, Any], number: int, name: str) -> None:
 def _evaluated(order: dict[str, Any]) -> list[Part]:
     from hvci.evaluate import Options, evaluate
     from hvci.model import parse_version
-    from hvci.packages.marks import installer, kind_of_file
+    from hvci.packages.kinds import kind_of_file
     from hvci.targets import read_bytes
 
     version = parse_version(order["target_os"]) if order["target_os"] else None
@@ -98,13 +98,7 @@ def _evaluated(order: dict[str, Any]) -> list[Part]:
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{path}: ")) from error
     _refuse_what_is_no_driver(path, name)
-    try:
-        return [part_of(evaluate(data, options, name))]
-    except UnsupportedImage as error:
-        if kind := installer(data):
-            text = f"{kind}, which hvci does not open: extract it and drop the folder"
-            raise UnsupportedImage(text) from error
-        raise
+    return [part_of(evaluate(data, options, name))]
 
 
 def _refuse_what_is_no_driver(path: Path, name: str) -> None:

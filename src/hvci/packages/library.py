@@ -1,0 +1,197 @@
+"""Archives by libarchive, so that it reads all that is valid and no member hides another.
+
+The library is imported when an archive needs it; cabinets are read in Python where it is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from hvci.errors import InputError, NeedsMore
+from hvci.packages import cabinet, marks
+from hvci.packages.members import PIECE, Member
+
+LIBRARY = "LIBARCHIVE"
+"""The variable of the environment by which libarchive-c is told where its library is."""
+_NUMBERS = re.compile(r" \(errno=[^)]*\)")
+"""What libarchive-c puts behind each message."""
+_SAID = (
+    (
+        "Unexpected codec ID: a",
+        "7-Zip packed it with a filter for ARM64 programs, which this libarchive does not know: "
+        "extract it with 7-Zip and check the folder",
+    ),
+    (
+        "Unsupported ZIP compression method",
+        "it is packed in a way that is not known here: extract it with 7-Zip and check the folder",
+    ),
+)
+_MOST_SPOILT = 100
+"""Files that cannot be read, after which an archive is given up."""
+_DESCRIPTORS, _SECTOR = 0x8000, 2048
+_REMARKS = 2
+"""Files of an ISO 9660 file system that only says that there is another."""
+
+
+@cache
+def found_library() -> str:
+    """Where the library for most archives is, as `LIBRARY` takes it; empty where it is not needed
+    or not there. Asks the system by starting programs.
+    """
+    if os.environ.get(LIBRARY) or find_spec("libarchive") is None:
+        return ""
+    from ctypes.util import find_library
+
+    return find_library("archive") or find_library("libarchive") or ""
+
+
+def has_library() -> bool:
+    """Whether libarchive is there."""
+    try:
+        loaded()
+    except NeedsMore:
+        return False
+    return True
+
+
+def loaded() -> Any:  # noqa: ANN401 (of a library without types)
+    """The library; raises `NeedsMore`."""
+    try:
+        import libarchive
+    except (ImportError, OSError, AttributeError, TypeError) as error:
+        raise NeedsMore(
+            "this kind of archive needs libarchive: install 'hvci[packages]', and the library "
+            "of the system"
+        ) from error
+    logging.getLogger("libarchive").disabled = True  # warnings are about members that are told
+    return libarchive
+
+
+def by_library(path: Path, _name: str = "") -> Iterator[Member]:
+    """Formats that only libarchive knows, and those that it reads faster."""
+    with loaded().file_reader(str(path)) as archive:
+        yield from _entries(archive)
+
+
+def seven_zip(path: Path, _name: str) -> Iterator[Member]:
+    """A file that libarchive cannot unpack spoils those behind it: without it they are read."""
+    done = 0
+    for _ in range(_MOST_SPOILT):
+        with loaded().file_reader(str(path)) as archive:
+            for number, member in enumerate(_entries(archive)):
+                if number >= done:
+                    done, pieces = number + 1, _Noted(member.pieces)
+                    yield member._replace(pieces=pieces)
+                    if pieces.failed:
+                        break
+            else:
+                return
+    raise InputError(f"{_MOST_SPOILT} files of it cannot be read: the rest was not tried")
+
+
+class _Noted(Iterator[bytes]):
+    """Pieces, and whether reading them failed."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self.failed = pieces, False
+
+    def __next__(self) -> bytes:
+        self.failed = True
+        found = next(self._pieces, None)
+        self.failed = False
+        if found is None:
+            raise StopIteration
+        return found
+
+
+def iso(path: Path, _name: str) -> Iterator[Member]:
+    """An ISO 9660 file system, which can stand before another with more files in it."""
+    count = 0
+    for member in by_library(path):
+        count += 1
+        yield member
+    with path.open("rb") as stream:
+        stream.seek(_DESCRIPTORS)
+        has_udf = b"\0NSR0" in stream.read(16 * _SECTOR)
+    if has_udf and count <= _REMARKS:
+        raise InputError(marks.NOT_OPENED["udf"])
+
+
+def _entries(archive: Iterable[Any]) -> Iterator[Member]:
+    for number, entry in enumerate(archive):
+        if entry.isfile:
+            name = entry.pathname or f"member {number}"
+            yield Member(name, entry.get_blocks(), entry.size)
+
+
+def cab(path: Path, _name: str) -> Iterator[Member]:
+    """A cabinet by libarchive, else by a reader in Python, which is slower."""
+    told = cabinet.read(path)
+    is_plain = told.is_plain or told.in_a_set
+    plainly = None if is_plain else told.plainly()
+    if told.of_block or not (is_plain or plainly) or not has_library():
+        yield from _cab_in_python(path)
+    elif plainly is None:
+        yield from by_library(path)
+    else:
+        yield from _cab_made_plain(path, told.first, *plainly)
+    if told.in_a_set:
+        raise InputError("a part of a set of cabinets: what the other parts hold was not read")
+
+
+def _cab_made_plain(
+    path: Path, first: int, head: bytes, names: list[tuple[bytes, ...]]
+) -> Iterator[Member]:
+    """A cabinet that stores the same bytes for several files, or has its files in another order:
+    libarchive takes only those in which each file begins where the one before it ends.
+    """
+    with (
+        path.open("rb") as rest,
+        loaded().stream_reader(_Behind(head, rest, first), block_size=PIECE) as archive,
+    ):
+        for member, same in zip(_entries(archive), names, strict=False):
+            if same:
+                also = tuple(
+                    each.decode("utf-8", "replace").replace("\\", "/") for each in same[1:]
+                )
+                yield member._replace(also=also)
+
+
+class _Behind(io.RawIOBase):
+    """Some bytes and behind them the rest of a file, as one stream."""
+
+    def __init__(self, head: bytes, rest: IO[bytes], first: int) -> None:
+        self._head, self._rest = io.BytesIO(head), rest
+        rest.seek(first)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 (of ctypes)
+        found = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        memoryview(buffer).cast("B")[: len(found)] = found
+        return len(found)
+
+
+def _cab_in_python(path: Path) -> Iterator[Member]:
+    try:
+        from pymsi.thirdparty.refinery.cab import Cabinet
+    except ImportError as error:
+        raise NeedsMore("a cabinet needs one more package: install 'hvci[packages]'") from error
+    opened: Any = Cabinet(memoryview(path.read_bytes()))
+    for file in opened.process().get_files():
+        yield Member(file.name, iter((bytes(file.decompress()),)))
+
+
+def reason(error: Exception) -> str:
+    """What a library says is wrong, in one sentence that is the same in every run."""
+    text = _NUMBERS.sub("", str(error))[:300] or type(error).__name__
+    return next((said for mark, said in _SAID if mark in text), text)
