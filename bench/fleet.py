@@ -1,7 +1,8 @@
 """Measures the database of a scan.
 
 python bench/fleet.py questions 1000000 [URL]   every ready question over so many drivers
-python bench/fleet.py machines 1000             ... over so many machines with the same drivers
+python bench/fleet.py machines 1000 [URL]       ... over so many machines with the same drivers
+python bench/fleet.py alike URL                 both in SQLite and in PostgreSQL, row for row
 python bench/fleet.py shares FOLDER             processor time of the parts of a scan
 python bench/fleet.py rescan 20000              unchanged files by time of change, and by content
 python bench/fleet.py kill FOLDER 20            kill -9 at random, resume, compare row for row
@@ -14,6 +15,7 @@ equal. One worker is killed twice.
 import hashlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -74,21 +76,25 @@ def questions(folder, number, where=""):
     store.begin("all")
     timed(f"{number} drivers written", lambda: fill(store, number))
     timed("the scan ended", store.finish)
-    again = Store(create(where), Rules(), "laptop")
+    again = Store(store.database, Rules(), "laptop")
     again.begin("all")
     timed(f"{number // AGAIN} of them met again", lambda: meet_again(again, number))
     again.finish()
+    settle(where, store)
+    return answer_all(where, [store.scan_id] * 2)
+
+
+def settle(where, store):
     if "://" not in where:
         print(f"{Path(where).stat().st_size >> 20} MiB")
     else:
         with store.database.writing() as connection:
             connection.exec_driver_sql("ANALYZE")  # as its own service does from time to time
-    answer_all(where, [store.scan_id] * 2)
 
 
-def machines(folder, number):
+def machines(folder, number, where=""):
     """Each machine is a scan of its own and has the same drivers, a third of them in packages."""
-    where = str(folder / "a.db")
+    where = where or str(folder / "a.db")
     store = Store(create(where), Rules(), "desk")
     with store.database.writing() as connection:
         add(connection, package, [packaged(one) for one in range(1, PACKAGES + 1)])
@@ -108,19 +114,50 @@ def machines(folder, number):
             rows = [row | {"package_id": each} for row, each in zip(rows, of, strict=True)]
             add(connection, seen, rows)
         store.finish()
-    answer_all(where, scans[:2])
+    settle(where, store)
+    return answer_all(where, scans[:2])
 
 
 def answer_all(where, scans):
+    """Every answer, timed."""
     asked = [(name, "") for name in QUESTIONS]
     asked += [("vendor", "Vendor 7"), ("rule", RULES[3]), ("ddi", DDIS[5])]
     asked += [("package", "oem7.inf"), ("package", "a7.inf")]
-    database = opened(where)
+    database, found = opened(where), {}
     with database.reading() as connection:
         for name, word in asked:
-            timed(f"{name} {word}", lambda n=name, w=word: ask(connection, n, View(), w, 100))
-        timed("stats", lambda: statistics(connection, View()))
-        timed("changed", lambda: list(changes(connection, *scans)))
+            call = lambda n=name, w=word: ask(connection, n, View(), w, 100)  # noqa: E731
+            found[f"{name} {word}"] = timed(f"{name} {word}", call)
+        found["stats"] = timed("stats", lambda: statistics(connection, View()))
+        found["changed"] = timed("changed", lambda: list(changes(connection, *scans)))
+    return found
+
+
+def alike(folder, url, number=1_000_000):
+    """Whether PostgreSQL answers as SQLite does; the database at the URL is emptied."""
+    same = True
+    for shape, size in ((questions, number), (machines, number // SAME)):
+        one = shape(folder, size, str(folder / f"{shape.__name__}.db"))
+        emptied(url)
+        other = shape(folder, size, url)
+        for name, answer in one.items():
+            ours, theirs = without_times(answer), without_times(other[name])
+            if ours != theirs:
+                same = False
+                print(f"{shape.__name__}: {name} differs\n  {ours[:2000]}\n  {theirs[:2000]}")
+    print("row for row equal" if same else "NOT equal")
+    return same
+
+
+def without_times(answer):
+    return re.sub(r"\d{4}-\d\d-\d\dT[0-9:+.]+", "", repr(answer))
+
+
+def emptied(url):
+    store = Store(create(url), Rules(), "desk")
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    store.database.close()
 
 
 def fill(store, number):
@@ -422,7 +459,10 @@ def main(what, *words):
         if what == "questions":
             questions(Path(name), int(words[0]), *words[1:])
         elif what == "machines":
-            machines(Path(name), int(words[0]))
+            machines(Path(name), int(words[0]), *words[1:])
+        elif what == "alike":
+            if not alike(Path(name), words[0], *map(int, words[1:])):
+                sys.exit(1)
         elif what == "shares":
             shares(Path(name), words[0])
         elif what == "rescan":
