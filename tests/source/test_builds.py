@@ -7,6 +7,7 @@ import pytest
 
 from hvci.evaluate import Options, Sources, evaluate
 from hvci.model import Outcome, Verdict
+from hvci.model.judged import TEXT_RULES
 from hvci.report.sentence import summary
 from sources import bad, definitions, entry, lay, read, value_of, values, vcxproj
 
@@ -109,6 +110,60 @@ def test_a_macro_that_each_unit_defines_anew(tmp_path):
     lay(tmp_path, a__c=text % "NonPagedPoolNx", b__c=text % "PagedPool")
     found = sorted(one[2:] for one in values(read(tmp_path)))
     assert sorted(map(str, found)) == sorted(map(str, [({0x200}, True), ({1}, True)]))
+
+
+CHOOSING = "#ifdef PLAIN\n#define KIND NonPagedPool\n#else\n#define KIND NonPagedPoolNx\n#endif\n"
+
+
+@pytest.mark.parametrize("first", ["#define PLAIN\n", ""])
+def test_a_header_whose_macro_two_units_define_differently(tmp_path, first):
+    """The last definition in its text is not that of every unit."""
+    header = CHOOSING + "static VOID a(VOID) { ExAllocatePoolWithTag(KIND, 8, 'a'); }\n"
+    text = '#include <ntddk.h>\n#include "both.h"\n'
+    lay(tmp_path, drv__vcxproj=vcxproj("one.c", "two.c"), both__h=header)
+    lay(tmp_path, one__c=first + text, two__c=("" if first else "#define PLAIN\n") + text)
+    assert bad(read(tmp_path)) == {POOL}
+    lay(tmp_path, one__c=text, two__c=text)
+    assert not bad(read(tmp_path))
+
+
+def test_a_file_that_one_unit_includes_twice_in_different_ways(tmp_path):
+    part = CHOOSING + "VOID NAME(VOID) { ExAllocatePoolWithTag(KIND, 8, 'a'); }\n"
+    text = '#include <ntddk.h>\n{}#define NAME a\n#include "part.c"\n#undef NAME\n#undef PLAIN\n'
+    text += '#undef KIND\n#define NAME b\n#include "part.c"\n'
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c"), part__c=part)
+    lay(tmp_path, drv__c=text.format("#define PLAIN\n"))
+    assert bad(read(tmp_path)) == {POOL}
+    lay(tmp_path, drv__c=text.format(""))
+    assert not bad(read(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["part.inc", "part.c", "part.h"])
+@pytest.mark.parametrize("way", ["in the file", "in a branch", "by the command line"])
+def test_a_file_that_a_macro_names(tmp_path, name, way):
+    option = definitions(f"PART=&quot;{name}&quot;;OTHER") if way == "by the command line" else ""
+    lay(tmp_path, **{name.replace(".", "__"): f"static VOID f(VOID) {{ {PLAIN} }}\n"})
+    lines = {"in the file": f'#define PART "{name}"\n'}
+    lines["in a branch"] = f'#if 1\n#define PART "{name}"\n#else\n#define PART "gone.h"\n#endif\n'
+    text = f"#include <ntddk.h>\n{lines.get(way, '')}#include PART\n"
+    lay(tmp_path, drv__c=text, drv__vcxproj=vcxproj("drv.c", extra=option))
+    assert bad(read(tmp_path)) == {POOL}
+
+
+@pytest.mark.parametrize("macro", ["", "#define PART NAMED(x)\n#define NAMED(n) #n\n"])
+def test_a_file_that_no_macro_names_is_a_limit(tmp_path, macro):
+    text = f"#include <ntddk.h>\n{macro}#include PART\n{CLEAN}"
+    lay(tmp_path, drv__c=text, drv__vcxproj=vcxproj("drv.c"))
+    told = [one for one in read(tmp_path).limits if "`#include PART` means" in one.reason]
+    assert [set(TEXT_RULES) <= set(one.rules) for one in told] == [True]
+
+
+def test_more_files_than_are_read_are_one_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.source.preprocess.units.MAX_CLOSURE", 3)
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c"), a__h='#include "b.h"\n', b__h='#include "c.h"\n')
+    lay(tmp_path, drv__c='#include <ntddk.h>\n#include "a.h"\n' + CLEAN, c__h="int c;")
+    told = [one for one in read(tmp_path).limits if "includes more than 3 files" in one.reason]
+    assert [set(TEXT_RULES) <= set(one.rules) for one in told] == [True]
 
 
 # ---- what no build compiles
@@ -305,3 +360,29 @@ def test_many_configurations_are_counted(tmp_path):
     lay(tmp_path, drv__c=entry("ExAllocatePoolWithTag(KIND, 8, 'a');"))
     (message,) = {one.message for one in evaluate(tmp_path).findings if "PoolType" in one.message}
     assert "and 1 more, NonPagedPoolNx (0x200) in configuration " in message
+
+
+# ---- several kinds of one project
+
+
+@pytest.mark.parametrize("other", ["Utility", "Application", "StaticLibrary"])
+def test_configurations_of_one_project_that_build_something_else(tmp_path, other):
+    project = vcxproj("drv.c", platforms=("ARM", "x64"), driver="")
+    one = f"<ConfigurationType Condition=\"'$(Platform)'=='ARM'\">{other}</ConfigurationType>"
+    rest = "<ConfigurationType Condition=\"'$(Platform)'=='x64'\">Driver</ConfigurationType>"
+    project = project.replace("<ConfigurationType>Driver</ConfigurationType>", one + rest)
+    lay(tmp_path, drv__c=entry(PLAIN), drv__vcxproj=project)
+    assert bad(read(tmp_path)) == {POOL}
+
+
+def test_a_library_whose_name_differs_by_configuration(tmp_path):
+    names = "<PropertyGroup><TargetName>lib_$(Platform)</TargetName></PropertyGroup>"
+    project = vcxproj("l.c", platforms=("Win32", "x64"), type="StaticLibrary", extra=names)
+    link = definitions("lib_x64.lib", element="AdditionalDependencies", item="Link")
+    lay(tmp_path, l___l__vcxproj=project, l___l__c=entry(PLAIN).replace("DriverEntry", "Other"))
+    lay(tmp_path, drv__c=CLEAN, drv__vcxproj=vcxproj("drv.c", extra=link))
+    evidence = read(tmp_path / "drv.vcxproj")
+    assert "lib_x64.lib" in reasons(evidence)
+    evidence = read(tmp_path)
+    assert "lib_x64.lib" not in reasons(evidence)
+    assert bad(evidence) == {POOL}

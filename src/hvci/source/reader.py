@@ -152,7 +152,7 @@ def _opt_in_settings(workspace: Workspace) -> Iterator[tuple[Product, BuildSetti
     seen: set[tuple[int, str, str, str]] = set()
     for product in workspace.products:
         for build in (one for at in range(len(product.builds)) for one in product.closure(at)):
-            for compile_ in {id(one): one for one in build.files.values()}.values():
+            for compile_ in {id(one): one for _, one in build.compiles}.values():
                 for name in MACROS:
                     key = (id(product), build.project, build.configuration, name)
                     if name in compile_.defines and key not in seen:

@@ -83,11 +83,19 @@ class Build:
     """Files of which a step of its own makes objects that are linked."""
     lost: tuple[str, ...] = ()
     """What its project names and nobody could follow, such as "$(Other)/x.props"."""
+    again: tuple[tuple[str, Compile], ...] = ()
+    """Files that it compiles once more, in another way."""
 
     @property
     def file(self) -> str:
         """The project file; a list that builds several targets names them behind a "#"."""
         return self.project.partition("#")[0]
+
+    @property
+    def compiles(self) -> Iterator[tuple[str, Compile]]:
+        """Every file with every way in which it is compiled."""
+        yield from self.files.items()
+        yield from self.again
 
     @property
     def label(self) -> str:

@@ -21,9 +21,6 @@ from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.directives import given as macro
 
-MAX_LINKED = 300
-"""Libraries that one product may link, directly and in turn."""
-
 
 @dataclass(eq=False)
 class Variant:
@@ -74,41 +71,49 @@ def products(builds: Iterable[Build]) -> list[Product]:
             sorted(builds, key=lambda build: build.project), key=lambda build: build.project
         )
     }
+    libraries = {
+        project: [one for one in many if one.static] for project, many in by_project.items()
+    }
+    by_output: dict[str, list[Build]] = {}
+    for many in libraries.values():
+        for one in many:
+            by_output.setdefault(one.output, many)
     found: list[Product] = []
     taken: set[str] = set()
     of_programs: set[str] = set()
-    for project, many in by_project.items():
-        if many[0].kind is Kind.PACKAGE or many[0].static:
+    for project, every in by_project.items():
+        many = [one for one in every if one.kind is not Kind.PACKAGE and not one.static]
+        many = [one for one in many if one.kind is not Kind.USER] or many
+        if not many:
             continue
-        linked = {at: list(_linked(build, by_project)) for at, build in enumerate(many)}
+        linked = {at: list(_linked(build, libraries, by_output)) for at, build in enumerate(many)}
         found.append(Product(project, many, linked))
         is_user = many[0].kind is Kind.USER
         names = {one.project for each in linked.values() for one in each}
         (of_programs if is_user else taken).update(names)
-    alone = [
+    taken.update(product.project for product in found)
+    found += (
         Product(project, many, {at: [] for at in range(len(many))})
-        for project, many in by_project.items()
-        if many[0].static
+        for project, many in libraries.items()
+        if many
         and project not in taken
         and (project not in of_programs or any(build.kernel for build in many))
-    ]
-    return sorted((*found, *alone), key=lambda product: product.project)
+    )
+    return sorted(found, key=lambda product: product.project)
 
 
-def _linked(build: Build, by_project: Mapping[str, list[Build]]) -> Iterator[Build]:
+def _linked(
+    build: Build, libraries: Mapping[str, list[Build]], by_output: Mapping[str, list[Build]]
+) -> Iterator[Build]:
     """The builds of the static libraries that a build links, each once."""
-    by_output: dict[str, list[Build]] = {}
-    for many in by_project.values():
-        if many[0].static:
-            by_output.setdefault(many[0].output, many)
     seen, todo = {build.project}, [build]
-    while todo and len(seen) < MAX_LINKED:
+    while todo:
         current = todo.pop(0)
-        named = [by_project.get(one, []) for one in current.references]
+        named = [libraries.get(one, []) for one in current.references]
         stems = (name.rpartition("/")[2].rpartition(".")[0].lower() for name in current.libraries)
         named += [by_output.get(stem, []) for stem in stems]
         for many in named:
-            if many and many[0].static and many[0].project not in seen:
+            if many and many[0].project not in seen:
                 seen.add(many[0].project)
                 chosen = _matching(many, build)
                 todo.append(chosen)
@@ -149,8 +154,7 @@ def _facts(product: Product, at: int, target: WindowsVersion) -> dict[str, objec
         else:
             for name, value in known.items():
                 found.setdefault(name, set()).add(value)
-        for compile_ in set(map(id, build.files.values())):
-            one = next(each for each in build.files.values() if id(each) == compile_)
+        for one in {id(each): each for _, each in build.compiles}.values():
             for word, text in one.defines.items():
                 found.setdefault(word, set()).add(text)
             found.setdefault("", set()).add((one.forced, one.folders, one.removed, one.precompiled))
@@ -174,7 +178,7 @@ class _Mentioned:
         self.product = product
 
     def __call__(self, name: str) -> bool:
-        if not name or name.startswith("POOL_NX_OPT"):
+        if not name or name.startswith("POOL_NX_OPT") or self.space.is_indirect(tuple(self._paths)):
             return True
         word = name.partition("(")[0].encode()
         return any(True for _ in self.space.naming(self._paths, word))
@@ -184,7 +188,7 @@ class _Mentioned:
         paths: dict[str, None] = {}
         for at in range(len(self.product.builds)):
             for build in self.product.closure(at):
-                for path, compile_ in build.files.items():
+                for path, compile_ in build.compiles:
                     given = Given({}, forced=compile_.forced)
                     unit = TranslationUnit(path, given, compile_.folders)
                     paths.update(dict.fromkeys(self.space.closure(unit)))
@@ -196,7 +200,7 @@ def _variant(product: Product, many: list[int], space: Space, target: WindowsVer
     library_of: dict[str, Build] = {}
     for build in product.closure(many[0]):
         known = _Givens(build, target)
-        for path, compile_ in build.files.items():
+        for path, compile_ in build.compiles:
             if path in space.shelf.sources:
                 units.append(TranslationUnit(path, known.of(path, compile_), compile_.folders))
                 if build.project != product.project:

@@ -8,11 +8,12 @@ nothing is known. Knows projects and files; knows nothing of calls or values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from hvci.model import BuildSetting, WindowsVersion
-from hvci.model.judged import TEXT_RULES
+from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import legacy, makefiles, meson, nearby
 from hvci.source.builds.cmake import builds as cmake
 from hvci.source.builds.model import Build, Kind
@@ -186,16 +187,20 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     if shelf.is_single:
         nearby.bring_projects(shelf)
     solutions: dict[str, str] = {}
+    old: set[str] = set()
     projects = {path for path in shelf.projects if path.lower().endswith(".vcxproj")}
     for path in shelf.projects:
         if path.lower().endswith((".sln", ".slnx")):
             for named in map(shelf.actual, vcxproj.solution_projects(shelf, path)):
-                if is_file(named):
+                if is_file(named) and named.lower().endswith(_OLD):
+                    old.add(named)
+                elif is_file(named):
                     projects.add(named)
                     solutions.setdefault(named, path)
                 else:
                     shelf.limit(named, f"{path} names this project, and it is missing", ())
     library = Library(shelf, solutions)
+    old.update(path for path in shelf.projects if path.lower().endswith(_OLD))
     found: list[Build] = []
     todo, seen = sorted(projects), set(projects)
     while todo:
@@ -209,7 +214,27 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
                 reason = f"the project {other}, which it refers to, is missing"
                 shelf.limit(made[0].file, reason, TEXT_RULES if is_linked else ())
             seen.add(other)
-    return nearby.wanted(shelf, [*found, *_other_builds(shelf, machine)])
+    found += _other_builds(shelf, machine)
+    for path in sorted(old):
+        _leave_out(shelf, path, found)
+    return nearby.wanted(shelf, found)
+
+
+_OLD = ".vcproj"
+
+
+def _leave_out(shelf: Shelf, path: str, builds: list[Build]) -> None:
+    """A limit for a driver's project of before 2010, where nothing else builds the driver."""
+    folder = path.rpartition("/")[0]
+    is_built = any(build.file.rpartition("/")[0] == folder for build in builds)
+    is_single = path in shelf.named
+    if is_single or (builds and not is_built and _OF_DRIVER.search(shelf.project_text(path))):
+        reason = "projects of Visual Studio before 2010 are not read: convert it"
+        shelf.limit(path, reason, (*TEXT_RULES, *LINK_RULES))
+
+
+_OF_DRIVER = re.compile(r'(?i)\.sys\b|\bDriver="[12]"|DriverEntry|ddkbuild|ntoskrnl\.lib')
+"""What says that such a project is of a driver."""
 
 
 def _other_builds(shelf: Shelf, machine: str | None) -> Iterator[Build]:

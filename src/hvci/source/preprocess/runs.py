@@ -55,6 +55,8 @@ class Run:
     late: Macro | None = None
     """An opt-in macro that is defined when those headers were read already."""
     gave_up: str = ""
+    unnamed: dict[tuple[str, bytes], None] = field(default_factory=dict)
+    """Files, and the macros of their `#include` lines that stand for no known header."""
     _known: dict[bytes, tuple[tuple[Macro, bool], ...]] = field(default_factory=dict)
 
     def definitions(self, name: bytes) -> tuple[tuple[Macro, bool], ...]:

@@ -313,8 +313,10 @@ class _Walk:
         what = line.what
         assert isinstance(what, Included)
         if not what.name:
-            what = self._named(what.text)
+            text, what = what.text, self._named(what.text)
             if what is None:
+                self.run.unnamed[self.here, text] = None
+                self.frame.can_repeat = False
                 return
         if what.name.rpartition("/")[2].lower() in _WDM:
             self._read_opt_in()

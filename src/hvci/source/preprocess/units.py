@@ -22,6 +22,8 @@ from hvci.source.text.wordindex import WordIndex
 _WORD = re.compile(rb"\w+")
 MAX_CLOSURE = 3000
 """Files that one unit may include."""
+SHOWN = 60
+"""Characters of a macro in a sentence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Space:
         self._closures: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
         self.memory = preprocess.Memory()
         self._given_up: set[str] = set()
+        self._indirect: dict[tuple[str, ...], bool] = {}
 
     def source(self, path: str) -> Source | None:
         """A file that was read."""
@@ -70,7 +73,16 @@ class Space:
         key = (unit.path, unit.folders, unit.given.forced)
         if key not in self._closures:
             self._closures[key] = self._closed(unit)
-        return self._closures[key]
+        found = self._closures[key]
+        if not self.is_indirect(found):
+            return found
+        return tuple(dict.fromkeys((*found, *self.run(unit).files)))
+
+    def is_indirect(self, paths: tuple[str, ...]) -> bool:
+        """Whether macros say what some of these files include, so that only a walk can tell."""
+        if paths not in self._indirect:
+            self._indirect[paths] = any(map(self.includes.is_indirect, paths))
+        return self._indirect[paths]
 
     def _closed(self, unit: TranslationUnit) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -81,6 +93,10 @@ class Space:
                 continue
             found[path] = None
             todo += self.includes.direct(path, unit.folders)
+        if todo and unit.path not in self._given_up and not found.keys() >= set(todo):
+            self._given_up.add(unit.path)
+            told = f"it includes more than {MAX_CLOSURE} files: not all were read"
+            self.shelf.limit(unit.path, told, TEXT_RULES)
         return tuple(found)
 
     def run(self, unit: TranslationUnit) -> Run:
@@ -106,4 +122,10 @@ class Space:
         if run.gave_up and unit.path not in self._given_up:
             self._given_up.add(unit.path)
             self.shelf.limit(unit.path, f"preprocessing was given up: {run.gave_up}", TEXT_RULES)
+        for path, text in run.unnamed:
+            shown = text.decode("utf-8", "replace")[:SHOWN]
+            if (key := f"{path}:{shown}") not in self._given_up:
+                self._given_up.add(key)
+                told = f"which file `#include {shown}` means is not known, so it was not read"
+                self.shelf.limit(path, told, TEXT_RULES)
         return run

@@ -185,6 +185,7 @@ class Program:
         ):
             return []
         found: dict[int, tuple[Macro, Truth]] = {}
+        met: dict[int, int] = {}
         if home:
             runs = [run for unit in self.units_of(home) for run in unit.runs]
         else:
@@ -193,7 +194,13 @@ class Program:
             for macro, sure in run.definitions(name):
                 known = found.get(id(macro), (macro, True))[1]
                 found[id(macro)] = (macro, True if sure and known else None)
-        return list(found.values())
+                met[id(macro)] = met.get(id(macro), 0) + 1
+        # what only some ways to compile a file define is not sure in that file
+        ways = max((len(run.files.get(home, ())) for run in runs), default=0)
+        return [
+            (macro, sure if met[key] == len(runs) and ways < 2 else None)
+            for key, (macro, sure) in found.items()
+        ]
 
     def _may_define(self, path: str, name: bytes) -> bool:
         text = self.space.text(path)

@@ -19,7 +19,7 @@ MAX_FILES = 50_000
 DEEPEST = 200
 """Folders in a path that is looked for in any case of its letters."""
 CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
-PROJECT = (".vcxproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
+PROJECT = (".vcxproj", ".vcproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
 PROJECT_NAMES = (
     *("sources", "makefile.inc", "cmakelists.txt", "meson.build"),
     *("makefile", "gnumakefile", "makefile.mingw"),

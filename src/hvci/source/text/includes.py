@@ -13,6 +13,8 @@ from hvci.source.text.files import Shelf, beside, tidy
 
 _INCLUDE = re.compile(rb'[ \t]*#[ \t]*include[ \t]*(["<])([^">\n]+)[">]')
 
+_OF_MACRO = re.compile(rb"[ \t]*#[ \t]*include[ \t]+[A-Za-z_]")
+
 _KIT = """
 wdm.h ntddk.h ntifs.h ntdef.h ntstrsafe.h ntintsafe.h wdf.h fltkernel.h ndis.h storport.h
 usb.h usbdi.h usbdlib.h wdfusb.h hidport.h initguid.h windef.h ntimage.h portcls.h stdunk.h
@@ -34,6 +36,7 @@ class Includes:
         self.shelf = shelf
         self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._missing: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._indirect: dict[str, bool] = {}
         self._named: dict[str, tuple[Included, ...]] = {}
         self._found: dict[tuple[str, str, tuple[str, ...]], str | None] = {}
         self._by_name: dict[str, list[str]] = {}
@@ -60,6 +63,14 @@ class Includes:
                 if one is not None
             )
         return self._named[path]
+
+    def is_indirect(self, path: str) -> bool:
+        """Whether a macro says what some `#include` line of a file names."""
+        if path not in self._indirect:
+            source = self.shelf.sources.get(path)
+            text = source.text if source is not None else b""
+            self._indirect[path] = any(_OF_MACRO.match(text, at) for at in _including(text))
+        return self._indirect[path]
 
     def missing(self, path: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Headers in quotes that neither the sources nor the kits hold."""

@@ -22,7 +22,14 @@ from hvci.source.builds.model import (
     words_of,
 )
 from hvci.source.builds.msbuild.files import Library
-from hvci.source.builds.msbuild.projects import ASSEMBLED, Compiled, State, configurations, run
+from hvci.source.builds.msbuild.projects import (
+    ASSEMBLED,
+    LINKED,
+    Compiled,
+    State,
+    configurations,
+    run,
+)
 from hvci.source.builds.msbuild.properties import slashed
 from hvci.source.preprocess.conditions import of_ntddi
 from hvci.source.text.disk import contents, is_file
@@ -46,8 +53,8 @@ _LINK_METADATA = {
     "driver": "/DRIVER",
 }
 _DRIVER_TYPES = ("wdm", "kmdf", "miniport", "exportdriver")
-_PROJECT_LINE = re.compile(r'^Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcxproj)"', re.MULTILINE)
-_SLNX_PROJECT = re.compile(r'<Project\s[^>]*Path="([^"]+\.vcxproj)"')
+_PROJECT_LINE = re.compile(r'(?im)^[ \t]*Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcx?proj)"')
+_SLNX_PROJECT = re.compile(r"""(?i)<Project\s[^>]*\bPath\s*=\s*["']([^"']+\.vcx?proj)["']""")
 
 
 MAX_OPTIONS = 1 << 16
@@ -94,6 +101,11 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
     other += [item for item in state.items.get("custombuild", []) if _is_assembly(item)]
     references = tuple(item.path for item in state.items.get("projectreference", []))
     made = _Compiles(path, state)
+    files, again = dict[str, Compile](), list[tuple[str, Compile]]()
+    for item in compiled:
+        compile_ = made.of(item)
+        if files.setdefault(item.path, compile_) is not compile_:
+            again.append((item.path, compile_))
     kind = _kind(state)
     version, headers = _version(state)
     return Build(
@@ -102,7 +114,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         machine_of(platform),
         kind,
         version,
-        {item.path: made.of(item) for item in compiled},
+        files,
         tuple(_settings(path, label, state)),
         references,
         (state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]).lower(),
@@ -115,6 +127,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         ntddi=headers,
         debug=_is_debug(configuration, state),
         lost=tuple(sorted(set(state.missing))),
+        again=tuple(again),
     )
 
 
@@ -162,6 +175,8 @@ class _Compiles:
         removed = set(defines(given["undefinepreprocessordefinitions"]))
         removed.update(options_of("U", options))
         folders = given["additionalincludedirectories"].split(";") + options_of("I", options)
+        for name in ("includepath", "externalincludepath"):
+            folders += self.state.properties.get(name, "").split(";")
         forced = given["forcedincludefiles"].split(";") + options_of("FI", options)
         return Compile(
             {name: value for name, value in found.items() if name not in removed},
@@ -235,7 +250,7 @@ def _libraries(path: str, state: State) -> Iterator[str]:
     options = " ".join(re.findall(r"(?i)\S+\.lib\b", link.get("additionaloptions", "")))
     given = f"{link.get('additionaldependencies', '')};{options}"
     names = [one for item in given.split(";") for one in _separate(item.strip())]
-    items = state.items.get("library", []) + state.items.get("object", [])
+    items = [item for name in LINKED for item in state.items.get(name, [])]
     names += [item.path for item in items if not _excluded(item)]
     folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
     for name in (one.strip('"') for one in names if one.strip('"%')):
@@ -266,9 +281,13 @@ def _kind(state: State) -> Kind:
     if type_ == "utility" or driver == "package":
         return Kind.PACKAGE
     is_program = "usermode" in toolset or "applicationfordrivers" in toolset
-    if driver == "umdf" or is_program or type_ == "application":
+    if driver == "umdf" or is_program:
         return Kind.USER
-    if state.properties.get("umdf_version_major"):
+    if type_ in ("application", "dynamiclibrary") and _is_linked_as_driver(state):
+        return Kind.DRIVER
+    if type_ == "application":
+        return Kind.USER
+    if state.properties.get("umdf_version_major") and driver not in _DRIVER_TYPES:
         return Kind.USER
     if type_ == "driver" or (driver in _DRIVER_TYPES and type_ == ""):
         return Kind.DRIVER
@@ -279,6 +298,27 @@ def _kind(state: State) -> Kind:
     if type_ == "dynamiclibrary":
         return Kind.USER
     return Kind.LIBRARY if type_ == "staticlibrary" else Kind.UNKNOWN
+
+
+_DRIVER_LINK = re.compile(r"(?i)(?:^|\s)[/-](?:DRIVER\b|ENTRY:\W?(?:Gs|Fx)?DriverEntry\b)")
+_KERNEL_LIBRARY = re.compile(r"(?i)\b(?:ntoskrnl|wdfdriverentry|fltmgr)\.lib\b")
+
+
+def _is_linked_as_driver(state: State) -> bool:
+    """Whether the linker is told to make a driver of what a toolset of applications compiles."""
+    link = state.definitions.get("link", {})
+    options = link.get("additionaloptions", "")
+    is_native = link.get("subsystem", "").strip().lower() == "native"
+    return (
+        link.get("driver", "").strip().lower() not in ("", "notset")
+        or _property(state, "targetext") == ".sys"
+        or re.fullmatch(r"(?i)(?:gs|fx)?DriverEntry", link.get("entrypointsymbol", "").strip())
+        is not None
+        or _DRIVER_LINK.search(options) is not None
+        or (
+            is_native and _KERNEL_LIBRARY.search(link.get("additionaldependencies", "")) is not None
+        )
+    )
 
 
 def _is_kernel(state: State) -> bool:

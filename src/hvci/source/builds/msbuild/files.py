@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from hvci.model.judged import LINK_RULES
+from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds.msbuild.properties import MAX_LEVELS, above, slashed
 from hvci.source.text.disk import contents, is_file, is_folder, is_there
 from hvci.source.text.files import Shelf
@@ -98,7 +98,7 @@ class Library:
             try:
                 self._read[path] = read_xml(path)
             except ProjectError as error:
-                self.shelf.limit(path, str(error), LINK_RULES)
+                self.shelf.limit(path, str(error), (*TEXT_RULES, *LINK_RULES))
                 self._read[path] = None
         return self._read[path]
 

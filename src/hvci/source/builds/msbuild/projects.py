@@ -2,8 +2,8 @@
 
 Theory of operation: a project is run once for each of its configurations, in the passes that
 MSBuild makes: properties and imports, then item definitions with `%(…)`, then items. Imports
-of the toolset are passed over; any other that is not found is named. Blind spots: most property
-functions, item transforms, targets and tasks.
+of the toolset are passed over; any other that is not found is named. What targets do is done last,
+as if each ran. Blind spots: most property functions, item transforms, tasks.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class State:
     missing: list[str] = field(default_factory=list)
     open: dict[str, None] = field(default_factory=dict)
     """What could not be followed: conditions, lists of items."""
+    unclear: dict[str, str] = field(default_factory=dict)
+    """Properties whose value is made by a function that is not followed, and that function."""
     _imported: set[str] = field(default_factory=set)
     _used: frozenset[str] = frozenset()
+    _targets: list[tuple[Element, str]] = field(default_factory=list)
     _later: dict[str, list[tuple[Element, str]]] = field(
         default_factory=lambda: {"itemdefinitiongroup": [], "itemgroup": []}
     )
@@ -63,27 +66,58 @@ class State:
         """The same, and the names in it that nobody defines."""
         own = self.library.own_properties(here)
         unknown: set[str] = set()
-        text = msbuild_properties.expand(
-            text, lambda name: own.get(name, self.properties.get(name)), unknown
-        )
+
+        def held(name: str) -> str | None:
+            if name in self.unclear:
+                unknown.add(self.unclear[name])
+            return own.get(name, self.properties.get(name))
+
+        text = msbuild_properties.expand(text, held, unknown)
         if metadata is not None:
             text = _METADATA.sub(lambda match: metadata.get(match[1].lower(), ""), text)
         return text, unknown
 
     def finish(self) -> None:
         """When all properties are known: all definitions, then all items."""
+        name = self.library.project.rpartition("/")[2].rpartition(".")[0]
+        self.properties.setdefault("targetname", name)
         for element, here in self._later["itemdefinitiongroup"]:
             if self._wanted(element, here):
                 self._definitions(element, here)
-        groups = [
-            one for one in self._later["itemgroup"] if _WANTED & {c.name for c in one[0].children}
+        of_targets = [
+            (child, here)
+            for element, here in self._targets
+            for child in element.children
+            if child.name == "itemgroup"
         ]
+        every = [*self._later["itemgroup"], *of_targets]
+        groups = [one for one in every if _WANTED & {c.name for c in one[0].children}]
         self._used = _WANTED | _referred(element for element, _ in groups)
         for element, here in self._later["itemgroup"]:
-            if self._used & {child.name for child in element.children} and self._wanted(
-                element, here
-            ):
+            if self._may_add(element) and self._wanted(element, here):
                 self._items(element, here)
+        for element, here in self._targets:
+            self._run_target(element, here)
+
+    def _may_add(self, group: Element) -> bool:
+        return bool(self._used & {child.name for child in group.children})
+
+    def _run_target(self, target: Element, here: str) -> None:
+        """What a target does to properties and items; whether it runs is taken for granted."""
+        is_hooked = any(name in target.attributes for name in ("beforetargets", "aftertargets"))
+        name = target.attributes.get("name", "")
+        for child in target.children:
+            made = {one.attributes.get("itemname", "").lower() for one in child.find("output")}
+            if (made & _CODE or child.name == "cl") and self._wanted(child, here):
+                self.open[f"a task of the target {name} says what is compiled"] = None
+            if child.name == "propertygroup" and self._wanted(child, here):
+                self._properties(child, here)
+            if child.name == "itemgroup" and self._may_add(child) and self._wanted(child, here):
+                changes = [one for one in child.children if one.name == "clcompile"]
+                if not is_hooked and any(map(_is_change, changes)):
+                    told = f"the target {name} changes how files are compiled, if anything runs it"
+                    self.open[told] = None
+                self._items(child, here)
 
     def force(self, name: str, here: str) -> None:
         """Run the files that a property names."""
@@ -91,9 +125,18 @@ class State:
             for path in self.library.matching(here, written.strip()):
                 self.run(path)
 
+    def shared(self, name: str) -> None:
+        """Run the nearest file of a name upwards, unless a property says no."""
+        said = self.properties.get("import" + name.replace(".", "").lower(), "")
+        for path in self.library.shared(self.library.project, name) if said != "false" else ():
+            self.run(path)
+
     def run(self, path: str) -> None:
         """Take the properties of one file; a file that imports itself is run once."""
-        if path in self._imported or len(self._imported) >= MAX_IMPORTS:
+        if path in self._imported:
+            return
+        if len(self._imported) >= MAX_IMPORTS:
+            self.open[f"it imports more than {MAX_IMPORTS} files; the rest was not examined"] = None
             return
         self._imported.add(path)
         root = self.library.get(path)
@@ -116,14 +159,17 @@ class State:
             if reader is not None and self._wanted(child, here):
                 reader(child, here)
 
-    def _wanted(self, element: Element, here: str) -> bool:
+    def _wanted(self, element: Element, here: str, metadata: dict[str, str] | None = None) -> bool:
+        """Whether a condition holds; with `metadata` it is about how something is compiled."""
         condition = element.attributes.get("condition")
         if condition is None:
             return True
-        expanded, unknown = self.followed(msbuild_properties.quoted(condition), here)
+        expanded, unknown = self.followed(msbuild_properties.quoted(condition), here, metadata)
         holds = condition_holds(expanded, lambda path: self.library.exists(here, path))
         is_open = holds is None or any(_CALL.search(name) for name in unknown)
-        if is_open and not _is_toolset(unknown):
+        if metadata is not None and any(_OF_KIT.fullmatch(name) for name in unknown):
+            is_open = True
+        if is_open and (metadata is not None or not _is_toolset(unknown)):
             shown = " ".join(condition.split())[:SHOWN]
             self.open[f"the condition {shown} could not be followed, and was taken as false"] = None
         return bool(holds) and not is_open
@@ -131,13 +177,14 @@ class State:
     def _properties(self, element: Element, here: str) -> None:
         for child in element.children:
             if child.name not in ("configuration", "platform") and self._wanted(child, here):
-                self.properties[child.name] = self.expand(child.text, here)
+                self.properties[child.name], unknown = self.followed(child.text, here)
+                self.unclear.pop(child.name, None)
+                if made := next((name for name in sorted(unknown) if _CALL.search(name)), ""):
+                    self.unclear[child.name] = made
 
     def _target(self, element: Element, here: str) -> None:
-        """A target may add files to what is compiled; whether it runs is not known."""
-        for child in element.children:
-            if child.name == "itemgroup":
-                self._later["itemgroup"].append((child, here))
+        """A target is run when everything else is known."""
+        self._targets.append((element, here))
 
     def _choose(self, element: Element, here: str) -> None:
         for child in element.children:
@@ -148,6 +195,8 @@ class State:
     def _import(self, element: Element, here: str) -> None:
         written = element.attributes.get("project", "")
         target, unknown = self.followed(written, here)
+        if written.lower().endswith(_DEFAULTS) and here == self.library.project:
+            self.shared("Directory.Build.props")
         if "sdk" in element.attributes or not written or _is_toolset(unknown):
             return
         found = self.library.matching(here, target)
@@ -162,42 +211,68 @@ class State:
                 continue
             held = self.definitions.setdefault(item.name, {})
             for child in item.children:
-                if self._wanted(child, here):
-                    held[child.name] = self.expand(child.text, here, held)
+                if _WELL_KNOWN.search(child.attributes.get("condition", "")) is not None:
+                    shown = child.attributes["condition"][:SHOWN]
+                    self.open[f"the condition {shown} could not be followed"] = None
+                    continue
+                if self._wanted(child, here, held):
+                    self._give(child, here, held)
                     self.places[f"{item.name}.{child.name}"] = here
+
+    def _give(self, child: Element, here: str, held: dict[str, str]) -> None:
+        """A value of an item or definition; a limit where it is not known."""
+        held[child.name], unknown = self.followed(child.text, here, held)
+        if child.name in _TELLING and (
+            made := next((name for name in sorted(unknown) if _CALL.search(name)), "")
+        ):
+            self.open[f"$({made[:SHOWN]}) in {child.name} could not be followed"] = None
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
-            if item.name not in self._used or not self._wanted(item, here):
+            if item.name not in self._used:
                 continue
             held = self.items.setdefault(item.name, [])
+            if _is_change(item):
+                for one in held:
+                    own = _well_known(one.path) | one.metadata
+                    if self._wanted(item, here, own):
+                        self._metadata(item, here, one)
+                continue
+            if not self._wanted(item, here, {} if item.name in _CODE else None):
+                continue
             if removed := item.attributes.get("remove", ""):
                 gone = set(self._paths(removed, here))
                 held[:] = [one for one in held if one.path not in gone]
             if changed := item.attributes.get("update", ""):
                 touched = set(self._paths(changed, here))
                 for one in (one for one in held if one.path in touched):
-                    self._metadata(item, here, one.metadata)
+                    self._metadata(item, here, one)
             if not (written := item.attributes.get("include", "")):
                 continue
-            metadata = dict(self.definitions.get(item.name, {}))
-            self._metadata(item, here, metadata)
+            defined = self.definitions.get(item.name, {})
             without = set(self._paths(item.attributes.get("exclude", ""), here))
-            held += [
-                Compiled(path, dict(metadata))
-                for path in self._paths(written, here, item.name in _CODE)
-                if path not in without
-            ]
+            for path in self._paths(written, here, item.name in _CODE):
+                if path not in without:
+                    held.append(one := Compiled(path, dict(defined)))
+                    self._metadata(item, here, one)
 
-    def _metadata(self, item: Element, here: str, metadata: dict[str, str]) -> None:
+    def _metadata(self, item: Element, here: str, one: Compiled) -> None:
+        """What an item says of one file."""
+        if not item.children:
+            return
+        metadata = _well_known(one.path) | one.metadata
         for child in item.children:
-            if self._wanted(child, here):
-                metadata[child.name] = self.expand(child.text, here, metadata)
+            if self._wanted(child, here, metadata):
+                self._give(child, here, metadata)
+        one.metadata = metadata
 
     def _paths(self, written: str, here: str, is_wanted: bool = False) -> list[str]:
         """The paths in an item list; `@(Items)` stands for what they hold so far."""
         found = []
-        for one in self.expand(written, here).split(";") if written else ():
+        text, unknown = self.followed(written, here)
+        if is_wanted and any(_CALL.search(name) for name in unknown):
+            self.open[f"the files {written[:SHOWN]} could not be followed"] = None
+        for one in text.split(";") if written else ():
             if match := _ITEMS.fullmatch(one.strip()):
                 name = match[1].lower()
                 if name not in self.items and is_wanted and not _OF_CONVERTER.fullmatch(name):
@@ -211,16 +286,47 @@ class State:
         return found
 
 
+def _is_change(item: Element) -> bool:
+    """Whether an item of a target changes all items that are there."""
+    return bool(item.children) and not {"include", "remove", "update"} & item.attributes.keys()
+
+
+def _well_known(path: str) -> dict[str, str]:
+    """What MSBuild says of each file by itself."""
+    folder, slash, name = path.rpartition("/")
+    stem, dot, extension = name.rpartition(".")
+    return {
+        "identity": path,
+        "fullpath": absolute(path),
+        "filename": stem if dot else name,
+        "extension": dot + extension if dot else "",
+        "relativedir": folder + slash,
+        "directory": absolute(folder or ".").lstrip("/") + "/",
+    }
+
+
+_WELL_KNOWN = re.compile(
+    r"(?i)%\((?:\w+\.)?(?:identity|fullpath|filename|extension|relativedir|directory)\)"
+)
+_TELLING = frozenset(
+    (
+        *("preprocessordefinitions", "undefinepreprocessordefinitions", "additionaloptions"),
+        *("forcedincludefiles", "additionaldependencies", "excludedfrombuild", "compileas"),
+    )
+)
+"""What changes the text that is compiled, or what is linked."""
+_DEFAULTS = "microsoft.cpp.default.props"
+"""What imports Directory.Build.props."""
+LINKED = ("library", "object", "link", "lib")
+"""Items that name libraries and objects."""
 ASSEMBLED = ("masm", "marmasm", "nasm", "yasm")
 """Items that an assembler makes code of."""
 _OF_CONVERTER = re.compile("(?:cl|rc|idl|mc|asm|mof)sourcefiles")
 """Lists that projects of the oldest kits name, which only those filled."""
 SHOWN = 120
 """Characters of a condition in a sentence."""
-_CODE = frozenset(("clcompile", "object", "library", *ASSEMBLED))
-_WANTED = frozenset(
-    ("clcompile", *ASSEMBLED, "custombuild", "projectreference", "library", "object")
-)
+_CODE = frozenset(("clcompile", *LINKED, *ASSEMBLED))
+_WANTED = frozenset(("clcompile", *ASSEMBLED, "custombuild", "projectreference", *LINKED))
 """Items that say what is built; others matter only where these name them."""
 
 
@@ -282,17 +388,39 @@ def run(library: Library, path: str, configuration: str, platform: str) -> State
     """Evaluate a project for one configuration."""
     state = _state(library, path, configuration, platform)
     library.project = path
-    for one in library.shared(path, "Directory.Build.props"):
-        state.run(one)
+    root = library.get(path)
+    imports = root.find("import") if root is not None else iter(())
+    written = (one.attributes.get("project", "").lower() for one in imports)
+    if not any(one.endswith(_DEFAULTS) for one in written):
+        state.shared("Directory.Build.props")
     for name in _FORCED:
         state.force(name, path)
     state.run(path)
-    for one in library.shared(path, "Directory.Build.targets"):
-        state.run(one)
+    state.shared("Directory.Build.targets")
     for name in _FORCED_LATE:
         state.force(name, path)
     state.finish()
     return state
+
+
+def _of_platform(platform: str) -> dict[str, str]:
+    """What the toolset says of a platform."""
+    name = platform.lower()
+    short = {"win32": "x86"}.get(name, platform)
+    wide = "64" if "64" in name else "32"
+    return {
+        "platformtarget": short,
+        "platformshortname": short,
+        "platformarchitecture": wide,
+        "ddkplatform": short if name in ("win32", "x64") else platform.lower(),
+    }
+
+
+_OF_KIT = re.compile(
+    r"(?i)(?:windowstarget|target|latesttarget)platform(?:min)?version|vctoolsversion"
+    r"|platformtoolsetversion|wdk\w*version|windowssdk\w*version"
+)
+"""Properties whose value the installed kits give."""
 
 
 def _state(library: Library, path: str, configuration: str, platform: str) -> State:
@@ -305,6 +433,7 @@ def _state(library: Library, path: str, configuration: str, platform: str) -> St
         "configurationname": configuration,
         "platform": platform,
         "platformname": platform,
+        **_of_platform(platform),
         "projectdir": folder + "/",
         "projectpath": full,
         "projectfilename": name,

@@ -16,8 +16,10 @@ from pathlib import Path
 from hvci.source.builds.msbuild.condition import version
 from hvci.source.text.disk import is_file, is_folder
 
-MAX_VALUE = 20_000
+MAX_VALUE = 1 << 18
 """Characters of one expanded value."""
+MAX_CALL = 20_000
+"""Characters of one `$(…)`."""
 MAX_DEPTH = 12
 MAX_LEVELS = 24
 """Folders that are gone up to find a file."""
@@ -25,20 +27,23 @@ MAX_LEVELS = 24
 Lookup = Callable[[str], str | None]
 
 _METHOD = re.compile(r"([\w]+)((?:\.\w+\(.*\))+)\s*$", re.DOTALL)
-_STATIC = re.compile(r"\[([\w.]+)\]::(\w+)\((.*)\)\s*$", re.DOTALL)
+_STATIC = re.compile(r"\[([\w.]+)\]::(\w+)\(")
 _ARGUMENT = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\"|`([^`]*)`|([^,]*))\s*(?:,|$)")
+_CALLS = re.compile(r"(?:\.\w+\(.*\))+", re.DOTALL)
 _CALL = re.compile(r"\.(\w+)\(((?:'[^']*'|\"[^\"]*\"|[^()'\"])*)\)")
 
 
 def expand(text: str, lookup: Lookup, unknown: set[str], depth: int = 0) -> str:
     """Replace every `$(…)`; names that nobody defines are added to `unknown`."""
-    if "$(" not in text or depth > MAX_DEPTH:
-        return text[:MAX_VALUE]
-    parts = [
-        part if literal else _value(part, lookup, unknown, depth + 1)
-        for literal, part in _split(text)
-    ]
-    return "".join(parts)[:MAX_VALUE]
+    if "$(" in text and depth <= MAX_DEPTH:
+        parts = (
+            part if literal else _value(part, lookup, unknown, depth + 1)
+            for literal, part in _split(text)
+        )
+        text = "".join(parts)
+    if len(text) > MAX_VALUE:
+        unknown.add(f"[a text of more than {MAX_VALUE} characters]")
+    return text[:MAX_VALUE]
 
 
 @lru_cache(maxsize=1 << 12)
@@ -74,7 +79,7 @@ def quoted(condition: str) -> str:
 def _closing(text: str, start: int) -> int:
     """Where the parenthesis that opens at an index is closed."""
     depth, quote = 0, ""
-    for at in range(start, min(len(text), start + MAX_VALUE)):
+    for at in range(start, min(len(text), start + MAX_CALL)):
         char = text[at]
         if quote:
             quote = "" if char == quote else quote
@@ -98,7 +103,10 @@ def _value(inner: str, lookup: Lookup, unknown: set[str], depth: int) -> str:
         return found or ""
     inner = expand(inner, lookup, unknown, depth).strip()
     if (match := _STATIC.match(inner)) is not None:
-        result = _static(match[1].lower(), match[2].lower(), arguments(match[3]))
+        end = _closing(inner, match.end() - 1)
+        result = _static(match[1].lower(), match[2].lower(), arguments(inner[match.end() : end]))
+        if result is not None and (rest := inner[end + 1 :].strip()):
+            result = _methods(result, rest) if _CALLS.fullmatch(rest) else None
     elif (match := _METHOD.match(inner)) is not None:
         result = _methods(lookup(match[1].lower()) or "", match[2])
     else:
@@ -191,6 +199,8 @@ _FUNCTIONS: Mapping[str, Callable[[list[str]], str]] = {
     "system.io.file::exists": lambda given: str(is_file(slashed(given[0]))),
     "system.io.directory::exists": lambda given: str(is_folder(slashed(given[0]))),
     "system.string::isnullorempty": lambda given: str(not given[0]),
+    "system.string::concat": "".join,
+    "system.string::join": lambda given: given[0].join(given[1:]),
     "system.string::copy": lambda given: given[0],
     "system.string::new": lambda given: given[0],
     "system.string::isnullorwhitespace": lambda given: str(not given[0].strip()),
@@ -231,9 +241,9 @@ _METHODS: Mapping[str, Callable[[str, list[str]], str]] = {
     "trim": lambda value, given: value.strip(given[0] if given else None),
     "trimend": lambda value, given: value.rstrip(_both(given)),
     "trimstart": lambda value, given: value.lstrip(_both(given)),
-    "contains": lambda value, given: str(given[0].lower() in value.lower()),
-    "startswith": lambda value, given: str(value.lower().startswith(given[0].lower())),
-    "endswith": lambda value, given: str(value.lower().endswith(given[0].lower())),
+    "contains": lambda value, given: str(given[0] in value),
+    "startswith": lambda value, given: str(value.startswith(given[0])),
+    "endswith": lambda value, given: str(value.endswith(given[0])),
     "substring": lambda value, given: value[int(given[0]) :][: int((*given, "99999")[1])],
     "equals": lambda value, given: str(value == given[0]),
     "tostring": lambda value, given: value,
