@@ -372,6 +372,12 @@ class Text:
         """Rows without effect are."""
         return function.instructions[i].text == "nop"
 
+    def never_returns(self, function, i):
+        """Whether a row calls what stops at once."""
+        row = function.instructions[i]
+        target = self.rows.get(self.target(row)) if row.flow == Flow.CALL else None
+        return target is not None and target.flow == Flow.STOP
+
     def direct_target(self, function, i):
         """The RVA that a row calls."""
         return self.target(function.instructions[i])

@@ -17,6 +17,17 @@ from hvci.errors import CatalogError
 from hvci.model.record import record
 
 _DECORATED = re.compile(r"([_@])[A-Za-z_]\w*@(\d+)")
+NEVER_RETURN = frozenset(
+    (
+        "ExRaiseAccessViolation",
+        "ExRaiseDatatypeMisalignment",
+        "ExRaiseStatus",
+        "KeBugCheck",
+        "KeBugCheckEx",
+        "RtlRaiseStatus",
+    )
+)
+"""What the kit's headers declare DECLSPEC_NORETURN."""
 _REGISTER_BYTES = 8
 """A fastcall function takes its first two arguments in registers."""
 _ROWS = ([int, list, str], [int, list, str, list])

@@ -134,6 +134,13 @@ def test_an_indirect_jump_may_lead_to_what_nothing_else_leads_to():
     assert told(text.before("call import Asked", 0)) == {1}
 
 
+@pytest.mark.parametrize(("end", "expected"), [("stop", {0x200}), ("ret", {0, 0x200})])
+def test_a_callee_that_never_returns_is_no_way(end, expected):
+    lines = "x9 = 0x200", "if ? goto .end", "x9 = 0", "call own", ".end:", "x0 = x9"
+    text = Text("\n".join(("entry:", *lines, "call import Asked", "ret", "own:", end)))
+    assert told(text.before("call import Asked", 0)) == expected
+
+
 def test_padding_is_no_way():
     text = Text("entry:\nx0 = 1\ngoto .end\nnop\n.end:\ncall import Asked\nret")
     assert told(text.before("call import Asked", 0)) == {1}

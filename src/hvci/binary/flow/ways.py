@@ -164,6 +164,9 @@ class Ways:
     def _before(self, function: Function, j: int, found: list[Atoms]) -> list[int]:
         """Predecessors; what a jump table or nothing leads to is said in `found`."""
         before, jumps = function.predecessors(j), self._dispatches(function)
+        if len(before) > 1 and function.flows[before[-1]] in CALLS:
+            # only what stands right before goes on here; alone, it stands for code that is dead
+            before = before[:-1] if self.arch.never_returns(function, before[-1]) else before
         if j in function.cache.get("entered", ()):
             found.append(atoms.unknown("code that another function jumps into"))
         if before or j == function.entry or self._only_fills(function, j):

@@ -381,6 +381,9 @@ class Architecture(Protocol):
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""
 
+    def never_returns(self, function: Function, i: int) -> bool:
+        """Whether call `i` goes to what its bytes show never to return."""
+
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""
 

@@ -14,6 +14,7 @@ from hvci.binary.arch.arm64.encoding import (
     SP,
     VOLATILE,
     ZERO,
+    flow_of,
     named_registers,
     remembered,
     written_registers,
@@ -57,6 +58,8 @@ _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 _CHOICE, _CHOICE_MASK = 0x9A800000, 0xFFE00C00
 """CSEL of 64-bit registers."""
 
+MAX_STRAIGHT = 4
+"""Instructions at the start of a callee that are looked at."""
 _ARGUMENTS = (1 << PARAMETERS) - 1
 """The registers (a mask) of the arguments."""
 
@@ -293,6 +296,17 @@ class Arm64:
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""
         return function.instructions[i] == NOP or function.flows[i] == Flow.STOP
+
+    def never_returns(self, function: Function, i: int) -> bool:
+        """Whether a call goes to code that runs straight into a trap."""
+        if function.flows[i] != Flow.CALL:
+            return False
+        start = self.direct_target(function, i)
+        for rva in range(start, start + 4 * MAX_STRAIGHT, 4):
+            flow = flow_of(self.image.u32(rva))
+            if flow != Flow.NEXT:
+                return flow == Flow.STOP
+        return False
 
     def arguments_above(self, is_call: bool) -> int:
         """The ninth argument is the first in memory, right at the stack pointer."""

@@ -25,6 +25,7 @@ from iced_x86 import (
 )
 
 from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
+from hvci.binary.arch.x86.direct.endings import let_breakpoints_go_on, never_returns
 from hvci.binary.arch.x86.direct.named_calls import direct_target
 from hvci.binary.arch.x86.direct.outlined import Outlined
 from hvci.binary.arch.x86.lift import (
@@ -208,6 +209,8 @@ class X86:
             function.indirect_jumps = function.where(INDIRECT_JUMP)
         branches = function.where(DIRECT_JUMP)
         function.link({i: found[i].near_branch_target & 0xFFFFFFFF for i in branches})
+        if Flow.STOP in function.flows:
+            let_breakpoints_go_on(self.image, function)
         if function.kind != "stretch":
             self.note_tables(function)
 
@@ -393,6 +396,10 @@ class X86:
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""
         return only_fills(function.instructions[i])
+
+    def never_returns(self, function: Function, i: int) -> bool:
+        """Whether a call goes to what its bytes show never to return."""
+        return never_returns(self.image, function.instructions[i])
 
     def arguments_above(self, is_call: bool) -> int:
         """Slots below argument 0: the return address, once it is pushed."""

@@ -39,7 +39,7 @@ def _kinds(bits: int) -> npt.NDArray[np.uint8]:
     mark(_UNSURE, "62678fc4c5")  # VEX, EVEX, XOP, and addresses of another size
     mark(_PUSH, "060e161e505152535455565768 6a 9c 6c 6d a4 a5 aa ab")  # strings are stores as well
     mark(_FAR_PUSH, "a0a8")
-    mark(_END, "c2c3cce9eb")
+    mark(_END, "c2c3e9eb")
     return kinds
 
 
