@@ -36,8 +36,6 @@ PADDING = b"\x00\x90\xcc"
 MAX_ROUNDS = 8
 """How often tail calls of functions that were found by tail calls are looked for."""
 ALIGNMENT = 16
-TYPE_SIGNATURE, TYPE_BYTES = 0xC105CAFE, 8
-"""The first half of what stands before each function there, and the bytes of both."""
 MAX_CUT = 1 << 12
 """Bytes in which the end of a function is looked for."""
 
@@ -155,13 +153,8 @@ class Gaps:
         filled = others[self.seen.are_behind_fillers(others)]
         called = filter(self.is_called, others[among(others, branched)].tolist())
         pointed = others[among(others, self.references.pointers[0])]
-        typed = filter(self.is_typed, others.tolist())
-        sure = (*filled.tolist(), *called, *pointed.tolist(), *typed, *named.tolist())
+        sure = (*filled.tolist(), *called, *pointed.tolist(), *named.tolist())
         return sorted({low, *likely[ended].tolist(), *sure})
-
-    def is_typed(self, rva: int) -> bool:
-        """Whether clang has put the type of a function before it, for -fsanitize=function."""
-        return rva >= TYPE_BYTES and self.image.u32(rva - TYPE_BYTES) == TYPE_SIGNATURE
 
     def is_called(self, rva: int) -> bool:
         """Whether an instruction of a function with exception data calls an RVA."""
@@ -257,7 +250,9 @@ class _Stretch:
         i = code.find(rva)
         if i is None or any(self._dispatches(p) for p in code.sources.get(i, ())):
             return False
-        if code.flows[i - 1] in CALLS or self._is_behind_end(rva) or self.gaps.is_typed(rva):
+        if code.flows[i - 1] in CALLS or self._is_behind_end(rva):
+            return True
+        if self.gaps.seen.are_typed(np.array([rva])).any():
             return True
         return bool(self.gaps.references.pointers_to(rva))  # data may stand before it
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from itertools import takewhile
 
 import numpy as np
@@ -47,6 +48,8 @@ _OUTERMOST, _MAX_LEVEL = 0xFFFFFFFE, 16
 """Scope levels: -1 and -2 mean none, others are small indices."""
 BEFORE = 8
 """Bytes before a candidate that are looked at."""
+TYPE_SIGNATURE = 0xC105CAFE
+"""The first four of the eight bytes that clang puts before a function for -fsanitize=function."""
 MAX_INSTRUCTION = 15
 MAX_DECODED = 0x1000
 """Bytes decoded before what looks like a call."""
@@ -144,7 +147,8 @@ class Openings:
         targets = targets[targets >= BEFORE]
         jumps_on = (self.code[targets] == 0xFF) & (self.code[targets + 1] == 0x25)
         opening = self._is_opening(targets) | jumps_on
-        found: Rvas = targets[_PADDING[self.code[targets - 1]] & opening]
+        ended = _PADDING[self.code[targets - 1]] & opening
+        found: Rvas = targets[ended | self.are_typed(targets)]
         return found
 
     def pointed(self, certain: Rvas) -> Rvas:
@@ -243,12 +247,22 @@ class Openings:
         return np.asarray(hot | (first == 0x55) & ((second == 0x8B) | other))
 
     def is_behind_end(self, rvas: Rvas) -> Chosen:
-        """Whether padding, a return or a jump ends right before each RVA."""
+        """Whether padding, a return, a jump or data ends right before each RVA."""
         code = self.code
         found: Chosen = _ENDS[code[rvas - 1]]
         found |= (code[rvas - 3] == 0xC2) | (code[rvas - 5] == 0xE9) | (code[rvas - 2] == 0xEB)
         found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
+        return found | self.are_typed(rvas)
+
+    def are_typed(self, rvas: Rvas) -> Chosen:
+        """Which have the type of a function before them."""
+        found: Chosen = self._words[rvas - BEFORE] == TYPE_SIGNATURE
         return found
+
+    @cached_property
+    def _words(self) -> npt.NDArray[np.uint32]:
+        """The four bytes that begin at each RVA."""
+        return np.ndarray((len(self.code) - 3,), "<u4", self.image.memory, 0, (1,))
 
     def are_behind_fillers(self, rvas: Rvas) -> Chosen:
         """Which are aligned and have a long no-operation before them."""
@@ -266,9 +280,8 @@ class Openings:
         found, scoped = np.zeros(len(rvas), bool), np.zeros(len(rvas), bool)
         for step in range(HANDLER - len(_RESTORES_ESP) + 1):
             found |= bytes_ >> np.uint64(8 * step) & _THREE_BYTES == _RESTORED
-        words = np.ndarray((len(self.code) - 3,), "<u4", self.image.memory, 0, (1,))
         for back in (4, 8):
-            level = np.where(places >= back, words[np.maximum(places - back, 0)], 0)
+            level = np.where(places >= back, self._words[np.maximum(places - back, 0)], 0)
             scoped |= (level >= _OUTERMOST) | (level < _MAX_LEVEL)
         scoped &= ~found
         if scoped.any():
