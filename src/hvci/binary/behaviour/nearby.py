@@ -6,6 +6,7 @@ They only sort out; a place that passes is decoded and judged by the data flow. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ MAX_INSTRUCTION = 16
 """Bytes; no x64 instruction has more than 15."""
 _STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))
 """Last opcode bytes of the usual instructions that write a memory operand."""
+_BRANCHES = (b"\xff\x15", b"\xff\x25")
+"""A call and a jump through a slot; what else names one loads it."""
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
@@ -220,17 +223,23 @@ def call_places(scene: Scene, names: frozenset[str]) -> Rvas:
 
 
 def _call_places(scene: Scene, names: frozenset[str]) -> Rvas:
-    if scene.image.machine is Machine.ARM64:
-        calls = scene.calls(*names)
-        return distinct(np.array([call.function.rvas[call.i] for call in calls], np.int64))
     found: list[int] = []
-    hits, thunk_at = scene.analysis.import_hits, scene.analysis.thunk_at
-    for name in hits.keys() & names:
-        for place, _ in hits[name]:
+    loaded = names
+    if scene.image.machine is not Machine.ARM64:
+        memory = scene.image.memory
+        hits, thunk_at = scene.analysis.import_hits, scene.analysis.thunk_at
+        named = {name: [place for place, _ in hits[name]] for name in hits.keys() & names}
+        loaded = frozenset(
+            name
+            for name, places in named.items()
+            if any(memory[place - 2 : place] not in _BRANCHES for place in places)
+        )
+        for place in chain.from_iterable(named.values()):
             found += (place - 2, place - 3)
             if place in thunk_at:
                 found += scene.analysis.references.to_code(place - 2)
-    return distinct(np.array(found, np.int64))
+    calls = scene.calls(*loaded) if loaded else ()
+    return distinct(np.array([*found, *(call.function.rvas[call.i] for call in calls)], np.int64))
 
 
 def is_reloaded(scene: Scene, place: int, register: int) -> bool:
