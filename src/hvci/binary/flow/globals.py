@@ -184,6 +184,8 @@ class Globals:
             held = flow.value(function, i, Location(memory.base), nesting + 1)
             base = atoms.combine("add", held, atoms.const(memory.displacement & atoms.MASK64), 64)
         index = flow.value(function, i, Location(memory.index_register), nesting + 1)
+        if memory.scale == 1 and _are_numbers(base):
+            base, index = index, base  # either register may hold where the table lies
         out: set[Atom] = set()
         if memory.size == self.image.pointer_size:
             elements = self._pointers_of(base, index, memory.scale)
@@ -210,7 +212,7 @@ class Globals:
         start = atoms.single(base)
         if start is None or start.kind is not Kind.ADDRESS:
             return atoms.NOTHING
-        if index and all(step.kind is Kind.CONST for step in index):
+        if _are_numbers(index):
             return atoms.NOTHING
         at = start.value + atoms.first_index(index) * stride
         step = self._stride(at, stride)
@@ -231,6 +233,10 @@ class Globals:
             return scale
         steps = range(size, MAX_STRIDE + 1, size)
         return next((step for step in steps if at + step in self._pointer_places), 0)
+
+
+def _are_numbers(values: Atoms) -> bool:
+    return bool(values) and all(value.kind is Kind.CONST for value in values)
 
 
 def _changed(values: Atoms, changes: list[Change]) -> Atoms:
