@@ -38,8 +38,3 @@ def test_each_compiler_is_there_on_its_machines():
     assert built >= {(name, "x64") for name in COMPILERS}
     assert built >= {("gcc", "x86"), ("rust", "x86"), ("zig", "x86")}
     assert built >= {("clang", "arm64"), ("rust", "arm64"), ("zig", "arm64")}
-
-
-def test_what_is_still_open_is_no_fixture():
-    still_open = (FOLDER.parent / "kit" / "open.txt").read_text("utf-8").split()
-    assert not {f"{name}.sys" for name in still_open} & {path.name for path in FOLDER.iterdir()}
