@@ -292,6 +292,36 @@ def test_a_disc_whose_files_are_in_another_file_system(put):
     assert "a UDF file system" in opened(put(bytes(disc), "x.iso"))[""]
 
 
+def test_the_differences_of_an_update_are_one_sentence(put):
+    update = cabinet({"a.sys": IMAGE, "0": b"PA30" + TEXT, "1": b"PA30" + TEXT, "2": TEXT})
+    found = opened(put(zipped([("u.cab", update), ("0", b"PA30")]), "x.zip"))
+    assert found.pop("!u.cab!a.sys") == IMAGE
+    assert [text.rpartition(" makes")[2] for text in found.values()] == [" (2 files)", ""]
+    assert list(found) == ["!u.cab!0", "!0"]
+
+
+NAMES = [
+    ("Windows6.1-KB2685811-x64.cab", False),
+    ("Windows8-RT-KB1-x64.msu", False),
+    ("Microsoft Kernel-Mode Driver Framework Install-v1.9-Vista.msu", False),
+    ("Windows10.0-KB5034441-x64.msu", True),
+    ("driver.cab", True),
+]
+
+
+@pytest.mark.parametrize(("name", "is_read"), NAMES)
+def test_updates_that_no_windows_with_memory_integrity_takes_are_left_out(put, name, is_read):
+    """A co-installer brings the driver framework of Windows 7 along, which nothing loads today."""
+    path = put(PROGRAM + cabinet({name: cabinet({"wdf01000.sys": IMAGE})}), "coinstaller.dll")
+    if is_read:
+        assert list(opened(path).values()) == [IMAGE]
+    else:
+        with pytest.raises(InputError, match="that only Windows before 10 takes are left out"):
+            opened(path)
+    named = put(cabinet({"wdf01000.sys": IMAGE}), name)
+    assert list(opened(named).values()) == [IMAGE], "whoever names it wants it"
+
+
 # ---------------------------------------------------------------------- compressed files
 
 

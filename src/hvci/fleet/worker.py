@@ -261,7 +261,7 @@ def _placed(task: Task, path: Path, scratch: Path) -> tuple[list[Placed], list[R
         return unpack_windows(path, scratch)
     from hvci.packages.opened import unpack
 
-    return *unpack(path, "", scratch), ""
+    return unpack(path, "", scratch)
 
 
 def _told_apart(inside: tuple[Inside, ...]) -> tuple[Inside, ...]:

@@ -6,6 +6,7 @@ to a scratch folder under numbers, never under its names; depth, number and size
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,12 @@ DEEPEST = 6
 """A wheel can hold an installer program, that a cabinet, that a database, that a cabinet again."""
 _MOST_KEPT = 20_000
 _TEXTS = (".inf", ".cat")
+_FOR_OLDER = re.compile(
+    r"!(Windows([56]\.\d|8|8\.1)(-RT)?-KB\d+|Microsoft (Kernel|User)-Mode Driver Framework Install)"
+    r"[^!/]*$"
+)
+"""Updates for a Windows before 10, such as the framework that the co-installer of a package brings
+along: no Windows that has memory integrity takes them."""
 _APPLE = "._"
 """What macOS puts beside each file that it archives: nothing that the file holds."""
 
@@ -168,13 +175,13 @@ def package_of(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str
 def open_archive(path: Path) -> Iterator[Opened]:
     """The drivers in an archive, those in archives within it as well."""
     with tempfile.TemporaryDirectory(prefix="hvci-") as scratch:
-        placed, refused = unpack(path, str(path), Path(scratch))
+        placed, refused, said = unpack(path, str(path), Path(scratch))
         for one in placed:
             catalogs = tuple((each.path, each.file.read_bytes()) for each in one.catalogs)
             yield Driver(one.path, one.file.read_bytes(), one.package, catalogs)
         yield from refused
         if not placed and not refused:
-            raise NoDriver(f"{path}: no driver in this archive")
+            raise NoDriver(f"{path}: no driver in this archive{said and f'; {said}'}")
 
 
 class Placed(NamedTuple):
@@ -186,8 +193,9 @@ class Placed(NamedTuple):
     catalogs: tuple[Kept, ...]
 
 
-def unpack(path: Path, label: str, scratch: Path) -> tuple[list[Placed], list[Refused]]:
-    """Put the drivers of an archive, and their catalogs, into a scratch folder under numbers.
+def unpack(path: Path, label: str, scratch: Path) -> tuple[list[Placed], list[Refused], str]:
+    """Put the drivers of an archive, and their catalogs, into a scratch folder under numbers; what
+    there is to say of it comes last.
 
     `label` stands for the archive in what its members are called.
     """
@@ -196,7 +204,24 @@ def unpack(path: Path, label: str, scratch: Path) -> tuple[list[Placed], list[Re
         opening.read(path, label, 1)
     except InputError as error:
         opening.refused.append(Refused(label, error))
-    return list(opening.placed()), opening.refused
+    return list(opening.placed()), _joined(opening.refused), opening.said
+
+
+def _joined(refused: list[Refused]) -> list[Refused]:
+    """One for all differences of an update, of which nobody can open a single one."""
+    found: dict[str, Refused] = {}
+    counts: dict[str, int] = {}
+    for number, one in enumerate(refused):
+        is_delta = str(one.error) == marks.NOT_OPENED["delta"]
+        key = _folder(one.path) if is_delta else str(number)
+        found.setdefault(key, one)
+        counts[key] = counts.get(key, 0) + 1
+    return [
+        Refused(one.path, InputError(f"{one.error} ({counts[key]} files)"))
+        if counts[key] > 1
+        else one
+        for key, one in found.items()
+    ]
 
 
 class _Opening:
@@ -208,6 +233,7 @@ class _Opening:
         self.images: list[Kept] = []
         self.texts: list[Kept] = []
         self.refused: list[Refused] = []
+        self.said = ""
 
     def read(
         self,
@@ -274,6 +300,9 @@ class _Opening:
         self, file: Path, label: str, depth: int, kind: str, names: Mapping[str, str]
     ) -> None:
         if not kinds.is_one(file, label, kind):
+            return
+        if _FOR_OLDER.search(label):
+            self.said = "updates in it that only Windows before 10 takes are left out"
             return
         if depth == DEEPEST:
             self.refused.append(Refused(label, InputError("nested too deep to be opened")))
