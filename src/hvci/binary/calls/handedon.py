@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.flow.fates import (
+    BACK_REACH,
     CLEARS,
     COPIES,
     MOVING,
@@ -105,10 +106,10 @@ def readers(analysis: Analysis, rva: int) -> Readers:
     is kept: most objects before a variable are others, which somebody gets as an argument.
     """
     makers, size = analysis.flow.globals.writes.makers, analysis.image.pointer_size
-    made = [*makers.in_code(rva - OBJECT_REACH + 1, rva + OBJECT_REACH, rva)]
+    made = [*makers.in_code(rva - OBJECT_REACH + 1, rva + BACK_REACH, rva)]
     in_data = [
         (place, start)
-        for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + OBJECT_REACH)
+        for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + BACK_REACH)
         if start == rva or analysis.image.is_writable(place)
     ]
     starts = (*(start for _, start, _ in made), *(start for _, start in in_data))

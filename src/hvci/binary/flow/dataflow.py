@@ -229,20 +229,22 @@ class Dataflow:
         """
         depth = self._busy[key] = len(self._busy)
         outer, self._cycle = self._cycle, NO_CYCLE
-        definitions, passed, doubts = self.reaching.definitions(function, i, location, nesting)
+        reached = self.reaching.definitions(function, i, location, nesting)
+        definitions, doubts = reached.definitions, reached.doubts
         if len(definitions) == 1:
             answer = atoms.bounded(self._of(definitions[0], function, location, nesting))
         else:
             answer = self._united(definitions, function, location, nesting)
-        if doubts and any(atom.kind in atoms.NUMERIC for atom in answer):
+        if is_slot(location) and any(atom.kind in atoms.NUMERIC for atom in answer):
             # a pointer is no option that a callee would change
+            doubts = self.reaching.doubts(function, location, reached)
             answer = atoms.bounded(answer | doubts)
         del self._busy[key]
         is_whole = self._cycle >= depth
         if is_whole or nesting == 0:
             self._memo[key] = answer
             if len(definitions) == 1 and isinstance(definitions[0], int) and not doubts:
-                for j in passed:
+                for j in reached.passed:
                     self._memo[function.start, j, location] = answer
         self._cycle = outer if is_whole else min(outer, self._cycle)
         return answer

@@ -34,6 +34,11 @@ ANY_SIZE = -1
 
 OBJECT_REACH = 0x100
 """How far upwards from its start an object may reach, in bytes."""
+BACK_REACH = 0x40
+"""How far behind something a pointer may lie from which code comes back to it, in bytes.
+
+The end of an array from which a loop counts down, or a link in a list of structures.
+"""
 
 COPIES = frozenset(
     ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
@@ -82,6 +87,13 @@ class Passed(NamedTuple):
     name: str
 
 
+class Kept(NamedTuple):
+    """A variable that the pointer is put into, moved by `offset`."""
+
+    rva: int
+    offset: int = 0
+
+
 class Fate(NamedTuple):
     """What becomes of a pointer."""
 
@@ -90,8 +102,8 @@ class Fate(NamedTuple):
     passed: frozenset[Passed] = frozenset()
     returned: frozenset[int] = frozenset()
     """What is added to it where the function returns it."""
-    kept: frozenset[int] = frozenset()
-    """The variables that it is put into, by RVA."""
+    kept: frozenset[Kept] = frozenset()
+    """The variables that it is put into."""
     is_lost: bool = False
     """It goes where it is not followed."""
     called: frozenset[Place] = frozenset()
@@ -131,6 +143,23 @@ def joined(fates: Iterable[Fate]) -> Fate:
         landed=frozenset().union(*(each.landed for each in fates)),
         is_gone=any(each.is_gone for each in fates),
     )
+
+
+def shifted(fate: Fate, by: int, calls: tuple[Place, ...] = ()) -> Fate:
+    """What becomes of a pointer of which, moved by something and through some calls, a fate is."""
+    return fate._replace(
+        writes=frozenset(_write_behind(by, each, calls) for each in fate.writes),
+        reads=frozenset(read_behind(by, each) for each in fate.reads),
+        passed=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.passed),
+        within=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.within),
+        kept=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.kept),
+    )
+
+
+def _write_behind(start: int, write: Write, calls: tuple[Place, ...]) -> Write:
+    """A store through a pointer that was moved before, and went through some calls."""
+    at, size = within(start, write.offset, write.size)
+    return write._replace(offset=at, size=size, calls=(*calls, *write.calls))
 
 
 def moved(offset: int, delta: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import IN_PARTS, Atom, Atoms, Kind
-from hvci.binary.flow.fates import CLEARS, COPIES, LOST, OBJECT_REACH, Fate, covers
+from hvci.binary.flow.fates import BACK_REACH, CLEARS, COPIES, LOST, OBJECT_REACH, Fate, covers
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -391,7 +391,7 @@ class Frames:
     def _taken_behind(self, function: Function, wanted: int) -> list[tuple[int, int]]:
         """Offsets of the objects behind a slot, with what takes their addresses."""
         taken = self._taken(function)
-        last = min(wanted + OBJECT_REACH, 0) if wanted < 0 else wanted + OBJECT_REACH
+        last = min(wanted + BACK_REACH, 0) if wanted < 0 else wanted + BACK_REACH
         return taken[bisect_left(taken, (wanted + 1, 0)) : bisect_left(taken, (last, 0))]
 
     def _taken(self, function: Function) -> list[tuple[int, int]]:
@@ -413,6 +413,18 @@ class Frames:
         first = bisect_left(taken, (taken[last][0], 0))
         fates = (self._fate(function, each) for _, each in taken[first : last + 1])
         return any(fate.is_lost or (function, i) in fate.given for fate in fates)
+
+    def is_reached_back(self, function: Function, location: Location) -> bool:
+        """Whether a callee may write a slot from a field behind it that it gets the address of."""
+        known: dict[int, bool] = function.cache.setdefault("reached back", {})
+        wanted = slot_offset(location)
+        if wanted not in known:
+            known[wanted] = any(
+                covers(write.offset, write.size, wanted - at, SLOT)
+                for at, i in self._taken_behind(function, wanted)
+                for write in self.flow.globals.writes.makers.others(self._fate(function, i))
+            )
+        return known[wanted]
 
     def is_handed_on(self, function: Function, location: Location, leak: Leak) -> bool:
         """Whether a callee may write a slot, by what becomes of the addresses that are taken."""

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.binary.flow.fates import ANY_SIZE, LOST, MOVING, OBJECT_REACH, Fate, Write, may_read
+from hvci.binary.flow.fates import (
+    ANY_SIZE,
+    LOST,
+    MOVING,
+    OBJECT_REACH,
+    Fate,
+    Kept,
+    Write,
+    may_read,
+    shifted,
+)
 from hvci.binary.flow.made_addresses import made as made_addresses
 from hvci.binary.flow.pointees import Pointees
 from hvci.binary.form.code import (
@@ -195,7 +205,7 @@ class Makers:
                 if offset is not None:
                     held.add((slot(offset), 0))
                 elif memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
-                    return Fate(kept=frozenset((memory.displacement,)))
+                    return Fate(kept=frozenset((Kept(memory.displacement),)))
                 else:
                     return LOST._replace(landed=frozenset(((function, i),)))
         return self.pointees.from_instruction(function, i, frozenset(held)) if held else LOST
@@ -228,14 +238,21 @@ class Makers:
         work, seen = [*fate.kept], set(fate.kept)
         is_sure, is_cut = not fate.is_lost and not fate.returned, False
         while work and len(seen) <= MAX_KEPT:
-            loads = self.of_data(work.pop())
+            variable = work.pop()
+            loads = self.of_data(variable.rva)
             is_sure &= loads.is_sure
             is_cut |= loads.is_cut
-            fates += loads.fates
             for each in loads.fates:
-                work += each.kept - seen
-                seen |= each.kept
+                fates.append(shifted(each, variable.offset))
+                work += fates[-1].kept - seen
+                seen |= fates[-1].kept
         return Loads(fates, is_sure and not work, is_cut or bool(work))
+
+    def others(self, fate: Fate) -> Iterator[Write]:
+        """What other functions write by a pointer, out of variables as well."""
+        yield from (write for write in fate.writes if write.calls)
+        for each in self.through(fate).fates if fate.kept else ():
+            yield from each.writes
 
     def _loads(self, place: int) -> Loads:
         image, references = self.flow.image, self.flow.functions.references

@@ -19,6 +19,7 @@ from hvci.binary.flow.fates import (
     WITHIN_OBJECT,
     Fate,
     Held,
+    Kept,
     Passed,
     Place,
     Read,
@@ -28,9 +29,8 @@ from hvci.binary.flow.fates import (
     loaded,
     most_arguments,
     moved,
-    read_behind,
     registers_of,
-    within,
+    shifted,
 )
 from hvci.binary.flow.ways import handlers
 from hvci.binary.form.code import (
@@ -154,7 +154,7 @@ class _Walk:
         self.reads: set[Read] = set()
         self.passed: set[Passed] = set()
         self.returned: set[int] = set()
-        self.kept: set[int] = set()
+        self.kept: set[Kept] = set()
         self.called: set[Place] = set()
         self.loads: set[Place] = set()
         self.within: set[Passed] = set()
@@ -355,7 +355,7 @@ class _Walk:
         elif values:
             self.landed.add((self.function, i))
             if memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
-                self.kept.add(memory.displacement)
+                self.kept |= {Kept(memory.displacement, offset) for offset in values}
             else:
                 self.is_lost = True
         return bool(values)
@@ -439,14 +439,12 @@ class _Walk:
         self.landed |= fate.landed
         if fate.landed and self.nesting:
             self.landed.add((self.function, i))  # perhaps a local dispatcher
-        for write in fate.writes:
-            at, size = within(offset, write.offset, write.size)
-            calls = ((self.function, i), *write.calls)
-            self.writes.add(write._replace(offset=at, size=size, calls=calls))
-        self.reads |= {read_behind(offset, read) for read in fate.reads}
-        self.passed |= {each._replace(offset=moved(each.offset, offset)) for each in fate.passed}
-        self.within |= {each._replace(offset=moved(each.offset, offset)) for each in fate.within}
-        self.kept |= fate.kept
+        there = shifted(fate, offset, ((self.function, i),))
+        self.writes |= there.writes
+        self.reads |= there.reads
+        self.passed |= there.passed
+        self.within |= there.within
+        self.kept |= there.kept
         self.loads |= fate.loads
 
     def _is_check(self, i: int) -> bool:

@@ -52,6 +52,8 @@ class Reached(NamedTuple):
     """The instructions between, before which the location holds the same."""
     doubts: set[Atom]
     """What calls and stores between may have left in a slot, if it is part of what they know."""
+    calls: list[int]
+    """The calls between, of which nothing is said yet; of a slot only."""
 
 
 _Stretch = tuple[list[Definition], list[int], int, int]
@@ -59,7 +61,7 @@ _Stretch = tuple[list[Definition], list[int], int, int]
 
 Then what tells the jumps of an unread jump table, which is followed once, and the steps taken.
 """
-_SPENT = Reached([atoms.unknown(BUDGET)], set(), set())
+_SPENT = Reached([atoms.unknown(BUDGET)], set(), set(), [])
 
 
 class Reaching:
@@ -87,7 +89,7 @@ class Reaching:
         nearest = self.ways.writer(function, i, 1 << register_of(location))
         if nearest >= 0:
             self.flow.steps += i - nearest
-            return _SPENT if self.flow.steps > MAX_STEPS else Reached([nearest], {i}, set())
+            return _SPENT if self.flow.steps > MAX_STEPS else Reached([nearest], {i}, set(), [])
         known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
         found: dict[Definition, None] = {}
         passed: set[int] = set()
@@ -112,7 +114,7 @@ class Reaching:
                     continue  # the same for all labels: once is enough
                 dispatched.add(dispatches)
             work += onward
-        return Reached([*found], passed, set())
+        return Reached([*found], passed, set(), [])
 
     def _stretch(self, function: Function, i: int, location: Location) -> _Stretch:
         """What is met right before a place, and from where to go on.
@@ -140,12 +142,20 @@ class Reaching:
 
     # ---- stack slots
 
+    def doubts(self, function: Function, location: Location, reached: Reached) -> set[Atom]:
+        """What may have become of a number in a slot on the way, as far as that is known."""
+        if not reached.calls or all(self._callee(function, p) for p in reached.calls):
+            return reached.doubts
+        is_reached = self.flow.frames.is_reached_back(function, location)
+        return reached.doubts | (atoms.unknown(OBJECT) if is_reached else atoms.NOTHING)
+
     def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """From join or call to the one before: stores and calls may change a slot."""
         found: list[Definition] = []
         seen: set[int] = set()
         work = [i]
         doubts: set[Atom] = set()
+        calls: list[int] = []
         dispatched: set[int] = set()
         while work:
             k = work.pop()
@@ -172,13 +182,13 @@ class Reaching:
             work += [
                 p
                 for p in self.ways.unsure(function, join)
-                if not self._settles_slot(function, p, location, nesting, found, doubts)
+                if not self._settles_slot(function, p, location, nesting, found, doubts, calls)
             ]
             work += join.plain
         if doubts:  # bytes behind all that is stored into the slot are another variable
             width = self.flow.frames.widest(function, found)
             doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
-        return Reached(found, seen, doubts)
+        return Reached(found, seen, doubts, calls)
 
     def _straight_back(
         self,
@@ -211,6 +221,7 @@ class Reaching:
         nesting: int,
         found: list[Definition],
         doubts: set[Atom],
+        calls: list[int],
     ) -> bool:
         """Whether the instruction before a join, or a call, settles a slot."""
         if self._writes(function, p, location, nesting, found, doubts):
@@ -225,6 +236,7 @@ class Reaching:
             is_doubted = leak is not Leak.NONE and self._may_write_object(function, p, location)
             if is_doubted and frames.is_handed_on(function, location, Leak.POSSIBLE):
                 doubts |= atoms.unknown(OBJECT)
+            calls.append(p)
         return False
 
     def _writes(

@@ -207,7 +207,7 @@ class Readers:
             each = work.pop()
             if each.is_lost or each.returned or each.passed:
                 return False
-            for rva in each.kept - seen:
+            for rva in {variable.rva for variable in each.kept} - seen:
                 seen.add(rva)
                 loads = self.loads(rva)
                 if loads is None:
@@ -218,7 +218,7 @@ class Readers:
     def is_never_read(self, fate: Fate) -> bool:
         """Whether a pointer is put only into variables that nobody reads."""
         is_open = fate.is_lost or fate.returned or fate.passed
-        return not is_open and all(self.loads(rva) == [] for rva in fate.kept)
+        return not is_open and all(self.loads(each.rva) == [] for each in fate.kept)
 
     def loads(self, rva: int) -> list[Fate] | None:
         """What becomes of the pointer in a variable, for each read; None where not known."""

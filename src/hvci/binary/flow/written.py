@@ -12,6 +12,7 @@ from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
+    BACK_REACH,
     CLEARS,
     COPIES,
     MOVING,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 OPTION = 4
 """Bytes of the options that are asked for, which structures hold; pointers are no options."""
-LOOP_REACH = 0x40
-"""How far behind a variable the end of an array may lie from which a loop counts back, in bytes."""
 
 
 class Change(NamedTuple):
@@ -190,7 +189,7 @@ class Writes:
         A pointer to the global itself that gets lost may change it to anything; one to what lies
         before it hardly does.
         """
-        behind_it = LOOP_REACH if reach > 1 else 0
+        behind_it = BACK_REACH if reach > 1 else 0
         made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
         nearest = max((start for _, start, _ in made if start <= rva), default=rva - reach)
         for function, start, fate in made:
