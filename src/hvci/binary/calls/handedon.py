@@ -103,17 +103,11 @@ def readers(analysis: Analysis, rva: int) -> Readers:
     """Who reads a pointer in a variable other than by its name.
 
     Of what lies before it only the nearest object may hold it, and only where the address of that
-    is kept: most objects before a variable are others, which somebody gets as an argument.
+    is put into memory that is no variable: most objects before a variable are others.
     """
     makers, size = analysis.flow.globals.writes.makers, analysis.image.pointer_size
     made = [*makers.in_code(rva - OBJECT_REACH + 1, rva + BACK_REACH, rva)]
-    in_data = [
-        (place, start)
-        for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + BACK_REACH)
-        if start == rva or analysis.image.is_writable(place)
-    ]
-    starts = (*(start for _, start, _ in made), *(start for _, start in in_data))
-    nearest = max((start for start in starts if start <= rva), default=rva)
+    nearest = max((start for _, start, _ in made if start <= rva), default=rva)
     found: set[Function] = set()
     are_others = False
     for function, start, fate in made:
@@ -122,16 +116,16 @@ def readers(analysis: Analysis, rva: int) -> Readers:
         if any(may_read(each, rva - start, size) for each in fates):
             found.add(function)
         are_others |= any(_reads_elsewhere(function, each, rva - start, size) for each in fates)
-        if start == nearest and not kept.is_sure:
-            are_others |= bool(fate.kept or fate.landed or fate.returned)
+        if start == nearest:
+            are_others |= any(each.is_lost and bool(each.landed) for each in fates)
         if start == rva:
             are_others |= fate.gets_out and not kept.is_sure
             pointer = Atom(Kind.ADDRESS, rva)
             passed = [use for each in fates for use in each.passed]
             are_others |= any(_is_read_by(analysis, each, pointer, 0) for each in passed)
-    for place, start in in_data:
+    for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + BACK_REACH):
         loads = makers.of_data(place)
-        are_others |= start == nearest and not loads.is_sure
+        are_others |= start == rva and not loads.is_sure
         are_others |= any(may_read(each, rva - start, size) for each in loads.fates)
     return Readers(frozenset(found), are_others)
 
