@@ -1,5 +1,7 @@
 """Shapes of CMake lists that must leave nothing out without a word."""
 
+import json
+
 import pytest
 
 from hvci.model.judged import TEXT_RULES
@@ -47,6 +49,14 @@ MADE = [
     "target_link_libraries(a PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,l>)",
     "wdk_add_library(l STATIC bad.c)\nwdk_add_driver(a good.c)\n"
     "target_link_libraries(a PRIVATE general $<TARGET_NAME:l>)",
+    'set(N 0)\nwdk_add_driver(a good.c)\nwhile(N LESS 9)\nmath(EXPR N "(${N} + 1) * 2")\n'
+    "if(N EQUAL 6)\ntarget_sources(a PRIVATE bad.c)\nbreak()\nendif()\nendwhile()",
+    "foreach(n RANGE 0 4 2)\nif(n EQUAL 2)\ncontinue()\nendif()\nlist(APPEND S bad${n})\n"
+    "endforeach()\nlist(TRANSFORM S REPLACE 0 .c)\nlist(GET S 0 T)\nwdk_add_driver(a good.c ${T})",
+    "wdk_add_driver(a good.c)\nset_property(TARGET a APPEND PROPERTY SOURCES bad.c)",
+    "add_library(i INTERFACE)\nset_target_properties(i PROPERTIES INTERFACE_SOURCES bad.c)\n"
+    "wdk_add_driver(a good.c)\nset_target_properties(a PROPERTIES LINK_LIBRARIES i)",
+    'if("b" STRGREATER_EQUAL "a")\nset(S bad.c)\nendif()\nwdk_add_driver(a good.c ${S})',
 ]
 
 
@@ -77,11 +87,11 @@ LOST = [
     ("target_sources(a PRIVATE gone.obj)", "gone.obj"),
     ("file(STRINGS s.txt S)\ntarget_sources(a PRIVATE ${S})", "${S}"),
     ("set(S x)\nfile(STRINGS s.txt S)\nset(T ${S})\ntarget_sources(a PRIVATE ${T})", "${T}"),
-    ("set(S 1)\nmath(EXPR S 1+1)\ntarget_sources(a PRIVATE ${S}.h)", "${S}"),
+    ("set(S 1)\nmath(EXPR S ~1)\ntarget_sources(a PRIVATE ${S}.h)", "${S}"),
     ("set(S h)\nlist(TRANSFORM S GENEX_STRIP)\ntarget_sources(a PRIVATE x.${S})", "${S}"),
     (
-        "set(S h.h)\nwhile(1)\nlist(APPEND S bad.c)\nendwhile()\ntarget_sources(a PUBLIC ${S})",
-        "${S}",
+        "set(S h.h)\nwhile(1)\nlist(APPEND S x.h)\nendwhile()\ntarget_sources(a PUBLIC ${S})",
+        "too long to be run",
     ),
     ("execute_process(COMMAND x OUTPUT_VARIABLE S)\ntarget_sources(a PRIVATE ${S})", "${S}"),
 ]
@@ -101,7 +111,7 @@ CLEAR = [
     "sign_with_test_certificate(a)",
     "target_link_libraries(a PRIVATE WDK::FLTMGR)",
     "add_subdirectory(docs)",
-    "set(S x)\nmath(EXPR S 1+1)\nset(S good.h)\ntarget_sources(a PRIVATE ${S})",
+    "set(S x)\nmath(EXPR S ~1)\nset(S good.h)\ntarget_sources(a PRIVATE ${S})",
 ]
 
 
@@ -121,12 +131,21 @@ DEFINED = [
     "set_property(DIRECTORY APPEND PROPERTY COMPILE_DEFINITIONS BAD)",
     "wdk_add_driver(b d.c)\ntarget_precompile_headers(b PRIVATE bad.h)",
     "wdk_add_driver(b d.c)\nset_target_properties(b PROPERTIES COMPILE_OPTIONS /DBAD)",
+    "add_compile_definitions($<$<CONFIG:RelWithDebInfo>:BAD>)",
+    "add_compile_definitions($<$<CONFIG:MinSizeRel>:BAD>)",
+    "set(CMAKE_C_FLAGS_RELWITHDEBINFO /DBAD)",
+    "set(CMAKE_CONFIGURATION_TYPES A Chk)\nadd_compile_definitions($<$<CONFIG:Chk>:BAD>)",
+    "set(CMAKE_C_FLAGS_INIT /DBAD)",
+    "set(CMAKE_TOOLCHAIN_FILE tools.cmake)\nproject(again C)",
+    "set_directory_properties(PROPERTIES COMPILE_DEFINITIONS BAD)",
+    "add_library(i INTERFACE)\nset_property(TARGET i PROPERTY INTERFACE_COMPILE_DEFINITIONS BAD)\n"
+    "link_libraries(i)",
 ]
 
 
 @pytest.mark.parametrize("lists", DEFINED)
 def test_definitions_for_one_language_file_or_folder(tmp_path, lists):
-    more = {"d__c": CHOSEN, "bad__h": "#define BAD\n"}
+    more = {"d__c": CHOSEN, "bad__h": "#define BAD\n", "tools__cmake": "add_definitions(-DBAD)\n"}
     evidence = asked(tmp_path, f"{lists}\nwdk_add_driver(a d.c)\n", **more)
     assert "execute-pool-type" in bad(evidence)
 
@@ -160,3 +179,97 @@ def test_a_program_is_no_driver(tmp_path):
     text = '#include <windows.h>\nint main(void) { return DriverEntry("x"); }\n'
     lay(tmp_path, CMakeLists__txt=HEAD + "add_executable(a d.c)\n", d__c=text)
     assert any("only programs for user mode" in one.reason for one in read(tmp_path).limits)
+
+
+def test_definitions_that_are_removed_again(tmp_path):
+    lists = "add_definitions(-DGOOD -DBAD)\nremove_definitions(-DBAD)\nwdk_add_driver(a d.c)\n"
+    assert "execute-pool-type" not in bad(asked(tmp_path, lists, d__c=CHOSEN))
+
+
+def test_a_source_that_is_only_shown(tmp_path):
+    shown = "set_source_files_properties(bad.c PROPERTIES HEADER_FILE_ONLY ON)\n"
+    evidence = asked(tmp_path, f"wdk_add_driver(a good.c bad.c)\n{shown}")
+    assert "execute-pool-type" not in bad(evidence)
+
+
+def test_a_source_in_another_language_than_its_name_says(tmp_path):
+    lists = "set_source_files_properties(d.c PROPERTIES LANGUAGE CXX)\nwdk_add_driver(a d.c)\n"
+    text = CHOSEN.replace("#ifdef BAD", "#ifdef __cplusplus")
+    assert "execute-pool-type" in bad(asked(tmp_path, lists, d__c=text))
+
+
+def test_what_only_arm64_compiles(tmp_path):
+    lists = 'wdk_add_driver(a good.c)\nif(CMAKE_SYSTEM_PROCESSOR STREQUAL "ARM64")\n'
+    lists += "target_sources(a PRIVATE bad.c)\nendif()\n"
+    text = BAD.replace("NonPagedPool,", "NonPagedPoolExecute,")
+    lay(tmp_path, CMakeLists__txt=HEAD + lists, good__c=GOOD, bad__c=text)
+    assert "execute-pool-type" in bad(read(tmp_path))
+
+
+# ---- presets
+
+DRIVER = (
+    "option(MORE off)\nwdk_add_driver(a d.c)\nif(MORE)\ntarget_sources(a PRIVATE bad.c)\nendif()\n"
+)
+
+
+def preset(**said):
+    """A list of presets that begins with a hidden one."""
+    base = {"name": "base", "hidden": True, "cacheVariables": {"OTHER": {"value": "x"}}}
+    return json.dumps({"configurePresets": [base, {"name": "own", "inherits": "base", **said}]})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"cacheVariables": {"MORE": True}},
+        {"cacheVariables": {"MORE": {"type": "BOOL", "value": "ON"}}},
+        {"cacheVariables": {"CMAKE_C_FLAGS": "/DBAD"}},
+        {"toolchainFile": "tools.cmake"},
+        {"cacheVariables": {"CMAKE_TOOLCHAIN_FILE": "${sourceDir}/tools.cmake"}},
+    ],
+)
+@pytest.mark.parametrize("name", ["CMakePresets__json", "CMakeUserPresets__json"])
+def test_what_a_preset_says(tmp_path, said, name):
+    more = {name: preset(**said), "d__c": CHOSEN, "tools__cmake": "set(CMAKE_C_FLAGS_INIT /DBAD)\n"}
+    assert "execute-pool-type" in bad(asked(tmp_path, DRIVER, **more))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"condition": {"type": "equals", "lhs": "${hostSystemName}", "rhs": "Linux"}},
+        {"condition": {"type": "notEquals", "lhs": "${hostSystemName}", "rhs": "Windows"}},
+        {"condition": False},
+        {"hidden": True},
+    ],
+)
+def test_a_preset_that_is_not_for_windows(tmp_path, said):
+    more = preset(cacheVariables={"MORE": "ON"}, **said)
+    evidence = asked(tmp_path, DRIVER, d__c=CHOSEN, CMakePresets__json=more)
+    assert "execute-pool-type" not in bad(evidence)
+    assert not weighing(evidence)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "the presets in CMakePresets.json"),
+        ('{"include": ["gone.json"]}', "the presets in gone.json"),
+        (preset(toolchainFile="gone.cmake"), "the toolchain file gone.cmake"),
+        (preset(toolchainFile="$env{TOOLS}/vcpkg.cmake"), ""),
+        (
+            json.dumps(
+                {
+                    "configurePresets": [
+                        {"name": str(at), "cacheVariables": {"X": str(at)}} for at in range(9)
+                    ]
+                }
+            ),
+            "more than 6 presets",
+        ),
+    ],
+)
+def test_what_of_presets_is_not_read_is_named(tmp_path, text, told):
+    reasons = weighing(asked(tmp_path, DRIVER, d__c=CHOSEN, CMakePresets__json=text))
+    assert [told in one for one in reasons] == [True] * bool(told)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.cmake.commands import RUNNERS
 from hvci.source.builds.cmake.generators import Asked, is_open
 from hvci.source.builds.cmake.generators import replace as generated
-from hvci.source.builds.cmake.run import MAX_STEPS, Lists, Target
+from hvci.source.builds.cmake.presets import Preset, presets
+from hvci.source.builds.cmake.run import Lists
+from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.model import (
     Build,
     Compile,
@@ -30,10 +33,14 @@ from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import CODE, Shelf, is_code
 
 CONFIGURATIONS = ("Debug", "Release")
+FURTHER = ("RelWithDebInfo", "MinSizeRel")
+"""Configurations that count where the lists say something of them."""
+MAX_RUNS = 24
+"""Machines and configurations of one tree."""
 SHOWN = 6
 _ALL = ("(folders)", "(all)")
 """Stand for all targets of a list: what says nothing of those that are here, and what may."""
-_LONG = f"more than {MAX_STEPS} commands"
+_LONG = "lists that are too long to be run whole"
 _NATIVE = re.compile(
     r"(?i)[/-]DRIVER\b|SUBSYSTEM[:,=]\s*native|--subsystem[=, ]\s*(?:native|1)\b|-mwindows-kernel"
     r"|[/-]ENTRY:(?:Gs)?Driver|[-,]entry[=, ]_?Driver|[/-]kernel\b"
@@ -55,24 +62,46 @@ def builds(shelf: Shelf, paths: Iterable[str], machines: Iterable[str]) -> list[
     for root in roots:
         if absolute(root) in read:
             continue
-        for machine in machines:
-            for configuration in CONFIGURATIONS:
-                lists = Lists(_folder(root), Asked(configuration), machine, RUNNERS)
-                lists.list_file(absolute(root))
+        every, unread = presets(_folder(root))
+        if unread:
+            lost[shelf.shown(root), "(all)"] = (unread, True)
+        for preset in every:
+            for lists in _runs(root, preset, machines):
                 read |= lists.read
                 for one, weighs in lists.missing.items():
                     told = lost.setdefault((shelf.shown(root), _ALL[weighs]), ([], weighs))[0]
                     told += () if one in told else (one,)
                 if lists.gave_up:
-                    lost.setdefault((shelf.shown(root), "(all)"), ([_LONG], True))
-                made = _Made(shelf, lists, machine, lost)
-                found += made.builds()
+                    told = lost.setdefault((shelf.shown(root), "(all)"), ([], True))[0]
+                    told += () if _LONG in told else (_LONG,)
+                found += _Made(shelf, lists, lost).builds()
     for (project, name), (what, weighs) in sorted(lost.items()):
         more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
         of = "" if name in _ALL else f"of the target {name} "
         reason = f"{of}this could not be followed: {', '.join(what[:SHOWN])}{more}"
         shelf.limit(project, reason, TEXT_RULES if weighs else ())
     return found
+
+
+def _runs(root: str, preset: Preset, machines: Iterable[str]) -> Iterator[Lists]:
+    """The lists run for each machine and configuration; those that only some lists name as well."""
+    left = [(machine, name) for machine in machines for name in CONFIGURATIONS]
+    done: set[tuple[str, str]] = set()
+    while left:
+        machine, configuration = left.pop(0)
+        done.add((machine, configuration.upper()))
+        lists = Lists(_folder(root), Asked(configuration, preset=preset.name), machine, RUNNERS)
+        lists.scopes[0].update(preset.variables)
+        lists.list_file(absolute(root))
+        yield lists
+        types = (lists.get("CMAKE_CONFIGURATION_TYPES") or "").split(";")
+        named = [*types, *(one for one in FURTHER if one.upper() in lists.configurations)]
+        every = {one.upper(): one for one in (configuration, *named) if one}
+        also = (machine, "arm64") if lists.is_for_arm64 else (machine,)
+        for key in ((one, name) for one in also for name in every):
+            if key not in done and len(done) < MAX_RUNS:
+                done.add(key)
+                left.append((key[0], every[key[1]]))
 
 
 def _folder(path: str) -> str:
@@ -82,12 +111,10 @@ def _folder(path: str) -> str:
 class _Made:
     """The builds of one run."""
 
-    def __init__(
-        self, shelf: Shelf, lists: Lists, machine: str, lost: dict[Key, tuple[list[str], bool]]
-    ) -> None:
+    def __init__(self, shelf: Shelf, lists: Lists, lost: dict[Key, tuple[list[str], bool]]) -> None:
         self.shelf = shelf
         self.lists = lists
-        self.machine = machine
+        self.machine = lists.machine
         self.lost = lost
 
     def builds(self) -> Iterator[Build]:
@@ -135,7 +162,7 @@ class _Made:
         output = target.properties.get("OUTPUT_NAME") or target.name
         return Build(
             self._project(target),
-            f"{self.lists.asked.configuration}|{self.machine}",
+            f"{self.lists.asked.label}|{self.machine}",
             self.machine,
             kind,
             version,
@@ -239,9 +266,11 @@ class _Made:
             path = self._source(target, name, folder, weighs)
             if path.lower().endswith(_ASSEMBLY):
                 assembly.append(path)
-            elif path:
-                plain = made["C" if path.lower().endswith(".c") else "CXX"]
-                compiled[path] = self._with_own(target, plain, absolute(path))
+            elif path and not self._is_left_out(path):
+                said = self.lists.properties.get((absolute(path), "LANGUAGE"), "")
+                language = said if said in made else "C" if path.lower().endswith(".c") else "CXX"
+                own = self._with_own(target, made[language], absolute(path))
+                compiled[path] = replace(own, cplusplus=said == "CXX") if said in made else own
         open_ = [one for one in (*definitions, *options) if is_open(self._generated([one], "C")[0])]
         for one in (*target.lost, *open_):
             self._lose(target, one, weighs)
@@ -249,9 +278,14 @@ class _Made:
             self._lose(target, "it names no source file that could be found", weighs)
         return compiled, tuple(assembly)
 
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a source is listed only to be shown."""
+        said = self.lists.properties.get((absolute(path), "HEADER_FILE_ONLY"), "")
+        return said.upper() in ("1", "ON", "YES", "TRUE", "Y")
+
     def _generated(self, words: list[str], language: str) -> list[str]:
         """Words with what depends on the language of a file; lists in them are taken apart."""
-        asked = Asked(self.lists.asked.configuration, language)
+        asked = replace(self.lists.asked, language=language)
         return generated(";".join(words), asked).split(";")
 
     def _compile(
@@ -265,7 +299,8 @@ class _Made:
         """How the files of one language are compiled."""
         now = self.lists.asked.configuration.upper()
         flags = " ".join(self._generated(options, language))
-        for name in (f"CMAKE_{language}_FLAGS", f"CMAKE_{language}_FLAGS_{now}"):
+        for of in ("", "_INIT", f"_{now}", f"_{now}_INIT"):
+            name = f"CMAKE_{language}_FLAGS{of}"
             flags += " " + (self.lists.get(name) or "")
         folders = self._generated(self._all("folders", target, linked), language)
         return Compile(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from hvci.source.builds.cmake.run import Lists, Runner, Target
+from hvci.source.builds.cmake.run import Lists, Runner
+from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.cmake.text import Command
 from hvci.source.builds.cmake.variables import VARIABLES
 
@@ -17,6 +18,7 @@ _HANDED = ("definitions", "folders", "options")
 
 
 def _project(lists: Lists, words: list[str], command: Command) -> None:
+    lists.toolchain()
     if words:
         lists.set("PROJECT_NAME", words[0])
         for name in ("PROJECT_SOURCE_DIR", f"{words[0]}_SOURCE_DIR"):
@@ -138,7 +140,15 @@ def _include(lists: Lists, words: list[str], command: Command) -> None:
         lists.include(words[0], "OPTIONAL" in words)
 
 
-_OF_FILES = ("COMPILE_DEFINITIONS", "COMPILE_FLAGS", "COMPILE_OPTIONS")
+_OF_FILES = (
+    *("COMPILE_DEFINITIONS", "COMPILE_FLAGS", "COMPILE_OPTIONS"),
+    *("HEADER_FILE_ONLY", "LANGUAGE"),
+)
+_HANDED_BY = {
+    "INTERFACE_COMPILE_DEFINITIONS": "definitions",
+    "INTERFACE_COMPILE_OPTIONS": "options",
+    "INTERFACE_INCLUDE_DIRECTORIES": "folders",
+}
 _OF_FOLDERS = {
     "COMPILE_DEFINITIONS": "definitions",
     "COMPILE_OPTIONS": "options",
@@ -147,7 +157,7 @@ _OF_FOLDERS = {
 }
 _BACKWARDS = (
     *("add_definitions", "add_compile_definitions", "include_directories"),
-    "set_property",
+    *("set_property", "set_directory_properties"),
 )
 """These hold for targets that were there before as well."""
 
@@ -176,7 +186,41 @@ def _set_properties(lists: Lists, words: list[str], command: Command) -> None:
                 if key in pairs:
                     lists.properties[lists.path(name), key] = pairs[key]
         elif name in lists.targets:
+            for key, value in pairs.items():
+                _of_properties(lists, lists.targets[name], key, value.split(";"))
             lists.targets[name].properties.update(pairs)
+
+
+def _of_properties(lists: Lists, target: Target, key: str, values: list[str]) -> None:
+    """What a property adds to a target, for itself or for those that link it."""
+    if key in _HANDED_BY:
+        what = _HANDED_BY[key]
+        made = [lists.path(one) for one in values] if what == "folders" else values
+        target.handed.setdefault(what, []).extend(made)
+    elif key == "INTERFACE_SOURCES":
+        target.handed_sources += ((one, lists.place.folder) for one in values)
+    elif key == "SOURCES":
+        target.sources += ((one, lists.place.folder) for one in values)
+    elif key in ("LINK_LIBRARIES", "INTERFACE_LINK_LIBRARIES"):
+        target.links += values
+    elif key == "INCLUDE_DIRECTORIES":
+        target.folders += map(lists.path, values)
+
+
+def _set_folder(lists: Lists, words: list[str], command: Command) -> None:
+    """`set_directory_properties(PROPERTIES name value …)`."""
+    at = words.index("PROPERTIES") if "PROPERTIES" in words else len(words)
+    for key, value in zip(words[at + 1 :: 2], words[at + 2 :: 2], strict=False):
+        if key in _OF_FOLDERS:
+            _of_folder(_OF_FOLDERS[key])(lists, value.split(";"), command)
+
+
+def _remove_definitions(lists: Lists, words: list[str], command: Command) -> None:
+    """What `add_definitions` added goes again."""
+    gone = set(words)
+    targets = (one for one in lists.targets.values() if one.folder == lists.place.folder)
+    for options in (lists.place.options, *(one.options for one in targets)):
+        options[:] = [one for one in options if one not in gone]
 
 
 def _set_property(lists: Lists, words: list[str], command: Command) -> None:
@@ -192,6 +236,7 @@ def _set_property(lists: Lists, words: list[str], command: Command) -> None:
         held: dict[str, str] = {}
         if kind == "TARGET" and name in lists.targets:
             held = lists.targets[name].properties
+            _of_properties(lists, lists.targets[name], key, values)
         old = lists.properties.get((lists.path(name), key), "") if kind == "SOURCE" else ""
         old = (held.get(key, "") or old) if is_more else ""
         held[key] = ";".join(one for one in (old, *values) if one)
@@ -225,5 +270,7 @@ RUNNERS: dict[str, Runner] = {
     "set_target_properties": _set_properties,
     "set_source_files_properties": _set_properties,
     "set_property": _set_property,
+    "set_directory_properties": _set_folder,
+    "remove_definitions": _remove_definitions,
 }
 """What each command does."""

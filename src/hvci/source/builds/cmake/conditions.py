@@ -19,6 +19,7 @@ _UNARY = ("EXISTS", "IS_DIRECTORY", "DEFINED", "TARGET", "COMMAND", "POLICY", "T
 _BINARY = frozenset(
     (
         *("STREQUAL", "STRLESS", "STRGREATER", "EQUAL", "LESS", "GREATER", "LESS_EQUAL"),
+        *("STRLESS_EQUAL", "STRGREATER_EQUAL"),
         *("GREATER_EQUAL", "MATCHES", "IN_LIST", "VERSION_EQUAL", "VERSION_LESS"),
         *("VERSION_GREATER", "VERSION_LESS_EQUAL", "VERSION_GREATER_EQUAL"),
     )
@@ -111,7 +112,13 @@ class _Condition(Boolean):
         if operator == "MATCHES":
             return matches(right.text, a) is not None
         if operator.startswith("STR"):
-            return {"STREQUAL": a == b, "STRLESS": a < b, "STRGREATER": a > b}[operator]
+            return {
+                "STREQUAL": a == b,
+                "STRLESS": a < b,
+                "STRGREATER": a > b,
+                "STRLESS_EQUAL": a <= b,
+                "STRGREATER_EQUAL": a >= b,
+            }[operator]
         if operator.startswith("VERSION_"):
             return _ordered(_version(a), operator.removeprefix("VERSION_"), _version(b))
         try:

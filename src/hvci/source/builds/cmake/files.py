@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_FILES = 20_000
+"""Files that one pattern may mean."""
+MAX_SEEN = 80_000
+"""Files that are looked at for one."""
 
 
-def glob(folder: str, pattern: str, recurse: bool) -> list[str]:
-    """The files that a pattern means below a folder, sorted."""
+def glob(folder: str, pattern: str, recurse: bool) -> tuple[list[str], bool]:
+    """The files that a pattern means below a folder, sorted; whether these are all."""
     whole = pattern if pattern.startswith("/") else f"{folder}/{pattern}"
     base, _, name = whole.rpartition("/")
     if "*" in base or "?" in base:
@@ -23,12 +26,12 @@ def glob(folder: str, pattern: str, recurse: bool) -> list[str]:
         inner = [Path(base or "/")]
     found: list[str] = []
     for start in inner:
-        for path in _below(start) if recurse else _direct(start):
+        for seen, path in enumerate(_below(start) if recurse else _direct(start)):
             if fnmatch.fnmatchcase(path.rpartition("/")[2].lower(), name.lower()):
                 found.append(path)
-            if len(found) >= MAX_FILES:
-                return sorted(found)
-    return sorted(found)
+            if len(found) >= MAX_FILES or seen >= MAX_SEEN:
+                return sorted(found), False
+    return sorted(found), True
 
 
 def _folders(pattern: str) -> Iterator[Path]:
@@ -44,11 +47,6 @@ def _direct(folder: Path) -> Iterator[str]:
 
 
 def _below(folder: Path) -> Iterator[str]:
-    seen = 0
     for top, folders, files in os.walk(folder):
         folders.sort()
-        for name in sorted(files):
-            seen += 1
-            if seen > MAX_FILES * 4:
-                return
-            yield f"{top}/{name}"
+        yield from (f"{top}/{name}" for name in sorted(files))

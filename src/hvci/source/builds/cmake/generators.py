@@ -21,6 +21,13 @@ class Asked:
     """"Debug" or "Release"."""
     language: str = ""
     """"C" or "CXX"; empty where several may be compiled: then it is left open."""
+    preset: str = ""
+    """With which variables the lists are run."""
+
+    @property
+    def label(self) -> str:
+        """How a person tells it from the others."""
+        return f"{self.preset} {self.configuration}" if self.preset else self.configuration
 
 
 def replace(text: str, asked: Asked, depth: int = 0) -> str:

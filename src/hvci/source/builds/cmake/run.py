@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.conditions import Known, Word
 from hvci.source.builds.cmake.generators import Asked
 from hvci.source.builds.cmake.generators import replace as generated
+from hvci.source.builds.cmake.targets import Place, Target
 from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
 from hvci.source.text.disk import contents
 
 MAX_STEPS = 60_000
 """Commands that one configuration may run."""
 MAX_NESTED = 40
+MAX_ROUNDS = 1000
+"""Times that one loop is run."""
 MAX_TEXT = 1 << 20
 """Characters of one value, and bytes of one list."""
 
@@ -47,7 +49,6 @@ _HARMLESS = frozenset(
         "link_directories",
         "mark_as_advanced",
         "message",
-        "set_directory_properties",
         "set_tests_properties",
         "source_group",
         "target_compile_features",
@@ -55,8 +56,6 @@ _HARMLESS = frozenset(
         "include_external_msproject",
         "block",
         "endblock",
-        "break",
-        "continue",
         "find_program",
         "find_library",
         "find_path",
@@ -81,63 +80,23 @@ _BLOCKS = {"if": "endif", "foreach": "endforeach", "while": "endwhile"}
 _BLOCKS |= {"function": "endfunction", "macro": "endmacro"}
 
 
-@dataclass
-class Target:
-    """One target: a driver, a library or a program."""
-
-    name: str
-    command: str
-    words: list[str]
-    """What its command says besides the sources."""
-    folder: str
-    file: str
-    offset: int
-    sources: list[tuple[str, str]] = field(default_factory=list)
-    """Names with the folders that they are meant in."""
-    definitions: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    options: list[str] = field(default_factory=list)
-    link_options: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    handed: dict[str, list[str]] = field(default_factory=dict)
-    """What those that link it get as well: definitions, folders, options."""
-    handed_sources: list[tuple[str, str]] = field(default_factory=list)
-    """Sources that those compile that link it."""
-    precompiled: list[str] = field(default_factory=list)
-    """Headers that each file begins with."""
-    properties: dict[str, str] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
-    """What could not be followed."""
-
-
-@dataclass
-class Place:
-    """The folder that is run, with what it hands down to folders below."""
-
-    folder: str
-    file: str
-    definitions: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    options: list[str] = field(default_factory=list)
-    link_options: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    precompiled: list[str] = field(default_factory=list)
-
-    def below(self, folder: str) -> Place:
-        """The same for a folder inside."""
-        return Place(
-            folder,
-            f"{folder}/CMakeLists.txt",
-            list(self.definitions),
-            list(self.folders),
-            list(self.options),
-            list(self.link_options),
-            list(self.links),
-        )
-
-
 class _Return(Exception):
     """A function or list ends."""
+
+
+class _Break(Exception):
+    """A loop ends."""
+
+
+class _Continue(Exception):
+    """The body of a loop ends."""
+
+
+_JUMPS = {"return": _Return, "break": _Break, "continue": _Continue}
+_CONFIGURED = re.compile(
+    r"\$<CONFIG:([\w,]+)>|\bCMAKE_CX*_FLAGS_(\w+)|\bCMAKE_BUILD_TYPE\}?\"?\s+\w+\s+\"?\^?(\w+)"
+)
+"""Where a text names a configuration."""
 
 
 class Lists:
@@ -147,6 +106,7 @@ class Lists:
         self, root: str, asked: Asked, machine: str, runners: Mapping[str, Runner]
     ) -> None:
         self.asked = asked
+        self.machine = machine
         self.runners = runners
         self.targets: dict[str, Target] = {}
         self.properties: dict[tuple[str, str], str] = {}
@@ -161,6 +121,10 @@ class Lists:
         self.scopes: list[dict[str, str]] = [_start(root, asked, machine)]
         self.functions: dict[str, tuple[Command, list[Command], bool]] = {}
         self.place = Place(root, f"{root}/CMakeLists.txt")
+        self.configurations: set[str] = set()
+        """Those that the lists name, in capitals."""
+        self.is_for_arm64 = False
+        """The lists say something of ARM64."""
         self.steps = 0
         self.gave_up = False
         self.nested = 0
@@ -177,6 +141,7 @@ class Lists:
     def set(self, name: str, value: str) -> None:
         """Give a variable a value where the code runs."""
         self.steps += len(value) >> 8
+        self.gave_up |= len(value) > MAX_TEXT
         self.scopes[-1][name] = value[:MAX_TEXT]
 
     def note(self, name: str, command: Command) -> None:
@@ -204,7 +169,9 @@ class Lists:
 
         before = text
         self.steps += len(text) >> 8
-        text = _REFERENCE.sub(value, text)[:MAX_TEXT]
+        text = _REFERENCE.sub(value, text)
+        self.gave_up |= len(text) > MAX_TEXT
+        text = text[:MAX_TEXT]
         return self.expand(text, depth + 1) if text != before and "${" in text else text
 
     def words(self, given: tuple[Argument, ...]) -> list[str]:
@@ -233,16 +200,25 @@ class Lists:
             return False
         self.read.add(path)
         text = data[:MAX_TEXT].decode("utf-8-sig", "replace")
+        self._look(text)
         every = commands(text)
         self.gave_up |= len(data) > MAX_TEXT or len(every) >= MAX_COMMANDS
         self.nested += 1
         try:
             self.block(every)
-        except _Return:
+        except (_Return, _Break, _Continue):
             pass
         finally:
             self.nested -= 1
         return True
+
+    def _look(self, text: str) -> None:
+        """What a text says of configurations and machines, before it is run."""
+        named = (
+            word for words in _CONFIGURED.findall(text) for one in words for word in one.split(",")
+        )
+        self.configurations.update(word.upper() for word in named if word not in ("", "INIT"))
+        self.is_for_arm64 |= re.search(r"(?i)arm64|aarch64", text) is not None
 
     def block(self, every: list[Command]) -> None:
         """Run commands in order."""
@@ -267,9 +243,10 @@ class Lists:
         elif command.name == "foreach":
             self._foreach(command, body)
         elif command.name == "while":
-            for one in body:
-                if one.name in ("set", "list", "string"):
-                    self.unclear.update(given.text for given in one.arguments[:2])
+            for _ in range(MAX_ROUNDS):
+                if self.gave_up or not self._holds(command) or not self._round(body):
+                    return
+            self.gave_up = True
         elif command.name in ("function", "macro"):
             words = self.words(command.arguments)
             if words:
@@ -311,7 +288,10 @@ class Lists:
         if rest[:1] == ["RANGE"]:
             numbers = [int(word) for word in rest[1:4] if word.lstrip("-").isdigit()]
             first, last = (0, numbers[0]) if len(numbers) == 1 else (*numbers, 0, 0)[:2]
-            items = [str(number) for number in range(first, min(last, first + 1000) + 1)]
+            step = max(numbers[2] if len(numbers) > 2 else 1, 1)
+            every = range(first, last + 1, step)
+            self.gave_up |= len(every) > MAX_ROUNDS
+            items = [str(number) for number in every[:MAX_ROUNDS]]
         elif rest[:1] == ["IN"]:
             items, lists = [], True
             for word in rest[1:]:
@@ -320,10 +300,19 @@ class Lists:
                 else:
                     items += (self.get(word) or "").split(";") if lists else [word]
         for item in items:
-            if self.gave_up:
-                return
             self.set(name, item)
+            if self.gave_up or not self._round(body):
+                return
+
+    def _round(self, body: list[Command]) -> bool:
+        """Run the body of a loop once; whether the loop goes on."""
+        try:
             self.block(body)
+        except _Continue:
+            pass
+        except _Break:
+            return False
+        return True
 
     def _foreach_zipped(self, words: list[str], body: list[Command]) -> None:
         """`foreach(a b IN ZIP_LISTS …)`, or with one name the numbers behind it."""
@@ -336,12 +325,14 @@ class Lists:
                 return
             for name, item in zip(names, row, strict=False):
                 self.set(name, item)
-            self.block(body)
+            if not self._round(body):
+                return
 
     def call(self, name: str, command: Command) -> None:
         """Run a function or macro of the lists."""
         written, body, is_macro = self.functions[name]
         if self.nested > MAX_NESTED:
+            self.gave_up = True
             return
         names = self.words(written.arguments)[1:]
         given = self.words(command.arguments)
@@ -369,8 +360,8 @@ class Lists:
         """Run one command."""
         if command.name in self.functions:
             self.call(command.name, command)
-        elif command.name == "return":
-            raise _Return
+        elif command.name in _JUMPS:
+            raise _JUMPS[command.name]
         else:
             runner = self.runners.get(command.name)
             if runner is not None:
@@ -405,6 +396,14 @@ class Lists:
             self.missing[f"add_subdirectory({folder})"] = False
         self.scopes.pop()
         self.place = before
+
+    def toolchain(self) -> None:
+        """Run the file that says how things are compiled, once; an environment's is not here."""
+        name = self.get("CMAKE_TOOLCHAIN_FILE") or ""
+        if name and name not in self.read and self.path(name) not in self.read:
+            path = name if name.startswith("/") else f"{self.scopes[0]['CMAKE_SOURCE_DIR']}/{name}"
+            if not self.list_file(path):
+                self.missing[f"the toolchain file {name}"] = "$" not in name
 
     def include(self, name: str, is_optional: bool = False) -> None:
         """Run another file in the same folder."""

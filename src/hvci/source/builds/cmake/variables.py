@@ -6,6 +6,8 @@ unclear, and so is what is made of it.
 
 from __future__ import annotations
 
+import ast
+import operator
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -16,6 +18,8 @@ from hvci.source.builds.cmake.files import glob
 from hvci.source.builds.cmake.run import Lists, Runner
 from hvci.source.builds.cmake.text import Command
 
+MAX_EXPRESSION = 200
+"""Characters of an expression of `math`."""
 _SOURCES = ("*.c", "*.cc", "*.cpp", "*.cxx", "*.c++")
 
 
@@ -162,6 +166,12 @@ def _string(lists: Lists, words: list[str], command: Command) -> None:
         lists.unclear.update((words[-1:], words[4:5])[what == "REGEX"])
 
 
+def _globbed(lists: Lists, folder: str, pattern: str, recurse: bool = False) -> list[str]:
+    found, is_whole = glob(folder, pattern.replace("\\", "/"), recurse)
+    lists.gave_up |= not is_whole
+    return found
+
+
 def _file(lists: Lists, words: list[str], command: Command) -> None:
     if len(words) < 3 or words[0] not in ("GLOB", "GLOB_RECURSE"):
         at = {"STRINGS": 2, "READ": 2, "RELATIVE_PATH": 1, "REAL_PATH": 2, "TO_CMAKE_PATH": 2}
@@ -175,7 +185,7 @@ def _file(lists: Lists, words: list[str], command: Command) -> None:
         elif word == "LIST_DIRECTORIES" and rest:
             rest.pop(0)
         elif word not in ("CONFIGURE_DEPENDS", "FOLLOW_SYMLINKS"):
-            found += glob(lists.place.folder, word.replace("\\", "/"), words[0] == "GLOB_RECURSE")
+            found += _globbed(lists, lists.place.folder, word, words[0] == "GLOB_RECURSE")
     lists.set(words[1], ";".join(one.removeprefix(relative) for one in dict.fromkeys(found)))
 
 
@@ -224,8 +234,54 @@ def _parse_arguments(lists: Lists, words: list[str], command: Command) -> None:
 def _folder_sources(lists: Lists, words: list[str], command: Command) -> None:
     if len(words) > 1:
         folder = lists.path(words[0])
-        found = (one for pattern in _SOURCES for one in glob(folder, pattern, recurse=False))
+        found = (one for pattern in _SOURCES for one in _globbed(lists, folder, pattern))
         lists.set(words[1], ";".join(found))
+
+
+def _math(lists: Lists, words: list[str], command: Command) -> None:
+    """`math(EXPR variable "expression")` of whole numbers."""
+    if len(words) < 3 or words[0] != "EXPR":
+        return
+    number = _number(words[2])
+    if number is None:
+        lists.unclear.add(words[1])
+    else:
+        lists.set(words[1], hex(number) if "HEXADECIMAL" in words else str(number))
+        lists.note(words[1], command)
+
+
+_OPERATORS: dict[type[ast.AST], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+}
+
+
+def _number(text: str) -> int | None:
+    """What an expression of whole numbers gives; None where that is not known."""
+    if len(text) > MAX_EXPRESSION or re.fullmatch(r"[\w\s+\-*/%&|^()]+", text) is None:
+        return None
+    try:
+        return _evaluated(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError):
+        return None
+
+
+def _evaluated(node: ast.expr) -> int:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_evaluated(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        made = _OPERATORS[type(node.op)](_evaluated(node.left), _evaluated(node.right))
+        if abs(made) < 1 << 63:
+            return made
+    raise ValueError(type(node).__name__)
 
 
 def _sets(position: int) -> Runner:
@@ -254,7 +310,7 @@ VARIABLES: dict[str, Runner] = {
     "get_filename_component": _component,
     "cmake_parse_arguments": _parse_arguments,
     "aux_source_directory": _folder_sources,
-    "math": _sets(1),
+    "math": _math,
     "cmake_path": _sets(1),
     "separate_arguments": _sets(0),
     "get_property": _sets(0),
