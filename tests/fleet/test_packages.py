@@ -13,7 +13,9 @@ import signed as make
 from build import driver
 from fleets import rows_below as rows
 from hvci.cli import main
-from hvci.fleet.walk import places
+from hvci.fleet.rules import Rules
+from hvci.fleet.walk import ARCHIVE, places
+from hvci.fleet.worker import Task, answered
 
 OLD = 1_600_000_000
 GOOD, BAD = driver(), driver(pool_type=0)
@@ -179,6 +181,34 @@ def test_members_of_one_name_are_told_apart(tmp_path):
     found = rows(tmp_path / "a.db", tmp_path)
     assert found["x.zip!a.sys"][1] == "compatible"
     assert found["x.zip!a.sys#2"][1] == "incompatible"
+
+
+def test_a_member_that_cannot_be_read_hides_none_of_its_name(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        data = bytearray(zipped([("a.sys", GOOD), ("a.sys", BAD), ("a.sys", GOOD)]))
+    data[data.index(b"a.sys", 100) + 200] ^= 0xFF
+    put(tmp_path, {"x.zip": data})
+    run(tmp_path / "x.zip", "-d", tmp_path / "a.db")
+    found = {name: row[1] for name, row in rows(tmp_path / "a.db", tmp_path).items()}
+    unread = found.pop("x.zip!a.sys#unread")
+    assert unread is None
+    assert found == {
+        "x.zip": "-",
+        "x.zip!a.sys": "compatible",
+        "x.zip!a.sys#2": "compatible",
+    }
+
+
+def test_an_archive_that_changed_since_it_was_named_is_not_taken_for_the_one_before(tmp_path):
+    """What is in it would be kept as what is in the other."""
+    path = put(tmp_path, {"x.zip": zipped([("a.sys", GOOD)])}) / "x.zip"
+    status = path.stat()
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    task = Task(str(path), "0" * 64, 9, ARCHIVE, scratch=str(tmp_path / "s"), stamp=stamp)
+    assert len(answered(task, Rules()).inside) == 1
+    put(tmp_path, {"x.zip": zipped([("a.sys", BAD)])})
+    told = answered(task, Rules())
+    assert (told.inside, told.problem.kind) == ((), "changed")
 
 
 def test_an_inf_that_is_named_stands_for_its_drivers(tmp_path):

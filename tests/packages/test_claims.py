@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from build import driver
+from hvci.errors import InputError
 from hvci.fleet.walk import Problem, places
 from hvci.packages.beside import Beside
 from hvci.packages.inf import read_inf
@@ -202,7 +203,7 @@ def test_an_old_file_is_not_missing_because_nobody_asked_for_it(tmp_path):
     assert list(places([str(tmp_path)], since=1 << 62)) == []
     beside = Beside()
     beside.add(tmp_path / "a.inf")
-    assert list(beside.unmet()) == []
+    assert list(beside.wrong()) == []
 
 
 def test_strings_of_a_language_stand_in_for_those_of_none():
@@ -210,3 +211,64 @@ def test_strings_of_a_language_stand_in_for_those_of_none():
     strings = '[Strings.0407]\nP="Firma"\nBOOT=0\n[Strings.0409]\nP="Company"\n'
     inf = read_inf((text + strings).encode("utf-16"))
     assert (inf.provider, inf.services[0].start) == ("Company", 0)
+
+
+@WAYS
+def test_the_nearest_inf_speaks_for_a_file(tmp_path, look):
+    """A package for several machines lies above the folders that are packages of their own."""
+
+    def inf(name, start, folder=""):
+        return (
+            HEAD
+            + models("Std,NTamd64", Std_NTamd64="A")
+            + add("A", name)
+            + service(name, "a.sys", start)
+            + f"[SourceDisksFiles]\na.sys=1,{folder}\n"
+        )
+
+    files = {"all.inf": inf("Above", 0, "x64"), "x64/a.inf": inf("Beside", 3), "x64/a.sys": X64}
+    assert told(look(tmp_path, files)) == {"x64/a.sys": ("Beside", "on demand")}
+
+
+TWO_SERVICES = (
+    HEAD
+    + models("Std,NTamd64", Std_NTamd64="A")
+    + "[A.Services]\nAddService=One,2,Service_One\nAddService=Two,,Service_Two\n"
+    + "AddService=Three,,Absent\n"
+    + service("One", "one.sys")
+    + service("Two", "two.sys")
+)
+WRONG = [
+    "service One: one.sys is not in the package",
+    "service Two: two.sys is not in the package",
+    "service Three: there is no section 'Absent'",
+]
+
+
+def test_all_that_is_wrong_with_an_inf_is_told(tmp_path):
+    """A scan has one row for the INF."""
+    put(tmp_path, {"a.inf": TWO_SERVICES, "other.sys": X64})
+    for target in (tmp_path, tmp_path / "a.inf"):
+        (one,) = (each for each in places([str(target)]) if isinstance(each, Problem))
+        assert one.path == str(tmp_path / "a.inf")
+        assert sorted(one.sentence.split("; ")) == sorted(WRONG)
+
+
+def test_what_is_wrong_with_an_inf_in_an_archive_is_told_beside_drivers(tmp_path):
+    path = tmp_path / "x.zip"
+    path.write_bytes(zipped({"p/a.inf": TWO_SERVICES, "p/one.sys": X64}))
+    found = [one for one in open_archive(path) if not isinstance(one, Driver)]
+    assert {one.path for one in found} == {f"{path}!p/a.inf"}
+    assert sorted(str(one.error) for one in found) == sorted(WRONG[1:])
+    path.write_bytes(zipped({"p/a.inf": TWO_SERVICES, "p/one.c": b"int x;"}))
+    with pytest.raises(InputError, match="no driver in this archive"):
+        list(open_archive(path))
+
+
+def test_names_that_differ_in_case_are_two_files(tmp_path):
+    inf = HEAD + models("Std,NTamd64", Std_NTamd64="A") + add("A", "S") + service("S", "a.sys")
+    put(tmp_path, {"a.inf": inf, "A.SYS": X64, "a.sys": X86})
+    if len(list(tmp_path.glob("*"))) < 3:
+        pytest.skip("this file system does not tell cases apart")
+    found = {one.path[-5:]: one.package for one in places([str(tmp_path)])}
+    assert told(found) == {"A.SYS": ("S", "on demand"), "a.sys": None}

@@ -227,7 +227,9 @@ class Scan:
         scratch = self._boxes.folder() if place.kind != IMAGE else ""
         path = one.source or place.path
         about, ours = one.about, bool(one.source)
-        return Task(path, one.sha256, place.size, place.kind, about, catalogs, name, scratch, ours)
+        stamp = () if ours or place.kind == IMAGE else (place.size, place.changed, place.touched)
+        size, kind = place.size, place.kind
+        return Task(path, one.sha256, size, kind, about, catalogs, name, scratch, ours, stamp)
 
     def _answered(self, task: Task, answer: Answer) -> None:
         """Settle every file with this content."""

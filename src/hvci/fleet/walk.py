@@ -79,7 +79,7 @@ def places(targets: Iterable[str], since: int = 0) -> Iterator[Place | Problem]:
                 yield Problem(found.path, "too-large", f"more bytes than {what}")
             elif found.changed >= since:
                 yield _told(found, beside)
-        for path, error in beside.unmet():
+        for path, error in beside.wrong():
             yield Problem(path, "package", str(error))
 
 
@@ -115,14 +115,17 @@ def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
         kind = ARCHIVE if kind_of_file(Path(path)) else IMAGE
         yield place_of(path, status, kind)
         return
+    wrong: dict[str, None] = {}
     try:
         for one in of_inf(Path(path)):
             if isinstance(one, Refused):
-                yield Problem(one.path, "package", str(one.error))
+                wrong.setdefault(str(one.error))
                 continue
             place = place_of(str(one.file), one.file.stat())
             catalogs = tuple(map(str, one.catalogs))
             yield place._replace(package=one.package, catalogs=catalogs)
+        if wrong:
+            yield Problem(path, "package", "; ".join(wrong))
     except InputError as error:
         yield _of_package(path, error)
     except OSError as error:

@@ -57,6 +57,8 @@ class Task(NamedTuple):
     """Where the members of an archive go."""
     ours: bool = False
     """Whether the path is one of a scratch folder, which no other computer sees."""
+    stamp: tuple[int, ...] = ()
+    """Size and times of an archive when it was named by its content."""
 
 
 class Inside(NamedTuple):
@@ -228,10 +230,9 @@ def opened(task: Task) -> Answer:
     """Open an archive: its drivers go to the scratch folder, their names and digests back."""
     path, scratch = Path(task.path), Path(task.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
-    before = path.stat()
+    before = _stamp(path)
     placed, refused, state = _placed(task, path, scratch)
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if _stamp(path) != before or (task.stamp and tuple(task.stamp) != before):
         return Answer(None, problem=changed(task.path), memory=memory_used())
     inside = tuple(
         Inside(
@@ -246,7 +247,7 @@ def opened(task: Task) -> Answer:
         for one in placed
     )
     inside = _told_apart(inside)
-    shut = tuple(Shut(one.path, str(one.error), one.lasting) for one in refused)
+    shut = _beside(inside, (Shut(one.path, str(one.error), one.lasting) for one in refused))
     said = f"an archive with {len(inside)} driver{'s' * (len(inside) != 1)}"
     if state:
         said = f"{said.replace('an archive', 'a Windows')}; {state}"
@@ -273,6 +274,20 @@ def _told_apart(inside: tuple[Inside, ...]) -> tuple[Inside, ...]:
         again = f"#{met[one.name]}" if met[one.name] > 1 else ""
         told.append(one._replace(name=f"{one.name}{again}"))
     return tuple(told)
+
+
+def _beside(inside: tuple[Inside, ...], shut: Iterable[Shut]) -> tuple[Shut, ...]:
+    """What is shut under the name of a driver that is not gets a name of its own."""
+    taken = {one.name for one in inside}
+    return tuple(
+        one._replace(name=f"{one.name}#unread") if one.name in taken else one for one in shut
+    )
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells from outside that an archive is another one by now."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _last(path: str) -> str:

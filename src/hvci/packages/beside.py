@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model.package import Package
 from hvci.packages.claims import Claim, best, claimed, machine_of_file
-from hvci.packages.inf import Inf, Service, read_inf
+from hvci.packages.inf import Inf, read_inf
 from hvci.packages.opened import bounded, missing, package_of
 
 MAX_INF = 16 << 20
@@ -35,7 +35,7 @@ class Beside:
         self._claims: dict[str, list[Claim]] = {}
         self._catalogs: dict[str, tuple[str, ...]] = {}
         self._names: dict[Path, dict[str, list[str]]] = {}
-        self._lost: list[tuple[str, Service]] = []
+        self._wrong: dict[str, list[str]] = {}
         self.read = 0
         """INFs of drivers so far."""
 
@@ -46,6 +46,7 @@ class Beside:
         inf = read_inf(bounded(path))
         self.read += 1
         self._catalogs[str(path)] = tuple(self._catalogs_of(path.parent, inf))
+        wrong = list(inf.problems)
         for service in inf.services:
             present = {one.lower(): self._below(path.parent, one) for one in service.sources}
             tier, there = claimed(service, present, machine_of_file)
@@ -53,9 +54,9 @@ class Beside:
                 claim = Claim(str(path), inf, service, tier)
                 self._claims.setdefault(_key(place), []).append(claim)
             if not there:
-                self._lost.append((str(path), service))
-        for text in inf.problems:
-            raise InputError(text)
+                wrong.append(str(missing(str(path), service).error))
+        if wrong:
+            self._wrong[str(path)] = wrong
 
     def _below(self, folder: Path, source: str) -> list[Path]:
         """The files below a folder with a name, whatever its case."""
@@ -87,10 +88,10 @@ class Beside:
         catalogs = self._catalogs[one.inf_path]
         return Said(package_of(one.inf_path, one.inf, one.service, catalogs), catalogs)
 
-    def unmet(self) -> Iterator[tuple[str, InputError]]:
-        """Services whose driver is not in the folder."""
-        for path, service in self._lost:
-            yield path, missing(path, service).error
+    def wrong(self) -> Iterator[tuple[str, InputError]]:
+        """What is wrong with each INF: what it lacks, and services whose driver is not there."""
+        for path, texts in self._wrong.items():
+            yield path, InputError("; ".join(texts))
 
 
 def _names(folder: Path) -> dict[str, list[str]]:

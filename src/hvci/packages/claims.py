@@ -5,10 +5,10 @@ Knows services, tiers of places and machines; reads nothing but the head of an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from hvci.model import Machine
 from hvci.packages.inf import Inf, Service
@@ -66,18 +66,19 @@ def claimed(
 
 
 def best(claims: list[Claim], machine_of: Callable[[], Machine | None]) -> Claim:
-    """The claim that counts: of the right machine, as surely as the INF says it, for the newest
-    Windows, and the one that starts its service first.
+    """The claim that counts: of the right machine, as surely as the INF says it, from the nearest
+    INF, for the newest Windows, and the one that starts its service first.
     """
     if len(claims) == 1:
         return claims[0]
     machine = machine_of()
 
-    def rank(claim: Claim) -> tuple[bool, int, tuple[int, ...], int]:
-        one = claim.service
+    def rank(claim: Claim) -> tuple[bool, int, int, tuple[int, ...], int]:
+        one, path = claim.service, claim.inf_path
         newest = tuple(-number for number in one.windows) or (1,)
         start = one.start if one.start is not None else _LAST
-        return not _fits(one, machine), claim.tier, newest, start
+        near = -sum(map(path.count, "/\\!"))  # an INF beside a file before one above it
+        return not _fits(one, machine), claim.tier, near, newest, start
 
     return min(claims, key=rank)
 
@@ -86,21 +87,33 @@ def _fits(service: Service, machine: Machine | None) -> bool:
     return machine is None or not service.machines or machine in service.machines
 
 
-def by_file(
-    infs: Iterable[tuple[str, str, Inf]],
-    present: Mapping[str, Sequence[T]],
-    machine_of: Callable[[T], Machine | None],
-) -> Iterator[tuple[T, Claim]]:
-    """Each file that INFs name with the claim that counts.
-
-    INFs come with their path and the folder, in lower case, that their places are relative to.
+class Claims(Generic[T]):
+    """What INFs say of files, each INF with its path and the folder, in lower case, that its places
+    are relative to.
     """
-    claims: dict[T, list[Claim]] = {}
-    for path, base, inf in infs:
-        below = {key[len(base) :]: one for key, one in present.items() if key.startswith(base)}
+
+    def __init__(
+        self,
+        present: Mapping[str, Sequence[T]],
+        machine_of: Callable[[T], Machine | None],
+    ) -> None:
+        self._present, self._machine_of = present, machine_of
+        self._claims: dict[T, list[Claim]] = {}
+        self.lost: list[tuple[str, Service]] = []
+        """Services whose file is not there, with the INF."""
+
+    def add(self, path: str, base: str, inf: Inf) -> None:
+        """Look for the files of an INF."""
+        here = self._present.items()
+        below = {key[len(base) :]: one for key, one in here if key.startswith(base)}
         for service in inf.services:
-            tier, there = claimed(service, below, machine_of)
+            tier, there = claimed(service, below, self._machine_of)
             for one in there:
-                claims.setdefault(one, []).append(Claim(path, inf, service, tier))
-    for one, found in claims.items():
-        yield one, best(found, partial(machine_of, one))
+                self._claims.setdefault(one, []).append(Claim(path, inf, service, tier))
+            if not there:
+                self.lost.append((path, service))
+
+    def of(self, one: T) -> Claim | None:
+        """The claim on a file that counts."""
+        found = self._claims.get(one)
+        return best(found, partial(self._machine_of, one)) if found else None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, kinds, library, marks, programs
-from hvci.packages.claims import Claim, by_file, claimed, machine_of_file
+from hvci.packages.claims import Claim, Claims, claimed, machine_of_file
 from hvci.packages.inf import START, Inf, Service, read_inf
 from hvci.packages.members import Member
 
@@ -204,7 +204,8 @@ def unpack(path: Path, label: str, scratch: Path) -> tuple[list[Placed], list[Re
         opening.read(path, label, 1)
     except InputError as error:
         opening.refused.append(Refused(label, error))
-    return list(opening.placed()), _joined(opening.refused), opening.said
+    placed = list(opening.placed())
+    return placed, _joined(opening.refused), opening.said
 
 
 def _joined(refused: list[Refused]) -> list[Refused]:
@@ -343,11 +344,21 @@ class _Opening:
         present: dict[str, list[Kept]] = {}
         for image in self.images:
             present.setdefault(_key(image.path), []).append(image)
-        claims = dict(by_file(self._infs(), present, lambda image: machine_of_file(image.file)))
+        claims = Claims(present, lambda image: machine_of_file(image.file))
+        for path, base, inf in self._infs():
+            claims.add(path, base, inf)
+            self._told(path, inf.problems)
+        for path, service in claims.lost:
+            self._told(path, [str(missing(path, service).error)])
         for image in self.images:
-            claim = claims.get(image)
+            claim = claims.of(image)
             package = _package_in(claim, catalogs) if claim else None
             yield Placed(image.path, image.file, package, tuple(_near(image.path, catalogs)))
+
+    def _told(self, inf_path: str, wrong: Iterable[str]) -> None:
+        """What is wrong with an INF; archives of sources hold none of the files that they name."""
+        if self.images:
+            self.refused += [Refused(inf_path, InputError(text)) for text in wrong]
 
     def _infs(self) -> Iterator[tuple[str, str, Inf]]:
         """The INFs of an archive, each with its path and its folder."""
