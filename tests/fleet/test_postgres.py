@@ -71,6 +71,12 @@ def test_both_answer_alike(server, tmp_path):
     assert "secret" not in refused.output
 
 
+def test_questions_are_not_compiled(server):
+    """Over a million rows that took two seconds of three."""
+    with create(server).reading() as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+
+
 def test_the_layout_before_orders_texts_by_bytes_from_now_on(server):
     import psycopg
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     URL,
@@ -98,7 +99,25 @@ def _opened(where: str, exists: bool) -> Database:
         name = url.render_as_string(hide_password=True)
         with plainly(name):
             sqlite = url.get_backend_name() == "sqlite"
-            return Database(_sqlite(url) if sqlite else create_engine(url), name)
+            return Database(_sqlite(url) if sqlite else _server(url), name)
+
+
+def _server(url: URL) -> Engine:
+    """PostgreSQL compiles a question over many rows by itself, which takes longer than to answer
+    any of ours.
+    """
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 (of any driver)
+        if url.get_backend_name() == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('jit', 'off', false) FROM pg_settings WHERE name = 'jit'"
+                )
+            connection.commit()
+
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from hvci import __version__
 from hvci.fleet.schema import scan, tally
@@ -65,7 +65,7 @@ def statistics(connection: Connection, view: View) -> Statistics:
     numbers: dict[str, dict[str, int]] = {}
     files = drivers = 0
     for kind, name, said, one, many in _rows(connection, view):
-        if said == _ONLY.get(kind, said):
+        if kind in TITLES and said == _ONLY.get(kind, said):
             bars = numbers.setdefault(kind, {})
             bars[name] = bars.get(name, 0) + (one or many)
         if kind in ("verdict", "problem"):
@@ -78,9 +78,17 @@ def statistics(connection: Connection, view: View) -> Statistics:
 
 def _rows(connection: Connection, view: View) -> list[tuple[str, str, str, int, int]]:
     """The tallies; a scan that never ended has none, and is counted now."""
-    columns = (tally.c.kind, tally.c.name, tally.c.said, tally.c.drivers, tally.c.files)
-    kept = connection.execute(select(*columns).where(tally.c.scan_id.in_(view.scans)))
-    found: list[tuple[str, str, str, int, int]] = [tuple(row) for row in kept]
+    wanted = or_(
+        tally.c.kind.in_([kind for kind in TITLES if kind not in _ONLY]),
+        *(and_(tally.c.kind == kind, tally.c.said == said) for kind, said in _ONLY.items()),
+    )
+    key, sums = (tally.c.kind, tally.c.name, tally.c.said), (tally.c.drivers, tally.c.files)
+    kept = connection.execute(
+        select(*key, *map(func.sum, sums))
+        .where(tally.c.scan_id.in_(view.scans), wanted)
+        .group_by(*key)
+    )
+    found = [(kind, name, said, int(one), int(many)) for kind, name, said, one, many in kept]
     for number in connection.scalars(view.scans.where(scan.c.ended.is_(None))):
         found += [tuple(row.values()) for row in counted(connection, number)]
     return found
