@@ -25,7 +25,10 @@ def weighing(evidence):
         "!include more.inc\nSOURCES=good.c $(COMMON)\n",
         "!INCLUDE $(NTMAKEENV)\\x.inc\n!include more.inc\nSOURCES=good.c \\\n  $(COMMON)\n",
         "SOURCES=good.c \\\n # kept apart\n bad.c\n",
-        "!IF $(FREEBUILD)\nSOURCES=bad.c\n!ENDIF\n!IF 0\nSOURCES=good.c\n!ENDIF\n",
+        "!IF $(FREEBUILD)\nSOURCES=bad.c\n!ELSE\nSOURCES=good.c\n!ENDIF\n",
+        "!IFDEF MINE\nSOURCES=bad.c\n!ELSEIF 1\nSOURCES=good.c\n!ENDIF\n",
+        '!IF "$(_BUILDARCH)" == "AMD64"\nSOURCES=bad.c\n!ELSE\nSOURCES=good.c\n!ENDIF\n',
+        "!IF $(OS) > 5 && !DEFINED(X)\nMORE=bad.c\n!ELSE\nMORE=good.c\n!ENDIF\nSOURCES=$(MORE)\n",
     ],
 )
 def test_every_source_is_found(tmp_path, text):
@@ -59,12 +62,59 @@ def test_libraries_of_the_kit_and_forced_headers(tmp_path):
     assert "execute-pool-type" in bad(read(tmp_path))
 
 
-def test_definitions_that_depend_on_a_condition_are_named(tmp_path):
-    text = "SOURCES=d.c\n!IF $(FREEBUILD)\nC_DEFINES=-DX\n!ELSE\nC_DEFINES=-DBAD\n!ENDIF\n"
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("!IF $(FREEBUILD)", (True, True)),
+        ("!IF $(AMD64) && $(386)", (False, True)),
+        ("!IF 0x600 <= 1537 && ! ( 1 == 2 )", (True, False)),
+        ('!IF "a" != "a" || "b" == "b"', (True, False)),
+        ("!IFDEF TARGETTYPE", (True, False)),
+        ("!IFNDEF TARGETTYPE", (False, True)),
+        ("!IFDEF ELSEWHERE", (True, True)),
+        ('!IF "$(DDK_TARGET_OS)" == "Win7"', (True, True)),
+        ("!IF EXIST(some.txt)", (True, True)),
+    ],
+)
+def test_definitions_under_a_condition(tmp_path, condition, expected):
+    """Each branch counts that some build takes, and no other."""
+    for at, (first, second) in enumerate((("BAD", "X"), ("X", "BAD"))):
+        text = (
+            f"SOURCES=d.c\n{condition}\nC_DEFINES=-D{first}\n!ELSE\nC_DEFINES=-D{second}\n!ENDIF\n"
+        )
+        lay(tmp_path, sources=HEAD + text, d__c=CHOSEN)
+        assert ("execute-pool-type" in bad(read(tmp_path))) is expected[at]
+
+
+def test_a_condition_that_goes_both_ways_is_told(tmp_path):
+    text = "SOURCES=d.c\n!IF $(SIDE)\nC_DEFINES=-DBAD\n!ENDIF\n!IF $(SIDE)\nINF=x\n!ENDIF\n"
     lay(tmp_path, sources=HEAD + text, d__c=CHOSEN)
-    evidence = read(tmp_path)
-    assert "execute-pool-type" in bad(evidence)
-    assert any("depends on !IF" in limit.reason for limit in evidence.limits)
+    (call,) = read(tmp_path).calls
+    labels = {label for label, value in call.builds if 0 in value.possible}
+    assert labels == {
+        f"{kind}|{machine} (IF $(SIDE))" for kind in FORMS for machine in ("x64", "x86")
+    }
+
+
+FORMS = ("chk", "fre")
+
+
+def test_more_ways_than_are_looked_at(tmp_path):
+    text = "".join(f"!IF $(S{at})\nSOURCES=$(SOURCES) d.c\n!ENDIF\n" for at in range(8))
+    lay(tmp_path, sources=HEAD + "SOURCES=\n" + text, d__c=GOOD)
+    assert any("more ways than were looked at" in one for one in weighing(read(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["MSC_OPTIMIZATION", "386_FLAGS", "AMD64_FLAGS", "USER_C_FLAGS"])
+def test_options_in_other_variables(tmp_path, name):
+    lay(tmp_path, sources=f"{HEAD}SOURCES=d.c\n{name}=/Od /DBAD\n", d__c=CHOSEN)
+    assert "execute-pool-type" in bad(read(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["LINKER_FLAGS", "OBJLIBFILES", "OBJECTS"])
+def test_objects_in_other_variables(tmp_path, name):
+    lay(tmp_path, sources=f"{HEAD}SOURCES=d.c\n{name}=low.obj\n", d__c=GOOD)
+    assert ["low.obj" in one for one in weighing(read(tmp_path))] == [True]
 
 
 def test_the_line_of_a_setting_is_that_of_the_file(tmp_path):

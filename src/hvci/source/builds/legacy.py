@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds.branches import Variant, telling_apart, variants
 from hvci.source.builds.model import Build, Compile, Kind, link_settings, option_defines, options_of
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
@@ -28,10 +29,10 @@ def _text(shelf: Shelf, path: str) -> str:
     try:
         data = contents(path)
     except OSError as error:
-        shelf.limit(path, error.strerror or str(error), LINK_RULES)
+        shelf.limit(path, error.strerror or str(error), (*TEXT_RULES, *LINK_RULES))
         return ""
     if len(data) > MAX_BYTES:
-        shelf.limit(path, "it is too large for a project file", LINK_RULES)
+        shelf.limit(path, "it is too large for a project file", (*TEXT_RULES, *LINK_RULES))
         return ""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
@@ -46,32 +47,58 @@ def sources_builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Bui
     """What a `sources` file builds, checked and free; nothing when it names no target."""
     own = _text(shelf, path)
     text = _REMARK.sub("", _included(shelf, path, own))
-    values: dict[str, str] = {}
-    settings: list[BuildSetting] = []
-    inside, chosen = _conditional(text), set[str]()
-    for match in _ASSIGNMENT.finditer(text):
-        name, value = match[1].upper(), re.sub(r"\\\r?\n", " ", match[2]).strip()
-        value = _OUTER.sub(lambda m, v=values: v.get(m[1].upper(), m[0]), value)  # type: ignore[misc]
-        if any(start <= match.start() < end for start, end in inside):
-            chosen.add(name)
-            value = f"{values.get(name, '')} {value}" if name in _LISTS else value
-        values[name] = value
-        line = _line(own, max(own.find(match[0].partition("\n")[0]), 0))
-        settings += _sources_setting(name, value, SourceSite(path, line))
-    if not values.get("TARGETTYPE") and "C_DEFINES" not in values:
-        return []
-    _tell(shelf, path, values, chosen)
-    return [
-        _sources_build(shelf, path, values, settings, machine, checked)
-        for machine in machines
-        for checked in (False, True)
-    ]
+    found: list[Build] = []
+    told: dict[str, None] = {}
+    for machine in machines:
+        for checked in (False, True):
+            every, is_whole = variants(text, _environment(machine, checked), _TELLING)
+            if not is_whole:
+                told["its !IF lines can go more ways than were looked at"] = None
+            kept = list(telling_apart(every, _TELLING))
+            for variant in kept:
+                values = variant.values
+                if not values.get("TARGETTYPE") and "C_DEFINES" not in values:
+                    continue
+                told |= dict.fromkeys(_open(values))
+                label = f"{'chk' if checked else 'fre'}|{machine}"
+                label += f" ({variant.label})" if len(kept) > 1 and variant.label else ""
+                settings = _settings(path, own, variant)
+                found.append(_sources_build(shelf, path, values, settings, machine, label))
+    for reason in told:
+        shelf.limit(path, reason, TEXT_RULES)
+    return found
+
+
+def _environment(machine: str, checked: bool) -> dict[str, str]:
+    """What the build environment of a kit says."""
+    names = {"x86": "386", "x64": "AMD64", "arm64": "ARM64"}
+    found = {name: str(int(machine == key)) for key, name in names.items()}
+    arch = {"x86": "x86"}.get(machine, names[machine])
+    found |= {"IA64": "0", "ARM": "0", "_BUILDARCH": arch, "DDKBUILDENV": _ENVIRONMENTS[checked]}
+    return found | {"FREEBUILD": str(int(not checked)), "BUILD_ALT_DIR": _ENVIRONMENTS[checked]}
+
+
+_ENVIRONMENTS = ("fre", "chk")
+
+
+def _settings(path: str, own: str, variant: Variant) -> list[BuildSetting]:
+    found: list[BuildSetting] = []
+    for one in variant.assigned:
+        first = next((word for word in one.value.split() if "$" not in word), "")
+        site = SourceSite(path, _assigned_line(own, one.name, first))
+        found += _sources_setting(one.name, one.value, site)
+    return found
+
+
+def _assigned_line(own: str, name: str, value: str) -> int:
+    """The line of a text that gives a name a value; 1 where none does."""
+    pattern = re.compile(rf"(?im)^[ \t]*{re.escape(name)}[ \t]*=[^\n]*{re.escape(value)}")
+    match = pattern.search(own) or re.search(rf"(?im)^[ \t]*{re.escape(name)}[ \t]*=", own)
+    return _line(own, match.start()) if match is not None else 1
 
 
 _REMARK = re.compile(r"(?:^|\n)[ \t]*#[^\n]*")
 _INCLUDE = re.compile(r"(?im)^![ \t]*include[ \t]+([^\n]+)")
-_LISTS = ("SOURCES", "TARGETLIBS", "LINKLIBS", "INCLUDES")
-_OPTIONS = ("C_DEFINES", "USER_C_FLAGS")
 MAX_INCLUDED = 20
 
 
@@ -91,25 +118,12 @@ def _included(shelf: Shelf, path: str, text: str, depth: int = 0) -> str:
     return _INCLUDE.sub(included, text)
 
 
-def _conditional(text: str) -> list[tuple[int, int]]:
-    """The ranges between `!IF` and `!ENDIF`."""
-    found, begins = [], list[int]()
-    for match in re.finditer(r"(?im)^![ \t]*(if|ifdef|ifndef|endif)\b", text):
-        if match[1].lower() != "endif":
-            begins.append(match.start())
-        elif begins:
-            found.append((begins.pop(), match.end()))
-    return found
-
-
-def _tell(shelf: Shelf, path: str, values: Mapping[str, str], chosen: set[str]) -> None:
-    """What is not known of the files and definitions that a `sources` file names."""
+def _open(values: Mapping[str, str]) -> Iterator[str]:
+    """What is not known of the files that a `sources` file names."""
     names = " ".join(values.get(name, "") for name in ("SOURCES", *_OWN_SOURCES.values()))
     if open_ := sorted(set(_OUTER.findall(names))):
         told = ", ".join(f"$({name})" for name in open_)
-        shelf.limit(path, f"its files are also in {told}, which nothing here sets", TEXT_RULES)
-    if told := ", ".join(sorted(chosen & set(_OPTIONS))):
-        shelf.limit(path, f"{told} depends on !IF, and the last one was taken", ())
+        yield f"its files are also in {told}, which nothing here sets"
 
 
 def _sources_build(
@@ -118,12 +132,12 @@ def _sources_build(
     values: Mapping[str, str],
     settings: list[BuildSetting],
     machine: str,
-    checked: bool,
+    label: str,
 ) -> Build:
     target = values.get("TARGETTYPE", "").upper()
     names = " ".join(values.get(name, "") for name in ("SOURCES", _OWN_SOURCES.get(machine, "")))
     compiled = [shelf.actual(beside(path, name)) for name in names.split() if "$" not in name]
-    flags = " ".join(values.get(name, "") for name in ("C_DEFINES", "USER_C_FLAGS"))
+    flags = " ".join(values.get(name, "") for name in (*_FLAGS, _OWN_FLAGS.get(machine, "")))
     written = re.split(r"[;\s]+", values.get("INCLUDES", ""))
     folders = [shelf.actual(beside(path, one)) for one in written if one]
     here = tuple(one for one in folders if is_folder(one))
@@ -135,7 +149,7 @@ def _sources_build(
     compile_ = Compile(option_defines(flags), removed, forced, here, precompiled)
     return Build(
         path,
-        f"{'chk' if checked else 'fre'}|{machine}",
+        label,
         machine,
         _target_kind(target),
         None,
@@ -147,11 +161,21 @@ def _sources_build(
         tuple(name for name in compiled if _is_masm(name)),
         static=target in _LIBRARY_TARGETS,
         libraries=tuple(_libraries(values)),
-        debug=checked,
+        debug=label.startswith("chk"),
     )
 
 
 _OWN_SOURCES = {"x64": "AMD64_SOURCES", "x86": "I386_SOURCES", "arm64": "ARM64_SOURCES"}
+_FLAGS = ("C_DEFINES", "USER_C_FLAGS", "MSC_OPTIMIZATION")
+_OWN_FLAGS = {"x64": "AMD64_FLAGS", "x86": "386_FLAGS", "arm64": "ARM64_FLAGS"}
+_LINKED = ("TARGETLIBS", "LINKLIBS", "LINKER_FLAGS", "OBJLIBFILES", "OBJECTS")
+_TELLING = frozenset(
+    (
+        *("TARGETTYPE", "SOURCES", "INCLUDES", "PRECOMPILED_INCLUDE"),
+        *(*_FLAGS, *_OWN_FLAGS.values(), *_OWN_SOURCES.values(), *_LINKED),
+    )
+)
+"""What says what is compiled, how, and with what it is linked."""
 
 
 def _forced(shelf: Shelf, path: str, names: Iterable[str], folders: Iterable[str]) -> Iterator[str]:
@@ -166,7 +190,7 @@ def _forced(shelf: Shelf, path: str, names: Iterable[str], folders: Iterable[str
 
 
 def _libraries(values: Mapping[str, str]) -> list[str]:
-    text = " ".join(values.get(name, "") for name in ("TARGETLIBS", "LINKLIBS"))
+    text = " ".join(values.get(name, "") for name in _LINKED)
     return re.findall(r"\S+\.(?:lib|obj)\b", text)
 
 
