@@ -239,6 +239,26 @@ def test_bounds(put, monkeypatch):
     assert "more than 1 files" in str(refused(path)[-1].error)
 
 
+def test_an_archive_within_may_be_larger_than_a_driver(put, monkeypatch):
+    inner = zipped({"a.sys": IMAGE, "b.bin": random.Random(1).randbytes(20_000)})
+    path = put(zipped({"in.zip": inner}))
+    monkeypatch.setattr(opened, "MAX_MEMBER", 10_000)
+    assert [one.data for one in drivers(path)] == [IMAGE]
+    monkeypatch.setattr(opened, "MAX_NESTED", 10_000)
+    assert "extract it and check it alone" in str(refused(path)[0].error)
+
+
+def test_a_full_disk_is_said_and_not_remembered(put, monkeypatch):
+    path = put(zipped({"a.sys": IMAGE}))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hvci.packages.opened._Opening._copied", full)
+    (one,) = refused(path)
+    assert (str(one.error), one.lasting) == ("there was no room to unpack all of it", False)
+
+
 def test_a_bomb_is_not_unpacked(put, monkeypatch):
     monkeypatch.setattr(opened, "MAX_TOTAL", 1 << 20)
     bomb = zipped({"a.sys": b"MZ" + bytes(64 << 20)})

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hvci.packages.library import LIBRARY, found_library
-from hvci.packages.opened import MAX_MEMBER
+from hvci.packages.opened import MAX_NESTED
 
 MEMORY = 2 << 30
 """Bytes of address space that one evaluation may take, where the system can hold it to that."""
@@ -74,7 +74,7 @@ class Bounds:
 
     @classmethod
     def usual(
-        cls, folder: str, seconds: float, programs: bool = False, largest: int = MAX_MEMBER
+        cls, folder: str, seconds: float, programs: bool = False, largest: int = MAX_NESTED
     ) -> Bounds:
         """What every process that reads targets gets, whoever asked for it."""
         return cls(folder, math.ceil(seconds), largest, programs, found_library())

@@ -6,11 +6,12 @@ to a scratch folder under numbers, never under its names; depth, number and size
 
 from __future__ import annotations
 
+import errno
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
@@ -20,6 +21,8 @@ from hvci.packages.inf import START, Inf, Service, read_inf
 from hvci.packages.members import Member
 
 MAX_MEMBER = 256 << 20
+MAX_NESTED = 2 << 30
+"""Of an archive within another: there are installers with a gigabyte of drivers in one cabinet."""
 MAX_TOTAL = 8 << 30
 MAX_MEMBERS = 200_000
 DEEPEST = 6
@@ -32,6 +35,7 @@ _FOR_OLDER = re.compile(
 )
 """Updates for a Windows before 10, such as the framework that the co-installer of a package brings
 along: no Windows that has memory integrity takes them."""
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _APPLE = "._"
 """What macOS puts beside each file that it archives: nothing that the file holds."""
 
@@ -277,12 +281,13 @@ class _Opening:
             return
         if len(self.images) + len(self.texts) >= _MOST_KEPT:
             raise InputError(f"the archive holds more than {_MOST_KEPT} drivers and INFs")
-        file = self._keep(member, head)
+        is_archive = not any(what in (_IMAGE, _TEXT) for _, what in wanted)
+        most = MAX_NESTED if is_archive else MAX_MEMBER
+        file = self._keep(member, head, most)
         if file is None:
-            large = f"larger than {MAX_MEMBER >> 20} MiB: extract it and check it alone"
-            for label, what in wanted:
-                text = "too large for a driver" if what == _IMAGE else large
-                self.refused.append(Refused(label, InputError(text)))
+            text = f"larger than {most >> 20} MiB: extract it and check it alone"
+            large = InputError(text if is_archive else "too large for a driver")
+            self.refused += [Refused(label, large) for label, _ in wanted]
             return
         is_kept = False
         for label, what in wanted:
@@ -313,25 +318,34 @@ class _Opening:
         except InputError as error:
             self.refused.append(Refused(label, error))
 
-    def _keep(self, member: Member, head: bytes) -> Path | None:
+    def _keep(self, member: Member, head: bytes, most: int) -> Path | None:
         """A member in the scratch folder; None for one that is too large."""
         self._number += 1
         file = self._scratch / f"{self._number}.bin"
-        size = len(head)
-        with file.open("wb") as out:
-            out.write(head)
-            for piece in member.pieces:
-                size += len(piece)
-                self._count(len(piece))
-                if size > MAX_MEMBER:
-                    break
-                out.write(piece)
-        if size > MAX_MEMBER:
+        try:
+            with file.open("wb") as out:
+                size = self._copied(member, head, most, out)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise NeedsMore("there was no room to unpack all of it") from error
+            raise
+        if size > most:
             file.unlink()
             return None
         if member.size is not None and size < member.size:
             raise EOFError("it is cut off")
         return file
+
+    def _copied(self, member: Member, head: bytes, most: int, out: IO[bytes]) -> int:
+        size = len(head)
+        out.write(head)
+        for piece in member.pieces:
+            size += len(piece)
+            self._count(len(piece))
+            if size > most:
+                break
+            out.write(piece)
+        return size
 
     def _count(self, size: int) -> None:
         self._total += size
