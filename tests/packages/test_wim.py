@@ -26,8 +26,18 @@ def test_every_image_is_read_and_equal_files_once(tmp_path):
     path = tmp_path / "install.wim"
     files = {"Windows/System32/a.sys": IMAGE, "Windows/b.txt": b"x" * 99, "Windows/c.exe": IMAGE}
     path.write_bytes(wims.wim(files, images=2))
-    (one,) = open_archive(path)
-    assert (one.path, one.data) == (f"{path}!1/Windows/System32/a.sys", IMAGE)
+    found = {one.path.removeprefix(str(path)): one.data for one in open_archive(path)}
+    assert found == {"!1/Windows/System32/a.sys": IMAGE, "!1/Windows/c.exe": IMAGE}
+
+
+def test_of_a_whole_windows_what_was_not_looked_at_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.packages.wim.MOST_LOOKED_AT", 2)
+    path = tmp_path / "install.wim"
+    files = {"Windows/System32/a.sys": IMAGE, "Windows/b.txt": b"x" * 99, "Windows/c.exe": IMAGE}
+    path.write_bytes(wims.wim(files))
+    first, second = open_archive(path)
+    assert first.path == f"{path}!1/Windows/System32/a.sys"
+    assert "2 files that are not called as drivers" in str(second.error)
 
 
 @pytest.mark.parametrize(

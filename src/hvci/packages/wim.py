@@ -1,7 +1,8 @@
 """Reads Windows images (WIM): the drivers, INFs and catalogs of every image in one.
 
 Stored, XPRESS and LZX; solid archives (ESD, LZMS) are refused by name. An image of Windows holds a
-hundred thousand files, so only those are unpacked whose name may say driver or package.
+hundred thousand files, so only those are unpacked whose name may say driver or package; of fewer
+all are.
 
 Source: "Windows Imaging File Format (WIM)", Microsoft, and [MS-XCA] for XPRESS.
 """
@@ -20,7 +21,9 @@ _COMPRESSED, _XPRESS, _LZX = 0x2, 0x20000, 0x40000
 _METADATA, _PACKED, _SPANNED, _SOLID = 0x02, 0x04, 0x08, 0x10
 _ENTRY, _DENTRY = 50, 102
 _FOLDER, _REPARSE = 0x10, 0x400
-_WANTED = (".sys", ".inf", ".cat", ".cab", ".zip", ".msi", ".7z")
+_WANTED = (".sys", ".inf", ".cat", ".cab", ".zip", ".msi", ".msu", ".msp", ".7z", ".wim", ".esd")
+MOST_LOOKED_AT = 5000
+"""Files of an image that is no Windows, and that are all unpacked."""
 MAX_METADATA = 512 << 20
 MOST_FILES = 2_000_000
 DEEPEST = 64
@@ -117,14 +120,27 @@ class Wim:
     def files(self) -> Iterator[File]:
         """What may matter of every image; each content of a name once."""
         met: set[tuple[str, bytes]] = set()
-        for number in range(1, len(self._images) + 1):
-            for name, digest in self.listed(number):
-                blob = self._blobs.get(digest)
-                key = (name.rpartition("/")[2].lower(), digest)
-                wanted = blob is not None and name.lower().endswith(_WANTED)
-                if wanted and blob is not None and key not in met:
-                    met.add(key)
-                    yield File(f"{number}/{name}", self._pieces(blob), blob.size)
+        left = 0
+        every = [
+            (f"{number}/{name}", digest)
+            for number in range(1, self.count + 1)
+            for name, digest in self.listed(number)
+        ]
+        for name, digest in every:
+            blob = self._blobs.get(digest)
+            key = (name.rpartition("/")[2].lower(), digest)
+            if blob is None or key in met:
+                continue
+            met.add(key)
+            if len(every) <= MOST_LOOKED_AT or name.lower().endswith(_WANTED):
+                yield File(name, self._pieces(blob), blob.size)
+            else:
+                left += 1
+        if left:
+            raise InputError(
+                f"{left} files that are not called as drivers and archives are were not looked at: "
+                "mount it and check the folder"
+            )
 
     @property
     def count(self) -> int:
