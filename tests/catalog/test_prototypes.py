@@ -21,6 +21,13 @@ def test_what_a_routine_reads_and_writes_is_not_only_written():
     assert catalog.prototype("ZwReadFile").only_written == {4, 5}
 
 
+def test_how_far_a_routine_writes():
+    version, file = catalog.prototype("RtlGetVersion"), catalog.prototype("ZwQueryInformationFile")
+    assert version.extent(0) == 0x11C  # the larger one of two structures
+    assert (file.extent(1), file.extent(2), file.extent(3)) == (0, -3, 0)
+    assert catalog.prototype("IoDeleteDevice").extent(0) == 0
+
+
 def test_the_catalogue_and_the_prototypes_agree():
     prototypes = catalog.prototypes()
     shared = [ddi for ddi in catalog.ddis().values() if ddi.name in prototypes and ddi.seed]
@@ -96,6 +103,11 @@ def test_a_name_whose_stack_is_not_known(name):
         ('{"F": [1, [0], "s", 0]}', "F: want"),
         ('{"F": [2, [0], "s", [1]]}', "F: want"),
         ('{"F": [1, [0], "s", ["0"]]}', "F: want"),
+        ('{"F": [2, [0], "s", [], 4]}', "F: want"),
+        ('{"F": [2, [0], "s", [], [-2]]}', "F: want"),
+        ('{"F": [2, [0], "s", [], ["4"]]}', "F: want"),
+        ('{"F": [2, [0], "s", [], [4, 4]]}', "F: want"),
+        ('{"F": [2, [0], "s", [], [4], []]}', "F: want"),
     ],
 )
 def test_a_bad_prototype_is_refused_by_name(text, why):

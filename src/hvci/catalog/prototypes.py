@@ -30,7 +30,7 @@ NEVER_RETURN = frozenset(
 """What the kit's headers declare DECLSPEC_NORETURN."""
 _REGISTER_BYTES = 8
 """A fastcall function takes its first two arguments in registers."""
-_ROWS = ([int, list, str], [int, list, str, list])
+_ROWS = [[int, list, str, *[list] * more] for more in range(3)]
 
 
 class Returns(StrEnum):
@@ -53,11 +53,20 @@ class Prototype:
     returns: Returns
     inputs: tuple[int, ...] = ()
     """Those of the outputs through which it may read as well: not `[out]` in the reference."""
+    extents: tuple[int, ...] = ()
+    """For each output how many bytes it writes at most, where these are more than one variable.
+
+    Below 0 that is what the argument of that number says; 0 where it is not known.
+    """
 
     @property
     def only_written(self) -> frozenset[int]:
         """Indices of the pointers through which it writes, and reads nothing."""
         return frozenset(self.outputs) - frozenset(self.inputs)
+
+    def extent(self, index: int) -> int:
+        """How many bytes it writes through an argument, as `extents` has it."""
+        return dict(zip(self.outputs, self.extents, strict=False)).get(index, 0)
 
 
 def _table(text: str, label: str) -> dict[str, object]:
@@ -73,7 +82,7 @@ def _table(text: str, label: str) -> dict[str, object]:
 def _prototype(name: str, row: object) -> Prototype:
     found = _read(row)
     if found is None:
-        want = "want [count, [output indices], kind], and [those of them that it reads]"
+        want = "want [count, [output indices], kind], [those that it reads], [bytes that it writes]"
         raise CatalogError(f"prototypes.json: {name}: {want}")
     return found
 
@@ -81,12 +90,13 @@ def _prototype(name: str, row: object) -> Prototype:
 def _read(row: object) -> Prototype | None:
     if not isinstance(row, list) or list(map(type, row)) not in _ROWS:
         return None
-    arguments, outputs, letter, inputs = row if len(row) == len(_ROWS[1]) else [*row, []]
+    arguments, outputs, letter, inputs, extents = [*row, [], []][: len(_ROWS[-1])]
     is_sound = all(type(index) is int and 0 <= index < arguments for index in outputs)
     is_sound &= all(type(index) is int and index in outputs for index in inputs)
-    if not is_sound or letter not in set(Returns):
+    is_sound &= all(type(extent) is int and -arguments < extent for extent in extents)
+    if not is_sound or letter not in set(Returns) or len(extents) not in (0, len(outputs)):
         return None
-    return Prototype(arguments, tuple(outputs), Returns(letter), tuple(inputs))
+    return Prototype(arguments, tuple(outputs), Returns(letter), tuple(inputs), tuple(extents))
 
 
 def parse_prototypes(text: str) -> Mapping[str, Prototype]:

@@ -9,21 +9,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
     BACK_REACH,
     CLEARS,
     COPIES,
     MOVING,
     OBJECT_REACH,
-    X86_SLOT,
     Fate,
     Passed,
     Place,
+    documented,
     may_read,
 )
 from hvci.binary.form.code import Function, Location
-from hvci.catalog.prototypes import prototype, x86_bytes
 
 READ_ONLY = frozenset(
     (
@@ -65,14 +64,14 @@ def is_lent(analysis: Analysis, function: Function, offset: int) -> bool:
     """Whether others may read a slot of the frame: they get the address of what holds it."""
     frames, size = analysis.flow.frames, analysis.image.pointer_size
     return any(
-        (at <= offset and _goes_on(analysis, fate, Atom(Kind.STACK, at), offset - at))
+        (at <= offset and _goes_on(analysis, fate, offset - at))
         or bool(at <= offset and fate.kept)
         or _reads_elsewhere(function, fate, offset - at, size)
         for at, fate in frames.fates_around(function, offset)
     )
 
 
-def _goes_on(analysis: Analysis, fate: Fate, pointer: Atom, behind: int) -> bool:
+def _goes_on(analysis: Analysis, fate: Fate, behind: int) -> bool:
     """Whether a pointer gets to whom nobody follows and who may read so far behind it.
 
     What is in variables apart.
@@ -80,7 +79,7 @@ def _goes_on(analysis: Analysis, fate: Fate, pointer: Atom, behind: int) -> bool
     return (
         fate.is_gone
         or bool(fate.landed or fate.returned or fate.within)
-        or any(_is_read_by(analysis, each, pointer, behind) for each in fate.passed)
+        or any(_is_read_by(analysis, each, behind) for each in fate.passed)
     )
 
 
@@ -120,9 +119,8 @@ def readers(analysis: Analysis, rva: int) -> Readers:
             are_others |= any(each.is_lost and bool(each.landed) for each in fates)
         if start == rva:
             are_others |= fate.gets_out and not kept.is_sure
-            pointer = Atom(Kind.ADDRESS, rva)
             passed = [use for each in fates for use in each.passed]
-            are_others |= any(_is_read_by(analysis, each, pointer, 0) for each in passed)
+            are_others |= any(_is_read_by(analysis, each, 0) for each in passed)
     for place, start in makers.in_data(rva - OBJECT_REACH + 1, rva + BACK_REACH):
         loads = makers.of_data(place)
         are_others |= start == rva and not loads.is_sure
@@ -130,29 +128,14 @@ def readers(analysis: Analysis, rva: int) -> Readers:
     return Readers(frozenset(found), are_others)
 
 
-def _is_read_by(analysis: Analysis, passed: Passed, pointer: Atom, behind: int) -> bool:
+def _is_read_by(analysis: Analysis, passed: Passed, behind: int) -> bool:
     """Whether a routine of others may read so far behind a pointer that it gets, moved perhaps."""
     if passed.name in READ_ONLY | CLEARS:
         return False
     if passed.name in COPIES:
-        return _arguments(analysis, passed, pointer, 2) != {0} and _is_copied(
-            analysis, passed, behind
-        )
-    known = prototype(passed.name)
-    if known is None or not known.only_written:
-        return True
-    if analysis.image.bits == 32 and x86_bytes(passed.name) != X86_SLOT * known.arguments:
-        return True  # which argument lies where, a count of them does not tell
-    got = _arguments(analysis, passed, pointer, known.arguments)
-    return not got or not got <= known.only_written
-
-
-def _arguments(analysis: Analysis, passed: Passed, pointer: Atom, most: int) -> set[int]:
-    """Which of the first arguments of a call a pointer is; none where that is not certain."""
-    argument, size = analysis.flow.interprocedural.argument, analysis.image.pointer_size
-    wanted = pointer._replace(value=pointer.value + passed.offset)
-    held = (argument(passed.function, passed.i, index, size) for index in range(most))
-    return {index for index, each in enumerate(held) if wanted in each}
+        return passed.argument > 0 and _is_copied(analysis, passed, behind)
+    known = documented(passed.name, analysis.image.bits)
+    return known is None or passed.argument not in known.only_written
 
 
 def _is_copied(analysis: Analysis, passed: Passed, behind: int) -> bool:

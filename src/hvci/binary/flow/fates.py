@@ -25,7 +25,7 @@ from hvci.binary.form.code import (
     SignExtend,
     is_slot,
 )
-from hvci.catalog.prototypes import prototype, x86_bytes
+from hvci.catalog.prototypes import Prototype, prototype, x86_bytes
 
 MOVING = 1 << 40
 """As what was added to a pointer: anything, as in a loop over what it points to."""
@@ -85,6 +85,8 @@ class Passed(NamedTuple):
     i: int
     offset: int
     name: str
+    argument: int = -1
+    """Which of its documented arguments that is; below 0 where not known."""
 
 
 class Kept(NamedTuple):
@@ -217,6 +219,30 @@ def most_arguments(name: str) -> int:
     if shape is not None and not shape.arguments:
         return 0
     return size // X86_SLOT if size else STACK_ARGUMENTS
+
+
+def documented(name: str, bits: int) -> Prototype | None:
+    """The shape of a routine of others, where the number of an argument tells where it lies."""
+    shape = prototype(name)
+    if shape is not None and bits == 32 and x86_bytes(name) != X86_SLOT * shape.arguments:
+        return None  # some are wider than a word
+    return shape
+
+
+def outputs(name: str, bits: int) -> Iterator[tuple[int, int]]:
+    """The arguments through which a routine of others writes, and how many bytes, where known."""
+    shape = prototype(name)
+    for index in (0,) if name in COPIES | CLEARS else shape.outputs if shape is not None else ():
+        if written := extent(name, index, bits):
+            yield index, written
+
+
+def extent(name: str, argument: int, bits: int) -> int:
+    """How many bytes a routine of others writes through an argument, as prototypes have it."""
+    if name in COPIES | CLEARS:
+        return 0 if argument else -1 if name in CLEARS else -2
+    shape = documented(name, bits)
+    return 0 if shape is None else shape.extent(argument)
 
 
 def registers_of(held: Held) -> tuple[int, bool]:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import IN_PARTS, Atom, Atoms, Kind
-from hvci.binary.flow.fates import BACK_REACH, CLEARS, COPIES, LOST, OBJECT_REACH, Fate, covers
+from hvci.binary.flow.fates import (
+    BACK_REACH,
+    LOST,
+    OBJECT_REACH,
+    Fate,
+    covers,
+)
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -399,7 +405,11 @@ class Frames:
         taken: list[tuple[int, int]] | None = function.cache.get("leaked")
         if taken is None:
             function.cache["leaked"] = _LOOKING
-            taken = function.cache["leaked"] = sorted(self._addressed(function))
+            taken = function.cache["leaked"] = sorted(
+                (offset, i)
+                for i, memory in self.flow.arch.taken_addresses(function)
+                if (offset := self.offset(function, i, memory, 3)) is not None
+            )
         if taken is _LOOKING:
             self.flow.note_cycle()
         return taken
@@ -433,25 +443,15 @@ class Frames:
         low, high = bisect_left(taken, (first, 0)), bisect_left(taken, (wanted + 1, 0))
         return any(self._is_handed(function, i, wanted - at) for at, i in reversed(taken[low:high]))
 
-    def _addressed(self, function: Function) -> Iterator[tuple[int, int]]:
-        """Frame offsets whose address some instruction takes, with the instruction."""
-        for i, memory in self.flow.arch.taken_addresses(function):
-            offset = self.offset(function, i, memory, 3)
-            if offset is not None:
-                yield offset, i
-
     def _is_handed(self, function: Function, i: int, behind: int) -> bool:
         """Whether a callee may write so many bytes behind the address that an instruction takes."""
         if len(function.instructions) > MAX_REFINED:
             return True
         fate = self._fate(function, i)
-        if fate.gets_out:
+        if fate.gets_out or (not behind and fate.within):
             return True
-        if any(not behind or each.name in COPIES | CLEARS for each in fate.passed):
-            return True
-        if not behind and fate.within:
-            return True
-        return any(
+        may_write = self.flow.interprocedural.may_write
+        return any(may_write(each, behind, MAX_KEPT) for each in fate.passed) or any(
             covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
         )
 

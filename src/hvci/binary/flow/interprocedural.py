@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
-from hvci.binary.flow.fates import STACK_ARGUMENTS, X86_SLOT, most_arguments
+from hvci.binary.flow.fates import (
+    CLEARS,
+    COPIES,
+    MOVING,
+    STACK_ARGUMENTS,
+    X86_SLOT,
+    Passed,
+    extent,
+    most_arguments,
+)
 from hvci.binary.flow.readers import Readers
 from hvci.binary.form.code import (
     BY_POINTER,
@@ -158,6 +167,27 @@ class Interprocedural:
             return Location(arch.parameter_registers[position])
         above = arch.arguments_above(is_call=True)
         return slot(self.image.pointer_size * (position + above) + arch.return_address_size)
+
+    def may_write(self, passed: Passed, behind: int, nesting: int) -> bool:
+        """Whether a routine of others may write so far behind a pointer.
+
+        It writes what it is given; how far, is known of some.
+        """
+        if passed.name in COPIES and passed.argument == 1:
+            return False  # it is copied from
+        if passed.offset == behind or (passed.offset == MOVING and not behind):
+            return True
+        if passed.offset == MOVING:
+            return passed.name in COPIES | CLEARS
+        if passed.offset > behind:
+            return False
+        written = extent(passed.name, passed.argument, self.image.bits)
+        if written >= 0:
+            return passed.offset + written > behind
+        count = self.passed(passed.function, passed.i, self.at_entry(-written), nesting + 1)
+        return not all(
+            atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
+        )
 
     # ---- callers
 

@@ -16,6 +16,7 @@ from hvci.binary.flow.fates import (
     LOST,
     MOVING,
     NOTHING,
+    STACK_ARGUMENTS,
     WITHIN_OBJECT,
     Fate,
     Held,
@@ -405,13 +406,13 @@ class _Walk:
                 continue
             self.given.add((function, i))
             if name is not None:
-                self.passed.add(Passed(function, i, offset, name))
+                self.passed.add(Passed(function, i, offset, name, entered[1]))
                 continue
             callees = [callee] if callee is not None else self._pointed_to(i)
             # a routine hardly gets its own address as well, nor what was left in other registers
             is_left = not is_slot(place) and register_of(place) not in arch.parameter_registers
             lost = LOST._replace(is_gone=not is_through and not is_left)
-            for fate in [self._in_callee(each, entered) for each in callees] or [lost]:
+            for fate in [self._in_callee(each, entered[0]) for each in callees] or [lost]:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
@@ -464,27 +465,28 @@ class _Walk:
     def _in_callee(self, callee: Function, place: Location) -> Fate:
         return self.pointees.parameter(callee, place, self.nesting + 1)
 
-    def _entry(self, i: int, place: Location, name: str | None) -> Location | None:
-        """Where the callee of an instruction finds what is at a place; None where it does not."""
-        arch = self.arch
+    def _entry(self, i: int, place: Location, name: str | None) -> tuple[Location, int] | None:
+        """Where the callee of an instruction finds what is at a place; None where it does not.
+
+        And which of the documented arguments of a routine of others that is, below 0 for none.
+        """
+        arch, hidden = self.arch, name in self.flow.globals.framework
         registers = arch.parameter_registers
         if not is_slot(place):
             number = register_of(place)
             if name is None:
-                return place if number in arch.entry_registers else None
-            is_argument = number in registers and registers.index(number) < most_arguments(name)
-            return place if is_argument else None
-        found = self.flow.interprocedural.position(self.function, i, place)
-        if found is None:
+                return (place, -1) if number in arch.entry_registers else None
+            at = registers.index(number) if number in registers else STACK_ARGUMENTS
+            return (place, at - hidden) if at < most_arguments(name) else None
+        interprocedural = self.flow.interprocedural
+        if (found := interprocedural.position(self.function, i, place)) is None:
             return None
         position, above = found
         if name is not None:
             is_argument = position < most_arguments(name)
         else:
-            is_argument = arch.bits == 64 or position < self.flow.interprocedural.removed(
-                self.function, i
-            )
-        return slot(above) if is_argument else None
+            is_argument = arch.bits == 64 or position < interprocedural.removed(self.function, i)
+        return (slot(above), position - hidden) if is_argument else None
 
     def _pointed_to(self, i: int) -> list[Function]:
         """The functions that an indirect call goes to; none where it may go elsewhere as well."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.edges import fixes
-from hvci.binary.flow.fates import CLEARS, COPIES
+from hvci.binary.flow.fates import outputs
 from hvci.binary.flow.frames import SLOT, Element, Leak
 from hvci.binary.flow.ways import Ways
 from hvci.binary.form.code import (
@@ -277,15 +277,16 @@ class Reaching:
         return is_call and bool(self.arch.effect(function, p).registers >> self.arch.result & 1)
 
     def _may_write_object(self, function: Function, p: int, location: Location) -> bool:
-        """Whether a call may write a slot that is part of what it gets: own code, and copies.
+        """Whether a call may write a slot that is part of what it gets.
 
-        Other routines of Windows write what they are given to write.
+        Own code, and routines of which it is known how far they write; others write what they are
+        given to write.
         """
-        callee = self._callee(function, p)
-        if callee not in COPIES and callee not in CLEARS:
-            return not callee
-        start, end = self._copied_to(function, p, callee)
-        return start < slot_offset(location) + SLOT and slot_offset(location) < end
+        callee, wanted = self._callee(function, p), slot_offset(location)
+        if not callee:
+            return True
+        filled = self._filled(function, p, callee)
+        return any(start < wanted + SLOT and wanted < end for start, end in filled)
 
     def _callee(self, function: Function, p: int) -> str:
         """The name of the routine of others that a call goes to; empty for code of the image."""
@@ -307,26 +308,33 @@ class Reaching:
                 known[p] = self.flow.image.imports[only.value].name
         return known[p]
 
-    def _copied_to(self, function: Function, p: int, callee: str) -> tuple[int, int]:
-        """Where in the frame a copying routine may write, as far as its arguments tell."""
-        known: dict[int, tuple[int, int]] = function.cache.setdefault("copied to", {})
+    def _filled(self, function: Function, p: int, callee: str) -> list[tuple[int, int]]:
+        """Where in the frame a routine may write, as far as its arguments tell."""
+        arguments = [*outputs(callee, self.flow.image.bits)]
+        if not arguments:
+            return []
+        known: dict[int, list[tuple[int, int]]] = function.cache.setdefault("filled", {})
         if p not in known:
             if self._own_calls == MOST_OWN_CALLS:
-                return EVERYWHERE
-            known[p] = EVERYWHERE  # for what asks again on the way
+                return [EVERYWHERE]
+            known[p] = [EVERYWHERE]  # for what asks again on the way
             self._own_calls += 1
-            known[p] = self.flow.apart(lambda: self._work_out_copy(function, p, callee))
+            known[p] = self.flow.apart(
+                lambda: [self._work_out_fill(function, p, *each) for each in arguments]
+            )
             self._own_calls -= 1
         return known[p]
 
-    def _work_out_copy(self, function: Function, p: int, callee: str) -> tuple[int, int]:
+    def _work_out_fill(
+        self, function: Function, p: int, index: int, extent: int
+    ) -> tuple[int, int]:
         argument, size = self.flow.interprocedural.argument, self.flow.image.pointer_size
-        target = atoms.single(argument(function, p, 0, size))
-        count = argument(function, p, 1 if callee in CLEARS else 2, size)
+        target = atoms.single(argument(function, p, index, size))
         if target is None or target.kind not in (Kind.STACK, Kind.ADDRESS, Kind.IMPORT):
             return EVERYWHERE
         if target.kind is not Kind.STACK:
             return NOWHERE
+        count = atoms.const(extent) if extent > 0 else argument(function, p, -extent, size)
         if any(atom.kind is not Kind.CONST for atom in count):
             return target.value, EVERYWHERE[1]
         return target.value, target.value + max((atom.value for atom in count), default=0)

@@ -13,9 +13,6 @@ from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     BACK_REACH,
-    CLEARS,
-    COPIES,
-    MOVING,
     OBJECT_REACH,
     Fate,
     Passed,
@@ -223,7 +220,7 @@ class Writes:
             if covers(write.offset, write.size, behind, size):
                 yield write.function, self._by(write, start, asked, nesting)
         for passed in sorted(fate.passed | fate.within, key=_by_place):
-            if self._may_write(passed, behind, nesting):
+            if self.flow.interprocedural.may_write(passed, behind, nesting):
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
                 yield passed.function, atoms.unknown(what)
 
@@ -253,25 +250,6 @@ class Writes:
             else:
                 out.add(atom)
         return atoms.bounded(out)
-
-    def _may_write(self, passed: Passed, behind: int, nesting: int) -> bool:
-        """Whether a routine of others may write a global, `behind` bytes behind a pointer.
-
-        It writes what it is given; how far, is known of copies only.
-        """
-        if passed.offset == behind or (passed.offset == MOVING and not behind):
-            return True
-        is_moving = passed.offset == MOVING
-        if passed.name not in COPIES | CLEARS or is_moving or passed.offset > behind:
-            return passed.name in COPIES | CLEARS and is_moving
-        interprocedural = self.flow.interprocedural
-        position = 1 if passed.name in CLEARS else 2
-        count = interprocedural.passed(
-            passed.function, passed.i, interprocedural.at_entry(position), nesting + 1
-        )
-        return not all(
-            atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
-        )
 
 
 def _too_many(rva: int) -> Atoms:
