@@ -1,17 +1,13 @@
 """Counting back from a call finds what the walk from the entry finds, or says nothing."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvci.binary.arch.x86.architecture import X86
-from hvci.binary.arch.x86.stack.depth import StackDepth32
 from hvci.binary.arch.x86.stack.pushes import find_push
-from hvci.binary.form.code import NO_REGISTER, Function
+from hvci.binary.form.code import NO_REGISTER
+from x86code import decoded
 
-START = 0x1000
 CALL = bytes.fromhex("ffd0")  # call eax
 SNIPPETS = [
     bytes.fromhex(text)
@@ -49,21 +45,6 @@ SNIPPETS = [
         "90",  # nop
     )
 ]
-
-
-def decoded(code):
-    image = SimpleNamespace(
-        bits=32,
-        memory=bytearray(START) + bytearray(code) + bytearray(32),
-        base=0x400000,
-        size=START + len(code),
-        guard_check=-1,
-        imports={},
-        is_code=lambda _: False,
-    )
-    arch, function = X86(image), Function(START, [(START, START + len(code))], "start")
-    arch.decode(function)
-    return arch, function, StackDepth32(image, lambda _: None)
 
 
 def written(arch, function, depth, k):

@@ -7,6 +7,8 @@ the affair of stack.py.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from iced_x86 import Instruction, Mnemonic, OpKind, Register
 
 from hvci.binary.arch.x86.lift import IMMEDIATES, NONE
@@ -18,6 +20,7 @@ MOST_PASSED = 64
 """Instructions before a call in which its arguments are pushed."""
 SOON = 16
 """Instructions behind a call in which the room for arguments is made again."""
+_MASK = 0xFFFF_FFFF
 _FRAME = (Register.RBP, Register.EBP)
 _LOST = (Register.ECX, Register.EDX)
 """Registers in which a call leaves nothing: pushing them only makes room."""
@@ -133,11 +136,36 @@ class Cleanup:
             elif instruction.mnemonic == Mnemonic.POP:
                 popped += WORD
             elif _makes_frame(instruction):
-                return pushed  # what was pushed before that is saved
+                # what was pushed before that is saved
+                return max(0, pushed - (self._room_pushed(k) if pushed else 0))
             elif first in saved:
                 pushed += saved.pop(first)
             k -= 1
         return pushed if k < function.entry else pushed + sum(saved.values())
+
+    def _room_pushed(self, i: int) -> int:
+        """Bytes of locals that `push ecx` makes right behind `mov ebp, esp`.
+
+        Told from an argument by code that names the place.
+        """
+        instructions, room, depth = self.function.instructions, 0, 0
+        if instructions[i].mnemonic != Mnemonic.MOV:
+            return 0
+        for instruction in instructions[i + 1 :]:
+            if instruction.mnemonic != Mnemonic.PUSH or instruction.op0_register not in _LOST:
+                break
+            depth += WORD
+            room += WORD if -depth & _MASK in self._named else 0
+        return room
+
+    @cached_property
+    def _named(self) -> frozenset[int]:
+        """The displacements at which code names its frame by EBP."""
+        return frozenset(
+            instruction.memory_displacement & _MASK
+            for instruction in self.function.instructions
+            if instruction.memory_base == Register.EBP
+        )
 
 
 def _changes_esp(instruction: Instruction) -> bool:
