@@ -135,3 +135,52 @@ def test_meson_sources_that_a_program_tells(tmp_path):
     text = MESON.replace("['good.c']", "run_command('ls').stdout().split()")
     lay(tmp_path, meson__build=text.replace("subdir('src')\n", ""), good__c=GOOD, tool__c=GOOD)
     assert ["run_command" in reason for reason in weighing(read(tmp_path))] == [True]
+
+
+CHOSEN = "#ifdef SAFE\n#define P NonPagedPoolNx\n#else\n#define P NonPagedPool\n#endif\n"
+CHOSEN += entry("ExAllocatePoolWithTag(P, 8, 'a');")
+OBJECT = "OBJS = d.o\n"
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        ("CFLAGS = -DSAFE\n", False),
+        ("CFLAGS = -O2\nifdef DEBUG\nCFLAGS += -DSAFE\nendif\n", True),
+        ("ifeq ($(A),1)\nCFLAGS = -DSAFE\nelse\nCFLAGS = -DSAFE -g\nendif\n", False),
+        ("ifeq ($(A),1)\nCFLAGS = -DSAFE\nelse ifeq ($(A),2)\nCFLAGS = -g\nendif\n", True),
+        ("ifdef A\nifdef B\nCFLAGS = -DSAFE\nendif\nendif\n", True),
+        ("!if $(A)\nCFLAGS = -DSAFE\n!else\nCFLAGS = -O\n!endif\n", True),
+        ("a.sys: CFLAGS += -DSAFE\n", False),
+        ("%.o: export CFLAGS = -DSAFE\n", False),
+    ],
+)
+def test_definitions_under_a_condition(tmp_path, lists, expected):
+    """Each branch may be the one that a build takes."""
+    evidence = asked(tmp_path, lists + OBJECT + ONE, d__c=CHOSEN)
+    assert ("execute-pool-type" in bad(evidence)) is expected
+
+
+def test_a_branch_is_a_configuration_of_its_own(tmp_path):
+    lists = "ifdef DEBUG\nCFLAGS += -DSAFE\nendif\n" + OBJECT + ONE
+    (call,) = (one for one in asked(tmp_path, lists, d__c=CHOSEN).calls if not one.dead)
+    unsafe = {label for label, value in call.builds if 0 in value.possible}
+    assert unsafe == {"x64 (other branches)", "x86 (other branches)"}
+
+
+@pytest.mark.parametrize(
+    "option", ["-D'P=NonPagedPool'", '-DP="NonPagedPool"', '"-DP=NonPagedPool"', "-DP=NonPagedPool"]
+)
+def test_definitions_in_quotes(tmp_path, option):
+    text = entry("ExAllocatePoolWithTag(P, 8, 'a');")
+    evidence = asked(tmp_path, f"CFLAGS = {option}\n{OBJECT}{ONE}", d__c=text)
+    assert "execute-pool-type" in bad(evidence)
+
+
+def test_definitions_of_meson_under_a_condition(tmp_path):
+    text = "project('x', 'c')\nargs = []\nif get_option('safe')\n  args += ['-DSAFE']\nendif\n"
+    text += "shared_library('a', 'd.c', name_suffix: 'sys', c_args: args)\n"
+    lay(tmp_path, meson__build=text, d__c=CHOSEN)
+    assert "execute-pool-type" in bad(read(tmp_path))
+    lay(tmp_path, meson__build=text.replace("if get_option('safe')\n", "").replace("endif\n", ""))
+    assert "execute-pool-type" not in bad(read(tmp_path))

@@ -65,8 +65,8 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     text = _whole(path, lost)
     if text is None or DRIVER.search(text) is None:
         return []
-    values = _values(text, path)
-    expanded = _expanded(text, values, path)
+    ways = [(label, _written_out(one, path)) for label, one in ways_of(text)]
+    values, expanded = _values(text, path), ways[0][1]
     for match in _OPTIONS.finditer(expanded):
         more = texts_of(beside(path, match[1].replace("\\", "/")))
         expanded += f"\n{more or ''}"
@@ -74,23 +74,109 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     lost |= {one[0][:40]: None for one in _ASKED.finditer(expanded)}
     folders = [*values.get("VPATH", "").replace(":", " ").split()]
     folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", expanded)
+    parts = [(label, dict(_images(one))) for label, one in ways[1:]]
     found: list[Build] = []
     for name, part in _images(expanded):
         held = named(shelf, path, part, folders)
         held.lost |= lost
         project = f"{path}#{name}" if name else path
-        found += made(shelf, path, project, part, held, machines)
+        others = [(label, every[name]) for label, every in parts if name in every]
+        found += made(shelf, path, project, part, held, machines, others)
     return found
 
 
-def made(
-    shelf: Shelf, path: str, project: str, text: str, held: Named, machines: Iterable[str]
-) -> list[Build]:
-    """The builds of one driver from the text that is about it."""
-    flags = re.sub(r"['\",\[\]]|(?m:^[ ]*[\w.-]+[ ]*[+?:]*=)", " ", text)
+_CONDITIONAL = re.compile(r"(?m)^([ ]*)!?[ ]*(if\w*|elif|else|endif)\b([^\n]*)$")
+MAX_WAYS = 8
+"""Branches of one file that are looked at alone."""
+
+
+@dataclass
+class _Branch:
+    """One branch of a condition."""
+
+    label: str
+    start: int
+    end: int = 0
+    is_else: bool = False
+
+
+def ways_of(text: str) -> list[tuple[str, str]]:
+    """A text whole, and with one branch of each condition: the last ones, and each for itself."""
+    opened: list[list[_Branch]] = []
+    groups: list[list[_Branch]] = []
+    for match in _CONDITIONAL.finditer(text):
+        word, asked = match[2].lower(), " ".join(match[3].split())
+        if word.startswith("if"):
+            opened.append([])
+        elif opened and opened[-1]:
+            opened[-1][-1].end = match.start()
+        if word == "endif" and opened:
+            group = opened.pop()
+            groups += [group] if not opened else []
+        elif opened:
+            label = f"{match[2]} {asked}".strip()[:SHOWN_CONDITION]
+            opened[-1].append(_Branch(label, match.end(), is_else=not asked.strip(":")))
+    if not groups:
+        return [("", text)]
+    last = [group[-1] if group[-1].is_else else None for group in groups]
+    found = [("", text), ("other branches", _with(text, groups, last))]
+    every = [(at, one) for at, group in enumerate(groups) for one in group if one is not last[at]]
+    for at, one in every[:MAX_WAYS]:
+        found.append((one.label, _with(text, groups, [*last[:at], one, *last[at + 1 :]])))
+    return found
+
+
+def _with(text: str, groups: list[list[_Branch]], kept: list[_Branch | None]) -> str:
+    """A text with one branch of each group, or none."""
+    parts, at = list[str](), 0
+    for group, one in zip(groups, kept, strict=True):
+        parts.append(text[at : group[0].start])
+        parts += [text[one.start : one.end]] if one is not None else []
+        at = group[-1].end
+    return "\n".join((*parts, text[at:]))
+
+
+SHOWN_CONDITION = 40
+
+
+def _written_out(text: str, path: str) -> str:
+    return _expanded(text, _values(text, path), path)
+
+
+def _compile(shelf: Shelf, path: str, text: str) -> Compile:
+    """How the files of a driver are compiled, by all options in the text that is about it."""
+    flags = _flags(text)
     folders = [shelf.actual(beside(path, one)) for one in options_of("I", flags)]
     here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
-    compile_ = Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
+    return Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
+
+
+_ASSIGNED = re.compile(
+    r"['\",\[\]]|(?m:^[ ]*(?:[^\n:=]*::?[ ]*)?(?:export[ ]+|override[ ]+)?[\w.-]+[ ]*[+?:]*=)"
+)
+
+
+def _flags(text: str) -> str:
+    """The options in a text: quotes in a word are none of it, and assignments are blanks."""
+    return _ASSIGNED.sub(" ", re.sub(r"(?<=[\w=])['\"]", "", text))
+
+
+def made(
+    shelf: Shelf,
+    path: str,
+    project: str,
+    text: str,
+    held: Named,
+    machines: Iterable[str],
+    others: Iterable[tuple[str, str]] = (),
+) -> list[Build]:
+    """The builds of one driver from the text that is about it; `others` are without some lines."""
+    flags = _flags(text)
+    compiles = {"": _compile(shelf, path, text)}
+    for label, other in others:
+        compile_ = _compile(shelf, path, other)
+        if compile_ not in compiles.values():
+            compiles.setdefault(label, compile_)
     if not held.files and not held.lost:
         shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
     if held.lost:
@@ -100,20 +186,20 @@ def made(
         reason = f"it builds a driver also of what is not here or not followed: {told}"
         shelf.limit(path, reason, TEXT_RULES)
     linked = (*_libraries(path, text, flags), *held.objects)
-    sources = dict.fromkeys(held.compiled, compile_)
     return [
         Build(
             project,
-            machine,
+            f"{machine} ({label})" if label else machine,
             machine,
             Kind.DRIVER,
             None,
-            sources,
+            dict.fromkeys(held.compiled, compile_),
             output=_output(project),
             assembly=held.assembly,
             libraries=linked,
         )
         for machine in machines
+        for label, compile_ in compiles.items()
     ]
 
 
