@@ -251,3 +251,44 @@ def test_each_machine_is_read_with_its_own_way_to_pass_arguments(tmp_path):
     text += " call ExAllocatePool\n ret\nf ENDP\nEND\n"
     assert answers(driver(tmp_path, text, "Win32"), POOL) == [Outcome.PASS]
     assert answers(driver(tmp_path, text, "x64"), POOL) == [Outcome.FAIL]
+
+
+GO = "void Go({0});\n" + entry("PVOID p = MmAllocateContiguousMemory(64, Most); Go({1});")
+
+
+@pytest.mark.parametrize(
+    ("lines", "given", "platform", "is_open"),
+    [
+        ("jmp rcx", "p", "x64", True),
+        ("call rcx", "p", "x64", True),
+        ("mov rax, rcx\n jmp rax", "p", "x64", True),
+        ("mov rsi, rcx\n call rsi", "p", "x64", True),
+        ("jmp rdx", "0, p", "x64", True),
+        ("jmp rdx", "p, 0", "x64", False),
+        ("xor ecx, ecx\n jmp rcx", "p", "x64", False),
+        ("call Other\n jmp rcx", "p", "x64", False),
+        ("jmp rcx", "Most", "x64", False),
+        ("mov eax, [esp+4]\n jmp eax", "p", "Win32", True),
+        ("jmp dword ptr [esp+8]", "0, p", "Win32", True),
+        ("push ebp\n mov ebp, esp\n call dword ptr [ebp+0Ch]", "0, p", "Win32", True),
+        ("br x0", "p", "ARM64", True),
+        ("mov x9, x1\n blr x9", "0, p", "ARM64", True),
+    ],
+)
+def test_memory_that_a_routine_of_assembly_runs(tmp_path, lines, given, platform, is_open):
+    body = f"Go PROC\n {lines}\n ret\nGo ENDP\nEND\n"
+    project = vcxproj("b.c", platforms=(platform,), extra=f"<ItemGroup>{MASM}</ItemGroup>")
+    text = GO.replace("{0}", "PVOID a, PVOID b").replace("{1}", given)
+    lay(tmp_path, a__asm=f".code\n{body}", b__c=text.replace("{{", "{").replace("}}", "}"))
+    evidence = read(lay(tmp_path, b__vcxproj=project))
+    assert any("has Go call" in one.what for one in evidence.behaviours) is is_open
+
+
+@pytest.mark.parametrize("line", ['.include "more.inc"', '#include "more.inc"'])
+def test_files_that_other_assembly_includes(tmp_path, line):
+    item = '<CustomBuild Include="a.s"><Outputs>a.obj</Outputs></CustomBuild>'
+    project = vcxproj("b.c", extra=f"<ItemGroup>{item}</ItemGroup>")
+    lay(tmp_path, a__s=f"{line}\n", b__c=CLEAN, b__vcxproj=project)
+    assert any("more.inc, which is not here" in one.reason for one in read(tmp_path).limits)
+    lay(tmp_path, more__inc="f:\n call ExAllocatePoolWithTag\n")
+    assert any("uses ExAllocatePoolWithTag" in one.reason for one in read(tmp_path).limits)

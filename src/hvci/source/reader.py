@@ -106,6 +106,7 @@ def examine(
     reading = Reading(workspace, crates=crates)
     shelf.limits += crates.limits
     reading.seconds["project"] = time.perf_counter() - begun
+    workspace.space.calling = assembly.calling(workspace)
     survey = Survey(workspace, Judge(workspace, OptIn(), target))
     with no_collection():
         survey.run()

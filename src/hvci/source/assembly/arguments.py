@@ -110,6 +110,15 @@ class Before:
         return None
 
 
+def family_of(register: bytes) -> bytes:
+    """The name that all parts of a register share, argument or not; empty for no register."""
+    match = _OTHER.fullmatch(register)
+    return _family(register) or ((match[1] or b"x" + match[2]).lower() if match else b"")
+
+
+_OTHER = re.compile(rb"(?i)[re]?([sd]i|bp)l?|[wx]([12]?[0-9])")
+
+
 def _is_plain(line: Statement) -> bool:
     """Whether a statement writes its first operand and nothing else, nor an argument that waits."""
     has_further = b"]!" in line.rest or b"]," in line.rest.replace(b" ", b"")

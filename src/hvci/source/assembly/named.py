@@ -16,6 +16,7 @@ from hvci.source.text.text import Source
 
 _REMARK = re.compile(rb";[^\n]*|//[^\n]*|/\*.*?\*/|(?m:^[ \t]*[#@][^\n]*)", re.DOTALL)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
+_LOOKUPS = (b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress", b"NdisGetRoutineAddress")
 SHOWN = 4
 """Routines in one sentence."""
 
@@ -23,7 +24,7 @@ SHOWN = 4
 @cache
 def _routines() -> frozenset[bytes]:
     names = (name.encode() for name in catalog.ddis() if name.isidentifier())
-    return frozenset((*names, b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress"))
+    return frozenset((*names, *_LOOKUPS))
 
 
 def named_limits(source: Source) -> Iterator[Limit]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hvci.model import BehaviourFact, DdiCall, Limit
 from hvci.source.assembly.arguments import Names
 from hvci.source.assembly.calls import read_calls
+from hvci.source.assembly.entries import entries
 from hvci.source.assembly.lines import numbers, statements
 from hvci.source.assembly.named import named_limits
 from hvci.source.builds.products import Product
@@ -58,7 +59,8 @@ def read(workspace: Workspace) -> Assembly:
         if source is None:
             continue  # a limit says so
         if path.lower().endswith(".s"):
-            found.limits += named_limits(source)
+            for one in (source, *_included(workspace, source, told)):
+                found.limits += named_limits(one)
             continue
         texts = [source, *_included(workspace, source, told)]
         names: Names = {
@@ -75,6 +77,13 @@ def read(workspace: Workspace) -> Assembly:
                 found.limits += made.limits
     found.behaviours = list(dict.fromkeys(found.behaviours))
     return found
+
+
+def calling(workspace: Workspace) -> dict[str, int]:
+    """The routines of all texts that go on to where an argument points, and its position."""
+    sources = workspace.shelf.sources
+    held = (sources[path] for _, path in workspace.assembly if path in sources)
+    return {name: at for source in held for name, at in entries(source)}
 
 
 def _machines(product: Product | None, path: str) -> Iterator[tuple[str | None, tuple[str, ...]]]:
@@ -99,7 +108,7 @@ def _included(workspace: Workspace, source: Source, told: set[tuple[str, str]]) 
     while todo and len(found) < MOST:
         here = todo.pop()
         for line in statements(here.text):
-            if line.word not in (b"include", b"get"):
+            if line.word.removeprefix(b".") not in (b"include", b"get"):
                 continue
             name = line.rest.strip(b" \t'\"<>").decode("utf-8", "replace").replace("\\", "/")
             path = workspace.shelf.locate(beside(here.path, name))

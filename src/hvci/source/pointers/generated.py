@@ -181,14 +181,15 @@ class Executions:
         file = _tree(unit, start)
         call = call_at(file, unit.source.code.find(b"(", start)) if file is not None else None
         given = arguments(call) if call is not None else []
-        index = ROUTINES.get(name, 0)
+        routines = {**ROUTINES, **self.program.space.calling}
+        index = routines.get(name, 0)
         if file is None or call is None or index >= len(given):
             return
         if name in MAPPED and not may_be_written(file, call.start_byte):
             return
         roots = self._of(given[index], file, call.start_byte, unit)
         held = frozenset(root for root in roots if root.made is Made.MEMORY)
-        if name in ROUTINES:
+        if name in routines:
             if held:
                 yield self._execution(unit.source, start, f"has {name} call", held)
             return

@@ -6,7 +6,7 @@ Knows the lexical surface of C only; what it finds is worth a question, not an a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from hvci.catalog import memory
@@ -93,8 +93,10 @@ _EXCHANGING = re.compile(rb"\b_?Interlocked\w*")
 class Words:
     """What is seen in a text without comments and literals, worked out when it is asked for."""
 
-    def __init__(self, source: Source, index: WordIndex) -> None:
+    def __init__(self, source: Source, index: WordIndex, more: Iterable[str] = ()) -> None:
         self.source = source
+        self.more = tuple(name.encode() for name in more)
+        """Routines of the program that call what an argument points at."""
         self.index = index
         self.code = source.code
 
@@ -115,7 +117,8 @@ class Words:
 
         The offsets are of the name and of the parenthesis.
         """
-        names = {*self.index.among(self.source.path, TAKING)}
+        held = self.index.among(self.source.path, TAKING.union(self.more))
+        names = {*held}
         if self.index.with_part(self.source.path, b"Interlocked"):
             names.update(_EXCHANGING.findall(self.code))
         found = (
@@ -219,9 +222,9 @@ def _statements(code: bytes, holding: re.Pattern[bytes]) -> Iterator[tuple[int, 
             yield begin, end
 
 
-def words_of(text: Text, index: WordIndex) -> Words:
+def words_of(text: Text, index: WordIndex, more: Iterable[str] = ()) -> Words:
     """The words of a file, made once."""
     found = text.notes.get(Words)
     if not isinstance(found, Words):
-        found = text.notes[Words] = Words(text.source, index)
+        found = text.notes[Words] = Words(text.source, index, more)
     return found

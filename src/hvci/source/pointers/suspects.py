@@ -50,6 +50,8 @@ class Suspects:
     def __init__(self, program: Program, origins: Origins) -> None:
         self.program = program
         self.origins = origins
+        self.routines = {**ROUTINES, **program.space.calling}
+        """Routines that call what one of their arguments points at."""
 
     def plans(self) -> Iterator[tuple[str, Plan]]:
         """The files with something to look at."""
@@ -72,7 +74,7 @@ class Suspects:
     def _words(self) -> dict[str, Words]:
         found = ((path, self.program.space.text(path)) for path in self.program.paths)
         return {
-            path: words_of(text, self.program.space.words)
+            path: words_of(text, self.program.space.words, self.program.space.calling)
             for path, text in found
             if text is not None
         }
@@ -160,8 +162,8 @@ class Suspects:
         self, name: str, given: list[set[bytes]], words: Words, reached: frozenset[bytes]
     ) -> bool:
         """Whether the arguments of a call may be code, as far as their words tell."""
-        if name in ROUTINES:
-            index = ROUTINES[name]
+        if name in self.routines:
+            index = self.routines[name]
             return self._asks and index < len(given) and not given[index] & self._defined
         if given[0] & reached:
             return True

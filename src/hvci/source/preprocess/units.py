@@ -6,7 +6,7 @@ Knows files and what a compiler is told; knows nothing of calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hvci.model.judged import TEXT_RULES
@@ -47,6 +47,8 @@ class Space:
         self._runs: dict[TranslationUnit, Run] = {}
         self._closures: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
         self.memory = preprocess.Memory()
+        self.calling: Mapping[str, int] = {}
+        """Routines of assembly that go on to where an argument points, and its position."""
         self._given_up: set[str] = set()
         self._indirect: dict[tuple[str, ...], bool] = {}
 
