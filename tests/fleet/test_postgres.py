@@ -58,11 +58,19 @@ def test_both_answer_alike(server, tmp_path):
             one.package = Package("x.inf", "s", "boot", provider="b", installed=there)
         fill(where, *map(met, ROWS), met("bad", "/drivers/copy.sys"), *many, lost)
         fill(where, met("good"), met("bad"), host="laptop")
+        shared = met("worse", "/drivers/a.sys")
+        shared.package = Package("y.inf", "s", "boot", provider="b")
+        for host in ("m", "z", "c", "k", "b", "x"):
+            fill(where, shared, host=host)
         fill(where, met("good"), met("open", found=ROWS["bad"]))
     asked = [["query", name] for name in QUESTIONS if name not in ("machine", "scans")]
     asked += [["query", "ddi", "ExAllocatePoolWithTag"], ["query", "vendor", "Acme"]]
-    asked += [["query", "changed"], ["query", "--sql", "SELECT count(*) AS n FROM seen"]]
-    asked += [["export", "--csv", "-"], ["stats"], ["diff", "1", "3"], ["diff", "1", "2"]]
+    asked += [
+        ["query", "changed"],
+        ["query", "package", "y.inf"],
+        ["query", "--sql", "SELECT count(*) AS n FROM seen"],
+    ]
+    asked += [["export", "--csv", "-"], ["stats"], ["diff", "1", "9"], ["diff", "1", "2"]]
     for words in asked:
         one, other = (run(*words, "-d", where) for where in (server, tmp_path / "a.db"))
         assert (one.exit_code, one.output) == (other.exit_code, other.output), words

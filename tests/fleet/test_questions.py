@@ -343,3 +343,15 @@ def test_numbers_of_all_scans_add_up(where):
         targets="many",
     )
     assert "and 9 more" in run("stats", where).output
+
+
+def test_the_same_file_on_many_machines_comes_in_one_order(tmp_path):
+    """Databases read them in orders of their own, and a limit cuts off the rest."""
+    where = tmp_path / "a.db"
+    for number, host in enumerate(("m", "z", "c", "a")):
+        one = met("bad", "/drivers/a.sys")
+        one.package = Package("y.inf", "s", "boot", provider=f"maker {number % 2}")
+        fill(where, one, host=host)
+    asked = ["query", "package", "y.inf", "-d", str(where), "--format", "json"]
+    found = json.loads(CliRunner().invoke(main, asked).output)
+    assert [row["machine"] for row in found] == ["m", "z", "c", "a"]

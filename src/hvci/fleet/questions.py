@@ -142,7 +142,8 @@ def _package(view: View, word: str) -> Statement:
     columns = (package.c.published, package.c.provider, package.c.service)
     which = or_(named(package.c.inf, word), *(called(column, word) for column in columns))
     chosen = seen.c.package_id.in_(select(package.c.id).where(which))
-    return of_packages(view).where(chosen).order_by(FATE, result.c.failures.desc(), file.c.path)
+    worst = (FATE, result.c.failures.desc())
+    return of_packages(view).where(chosen).order_by(*worst, file.c.path, seen.c.scan_id)
 
 
 def _with_remedy(row: Mapping[str, Any]) -> tuple[Any, ...]:
