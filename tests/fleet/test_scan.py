@@ -18,6 +18,7 @@ from build import driver
 from hvci.cli import main, watched
 from hvci.evaluate import Options, evaluate
 from hvci.fleet import content, walk
+from hvci.fleet.crew import Crew
 from hvci.fleet.database import opened
 from hvci.fleet.packed import unpack
 from hvci.fleet.rows import stored_fields
@@ -325,3 +326,19 @@ def test_killed_and_taken_up_again_it_equals_an_undisturbed_run(tmp_path):
     subprocess.run(killed, check=True)
     assert kept(tmp_path / "killed.db") == kept(tmp_path / "calm.db")
     shutil.rmtree(top)
+
+
+def test_workers_of_a_first_scan_begin_before_the_database_does(tmp_path, monkeypatch):
+    """They and this program load what they need at the same time; later scans may need none."""
+    hired, where = [], tmp_path / "a.db"
+    hire = Crew.hire
+
+    def noted(crew, number):
+        hired.append((number, where.exists()))
+        hire(crew, number)
+
+    monkeypatch.setattr(Crew, "hire", noted)
+    (tmp_path / "good.sys").write_bytes(driver())
+    assert "evaluated             1" in run(tmp_path / "good.sys", "-d", where).output
+    assert "unchanged" in run(tmp_path / "good.sys", "-d", where).output
+    assert hired == [(2, False)]

@@ -25,6 +25,7 @@ from hvci.report.document import INTERRUPTED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hvci.fleet.crew import Crew
     from hvci.fleet.rules import Rules
     from hvci.fleet.scanning import Progress
     from hvci.fleet.walk import Place, Problem
@@ -171,15 +172,31 @@ class Asked:
 
 
 def _scan(asked: Asked, rules: Rules, where: str, quiet: bool) -> int:
+    from hvci.fleet.crew import Crew, scratch_folder, told_to_workers, usual_jobs
+
+    jobs = asked.jobs or usual_jobs()
+    with scratch_folder() as scratch:
+        fields = told_to_workers(rules, asked.isolate, asked.seconds, scratch)
+        crew = Crew(jobs, fields, asked.seconds)
+        if not asked.scheduler and "://" not in where and not Path(where).exists():
+            crew.hire(2)  # everything will have to be evaluated
+        try:
+            return _scan_with(crew, scratch, asked, rules, where, quiet)
+        finally:
+            crew.dismiss()
+
+
+def _scan_with(
+    crew: Crew, scratch: str, asked: Asked, rules: Rules, where: str, quiet: bool
+) -> int:
     from hvci.fleet.database import create
-    from hvci.fleet.scanning import Scan, usual_jobs
+    from hvci.fleet.scanning import Scan
     from hvci.fleet.store import Store
 
     database = create(where)
     show = Show(not quiet and is_watched())
     store = Store(database, rules, asked.host)
-    jobs = asked.jobs or usual_jobs()
-    scan = Scan(store, rules, jobs, asked.seconds, show, asked.isolate)
+    scan = Scan(store, rules, crew.size, asked.seconds, show, asked.isolate, crew, scratch)
     if asked.scheduler:
         from hvci.fleet.cluster import Cluster
 

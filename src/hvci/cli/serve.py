@@ -63,7 +63,7 @@ def command(
     missing = [package for name, package in _NEEDED.items() if find_spec(name) is None]
     if missing:
         raise UsageError(needs("web", missing))
-    from hvci.fleet.scanning import usual_jobs
+    from hvci.fleet.crew import usual_jobs
     from hvci.verifier.settings import default_folder
     from hvci.web.running import run
     from hvci.web.settings import DAY, Limits, Settings, is_loopback

@@ -1,12 +1,13 @@
 """Keeps worker processes busy and outlives them: one that dies or hangs costs the file at hand.
 
-Knows tasks, processes and time; knows nothing of drivers and databases.
+Knows tasks, processes, their bounds and time; knows nothing of drivers and databases.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -14,8 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from tempfile import TemporaryDirectory
 
 from hvci.errors import HvciError
+from hvci.fleet.bounds import Bounds
+from hvci.fleet.rules import Rules
 from hvci.fleet.walk import Problem
 from hvci.fleet.worker import READY, Answer, Task, decode, serve
 
@@ -61,13 +65,18 @@ class Crew:
     _deaths: dict[Task, int] = field(default_factory=dict)
     _stillborn: int = 0
 
+    def hire(self, number: int) -> None:
+        """Start some processes before there is anything to do: they take half a second to begin."""
+        while len(self._workers) < min(number, self.size):
+            self._workers.append(self._hired())
+
     def run(self, tasks: Iterator[Task]) -> Iterator[list[tuple[Task, Answer]]]:
         """Answer every task, in no order; an empty list says that time has passed."""
         try:
             while self._feed(tasks):
                 yield self._listen()
         finally:
-            self._dismiss()
+            self.dismiss()
 
     def _feed(self, tasks: Iterator[Task]) -> bool:
         """Give work to whoever has little; tell whether anything is left to wait for."""
@@ -155,9 +164,22 @@ class Crew:
         self._workers.remove(worker)
         _end(worker)
 
-    def _dismiss(self) -> None:
+    def dismiss(self) -> None:
+        """End all processes."""
         while self._workers:
             _end(self._workers.pop())
+
+
+def told_to_workers(rules: Rules, isolate: bool, seconds: float, scratch: str) -> dict[str, object]:
+    """What a worker of a scan is told: the rules, and what it may use."""
+    if not isolate:
+        return rules.fields()
+    return {**rules.fields(), "bounds": Bounds.usual(scratch, seconds).fields()}
+
+
+def scratch_folder() -> TemporaryDirectory[str]:
+    """A folder for what a scan unpacks and fetches."""
+    return TemporaryDirectory(prefix="hvci-scan-", ignore_cleanup_errors=True)
 
 
 def _end(worker: _Worker) -> None:
@@ -169,3 +191,11 @@ def _end(worker: _Worker) -> None:
 
 def _lost(task: Task, kind: str, sentence: str) -> tuple[Task, Answer]:
     return task, Answer(None, problem=Problem(task.path, kind, sentence))
+
+
+def usual_jobs() -> int:
+    """One process for each core that this program may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

@@ -11,17 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from hvci.fleet.batches import batches
-from hvci.fleet.bounds import Bounds
 from hvci.fleet.boxes import Boxes
 from hvci.fleet.content import Content, hashed
-from hvci.fleet.crew import Crew
+from hvci.fleet.crew import Crew, scratch_folder, told_to_workers
 from hvci.fleet.rows import PACKAGE
 from hvci.fleet.rules import Rules
 from hvci.fleet.store import Key, Met, Store
@@ -81,6 +80,8 @@ class Scan:
     """Hold the workers to bounds."""
     crew: Answering | None = None
     """Who evaluates; processes of this computer where nothing is said."""
+    scratch: str | None = None
+    """A folder of its own, which whoever gives it removes; else the scan makes one."""
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
     _waiting: dict[Key, list[Content]] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Scan:
         self.store.begin(targets)
         try:
             with (
-                TemporaryDirectory(prefix="hvci-scan-", ignore_cleanup_errors=True) as scratch,
+                nullcontext(self.scratch) if self.scratch else scratch_folder() as scratch,
                 ThreadPoolExecutor(self.jobs) as threads,
             ):
                 crew = self._answering(scratch)
@@ -121,11 +122,7 @@ class Scan:
         return self.crew
 
     def _fields(self, scratch: str) -> dict[str, object]:
-        """What a worker is told: the rules, and what it may use."""
-        if not self.isolate:
-            return self.rules.fields()
-        bounds = Bounds.usual(scratch, self.seconds)
-        return {**self.rules.fields(), "bounds": bounds.fields()}
+        return told_to_workers(self.rules, self.isolate, self.seconds, scratch)
 
     def _tasks(
         self, found: Iterable[Place | Problem], threads: ThreadPoolExecutor
@@ -324,11 +321,3 @@ def _digest(path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def usual_jobs() -> int:
-    """One process for each core that this program may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

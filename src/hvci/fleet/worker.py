@@ -100,6 +100,7 @@ class Answer(NamedTuple):
 def serve(connection: Connection, fields: dict[str, object]) -> None:
     """Evaluate drivers by these rules until nobody asks any more."""
     rules = Rules.of(fields)
+    _warm_up()
     if "bounds" not in fields:
         attend(connection, lambda task: answered(task, rules))
         return
@@ -111,6 +112,13 @@ def serve(connection: Connection, fields: dict[str, object]) -> None:
         return answered(task, rules)
 
     attend(connection, bounded)
+
+
+def _warm_up() -> None:
+    """Load what the first driver needs, while whoever started this gets the first one ready."""
+    from hvci import binary, evaluate, signing  # noqa: F401
+    from hvci.binary import behaviour  # noqa: F401
+    from hvci.binary.analysis import wiring  # noqa: F401
 
 
 def attend(connection: Connection, answer: Callable[[Task], Answer]) -> None:
