@@ -83,9 +83,10 @@ def command(
 
     A TARGET is a driver image; sources: a C, C++ or MASM file, a project (.vcxproj, sources,
     CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx); a folder, searched for drivers, other
-    native images and sources; a pattern; a driver package (.inf) or an archive (.zip, .cab, .msi,
-    .7z, .tar and more); the image of a disk with a Windows (.vhdx, .vmdk, .raw and more); a saved
-    JSON report; or - for an image on standard input. Without one, the
+    native images and sources; a pattern; a driver package (.inf), an archive (.zip, .cab, .msi,
+    .7z, .tar and more) or a program that brings drivers along; the image of a disk with a Windows
+    (.vhdx, .vmdk, .raw and more); a saved JSON report; or - for an image on standard input.
+    Without one, the
     targets are the paths of the policy file.
 
     \b

@@ -111,9 +111,10 @@ def command(
     """Evaluate very many drivers with all cores and keep the reports in a database.
 
     A TARGET is a driver image, a driver package (.inf), an archive (.zip, .cab, .msi, .7z and
-    more), a folder that is searched for all of these, a pattern, or a URL (s3://, https:// and
-    more, with the package fsspec). With --installed it is a Windows, of which each driver gets its
-    service, its package (oemN.inf) and its devices; the image of a disk always is.
+    more), a program that brings drivers along, a folder that is searched for all of these, a
+    pattern, or a URL (s3://, https:// and more, with the package fsspec). With --installed it is a
+    Windows, of which each driver gets its service, its package (oemN.inf) and its devices; the
+    image of a disk always is.
 
     A file that did not change costs a look-up, equal files are
     evaluated once. Ctrl-C or even kill -9 loses nothing: the same command goes on where it was. A
