@@ -274,6 +274,7 @@ def test_programs_of_a_folder_are_looked_into(tmp_path):
     program = driver(subsystem=2)
     put(top, {"tool.exe": program + BAD, "other.exe": program, "a.doc": b"\xd0\xcf\x11\xe0" * 99})
     put(top, {"setup.exe": program + b"ISSetupStream", "old/a.sy_": b"SZDD\x88\xf0\x27\x33A_"})
+    put(top, {"disk.vhdx": b"vhdxfile" + bytes(600), "old.img": bytes(510) + b"\x55\xaa"})
     run(top, "-d", where)
     found = rows(where, top)
     inside = f"tool.exe!driver at {len(program):#x}"
@@ -282,9 +283,12 @@ def test_programs_of_a_folder_are_looked_into(tmp_path):
         "tool.exe": None,
         "setup.exe": "an InstallShield installer, which hvci does not open: "
         "extract it and check the folder",
+        "disk.vhdx": "the image of a disk, which is opened where it is named: check it alone",
+        "old.img": "the image of a disk, which is opened where it is named: check it alone",
         "old/a.sy_": "packed by an old compress.exe, which hvci does not open: run expand on it",
     }
     shown = CliRunner().invoke(main, ["check", str(top), "--no-config", "-f", "json"])
     document = json.loads(shown.stdout)
     assert [one["target"]["path"] for one in document["reports"]] == [f"{top}/{inside}"]
-    assert {one["path"] for one in document["errors"]} == {f"{top}/old/a.sy_", f"{top}/setup.exe"}
+    lost = ("old/a.sy_", "setup.exe", "disk.vhdx", "old.img")
+    assert {one["path"] for one in document["errors"]} == {f"{top}/{name}" for name in lost}

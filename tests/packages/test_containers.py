@@ -234,6 +234,13 @@ def test_marks_alone_are_nothing(put, program):
         opened(put(zipped([("a.exe", PROGRAM + MARKS)]), "x.zip"))
 
 
+def test_a_program_with_more_parts_than_are_looked_at_says_so(put, monkeypatch):
+    monkeypatch.setattr("hvci.packages.programs._MOST", 2)
+    found = opened(put(PROGRAM + IMAGE + IMAGE, "a.exe"))  # the first mark is its own header
+    assert found[f"!driver at {len(PROGRAM):#x}"] == IMAGE
+    assert "very many parts" in found[""]
+
+
 @pytest.mark.parametrize("shift", range(-70, 10, 7))
 def test_marks_that_lie_across_two_pieces(put, monkeypatch, shift):
     monkeypatch.setattr("hvci.packages.programs.PIECE", 1 << 16)
@@ -283,6 +290,12 @@ def test_kinds_that_are_known_and_not_opened_are_told(put, data, told):
     (within,) = opened(put(zipped([("p/a.sy_", data), ("t.txt", TEXT)]), "x.zip")).items()
     assert within == ("!p/a.sy_", named[1])
     assert kinds.is_package(str(put(data, "b.sy_")), data[:16])
+
+
+@pytest.mark.parametrize("head", [b"vhdxfile", b"KDMV", b"\xeb\x52\x90NTFS    "])
+def test_the_image_of_a_disk_in_an_archive_is_told(put, head):
+    (text,) = opened(put(zipped([("d/disk.bin", head + bytes(5000))]))).values()
+    assert text == "the image of a disk, which is opened where it is named: check it alone"
 
 
 def test_a_disc_whose_files_are_in_another_file_system(put):

@@ -10,7 +10,16 @@ import zlib
 from pathlib import Path
 
 from hvci.packages import programs
-from hvci.packages.marks import HEAD, PACKED, PROGRAM, TARS, kind_of
+from hvci.packages.marks import (
+    HEAD,
+    PACKED,
+    PROGRAM,
+    RAW_DISKS,
+    TARS,
+    is_disk,
+    is_disk_head,
+    kind_of,
+)
 
 _NAMES = {
     "msi": (".msi", ".msm", ".msp"),
@@ -49,6 +58,11 @@ def is_one(path: Path, name: str, kind: str) -> bool:
     return kind == "msi" and programs.is_database(path)
 
 
+def kind_inside(path: Path) -> str:
+    """What kind of archive a file is that nobody named; the image of a disk is one as well."""
+    return kind_of_file(path) or ("disk" if is_disk(str(path)) else "")
+
+
 def is_package(path: str, head: bytes) -> bool:
     """Whether a file that nobody named is worth opening, by its path and its first 16 bytes.
 
@@ -62,7 +76,13 @@ def is_package(path: str, head: bytes) -> bool:
         kind = kind_of_file(Path(path))
     if kind.startswith(PACKED):
         return is_worth_unpacking(name, _first_bytes(Path(path)))
-    return is_one(Path(path), name, kind) if kind else name.endswith(_BY_NAME)
+    if kind:
+        return is_one(Path(path), name, kind)
+    return (
+        name.endswith(_BY_NAME)
+        or is_disk_head(head)
+        or (name.endswith(RAW_DISKS) and is_disk(path))
+    )
 
 
 def _first_bytes(path: Path) -> bytes:

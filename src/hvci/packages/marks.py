@@ -49,6 +49,7 @@ NOT_OPENED = {
     "encrypted": "an encrypted package: it holds what only the Store can open",
     "delta": "differences to files of Windows, which only Windows can put together: "
     "install the update and check the files that it makes",
+    "disk": "the image of a disk, which is opened where it is named: check it alone",
     "udf": "a UDF file system, which hvci does not open: mount it and check its folder",
 }
 """What is told of kinds that are known and not opened."""
@@ -72,7 +73,7 @@ def is_native_head(head: bytes) -> bool:
 
 
 _DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")
-_RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk")
+RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk")
 
 
 def is_disk(path: str) -> bool:
@@ -82,6 +83,12 @@ def is_disk(path: str) -> bool:
             head = stream.read(1024)
     except OSError:
         return False
-    if head.startswith(_DISKS) or head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART"):
+    if is_disk_head(head):
         return True
-    return path.lower().endswith(_RAW_DISKS) and head[510:512] == b"\x55\xaa"
+    return path.lower().endswith(RAW_DISKS) and head[510:512] == b"\x55\xaa"
+
+
+def is_disk_head(head: bytes) -> bool:
+    """Whether these are the first bytes of the image of a disk or of a volume."""
+    is_volume = head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART")
+    return is_volume or head.startswith(_DISKS)

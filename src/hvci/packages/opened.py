@@ -253,7 +253,7 @@ class _Opening:
         `names` has what members are called that it names by keys.
         """
         called = names or {}
-        kind = kind or kinds.kind_of_file(path)
+        kind = kind or kinds.kind_inside(path)
         for member in archives.members(path, kind, label[len(_folder(label)) :]):
             self._seen += 1
             if self._seen > MAX_MEMBERS:
@@ -427,7 +427,7 @@ def _what(head: bytes, label: str, kind: str) -> str:
         return "" if head[:2] != b"MZ" and name.startswith(_APPLE) else _IMAGE
     if head[:2] == b"MZ":
         return kind or marks.PROGRAM
-    kind = kind or marks.kind_of(head)
+    kind = kind or marks.kind_of(head) or ("disk" if marks.is_disk_head(head) else "")
     if kind.startswith(marks.PACKED) and not kinds.is_worth_unpacking(name, head):
         return ""
     return kind

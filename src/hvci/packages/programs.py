@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,7 +20,9 @@ _NEAR = 1 << 12
 """The farthest that the header of an image lies behind its start, and its table of sections."""
 _LONGEST = 64
 """Bytes of a mark, or more."""
-_MOST = 4096
+_MOST = 50_000
+"""Marks that are looked at; an installer can hold thousands of programs as they are."""
+_MANY = "a program with very many parts"
 _RAW = struct.Struct("<16xII")
 _SECTION, _CERTIFICATES = 40, 4
 _INSTALLER = b"\x0c\x00\x00\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x46"
@@ -98,10 +100,16 @@ def _marks(stream: BinaryIO) -> list[tuple[int, _Check]]:
         data = kept + piece
         for number, (mark, _) in enumerate(_CHECKS):
             at = data.find(mark)
-            while at >= 0 and len(found) < _MOST:
+            while at >= 0:
+                if len(found) == _MOST:
+                    return [*_checked(found), (base, _told(_MANY))]
                 found.setdefault((base - len(kept) + at, number))
                 at = data.find(mark, at + 1)
         base += len(piece)
+    return _checked(found)
+
+
+def _checked(found: Iterable[tuple[int, int]]) -> list[tuple[int, _Check]]:
     return [(at, _CHECKS[number][1]) for at, number in sorted(found)]
 
 
