@@ -154,3 +154,33 @@ def test_definitions_in_branches_on_names_that_nothing_defines(tmp_path):
     assert outcome(driver(tmp_path, body, good)) is Outcome.PASS
     assert outcome(driver(tmp_path, GOOD, bad)) is Outcome.PASS
     assert outcome(driver(tmp_path, body, bad.replace(HEADER, ""))) is Outcome.PASS
+
+
+OPTS = "ExInitializeDriverRuntime(DrvRtPoolNxOptIn);"
+
+
+@pytest.mark.parametrize(
+    ("head", "statement", "is_open"),
+    [
+        ('#include "gone.h"\n#include <ntddk.h>\n', OPTS, True),
+        ('#include "gone.h"\n', OPTS, True),
+        ('#include "here.h"\n', OPTS, True),
+        ('#include <ntddk.h>\n#include "gone.h"\n', OPTS, False),
+        ('#include "trace.tmh"\n#include <ntddk.h>\n', OPTS, False),
+        ('#if 0\n#include "gone.h"\n#endif\n#include <ntddk.h>\n', OPTS, False),
+        ('#include "gone.h"\n#include <ntddk.h>\n', "", False),
+    ],
+)
+def test_a_header_that_may_opt_in(tmp_path, head, statement, is_open):
+    """A driver that makes the runtime call defines POOL_NX_OPTIN somewhere."""
+    body = f"{statement} ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"
+    text = head + entry(body).replace("#include <ntddk.h>\n", "")
+    other = '#include "here.h"\nint x;\n'
+    lay(tmp_path, a__c=text, b__c=other, here__h='#pragma once\n#include "gone.h"\n')
+    lay(tmp_path, d__vcxproj=vcxproj("b.c", "a.c"))
+    evidence = read(tmp_path)
+    assert outcome(evidence) is (Outcome.UNDECIDED if is_open else Outcome.FAIL)
+    reasons = " ".join(
+        call.arguments["PoolType"].reason for call in evidence.calls if call.arguments
+    )
+    assert ("may be defined in gone.h" in reasons) is is_open

@@ -186,8 +186,9 @@ class OptIn:
             return State(Nx.OPEN, build, _DOUBTFUL)
         if "POOL_NX_OPTIN" not in on:
             known = self.runtime(program, builds) if program.names(RUNTIME) else None
-            if known is not None and known.use is not None and build is not None and build.lost:
-                return State(Nx.OPEN, build, _IN_LOST.format(build.lost[0]))
+            lost = build.lost[0] if build is not None and build.lost else run.lost
+            if known is not None and known.use is not None and lost:
+                return State(Nx.OPEN, build, _IN_LOST.format(lost))
             return State(Nx.NONE, build, _LATE if run.late else "", known)
         found = self.runtime(program, builds)
         if build is not None and build.kind is Kind.LIBRARY and found.nx is Nx.INERT:
@@ -202,4 +203,4 @@ _LATE = "POOL_NX_OPTIN is defined only after the headers of the kit were include
 
 
 def _said(run: Run) -> tuple[object, ...]:
-    return (frozenset(run.opt_in), run.doubtful, run.late is not None)
+    return (frozenset(run.opt_in), run.doubtful, run.late is not None, run.lost)

@@ -54,6 +54,8 @@ class Run:
     """Whether an opt-in macro is defined there depends on something unknown."""
     late: Macro | None = None
     """An opt-in macro that is defined when those headers were read already."""
+    lost: str = ""
+    """A header that is not here and may have defined something before the kit's were read."""
     gave_up: str = ""
     unnamed: dict[tuple[str, bytes], None] = field(default_factory=dict)
     """Files, and the macros of their `#include` lines that stand for no known header."""

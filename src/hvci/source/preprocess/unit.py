@@ -11,6 +11,7 @@ nothing of calls.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from hvci.source.preprocess.predefined import may_be_of_kit
 from hvci.source.preprocess.runs import Choice, Definitions, Find, Given, Run, Taken
 from hvci.source.text import directives
 from hvci.source.text.directives import Condition, Directive, Directives, Included, Macro
+from hvci.source.text.includes import is_of_kit
 
 MAX_NESTED = 100
 """Headers inside each other."""
@@ -36,6 +38,8 @@ _WDM = frozenset(("wdm.h", "ntddk.h", "ntifs.h", "fltkernel.h", "ndis.h", "portc
 _MAYBE, _GONE, _READ = object(), object(), object()
 _KIT_READ = b"\0kit"
 """Stands in the table when the kit's headers were read."""
+_LOST, _LOST_BEFORE = b"\0lost", b"\0lost before"
+"""Stand there for a header that is not here, and for one that the kit's headers come behind."""
 
 
 @dataclass
@@ -145,6 +149,8 @@ class _Walk:
         for (file, _), taken in self.frame.files.items():
             before = self.run.files.get(file)
             self.run.files[file] = taken if before is None else before | taken
+        lost = self.table.get(_LOST_BEFORE)
+        self.run.lost = lost if isinstance(lost, str) else ""
         self.run.layers = [self.frame.macros, *self.frame.layers.values()]
         return self.run
 
@@ -323,6 +329,13 @@ class _Walk:
         found = self.find(self.here, what)
         if found is not None:
             self.file(found)
+        elif what.quoted and not is_of_kit(what.name):
+            self._lose(what.name)
+
+    def _lose(self, name: str) -> None:
+        """Remember the first header that is not here, while the kit's headers were not read."""
+        if self._held(_KIT_READ) is None and self._held(_LOST) is None:
+            self._write(_LOST, sys.intern(name))
 
     def _named(self, text: bytes) -> Included | None:
         """The header that a macro names."""
@@ -341,6 +354,8 @@ class _Walk:
         if self._held(_KIT_READ) is not None:
             return
         self._write(_KIT_READ, _READ)
+        if (lost := self._held(_LOST)) is not None:
+            self._write(_LOST_BEFORE, lost)
         for name in OPT_IN:
             held = self._held(name)
             self.run.doubtful = self.run.doubtful or held is _MAYBE

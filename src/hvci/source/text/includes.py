@@ -81,7 +81,7 @@ class Includes:
                 for what in self.named(path)
                 if what.quoted and self.find(path, what, folders) is None
             )
-            self._missing[key] = tuple(dict.fromkeys(name for name in names if not _of_kit(name)))
+            self._missing[key] = tuple(dict.fromkeys(name for name in names if not is_of_kit(name)))
         return self._missing[key]
 
     def find(self, here: str, what: Included, folders: tuple[str, ...] = ()) -> str | None:
@@ -128,6 +128,7 @@ def _shared(left: str, right: str) -> int:
     return count
 
 
-def _of_kit(name: str) -> bool:
+def is_of_kit(name: str) -> bool:
+    """Whether a header comes with a kit, or from one of its generators."""
     last = name.rpartition("/")[2].lower()
     return last in KIT or last.endswith((".tmh", ".g.h", ".mc.h"))
