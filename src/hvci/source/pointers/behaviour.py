@@ -39,8 +39,10 @@ _COPY = re.compile(
 def behaviours(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     """What one C or C++ file does."""
     source = unit.source
-    yield from _cr0(unit, program)
-    yield from _inline_assembly(unit, program)
+    if b"writecr0" in source.code:
+        yield from _cr0(unit, program)
+    if b"asm" in source.code:
+        yield from _inline_assembly(unit, program)
     yield from _code_stores(unit, program)
     if b"SEC_IMAGE" in source.code:
         yield from _images_from_files(unit, program)
@@ -209,7 +211,7 @@ def worth_a_look(source: Source, index: WordIndex) -> bool:
     text, path = source.text, source.path
     return (
         any(index.with_part(path, part) for part in _PARTS)
-        or any(word in text for word in _PIECES)
+        or (b"pragma" in index.of(path) and any(word in text for word in _PIECES))
         or _STORE.search(text) is not None
         or (any(index.with_part(path, part) for part in _COPIES) and _COPY.search(text) is not None)
     )

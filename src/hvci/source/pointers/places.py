@@ -46,8 +46,8 @@ _THROUGH = (
     re.compile(rb"_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("),
 )
 """`(*p)(`, `((T)p)(` and `reinterpret_cast<T>(p)(`."""
-_NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*)(?:\s*\[[^\]\n]*\])?\s*\)?\s*\(")
-_GIVEN = re.compile(rb"\b([A-Za-z_]\w*)\s*(?:\[[^\]\n]*\]\s*)*=(?!=)")
+_NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*+)(?:\s*+\[[^\]\n]*+\])?\s*+\)?\s*+\(")
+_GIVEN = re.compile(rb"\b([A-Za-z_]\w*+)\s*+(?:\[[^\]\n]*+\]\s*+)*+=(?!=)")
 _ASKS = re.compile(
     rb"\bNonPagedPool(?:Execute|CacheAligned|Base\w*)?\b|\bPOOL_FLAG_NON_PAGED_EXECUTE\b"
     rb"|\bPAGE_EXECUTE|\bMmMapIoSpace\s*\(|\bMmAllocate(?:ContiguousM|NonCachedM)emory"
@@ -60,7 +60,7 @@ _ASKING = (
 """Parts of the words without which nothing asks."""
 _LOOKING = frozenset((LOOKUP.encode(),))
 LOOKED_UP = re.compile(rb"\b(\w+)\s*=(?!=)[^;{}]{0,120}\b" + LOOKUP.encode() + rb"\s*\(")
-_MOVE = re.compile(rb"\b([A-Za-z_]\w*)\s*[+-]?=(?!=)([^;{}]{0,200})")
+_MOVE = re.compile(rb"\b([A-Za-z_]\w*+)\s*+[+-]?=(?!=)([^;{}]{0,200})")
 WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_HOPS = 8
 _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
@@ -76,11 +76,11 @@ _CODE_AS_BYTES = re.compile(
 _LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
 _MAX_LEFT = 200
 """Bytes before an assignment in which the name stands that it is to."""
-_BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*)\s*=(?!=)")
+_BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*+)\s*+=(?!=)")
 _DECLARED = re.compile(rb"\*\s*(\w+)\s*(?:\[[^\]\n]*\]\s*)?\)\s*\([^;{}=]*\)\s*=(?!=)")
 """A pointer to a function that gets a value where it is declared."""
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
-_PARAMETER = re.compile(rb"(?<=[\w*])\s+\**\s*([A-Za-z_]\w*)\s*[,)]")
+_PARAMETER = re.compile(rb"(?<=[\w*])\s++\**+\s*+([A-Za-z_]\w*+)\s*+[,)]")
 _PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
     rb"[;{}(]\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"

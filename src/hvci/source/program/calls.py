@@ -30,7 +30,6 @@ MAX_ARGUMENT_TEXT = 8000
 NEW = "operator new"
 """Catalogue row of `new (PoolType, Tag) T`."""
 
-_NEW = re.compile(rb"\bnew\s*\(")
 _POOLISH = re.compile(rb"(?i)pool")
 
 
@@ -108,9 +107,14 @@ def may_hold_calls(source: Source, index: WordIndex) -> bool:
     held = index.among(source.path, _words_of_calls())
     return bool(held) and (
         any(True for _ in _named(source.text, held))
-        or (b"new" in held and _NEW.search(source.text) is not None)
+        or (b"new" in held and any(True for _ in _news(source.text)))
         or any(name.encode() in held for name in catalog.hidden_calls())
     )
+
+
+def _news(code: bytes) -> Iterator[int]:
+    """Where `new` stands before a parenthesis."""
+    return (at for at in places(code, b"new") if _OPENS.match(code, at + 3) is not None)
 
 
 def _named(code: bytes, held: frozenset[bytes]) -> Iterator[tuple[int, int]]:
@@ -131,8 +135,8 @@ def find_calls(unit: Unit, index: WordIndex) -> Iterator[CallText]:
     for start, end in sorted(_named(unit.source.code, held)):
         if call := _call(unit, start, end):
             yield call
-    for match in _NEW.finditer(unit.source.code) if b"new" in held else ():
-        if (call := _new(unit, match.start())) is not None:
+    for start in _news(unit.source.code) if b"new" in held else ():
+        if (call := _new(unit, start)) is not None:
             yield call
     yield from _hidden(unit, index)
 

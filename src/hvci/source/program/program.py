@@ -272,8 +272,8 @@ class Program:
         if key not in self._uses:
             found = []
             for unit in self.naming(b"new"):
-                for match in re.finditer(rb"\bnew\s*\(", unit.source.code):
-                    use = _new(unit, match.start())
+                for at in _opening(unit.source, b"new"):
+                    use = _new(unit, at)
                     found += [use] if use is not None else []
             self._uses[key] = found[:MAX_USES]
         return self._uses[key]

@@ -116,14 +116,21 @@ def escapes(program: Program, name: bytes) -> str:
 
 
 def _addresses(program: Program, name: bytes) -> Iterator[str]:
-    pattern = re.compile(
-        rb"&\s*(?:[\w.()\[\]\s]|->)*?\b" + re.escape(name) + rb"\b(?!\s*(?:\.|->|\())"
-    )
     for unit in program.naming(name):
-        for match in pattern.finditer(unit.source.code):
-            start = match.end() - len(name)
+        code = unit.source.code
+        for start in unit.source.places(name):
+            if _GOES_ON.match(code, start + len(name)) is not None:
+                continue
+            sign = code.rfind(b"&", 0, start)
+            if sign < 0 or _OF_OBJECT.fullmatch(code, sign + 1, start) is None:
+                continue
             if not unit.in_define(start) and unit.live(start) is not False:
                 yield _receiver(unit, start, name)
+
+
+_GOES_ON = re.compile(rb"\s*(?:\.|->|\()")
+_OF_OBJECT = re.compile(rb"(?:[\w.()\[\]\s]|->)*+")
+"""What stands between `&` and the field whose address is taken."""
 
 
 def _receiver(unit: Unit, start: int, name: bytes) -> str:

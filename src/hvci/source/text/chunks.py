@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-_BRACE = re.compile(rb"[{}]")
+_OPENING, _CLOSING = re.compile(rb"\{"), re.compile(rb"\}")
+"""Each is looked for alone, which is much faster than for both at once."""
 _OUTER = re.compile(rb"(?:\bextern\s+(?:\"C(?:\+\+)?\"|)\s*|\bnamespace\b[\s\w:]*)\Z")
 """What stands before braces that hold declarations and nothing else."""
 _BEHIND = re.compile(rb"[\s\w*,]*;")
@@ -19,7 +20,8 @@ _REACH = 200
 def starts(text: bytes, code: bytes) -> list[int]:
     """The first offset of each piece, in order; `code` is the text without literals."""
     found, outer, inner = [0], 0, 0
-    for at in [match.start() for match in _BRACE.finditer(code)]:
+    braces = [match.start() for one in (_OPENING, _CLOSING) for match in one.finditer(code)]
+    for at in sorted(braces):
         byte = text[at]
         if byte != code[at]:
             continue

@@ -26,11 +26,11 @@ _BEHIND = 120
 _WIDE = re.compile(rb'\bL"(\w+)"')
 _STRING = re.compile(rb'(?:\bL)?"(\w+)"')
 _ELEMENT = rb"\s*(?:\[[^\]\n]*\]\s*)?"
-_TAKES = re.compile(
+_HOLDS = re.compile(
     rb"(?:\b(\w+)" + _ELEMENT + rb"|\*\s*(\w+)" + _ELEMENT + rb"\)\s*\([^;{}=]*\)\s*)="
-    rb"\s*(?:\([^;=]*\)\s*|\w+_cast\s*<[^;=]*>\s*)?\(*\s*(?:" + b"|".join(LOOKUPS) + rb")\s*\("
+    rb"\s*(?:\([^;=]*\)\s*|\w+_cast\s*<[^;=]*>\s*)?\(*\s*\Z"
 )
-"""A name, or one in the declarator of a pointer to a function, and a look-up that gives it."""
+"""What gets a look-up: a name, or one in the declarator of a pointer to a function."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,12 @@ def lookups(program: Program) -> Lookups:
     asked = [routine for routine in LOOKUPS if program.names(routine)]
     for routine in asked:
         for unit in program.naming(routine):
-            for match in _TAKES.finditer(unit.source.code):
-                if unit.live(match.start()) is False:
+            for at in unit.source.places(routine):
+                match = _holder(unit.source.code, at)
+                if match is None or unit.live(at) is False:
                     continue
-                begin = max(0, match.start() - REACH)
-                every = _STRING.finditer(unit.source.plain, begin, match.end() + _BEHIND)
+                begin, end = max(0, match.start() - REACH), at + len(routine) + _BEHIND
+                every = _STRING.finditer(unit.source.plain, begin, end)
                 known = [one for one in every if _is_known(_name(one))]
                 if known:
                     found[match[1] or match[2]] = _name(known[-1])
@@ -79,6 +80,12 @@ def lookups(program: Program) -> Lookups:
     strings = _STRING if _NARROW in asked else _WIDE
     limits = list(dict.fromkeys(_left(program, strings, taken))) if asked else []
     return Lookups(found, limits)
+
+
+def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
+    """What gets the result of a look-up whose name stands at an offset."""
+    begin = max(code.rfind(end, 0, at) for end in (b";", b"{", b"}"))
+    return _HOLDS.search(code, max(0, begin), at)
 
 
 def _name(string: re.Match[bytes]) -> str:
