@@ -17,8 +17,8 @@ from hvci.binary.behaviour import (
     notexecutable,
     processor,
     searched,
-    stores,
     templates,
+    writes,
 )
 from hvci.binary.behaviour.scene import Scene
 from hvci.model import BehaviourFact, Limit, Origin
@@ -27,7 +27,7 @@ from hvci.model.judged import BEHAVIOUR_RULES
 DETECTORS = (
     notexecutable.find,
     processor.find,
-    stores.find,
+    writes.find,
     aliases.find,
     generated.find,
     emitted.find,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.stores import WRITES, export_of
+from hvci.binary.behaviour.writes import WRITES, export_of
 from hvci.binary.flow.atoms import NUMERIC, Atoms, Kind
 from hvci.binary.form.code import Function
 from hvci.model import Behaviour, Confidence

@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind
+from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
 
 from hvci.binary.arch.x86.lift import FRAME_BASES, NONE, RAX, RCX, RDI, RDX, REGISTERS, RSI
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
@@ -23,12 +23,18 @@ from hvci.model import Machine
 Rvas = npt.NDArray[np.int64]
 WINDOW = 64
 """Bytes behind an instruction in which a use of what it loads is looked for."""
+CALLEE = 96
+"""Bytes at the start of a function in which a store through an argument is looked for."""
+OPERAND = 4
+"""Bytes of an address in an instruction."""
 MAX_INSTRUCTION = 16
 """Bytes; no x64 instruction has more than 15."""
 _STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))
 """Last opcode bytes of the usual instructions that write a memory operand."""
 _BRANCHES = (b"\xff\x15", b"\xff\x25")
 """A call and a jump through a slot; what else names one loads it."""
+LOAD, LOAD_SHORT = 0x8B, 0xA1
+_MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
@@ -41,6 +47,7 @@ CHUNK = 4096
 """Places looked at together: bounds the memory of a look at what is behind them."""
 _NUMBERS = [REGISTERS[n][0] if n in REGISTERS else -2 for n in range(256)]
 """By iced's number of a register: the register that holds it, below 0 for other kinds."""
+ARGUMENTS = (RCX, RDX)
 _VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
@@ -192,6 +199,37 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
     return _followed(places, sites, WINDOW)
 
 
+def used(scene: Scene, places: Rvas, calls: frozenset[str]) -> list[int]:
+    """Those of the operands that give a pointer which is written through, or given to a call."""
+    sites = call_places(scene, calls)
+    held = registers(scene, places)
+    near = (called_soon(places, sites), stored_soon(scene, places, held))
+    soon = distinct(np.concatenate(near))
+    loaded = dict(zip(places.tolist(), held.tolist(), strict=True))
+    known = frozenset(sites.tolist())
+    return [
+        place
+        for place in soon.tolist()
+        if not is_reloaded(scene, place, loaded[place])
+        and is_used(scene, place, loaded[place], known)
+    ]
+
+
+def registers(scene: Scene, places: Rvas) -> Rvas:
+    """What instructions with their last operand at `places` load; the frame is below 0."""
+    code = scene.image.bytes
+    modrm, last = code[places - 1].astype(np.int64), code[places - 2]
+    if scene.image.bits == 64:
+        extended = code[places - 3] & 0xF4 == 0x44
+        named = (last == LEA) | (last == LOAD)
+        return np.asarray(np.where(named, modrm >> 3 & 7 | 8 * extended, FRAME))
+    found = np.where(modrm == LOAD_SHORT, 0, FRAME)
+    found = np.where(modrm == _PUSH, PUSHED, found)
+    found = np.where(modrm & 0xF8 == _MOVE_IMMEDIATE, modrm & 7, found)
+    named = (modrm & DIRECT_MASK == DIRECT) & ((last == LEA) | (last == LOAD))
+    return np.where(named, modrm >> 3 & 7, found)
+
+
 def called_soon(places: Rvas, sites: Rvas, window: int = WINDOW) -> Rvas:
     """Which places have one of the sorted `sites` in the bytes behind them."""
     return places[_followed(places, sites, window)]
@@ -264,13 +302,20 @@ def is_reloaded(scene: Scene, place: int, register: int) -> bool:
     return is_load and (modrm >> 3 & 7 | (rex & 4) << 1) == register
 
 
-def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> bool:
+def is_used(
+    scene: Scene,
+    place: int,
+    register: int,
+    calls: frozenset[int],
+    arguments: tuple[int, ...] = ARGUMENTS,
+) -> bool:
     """Whether code behind the operand at an RVA writes through the pointer it loads, or calls.
 
     `register` holds the pointer, or `FRAME` or `PUSHED` say where it is. Follows copies between
-    registers and to the frame, in code order, as far as the next jump.
+    registers and to the frame, in code order, as far as the next jump. A call counts where one of
+    the registers `arguments` holds the pointer.
     """
-    start, on_stack = place + 4, register < 0
+    start, on_stack = place + OPERAND, register < 0
     held = set() if on_stack else {register}
     code = bytes(scene.image.memory[start : start + WINDOW])
     kept: set[tuple[int, int]] = set()
@@ -278,7 +323,7 @@ def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> b
         flow = instruction.flow_control
         if flow:
             if instruction.ip in calls:
-                return scene.image.bits == 32 or not held.isdisjoint((RCX, RDX))
+                return scene.image.bits == 32 or not held.isdisjoint(arguments)
             if flow == FlowControl.CONDITIONAL_BRANCH:
                 continue
             held.difference_update(_VOLATILE)
@@ -294,6 +339,46 @@ def is_used(scene: Scene, place: int, register: int, calls: frozenset[int]) -> b
         if not held and not kept and not on_stack:
             return False
     return False
+
+
+def pushes(scene: Scene, start: int, end: int) -> int:
+    """How many instructions of a stretch of x86 code push something."""
+    code = bytes(scene.image.memory[start:end])
+    return sum(each.mnemonic == Mnemonic.PUSH for each in Decoder(32, code, ip=start))
+
+
+def writes_argument(scene: Scene, start: int, register: int) -> bool:
+    """Whether a function seems to write through an argument, in code order from its start.
+
+    Through that in a register, or, below 0, the complement of the position of one on the stack.
+    """
+    held, kept = {register}, set[tuple[int, int]]()
+    if register < 0:
+        held, kept = set(), {(Register.ESP, -4 * register), (Register.EBP, 4 - 4 * register)}
+    code = bytes(scene.image.memory[start : start + CALLEE])
+    for instruction in Decoder(scene.image.bits, code, ip=start):
+        flow, first = instruction.flow_control, instruction.op0_register
+        moved = _moves_stack(instruction) if register < 0 else 0
+        if moved:
+            kept = {(base, at + moved * (base == Register.ESP)) for base, at in kept}
+        elif flow in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
+            held.difference_update(_VOLATILE)
+        elif flow in (FlowControl.RETURN, FlowControl.INTERRUPT, FlowControl.EXCEPTION):
+            return False
+        elif flow == FlowControl.NEXT and first:
+            _note_load(instruction, _NUMBERS[first], held, kept, on_stack=False)
+        elif flow == FlowControl.NEXT and _writes_through(instruction, held, kept):
+            return True
+        if not held and not kept:
+            return False
+    return False
+
+
+def _moves_stack(instruction: Instruction) -> int:
+    """How far x86 code moves its stack pointer down, where it pushes or makes room."""
+    if instruction.mnemonic == Mnemonic.SUB and instruction.op0_register == Register.ESP:
+        return int(instruction.immediate(1)) if instruction.op1_kind != OpKind.REGISTER else 0
+    return OPERAND if instruction.mnemonic == Mnemonic.PUSH else 0
 
 
 def _note_load(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -80,6 +80,11 @@ class Functions(ABC):
     def outline(self, rva: int) -> Outline | None:
         """The function that holds an RVA; None where only decoding tells."""
         return None
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where functions start, sorted; only where no exception data tells it."""
+        return ()
 
     def starts_within(self, outline: Outline) -> Rvas | None:
         """RVAs of the instructions of a function; None where only decoding tells."""

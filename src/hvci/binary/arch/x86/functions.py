@@ -210,6 +210,11 @@ class FunctionsX86(Functions):
             if i == count or known[i] != branch
         ]
 
+    @property
+    def starts(self) -> Sequence[int]:
+        """Function starts of an x86 image, sorted; none of an x64 one."""
+        return self._starts if self.image.bits == 32 else ()
+
     @cached_property
     def _starts(self) -> list[int]:
         """Function starts of an x86 image, sorted."""

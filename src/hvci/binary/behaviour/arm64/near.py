@@ -255,6 +255,19 @@ class Nearby:
         is_load = is_access(self.scene.image.u32(place))
         return is_load or self.is_kept(place, copies, anywhere=False)
 
+    def writes_argument(self, start: int, register: int) -> bool:
+        """Whether a function may store through an argument, or keeps it in its frame.
+
+        In the order of its words, as far as `is_kept` looks.
+        """
+        words = self._behind(start)
+        for _, used, held in uses(words, STEPS, 1 << register, VOLATILE):
+            for each in () if used.flow else used.stores:
+                is_kept = each.base in _STACK and each.register >= 0
+                if held >> each.base & 1 or (is_kept and held >> each.register & 1):
+                    return True
+        return False
+
     def _behind(self, place: int) -> tuple[int, ...]:
         """The word at an RVA and those behind it that are looked at."""
         count = min(MAX_FOLLOWED, (len(self.memory) - place) // 4)

@@ -7,6 +7,7 @@ finds it. A place that passes is decoded and judged by the data flow.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -30,6 +31,10 @@ _FP = 29
 """The frame pointer; the stack pointer has a higher number."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
+CALLED_SOON = 8
+"""Words behind such a pair in which the call is looked for that gets the address."""
+DESTINATIONS = 2
+"""How many of the first arguments may be where a callee writes."""
 _GUARDED = (
     "memory integrity itself does not forbid it; PatchGuard and, where virtualization-based "
     "security runs, HyperGuard stop the machine for a value that is not the system's own"
@@ -68,6 +73,42 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     places = np.concatenate((pages, pages[rows] + steps + 1))
     is_whole = np.arange(len(places)) >= len(pages)
     return _section_order(scene, _kept(scene, places, is_whole, copies, anywhere=False))
+
+
+def handing(scene: Scene) -> Iterator[int]:
+    """RVAs of calls of own functions that get an address of code first or second, and may write.
+
+    The address is completed, and the function called, close together.
+    """
+    from hvci.binary.arch.arm64.words import branch_target
+
+    references, thunks = _references(scene), scene.flow.interprocedural.thunks
+    words, rvas, (targets, pages) = references.words, references.rvas, references.adrps
+    pages = pages[references.in_code(targets)]
+    last = len(words) - 1
+    pages = np.sort(pages)
+    after = words[np.minimum(pages + np.arange(1, PAIR_WINDOW + 1)[:, None], last)]
+    adds = (after & 0xFF80_0000) == 0x9100_0000
+    adds &= ((after >> 5 & 31) == (words[pages] & 31)) & ((after & 31) < DESTINATIONS)
+    steps, rows = adds.nonzero()
+    behind = pages[rows, None] + steps[:, None] + 1 + np.arange(1, CALLED_SOON)
+    behind = np.minimum(behind, last)
+    calls = words[behind] & 0x7C00_0000 == 0x1400_0000
+    has_call = calls.any(axis=1)
+    places = behind[has_call, calls[has_call].argmax(axis=1)]
+    registers = after[steps, rows][has_call] & 31
+    near, seen = _nearby(scene), set[int]()
+    writers: dict[tuple[int, int], bool] = {}
+    for place, register in sorted(zip(places.tolist(), registers.tolist(), strict=True)):
+        call = int(rvas[place])
+        target = branch_target(int(words[place]), call)
+        key = target, register
+        if key not in writers:
+            is_own = scene.image.is_code(target) and target not in thunks
+            writers[key] = is_own and near.writes_argument(target, register)
+        if writers[key] and call not in seen:
+            seen.add(call)
+            yield call
 
 
 def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:

@@ -1,0 +1,143 @@
+"""Writes to functions of other modules: stores through addresses of exports.
+
+Imported, or asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour.arm64 import words
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import Root, Use, argument_of, follow, roots
+from hvci.binary.behaviour.writes.callees import written_through
+from hvci.binary.behaviour.writes.own import WRITES
+from hvci.binary.flow.atoms import Atom, Kind, Lookup
+from hvci.binary.form.code import Expr, Flow, Function, Reg
+from hvci.model import Behaviour, Confidence, Machine
+
+MAX_GLOBAL_READS = 32
+
+
+def find(scene: Scene) -> None:
+    """Stores through addresses of exports: imported, or asked for by name."""
+    kept: set[int] = set()
+    for function, i, *_ in scene.calls(*names.RESOLVERS):
+        if scene.flow.exhausted:
+            break
+        _follow_hook(scene, function, i, 1 << scene.arch.result, kept)
+    imports = {
+        place
+        for name in scene.analysis.import_hits
+        if names.is_function(name)
+        for place in scene.places(name)
+    }
+    known = frozenset(kept)
+    reads = _reads(scene, known)
+    for place, function, i, registers in _loading(scene, imports | reads):
+        if place in imports:
+            _follow_hook(scene, function, i, registers, kept)
+        if place in reads:
+            _follow_read(scene, function, i, registers)
+    for _, function, i, registers in _loading(scene, _reads(scene, kept - known)):
+        _follow_read(scene, function, i, registers)
+
+
+def _loading(scene: Scene, places: set[int]) -> Iterator[tuple[int, Function, int, int]]:
+    """Loads of a variable into a register that a store through it follows.
+
+    (RVA of the operand, function, index, register as a mask) of each.
+    """
+    for place in _loads(scene, places) if places else ():
+        found = scene.analysis.functions.instruction_at(place)
+        if found is None:
+            continue
+        function, i = found
+        effect = scene.arch.effect(function, i)
+        if function.flows[i] == Flow.NEXT and effect.registers and not effect.stores:
+            yield place, function, i, effect.registers
+
+
+def _loads(scene: Scene, places: set[int]) -> list[int]:
+    """The candidates among operands that name a variable."""
+    if scene.image.machine is Machine.ARM64:
+        return words.loads(scene, places, scene.copy_sites)
+    code, rvas = scene.image.bytes, np.array(sorted(places), np.int64)
+    loads = (code[rvas - 2] == nearby.LOAD) & ((code[rvas - 1] & 0xC7) == 5)
+    if scene.image.bits == 32:
+        loads |= code[rvas - 1] == nearby.LOAD_SHORT
+    return nearby.used(scene, rvas[loads], names.COPIES)
+
+
+def _follow_hook(scene: Scene, function: Function, i: int, registers: int, kept: set[int]) -> None:
+    """Stores through one address; the globals that keep it are added to `kept`."""
+    for step in follow(scene, function, i, registers, set()):
+        if step.use is Use.STORE and step.memory is not None:
+            _hook(scene, function, step.i, Reg(step.memory.base))
+        elif step.use is Use.CALL and _copies(scene, function, step.i):
+            _hook(scene, function, step.i, argument_of(scene, 0))
+        elif step.use is Use.GLOBAL and step.memory is not None:
+            kept.add(step.memory.displacement)
+
+
+def _copies(scene: Scene, function: Function, i: int) -> bool:
+    """Whether a call is one of a block copy, or of an own function that writes there."""
+    if function.rvas[i] in scene.copy_sites and scene.callee(function, i) in names.COPIES:
+        return True
+    if function.flows[i] not in (Flow.CALL, Flow.JUMP) or i in function.jumps:
+        return False
+    return bool(written_through(scene, scene.arch.direct_target(function, i), 0))
+
+
+def _reads(scene: Scene, kept: set[int] | frozenset[int]) -> set[int]:
+    """Operands that name one of some global variables, the first ones of each."""
+    to_data = scene.analysis.references.to_data
+    return {place for rva in kept for place in to_data(rva)[:MAX_GLOBAL_READS]}
+
+
+def _follow_read(scene: Scene, function: Function, i: int, registers: int) -> None:
+    """Stores through the address that a global variable keeps."""
+    for step in follow(scene, function, i, registers, set()):
+        if step.use is Use.STORE and step.memory is not None:
+            _hook(scene, function, step.i, Reg(step.memory.base))
+
+
+def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:
+    """Decide one store: which export does its address belong to?"""
+    for root in sorted(roots(scene, function, i, pointer)):
+        if hook(scene, (function, i), root):
+            return
+
+
+def hook(scene: Scene, place: Place, root: Root) -> bool:
+    """Add the fact that a place writes to where a pointer is made of; False where to no export."""
+    name = export_of(scene, root.atom)
+    if name is None or (name and not names.is_function(name)):
+        return False
+    sure = Confidence.PROVEN if root.exact else Confidence.LIKELY
+    sure = sure if name else Confidence.POSSIBLE
+    scene.add(
+        WRITES,
+        Behaviour.HOOK,
+        f"writes to {name or 'an export found by name'}, a function of another module",
+        place,
+        sure,
+        "the pointer is the function's own address"
+        if root.exact
+        else "the pointer is computed from the function's address",
+    )
+    return True
+
+
+def export_of(scene: Scene, atom: Atom) -> str | None:
+    """Name of the export an atom is the address of; empty when unread, None when it is none."""
+    if atom.kind is Kind.IMPORT:
+        return scene.image.imports[atom.value].name
+    if atom.kind is Kind.ROUTINE and atom.value == Lookup.BY_NAME:
+        return atom.why
+    if atom.kind is Kind.RESULT and scene.call_name(atom.value) in names.RESOLVERS:
+        return ""
+    return None
