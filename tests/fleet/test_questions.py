@@ -355,3 +355,18 @@ def test_the_same_file_on_many_machines_comes_in_one_order(tmp_path):
     asked = ["query", "package", "y.inf", "-d", str(where), "--format", "json"]
     found = json.loads(CliRunner().invoke(main, asked).output)
     assert [row["machine"] for row in found] == ["m", "z", "c", "a"]
+
+
+def test_reports_of_one_path_say_on_which_machine(tmp_path):
+    where = tmp_path / "a.db"
+    for host, pool_type in (("z", 0), ("a", 0x200)):
+        path = tmp_path / "d.sys"
+        path.write_bytes(driver(pool_type=pool_type))
+        words = ["scan", str(path), "-d", str(where), "--machine", host, "--jobs", "1", "-q"]
+        assert CliRunner().invoke(main, words).exit_code == 0
+    asked = ["query", "report", "d.sys", "-d", str(where), "--format", "json"]
+    reports = json.loads(CliRunner().invoke(main, asked).output)["reports"]
+    told = [(one["target"]["path"], one["verdict"]) for one in reports]
+    assert told == [(f"a: {path}", "compatible"), (f"z: {path}", "incompatible")]
+    (one,) = json.loads(CliRunner().invoke(main, [*asked, "--machine", "z"]).output)["reports"]
+    assert (one["target"]["path"], one["verdict"]) == (str(path), "incompatible")

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 
 from hvci.fleet.asked import named
 from hvci.fleet.packed import unpack
-from hvci.fleet.schema import body, dictionary, file, package, result, rules, seen
+from hvci.fleet.schema import body, dictionary, file, package, result, rules, scan, seen
 from hvci.fleet.views import View
 from hvci.model import Installed, Package
 from hvci.report.decode import document_from
@@ -19,7 +19,10 @@ from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document
 
 
 def reports(connection: Connection, view: View, word: str) -> Iterator[Document]:
-    """The reports about a path, a file name or (the start of) a SHA-256 in a view."""
+    """The reports about a path, a file name or (the start of) a SHA-256 in a view.
+
+    Where they are of several machines, each path says of which.
+    """
     view.check(connection)
     which = [named(file.c.path, word)]
     if len(word) >= 8 and set(word.lower()) <= set("0123456789abcdef"):
@@ -35,8 +38,12 @@ def report_of(connection: Connection, scan_id: int, file_id: int) -> Document | 
 
 def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[Document]:
     tables = seen.join(file).join(result).join(rules).join(body).join(dictionary)
+    tables = tables.join(scan, scan.c.id == seen.c.scan_id)
+    hosts = select(scan.c.host).select_from(tables).where(*which).distinct().limit(2)
+    of_many = len(connection.execute(hosts).all()) > 1
     query = (
         select(
+            scan.c.host,
             file.c.path,
             result.c.sha256,
             body.c.data,
@@ -46,9 +53,9 @@ def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[
         )
         .select_from(tables.outerjoin(package, package.c.id == seen.c.package_id))
         .where(*which)
-        .order_by(file.c.path)
+        .order_by(file.c.path, scan.c.host, scan.c.id)
     )
-    for path, sha256, blob, known, version, *told in connection.execute(query):
+    for host, path, sha256, blob, known, version, *told in connection.execute(query):
         fields = {
             "schema_version": SCHEMA_VERSION,
             "tool": {"name": TOOL_NAME, "version": version},
@@ -58,7 +65,8 @@ def _documents(connection: Connection, *which: ColumnElement[bool]) -> Iterator[
         }
         document = document_from(fields)
         (report,) = document.reports
-        target = replace(report.target, path=path, sha256=sha256)
+        name = f"{host}: {path}" if of_many else path
+        target = replace(report.target, path=name, sha256=sha256)
         named_report = replace(report, target=target)
         named_report = replace(named_report, package=_package(told))
         yield replace(document, reports=(named_report,))
