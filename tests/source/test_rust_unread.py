@@ -31,6 +31,15 @@ UNREAD = [
     ),
     ('extern "C" { #[link_name = "ExAllocatePool"] fn a(); }\n', "ExAllocatePool is called"),
     ('core::arch::global_asm!("f:", "call ExAllocatePoolWithTag");\n', "or in assembly"),
+    ('core::arch::global_asm!(include_str!("low.s"));\n', "the assembly in low.s is not read"),
+    (
+        'fn f() { let n = w!("ExAllocatePool"); unsafe { MmGetSystemRoutineAddress(&n) }; }\n',
+        "ExAllocatePool is named in a string",
+    ),
+    (
+        'static N: &[u8] = b"ExAllocatePool\\0";\nfn f() { unsafe { FltGetRoutineAddress(N) }; }\n',
+        "ExAllocatePool is named in a string",
+    ),
 ]
 
 
@@ -45,6 +54,8 @@ READ = [
     "#[cfg(test)]\nmod tests;\n",
     '#[path = "here.rs"]\nmod other;\n',
     'core::arch::global_asm!("f:", "ret");\n',
+    'fn f() { log("ExAllocatePool"); }\n',
+    'fn f() { unsafe { MmGetSystemRoutineAddress(w!("MmGetSessionId")) }; }\n',
 ]
 
 

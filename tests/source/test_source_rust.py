@@ -73,6 +73,36 @@ def test_the_numbers_of_a_hand_made_enum_decide(tmp_path, argument, value):
     assert value_of(evidence, "ExAllocatePoolWithTag") == ({value}, True)
 
 
+CHANGED = [
+    ("static mut KIND: i32 = 512;\n", ""),
+    ("", "let mut KIND = 512; change(&mut KIND);"),
+    ("", "let KIND = 512; let g = |KIND| KIND;"),
+    ("", "let KIND = 512; if let Some(KIND) = x {}"),
+    ("", "let KIND = 512; for KIND in [0, 512] {}"),
+    ("", "let KIND = 512; match x { KIND => {} }"),
+    ("", "let KIND = 512; let (KIND, y) = (0, 1);"),
+]
+
+
+@pytest.mark.parametrize(("item", "before"), CHANGED)
+def test_what_may_be_changed_is_not_known(tmp_path, item, before):
+    text = f"{item}fn f() {{ {before} unsafe {{ ExAllocatePoolWithTag(KIND, 8, 1) }}; }}\n"
+    assert value_of(read(crate(tmp_path, text)), "ExAllocatePoolWithTag") == (set(), False)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("call!(ExAllocatePool);", True),
+        ("call!(wdk_sys::ExAllocatePool, 0);", True),
+        ("stringify!(ExAllocatePool);", False),
+    ],
+)
+def test_a_macro_that_gets_a_routine_is_a_limit(tmp_path, line, told):
+    limits = read(crate(tmp_path, f"fn f() {{ {line} }}\n")).limits
+    assert any("ExAllocatePool is used as a value" in one.reason for one in limits) is told
+
+
 def test_an_allocator_and_where_its_calls_are(tmp_path):
     text = """
 unsafe impl GlobalAlloc for KernelAlloc {

@@ -286,10 +286,25 @@ def _as_values(text: RustText, views: list[Values]) -> Iterator[Limit]:
         yield Limit(Origin.SOURCE, ddi.weakens, reason, site)
 
 
+def _is_handed_on(macro: Node, node: Node) -> bool:
+    """Whether a macro gets a routine by its name alone, and may call it."""
+    name = text_of(macro.child_by_field_name("macro")).rpartition(b"::")[2]
+    if name == _BINDING or name in _OF_TEXT or node.parent is None:
+        return False
+    behind = node.next_sibling
+    return behind is None or behind.type != "token_tree" or not text_of(behind).startswith(b"(")
+
+
+_OF_TEXT = frozenset((b"stringify", b"concat", b"doc", b"matches", b"assert", b"debug_assert"))
+"""Macros that make text of what they get, or only ask about it."""
+
+
 def _is_value(node: Node) -> bool:
     """Whether a name is neither called, declared nor imported."""
     kinds = ("use_declaration", "function_signature_item", "function_item", "macro_invocation")
     for above in ancestors(node):
+        if above.type == "macro_invocation":
+            return _is_handed_on(above, node)
         if above.type in kinds:
             return above.type == "function_item" and above.child_by_field_name("name") != node
         if above.type == "call_expression":

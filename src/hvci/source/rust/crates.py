@@ -23,7 +23,7 @@ from hvci.source.rust.cargo import below, cargos, image_name, model, owner
 from hvci.source.rust.cfg import RustText
 from hvci.source.rust.configs import DEFAULT, MACHINES, Asking, configurations, target
 from hvci.source.rust.manifests import Manifest, Manifests, inner
-from hvci.source.rust.unread import linked_by, missing, renamed
+from hvci.source.rust.unread import assembly_files, linked_by, looked_up, missing, renamed
 from hvci.source.text.disk import is_file, is_folder
 from hvci.source.text.files import tidy
 from hvci.source.text.text import MAX_BYTES, Source
@@ -227,6 +227,11 @@ class _Reader:
         for text, offset, routine in renamed(crate.texts):
             why = f"{routine} is called by another name (link_name) or in assembly; not followed"
             yield _place(text, offset, why)
+        for text, offset, routine in looked_up(crate.texts):
+            why = f"{routine} is named in a string, and this crate looks routines up; not followed"
+            yield _place(text, offset, why)
+        for text, offset, file in assembly_files(crate.texts):
+            yield _place(text, offset, f"the assembly in {file} is not read")
         for text, offset, module in missing(crate.texts, crate.edges.roots):
             yield _place(text, offset, f"the module {module} is in no file here")
 

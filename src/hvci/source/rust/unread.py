@@ -19,6 +19,9 @@ _LINKS = re.compile(
 )
 _NAMED = re.compile(rb'\blink_name\s*=\s*"(\w+)"')
 _ASSEMBLY = re.compile(rb"\b(?:global_|naked_)?asm!\s*[({\[][^;]*")
+_STRING = re.compile(rb'"(\w+)(?:\\0)?"')
+_LOOKUPS = (b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress", b"NdisGetRoutineAddress")
+_INCLUDED = re.compile(rb"asm!\s*[({\[][^;]*?\binclude_(?:str|bytes)!\s*\(\s*\"([^\"\n]+)")
 SHOWN = 4
 
 
@@ -41,6 +44,24 @@ def renamed(texts: Sequence[RustText]) -> Iterator[tuple[RustText, int, str]]:
         for match in _NAMED.finditer(text.source.text):
             if match[1] in names:
                 yield text, match.start(), match[1].decode()
+
+
+def looked_up(texts: Sequence[RustText]) -> Iterator[tuple[RustText, int, str]]:
+    """Routines that are judged and named in strings, where the crate looks routines up."""
+    names = {name.encode() for name, row in catalog.ddis().items() if row.rule.judged_by}
+    if not any(one in text.source.text for text in texts for one in _LOOKUPS):
+        return
+    for text in texts:
+        for match in _STRING.finditer(text.source.text):
+            if match[1] in names:
+                yield text, match.start(), match[1].decode()
+
+
+def assembly_files(texts: Sequence[RustText]) -> Iterator[tuple[RustText, int, str]]:
+    """Files of assembly that are taken in whole."""
+    for text in texts:
+        for match in _INCLUDED.finditer(text.source.text):
+            yield text, match.start(), match[1].decode("utf-8", "replace")
 
 
 def missing(

@@ -54,14 +54,18 @@ class Items:
         }
         self.values: dict[bytes, list[Spot]] = {}
         """Values of `const` and `static` items."""
+        self.mutable: set[bytes] = set()
+        """Those that code may change: `static mut`."""
         self.enums: list[Spot] = []
         for text in texts:
             for node in walk(text.root):
                 if node.type in ("const_item", "static_item"):
                     value = node.child_by_field_name("value")
+                    name = text_of(node.child_by_field_name("name"))
                     if value is not None:
-                        name = text_of(node.child_by_field_name("name"))
                         self.values.setdefault(name, []).append(Spot(value, text))
+                    if any(one.type == "mutable_specifier" for one in node.children):
+                        self.mutable.add(name)
                 elif node.type == "enum_item":
                     self.enums.append(Spot(node, text))
 
@@ -212,6 +216,9 @@ class Values:
             found_there = other.item(path[1:], None, depth + 1)
             self._left = other._left
             return found_there
+        if path[-1] in self.items.mutable:
+            shown = path[-1].decode("utf-8", "replace")
+            return Value.unknown(f"{shown} is a `static mut`, which code may change")
         tail = b"::".join(path[-2:])
         if tail in self.numbers:
             return Value.exactly(self.numbers[tail])
@@ -274,6 +281,10 @@ class Values:
         shown, found = name.decode("utf-8", "replace"), list[Spot]()
         for node in walk(function):
             pattern = node.child_by_field_name("pattern")
+            if (why := _is_bound(node, name)) and self.files.keeps(
+                Spot(node, place.text)
+            ) is not False:
+                return Value.unknown(f"{shown} {why}")
             if node.type not in _GIVING or self.files.keeps(Spot(node, place.text)) is False:
                 continue
             if node.type == "parameter" and text_of(pattern) == name:
@@ -289,6 +300,29 @@ class Values:
         return self._joined(found, depth) if found else None
 
 
+def _is_bound(node: Node, name: bytes) -> str:
+    """Why a variable may hold something else than a plain `let` gives it; empty: nothing here."""
+    if node.type == "reference_expression":
+        is_changed = any(one.type == "mutable_specifier" for one in node.children)
+        same = text_of(node.child_by_field_name("value")) == name
+        return "is given away to be changed" if is_changed and same else ""
+    field = _BINDING.get(node.type)
+    pattern = node.child_by_field_name(field) if field else None
+    if pattern is None or (node.type == "let_declaration" and pattern.type == "identifier"):
+        return ""
+    names = (text_of(one) for one in walk(pattern) if one.type in ("identifier", _SHORT))
+    return "is bound by a pattern as well" if name in names else ""
+
+
+_SHORT = "shorthand_field_identifier"
+_BINDING = {
+    "let_declaration": "pattern",
+    "let_condition": "pattern",
+    "for_expression": "pattern",
+    "match_arm": "pattern",
+    "closure_expression": "parameters",
+}
+"""What binds names, and where these stand."""
 _SCOPES = ("mod_item", "struct_item", "enum_item", "trait_item", "union_item", "type_item")
 
 
