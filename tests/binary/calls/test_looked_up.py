@@ -10,7 +10,9 @@ FOLDER = FIXTURES / "lookedup"
 FOLLOWED = ("argument", "argument-twice", "stack", "setter", "result", "result-handed-on")
 LENT = ("frame-windows", "frame-table", "frame-nested", "frame-before", "frame", "called-windows")
 SHARED = ("global", "global-pointer", "global-table", "global-windows", "global-before")
-OPEN = ("windows", "exported", "elsewhere", *LENT, *SHARED)
+KEPT = ("kept-elsewhere", "kept-windows", "kept-copied", "kept-number")
+READ = ("kept-argument", "kept-result", "kept-again")
+OPEN = ("windows", "exported", "elsewhere", *LENT, *SHARED, *KEPT)
 GOOD = ("good-argument", "good-asked", "good-beside", "good-callback", "good-printed")
 BUILDS = [f"{machine}.{level}" for machine in ("x64", "x86", "arm64") for level in ("O0", "O2")]
 
@@ -42,12 +44,31 @@ def test_where_it_is_not_followed_the_address_is_a_limit(build, kind):
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize("kind", [*LENT, *SHARED])
+@pytest.mark.parametrize("kind", [*LENT, *SHARED, *KEPT])
 def test_where_an_import_is_not_followed_its_address_is_a_limit(build, kind):
     report, outcome = judged(build, f"{kind}.imported")
     assert outcome is Outcome.UNDECIDED
     (reason,) = {limit.reason for limit in report.limits}
     assert reason.startswith("the address of ExAllocatePoolWithTag is stored or passed on")
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kind", READ)
+@pytest.mark.parametrize("of", ["", ".imported"])
+def test_a_call_of_what_a_variable_holds_is_found_elsewhere(build, kind, of):
+    report, outcome = judged(build, f"{kind}{of}")
+    assert outcome is Outcome.FAIL
+    assert of or not report.limits
+    calls = [judged.call for judged in report.calls]
+    asked = [one for one in calls if one.ddi == "ExAllocatePoolWithTag"]
+    assert sorted(min(one.arguments["PoolType"].possible) for one in asked) == [0, 512]
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("of", ["", ".imported"])
+def test_an_exchanged_pointer_is_found_or_a_limit(build, of):
+    _, outcome = judged(build, f"kept-exchanged{of}")
+    assert outcome in (Outcome.FAIL, Outcome.UNDECIDED)
 
 
 @pytest.mark.parametrize("build", BUILDS)

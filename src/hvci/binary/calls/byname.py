@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.handedon import Readers, follow, is_lent, readers
+from hvci.binary.calls.handedon import HandedOn, follow, is_lent
 from hvci.binary.calls.imports.direct import Escape, ImportCalls
 from hvci.binary.calls.names import Found, Names, Text
+from hvci.binary.calls.variables import Variables
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
 from hvci.binary.flow.fates import Place
 from hvci.binary.form.code import BY_POINTER, CALLS, IMAGE_BASE, Function, Location, Memory
@@ -62,10 +63,9 @@ class ByName:
         """The stores of pointers that were followed, or whose pointer is lost."""
         self._asked: list[tuple[Function, int]] = []
         """The look-ups of routines whose calls are asked for."""
-        self._readers: dict[int, Readers] = {}
-        """Who reads pointers in globals other than by name, by RVA."""
-        self._users: set[Function] = set()
-        """The functions that read them so."""
+        self._variables = Variables(analysis)
+        self._kept: dict[int, set[Atom]] = {}
+        """The pointers in variables, by RVA."""
 
     # ---- names
 
@@ -134,19 +134,30 @@ class ByName:
     # ---- places that keep pointers
 
     def users(self, functions: Iterable[Function], escapes: Iterable[Escape]) -> list[Function]:
-        """The functions that can call through pointers kept by others, and these themselves."""
+        """The functions that can call through pointers kept by others, and these themselves.
+
+        From those that have a pointer first, over the variables that they put it into, to those
+        that read these, and so on.
+        """
         for function, i in self._asked:
-            self._follow(function, i)
+            self._take(function, follow(self.analysis, function, i), self._looked_up(function, i))
         found = {function.start: function for function in (*functions, *self.takers)}
-        keepers = dict(found)
-        for escape in escapes:
-            if escape.function is not None:
-                keepers[escape.function.start] = escape.function
-        places: set[int] = set()
-        for _, function in sorted(keepers.items()):
-            if self.flow.exhausted:
-                break
-            places |= self._stores(function)
+        work = {*found.values(), *(each.function for each in escapes if each.function is not None)}
+        done: set[Function] = set()
+        read: set[tuple[int, Atom]] = set()
+        while work and not self.flow.exhausted:
+            for function in sorted(work, key=lambda each: each.start):
+                self._stores(function)
+            done |= work
+            work = set()
+            self.flow.forget()
+            for rva in sorted(self._kept):
+                new = {atom for atom in self._kept[rva] if (rva, atom) not in read}
+                if new:
+                    read |= {(rva, atom) for atom in new}
+                    work |= self._readers_of(rva, frozenset(new))
+            found |= {function.start: function for function in (*work, *self.takers)}
+            work = (work | self.takers) - done
         self.lost += [
             (taker.rvas[k], pointer)
             for (taker, k), pointers in self._landed
@@ -154,29 +165,39 @@ class ByName:
             for pointer in sorted(pointers)
         ]
         self.flow.forget()
-        found |= {function.start: function for function in self._users}
-        for place in sorted(places):
-            for site in self.analysis.references.to_data(place):
-                at = self.analysis.functions.instruction_at(site)
-                if at is not None:
-                    found[at[0].start] = at[0]
         return [found[start] for start in sorted(found)]
 
-    def _follow(self, function: Function, i: int) -> None:
-        """Note who gets what a look-up returns, and where it is not followed."""
-        handed = follow(self.analysis, function, i)
-        pointers = self.flow.interprocedural.lookups.get(function.rvas[i], NOTHING)
+    def _looked_up(self, function: Function, i: int) -> Atoms:
+        """What a look-up returns."""
+        return self.flow.interprocedural.lookups.get(function.rvas[i], NOTHING)
+
+    def _take(self, function: Function, handed: HandedOn, pointers: Atoms) -> None:
+        """Note who gets pointers of a function, and where they are not followed."""
         self.lost += [(rva, each) for rva in sorted(handed.lost) for each in sorted(pointers)]
         for taker, k in handed.landed:
-            self.takers.add(taker)
+            if taker is not function:
+                self.takers.add(taker)
             if taker.flows[k] in BY_POINTER:
                 self.called.append(((taker, k), pointers))
             elif taker.flows[k] not in CALLS:
                 self._landed.append(((taker, k), pointers))
 
-    def _stores(self, function: Function) -> set[int]:
-        """RVAs of globals, and of structures around them, into which a function puts pointers."""
-        arch, places = self.analysis.arch, set()
+    def _readers_of(self, rva: int, pointers: Atoms) -> set[Function]:
+        """The functions that read what is kept in a variable, where that is asked for."""
+        asked = frozenset(pointer for pointer in pointers if self._is_asked(pointer))
+        found: set[Function] = set()
+        for site in self.analysis.references.to_data(rva):
+            at = self.analysis.functions.instruction_at(site)
+            if at is not None:
+                found.add(at[0])
+        for function, _, handed in self._variables.reads(rva) if asked else ():
+            found.add(function)
+            self._take(function, handed, asked)
+        return found
+
+    def _stores(self, function: Function) -> None:
+        """Note the globals into which a function puts pointers."""
+        arch = self.analysis.arch
         for i in arch.storing(function):
             for n, memory in enumerate(arch.effect(function, i).stores):
                 if memory.size != self.analysis.image.pointer_size:
@@ -188,39 +209,27 @@ class ByName:
                 pointers = frozenset(atom for atom in held if atom.kind in POINTERS)
                 if pointers:
                     self._stored.add((function, i))
-                    places |= self._place(function, i, memory, pointers)
-        return places
+                    self._place(function, i, memory, pointers)
 
-    def _place(self, function: Function, i: int, memory: Memory, pointers: Atoms) -> set[int]:
-        """The globals that a store of pointers writes; slots of the frame are followed anyway."""
+    def _place(self, function: Function, i: int, memory: Memory, pointers: Atoms) -> None:
+        """Note what a store of pointers writes; slots of the frame are followed anyway."""
         offset = self.flow.frames.offset(function, i, memory)
         if offset is not None:
             asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
             if asked and is_lent(self.analysis, function, offset):
                 self.lost += [(function.rvas[i], pointer) for pointer in asked]
-            return set()
+            return
         base, index = self._parts(function, i, memory)
-        places: set[int] = set()
         for atom in base:
             if atom.kind is Kind.ADDRESS:
                 first = atom.value + memory.displacement + first_index(index)
                 asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
-                if asked:
-                    places |= {first, atom.value if atom.value > 0 else first}
-                    self._share(function.rvas[i], first, asked)
-                self._write(first, memory, pointers)
+                if asked and self._variables.are_others(first):
+                    self.lost += [(function.rvas[i], pointer) for pointer in asked]
+                for place, each in self._write(first, memory, pointers):
+                    self._kept.setdefault(place, set()).update(each)
             elif atom.kind is not Kind.STACK:
                 self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
-        return places
-
-    def _share(self, store: int, rva: int, pointers: list[Atom]) -> None:
-        """Note who reads pointers in a global other than by its name."""
-        found = self._readers.get(rva)
-        if found is None:
-            found = self._readers[rva] = readers(self.analysis, rva)
-            self._users |= found.functions
-        if found.are_others:
-            self.lost += [(store, pointer) for pointer in pointers]
 
     def _parts(self, function: Function, i: int, memory: Memory) -> tuple[Atoms, Atoms]:
         """The start of what a store writes into, and the index; compilers swap the two."""
@@ -242,13 +251,17 @@ class ByName:
             return self.analysis.image.imports[pointer.value].name in catalog.ddis()
         return pointer.why in catalog.ddis()
 
-    def _write(self, first: int, memory: Memory, pointers: Atoms) -> None:
+    def _write(
+        self, first: int, memory: Memory, pointers: Atoms
+    ) -> Iterator[tuple[int, set[Atom]]]:
         """Note a write; side by side tables of names and pointers run in step."""
         written = self.flow.globals.written
         order = self.flow.globals.tables.get(pointers)
         if order is None:
             written.setdefault(first, set()).update(pointers)
+            yield first, {*pointers}
             return
         step = max(memory.scale, self.analysis.image.pointer_size)
         for n, pointer in enumerate(order):
             written.setdefault(first + n * step, set()).add(pointer)
+            yield first + n * step, {pointer}

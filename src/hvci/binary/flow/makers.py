@@ -290,10 +290,10 @@ class Makers:
             return
         effect, held = arch.effect(function, i), set[tuple[Location, int]]()
         for register in members(effect.registers):
-            if self._is_load_of(function, i, arch.define(function, i, register), place):
+            if self.is_load_of(function, i, arch.define(function, i, register), place):
                 held.add((Location(register), 0))
         for n, memory in enumerate(effect.stores):
-            if self._is_load_of(function, i, arch.stored(function, i, n), place):
+            if self.is_load_of(function, i, arch.stored(function, i, n), place):
                 offset = self.flow.frames.offset(function, i, memory)
                 if offset is None:
                     yield LOST
@@ -307,11 +307,11 @@ class Makers:
             if memory.base == IMAGE_BASE and at < place + size and at + memory.size > place:
                 yield LOST
 
-    def _is_load_of(self, function: Function, i: int, expr: Expr, place: int) -> bool:
+    def is_load_of(self, function: Function, i: int, expr: Expr, place: int) -> bool:
         """Whether an expression may be the pointer at a place, whole."""
         match expr:
             case Either(left, right) | Choose(_, left, right):
-                return any(self._is_load_of(function, i, each, place) for each in (left, right))
+                return any(self.is_load_of(function, i, each, place) for each in (left, right))
             case Load(Memory(base, index, _, displacement, size)):
                 if size != self.image.pointer_size or index != NO_REGISTER:
                     return False

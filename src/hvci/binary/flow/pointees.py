@@ -161,6 +161,8 @@ class _Walk:
         self.within: set[Passed] = set()
         self.given: set[Place] = set()
         self.landed: set[Place] = set()
+        self.locals: set[Location] = set()
+        """Slots that are named by the frame pointer, as no x86 compiler names an argument."""
         self.is_lost = self.is_gone = False
         self._touched: dict[int, int] = function.cache.setdefault("touched", {})
         """The registers that instructions read or change, as masks."""
@@ -218,7 +220,6 @@ class _Walk:
         )
 
     def _lose(self) -> None:
-        """The pointer goes where it is not followed."""
         self.is_lost = self.is_gone = True
 
     def _touches(self, i: int, registers: int) -> bool:
@@ -305,13 +306,7 @@ class _Walk:
     def _write(self, i: int, n: int, memory: Memory, held: Held, fills: bool) -> bool:
         """Note a store whose operand is based on the pointer; whether one by index is."""
         is_index = False
-        bases, delta = [memory.base, memory.index_register], memory.displacement
-        if memory.base == IMAGE_BASE and memory.index_register != NO_REGISTER:
-            # a pointer to the image is known by what it points to
-            bases, delta = (
-                [memory.index_register, *members(self.arch.reads(self.function, i)[0])],
-                0,
-            )
+        bases, delta = self._bases(i, memory)
         for place, offset in held:
             if is_slot(place):
                 continue
@@ -326,6 +321,13 @@ class _Walk:
                 is_index |= is_open
         return is_index
 
+    def _bases(self, i: int, memory: Memory) -> tuple[list[int], int]:
+        """The registers that an operand may be based on, and what is added to them."""
+        if memory.base != IMAGE_BASE or memory.index_register == NO_REGISTER:
+            return [memory.base, memory.index_register], memory.displacement
+        # a pointer to the image is known by what it points to
+        return [memory.index_register, *members(self.arch.reads(self.function, i)[0])], 0
+
     def _read(self, i: int, written: int, held: Held) -> bool:
         """Note the loads whose operand is based on the pointer; whether one by index is."""
         found = [*self.arch.other_operands(self.function, i)]
@@ -336,9 +338,10 @@ class _Walk:
     def _note_reads(self, i: int, found: Iterable[Memory], held: Held) -> bool:
         is_index = False
         for memory in found:
+            bases, delta = self._bases(i, memory)
             for place, offset in held:
-                if place in (memory.base, memory.index_register):
-                    at = moved(offset, memory.displacement)
+                if place in bases:
+                    at = moved(offset, delta)
                     is_open = memory.index_register != NO_REGISTER or at == MOVING
                     self.reads.add(Read(0, -memory.size) if is_open else Read(at, memory.size))
                     self.loads.add((self.function, i))
@@ -353,6 +356,8 @@ class _Walk:
         if (at := self._slot(i, memory)) is not None:
             kept -= {each for each in kept if each[0] == at}
             kept |= {(at, offset) for offset in values}
+            if memory.base == self.arch.frame_pointer:
+                self.locals.add(at)
         elif values:
             self.landed.add((self.function, i))
             if memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
@@ -382,6 +387,8 @@ class _Walk:
             operand = self.flow.interprocedural.target(function, i)
             self._note_reads(i, loaded(operand), held)
             is_through = bool(self._values(i, operand, held))
+            if arch.loads_call_targets:  # of which the operand is what was loaded
+                is_through |= bool(arch.reads(function, i)[1] & registers_of(held)[0])
             is_through |= self._is_dispatched(i, operand, held)
             if is_through:
                 # only calls of the function that has the pointer first are looked for
@@ -412,7 +419,8 @@ class _Walk:
             # a routine hardly gets its own address as well, nor what was left in other registers
             is_left = not is_slot(place) and register_of(place) not in arch.parameter_registers
             lost = LOST._replace(is_gone=not is_through and not is_left)
-            for fate in [self._in_callee(each, entered[0]) for each in callees] or [lost]:
+            parameter, deeper = self.pointees.parameter, self.nesting + 1
+            for fate in [parameter(each, entered[0], deeper) for each in callees] or [lost]:
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
@@ -437,16 +445,11 @@ class _Walk:
         """Note what a callee does with the pointer, moved by `offset`."""
         self.is_lost |= fate.is_lost
         self.is_gone |= fate.is_gone
-        self.landed |= fate.landed
         if fate.landed and self.nesting:
             self.landed.add((self.function, i))  # perhaps a local dispatcher
         there = shifted(fate, offset, ((self.function, i),))
-        self.writes |= there.writes
-        self.reads |= there.reads
-        self.passed |= there.passed
-        self.within |= there.within
-        self.kept |= there.kept
-        self.loads |= fate.loads
+        for name in ("writes", "reads", "passed", "within", "kept", "loads", "landed"):
+            getattr(self, name).update(getattr(there, name))
 
     def _is_check(self, i: int) -> bool:
         """Whether a call goes to the check of a call target, which returns nothing."""
@@ -462,9 +465,6 @@ class _Walk:
             for place, _ in held
         )
 
-    def _in_callee(self, callee: Function, place: Location) -> Fate:
-        return self.pointees.parameter(callee, place, self.nesting + 1)
-
     def _entry(self, i: int, place: Location, name: str | None) -> tuple[Location, int] | None:
         """Where the callee of an instruction finds what is at a place; None where it does not.
 
@@ -479,13 +479,13 @@ class _Walk:
             at = registers.index(number) if number in registers else STACK_ARGUMENTS
             return (place, at - hidden) if at < most_arguments(name) else None
         interprocedural = self.flow.interprocedural
-        if (found := interprocedural.position(self.function, i, place)) is None:
+        found = interprocedural.position(self.function, i, place)
+        if found is None or (arch.bits == 32 and place in self.locals):
             return None
         position, above = found
+        is_argument = arch.bits == 64 or position < interprocedural.removed(self.function, i)
         if name is not None:
             is_argument = position < most_arguments(name)
-        else:
-            is_argument = arch.bits == 64 or position < interprocedural.removed(self.function, i)
         return (slot(above), position - hidden) if is_argument else None
 
     def _pointed_to(self, i: int) -> list[Function]:

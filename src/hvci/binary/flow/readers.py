@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow.fates import LOST, NOTHING, OBJECT_REACH, Fate, Place, may_read
+from hvci.binary.flow.made_addresses import made as made_addresses
 from hvci.binary.flow.makers import MAX_POINTERS, WIDEST
 from hvci.binary.form.code import (
     ANY_POINTER_CALL,
     IMAGE_BASE,
     NO_REGISTER,
+    Address,
     Const,
     Flow,
     Function,
@@ -23,6 +25,7 @@ from hvci.binary.form.code import (
     Location,
     Memory,
     Reg,
+    slot,
 )
 from hvci.binary.pe.sets import members
 
@@ -238,7 +241,7 @@ class Readers:
         around = references.to_data(low, OBJECT_REACH + size)
         if len(around) > MAX_POINTERS[self.image.bits] or any(makers.in_data(low, rva + size - 1)):
             return None
-        found = [fate for place in named for fate in self._at(place, rva, size)]
+        found = [fate for place in named for fate in self.at(place, rva, size)]
         if any(fate.is_lost for fate in found):
             return None
         for _, start, fate in makers.in_code(low, rva + size - 1):
@@ -246,33 +249,50 @@ class Readers:
                 return None
         return found
 
-    def _at(self, place: int, rva: int, size: int) -> list[Fate]:
+    def at(self, place: int, rva: int, size: int) -> list[Fate]:
         """What the instruction around a place does with what a variable holds."""
         at = self.flow.functions.instruction_at(place)
         if at is None:
             return [LOST]
         function, i = at
-        arch = self.flow.arch
-        wanted = Load(Memory(IMAGE_BASE, NO_REGISTER, 1, rva, size))
+        arch, makers = self.flow.arch, self.flow.globals.writes.makers
         if function.flows[i] in _BY_POINTER:
-            return [NOTHING if arch.indirect_operand(function, i) == wanted else LOST]
-        if ANY_POINTER_CALL[function.flows[i]] or self._is_plain_store(function, i):
-            return []
-        for register in members(arch.effect(function, i).registers):
-            expr = arch.define(function, i, register)
-            if expr == wanted:
-                held = frozenset(((Location(register), 0),))
-                return [
-                    self.flow.globals.writes.makers.pointees.from_instruction(function, i, held)
-                ]
-            if isinstance(expr, Load) and _is_apart(expr.memory, rva, size):
+            operand = arch.indirect_operand(function, i)
+            if isinstance(operand, Load) and self._is_elsewhere(*at, operand.memory, rva, size):
                 return []
-        if self.flow.globals.writes.makers.made(function, i):
+            return [NOTHING if makers.is_load_of(*at, operand, rva) else LOST]
+        is_call = ANY_POINTER_CALL[function.flows[i]]
+        if is_call or self.is_plain_store(function, i) or arch.only_compares(function, i):
+            return []
+        effect = arch.effect(function, i)
+        loads = [
+            (Location(each), arch.define(function, i, each)) for each in members(effect.registers)
+        ]
+        held = {(each, 0) for each, expr in loads if makers.is_load_of(*at, expr, rva)}
+        for n, memory in enumerate(effect.stores):
+            offset = self.flow.frames.offset(function, i, memory)
+            if offset is not None and makers.is_load_of(*at, arch.stored(function, i, n), rva):
+                held.add((slot(offset), 0))
+        if held:
+            return [makers.pointees.from_instruction(*at, frozenset(held), MOST_WALKED)]
+        if makers.all_made(function, i):
             return []  # what becomes of the address is asked for elsewhere
-        others = [*arch.other_operands(function, i)]
-        return [] if others and all(_is_apart(each, rva, size) for each in others) else [LOST]
+        memories = [expr.memory for _, expr in loads if isinstance(expr, Load)]
+        memories += [*arch.other_operands(function, i), *effect.stores]
+        are_apart = all(self._is_elsewhere(*at, each, rva, size) for each in memories)
+        return [] if memories and are_apart else [LOST]
 
-    def _is_plain_store(self, function: Function, i: int) -> bool:
+    def _is_elsewhere(
+        self, function: Function, i: int, memory: Memory, rva: int, size: int
+    ) -> bool:
+        """Whether an operand surely names other bytes than those of a variable."""
+        if memory.base >= 0 and memory.index_register == NO_REGISTER:
+            held = made_addresses(self.flow, function, i, Address(memory))
+            named = [memory._replace(base=IMAGE_BASE, displacement=each) for each in held.rvas]
+            return not held.why_open and all(_is_apart(each, rva, size) for each in named)
+        return _is_apart(memory, rva, size)
+
+    def is_plain_store(self, function: Function, i: int) -> bool:
         """Whether an instruction stores, and makes nothing of what was there before."""
         arch = self.flow.arch
         effect = arch.effect(function, i)
