@@ -394,6 +394,14 @@ def test_a_file_that_the_library_cannot_unpack_spoils_no_other(put):
     assert list(found) == ["!a.sys", "!c.sys"]
 
 
+def test_what_the_library_says_is_what_to_do(put):
+    found = opened(put(seven_zipped(("a.sys", IMAGE, b"\x0a")), "x.7z"))
+    assert found["!a.sys"].endswith("extract it with 7-Zip and check the folder")
+    whole = seven_zipped(("a.sys", IMAGE, b"\0"))
+    (text,) = opened(put(whole[:3000], "x.7z.001")).values()
+    assert "None" not in text
+
+
 def test_an_archive_of_which_nothing_can_be_read_is_given_up(put, monkeypatch):
     monkeypatch.setattr("hvci.packages.library._MOST_SPOILT", 2)
     files = [(f"{name}.sys", IMAGE, b"\x3f") for name in "abc"]

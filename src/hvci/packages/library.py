@@ -23,17 +23,23 @@ LIBRARY = "LIBARCHIVE"
 """The variable of the environment by which libarchive-c is told where its library is."""
 _NUMBERS = re.compile(r" \(errno=[^)]*\)")
 """What libarchive-c puts behind each message."""
+_EXTRACT = "extract it with 7-Zip and check the folder"
 _SAID = (
     (
-        "Unexpected codec ID: a",
-        "7-Zip packed it with a filter for ARM64 programs, which this libarchive does not know: "
-        "extract it with 7-Zip and check the folder",
+        "codec ID: a",
+        f"7-Zip packed it with a filter for ARM64 programs, which this libarchive does not know: "
+        f"{_EXTRACT}",
     ),
     (
-        "Unsupported ZIP compression method",
-        "it is packed in a way that is not known here: extract it with 7-Zip and check the folder",
+        "Unexpected codec ID",
+        f"it is packed in a way that this libarchive does not know: {_EXTRACT}",
     ),
+    ("BCJ2", f"it is packed in a way that this libarchive does not know: {_EXTRACT}"),
+    ("Unsupported ZIP compression", f"it is packed in a way that is not known here: {_EXTRACT}"),
+    ("encrypted", "it is encrypted: extract it with its password and check the folder"),
+    ("Passphrase required", "it is encrypted: extract it with its password and check the folder"),
 )
+_NOTHING = ("", "None")
 _MOST_SPOILT = 100
 """Files that cannot be read, after which an archive is given up."""
 _DESCRIPTORS, _SECTOR = 0x8000, 2048
@@ -193,5 +199,8 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
 
 def reason(error: Exception) -> str:
     """What a library says is wrong, in one sentence that is the same in every run."""
-    text = _NUMBERS.sub("", str(error))[:300] or type(error).__name__
+    text = _NUMBERS.sub("", str(error))[:300]
+    if text in _NOTHING:
+        damaged = "it is damaged, or a part of several files that have to be joined first"
+        return damaged if type(error).__name__ == "ArchiveError" else type(error).__name__
     return next((said for mark, said in _SAID if mark in text), text)

@@ -61,9 +61,13 @@ class Wim:
         version, flags, chunk = struct.unpack_from("<III", head, 12)
         part, parts = struct.unpack_from("<HH", head, 40)
         if version == _SOLID_VERSION:
-            raise InputError("a solid Windows image (ESD), which hvci does not open")
+            raise InputError(
+                "a solid Windows image (ESD), which hvci does not open: export it to a .wim"
+            )
         if part != 1 or parts != 1:
-            raise InputError("a part of a split Windows image, which hvci does not open")
+            raise InputError(
+                "a part of a split Windows image, which hvci does not open: join the parts"
+            )
         self._unpack = _unpacker(flags)
         self._chunk = chunk or 1 << 15
         if not _SMALLEST <= self._chunk <= _LARGEST or self._chunk & (self._chunk - 1):
@@ -96,7 +100,7 @@ class Wim:
     def _pieces(self, blob: _Blob) -> Iterator[bytes]:
         """The bytes of a blob, one chunk after the other."""
         if blob.flags & (_SPANNED | _SOLID):
-            raise InputError("a part of a split or solid Windows image, which hvci does not open")
+            raise InputError("a part of a split or solid Windows image: export it to a .wim")
         if not blob.flags & _PACKED:
             for at in range(0, blob.size, self._chunk):
                 yield self._read(blob.offset + at, min(self._chunk, blob.size - at))
