@@ -149,7 +149,7 @@ def test_again_nothing_is_evaluated(scanned):
     before = exported(where)
     again = run("scan", target, "--installed", "--machine", "desk", "-d", where, "--jobs", 1)
     assert "evaluated             0" in again
-    assert "archives opened" not in again
+    assert "archives, programs" not in again
     kept = {name: {**row, "scan": ""} for name, row in before.items()}
     assert {name: {**row, "scan": ""} for name, row in exported(where).items()} == kept
 
@@ -160,9 +160,9 @@ def test_an_image_has_two_answers(tmp_path):
     more = {"Windows/System32/drivers/unused.sys": GOOD}
     target.write_bytes(wim({f"Windows/{name}": data for name, data in FILES.items()} | more))
     plain = run("scan", target, "-d", where, "--jobs", 1)
-    assert "archives opened       1" in plain
+    assert "archives, programs    1" in plain
     found = run("scan", target, "--installed", "-d", where, "--jobs", 1)
-    assert "archives opened       1" in found
+    assert "archives, programs    1" in found
     rows = ask(where, "--sql", "SELECT summary FROM result WHERE kind = 'package' ORDER BY 1")
     assert [one["summary"] for one in rows] == [
         "a Windows with 4 drivers; memory integrity: on, set in Windows Security",

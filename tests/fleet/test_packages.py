@@ -89,10 +89,10 @@ def test_a_package_and_archives_and_copies_of_them(tmp_path):
     }
     again = run(top, "-d", where)
     assert "evaluated             0" in again
-    assert "archives opened" not in again
+    assert "archives, programs" not in again
     assert rows(where, top) == found
     copy = put(tmp_path / "copy", {"z.zip": archive})
-    assert "archives opened" not in run(copy, "-d", where)
+    assert "archives, programs" not in run(copy, "-d", where)
     assert rows(where, copy)["z.zip!p/bin/a.sys"] == driven
 
 
@@ -166,7 +166,7 @@ def test_what_is_wrong_with_a_package_is_a_row(tmp_path):
     assert "no INF of a driver" in found["none.inf"][4]
     assert "the archive cannot be read" in found["cut.zip"][4]
     assert set(found) == {"lost.inf", "none.inf", "cut.zip", "twice.zip", "twice.zip!a.sys"}
-    assert "archives opened" not in run(top, "-d", where)
+    assert "archives, programs" not in run(top, "-d", where)
     assert rows(where, top) == found  # what is wrong with an archive is known by its content
     copy = put(tmp_path / "copy", {"cut.zip": (top / "cut.zip").read_bytes()})
     run(copy, "-d", where)
@@ -268,8 +268,27 @@ def test_an_installer_that_is_not_opened_is_named(tmp_path):
     assert "an NSIS installer, which hvci does not open" in one["sentence"]
 
 
+def test_equal_bytes_under_the_name_of_a_driver_and_of_an_archive(tmp_path):
+    """What is called .sys is judged as a driver; the archive is opened all the same."""
+    data, program = zipped([("in.sys", BAD)]), driver(subsystem=2) + BAD
+    top, where = tmp_path / "in", tmp_path / "a.db"
+    put(top, {"a.sys": data, "b.zip": data, "c.sys": program, "d.exe": program})
+    run(top, "-d", where)
+    inside = f"d.exe!driver at {len(program) - len(BAD):#x}"
+    found = {name: row[:2] for name, row in rows(where, top).items()}
+    assert found == {
+        "a.sys": ("NotAnImage", "-"),
+        "b.zip": ("package", "-"),
+        "b.zip!in.sys": ("report", "incompatible"),
+        "c.sys": ("UnsupportedImage", "-"),
+        "d.exe": ("package", "-"),
+        inside: ("report", "incompatible"),
+    }
+    assert "unchanged             6" in run(top, "-d", where)
+
+
 def test_programs_of_a_folder_are_looked_into(tmp_path):
-    """A driver in a tool is a row; a program without one, or a document, is none."""
+    """A driver in a tool is a row; so is a program without one, which is not read again."""
     top, where = tmp_path / "in", tmp_path / "a.db"
     program = driver(subsystem=2)
     put(top, {"tool.exe": program + BAD, "other.exe": program, "a.doc": b"\xd0\xcf\x11\xe0" * 99})
@@ -281,6 +300,7 @@ def test_programs_of_a_folder_are_looked_into(tmp_path):
     assert found.pop(inside)[:2] == ("report", "incompatible")
     assert {name: row[4] for name, row in found.items()} == {
         "tool.exe": None,
+        "other.exe": None,
         "setup.exe": "an InstallShield installer, which hvci does not open: "
         "extract it and check the folder",
         "disk.vhdx": "the image of a disk, which is opened where it is named: check it alone",

@@ -265,7 +265,7 @@ def _summary(progress: Progress, number: int, where: str) -> str:
         (
             f"scan {number}: {progress.files} files in {span(progress.seconds)} ({rate:.0f}/s)",
             f"  evaluated             {progress.evaluated}",
-            *([f"  archives opened       {progress.opened}"] if progress.opened else []),
+            *([f"  archives, programs    {progress.opened}"] if progress.opened else []),
             f"  known by content      {progress.duplicates}",
             f"  unchanged             {progress.unchanged}",
             f"  without an answer     {progress.problems}",

@@ -33,8 +33,9 @@ BATCH = 1000
 """Files that are looked up together."""
 FULL = 2000
 """Rows after which they are written."""
-IN_WINDOWS = '{"installed": true}'
-"""What tells the drivers of a Windows in a file from all that lies in it."""
+IN_WINDOWS, OPENED = '{"installed": true}', '{"opened": true}'
+"""What tells the drivers of a Windows in a file from all that lies in it, and that from what the
+same bytes are under the name of a driver."""
 PATIENCE = 1.0
 """Seconds that a row waits to be written."""
 
@@ -149,7 +150,7 @@ class Scan:
     def _not_unchanged(self, some: list[Place | Problem]) -> list[Place]:
         places = [one for one in some if isinstance(one, Place)]
         special = (
-            one for one in places if one.catalogs or self.rules.databases or one.kind == WINDOWS
+            one for one in places if one.catalogs or self.rules.databases or one.kind != IMAGE
         )
         abouts = {one.path: self._about(one) for one in special}
         known, fresh = self.store.known(places, abouts), []
@@ -172,7 +173,7 @@ class Scan:
         if place.kind == WINDOWS:
             return IN_WINDOWS
         if place.kind != IMAGE:
-            return ""
+            return OPENED
         for path in place.catalogs:
             if path not in self._digests:
                 self._digests[path] = _digest(path)

@@ -216,8 +216,9 @@ def _kind(path: str) -> str:
             head = stream.read(16)
     except OSError:
         return ""
-    if head[:2] == b"MZ" and is_native(Path(path)):
-        return IMAGE
+    if head[:2] == b"MZ":
+        # Whether a program brings drivers along takes all of it: a worker looks, and once only.
+        return IMAGE if is_native(Path(path)) else ARCHIVE
     return ARCHIVE if is_package(path, head) else ""
 
 

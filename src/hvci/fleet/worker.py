@@ -256,10 +256,17 @@ def opened(task: Task) -> Answer:
     )
     inside = _told_apart(inside)
     shut = _beside(inside, (Shut(one.path, str(one.error), one.lasting) for one in refused))
-    said = f"an archive with {len(inside)} driver{'s' * (len(inside) != 1)}"
+    what = "a Windows" if task.kind == WINDOWS else _what(path)
+    said = f"{what} with {len(inside)} driver{'s' * (len(inside) != 1)}"
     if state:
-        said = f"{said.replace('an archive', 'a Windows')}; {state}"
+        said = f"{said}; {state}"
     return Answer(package_row(task.sha256, task.size, said), b"", None, memory_used(), inside, shut)
+
+
+def _what(path: Path) -> str:
+    from hvci.packages.kinds import starts_as_program
+
+    return "a program" if starts_as_program(path) else "an archive"
 
 
 def _placed(task: Task, path: Path, scratch: Path) -> tuple[list[Placed], list[Refused], str]:

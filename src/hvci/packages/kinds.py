@@ -27,6 +27,8 @@ _NAMES = {
 }
 """Names that kinds need whose marks begin much else as well, such as documents of Office."""
 _BY_NAME = (*TARS, ".iso", ".inf")
+_MOST_MEMORY = 32 << 20
+"""What a look at a compressed file may take."""
 
 
 def kind_of_file(path: Path) -> str:
@@ -59,8 +61,21 @@ def is_one(path: Path, name: str, kind: str) -> bool:
 
 
 def kind_inside(path: Path) -> str:
-    """What kind of archive a file is that nobody named; the image of a disk is one as well."""
+    """What kind of archive a file is that is opened whatever it holds: any program is one, and so
+    is the image of a disk.
+    """
+    if starts_as_program(path):
+        return PROGRAM
     return kind_of_file(path) or ("disk" if is_disk(str(path)) else "")
+
+
+def starts_as_program(path: Path) -> bool:
+    """Whether a file is a program, for user mode or not."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2) == b"MZ"
+    except OSError:
+        return False
 
 
 def is_package(path: str, head: bytes) -> bool:
@@ -111,7 +126,7 @@ def unpacked_head(head: bytes) -> bytes | None:
         if head.startswith(b"\x1f\x8b"):
             return zlib.decompressobj(31).decompress(head, HEAD)
         if head.startswith(b"\xfd7zXZ"):
-            return lzma.LZMADecompressor().decompress(head, HEAD) or None
+            return lzma.LZMADecompressor(memlimit=_MOST_MEMORY).decompress(head, HEAD) or None
     except (zlib.error, lzma.LZMAError, EOFError):
         return None
     return None
