@@ -198,3 +198,31 @@ def test_a_switch_over_the_result_of_a_check(tmp_path):
     swapped = text.replace("IsNew = TRUE", "IsNew = 2").replace("IsNew = FALSE", "IsNew = TRUE")
     swapped = swapped.replace("IsNew = 2", "IsNew = FALSE")
     assert bad(one_file(tmp_path, swapped)) == {"execute-page-mapping"}
+
+
+SWITCH = """
+VOID f(VOID)
+{
+    RTL_OSVERSIONINFOW v; POOL_TYPE kind = PagedPool;
+    RtlGetVersion(&v);
+    switch (v.dwMajorVersion) {
+    case 5: kind = %s; break;
+    case 10: kind = %s; break;
+    default: kind = %s; break;
+    }
+    ExAllocatePoolWithTag(kind, 8, 'a');
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (("NonPagedPool", "NonPagedPoolNx", "NonPagedPool"), set()),
+        (("NonPagedPoolNx", "NonPagedPool", "NonPagedPoolNx"), {"execute-pool-type"}),
+    ],
+)
+def test_a_value_that_a_switch_over_the_version_gives(tmp_path, kinds, expected):
+    assert bad(one_file(tmp_path, SWITCH % kinds)) == expected
+    other = SWITCH.replace("v.dwMajorVersion", "Other()") % kinds
+    assert bad(one_file(tmp_path, other)) == {"execute-pool-type"}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.conditions import VERSIONS, ntddi
@@ -37,6 +38,7 @@ from hvci.source.values.telling import (
     NUMBERS,
     OR_GREATER,
     TELLING,
+    Exit,
     is_before,
     is_success,
     only,
@@ -46,6 +48,7 @@ from hvci.source.values.telling import (
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+T = TypeVar("T")
 MAX_DEPTH, MAX_STEPS, MAX_NESTED = 12, 4000, 3
 """Of an expression, of a question, and of conditions that are asked for while others are."""
 MAX_TOTAL, SCAN, MAX_HOPS = 3_000, 100, 4
@@ -87,14 +90,6 @@ class _Search:
             self.left -= SCAN
             self._variables[key] = variable(function, name)
         return self._variables[key]
-
-
-class Exit(NamedTuple):
-    """A statement that leaves its block where its condition holds."""
-
-    condition: Node
-    start: int
-    block: tuple[int, int]
 
 
 class Versions:
@@ -178,28 +173,33 @@ class Versions:
             below = above
         return True if sure else None
 
+    def start(self, switch: Node, file: File, function: Function) -> int | None:
+        """The position of the label that a `switch` leads to on every kernel."""
+        return self._alike(switch, file, function, lambda reached: reached.start(switch))
+
     def _enters(self, switch: Node, node: Node, file: File, function: Function | None) -> Truth:
         """Whether a `switch` leads to a statement on every kernel (True) or on none (False)."""
-        condition = switch.child_by_field_name("condition")
-        search = self._search
+        return self._alike(switch, file, function, lambda reached: reached.enters(switch, node))
+
+    def _alike(
+        self, switch: Node, file: File, function: Function | None, ask: Callable[[Reached], T]
+    ) -> T | None:
+        """What a `switch` does on every kernel; None where they differ."""
+        condition, search = switch.child_by_field_name("condition"), self._search
         if condition is None or not self.is_asked or search.nested >= MAX_NESTED:
             return None
         search.asking = search.asking or Asking(self.program)
         if not search.asking.concerns(condition, function):
             return None
-        search.nested += 1
-        found = {self._enters_on(kernel, switch, node, file, function) for kernel in self.on}
-        search.nested -= 1
-        return found.pop() if len(found) == 1 else None
 
-    def _enters_on(
-        self, on: WindowsVersion, switch: Node, node: Node, file: File, function: Function | None
-    ) -> Truth:
-        def constant(one: Node) -> Known | None:
+        def constant(on: WindowsVersion, one: Node) -> Known | None:
             number = self._number(one, Here(file, function, one.start_byte), on, 0)
             return Known(b"", number) if number is not None else None
 
-        return Reached({}, constant).enters(switch, node)
+        search.nested += 1
+        found = {ask(Reached({}, partial(constant, kernel))) for kernel in self.on}
+        search.nested -= 1
+        return found.pop() if len(found) == 1 else None
 
     def is_at_start(self, store: Store) -> bool:
         """Whether the entry routine comes to a store on every kernel."""

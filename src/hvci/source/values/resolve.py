@@ -190,7 +190,10 @@ class Resolver:
     def label(self, switch: Node, place: Place, depth: int) -> int | None:
         """The position of the label that a `switch` leads to: a side question as well."""
         with self._aside():
-            return switches.Reached(place.given, self._known(place, depth)).start(switch)
+            found = switches.Reached(place.given, self._known(place, depth)).start(switch)
+            if found is None and place.function is not None:
+                found = self.versions.start(switch, place.function.file, place.function)
+            return found
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

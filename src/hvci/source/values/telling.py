@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.model import WindowsVersion
 from hvci.source.preprocess.tree import Function, arguments, text_of, walk
@@ -65,6 +65,14 @@ COMPARE: dict[bytes, Callable[[int, int], int]] = {
     b"<<": lambda a, b: (a << min(b, 63)) & 0xFFFF_FFFF_FFFF_FFFF,
     b">>": lambda a, b: a >> min(b, 63),
 }
+
+
+class Exit(NamedTuple):
+    """A statement that leaves its block where its condition holds."""
+
+    condition: Node
+    start: int
+    block: tuple[int, int]
 
 
 def is_before(function: Function | None, offset: int, store: Store) -> bool:
