@@ -373,3 +373,74 @@ def test_a_function_that_is_called_by_its_name_and_through_a_table(tmp_path):
     assert not bad(one_file(tmp_path, text))
     text += "OPS Ops = { .Get = Get };\nPVOID g(void) { return Ops.Get(Other()); }\n"
     assert bad(one_file(tmp_path, text)) == {POOL}
+
+
+WRAPPER = "PVOID Get(POOL_TYPE t) { return ExAllocatePoolWithTag(t, 8, 1); }\n"
+WRAPPER += "PVOID f(void) { return Get(NonPagedPoolNx); }\n"
+
+
+@pytest.mark.parametrize(
+    "macros", ["#define Other Get\n", "#define Other (Next)\n#define Next Get\n", ""]
+)
+def test_a_function_that_a_macro_renames(tmp_path, macros):
+    text = f"{WRAPPER}{macros}PVOID g(void) {{ return Other({{0}}); }}\n"
+    extra = "" if macros else definitions("Other=Get")
+    lay(tmp_path, a__c=text.replace("{0}", "NonPagedPool"), d__vcxproj=vcxproj("a.c", extra=extra))
+    assert bad(read(tmp_path)) == {POOL}
+    lay(tmp_path, a__c=text.replace("{0}", "NonPagedPoolNx"))
+    assert not bad(read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("macro", "expected"),
+    [
+        ("#define CALL(a) (a ? Get : 0)(Other())\nvoid g(void) { CALL(1); }\n", {POOL}),
+        ("#define Other Get\nOPS Ops = { Other };\n", {POOL}),
+        ("#define UNUSED (1 ? Get : 0)\n", set()),
+        ("#pragma alloc_text(PAGE, Get)\n", set()),
+    ],
+)
+def test_a_function_that_a_macro_hands_on(tmp_path, macro, expected):
+    assert bad(one_file(tmp_path, WRAPPER + macro)) == expected
+
+
+def test_a_function_that_another_driver_calls(tmp_path):
+    assert not bad(one_file(tmp_path, WRAPPER))
+    assert bad(one_file(tmp_path, f"__declspec(dllexport) {WRAPPER}")) == {POOL}
+
+
+@pytest.mark.parametrize("name", ["Get", "_Get@4"])
+def test_a_function_that_assembly_calls(tmp_path, name):
+    project = vcxproj("a.c", extra='<ItemGroup><MASM Include="low.asm" /></ItemGroup>')
+    low = f".code\nF PROC\n call {name}\n ret\nF ENDP\nEND\n"
+    lay(tmp_path, a__c=WRAPPER, low__asm=low, d__vcxproj=project)
+    assert bad(read(tmp_path)) == {POOL}
+    lay(tmp_path, low__asm=low.replace(name, "Another"))
+    assert not bad(read(tmp_path))
+
+
+def test_a_parameter_of_a_macro_that_is_named_as_a_constant(tmp_path):
+    text = "#define NEW(NonPagedPoolNx) ExAllocatePoolWithTag(NonPagedPoolNx, 8, 1)\n"
+    assert bad(one_file(tmp_path, text + "void f(void) { NEW(NonPagedPool); }\n")) == {POOL}
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("(UCHAR)NonPagedPoolNx", {POOL}),
+        ("(unsigned  char)512", {POOL}),
+        ("(USHORT)0x10200", set()),
+        ("(USHORT)0x10000", {POOL}),
+        ("(POOL_TYPE)NonPagedPoolNx", set()),
+        ("(UCHAR)1", set()),
+    ],
+)
+def test_a_cast_to_a_type_that_does_not_hold_the_number(tmp_path, argument, expected):
+    text = f"void f(void) {{ ExAllocatePoolWithTag({argument}, 8, 1); }}\n"
+    assert bad(one_file(tmp_path, text)) == expected
+
+
+@pytest.mark.parametrize("string", ['R"(" )"', 'R"x( )" /* )x"', 'u8R"(//)"', 'LR"-(\\)-"', 'R""'])
+def test_strings_of_cpp_in_which_nothing_is_escaped(tmp_path, string):
+    text = f"void f() {{ auto s = {string}; ExAllocatePoolWithTag(NonPagedPool, 8, 1); }}\n"
+    assert bad(one_file(tmp_path, text, "driver.cpp")) == {POOL}

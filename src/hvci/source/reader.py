@@ -107,6 +107,7 @@ def examine(
     shelf.limits += crates.limits
     reading.seconds["project"] = time.perf_counter() - begun
     workspace.space.calling = assembly.calling(workspace)
+    workspace.space.assembled = assembly.named(workspace)
     survey = Survey(workspace, Judge(workspace, OptIn(), target))
     with no_collection():
         survey.run()

@@ -5,6 +5,7 @@ Knows workspaces; what a text asks for is for `calls`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from hvci.model import BehaviourFact, DdiCall, Limit
 from hvci.source.assembly.arguments import Names
 from hvci.source.assembly.calls import read_calls
 from hvci.source.assembly.entries import entries
-from hvci.source.assembly.lines import numbers, statements
+from hvci.source.assembly.lines import names_in, numbers, statements
 from hvci.source.assembly.named import named_limits
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
@@ -84,6 +85,17 @@ def calling(workspace: Workspace) -> dict[str, int]:
     sources = workspace.shelf.sources
     held = (sources[path] for _, path in workspace.assembly if path in sources)
     return {name: at for source in held for name, at in entries(source)}
+
+
+def named(workspace: Workspace) -> frozenset[bytes]:
+    """The names in all texts, as C has them."""
+    sources = workspace.shelf.sources
+    held = (sources[path] for _, path in workspace.assembly if path in sources)
+    every = {name for one in held for line in statements(one.text) for name in names_in(line.rest)}
+    return frozenset((*every, *(_DECORATED.sub(rb"\1", name) for name in every)))
+
+
+_DECORATED = re.compile(rb"^_?(\w+?)(?:@\d+)?$")
 
 
 def _machines(product: Product | None, path: str) -> Iterator[tuple[str | None, tuple[str, ...]]]:

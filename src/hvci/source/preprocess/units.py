@@ -47,6 +47,8 @@ class Space:
         self._runs: dict[TranslationUnit, Run] = {}
         self._closures: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
         self.memory = preprocess.Memory()
+        self.assembled: frozenset[bytes] = frozenset()
+        """The names in texts of assembly."""
         self.calling: Mapping[str, int] = {}
         """Routines of assembly that go on to where an argument points, and its position."""
         self._given_up: set[str] = set()

@@ -96,15 +96,62 @@ def _is_kept(program: Program, function: Function) -> bool:
     return taken
 
 
+def other_names(program: Program, name: bytes) -> tuple[bytes, ...]:
+    """The macros that stand for a function: of its files, or given by the build."""
+    key = b"#" + name
+    if key not in program.stored:
+        found: list[bytes] = []
+        todo = [name]
+        while todo and len(found) < MAX_NAMES:
+            one = todo.pop()
+            given = (macro for unit in program.compiled for macro in unit.given.defines)
+            listed = (unit.macros.values() for unit in program.naming(one))
+            macros = (macro for every in listed for many in every for macro in many)
+            more = {
+                macro.name
+                for macro in (*macros, *given)
+                if macro.parameters is None and macro.body.strip(b"()& \t") == one
+            }
+            new = sorted(more.difference((name, *found)))
+            found += new
+            todo += new
+        program.stored[key] = tuple(found)
+    return program.stored[key]
+
+
+MAX_NAMES = 40
+"""Macros that stand for one function."""
+
+
+def elsewhere(program: Program, function: Function) -> str:
+    """Who calls a function that is no C of this program; empty where nobody is seen."""
+    if function.name in program.space.assembled:
+        return "assembly"
+    body = function.node.child_by_field_name("body")
+    head = function.file.source.code[function.node.start_byte : body.start_byte] if body else b""
+    return "another driver" if b"dllexport" in head else ""
+
+
 def is_taken(program: Program, function: Function) -> bool:
     """Whether the address of a function goes anywhere: calls that do not name it may be of it."""
-    for unit in program.naming(function.name):
-        for at in unit.source.places(function.name):
-            behind = unit.source.code[at + len(function.name) :][:40].lstrip()
-            if behind[:1] != b"(" and unit.live(at) is not False and not unit.in_define(at):
-                node = unit.trees.at(at).node_at(at, at + len(function.name))
-                if node is not None and node.type == "identifier" and not _is_declared(node):
-                    return True
+    names = (function.name, *other_names(program, function.name))
+    return any(_is_taken(program, unit, name) for name in names for unit in program.naming(name))
+
+
+def _is_taken(program: Program, unit: Unit, name: bytes) -> bool:
+    for at in unit.source.places(name):
+        behind = unit.source.code[at + len(name) :][:40].lstrip()
+        if behind[:1] == b"(" or unit.live(at) is False:
+            continue
+        macro = unit.text.define_at(at)
+        if macro is not None:
+            stands = macro.parameters is None and macro.body.strip(b"()& \t") == name
+            if at >= macro.body_start and not stands and program.mentions(macro.name):
+                return True
+            continue
+        node = unit.trees.at(at).node_at(at, at + len(name))
+        if node is not None and node.type == "identifier" and not _is_declared(node):
+            return True
     return False
 
 

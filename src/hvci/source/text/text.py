@@ -40,6 +40,10 @@ _LITERALS = re.compile(
     rb"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?",
     re.DOTALL,
 )
+_RAW_LITERALS = re.compile(
+    rb'(?<!\w)(?:u8|[uUL])?R"([^()\\\s"]{0,16})\(.*?(?:\)\1"|\Z)|' + _LITERALS.pattern, re.DOTALL
+)
+"""With the strings of C++ in which nothing is escaped."""
 _BLANK = bytes(byte if byte in b"\r\n" else 0x20 for byte in range(256))
 _UNICODE_MARKS = {b"\xff\xfe": Codec.UTF16_LE, b"\xfe\xff": Codec.UTF16_BE}
 
@@ -169,7 +173,8 @@ class Source:
     def _blanked(self) -> tuple[bytes, bytes]:
         text, literals = self.text, list[tuple[int, int]]()
         without = bytearray(text)
-        for match in _LITERALS.finditer(text):
+        literals_of = _RAW_LITERALS if b'R"' in text and not self.is_c else _LITERALS
+        for match in literals_of.finditer(text):
             start, end = match.span()
             if text[start] == 0x2F:
                 without[start:end] = text[start:end].translate(_BLANK)

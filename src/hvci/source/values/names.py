@@ -121,7 +121,8 @@ class Names:
         """The value of a name at a place."""
         constant = constants.named(name)
         home = place.home or place.path
-        if constant is not None and not self.program.macros(name, home):
+        is_given = place.macro is not None and name in (place.macro.parameters or ())
+        if constant is not None and not is_given and not self.program.macros(name, home):
             return constant
         ways: tuple[Callable[[bytes, Place, int], Guess | None], ...] = (
             self._macro_parameter,
@@ -215,6 +216,11 @@ class Names:
             given = given.join(unknown(f"{shown(function.name)} is called in very many places"))
         for macro in self._macros_calling(function.name):
             given = given.join(self._from_macro(macro, function.name, index, depth))
+        for other in callbacks.other_names(self.program, function.name):
+            uses = self.program.uses(other)
+            given = given.join(self._given(other, index, uses, depth, "caller", function))
+        if elsewhere := callbacks.elsewhere(self.program, function):
+            given = given.join(unknown(f"{elsewhere} may call {shown(function.name)} as well"))
         if not given.complete:
             return given
         through = self._through_pointers(function, index, depth)

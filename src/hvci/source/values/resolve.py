@@ -132,7 +132,11 @@ class Resolver:
         return exactly(int(text_of(node) in (b"true", b"TRUE")), "number")
 
     def _cast(self, node: Node, place: Place, depth: int) -> Guess:
-        return self.value(node.child_by_field_name("value"), place, depth)
+        value = self.value(node.child_by_field_name("value"), place, depth)
+        width = _NARROW.get(b" ".join(text_of(node.child_by_field_name("type")).split()))
+        if width is None or all(atom.bits < 1 << width for atom in value.atoms):
+            return value
+        return value.combined(exactly((1 << width) - 1, "number"), "&")
 
     def _binary(self, node: Node, place: Place, depth: int) -> Guess:
         if text_of(node.child_by_field_name("operator")) in COMPARING:
@@ -379,6 +383,13 @@ _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "fa
 _SIMPLE |= frozenset(("type_identifier",))
 _CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "local", "return"))
 """How a constant is known."""
+
+
+_NARROW = dict.fromkeys(
+    (b"UCHAR", b"BYTE", b"UINT8", b"uint8_t", b"unsigned char", b"BOOLEAN", b"CHAR", b"char"), 8
+)
+_NARROW |= dict.fromkeys((b"USHORT", b"WORD", b"UINT16", b"uint16_t", b"unsigned short"), 16)
+"""Types that do not hold every number, and their bits."""
 
 
 def _substituted(body: bytes, words: dict[bytes, bytes]) -> bytes:
