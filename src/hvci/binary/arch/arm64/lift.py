@@ -272,16 +272,25 @@ class Arm64Lift:
         return register(moved.registers[n], moved.memories[n].size)
 
     def _vector(self, function: Function, i: int, number: int) -> Expr:
-        """A vector register: only one that was just cleared is known."""
+        """A vector register: only one that was just cleared or loaded is known."""
         for q in range(i - 1, max(-1, i - ZEROED_WINDOW), -1):
             if q + 1 in function.sources or function.flows[q] != Flow.NEXT:
                 break
             word = function.instructions[q]
-            if written_vector(word) == number:
+            moved = access(word) if is_access(word) and word >> 26 & 1 else None
+            if moved is None and written_vector(word) == number:
                 return Const(0) if clears_vector(word) else Opaque("a vector register")
-            if is_access(word) and word >> 26 & 1 and word >> 10 & 31 == number:
-                break
+            if moved is not None and moved.is_load and number in moved.registers:
+                return self._vector_load(function, q, moved.memories[moved.registers.index(number)])
+            if moved is not None and not moved.registers:
+                break  # several may be loaded
         return Opaque("a vector register")
+
+    def _vector_load(self, function: Function, i: int, memory: Memory) -> Expr:
+        """A constant of the image moved into a vector register."""
+        loaded = self._load(function, i, memory, 0)
+        is_known = isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE
+        return loaded if is_known else Opaque("a vector register")
 
     # ---- conditions
 
