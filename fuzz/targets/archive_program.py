@@ -36,4 +36,4 @@ def seeds() -> Iterator[bytes]:
     yield out.getvalue()
     yield b"Rar!\x1a\x07\1\0" + bytes(60)
     yield b"MSWIM\0\0\0" + b"\xd0\0\0\0" + bytes(250)
-    yield b"\xef\xbe\xad\xdeNullsoftInst" + driver[:900]
+    yield bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst" + driver[:900]

@@ -262,7 +262,10 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
 
 
 def test_an_installer_that_is_not_opened_is_named(tmp_path):
-    put(tmp_path, {"setup.exe": driver(subsystem=2, overlay=b"\xef\xbe\xad\xdeNullsoftInst")})
+    put(
+        tmp_path,
+        {"setup.exe": driver(subsystem=2, overlay=bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst")},
+    )
     run(tmp_path / "setup.exe", "-d", tmp_path / "a.db")
     (one,) = ask(tmp_path / "a.db", "problems")
     assert "an NSIS installer, which hvci does not open" in one["sentence"]

@@ -483,7 +483,10 @@ def test_an_archive_is_a_target(put):
 
 @pytest.mark.parametrize(
     ("mark", "name"),
-    [(b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS"), (b"Inno Setup Setup Data", "an Inno Setup")],
+    [
+        (bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS"),
+        (b"Inno Setup Setup Data (5.4.2)\0", "an Inno Setup"),
+    ],
 )
 def test_an_installer_is_named(put, mark, name):
     program = driver(subsystem=2, overlay=mark)

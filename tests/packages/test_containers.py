@@ -205,8 +205,8 @@ def test_many_things_in_one_program(put):
 @pytest.mark.parametrize(
     ("mark", "told"),
     [
-        (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
-        (b"Inno Setup Setup Data (6.2.0)", "an Inno Setup installer"),
+        (bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
+        (b"Inno Setup Setup Data (6.2.0) (u)".ljust(64, b"\0"), "an Inno Setup installer"),
         (b"ISSetupStream", "an InstallShield installer"),
         (b"ADVINSTSFX", "an installer of Advanced Installer"),
     ],
@@ -239,6 +239,20 @@ def test_a_program_with_more_parts_than_are_looked_at_says_so(put, monkeypatch):
     found = opened(put(PROGRAM + IMAGE + IMAGE, "a.exe"))  # the first mark is its own header
     assert found[f"!driver at {len(PROGRAM):#x}"] == IMAGE
     assert "very many parts" in found[""]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Rar!\x1a\x07\1\0" + bytes.fromhex("3392b5e50a01050600050101808000"),
+        b"Rar!\x1a\x07\0" + bytes.fromhex("cf907300000d00000000000000"),
+        b"MSWIM\0\0\0\xd0\0\0\0\0\x0e\0\0" + bytes(300),
+    ],
+)
+def test_other_archives_in_programs_are_known(put, data):
+    (part,) = parts(put(PROGRAM + data + TEXT, "a.exe"))
+    assert part.kind in ("rar", "wim")
+    assert part.start == len(PROGRAM)
 
 
 @pytest.mark.parametrize("shift", range(-70, 10, 7))

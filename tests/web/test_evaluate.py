@@ -119,7 +119,11 @@ def test_an_inf_alone_says_what_is_missing(client):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("setup.exe", driver(subsystem=2) + b"\xef\xbe\xad\xdeNullsoftInst", "check the folder"),
+        (
+            "setup.exe",
+            driver(subsystem=2) + bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst",
+            "check the folder",
+        ),
         ("disk.vhdx", b"vhdxfile" + bytes(4096), "image of a disk"),
         ("driver.c", b"int x;", "a source file"),
         ("driver.vcxproj", b"<Project/>", "a source file"),

@@ -6,6 +6,7 @@ read in pieces. What a program keeps compressed or scrambled in a way of its own
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,11 @@ _SECTION, _CERTIFICATES = 40, 4
 _INSTALLER = b"\x0c\x00\x00\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x46"
 """In the class of databases of Windows Installer, of their patches and modules."""
 _EXTRACT = ", which hvci does not open: extract it and check the folder"
+_RAR_MAIN = 0x73
+_WIM_VERSIONS = (struct.pack("<I", 0x10D00), struct.pack("<I", 0xE00))
+_ALIGNED, _FLAGS = 512, 4
+_INNO = re.compile(rb"Inno Setup Setup Data \(\d+\.\d+[^)\0]*\)[^\0]{0,8}\0")
 _TOLD = (
-    (b"\xef\xbe\xad\xdeNullsoftInst", "an NSIS installer"),
-    (b"Inno Setup Setup Data", "an Inno Setup installer"),
     (b"ISSetupStream", "an InstallShield installer"),
     (b"ADVINSTSFX", "an installer of Advanced Installer"),
 )
@@ -192,8 +195,20 @@ def _zip(stream: BinaryIO, at: int, size: int) -> Part | None:
 
 
 def _rar(stream: BinaryIO, at: int, size: int) -> Part | None:
-    head = _bytes(stream, at, 10).ljust(10, b"\0")
-    is_one = head[6:8] == b"\1\0" or (head[6:7] == b"\0" and head[9:10] == b"\x73")
+    """A RAR by its first header, which has a sum: programs that know RAR hold the mark as well."""
+    head = _bytes(stream, at, 160).ljust(160, b"\0")
+    if head[6:8] == b"\1\0":  # the length stands in seven bits of each byte
+        length, shift, place = 0, 0, 12
+        while place < 16:
+            length |= (head[place] & 0x7F) << shift
+            shift, place = shift + 7, place + 1
+            if not head[place - 1] & 0x80:
+                break
+        is_one = zlib.crc32(head[12 : place + length]) == int.from_bytes(head[8:12], "little")
+    else:
+        length = int.from_bytes(head[12:14], "little")
+        sums = zlib.crc32(head[9 : 7 + length]) & 0xFFFF
+        is_one = head[9] == _RAR_MAIN and sums == int.from_bytes(head[7:9], "little")
     return Part(at, size, "rar") if is_one else None
 
 
@@ -214,8 +229,20 @@ def _database(stream: BinaryIO, at: int, size: int) -> Part | None:
 
 
 def _windows(stream: BinaryIO, at: int, size: int) -> Part | None:
-    is_one = _bytes(stream, at + 8, 4) == struct.pack("<I", 208)
+    head = _bytes(stream, at + 8, 8)
+    is_one = head[:4] == struct.pack("<I", 208) and head[4:] in _WIM_VERSIONS
     return Part(at, size, "wim") if is_one else None
+
+
+def _nsis(_stream: BinaryIO, at: int, _size: int) -> Part | None:
+    """The header of an NSIS installer, which begins with four bytes of flags."""
+    return Part(at, at, "", "an NSIS installer") if at % _ALIGNED == _FLAGS else None
+
+
+def _inno(stream: BinaryIO, at: int, _size: int) -> Part | None:
+    """What names the version of an Inno Setup installer, in a field of its own."""
+    is_one = _INNO.match(_bytes(stream, at, 64))
+    return Part(at, at, "", "an Inno Setup installer") if is_one else None
 
 
 def _told(text: str) -> _Check:
@@ -233,5 +260,7 @@ _CHECKS: tuple[tuple[bytes, _Check], ...] = (
     (b"Rar!\x1a\x07", _rar),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _database),
     (b"MSWIM\0\0\0", _windows),
+    (b"\xef\xbe\xad\xdeNullsoftInst", _nsis),
+    (b"Inno Setup Setup Data", _inno),
     *((mark, _told(text)) for mark, text in _TOLD),
 )
