@@ -19,7 +19,8 @@ from iced_x86 import (
 
 from hvci.binary.arch.x86 import fields, references, starts
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
-from hvci.binary.behaviour import emitted, nearby, notexecutable, searched, stores
+from hvci.binary.behaviour import emitted, nearby, notexecutable, searched
+from hvci.binary.behaviour.writes import handed, own
 from hvci.binary.calls.audio import stacked
 from hvci.binary.calls.imports import plausible
 
@@ -178,7 +179,7 @@ def test_stores_to_an_absolute_address(bits):
         operands = instruction.op_code()
         return operands.op_count and operands.op_kind(0) == OpCodeOperandKind.MEM_OFFS
 
-    assert set(map(int, stores._MOFFS)) == opcodes(bits, stores_at_offset)
+    assert set(map(int, own._MOFFS)) == opcodes(bits, stores_at_offset)
 
 
 @BOTH
@@ -216,20 +217,24 @@ def test_constants_in_registers(bits):
     assert {o for o in found if decoded(bits, o).op1_kind == OpKind.IMMEDIATE8} == set(
         range(emitted._MOVES, emitted._BYTE_MOVES + 1)
     )
-    assert stores._MOVE_IMMEDIATE == emitted._BYTE_MOVES + 1
+    assert own._MOVE_IMMEDIATE == emitted._BYTE_MOVES + 1
 
 
 @BOTH
 def test_single_opcodes(bits):
-    register, memory, direct = 0xC1, 0x01, 0x05
+    register, memory, direct = 0xC1, 0x01, handed._FROM_MEMORY
     rows = [
         (LEA, memory, Mnemonic.LEA),
         (stacked._LEA, memory, Mnemonic.LEA),
         (stacked._MOV_FROM, register, Mnemonic.MOV),
         (stacked._MOV_TO, register, Mnemonic.MOV),
-        (stores._LOAD, direct, Mnemonic.MOV),
-        (stores._LOAD_SHORT, 0, Mnemonic.MOV),
-        (stores._PUSH, 0, Mnemonic.PUSH),
+        (own._PUSH, 0, Mnemonic.PUSH),
+        (handed._PUSH, 0, Mnemonic.PUSH),
+        (handed._PUSH_REGISTER, 0, Mnemonic.PUSH),
+        (handed._PUSH_MEMORY, direct, Mnemonic.PUSH),
+        (handed._MOVE, register, Mnemonic.MOV),
+        (handed._CALL, 0, Mnemonic.CALL),
+        (handed._JUMP, 0, Mnemonic.JMP),
         (references._LOAD, memory, Mnemonic.MOV),
         (references._LOAD_EAX, 0, Mnemonic.MOV),
         (references._ADD_EAX, 0, Mnemonic.ADD),
