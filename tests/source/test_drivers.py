@@ -6,9 +6,9 @@ import pytest
 
 import build
 from hvci.cli.gather import gather
-from hvci.evaluate import Options
+from hvci.evaluate import Options, evaluate_drivers
 from hvci.fix import fix
-from hvci.model import Verdict
+from hvci.model import Answer, Question, Verdict
 from hvci.report.encode import to_json
 from sources import definitions, entry, lay, vcxproj
 
@@ -204,3 +204,25 @@ def test_files_of_which_nothing_is_built_stay_together(tmp_path, monkeypatch):
     lay(tmp_path, Cargo__toml=CARGO.format(name="two"), lib__rs=RUST.format(0x200))
     lay(tmp_path, c___a__c=entry(ASK), c___b__c="int b;\n")
     assert verdicts(".") == {"Cargo.toml": Verdict.UNDECIDED, ".": Verdict.INCOMPATIBLE}
+
+
+@pytest.mark.parametrize("where", ["b/k.h", "b/inc/k.h"])
+def test_a_header_of_another_driver_is_not_taken_by_its_name(tmp_path, where):
+    """A folder with a project is that project's: who means a header of it says so."""
+    text = '#include <ntddk.h>\n#include "k.h"\n' + entry("ExAllocatePoolWithTag(K, 8, 'a');")
+    for name in ("a", "b"):
+        lay(tmp_path / name, **{f"{name}__c": text, f"{name}__vcxproj": vcxproj(f"{name}.c")})
+    lay(tmp_path, **{where.replace("/", "___").replace(".", "__"): "#define K NonPagedPoolNx\n"})
+    found = {
+        one.target.path.rpartition("/")[2]: one.answers[Question.READINESS]
+        for one in evaluate_drivers(tmp_path, Options())
+    }
+    assert found == {"a.vcxproj": Answer.UNDECIDED, "b.vcxproj": Answer.YES}
+
+
+def test_a_header_in_a_folder_of_no_driver_is_found_by_its_name(tmp_path):
+    text = '#include <ntddk.h>\n#include "k.h"\n' + entry("ExAllocatePoolWithTag(K, 8, 'a');")
+    lay(tmp_path, a___a__c=text, a___a__vcxproj=vcxproj("a.c"))
+    lay(tmp_path, common___k__h="#define K NonPagedPoolNx\n")
+    (report,) = evaluate_drivers(tmp_path, Options())
+    assert report.answers[Question.READINESS] is Answer.YES

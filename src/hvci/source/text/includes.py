@@ -36,6 +36,12 @@ class Includes:
         self.shelf = shelf
         self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._missing: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._projects = {
+            path.rpartition("/")[0]
+            for path in shelf.projects
+            if path.lower().endswith((".vcxproj", "/sources"))
+        }
+        self._owners: dict[str, str] = {}
         self._indirect: dict[str, bool] = {}
         self._named: dict[str, tuple[Included, ...]] = {}
         self._found: dict[tuple[str, str, tuple[str, ...]], str | None] = {}
@@ -63,6 +69,16 @@ class Includes:
                 if one is not None
             )
         return self._named[path]
+
+    def _owner(self, path: str) -> str:
+        """The nearest folder upwards that holds a project: what lies there is that project's."""
+        folder = path.rpartition("/")[0]
+        if folder not in self._owners:
+            if folder in self._projects:
+                self._owners[folder] = folder
+            else:
+                self._owners[folder] = self._owner(folder) if "/" in folder.strip("/") else ""
+        return self._owners[folder]
 
     def is_indirect(self, path: str) -> bool:
         """Whether a macro says what some `#include` line of a file names."""
@@ -103,7 +119,12 @@ class Includes:
         candidates = self._by_name.get(last, [])
         if not quoted and last in KIT:
             return None
-        fitting = [one for one in candidates if one.lower().endswith(name.lower().lstrip("./"))]
+        own = self._owner(here) if candidates else ""
+        fitting = [
+            one
+            for one in candidates
+            if one.lower().endswith(name.lower().lstrip("./")) and self._owner(one) in ("", own)
+        ]
         return max(fitting, key=lambda one: (_shared(one, here), one), default=None)
 
 
