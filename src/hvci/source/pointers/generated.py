@@ -1,7 +1,7 @@
 """Code that is not in the image, and code that is written over, as sources show it.
 
 Starts from calls through pointers, from copies and from stores; asks where the pointer comes from,
-as the reader of machine code does (`binary/behaviour/generated.py`, `stores.py`). What goes
+as the reader of machine code does (`binary/behaviour/generated.py`, `writes/own.py`). What goes
 through a field of a name that several structures share is possible only.
 """
 
