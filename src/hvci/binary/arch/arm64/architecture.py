@@ -55,6 +55,7 @@ _WHOLE = frozenset((0xA9, 0xF8, 0xF9))
 """The first byte of loads and stores of whole registers."""
 _COPY, _COPY_MASK = 0xAA0003E0, 0xFFE0FFE0
 """MOV of a 64-bit register."""
+_COPY_OF_FP = _COPY | FP << 16
 _CHOICE, _CHOICE_MASK = 0x9A800000, 0xFFE00C00
 """CSEL of 64-bit registers."""
 
@@ -317,8 +318,13 @@ class Arm64:
         return False
 
     def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
-        """Every ADD to, or SUB from, the stack or frame pointer into another register."""
+        """Every ADD to, or SUB from, the stack or frame pointer into another register.
+
+        And every copy of the frame pointer: a handler gets the frame so.
+        """
         for i, word in enumerate(function.instructions):
+            if word & ~31 & 0xFFFFFFFF == _COPY_OF_FP and word & 31 not in (FP, ZERO):
+                yield i, Memory(FP, NO_REGISTER, 1, 0, 8)
             if word & 0xBF800000 != 0x91000000 or word & 31 in (SP, FP):
                 continue
             base = word >> 5 & 31

@@ -21,7 +21,6 @@ from iced_x86 import (
     Mnemonic,
     OpAccess,
     OpKind,
-    Register,
 )
 
 from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
@@ -98,7 +97,6 @@ _WRITES = frozenset(
         OpAccess.READ_COND_WRITE,
     )
 )
-_STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
@@ -414,17 +412,22 @@ class X86:
         )
 
     def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
-        """Every LEA of a frame location, and every copy of the stack pointer but a frame's."""
+        """Every LEA of a frame location, and every copy of the stack pointer but a frame's.
+
+        And every copy of the frame pointer: a handler gets the frame so.
+        """
         for i, instruction in enumerate(function.instructions):
             mnemonic = instruction.mnemonic
             if mnemonic == Mnemonic.LEA and instruction.memory_base in FRAME_BASES:
                 taken = self.lift.memory(instruction)
             elif (
                 mnemonic == Mnemonic.MOV
-                and instruction.op1_register in _STACK_POINTERS
+                and instruction.op1_register in FRAME_BASES
                 and instruction.op0_register in REGISTERS
+                and instruction.op0_register not in FRAME_BASES
             ):
-                taken = Memory(RSP, NO_REGISTER, 1, 0, self.bits // 8)
+                base = REGISTERS[instruction.op1_register][0]
+                taken = Memory(base, NO_REGISTER, 1, 0, self.bits // 8)
             else:
                 continue
             if not points_frame(function, i):

@@ -70,7 +70,7 @@ def _runs_into_trap(image: PeImage, start: int) -> bool:
 def _is_breakpoint(instruction: Instruction) -> bool:
     """Whether an instruction asks a debugger: `int 3`, an assertion, a message."""
     mnemonic = instruction.mnemonic
-    return mnemonic == Mnemonic.INT3 or (
+    return mnemonic in (Mnemonic.INT1, Mnemonic.INT3, Mnemonic.INTO) or (
         mnemonic == Mnemonic.INT and instruction.immediate(0) != _FAST_FAIL
     )
 
