@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hvci.binary.flow import atoms
+from hvci.binary.flow.atoms import Atoms
 from hvci.binary.form.code import (
     NO_REGISTER,
     Address,
@@ -17,10 +19,22 @@ from hvci.binary.form.code import (
     Expr,
     Insert,
     Load,
+    Location,
     Memory,
     Reg,
     SignExtend,
 )
+
+
+def first_written(memory: Memory, value: Callable[[Location], Atoms]) -> int:
+    """Where, from its base, a loop that writes elements of an array starts to write.
+
+    `value` tells what a register can hold.
+    """
+    register = memory.index_register
+    if register == NO_REGISTER:
+        register = memory.base
+    return atoms.first_index(value(Location(register))) * memory.scale
 
 
 def changes(expr: Expr, frame_offset: Callable[[Memory], int | None]) -> bool:

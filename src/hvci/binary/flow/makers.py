@@ -7,6 +7,7 @@ a pointer of its own for each. Knows who makes a pointer, not what a write throu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow.fates import (
@@ -20,8 +21,9 @@ from hvci.binary.flow.fates import (
     may_read,
     shifted,
 )
+from hvci.binary.flow.loops import first_written
 from hvci.binary.flow.made_addresses import made as made_addresses
-from hvci.binary.flow.pointees import Pointees
+from hvci.binary.flow.pointees import MAX_NESTED, Pointees
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -186,7 +188,8 @@ class Makers:
         if self.image.bits == 32:
             tables = [n for n, table in self._indexed(function, i) if table == start]
             if tables:
-                at = min(0, self.pointees.first(function, i, tables[0]))
+                value = partial(self.flow.value, function, i, nesting=MAX_NESTED)
+                at = min(0, first_written(effect.stores[tables[0]], value))
                 return Fate(frozenset((Write(function, i, tables[0], at, ANY_SIZE),)))
         held: set[tuple[Location, int]] = set()
         for register in members(effect.registers):

@@ -7,9 +7,9 @@ image's own callees. Knows where a pointer goes, not what it points to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
-from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import DISPATCH, Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
@@ -33,6 +33,7 @@ from hvci.binary.flow.fates import (
     registers_of,
     shifted,
 )
+from hvci.binary.flow.loops import first_written
 from hvci.binary.flow.ways import handlers
 from hvci.binary.form.code import (
     BY_POINTER,
@@ -48,6 +49,7 @@ from hvci.binary.form.code import (
     is_slot,
     register_of,
     slot,
+    slot_offset,
 )
 from hvci.binary.form.jumptables import leaves
 from hvci.binary.pe.sets import members
@@ -111,15 +113,6 @@ class Pointees:
             is_call = caller.flows[k] in CALLS or leaves(caller, k)
             fates.append(self._from(caller, k, back, nesting + 1) if is_call else LOST)
         return joined(fates)
-
-    def first(self, function: Function, i: int, n: int) -> int:
-        """Where, from its base, a loop that writes elements of an array starts to write."""
-        memory = self.arch.effect(function, i).stores[n]
-        register = memory.index_register
-        if register == NO_REGISTER:
-            register = memory.base
-        held = self.flow.value(function, i, Location(register), MAX_NESTED)
-        return atoms.first_index(held) * memory.scale
 
     def parameter(self, function: Function, place: Location, nesting: int) -> Fate:
         """What a function does with a pointer that it gets at a place."""
@@ -268,6 +261,7 @@ class _Walk:
             return self._called(i, held)
         if flow == Flow.RETURN:
             self._leave(held)
+            self.is_lost |= self._returns_to(i, held)
             return frozenset()
         if leaves(self.function, i) or (flow == Flow.BRANCH and i not in self.function.jumps):
             self._leave(self._called(i, held))
@@ -316,7 +310,8 @@ class _Walk:
                 at = moved(offset, delta)
                 size = ANY_SIZE if is_open or at == MOVING else memory.size
                 if memory.index_register not in (NO_REGISTER, number):
-                    at = moved(at, min(0, self.pointees.first(self.function, i, n)))
+                    value = partial(self.flow.value, self.function, i, nesting=MAX_NESTED)
+                    at = moved(at, min(0, first_written(memory, value)))
                 self.writes.add(Write(self.function, i, n, 0 if at == MOVING else at, size))
                 is_index |= is_open
         return is_index
@@ -375,6 +370,11 @@ class _Walk:
         return added(expr, held, self.arch.bits // 8, lambda memory: self._slot(i, memory))
 
     # ---- calls and the end
+
+    def _returns_to(self, i: int, held: Held) -> bool:
+        """Whether the pointer lies where x86 code returns to: it was pushed."""
+        slots = {slot_offset(place) for place, _ in held if is_slot(place)}
+        return bool(slots) and self.flow.depth.before(self.function, i) in slots
 
     def _leave(self, held: Held) -> None:
         """The function ends: its result may be the pointer."""
