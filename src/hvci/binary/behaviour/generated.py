@@ -34,6 +34,8 @@ BACK = 16
 """Instructions looked at before a call for what its register was loaded from."""
 _THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
 """Operand bytes of calls through a frame slot."""
+_THROUGH_REGISTER = np.array((0xD0, 0xE0), np.uint8)
+"""The same of calls and jumps through a register, which is in the three bits below."""
 _THROUGH_MEMORY = 0x15
 """The same of `call [address]`."""
 _LOAD, _LOAD_EAX = 0x8B, b"\xa1"
@@ -105,11 +107,8 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
             continue
         places = (code[start : end - 6] == 0xFF).nonzero()[0] + start
         modrm = code[places + 1]
-        wanted = (modrm & 0xF8) == 0xD0
-        wanted |= among(modrm, _THROUGH_FRAME)
-        if bits == 64:
-            wanted |= ((modrm & 0xF8) == 0xE0) & (code[places - 1] == 0x48)
-        else:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
+        wanted = among(modrm & 0xF8, _THROUGH_REGISTER) | among(modrm, _THROUGH_FRAME)
+        if bits == 32:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
             wanted &= (code[places - 1] != 0x8B) | (code[places + 3] != 0xEC)
         chosen = places[wanted]
         before = np.searchsorted(sites, chosen) - 1
@@ -234,7 +233,7 @@ def _may_come_up(scene: Scene, sites: nearby.Rvas, place: int) -> bool:
     if scene.image.machine is Machine.ARM64 or outline is None:
         return True
     memory = scene.image.memory
-    if memory[place + 1] & 0xF0 != 0xD0 or comes_up_within(sites, outline.spans):
+    if memory[place + 1] & 0xF8 not in _THROUGH_REGISTER or comes_up_within(sites, outline.spans):
         return True
     number = memory[place + 1] & 7
     loads = (bytes((_LOAD, 5 | number << 3)), *([_LOAD_EAX] if number == 0 else ()))
