@@ -223,11 +223,7 @@ class _Givens:
             cplusplus = not path.lower().endswith(".c")
         key = (id(compile_), cplusplus)
         if key not in self._made:
-            known = _known(self.build, self.target, cplusplus)
-            removed = frozenset(name.encode() for name in compile_.removed)
-            every = [macro(name, value or "1") for name, value in compile_.defines.items()]
-            forced, precompiled = compile_.forced, compile_.precompiled
-            self._made[key] = Given(known, tuple(every), removed, forced, precompiled)
+            self._made[key] = _given(_known(self.build, self.target, cplusplus), compile_)
         return self._made[key]
 
 
@@ -241,6 +237,18 @@ def unbuilt(target: WindowsVersion, cplusplus: bool) -> Given:
     known = predefined(target, None, True, cplusplus, False)
     sure = {name: value for name, value in known.items() if name not in _OF_TOOLSET}
     return Given(sure, closed=False, absent=frozenset(name.encode() for name in NEVER))
+
+
+def commanded(target: WindowsVersion, machine: str, compile_: Compile, cplusplus: bool) -> Given:
+    """What a command says of a file whose product is not known."""
+    known = predefined(target, machine, True, cplusplus, False)
+    return _given(known, compile_)
+
+
+def _given(known: Mapping[bytes, int | None], compile_: Compile) -> Given:
+    removed = frozenset(name.encode() for name in compile_.removed)
+    every = tuple(macro(name, value or "1") for name, value in compile_.defines.items())
+    return Given(known, every, removed, compile_.forced, compile_.precompiled)
 
 
 _OF_TOOLSET = frozenset((b"WINNT", b"NT_UP", b"NT_INST", b"STD_CALL", b"MSC_NOOPT"))

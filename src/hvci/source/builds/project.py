@@ -16,10 +16,18 @@ from hvci.model import BuildSetting, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import legacy, makefiles, meson, nearby
 from hvci.source.builds.cmake import builds as cmake
+from hvci.source.builds.commands import commands
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.msbuild import builds as vcxproj
 from hvci.source.builds.msbuild.files import Library
-from hvci.source.builds.products import Product, Variant, products, unbuilt, variants
+from hvci.source.builds.products import (
+    Product,
+    Variant,
+    commanded,
+    products,
+    unbuilt,
+    variants,
+)
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.disk import is_file
@@ -147,13 +155,31 @@ class Workspace:
         def unit(path: str) -> TranslationUnit:
             return TranslationUnit(path, made[not path.lower().endswith(".c")])
 
+        ways = commands(self.shelf) if not self.builds else {}
+
+        def told(path: str) -> list[TranslationUnit]:
+            made_by = (
+                (
+                    compile_,
+                    commanded(self.target, machine, compile_, not path.lower().endswith(".c")),
+                )
+                for machine, compile_ in ways.get(path, ())
+            )
+            return [TranslationUnit(path, given, compile_.folders) for compile_, given in made_by]
+
+        told_of = [one for path in first for one in told(path)]
         included = {
-            path for each in first for path in self.space.closure(unit(each)) if path != each
+            path
+            for each in (*map(unit, first), *told_of)
+            for path in self.space.closure(each)
+            if path != each.path
         }
+        first = [path for path in first if path not in ways]
         units = [unit(path) for path in first if path not in included] or [
             unit(path) for path in first
         ]
-        headers = [path for path in code if path not in included and path not in first]
+        units += told_of
+        headers = [path for path in code if path not in {*included, *first, *ways}]
         return Program(self.space, [*units, *(unit(path) for path in headers)])
 
 
