@@ -42,6 +42,7 @@ from hvci.binary.form.code import (
     Flow,
     Function,
     Insert,
+    Load,
     Memory,
     Reg,
 )
@@ -60,6 +61,8 @@ MAX_BEHIND = 48
 """Instructions behind a constant in a register in which it is stored."""
 NEAR = 24
 """Instructions around a store in which others write what belongs to it."""
+RELOADED_WITHIN = 4
+"""Instructions before such a store within which its base is loaded again."""
 _STORES = (0xC6, 0xC7)
 """Opcodes of x64 and x86 that store a constant, of one byte or of up to four."""
 _MOVES, _BYTE_MOVES, _WIDE = 0xB0, 0xB7, 0x48
@@ -169,23 +172,52 @@ def _written_around(scene: Scene, place: Place, memory: Memory) -> tuple[dict[in
     function, i = place
     written: dict[int, int] = {}
     starts: set[int] = set()
+    kept = _kept_in(scene, place, memory)
     for step in (-1, 1):
         j = i if step < 0 else i + 1
         while 0 <= j < len(function.flows) and abs(j - i) < NEAR:
             effect = scene.arch.effect(function, j)
             for n, other in enumerate(effect.stores):
-                value = _constant(scene, (function, j), n) if other[:2] == memory[:2] else None
+                if not _is_same(scene, (function, j), other, memory, kept):
+                    continue
+                value = _constant(scene, (function, j), n)
                 if value is not None:
                     code = value.to_bytes(8, "little")[: other.size]
                     written.update(enumerate(code, other.displacement))
                     starts.add(other.displacement)
-                elif other[:2] == memory[:2] and other.size <= _WORD:
+                elif other.size <= _WORD:
                     for at in range(other.displacement, other.displacement + other.size):
                         written.setdefault(at, 0)
-            if effect.registers >> memory.base & 1 or function.flows[j] != Flow.NEXT:
+            places = (scene.flow.frames.offset(function, j, each) for each in effect.stores)
+            is_changed = effect.registers >> memory.base & 1 if kept is None else kept in places
+            if is_changed or function.flows[j] != Flow.NEXT:
                 break
             j += step
     return written, starts
+
+
+def _is_same(scene: Scene, place: Place, other: Memory, memory: Memory, kept: int | None) -> bool:
+    """Whether two operands have the same base, or bases that were loaded from the same slot."""
+    if kept is None:
+        return other[:2] == memory[:2]
+    return _kept_in(scene, place, other) == kept
+
+
+def _kept_in(scene: Scene, place: Place, memory: Memory) -> int | None:
+    """The slot of the frame out of which code loads the base of an operand each time, if it does.
+
+    Compilers that do not optimise keep a pointer there.
+    """
+    function, i = place
+    if memory.base < 0 or memory.index_register != NO_REGISTER:
+        return None
+    for j in range(i - 1, max(-1, i - RELOADED_WITHIN), -1):
+        if scene.arch.effect(function, j).registers >> memory.base & 1:
+            expr = scene.arch.define(function, j, memory.base)
+            if not isinstance(expr, Load):
+                return None
+            return scene.flow.frames.offset(function, j, expr.memory)
+    return None
 
 
 def _gets_operand(scene: Scene, place: Place, end: int) -> bool:
