@@ -100,6 +100,22 @@ def test_folders_whose_blocks_stand_in_another_order(put):
     assert opened(put(bytes(data))) == {"!a.sys": ONE, "!c.sys": TWO}
 
 
+def test_what_is_whole_in_a_part_of_a_set_of_cabinets_is_read(put):
+    """libarchive refuses every part of a set."""
+    data = bytearray(cabinet({"a.sys": IMAGE, "t.txt": TEXT}))
+    data[30] |= 2
+    names = b"next.cab\0\0"
+    data[36:36] = names
+    for at in (8, 16, 36 + len(names)):
+        place = int.from_bytes(data[at : at + 4], "little") + len(names)
+        data[at : at + 4] = place.to_bytes(4, "little")
+    found = opened(put(bytes(data), "x1.cab"))
+    assert found.pop("!a.sys") == IMAGE
+    assert list(found.values()) == [
+        "a part of a set of cabinets: what the other parts hold was not read"
+    ]
+
+
 def test_an_installer_with_one_file_in_two_folders(put):
     """Both names are told, each by its own folder."""
     keyed = {"k1": ("app/a.sys", IMAGE), "k2": ("system/a.sys", IMAGE)}

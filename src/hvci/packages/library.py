@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,16 +142,17 @@ def _entries(archive: Iterable[Any]) -> Iterator[Member]:
 def cab(path: Path, _name: str) -> Iterator[Member]:
     """A cabinet by libarchive, else by a reader in Python, which is slower."""
     told = cabinet.read(path)
-    is_plain = told.is_plain or told.in_a_set
-    plainly = None if is_plain else told.plainly()
-    if told.of_block or not (is_plain or plainly) or not has_library():
+    if told.in_a_set:  # of which libarchive refuses every part
+        with suppress(Exception):
+            yield from _cab_in_python(path)
+        raise InputError("a part of a set of cabinets: what the other parts hold was not read")
+    plainly = None if told.is_plain else told.plainly()
+    if told.of_block or not (told.is_plain or plainly) or not has_library():
         yield from _cab_in_python(path)
     elif plainly is None:
         yield from by_library(path)
     else:
         yield from _cab_made_plain(path, told.first, *plainly)
-    if told.in_a_set:
-        raise InputError("a part of a set of cabinets: what the other parts hold was not read")
 
 
 def _cab_made_plain(
