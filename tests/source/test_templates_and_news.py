@@ -62,3 +62,64 @@ PLAIN = CHOICE.replace("template <bool Nx> ", "")
 def test_a_branch_that_no_template_compiles(tmp_path, text, used, fails):
     evidence = one_file(tmp_path, text + entry(used), "driver.cpp")
     assert ("execute-pool-type" in bad(evidence)) is fails
+
+
+RULE = "execute-pool-type"
+WRAPPER = """
+class Memory {
+    PVOID p;
+public:
+    Memory(POOL_TYPE t, SIZE_T n) : p(ExAllocatePoolWithTag(t, n, 1)) {}
+    explicit Memory(POOL_TYPE t);
+    ~Memory() {}
+};
+Memory::Memory(POOL_TYPE t) : p(ExAllocatePoolWithTag(t, 1, 1)) {}
+"""
+MADE = {
+    "variable": "void f() { Memory x(@, 8); }",
+    "variable of one argument": "void f() { Memory x(@); }",
+    "braces": "void f() { Memory x{@, 8}; }",
+    "list": "void f() { Memory x = {@, 8}; }",
+    "global": "Memory x(@, 8);",
+    "new": "void f() { auto x = new Memory(@, 8); }",
+    "placement": "void f() { auto x = new (0) Memory{@, 8}; }",
+    "temporary": "void f() { Use(Memory{@, 8}); }",
+    "call": "void f() { auto x = Memory(@, 8); }",
+    "member": "struct D { Memory m; D() : m(@, 8) {} };",
+    "member with a default": "struct D { Memory m{@, 8}; };",
+    "base": "struct D : public Memory { D() : Memory(@, 8) {} };",
+    "name space": "namespace n { using ::Memory; } void f() { n::Memory x(@, 8); }",
+}
+
+
+@pytest.mark.parametrize("way", MADE)
+@pytest.mark.parametrize("other", ["", "void g() { auto y = Memory(NonPagedPoolNx, 8); }\n"])
+def test_what_a_constructor_gets(tmp_path, way, other):
+    text = "#include <ntddk.h>\n" + WRAPPER + other + MADE[way]
+    one_argument = "of one argument" in way
+    if not one_argument:
+        text = text.replace(
+            "Memory::Memory(POOL_TYPE t) : p(ExAllocatePoolWithTag(t, 1, 1)) {}", ""
+        )
+    assert bad(one_file(tmp_path, text.replace("@", "NonPagedPool"), "d.cpp")) == {RULE}
+    if not one_argument:
+        assert not bad(one_file(tmp_path, text.replace("@", "NonPagedPoolNx"), "d.cpp"))
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("void f() { Memory x; }", {RULE}),
+        ("void f() { Memory x[2]; }", {RULE}),
+        ("struct D { Memory m; };", {RULE}),
+        ("struct D : Memory {};", {RULE}),
+        ("void f() { auto x = new Memory; }", {RULE}),
+        ("void f(Memory &a, Memory *b); extern Memory c; struct D { Memory *m; };", set()),
+        ("void f() { auto x = Make<Memory>(1); }", {RULE}),
+    ],
+)
+def test_what_a_constructor_gets_by_default(tmp_path, way, expected):
+    text = "#include <ntddk.h>\nclass Memory { PVOID p; public:\n"
+    text += "Memory(POOL_TYPE t = NonPagedPool) : p(ExAllocatePoolWithTag(t, 8, 1)) {} };\n"
+    text += "void g() { auto y = Memory(NonPagedPoolNx); }\n"
+    assert bad(one_file(tmp_path, text + way, "d.cpp")) == expected

@@ -161,8 +161,12 @@ def _is_declared(node: Node) -> bool:
         if above.type == "init_declarator":
             value = above.child_by_field_name("value")
             return value is None or node.start_byte < value.start_byte
-        if above.type in ("parameter_declaration", "declaration", "field_declaration"):
+        if above.type in _NAMING:
             return True
         if above.type.endswith(("expression", "list", "statement")):
             return False
     return False
+
+
+_NAMING = ("parameter_declaration", "declaration", "field_declaration", "using_declaration")
+"""What only says that there is something of a name."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from hvci import catalog
 from hvci.source.preprocess.tree import Function, arguments, parse, text_of, walk
 from hvci.source.program import callbacks
+from hvci.source.program.constructors import is_constructor, made
 from hvci.source.program.linkage import Linkage
 from hvci.source.program.news import chooses
 from hvci.source.program.program import MAX_USES, Macro, Program, Use
@@ -219,6 +220,8 @@ class Names:
         for other in callbacks.other_names(self.program, function.name):
             uses = self.program.uses(other)
             given = given.join(self._given(other, index, uses, depth, "caller", function))
+        if is_constructor(function):
+            given = given.join(self._constructed(function, index, depth))
         if elsewhere := callbacks.elsewhere(self.program, function):
             given = given.join(unknown(f"{elsewhere} may call {shown(function.name)} as well"))
         if not given.complete:
@@ -229,6 +232,28 @@ class Names:
         if not through.atoms and callbacks.is_taken(self.program, function):
             through = unknown(f"{shown(function.name)} may be called through a pointer as well")
         return given.join(through)
+
+    def _constructed(self, function: Function, index: int, depth: int) -> Guess:
+        """What a constructor gets where objects are made without a call of its name."""
+        key, found = ("made", function.name, index, id(function)), NOTHING
+        if key in self.busy:
+            return NOTHING
+        self.busy.add(key)
+        for one in made(self.program, function.name):
+            if one.given is None:
+                found = found.join(unknown(f"how {shown(function.name)} is made is not followed"))
+            elif index < len(one.given) <= len(function.parameters):
+                path = one.file.source.path
+                place = Place(one.file.function_at(one.offset), one.offset, path=path)
+                found = found.join(self.evaluator.value(one.given[index], place, depth))
+            elif len(one.given) <= index:
+                default = function.defaults[index] or prototype_default(
+                    self.program, function, index
+                )
+                if default is not None:
+                    found = found.join(self.evaluator.value(default, Place(), depth))
+        self.busy.discard(key)
+        return found.known_by("caller")
 
     def _through_pointers(self, function: Function, index: int, depth: int) -> Guess:
         """What calls through pointers give to a function that nobody calls by its name."""

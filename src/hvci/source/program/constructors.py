@@ -1,0 +1,141 @@
+"""Where objects of a class are made, and with what: what its constructors get besides plain calls.
+
+Theory of operation: each place that names the class is looked at in the tree: a declaration, `new`,
+a member or base that initializer lists of constructors fill. What a template makes is not known.
+Knows trees and names; knows no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.source.preprocess.tree import File, Function, ancestors, text_of
+from hvci.source.program.program import Program, Unit
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_LISTS = ("argument_list", "initializer_list")
+_CLASSES = ("class_specifier", "struct_specifier")
+MAX_PLACES = 400
+"""Objects of one class that are looked at."""
+
+
+class Made(NamedTuple):
+    """One object that is made."""
+
+    file: File
+    offset: int
+    given: list[Node] | None
+    """What its constructor gets; None: that is not known."""
+
+
+def is_constructor(function: Function) -> bool:
+    """Whether a function makes objects of its class."""
+    before = function.qualified.rpartition(b"::")[0]
+    if before:
+        return before.partition(b"<")[0].rpartition(b"::")[2] == function.name
+    above = next((one for one in ancestors(function.node) if one.type in _CLASSES), None)
+    return above is not None and text_of(above.child_by_field_name("name")) == function.name
+
+
+def made(program: Program, name: bytes) -> tuple[Made, ...]:
+    """Every object of a class that is made otherwise than by a call of its name."""
+    key = b"new " + name
+    if key not in program.stored:
+        found: list[Made] = []
+        for unit in program.naming(name):
+            if not unit.source.is_c:
+                found += _in(program, unit, name)
+        program.stored[key] = tuple(found[:MAX_PLACES])
+    return program.stored[key]
+
+
+def _nodes(unit: Unit, name: bytes) -> Iterator[tuple[File, Node]]:
+    for at in unit.source.places(name):
+        if unit.in_define(at) or unit.live(at) is False:
+            continue
+        file = unit.trees.at(at)
+        node = file.node_at(at, at + len(name))
+        while node is not None and node.parent is not None:
+            if node.parent.type != "qualified_identifier" or node.parent.end_byte != node.end_byte:
+                break
+            node = node.parent
+        if node is not None and node.parent is not None:
+            yield file, node
+
+
+def _in(program: Program, unit: Unit, name: bytes) -> Iterator[Made]:
+    for file, node in _nodes(unit, name):
+        above = node.parent
+        assert above is not None
+        if above.type == "declaration" and above.child_by_field_name("type") == node:
+            for declarator in above.children_by_field_name("declarator"):
+                yield from _declared(file, above, declarator)
+        elif above.type == "field_declaration" and above.child_by_field_name("type") == node:
+            yield from _member(program, file, above)
+        elif above.type == "field_initializer":
+            yield Made(file, node.start_byte, above.named_children[-1].named_children)
+        elif above.type == "base_class_clause" and not _initialised(program, name):
+            yield Made(file, node.start_byte, [])
+        elif above.type == "new_expression":
+            listed = above.child_by_field_name("arguments")
+            yield Made(file, node.start_byte, listed.named_children if listed else [])
+        elif above.type == "compound_literal_expression":
+            value = above.child_by_field_name("value")
+            yield Made(file, node.start_byte, value.named_children if value else [])
+        elif above.type == "type_descriptor" and _is_made_by_template(above):
+            yield Made(file, node.start_byte, None)
+
+
+def _declared(file: File, declaration: Node, declarator: Node) -> Iterator[Made]:
+    """Variables of a class: `B x;`, `B x(…)`, `B x{…}`, `B x[2]`."""
+    words = [text_of(one) for one in declaration.children]
+    at = declarator.start_byte
+    if declarator.type in ("identifier", "array_declarator") and b"extern" not in words:
+        yield Made(file, at, [])
+    elif declarator.type == "init_declarator":
+        inner, value = (declarator.child_by_field_name(one) for one in ("declarator", "value"))
+        is_object = inner is not None and inner.type in ("identifier", "array_declarator")
+        if is_object and value is not None and value.type in _LISTS:
+            yield Made(file, at, value.named_children)
+    elif declarator.type == "function_declarator" and any(
+        one.type == "compound_statement" for one in ancestors(declaration)
+    ):
+        # `B x(a);` in a block is a variable that the grammar takes for a function
+        listed = declarator.child_by_field_name("parameters")
+        given = [one.named_children for one in (listed.named_children if listed else ())]
+        is_plain = all(len(one) == 1 and one[0].type == "type_identifier" for one in given)
+        yield Made(file, at, [one[0] for one in given] if is_plain else None)
+
+
+def _member(program: Program, file: File, declaration: Node) -> Iterator[Made]:
+    """Members of a class: what they are given there, or in initializer lists."""
+    for declarator in declaration.children_by_field_name("declarator"):
+        if declarator.type in ("field_identifier", "array_declarator"):
+            value = declaration.child_by_field_name("default_value")
+            given = list(_initialised(program, text_of(declarator)))
+            yield from given
+            if value is not None and value.type in _LISTS:
+                yield Made(file, value.start_byte, value.named_children)
+            elif not given:
+                yield Made(file, declarator.start_byte, [])
+
+
+def _initialised(program: Program, name: bytes) -> list[Made]:
+    """What initializer lists of constructors give to a member or base."""
+    found: list[Made] = []
+    for unit in program.naming(name):
+        for file, node in _nodes(unit, name):
+            if node.parent is not None and node.parent.type == "field_initializer":
+                given = node.parent.named_children[-1].named_children
+                found.append(Made(file, node.start_byte, given))
+    return found
+
+
+def _is_made_by_template(node: Node) -> bool:
+    """Whether a function template that is called gets the class, and may make objects of it."""
+    listed = node.parent
+    function = listed.parent if listed is not None else None
+    return function is not None and function.type in ("template_function", "template_method")
