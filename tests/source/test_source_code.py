@@ -161,6 +161,29 @@ def test_a_write_over_what_was_found_by_name(tmp_path, store, sure):
     assert [one for _, one in found] == ([sure] if sure else [])
 
 
+PUT = "static void Put(UCHAR *to) { to[1] = 0x90; }"
+LOOP = "static void Put(UCHAR *to, int n) { while (n--) *to++ = 0x90; }"
+EITHER = "static void Put(UCHAR *to) { if (to) *(to + 1) = 0x90; else *to = 1; }"
+READ = "static int Put(UCHAR *of) { Seen = of[1]; return 0; }"
+KEEP = "static void Put(PVOID one, PVOID *to) { *to = one; }"
+HELPERS = [
+    (PUT, "Put((UCHAR *)Own);", True),
+    (LOOP, "Put((PVOID)Own, 4);", True),
+    (EITHER, "Put((PUCHAR)&Own);", True),
+    (PUT, "Put((UCHAR *)Table);", False),
+    (READ, "Put((UCHAR *)Own);", False),
+    (KEEP, "Put((PVOID)Own, &Kept);", False),
+]
+
+
+@pytest.mark.parametrize(("helper", "call", "is_found"), HELPERS)
+def test_a_helper_that_gets_the_address_of_code(tmp_path, helper, call, is_found):
+    own = "static UCHAR Table[8], Seen; static PVOID Kept; static ULONG Own(ULONG n) { return n; }"
+    text = f"{own}\n{helper}\n{entry(call)}"
+    found = behaviours(tmp_path, text, "writes-executable-memory")
+    assert {one for _, one in found} == ({LIKELY} if is_found else set())
+
+
 def test_a_variable_of_the_kernel_may_be_written(tmp_path):
     text = entry(LOOK.format("NtGlobalFlag") + "p[0] = 1;")
     assert behaviours(tmp_path, text, "writes-executable-memory") == []

@@ -67,12 +67,15 @@ _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*
 _BODY = re.compile(rb"\)\s*\{")
 _SAME = re.compile(rb"\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
 """What stands behind a name that gets what another holds."""
-_CODE_AS_BYTES = re.compile(
-    rb"=\s*(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
+_AS_BYTES = (
+    rb"(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
     rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
-    rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*[;,]"
+    rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*"
 )
+_CODE_AS_BYTES = re.compile(rb"=\s*" + _AS_BYTES + rb"[;,]")
 """What a name gets that points at another as at bytes."""
+_GIVEN_AS_BYTES = re.compile(rb"\(\s*" + _AS_BYTES + rb"[,)]")
+"""What a call gets first that points at a name as at bytes."""
 _LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
 _MAX_LEFT = 200
 """Bytes before an assignment in which the name stands that it is to."""
@@ -83,7 +86,7 @@ _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof",
 _PARAMETER = re.compile(rb"(?<=[\w*])\s++\**+\s*+([A-Za-z_]\w*+)\s*+[,)]")
 _PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
-    rb"[;{}(]\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
+    rb"(?:[;{}()]|\belse\b)\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
 )
 TAKING = frozenset(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED))
 _EXCHANGING = re.compile(rb"\b_?Interlocked\w*")
@@ -197,6 +200,16 @@ class Words:
             for match in _CODE_AS_BYTES.finditer(code)
         )
         return tuple((left[1], right) for left, right in every if left is not None)
+
+    @cached_property
+    def given_as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Functions that are called, and the one name that they get first, as bytes."""
+        code = self.code
+        every = (
+            (_LEFT.search(code, max(0, match.start() - _MAX_LEFT), match.start()), match[1])
+            for match in _GIVEN_AS_BYTES.finditer(code)
+        )
+        return tuple((callee[1], name) for callee, name in every if callee is not None)
 
     @cached_property
     def moves(self) -> tuple[tuple[bytes, frozenset[bytes]], ...]:

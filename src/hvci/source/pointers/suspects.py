@@ -58,13 +58,16 @@ class Suspects:
         wanted = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
         named = {name for name in wanted if self.program.names(name.encode())}
         for path, words in self._words.items():
-            if not named and not words.as_bytes:
+            is_patching = not self._patching.isdisjoint(words.defined)
+            if not named and not words.as_bytes and not is_patching:
                 continue
             calls = tuple(self._calls(words)) if named - {LOOKUP, *MAPPED} else ()
             if LOOKUP in named and self._walks_code:
                 calls += tuple(self._computed(words))
             reached = self._reached(words) if LOOKUP in named else frozenset()
             reached |= self._pointing(words)
+            if is_patching:
+                reached = _moved(words, set(reached | words.parameters))
             takings = tuple(self._takings(words, reached))
             stores = tuple(_stores(words.code, reached)) if reached else ()
             if calls or takings or stores:
@@ -103,6 +106,16 @@ class Suspects:
     def _pointing(self, words: Words) -> frozenset[bytes]:
         """Names of a file that point at a function as at bytes."""
         return frozenset(left for left, right in words.as_bytes if self._has_address(right))
+
+    @cached_property
+    def _patching(self) -> frozenset[bytes]:
+        """Functions of the program that get a function first, as bytes to write perhaps."""
+        return frozenset(
+            callee
+            for words in self._words.values()
+            for callee, name in words.given_as_bytes
+            if callee in self._defined and self._has_address(name)
+        )
 
     def _has_address(self, name: bytes) -> bool:
         """Whether a name is a function of the program or the kernel; asked of few names."""

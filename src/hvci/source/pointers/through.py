@@ -66,10 +66,17 @@ def stored_through(left: Node | None) -> Node | None:
     if left is None:
         return None
     if left.type == "pointer_expression" and text_of(left).startswith(b"*"):
-        return left.child_by_field_name("argument")
+        return _moved(left.child_by_field_name("argument"))
     if left.type == "subscript_expression":
         return left.child_by_field_name("argument")
     if left.type == "field_expression" and b"->" in text_of(left):
         inner = left.child_by_field_name("argument")
         return inner if inner is not None and inner.type == "parenthesized_expression" else None
     return None
+
+
+def _moved(pointer: Node | None) -> Node | None:
+    """What a pointer is that moves on as it is used: `p` of `p++`."""
+    while pointer is not None and pointer.type in ("parenthesized_expression", "update_expression"):
+        pointer = next(iter(pointer.named_children), None)
+    return pointer
