@@ -21,6 +21,7 @@ from iced_x86 import (
     Mnemonic,
     OpAccess,
     OpKind,
+    Register,
 )
 
 from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
@@ -97,6 +98,7 @@ _WRITES = frozenset(
         OpAccess.READ_COND_WRITE,
     )
 )
+_STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
 _RVA, _FLOW = attrgetter("ip32"), attrgetter("flow_control")
 _MNEMONIC = attrgetter("mnemonic")
 _CHOICES = frozenset(n for name, n in vars(Mnemonic).items() if name.startswith("CMOV"))
@@ -424,7 +426,7 @@ class X86:
                 mnemonic == Mnemonic.MOV
                 and instruction.op1_register in FRAME_BASES
                 and instruction.op0_register in REGISTERS
-                and instruction.op0_register not in FRAME_BASES
+                and instruction.op0_register not in _STACK_POINTERS
             ):
                 base = REGISTERS[instruction.op1_register][0]
                 taken = Memory(base, NO_REGISTER, 1, 0, self.bits // 8)
