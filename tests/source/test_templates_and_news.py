@@ -88,6 +88,13 @@ MADE = {
     "member": "struct D { Memory m; D() : m(@, 8) {} };",
     "member with a default": "struct D { Memory m{@, 8}; };",
     "base": "struct D : public Memory { D() : Memory(@, 8) {} };",
+    "typedef": "typedef Memory M; void f() { M x(@, 8); }",
+    "alias": "using M = Memory; void f() { M x{@, 8}; }",
+    "call of an alias": "using M = Memory; void f() { auto x = M(@, 8); }",
+    "macro": "#define M Memory\nvoid f() { M x(@, 8); }",
+    "heir": "struct D : Memory { using Memory::Memory; }; void f() { D x(@, 8); }",
+    "array": "void f() { Memory x[] = {{@, 8}}; }",
+    "result": "Memory f() { return {@, 8}; }",
     "name space": "namespace n { using ::Memory; } void f() { n::Memory x(@, 8); }",
 }
 
@@ -123,3 +130,32 @@ def test_what_a_constructor_gets_by_default(tmp_path, way, expected):
     text += "Memory(POOL_TYPE t = NonPagedPool) : p(ExAllocatePoolWithTag(t, 8, 1)) {} };\n"
     text += "void g() { auto y = Memory(NonPagedPoolNx); }\n"
     assert bad(one_file(tmp_path, text + way, "d.cpp")) == expected
+
+
+TEMPLATE = "template<class T> class Memory { PVOID p; public:\n"
+TEMPLATE += "Memory(POOL_TYPE t, SIZE_T n) : p(ExAllocatePoolWithTag(t, n, 1)) {} };\n"
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "void f() { Memory<int> x(@, 8); }",
+        "void f() { auto x = new Memory<int>{@, 8}; }",
+        "using M = Memory<char>; void f() { M x(@, 8); }",
+        "struct D { Memory<int> m; D() : m(@, 8) {} };",
+        "struct D : Memory<int> { D() : Memory<int>(@, 8) {} };",
+    ],
+)
+def test_what_the_constructor_of_a_template_gets(tmp_path, way):
+    text = f"#include <ntddk.h>\n{TEMPLATE}void g() {{ Memory<long> y(NonPagedPoolNx, 8); }}\n{way}"
+    assert bad(one_file(tmp_path, text.replace("@", "NonPagedPool"), "d.cpp")) == {RULE}
+    assert not bad(one_file(tmp_path, text.replace("@", "NonPagedPoolNx"), "d.cpp"))
+
+
+def test_an_object_that_a_pool_type_becomes(tmp_path):
+    text = "#include <ntddk.h>\nclass Memory { PVOID p; public:\n"
+    text += "Memory(POOL_TYPE t) : p(ExAllocatePoolWithTag(t, 8, 1)) {} };\n"
+    text += "void f() { auto y = Memory(NonPagedPoolNx); Memory x = NonPagedPool; Memory z = x; }\n"
+    assert bad(one_file(tmp_path, text, "d.cpp")) == {RULE}
+    text = text.replace("NonPagedPool;", "NonPagedPoolNx;")
+    assert not bad(one_file(tmp_path, text, "d.cpp"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 _TYPES = frozenset((b"POOL_TYPE", b"_POOL_TYPE", b"POOL_FLAGS"))
-_POOL = re.compile(rb"\b(?:NonPagedPool\w*|PagedPool\w*|POOL_FLAG_\w+)\b")
+POOL = re.compile(rb"\b(?:NonPagedPool\w*|PagedPool\w*|POOL_FLAG_\w+)\b")
 _PARTS = (b"PagedPool", b"POOL_FLAG_")
 MAX_CALLS = 40
 
@@ -35,10 +35,10 @@ def calls(program: Program, function: Function, index: int) -> list[tuple[Use, N
         source = program.space.source(path)
         if source is None or not any(program.space.words.with_part(path, one) for one in _PARTS):
             continue
-        if _POOL.search(source.code) is None:
+        if POOL.search(source.code) is None:
             continue
         for unit in program.units_of(path):
-            for match in _POOL.finditer(source.code):
+            for match in POOL.finditer(source.code):
                 one = _call(program, unit, match, len(function.parameters), index)
                 key = (path, one[0].offset) if one is not None else (path, -1)
                 if one is not None and key not in seen and len(found) < MAX_CALLS:

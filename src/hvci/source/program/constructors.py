@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, Function, ancestors, text_of
+from hvci.source.program.callbacks import POOL, other_names
 from hvci.source.program.program import Program, Unit
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 _LISTS = ("argument_list", "initializer_list")
+_TEMPLATES = ("template_type", "template_method", "template_function")
 _CLASSES = ("class_specifier", "struct_specifier")
+MAX_ALIASES = 40
 MAX_PLACES = 400
 """Objects of one class that are looked at."""
 
@@ -44,12 +47,49 @@ def made(program: Program, name: bytes) -> tuple[Made, ...]:
     """Every object of a class that is made otherwise than by a call of its name."""
     key = b"new " + name
     if key not in program.stored:
+        program.stored[key] = ()  # a class may hold objects of itself
         found: list[Made] = []
-        for unit in program.naming(name):
-            if not unit.source.is_c:
-                found += _in(program, unit, name)
+        for one in (name, *aliases(program, name)):
+            for unit in program.naming(one):
+                if not unit.source.is_c:
+                    found += _in(program, unit, one)
         program.stored[key] = tuple(found[:MAX_PLACES])
     return program.stored[key]
+
+
+def aliases(program: Program, name: bytes) -> tuple[bytes, ...]:
+    """Other names by which the constructors of a class are used: types, and heirs."""
+    key = b"using " + name
+    if key not in program.stored:
+        program.stored[key] = ()
+        found, todo = dict[bytes, None](), [name]
+        while todo and len(found) < MAX_ALIASES:
+            one = todo.pop()
+            units = (unit for unit in program.naming(one) if not unit.source.is_c)
+            new = [*other_names(program, one)]
+            new += (alias for unit in units for alias in _aliases_in(unit, one))
+            todo += (alias for alias in new if alias not in found and alias != name)
+            found |= dict.fromkeys(alias for alias in new if alias != name)
+        program.stored[key] = tuple(found)
+    return program.stored[key]
+
+
+def _aliases_in(unit: Unit, name: bytes) -> Iterator[bytes]:
+    for _, node in _nodes(unit, name):
+        above = node.parent
+        if above is not None and above.type == "type_descriptor":
+            above = above.parent
+        if above is None:
+            continue
+        if above.type == "alias_declaration":
+            yield text_of(above.child_by_field_name("name"))
+        elif above.type == "type_definition":
+            declared = above.children_by_field_name("declarator")
+            yield from (text_of(one) for one in declared if one.type == "type_identifier")
+        elif above.type == "using_declaration":
+            heir = next((one for one in ancestors(above) if one.type in _CLASSES), None)
+            if heir is not None and text_of(above).count(name) > 1:
+                yield text_of(heir.child_by_field_name("name"))
 
 
 def _nodes(unit: Unit, name: bytes) -> Iterator[tuple[File, Node]]:
@@ -59,9 +99,13 @@ def _nodes(unit: Unit, name: bytes) -> Iterator[tuple[File, Node]]:
         file = unit.trees.at(at)
         node = file.node_at(at, at + len(name))
         while node is not None and node.parent is not None:
-            if node.parent.type != "qualified_identifier" or node.parent.end_byte != node.end_byte:
+            above = node.parent
+            is_last = above.type == "qualified_identifier" and above.end_byte == node.end_byte
+            if not is_last and (
+                above.type not in _TEMPLATES or above.child_by_field_name("name") != node
+            ):
                 break
-            node = node.parent
+            node = above
         if node is not None and node.parent is not None:
             yield file, node
 
@@ -79,6 +123,8 @@ def _in(program: Program, unit: Unit, name: bytes) -> Iterator[Made]:
             yield Made(file, node.start_byte, above.named_children[-1].named_children)
         elif above.type == "base_class_clause" and not _initialised(program, name):
             yield Made(file, node.start_byte, [])
+        elif above.type == "function_definition" and above.child_by_field_name("type") == node:
+            yield from _returned(file, above)
         elif above.type == "new_expression":
             listed = above.child_by_field_name("arguments")
             yield Made(file, node.start_byte, listed.named_children if listed else [])
@@ -99,7 +145,15 @@ def _declared(file: File, declaration: Node, declarator: Node) -> Iterator[Made]
         inner, value = (declarator.child_by_field_name(one) for one in ("declarator", "value"))
         is_object = inner is not None and inner.type in ("identifier", "array_declarator")
         if is_object and value is not None and value.type in _LISTS:
-            yield Made(file, at, value.named_children)
+            lists = [one for one in value.named_children if one.type == "initializer_list"]
+            if inner is not None and inner.type == "array_declarator" and lists:
+                yield from (Made(file, at, one.named_children) for one in lists)
+            else:
+                yield Made(file, at, value.named_children)
+        elif is_object and value is not None and value.type != "call_expression":
+            if POOL.search(text_of(value)) is None:
+                return
+            yield Made(file, at, [value])
     elif declarator.type == "function_declarator" and any(
         one.type == "compound_statement" for one in ancestors(declaration)
     ):
@@ -108,6 +162,16 @@ def _declared(file: File, declaration: Node, declarator: Node) -> Iterator[Made]
         given = [one.named_children for one in (listed.named_children if listed else ())]
         is_plain = all(len(one) == 1 and one[0].type == "type_identifier" for one in given)
         yield Made(file, at, [one[0] for one in given] if is_plain else None)
+
+
+def _returned(file: File, function: Node) -> Iterator[Made]:
+    """What a function returns in braces is an object of its type."""
+    body = function.child_by_field_name("body")
+    held = file.function_at(body.start_byte + 1) if body is not None else None
+    for node in held.nodes("return_statement") if held is not None else ():
+        for one in node.named_children:
+            if one.type == "initializer_list":
+                yield Made(file, one.start_byte, one.named_children)
 
 
 def _member(program: Program, file: File, declaration: Node) -> Iterator[Made]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from hvci import catalog
 from hvci.source.preprocess.tree import Function, arguments, parse, text_of, walk
 from hvci.source.program import callbacks
-from hvci.source.program.constructors import is_constructor, made
+from hvci.source.program.constructors import aliases, is_constructor, made
 from hvci.source.program.linkage import Linkage
 from hvci.source.program.news import chooses
 from hvci.source.program.program import MAX_USES, Macro, Program, Use
@@ -222,6 +222,9 @@ class Names:
             given = given.join(self._given(other, index, uses, depth, "caller", function))
         if is_constructor(function):
             given = given.join(self._constructed(function, index, depth))
+            for other in aliases(self.program, function.name):
+                uses = self.program.uses(other)
+                given = given.join(self._given(other, index, uses, depth, "caller", function))
         if elsewhere := callbacks.elsewhere(self.program, function):
             given = given.join(unknown(f"{elsewhere} may call {shown(function.name)} as well"))
         if not given.complete:
