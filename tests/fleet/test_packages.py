@@ -199,6 +199,23 @@ def test_a_member_that_cannot_be_read_hides_none_of_its_name(tmp_path):
     }
 
 
+def test_what_could_not_be_read_is_one_row_however_it_was_met(tmp_path):
+    """A scan that was killed knows the archive already; its rows are those of a calm one."""
+    data = bytearray(zipped([("a.sys", GOOD), ("b.sys", BAD)]))
+    data[data.index(b"a.sys") + 200] ^= 0xFF
+    where = tmp_path / "a.db"
+    put(tmp_path / "in", {"x.zip": data, "y.zip": data})
+    run(tmp_path / "in" / "x.zip", "-d", where)
+    run(tmp_path / "in" / "y.zip", "-d", where)
+    with sqlite3.connect(where) as connection:
+        query = "SELECT substr(path, -11), size, changed, inode, sha256 FROM file ORDER BY path"
+        rows = connection.execute(query).fetchall()
+    first = [row[1:] for row in rows if row[0].startswith("x.zip!")]
+    second = [row[1:] for row in rows if row[0].startswith("y.zip!")]
+    assert len(first) == 2
+    assert first == second
+
+
 def test_an_archive_that_changed_since_it_was_named_is_not_taken_for_the_one_before(tmp_path):
     """What is in it would be kept as what is in the other."""
     path = put(tmp_path, {"x.zip": zipped([("a.sys", GOOD)])}) / "x.zip"

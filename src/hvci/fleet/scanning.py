@@ -185,7 +185,7 @@ class Scan:
         told = None
         for one in self.store.inside(path, number):
             if one.found.path == path:
-                told = one.told
+                told = one.problem
                 continue
             self.progress.inside += 1
             self.progress.unchanged += 1

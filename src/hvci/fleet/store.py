@@ -228,16 +228,16 @@ class Store:
         ).where(member.c.archive_id == number)
         with self.database.reading() as connection:
             rows = connection.execute(query.order_by(member.c.number)).all()
-        return [
-            Met(
-                Place(f"{path}{name}", size, 0, 0),
-                sha256=sha256,
-                result_id=result_id,
-                package_id=package_id,
-                told=Problem(f"{path}{name}", problem, sentence) if problem else None,
-            )
-            for name, size, sha256, result_id, package_id, problem, sentence in rows
-        ]
+        found = []
+        for name, size, sha256, result_id, package_id, problem, sentence in rows:
+            told = Problem(f"{path}{name}", problem, sentence) if problem else None
+            if told is not None and sha256 is None:
+                found.append(Met(told))  # as it was met when the archive was opened
+                continue
+            place = Place(f"{path}{name}", size, 0, 0)
+            one = Met(place, sha256=sha256, result_id=result_id, package_id=package_id, told=told)
+            found.append(one)
+        return found
 
     def keep(self, met: Sequence[Met]) -> None:
         """Write down what the scan met."""
