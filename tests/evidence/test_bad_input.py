@@ -197,6 +197,9 @@ def test_a_gibibyte_of_zeros_is_refused_without_reading_it(tmp_path):
 IMAGE = PeImage(CLEAN)
 SLOT = next(slot for slot, item in IMAGE.imports.items() if item.name == "ExAllocatePoolWithTag")
 NAME = struct.pack("<Q", IMAGE.pointer(SLOT))
+PORT = build.driver(imports={**build.IMPORTS, "portcls.sys": ("PcNewServiceGroup",)})
+PORT_IMAGE = PeImage(PORT)
+PORT_SLOT = next(slot for slot, item in PORT_IMAGE.imports.items() if item.module == "portcls.sys")
 HIDDEN = {
     "entry outside": build.patch(CLEAN, entry=ABSURD),
     "entry in data": build.patch(CLEAN, entry=0x3000),
@@ -207,6 +210,9 @@ HIDDEN = {
     ),
     "truncated": CLEAN[: CLEAN.rindex(b"ExAllocatePoolWithTag")],
     "imports by number": CLEAN.replace(NAME, struct.pack("<Q", 1 << 63 | 17)),
+    "imports of a port driver by number": PORT.replace(
+        struct.pack("<Q", PORT_IMAGE.pointer(PORT_SLOT)), struct.pack("<Q", 1 << 63 | 17)
+    ),
 }
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hvci import catalog
 from hvci.binary.pe.image import PeImage
 from hvci.binary.pe.packed import packed_sections
 from hvci.model import Section
 from hvci.model.judged import CODE_RULES, RELOCATION_RULES
 
-KERNEL_MODULES = ("ntoskrnl.exe", "hal.dll", "ndis.sys", "fltmgr.sys", "storport.sys", "wdfldr.sys")
+OTHER_MODULES = frozenset(("hal.dll", "wdfldr.sys"))
+"""What leads to routines of the catalogue, besides the modules that have them."""
 CONTAINS_CODE = 0x20
 """IMAGE_SCN_CNT_CODE: data that is not initialised may execute by mistake."""
 PAGE = 0x1000
@@ -40,7 +42,8 @@ def doubts(image: PeImage) -> Iterator[Doubt]:
             CODE_RULES,
         )
     numbered = {item.module for item in image.imports.values() if item.name.startswith("#")}
-    for module in sorted(numbered.intersection(KERNEL_MODULES)):
+    asked = {ddi.module.lower() for ddi in catalog.ddis().values()} if numbered else set()
+    for module in sorted(numbered & (asked | OTHER_MODULES)):
         yield f"imports of {module} by number; what they are is not known", CODE_RULES
 
 
