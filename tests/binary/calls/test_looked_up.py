@@ -66,8 +66,9 @@ def test_a_call_of_what_a_variable_holds_is_found_elsewhere(build, kind, of):
 
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("of", ["", ".imported"])
-def test_an_exchanged_pointer_is_found_or_a_limit(build, of):
-    _, outcome = judged(build, f"kept-exchanged{of}")
+@pytest.mark.parametrize("kind", ["kept-exchanged", "kept-chosen"])
+def test_a_pointer_that_comes_back_by_other_ways_is_found_or_a_limit(build, kind, of):
+    _, outcome = judged(build, f"{kind}{of}")
     assert outcome in (Outcome.FAIL, Outcome.UNDECIDED)
 
 

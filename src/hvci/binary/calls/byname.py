@@ -15,7 +15,7 @@ from hvci.binary.calls.handedon import HandedOn, follow, is_lent
 from hvci.binary.calls.imports.direct import Escape, ImportCalls
 from hvci.binary.calls.names import Found, Names, Text
 from hvci.binary.calls.variables import Variables
-from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index
+from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index, signed
 from hvci.binary.flow.fates import Place
 from hvci.binary.form.code import BY_POINTER, CALLS, IMAGE_BASE, Function, Location, Memory
 
@@ -220,16 +220,23 @@ class ByName:
                 self.lost += [(function.rvas[i], pointer) for pointer in asked]
             return
         base, index = self._parts(function, i, memory)
+        asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
         for atom in base:
             if atom.kind is Kind.ADDRESS:
-                first = atom.value + memory.displacement + first_index(index)
-                asked = sorted(pointer for pointer in pointers if self._is_asked(pointer))
-                if asked and self._variables.are_others(first):
-                    self.lost += [(function.rvas[i], pointer) for pointer in asked]
-                for place, each in self._write(first, memory, pointers):
+                start = atom.value + memory.displacement
+                for place, each in self._write(start, index, memory, pointers):
                     self._kept.setdefault(place, set()).update(each)
+                    if asked and self._variables.are_others(place):
+                        self.lost += [(function.rvas[i], pointer) for pointer in asked]
+                if self._is_anywhere(index, pointers):
+                    self.lost += [(function.rvas[i], pointer) for pointer in asked]
             elif atom.kind is not Kind.STACK:
                 self.lost += [(function.rvas[i], pointer) for pointer in sorted(pointers)]
+
+    def _is_anywhere(self, index: Atoms, pointers: Atoms) -> bool:
+        """Whether a table gets pointers at an index that is not known, in no known order."""
+        is_known = all(atom.kind is Kind.CONST for atom in index)
+        return not is_known and pointers not in self.flow.globals.tables
 
     def _parts(self, function: Function, i: int, memory: Memory) -> tuple[Atoms, Atoms]:
         """The start of what a store writes into, and the index; compilers swap the two."""
@@ -252,16 +259,17 @@ class ByName:
         return pointer.why in catalog.ddis()
 
     def _write(
-        self, first: int, memory: Memory, pointers: Atoms
+        self, start: int, index: Atoms, memory: Memory, pointers: Atoms
     ) -> Iterator[tuple[int, set[Atom]]]:
         """Note a write; side by side tables of names and pointers run in step."""
-        written = self.flow.globals.written
         order = self.flow.globals.tables.get(pointers)
-        if order is None:
-            written.setdefault(first, set()).update(pointers)
-            yield first, {*pointers}
-            return
-        step = max(memory.scale, self.analysis.image.pointer_size)
-        for n, pointer in enumerate(order):
-            written.setdefault(first + n * step, set()).add(pointer)
-            yield first + n * step, {pointer}
+        if order is not None:
+            step = max(memory.scale, self.analysis.image.pointer_size)
+            first = start + first_index(index)
+            places = [(first + n * step, {pointer}) for n, pointer in enumerate(order)]
+        else:
+            steps = {signed(atom.value, 32) for atom in index if atom.kind is Kind.CONST} or {0}
+            places = [(start + step * memory.scale, {*pointers}) for step in sorted(steps)]
+        for place, held in places:
+            self.flow.globals.written.setdefault(place, set()).update(held)
+            yield place, held
