@@ -98,6 +98,7 @@ _BINARY = {
     Mnemonic.BTS: "bts",
     Mnemonic.BTR: "btr",
 }
+_SHIFTS, _BIT_BY_BIT = frozenset(("shl", "shr", "sar")), frozenset(("bts", "btr"))
 FRAME_BASES = frozenset((Register.RSP, Register.ESP, Register.RBP, Register.EBP))
 _SELF_CLEARING = frozenset((Mnemonic.XOR, Mnemonic.SUB))
 _ZERO_IDIOMS = frozenset(
@@ -222,6 +223,13 @@ class X86Lift:
         if instruction.op_count == 3:  # imul r, r/m, imm
             return Binary(name, self.operand(function, i, 1), self.operand(function, i, 2), size)
         right = self.operand(function, i, 1)
+        limit = _most_counted(name, size)
+        if limit:
+            if name in _BIT_BY_BIT and isinstance(left, Load) and not isinstance(right, Const):
+                return Opaque("a bit of an array of bits")
+            if not isinstance(right, Const):
+                return Binary(name, left, Binary("and", right, Const(limit), size), size)
+            right = Const(right.value & limit)
         if isinstance(right, Const):
             right = Const(right.value & mask)
             if name == "and" and not right.value:
@@ -259,6 +267,9 @@ class X86Lift:
             case Mnemonic.POP:
                 return self._popped(function, i) or Load(Memory(RSP, NO_REGISTER, 1, 0, size))
             case Mnemonic.XCHG:
+                other = REGISTERS.get(instruction.op1_register)
+                if other is not None and other[0] == known[0] and other != known:
+                    return Opaque("bytes that change places")
                 return self.operand(function, i, 1)
         if instruction.condition_code != ConditionCode.NONE:
             return self._conditional(function, i, known)
@@ -295,10 +306,16 @@ class X86Lift:
             case Mnemonic.CWDE:
                 return SignExtend(Reg(RAX, 2), 2, 4)
             case Mnemonic.XCHG if instruction.op1_kind == OpKind.REGISTER:
-                return self.operand(function, i, 0)
+                return self._exchanged(function, i)
             case Mnemonic.LEAVE if register == RBP:
                 return Load(Memory(RBP, NO_REGISTER, 1, 0, self.bits // 8))
         return _result_of(instruction.mnemonic)
+
+    def _exchanged(self, function: Function, i: int) -> Expr:
+        """What XCHG puts into its second register."""
+        number, size, shift = REGISTERS[function.instructions[i].op1_register]
+        value = self.operand(function, i, 0)
+        return value if size >= 4 else Insert(Reg(number), value, size, shift)
 
     def stored(self, function: Function, i: int) -> Expr:
         """What instruction `i` stores into memory."""
@@ -377,6 +394,13 @@ def is_same_register(instruction: Instruction) -> bool:
     """Whether both operands are the same register."""
     both = instruction.op0_kind == OpKind.REGISTER == instruction.op1_kind
     return bool(both and instruction.op0_register == instruction.op1_register)
+
+
+def _most_counted(name: str, size: int) -> int:
+    """The bits of a count that the processor looks at, as a mask; 0 for what counts nothing."""
+    if name in _BIT_BY_BIT:
+        return 8 * size - 1
+    return (0x3F if size == 8 else 0x1F) if name in _SHIFTS else 0
 
 
 def only_fills(instruction: Instruction) -> bool:
