@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import entry, one_file, value_of
+from sources import bad, entry, one_file, value_of
 
 MAKE = """
 #include <ntddk.h>
@@ -61,3 +61,11 @@ def test_what_may_come_from_elsewhere_stays_open(tmp_path, kind):
 def test_a_parameter_of_another_type_is_not_followed(tmp_path):
     text = MAKE.replace("POOL_TYPE pool", "int pool") + TABLE + entry(CALL)
     assert not value_of(one_file(tmp_path, text), "ExAllocatePoolWithTag")[1]
+
+
+def test_more_calls_through_pointers_than_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.source.program.callbacks.MAX_CALLS", 2)
+    text = "#include <ntddk.h>\nPVOID Get(POOL_TYPE t) { return ExAllocatePoolWithTag(t, 8, 1); }\n"
+    text += "OPS Ops = { .Get = Get };\nvoid f(void) {\n"
+    text += "Ops.Get(NonPagedPoolNx); Ops.Get(NonPagedPoolNx); Ops.Get(NonPagedPool); }\n"
+    assert bad(one_file(tmp_path, text)) == {"execute-pool-type"}

@@ -273,3 +273,9 @@ def test_a_preset_that_is_not_for_windows(tmp_path, said):
 def test_what_of_presets_is_not_read_is_named(tmp_path, text, told):
     reasons = weighing(asked(tmp_path, DRIVER, d__c=CHOSEN, CMakePresets__json=text))
     assert [told in one for one in reasons] == [True] * bool(told)
+
+
+def test_more_configurations_than_are_run(tmp_path):
+    names = " ".join(f"C{at}" for at in range(30))
+    lists = f"set(CMAKE_CONFIGURATION_TYPES {names})\nwdk_add_driver(a good.c)\n"
+    assert any("too long to be run" in one for one in weighing(asked(tmp_path, lists)))

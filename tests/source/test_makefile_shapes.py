@@ -184,3 +184,15 @@ def test_definitions_of_meson_under_a_condition(tmp_path):
     assert "execute-pool-type" in bad(read(tmp_path))
     lay(tmp_path, meson__build=text.replace("if get_option('safe')\n", "").replace("endif\n", ""))
     assert "execute-pool-type" not in bad(read(tmp_path))
+
+
+def test_more_branches_than_are_looked_at(tmp_path):
+    lists = "".join(f"ifdef A{at}\nCFLAGS += -DX{at}\nendif\n" for at in range(20))
+    reasons = weighing(asked(tmp_path, lists + "OBJS = good.o\n" + ONE))
+    assert ["more than 16 conditional branches" in one for one in reasons] == [True]
+
+
+def test_a_makefile_that_is_too_large(tmp_path):
+    text = f"OBJS = good.o\n{ONE}" + "# remark\n" * 130_000
+    reasons = weighing(asked(tmp_path, text))
+    assert ["behind its first 1048576 bytes" in one for one in reasons] == [True]

@@ -159,3 +159,12 @@ def test_an_object_that_a_pool_type_becomes(tmp_path):
     assert bad(one_file(tmp_path, text, "d.cpp")) == {RULE}
     text = text.replace("NonPagedPool;", "NonPagedPoolNx;")
     assert not bad(one_file(tmp_path, text, "d.cpp"))
+
+
+def test_more_objects_than_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.source.program.constructors.MAX_PLACES", 2)
+    text = f"#include <ntddk.h>\n{TEMPLATE.partition('> ')[2]}void f() {{\n"
+    text += (
+        "Memory a(NonPagedPoolNx, 1); Memory b(NonPagedPoolNx, 1); Memory c(NonPagedPool, 1); }\n"
+    )
+    assert bad(one_file(tmp_path, text, "d.cpp")) == {RULE}

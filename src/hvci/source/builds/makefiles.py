@@ -47,21 +47,31 @@ DRIVER = re.compile(
 """What says that an image is a driver."""
 
 
+_LARGE = f"what stands behind its first {MAX_BYTES} bytes"
+
+
+def file_size(path: str) -> int:
+    """The bytes of a file; 0 where it cannot be asked."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
 def texts_of(path: str) -> str | None:
     """The text of a build file without remarks, with continued lines joined."""
     try:
         data = contents(path)
     except OSError:
         return None
-    if len(data) > MAX_BYTES:
-        return None
+    data = data[:MAX_BYTES]
     text = re.sub(r"\\\r?\n", " ", data.decode("utf-8-sig", "replace"))
     return re.sub(r"(?m)#.*$", "", text)
 
 
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     """What a Makefile builds: each driver that it makes."""
-    lost: dict[str, None] = {}
+    lost: dict[str, None] = {} if file_size(path) <= MAX_BYTES else {_LARGE: None}
     text = _whole(path, lost)
     if text is None or DRIVER.search(text) is None:
         return []
@@ -71,6 +81,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         more = texts_of(beside(path, match[1].replace("\\", "/")))
         expanded += f"\n{more or ''}"
         lost |= {} if more is not None else {f"@{match[1]}": None}
+    lost |= too_many(ways)
     lost |= {one[0][:40]: None for one in _ASKED.finditer(expanded)}
     folders = [*values.get("VPATH", "").replace(":", " ").split()]
     folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", expanded)
@@ -86,7 +97,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
 
 
 _CONDITIONAL = re.compile(r"(?m)^([ ]*)!?[ ]*(if\w*|elif|else|endif)\b([^\n]*)$")
-MAX_WAYS = 8
+MAX_WAYS = 16
 """Branches of one file that are looked at alone."""
 
 
@@ -121,9 +132,15 @@ def ways_of(text: str) -> list[tuple[str, str]]:
     last = [group[-1] if group[-1].is_else else None for group in groups]
     found = [("", text), ("other branches", _with(text, groups, last))]
     every = [(at, one) for at, group in enumerate(groups) for one in group if one is not last[at]]
-    for at, one in every[:MAX_WAYS]:
+    for at, one in every[: MAX_WAYS + 1]:
         found.append((one.label, _with(text, groups, [*last[:at], one, *last[at + 1 :]])))
     return found
+
+
+def too_many(ways: list[tuple[str, str]]) -> dict[str, None]:
+    """What to say where a text has more branches than are looked at."""
+    told = f"more than {MAX_WAYS} conditional branches"
+    return {told: None} if len(ways) > MAX_WAYS + 2 else {}
 
 
 def _with(text: str, groups: list[list[_Branch]], kept: list[_Branch | None]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from hvci.source.builds.makefiles import DRIVER, made, texts_of, ways_of
+from hvci.source.builds.makefiles import DRIVER, made, texts_of, too_many, ways_of
 from hvci.source.builds.model import Build
 from hvci.source.builds.named import Named, named
 from hvci.source.text.files import Shelf, beside
@@ -38,7 +38,9 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
                 found.lost[f"{folder}/meson.build"] = None
     if _ASKED.search(every) and ".stdout()" in every:
         found.lost["what run_command gives"] = None
-    return made(shelf, path, path, every, found, machines, ways_of(every)[1:])
+    ways = ways_of(every)
+    found.lost |= too_many(ways)
+    return made(shelf, path, path, every, found, machines, ways[1:])
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:

@@ -53,7 +53,9 @@ def made(program: Program, name: bytes) -> tuple[Made, ...]:
             for unit in program.naming(one):
                 if not unit.source.is_c:
                     found += _in(program, unit, one)
-        program.stored[key] = tuple(found[:MAX_PLACES])
+        if len(found) > MAX_PLACES:
+            found[MAX_PLACES:] = [found[0]._replace(given=None)]
+        program.stored[key] = tuple(found)
     return program.stored[key]
 
 

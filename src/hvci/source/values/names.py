@@ -265,9 +265,11 @@ class Names:
             return NOTHING
         self.busy.add(key)
         found = NOTHING
-        for use, node in callbacks.calls(self.program, function, index):
+        for use, node in (every := callbacks.calls(self.program, function, index)):
             place = Place(use.function, use.offset, path=use.source.path)
             found = found.join(self.evaluator.value(node, place, depth))
+        if len(every) >= callbacks.MAX_CALLS:
+            found = found.join(unknown(f"{shown(function.name)} is called in very many places"))
         self.busy.discard(key)
         return found.known_by("caller")
 

@@ -93,15 +93,16 @@ def _runs(root: str, preset: Preset, machines: Iterable[str]) -> Iterator[Lists]
         lists = Lists(_folder(root), Asked(configuration, preset=preset.name), machine, RUNNERS)
         lists.scopes[0].update(preset.variables)
         lists.list_file(absolute(root))
-        yield lists
         types = (lists.get("CMAKE_CONFIGURATION_TYPES") or "").split(";")
         named = [*types, *(one for one in FURTHER if one.upper() in lists.configurations)]
         every = {one.upper(): one for one in (configuration, *named) if one}
         also = (machine, "arm64") if lists.is_for_arm64 else (machine,)
         for key in ((one, name) for one in also for name in every):
+            lists.gave_up |= key not in done and len(done) >= MAX_RUNS
             if key not in done and len(done) < MAX_RUNS:
                 done.add(key)
                 left.append((key[0], every[key[1]]))
+        yield lists
 
 
 def _folder(path: str) -> str:
