@@ -105,7 +105,8 @@ def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
     for start, end in scene.image.code_ranges:
         if end - start < 8 or not len(sites):
             continue
-        places = (code[start : end - 6] == 0xFF).nonzero()[0] + start
+        last = min(end - 1, len(code) - 4)  # what is looked at behind it lies in the image
+        places = (code[start:last] == 0xFF).nonzero()[0] + start
         modrm = code[places + 1]
         wanted = among(modrm & 0xF8, _THROUGH_REGISTER) | among(modrm, _THROUGH_FRAME)
         if bits == 32:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
