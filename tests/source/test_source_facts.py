@@ -2,6 +2,7 @@
 
 import pytest
 
+from clock import Clock
 from hvci.model import Outcome
 from hvci.rules import judge
 from sources import bad, definitions, entry, lay, one_file, read, shown, vcxproj
@@ -111,6 +112,14 @@ def test_an_inf_names_versions_and_binaries(tmp_path):
         ("ServiceBinary", "%13%\\d.sys"),
         ("INF target", "10.0.17763"),
     }
+
+
+def test_empty_lines_of_an_inf_cost_little(tmp_path):
+    inf = "[S]\nServiceBinary=%13%\\d.sys\n" + "\n" * 60_000 + "End"
+    with Clock() as clock:
+        evidence = read(lay(tmp_path, a__c=CLEAN, d__inf=inf))
+    assert clock.seconds < 5
+    assert "ServiceBinary" in {one.name for one in evidence.settings}
 
 
 def test_without_a_project_linker_settings_are_not_known(tmp_path):

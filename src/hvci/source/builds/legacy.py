@@ -240,7 +240,7 @@ def inf_settings(shelf: Shelf, path: str) -> list[BuildSetting]:
     """What an INF says about the driver: its service binaries and the Windows versions."""
     text = _text(shelf, path)
     found = []
-    for match in re.finditer(r"(?im)^\s*(ServiceBinary|DriverVer)\s*=\s*([^;\n]+)", text):
+    for match in re.finditer(r"(?im)^[ \t]*(ServiceBinary|DriverVer)\s*=\s*([^;\n]+)", text):
         site = SourceSite(path, _line(text, match.start()))
         found.append(BuildSetting(match[1], match[2].strip(), site))
     for match in _INF_OS.finditer(text):

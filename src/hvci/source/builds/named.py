@@ -20,7 +20,7 @@ _SOURCE = re.compile(_PATH.format(r"c|cpp|cc|cxx|c\+\+|s|asm|nasm"), re.IGNORECA
 _OBJECT = re.compile(_PATH.format("o|obj"), re.IGNORECASE)
 _INFERRED = re.compile(r"\.\w+\.\w+")
 """Such as `.c.obj`: a rule of nmake."""
-_REMOVED = re.compile(r"(?im)^[ \t]*[-@]*\s*(?:\$\(RM\)|rm|del|erase|clean\w*:)\b[^\n]*")
+_REMOVED = re.compile(r"(?im)^[ \t]*[-@]*[ \t]*(?:\$\(RM\)|rm|del|erase|clean\w*:)\b[^\n]*")
 ASSEMBLED = (".s", ".asm", ".nasm")
 _ENDS = (".c", ".cpp", ".cc", ".cxx", *ASSEMBLED, ".S")
 
