@@ -42,7 +42,10 @@ def find(scene: Scene) -> None:
     """Add the fact of every call that hands on an address of code to be written through."""
     is_arm64 = scene.image.machine is Machine.ARM64
     candidates = words.handing(scene) if is_arm64 else _candidates(scene)
-    for _, call in zip(range(MAX_CALLS), candidates, strict=False):
+    for count, call in enumerate(candidates):
+        if count == MAX_CALLS or scene.flow.exhausted:
+            scene.flow.spend()  # which is told
+            break
         found = scene.analysis.functions.instruction_at(call)
         if found is not None:
             _handed(scene, *found)
