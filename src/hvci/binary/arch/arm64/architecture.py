@@ -304,9 +304,10 @@ class Arm64:
             return False
         start = self.direct_target(function, i)
         for rva in range(start, start + 4 * MAX_STRAIGHT, 4):
-            flow = flow_of(self.image.u32(rva))
+            word = self.image.u32(rva)
+            flow = flow_of(word)
             if flow != Flow.NEXT:
-                return flow == Flow.STOP
+                return flow == Flow.STOP and word != 0  # zeros may be filled at run time
         return False
 
     def arguments_above(self, is_call: bool) -> int:

@@ -31,17 +31,27 @@ def let_breakpoints_go_on(image: PeImage, function: Function) -> None:
 
 
 def _goes_on(image: PeImage, function: Function, i: int) -> bool:
-    instructions = function.instructions
+    instructions, first = function.instructions, i
     if not _is_breakpoint(instructions[i]) or i in function.ends:
         return False
-    if instructions[i + 1].mnemonic == Mnemonic.INT3:
-        return False
-    if i in function.sources or i == function.entry:
+    while _follows_int3(function, first):
+        first -= 1
+    if first in function.sources or first == function.entry:
         return True
-    before = function.flows[i - 1]
-    if i - 1 in function.ends or before in NO_FALL_THROUGH:
+    before = function.flows[first - 1]
+    if first - 1 in function.ends or before in NO_FALL_THROUGH:
         return False
-    return before not in CALLS or _callee(image, instructions[i - 1]) not in NEVER_RETURN
+    if before not in CALLS:
+        return True
+    fills = first != i or instructions[i + 1].mnemonic == Mnemonic.INT3
+    return not fills and _callee(image, instructions[first - 1]) not in NEVER_RETURN
+
+
+def _follows_int3(function: Function, i: int) -> bool:
+    """Whether an instruction stands right behind an `int 3` that only leads here."""
+    if not i or i in function.sources or i == function.entry or i - 1 in function.ends:
+        return False
+    return bool(function.instructions[i - 1].mnemonic == Mnemonic.INT3)
 
 
 def never_returns(image: PeImage, call: Instruction) -> bool:
