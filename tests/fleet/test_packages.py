@@ -16,6 +16,7 @@ from hvci.cli import main
 from hvci.fleet.rules import Rules
 from hvci.fleet.walk import ARCHIVE, places
 from hvci.fleet.worker import Task, answered
+from hvci.packages.marks import NOT_OPENED
 
 OLD = 1_600_000_000
 GOOD, BAD = driver(), driver(pool_type=0)
@@ -323,8 +324,8 @@ def test_programs_of_a_folder_are_looked_into(tmp_path):
         "other.exe": None,
         "setup.exe": "an InstallShield installer, which hvci does not open: "
         "extract it and check the folder",
-        "disk.vhdx": "the image of a disk, which is opened where it is named: check it alone",
-        "old.img": "the image of a disk, which is opened where it is named: check it alone",
+        "disk.vhdx": NOT_OPENED["disk"],
+        "old.img": NOT_OPENED["disk"],
         "old/a.sy_": "packed by an old compress.exe, which hvci does not open: run expand on it",
     }
     shown = CliRunner().invoke(main, ["check", str(top), "--no-config", "-f", "json"])

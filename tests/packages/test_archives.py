@@ -461,11 +461,14 @@ def test_a_folder_without_drivers_says_so_whatever_packages_it_has(tmp_path):
 
 def test_archives_of_a_folder_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("hvci.cli.gather.MOST_ARCHIVES", 1)
-    for name in ("a.zip", "b.zip"):
+    for name in ("a.zip", "b.zip", "c.zip"):
         (tmp_path / name).write_bytes(zipped({"a.sys": IMAGE}))
     result = check(tmp_path, "-f", "json")
-    assert len(json.loads(result.stdout)["reports"]) == 1
-    assert "1 more not opened" in result.stderr
+    document = json.loads(result.stdout)
+    assert (result.exit_code, len(document["reports"])) == (4, 1)
+    (error,) = document["errors"]
+    assert error["path"] == str(tmp_path / "b.zip")
+    assert "not opened, and 1 archives behind it" in error["message"]
 
 
 def test_an_archive_is_a_target(put):

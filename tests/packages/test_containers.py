@@ -17,7 +17,7 @@ from build import driver
 from cabinets import cabinet, cabinet_of, installer
 from hvci.errors import InputError
 from hvci.packages import kinds
-from hvci.packages.opened import Driver, open_archive
+from hvci.packages.opened import Driver, NoDriver, open_archive
 from hvci.packages.programs import parts
 
 IMAGE, OTHER = driver(), driver("x86")
@@ -322,10 +322,53 @@ def test_kinds_that_are_known_and_not_opened_are_told(put, data, told):
     assert kinds.is_package(str(put(data, "b.sy_")), data[:16])
 
 
-@pytest.mark.parametrize("head", [b"vhdxfile", b"KDMV", b"\xeb\x52\x90NTFS    "])
-def test_the_image_of_a_disk_in_an_archive_is_told(put, head):
-    (text,) = opened(put(zipped([("d/disk.bin", head + bytes(5000))]))).values()
-    assert text == "the image of a disk, which is opened where it is named: check it alone"
+END = b"\x55\xaa"
+FLOPPY = (b"\xeb\x3c\x90MSDOS5.0".ljust(54, b"\0") + b"FAT12   ").ljust(510, b"\0") + END
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"vhdxfile", "disk.bin"),
+        (b"KDMV", "disk.bin"),
+        (b"\xeb\x52\x90NTFS    ", "disk.bin"),
+        (FLOPPY, "disk.bin"),
+        (FLOPPY, "disk.vfd"),
+        (bytes(510) + END, "disk.IMG"),
+    ],
+)
+def test_the_image_of_a_disk_in_an_archive_is_told(put, head, name):
+    disk = head + bytes(5000)
+    (text,) = opened(put(zipped([(f"d/{name}", disk)]))).values()
+    assert text.startswith("the image of a disk, which is opened where it is named")
+    if name != "disk.bin":
+        assert kinds.is_package(str(put(disk, name)), disk[:16])
+    assert not opened_or_nothing(put(zipped([("boot.bin", bytes(510) + END)])))
+
+
+def opened_or_nothing(path):
+    try:
+        return opened(path)
+    except NoDriver:
+        return {}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.CAB", "a.7z", "a.msi", "a.iso", "a.tar.gz", "a.whl"])
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "called an archive and is empty"),
+        (bytes(4096), "called an archive and is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "only a pointer to one"),
+        (b"XX" + zipped([("a.sys", IMAGE)])[2:40], "no archive of a kind that is known here"),
+    ],
+)
+def test_what_is_an_archive_by_its_name_alone_is_told(put, name, data, told):
+    path = put(data, name)
+    assert kinds.is_package(str(path), data[:16])
+    assert told in opened(path)[""]
+    assert told in opened(put(zipped([(f"p/{name}", data)]), "x.bin"))[f"!p/{name}"]
+    assert not opened_or_nothing(put(zipped([(f"__MACOSX/._{name}", b"\0\5\x16\7")])))
 
 
 def test_a_disc_whose_files_are_in_another_file_system(put):

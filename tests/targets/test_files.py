@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,10 +65,33 @@ def test_symlink_loops_end(tmp_path):
     assert paths(str(tmp_path)) == [str(tmp_path / "x.sys")]
 
 
-def test_an_unreadable_file_in_a_folder_is_no_driver(tmp_path, monkeypatch):
-    (tmp_path / "x.bin").write_bytes(NATIVE)
-    monkeypatch.setattr("pathlib.Path.open", lambda *a, **k: (_ for _ in ()).throw(OSError("no")))
-    assert "no driver" in why(str(tmp_path))
+def test_what_cannot_be_read_in_a_folder_is_told(tmp_path, monkeypatch):
+    for name in ("a/good.sys", "b/x.bin", "c/d/deep.sys"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(NATIVE)
+    (tmp_path / "a" / "gone.sys").symlink_to("nowhere")
+    (tmp_path / "a" / "gone.txt").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "a" / "pipe.sys")
+    os.mkfifo(tmp_path / "a" / "pipe")
+    opened, listed = Path.open, os.scandir
+
+    def refuse(path, *rest):
+        if Path(path).name in ("x.bin", "c"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return (opened if isinstance(path, Path) else listed)(path, *rest)
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
+    found = list(find([str(tmp_path)]))
+    told = {one.path.removeprefix(f"{tmp_path}/"): str(getattr(one, "error", "")) for one in found}
+    reasons = {name: text.rpartition(": ")[2] for name, text in told.items()}
+    assert reasons == {
+        "a/good.sys": "",
+        "a/gone.sys": "No such file or directory",
+        "a/pipe.sys": "not a regular file",
+        "b/x.bin": "Permission denied",
+        "c": "Permission denied",
+    }
 
 
 def test_patterns(tmp_path):

@@ -107,7 +107,12 @@ class Packages:
         opened = len(self.archives) - len(self._left)
         parts += [f"{opened} archives opened"] if opened else []
         if self._left:
-            parts.append(f"{len(self._left)} more not opened: name them, or use hvci scan")
+            first, number = self.archives[MOST_ARCHIVES], len(self._left)
+            error = InputError(
+                f"not opened, and {number - 1} archives behind it: a run opens {MOST_ARCHIVES} "
+                "that nobody named; name them, or use hvci scan"
+            )
+            found[first] = Document(errors=(TargetError.of(first, error),))
         if parts:
             click.echo(f"hvci: {', '.join(parts)}", err=True)
 

@@ -216,6 +216,16 @@ def _is_beside(path: Path, name: str) -> bool:
     return file.is_file() and file.resolve().parent == path.parent.resolve()
 
 
+def _called(path: Path, _name: str) -> Iterator[Member]:
+    """What only its name says to be an archive."""
+    found = None
+    if path.stat().st_size:
+        for found in library.by_library(path):
+            yield found
+    if found is None:
+        raise InputError("it is called an archive and is empty: is it damaged?")
+
+
 def _reader(kind: str) -> Callable[[Path, str], Iterator[Member]]:
     readers = {
         "zip": _zip,
@@ -227,6 +237,8 @@ def _reader(kind: str) -> Callable[[Path, str], Iterator[Member]]:
         marks.TAR: _tar,
         marks.PACKED: _packed,
         marks.PROGRAM: _program,
+        marks.CALLED: _called,
+        "": _called,
     }
     otherwise = _packed_otherwise if kind.startswith(marks.PACKED) else library.by_library
     return readers.get(kind, otherwise)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hvci.packages import programs
 from hvci.packages.marks import (
+    ARCHIVES,
     HEAD,
     PACKED,
     PROGRAM,
@@ -26,7 +27,7 @@ _NAMES = {
     "encrypted": (".eappx", ".eappxbundle", ".emsix", ".emsixbundle"),
 }
 """Names that kinds need whose marks begin much else as well, such as documents of Office."""
-_BY_NAME = (*TARS, ".iso", ".inf")
+_BY_NAME = (*ARCHIVES, ".inf")
 _MOST_MEMORY = 32 << 20
 """What a look at a compressed file may take."""
 

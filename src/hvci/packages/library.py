@@ -38,6 +38,10 @@ _SAID = (
     ("BCJ2", f"it is packed in a way that this libarchive does not know: {_EXTRACT}"),
     ("Unsupported ZIP compression", f"it is packed in a way that is not known here: {_EXTRACT}"),
     ("encrypted", "it is encrypted: extract it with its password and check the folder"),
+    (
+        "Unrecognized archive format",
+        "it is no archive of a kind that is known here: is it damaged, or only a pointer to one?",
+    ),
     ("Passphrase required", "it is encrypted: extract it with its password and check the folder"),
 )
 _NOTHING = ("", "None")

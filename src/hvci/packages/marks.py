@@ -49,7 +49,8 @@ NOT_OPENED = {
     "encrypted": "an encrypted package: it holds what only the Store can open",
     "delta": "differences to files of Windows, which only Windows can put together: "
     "install the update and check the files that it makes",
-    "disk": "the image of a disk, which is opened where it is named: check it alone",
+    "disk": "the image of a disk, which is opened where it is named and holds a Windows: check it "
+    "alone, or mount it and check its folder",
     "udf": "a UDF file system, which hvci does not open: mount it and check its folder",
 }
 """What is told of kinds that are known and not opened."""
@@ -57,6 +58,13 @@ HEAD = 0x8006
 """Bytes that tell every kind of archive."""
 TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 """Names of compressed files that are archives; any other file can be compressed as well."""
+CALLED = "called"
+"""The kind of what is an archive by its name alone."""
+ARCHIVES = (
+    *(*TARS, ".zip", ".cab", ".7z", ".rar", ".msi", ".msm", ".msu", ".wim", ".esd", ".iso"),
+    *(".nupkg", ".whl", ".appx", ".msix", ".deb", ".rpm", ".cpio", ".vhd", ".vhdx", ".vmdk"),
+)
+"""Names that promise something to open: what is called so and is not is damaged."""
 _PE_POINTER, _SUBSYSTEM, _NATIVE = 0x3C, 0x5C, b"\x01\x00"
 
 
@@ -73,7 +81,8 @@ def is_native_head(head: bytes) -> bool:
 
 
 _DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")
-RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk")
+RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk", ".vfd", ".ima", ".flp")
+_FAT = ((54, b"FAT1"), (82, b"FAT32"), (3, b"EXFAT"))
 
 
 def is_disk(path: str) -> bool:
@@ -83,12 +92,15 @@ def is_disk(path: str) -> bool:
             head = stream.read(1024)
     except OSError:
         return False
-    if is_disk_head(head):
+    return is_disk_head(head, path)
+
+
+def is_disk_head(head: bytes, name: str = "") -> bool:
+    """Whether these are the first bytes of the image of a disk or of a volume; only the name of
+    the file tells a disk by the end of its first sector, which much else has as well.
+    """
+    if head.startswith(_DISKS) or head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART"):
         return True
-    return path.lower().endswith(RAW_DISKS) and head[510:512] == b"\x55\xaa"
-
-
-def is_disk_head(head: bytes) -> bool:
-    """Whether these are the first bytes of the image of a disk or of a volume."""
-    is_volume = head[3:11] == b"NTFS    " or head[512:].startswith(b"EFI PART")
-    return is_volume or head.startswith(_DISKS)
+    is_sector = head[510:512] == b"\x55\xaa"
+    has_files = any(head.startswith(mark, at) for at, mark in _FAT)
+    return is_sector and (has_files or name.lower().endswith(RAW_DISKS))

@@ -427,7 +427,9 @@ def _what(head: bytes, label: str, kind: str) -> str:
         return "" if head[:2] != b"MZ" and name.startswith(_APPLE) else _IMAGE
     if head[:2] == b"MZ":
         return kind or marks.PROGRAM
-    kind = kind or marks.kind_of(head) or ("disk" if marks.is_disk_head(head) else "")
+    kind = kind or marks.kind_of(head) or ("disk" if marks.is_disk_head(head, name) else "")
+    if not kind and name.lower().endswith(marks.ARCHIVES) and not name.startswith(_APPLE):
+        return marks.CALLED
     if kind.startswith(marks.PACKED) and not kinds.is_worth_unpacking(name, head):
         return ""
     return kind

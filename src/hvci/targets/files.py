@@ -99,39 +99,81 @@ def _pattern(word: str, is_package: IsPackage) -> Iterator[Found | Missing]:
 def _folder(folder: Path, is_package: IsPackage) -> Iterator[Found | Missing]:
     empty, sources = True, False
     for path in _walk(folder):
-        sources = sources or is_source(path)
-        head = _head(path)
-        if path.suffix.lower() == ".sys" or (head.startswith(b"MZ") and is_native(path)):
+        if isinstance(path, Missing):
             empty = False
-            yield Found(str(path), Kind.IMAGE)
-        elif head and is_package(str(path), head):
-            yield Found(str(path), Kind.PACKAGE)
+            yield path
+            continue
+        sources = sources or is_source(path)
+        found = _met_or_shut(path, is_package)
+        if found is not None:
+            empty = empty and isinstance(found, Found) and found.kind is Kind.PACKAGE
+            yield found
     if sources:
         yield Found(str(folder), Kind.SOURCE)
     elif empty:
         yield Missing(str(folder), InputError(f"{folder}: no driver in this folder"))
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
+def _met_or_shut(path: Path, is_package: IsPackage) -> Found | Missing | None:
     try:
-        with path.open("rb") as stream:
-            return stream.read(16)
-    except OSError:
-        return b""
+        return _met(path, is_package)
+    except FileNotFoundError:
+        return None  # it went meanwhile
+    except OSError as error:
+        return _shut(path, error)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every regular file below a folder, sorted; a symlink loop is entered once."""
+def _met(path: Path, is_package: IsPackage) -> Found | None:
+    """What a file of a folder is; None where it is nothing to us."""
+    if _is_driver(path.name):
+        return Found(str(path), Kind.IMAGE)
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if head.startswith(b"MZ") and is_native(path):
+        return Found(str(path), Kind.IMAGE)
+    return Found(str(path), Kind.PACKAGE) if is_package(str(path), head) else None
+
+
+def _is_driver(name: str) -> bool:
+    return name.lower().endswith(".sys")
+
+
+def _walk(folder: Path) -> Iterator[Path | Missing]:
+    """Every regular file below a folder, sorted, and what is called a driver and is no file; a
+    symlink loop is entered once. A folder that cannot be listed is told.
+    """
     entered: set[tuple[int, int]] = set()
-    for top, folders, files in os.walk(folder, followlinks=True):
+    shut: list[OSError] = []
+    for top, folders, files in os.walk(folder, followlinks=True, onerror=shut.append):
+        yield from (_shut(Path(one.filename), one) for one in shut)
+        shut.clear()
         status = Path(top).stat()
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (path for name in sorted(files) if (path := Path(top, name)).is_file())
+        for name in sorted(files):
+            path = Path(top, name)
+            if path.is_file():
+                yield path
+            elif _is_driver(name):
+                yield from _no_file(path)
+    yield from (_shut(Path(one.filename), one) for one in shut)
+
+
+def _shut(path: Path, error: OSError) -> Missing:
+    return Missing(str(path), InputError(f"{path}: {error.strerror or error}"))
+
+
+def _no_file(path: Path) -> Iterator[Missing]:
+    """A link that leads nowhere, a pipe, a device."""
+    try:
+        found = _file(path)
+    except OSError as error:
+        found = _shut(path, error)
+    if isinstance(found, Missing):
+        yield found
 
 
 def _file(path: Path) -> Found | Missing:
