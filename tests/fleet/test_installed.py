@@ -186,7 +186,7 @@ def test_what_is_no_windows_is_a_row(tmp_path, name):
         target.mkdir()
     elif name == "damaged":
         put(tmp_path / name, {"System32/config/SYSTEM": b"regf" + bytes(9000)})
-    run("scan", target, "--installed", "-d", where, "--jobs", 1)
+    run("scan", target, "--installed", "-d", where, "--jobs", 1, code=4)
     (one,) = ask(where, "problems")
     assert one["path"] == str(target)
     assert one["sentence"]

@@ -59,9 +59,9 @@ def put(top, files):
     return top
 
 
-def run(*args):
+def run(*args, code=0):
     done = CliRunner().invoke(main, ["scan", *map(str, args), "--jobs", "1"])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     return done.output
 
 
@@ -284,7 +284,7 @@ def test_an_installer_that_is_not_opened_is_named(tmp_path):
         tmp_path,
         {"setup.exe": driver(subsystem=2, overlay=bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst")},
     )
-    run(tmp_path / "setup.exe", "-d", tmp_path / "a.db")
+    run(tmp_path / "setup.exe", "-d", tmp_path / "a.db", code=4)
     (one,) = ask(tmp_path / "a.db", "problems")
     assert "an NSIS installer, which hvci does not open" in one["sentence"]
 

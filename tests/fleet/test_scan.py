@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -200,9 +201,38 @@ def test_what_cannot_be_a_scan_is_said(tmp_path):
     lost = run("--from-list", tmp_path / "lost", "-d", tmp_path / "a.db")
     assert (lost.exit_code, "No such file" in lost.output) == (2, True)
     nothing = run(tmp_path / "*.sys", tmp_path / "none", "-q", "-d", tmp_path / "a.db")
-    assert (nothing.exit_code, nothing.output) == (0, "")
+    assert (nothing.exit_code, nothing.output) == (
+        4,
+        "hvci: without an answer: 2 of the targets named\n",
+    )
     found = rows(tmp_path / "a.db", seen.c.sentence)
     assert found == {"*.sys": ("no file matches this pattern",), "none": ("no such file",)}
+
+
+def test_a_target_without_an_answer_is_no_success(tmp_path, monkeypatch):
+    def code(*words, **more):
+        return run(*words, "-d", tmp_path / "a.db", "-q", "--jobs", 1, **more).exit_code
+
+    top = tmp_path / "drivers"
+    (top / "empty").mkdir(parents=True)
+    (top / "good.sys").write_bytes(driver())
+    (top / "gone.sys").symlink_to("nowhere")
+    (top / "bad.zip").write_bytes(b"PK\3\4")
+    monkeypatch.chdir(top)
+    assert code(".") == 0
+    assert code("good.sys", "--since", "2030-01-01") == 0
+    assert code("empty") == 4
+    assert rows(tmp_path / "a.db", seen.c.sentence) == {"empty": ("no driver in this folder",)}
+    assert code("good.sys", "gone.sys") == 4
+    assert code(top / "bad.zip") == code("bad.zip") == 4
+    with zipfile.ZipFile("half.zip", "w") as archive:
+        archive.writestr("a.sys", driver())
+        archive.writestr("c.cab", b"MSCF")
+    assert code("half.zip") == code("half.zip") == 0
+    with zipfile.ZipFile("none.zip", "w") as archive:
+        archive.writestr("a.txt", b"text")
+    assert code("none.zip") == code("none.zip") == 4
+    assert code("--from-list", "-", input=b"gone.sys\ngood.sys\n") == 0
 
 
 def test_a_name_that_is_no_text_and_one_that_is_hostile_are_rows(tmp_path):
@@ -239,6 +269,27 @@ def test_no_file_is_read_that_no_driver_can_be(tmp_path, monkeypatch):
     assert [one.kind for one in walk.places([str(tmp_path)])] == ["too-large"]
     os.mkfifo(tmp_path / "pipe.sys") if hasattr(os, "mkfifo") else None
     assert [one.kind for one in walk.places([str(tmp_path / "pipe.sys")])] in (["no-file"], [])
+
+
+def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
+    for name in ("good.sys", "pack.zip", "notes.txt", "gone.txt", "pipe", "pipe.sys"):
+        (tmp_path / name).write_bytes(driver())
+    for name in ("gone.txt", "gone.sys", "self"):
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).symlink_to(name if name == "self" else "nowhere")
+    for name in ("pipe", "pipe.sys"):
+        (tmp_path / name).unlink()
+        os.mkfifo(tmp_path / name)
+
+    def refuse(path, *rest):
+        if path.endswith((".zip", ".txt")):
+            raise PermissionError(13, "Permission denied")
+        return Path(path).open(*rest)
+
+    monkeypatch.setattr(walk, "open", refuse, raising=False)
+    found = {Path(one.path).name: one.kind for one in walk.places([str(tmp_path)])}
+    shut = {"pack.zip": "unreadable", "notes.txt": "unreadable"}
+    assert found == {"good.sys": "image", "gone.sys": "vanished", "pipe.sys": "no-file", **shut}
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):

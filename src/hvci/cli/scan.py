@@ -18,7 +18,7 @@ from hvci.cli.fleet import database_option, need_fleet
 from hvci.cli.gather import is_watched
 from hvci.cli.settings import trust_options
 from hvci.cli.watched import Show, span
-from hvci.errors import UsageError
+from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST, parse_version
 from hvci.report.document import INTERRUPTED
 
@@ -116,12 +116,12 @@ def command(
     Windows, of which each driver gets its service, its package (oemN.inf) and its devices; the
     image of a disk always is.
 
-    A file that did not change costs a look-up, equal files are
-    evaluated once. Ctrl-C or even kill -9 loses nothing: the same command goes on where it was. A
-    file that cannot be read, or at which a process dies, is a row with a sentence; see hvci query
-    problems.
+    A file that did not change costs a look-up, equal files are evaluated once. Ctrl-C or even kill
+    -9 loses nothing: the same command goes on where it was. A file that cannot be read, or at which
+    a process dies, is a row with a sentence; see hvci query problems.
 
-    Exit code 0 when every file has its row, whatever the rows say; 130 when interrupted.
+    Exit code 0 when every file has its row, whatever the rows say; 4 when a TARGET of the command
+    line is not there, cannot be read or holds no driver; 130 when interrupted.
 
     \b
     hvci scan C:\\Windows\\System32\\drivers
@@ -146,6 +146,7 @@ def command(
         isolate,
         scheduler,
         installed,
+        targets,
     )
     trusted = (given(catalogs), given(blocklists), given(databases))
     return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
@@ -164,6 +165,8 @@ class Asked:
     isolate: bool
     scheduler: str | None
     installed: bool
+    named: tuple[str, ...]
+    """The targets that the command line itself names."""
 
     def places(self) -> Iterator[Place | Problem]:
         """Everything that it is about."""
@@ -198,6 +201,7 @@ def _scan_with(
     show = Show(not quiet and is_watched())
     store = Store(database, rules, asked.host)
     scan = Scan(store, rules, crew.size, asked.seconds, show, asked.isolate, crew, scratch)
+    scan.named = frozenset((*asked.named, *map(os.path.abspath, asked.named)))
     if asked.scheduler:
         from hvci.fleet.cluster import Cluster
 
@@ -216,7 +220,9 @@ def _scan_with(
         database.close()
     if not quiet:
         click.echo(_summary(progress, store.scan_id, where))
-    return 0
+    if progress.lost:
+        click.echo(f"hvci: without an answer: {progress.lost} of the targets named", err=True)
+    return InputError.exit_code if progress.lost else 0
 
 
 def _named(

@@ -55,6 +55,8 @@ class Progress:
     inside: int = 0
     """Of the files, those in archives."""
     problems: int = 0
+    lost: int = 0
+    """Targets that somebody named and in which nothing has an answer."""
     seconds: float = 0.0
 
 
@@ -83,6 +85,8 @@ class Scan:
     """Who evaluates; processes of this computer where nothing is said."""
     scratch: str | None = None
     """A folder of its own, which whoever gives it removes; else the scan makes one."""
+    named: frozenset[str] = frozenset()
+    """The paths that somebody named one by one."""
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
     _waiting: dict[Key, list[Content]] = field(default_factory=dict)
@@ -91,6 +95,8 @@ class Scan:
     """Tasks that came out of archives."""
     _digests: dict[str, str] = field(default_factory=dict)
     """Of catalogs, by path."""
+    _doubtful: set[str] = field(default_factory=set)
+    """Of what somebody named, what may have no answer."""
     _began: float = field(default_factory=time.monotonic)
     _written: float = 0.0
     _boxes: Boxes = field(init=False)
@@ -113,6 +119,7 @@ class Scan:
             self._write()
             raise
         self._write()
+        self.progress.lost = sum(not self.store.has_answer(path) for path in self._doubtful)
         self.store.finish()
         return self.progress
 
@@ -270,6 +277,8 @@ class Scan:
     def _met(self, one: Met) -> None:
         self.progress.files += 1
         self.progress.problems += one.problem is not None
+        if one.found.path in self.named and _may_be_lost(one):
+            self._doubtful.add(one.found.path)
         self._rows.append(one)
         if len(self._rows) >= FULL:
             self._write()
@@ -301,6 +310,11 @@ def _met(
         package=content.place.package,
         told=told,
     )
+
+
+def _may_be_lost(met: Met) -> bool:
+    """Whether a target may have led to nothing: one with a problem, or an archive."""
+    return met.problem is not None or (isinstance(met.found, Place) and met.found.kind != IMAGE)
 
 
 class _Feed:

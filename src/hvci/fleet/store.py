@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, update
 
 from hvci import __version__
 from hvci.errors import StoreError
 from hvci.fleet.batches import batches
 from hvci.fleet.database import Database
 from hvci.fleet.packed import digest_of, shipped
+from hvci.fleet.rows import PACKAGE
 from hvci.fleet.rules import Rules, catalogue_digest
 from hvci.fleet.schema import (
     about,
@@ -192,6 +193,21 @@ class Store:
                     for path, *rest in connection.execute(query, {"some": some}).all():
                         found[paths[path]] = Known(*rest)
         return found
+
+    def has_answer(self, target: str) -> bool:
+        """Whether this scan has an answer for a driver at a path or below it."""
+        path = stored_path(target)
+        places = [path + end for end in ("/", "\\", "!")]
+        begins = [func.substr(file.c.path, 1, len(each)) == each for each in places]
+        query = (
+            select(seen.c.file_id)
+            .join(file)
+            .join(result)
+            .where(seen.c.scan_id == self.scan_id, result.c.kind != PACKAGE)
+            .where(or_(file.c.path == path, *begins))
+        )
+        with self.database.reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def results(self, keys: Iterable[Key]) -> dict[Key, tuple[int, str]]:
         """Number and kind of the results that there are for contents."""

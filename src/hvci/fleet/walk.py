@@ -6,6 +6,7 @@ at is named, never passed over.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -22,6 +23,7 @@ from hvci.packages.opened import NoDriver, Refused, of_inf
 from hvci.targets import MAX_BYTES, is_native
 
 _SUFFIX, _INF = ".sys", ".inf"
+_NO_FILE = "not a regular file"
 MAX_ARCHIVE = 64 << 30
 """A larger archive is not opened."""
 IMAGE, ARCHIVE, WINDOWS = "image", "archive", "windows"
@@ -102,11 +104,15 @@ def _target(target: str, beside: Beside) -> Iterator[Place | Problem]:
             yield problem(path, error)
         return
     if stat.S_ISDIR(status.st_mode):
-        yield from _folder(path, beside)
+        one: Place | Problem | None = None
+        for one in _folder(path, beside):
+            yield one
+        if one is None:
+            yield Problem(path, "empty", "no driver in this folder")
     elif stat.S_ISREG(status.st_mode):
         yield from _named(path, status)
     else:
-        yield Problem(path, "no-file", "not a regular file")
+        yield Problem(path, "no-file", _NO_FILE)
 
 
 def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
@@ -198,24 +204,24 @@ def _entry(entry: os.DirEntry[str]) -> Place | Problem | None:
     try:
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
-            return None
+            return Problem(entry.path, "no-file", _NO_FILE) if named else None
         if named:
             return place_of(entry.path, status)
-        kind = _kind(entry.path) if status.st_size else ""
+        kind = _kind(entry.path)
         return place_of(entry.path, status, kind) if kind else None
     except OSError as error:
-        return problem(entry.path, error) if named else None
+        # What is called so may be a driver whatever it holds; else a link that leads nowhere,
+        # or a file that went meanwhile, is nothing to look at.
+        leads_nowhere = isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
+        return None if leads_nowhere and not named else problem(entry.path, error)
 
 
 def _kind(path: str) -> str:
-    """What a file without a driver's name is to us; empty for nothing."""
+    """What a file without a driver's name is to us; empty for nothing. Raises `OSError`."""
     if path[-4:].lower() == _INF:
         return ""
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123 (a million times)
-            head = stream.read(16)
-    except OSError:
-        return ""
+    with open(path, "rb") as stream:  # noqa: PTH123 (a million times)
+        head = stream.read(16)
     if head[:2] == b"MZ":
         # Whether a program brings drivers along takes all of it: a worker looks, and once only.
         return IMAGE if is_native(Path(path)) else ARCHIVE
