@@ -218,7 +218,7 @@ def test_links_and_devices_are_passed_over(put):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
-            entry = tarfile.TarInfo("link.sys")
+            entry = tarfile.TarInfo("link.txt" if kind == tarfile.LNKTYPE else "link.sys")
             entry.type, entry.linkname = kind, "/etc/passwd"
             archive.addfile(entry)
     with pytest.raises(InputError, match="no driver in this archive"):
@@ -297,6 +297,71 @@ def test_a_tar_that_is_cut_anywhere_says_so(put, kind):
             assert cut < 300, str(error)
             continue
         assert found, cut
+
+
+def linked(name="d/a.sys", target="d/a.sys"):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path, data in ((name, IMAGE), ("old.txt", b""), ("e/none.sys", b"")):
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        for path in ("e/b.sys", "e/c.sys", *("e/notes.txt",) * (target != name)):
+            entry = tarfile.TarInfo(path)
+            entry.type, entry.linkname = tarfile.LNKTYPE, target
+            archive.addfile(entry)
+    return out.getvalue()
+
+
+def in_cpio(name, data, inode, links):
+    def whole(data):
+        return data + bytes(-len(data) % 4)
+
+    fields = (inode, 0o100644, 0, 0, links, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08x" % one for one in fields)
+    return whole(head + name.encode() + b"\0") + whole(data)
+
+
+@pytest.mark.parametrize("form", ["tar", "tgz", "lz4", "cpio"])
+def test_every_name_of_a_file_is_told(put, form):
+    names = ("d/a.sys", "e/b.sys", "e/c.sys", "e/none.sys")
+    pack = {"tar": bytes, "tgz": gzip.compress, "lz4": in_lz4, "cpio": lambda _: cpio}
+    cpio = b"".join(in_cpio(one, b"", 5, 3) for one in names[:2])
+    cpio += in_cpio(names[2], IMAGE, 5, 3) + in_cpio(names[3], b"", 6, 1)
+    cpio += in_cpio("TRAILER!!!", b"", 0, 1)
+    found = drivers(put(pack[form](linked()), f"x.tar.{form}" if form == "lz4" else f"x.{form}"))
+    told = {one.path.rpartition("!")[2]: one.data for one in found}
+    assert told == {**dict.fromkeys(names[:3], IMAGE), names[3]: b""}
+
+
+def in_lz4(data):
+    parts = []
+    with libarchive.custom_writer(
+        lambda some: parts.append(bytes(some)) or len(some), "raw", "lz4"
+    ) as out:
+        out.add_file_from_memory("x", len(data), data)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("form", ["tar", "tar.lz4"])
+def test_a_link_to_what_is_not_in_an_archive_is_told(put, form):
+    data = linked(target="lost.sys")
+    path = put(in_lz4(data) if form == "tar.lz4" else data, f"x.{form}")
+    told = {one.path.rpartition("!")[2]: str(one.error) for one in refused(path)}
+    why = "it cannot be read: it is a link to lost.sys, which is not in the archive"
+    assert told == dict.fromkeys(("e/b.sys", "e/c.sys"), why)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_tars_that_are_joined_are_all_read_and_damage_between_files_is_told(put, pack):
+    one, other = tarred({"a.sys": IMAGE}), tarred({"b.sys": OTHER})
+    path = put(pack(one + other), "x.tar")
+    assert [each.data for each in open_archive(path)] == [IMAGE, OTHER]
+    size = 512 + len(IMAGE) + -len(IMAGE) % 512
+    damaged = one[:size] + b"\xff" * 512 + other
+    first, told = open_archive(put(pack(damaged), "y.tar"))
+    assert first.data == IMAGE
+    assert "there is more behind the last file of it that can be read" in str(told.error)
 
 
 def test_a_damaged_member_leaves_the_others(put):

@@ -360,8 +360,9 @@ def opened_or_nothing(path):
         (b"", "called an archive and is empty"),
         (bytes(4096), "called an archive and is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "only a pointer to one"),
-        (b"XX" + zipped([("a.sys", IMAGE)])[2:40], "no archive of a kind that is known here"),
+        (b"XX\3\4\x14" + bytes(range(40)), "no archive of a kind that is known here"),
     ],
+    ids=["empty", "zeros", "pointer", "damaged"],
 )
 def test_what_is_an_archive_by_its_name_alone_is_told(put, name, data, told):
     path = put(data, name)

@@ -19,10 +19,11 @@ from typing import IO, Any, cast
 
 from hvci.errors import InputError, NeedsMore
 from hvci.packages import library, marks
-from hvci.packages.members import PIECE, Member, pieces_of
+from hvci.packages.members import PIECE, Links, Member, pieces_of
 
 _MOST_OF_TABLE = 64 << 20
 _BLOCK = 512
+_BEHIND = "there is more behind the last file of it that can be read: is it damaged?"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -81,15 +82,22 @@ def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[byte
 
 
 class _Watched:
-    """A stream that remembers what it ended with: tarfile takes a cut for an end."""
+    """A stream that remembers what it ended with: tarfile takes a cut for an end, and what is
+    damaged as well.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._last = stream, b""
+        self._stream, self._last, self._at = stream, b"", 0
+        self.filled = 0
+        """Bytes up to the last that is not zero."""
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         found = self._stream.read(size)
         self._last = (self._last + found)[-_BLOCK:]
+        if rest := len(found.rstrip(b"\0")):
+            self.filled = self._at + rest
+        self._at += len(found)
         return found
 
     def finish(self) -> None:
@@ -106,13 +114,46 @@ def _tar(path: Path, _name: str) -> Iterator[Member]:
 
 
 def _tarred(stream: IO[bytes]) -> Iterator[Member]:
-    watched = _Watched(stream)
-    with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|") as archive:
-        for entry in archive:
-            file = archive.extractfile(entry) if entry.isfile() else None
-            if file is not None:
-                yield Member(entry.name, pieces_of(file), entry.size)
-        watched.finish()
+    """The files of a tar; other names of a file come last, with its bytes."""
+    links = Links()
+    for number, (entry, file) in enumerate(_entries(stream)):
+        if file is not None:
+            links.member(entry.name, number)
+            yield Member(entry.name, pieces_of(file), entry.size)
+        elif entry.islnk():
+            links.link(entry.name, entry.linkname)
+    for number, (entry, file) in enumerate(_entries(stream) if links.names else ()):
+        if file is not None and number in links.names:
+            name, *also = links.names[number]
+            yield Member(name, pieces_of(file), entry.size, also=tuple(also))
+    yield from links.lost()
+
+
+def _entries(stream: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """What stands in a tar, and in those that are joined to it, with the bytes of files."""
+    start: int | None = 0
+    while start is not None:
+        stream.seek(start)
+        watched = _Watched(stream)
+        try:
+            with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|") as archive:
+                for entry in archive:
+                    yield entry, archive.extractfile(entry) if entry.isfile() else None
+                watched.finish()
+        except tarfile.ReadError as error:
+            if not start:
+                raise
+            raise InputError(_BEHIND) from error
+        end = archive.offset
+        start = _filled_block(stream, start + end) if watched.filled > end else None
+
+
+def _filled_block(stream: IO[bytes], at: int) -> int:
+    """Where the next block stands that is not all zeros."""
+    stream.seek(at)
+    while not any(stream.read(_BLOCK)):
+        at += _BLOCK
+    return at
 
 
 def _packed(path: Path, name: str) -> Iterator[Member]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from hvci.errors import InputError, NeedsMore
 from hvci.packages import cabinet, marks
-from hvci.packages.members import PIECE, Member
+from hvci.packages.members import PIECE, Links, Member
 
 LIBRARY = "LIBARCHIVE"
 """The variable of the environment by which libarchive-c is told where its library is."""
@@ -87,9 +87,39 @@ def loaded() -> Any:  # noqa: ANN401 (of a library without types)
 
 
 def by_library(path: Path, _name: str = "") -> Iterator[Member]:
-    """Formats that only libarchive knows, and those that it reads faster."""
+    """Formats that only libarchive knows, and those that it reads faster.
+
+    Of several names of one file either the first or the last has its bytes.
+    """
+    links, empty = Links(), dict[str, list[str]]()
     with loaded().file_reader(str(path)) as archive:
-        yield from _entries(archive)
+        for number, entry in enumerate(archive):
+            name, target = _name_of(entry, number), entry.linkpath if entry.islnk else ""
+            if entry.isfile and entry.size != 0:
+                also = empty.pop(target, ())
+                for each in (name, *also):
+                    links.member(each, number)
+                yield Member(name, entry.get_blocks(), entry.size, also=tuple(also))
+            elif target in empty:
+                empty[target].append(name)
+            elif target:
+                links.link(name, target)
+            elif entry.isfile:
+                empty[name] = [name]
+    yield from _by_other_names(path, links)
+    for name, *more in empty.values():
+        yield Member(name, iter(()), 0, also=tuple(more))
+
+
+def _by_other_names(path: Path, links: Links) -> Iterator[Member]:
+    """The bytes that links stand for, under the names of the links."""
+    if links.names:
+        with loaded().file_reader(str(path)) as archive:
+            for number, entry in enumerate(archive):
+                if number in links.names:
+                    name, *also = links.names[number]
+                    yield Member(name, entry.get_blocks(), entry.size, also=tuple(also))
+    yield from links.lost()
 
 
 def seven_zip(path: Path, _name: str) -> Iterator[Member]:
@@ -139,8 +169,11 @@ def iso(path: Path, _name: str) -> Iterator[Member]:
 def _entries(archive: Iterable[Any]) -> Iterator[Member]:
     for number, entry in enumerate(archive):
         if entry.isfile:
-            name = entry.pathname or f"member {number}"
-            yield Member(name, entry.get_blocks(), entry.size)
+            yield Member(_name_of(entry, number), entry.get_blocks(), entry.size)
+
+
+def _name_of(entry: Any, number: int) -> str:  # noqa: ANN401
+    return entry.pathname or f"member {number}"
 
 
 def cab(path: Path, _name: str) -> Iterator[Member]:

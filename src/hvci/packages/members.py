@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, NamedTuple
 
 PIECE = 1 << 18
+_OF_PACKAGES = (".sys", ".inf", ".cat")
 
 
 class Member(NamedTuple):
@@ -21,6 +22,40 @@ class Member(NamedTuple):
     """Other names of the same bytes in the archive."""
     kind: str = ""
     """Of archive, where the first bytes do not tell."""
+
+
+class Links:
+    """Names in an archive that stand for the bytes of another member, by that member's number."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, int] = {}
+        self.names: dict[int, list[str]] = {}
+        self._lost: list[tuple[str, str]] = []
+
+    def member(self, name: str, number: int) -> None:
+        """Take note of a file; the last of a name is what a link means."""
+        self._members[name] = number
+
+    def link(self, name: str, target: str) -> None:
+        """Take note of a link."""
+        if target in self._members:
+            self.names.setdefault(self._members[target], []).append(name)
+        elif name.lower().endswith(_OF_PACKAGES):
+            self._lost.append((name, target))
+
+    def lost(self) -> Iterator[Member]:
+        """Links to what is not in the archive."""
+        for name, target in self._lost:
+            yield Member(name, _nothing(f"it is a link to {target}, which is not in the archive"))
+
+
+def _nothing(reason: str) -> Iterator[bytes]:
+    """Pieces that cannot be had."""
+
+    def refuse() -> bytes:
+        raise EOFError(reason)
+
+    return iter(refuse, b"")
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
