@@ -6,176 +6,131 @@ made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from hvci import catalog
-from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
+from hvci.binary.behaviour.called import candidates
+from hvci.binary.behaviour.called.around import Around, allocations
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
-from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Reg, slot
-from hvci.binary.pe.sets import among, distinct
+from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Location, Reg, slot
 from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"
-MAX_CANDIDATES = 512
-KEPT_WINDOW = 48
-"""Bytes behind a call in which its result is put into a variable."""
-ALLOCATION_WINDOW = 0x600
-"""Bytes between an allocation and a call into it, in one function."""
+MAX_CANDIDATES = 4096
 ARGUMENTS, MAX_CALLS_BETWEEN = 6, 4
 """Arguments of a call that are looked at for an address, and calls between it and a use."""
 BACK = 16
 """Instructions looked at before a call for what its register was loaded from."""
-_THROUGH_FRAME = np.array((0x54, 0x55, 0x94, 0x95), np.uint8)
-"""Operand bytes of calls through a frame slot."""
-_THROUGH_REGISTER = np.array((0xD0, 0xE0), np.uint8)
-"""The same of calls and jumps through a register, which is in the three bits below."""
-_THROUGH_MEMORY = 0x15
-"""The same of `call [address]`."""
-_LOAD, _LOAD_EAX = 0x8B, b"\xa1"
-"""Opcodes of x64 and x86 loads."""
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
+_ANYTHING = frozenset((Kind.UNKNOWN, Kind.FIELD))
 _NX = "this memory never executes under memory integrity"
 
 
 def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
-    if not scene.imports_any(*names.RETURNED, *names.PUT):
-        return
-    sites, kept = allocations(scene)
-    for place in _indirect(scene, sites, kept)[:MAX_CANDIDATES]:
-        if not _may_come_up(scene, sites, place):
-            continue
-        found = scene.analysis.functions.instruction_at(place)
-        if found is None or found[0].flows[found[1]] not in _INDIRECT:
-            continue
-        if comes_up_within(sites, found[0].fragments) or _reads_variable(scene, found):
-            _judge(scene, found)
+    around = Around(scene, allocations(scene)[0])
+    if scene.image.machine is Machine.ARM64:
+        places = words.indirect(scene, around)
+    else:
+        found = candidates.find(scene, around)
+        through = (each.calls for each in found.variables if _leads_to_memory(scene, each))
+        places = sorted(chain(found.calls, *through))
+    if len(places) > MAX_CANDIDATES:
+        scene.flow.spend()  # which is told
+    for place in places[:MAX_CANDIDATES]:
+        at = scene.analysis.functions.instruction_at(place)
+        if at is not None and at[0].flows[at[1]] in _INDIRECT:
+            _judge(scene, at)
+
+
+def _leads_to_memory(scene: Scene, variable: candidates.Variable) -> bool:
+    """Whether a variable may lead to memory that does not execute."""
+    if candidates.points_to_data(scene.image, variable.rva):
+        return True
+    scene.flow.begin()
+    writes, size = scene.flow.globals.writes, scene.image.pointer_size
+    held = writes.named(variable.writers, variable.rva, size) if variable.writers else ()
+    known = {Root(atom, True) for atom in held}
+    return _memory(scene, known | _from_callers(scene, known)) is not None
 
 
 # ---- calls into memory
 
 
-def allocations(scene: Scene) -> tuple[nearby.Rvas, set[int]]:
-    """Places where a pointer to allocated memory comes up, and the variables that keep one.
-
-    A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
-    """
-    calls = nearby.call_places(scene, names.ALLOCATIONS)
-    kept: set[int] = set()
-    wrappers: set[int] = set()
-    for place in calls.tolist():
-        kept |= _kept_behind(scene, place)
-        function = scene.analysis.functions.at(place)
-        if function is not None:
-            wrappers.add(function.start)
-    references = scene.analysis.references
-    found = [calls.tolist()]
-    found += [references.to_code(start) for start in sorted(wrappers)]
-    found.append([place for place, _ in references.to_slots(kept)])
-    return distinct(np.array([rva for group in found for rva in group], np.int64)), kept
-
-
-def _kept_behind(scene: Scene, place: int) -> set[int]:
-    """Variables that get the result register shortly behind a call."""
-    memory, found = scene.image.memory, set()
-    opcodes = (b"\x48\x89\x05",) if scene.image.bits == 64 else (b"\xa3", b"\x89\x05")
-    for opcode in opcodes:
-        at = memory.find(opcode, place, place + KEPT_WINDOW)
-        if at >= 0:
-            end = at + len(opcode)
-            value = scene.image.u32(end)
-            rva = end + 4 + value if scene.image.bits == 64 else value - scene.image.base
-            found.add(rva & 0xFFFF_FFFF)
-    return found
-
-
-def _indirect(scene: Scene, sites: nearby.Rvas, kept: set[int]) -> list[int]:
-    """RVAs of calls and jumps through a register, a frame slot or such a variable."""
-    if scene.image.machine is Machine.ARM64:
-        return words.indirect(scene, sites, MAX_CANDIDATES)
-    code, bits = scene.image.bytes, scene.image.bits
-    found: list[int] = []
-    for start, end in scene.image.code_ranges:
-        if end - start < 8 or not len(sites):
-            continue
-        last = min(end - 1, len(code) - 4)  # what is looked at behind it lies in the image
-        places = (code[start:last] == 0xFF).nonzero()[0] + start
-        modrm = code[places + 1]
-        wanted = among(modrm & 0xF8, _THROUGH_REGISTER) | among(modrm, _THROUGH_FRAME)
-        if bits == 32:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
-            wanted &= (code[places - 1] != 0x8B) | (code[places + 3] != 0xEC)
-        chosen = places[wanted]
-        before = np.searchsorted(sites, chosen) - 1
-        near = (before >= 0) & (chosen - sites[np.maximum(before, 0)] < ALLOCATION_WINDOW)
-        found += chosen[near & ~_calls_import(scene, chosen)].tolist()
-        own = sites[(sites >= start + 2) & (sites < end)] - 2
-        found += own[(code[own] == 0xFF) & (code[own + 1] == _THROUGH_MEMORY)].tolist()
-    for pointer in scene.image.guard_dispatches if len(sites) else ():
-        dispatched = scene.analysis.references.to_data(pointer)
-        calls = np.array(dispatched, np.int64) - 2
-        found += nearby.called_before(calls, sites, ALLOCATION_WINDOW)
-    return [place for place in sorted(set(found)) if _is_indirect(scene, place, kept)]
-
-
-def _calls_import(scene: Scene, calls: nearby.Rvas) -> npt.NDArray[np.bool_]:
-    """Which calls through a register have it loaded from an import shortly before."""
-    if scene.image.bits == 64:
-        return np.zeros(len(calls), bool)
-    code = scene.image.bytes
-    places = np.array(scene.analysis.import_places, np.int64)
-    loads = places[(code[places - 2] == 0x8B) & ((code[places - 1] & 0xC7) == 5)]
-    if not len(loads):
-        return np.zeros(len(calls), bool)
-    # One number for a register and an RVA: the next lower one is the last load of the same.
-    loaded = np.sort(loads | (code[loads - 1] >> 3 & 7).astype(np.int64) << 32)
-    called = calls | (code[calls + 1] & 7).astype(np.int64) << 32
-    last = loaded[np.maximum(loaded.searchsorted(called) - 1, 0)]
-    answer: npt.NDArray[np.bool_] = (called > last) & (called - last < ALLOCATION_WINDOW)
-    return answer
-
-
-def _is_indirect(scene: Scene, place: int, kept: set[int]) -> bool:
-    """Whether the bytes are a call through a register or frame slot, or through such a variable."""
-    memory = scene.image.memory
-    is_call_or_jump = memory[place] == 0xFF and memory[place + 1] >> 3 & 7 in (2, 4)
-    prefix = 1 if scene.image.bits == 64 else 0
-    if not is_call_or_jump or not nearby.may_start(scene, range(place, place - prefix - 1, -1)):
-        return False
-    if memory[place + 1] != 0x15:
-        return memory[place + 1] != 0x25
-    value = scene.image.u32(place + 2)
-    rva = place + 6 + value if scene.image.bits == 64 else value - scene.image.base
-    return rva & 0xFFFF_FFFF in kept or rva & 0xFFFF_FFFF in scene.image.guard_dispatches
-
-
 def _judge(scene: Scene, place: Place) -> None:
-    """One indirect call: is its target memory that a DDI returned?"""
+    """One indirect call: is its target memory that never executes?"""
     function, i = place
     operand = scene.target(function, i)
-    if not _worth_asking(scene, function, i, operand):
+    if not _worth_asking(scene, function, i, operand) or _is_field(scene, place, operand):
         return
-    for root in sorted(roots(scene, function, i, operand)):
+    found = roots(scene, function, i, operand)
+    into = _memory(scene, found | _from_callers(scene, found))
+    if into is not None:
+        verb = "calls" if function.flows[i] in CALLS else "jumps"
+        scene.add(RULE, into.kind, f"{verb} into {into.what}", place, into.sure, into.why)
+
+
+class _Into(NamedTuple):
+    """Memory that never executes, to which a pointer leads."""
+
+    kind: Behaviour
+    what: str
+    sure: Confidence = Confidence.PROVEN
+    why: str = ""
+
+
+def _memory(scene: Scene, found: set[Root]) -> _Into | None:
+    """The memory to which what a pointer was made of leads; None where to none."""
+    for root in sorted(found):
         made = allocator(scene, root)
         if made is not None:
-            verb = "calls" if function.flows[i] in CALLS else "jumps"
             did = "put there" if made.name in names.PUT else "returned"
-            scene.add(
-                RULE,
+            return _Into(
                 Behaviour.GENERATED_CODE,
-                f"{verb} into {names.memory_of(made.name)} of {made.name}",
-                place,
+                f"{names.memory_of(made.name)} of {made.name}",
                 Confidence.PROVEN if root.exact else Confidence.LIKELY,
                 f"the target {'is' if root.exact else 'is computed from'} what the call at "
                 f"{made.rva:#x} {did}; {_NX}",
             )
-            return
+    own = _own_memory(scene, found)
+    return _Into(Behaviour.NOT_EXECUTABLE, own) if own is not None else None
+
+
+def _from_callers(scene: Scene, found: set[Root]) -> set[Root]:
+    """What callers pass where something is made of parameters."""
+    scene.flow.begin()
+    resolve = scene.flow.interprocedural.resolve
+    return {
+        Root(atom, root.exact and not root.atom.ops)
+        for root in found
+        if root.atom.kind is Kind.PARAMETER
+        for atom in resolve(frozenset((root.atom,)))
+    }
+
+
+def _own_memory(scene: Scene, found: set[Root]) -> str | None:
+    """Data of the image or of a frame that a pointer leads to, in words; None where to code."""
+    known = [root for root in found if root.atom.kind is not Kind.PARAMETER and not _is_added(root)]
+    if any(not root.exact or root.atom.kind in _ANYTHING for root in known):
+        return None
+    for root in sorted(known):
+        rva = scene.rva_of(root.atom)
+        section = scene.image.section_at(rva) if rva >= 0 else None
+        if root.atom.kind is Kind.STACK:
+            return "a local variable on the stack, which never executes"
+        if section is not None and not section.executable:
+            return f"{rva:#x} in section {section.name}, which is not executable"
+    return None
+
+
+def _is_added(root: Root) -> bool:
+    """Whether a number was only added to something else."""
+    return root.atom.kind is Kind.CONST and not root.exact
 
 
 class _Made(NamedTuple):
@@ -228,44 +183,6 @@ def _filler(scene: Scene, leaked: Atom) -> _Made | None:
     return None
 
 
-def _may_come_up(scene: Scene, sites: nearby.Rvas, place: int) -> bool:
-    """The same by bytes: an allocation in the function, or what may load a variable before."""
-    outline = scene.analysis.functions.outline(place)
-    if scene.image.machine is Machine.ARM64 or outline is None:
-        return True
-    memory = scene.image.memory
-    if memory[place + 1] & 0xF8 not in _THROUGH_REGISTER or comes_up_within(sites, outline.spans):
-        return True
-    number = memory[place + 1] & 7
-    loads = (bytes((_LOAD, 5 | number << 3)), *([_LOAD_EAX] if number == 0 else ()))
-    begin = max(0, place - BACK * nearby.MAX_INSTRUCTION)
-    return any(memory.find(load, begin, place) >= 0 for load in loads)
-
-
-def comes_up_within(sites: nearby.Rvas, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether a pointer to allocated memory comes up in a function.
-
-    What a caller hands over is not followed.
-    """
-    bounds = (sites.searchsorted(span) for span in spans)
-    return any(first < last for first, last in bounds)
-
-
-def _reads_variable(scene: Scene, place: Place) -> bool:
-    """Whether the pointer that is called was just loaded from a variable, however it got there."""
-    function, i = place
-    operand = scene.target(function, i)
-    if not isinstance(operand, Reg):
-        return isinstance(operand, Load) and operand.memory.base == IMAGE_BASE
-    for p in range(i - 1, max(-1, i - BACK), -1):
-        if scene.arch.effect(function, p).registers >> operand.number & 1:
-            if function.flows[p] in CALLS:
-                return False
-            expr = scene.arch.define(function, p, operand.number)
-            return isinstance(expr, Load) and expr.memory.base == IMAGE_BASE
-    return False
-
-
 def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bool:
     """Sort out the usual case, a pointer that was just loaded from a structure or an import."""
     if not isinstance(operand, Reg):
@@ -286,6 +203,22 @@ def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bo
                 return memory.base in frame
             return True
     return True
+
+
+def _is_field(scene: Scene, place: Place, operand: Expr) -> bool:
+    """Whether a pointer comes out of a structure, on whatever way to the call."""
+    function, i = place
+    if isinstance(operand, Reg):
+        made = scene.flow.definitions(function, i, Location(operand.number))
+        return bool(made) and all(
+            isinstance(d, int)
+            and function.flows[d] not in CALLS
+            and _is_field(scene, (function, d), scene.arch.define(function, d, operand.number))
+            for d in made
+        )
+    if not isinstance(operand, Load) or operand.memory.base < 0:
+        return False
+    return scene.flow.frames.offset(function, i, operand.memory) is None
 
 
 # ---- copies of code

@@ -74,7 +74,7 @@ def decode(scene: Scene, start: int) -> Instruction:
 
 
 def is_called_code(scene: Scene, place: int) -> bool:
-    """Whether bytes at an RVA lie in a known function, or what known code calls starts there.
+    """Whether bytes at an RVA lie in a known function, or what code calls starts there.
 
     Outside of known functions only that proves them code, and data looks like code too often.
     """
@@ -85,7 +85,7 @@ def is_called_code(scene: Scene, place: int) -> bool:
     if start == scene.image.headers.entry or start in scene.image.exports:
         return True
     sites = scene.analysis.references.to_code(start)
-    return any(functions.boundary(site) == site for site in sites)
+    return any(functions.likely_boundary(site) == site for site in sites)
 
 
 def standing(scene: Scene, wanted: tuple[bytes, ...], start: int, end: int) -> list[int]:

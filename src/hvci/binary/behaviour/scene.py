@@ -30,6 +30,8 @@ _WEAKER = (Confidence.PROVEN, Confidence.LIKELY, Confidence.POSSIBLE)
 PROLOGUE, HOT_PATCHED = b"\x55\x8b\xec", b"\x8b\xff\x55\x8b\xec"
 MAX_WALKED = 4000
 """Instructions looked at when asking whether control gets to a place."""
+MAX_LEAVES = 3
+"""Functions without unwind data that lead to one another, in the question for what leads there."""
 Place = tuple[Function, int]
 
 
@@ -69,7 +71,7 @@ class Scene:
         fact = BehaviourFact(rule, what, site, Origin.CALLSITE, sure, why, fix, kind)
         self.facts.setdefault((rule, int(site.rva), what), fact)
 
-    def reach(self, function: Function, i: int) -> Confidence:
+    def reach(self, function: Function, i: int, deep: int = 0) -> Confidence:
         """How sure it is that bytes are code that runs: outside known functions, what leads there.
 
         Such bytes are data as often as not (4 of 14 hits of byte patterns in real drivers).
@@ -83,6 +85,10 @@ class Scene:
             return Confidence.PROVEN
         callers = self.analysis.functions.callers(start)
         if any(caller.kind != "gap" for caller, _ in callers):
+            return Confidence.PROVEN
+        if deep < MAX_LEAVES and any(
+            self.reach(caller, k, deep + 1) is Confidence.PROVEN for caller, k in callers
+        ):
             return Confidence.PROVEN
         if self.analysis.references.takes_address(start):
             return Confidence.LIKELY

@@ -15,12 +15,9 @@ from iced_x86 import Mnemonic
 
 from hvci.binary.arch.x86.lift import RCX, RDX, RSI
 from hvci.binary.behaviour import filled, names, nearby
+from hvci.binary.behaviour.called.around import allocations, comes_up_within
 from hvci.binary.behaviour.emitted import upper_halves
-from hvci.binary.behaviour.generated import (
-    RULE,
-    allocations,
-    comes_up_within,
-)
+from hvci.binary.behaviour.generated import RULE
 from hvci.binary.behaviour.routines import (
     BR_ARM64,
     ENDS_ARM64,

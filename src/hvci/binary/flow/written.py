@@ -103,6 +103,11 @@ class Writes:
             if not isinstance(written, Change):
                 yield written
 
+    def named(self, places: list[int], rva: int, size: int) -> Atoms:
+        """What some instructions leave in a global, those that store and name it."""
+        stores = (written for _, written in self._by_name(places, rva, size, 0))
+        return frozenset(atom for held in stores if not isinstance(held, Change) for atom in held)
+
     def _places(self, rva: int, size: int) -> list[int]:
         """RVAs of the instructions that may name a global, or what a wide store there begins at."""
         return self.flow.functions.references.to_data(rva - WIDEST + 1, WIDEST - 1 + size)

@@ -31,6 +31,10 @@ class Exceptions(Protocol):
     starts: list[int]
     ends: list[int]
 
+    @property
+    def chained(self) -> tuple[list[int], list[int]]:
+        """Starts of the fragments that belong to another one, and of the functions of each."""
+
     def find(self, rva: int) -> list[Fragment]:
         """All fragments of the function that holds an RVA, its own first; empty when none does."""
 

@@ -32,6 +32,11 @@ class UnwindTableArm64:
         self.starts: list[int] = starts[good][order].tolist()
         self.ends: list[int] = ends[good][order].tolist()
 
+    @property
+    def chained(self) -> tuple[list[int], list[int]]:
+        """None: an entry names no other one."""
+        return [], []
+
     def find(self, rva: int) -> list[Fragment]:
         """The function that holds an RVA; empty when none does."""
         i = bisect_right(self.starts, rva) - 1

@@ -72,6 +72,11 @@ class UnwindTable:
         rows, by_owner = chained.tolist(), chained[order].tolist()
         return Chains(rows, owners.tolist(), owners[order].tolist(), by_owner)
 
+    @property
+    def chained(self) -> tuple[list[int], list[int]]:
+        """Starts of the chained fragments, and of the functions that they belong to."""
+        return [self.starts[row] for row in self._chains.rows], self._chains.owners
+
     def _near_owners(self, unwind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Start of the owner by chained unwind information; -1 where it is not one link away."""
         image = self.image

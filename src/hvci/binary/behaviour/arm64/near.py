@@ -30,11 +30,13 @@ from hvci.binary.arch.arm64.steps import STEPS
 from hvci.binary.arch.arm64.values import signed_immediate
 from hvci.binary.arch.arm64.words import FP, is_access, literal_target
 from hvci.binary.behaviour.arm64.before import BACK, NO_SLOT, WordsBefore
+from hvci.binary.behaviour.called.around import Around
+from hvci.binary.behaviour.called.candidates import points_to_data
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import MAX_FOLLOWED, MAX_STEPS
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.form.code import CALLS, NO_FALL_THROUGH, Flow
-from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.binary.form.references import Rvas
 from hvci.binary.form.straight import last_write, uses
 
 TABLE_WINDOW = 3
@@ -43,8 +45,14 @@ _UNSCALED_MASK, _UNSCALED = 0xFFE00000, 0xF8400000
 """LDR of 64 bits with an unscaled offset, or one that changes its base."""
 _TABLE_MASK, _TABLE = 0xFFE0FC00, 0x8B000800
 """ADD of four times a register."""
+_ADD_MASK, _ADD = 0xFF80001F, 0x91000000
+"""ADD of a constant, with the register that it makes."""
+SUM_WINDOW = 4
+"""Words from a store back to such an ADD, at most, and one."""
 DISPATCH = 15
 """The register in which Control Flow Guard's dispatch function expects the target."""
+_OPEN = frozenset((Kind.RESULT, Kind.PARAMETER, Kind.LEAKED))
+"""What may be a pointer to memory."""
 _FLOWS = FLOW_BY_TOP.tolist()
 _LEAVING = CALLS | {Flow.JUMP, Flow.INDIRECT_JUMP}
 _STACK = (SP, FP)
@@ -55,10 +63,10 @@ _START, _CALLED, _AWAY = -1, -2, -3
 class Nearby:
     """Answers about the words around places of one image."""
 
-    def __init__(self, scene: Scene, sites: Rvas = NO_RVAS) -> None:
-        """`sites`: sorted RVAs where a pointer to allocated memory comes up."""
+    def __init__(self, scene: Scene, around: Around | None = None) -> None:
+        """`around`: where a pointer to allocated memory may come up."""
         self.scene = scene
-        self.sites = sites
+        self.around = around
         self.memory = scene.image.memory
         assert isinstance(scene.arch, Arm64)
         self.pages = scene.arch.lift.pages
@@ -185,41 +193,51 @@ class Nearby:
         return all(slot in self._usual or self._leads_nowhere(slot) for slot in slots)
 
     def _leads_nowhere(self, rva: int) -> bool:
-        """Whether nothing that a global can hold comes out of a call.
+        """Whether no pointer to memory of the driver gets into a global, as far as is seen.
 
         The data flow is asked once for each global, whoever calls through it; the same answer
         would clear the call once its function is decoded.
         """
         known = self._cleared.get(rva)
         if known is None:
-            known = not self._may_get_memory(rva)
-            if not known:
-                self.scene.flow.begin(MAX_STEPS)
-                size = self.scene.image.pointer_size
-                known = not self.scene.flow.globals.may_hold(rva, size, Kind.RESULT)
-            self._cleared[rva] = known
+            known = self._cleared[rva] = not self._may_lead_to_memory(rva)
         return known
 
-    def _may_get_memory(self, rva: int) -> bool:
-        """Whether a pointer to allocated memory comes up where a variable may be written.
+    def _may_lead_to_memory(self, rva: int) -> bool:
+        """Whether one may, by the stores that name the global, or by who gets its address.
 
-        Where its address is taken, it may be written anywhere; not where that is kept to reach it.
+        Not where that is kept to reach it.
         """
-        if not self.scene.image.is_writable(rva):
-            return False
-        image, functions = self.scene.image, self.scene.analysis.functions
-        is_kept = rva in self.pages.objects
+        image, flow = self.scene.image, self.scene.flow
+        if not image.is_writable(rva):
+            return points_to_data(image, rva)
+        is_kept, written, taken = rva in self.pages.objects, list[int](), list[int]()
         for place in self.references.to_data(rva):
-            if not is_access(image.u32(place)):
-                if is_kept:
-                    continue
-                return True
-            found = None if self.references.only_reads(place) else functions.at(place)
-            if found is not None:
-                start, end = found.fragments[0]
-                if self.sites.searchsorted(start) < self.sites.searchsorted(end):
-                    return True
-        return bool(self.references.pointers_to(rva))
+            if is_access(image.u32(place)):
+                if not self.references.only_reads(place):
+                    written.append(place)
+            elif not is_kept:
+                taken.append(place)
+        flow.begin(MAX_STEPS)
+        if self._is_near(taken) or self.references.pointers_to(rva):
+            return flow.globals.may_hold(rva, image.pointer_size, Kind.RESULT)
+        places = [place for place in written if self._is_near([place]) or self._stores_sum(place)]
+        held = flow.globals.writes.named(places, rva, image.pointer_size)
+        return points_to_data(image, rva) or any(
+            atom.kind in _OPEN or (atom.kind is Kind.ADDRESS and not image.is_code(atom.value))
+            for atom in held
+        )
+
+    def _is_near(self, places: list[int]) -> bool:
+        """Whether a pointer to allocated memory may come up at one of some RVAs."""
+        around = self.around
+        return around is not None and bool(around.hold(np.array(places, np.int64)).any())
+
+    def _stores_sum(self, place: int) -> bool:
+        """Whether a store stores what an ADD of a constant right before it makes, as an address."""
+        image = self.scene.image
+        made = _ADD | image.u32(place) & 31
+        return any(image.u32(place - 4 * n) & _ADD_MASK == made for n in range(1, SUM_WINDOW))
 
     # ---- ahead
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.form.references import NO_RVAS
 from hvci.binary.pe.sets import among
 from hvci.model import Behaviour, Confidence
 
@@ -35,6 +35,10 @@ CALLED_SOON = 8
 """Words behind such a pair in which the call is looked for that gets the address."""
 DESTINATIONS = 2
 """How many of the first arguments may be where a callee writes."""
+LOADED_WITHIN = 9
+"""Words from a call back to what may load its register from a variable, and one."""
+MADE_WITHIN = 64
+"""The same of what makes an address in the frame."""
 _GUARDED = (
     "memory integrity itself does not forbid it; PatchGuard and, where virtualization-based "
     "security runs, HyperGuard stop the machine for a value that is not the system's own"
@@ -128,24 +132,39 @@ def may_be_written(scene: Scene, place: int) -> bool:
     return _nearby(scene).may_be_written(place, scene.copy_sites)
 
 
-def indirect(scene: Scene, sites: Rvas, most: int) -> list[int]:
-    """RVAs of calls and jumps through a register, at most so many before the usual are left out.
+def indirect(scene: Scene, around: Around) -> list[int]:
+    """RVAs of the calls and jumps through a register that may go to memory, sorted.
 
     The usual ones go through what was just loaded from an import or from a field of a structure.
     """
-    if not len(sites):
-        return []
     words, rvas = _code(scene)
     places = ((words & 0xFFDF_FC1F) == 0xD61F_0000).nonzero()[0]
     calls = rvas[places]
-    before = np.searchsorted(sites, calls) - 1
-    near = (before >= 0) & (calls - sites[np.maximum(before, 0)] < 0x800)
     loads = np.array(scene.analysis.import_places, np.int64)
-    near &= ~among(calls - 4, loads) & ~among(calls - 8, loads)
-    wanted, nearby = places[near][:most], _nearby(scene, sites)
+    others = ~among(calls - 4, loads) & ~among(calls - 8, loads)
+    places, calls = places[others], calls[others]
+    chosen = around.hold(calls) | _through_variables(words, places)
+    wanted, nearby = places[chosen], _nearby(scene, around)
     found: list[int] = rvas[wanted[~nearby.are_method_calls(wanted)]].tolist()
     is_usual = nearby.is_method_call
     return [place for place in found if not is_usual(place) and not _is_known(scene, place)]
+
+
+def _through_variables(words: Words, places: Rvas) -> npt.NDArray[np.bool_]:
+    """Which calls have their register loaded from a variable, or get an address, right before."""
+    registers = (words[places] >> 5 & 31)[:, None]
+    behind = words[np.maximum(places[:, None] - np.arange(1, LOADED_WITHIN), 0)]
+    is_named = behind & 31 == registers
+    is_load = is_named & (behind & 0xFFC0_0000 == 0xF940_0000)
+    base = behind >> 5 & 31
+    in_frame = is_load & (base >= _FP)
+    bases = base[np.arange(len(places)), is_load.argmax(axis=1)][:, None]
+    from_page = is_load.any(axis=1) & ((behind & 0x9F00_001F) == (0x9000_0000 | bases)).any(axis=1)
+    is_sum = is_named & (behind & 0xFF80_0000 == 0x9100_0000)
+    far = words[np.maximum(places[:, None] - np.arange(1, MADE_WITHIN), 0)]
+    is_frame = far & 0xFFC0_03FF == (0x9100_03E0 | registers)
+    found = in_frame.any(axis=1) | from_page | is_sum.any(axis=1) | is_frame.any(axis=1)
+    return np.asarray(found)
 
 
 def matching(scene: Scene, mask: int, pattern: int) -> set[int]:
@@ -229,10 +248,10 @@ def _references(scene: Scene) -> ReferencesArm64:
     return cast("ReferencesArm64", scene.analysis.references)
 
 
-def _nearby(scene: Scene, sites: Rvas = NO_RVAS) -> Nearby:
+def _nearby(scene: Scene, around: Around | None = None) -> Nearby:
     from hvci.binary.behaviour.arm64.near import Nearby
 
-    return Nearby(scene, sites)
+    return Nearby(scene, around)
 
 
 def _section_order(scene: Scene, places: list[int]) -> list[int]:

@@ -1,0 +1,110 @@
+"""Where a pointer to allocated memory may come up: by calls, from where it is had.
+
+By addresses alone, for a whole image at once; nothing is decoded. Knows nothing of what is called
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from hvci.binary.behaviour import names, nearby
+from hvci.binary.behaviour.scene import Scene
+from hvci.binary.form.references import Rvas
+from hvci.binary.pe.sets import distinct
+
+DEEP = 2
+"""How many calls down from where it is had a pointer is expected."""
+KEPT_WINDOW = 48
+"""Bytes behind a call in which its result is put into a variable."""
+Mask = npt.NDArray[np.bool_]
+
+
+def allocations(scene: Scene) -> tuple[Rvas, set[int]]:
+    """Places where a pointer to allocated memory comes up, and the variables that keep one.
+
+    A place is a call of a DDI, a call of a function that calls one, or a read of such a variable.
+    """
+    calls = nearby.call_places(scene, names.ALLOCATIONS)
+    kept: set[int] = set()
+    wrappers: set[int] = set()
+    for place in calls.tolist():
+        kept |= _kept_behind(scene, place)
+        function = scene.analysis.functions.at(place)
+        if function is not None:
+            wrappers.add(function.start)
+    references = scene.analysis.references
+    found = [calls.tolist()]
+    found += [references.to_code(start) for start in sorted(wrappers)]
+    found.append([place for place, _ in references.to_slots(kept)])
+    return distinct(np.array([rva for group in found for rva in group], np.int64)), kept
+
+
+def _kept_behind(scene: Scene, place: int) -> set[int]:
+    """Variables that get the result register shortly behind a call."""
+    memory, found = scene.image.memory, set()
+    opcodes = (b"\x48\x89\x05",) if scene.image.bits == 64 else (b"\xa3", b"\x89\x05")
+    for opcode in opcodes:
+        at = memory.find(opcode, place, place + KEPT_WINDOW)
+        if at >= 0:
+            end = at + len(opcode)
+            value = scene.image.u32(end)
+            rva = end + 4 + value if scene.image.bits == 64 else value - scene.image.base
+            found.add(rva & 0xFFFF_FFFF)
+    return found
+
+
+def comes_up_within(sites: Rvas, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether a pointer to allocated memory comes up in a function, by itself."""
+    bounds = (sites.searchsorted(span) for span in spans)
+    return any(first < last for first, last in bounds)
+
+
+class Around:
+    """The functions that have such a pointer, and those that they call."""
+
+    def __init__(self, scene: Scene, sites: Rvas) -> None:
+        """`sites`: sorted RVAs where a pointer to allocated memory comes up."""
+        self.scene = scene
+        self.sites = sites
+
+    def hold(self, rvas: Rvas) -> Mask:
+        """Which RVAs lie in such functions."""
+        if not len(self.sites):
+            return np.zeros(len(rvas), bool)
+        return self._marked[self._rows(rvas)]
+
+    @cached_property
+    def _bounds(self) -> Rvas:
+        """Where functions start, and what lies between them, sorted."""
+        functions = self.scene.analysis.functions
+        unwind = functions.unwind
+        return distinct(np.array([*functions.starts, *unwind.starts, *unwind.ends], np.int64))
+
+    @cached_property
+    def _owners(self) -> Rvas:
+        """By row of the bounds: the row of the function that the code there belongs to."""
+        owners = np.arange(len(self._bounds) + 1)
+        parts, wholes = self.scene.analysis.functions.unwind.chained
+        if parts:
+            rows = self._bounds.searchsorted(np.array(parts, np.int64), "right")
+            owners[rows] = self._bounds.searchsorted(np.array(wholes, np.int64), "right")
+        return owners
+
+    def _rows(self, rvas: Rvas) -> Rvas:
+        return self._owners[self._bounds.searchsorted(rvas, "right")]
+
+    @cached_property
+    def _marked(self) -> Mask:
+        """By row: whether such a pointer may come up there."""
+        marked = np.zeros(len(self._bounds) + 1, bool)
+        marked[self._rows(self.sites)] = True
+        targets, sites = self.scene.analysis.references.branches
+        callers, callees = self._rows(sites), self._rows(targets)
+        for _ in range(DEEP):
+            marked[callees[marked[callers]]] = True
+        return marked

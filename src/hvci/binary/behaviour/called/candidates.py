@@ -1,0 +1,246 @@
+"""Which x64 and x86 calls through pointers may go to memory, as far as bytes tell.
+
+Only sorts out: a call that passes is decoded and judged by the data flow. The counterpart for ARM64
+is `arm64.words.indirect`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
+from hvci.binary.behaviour import nearby
+from hvci.binary.behaviour.called.around import Around, Mask
+from hvci.binary.behaviour.scene import Scene
+from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.binary.pe.image import PeImage
+from hvci.binary.pe.sets import among, distinct
+
+IMPORT_WINDOW = 0x600
+"""Bytes before a call in which x86 code loads the import that it calls through a register."""
+LOADED_WITHIN, MADE_WITHIN = 32, 0x80
+"""Bytes before a call in which its register is loaded from a variable, and gets an address."""
+NO_VARIABLE = -1
+FIRST = 0x1000
+"""Lowest RVA of what is no header."""
+_THROUGH_FRAME = np.array((0x54, 0x55, 0x64, 0x94, 0x95, 0xA4), np.uint8)
+"""Operand bytes of calls through a frame slot, and of jumps through an argument."""
+_THROUGH_REGISTER = np.array((0xD0, 0xE0), np.uint8)
+"""The same of calls and jumps through a register, which is in the three bits below."""
+_CALL_MEMORY, _JUMP_MEMORY = 0x15, 0x25
+"""The same of `call [address]` and `jmp [address]`."""
+_IN_FRAME = -1
+"""Instead of a register: a call through a frame slot."""
+_DISPATCHED = 0
+"""The register through which Control Flow Guard's dispatch function calls, RAX."""
+_STORE, _STORE_CONSTANT, _LEA_BEFORE = 0x89, 0xC7, 7
+"""Opcodes of stores, and bytes from the operand of LEA to that of a store right behind."""
+_WIDE_MASK, _WIDE = 0xF8, 0x48
+"""REX prefix of 64 bits."""
+_SP, _BP = 4, 5
+"""RSP as a base, which a SIB byte follows, and RBP."""
+_FROM_SP, _TO_ANY = 0xE0, 0xC4
+"""ModRM of the two ways to copy RSP to a register, which is in its low or its middle bits."""
+_SP_ALONE = 0x24
+"""That byte, where no register is added."""
+
+
+class Variable(NamedTuple):
+    """A variable that is called."""
+
+    rva: int
+    calls: list[int]
+    writers: list[int]
+    """The operands by which it may get a pointer to memory."""
+
+
+class Candidates(NamedTuple):
+    """Calls and jumps that may go to memory that does not execute, by their RVAs."""
+
+    calls: list[int]
+    """Through a register or a frame slot."""
+    variables: list[Variable]
+    """That others go through, or that their register is loaded from."""
+
+
+def find(scene: Scene, around: Around) -> Candidates:
+    """All that the bytes do not clear."""
+    pointers = _pointers(scene)
+    places, registers = _through(scene, pointers)
+    before = _Before(scene, places, registers)
+    loaded = before.variables()
+    chosen = (loaded == NO_VARIABLE) & (around.hold(places) | before.get_addresses())
+    calls = [place for place in np.sort(places[chosen]).tolist() if _may_be(scene, place)]
+    is_loaded = loaded != NO_VARIABLE
+    memory, named = _through_variables(scene, pointers)
+    through = np.concatenate((places[is_loaded], memory))
+    named = np.concatenate((loaded[is_loaded], named))
+    variables = [
+        Variable(rva, through[named == rva].tolist(), _writers(scene, around, rva))
+        for rva in distinct(named).tolist()
+    ]
+    return Candidates(calls, variables)
+
+
+def _pointers(scene: Scene) -> Rvas:
+    """RVAs of what may be the opcode of a call or jump through a pointer."""
+    code, found = scene.image.bytes, [NO_RVAS]
+    for start, end in scene.image.code_ranges:
+        last = min(end - 1, len(code) - 6)  # what is looked at behind it lies in the image
+        found.append((code[start:last] == 0xFF).nonzero()[0] + start)
+    return np.concatenate(found)
+
+
+def _may_be(scene: Scene, place: int) -> bool:
+    """Whether the instruction can start there that the bytes at a place look like."""
+    prefix = 1 if scene.image.bits == 64 else 0
+    return nearby.is_called_code(scene, place) and nearby.may_start(
+        scene, range(place, place - prefix - 1, -1)
+    )
+
+
+# ---- calls
+
+
+def _through(scene: Scene, pointers: Rvas) -> tuple[Rvas, Rvas]:
+    """(RVA, register) of what looks like calls and jumps through a register or frame slot."""
+    code = scene.image.bytes
+    modrm = code[pointers + 1]
+    wanted = among(modrm & 0xF8, _THROUGH_REGISTER) | among(modrm, _THROUGH_FRAME)
+    wanted &= (modrm & 7 != _SP) | (modrm >= 0xC0) | (code[pointers + 2] == _SP_ALONE)
+    places = pointers[wanted]
+    if scene.image.bits == 32:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
+        places = places[(code[places - 1] != 0x8B) | (code[places + 3] != 0xEC)]
+    places = places[~_calls_import(scene, places)]
+    modrm = code[places + 1].astype(np.int64)
+    registers = np.where(modrm >= 0xC0, modrm & 7, _IN_FRAME)
+    dispatched = np.array(_dispatched(scene), np.int64)
+    registers = np.concatenate((registers, np.full(len(dispatched), _DISPATCHED)))
+    return np.concatenate((places, dispatched)), registers
+
+
+def _dispatched(scene: Scene) -> list[int]:
+    """RVAs of calls through the dispatch function of Control Flow Guard."""
+    to_data = scene.analysis.references.to_data
+    return [place - 2 for pointer in scene.image.guard_dispatches for place in to_data(pointer)]
+
+
+def _calls_import(scene: Scene, calls: Rvas) -> Mask:
+    """Which calls through a register have it loaded from an import shortly before."""
+    if scene.image.bits == 64:
+        return np.zeros(len(calls), bool)
+    code = scene.image.bytes
+    places = np.array(scene.analysis.import_places, np.int64)
+    loads = places[(code[places - 2] == nearby.LOAD) & ((code[places - 1] & DIRECT_MASK) == DIRECT)]
+    if not len(loads):
+        return np.zeros(len(calls), bool)
+    # One number for a register and an RVA: the next lower one is the last load of the same.
+    loaded = np.sort(loads | (code[loads - 1] >> 3 & 7).astype(np.int64) << 32)
+    called = calls | (code[calls + 1] & 7).astype(np.int64) << 32
+    last = loaded[np.maximum(loaded.searchsorted(called) - 1, 0)]
+    answer: Mask = (called > last) & (called - last < IMPORT_WINDOW)
+    return answer
+
+
+# ---- variables
+
+
+def _through_variables(scene: Scene, pointers: Rvas) -> tuple[Rvas, Rvas]:
+    """(RVA, RVA of the variable) of calls and jumps through one that is no import."""
+    modrm = scene.image.bytes[pointers + 1]
+    places = pointers[(modrm == _CALL_MEMORY) | (modrm == _JUMP_MEMORY)]
+    variables = _named(scene, places + 2)
+    others = variables != NO_VARIABLE
+    for known in (scene.image.imports, scene.image.guard_dispatches):
+        others &= ~among(variables, np.array(sorted(known), np.int64))
+    return places[others], variables[others]
+
+
+def _named(scene: Scene, operands: Rvas) -> Rvas:
+    """The RVAs in the image that addresses in instructions name, which end with them."""
+    image = scene.image
+    words = np.ndarray((image.size - 3,), "<i4", image.memory, 0, (1,))
+    named = words[np.minimum(operands, image.size - 4)].astype(np.int64)
+    named = named + operands + 4 if image.bits == 64 else (named & 0xFFFF_FFFF) - image.base
+    return np.asarray(np.where((named >= 0) & (named < image.size), named, NO_VARIABLE))
+
+
+def _writers(scene: Scene, around: Around, rva: int) -> list[int]:
+    """The operands by which a variable may get a pointer to memory, as far as bytes tell."""
+    image, references = scene.image, scene.analysis.references
+    if rva in image.imports or not image.is_writable(rva):
+        return []
+    places = np.array(references.to_data(rva), np.int64)
+    chosen = around.hold(places) | _get_data(scene, places)
+    return [place for place in places[chosen].tolist() if not references.only_reads(place)]
+
+
+def points_to_data(image: PeImage, rva: int) -> bool:
+    """Whether the file holds the address of something that is no code in a variable."""
+    content = image.number(rva, image.pointer_size) - image.base
+    return FIRST <= content < image.size and not image.is_code(content)
+
+
+def _get_data(scene: Scene, places: Rvas) -> Mask:
+    """Which operands of stores get the address of data, made right before on x64."""
+    code, is_32 = scene.image.bytes, scene.image.bits == 32
+    stores = code[places - 2] == (_STORE_CONSTANT if is_32 else _STORE)
+    addresses = places + 4 if is_32 else places - _LEA_BEFORE
+    stores &= is_32 | (code[addresses - 2] == LEA)
+    targets = _named(scene, addresses)
+    return np.asarray(stores & (targets >= FIRST) & ~scene.analysis.references.in_code(targets))
+
+
+# ---- what stands before a call
+
+
+class _Before:
+    """The bytes before some calls through registers, a row for each, the nearest first."""
+
+    def __init__(self, scene: Scene, places: Rvas, registers: Rvas) -> None:
+        code = scene.image.bytes
+        self.scene = scene
+        self.registers = registers[:, None]
+        self.at = np.maximum(places[:, None] - np.arange(2, MADE_WITHIN), 0)
+        self.opcodes, self.modrm = code[self.at], code[self.at + 1].astype(np.int64)
+        self.rows = np.arange(len(places))
+        self.is_whole = np.ones(self.at.shape, bool)
+        """Where 64 bits are moved on x64."""
+        if scene.image.bits == 64:
+            self.is_whole = code[self.at - 1] & _WIDE_MASK == _WIDE
+
+    def variables(self) -> Rvas:
+        """The variables from which the registers are loaded."""
+        at, opcodes = self.at[:, :LOADED_WITHIN], self.opcodes[:, :LOADED_WITHIN]
+        modrm = self.modrm[:, :LOADED_WITHIN]
+        is_load = (
+            self.is_whole[:, :LOADED_WITHIN]
+            & (opcodes == nearby.LOAD)
+            & (modrm == (DIRECT | self.registers << 3))
+        )
+        operands = at + 2
+        if self.scene.image.bits == 32:
+            is_short = (opcodes == nearby.LOAD_SHORT) & (self.registers == 0)
+            operands = np.where(is_short & ~is_load, at + 1, operands)
+            is_load |= is_short
+        nearest = operands[self.rows, is_load.argmax(axis=1)]
+        named = _named(self.scene, nearest)
+        return np.asarray(np.where(is_load.any(axis=1), named, NO_VARIABLE))
+
+    def get_addresses(self) -> Mask:
+        """Which registers get an address in the frame, or one of data."""
+        made = (self.opcodes == LEA) & (self.modrm >> 3 & 7 == self.registers)
+        base = self.modrm & 7
+        in_frame = (base == _SP) | ((base == _BP) & (self.modrm >= 0x40))
+        in_frame &= made & (self.modrm < 0xC0)
+        in_frame |= (self.opcodes == _STORE) & (self.modrm == (_FROM_SP | self.registers))
+        in_frame |= (self.opcodes == nearby.LOAD) & (self.modrm == (_TO_ANY | self.registers << 3))
+        found = (in_frame & self.is_whole).any(axis=1)
+        made &= self.modrm & DIRECT_MASK == DIRECT
+        rows = made.any(axis=1).nonzero()[0]
+        targets = _named(self.scene, self.at[rows, made[rows].argmax(axis=1)] + 2)
+        is_data = (targets != NO_VARIABLE) & ~self.scene.analysis.references.in_code(targets)
+        found[rows] |= is_data
+        return np.asarray(found)
