@@ -99,9 +99,10 @@ def installer(
     files: dict[str, tuple[str, bytes]],
     outside: str = "",
     streams: dict[str, bytes] | None = None,
+    second: tuple[str, ...] = (),
 ) -> bytes:
-    """An installer database whose cabinet names files by keys: key -> path and bytes; it names
-    a cabinet outside as well, and has streams of its own.
+    """An installer database whose cabinets name files by keys: key -> path and bytes; it names
+    a cabinet outside as well, has streams of its own, and keeps some keys in a second cabinet.
     """
     texts = [""]
 
@@ -138,9 +139,12 @@ def installer(
         struct.pack("<HH", len(each), 1) for each in encoded
     )
     stored["_StringData"] = b"".join(encoded)
-    data = cabinet({key: content for key, (_, content) in files.items()})
+    data = cabinet({key: content for key, (_, content) in files.items() if key not in second})
+    streams = dict(streams or {})
+    if second:
+        streams["b"] = cabinet({key: files[key][1] for key in second})
     named = {"\u4840" + _short(name): content for name, content in stored.items()}
-    return compound({**named, "a": data, **(streams or {})})
+    return compound({**named, "a": data, **streams})
 
 
 def _by_column(rows: list[tuple[int, ...]]) -> bytes:

@@ -134,6 +134,16 @@ def test_an_installer_names_the_files_of_its_cabinets(put):
     assert [data for _, data in found["p/bin/A.sys"].catalogs] == [CATALOG]
 
 
+def test_a_package_in_two_cabinets_of_an_installer(put):
+    keys = dict(zip("isc", FILES.items(), strict=False))
+    path = put(installer(keys, second=("s", "c")))
+    (one,) = open_archive(path)
+    assert one.path == f"{path}!cabinet 2!p/bin/A.sys"
+    assert (one.package.inf, one.package.service) == (f"{path}!cabinet 1!p/a.inf", "A")
+    assert one.package.catalogs == (f"{path}!cabinet 2!p/a.cat",)
+    assert len(one.catalogs) == 1
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_damaged_installer_still_opens(put, seed):
     chance = random.Random(seed)

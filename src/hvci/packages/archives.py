@@ -204,7 +204,7 @@ def _wim(path: Path, _name: str) -> Iterator[Member]:
     from hvci.packages import wim
 
     for one in wim.members(path):
-        yield Member(*one)
+        yield Member(one.name, one.pieces, one.size, also=one.also)
 
 
 def _msi(path: Path, _name: str) -> Iterator[Member]:

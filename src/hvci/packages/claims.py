@@ -47,16 +47,22 @@ def machine_of_file(path: Path) -> Machine | None:
 
 
 def claimed(
-    service: Service, present: Mapping[str, Sequence[T]], machine_of: Callable[[T], Machine | None]
+    service: Service,
+    present: Mapping[str, Sequence[T]],
+    machine_of: Callable[[T], Machine | None],
+    base: str = "",
 ) -> tuple[int, list[T]]:
     """The files of a service and the tier that they are of; `present` is by path in lower case,
-    of which an archive, or a folder that tells cases apart, can have several.
+    of which an archive, or a folder that tells cases apart, can have several. `base` is how the
+    paths begin that the service can have.
 
     A file for another machine than the INF names is only meant where there is no other.
     """
     unfit: tuple[int, list[T]] = (0, [])
     for number, tier in enumerate(service.tiers):
-        there = list(dict.fromkeys(one for each in tier for one in present.get(each.lower(), ())))
+        there = list(
+            dict.fromkeys(one for each in tier for one in present.get(base + each.lower(), ()))
+        )
         right = [one for one in there if _fits(service, machine_of(one))]
         if right:
             return number, right
@@ -104,10 +110,8 @@ class Claims(Generic[T]):
 
     def add(self, path: str, base: str, inf: Inf) -> None:
         """Look for the files of an INF."""
-        here = self._present.items()
-        below = {key[len(base) :]: one for key, one in here if key.startswith(base)}
         for service in inf.services:
-            tier, there = claimed(service, below, self._machine_of)
+            tier, there = claimed(service, self._present, self._machine_of, base)
             for one in there:
                 self._claims.setdefault(one, []).append(Claim(path, inf, service, tier))
             if not there:

@@ -46,11 +46,11 @@ class Links:
     def lost(self) -> Iterator[Member]:
         """Links to what is not in the archive."""
         for name, target in self._lost:
-            yield Member(name, _nothing(f"it is a link to {target}, which is not in the archive"))
+            yield Member(name, no_pieces(f"it is a link to {target}, which is not in the archive"))
 
 
-def _nothing(reason: str) -> Iterator[bytes]:
-    """Pieces that cannot be had."""
+def no_pieces(reason: str) -> Iterator[bytes]:
+    """The pieces of what cannot be read."""
 
     def refuse() -> bytes:
         raise EOFError(reason)

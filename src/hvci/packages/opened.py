@@ -80,6 +80,8 @@ class Kept(NamedTuple):
 
     path: str
     file: Path
+    key: str = ""
+    """The path by which files of one archive are compared."""
 
 
 def open_inf(path: Path) -> Iterator[Opened]:
@@ -239,6 +241,9 @@ class _Opening:
         self.texts: list[Kept] = []
         self.refused: list[Refused] = []
         self.said = ""
+        self._shared: dict[str, str] = {}
+        """How names begin in the cabinets of an installer, and what it stands for: its folders
+        go through all of its cabinets."""
 
     def read(
         self,
@@ -292,9 +297,9 @@ class _Opening:
         is_kept = False
         for label, what in wanted:
             if what == _TEXT:
-                self.texts.append(Kept(label, file))
+                self.texts.append(Kept(label, file, self._key(label)))
             elif what == _IMAGE or (what == marks.PROGRAM and programs.is_native(file)):
-                self.images.append(Kept(label, file))
+                self.images.append(Kept(label, file, self._key(label)))
             else:
                 self._nested(file, label, depth, what, member.names)
                 continue
@@ -313,10 +318,18 @@ class _Opening:
         if depth == DEEPEST:
             self.refused.append(Refused(label, InputError("nested too deep to be opened")))
             return
+        if names:
+            self._shared[f"{label}!"] = label[: label.rfind("!") + 1]
         try:
             self.read(file, label, depth + 1, names, kind)
         except InputError as error:
             self.refused.append(Refused(label, error))
+
+    def _key(self, label: str) -> str:
+        for begin, home in self._shared.items():
+            if label.startswith(begin):
+                return _key(home + label[len(begin) :])
+        return _key(label)
 
     def _keep(self, member: Member, head: bytes, most: int) -> Path | None:
         """A member in the scratch folder; None for one that is too large."""
@@ -354,10 +367,10 @@ class _Opening:
 
     def placed(self) -> Iterator[Placed]:
         """Each driver with its package."""
-        catalogs = [one for one in self.texts if one.path.lower().endswith(".cat")]
+        catalogs = _Catalogs(one for one in self.texts if one.path.lower().endswith(".cat"))
         present: dict[str, list[Kept]] = {}
         for image in self.images:
-            present.setdefault(_key(image.path), []).append(image)
+            present.setdefault(image.key, []).append(image)
         claims = Claims(present, lambda image: machine_of_file(image.file))
         for path, base, inf in self._infs():
             claims.add(path, base, inf)
@@ -366,8 +379,15 @@ class _Opening:
             self._told(path, [str(missing(path, service).error)])
         for image in self.images:
             claim = claims.of(image)
-            package = _package_in(claim, catalogs) if claim else None
-            yield Placed(image.path, image.file, package, tuple(_near(image.path, catalogs)))
+            package = self._package(claim, catalogs) if claim else None
+            yield Placed(image.path, image.file, package, tuple(catalogs.near(image)))
+
+    def _package(self, claim: Claim, catalogs: _Catalogs) -> Package:
+        """What a report says of a package; of its catalogs those that are there."""
+        key = self._key(claim.inf_path)
+        named = {f"{_folder(key)}{_key(name)}" for name in claim.inf.catalogs}
+        there = [each.path for each in catalogs.beside(key) if each.key in named]
+        return package_of(claim.inf_path, claim.inf, claim.service, there)
 
     def _told(self, inf_path: str, wrong: Iterable[str]) -> None:
         """What is wrong with an INF; archives of sources hold none of the files that they name."""
@@ -380,7 +400,7 @@ class _Opening:
             if not one.path.lower().endswith(".inf"):
                 continue
             try:
-                yield one.path, _key(_folder(one.path)), read_inf(one.file.read_bytes())
+                yield one.path, _folder(one.key), read_inf(one.file.read_bytes())
             except InputError:
                 continue  # many archives hold files of that name that are none
 
@@ -390,24 +410,32 @@ def _key(path: str) -> str:
     return path.replace("\\", "/").lower()
 
 
-def _package_in(claim: Claim, catalogs: Iterable[Kept]) -> Package:
-    """What a report says of a package in an archive; of its catalogs those that are there."""
-    folder = _key(_folder(claim.inf_path))
-    named = {f"{folder}{_key(name)}" for name in claim.inf.catalogs}
-    there = [each.path for each in catalogs if _key(each.path) in named]
-    return package_of(claim.inf_path, claim.inf, claim.service, there)
+class _Catalogs:
+    """The catalogs of an archive by their folders."""
+
+    def __init__(self, catalogs: Iterable[Kept]) -> None:
+        self._of: dict[str, list[Kept]] = {}
+        for one in catalogs:
+            self._of.setdefault(_folder(one.key), []).append(one)
+
+    def beside(self, key: str) -> list[Kept]:
+        """Those in the folder of a file."""
+        return self._of.get(_folder(key), [])
+
+    def near(self, image: Kept) -> Iterator[Kept]:
+        """Those in the driver's folder and in those above it."""
+        folder = _folder(image.key)
+        while True:
+            yield from self._of.get(folder, [])
+            if not folder:
+                return
+            folder = _folder(folder[:-1])
 
 
 def _folder(path: str) -> str:
     """The path of a member up to its name."""
     cut = max(path.rfind(each) for each in "/\\!")
     return path[: cut + 1]
-
-
-def _near(path: str, catalogs: Iterable[Kept]) -> list[Kept]:
-    """The catalogs in the driver's folder and in those above it."""
-    folder = _key(_folder(path))
-    return [one for one in catalogs if folder.startswith(_key(_folder(one.path)))]
 
 
 _IMAGE, _TEXT = "image", "text"

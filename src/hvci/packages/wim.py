@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from hvci.errors import InputError, NeedsMore
+from hvci.packages.members import no_pieces
 
 _SOLID_VERSION = 0xE00
 _COMPRESSED, _XPRESS, _LZX = 0x2, 0x20000, 0x40000
@@ -50,6 +51,8 @@ class File(NamedTuple):
     name: str
     pieces: Iterator[bytes]
     size: int
+    also: tuple[str, ...]
+    """Other names of the same bytes."""
 
 
 class Wim:
@@ -122,29 +125,48 @@ class Wim:
             yield packed if len(packed) == size else self._unpack(packed, size)
 
     def files(self) -> Iterator[File]:
-        """What may matter of every image; each content of a name once."""
-        met: set[tuple[str, bytes]] = set()
+        """What may matter of every image; the same bytes once, with all their names."""
+        names: dict[bytes, list[str]] = {}
+        for name, digest in self._distinct():
+            names.setdefault(digest, []).append(name)
+        is_small = sum(map(len, names.values())) <= MOST_LOOKED_AT
         left = 0
-        every = [
-            (f"{number}/{name}", digest)
-            for number in range(1, self.count + 1)
-            for name, digest in self.listed(number)
-        ]
-        for name, digest in every:
-            blob = self._blobs.get(digest)
-            key = (name.rpartition("/")[2].lower(), digest)
-            if blob is None or key in met:
+        for digest, called in names.items():
+            wanted = [each for each in called if is_small or each.lower().endswith(_WANTED)]
+            left += len(called) - len(wanted)
+            if not wanted:
                 continue
-            met.add(key)
-            if len(every) <= MOST_LOOKED_AT or name.lower().endswith(_WANTED):
-                yield File(name, self._pieces(blob), blob.size)
-            else:
-                left += 1
+            name, *also = wanted
+            blob = self._blobs.get(digest)
+            if blob is not None:
+                yield File(name, self._pieces(blob), blob.size, tuple(also))
+            elif not any(digest):
+                yield File(name, iter(()), 0, tuple(also))
+            elif name.lower().endswith(_WANTED):
+                yield File(name, no_pieces("its bytes are in another image file"), 1, tuple(also))
         if left:
             raise InputError(
                 f"{left} files that are not called as drivers and archives are were not looked at: "
                 "mount it and check the folder"
             )
+
+    def _distinct(self) -> Iterator[tuple[str, bytes]]:
+        """Path and hash of every file, without what an image before has at the same place.
+
+        A package is left out as a whole or not at all: what an INF says is of the files beside it.
+        """
+        met: set[tuple[str, frozenset[tuple[str, bytes]]]] = set()
+        for number in range(1, self.count + 1):
+            listed = [*self.listed(number)]
+            homes = {_folder(path) for path, _ in listed if path.lower().endswith(".inf")}
+            packages: dict[str, list[tuple[str, bytes]]] = {}
+            for path, digest in listed:
+                packages.setdefault(_package_of(path, homes), []).append((path, digest))
+            for package, files in packages.items():
+                key = (package, frozenset(files))
+                if key not in met:
+                    met.add(key)
+                    yield from ((f"{number}/{path}", digest) for path, digest in files)
 
     @property
     def count(self) -> int:
@@ -166,6 +188,18 @@ class Wim:
         if blob.size > most:
             raise InputError(f"more than {most} bytes")
         return b"".join(self._pieces(blob))
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _package_of(path: str, homes: set[str]) -> str:
+    """The nearest folder at or above a file that holds an INF; the file itself where none does."""
+    folder = _folder(path)
+    while folder and folder not in homes:
+        folder = _folder(folder)
+    return folder if folder in homes else path
 
 
 def _blob(data: bytes, at: int) -> _Blob:
