@@ -153,6 +153,33 @@ def test_a_primitive_driver_by_default_install():
 
 
 @pytest.mark.parametrize(
+    ("section", "machines", "windows"),
+    [
+        ("ClassInstall32", [], ()),
+        ("ClassInstall32.NTamd64", [Machine.X64], ()),
+        ("ClassInstall32.NT", [], ()),
+        ("DefaultInstall.NTarm64", [Machine.ARM64], ()),
+        ("DefaultInstall.NTamd64.10.0...16299", [Machine.X64], (10, 0, 16299)),
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_services_that_no_model_leads_to(section, machines, windows, is_there):
+    """Of a class, and of a driver without a device; the section itself can be left out."""
+    own = f"[{section}]\nCopyFiles=@a.sys\n" * is_there
+    text = f"""[Version]
+{own}[{section}.Services]
+AddService=A,,S
+[S]
+ServiceType=1
+StartType=0
+ServiceBinary=%13%\\a.sys
+"""
+    (one,) = read_inf(text.encode()).services
+    assert (one.name, one.file, one.start) == ("A", "a.sys", 0)
+    assert (sorted(one.machines), one.windows) == (machines, windows)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("KERNEL = 1", "KERNEL = 0x10"),

@@ -24,6 +24,8 @@ _OTHER_MACHINES = ("ntarm", "ntia64")
 _DIRID = re.compile(r"^(%\d+%|%SystemRoot%|\\SystemRoot)\\?", re.IGNORECASE)
 _VERSION = re.compile(r"^[a-z0-9]+(?:\.(\d*))?(?:\.(\d*))?(?:\.[^.]*)?(?:\.[^.]*)?(?:\.(\d*))?$")
 """A TargetOSVersion: architecture, major, minor, product type, suites, build."""
+_OF_NO_MODEL = ("defaultinstall", "classinstall32")
+"""Install sections that no model names: of drivers without devices, and of classes."""
 _MOST_INSTALLS = 20_000
 _MOST_NAMES = 16
 _MOST_FOLLOWED = 4096
@@ -141,7 +143,7 @@ class _Reader:
                     yield from (each for each in line.fields if each)
 
     def _installs(self) -> Iterator[_Install]:
-        """Install sections with the decoration under which a model or DefaultInstall names them."""
+        """Install sections with the decoration under which a model, or their name, has them."""
         for line in self.text.lines("manufacturer"):
             fields = line.fields
             decorations = [each.lower() for each in fields[1:] if each] or [""]
@@ -155,8 +157,8 @@ class _Reader:
                     yield from self._models(models, "", frozenset(rest))
         for name in self.text.names:
             base, _, decoration = name.partition(".")
-            if base == "defaultinstall" and not name.endswith(".services"):
-                yield _Install(base, decoration)
+            if base in _OF_NO_MODEL:
+                yield _Install(base, decoration.removesuffix("services").rstrip("."))
 
     def _models(
         self, section: str, decoration: str, only: frozenset[Machine] | None = None
@@ -201,7 +203,8 @@ class _Reader:
         for machine in wanted:
             if install.only is not None and machine not in install.only:
                 continue
-            for end in (f".{_DECORATIONS[machine]}", ".nt", ""):
+            own = [f".{install.decoration}"] if install.name in _OF_NO_MODEL else []
+            for end in (*own, f".{_DECORATIONS[machine]}", ".nt", ""):
                 name = f"{install.name}{end}"
                 if name in self.text or f"{name}.services" in self.text:
                     for each in (name, *self._needed(name)):
