@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -221,6 +222,7 @@ def test_numbers_hold_where_nothing_changed_and_only_there(where, monkeypatch):
         [*everything[:-1], lost("vanished")],
         [*everything[1:], met("good", found=ROWS["bad"])],
         [*everything[1:], met("good", "/drivers/moved.sys")],
+        [replace(everything[0], package=Package("a.inf", "A", provider="Maker")), *everything[1:]],
     ):
         kept = fill(where, *rows)
         numbers = asked(where, "--sql", f"SELECT * FROM tally WHERE scan_id={kept}")

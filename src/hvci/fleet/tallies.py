@@ -30,7 +30,7 @@ def add_up(connection: Connection, scan_id: int, before: int | None) -> None:
 
 
 def _met_the_same(connection: Connection, before: int, scan_id: int) -> bool:
-    """Whether two scans met the same files with the same results."""
+    """Whether two scans met the same files with the same results, of the same packages."""
     old, new = seen.alias("old"), seen.alias("new")
     sizes = [
         connection.execute(select(func.count()).where(seen.c.scan_id == one)).scalar()
@@ -42,6 +42,7 @@ def _met_the_same(connection: Connection, before: int, scan_id: int) -> bool:
         .where(old.c.scan_id == before, new.c.scan_id == scan_id)
         .where(new.c.result_id.is_not_distinct_from(old.c.result_id))
         .where(new.c.problem.is_not_distinct_from(old.c.problem))
+        .where(new.c.package_id.is_not_distinct_from(old.c.package_id))
     )
     return sizes[0] == sizes[1] == connection.execute(alike).scalar()
 
