@@ -1,21 +1,27 @@
 """The results database: what is wrong with it is one sentence, and nothing in it is lost."""
 
+import json
+import os
+import platform
 import sqlite3
+import subprocess
+import sys
+import time
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import delete, event, select, update
 
 from build import driver
 from hvci.errors import NotAnImage, StoreError
 from hvci.evaluate import evaluate
 from hvci.fleet import database as databases
-from hvci.fleet import packed
+from hvci.fleet import packed, running
 from hvci.fleet.database import create, opened
 from hvci.fleet.packed import pack, shipped, unpack
 from hvci.fleet.rows import refused, row_of, stored_fields
 from hvci.fleet.rules import Rules
 from hvci.fleet.scanning import Scan
-from hvci.fleet.schema import about, file, result, seen
+from hvci.fleet.schema import about, file, result, scan, seen
 from hvci.fleet.store import Met, Store, stored_path
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer, Task, answered, decode, encode
@@ -192,6 +198,43 @@ def test_an_interrupt_while_writing_loses_no_row(where, monkeypatch):
         scan._write()
     scan._write()
     assert count(where, seen) == 1
+
+
+def test_a_scan_that_is_still_made_is_not_taken_up(where):
+    one = store(where)
+    one.keep([met("a"), met("b")])
+    for node, process, age, is_alive in (
+        (platform.node(), os.getppid(), 3600, True),
+        (platform.node(), os.getppid(), 90000, False),
+        (platform.node(), os.getpid(), 0, False),
+        (platform.node(), gone(), 0, False),
+        ("elsewhere", gone(), 100, True),
+        ("elsewhere", os.getppid(), 1000, False),
+    ):
+        told = json.dumps([node, process, int(time.time()) - age])
+        assert running.is_alive(told) is is_alive
+        with one.database.writing() as connection:
+            connection.execute(update(about).where(about.c.name == "running 1").values(value=told))
+        other = store(where)
+        assert (other.scan_id == one.scan_id) is not is_alive
+        other.keep([met("a"), met("b")])
+        if is_alive:
+            one.keep([met("a"), met("b")])
+            with other.database.writing() as connection:
+                connection.execute(delete(seen).where(seen.c.scan_id == other.scan_id))
+                connection.execute(delete(scan).where(scan.c.id == other.scan_id))
+        assert count(where, seen) == 2
+    one.finish()
+    assert count(where, seen) == 2
+    with one.database.reading() as connection:
+        assert running.name_of(one.scan_id) not in connection.scalars(select(about.c.name)).all()
+
+
+def gone():
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 def test_two_scans_at_once_share_their_results(where):

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, se
 
 from hvci import __version__
 from hvci.errors import StoreError
+from hvci.fleet import running
 from hvci.fleet.batches import batches
 from hvci.fleet.database import Database
 from hvci.fleet.packed import digest_of, shipped
@@ -35,6 +36,7 @@ from hvci.fleet.schema import (
     rules,
     scan,
     seen,
+    tally,
 )
 from hvci.fleet.tallies import add_up
 from hvci.fleet.walk import Place, Problem
@@ -131,18 +133,21 @@ class Store:
         return self._abouts
 
     def begin(self, targets: str) -> None:
-        """Start a scan, or take up one of the same targets and rules that was not finished."""
+        """Start a scan, or take up one of the same targets and rules that was not finished and that
+        nobody is about to finish.
+        """
         mine = and_(scan.c.host == self.host, scan.c.targets == targets)
         with self.database.writing() as connection:
             open_ones = select(scan.c.id).where(
                 mine, scan.c.rules_id == self._rules, scan.c.ended.is_(None)
             )
-            found = connection.execute(open_ones.order_by(scan.c.id.desc())).scalar()
-            if found is not None:
-                self.scan_id = found
-                # What was evaluated stays; what is no longer there must not look as if it were.
-                connection.execute(delete(seen).where(seen.c.scan_id == found))
-                return
+            for found in connection.scalars(open_ones.order_by(scan.c.id.desc())).all():
+                if not self._is_running(connection, found):
+                    self.scan_id = found
+                    # What was evaluated stays; what is no longer there must not look as if it were.
+                    connection.execute(delete(seen).where(seen.c.scan_id == found))
+                    self._live(connection)
+                    return
             others = select(func.count()).where(mine, scan.c.current)
             row = {
                 "host": self.host,
@@ -153,6 +158,16 @@ class Store:
             }
             made = connection.execute(scan.insert().values(row).returning(scan.c.id))
             self.scan_id = made.scalar_one()
+            self._live(connection)
+
+    def _live(self, connection: Connection) -> None:
+        """Give a sign of life."""
+        told = {"name": running.name_of(self.scan_id), "value": running.sign()}
+        self._upsert(connection, about, ("name",), [told])
+
+    def _is_running(self, connection: Connection, scan_id: int) -> bool:
+        said = select(about.c.value).where(about.c.name == running.name_of(scan_id))
+        return running.is_alive(connection.execute(said).scalar())
 
     def finish(self) -> None:
         """The scan met everything: it is now what the targets are like."""
@@ -167,8 +182,10 @@ class Store:
             connection.execute(update(scan).where(same).values(current=False))
             done = {"ended": _now(), "current": True}
             connection.execute(update(scan).where(scan.c.id == self.scan_id).values(done))
-            if before != self.scan_id:
-                add_up(connection, self.scan_id, before)
+            connection.execute(delete(tally).where(tally.c.scan_id == self.scan_id))
+            add_up(connection, self.scan_id, before if before != self.scan_id else None)
+            sign = running.name_of(self.scan_id)
+            connection.execute(delete(about).where(about.c.name == sign))
 
     def known(self, places: Sequence[Place], abouts: Mapping[str, str]) -> dict[str, Known]:
         """What is known of these places, by path; `abouts` has what is said of some of them."""
@@ -269,6 +286,7 @@ class Store:
             placed = self._placed(connection, [one for one in met if one.file_id is None])
             # Nothing is noted in what was met: numbers of a batch that fails are none.
             rows = [self._seen(connection, one, placed, new) for one in met]
+            self._live(connection)
             self._upsert(connection, seen, ("scan_id", "file_id"), rows)
             for one in met:
                 if one.members is not None and one.sha256:
