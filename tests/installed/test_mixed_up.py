@@ -1,5 +1,7 @@
 """Drivers of a Windows that could be mixed up, or whose packages look like nobody's."""
 
+import struct
+
 import pytest
 
 from build import driver
@@ -255,6 +257,11 @@ def test_a_hive_that_does_not_know_the_store(tmp_path, way):
         "\\DosDevices\\D:\\WINDOWS\\system32\\x.sys",
         "\\??\\%SystemRoot%\\system32\\x.sys",
         '"D:\\Windows\\system32\\x.sys"',
+        "SystemRoot\\system32\\x.sys",
+        "%SystemDrive%\\Windows\\system32\\x.sys",
+        "system32\\drivers\\..\\x.sys",
+        "\\SystemRoot\\..\\Windows\\.\\system32\\x.sys",
+        "..\\..\\Windows\\system32\\x.sys",
     ],
 )
 def test_every_way_to_name_a_file(tmp_path, image):
@@ -265,9 +272,66 @@ def test_every_way_to_name_a_file(tmp_path, image):
             "system32/config/system": system({"a": service(3, image)}),
             "system32/config/software": hive({"Microsoft": version}),
             "system32/x.sys": BROKEN,
+            "system32/drivers/x.sys": OTHER,
         },
     )
     assert [one[0] for one in told(windows)] == ["system32/x.sys"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_driver_in_a_folder_that_was_not_copied(tmp_path, is_there):
+    """Where the folder is there and the driver is not, the service is a leftover."""
+    services = {"a": service(3, "\\??\\C:\\Program Files\\Maker\\x.sys"), "b": service(3)}
+    if is_there:
+        (tmp_path / "program files").mkdir()
+    windows = put(tmp_path, {"system32/config/system": system(services)})
+    found = [(one.path, str(one.error)) for one in windows.drivers()]
+    lost = "services whose file is not there"
+    if is_there:
+        assert found == []
+        assert f"2 {lost}: a, b" in windows.doubts
+    else:
+        ((path, why),) = found
+        assert path == f"{tmp_path}/Program Files/Maker/x.sys"
+        assert "in a folder beside this Windows that is not here" in why
+        assert f"1 {lost}: b" in windows.doubts
+
+
+@pytest.mark.parametrize("damage", ["key", "value", "list", "count"])
+def test_services_that_cannot_be_read_are_no_success(tmp_path, damage):
+    """They are drivers that were not looked at; the others are told all the same."""
+    names = ("aaa", "bbb", "ccc")
+    data = bytearray(system({name: service() for name in names}))
+    key = data.index(b"nk", data.index(b"bbb") - 80)
+    services = data.index(b"nk", data.index(b"Services") - 80)
+    if damage == "key":
+        data[key : key + 2] = b"xx"
+    elif damage == "value":
+        (listed,) = struct.unpack_from("<I", data, key + 40)
+        (value,) = struct.unpack_from("<I", data, 0x1004 + listed)
+        data[0x1004 + value] = 0
+    elif damage == "list":
+        at = 0x1000 + 4 + int.from_bytes(data[services + 28 : services + 32], "little")
+        assert data[at : at + 2] in (b"lf", b"lh", b"li")
+        data[at + 2] = 1
+    else:
+        data[services + 20] = 9
+    files = {f"system32/drivers/{name}.sys": BROKEN for name in names}
+    windows = put(tmp_path, {"system32/config/system": bytes(data), **files})
+    found = [*windows.drivers()]
+    read = {one.path.rpartition("/")[2] for one in found if not isinstance(one, Refused)}
+    assert (
+        read
+        == {
+            "key": {"aaa.sys", "ccc.sys"},
+            "value": {"aaa.sys", "ccc.sys"},
+            "list": {"aaa.sys"},
+            "count": {"aaa.sys", "bbb.sys", "ccc.sys"},
+        }[damage]
+    )
+    (told,) = [one for one in found if isinstance(one, Refused)]
+    assert told.path == f"{tmp_path}: " + ("service bbb" if damage == "value" else "more services")
+    assert "its key is damaged" in str(told.error) or "their keys are" in str(told.error)
 
 
 def test_a_driver_on_another_drive_than_that_of_this_windows(tmp_path):

@@ -1,5 +1,6 @@
 """Every stage has a budget in steps or entries, and says so when it is spent."""
 
+import itertools
 import struct
 
 import pytest
@@ -174,4 +175,7 @@ def test_keys_of_a_hive(monkeypatch):
     data = hives.hive({"A": {"X": 1}, "B": {}, "C": {}})
     assert len(list(hive.Hive(data).root.subkeys())) == 3
     monkeypatch.setattr(hive, "MOST_SUBKEYS", 2)
-    assert len(list(hive.Hive(data).root.subkeys())) <= 2
+    keys = hive.Hive(data).root.subkeys()
+    assert [each.name for each in itertools.islice(keys, 2)] == ["A", "B"]
+    with pytest.raises(hive.DamagedHive, match="more than 2 keys"):
+        next(keys)

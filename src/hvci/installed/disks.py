@@ -42,7 +42,7 @@ class Disk:
     def names(self, path: str) -> list[str]:
         """The names in a folder."""
         with _Plainly(f"{self.name}!{path}"):
-            found = self._volume.path(path)
+            found = self._volume.path(path or "/")
             return sorted(each.name for each in found.iterdir()) if found.is_dir() else []
 
     def label(self, path: str) -> str:

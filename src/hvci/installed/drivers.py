@@ -23,12 +23,14 @@ _LOGS = (".LOG1", ".LOG2", ".LOG")
 _MAX_EVENTS = 256 << 20
 _OBJECT = re.compile(r"\\(?:\?\?|DosDevices|\\\?)\\", re.IGNORECASE)
 """What a path of the kernel begins with before a drive."""
-_ROOT = re.compile(r"(?:\\SystemRoot|%SystemRoot%|%windir%)\\", re.IGNORECASE)
+_ROOT = re.compile(r"(?:\\?SystemRoot|%SystemRoot%|%windir%)\\", re.IGNORECASE)
+_OWN_DRIVE = re.compile(r"%SystemDrive%\\", re.IGNORECASE)
 _VOLUME = re.compile(r"\\Device\\HarddiskVolume\d+\\(?=Windows\\)|\\(?=Windows\\)", re.IGNORECASE)
 _DRIVE = re.compile(r"([a-z]):\\", re.IGNORECASE)
 _CATALOGS = "System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}"
 EVENTS = "System32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx"
 OTHER_DRIVES = "the driver lies on drive {}, which is not here"
+ELSEWHERE = "the driver lies in {}, in a folder beside this Windows that is not here"
 
 
 class Windows:
@@ -95,6 +97,9 @@ class Windows:
         missing: list[str] = []
         running: set[tuple[str, bytes]] = set()
         disabled: set[str] = set()
+        for name, why in self.registry.unread.items():
+            which = f"service {name}" if name else "more services"
+            yield Refused(f"{self.tree.name}: {which}", InputError(f"its key is damaged: {why}"))
         for service in sorted(self.registry.services, key=lambda one: one.name.lower()):
             if service.start == DISABLED:
                 disabled.add(service.name.lower())
@@ -107,6 +112,9 @@ class Windows:
                 data = self.tree.read(path, MAX_MEMBER)
             except InputError as error:
                 yield Refused(self.tree.label(path), error)
+                continue
+            if data is None and self._is_elsewhere(path):
+                yield Refused(self.tree.label(path), InputError(ELSEWHERE.format(path)))
                 continue
             if data is None:
                 missing.append(service.name)
@@ -126,6 +134,8 @@ class Windows:
         image = _OBJECT.sub("", image, count=1) if _OBJECT.match(image) else image
         if not image:
             return f"{self._folder}/System32/drivers/{service.name}.sys", ""
+        if drive := _OWN_DRIVE.match(image):
+            return self._slashed(image[drive.end() :]), ""
         if root := _ROOT.match(image):
             return self._slashed(f"{self._folder}\\{image[root.end() :]}"), ""
         if volume := _VOLUME.match(image):
@@ -139,10 +149,20 @@ class Windows:
         return self._slashed(f"{self._folder}\\{image}"), ""
 
     def _slashed(self, path: str) -> str:
-        parts = [each for each in path.split("\\") if each not in ("", ".")]
+        parts: list[str] = []
+        for each in path.split("\\"):
+            if each == "..":
+                del parts[-1:]
+            elif each not in ("", "."):
+                parts.append(each)
         if parts and parts[0].lower() == "windows":
             parts[0] = self._folder
-        return "/".join(each for each in parts if each != "..")
+        return "/".join(parts)
+
+    def _is_elsewhere(self, path: str) -> bool:
+        """Whether a path leads into a folder of the drive that was not copied with the Windows."""
+        top = path.partition("/")[0].lower()
+        return top not in {self._folder.lower(), *(name.lower() for name in self.tree.names(""))}
 
     def _driver(self, service: Service, path: str, data: bytes) -> Driver:
         published, told = self._packages.of(service, path, data)

@@ -87,16 +87,26 @@ class Key:
         self.name = _name(raw, hive.number(self._at + 2, "H") & _LATIN_KEY)
 
     @cached_property
-    def _keys(self) -> dict[str, int]:
-        """Offsets of the keys in this one, by name in lower case."""
+    def _keys(self) -> tuple[dict[str, int], str]:
+        """Offsets of the keys in this one, by name in lower case, and why some are left out."""
         count, offset = self._hive.number(self._at + 20), self._hive.number(self._at + 28)
         found: dict[str, int] = {}
-        if count:
-            for each in self._listed(offset, 2):
+        damage = ""
+        try:
+            for each in self._listed(offset, 2) if count else ():
                 if len(found) == min(count, MOST_SUBKEYS):
                     break
-                found[Key(self._hive, each).name.lower()] = each
-        return found
+                try:
+                    found[Key(self._hive, each).name.lower()] = each
+                except DamagedHive as error:
+                    damage = damage or str(error)
+        except DamagedHive as error:
+            damage = damage or str(error)
+        if not damage and count > MOST_SUBKEYS:
+            damage = f"more than {MOST_SUBKEYS} keys in one"
+        if not damage and len(found) < count:
+            damage = f"{count - len(found)} of {count} keys are not where they should be"
+        return found, damage
 
     def _listed(self, offset: int, depth: int) -> Iterator[int]:
         at = self._hive.cell(offset, 4)
@@ -113,14 +123,20 @@ class Key:
                 yield each
 
     def get(self, name: str) -> Key | None:
-        """A key in this one."""
-        offset = self._keys.get(name.lower())
+        """A key in this one; raises `DamagedHive` where one that is damaged may be it."""
+        found, damage = self._keys
+        offset = found.get(name.lower())
+        if offset is None and damage:
+            raise DamagedHive(damage)
         return None if offset is None else Key(self._hive, offset)
 
     def subkeys(self) -> Iterator[Key]:
-        """All keys in this one, in order; one that is damaged is left out."""
-        for offset in self._keys.values():
+        """All keys in this one, in order; raises `DamagedHive` behind them where there are more."""
+        found, damage = self._keys
+        for offset in found.values():
             yield Key(self._hive, offset)
+        if damage:
+            raise DamagedHive(damage)
 
     @cached_property
     def values(self) -> dict[str, tuple[int, bytes]]:

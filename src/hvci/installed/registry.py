@@ -70,7 +70,10 @@ class Registry:
     """Services without which disks do not work: filters of their classes and devices."""
     state: str = ""
     is_on: bool | None = None
+    unread: dict[str, str] = field(default_factory=dict)
+    """Services that are damaged, and why; an empty name stands for those that were not met."""
     problems: list[str] = field(default_factory=list)
+    """What else was not understood."""
 
     def add_packages(self, hive: Hive) -> None:
         """Take in a DRIVERS hive, where newer Windows keeps its packages."""
@@ -88,7 +91,11 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
     control = hive.find(f"ControlSet{number:03}") if number else None
     if control is None:
         raise DamagedHive("the SYSTEM hive has no current control set")
-    for part in (_services, _packages, _devices):
+    try:
+        _services(control, found)
+    except DamagedHive as error:
+        found.unread[""] = str(error)
+    for part in (_packages, _devices):
         try:
             part(hive, control, found)
         except DamagedHive as error:
@@ -110,7 +117,7 @@ def _within(key: Key | None, path: str) -> Key | None:
     return key
 
 
-def _services(_: Hive, control: Key, found: Registry) -> None:
+def _services(control: Key, found: Registry) -> None:
     top = control.get("Services")
     for key in top.subkeys() if top else ():
         try:
@@ -128,7 +135,7 @@ def _services(_: Hive, control: Key, found: Registry) -> None:
                 owners,
             )
         except DamagedHive as error:
-            found.problems.append(f"service {key.name}: {error}")
+            found.unread[key.name] = str(error)
         else:
             found.services.append(service)
 

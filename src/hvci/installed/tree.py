@@ -25,7 +25,7 @@ class Tree(Protocol):
         """The bytes of a file; None where there is none. Raises `InputError`."""
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder; none where it is missing."""
+        """The names in a folder; none where it is missing. An empty path is the top."""
 
     def label(self, path: str) -> str:
         """What a report calls a file."""
@@ -47,7 +47,7 @@ class Folder:
 
     def _find(self, path: str) -> Path | None:
         found = self._top
-        for part in path.split("/"):
+        for part in path.split("/") if path else ():
             name = self._names(found).get(part.lower())
             if name is None:
                 return None
