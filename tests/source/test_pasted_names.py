@@ -11,6 +11,12 @@ PASTED = {
     "the first part is there": ("#define EX(x) Ex##x", "EX(AllocatePoolWithTag)"),
     "the last part is there": ("#define WITH(x) x##WithTag", "WITH(ExAllocatePool)"),
     "two parameters": ("#define JOIN(a, b) a ## b", "JOIN(ExAllocate, PoolWithTag)"),
+    "three parts": ("#define JOIN(a, b, c) a##b##c", "JOIN(Ex, AllocatePool, WithTag)"),
+    "parts around one": ("#define EX(x) Ex##x##WithTag", "EX(AllocatePool)"),
+    "what is pasted twice": (
+        "#define CAT2(a, b) a##b\n#define CAT(a, b) CAT2(a, b)",
+        "CAT(CAT(Ex, Allocate), PoolWithTag)",
+    ),
     "both parts are there": ("#define ASK ExAllocate ## PoolWithTag", "ASK"),
     "with a line that goes on": ("#define EX(x) \\\n    Ex##x", "EX(AllocatePoolWithTag)"),
 }

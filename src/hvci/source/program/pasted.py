@@ -1,16 +1,14 @@
 """Names of catalogued routines that a macro pastes together, so that no text holds them.
 
 Theory of operation: what stands beside `##` is either a part of the name or a parameter, whose
-argument is another word of the program. Where both parts of a routine's name are there, a call of
-it may be, and a limit says so. Which arguments a macro gets is not followed.
+argument is made of other words of the program. Where all parts of a routine's name are there, a
+call of it may be, and a limit says so. Which arguments a macro gets is not followed.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Sequence, Set
 
 from hvci import catalog
 from hvci.model import Limit, Origin, SourceSite
@@ -19,7 +17,7 @@ from hvci.source.program.program import Program
 from hvci.source.text.directives import Macro
 
 _PASTES = re.compile(rb"##")
-_PASTED = re.compile(rb"(\w*)\s*##\s*(\w*)")
+_PASTED = re.compile(rb"\w*(?:\s*##\s*\w*)+")
 SHORTEST = 2
 """Letters of a part of a name."""
 SHOWN = 4
@@ -47,24 +45,24 @@ def _macros(program: Program, path: str) -> list[Macro]:
     return list({macro.start: macro for macro in found if macro is not None}.values())
 
 
-@cache
-def _firsts() -> Mapping[bytes, list[bytes]]:
-    """What the names of routines begin with -> the rest of those names."""
-    found: dict[bytes, list[bytes]] = defaultdict(list)
+def made_of(parts: Sequence[bytes | None], words: Set[bytes]) -> Iterator[str]:
+    """The routines whose names some parts may make; None stands for words, glued or one alone.
+
+    An argument of a macro may be glued already when it is glued again.
+    """
     for name in routines():
-        for cut in range(SHORTEST, len(name) - SHORTEST + 1):
-            found[name[:cut]].append(name[cut:])
-    return found
+        if _fits(name, tuple(parts), words):
+            yield name.decode()
 
 
-@cache
-def _seconds() -> Mapping[bytes, list[bytes]]:
-    """What the names of routines end with -> the beginnings of those names."""
-    found: dict[bytes, list[bytes]] = defaultdict(list)
-    for first, rests in _firsts().items():
-        for rest in rests:
-            found[rest].append(first)
-    return found
+def _fits(rest: bytes, parts: tuple[bytes | None, ...], words: Set[bytes]) -> bool:
+    if not parts:
+        return not rest
+    first, more = parts[0], parts[1:]
+    if first is not None:
+        return rest.startswith(first) and _fits(rest[len(first) :], more, words)
+    ends = (end for end in range(SHORTEST, len(rest) + 1) if rest[:end] in words)
+    return any(_fits(rest[end:], more, words) or _fits(rest[end:], parts, words) for end in ends)
 
 
 def _made(macro: Macro, words: frozenset[bytes]) -> Iterator[str]:
@@ -73,17 +71,9 @@ def _made(macro: Macro, words: frozenset[bytes]) -> Iterator[str]:
     What stands beside `##` is a part, or a parameter that may be any word.
     """
     free = frozenset(macro.parameters or ())
-    for left, right in _PASTED.findall(macro.body):
-        if left not in free and right not in free:
-            pairs = [(left, right)] if left + right in routines() else []
-        elif left not in free:
-            pairs = [(left, rest) for rest in _firsts().get(left, ()) if rest in words]
-        elif right not in free:
-            pairs = [(first, right) for first in _seconds().get(right, ()) if first in words]
-        else:
-            known = _firsts().keys() & words
-            pairs = [(one, rest) for one in known for rest in _firsts()[one] if rest in words]
-        yield from ((first + second).decode() for first, second in pairs)
+    for glued in _PASTED.finditer(macro.body):
+        parts = [one.strip() for one in glued[0].split(b"##")]
+        yield from made_of([None if one in free else one for one in parts], words)
 
 
 def _limit(macro: Macro, made: list[str]) -> Limit:
