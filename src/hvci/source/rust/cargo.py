@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from hvci.source.text.disk import is_file, is_folder
 
 MAX_FILES = 5000
+"""Rust files of one crate, and manifests of one folder, that are looked at."""
 _CARGO = "cargo.toml"
 _SKIPPED = frozenset(("target", ".git", "node_modules"))
 
@@ -21,23 +23,29 @@ def is_rust(name: str) -> bool:
     return name.lower().endswith(".rs") or name.lower() == _CARGO
 
 
-def cargos(path: Path) -> list[Path]:
-    """The manifests of a folder, or that of one file."""
-    if not is_folder(path):
-        near = [folder / "Cargo.toml" for folder in path.parents]
-        return [path] if path.name.lower() == _CARGO else [one for one in near if is_file(one)][:1]
-    return [one for one in below(path) if one.name.lower() == _CARGO]
+def cargos(path: Path) -> tuple[list[Path], Path | None]:
+    """The manifests of a folder, or that of one file; and the first that is left out."""
+    if is_folder(path):
+        return _first(one for one in below(path) if one.name.lower() == _CARGO)
+    near = [folder / "Cargo.toml" for folder in path.parents]
+    found = [path] if path.name.lower() == _CARGO else [one for one in near if is_file(one)][:1]
+    return found, None
+
+
+def texts(cargo: Path) -> tuple[list[Path], Path | None]:
+    """The Rust files in a crate's folder; and the first that is left out."""
+    return _first(one for one in below(cargo.parent) if one.suffix.lower() == ".rs")
+
+
+def _first(every: Iterator[Path]) -> tuple[list[Path], Path | None]:
+    return list(islice(every, MAX_FILES)), next(every, None)
 
 
 def below(folder: Path) -> Iterator[Path]:
     """Rust files below a folder, in order; no build output."""
-    count = 0
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(set(folders) - _SKIPPED)
-        for name in sorted(files):
-            if is_rust(name) and count < MAX_FILES:
-                count += 1
-                yield Path(here, name)
+        yield from (Path(here, name) for name in sorted(files) if is_rust(name))
 
 
 def owner(path: Path) -> Path | None:

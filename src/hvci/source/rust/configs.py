@@ -97,7 +97,7 @@ class Asking:
         manifest = self.manifests.get(path)
         named = inner(manifest.table, "package").get("build") if manifest else None
         script = path.parent / (named if isinstance(named, str) else "build.rs")
-        places = [one / ".cargo" / end for one in list(path.parents)[:4] for end in _CONFIGS]
+        places = [one / ".cargo" / end for one in path.parents for end in _CONFIGS]
         text = "".join(map(_start, places))
         if not is_file(script) or named is False:
             return text

@@ -17,18 +17,27 @@ from pathlib import Path
 
 from hvci import catalog
 from hvci.model import DdiCall, Limit, Origin, SourceSite
-from hvci.model.judged import BEHAVIOUR_RULES, LINK_RULES, TEXT_RULES
+from hvci.model.judged import BEHAVIOUR_RULES, CALL_RULES, LINK_RULES, TEXT_RULES
 from hvci.source.rust.calls import Crate, Other
-from hvci.source.rust.cargo import below, cargos, image_name, model, owner
+from hvci.source.rust.cargo import MAX_FILES, cargos, image_name, model, owner, texts
 from hvci.source.rust.cfg import RustText
 from hvci.source.rust.configs import DEFAULT, MACHINES, Asking, configurations, target
-from hvci.source.rust.manifests import Manifest, Manifests, inner
-from hvci.source.rust.unread import assembly_files, linked_by, looked_up, missing, renamed
+from hvci.source.rust.manifests import MAX_CRATES, Manifest, Manifests, inner
+from hvci.source.rust.unread import (
+    KITS,
+    assembly_files,
+    elsewhere,
+    linked_by,
+    looked_up,
+    missing,
+    pasted,
+    renamed,
+    taken_in,
+)
 from hvci.source.text.disk import is_file, is_folder
 from hvci.source.text.files import tidy
 from hvci.source.text.text import MAX_BYTES, Source
 
-_KITS = ("wdk", "wdk-sys", "wdk-alloc", "wdk-macros", "windows-kernel-sys", "windows-kernel")
 _ASIDE = ("tests", "benches", "examples")
 """Folders of a crate that no driver is built from."""
 SHOWN = 8
@@ -90,10 +99,16 @@ class _Reader:
         self._crates: dict[Path, Crate] = {}
         self._files: dict[Path, list[Path]] = {}
         self._lost: dict[Path, list[Limit]] = {}
+        self._cut: dict[Path, Limit] = {}
+        """Crates of which not every file is looked at."""
 
     def read(self, path: Path) -> Crates:
         """Every driver crate of a target; a library counts in the drivers that link it."""
-        every = [(one, self._kind(one)) for one in cargos(path)]
+        found, left_out = cargos(path)
+        if left_out is not None:
+            why = f"more than {MAX_FILES} crates; this one and those behind it were not looked at"
+            self.found.others.append(_limit(left_out, TEXT_RULES, f"{why}: check them one by one"))
+        every = [(one, self._kind(one)) for one in found]
         linked = self._linked([one for one, kind in every if kind == "driver"])
         by_user = self._linked([one for one, kind in every if kind == "user"]) - linked
         for cargo, kind in every:
@@ -125,7 +140,7 @@ class _Reader:
             why = "a UMDF driver crate: it runs in user mode, where memory integrity guards nothing"
             self.found.others.append(_limit(cargo, (), why))
             return "user"
-        kits = any(one.name in _KITS for one in manifest.dependencies(_on_x64))
+        kits = any(one.name in KITS for one in manifest.dependencies(_on_x64))
         if kits or model({"package": table["package"]}):
             return "driver"
         is_cdylib = _is_cdylib(manifest)
@@ -146,8 +161,10 @@ class _Reader:
         return not _is_cdylib(manifest) and not model({"package": manifest.table["package"]})
 
     def _speaks(self, cargo: Path) -> bool:
-        sources = (self._source(one) for one in self._own(cargo))
-        return any(one is not None and _NAMED.search(one.text) for one in sources)
+        sources = [self._source(one) for one in self._own(cargo)]
+        return cargo in self._cut or any(
+            one is not None and _NAMED.search(one.text) for one in sources
+        )
 
     def _own(self, cargo: Path) -> list[Path]:
         """The files of a crate that a driver may be built from."""
@@ -155,14 +172,16 @@ class _Reader:
             aside = {cargo.parent / one for one in _ASIDE}
             named = inner(self.manifests_table(cargo), "package").get("build")
             script = cargo.parent / (named if isinstance(named, str) else "build.rs")
+            found, left_out = texts(cargo)
             self._files[cargo] = [
                 one
-                for one in below(cargo.parent)
-                if one.suffix.lower() == ".rs"
-                and one != script
-                and not aside & set(one.parents)
-                and owner(one) == cargo
+                for one in found
+                if one != script and not aside & set(one.parents) and owner(one) == cargo
             ]
+            if left_out is not None:
+                why = f"its folder holds more than {MAX_FILES} Rust files; {tidy(left_out)} and "
+                why += "those behind it were not looked at: keep what it does not compile elsewhere"
+                self._cut[cargo] = _limit(cargo, TEXT_RULES, why)
         return self._files[cargo]
 
     def manifests_table(self, cargo: Path) -> Mapping[str, object]:
@@ -209,6 +228,7 @@ class _Reader:
             found = other.crate.found(part, asking, every, [one for one in others if one != other])
             crate.calls += found.calls
             crate.limits += (*self._lost[part], *found.lost)
+            crate.limits += [self._cut[part]] if part in self._cut else []
             for label, call in found.told:
                 told.setdefault(label, []).append(call)
             crate.limits += self._unread(part, other.crate)
@@ -224,6 +244,15 @@ class _Reader:
         made = linked_by(script.text.decode("utf-8", "replace")) if script is not None else ""
         if made and name is not False:
             yield _limit(cargo, TEXT_RULES, f"its build script links what is not read ({made})")
+        said = script.text.decode("utf-8", "replace") if script is not None else ""
+        known = {one.source.path for one in crate.texts}
+        for text, offset, shown in taken_in(crate.texts, known, said):
+            why = f"what {shown} takes in is not read: check the built .sys"
+            yield _place(text, offset, why)
+        for text, offset, routine in pasted(crate.texts):
+            why = f"a macro may paste the name {routine} together, and calls by it are not "
+            yield _place(text, offset, f"{why}followed: write the name out")
+        yield from self._elsewhere(cargo)
         for text, offset, routine in renamed(crate.texts):
             why = f"{routine} is called by another name (link_name) or in assembly; not followed"
             yield _place(text, offset, why)
@@ -234,6 +263,17 @@ class _Reader:
             yield _place(text, offset, f"the assembly in {file} is not read")
         for text, offset, module in missing(crate.texts, crate.edges.roots):
             yield _place(text, offset, f"the module {module} is in no file here")
+
+    def _elsewhere(self, cargo: Path) -> Iterator[Limit]:
+        """The crates whose text is not here: a repository of somebody's own may ask for memory."""
+        manifest = self.manifests.get(cargo)
+        on = manifest.turned_on(DEFAULT)[1] if manifest is not None else {}
+        away = elsewhere(manifest.dependencies(_on_x64), on) if manifest is not None else []
+        for one in (one for one in away if one.is_of_git):
+            why = f"it links {one.name} from a repository, and what that asks for is not known: "
+            yield _limit(cargo, CALL_RULES, f"{why}put its text beside this crate")
+        if others := ", ".join(one.name for one in away if not one.is_of_git):
+            yield _limit(cargo, (), f"crates of a registry are not read: {others}")
 
     def _other(self, part: Path, parts: list[Path]) -> Other:
         """A crate with the names that it has in the text of those that link it."""
@@ -250,10 +290,14 @@ class _Reader:
     def _not_linked(self, cargo: Path) -> Iterator[Limit]:
         """The crates that a driver links by default and that could not be read."""
         self.manifests.lost.clear()
+        self.manifests.left_out.clear()
         self.manifests.linked(cargo, DEFAULT, _on_x64)
-        for lost in sorted(self.manifests.lost)[:SHOWN]:
+        for lost in sorted(self.manifests.lost):
             why = f"it links {tidy(lost)}, which could not be read: its calls are not known"
             yield _limit(cargo, TEXT_RULES, why)
+        for more in sorted(self.manifests.left_out):
+            why = f"it links more than {MAX_CRATES} crates; {tidy(more)} and others were not "
+            yield _limit(cargo, TEXT_RULES, f"{why}looked at: check the built .sys")
 
     def _alone(self, path: Path) -> None:
         """A file that no crate holds: everything in it may be compiled."""

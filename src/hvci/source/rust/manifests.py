@@ -34,6 +34,8 @@ class Dependency:
     default: bool
     """It is linked with its default features."""
     features: frozenset[str]
+    is_of_git: bool = False
+    """It is taken from a repository of somebody's own, and from no registry."""
 
 
 class Manifest:
@@ -46,7 +48,7 @@ class Manifest:
     @cached_property
     def workspace(self) -> tuple[Path, Table]:
         """The folder and table of the workspace that it is in; empty where there is none."""
-        for folder in list(self.path.parents)[:6]:
+        for folder in self.path.parents:
             above = folder / "Cargo.toml"
             if not is_file(above):
                 continue
@@ -109,11 +111,13 @@ class Manifest:
                 folder, root = self.workspace
                 shared = inner(root, "workspace", "dependencies").get(name)
                 shared = shared if isinstance(shared, Mapping) else {}
+                row = {**shared, **row}
                 where, features = shared.get("path"), features | _words(shared.get("features"))
                 default = default and shared.get("default-features", True) is not False
             manifest = folder / where / "Cargo.toml" if isinstance(where, str) else None
             manifest = Path(tidy(manifest)) if manifest is not None else None
-            yield Dependency(name, manifest, row.get("optional") is True, default, features)
+            optional, of_git = row.get("optional") is True, "git" in row
+            yield Dependency(name, manifest, optional, default, features, of_git)
 
     def turned_on(
         self, asked: frozenset[str], optional: frozenset[str] = frozenset()
@@ -154,7 +158,9 @@ class Manifests:
     def __init__(self) -> None:
         self._read: dict[Path, Manifest | None] = {}
         self.lost: set[Path] = set()
-        """What some crate links and could not be read, or was one too many."""
+        """What some crate links and could not be read."""
+        self.left_out: set[Path] = set()
+        """What some crate links and was one too many."""
 
     def keep(self, manifest: Manifest) -> None:
         """Remember one that is read."""
@@ -192,7 +198,7 @@ class Manifests:
                 more = more | ({"default"} if one.default else set())
                 known = wanted.get(one.manifest)
                 if known is None and len(wanted) >= MAX_CRATES:
-                    self.lost.add(one.manifest)
+                    self.left_out.add(one.manifest)
                     continue
                 if known is None or not more <= known:
                     wanted[one.manifest] = more | (known or frozenset())

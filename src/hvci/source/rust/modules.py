@@ -18,8 +18,6 @@ from hvci.source.text.files import beside
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-MAX_DEPTH = 64
-
 
 @dataclass
 class Edges:
@@ -63,7 +61,8 @@ def compiled(made: Edges, ask: Ask, is_linked: bool = True) -> dict[str, bool | 
         return {}
     answers: dict[str, bool | None] = dict.fromkeys(made.paths, False)
     answers |= dict.fromkeys(made.roots, True)
-    for _ in range(MAX_DEPTH):
+    changed = True
+    while changed:  # an answer only ever becomes better, so that this ends
         changed = False
         for path, every in made.by_file.items():
             new = answers[path]
@@ -72,8 +71,6 @@ def compiled(made: Edges, ask: Ask, is_linked: bool = True) -> dict[str, bool | 
                     new = _better(new, [answers[parent], *(one.keeps(ask) for one in conditions)])
             changed |= new is not answers[path]
             answers[path] = new
-        if not changed:
-            return answers
     return answers
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Parts = tuple[bytes, ...]
 EVERYTHING = b"*"
-MAX_NESTED = 12
+MAX_NESTED = 100
 
 
 class Use(NamedTuple):

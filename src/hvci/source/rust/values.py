@@ -104,7 +104,8 @@ class Values:
 
     def _enum(self, spot: Spot) -> None:
         node = spot.node
-        name, number = text_of(node.child_by_field_name("name")), 0
+        name = text_of(node.child_by_field_name("name"))
+        number: int | None = 0
         body = node.child_by_field_name("body")
         for variant in body.named_children if body is not None else ():
             here = Spot(variant, spot.text)
@@ -112,8 +113,11 @@ class Values:
                 continue
             value = variant.child_by_field_name("value")
             known = self.value(value, here, 0) if value is not None else None
-            if known is not None and len(known.possible) == 1:
-                number = min(known.possible)
+            if known is not None:
+                is_one = known.complete and len(known.possible) == 1
+                number = min(known.possible) if is_one else None
+            if number is None:
+                continue  # what counts on from a number that is not known is not known either
             self.numbers[name + b"::" + text_of(variant.child_by_field_name("name"))] = number
             number += 1
 
