@@ -23,6 +23,10 @@ PASTED = {
 OTHER = {
     "a name of its own": ("#define MY(x) My##x", "MY(AllocatePoolWithTag)"),
     "the other part is not there": ("#define EX(x) Ex##x", "EX(FreePoolWithTag)"),
+    "strings": (
+        '#define SAY(s, ...) DbgPrint("a: "##s"\\n", ##__VA_ARGS__)',
+        'SAY("ExAllocatePoolWithTag"); ExAllocatePoolWithTag',
+    ),
     "a number": ("#define WIDE(x) L##x", "f"),
     "what is never compiled": ("#if 0\n#define EX(x) Ex##x\n#endif", "EX(AllocatePoolWithTag)"),
     "no pasting": ("#define SAME(x) x", "f"),

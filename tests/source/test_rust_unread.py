@@ -69,6 +69,7 @@ READ = [
     'fn f() { log("ExAllocatePool"); }\n',
     "paste! { fn [<get_ name>]() {} fn [<Ex FreePool>]() {} }\n",
     'include!("here.rs");\n',
+    "macro_rules! m { ($a:ident) => { paste! { fn [<$a>]() {} } } }\n",
     'fn f() { unsafe { MmGetSystemRoutineAddress(w!("MmGetSessionId")) }; }\n',
 ]
 

@@ -19,6 +19,8 @@ from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
+MAX_TEXT = 2 * MAX_BYTES
+"""Of a file with all that is written out in it."""
 MAX_DEPTH = 12
 SHOWN = 6
 
@@ -48,6 +50,7 @@ DRIVER = re.compile(
 
 
 _LARGE = f"what stands behind its first {MAX_BYTES} bytes"
+_LONG = f"what stands behind {MAX_TEXT} bytes, with its variables written out"
 
 
 def file_size(path: str) -> int:
@@ -71,7 +74,7 @@ def texts_of(path: str) -> str | None:
 
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     """What a Makefile builds: each driver that it makes."""
-    lost: dict[str, None] = {} if file_size(path) <= MAX_BYTES else {_LARGE: None}
+    lost: dict[str, None] = {}
     text = _whole(path, lost)
     if text is None or DRIVER.search(text) is None:
         return []
@@ -82,6 +85,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         expanded += f"\n{more or ''}"
         lost |= {} if more is not None else {f"@{match[1]}": None}
     lost |= too_many(ways)
+    lost |= {_LONG: None} if max(len(one) for _, one in ways) >= MAX_TEXT else {}
     lost |= {one[0][:40]: None for one in _ASKED.finditer(expanded)}
     folders = [*values.get("VPATH", "").replace(":", " ").split()]
     folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", expanded)
@@ -300,13 +304,18 @@ def _whole(path: str, lost: dict[str, None], depth: int = 0) -> str | None:
     text = texts_of(path)
     if text is None or depth > MAX_DEPTH:
         return None
+    lost |= {} if file_size(path) <= MAX_BYTES else {_LARGE: None}
 
     def included(match: re.Match[str]) -> str:
         values = _values(text[: match.start()], path)
-        parts = []
+        parts: list[str] = []
         for name in _expanded(match[2], values, path).split():
             bare = name.strip("\"'")
-            if bare[:1] == "<" or bare.endswith(".d") or "*" in bare:
+            if bare[:1] == "<" or bare.endswith(".d"):
+                continue
+            if "*" in bare:
+                every = _glob(Path(path).parent, bare)
+                parts += (_whole(beside(path, one), lost, depth + 1) or "" for one in every)
                 continue
             more = _whole(beside(path, bare.replace("\\", "/")), lost, depth + 1)
             parts.append(more or "")
@@ -354,7 +363,7 @@ def _expanded(text: str, values: dict[str, str], path: str, depth: int = 0) -> s
     text = _foreach(text, values, path, depth)
     text = _SUBSTITUTED.sub(lambda m: _ended(values.get(m[1], ""), m[2], m[3]), text)
     text = _FUNCTION.sub(lambda m: _called(m[1], m[2], path), text)
-    text = _VARIABLE.sub(lambda m: values.get(m[1], ""), text)[: MAX_BYTES * 2]
+    text = _VARIABLE.sub(lambda m: values.get(m[1], ""), text)[:MAX_TEXT]
     return text if text == before or depth > MAX_DEPTH else _expanded(text, values, path, depth + 1)
 
 
@@ -385,9 +394,10 @@ def _foreach(text: str, values: dict[str, str], path: str, depth: int) -> str:
         if not comma:
             return text
         name = re.compile(r"\$[({]" + re.escape(match[1]) + r"[)}]")
-        every = _expanded(words, values, path, depth + 1).split()[:200]
+        most = MAX_TEXT // max(len(body), 1) + 1
+        every = _expanded(words, values, path, depth + 1).split()[:most]
         made = " ".join(name.sub(word.replace("\\", "/"), body) for word in every)
-        text = f"{text[: match.start()]}{made[:MAX_BYTES]}{text[end + 1 :]}"[: MAX_BYTES * 2]
+        text = f"{text[: match.start()]}{made}{text[end + 1 :]}"[:MAX_TEXT]
     return text
 
 
@@ -436,7 +446,7 @@ def _fits(word: str, patterns: str) -> bool:
 
 def _glob(folder: Path, pattern: str) -> list[str]:
     try:
-        found = sorted(folder.glob(pattern))[:5000]
+        found = sorted(folder.glob(pattern))
     except (ValueError, NotImplementedError, OSError):
         return []
     return [str(one.relative_to(folder)).replace("\\", "/") for one in found]

@@ -46,7 +46,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
 def _texts(path: str) -> Iterator[tuple[str, str]]:
     """A file and those of the folders that it names, each once."""
     todo, seen = [path], {path}
-    while todo and len(seen) < MAX_FILES:
+    while todo:
         file = todo.pop(0)
         text = texts_of(file)
         if text is None:
@@ -54,7 +54,7 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
         yield file, text
         inner = (beside(file, f"{folder}/meson.build") for folder in _FOLDER.findall(text))
         for one in inner:
-            if one not in seen:
+            if one not in seen and len(seen) < MAX_FILES:
                 seen.add(one)
                 todo.append(one)
 

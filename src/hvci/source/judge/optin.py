@@ -20,9 +20,6 @@ from hvci.source.program.program import Program, Unit, Use
 from hvci.source.text.directives import Macro
 
 RUNTIME = b"ExInitializeDriverRuntime"
-MAX_HOPS = 6
-"""Calls between DriverEntry and the runtime call that are followed."""
-MAX_EARLY = 200
 MACROS = ("POOL_NX_OPTIN", "POOL_NX_OPTIN_AUTO", "POOL_NX_OPTOUT")
 
 
@@ -111,39 +108,47 @@ def _opts_in(use: Use) -> bool:
 
 def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Function, int] | None:
     """The entry routine that reaches a call, and where in it the way begins."""
-    todo, seen = [(use, 0)], set()
+    todo, seen = [use], set()
     while todo:
-        current, hops = todo.pop(0)
+        current = todo.pop(0)
         function = current.function
-        if function is None or hops > MAX_HOPS or _key(function) in seen:
+        if function is None or _key(function) in seen:
             continue
         seen.add(_key(function))
         if function.name in names:
             return function, current.offset
-        todo += [(caller, hops + 1) for caller in program.uses(function.name)]
+        todo += program.uses(function.name)
     return None
 
 
 def _early(program: Program, entry: Function, offset: int) -> Iterator[tuple[str, int]]:
     """Functions that run before an offset of the entry routine."""
-    todo = [(name, 0) for name in _called(entry, offset)]
-    seen: set[bytes] = set()
-    while todo and len(seen) < MAX_EARLY:
-        name, hops = todo.pop(0)
-        if name in seen or hops > MAX_HOPS:
+    todo, seen = list(_named(entry, offset)), set[bytes]()
+    while todo:
+        name = todo.pop()
+        if name in seen:
             continue
         seen.add(name)
         for function in program.functions(name):
             yield _key(function)
-            todo += [(inner, hops + 1) for inner in _called(function, function.node.end_byte)]
+            todo += _named(function, function.node.end_byte)
+        for macro, _ in program.macros(name):
+            todo += _WORD.findall(macro.body)
 
 
-def _called(function: Function, offset: int) -> list[bytes]:
-    return [
-        text_of(node.child_by_field_name("function"))
-        for node in function.nodes("call_expression")
-        if node.start_byte < offset
-    ]
+def _named(function: Function, offset: int) -> Iterator[bytes]:
+    """What a function calls before an offset; macros may stand alone and call as well."""
+    for node in function.nodes("call_expression"):
+        if node.start_byte < offset:
+            yield from _LAST.findall(text_of(node.child_by_field_name("function")))
+    body = function.file.source.code[function.node.start_byte : offset]
+    yield from _ALONE.findall(body)
+
+
+_WORD = re.compile(rb"[A-Za-z_]\w*")
+_LAST = re.compile(rb"(\w+)\s*(?:<[^<>]*>)?\Z")
+_ALONE = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\s*(?=[;}])")
+"""A word that is a statement."""
 
 
 class OptIn:

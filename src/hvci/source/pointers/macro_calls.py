@@ -29,6 +29,9 @@ def calls_of_arguments(program: Program) -> Iterator[tuple[Use, Node]]:
         for macro in (one for many in every for one in many if _may_call(one)):
             left -= 1
             if left < 0:
+                program.cut(
+                    f"more than {MAX_MACROS} macros call what they get, not all are followed"
+                )
                 return
             index = _called_parameter(macro, program)
             for use in program.uses(macro.name) if index is not None else ():

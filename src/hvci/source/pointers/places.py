@@ -217,6 +217,15 @@ class Words:
         every = _MOVE.finditer(self.code)
         return tuple((match[1], frozenset(WORD.findall(match[2]))) for match in every)
 
+    @cached_property
+    def moved_from(self) -> dict[bytes, set[bytes]]:
+        """The names that get something made of a name, by that name."""
+        found: dict[bytes, set[bytes]] = {}
+        for left, right in self.moves:
+            for one in right:
+                found.setdefault(one, set()).add(left)
+        return found
+
 
 _OPENS = re.compile(rb"\s*\(")
 _CALLED = re.compile(rb"\)\s*\(")

@@ -20,7 +20,7 @@ from hvci.catalog import memory as known
 from hvci.source.preprocess.tree import File, Function, arguments, parse, text_of, walk
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.scope import Variable, variable
-from hvci.source.program.stores import stores
+from hvci.source.program.stores import MAX_STORES, stores
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -108,7 +108,11 @@ class Origins:
 
     def _value(self, node: Node | None, where: Where, depth: int) -> Roots:
         self._steps += 1
-        if node is None or depth > MAX_DEPTH or self._steps > MAX_STEPS:
+        if node is None or self._steps > MAX_STEPS:
+            return NONE
+        if depth > MAX_DEPTH:
+            what = f"a pointer that may lead to code goes over more than {MAX_DEPTH} steps"
+            self.program.cut(f"{where.path}: {what}, and is not followed to its end")
             return NONE
         reader = _READERS.get(node.type)
         return reader(self, node, where, depth + 1) if reader is not None else NONE
@@ -260,7 +264,7 @@ class Origins:
         if PUTTING.get(_text(called)) == index:
             return frozenset((Root(Made.MEMORY, _text(called), file.source.path, call.start_byte),))
         roots: Roots = NONE
-        for function in self.program.functions(called)[:4]:
+        for function in self.program.functions(called):
             if index >= len(function.parameters):
                 continue
             target = function.parameters[index]
@@ -294,7 +298,11 @@ class Origins:
         if key in self._memo or not name:
             return self._memo.get(key, NONE)
         self._memo[key] = roots = NONE
-        for store in stores(self.program, name, of_field):
+        every = stores(self.program, name, of_field)
+        if len(every) >= MAX_STORES:
+            what = f"{_text(name)} is given a value in more than {MAX_STORES} places"
+            self.program.cut(f"{what}, and pointers to code in the rest are not followed")
+        for store in every:
             behind = store.file.source.code[store.offset + len(name) :][:80].lstrip()
             if behind.startswith(b"[") is not element:
                 continue
@@ -344,7 +352,7 @@ class Origins:
         if key in self._memo or name == b"new":
             return self._memo.get(key, NONE)
         self._memo[key] = roots = NONE
-        for function in self.program.functions(name)[:4]:
+        for function in self.program.functions(name):
             for item in function.nodes("return_statement"):
                 path = function.file.source.path
                 here = Where(function.file, function, item.start_byte, path)

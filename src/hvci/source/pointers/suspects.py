@@ -17,7 +17,6 @@ from hvci.source.pointers.places import (
     COPIES,
     LOOKED_UP,
     MAPPED,
-    MAX_HOPS,
     ROUTINES,
     STORE,
     WORD,
@@ -202,11 +201,11 @@ _BEHIND = re.compile(rb"\s*(?:\[|\+)")
 
 def _moved(words: Words, found: set[bytes]) -> frozenset[bytes]:
     """Names, and those that they are assigned to in a file."""
-    for _ in range(MAX_HOPS):
-        more = {left for left, right in words.moves if right & found} - found
-        if not more:
-            break
-        found |= more
+    todo = sorted(found)
+    while todo:
+        new = words.moved_from.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
     return frozenset(found)
 
 

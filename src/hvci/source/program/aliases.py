@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hvci import catalog
 from hvci.model import Limit, Origin, SourceSite
+from hvci.model.judged import CALL_RULES
 from hvci.source.preprocess.tree import ancestors, arguments, text_of
 from hvci.source.program.program import Program, Unit
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 MAX_NAMES = 200
+"""Macros, variables and fields that stand for routines in one program."""
 _WORD = re.compile(rb"\w+")
 _OPENS = re.compile(rb"\s*\(")
 _LAST = re.compile(rb"(\w+)\W*\Z")
@@ -64,13 +66,27 @@ def aliases(program: Program) -> Aliases:
                         found.limits.append(_limit(unit, at, name))
     _given_by_builds(program, found)
     todo = list(found.names)
-    while todo and len(found.names) < MAX_NAMES:
+    while todo:
         alias = todo.pop()
-        for macro in _standing_for(program, alias):
-            if macro not in found.names and not program.functions(macro):
-                found.names[macro] = found.names[alias]
-                todo.append(macro)
+        for macro in sorted(_standing_for(program, alias)):
+            if macro in found.names or program.functions(macro):
+                continue
+            if len(found.names) >= MAX_NAMES:
+                found.limits.append(_too_many(macro, alias, found.names[alias]))
+                return found
+            found.names[macro] = found.names[alias]
+            todo.append(macro)
     return found
+
+
+def _too_many(macro: bytes, alias: bytes, routine: str) -> Limit:
+    """What is said where more names stand for routines than are followed."""
+    shown, other = (one.decode("utf-8", "replace") for one in (macro, alias))
+    reason = (
+        f"more than {MAX_NAMES} names stand for routines; calls by {shown}, which stands for "
+        f"{other} ({routine}), and by other macros are not followed: check the built .sys"
+    )
+    return Limit(Origin.SOURCE, CALL_RULES, reason)
 
 
 def _given_by_builds(program: Program, found: Aliases) -> None:

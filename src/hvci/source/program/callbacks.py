@@ -102,7 +102,13 @@ def other_names(program: Program, name: bytes) -> tuple[bytes, ...]:
     if key not in program.stored:
         found: list[bytes] = []
         todo = [name]
-        while todo and len(found) < MAX_NAMES:
+        while todo:
+            if len(found) >= MAX_NAMES:
+                shown = name.decode("utf-8", "replace")
+                program.cut(
+                    f"more than {MAX_NAMES} macros stand for {shown}, not all were followed"
+                )
+                break
             one = todo.pop()
             given = (macro for unit in program.compiled for macro in unit.given.defines)
             listed = (unit.macros.values() for unit in program.naming(one))

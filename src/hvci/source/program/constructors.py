@@ -65,7 +65,12 @@ def aliases(program: Program, name: bytes) -> tuple[bytes, ...]:
     if key not in program.stored:
         program.stored[key] = ()
         found, todo = dict[bytes, None](), [name]
-        while todo and len(found) < MAX_ALIASES:
+        while todo:
+            if len(found) >= MAX_ALIASES:
+                shown = name.decode("utf-8", "replace")
+                what = f"the class {shown} has more than {MAX_ALIASES} other names and heirs"
+                program.cut(f"{what}, and what constructors of the rest get is not followed")
+                break
             one = todo.pop()
             units = (unit for unit in program.naming(one) if not unit.source.is_c)
             new = [*other_names(program, one)]

@@ -17,7 +17,7 @@ from hvci.source.program.program import Program
 from hvci.source.text.directives import Macro
 
 _PASTES = re.compile(rb"##")
-_PASTED = re.compile(rb"\w*(?:\s*##\s*\w*)+")
+_PASTED = re.compile(rb"\w+(?:\s*##\s*\w+)+")
 SHORTEST = 2
 """Letters of a part of a name."""
 SHOWN = 4

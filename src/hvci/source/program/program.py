@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hvci.source.preprocess.expression import Truth
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Macro", "Program", "Unit", "Use"]
 
 MAX_USES = 800
-"""Uses of one name that are followed; where there are as many, there may be more."""
+"""Uses of one name that are followed."""
 MAX_RUNS = 6000
 """Translation units that are preprocessed to learn how they compile one header."""
 
@@ -83,7 +84,6 @@ class Program:
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
         self.stored: dict[bytes, tuple[Any, ...]] = {}
         """What `stores.stores` found of a name: the same for every call that asks."""
-        self._is_too_large = False
         self._including: dict[str, list[TranslationUnit]] = {}
         for unit in self.compiled:
             for path in space.closure(unit):
@@ -102,6 +102,11 @@ class Program:
         for held in (self._units, self._uses, self._functions, self._macros, self._holding):
             held.clear()
         self.stored.clear()
+
+    def cut(self, what: str) -> None:
+        """Say what was not followed to its end, in which nobody knows what stands."""
+        if self.paths:
+            self.space.shelf.limit(self.paths[0], f"{what}: check the built .sys")
 
     @property
     def units(self) -> Iterator[Unit]:
@@ -127,8 +132,7 @@ class Program:
 
     def _bounded(self, units: Sequence[TranslationUnit]) -> Sequence[TranslationUnit]:
         """As many units as are looked at together; a limit, once, where there are more."""
-        if len(units) > MAX_RUNS and not self._is_too_large:
-            self._is_too_large = True
+        if len(units) > MAX_RUNS:
             reason = (
                 f"{len(units)} compiled files include this one or are linked together, and only "
                 f"the first {MAX_RUNS} tell how; check the projects of the driver one by one"
@@ -253,30 +257,37 @@ class Program:
     def uses(self, name: bytes) -> list[Use]:
         """The calls of a function, or of a macro, by its name."""
         if name not in self._uses:
-            self._uses[name] = list(self._called(name))
+            shown = f"{name.decode('utf-8', 'replace')} is called"
+            self._uses[name] = self._bound(self._called(name), shown)
         return self._uses[name]
 
     def _called(self, name: bytes) -> Iterator[Use]:
-        left = MAX_USES
         for unit in self.naming(name):
             code = unit.source.code
             for at in _opening(unit.source, name):
                 use = _use(unit, at, at + len(name)) if code[at - 1 : at] != b"~" else None
-                if use is not None and left:
-                    left -= 1
+                if use is not None:
                     yield use
 
     def news(self) -> list[Use]:
         """Every `new (...)` expression."""
         key = b"new ("
         if key not in self._uses:
-            found = []
-            for unit in self.naming(b"new"):
-                for at in _opening(unit.source, b"new"):
-                    use = _new(unit, at)
-                    found += [use] if use is not None else []
-            self._uses[key] = found[:MAX_USES]
+            made = (
+                _new(unit, at)
+                for unit in self.naming(b"new")
+                for at in _opening(unit.source, b"new")
+            )
+            every = (use for use in made if use is not None)
+            self._uses[key] = self._bound(every, "operator new is used")
         return self._uses[key]
+
+    def _bound(self, every: Iterator[Use], what: str) -> list[Use]:
+        """As many uses as are followed; a limit where there are more."""
+        found = list(islice(every, MAX_USES))
+        if len(found) == MAX_USES and any(True for _ in every):
+            self.cut(f"{what} in more than {MAX_USES} places, and the rest is not followed")
+        return found
 
 
 def _opening(source: Source, name: bytes) -> Iterator[int]:

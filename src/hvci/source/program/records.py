@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _RECORDS = ("struct_specifier", "class_specifier", "union_specifier")
 _KINDS = frozenset((b"struct", b"class", b"union"))
 _DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:{=]")
-MAX_RECORDS = 12
+MAX_RECORDS = 200
+"""Structures that declare a field of one name."""
 
 
 class Listed(NamedTuple):
@@ -86,8 +87,14 @@ def _records(program: Program, name: bytes) -> list[Record]:
         for at in places(code, name):
             if _DECLARED.match(code, at + len(name)) is None or unit.in_define(at):
                 continue
-            if unit.live(at) is not False and len(found) < MAX_RECORDS:
-                found.update(_declared(unit, at, name))
+            if unit.live(at) is False:
+                continue
+            if len(found) >= MAX_RECORDS:
+                shown = name.decode("utf-8", "replace")
+                what = f"more than {MAX_RECORDS} structures have a field {shown}"
+                program.cut(f"{what}, and what lists of the rest give to it is not followed")
+                return list(found.values())
+            found.update(_declared(unit, at, name))
     return list(found.values())
 
 
@@ -185,6 +192,9 @@ def _lists(unit: Unit, start: int, kind: bytes, record: Record, name: bytes) -> 
     node = file.node_at(start, start + len(kind))
     for above in ancestors(node) if node is not None else ():
         if above.type in ("declaration", "compound_literal_expression"):
+            said = above.child_by_field_name("type")
+            if said is None or not said.start_byte <= start < said.end_byte:
+                return  # `BYTE Kind::Table[] = {…}` is no list of that kind
             for item in above.named_children:
                 value = item.child_by_field_name("value") or item
                 if value.type == "initializer_list" and not _is_of_pointers(item):

@@ -17,7 +17,7 @@ from hvci.source.program.records import in_order
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-MAX_STORES = 200
+MAX_STORES = 1000
 
 
 @dataclass(frozen=True)

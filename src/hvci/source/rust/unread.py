@@ -71,7 +71,7 @@ def pasted(texts: Sequence[RustText]) -> Iterator[tuple[RustText, int, str]]:
     words = {word for text in texts for word in _WORDS.findall(text.source.text) if every}
     for text, glued in every:
         parts = [None if dollar else word for dollar, word in _PART.findall(glued[1] or glued[2])]
-        for routine in sorted(made_of(parts, words)):
+        for routine in sorted(made_of(parts, words)) if len(parts) > 1 else ():
             yield text, glued.start(), routine
 
 

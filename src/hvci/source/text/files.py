@@ -50,6 +50,7 @@ class Shelf:
     named: tuple[str, ...] = ()
     """The target, when it is one file."""
     _refused: set[str] = field(default_factory=set)
+    _said: set[tuple[str, str]] = field(default_factory=set)
     _located: dict[str, str | None] = field(default_factory=dict)
     _folders: dict[str, str] = field(default_factory=dict)
     _spelled: dict[str, str] = field(default_factory=dict)
@@ -117,7 +118,10 @@ class Shelf:
         return self._listings[folder]
 
     def limit(self, path: str, reason: str, rules: tuple[str, ...] = TEXT_RULES) -> None:
-        """Note what was not examined."""
+        """Note what was not examined, once."""
+        if (path, reason) in self._said:
+            return
+        self._said.add((path, reason))
         site = SourceSite(path, 1)
         self.limits.append(Limit(Origin.SOURCE, rules, f"{path}: {reason}", site))
 

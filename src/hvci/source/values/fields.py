@@ -262,7 +262,7 @@ class Fields:
 
     def _sets(self, called: bytes, field: bytes) -> bool:
         """Whether a function of the sources stores in a field of that name."""
-        for function in self.program.functions(called)[:4]:
+        for function in self.program.functions(called):
             start, end = function.node.byte_range
             for store in stores(self.program, field):
                 if store.file is function.file and start <= store.offset < end:

@@ -27,7 +27,7 @@ from hvci.source.preprocess.tree import (
 )
 from hvci.source.program.program import Program
 from hvci.source.program.scope import LOOPS, Variable, is_once, variable
-from hvci.source.program.stores import Store, stores
+from hvci.source.program.stores import MAX_STORES, Store, stores
 from hvci.source.values import constants
 from hvci.source.values.asking import Asking
 from hvci.source.values.comparing import Known
@@ -375,7 +375,8 @@ class Versions:
         self._search.left -= SCAN
         one = self._alone(on)
         values = set()
-        for store in one.kept(stores(self.program, name))[0]:
+        every = stores(self.program, name)
+        for store in one.kept(every)[0] if len(every) < MAX_STORES else ():
             inside = Here(store.file, store.file.function_at(store.offset), store.offset)
             values.add(self._number(store.value, inside, on, depth))
         self._search.known[key] = found = values.pop() if len(values) == 1 else None

@@ -18,7 +18,6 @@ from hvci.source.values.guess import Guess, exactly
 _KEEPING = ("=", "|=", "&=")
 """What gives the same however often it is done."""
 _COUNTING = {"++": "+", "--": "-"}
-MAX_MACROS = 200
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Variables:
         """Whether a function takes an argument by reference, or a macro assigns it."""
         if not re.fullmatch(rb"\w+", called):
             return False
-        for function in self.program.functions(called)[:4]:
+        for function in self.program.functions(called):
             if index < len(function.types) and function.is_reference(index):
                 return True
         for macro, _ in self.program.macros(called):
@@ -73,7 +72,7 @@ class Variables:
             macro.name
             for unit in self.program.naming(name)
             for many in unit.macros.values()
-            for macro in many[:MAX_MACROS]
+            for macro in many
             if name not in (macro.parameters or ())
             and name in macro.body
             and _assigns(name, macro.body)

@@ -56,6 +56,7 @@ class _Read:
             self.lost.append(f"the presets in {name}")
             return
         if not isinstance(data, dict) or depth > MAX_INHERITED:
+            self.lost.append(f"the presets in {name}")
             return
         for other in data.get("include") or ():
             self.file(str(other), depth + 1)

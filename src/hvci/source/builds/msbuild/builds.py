@@ -203,7 +203,10 @@ class _Compiles:
             if word[:1] == "@":
                 path = library.place(self.path, word[1:])
                 try:
-                    parts.append(contents(path, MAX_OPTIONS).decode("utf-8-sig", "replace"))
+                    data = contents(path, MAX_OPTIONS + 1)
+                    if len(data) > MAX_OPTIONS:
+                        raise OSError
+                    parts.append(data.decode("utf-8-sig", "replace"))
                 except OSError:
                     reason = f"the compiler's options in {word[1:]} could not be read"
                     library.shelf.limit(self.path, reason)

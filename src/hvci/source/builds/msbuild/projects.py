@@ -350,32 +350,36 @@ def _is_toolset(unknown: set[str]) -> bool:
     return any(_TOOLSET.fullmatch(name) for name in unknown)
 
 
-def configurations(library: Library, path: str, depth: int = 0) -> list[tuple[str, str]]:
+def configurations(library: Library, path: str) -> list[tuple[str, str]]:
     """The (configuration, platform) pairs of a project, also from what it imports."""
-    root = library.get(path)
-    if root is None or depth > MAX_IMPORT_DEPTH:
-        return []
-    found = []
-    for element in root.find("projectconfiguration"):
-        name, bar, platform = element.attributes.get("include", "").partition("|")
-        found += [(name, platform)] if bar else []
-    first = _state(library, path, "", "") if depth == 0 else None
-    for element in root.find("import"):
-        written = element.attributes.get("project", "")
-        own = (first or _state(library, path, "", "")).expand(written, path)
-        for inner in library.matching(path, own) if own else ():
-            found += configurations(library, inner, depth + 1)
-    if depth == 0:
-        for shared in library.shared(path, "Directory.Build.props"):
-            found += configurations(library, shared, depth + 1)
-    every = list(dict.fromkeys(found))
+    every = list(dict.fromkeys(_configurations(library, path, set())))
     if len(every) > MAX_CONFIGURATIONS:
         told = f"more than {MAX_CONFIGURATIONS} configurations; the rest was not examined"
         library.shelf.limit(path, told)
     return every[:MAX_CONFIGURATIONS]
 
 
-MAX_IMPORT_DEPTH = 4
+def _configurations(library: Library, path: str, seen: set[str]) -> list[tuple[str, str]]:
+    root, is_first = library.get(path), not seen
+    if root is None or path in seen:
+        return []
+    seen.add(path)
+    found = []
+    for element in root.find("projectconfiguration"):
+        name, bar, platform = element.attributes.get("include", "").partition("|")
+        found += [(name, platform)] if bar else []
+    state = None
+    for element in root.find("import"):
+        state = state or _state(library, path, "", "")
+        own = state.expand(element.attributes.get("project", ""), path)
+        for inner in library.matching(path, own) if own else ():
+            found += _configurations(library, inner, seen)
+    if is_first:
+        for shared in library.shared(path, "Directory.Build.props"):
+            found += _configurations(library, shared, seen)
+    return found
+
+
 _FORCED = (
     "forceimportbeforecppprops",
     "forceimportaftercppprops",
