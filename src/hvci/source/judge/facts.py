@@ -30,10 +30,10 @@ from hvci.source.program.news import chooses, says_pool, takes
 from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.stores import is_unused_template
-from hvci.source.values import guards
 from hvci.source.values.guess import Guess
-from hvci.source.values.names import Place
+from hvci.source.values.places import Place
 from hvci.source.values.resolve import Resolver
+from hvci.source.values.versions import guards
 
 BEFORE = "it runs before ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
 

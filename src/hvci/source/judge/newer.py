@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from hvci.model import BehaviourFact, Confidence, Origin, Via, WindowsVersion
 from hvci.source.judge.facts import Resolved
 from hvci.source.program.program import Program
-from hvci.source.values.kernels import Versions
+from hvci.source.values.versions.kernels import Versions
 
 RULE = "newer-than-target"
 _PLAIN = frozenset(("name", "number", "or", "macro"))

@@ -17,7 +17,7 @@ from hvci.source.preprocess.tree import Function, ancestors, arguments, text_of
 from hvci.source.program.calls import CallText
 from hvci.source.program.scope import LOOPS
 from hvci.source.program.stores import stores
-from hvci.source.values.names import Place
+from hvci.source.values.places import Place
 from hvci.source.values.resolve import Resolver
 
 if TYPE_CHECKING:

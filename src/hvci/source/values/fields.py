@@ -34,8 +34,9 @@ from hvci.source.program.records import Record, dimensions, is_zero, leaves_out,
 from hvci.source.program.scope import variable
 from hvci.source.program.stores import Store, stores
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
-from hvci.source.values.names import Evaluator, Names, Place, Ways, shown
+from hvci.source.values.names import Names
 from hvci.source.values.outside import is_outside
+from hvci.source.values.places import Evaluator, Place, Ways, shown
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -101,7 +102,7 @@ class Fields:
             for one in last:
                 found = found.join(one.leaves)
         found = found.join(doubt)
-        if is_outside(base, function, node.start_byte, self.names.uses_of):
+        if is_outside(base, function, node.start_byte, self.names.callers.uses_of):
             found = found.join(unknown(f"{_shown(base)} holds what somebody else wrote"))
         return found.join(self._left_out(base, name, declared, place, depth))
 

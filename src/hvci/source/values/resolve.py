@@ -19,13 +19,15 @@ from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, t
 from hvci.source.program.aliases import Aliases, aliases
 from hvci.source.program.program import Program
 from hvci.source.program.stores import template_names
-from hvci.source.values import constants, guards, switches
+from hvci.source.values import constants, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
 from hvci.source.values.fields import Fields
 from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
-from hvci.source.values.kernels import Versions, kernels
 from hvci.source.values.lookups import Lookups, lookups
-from hvci.source.values.names import Names, Place, shown
+from hvci.source.values.names import Names
+from hvci.source.values.places import Place, shown
+from hvci.source.values.versions import guards
+from hvci.source.values.versions.kernels import Versions, kernels
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -204,7 +206,9 @@ class Resolver:
         steps, busy = self._steps, set(self.names.busy)
         self._steps = max(steps, MAX_STEPS - MAX_ASIDE)
         yield
-        self._steps, self.names.busy = steps, busy
+        self._steps = steps
+        self.names.busy.clear()
+        self.names.busy.update(busy)
 
     def _known(self, place: Place, depth: int) -> Constant:
         """What expressions are where nothing is known of who calls."""

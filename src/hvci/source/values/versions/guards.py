@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.conditions import VERSIONS, Setting, Truth, holds
 from hvci.source.preprocess.tree import File, Function, ancestors, is_same, text_of
-from hvci.source.values.kernels import Versions
 from hvci.source.values.lookups import Lookups
-from hvci.source.values.telling import Exit
+from hvci.source.values.versions.kernels import Versions
+from hvci.source.values.versions.telling import Exit
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -14,7 +14,7 @@ from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.program import Program
 from hvci.source.program.scope import variable
 from hvci.source.text.text import WORD_BYTES
-from hvci.source.values.telling import FIELDS, TELLING
+from hvci.source.values.versions.telling import FIELDS, TELLING
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -1,0 +1,1 @@
+"""Checks of the Windows version at run time: what they say on the kernels that are aimed at."""

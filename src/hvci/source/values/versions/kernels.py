@@ -1,0 +1,212 @@
+"""The Windows version as a value: what checks at run time say on the kernels that are aimed at.
+
+Theory of operation: a condition is evaluated once for each kernel, with the routines and fields
+that tell its version known; flags in variables, fields and results of functions are followed. A
+statement is dead when no kernel comes to it, and sure when all do. Knows syntax trees, no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from hvci.model import TARGETS, WindowsVersion
+from hvci.source.preprocess.expression import Truth
+from hvci.source.preprocess.tree import File, Function, ancestors, is_same
+from hvci.source.program.program import Program
+from hvci.source.program.scope import LOOPS, is_once
+from hvci.source.program.stores import Store
+from hvci.source.values.comparing import Known
+from hvci.source.values.switches import Reached
+from hvci.source.values.versions.asking import Asking
+from hvci.source.values.versions.numbers import Here, Numbers
+from hvci.source.values.versions.telling import TELLING, Exit, is_before, is_success
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+T = TypeVar("T")
+MAX_NESTED, MAX_HOPS = 3, 4
+"""Conditions that are asked for while others are, and calls between the entry routine and a store
+that is made at the start."""
+ENTRIES = (b"DriverEntry", b"GsDriverEntry", b"DllInitialize")
+
+
+def kernels(target: WindowsVersion) -> tuple[WindowsVersion, ...]:
+    """The kernels that have memory integrity and that a driver for the target meets."""
+    return tuple(kernel for kernel in TARGETS if kernel >= target)
+
+
+class Versions(Numbers):
+    """Evaluates conditions of one program on some kernels."""
+
+    def __init__(self, program: Program, on: Iterable[WindowsVersion]) -> None:
+        super().__init__(program)
+        self.on = tuple(on)
+        self.exits: dict[Function, list[Exit]] = {}
+        self.always: dict[tuple[Function, int], str] = {}
+        """Where functions leave early, and why each is always taken, by its place (`guards.py`)."""
+
+    def alone(self, on: WindowsVersion) -> Versions:
+        """The same for one kernel, with what is known or being worked out already."""
+        one = Versions(self.program, (on,))
+        one.search = self.search
+        return one
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the program asks for a Windows version at all."""
+        if self.search.is_asked is None:
+            self.search.is_asked = any(self.program.names_part(name) for name in TELLING)
+        return self.search.is_asked
+
+    def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
+        """Which way a condition goes on every kernel; None when they differ or it is not known."""
+        if condition is None or not self.is_asked:
+            return None
+        search = self.search
+        if search.asking is None:
+            search.asking = Asking(self.program)
+        if not search.asking.concerns(condition, function):
+            return None
+        key = file.source.path, condition.start_byte, condition.end_byte, self.on
+        if key not in search.truths:
+            if search.nested >= MAX_NESTED:
+                return None
+            if not search.nested:
+                search.steps = 0
+            search.truths[key] = None
+            search.nested += 1
+            search.truths[key] = self._truth(condition, file, function)
+            search.nested -= 1
+        return search.truths[key]
+
+    def _truth(self, condition: Node, file: File, function: Function | None) -> Truth:
+        here = Here(file, function, condition.start_byte)
+        found: set[bool] = set()
+        for kernel in self.on:
+            number = self.number(condition, here, kernel, 0)
+            if number is None:
+                return None
+            found.add(number != 0)
+            if len(found) > 1:
+                return None
+        return found.pop() if found else None
+
+    def fate(self, node: Node, file: File, function: Function | None) -> Truth:
+        """Whether every kernel comes to a statement (True) or none does (False)."""
+        below, sure = node, True
+        for above in ancestors(node):
+            if above.type == "function_definition":
+                break
+            if above.type in ("if_statement", "conditional_expression"):
+                condition = above.child_by_field_name("condition")
+                if not is_same(condition, below):
+                    wanted = is_same(above.child_by_field_name("consequence"), below)
+                    truth = self.truth(condition, file, function)
+                    if truth is not None and truth is not wanted:
+                        return False
+                    sure = sure and truth is wanted
+            elif above.type == "switch_statement":
+                truth = self._enters(above, node, file, function)
+                if truth is False:
+                    return False
+                sure = sure and truth is True
+            elif above.type in LOOPS and not is_once(above):
+                sure = False
+            below = above
+        return True if sure else None
+
+    def start(self, switch: Node, file: File, function: Function) -> int | None:
+        """The position of the label that a `switch` leads to on every kernel."""
+        return self._alike(switch, file, function, lambda reached: reached.start(switch))
+
+    def _enters(self, switch: Node, node: Node, file: File, function: Function | None) -> Truth:
+        """Whether a `switch` leads to a statement on every kernel (True) or on none (False)."""
+        return self._alike(switch, file, function, lambda reached: reached.enters(switch, node))
+
+    def _alike(
+        self, switch: Node, file: File, function: Function | None, ask: Callable[[Reached], T]
+    ) -> T | None:
+        """What a `switch` does on every kernel; None where they differ."""
+        condition, search = switch.child_by_field_name("condition"), self.search
+        if condition is None or not self.is_asked or search.nested >= MAX_NESTED:
+            return None
+        search.asking = search.asking or Asking(self.program)
+        if not search.asking.concerns(condition, function):
+            return None
+
+        def constant(on: WindowsVersion, one: Node) -> Known | None:
+            number = self.number(one, Here(file, function, one.start_byte), on, 0)
+            return Known(b"", number) if number is not None else None
+
+        search.nested += 1
+        found = {ask(Reached({}, partial(constant, kernel))) for kernel in self.on}
+        search.nested -= 1
+        return found.pop() if len(found) == 1 else None
+
+    def is_at_start(self, store: Store) -> bool:
+        """Whether the entry routine comes to a store on every kernel."""
+        function = store.file.function_at(store.offset)
+        if function is None or self.fate(store.value, store.file, function) is not True:
+            return False
+        if self._may_leave(function, 0, store.offset):
+            return False
+        for _ in range(MAX_HOPS):
+            if function.name in ENTRIES:
+                return True
+            uses = [use for use in self.program.uses(function.name) if use.function is not None]
+            sure = [use for use in uses if self.fate(use.node, use.file, use.function) is True]
+            if not sure or sure[0].function is None:
+                return False
+            function = sure[0].function
+            if self._may_leave(function, 0, sure[0].offset):
+                return False
+        return False
+
+    def _may_leave(self, function: Function, start: int, end: int) -> bool:
+        """Whether a function can return without an error between two offsets."""
+        return any(
+            start <= node.start_byte < end
+            and is_success(node)
+            and self.fate(node, function.file, function) is not False
+            for node in function.nodes("return_statement")
+        )
+
+    # ------------------------------------------------------------ stores
+
+    def kept(
+        self, every: Sequence[Store], function: Function | None = None, offset: int = 0
+    ) -> tuple[Sequence[Store], list[Store]]:
+        """The stores that some kernel comes to, and those that hold only until the start.
+
+        A function that stores something sees before that what was there.
+        """
+        if not self.is_asked:
+            return every, []
+        alive: list[tuple[Store, Truth]] = [
+            (store, fate)
+            for store in every
+            for owner in [store.file.function_at(store.offset)]
+            if (fate := self.fate(store.value, store.file, owner)) is not False
+        ]
+        late = [store for store, fate in alive if not self._is_overridden(store, fate, alive)]
+        starting = any(
+            self.is_at_start(store) and not is_before(function, offset, store) for store in late
+        )
+        early = [one for one in late if starting and one.file.function_at(one.offset) is None]
+        return [store for store in late if store not in early], early
+
+    def _is_overridden(self, store: Store, fate: Truth, every: list[tuple[Store, Truth]]) -> bool:
+        """Whether a later store of the same function surely replaces a value."""
+        function = store.file.function_at(store.offset)
+        if function is None or fate is not True:
+            return False
+        return any(
+            sure is True
+            and store.offset < other.offset < function.node.end_byte
+            and other.file is store.file
+            and not self._may_leave(function, store.offset, other.offset)
+            for other, sure in every
+        )
