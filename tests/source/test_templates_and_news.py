@@ -168,3 +168,36 @@ def test_more_objects_than_are_looked_at(tmp_path, monkeypatch):
         "Memory a(NonPagedPoolNx, 1); Memory b(NonPagedPoolNx, 1); Memory c(NonPagedPool, 1); }\n"
     )
     assert bad(one_file(tmp_path, text, "d.cpp")) == {RULE}
+
+
+# ---- calls with arguments of a template
+
+
+TAKES = "template <class T> void *Get(POOL_TYPE k) { return ExAllocatePoolWithTag(k, 8, 'a'); }\n"
+HAS = f"struct S {{ {TAKES}}};\nstruct Z {{ {TAKES.replace('void *', 'static void *')}}};\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "body"),
+    [
+        (TAKES, "Get<int>({}); Get<long>(PagedPool);"),
+        (TAKES, "Get<A<B<int>>>({}); Get<long>(PagedPool);"),
+        (TAKES, "n::Get <int> ({}); Get<long>(PagedPool);"),
+        (HAS, "S s; s.Get<int>({}); s.Get<long>(PagedPool);"),
+        (HAS, "S *s; s->Get<int>({}); s->Get<long>(PagedPool);"),
+        (HAS, "Z::Get<int>({}); Z::Get<long>(PagedPool);"),
+        (HAS, "T q; q.template Get<int>({}); q.template Get<long>(PagedPool);"),
+        (HAS, "T *q; q->template Get<int>({}); q->template Get<long>(PagedPool);"),
+        (HAS, "T::template Get<int>({}); T::template Get<long>(PagedPool);"),
+    ],
+)
+def test_a_call_that_says_which_template(tmp_path, before, body):
+    for kind, expected in (("NonPagedPool", {"execute-pool-type"}), ("NonPagedPoolNx", set())):
+        text = before + entry(body.format(kind))
+        assert bad(one_file(tmp_path, text, "d.cpp")) == expected
+
+
+def test_what_only_looks_like_arguments_of_a_template(tmp_path):
+    text = "int Get(POOL_TYPE k) { ExAllocatePoolWithTag(k, 8, 'a'); return 1; }\n"
+    text += entry("if (x.Get < 1 && y > (NonPagedPool)) Get(PagedPool);")
+    assert bad(one_file(tmp_path, text, "d.cpp")) == set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hvci import catalog
 from hvci.source.preprocess.tree import Function, ancestors, arguments, text_of
-from hvci.source.program.program import Program, Unit, Use
+from hvci.source.program.program import Program, Unit, Use, opens
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -78,10 +78,12 @@ def _is_kept(program: Program, function: Function) -> bool:
     """Whether the address of a function is taken, and given to nothing but the program."""
     taken = False
     for unit in program.naming(function.name):
-        code = unit.source.code
         for at in unit.source.places(function.name):
-            behind = code[at + len(function.name) :][:40].lstrip()
-            if behind[:1] == b"(" or unit.live(at) is False or unit.in_define(at):
+            if (
+                opens(unit.source, at + len(function.name))
+                or unit.live(at) is False
+                or unit.in_define(at)
+            ):
                 continue
             node = unit.trees.at(at).node_at(at, at + len(function.name))
             for above in ancestors(node) if node is not None else ():
@@ -146,8 +148,7 @@ def is_taken(program: Program, function: Function) -> bool:
 
 def _is_taken(program: Program, unit: Unit, name: bytes) -> bool:
     for at in unit.source.places(name):
-        behind = unit.source.code[at + len(name) :][:40].lstrip()
-        if behind[:1] == b"(" or unit.live(at) is False:
+        if opens(unit.source, at + len(name)) or unit.live(at) is False:
             continue
         macro = unit.text.define_at(at)
         if macro is not None:

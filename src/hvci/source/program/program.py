@@ -292,11 +292,16 @@ class Program:
 
 def _opening(source: Source, name: bytes) -> Iterator[int]:
     """Where a name stands before parentheses."""
-    code = source.code
-    return (at for at in source.places(name) if _OPENS.match(code, at + len(name)))
+    return (at for at in source.places(name) if opens(source, at + len(name)))
+
+
+def opens(source: Source, end: int) -> bool:
+    """Whether parentheses open behind a name, or behind the arguments of a template."""
+    return (_OPENS if source.is_c else _OPENS_OR_CHOOSES).match(source.code, end) is not None
 
 
 _OPENS = re.compile(rb"\s*\(")
+_OPENS_OR_CHOOSES = re.compile(rb"\s*(?:<[^;{}]{0,300}?>\s*)?\(")
 
 
 def _use(unit: Unit, start: int, end: int) -> Use | None:
