@@ -244,3 +244,37 @@ def test_known_macros_around_a_call_change_nothing(tmp_path):
     (call,) = one_file(tmp_path, text).calls
     assert call.site.function == "f"
     assert values(one_file(tmp_path, text))[0][2:] == ({0x200}, True)
+
+
+# ---- what stands between a name and its arguments
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ExAllocatePoolWithTag/* pool */({}, 8, 'a');",
+        "ExAllocatePoolWithTag // pool\n({}, 8, 'a');",
+        "ExAllocatePoolWithTag /* a * b ** / */ ({}, 8, 'a');",
+        "ExAllocatePoolWithTag \\\n({}, 8, 'a');",
+    ],
+)
+def test_a_comment_behind_the_name(tmp_path, call):
+    for kind, expected in (("NonPagedPool", {POOL}), ("NonPagedPoolNx", set())):
+        assert bad(one_file(tmp_path, entry(call.format(kind)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "call"),
+    [
+        ("#define ARGUMENTS (NonPagedPool, 8, 'a')\n", "ExAllocatePoolWithTag ARGUMENTS;"),
+        ("#define LEFT (\n", "ExAllocatePoolWithTag LEFT NonPagedPool, 8, 'a');"),
+        (
+            "template <auto F> void Go() { F(NonPagedPool, 8, 'a'); }\n",
+            "Go<ExAllocatePoolWithTag>();",
+        ),
+    ],
+)
+def test_a_name_without_its_arguments(tmp_path, before, call):
+    evidence = one_file(tmp_path, before + entry(call), "d.cpp")
+    (limit,) = [one for one in evidence.limits if "is handed on as a value" in one.reason]
+    assert POOL in limit.rules

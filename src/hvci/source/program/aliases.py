@@ -145,6 +145,8 @@ def _followed(program: Program, unit: Unit, at: int, name: bytes, found: Aliases
             return _take(program, found, macro.name, name)
         return not program.mentions(macro.name)
     node = unit.trees.at(at).node_at(at, at + len(name))
+    if node is not None and node.type == "type_identifier":
+        return False  # no type has the name: an argument of a template, or a macro stands behind it
     if node is None or node.type != "identifier":
         return True
     holders = list(_holders(program, node))

@@ -125,8 +125,8 @@ def _named(code: bytes, held: frozenset[bytes]) -> Iterator[tuple[int, int]]:
                 yield at, at + len(name)
 
 
-_OPENS = re.compile(rb"[\s\\]*\(")
-"""Behind a name in a text that may continue its lines."""
+_OPENS = re.compile(rb"(?:[\s\\]|/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*+)*+\(")
+"""Behind a name in a text that may continue its lines and hold comments."""
 
 
 def find_calls(unit: Unit, index: WordIndex) -> Iterator[CallText]:

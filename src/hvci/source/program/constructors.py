@@ -7,31 +7,23 @@ Knows trees and names; knows no values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import File, Function, ancestors, text_of
 from hvci.source.program.callbacks import POOL, other_names
+from hvci.source.program.handed import LIST, Made, named, values
 from hvci.source.program.program import Program, Unit
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 _LISTS = ("argument_list", "initializer_list")
-_TEMPLATES = ("template_type", "template_method", "template_function")
 _CLASSES = ("class_specifier", "struct_specifier")
 MAX_ALIASES = 40
 MAX_PLACES = 400
 """Objects of one class that are looked at."""
-
-
-class Made(NamedTuple):
-    """One object that is made."""
-
-    file: File
-    offset: int
-    given: list[Node] | None
-    """What its constructor gets; None: that is not known."""
 
 
 def is_constructor(function: Function) -> bool:
@@ -53,6 +45,7 @@ def made(program: Program, name: bytes) -> tuple[Made, ...]:
             for unit in program.naming(one):
                 if not unit.source.is_c:
                     found += _in(program, unit, one)
+                    found += _handed(program, unit, one)
         if len(found) > MAX_PLACES:
             found[MAX_PLACES:] = [found[0]._replace(given=None)]
         program.stored[key] = tuple(found)
@@ -82,7 +75,7 @@ def aliases(program: Program, name: bytes) -> tuple[bytes, ...]:
 
 
 def _aliases_in(unit: Unit, name: bytes) -> Iterator[bytes]:
-    for _, node in _nodes(unit, name):
+    for _, node in named(unit, name):
         above = node.parent
         if above is not None and above.type == "type_descriptor":
             above = above.parent
@@ -99,26 +92,8 @@ def _aliases_in(unit: Unit, name: bytes) -> Iterator[bytes]:
                 yield text_of(heir.child_by_field_name("name"))
 
 
-def _nodes(unit: Unit, name: bytes) -> Iterator[tuple[File, Node]]:
-    for at in unit.source.places(name):
-        if unit.in_define(at) or unit.live(at) is False:
-            continue
-        file = unit.trees.at(at)
-        node = file.node_at(at, at + len(name))
-        while node is not None and node.parent is not None:
-            above = node.parent
-            is_last = above.type == "qualified_identifier" and above.end_byte == node.end_byte
-            if not is_last and (
-                above.type not in _TEMPLATES or above.child_by_field_name("name") != node
-            ):
-                break
-            node = above
-        if node is not None and node.parent is not None:
-            yield file, node
-
-
 def _in(program: Program, unit: Unit, name: bytes) -> Iterator[Made]:
-    for file, node in _nodes(unit, name):
+    for file, node in named(unit, name):
         above = node.parent
         assert above is not None
         if above.type == "declaration" and above.child_by_field_name("type") == node:
@@ -140,6 +115,27 @@ def _in(program: Program, unit: Unit, name: bytes) -> Iterator[Made]:
             yield Made(file, node.start_byte, value.named_children if value else [])
         elif above.type == "type_descriptor" and _is_made_by_template(above):
             yield Made(file, node.start_byte, None)
+
+
+def _handed(program: Program, unit: Unit, name: bytes) -> Iterator[Made]:
+    """Objects made of lists in braces, and of a pool where an object of the class is asked for."""
+    for file, value in values(program, unit, name, made):
+        if value.type == LIST:
+            yield Made(file, value.start_byte, value.named_children)
+        elif _is_pool(file, value):
+            yield Made(file, value.start_byte, [value])
+
+
+def _is_pool(file: File, value: Node) -> bool:
+    """Whether a value is a pool by its name or the type of its variable, and no object already."""
+    text = text_of(value)
+    if value.type != "identifier":
+        return value.type != "call_expression" and POOL.search(text) is not None
+    function = file.function_at(value.start_byte)
+    declared = re.compile(rb"\b_?POOL_(?:TYPE|FLAGS)\s+(?:\w+\s*,\s*)*" + re.escape(text) + rb"\b")
+    return POOL.fullmatch(text) is not None or (
+        function is not None and declared.search(text_of(function.node)) is not None
+    )
 
 
 def _declared(file: File, declaration: Node, declarator: Node) -> Iterator[Made]:
@@ -198,7 +194,7 @@ def _initialised(program: Program, name: bytes) -> list[Made]:
     """What initializer lists of constructors give to a member or base."""
     found: list[Made] = []
     for unit in program.naming(name):
-        for file, node in _nodes(unit, name):
+        for file, node in named(unit, name):
             if node.parent is not None and node.parent.type == "field_initializer":
                 given = node.parent.named_children[-1].named_children
                 found.append(Made(file, node.start_byte, given))

@@ -2,8 +2,7 @@
 
 Theory of operation: the structures and unions that declare the field are looked for by its name,
 their types by their names, and the value at its position is taken from each list that such a type
-gets. Blind spots: fields of a structure inside that a list gives without braces of its own. Knows
-syntax trees and names; knows nothing of values.
+gets, also as a part of others. Knows syntax trees and names; knows nothing of values.
 """
 
 from __future__ import annotations
@@ -11,9 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, ancestors, text_of
+from hvci.source.program.callbacks import POOL
+from hvci.source.program.constructors import made
+from hvci.source.program.handed import LIST, values
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import places
 
@@ -59,14 +62,75 @@ def records(program: Program, name: bytes) -> tuple[Record, ...]:
 
 def in_order(program: Program, name: bytes, left: int) -> Iterator[Listed]:
     """The values that lists give to fields of a name by their place, at most so many."""
+    return islice(_in_order(program, name, frozenset()), max(left, 0))
+
+
+def _in_order(program: Program, name: bytes, around: frozenset[bytes]) -> Iterator[Listed]:
+    """The same, for a field of what the fields around it hold."""
     for kind, record in [(kind, one) for one in records(program, name) for kind in one.kinds]:
         for unit in program.naming(kind):
             for at in places(unit.source.code, kind):
-                for one in _lists(unit, at, kind, record, name):
-                    if left <= 0:
-                        return
-                    left -= 1
-                    yield one
+                yield from _lists(unit, at, kind, record, name)
+            for file, value in values(program, unit, kind, made):
+                if value.type == LIST:
+                    yield from _of_all(file, value, record, name, 0)
+            for member, deep in _members(unit, kind):
+                if member in around:
+                    continue
+                for one in _inside(program, member, around | {member}):
+                    if one.value.type == LIST:
+                        yield from _of_all(one.file, one.value, record, name, deep)
+                    else:
+                        yield from _flat(one, record, name)
+
+
+def _flat(first: Listed, record: Record, name: bytes) -> Iterator[Listed]:
+    """The value of a field of a structure inside that a list gives without braces of its own."""
+    listed, is_plain = first.value.parent, first.value.type in _PLAIN
+    if not is_plain and POOL.fullmatch(text_of(first.value)) is None:
+        return  # an object of the structure
+    if listed is not None and listed.type == LIST and name in record.order:
+        items = _items(listed)
+        at = items.index(first.value) + record.order.index(name)
+        yield from (Listed(first.file, one, one.start_byte) for one in items[at : at + 1])
+
+
+_PLAIN = ("number_literal", "char_literal", "binary_expression", "cast_expression")
+
+
+def _members(unit: Unit, kind: bytes) -> Iterator[tuple[bytes, int]]:
+    """The fields of other structures that are of a kind, and how many lists stand around each."""
+    found: dict[bytes, int] = {}
+    for at in places(unit.source.code, kind):
+        if unit.in_define(at) or unit.live(at) is False:
+            continue
+        node = unit.trees.at(at).node_at(at, at + len(kind))
+        item = node.parent if node is not None else None
+        if item is not None and item.type in _RECORDS:
+            item = item.parent  # `struct KIND member;`
+        if item is None or item.type != "field_declaration":
+            continue
+        for declarator in item.children_by_field_name("declarator"):
+            if not _is_of_pointers(declarator):
+                found[_last(declarator)] = len(sizes(declarator))
+    yield from found.items()
+
+
+def _inside(program: Program, member: bytes, around: frozenset[bytes]) -> Iterator[Listed]:
+    """What lists give to a field, by its place or its name."""
+    yield from _in_order(program, member, around)
+    for unit in program.naming(member):
+        for at in places(unit.source.code, member):
+            if unit.source.code[:at].rstrip()[-1:] != b"." or unit.live(at) is False:
+                continue
+            file = unit.trees.at(at)
+            node = file.node_at(at, at + len(member))
+            pair = node.parent.parent if node is not None and node.parent is not None else None
+            value = pair.child_by_field_name("value") if pair is not None else None
+            if pair is None or pair.type != "initializer_pair" or value is None:
+                continue
+            if _designated(pair)[-1:] == [member]:
+                yield Listed(file, value, value.start_byte)
 
 
 def leaves_out(record: Record | None, value: Node, name: bytes) -> bool:
