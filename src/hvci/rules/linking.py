@@ -1,6 +1,7 @@
 """What linker settings of a project make of an image's sections.
 
-Knows the options /SECTION, /MERGE and /ALIGN; the rules in `image` say what they mean.
+Knows the options /SECTION, /MERGE and /ALIGN, GNU's words for them, and pragmas; the rules in
+`image` say what they mean.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ _CODE = (".text", "text", ".code", "page", "init")
 _IMPORTS = (".rdata", ".idata")
 _WRITABLE = (".data", ".bss", "pagedata", ".pagedata")
 DROP_RIGHTS = "Give the section either E or W, not both."
+OWN_SECTION = "Give code and data sections of different names, and check the built .sys."
+_MIXED = (
+    ("data_seg", (".text", "page"), "data that is written beside the code"),
+    ("code_seg", _WRITABLE, "code beside the data that is written"),
+)
+"""Pragmas, the sections that they should not name, and what these get."""
+DROP_OMAGIC = "Leave the option out: the linker keeps code and data apart by itself."
 DROP_MERGE = "Remove the /MERGE option: leave code and data sections of their own."
 
 
@@ -24,7 +32,8 @@ def _is_code(section: str) -> bool:
 
 def _finding(setting: BuildSetting, outcome: Outcome, what: str, fix: str) -> Finding:
     where = f" in {setting.configuration}" if setting.configuration else ""
-    message = f"{setting.name}:{setting.value}{where}: {what}"
+    said = f"{setting.name}{':' * bool(setting.value)}{setting.value}"
+    message = f"{said}{where}: {what}"
     return Finding(
         outcome, message, setting.site, Origin.SOURCE, Confidence.INFERRED, fix if fix else ""
     )
@@ -79,6 +88,14 @@ def write_sections(evidence: Evidence) -> Iterator[Finding]:
             what = f"section {name} is executable and writable"
             what += "; Windows removes the write right from INIT at load" if init else ""
             yield _finding(setting, outcome, what, "" if init else DROP_RIGHTS)
+    for setting in _named(evidence, "--omagic"):
+        what = "section .text is executable and writable"
+        yield _finding(setting, Outcome.FAIL, what, DROP_OMAGIC)
+    for name, others, what in _MIXED:
+        for setting in _named(evidence, name):
+            if setting.value.lower() in others:
+                what_ = f"section {setting.value} gets {what}: its rights are the linker's choice"
+                yield _finding(setting, Outcome.UNDECIDED, what_, OWN_SECTION)
     for setting in _named(evidence, "/MERGE"):
         pair = _merge(setting)
         joins = any(map(_is_code, pair)) and any(one.lower() in _WRITABLE for one in pair)
@@ -98,7 +115,7 @@ def imports_in_code(evidence: Evidence) -> Iterator[Finding]:
 
 def small_alignments(evidence: Evidence) -> Iterator[Finding]:
     """Settings that align sections to less than a page."""
-    for setting in _named(evidence, "/ALIGN"):
+    for setting in (*_named(evidence, "/ALIGN"), *_named(evidence, "--section-alignment")):
         try:
             alignment = int(setting.value, 0)
         except ValueError:

@@ -31,7 +31,7 @@ from hvci.source.judge.facts import Judge
 from hvci.source.judge.merge import Kept, merged
 from hvci.source.judge.optin import MACROS, OptIn
 from hvci.source.leftovers import leftovers
-from hvci.source.pointers import behaviour
+from hvci.source.pointers import behaviour, sections
 from hvci.source.rust.cargo import is_rust
 from hvci.source.rust.crates import Crates, read_crates
 from hvci.source.survey import Survey
@@ -122,6 +122,7 @@ def examine(
     libraries = prebuilt.read(workspace)
     reading.linked += libraries.calls
     reading.behaviours += libraries.behaviours
+    reading.settings += libraries.settings
     shelf.limits += libraries.limits
     shelf.limits.append(Limit(Origin.SOURCE, ("unsupported-relocs",), IN_IMAGE_ONLY))
     reading.limits = shelf.limits
@@ -170,7 +171,7 @@ def _read_assembly(reading: Reading) -> None:
         if path in sources:
             found = behaviour.assembly_behaviours(sources[path])
             reading.behaviours += ((product, fact) for fact in found)
-            made = behaviour.assembly_settings(sources[path])
+            made = sections.of_assembly(sources[path])
             reading.settings += ((product, one) for one in made)
     made_of = assembly.read(reading.workspace)
     reading.calls += (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import CALL_RULES, LINK_RULES
 from hvci.pause import collect_young
 from hvci.source.assembly.inline import inline_limits
 from hvci.source.builds.products import Product
@@ -23,6 +23,7 @@ from hvci.source.judge.merge import Kept, kept
 from hvci.source.judge.newer import too_new
 from hvci.source.judge.opt_in_facts import opt_in_facts
 from hvci.source.pointers import behaviour, generated
+from hvci.source.pointers.sections import Pragmas
 from hvci.source.preprocess.runs import Choice
 from hvci.source.program.calls import CallText, find_calls, may_hold_calls
 from hvci.source.program.program import Program, Unit
@@ -91,6 +92,7 @@ class Survey:
                 if not context.is_user:
                     self.workspace.shelf.limits += inline_limits(context.program, path)
         for context in (one for one in contexts if not one.is_user):
+            self._layout(product, context.program)
             self._executions(product, context.program)
             self._absent[id(context)] = known = Absent(self.judge, context)
             asked = filter(self.workspace.is_asked, context.program.paths)
@@ -112,6 +114,18 @@ class Survey:
             generated.forget(context.program)
             context.program.forget()
         collect_young()
+
+    def _layout(self, product: Product | None, program: Program) -> None:
+        """What the pragmas of a program say of sections, once for all configurations."""
+        pragmas, limits = Pragmas(program), self.workspace.shelf.limits
+        for path in filter(self.workspace.is_asked, program.paths):
+            for unit in program.units_of(path) if pragmas.are_in(path) else ():
+                said = pragmas.read(unit)
+                rows = ((product, one) for one in said.settings)
+                self.settings += (row for row in rows if row not in self.settings)
+                for reason, site in said.lost:
+                    limit = Limit(Origin.SOURCE, LINK_RULES, f"{site.path}: {reason}", site)
+                    limits += () if limit in limits else (limit,)
 
     def _executions(self, product: Product | None, program: Program) -> None:
         """What a program does with pointers to code."""
@@ -171,7 +185,6 @@ class Survey:
             done.add((path, unit.choice))
             found = behaviour.behaviours(unit, context.program)
             self.behaviours += ((product, fact) for fact in found)
-            self.settings += ((product, one) for one in behaviour.section_settings(unit))
 
     def _calls(self, unit: Unit, program: Program) -> Iterator[CallText]:
         key = (unit.source.path, unit.choice)

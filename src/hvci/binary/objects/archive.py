@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MAX_MEMBERS = 5000
-MAGIC = b"!<arch>\n"
+MAGIC, THIN = b"!<arch>\n", b"!<thin>\n"
 _HEADER = 60
-CODE = 0x20
-"""IMAGE_SCN_CNT_CODE."""
+CODE = 0x2000_0020
+"""IMAGE_SCN_CNT_CODE and IMAGE_SCN_MEM_EXECUTE: one of them is enough."""
+BOTH = 0xA000_0000
+"""IMAGE_SCN_MEM_EXECUTE and IMAGE_SCN_MEM_WRITE."""
+DIRECTIVES = b".drectve"
+"""The section with options for the linker."""
 ANONYMOUS = b"\0\0\xff\xff"
 """How imports and objects of other kinds begin."""
 
@@ -49,10 +53,7 @@ def has_code(member: bytes) -> bool:
         return bool(member)
     if member[:4] == ANONYMOUS:
         return int.from_bytes(member[4:6], "little") != 0
-    sections = int.from_bytes(member[2:4], "little")
-    start = 20 + int.from_bytes(member[16:18], "little")
-    for index in range(min(sections, 10_000)):
-        header = member[start + 40 * index : start + 40 * (index + 1)]
+    for header in _headers(member):
         if len(header) < 40:
             return True
         flags = int.from_bytes(header[36:40], "little")
@@ -61,3 +62,19 @@ def has_code(member: bytes) -> bool:
         if header[:5] == b".cil$":
             return True
     return False
+
+
+def has_options(member: bytes) -> bool:
+    """Whether an object without code has options for the linker, or odd rights."""
+    return any(
+        header[:8] == DIRECTIVES or int.from_bytes(header[36:40], "little") & BOTH == BOTH
+        for header in (_headers(member) if member[:4] != ANONYMOUS else ())
+    )
+
+
+def _headers(member: bytes) -> Iterator[bytes]:
+    """The headers of the sections of an object; what is cut off is short."""
+    sections = int.from_bytes(member[2:4], "little")
+    start = 20 + int.from_bytes(member[16:18], "little")
+    for index in range(min(sections, 10_000)):
+        yield member[start + 40 * index : start + 40 * (index + 1)]

@@ -111,6 +111,8 @@ class _Reader:
             fields = machine, count, table, names
             self.at = 20 + size
         machine, self.count, self.table, self.names = fields
+        if self.data[:2] == b"BC":
+            raise Unreadable("it is compiled for link-time optimisation (LLVM bitcode)")
         if machine not in MACHINES:
             raise Unreadable(f"it is for the machine {machine:#06x}, which is not examined")
         self.machine = MACHINES[machine]

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from hvci.binary.objects import coff
-from hvci.binary.objects.archive import MAGIC, has_code, members
+from hvci.binary.objects.archive import (
+    BOTH,
+    DIRECTIVES,
+    MAGIC,
+    THIN,
+    has_code,
+    has_options,
+    members,
+)
 from hvci.binary.objects.linked import Layout, Linker, TooLarge, plain
 from hvci.errors import InputError
 from hvci.model import (
@@ -40,6 +48,8 @@ class Examined:
     limits: list[Limit] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """What was not examined at all, and why."""
+    options: list[tuple[str, str, bool]] = field(default_factory=list)
+    """Member, what it tells the linker as options, and whether the driver links it."""
 
 
 def examine(
@@ -51,9 +61,12 @@ def examine(
 ) -> Examined:
     """Read the code of a library for some machines; `names` tells what the driver's text names."""
     found = Examined()
+    if data.startswith(THIN):
+        found.lost.append("it is a thin archive, whose objects lie elsewhere")
+        return found
     by_machine: dict[str, list[coff.Object]] = {}
     for member, body in _bodies(data, path):
-        if not has_code(body):
+        if not has_code(body) and not has_options(body):
             continue
         try:
             one = coff.read(body, member)
@@ -63,8 +76,23 @@ def examine(
             by_machine.setdefault(one.machine, []).append(one)
     fitting = [one for one in by_machine if one in machines or not machines]
     for machine in fitting or by_machine:
-        _examine(found, path, machine, by_machine[machine], target, names)
+        objects = by_machine[machine]
+        # objects are linked whoever names them; members of a library are not
+        taken = _taken(objects, machine, names if data.startswith(MAGIC) else None)
+        found.options += _options(objects, taken)
+        _examine(found, path, machine, objects, target, taken)
     return found
+
+
+def _options(objects: list[coff.Object], taken: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
+    """What objects tell the linker: their directives, and sections with the rights of both."""
+    for one in objects:
+        for part in one.sections:
+            if part.name.encode() == DIRECTIVES:
+                text = part.data.decode("utf-8-sig", "replace").strip("\0 ")
+                yield part.member, text, part.member in taken
+            elif part.flags & BOTH == BOTH:
+                yield part.member, f"/SECTION:{part.name},ERW", part.member in taken
 
 
 def _bodies(data: bytes, path: str) -> Iterator[tuple[str, bytes]]:
@@ -80,11 +108,10 @@ def _examine(
     machine: str,
     objects: list[coff.Object],
     target: WindowsVersion,
-    names: Callable[[bytes], bool],
+    taken: frozenset[str],
 ) -> None:
     from hvci import binary
 
-    taken = _taken(objects, machine, names)
     try:
         layout = Linker(machine, objects).link()
         evidence = binary.read(layout.data, target)
@@ -117,9 +144,14 @@ def _told(call: DdiCall, places: _Places, taken: frozenset[str]) -> DdiCall:
 
 
 def _taken(
-    objects: list[coff.Object], machine: str, names: Callable[[bytes], bool]
+    objects: list[coff.Object], machine: str, names: Callable[[bytes], bool] | None
 ) -> frozenset[str]:
-    """The members that the driver needs: what its text names, and what those want in turn."""
+    """The members that the driver needs: what its text names, and what those want in turn.
+
+    Without `names` all are.
+    """
+    if names is None:
+        return frozenset(part.member for one in objects for part in one.sections)
     makers: dict[str, list[coff.Object]] = {}
     for one in objects:
         for symbol in one.defined():

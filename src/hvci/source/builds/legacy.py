@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds import linker
 from hvci.source.builds.branches import Variant, telling_apart, variants
-from hvci.source.builds.model import Build, Compile, Kind, link_settings, option_defines, options_of
+from hvci.source.builds.model import Build, Compile, Kind, option_defines, options_of
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
 
@@ -62,7 +63,7 @@ def sources_builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Bui
                 told |= dict.fromkeys(_open(values))
                 label = f"{'chk' if checked else 'fre'}|{machine}"
                 label += f" ({variant.label})" if len(kept) > 1 and variant.label else ""
-                settings = _settings(path, own, variant)
+                settings = [*_settings(path, own, variant), *_defined(shelf, path, values)]
                 found.append(_sources_build(shelf, path, values, settings, machine, label))
     for reason in told:
         shelf.limit(path, reason, TEXT_RULES)
@@ -88,6 +89,17 @@ def _settings(path: str, own: str, variant: Variant) -> list[BuildSetting]:
         site = SourceSite(path, _assigned_line(own, one.name, first))
         found += _sources_setting(one.name, one.value, site)
     return found
+
+
+def _defined(shelf: Shelf, path: str, values: Mapping[str, str]) -> list[BuildSetting]:
+    """What the module definitions of a build say; those that a build makes are not here."""
+    name = values.get("DLLDEF", "").strip()
+    if not name or "$" in name:
+        return []
+    told = linker.definitions_of(shelf.actual(beside(path, name.replace("\\", "/"))), name)
+    for reason in told.lost:
+        shelf.limit_once(path, reason, LINK_RULES)
+    return told.settings
 
 
 def _assigned_line(own: str, name: str, value: str) -> int:
@@ -171,7 +183,7 @@ _OWN_FLAGS = {"x64": "AMD64_FLAGS", "x86": "386_FLAGS", "arm64": "ARM64_FLAGS"}
 _LINKED = ("TARGETLIBS", "LINKLIBS", "LINKER_FLAGS", "OBJLIBFILES", "OBJECTS")
 _TELLING = frozenset(
     (
-        *("TARGETTYPE", "SOURCES", "INCLUDES", "PRECOMPILED_INCLUDE"),
+        *("DLLDEF", "TARGETTYPE", "SOURCES", "INCLUDES", "PRECOMPILED_INCLUDE"),
         *(*_FLAGS, *_OWN_FLAGS.values(), *_OWN_SOURCES.values(), *_LINKED),
     )
 )
@@ -228,9 +240,18 @@ def _target_kind(target: str) -> Kind:
 def _sources_setting(name: str, value: str, site: SourceSite) -> list[BuildSetting]:
     if name == "DRIVER_ALIGNMENT":
         return [BuildSetting("/ALIGN", value, site)]
-    if name in ("LINKER_FLAGS", "LINKER_OPTIONS", "TARGETLIBS"):
-        return list(link_settings(value, site))
+    if name in _LINKING:
+        return list(linker.settings(value, site))
     return []
+
+
+_LINKING = frozenset(
+    (
+        *("LINKER_FLAGS", "LINKER_OPTIONS", "TARGETLIBS", "386_LINKER_FLAGS"),
+        *("I386_LINKER_FLAGS", "AMD64_LINKER_FLAGS", "ARM64_LINKER_FLAGS"),
+    )
+)
+"""What the makefiles of the kits hand to the linker."""
 
 
 _INF_OS = re.compile(r"NT(?:amd64|x86|arm64|arm)?\.(\d+)\.(\d+)(?:\.\d*)?(?:\.\d*)?(?:\.(\d+))?")

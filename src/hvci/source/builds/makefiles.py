@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hvci.model.judged import TEXT_RULES
+from hvci.model import BuildSetting, SourceSite
+from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds import linker
 from hvci.source.builds.model import Build, Compile, Kind, option_defines, options_of
 from hvci.source.builds.named import Named, named
 from hvci.source.text.disk import contents, is_file, is_folder
@@ -193,11 +195,11 @@ def made(
 ) -> list[Build]:
     """The builds of one driver from the text that is about it; `others` are without some lines."""
     flags = _flags(text)
-    compiles = {"": _compile(shelf, path, text)}
+    ways = {"": (_compile(shelf, path, text), _told(shelf, path, text))}
     for label, other in others:
-        compile_ = _compile(shelf, path, other)
-        if compile_ not in compiles.values():
-            compiles.setdefault(label, compile_)
+        way = _compile(shelf, path, other), _told(shelf, path, other)
+        if way not in ways.values():
+            ways.setdefault(label, way)
     if not held.files and not held.lost:
         shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
     if held.lost:
@@ -215,13 +217,41 @@ def made(
             Kind.DRIVER,
             None,
             dict.fromkeys(held.compiled, compile_),
+            settings,
             output=_output(project),
             assembly=held.assembly,
             libraries=linked,
         )
         for machine in machines
-        for label, compile_ in compiles.items()
+        for label, (compile_, settings) in ways.items()
     ]
+
+
+def _told(shelf: Shelf, path: str, text: str) -> tuple[BuildSetting, ...]:
+    """What rules, and variables that rules use by themselves, tell the linker."""
+    said = "\n".join(line for line in text.splitlines() if _IS_USED.match(line))
+    site = SourceSite(path, 1)
+    told = linker.read(said, site, lambda name: beside(path, name.replace("\\", "/")))
+    told.add(linker.after(said, site))
+    for reason in told.lost:
+        shelf.limit_once(path, reason, LINK_RULES)
+    return tuple(dict.fromkeys(_at_its_line(one, path) for one in told.settings))
+
+
+def _at_its_line(setting: BuildSetting, path: str) -> BuildSetting:
+    """A setting at the first line of the file that holds its value."""
+    if setting.site != SourceSite(path, 1) or not setting.value:
+        return setting
+    text = contents(path, MAX_BYTES).decode("utf-8-sig", "replace")
+    line = text.count("\n", 0, max(text.find(setting.value), 0)) + 1
+    return replace(setting, site=SourceSite(path, line))
+
+
+_IS_USED = re.compile(
+    r"(?i)\s*(?:export\s+|override\s+|set\s+)?(?:\w*(?:LDFLAGS|LINK_?FLAGS|LFLAGS)|_?LINK_?)\s*[+:?]*="
+    r"|(?!\s*(?:export\s+|override\s+)?[\w.-]+\s*(?:\+?|:{1,3}|\?)=)"
+)
+"""A line that is no assignment, which rules have in their text, or one that every link uses."""
 
 
 def _output(project: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hvci.model import BuildSetting, SourceSite, WindowsVersion
+from hvci.model import BuildSetting, WindowsVersion
 
 
 class Kind(StrEnum):
@@ -171,15 +171,3 @@ def option_defines(text: str) -> dict[str, str]:
 def options_of(letter: str, text: str) -> list[str]:
     """The values of a compiler option such as `/Ifolder` or `/FI header`."""
     return [one for one in _given(letter, text) if one]
-
-
-_LINK_OPTION = re.compile(
-    r"(?<![\w:])[/-](SECTION|MERGE|ALIGN|DRIVER|INTEGRITYCHECK|ENTRY|GUARD)(?::\"?([^\s;<\"']+))?",
-    re.IGNORECASE,
-)
-
-
-def link_settings(text: str, site: SourceSite, configuration: str = "") -> Iterator[BuildSetting]:
-    """The linker options in a text that memory integrity cares about."""
-    for match in _LINK_OPTION.finditer(text):
-        yield BuildSetting("/" + match[1].upper(), match[2] or "", site, configuration)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hvci.binary.objects import examine
-from hvci.model import BehaviourFact, DdiCall, Limit, Origin, SourceSite
-from hvci.model.judged import TEXT_RULES
+from hvci.model import BehaviourFact, BuildSetting, DdiCall, Limit, Origin, SourceSite
+from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds import linker
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
@@ -114,6 +115,7 @@ class Linked:
 
     calls: list[tuple[Product, DdiCall]] = field(default_factory=list)
     behaviours: list[tuple[Product, BehaviourFact]] = field(default_factory=list)
+    settings: list[tuple[Product, BuildSetting]] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
 
 
@@ -134,11 +136,23 @@ def _library(
     found.calls += ((product, call) for call in examined.calls)
     found.behaviours += ((product, fact) for fact in examined.behaviours)
     found.limits += examined.limits
+    site = SourceSite(path, 1)
+    for member, options, is_linked in examined.options:
+        for setting in linker.settings(options, site):
+            if is_linked:
+                found.settings.append((product, setting))
+            elif setting.name in _LAYOUT:
+                reason = f"{path}: {member} asks for {setting.name}:{setting.value}, and nothing "
+                reason += "here names what it defines, so it may not be linked"
+                found.limits.append(Limit(Origin.SOURCE, LINK_RULES, reason, site))
     if examined.lost:
         more = f" and {len(examined.lost) - SHOWN} more" if len(examined.lost) > SHOWN else ""
         why = "; ".join(examined.lost[:SHOWN]) + more
         reason = f"{path}: not all of its code was examined, and {product.name} links it: {why}"
         found.limits.append(_limit(reason, path))
+
+
+_LAYOUT = ("/SECTION", "/MERGE", "/ALIGN")
 
 
 class _Names:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hvci.model import BehaviourFact, BuildSetting, Confidence, Origin, SourceSite
-from hvci.source.builds.model import link_settings
+from hvci.model import BehaviourFact, Confidence, Origin, SourceSite
 from hvci.source.preprocess.tree import text_of
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import Source
@@ -150,31 +149,6 @@ def _images_from_files(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
 _JUDGED = (b"ZwCreateSection", b"NtCreateSection")
 """Their arguments are followed (`executable_files.py`)."""
 
-_LINKER = re.compile(rb"#[ \t]*pragma[ \t]+comment[ \t]*\([ \t]*linker[ \t]*,([^\n]*)\)")
-_SECTION = re.compile(rb"#[ \t]*pragma[ \t]+(?:section|data_seg|code_seg)[ \t]*\(([^\n]*)\)")
-_RIGHTS = {"execute": "E", "read": "R", "write": "W", "shared": "S", "discard": "D"}
-
-
-def section_settings(unit: Unit) -> Iterator[BuildSetting]:
-    """Linker options and section rights that a file gives in pragmas."""
-    text = unit.source.plain
-    if b"pragma" not in text:
-        return
-    for match in _LINKER.finditer(text):
-        if unit.live(match.start()) is not False:
-            yield from link_settings(_joined(match[1]), _site(unit.source, match.start()))
-    for match in re.finditer(_SECTION, text):
-        words = [word.strip(' "') for word in match[1].decode("utf-8", "replace").split(",")]
-        rights = "".join(_RIGHTS.get(word.lower(), "") for word in words[1:])
-        if rights and unit.live(match.start()) is not False:
-            value = f"{words[0]},{rights}"
-            yield BuildSetting("/SECTION", value, _site(unit.source, match.start()))
-
-
-def _joined(text: bytes) -> str:
-    """Adjacent string literals are one string."""
-    return re.sub(r'"\s*"', "", text.decode("utf-8", "replace")).strip(' "')
-
 
 def _site(source: Source, offset: int) -> SourceSite:
     return SourceSite(source.path, *source.position(offset))
@@ -182,7 +156,6 @@ def _site(source: Source, offset: int) -> SourceSite:
 
 _MASM_COMMENT = re.compile(rb";[^\n]*")
 _MASM_CR0 = re.compile(rb"(?im)^[ \t]*(?:\w+:[ \t]*)?mov[ \t]+cr0[ \t]*,")
-_MASM_SEGMENT = re.compile(rb"(?im)^[ \t]*(\S+)[ \t]+SEGMENT\b([^\n]*)")
 
 
 def assembly_behaviours(source: Source) -> Iterator[BehaviourFact]:
@@ -193,30 +166,15 @@ def assembly_behaviours(source: Source) -> Iterator[BehaviourFact]:
         yield _cr0_fact(source, match.start(), before, "mov cr0 in assembly")
 
 
-def assembly_settings(source: Source) -> Iterator[BuildSetting]:
-    """Sections of a MASM file that ask for writing and executing."""
-    text = _MASM_COMMENT.sub(lambda match: b" " * len(match[0]), source.text)
-    for match in _MASM_SEGMENT.finditer(text):
-        words = match[2].decode("ascii", "replace").upper().replace("'", " ").split()
-        rights = "".join(_RIGHTS.get(word.lower(), "") for word in words)
-        if "CODE" in words and "E" not in rights:
-            rights += "E"
-        if rights:
-            name = match[1].decode("ascii", "replace")
-            yield BuildSetting("/SECTION", f"{name},{rights}", _site(source, match.start()))
-
-
 def worth_a_look(source: Source, index: WordIndex) -> bool:
     """A quick look before a file is examined."""
     text, path = source.text, source.path
     return (
         any(index.with_part(path, part) for part in _PARTS)
-        or (b"pragma" in index.of(path) and any(word in text for word in _PIECES))
         or _STORE.search(text) is not None
         or (any(index.with_part(path, part) for part in _COPIES) and _COPY.search(text) is not None)
     )
 
 
-_PARTS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE", b"linker")
-_PIECES = (b"pragma section", b"_seg(", b"_seg (")
+_PARTS = (b"cr0", b"CR0", b"Cr0", b"SEC_IMAGE")
 _COPIES = (b"RtlCopyMemory", b"RtlMoveMemory", b"memcpy", b"RtlFillMemory", b"memset")

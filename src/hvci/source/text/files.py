@@ -125,6 +125,12 @@ class Shelf:
         site = SourceSite(path, 1)
         self.limits.append(Limit(Origin.SOURCE, rules, f"{path}: {reason}", site))
 
+    def limit_once(self, path: str, reason: str, rules: tuple[str, ...]) -> None:
+        """Note what was not examined, which several configurations say alike."""
+        made = Limit(Origin.SOURCE, rules, f"{path}: {reason}", SourceSite(path, 1))
+        if made not in self.limits:
+            self.limits.append(made)
+
     def project(self, path: str) -> None:
         """List a project file; what is none, such as a link that leads nowhere, is a limit."""
         if Path(path).is_file():

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
-from hvci.model.judged import TEXT_RULES
+from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds import linker
 from hvci.source.builds.cmake.commands import RUNNERS
 from hvci.source.builds.cmake.generators import Asked, is_open
 from hvci.source.builds.cmake.generators import replace as generated
@@ -22,7 +23,6 @@ from hvci.source.builds.model import (
     Compile,
     Kind,
     defines,
-    link_settings,
     option_defines,
     options_of,
 )
@@ -151,7 +151,7 @@ class _Made:
         said = dict(word.split("=", 1) for word in target.words if "=" in word)
         winver = said.get("WINVER") or said.get("NTDDI_VERSION") or ""
         version = _version(winver)
-        settings: list[BuildSetting] = list(link_settings(link, site))
+        settings = self._told(target, link, site, kind)
         if target.command == "wdk_add_driver" and not any(
             one.name == "/DRIVER" for one in settings
         ):
@@ -180,6 +180,22 @@ class _Made:
             debug=self.lists.asked.configuration == "Debug",
         )
 
+    def _told(self, target: Target, link: str, site: SourceSite, kind: Kind) -> list[BuildSetting]:
+        """What the linker is told, here and in the files that this names."""
+
+        def place(name: str) -> str:
+            path = name.replace("\\", "/")
+            whole = path if path.startswith("/") else f"{target.folder}/{path}"
+            return self.shelf.actual(self.shelf.shown(absolute(whole)))
+
+        names = [name for name, _ in target.sources if name.lower().endswith(".def")]
+        given = f"{link} {' '.join(f'/DEF:{name}' for name in names if not is_open(name))}"
+        told = linker.read(given, site, place)
+        told.add(linker.after("\n".join(target.steps), site))
+        for reason in told.lost if kind is not Kind.USER else ():
+            self.shelf.limit_once(site.path, f"{target.name}: {reason}", LINK_RULES)
+        return told.settings
+
     def _is_of_programs(self, target: Target) -> bool:
         """Whether it is a library that only programs for user mode link."""
         if target.command not in ("add_library", "add_executable"):
@@ -194,7 +210,8 @@ class _Made:
         now = self.lists.asked.configuration.upper()
         what = "EXE" if target.command != "add_library" else "SHARED"
         names = (f"CMAKE_{what}_LINKER_FLAGS{of}" for of in ("", f"_{now}"))
-        parts = [*target.link_options, *(self.lists.get(name) or "" for name in names)]
+        links = (one for one in target.links if one[:1] in "-/" and one[:2] != "-l")
+        parts = [*target.link_options, *links, *(self.lists.get(name) or "" for name in names)]
         said = ("LINK_FLAGS", f"LINK_FLAGS_{now}", "LINK_OPTIONS")
         parts += (target.properties.get(name, "").replace(";", " ") for name in said)
         return " ".join(parts)

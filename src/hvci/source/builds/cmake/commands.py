@@ -127,6 +127,12 @@ def _link(lists: Lists, words: list[str], command: Command) -> None:
         _note_unknown(lists, target, command)
 
 
+def _step(lists: Lists, words: list[str], command: Command) -> None:
+    """What runs when a target is linked; other steps make files."""
+    if words[:1] == ["TARGET"] and words[1:2] and words[1] in lists.targets:
+        lists.targets[words[1]].steps.append(" ".join(words[2:]))
+
+
 def _precompiled(lists: Lists, words: list[str], command: Command) -> None:
     """Headers that each file of a target begins with."""
     target = lists.targets.get(words[0]) if words else None
@@ -257,6 +263,7 @@ RUNNERS: dict[str, Runner] = {
     "target_sources": _sources,
     "target_link_libraries": _link,
     "link_libraries": _of_folder("links"),
+    "add_custom_command": _step,
     "target_precompile_headers": _precompiled,
     "target_compile_definitions": _of_target("definitions"),
     "target_compile_options": _of_target("options"),

@@ -32,6 +32,8 @@ class Target:
     """Sources that those compile that link it."""
     precompiled: list[str] = field(default_factory=list)
     """Headers that each file begins with."""
+    steps: list[str] = field(default_factory=list)
+    """Commands that run when it is linked."""
     properties: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     """What could not be followed."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from hvci.model import NEWEST, BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
+from hvci.source.builds import linker
 from hvci.source.builds.model import (
     Build,
     Compile,
     Kind,
     defines,
-    link_settings,
     machine_of,
     option_defines,
     options_of,
@@ -360,12 +360,39 @@ def _settings(path: str, label: str, state: State) -> list[BuildSetting]:
                 BuildSetting(name, one, _site(path, state, key), label)
                 for one in _split(key, value)
             ]
-    if options := link.get("additionaloptions", ""):
-        found += link_settings(options, _site(path, state, "additionaloptions"), label)
+    found += _told(path, label, state).settings
     for name in ("targetversion", "drivertype", "configurationtype"):
         if value := state.properties.get(name, ""):
             found.append(BuildSetting(name, value, SourceSite(path, 1), label))
     return found
+
+
+def _told(path: str, label: str, state: State) -> linker.Told:
+    """What options, module definitions and the commands after the link say."""
+    link, library = state.definitions.get("link", {}), state.library
+
+    def place(name: str) -> str:
+        return library.place(path, name)
+
+    site = _site(path, state, "additionaloptions")
+    told = linker.read(link.get("additionaloptions", ""), site, place, label)
+    if name := link.get("moduledefinitionfile", "").strip().strip('"'):
+        told.add(linker.definitions_of(place(name), name, label))
+    for command, here in _commands(path, state):
+        told.add(linker.after(command, here, label))
+    for reason in told.lost if _is_kernel(state) else ():
+        library.shelf.limit_once(path, reason, LINK_RULES)
+    return told
+
+
+def _commands(path: str, state: State) -> Iterator[tuple[str, SourceSite]]:
+    """Each command that runs when the image is linked."""
+    for step in ("postbuildevent", "custombuildstep"):
+        if command := state.definitions.get(step, {}).get("command", ""):
+            file = state.places.get(f"{step}.command", path)
+            yield command, SourceSite(file, state.library.line_of(file, step))
+    for command, file in state.commands:
+        yield command, SourceSite(file, 1)
 
 
 def _split(key: str, value: str) -> list[str]:

@@ -49,6 +49,8 @@ class State:
     """What could not be followed: conditions, lists of items."""
     unclear: dict[str, str] = field(default_factory=dict)
     """Properties whose value is made by a function that is not followed, and that function."""
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    """What its targets run, and the file that says so."""
     _imported: set[str] = field(default_factory=set)
     _used: frozenset[str] = frozenset()
     _targets: list[tuple[Element, str]] = field(default_factory=list)
@@ -110,6 +112,8 @@ class State:
             made = {one.attributes.get("itemname", "").lower() for one in child.find("output")}
             if (made & _CODE or child.name == "cl") and self._wanted(child, here):
                 self.open[f"a task of the target {name} says what is compiled"] = None
+            if child.name == "exec" and "command" in child.attributes and self._wanted(child, here):
+                self.commands.append((self.expand(child.attributes["command"], here), here))
             if child.name == "propertygroup" and self._wanted(child, here):
                 self._properties(child, here)
             if child.name == "itemgroup" and self._may_add(child) and self._wanted(child, here):
