@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hvci.cli import main
 from hvci.evaluate import evaluate
-from hvci.logs import Counted, Crash, Joined, Listed, decode_text, join, parse_log, to_text
+from hvci.logs import Counted, Crash, Joined, Listed, decode_text, gather, join, parse_log, to_text
+from hvci.logs.join import SEVERAL
 from hvci.model import (
     Confidence,
     Counter,
@@ -249,6 +250,53 @@ def test_listed_drivers():
     assert one.facts == ("installed by oem12.inf",)
     assert len(one.causes) == 3
     assert two.causes == ()
+
+
+def other(path, digit, *calls):
+    one = report(*calls)
+    return replace(one, target=replace(one.target, path=path, sha256=digit * 64))
+
+
+def test_several_drivers_of_one_name_are_told_apart():
+    first = other("new/driver.sys", "1", pool_call(0x1020, 0))
+    second = other("old/DRIVER.SYS", "2", pool_call(0x1022, 0))
+    copy = other("copy/driver.sys", "1", pool_call(0x1020, 0))
+    for text in (ANALYZE, READINESS, HVCISCAN):
+        found, *_ = join(parse_log(text), (first, second, copy))
+        assert SEVERAL in found.facts
+        assert not found.sure
+        assert [cause.partition(":")[0] for cause in found.causes] == [
+            "new/driver.sys",
+            "old/DRIVER.SYS",
+        ]
+        alone, *_ = join(parse_log(text), (first, copy))
+        assert SEVERAL not in alone.facts
+        assert alone.causes[0].startswith("0x1020")
+        assert alone.sure is (text is ANALYZE)
+
+
+def test_causes_in_several_drivers_say_in_which():
+    """A log that names no driver can be about any of them."""
+    both = (other("a.sys", "1", pool_call(0x10, 0)), other("b.sys", "2", pool_call(0x20, 0)))
+    first, *_ = join(parse_log(VERIFIER), both)
+    assert [cause.split()[:2] for cause in first.causes] == [["a.sys:", "0x10"], ["b.sys:", "0x20"]]
+    assert SEVERAL not in first.facts
+
+
+def test_a_module_that_lay_in_two_places_lies_nowhere():
+    """Two logs are of two starts of the computer: neither address is that of the other's crash."""
+    moved = WRITE.replace("fffff801`123", "fffff801`567").encode()
+    assert "driver" in gather([WRITE.encode(), WRITE.encode()]).log.bases
+    assert "driver" not in gather([WRITE.encode(), moved]).log.bases
+    assert "nt" in gather([WRITE.encode(), moved]).log.bases
+
+
+def test_a_target_that_cannot_be_read_is_no_success(tmp_path):
+    (tmp_path / "log.txt").write_text(ANALYZE)
+    result = run("import-log", tmp_path / "log.txt", tmp_path / "gone.sys")
+    assert result.exit_code == 4
+    assert f"{tmp_path / 'gone.sys'}: No such file or directory" in result.stderr
+    assert "CODE" in result.stdout.upper()
 
 
 def test_long_lists_are_cut():

@@ -12,6 +12,8 @@ import click
 
 from hvci.cli.settings import evaluated, policy_options, settings
 from hvci.errors import InputError, UsageError
+from hvci.report.document import Document, worst
+from hvci.report.safe import safe
 
 if TYPE_CHECKING:
     from hvci.logs import Gathered
@@ -91,8 +93,11 @@ def command(
     named = {**gathered.log.bases, **dict(map(_base, bases))}
     gathered = replace(gathered, log=replace(gathered.log, bases=named))
     rules = settings(target_os, config, no_config, profile, undecided)
-    reports = rules.judged(evaluated(targets, rules.policy)).reports if targets else ()
-    return _say(gathered, reports, compare, bundle, form)
+    document = rules.judged(evaluated(targets, rules.policy)) if targets else Document()
+    for error in document.errors:
+        click.echo(f"hvci: {safe(error.path)}: {safe(error.message)}", err=True)
+    code = _say(gathered, document.reports, compare, bundle, form)
+    return worst({document.error_code, code})
 
 
 def _read(name: str) -> bytes:

@@ -55,7 +55,7 @@ def gather(files: Iterable[bytes]) -> Gathered:
     """Read every file and join what they say."""
     parts = [_one(data) for data in files]
     entries = tuple(entry for part in parts for entry in part.log.entries)
-    bases = {name: base for part in parts for name, base in part.log.bases.items()}
+    bases = _bases([part.log.bases for part in parts])
     others = tuple(dict.fromkeys(code for part in parts for code in part.log.others))
     return Gathered(
         Log(entries, bases, others),
@@ -67,6 +67,15 @@ def gather(files: Iterable[bytes]) -> Gathered:
         sum(part.lines_cut for part in parts),
         any(part.events_cut for part in parts),
     )
+
+
+def _bases(parts: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
+    """Where modules lay; one that lay elsewhere at another start of the computer is left out."""
+    known: dict[str, set[tuple[int, int]]] = {}
+    for part in parts:
+        for name, base in part.items():
+            known.setdefault(name, set()).add(base)
+    return {name: next(iter(bases)) for name, bases in known.items() if len(bases) == 1}
 
 
 def _joined(computers: Sequence[Machine]) -> Machine:

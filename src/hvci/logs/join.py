@@ -5,13 +5,14 @@ Knows logs and reports; opens no file and judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from hvci.catalog import ddis
 from hvci.logs.crashes import Crash
 from hvci.logs.parse import Counted, Listed, Log
-from hvci.model import Finding, ImageSite, JudgedCall, Outcome, Question, Report
+from hvci.model import Counter, Finding, ImageSite, JudgedCall, Outcome, Question, Report
 from hvci.report import words
 from hvci.report.bugchecks import VERIFIER, decode_bugcheck
 from hvci.report.identity import short_name
@@ -21,6 +22,10 @@ LONGEST_CALL = 8
 """Bytes of the longest call instruction: a return address lies at most so far behind its site."""
 MOST_SHOWN = 40
 PARAMETERS = 4
+SEVERAL = (
+    "several drivers of this name were given, and the log does not tell which of them ran: give "
+    "that one"
+)
 MISSING = (
     "the log does not hold the parameters of the bug check: take the four numbers from event 1001 "
     "of the System log or from !analyze -v"
@@ -61,10 +66,25 @@ def _stem(name: str) -> str:
 
 
 def _of_driver(name: str, reports: list[Report]) -> list[Report]:
-    """The reports of that driver; all of them when the log names no driver."""
-    if not name:
-        return reports
-    return [report for report in reports if _stem(report.target.path) == _stem(name)]
+    """The reports of that driver, one of each content; all of them when the log names no driver."""
+    found: dict[tuple[str, str], Report] = {}
+    for one in reports:
+        if not name or _stem(one.target.path) == _stem(name):
+            found.setdefault((one.target.sha256, _stem(one.target.path)), one)
+    return list(found.values())
+
+
+def _doubt(own: list[Report]) -> tuple[str, ...]:
+    """What to say where the log can mean several drivers of one name."""
+    names = [_stem(one.target.path) for one in own]
+    return (SEVERAL,) if len(set(names)) < len(names) else ()
+
+
+def _named_lines(own: list[Report], lines: Callable[[Report], Iterable[str]]) -> Iterator[str]:
+    """Lines about reports, each with the path of its driver where there are several."""
+    for report in own:
+        path = f"{safe(report.target.path)}: " if len(own) > 1 else ""
+        yield from (f"{path}{line}" for line in lines(report))
 
 
 def _line(finding: Finding) -> str:
@@ -73,32 +93,36 @@ def _line(finding: Finding) -> str:
 
 def _counters(entry: Counted, reports: list[Report]) -> Iterator[Joined]:
     driver = safe(entry.driver) or "driver not named"
+    own = _of_driver(entry.driver, reports)
     for counter, count in entry.counters.items():
-        if not count:
-            continue
-        found = [
-            finding
-            for report in _of_driver(entry.driver, reports)
-            for result in report.results
-            if result.counter is counter
-            for finding in result.findings
-        ]
-        # What moves a counter and breaks nothing is a note; it explains what nothing else does.
-        causes = [_line(one) for one in found if one.outcome is not Outcome.NOTE]
-        causes = causes or [f"{_line(one)} (a note)" for one in found]
-        title = f"{driver}: {words.counter_label(counter)} {count}"
-        yield Joined(title, (f"moved by rule {counter.rule}",), tuple(causes))
+        if count:
+            moved = partial(_moved, counter)
+            # What moves a counter and breaks nothing explains what nothing else does.
+            causes = [*_named_lines(own, partial(moved, False))]
+            causes = causes or [*_named_lines(own, partial(moved, True))]
+            facts = (f"moved by rule {counter.rule}", *_doubt(own))
+            title = f"{driver}: {words.counter_label(counter)} {count}"
+            yield Joined(title, facts, tuple(causes))
+
+
+def _moved(counter: Counter, notes: bool, report: Report) -> Iterator[str]:
+    """The findings of a driver that move a counter: notes, or all others."""
+    for result in report.results:
+        for one in result.findings if result.counter is counter else ():
+            if (one.outcome is Outcome.NOTE) is notes:
+                yield f"{_line(one)} (a note)" if notes else _line(one)
 
 
 def _listed(entry: Listed, reports: list[Report]) -> Joined:
     inf = (f"installed by {safe(entry.inf)}",) if entry.inf else ()
-    causes = [
-        _line(finding)
-        for report in _of_driver(entry.driver, reports)
-        for finding in report.findings
-        if finding.outcome is Outcome.FAIL
-    ]
-    return Joined(f"{safe(entry.driver)}: listed as incompatible", inf, tuple(causes))
+    own = _of_driver(entry.driver, reports)
+    causes = _named_lines(own, _failures)
+    title = f"{safe(entry.driver)}: listed as incompatible"
+    return Joined(title, (*inf, *_doubt(own)), tuple(causes))
+
+
+def _failures(report: Report) -> Iterator[str]:
+    return (_line(one) for one in report.findings if one.outcome is Outcome.FAIL)
 
 
 def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
@@ -111,10 +135,11 @@ def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
     own = _of_driver(entry.driver, reports)
     if decoded.unrelated:
         return Joined(f"{_named(entry.driver)}{decoded.title}", facts, unrelated=True)
-    sure = [line for report in own for line in _exact(entry, log.bases, report, decoded.rule)]
-    causes = sure or [line for report in own for line in _likely(entry, report, decoded.rule)]
+    doubt = _doubt(own)
+    sure = [*_named_lines(own, lambda one: _exact(entry, log.bases, one, decoded.rule))]
+    causes = sure or [*_named_lines(own, lambda one: _likely(entry, one, decoded.rule))]
     title = f"{_named(entry.driver)}{decoded.title}"
-    return Joined(title, facts, tuple(dict.fromkeys(causes)), bool(sure))
+    return Joined(title, (*facts, *doubt), tuple(dict.fromkeys(causes)), bool(sure) and not doubt)
 
 
 def _named(driver: str) -> str:
