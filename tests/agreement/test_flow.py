@@ -2,7 +2,7 @@
 
 `41410002: 0x0 0x200` says what the call with that tag can receive, all of it; `?` that more may be
 possible; `opt-in` that the first value holds before the opt-in only; `|` stands between answers
-that are both right. `limit: stored` says that a routine's address goes where it is not followed.
+that are both right. None of the drivers forgets to opt in. `limit: stored` says that a routine's address goes where it is not followed.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hvci.evaluate import evaluate
+from hvci.model.findings import Outcome
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "flow"
 _MARK = re.compile(r"/\* ([0-9A-F]{8}): (.*?) \*/")
@@ -48,6 +49,12 @@ def test_pool_types(driver):
     }
     assert not wrong
     assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=[path.name for path in DRIVERS])
+def test_no_opt_in_is_forgotten(driver):
+    outcomes = {each.rule: each.outcome for each in evaluate(driver).results}
+    assert outcomes["nx-opt-in"] is not Outcome.FAIL
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=[path.name for path in DRIVERS])

@@ -225,9 +225,9 @@ class CallSites:
 
     def _note_unset(self, held: Atoms, ddi: Ddi, site: ImageSite) -> None:
         """Remember a deciding argument from a variable that starts as 0 and that nothing sets."""
-        if ddi.opt_in is not OptIn.NONE and ddi.rule.executable.holds(0):
+        if ddi.opt_in is not OptIn.NONE:
             for atom in held:
-                if atom.kind is Kind.UNSET:
+                if atom.kind is Kind.UNSET and ddi.rule.executable.holds(atom.value):
                     self._unset.setdefault(atom.place, []).append((ddi, site))
 
     def _forgotten_opt_in(self) -> Iterator[BehaviourFact]:
