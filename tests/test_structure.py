@@ -17,7 +17,7 @@ MUTUAL = {
     frozenset(
         (
             *("dataflow", "frames", "globals", "interprocedural", "made_addresses"),
-            *("makers", "pointees", "reaching", "readers", "written"),
+            *("loops", "makers", "pointees", "reaching", "readers", "written"),
         )
     ),
 }

@@ -2,7 +2,8 @@
 
 `41410002: 0x0 0x200` says what the call with that tag can receive, all of it; `?` that more may be
 possible; `opt-in` that the first value holds before the opt-in only; `|` stands between answers
-that are both right. None of the drivers forgets to opt in. `limit: stored` says that a routine's address goes where it is not followed.
+that are both right. `limit: stored` says that a routine's address goes where it is not followed.
+None of the drivers forgets to opt in.
 """
 
 import re

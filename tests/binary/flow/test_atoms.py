@@ -44,3 +44,40 @@ def test_a_routine_is_not_lost_among_many_values(kind):
     held = atoms.bounded({routine, *atoms.const(*range(atoms.MAX_ATOMS))})
     assert routine in held
     assert any(atom.kind is Kind.UNKNOWN for atom in held)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("and", "or", "xor", "bic", "orn", "add", "sub", "shl", "insert")),
+        NUMBERS,
+        st.sampled_from((8, 32)),
+    ),
+    max_size=6,
+)
+
+
+@given(NUMBERS, STEPS, st.integers(0, 31))
+def test_what_is_known_of_the_bits_of_anything_holds_for_every_number(value, steps, bit):
+    held = frozenset((Atom(Kind.RESULT, 0x1000, why="a routine"),))
+    for name, constant, width in steps:
+        if name == "insert":
+            held = atoms.insert(held, atoms.const(constant & 0xFF), 1, 8)
+            value = value & ~0xFF00 | (constant & 0xFF) << 8
+            continue
+        held = atoms.combine(name, held, atoms.const(constant), width)
+        (value,) = (
+            atom.value
+            for atom in atoms.combine(name, atoms.const(value), atoms.const(constant), width)
+        )
+    left = atoms.combine("and", held, atoms.const(1 << bit), 32)
+    assert value & 1 << bit in {atom.value for atom in left}
+
+
+def test_a_bit_that_is_set_stays_whatever_the_others_are():
+    held = atoms.unknown("anything")
+    for name, constant in (("and", 0x1FF), ("add", 0x200), ("or", 0x1000), ("and", 0x200)):
+        held = atoms.combine(name, held, atoms.const(constant), 32)
+    assert held == atoms.const(0x200)
+    high = atoms.combine("or", atoms.unknown("anything"), atoms.const(2), 8)
+    whole = atoms.insert(atoms.unknown("anything"), high, 1, 8)
+    assert atoms.combine("and", whole, atoms.const(0x200), 32) == atoms.const(0x200)

@@ -13,11 +13,11 @@ from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
     CLEARS,
     COPIES,
-    MOVING,
     Fate,
     Passed,
     Place,
     documented,
+    is_moving,
     may_read,
 )
 from hvci.binary.form.code import Function, Location
@@ -106,8 +106,8 @@ def is_read_by(analysis: Analysis, passed: Passed, behind: int) -> bool:
 
 def _is_copied(analysis: Analysis, passed: Passed, behind: int) -> bool:
     """Whether a routine that copies reads so far behind a pointer."""
-    if passed.offset > behind:
-        return passed.offset == MOVING
+    if is_moving(passed.offset) or passed.offset > behind:
+        return is_moving(passed.offset)
     interprocedural = analysis.flow.interprocedural
     analysis.flow.begin()
     count = interprocedural.passed(passed.function, passed.i, interprocedural.at_entry(2), 0)

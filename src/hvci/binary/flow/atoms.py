@@ -44,7 +44,8 @@ class Kind(IntEnum):
     LEAKED = 11
     """What the call at RVA `value` may have put at offset `place` of the frame."""
     UNKNOWN = 12
-    """Anything; where it is an address in the frame, `of` is where that began."""
+    """Anything; where it is an address in the frame, `of` is where that began. `place` is `BELOW`
+    where something is taken away from that, or from nothing."""
 
 
 class Lookup(IntEnum):
@@ -57,6 +58,7 @@ class Lookup(IntEnum):
 
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
 """Kinds whose `value` is the number itself."""
+BELOW = -1
 _ROUTINES = frozenset((Kind.IMPORT, Kind.ROUTINE))
 _MARKED = NUMERIC - {Kind.CONST}
 
@@ -76,6 +78,7 @@ class Atom(NamedTuple):
     value: int = 0
     place: int = 0
     ops: tuple[Operation, ...] = ()
+    """What was done since; of what is unknown the last steps that treat each bit for itself."""
     why: str = ""
     of: Atom | None = None
 
@@ -91,6 +94,9 @@ DISPATCH = Atom(Kind.ROUTINE, why="the dispatch function of Control Flow Guard")
 def const(*values: int) -> Atoms:
     """One of these constants."""
     return frozenset(Atom(Kind.CONST, value) for value in values)
+
+
+_ZERO = Atom(Kind.CONST)
 
 
 def unknown(why: str) -> Atoms:
@@ -188,8 +194,26 @@ def insert(old: Atoms, new: Atoms, size: int, shift: int) -> Atoms:
                 out.add(Atom(Kind.CONST, merged))
             else:
                 odd = fresh if fresh.kind is not Kind.CONST else base
-                out.add(Atom(Kind.UNKNOWN, why=f"part of a register that holds {describe(odd)}"))
+                why = f"part of a register that holds {describe(odd)}"
+                (new_set, new_open), (old_set, old_open) = _bits(fresh), _bits(base)
+                set_ = (old_set & ~mask) | ((new_set << shift) & mask)
+                ops = _knowing(set_, (old_open & ~mask) | ((new_open << shift) & mask))
+                out.add(Atom(Kind.UNKNOWN, ops=ops, why=why))
     return bounded(out)
+
+
+LOOPED = "a value that a loop changes"
+
+
+def looped(first: Atoms) -> Atoms:
+    """What rounds of a loop make of the first value; of an address in the frame, where it began."""
+    starts = {_within_frame(atom) for atom in first} - {None}
+    return frozenset(Atom(Kind.UNKNOWN, why=LOOPED, of=start) for start in starts or (None,))
+
+
+def is_stepped(atom: Atom) -> bool:
+    """Whether an address may have been moved on by a loop."""
+    return atom.kind is Kind.UNKNOWN and (atom.of is None or atom.why == LOOPED)
 
 
 IN_PARTS = "a local variable that is written in parts"
@@ -240,6 +264,8 @@ _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
     "orn": lambda a, b: a | ~b,
 }
 _COMMUTES = frozenset(("add", "and", "or", "xor", "mul"))
+_BITWISE = frozenset(("and", "or", "xor", "bic", "orn"))
+"""What treats each bit for itself."""
 _SMALL_MASK_BITS = 3
 
 
@@ -264,7 +290,8 @@ def _pair(name: str, a: Atom, b: Atom, width: int) -> Atoms:
         return _marked(name, a, b, mask)
     if b.kind is Kind.CONST:
         return _with_constant(name, a, b.value & mask, width)
-    return frozenset((_opaque(a, b),))
+    lost, is_negated = _opaque(a, b), name == "sub" and (a.kind is Kind.STACK or a == _ZERO)
+    return frozenset((lost._replace(place=BELOW) if is_negated else lost,))
 
 
 def _constants(name: str, a: int, b: int, mask: int) -> Atoms:
@@ -298,16 +325,45 @@ def marked_like(mark: Atom, values: Atoms) -> Atoms:
 
 def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:
     """Arithmetic of something that is no constant with a constant."""
-    if name == "and" and b.bit_count() <= _SMALL_MASK_BITS and a.kind is not Kind.STACK:
-        return const(*_subsets(b, width))
+    set_, open_ = _bits(a)
+    is_small = (b & open_).bit_count() <= _SMALL_MASK_BITS
+    if name == "and" and is_small and a.kind is not Kind.STACK:
+        return const(*(b & set_ | subset for subset in _subsets(b & open_, width)))
     if a.kind in (Kind.ADDRESS, Kind.STACK, Kind.TABLE) and name in ("add", "sub"):
         delta = signed(b, width)
         return frozenset((a._replace(value=a.value + (delta if name == "add" else -delta)),))
     if a.kind is Kind.STACK and name == "and":
         return frozenset((a,))  # aligning a frame keeps it a frame address
+    if name == "add" and b and not b & (set_ | open_):
+        name = "or"  # no bit is carried
     if a.kind is Kind.PARAMETER and len(a.ops) < MAX_OPERATIONS and name in _ARITHMETIC:
         return frozenset((a._replace(ops=(*a.ops, Operation(name, b, width))),))
-    return frozenset((_opaque(a, Atom(Kind.CONST, b)),))
+    lost = _opaque(a, Atom(Kind.CONST, b))
+    if name in _BITWISE:
+        lost = lost._replace(
+            ops=_knowing(*_bits(a._replace(ops=(*a.ops, Operation(name, b, width)))))
+        )
+    return frozenset((lost,))
+
+
+def _bits(atom: Atom) -> tuple[int, int]:
+    """The bits of an atom that are set, and those that are not known."""
+    if atom.kind in NUMERIC:
+        return atom.value, 0
+    if any(operation.name not in _BITWISE for operation in atom.ops):
+        return 0, MASK64
+    none, all_ = 0, MASK64
+    for name, constant, width in atom.ops:
+        mask, operate = (1 << width) - 1, _ARITHMETIC[name]
+        none, all_ = operate(none, constant) & mask, operate(all_, constant) & mask
+    return none & all_, none ^ all_
+
+
+def _knowing(set_: int, open_: int) -> tuple[Operation, ...]:
+    """What makes of anything a number with some bits set and some not known."""
+    if open_ == MASK64:
+        return ()
+    return Operation("and", set_ | open_, 64), Operation("or", set_, 64)
 
 
 def _subsets(mask: int, width: int) -> list[int]:
@@ -322,11 +378,17 @@ def _subsets(mask: int, width: int) -> list[int]:
 def _opaque(a: Atom, b: Atom) -> Atom:
     """What is left when two atoms cannot be combined: the better reason of the two."""
     frame = _within_frame(a) or _within_frame(b)
+    below = BELOW if is_below(a) or is_below(b) else 0
     for atom in (a, b):
         if atom.kind in (Kind.UNKNOWN, Kind.LEAKED):
-            return Atom(Kind.UNKNOWN, why=describe(atom), of=frame)
+            return Atom(Kind.UNKNOWN, place=below, why=describe(atom), of=frame)
     source = a if a.kind is not Kind.CONST else b
-    return Atom(Kind.UNKNOWN, why=f"arithmetic on {describe(source)}", of=frame)
+    return Atom(Kind.UNKNOWN, place=below, why=f"arithmetic on {describe(source)}", of=frame)
+
+
+def is_below(atom: Atom) -> bool:
+    """Whether something is taken away, from an address or in an index."""
+    return atom.kind is Kind.UNKNOWN and atom.place == BELOW
 
 
 def _within_frame(atom: Atom) -> Atom | None:

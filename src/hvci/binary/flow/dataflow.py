@@ -302,7 +302,7 @@ class Dataflow:
             changes(expr, lambda memory: self.frames.offset(function, d, memory, nesting))
         ):
             # what was read in the first round is one of the values; a first sum need not be
-            more = self._loop((function.start, d, NO_REGISTER))
+            more = self._loop((function.start, d, NO_REGISTER), answer)
             answer = atoms.bounded(answer | more) if isinstance(expr, Load) else more
         if outer < self._cycle:
             self._cycle = outer
@@ -314,7 +314,7 @@ class Dataflow:
         held = self.interprocedural.passed(function, d, Location(atom.place), nesting)
         answer = atoms.apply(held, atom.ops)
         if atom.ops and self._comes_back((function.start, d, atom.place)):
-            answer = self._loop((function.start, d, atom.place))
+            answer = self._loop((function.start, d, atom.place), answer)
         self._cycle = min(outer, self._cycle)
         return answer
 
@@ -322,10 +322,10 @@ class Dataflow:
         """Whether a loop comes back to a place whose answer was just worked out."""
         return self._cycle < len(self._busy) or place in self._loops
 
-    def _loop(self, place: tuple[int, int, int]) -> Atoms:
+    def _loop(self, place: tuple[int, int, int], first: Atoms) -> Atoms:
         """What is left there: the next who asks, from outside the loop, must be told as well."""
         self._loops.add(place)
-        return atoms.unknown("a value that a loop changes")
+        return atoms.looped(first)
 
     def evaluate(self, function: Function, i: int, expr: Expr, nesting: int) -> Atoms:
         """What an expression can be, in the state before instruction `i`."""

@@ -29,8 +29,13 @@ from hvci.catalog.prototypes import Prototype, prototype, x86_bytes
 
 MOVING = 1 << 40
 """As what was added to a pointer: anything, as in a loop over what it points to."""
+SINKING = -MOVING
+"""The same of a loop that comes down from where the pointer points."""
 ANY_SIZE = -1
 """As the size of a write: it goes upwards, how far is not known."""
+
+DOWNWARDS = -2
+"""As the size of a write: it goes downwards, how far is not known."""
 
 OBJECT_REACH = 0x100
 """How far upwards from its start an object may reach, in bytes."""
@@ -166,19 +171,28 @@ def _write_behind(start: int, write: Write, calls: tuple[Place, ...]) -> Write:
 
 def moved(offset: int, delta: int) -> int:
     """What is added to a pointer that is moved on."""
-    return MOVING if MOVING in (offset, delta) else offset + delta
+    return next((far for far in (SINKING, MOVING) if far in (offset, delta)), offset + delta)
+
+
+def is_moving(offset: int) -> bool:
+    """Whether a pointer was moved by a number that is not known."""
+    return offset in (MOVING, SINKING)
 
 
 def within(start: int, offset: int, size: int) -> tuple[int, int]:
     """Offset and size of an access through a pointer that was moved before."""
     at = moved(start, offset)
-    return (0, ANY_SIZE) if at == MOVING else (at, size)
+    if is_moving(at):
+        return 0, ANY_SIZE if at == MOVING else DOWNWARDS
+    return at, size
 
 
 def covers(offset: int, width: int, behind: int, size: int) -> bool:
     """Whether some bytes behind a pointer are among those that a store writes."""
     if width == ANY_SIZE:
         return offset <= behind < offset + OBJECT_REACH
+    if width == DOWNWARDS:
+        return offset - OBJECT_REACH < behind < offset + size
     return offset < behind + size and behind < offset + width
 
 
@@ -195,7 +209,7 @@ def may_read(fate: Fate, behind: int, size: int) -> bool:
 def read_behind(start: int, read: Read) -> Read:
     """A load through a pointer that was moved before."""
     at = moved(start, read.offset)
-    return Read(0, -abs(read.size)) if at == MOVING else Read(at, read.size)
+    return Read(0, -abs(read.size)) if is_moving(at) else Read(at, read.size)
 
 
 def loaded(expr: Expr) -> Iterator[Memory]:
@@ -278,5 +292,7 @@ def added(
             return {moved(offset, delta) for offset in added(left, held, size, slot_at)}
         case Binary("add" | "sub", left, right, _) | Either(left, right):
             both = added(left, held, size, slot_at) | added(right, held, size, slot_at)
-            return both if isinstance(expr, Either) else {MOVING} if both else set()
+            if isinstance(expr, Either) or not both:
+                return both
+            return {MOVING, SINKING} if expr.name == "sub" else {MOVING}
     return set()

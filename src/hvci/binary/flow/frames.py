@@ -16,12 +16,11 @@ from hvci.binary.flow.fates import (
     Fate,
     covers,
 )
+from hvci.binary.flow.loops import steps_down
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
-    Address,
-    Binary,
     Const,
     Effect,
     Function,
@@ -30,7 +29,6 @@ from hvci.binary.form.code import (
     Location,
     Memory,
     Opaque,
-    Reg,
     slot,
     slot_offset,
 )
@@ -260,7 +258,8 @@ class Frames:
                 else:
                     low = min((0, *(step for step in steps if step > -OBJECT_REACH)))
                     register = memory.index_register
-                    if self._steps_down(function, p, register, nesting, if_unclear=False):
+                    is_below = any(map(atoms.is_below, index))
+                    if is_below or steps_down(self.flow, function, p, register, nesting):
                         low -= OBJECT_REACH
                     yield start + low, OBJECT_REACH - low
 
@@ -269,42 +268,18 @@ class Frames:
     ) -> Iterator[tuple[int, int]]:
         """The same of an operand whose base is no one place of the frame."""
         held = self.flow.value(function, p, Location(memory.base), nesting + 1)
-        is_stepped = any(atom.kind is Kind.UNKNOWN and atom.of is None for atom in held)
-        is_down = is_stepped and self._steps_down(
-            function, p, memory.base, nesting, if_unclear=True
+        is_stepped = any(atoms.is_stepped(atom) for atom in held)
+        is_down = is_stepped and steps_down(
+            self.flow, function, p, memory.base, nesting, unclear=True
         )
         is_one = memory.index_register == NO_REGISTER and memory.size and not is_stepped
         for atom in held:
-            if atom.kind is Kind.UNKNOWN and atom.of is not None:
-                yield atom.of.value + memory.displacement, OBJECT_REACH
-            elif atom.kind is Kind.STACK:  # one of several
-                place = atom.value + memory.displacement
-                yield place, memory.size if is_one else OBJECT_REACH
-                if is_down:
+            start = atom if atom.kind is Kind.STACK else atom.of
+            if start is not None and start.kind is Kind.STACK:  # one of several, or where it began
+                place = start.value + memory.displacement
+                yield place, memory.size if is_one and start is atom else OBJECT_REACH
+                if is_down or atoms.is_below(atom):
                     yield place - OBJECT_REACH, OBJECT_REACH
-
-    def _steps_down(
-        self, function: Function, p: int, register: int, nesting: int, *, if_unclear: bool
-    ) -> bool:
-        """Whether a loop takes what a register holds towards lower addresses."""
-        reached = self.flow.reaching.definitions(function, p, Location(register), nesting)
-        for d in reached.definitions:
-            if not isinstance(d, int) or function.flows[d] in CALLS:
-                continue
-            match self.flow.arch.define(function, d, register):
-                case Binary("add", Reg(), Const(step), size):
-                    is_down = step >> (8 * size - 1) != 0
-                case Binary("sub", Reg(), Const(step), size):
-                    is_down = step >> (8 * size - 1) == 0
-                case Address(memory):
-                    is_down = memory.displacement < 0
-                case Reg(number) if number == self.flow.arch.stack_pointer:
-                    is_down = False
-                case _:
-                    is_down = if_unclear
-            if is_down:
-                return True
-        return False
 
     def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
         """The frame offset that a memory operand names; None when it is not in the frame."""
@@ -397,7 +372,8 @@ class Frames:
     def _taken_behind(self, function: Function, wanted: int) -> list[tuple[int, int]]:
         """Offsets of the objects behind a slot, with what takes their addresses."""
         taken = self._taken(function)
-        last = min(wanted + BACK_REACH, 0) if wanted < 0 else wanted + BACK_REACH
+        # an array may end where the local variables do
+        last = min(wanted + BACK_REACH, 1) if wanted < 0 else wanted + BACK_REACH
         return taken[bisect_left(taken, (wanted + 1, 0)) : bisect_left(taken, (last, 0))]
 
     def _taken(self, function: Function) -> list[tuple[int, int]]:

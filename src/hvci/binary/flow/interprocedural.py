@@ -11,11 +11,11 @@ from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
 from hvci.binary.flow.fates import (
     CLEARS,
     COPIES,
-    MOVING,
     STACK_ARGUMENTS,
     X86_SLOT,
     Passed,
     extent,
+    is_moving,
     most_arguments,
 )
 from hvci.binary.flow.readers import Readers
@@ -175,9 +175,9 @@ class Interprocedural:
         """
         if passed.name in COPIES and passed.argument == 1:
             return False  # it is copied from
-        if passed.offset == behind or (passed.offset == MOVING and not behind):
+        if passed.offset == behind or (is_moving(passed.offset) and not behind):
             return True
-        if passed.offset == MOVING:
+        if is_moving(passed.offset):
             return passed.name in COPIES | CLEARS
         if passed.offset > behind:
             return False
@@ -204,12 +204,13 @@ class Interprocedural:
         out: set[Atom] = set()
         for atom in values:
             if atom.kind is Kind.PARAMETER:
-                out |= self._from_callers(atom, trail, most)
+                out |= atoms.apply(self._from_callers(atom, trail, most), atom.ops)
             else:
                 out.add(atom)
         return atoms.bounded(out)
 
     def _from_callers(self, atom: Atom, trail: Trail, most: int) -> Atoms:
+        """What the callers pass, before anything is done with it."""
         start, place = atom.value, (atom.value, atom.place)
         if place in self.inbound:
             return atoms.unknown(self.inbound[place])
@@ -238,8 +239,7 @@ class Interprocedural:
             if number >= most and len(out) > 1:
                 return atoms.unknown(many)
             passed = self.passed(function, i, Location(atom.place))
-            resolved = self.resolve(passed, (*trail, (place, atom.ops)), most)
-            out |= atoms.apply(resolved, atom.ops)
+            out |= self.resolve(passed, (*trail, (place, atom.ops)), most)
             if len(out) > atoms.MAX_ATOMS:
                 return atoms.bounded(out)
         return frozenset(out)

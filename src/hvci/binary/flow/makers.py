@@ -7,11 +7,9 @@ a pointer of its own for each. Knows who makes a pointer, not what a write throu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow.fates import (
-    ANY_SIZE,
     LOST,
     MOVING,
     OBJECT_REACH,
@@ -21,7 +19,7 @@ from hvci.binary.flow.fates import (
     may_read,
     shifted,
 )
-from hvci.binary.flow.loops import first_written
+from hvci.binary.flow.loops import elements
 from hvci.binary.flow.made_addresses import made as made_addresses
 from hvci.binary.flow.pointees import MAX_NESTED, Pointees
 from hvci.binary.form.code import (
@@ -188,9 +186,9 @@ class Makers:
         if self.image.bits == 32:
             tables = [n for n, table in self._indexed(function, i) if table == start]
             if tables:
-                value = partial(self.flow.value, function, i, nesting=MAX_NESTED)
-                at = min(0, first_written(effect.stores[tables[0]], value))
-                return Fate(frozenset((Write(function, i, tables[0], at, ANY_SIZE),)))
+                store = effect.stores[tables[0]]
+                ways = elements(self.flow, function, i, store, MAX_NESTED)
+                return Fate(frozenset(Write(function, i, tables[0], *way) for way in ways))
         held: set[tuple[Location, int]] = set()
         for register in members(effect.registers):
             expr = arch.define(function, i, register)

@@ -7,7 +7,6 @@ image's own callees. Knows where a pointer goes, not what it points to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow.atoms import DISPATCH, Kind
@@ -16,6 +15,7 @@ from hvci.binary.flow.fates import (
     LOST,
     MOVING,
     NOTHING,
+    SINKING,
     STACK_ARGUMENTS,
     WITHIN_OBJECT,
     Fate,
@@ -26,15 +26,17 @@ from hvci.binary.flow.fates import (
     Read,
     Write,
     added,
+    is_moving,
     joined,
     loaded,
     most_arguments,
     moved,
     registers_of,
     shifted,
+    within,
 )
-from hvci.binary.flow.loops import first_written
-from hvci.binary.flow.ways import handlers
+from hvci.binary.flow.loops import elements, takes_away
+from hvci.binary.flow.ways import handlers, is_straight
 from hvci.binary.form.code import (
     BY_POINTER,
     CALLS,
@@ -166,8 +168,7 @@ class _Walk:
         more = known | held
         if i not in self.states or more != known:
             if len(more) > MAX_PARTS:
-                more |= {(place, MOVING) for place, _ in more}
-                more = frozenset(each for each in more if each[1] == MOVING)
+                more = frozenset((place, SINKING if by < 0 else MOVING) for place, by in more)
             if len(more) > MAX_PARTS:
                 return False
             self.states[i] = more
@@ -190,7 +191,7 @@ class _Walk:
                 if flows[i] or has_slots or self._touches(i, registers):
                     held = self._behind(i, held)
                     registers, has_slots = registers_of(held)
-                if not held or not self._is_straight(i):
+                if not held or not is_straight(self.function, i):
                     break
                 i += 1
             if steps > self.most or (held and not self.enter_behind(i, held)):
@@ -225,16 +226,6 @@ class _Walk:
             touched = bases | others | self.arch.effect(self.function, i).registers
             self._touched[i] = touched
         return bool(touched & registers)
-
-    def _is_straight(self, i: int) -> bool:
-        """Whether control goes on to the next instruction only, and comes to it from here only."""
-        function, j = self.function, i + 1
-        return (
-            not function.flows[i]
-            and j not in function.sources
-            and j < len(function.flows)
-            and (i not in function.ends or function.follows(j))
-        )
 
     def enter_behind(self, i: int, held: Held) -> bool:
         """Note what holds the pointer behind an instruction, and where handlers may read it."""
@@ -307,12 +298,11 @@ class _Walk:
             number = register_of(place)
             if number in bases:
                 is_open = fills or memory.index_register != NO_REGISTER
-                at = moved(offset, delta)
-                size = ANY_SIZE if is_open or at == MOVING else memory.size
+                at, size = within(offset, delta, ANY_SIZE if is_open else memory.size)
+                ways: Iterable[tuple[int, int]] = ((0, size),)
                 if memory.index_register not in (NO_REGISTER, number):
-                    value = partial(self.flow.value, self.function, i, nesting=MAX_NESTED)
-                    at = moved(at, min(0, first_written(memory, value)))
-                self.writes.add(Write(self.function, i, n, 0 if at == MOVING else at, size))
+                    ways = elements(self.flow, self.function, i, memory, MAX_NESTED)
+                self.writes.update(Write(self.function, i, n, at + by, far) for by, far in ways)
                 is_index |= is_open
         return is_index
 
@@ -337,7 +327,7 @@ class _Walk:
             for place, offset in held:
                 if place in bases:
                     at = moved(offset, delta)
-                    is_open = memory.index_register != NO_REGISTER or at == MOVING
+                    is_open = memory.index_register != NO_REGISTER or is_moving(at)
                     self.reads.add(Read(0, -memory.size) if is_open else Read(at, memory.size))
                     self.loads.add((self.function, i))
                     is_index |= memory.index_register != NO_REGISTER
@@ -362,12 +352,15 @@ class _Walk:
         return bool(values)
 
     def _slot(self, i: int, memory: Memory) -> Location | None:
-        offset = self.flow.frames.offset(self.function, i, memory)
-        return None if offset is None else slot(offset)
+        at = self.flow.frames.offset(self.function, i, memory)
+        return None if at is None else slot(at)
 
     def _values(self, i: int, expr: Expr, held: Held) -> set[int]:
         """What an expression adds to the pointer, for each way in which it is the pointer."""
-        return added(expr, held, self.arch.bits // 8, lambda memory: self._slot(i, memory))
+        found = added(expr, held, self.arch.bits // 8, lambda memory: self._slot(i, memory))
+        if MOVING in found and takes_away(self.flow, self.function, i, expr, MAX_NESTED):
+            found.add(SINKING)
+        return found
 
     # ---- calls and the end
 
@@ -453,8 +446,8 @@ class _Walk:
 
     def _is_check(self, i: int) -> bool:
         """Whether a call goes to the check of a call target, which returns nothing."""
-        returns = self.arch.effect(self.function, i).registers >> self.arch.result & 1
-        return self.function.flows[i] == Flow.INDIRECT_CALL and not returns
+        changed = self.arch.effect(self.function, i).registers
+        return self.function.flows[i] == Flow.INDIRECT_CALL and not changed >> self.arch.result & 1
 
     def _may_pass(self, i: int, held: Held) -> bool:
         """Whether a location that holds the pointer may be an argument, whatever is called."""

@@ -224,6 +224,17 @@ def _is_table_label(function: Function, before: list[int]) -> bool:
     return flows[before[0]] == flows[before[-1]] == Flow.INDIRECT_JUMP
 
 
+def is_straight(function: Function, i: int) -> bool:
+    """Whether control goes on to the next instruction only, and comes to it from here only."""
+    j = i + 1
+    return (
+        not function.flows[i]
+        and j not in function.sources
+        and j < len(function.flows)
+        and (i not in function.ends or function.follows(j))
+    )
+
+
 def handlers(arch: Architecture, function: Function) -> list[int]:
     """Where code begins that nothing leads to, as exception handlers do."""
     known: list[int] | None = function.cache.get("handlers")

@@ -5,7 +5,7 @@ Knows stores; knows neither what the file holds nor what a reader sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
@@ -13,6 +13,7 @@ from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     BACK_REACH,
+    DOWNWARDS,
     OBJECT_REACH,
     Fate,
     Passed,
@@ -26,6 +27,7 @@ from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
     Binary,
+    Expr,
     Function,
     Load,
     Location,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 OPTION = 4
 """Bytes of the options that are asked for, which structures hold; pointers are no options."""
+LARGE = 1 << 33
+"""More than any option of eight bytes, as POOL_FLAGS are."""
 
 
 class Change(NamedTuple):
@@ -79,7 +83,7 @@ class Writes:
         if not is_number and any(self.makers.makes(place, rva) for place in places):
             # of what is no number anyway, nobody asks where it goes
             out |= atoms.unknown(f"the address of the global at {rva:#x} is passed on")
-        reach = 0 if not is_number else OBJECT_REACH if size <= OPTION else 1
+        reach = self._reach(rva, size, out) if is_number else 0
         for writer, stored in self._through_pointers(rva, size, reach, nesting):
             writers += [writer] if writer is not None else []
             _note(stored, out, changes)
@@ -93,12 +97,13 @@ class Writes:
         places = self._places(rva, size)
         if len(places) > MAX_REFERENCES:
             return
-        is_number = True
+        is_number, seen = True, set[Atom]()
         for _, written in self._by_name(places, rva, size, 0):
             if not isinstance(written, Change):
+                seen |= written
                 is_number &= all(atom.kind in atoms.NUMERIC for atom in written)
                 yield written
-        reach = 0 if not is_number else OBJECT_REACH if size <= OPTION else 1
+        reach = self._reach(rva, size, seen) if is_number else 0
         for _, written in self._through_pointers(rva, size, reach, 0):
             if not isinstance(written, Change):
                 yield written
@@ -107,6 +112,15 @@ class Writes:
         """What some instructions leave in a global, those that store and name it."""
         stores = (written for _, written in self._by_name(places, rva, size, 0))
         return frozenset(atom for held in stores if not isinstance(held, Change) for atom in held)
+
+    def _reach(self, rva: int, size: int, written: Iterable[Atom]) -> int:
+        """How far before an option the object that it is part of may begin.
+
+        Eight bytes are a pointer, of which nobody asks that, unless a number was seen there.
+        """
+        numbers = {self.image.number(rva, size), *(atom.value for atom in written)} - {0}
+        is_option = size <= OPTION or (numbers and max(numbers) < LARGE)
+        return OBJECT_REACH if is_option else 1
 
     def _places(self, rva: int, size: int) -> list[int]:
         """RVAs of the instructions that may name a global, or what a wide store there begins at."""
@@ -160,9 +174,10 @@ class Writes:
     ) -> Atoms | Change:
         """What a store of some bytes leaves in a global; both are (RVA, bytes)."""
         (start, width), (rva, size) = written, asked
-        if width < size or start > rva:
-            return atoms.unknown(f"only a part of the global at {rva:#x} is written")
         expr = self.flow.arch.stored(function, i, n)
+        if width < size or start > rva:
+            change = self._of_part(function, i, expr, start - rva, size, nesting)
+            return change or atoms.unknown(f"only a part of the global at {rva:#x} is written")
         if isinstance(expr, Binary) and isinstance(expr.left, Load):
             if (start, expr.size) != asked:
                 return atoms.unknown(f"the global at {rva:#x} is changed with others")
@@ -170,6 +185,23 @@ class Writes:
             return Change(expr.name, right, expr.size)
         stored = self.flow.evaluate(function, i, expr, nesting + 1)
         return atoms.part(stored, size, 8 * (rva - start))
+
+    def _of_part(
+        self, function: Function, i: int, expr: Expr, behind: int, size: int, nesting: int
+    ) -> Change | None:
+        """What setting or clearing bits of a part of a global does to the whole of it."""
+        if not isinstance(expr, Binary) or not isinstance(expr.left, Load):
+            return None
+        if expr.name not in ("or", "and", "xor") or behind < 0:
+            return None
+        right = atoms.single(self.flow.evaluate(function, i, expr.right, nesting + 1))
+        if right is None or right.kind is not Kind.CONST:
+            return None
+        mask, shift = (1 << 8 * expr.size) - 1, 8 * behind
+        bits = (right.value & mask) << shift
+        if expr.name == "and":
+            bits |= ~(mask << shift)
+        return Change(expr.name, atoms.const(bits & (1 << 8 * size) - 1), size)
 
     def _starts(self, function: Function, i: int, memory: Memory) -> tuple[Sequence[int], str]:
         """The RVAs that an operand can name, an index in it taken for 0; and why not all."""
@@ -193,7 +225,7 @@ class Writes:
         """
         behind_it = BACK_REACH if reach > 1 else 0
         made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
-        nearest = max((start for _, start, _ in made if start <= rva), default=rva - reach)
+        starts = {start for _, start, _ in made}
         for function, start, fate in made:
             kept = self.makers.through(fate)
             if start == rva and fate.gets_out and not kept.is_sure:
@@ -201,27 +233,32 @@ class Writes:
             elif kept.is_cut and start <= rva:
                 yield function, atoms.unknown("a global whose address is loaded in many places")
             for each in (fate, *kept.fates):
-                yield from self._by_pointer(each, start, nearest, (rva, size), nesting)
+                yield from self._by_pointer(each, start, starts, (rva, size), nesting)
         for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
             loads = self.makers.of_data(place)
             if not loads.is_sure and start == rva:
                 why = f"the address of the global at {rva:#x} is stored in data"
                 yield None, atoms.unknown(why)
             for fate in loads.fates:
-                yield from self._by_pointer(fate, start, 0, (rva, size), nesting)
+                yield from self._by_pointer(fate, start, (), (rva, size), nesting)
 
     def _by_pointer(
-        self, fate: Fate, start: int, nearest: int, asked: tuple[int, int], nesting: int
+        self,
+        fate: Fate,
+        start: int,
+        starts: Collection[int],
+        asked: tuple[int, int],
+        nesting: int,
     ) -> Iterator[tuple[Function, Atoms | Change]]:
         """What is written into a global through a pointer to an RVA.
 
-        What is written with an index begins no earlier than the nearest object.
+        What is written with an index stays in its object: `starts` tells where others begin.
         """
         rva, size = asked
         behind = rva - start
         for write in sorted(fate.writes, key=_by_place):
-            if write.size == ANY_SIZE and start + write.offset < nearest:
-                continue  # another object lies between
+            if write.size in (ANY_SIZE, DOWNWARDS) and self._lies_apart(write, start, starts, rva):
+                continue
             if covers(write.offset, write.size, behind, size):
                 yield write.function, self._by(write, start, asked, nesting)
         for passed in sorted(fate.passed | fate.within, key=_by_place):
@@ -229,10 +266,17 @@ class Writes:
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
                 yield passed.function, atoms.unknown(what)
 
+    def _lies_apart(self, write: Write, start: int, starts: Collection[int], rva: int) -> bool:
+        """Whether another object lies between a global and where writes with an index begin."""
+        first = start + write.offset
+        if write.size == ANY_SIZE:
+            return any(start < each <= rva and first < each for each in starts)
+        return rva < start and (write.offset > 0 or any(rva < each < start for each in starts))
+
     def _by(self, write: Write, start: int, asked: tuple[int, int], nesting: int) -> Atoms | Change:
         """What a store through a pointer leaves in a global, for the calls that lead there."""
         function, i, n, offset, size, calls = write
-        if size == ANY_SIZE:
+        if size in (ANY_SIZE, DOWNWARDS):
             return atoms.unknown(f"an element of a table at {start + offset:#x} is written")
         stored = self._stored(function, i, n, (start + offset, size), asked, nesting)
         if isinstance(stored, Change):

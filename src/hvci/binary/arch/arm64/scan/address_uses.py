@@ -90,6 +90,7 @@ class Walk:
         """The registers that hold the address behind instruction `k`, on the straight way."""
         flow, word = self.function.flows[k], self.function.instructions[k]
         if flow == Flow.NEXT:
+            self.leaves = self._alone and self._steps(k, word, held)
             return self._pass(word, held)
         if flow in CALLS:
             changed, read = self._calls(self.function, k)
@@ -137,6 +138,16 @@ class Walk:
             is_through = function.flows[k] == Flow.INDIRECT_JUMP
             target = 1 << (function.instructions[k] >> 5 & 31) if is_through else 0
             self.leaves = bool(held & read or held & target)
+
+    def _steps(self, k: int, word: int, held: int) -> bool:
+        """Whether a loop moves the address on, to what lies behind or before it."""
+        source = word >> 5 & 31
+        if not held >> source & 1:
+            return False
+        is_step = word & _SUM_MASK == _SUM and word & 31 == source
+        if not is_step and not (is_access(word) and access(word).step is not None):
+            return False
+        return any(label <= k <= jump for jump, label in self.function.jumps.items())
 
     def _pass(self, word: int, held: int) -> int:
         """What a word that changes no flow does."""

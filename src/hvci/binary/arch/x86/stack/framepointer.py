@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from iced_x86 import Instruction, Mnemonic, OpKind, Register
 
-from hvci.binary.arch.x86.lift import REGISTERS, RSP
+from hvci.binary.arch.x86.lift import RAX, RBP, REGISTERS, RSP
 from hvci.binary.form.code import Function
 
 _STACK_POINTERS = frozenset((Register.RSP, Register.ESP))
@@ -22,11 +22,15 @@ _COPIES = frozenset(
     (
         Mnemonic.LEA,
         Mnemonic.MOV,
+        Mnemonic.CALL,
         *(Mnemonic.ADD, Mnemonic.SUB, Mnemonic.OR, Mnemonic.AND, Mnemonic.XOR, Mnemonic.XCHG),
         *(value for name, value in vars(Mnemonic).items() if name.startswith("CMOV")),
     )
 )
 """What puts an address into another register, or what is computed from one."""
+_DIRECT = frozenset((OpKind.NEAR_BRANCH64, OpKind.NEAR_BRANCH32))
+_POINTERS = 1 << RSP | 1 << RBP
+"""The registers that hold addresses of the frame though nobody asks for one."""
 _MNEMONIC = attrgetter("mnemonic")
 _PLACE = attrgetter("memory_base", "memory_displacement")
 _OPERANDS = tuple(attrgetter(f"op{n}_register") for n in range(4))
@@ -40,7 +44,7 @@ def frame_registers(function: Function) -> int:
     """The registers (a mask) into which a function ever puts an address of its frame.
 
     One pass in code order: LEA from, copies of and sums with the stack pointer, also out of places
-    in the frame that such an address was put into.
+    in the frame that such an address was put into, and what a function of the image returns.
     """
     mask, kept = 1 << RSP, set[tuple[int, int]]()
     instructions = function.instructions
@@ -49,7 +53,10 @@ def frame_registers(function: Function) -> int:
         is_lea = instruction.mnemonic == Mnemonic.LEA
         source = instruction.memory_base if is_lea else instruction.op1_register
         index = MASKS[instruction.memory_index] if is_lea else 0
-        if mask & (MASKS[source] | index):
+        if instruction.mnemonic == Mnemonic.CALL:
+            if mask & ~_POINTERS and instruction.op0_kind in _DIRECT:
+                mask |= 1 << RAX  # it may have got the address that it returns
+        elif mask & (MASKS[source] | index):
             made = MASKS[instruction.op0_register]
             if made:
                 mask |= made
