@@ -258,7 +258,7 @@ def test_what_changed_between_two_scans(where, tmp_path, monkeypatch):
     assert {one for one in told if "script" not in one[1]} == {
         (Change.NEW, "new.sys", True),
         (Change.CHANGED, "bad.sys", False),
-        (Change.CHANGED, "text.sys", True),
+        (Change.CHANGED, "text.sys", False),
         (Change.JUDGED, "open.sys", True),
         (Change.GONE, "copy.sys", False),
         (Change.GONE, "breaks.sys", False),
@@ -283,6 +283,19 @@ def test_what_changed_between_two_scans(where, tmp_path, monkeypatch):
     assert (done.exit_code, "files changed" in done.output) == (1, True)
     Path("last").write_bytes(b"a file")
     assert "files changed" not in CliRunner().invoke(main, ["diff", "1", "last"]).output
+
+
+@pytest.mark.parametrize(
+    ("kind", "worse"),
+    [("NotAnImage", True), ("InternalError", True), ("UnsupportedImage", False)],
+)
+def test_a_driver_that_cannot_be_judged_any_more_is_worse(tmp_path, kind, worse):
+    where = tmp_path / "a.db"
+    first = fill(where, met("good"))
+    told = row("f" * 64, "-", kind=kind, loads="-", readiness="-", runs="-")
+    second = fill(where, met("good", found=told))
+    assert run("diff", where, first, second).exit_code == worse
+    assert run("diff", where, second, first).exit_code == 0
 
 
 def test_everything_is_exported(where, tmp_path, monkeypatch):

@@ -24,6 +24,8 @@ from sqlalchemy import (
     select,
 )
 
+from hvci.errors import UnsupportedImage
+from hvci.fleet.rows import PACKAGE
 from hvci.fleet.schema import file, result, scan, seen
 from hvci.report.safe import safe
 
@@ -66,8 +68,10 @@ class Changed:
         return now > (self.before.rank if self.before else 0)
 
 
-_RANKS = {"compatible": 0, "-": 0, "undecided": 1, "incompatible": 2}
-"""What is no driver is nothing bad; a file without an answer is open."""
+_RANKS = {"compatible": 0, "undecided": 1, "incompatible": 2}
+_NO_DRIVERS = (PACKAGE, UnsupportedImage.__name__)
+"""Kinds of results without a verdict that are nothing bad; any other is a file that could not be
+judged, which is as open as one without an answer."""
 
 
 def changes(connection: Connection, old: int, new: int) -> Iterator[Changed]:
@@ -78,12 +82,12 @@ def changes(connection: Connection, old: int, new: int) -> Iterator[Changed]:
     foreign = hosts[old] if hosts[old] != hosts[new] else None
     judged, added = [], 0
     for row in connection.execute(_new_and_both(old, new, foreign)):
-        second = _state(row[7:])
+        second = _state(row[8:])
         if row[1] is None:
             added += 1
             yield Changed(Change.NEW, row[0], None, second)
             continue
-        first = _state(row[2:7])
+        first = _state(row[2:8])
         if first.sha256 != second.sha256 or not first.sha256:
             yield Changed(Change.CHANGED, row[0], first, second)
         elif (first.said, first.rank) != (second.said, second.rank):
@@ -154,14 +158,15 @@ def _twin(number: Column[int], host: str | None) -> ColumnElement[Any]:
 
 
 def _columns(met: FromClause, said: FromClause) -> tuple[ColumnElement[Any], ...]:
-    return met.c.problem, met.c.sentence, said.c.sha256, said.c.verdict, said.c.summary
+    told = (said.c[name] for name in ("sha256", "kind", "verdict", "summary"))
+    return (met.c.problem, met.c.sentence, *told)
 
 
 def _state(row: Sequence[Any]) -> State:
-    problem, sentence, sha256, verdict, summary = row
+    problem, sentence, sha256, kind, verdict, summary = row
     if problem is not None:
         return State(f"{problem}: {sentence}", 1, "")
-    return State(summary, _RANKS[verdict], sha256)
+    return State(summary, _RANKS.get(verdict, int(kind not in _NO_DRIVERS)), sha256)
 
 
 def line(one: Changed) -> str:
