@@ -9,11 +9,14 @@ from fleets import EVIL, ROWS, fill, met, row
 from hvci.errors import StoreError
 from hvci.fleet.database import create, opened
 from hvci.fleet.questions import ask
+from hvci.fleet.rows import package_row
 from hvci.fleet.rules import Rules
 from hvci.fleet.scanning import Scan
-from hvci.fleet.store import Store
+from hvci.fleet.store import Met, Store
 from hvci.fleet.views import View
-from hvci.fleet.walk import places
+from hvci.fleet.walk import Place, Problem, places
+from hvci.fleet.worker import Answer
+from hvci.report.overview import Fate
 from hvci.web.app import application
 from webs import BAD, GOOD, INF, serving, settings, zipped
 from webs import EVIL as EVIL_NAME
@@ -209,6 +212,22 @@ def test_without_a_database_the_page_says_how_to_get_one(tmp_path):
         assert "hvci scan drivers/" in client.get("/fleet").text
         assert client.get("/api/fleet/files").status_code == 404
         assert client.get("/fleet/rows").status_code == 404
+
+
+def test_an_archive_that_is_not_whole_is_a_row(tmp_path):
+    """Its drivers are rows; so is what of it was not looked at, as the command says."""
+    where = tmp_path / "a.db"
+    told = package_row("1" * 64, 1, "an archive with 1 driver")
+    torn = Met(Place("/x.zip", 1, 1, 1), sha256="1" * 64, answer=Answer(told))
+    torn.told = Problem("/x.zip", "package", "it is encrypted")
+    whole = Met(Place("/y.zip", 1, 1, 1), sha256="2" * 64, answer=Answer(told))
+    whole.answer = Answer(package_row("2" * 64, 1, "an archive with 1 driver"))
+    fill(where, torn, whole, met("good", "/x.zip!good.sys"), met("good", "/y.zip!good.sys"))
+    with serving(tmp_path / "web", database=str(where)) as client:
+        ready(client)
+        assert sorted(paths(client)) == ["/x.zip", "/x.zip!good.sys", "/y.zip!good.sys"]
+        (one,) = files(client, fate=Fate.UNREADABLE.value)["files"]
+        assert (one["path"], one["says"]) == ("/x.zip", "package: it is encrypted")
 
 
 def test_the_rows_agree_with_the_questions_of_the_command(client):

@@ -29,7 +29,7 @@ from hvci.fleet.views import View
 from hvci.report.overview import Fate
 from hvci.report.safe import safe
 
-LAYOUT = 1
+LAYOUT = 2
 AT_ONCE = 20_000
 MOST_RULES = 64
 """Bits of a set of rules; there are some twenty."""
@@ -124,8 +124,8 @@ class _Building:
         (self._folder.parent / "progress").write_text(json.dumps([done, total]))
 
     def _row(self, row: Any, years: dict[int, int]) -> None:  # noqa: ANN401 (a row of _rows)
-        if row.kind == PACKAGE:
-            return
+        if row.kind == PACKAGE and row.problem is None:
+            return  # its drivers are rows of their own
         year = years.get(row.result_id, 0) or _year(row.version or "")
         vendor = row.vendor or "-"
         words = {
@@ -241,7 +241,7 @@ def _rows(view: View) -> Any:  # noqa: ANN401 (a select with many columns)
 
 def _fate(row: Any) -> int:  # noqa: ANN401 (a row of _rows)
     """What becomes of a file, as the overview of a report says it."""
-    if row.result_id is None:
+    if row.result_id is None or row.kind == PACKAGE:
         return _FATES.index(Fate.UNREADABLE)
     if row.verdict == "-":
         is_driver = row.kind != "UnsupportedImage"
