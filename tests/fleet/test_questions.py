@@ -47,7 +47,7 @@ def run(name, where, *args):
 def asked(where, *args):
     done = run("query", where, *args, "--format", "json")
     assert done.exit_code == 0, done.output
-    return json.loads(done.output)
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,28 @@ def test_an_empty_database_and_an_unfinished_scan(tmp_path):
     assert run("query", tmp_path / "a.db", "scans").output == "nothing\n"
     fill(tmp_path / "a.db", *map(met, ROWS), ends=False)
     assert [one["sha256"][0] for one in asked(tmp_path / "a.db", "breaks")] == ["d"]
-    assert "6 files, 6 drivers, 1 scan(s)" in run("stats", tmp_path / "a.db").output
+    assert "6 files, 6 drivers, 1 scan(s)" in run("stats", tmp_path / "a.db").stdout
+
+
+def test_questions_about_a_scan_without_an_end_have_the_same_answers(tmp_path):
+    """Its numbers are added up at its end; until then they are counted."""
+    where = tmp_path / "a.db"
+    packed = replace(met("worse"), package=Package("a.inf", "A", provider="Maker"))
+    everything = [*map(met, ROWS), met("bad", "/drivers/copy.sys"), packed, lost()]
+    fill(where, met("good"), met("bad"), host="laptop")
+    fill(where, *everything, ends=False)
+    names = ("vendor", "rule", "ddi", "package", "machine")
+    before = {name: asked(where, name) for name in names}
+    told = run("query", where, "rule")
+    assert "hvci: scan 2 is not finished: what it has not met is missing" in told.stderr
+    fill(where, *everything)
+    assert "not finished" not in run("query", where, "rule").stderr
+    after = {name: asked(where, name) for name in names}
+    for rows in (before, after):
+        rows["machine"] = [one | {"last": None} for one in rows["machine"]]
+    assert before == after
+    assert all(before.values())
+    assert len(asked(where, "vendor", "--limit", 1)) == 1
 
 
 def test_the_current_scan_is_the_last_finished_one(where):

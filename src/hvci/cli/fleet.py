@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import click
 
 from hvci.errors import UsageError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from hvci.fleet.views import View
+
 Command = Callable[..., int]
 
 DEFAULT = "hvci.db"
+_MOST = 5
+"""Scans that are named one by one."""
 
 database_option: Callable[[Command], Command] = click.option(
     "--database",
@@ -30,6 +38,18 @@ machine_option: Callable[[Command], Command] = click.option(
 scan_option: Callable[[Command], Command] = click.option(
     "--scan", "number", type=click.IntRange(1), metavar="N", help="Only this scan."
 )
+
+
+def tell_unfinished(connection: Connection, view: View) -> None:
+    """Say what scans of a view have not met everything yet."""
+    from hvci.fleet.unfinished import unfinished
+
+    numbers = unfinished(connection, view)
+    for number in numbers[:_MOST]:
+        told = f"scan {number} is not finished: what it has not met is missing"
+        click.echo(f"hvci: {told}", err=True)
+    if len(numbers) > _MOST:
+        click.echo(f"hvci: nor are {len(numbers) - _MOST} more scans", err=True)
 
 
 def needs(extra: str, missing: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option
+from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_unfinished
 from hvci.cli.table import table
 from hvci.errors import UsageError
 from hvci.report.safe import safe
@@ -95,6 +95,8 @@ def command(
         else:
             with database.reading() as connection:
                 answered = _answered(connection, str(question), view, word, limit)
+                if question != "scans":
+                    tell_unfinished(connection, view)
     finally:
         database.close()
     click.echo(_shown(answered, form), nl=False)

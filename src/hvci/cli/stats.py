@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option
+from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_unfinished
 from hvci.errors import UsageError
 
 
@@ -30,7 +30,9 @@ def command(where: str, machine: str, number: int | None, html: str | None) -> i
     database = opened(where)
     try:
         with database.reading() as connection:
-            found = statistics(connection, View(machine, number))
+            view = View(machine, number)
+            found = statistics(connection, view)
+            tell_unfinished(connection, view)
     finally:
         database.close()
     if html is None:

@@ -5,7 +5,7 @@ Words of a person and of drivers are parameters of a statement, never a part of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, or_, select
 
 from hvci.fleet.asked import FATE, MOST, Statement, called, drivers, named, of_packages
 from hvci.fleet.schema import file, finding, package, result, scan, seen, tally
+from hvci.fleet.unfinished import by_machine, by_name, unfinished
 from hvci.fleet.urgent import HIDDEN, boot, installed, update_first
 from hvci.fleet.views import View
 from hvci.model import Installed, Package
@@ -31,6 +32,8 @@ class Question:
     """Heads of the columns that `finished` adds."""
     finished: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None
     """Makes of a row what people read."""
+    now: Callable[[Connection, View], Sequence[tuple[Any, ...]]] | None = None
+    """The rows where a scan has no end, and so no numbers yet; asked without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ def ask(connection: Connection, name: str, view: View, word: str, limit: int) ->
         view.check(connection)
     question = QUESTIONS[name]
     found = rows(connection, question.statement(view, word), limit)
+    if question.now is not None and not word and unfinished(connection, view):
+        now = question.now(connection, view)
+        return Answered(found.heads, tuple(now[:limit]), len(now) > limit)
     if question.finished is None:
         return found
     names = [head.replace(" ", "_") for head in found.heads]
@@ -97,9 +103,16 @@ def _tallied(kind: str, bad: str, doubtful: str) -> Callable[[View], Statement]:
     return statement
 
 
+_BY_VERDICT, _BY_OUTCOME = ("incompatible", "undecided"), ("fail", "undecided")
+
+
+def _now(kind: str, said: tuple[str, str]) -> Callable[[Connection, View], list[tuple[Any, ...]]]:
+    return lambda connection, view: [*by_name(connection, view, kind, *said)]
+
+
 def _vendor(view: View, word: str) -> Statement:
     if not word:
-        return _tallied("vendor", "incompatible", "undecided")(view)
+        return _tallied("vendor", *_BY_VERDICT)(view)
     found = drivers(view).where(result.c.vendor == word)
     return found.order_by(result.c.failures.desc(), result.c.id.desc())
 
@@ -107,7 +120,7 @@ def _vendor(view: View, word: str) -> Statement:
 def _said_by(kind: str) -> Callable[[View, str], Statement]:
     def statement(view: View, word: str) -> Statement:
         if not word:
-            return _tallied(kind, "fail", "undecided")(view)
+            return _tallied(kind, *_BY_OUTCOME)(view)
         said = select(finding.c.result_id).where(
             finding.c[kind] == word, finding.c.outcome.in_(("fail", "undecided"))
         )
@@ -138,7 +151,7 @@ def _machines(view: View, _: str) -> Statement:
 
 def _package(view: View, word: str) -> Statement:
     if not word:
-        return _tallied("package", "incompatible", "undecided")(view)
+        return _tallied("package", *_BY_VERDICT)(view)
     columns = (package.c.published, package.c.provider, package.c.service)
     which = or_(named(package.c.inf, word), *(called(column, word) for column in columns))
     chosen = seen.c.package_id.in_(select(package.c.id).where(which))
@@ -200,10 +213,24 @@ QUESTIONS = {
     ),
     "undecided": Question("drivers that are undecided", _answering("verdict", "undecided")),
     "update-first": Question("incompatible drivers, worst and most common first", update_first),
-    "vendor": Question("vendors, or the drivers of one", _vendor, "NAME"),
-    "rule": Question("rules that fail, or the drivers of one", _said_by("rule"), "ID"),
-    "ddi": Question("DDIs that fail, or the drivers of one", _said_by("ddi"), "NAME"),
-    "package": Question("packages, or the drivers of one", _package, "INF"),
+    "vendor": Question(
+        "vendors, or the drivers of one", _vendor, "NAME", now=_now("vendor", _BY_VERDICT)
+    ),
+    "rule": Question(
+        "rules that fail, or the drivers of one",
+        _said_by("rule"),
+        "ID",
+        now=_now("rule", _BY_OUTCOME),
+    ),
+    "ddi": Question(
+        "DDIs that fail, or the drivers of one",
+        _said_by("ddi"),
+        "NAME",
+        now=_now("ddi", _BY_OUTCOME),
+    ),
+    "package": Question(
+        "packages, or the drivers of one", _package, "INF", now=_now("package", _BY_VERDICT)
+    ),
     "installed": Question(
         "installed drivers that do not load or break, and what to do",
         installed,
@@ -211,7 +238,7 @@ QUESTIONS = {
         finished=_with_remedy,
     ),
     "boot": Question("drivers of boot and system services that may not work", boot),
-    "machine": Question("machines and what their drivers say", _machines),
+    "machine": Question("machines and what their drivers say", _machines, now=by_machine),
     "not-judged": Question("files that are damaged or no driver", _unjudged),
     "problems": Question("files without an answer, and why", _problems),
     "scans": Question("the scans in the database", _scans),

@@ -8,8 +8,9 @@ from importlib.resources import files
 from sqlalchemy import Connection, and_, func, or_, select
 
 from hvci import __version__
-from hvci.fleet.schema import scan, tally
+from hvci.fleet.schema import tally
 from hvci.fleet.tallies import counted
+from hvci.fleet.unfinished import unfinished
 from hvci.fleet.views import View
 from hvci.report.markup import Html, element, table
 from hvci.report.page import POLICY
@@ -89,7 +90,7 @@ def _rows(connection: Connection, view: View) -> list[tuple[str, str, str, int, 
         .group_by(*key)
     )
     found = [(kind, name, said, int(one), int(many)) for kind, name, said, one, many in kept]
-    for number in connection.scalars(view.scans.where(scan.c.ended.is_(None))):
+    for number in unfinished(connection, view):
         found += [tuple(row.values()) for row in counted(connection, number)]
     return found
 
