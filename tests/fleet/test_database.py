@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from build import driver
 from hvci.errors import NotAnImage, StoreError
 from hvci.evaluate import evaluate
 from hvci.fleet import database as databases
-from hvci.fleet import packed, running
+from hvci.fleet import packed, rules, running
 from hvci.fleet.database import create, opened
 from hvci.fleet.packed import pack, shipped, unpack
 from hvci.fleet.rows import refused, row_of, stored_fields
@@ -307,3 +308,17 @@ def test_rules_are_what_results_depend_on():
     one, other = Rules(), Rules(parse_version("7"))
     assert one.digest == Rules().digest != other.digest != Rules(excerpts=True).digest
     assert Rules.of(other.fields()) == other
+
+
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [("fleet/rows.py", True), ("installed/hive.py", True), ("fleet/sql.py", False)],
+)
+def test_code_that_makes_a_row_is_part_of_its_rules(tmp_path, monkeypatch, name, matters):
+    """An older row must not stand where other code would say something else."""
+    copy = tmp_path / "hvci"
+    shutil.copytree(rules._HOUSE, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    monkeypatch.setattr(rules, "_HOUSE", copy)
+    before = rules.code_digest.__wrapped__()
+    (copy / name).write_text("# other\n")
+    assert (rules.code_digest.__wrapped__() != before) is matters

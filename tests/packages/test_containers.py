@@ -466,6 +466,10 @@ def test_a_file_that_the_library_cannot_unpack_spoils_no_other(put):
     assert (found.pop("!b.sys"), found.pop("!d.sys")) == (OTHER, IMAGE)
     assert all("cannot be read" in text for text in found.values())
     assert list(found) == ["!a.sys", "!c.sys"]
+    shut = [one for one in open_archive(put(seven_zipped(*files), "x.7z")) if one.path[-5] != "b"]
+    assert [one.lasting for one in shut] == [False, False]  # a newer library may read them
+    cut = seven_zipped(*files)[:-4]
+    assert [one.lasting for one in open_archive(put(cut, "x.7z"))] == [True]
 
 
 def test_what_the_library_says_is_what_to_do(put):

@@ -53,7 +53,7 @@ def members(path: Path, kind: str, name: str = "") -> Iterator[Member]:
     try:
         yield from _reader(kind)(path, name or path.name)
     except errors() as error:
-        raise InputError(f"the archive cannot be read: {library.reason(error)}") from error
+        raise library.refusal(error, "the archive cannot be read") from error
 
 
 def _zip(path: Path, _name: str) -> Iterator[Member]:

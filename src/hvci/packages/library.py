@@ -44,6 +44,8 @@ _SAID = (
     ),
     ("Passphrase required", "it is encrypted: extract it with its password and check the folder"),
 )
+_OF_VERSION = ("codec ID", "BCJ2", "Unsupported ZIP compression")
+"""What another version of the library may read."""
 _NOTHING = ("", "None")
 _MOST_SPOILT = 100
 """Files that cannot be read, after which an archive is given up."""
@@ -234,6 +236,12 @@ def _cab_in_python(path: Path) -> Iterator[Member]:
     opened: Any = Cabinet(memoryview(path.read_bytes()))
     for file in opened.process().get_files():
         yield Member(file.name, iter((bytes(file.decompress()),)))
+
+
+def refusal(error: Exception, what: str) -> InputError:
+    """What is wrong, as an error that does not last where the library is only too old."""
+    is_ours = any(mark in str(error) for mark in _OF_VERSION)
+    return (NeedsMore if is_ours else InputError)(f"{what}: {reason(error)}")
 
 
 def reason(error: Exception) -> str:

@@ -268,8 +268,7 @@ class _Opening:
             try:
                 self._member(member, labels, depth)
             except archives.errors() as error:
-                text = library.reason(error)
-                wrong = InputError(f"it cannot be read: {text}")
+                wrong = library.refusal(error, "it cannot be read")
                 self.refused += [Refused(each, wrong) for each in labels]
 
     def _member(self, member: Member, labels: list[str], depth: int) -> None:
