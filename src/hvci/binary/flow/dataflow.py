@@ -405,7 +405,7 @@ class Dataflow:
         if memory.index_register != NO_REGISTER:
             return self._element(function, i, memory, nesting)
         if memory.base == IMAGE_BASE:
-            return self.globals.value(memory.displacement, size, nesting)
+            return self.globals.seen(function, i, memory.displacement, size, nesting)
         if memory.base == NO_REGISTER:
             return atoms.unknown("a field of the processor's or thread's own data")
         rva = memory.displacement - self.image.base
@@ -427,13 +427,14 @@ class Dataflow:
     ) -> Atoms:
         """What lies behind one possible pointer."""
         if base.kind is Kind.ADDRESS:
-            return self.globals.value((base.value + displacement) & 0xFFFFFFFF, size, nesting)
+            rva = (base.value + displacement) & 0xFFFFFFFF
+            return self.globals.seen(function, i, rva, size, nesting)
         if base.kind is Kind.STACK:
             return self.frames.held(function, i, base.value + displacement, size, nesting + 1)
         if base.kind is Kind.CONST and self.image.bits == 32:
             rva = base.value + displacement - self.image.base
             if self.image.holds(rva, size):
-                return self.globals.value(rva, size, nesting)
+                return self.globals.seen(function, i, rva, size, nesting)
         if base.kind is Kind.TABLE:
             return self.globals.framework_routine(base.value + displacement)
         where = atoms.describe(base)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
+from hvci.binary.flow.ways import ahead, behind
 from hvci.binary.flow.written import Change, Writes
 from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
+    Flow,
     Function,
     Location,
     Memory,
@@ -49,6 +52,8 @@ class Globals:
         self.writes = Writes(flow)
         self._memo: dict[tuple[int, int], Atoms] = {}
         self._reachable: dict[int, bool] = {}
+        self._early: dict[int, dict[int, Container[int]]] = {}
+        """By the RVA of an opt-in variable and the start of a function: what runs before that."""
 
     def value(self, rva: int, size: int, nesting: int) -> Atoms:
         """What a global of `size` bytes can hold when some code reads it."""
@@ -66,6 +71,22 @@ class Globals:
             known = self.flow.apart(lambda: self._work_out(rva, size, nesting))
             self._memo[key] = known
         return known
+
+    def seen(self, function: Function, i: int, rva: int, size: int, nesting: int) -> Atoms:
+        """What one instruction reads of a global: surely the first value where nobody opted in."""
+        held = self.value(rva, size, nesting)
+        if not any(atom.kind is Kind.BEFORE_OPT_IN for atom in held):
+            return held
+        if rva not in self._early:
+            self._early[rva] = {}  # for what asks again on the way
+            self._early[rva] = self.flow.apart(lambda: self._before_opt_in(rva, size))
+        early = self._early[rva].get(function.start)
+        if early is None or i not in early:
+            return held
+        return frozenset(
+            atom._replace(kind=Kind.CONST) if atom.kind is Kind.BEFORE_OPT_IN else atom
+            for atom in held
+        )
 
     def may_hold(self, rva: int, size: int, kind: Kind) -> bool:
         """Whether a value of some kind is among what `value` would say of a global.
@@ -135,6 +156,39 @@ class Globals:
         if size == 1 and not any(self._sets_two_flags(function) for function in writers):
             return False
         return any(self._is_reachable(function) for function in writers)
+
+    def _before_opt_in(self, rva: int, size: int) -> dict[int, Container[int]]:
+        """The instructions of functions that run at the start before a variable is set to NX.
+
+        Those from which ways lead there and that none leads back to: not what runs instead, as on
+        Windows that has no such option. All that start-up code calls before is among them.
+        """
+        functions = self.flow.functions
+        points: dict[int, set[int]] = {}
+        for function, i in self.writes.storing(rva, size, NX_CONSTANTS | FLAG):
+            points.setdefault(function.start, set()).add(i)
+        work = [*points]
+        while work and len(points) < MAX_REACH:
+            for caller, k in functions.callers(work.pop()):
+                if caller.start not in points:
+                    work.append(caller.start)
+                points.setdefault(caller.start, set()).add(k)
+        early: dict[int, Container[int]] = {}
+        entry = functions.at(int(self.image.headers.entry))
+        reached = [] if entry is None or entry.start not in points else [entry]
+        while reached and len(early) < MAX_REACH:
+            function = reached.pop()
+            before = behind(function, [function.entry]) | {function.entry}
+            if opting := points.get(function.start):
+                before &= ahead(function, opting) - behind(function, opting)
+            early[function.start] = before
+            for j in before:
+                is_jump = function.flows[j] == Flow.JUMP and j not in function.jumps
+                if is_jump or function.flows[j] == Flow.CALL:
+                    callee = functions.starting_at(self.flow.arch.direct_target(function, j))
+                    if callee is not None and callee.start not in early:
+                        reached.append(callee)
+        return early
 
     def _sets_two_flags(self, function: Function) -> bool:
         """Link-time optimisation can shrink both opt-in variables to flags, set side by side."""

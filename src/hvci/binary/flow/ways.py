@@ -6,6 +6,7 @@ instructions change; knows nothing of values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from hvci.binary.flow import atoms
@@ -233,6 +234,34 @@ def is_straight(function: Function, i: int) -> bool:
         and j < len(function.flows)
         and (i not in function.ends or function.follows(j))
     )
+
+
+def behind(function: Function, places: Iterable[int]) -> set[int]:
+    """The instructions that control may come to behind some others."""
+    seen: set[int] = set()
+    work = [*places]
+    while work:
+        i = work.pop()
+        onward = [function.jumps[i]] if i in function.jumps else []
+        if function.flows[i] == Flow.INDIRECT_JUMP:
+            onward += [j for j, before in function.sources.items() if i in before]
+        if i + 1 < len(function.flows) and function.follows(i + 1):
+            onward.append(i + 1)
+        work += [j for j in onward if j not in seen]
+        seen.update(onward)
+    return seen
+
+
+def ahead(function: Function, places: Iterable[int]) -> set[int]:
+    """The instructions from which control may come to some others, and those."""
+    seen: set[int] = set()
+    work = [*places]
+    while work:
+        i = work.pop()
+        if i not in seen:
+            seen.add(i)
+            work += function.predecessors(i)
+    return seen
 
 
 def handlers(arch: Architecture, function: Function) -> list[int]:

@@ -113,6 +113,20 @@ class Writes:
         stores = (written for _, written in self._by_name(places, rva, size, 0))
         return frozenset(atom for held in stores if not isinstance(held, Change) for atom in held)
 
+    def storing(
+        self, rva: int, size: int, values: Collection[int]
+    ) -> Iterator[tuple[Function, int]]:
+        """The instructions that name a global and may store one of some numbers into it."""
+        for place in self._places(rva, size):
+            found = self.flow.functions.instruction_at(place)
+            if found is None or self.flow.functions.references.only_reads(place):
+                continue
+            written = self._written_by(*found, rva, size, 0)
+            if written is None or isinstance(written, Change):
+                continue
+            if any(atom.kind is Kind.CONST and atom.value in values for atom in written):
+                yield found
+
     def _reach(self, rva: int, size: int, written: Iterable[Atom]) -> int:
         """How far before an option the object that it is part of may begin.
 
