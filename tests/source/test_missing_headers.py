@@ -184,3 +184,37 @@ def test_a_header_that_may_opt_in(tmp_path, head, statement, is_open):
         call.arguments["PoolType"].reason for call in evidence.calls if call.arguments
     )
     assert ("may be defined in gone.h" in reasons) is is_open
+
+
+DEFAULTS = [
+    "#ifndef KIND\n#define KIND NonPagedPoolNx\n#endif\n",
+    "#if !defined(KIND)\n#define KIND NonPagedPoolNx\n#endif\n",
+    "#ifndef INNER\n#define INNER NonPagedPoolNx\n#endif\n#define KIND INNER\n",
+]
+USE = "PVOID p = ExAllocatePoolWithTag(KIND, 1, 'abcd');\n"
+
+
+@pytest.mark.parametrize("text", DEFAULTS)
+def test_a_value_that_a_header_may_give_before(tmp_path, text):
+    evidence = driver(tmp_path, USE, HEADER + text)
+    assert outcome(evidence) is Outcome.UNDECIDED
+    (reason,) = [one.reason for one in evidence.limits if "notthere.h, which" in one.reason]
+    assert "is defined here only where nothing defined it before" in reason
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        *DEFAULTS,  # every header is here
+        HEADER + "#define KIND NonPagedPoolNx\n",
+        HEADER + "#ifndef OTHER\n#define OTHER NonPagedPool\n#endif\n#define KIND PagedPool\n",
+        '#ifndef _W_H\n#define _W_H\n#include "notthere.h"\n#define KIND NonPagedPoolNx\n#endif\n',
+    ],
+)
+def test_a_value_that_no_header_gives(tmp_path, before):
+    assert outcome(driver(tmp_path, USE, before)) is Outcome.PASS
+
+
+def test_a_default_that_asks_for_executable_memory_fails_as_ever(tmp_path):
+    text = HEADER + DEFAULTS[0].replace("NonPagedPoolNx", "NonPagedPool")
+    assert outcome(driver(tmp_path, USE, text)) is Outcome.FAIL

@@ -102,6 +102,8 @@ class Survey:
             self._dead(call, context, calls)
         calls = [_unread(one) for one in calls]
         for one in calls:
+            if (absent := self._absent.get(id(one.context))) is not None:
+                self.workspace.shelf.limits += absent.defaults(one)
             self.behaviours += ((product, fact) for fact in wrong_family(one))
         self.behaviours += ((product, fact) for fact in opt_in_facts(self.judge, calls))
         self.behaviours += ((product, fact) for fact in executable_files(calls))

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from hvci.model.judged import TEXT_RULES
-from hvci.source.builds.model import Compile, option_defines, options_of
+from hvci.source.builds.model import (
+    Compile,
+    forced_headers,
+    include_folders,
+    option_defines,
+    options_of,
+)
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
@@ -66,10 +72,10 @@ def _options(one: dict[str, Any]) -> str:
 
 
 def _compile(shelf: Shelf, here: str, options: str) -> Compile:
-    folders = [*options_of("I", options), *options_of("isystem", options)]
+    folders = include_folders(options)
     places = [shelf.actual(shelf.shown(beside(here, one.replace("\\", "/")))) for one in folders]
     forced = []
-    for name in (*options_of("FI", options), *options_of("include", options)):
+    for name in forced_headers(options):
         tried = (beside(here, name), *(f"{place}/{name}" for place in places))
         path = next((one for one in map(shelf.actual, map(shelf.shown, tried)) if is_file(one)), "")
         if path and shelf.add(path):

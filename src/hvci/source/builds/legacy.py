@@ -12,7 +12,14 @@ from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
 from hvci.source.builds.branches import Variant, telling_apart, variants
-from hvci.source.builds.model import Build, Compile, Kind, option_defines, options_of
+from hvci.source.builds.model import (
+    Build,
+    Compile,
+    Kind,
+    forced_headers,
+    option_defines,
+    options_of,
+)
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
 
@@ -153,7 +160,7 @@ def _sources_build(
     written = re.split(r"[;\s]+", values.get("INCLUDES", ""))
     folders = [shelf.actual(beside(path, one)) for one in written if one]
     here = tuple(one for one in folders if is_folder(one))
-    forced = tuple(_forced(shelf, path, options_of("FI", flags), here))
+    forced = tuple(_forced(shelf, path, forced_headers(flags), here))
     precompiled = (
         values.get("PRECOMPILED_INCLUDE", "").replace("\\", "/").rpartition("/")[2].lower()
     )

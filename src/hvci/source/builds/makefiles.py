@@ -15,26 +15,29 @@ from pathlib import Path
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
-from hvci.source.builds.model import Build, Compile, Kind, option_defines, options_of
+from hvci.source.builds.model import (
+    Build,
+    Compile,
+    Kind,
+    forced_headers,
+    include_folders,
+    option_defines,
+    options_of,
+)
 from hvci.source.builds.named import Named, named
+from hvci.source.builds.variables import (
+    MAX_DEPTH,
+    MAX_TEXT,
+    expanded,
+    files_like,
+    values_of,
+)
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
 MAX_BYTES = 1 << 20
-MAX_TEXT = 2 * MAX_BYTES
-"""Of a file with all that is written out in it."""
-MAX_DEPTH = 12
 SHOWN = 6
 
-_ASSIGNMENT = re.compile(
-    r"^[ ]*(?:export[ ]+|override[ ]+)?([\w.-]+)[ \t]*(\+?|:{1,3}|\?)=[ \t]*([^\n]*)", re.MULTILINE
-)
-_VARIABLE = re.compile(r"\$[({]([\w.-]+)[)}]")
-_SUBSTITUTED = re.compile(r"\$[({]([\w.-]+):([^=(){}]*)=([^(){}]*)[)}]")
-_FUNCTION = re.compile(
-    r"\$[({](wildcard|patsubst|addprefix|addsuffix|notdir|sort|subst|strip|basename|filter-out"
-    r"|filter)\s+([^(){}]*)[)}]"
-)
 _LIBRARY = re.compile(r"(?<![\w./\\%*:=-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:lib|a))\b(?!\s*:)", re.I)
 _LINKED = re.compile(r"(?<!\S)-l([A-Za-z][\w+.-]*)")
 _RULE = re.compile(r"(?m)^([^\s#:=!][^:=\n]*)::?(?!=)([^\n]*)((?:\n[ \t]+[^\n]*)*)")
@@ -71,7 +74,18 @@ def texts_of(path: str) -> str | None:
         return None
     data = data[:MAX_BYTES]
     text = re.sub(r"\\\r?\n", " ", data.decode("utf-8-sig", "replace"))
-    return re.sub(r"(?m)#.*$", "", text)
+    return _DEFINE.sub(_on_one_line, re.sub(r"(?m)#.*$", "", text))
+
+
+_DEFINE = re.compile(
+    r"(?m)^[ ]*(?:override[ ]+)?define[ \t]+([\w.-]+)[ \t]*([+:?]*)=?[ \t]*\n"
+    r"((?:(?![ ]*endef\b).*\n)*)[ ]*endef\b"
+)
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    """A variable of several lines as an assignment of one."""
+    return f"{match[1]} {match[2]}= {' '.join(match[3].split())}"
 
 
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
@@ -81,19 +95,19 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     if text is None or DRIVER.search(text) is None:
         return []
     ways = [(label, _written_out(one, path)) for label, one in ways_of(text)]
-    values, expanded = _values(text, path), ways[0][1]
-    for match in _OPTIONS.finditer(expanded):
+    values, whole = values_of(text), ways[0][1]
+    for match in _OPTIONS.finditer(whole):
         more = texts_of(beside(path, match[1].replace("\\", "/")))
-        expanded += f"\n{more or ''}"
+        whole += f"\n\t{' '.join((more or '').split())}"  # options as a rule has them
         lost |= {} if more is not None else {f"@{match[1]}": None}
     lost |= too_many(ways)
     lost |= {_LONG: None} if max(len(one) for _, one in ways) >= MAX_TEXT else {}
-    lost |= {one[0][:40]: None for one in _ASKED.finditer(expanded)}
+    lost |= {one[0][:40]: None for one in _ASKED.finditer(whole)}
     folders = [*values.get("VPATH", "").replace(":", " ").split()]
-    folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", expanded)
+    folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", whole)
     parts = [(label, dict(_images(one))) for label, one in ways[1:]]
     found: list[Build] = []
-    for name, part in _images(expanded):
+    for name, part in _images(whole):
         held = named(shelf, path, part, folders)
         held.lost |= lost
         project = f"{path}#{name}" if name else path
@@ -163,15 +177,25 @@ SHOWN_CONDITION = 40
 
 
 def _written_out(text: str, path: str) -> str:
-    return _expanded(text, _values(text, path), path)
+    return expanded(text, values_of(text), path)
 
 
 def _compile(shelf: Shelf, path: str, text: str) -> Compile:
     """How the files of a driver are compiled, by all options in the text that is about it."""
     flags = _flags(text)
-    folders = [shelf.actual(beside(path, one)) for one in options_of("I", flags)]
+    folders = [shelf.actual(beside(path, one)) for one in include_folders(flags)]
     here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
-    return Compile(option_defines(flags), frozenset(options_of("U", flags)), (), here)
+    forced = []
+    for name in forced_headers(flags):
+        tried = (beside(path, name), *(f"{folder}/{name}" for folder in here))
+        file = next((one for one in map(shelf.actual, tried) if is_file(one)), "")
+        if file and shelf.add(file):
+            forced.append(file)
+        else:
+            told = f"the header {name}, which is forced, is missing"
+            shelf.limit_once(path, told, TEXT_RULES)
+    removed = frozenset(options_of("U", flags))
+    return Compile(option_defines(flags), removed, tuple(dict.fromkeys(forced)), here)
 
 
 _ASSIGNED = re.compile(
@@ -337,14 +361,14 @@ def _whole(path: str, lost: dict[str, None], depth: int = 0) -> str | None:
     lost |= {} if file_size(path) <= MAX_BYTES else {_LARGE: None}
 
     def included(match: re.Match[str]) -> str:
-        values = _values(text[: match.start()], path)
+        values = values_of(text[: match.start()])
         parts: list[str] = []
-        for name in _expanded(match[2], values, path).split():
+        for name in expanded(match[2], values, path).split():
             bare = name.strip("\"'")
             if bare[:1] == "<" or bare.endswith(".d"):
                 continue
             if "*" in bare:
-                every = _glob(Path(path).parent, bare)
+                every = files_like(Path(path).parent, bare)
                 parts += (_whole(beside(path, one), lost, depth + 1) or "" for one in every)
                 continue
             more = _whole(beside(path, bare.replace("\\", "/")), lost, depth + 1)
@@ -374,109 +398,3 @@ def _is_output(name: str, text: str) -> bool:
     """Whether an option of the linker or of dlltool writes it: a library of imports."""
     option = r"(?i)(?:/implib:|--out-implib[=, ]+|-l[ ]+|--output-lib[= ]+|-out:)"
     return re.search(option + re.escape(name), text) is not None
-
-
-def _values(text: str, path: str) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for match in _ASSIGNMENT.finditer(text):
-        name, how, value = match[1], match[2], match[3].strip()
-        if how == "+" and name in values:
-            values[name] += " " + value
-        elif how != "?" or name not in values:
-            values[name] = value
-    return values
-
-
-def _expanded(text: str, values: dict[str, str], path: str, depth: int = 0) -> str:
-    """A text with its variables, and with the functions that name files."""
-    before = text
-    text = _foreach(text, values, path, depth)
-    text = _SUBSTITUTED.sub(lambda m: _ended(values.get(m[1], ""), m[2], m[3]), text)
-    text = _FUNCTION.sub(lambda m: _called(m[1], m[2], path), text)
-    text = _VARIABLE.sub(lambda m: values.get(m[1], ""), text)[:MAX_TEXT]
-    return text if text == before or depth > MAX_DEPTH else _expanded(text, values, path, depth + 1)
-
-
-def _ended(words: str, old: str, new: str) -> str:
-    """Words in which a pattern with one `%` gives way to another; without it, their ends."""
-    old, new = old.strip(), new.strip()
-    if "%" not in old:
-        old, new = "%" + old, "%" + new
-    front, _, back = old.partition("%")
-    found = []
-    for word in words.split():
-        if len(word) >= len(front + back) and word.startswith(front) and word.endswith(back):
-            stem = word[len(front) : len(word) - len(back)]
-            found.append(new.replace("%", stem, 1))
-        else:
-            found.append(word)
-    return " ".join(found)
-
-
-_FOREACH = re.compile(r"\$[({]foreach\s+([\w.-]+)\s*,")
-
-
-def _foreach(text: str, values: dict[str, str], path: str, depth: int) -> str:
-    """A text with each `$(foreach name,words,text)` written out."""
-    while depth <= MAX_DEPTH and (match := _FOREACH.search(text)) is not None:
-        end = _closing(text, match.end())
-        words, comma, body = text[match.end() : end].partition(",")
-        if not comma:
-            return text
-        name = re.compile(r"\$[({]" + re.escape(match[1]) + r"[)}]")
-        most = MAX_TEXT // max(len(body), 1) + 1
-        every = _expanded(words, values, path, depth + 1).split()[:most]
-        made = " ".join(name.sub(word.replace("\\", "/"), body) for word in every)
-        text = f"{text[: match.start()]}{made}{text[end + 1 :]}"[:MAX_TEXT]
-    return text
-
-
-def _closing(text: str, start: int) -> int:
-    """Where the parenthesis is closed that is open at an offset; the end where it is not."""
-    depth = 1
-    for at in range(start, min(len(text), start + 20_000)):
-        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(text[at], 0)
-        if not depth:
-            return at
-    return len(text)
-
-
-def _called(name: str, given: str, path: str) -> str:
-    words = given.split(",")
-    if name == "wildcard":
-        folder = Path(path).parent
-        found = (one for pattern in given.split() for one in _glob(folder, pattern))
-        return " ".join(sorted(found))
-    if name == "patsubst" and len(words) == 3:
-        return _ended(words[2], words[0], words[1])
-    if name == "subst" and len(words) == 3:
-        return words[2].replace(words[0], words[1])
-    if name == "addprefix" and len(words) == 2:
-        return " ".join(words[0].strip() + one for one in words[1].split())
-    if name == "addsuffix" and len(words) == 2:
-        return " ".join(one + words[0].strip() for one in words[1].split())
-    if name == "notdir":
-        return " ".join(one.rpartition("/")[2] for one in given.split())
-    if name == "basename":
-        return " ".join(one.rpartition(".")[0] or one for one in given.split())
-    if name in ("filter", "filter-out") and len(words) == 2:
-        kept = (one for one in words[1].split() if _fits(one, words[0]) == (name == "filter"))
-        return " ".join(kept)
-    return given
-
-
-def _fits(word: str, patterns: str) -> bool:
-    """Whether one of the patterns, with one `%` each, is a word's."""
-    for pattern in patterns.split():
-        front, sign, back = pattern.partition("%")
-        if word == pattern or (sign and word.startswith(front) and word.endswith(back)):
-            return True
-    return False
-
-
-def _glob(folder: Path, pattern: str) -> list[str]:
-    try:
-        found = sorted(folder.glob(pattern))
-    except (ValueError, NotImplementedError, OSError):
-        return []
-    return [str(one.relative_to(folder)).replace("\\", "/") for one in found]

@@ -151,12 +151,28 @@ def _given(letter: str, text: str) -> Iterator[str]:
     """What stands behind an option, in its word or in the next one."""
     words = iter(words_of(text))
     for word in words:
+        word = word.removeprefix("/clang:")
         if word[:1] in _DASHES and word[1:].startswith(letter):
             yield word[1 + len(letter) :] or next(words, "")
 
 
 _DASHES = ("/", "-", "\u2013")
 _DEFINED = re.compile(r"([A-Za-z_]\w*)(?:\([^)]*\))?(?:[=#](.*))?", re.DOTALL)
+
+
+def include_folders(text: str) -> list[str]:
+    """The folders in which options look for headers."""
+    return [one for option in _FOLDERS for one in options_of(option, text)]
+
+
+def forced_headers(text: str) -> list[str]:
+    """The headers that options put before the first line of each file."""
+    given = (one for option in _FORCED for one in options_of(option, text))
+    return [one for one in given if one[0] not in "-:" and not one.startswith("dir")]
+
+
+_FOLDERS = ("I", "isystem", "iquote", "idirafter", "external:I")
+_FORCED = ("FI", "include", "imacros")
 
 
 def option_defines(text: str) -> dict[str, str]:

@@ -29,6 +29,8 @@ from hvci.source.text.directives import Condition, Included, Macro, Region
 RULES = ("pool_type", "pool_flags", "vp_pool_type", "page_protection", "mdl_priority")
 """The value rules whose constants are looked for where nobody knows what is called."""
 DO = "put it into the tree, or name its folder in the project"
+MAX_NAMES = 100
+"""Macros that the value of one call is made of."""
 FAR = 2000
 """Bytes between a constant and the name that it is given to."""
 _WORD = re.compile(rb"\b[A-Za-z_]\w*")
@@ -75,6 +77,47 @@ class Absent:
         if (found := self._undefined(call.unit, call.start)) is not None:
             what = f"{call.ddi.name} is compiled if {found[0]} is defined"
             yield _limit(call.unit, call.start, rule.judged_by, what, found[1])
+
+    def defaults(self, one: Resolved) -> Iterator[Limit]:
+        """A limit where a call takes a value that this text gives only if no header did before."""
+        call, rule = one.call, one.call.ddi.rule
+        value = one.fact.arguments.get(call.ddi.deciding)
+        if value is None or call.kept is False or rule.judged_by not in COUNTED_RULES:
+            return
+        given = call.argument(call.ddi.deciding)
+        if given is None or any(map(rule.executable.holds, value.lasting)):
+            return
+        todo, seen = [given.text], set[bytes]()
+        while todo:
+            for macro in self._macros(todo.pop(), call.unit, seen):
+                todo.append(macro.body)
+                header = self._before(macro)
+                if header:
+                    shown = macro.name.decode("utf-8", "replace")
+                    what = f"{shown} is defined here only where nothing defined it before"
+                    for unit in self.program.units_of(macro.source.path)[:1]:
+                        yield _limit(unit, macro.start, rule.judged_by, what, header)
+
+    def _macros(self, text: bytes, unit: Unit, seen: set[bytes]) -> Iterator[Macro]:
+        """The macros that a text names, each name once."""
+        for name in dict.fromkeys(_WORD.findall(text)):
+            if name not in seen and len(seen) < MAX_NAMES:
+                seen.add(name)
+                yield from (one for one, _ in self.program.macros(name, unit.source.path))
+
+    def _before(self, macro: Macro) -> str:
+        """A header that is not here and may define a macro before its text does; empty: none."""
+        for unit in self.program.units_of(macro.source.path):
+            region = unit.text.directives.region_at(macro.start)
+            headers = self._headers(unit) if region is not None else []
+            if region is None or not headers:
+                continue
+            if unit not in self._conditions:
+                self._conditions[unit] = _conditions(unit)
+            texts = self._conditions[unit].get(region.group, ())
+            if any(macro.name in _WORD.findall(text) for _, text in texts):
+                return headers[0]
+        return ""
 
     # ---- calls of what nobody declares
 

@@ -16,13 +16,15 @@ from hvci.source.builds.cmake.commands import RUNNERS
 from hvci.source.builds.cmake.generators import Asked, is_open
 from hvci.source.builds.cmake.generators import replace as generated
 from hvci.source.builds.cmake.presets import Preset, presets
-from hvci.source.builds.cmake.run import Lists
+from hvci.source.builds.cmake.run import MAX_TEXT, Lists
 from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.model import (
     Build,
     Compile,
     Kind,
     defines,
+    forced_headers,
+    include_folders,
     option_defines,
     options_of,
 )
@@ -316,17 +318,33 @@ class _Made:
     ) -> Compile:
         """How the files of one language are compiled."""
         now = self.lists.asked.configuration.upper()
-        flags = " ".join(self._generated(options, language))
+        flags = " ".join(self._from_files(target, self._generated(options, language)))
         for of in ("", "_INIT", f"_{now}", f"_{now}_INIT"):
             name = f"CMAKE_{language}_FLAGS{of}"
             flags += " " + (self.lists.get(name) or "")
         folders = self._generated(self._all("folders", target, linked), language)
+        given = (one.replace("\\", "/") for one in include_folders(flags))
+        folders += (one if one[:1] == "/" else f"{target.folder}/{one}" for one in given)
         return Compile(
             _defined(self._generated(definitions, language)) | option_defines(flags),
             frozenset(options_of("U", flags)),
             self._forced(target, flags, target.precompiled),
             tuple(dict.fromkeys(self.shelf.shown(one) for one in folders if is_folder(one))),
         )
+
+    def _from_files(self, target: Target, options: list[str]) -> Iterator[str]:
+        """Options with those of the files that they name."""
+        for one in options:
+            word = one.removeprefix("SHELL:")
+            if word[:1] != "@":
+                yield word
+                continue
+            name = word[1:].replace("\\", "/")
+            path = name if name[:1] == "/" else f"{target.folder}/{name}"
+            try:
+                yield contents(path, MAX_TEXT).decode("utf-8-sig", "replace")
+            except OSError:
+                self._lose(target, word, True)
 
     def _with_own(self, target: Target, plain: Compile, path: str) -> Compile:
         """How one file is compiled, with what is said of it alone."""
@@ -346,7 +364,7 @@ class _Made:
 
     def _forced(self, target: Target, flags: str, more: Iterable[str] = ()) -> tuple[str, ...]:
         found = []
-        for name in (*options_of("FI", flags), *options_of("include", flags), *more):
+        for name in (*forced_headers(flags), *more):
             for folder in (target.folder, *target.folders):
                 whole = name if name.startswith("/") else f"{folder}/{name}"
                 path = self.shelf.locate(self.shelf.shown(whole))

@@ -6,7 +6,7 @@ Knows the commands that build drivers; a row of the table is one command.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hvci.source.builds.cmake.run import Lists, Runner
 from hvci.source.builds.cmake.targets import Target
@@ -80,6 +80,15 @@ def _note_unknown(lists: Lists, target: Target, command: Command) -> None:
                 target.lost.append("${" + name + "}")
 
 
+def _unset(lists: Lists, command: Command) -> Iterator[str]:
+    """Definitions whose value is a variable that only the caller of CMake may set."""
+    for one in command.arguments:
+        name, _, value = one.text.partition("=")
+        named = re.fullmatch(r"\$\{(\w+)\}", value)
+        if named is not None and lists.get(named[1]) is None:
+            yield f"{name}={value}"
+
+
 def _of_target(kind: str) -> Callable[[Lists, list[str], Command], None]:
     """A command that adds something to a target, for itself or for those that link it."""
 
@@ -88,6 +97,7 @@ def _of_target(kind: str) -> Callable[[Lists, list[str], Command], None]:
         if target is None:
             return
         scope = "PUBLIC"
+        target.lost += _unset(lists, command) if kind == "definitions" else ()
         for word in words[1:]:
             if word in _SCOPES:
                 scope = word
@@ -172,6 +182,8 @@ def _of_folder(kind: str) -> Callable[[Lists, list[str], Command], None]:
     def run(lists: Lists, words: list[str], command: Command) -> None:
         words = [word for word in words if word not in ("SYSTEM", "BEFORE", "AFTER")]
         value = [lists.path(word) for word in words] if kind == "folders" else words
+        if command.name in ("add_definitions", "add_compile_definitions"):
+            lists.missing |= dict.fromkeys(_unset(lists, command), True)
         getattr(lists.place, kind).extend(value)
         if command.name in _BACKWARDS:
             for target in lists.targets.values():

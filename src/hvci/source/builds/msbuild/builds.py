@@ -16,6 +16,8 @@ from hvci.source.builds.model import (
     Compile,
     Kind,
     defines,
+    forced_headers,
+    include_folders,
     machine_of,
     option_defines,
     options_of,
@@ -174,10 +176,10 @@ class _Compiles:
         found = defines(given["preprocessordefinitions"]) | option_defines(options)
         removed = set(defines(given["undefinepreprocessordefinitions"]))
         removed.update(options_of("U", options))
-        folders = given["additionalincludedirectories"].split(";") + options_of("I", options)
+        folders = given["additionalincludedirectories"].split(";") + include_folders(options)
         for name in ("includepath", "externalincludepath"):
             folders += self.state.properties.get(name, "").split(";")
-        forced = given["forcedincludefiles"].split(";") + options_of("FI", options)
+        forced = given["forcedincludefiles"].split(";") + forced_headers(options)
         return Compile(
             {name: value for name, value in found.items() if name not in removed},
             frozenset(removed),

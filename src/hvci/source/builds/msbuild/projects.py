@@ -112,6 +112,9 @@ class State:
             made = {one.attributes.get("itemname", "").lower() for one in child.find("output")}
             if (made & _CODE or child.name == "cl") and self._wanted(child, here):
                 self.open[f"a task of the target {name} says what is compiled"] = None
+            said = child.attributes.get("name", "").upper()
+            if child.name == "setenv" and said in _SET and self._wanted(child, here):
+                self.open[f"the target {name} sets {said}, whose options are not read"] = None
             if child.name == "exec" and "command" in child.attributes and self._wanted(child, here):
                 self.commands.append((self.expand(child.attributes["command"], here), here))
             if child.name == "propertygroup" and self._wanted(child, here):
@@ -309,6 +312,8 @@ def _well_known(path: str) -> dict[str, str]:
     }
 
 
+_SET = ("CL", "_CL_", "LINK", "_LINK_")
+"""What compiler and linker take more options from."""
 _WELL_KNOWN = re.compile(
     r"(?i)%\((?:\w+\.)?(?:identity|fullpath|filename|extension|relativedir|directory)\)"
 )
