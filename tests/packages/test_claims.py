@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from build import driver
+from cabinets import cabinet
 from hvci.errors import InputError
 from hvci.fleet.walk import Problem, places
 from hvci.packages.beside import Beside
@@ -101,6 +102,18 @@ def test_two_architectures_in_folders_of_their_own(tmp_path, look):
 @pytest.mark.parametrize(("data", "name"), [(X64, "Wide"), (X86, "Narrow")])
 def test_one_name_for_two_architectures(tmp_path, look, data, name):
     assert told(look(tmp_path, {"a.inf": TWO, "a.sys": data}))["a.sys"][0] == name
+
+
+def test_a_driver_in_a_cabinet_that_the_inf_names(tmp_path):
+    """In an archive the two belong together; in a folder the cabinet is opened for itself."""
+    text = HEAD + models("Std,NTamd64", Std_NTamd64="A") + "[A]\nCopyFiles=@a.sys\n"
+    text += add("A", "One") + service("One", "a.sys", 0)
+    text += "[SourceDisksNames]\n1=Disk,driver.cab,,x\n[SourceDisksFiles]\na.sys=1\n"
+    files = {"p/a.inf": text, "p/x/Driver.cab": cabinet({"A.sys": X64})}
+    found = in_archive(tmp_path, files)
+    assert told(found) == {"p/x/Driver.cab!A.sys": ("One", "boot")}
+    (missing,) = open_inf(put(tmp_path / "in", files) / "p" / "a.inf")
+    assert "or in x/driver.cab, which is not opened for it" in str(missing.error)
 
 
 @WAYS

@@ -44,8 +44,9 @@ class Service:
     file: str
     """Name of the binary once installed."""
     tiers: tuple[tuple[str, ...], ...]
-    """Where it may lie, relative to the INF; slashes, lower or upper case. What the INF says comes
-    first; of a later tier nothing is meant while there is a file of an earlier one."""
+    """Where it may lie, relative to the INF; slashes, lower or upper case, `!` within a cabinet.
+    What the INF says comes first; of a later tier nothing is meant while there is a file of an
+    earlier one."""
     start: int | None
     machines: frozenset[Machine]
     """Empty when the INF does not say."""
@@ -301,7 +302,10 @@ class _Reader:
 
     def _listed(self, file: str, suffix: str) -> Iterator[str]:
         for line in self._disk_files(suffix).get(file.lower(), ()):
-            yield _path(self._disk(line.field(0), suffix), line.field(1), file)
+            disk = self._disk(line.field(0), suffix)
+            yield _path(disk.field(3), line.field(1), file)
+            if disk.field(1).lower().endswith(".cab"):
+                yield f"{_path(disk.field(3), disk.field(1))}!{file}"
 
     @cache  # noqa: B019 - one reader lives as long as one INF
     def _disk_files(self, suffix: str) -> dict[str, list[Line]]:
@@ -310,12 +314,13 @@ class _Reader:
             found.setdefault(line.key.lower(), []).append(line)
         return found
 
-    def _disk(self, number: str, suffix: str) -> str:
+    def _disk(self, number: str, suffix: str) -> Line:
+        """What a disk is called, the file that tells it or the cabinet on it, and its folder."""
         for section in (f"sourcedisksnames{suffix}", "sourcedisksnames"):
             for line in self.text.lines(section):
                 if line.key == number:
-                    return line.field(3)
-        return ""
+                    return line
+        return Line("", ())
 
 
 def _path(*parts: str) -> str:

@@ -130,6 +130,9 @@ def of_inf(path: Path) -> Iterator[Named | Refused]:
 def missing(path: str, service: Service) -> Refused:
     """A service whose binary is not there."""
     text = f"service {service.name}: {service.file} is not in the package"
+    cabinets = dict.fromkeys(each.partition("!")[0] for each in service.sources if "!" in each)
+    if cabinets:
+        text += f", or in {', '.join(cabinets)}, which is not opened for it: check that as well"
     return Refused(path, InputError(text))
 
 
