@@ -82,6 +82,15 @@ def test_a_catalog_has_a_limit(tmp_path, monkeypatch):
         load_catalogs((str(tmp_path / "a.cat"),))
 
 
+def test_a_folder_with_more_catalogs_than_are_read_is_refused(tmp_path, monkeypatch):
+    """What the others sign would be called unsigned."""
+    monkeypatch.setattr("hvci.signing.catalog.MOST_CATALOGS", 1)
+    for name in ("a.cat", "b.cat"):
+        (tmp_path / name).write_bytes(make.catalog([bytes(20)], HARDWARE))
+    with pytest.raises(UsageError, match="more than 1 catalogs"):
+        load_catalogs((str(tmp_path),))
+
+
 @pytest.mark.parametrize(
     "data",
     [

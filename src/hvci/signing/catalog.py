@@ -103,7 +103,10 @@ def load_catalogs(words: tuple[str, ...]) -> tuple[Catalog, ...]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            for each in sorted(path.rglob("*.[cC][aA][tT]"))[:MOST_CATALOGS]:
+            inside = sorted(path.rglob("*.[cC][aA][tT]"))
+            if len(inside) > MOST_CATALOGS:
+                raise UsageError(f"{path}: more than {MOST_CATALOGS} catalogs; name some of them")
+            for each in inside:
                 try:
                     found.append(_load(each))
                 except InputError:
