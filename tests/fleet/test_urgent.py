@@ -10,7 +10,10 @@ from fleets import fill, met, row
 from hvci.fleet.database import opened
 from hvci.fleet.questions import ask
 from hvci.fleet.schema import file, package, result, scan, seen
+from hvci.fleet.store import Met
 from hvci.fleet.views import View
+from hvci.fleet.walk import Place, Problem
+from hvci.fleet.worker import Answer
 from hvci.model import Installed, Package
 
 STARTS = ("boot", "system", "on demand", "")
@@ -141,3 +144,20 @@ def places(found):
 
 def paths(rows):
     return [(one["host"], one["path"]) for one in rows]
+
+
+def test_a_boot_driver_without_an_answer_may_not_work(tmp_path):
+    """The process died at it: it is no less urgent than one that is undecided."""
+    place = Place("/drivers/dies.sys", 1, 1, 1)
+    lost = Answer(None, problem=Problem(place.path, "died", "2 processes died at it"))
+    died = Met(place, sha256="d" * 64, answer=lost, package=Package("d.inf", "D", "boot"))
+    good = met("", "/drivers/good.sys", row("a" * 64))
+    good.package = Package("a.inf", "A", "boot")
+    fill(tmp_path / "a.db", died, good)
+    database = opened(str(tmp_path / "a.db"))
+    with database.reading() as connection:
+        for question, word in (("boot", ""), ("package", "d.inf")):
+            found = ask(connection, question, View(), word, 10)
+            (one,) = [dict(zip(found.heads, line, strict=True)) for line in found.rows]
+            assert (one["path"], one["summary"]) == (place.path, "2 processes died at it")
+    database.close()

@@ -74,9 +74,12 @@ def of_one_file(
 
 
 def of_packages(view: View) -> Statement:
-    """Files with what an INF and a Windows say of them; read from the side of the packages."""
-    tables = seen.join(package).join(result).join(file).join(scan)
-    columns = (scan.c.host.label("machine"), *_OF_PACKAGE, result.c.summary, file.c.path)
+    """Files with what an INF and a Windows say of them; read from the side of the packages. What
+    has no answer says why.
+    """
+    tables = seen.join(package).join(file).join(scan).outerjoin(result)
+    said = func.coalesce(result.c.summary, seen.c.sentence).label("summary")
+    columns = (scan.c.host.label("machine"), *_OF_PACKAGE, said, file.c.path)
     return select(*columns).select_from(tables).where(seen.c.scan_id.in_(view.scans))
 
 

@@ -30,6 +30,7 @@ from hvci.fleet.asked import (
     of_packages,
     present,
 )
+from hvci.fleet.rows import NOTHING
 from hvci.fleet.schema import file, package, result, seen
 from hvci.fleet.views import View
 
@@ -116,8 +117,8 @@ def _at_boot(view: View) -> Select[Any]:
 def boot(view: View, _: str) -> Statement:
     """Drivers of services that start with Windows and are not known to work, boot drivers first."""
     starts = package.c.start.in_(("boot", "system"))
-    then = (result.c.verdict, result.c.failures.desc())
-    return _first(view, starts, result.c.verdict != "compatible", then)
+    then = (func.coalesce(result.c.verdict, NOTHING), func.coalesce(result.c.failures, 0).desc())
+    return _first(view, starts, result.c.verdict.is_distinct_from("compatible"), then)
 
 
 def installed(view: View, _: str) -> Statement:
@@ -140,7 +141,7 @@ def _first(
     order = (_STARTS_FIRST, FATE, *then, file.c.path, seen.c.scan_id)
     few = (
         select(seen.c.scan_id, seen.c.file_id)
-        .select_from(seen.join(package).join(result).join(file))
+        .select_from(seen.join(package).join(file).outerjoin(result))
         .where(seen.c.package_id.in_(select(package.c.id).where(packages)))
         .where(in_view(view), results)
         .order_by(*order)
