@@ -275,6 +275,24 @@ def test_a_bomb_is_not_unpacked(put, monkeypatch):
     assert "holds more than" in str(refused(put(bomb))[0].error)
 
 
+def test_a_zip_that_begins_with_what_it_does_not_list_says_so(put):
+    """Two that are joined, and a list without the file: the reader of a zip begins at its end."""
+    one, other = zipped({"a.sys": IMAGE}), zipped({"b.sys": OTHER})
+    first, told = open_archive(put(one + other, "x.zip"))
+    assert first.data == OTHER
+    assert "begins with a file that its list does not name" in str(told.error)
+    emptied = one[: one.index(b"PK\1\2")] + b"PK\5\6" + bytes(18)
+    (told,) = open_archive(put(emptied, "x.zip"))
+    assert "begins with a file that its list does not name" in str(told.error)
+
+
+@pytest.mark.parametrize("mark", [b"PK\7\x08", b"PK00"])
+def test_a_zip_that_was_made_in_parts_is_one(put, mark):
+    path = put(mark + zipped({"a.sys": IMAGE}), "x.bin")
+    assert kinds.is_package(str(path), path.read_bytes()[:16])
+    assert [one.data for one in open_archive(path)] == [IMAGE]
+
+
 def test_an_encrypted_archive_says_so(put):
     data = bytearray(zipped({"a.sys": IMAGE}))
     for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -353,7 +353,7 @@ def opened_or_nothing(path):
         return {}
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.CAB", "a.7z", "a.msi", "a.iso", "a.tar.gz", "a.whl"])
+@pytest.mark.parametrize("name", ["a.zip", "a.CAB", "a.7z", "a.msi", "a.iso", "a.tar.lz", "a.dmg"])
 @pytest.mark.parametrize(
     ("data", "told"),
     [

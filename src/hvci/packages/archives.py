@@ -60,10 +60,24 @@ def _zip(path: Path, _name: str) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         known = all(entry.compress_type in _METHODS for entry in entries)
+        unlisted = _begins_unlisted(path, archive)
         if known or not library.has_library():
             yield from _zipped(archive, entries)
-            return
-    yield from library.by_library(path)
+        else:
+            yield from library.by_library(path)
+    if unlisted:
+        raise InputError(
+            "it begins with a file that its list does not name, and what stands there was not read"
+        )
+
+
+def _begins_unlisted(path: Path, archive: zipfile.ZipFile) -> bool:
+    """Whether a file stands at the start that is none of the archive's: of another zip before it,
+    or one that was taken out of the list.
+    """
+    with path.open("rb") as stream:
+        begins = stream.read(4) == b"PK\3\4"
+    return begins and all(entry.header_offset for entry in archive.infolist())
 
 
 def _zipped(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator[Member]:

@@ -11,6 +11,8 @@ TAR, PACKED, PROGRAM, DRIVER = "tar", "packed", "program", "driver"
 _MARKS = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"PK\x05\x06", "zip"),
+    (0, b"PK\x07\x08PK\x03\x04", "zip"),
+    (0, b"PK00PK\x03\x04", "zip"),
     (0, b"MSCF", "cab"),
     (0, b"7z\xbc\xaf\x27\x1c", "7z"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "msi"),
@@ -26,6 +28,7 @@ _MARKS = (
     (0, b"\xed\xab\xee\xdb", "rpm"),
     (0, b"070701", "cpio"),
     (0, b"070702", "cpio"),
+    (0, b"070707", "cpio"),
     (0, b"!<arch>\ndebian-binary", "deb"),
     (0, b"xar!", "xar"),
     *((2, b"-lh%d-" % number, "lha") for number in (0, 4, 5, 6, 7)),
@@ -56,13 +59,17 @@ NOT_OPENED = {
 """What is told of kinds that are known and not opened."""
 HEAD = 0x8006
 """Bytes that tell every kind of archive."""
-TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+TARS = (
+    *(".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"),
+    *(".tar.lz4", ".tar.lz", ".tar.lzma", ".tlz", ".tar.z", ".taz"),
+)
 """Names of compressed files that are archives; any other file can be compressed as well."""
 CALLED = "called"
 """The kind of what is an archive by its name alone."""
 ARCHIVES = (
     *(*TARS, ".zip", ".cab", ".7z", ".rar", ".msi", ".msm", ".msu", ".wim", ".esd", ".iso"),
     *(".nupkg", ".whl", ".appx", ".msix", ".deb", ".rpm", ".cpio", ".vhd", ".vhdx", ".vmdk"),
+    *(".swm", ".vdi", ".dmg", ".arj", ".ace"),
 )
 """Names that promise something to open: what is called so and is not is damaged."""
 _PE_POINTER, _SUBSYSTEM, _NATIVE = 0x3C, 0x5C, b"\x01\x00"
