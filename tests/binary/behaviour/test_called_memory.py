@@ -21,7 +21,9 @@ def _result(name: str):
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_memory_that_is_called_is_told(build: str) -> None:
-    assert _result(f"{build}.bad.sys").outcome is Outcome.FAIL
+    is_open = build.endswith("field-of-extension")  # of which device is not known
+    expected = Outcome.UNDECIDED if is_open else Outcome.FAIL
+    assert _result(f"{build}.bad.sys").outcome is expected
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
-from hvci.binary.behaviour.called import candidates
+from hvci.binary.behaviour.called import candidates, fields
 from hvci.binary.behaviour.called.around import Around, allocations
+from hvci.binary.behaviour.called.fieldbytes import FieldBytes
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Location, Reg, slot
-from hvci.model import Behaviour, Confidence, Machine
+from hvci.model import Behaviour, Confidence, Limit, Machine, Origin
 
 RULE = "dynamic-code"
 MAX_CANDIDATES = 4096
@@ -34,10 +35,12 @@ _NX = "this memory never executes under memory integrity"
 def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
     around = Around(scene, allocations(scene)[0])
+    reader: fields.Reader
     if scene.image.machine is Machine.ARM64:
-        places = words.indirect(scene, around)
+        places, reader = words.indirect(scene, around), words.fields(scene, around)
     else:
         found = candidates.find(scene, around)
+        reader = FieldBytes(scene, around, found)
         through = (each.calls for each in found.variables if _leads_to_memory(scene, each))
         places = sorted(chain(found.calls, *through))
     if len(places) > MAX_CANDIDATES:
@@ -46,6 +49,32 @@ def find(scene: Scene) -> None:
         at = scene.analysis.functions.instruction_at(place)
         if at is not None and at[0].flows[at[1]] in _INDIRECT:
             _judge(scene, at)
+    _through_fields(scene, around, reader)
+
+
+def _through_fields(scene: Scene, around: Around, reader: fields.Reader) -> None:
+    """Add calls through fields that get memory; weaken the rule where it may be another object."""
+
+    def gives_memory(place: Place) -> bool:
+        scene.flow.begin()
+        held = scene.flow.interprocedural.returned(*place, 0)
+        return any(allocator(scene, Root(atom, True)) is not None for atom in held)
+
+    for call, store, is_sure in fields.find(scene, around, reader, gives_memory):
+        function, i = call
+        at = store[0].rvas[store[1]]
+        verb = "calls" if function.flows[i] in CALLS else "jumps"
+        if is_sure:
+            what = f"{verb} into memory that it keeps in a field of an object"
+            why = f"the memory is put there at {at:#x}; {_NX}"
+            scene.add(RULE, Behaviour.GENERATED_CODE, what, call, Confidence.LIKELY, why)
+        elif scene.reach(*call) is not Confidence.POSSIBLE:
+            reason = (
+                f"{verb} through a field of a device extension, and {at:#x} puts allocated memory "
+                "into that field, perhaps of another device"
+            )
+            site = scene.analysis.site(function.rvas[i], function)
+            scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
 
 
 def _leads_to_memory(scene: Scene, variable: candidates.Variable) -> bool:

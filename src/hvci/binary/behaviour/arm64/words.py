@@ -20,6 +20,7 @@ from hvci.model import Behaviour, Confidence
 
 if TYPE_CHECKING:
     from hvci.binary.arch.arm64.scan.references import ReferencesArm64
+    from hvci.binary.behaviour.arm64.fieldwords import FieldWords
     from hvci.binary.behaviour.arm64.near import Nearby
 
 Words = npt.NDArray[np.uint32]
@@ -246,6 +247,13 @@ def _code(scene: Scene) -> tuple[Words, Rvas]:
 
 def _references(scene: Scene) -> ReferencesArm64:
     return cast("ReferencesArm64", scene.analysis.references)
+
+
+def fields(scene: Scene, around: Around) -> FieldWords:
+    """The fields of an ARM64 image."""
+    from hvci.binary.behaviour.arm64.fieldwords import FieldWords
+
+    return FieldWords(scene, around)
 
 
 def _nearby(scene: Scene, around: Around | None = None) -> Nearby:

@@ -71,12 +71,13 @@ class Around:
         """`sites`: sorted RVAs where a pointer to allocated memory comes up."""
         self.scene = scene
         self.sites = sites
+        self._callers: dict[int, frozenset[int]] = {}
 
     def hold(self, rvas: Rvas) -> Mask:
         """Which RVAs lie in such functions."""
         if not len(self.sites):
             return np.zeros(len(rvas), bool)
-        return self._marked[self._rows(rvas)]
+        return self._marked[self.rows(rvas)]
 
     @cached_property
     def _bounds(self) -> Rvas:
@@ -95,16 +96,34 @@ class Around:
             owners[rows] = self._bounds.searchsorted(np.array(wholes, np.int64), "right")
         return owners
 
-    def _rows(self, rvas: Rvas) -> Rvas:
+    def rows(self, rvas: Rvas) -> Rvas:
+        """A number for each RVA that tells the function which holds it."""
         return self._owners[self._bounds.searchsorted(rvas, "right")]
+
+    def callers(self, row: int) -> frozenset[int]:
+        """The functions that call the function of a number, by theirs."""
+        if row not in self._callers:
+            targets, sites = self.scene.analysis.references.branches
+            bounds = self._bounds[max(0, row - 1) : row + 1]
+            first, last = targets.searchsorted(bounds) if len(bounds) == 2 else (0, 0)
+            self._callers[row] = frozenset(self.rows(sites[first:last]).tolist())
+        return self._callers[row]
+
+    def may_share(self, one: int, other: int) -> bool:
+        """Whether two functions may get a pointer to one object by calls.
+
+        One is the other or calls it, or somebody calls both.
+        """
+        first, second = self.callers(one), self.callers(other)
+        return one == other or one in second or other in first or not first.isdisjoint(second)
 
     @cached_property
     def _marked(self) -> Mask:
         """By row: whether such a pointer may come up there."""
         marked = np.zeros(len(self._bounds) + 1, bool)
-        marked[self._rows(self.sites)] = True
+        marked[self.rows(self.sites)] = True
         targets, sites = self.scene.analysis.references.branches
-        callers, callees = self._rows(sites), self._rows(targets)
+        callers, callees = self.rows(sites), self.rows(targets)
         for _ in range(DEEP):
             marked[callees[marked[callers]]] = True
         return marked

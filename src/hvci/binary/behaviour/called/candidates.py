@@ -6,6 +6,7 @@ is `arm64.words.indirect`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from hvci.binary.behaviour.called.around import Around, Mask
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.image import PeImage
-from hvci.binary.pe.sets import among, distinct
+from hvci.binary.pe.sets import Numbers, among, distinct
 
 IMPORT_WINDOW = 0x600
 """Bytes before a call in which x86 code loads the import that it calls through a register."""
@@ -63,25 +64,29 @@ class Candidates(NamedTuple):
     """Through a register or a frame slot."""
     variables: list[Variable]
     """That others go through, or that their register is loaded from."""
+    opcodes: Rvas
+    """RVAs of what may be the opcode of any call or jump through a pointer."""
+    before: Before
+    """The bytes before those through a register or a frame slot."""
 
 
 def find(scene: Scene, around: Around) -> Candidates:
     """All that the bytes do not clear."""
-    pointers = _pointers(scene)
-    places, registers = _through(scene, pointers)
-    before = _Before(scene, places, registers)
+    opcodes = _pointers(scene)
+    places, registers = _through(scene, opcodes)
+    before = Before(scene, places, registers, MADE_WITHIN)
     loaded = before.variables()
     chosen = (loaded == NO_VARIABLE) & (around.hold(places) | before.get_addresses())
     calls = [place for place in np.sort(places[chosen]).tolist() if _may_be(scene, place)]
     is_loaded = loaded != NO_VARIABLE
-    memory, named = _through_variables(scene, pointers)
-    through = np.concatenate((places[is_loaded], memory))
+    memory, named = _through_variables(scene, opcodes)
+    calling = np.concatenate((places[is_loaded], memory))
     named = np.concatenate((loaded[is_loaded], named))
     variables = [
-        Variable(rva, through[named == rva].tolist(), _writers(scene, around, rva))
+        Variable(rva, calling[named == rva].tolist(), _writers(scene, around, rva))
         for rva in distinct(named).tolist()
     ]
-    return Candidates(calls, variables)
+    return Candidates(calls, variables, opcodes, before)
 
 
 def _pointers(scene: Scene) -> Rvas:
@@ -104,13 +109,13 @@ def _may_be(scene: Scene, place: int) -> bool:
 # ---- calls
 
 
-def _through(scene: Scene, pointers: Rvas) -> tuple[Rvas, Rvas]:
+def _through(scene: Scene, opcodes: Rvas) -> tuple[Rvas, Rvas]:
     """(RVA, register) of what looks like calls and jumps through a register or frame slot."""
     code = scene.image.bytes
-    modrm = code[pointers + 1]
+    modrm = code[opcodes + 1]
     wanted = among(modrm & 0xF8, _THROUGH_REGISTER) | among(modrm, _THROUGH_FRAME)
-    wanted &= (modrm & 7 != _SP) | (modrm >= 0xC0) | (code[pointers + 2] == _SP_ALONE)
-    places = pointers[wanted]
+    wanted &= (modrm & 7 != _SP) | (modrm >= 0xC0) | (code[opcodes + 2] == _SP_ALONE)
+    places = opcodes[wanted]
     if scene.image.bits == 32:  # `mov edi, edi; push ebp; mov ebp, esp` holds FF 55
         places = places[(code[places - 1] != 0x8B) | (code[places + 3] != 0xEC)]
     places = places[~_calls_import(scene, places)]
@@ -147,10 +152,10 @@ def _calls_import(scene: Scene, calls: Rvas) -> Mask:
 # ---- variables
 
 
-def _through_variables(scene: Scene, pointers: Rvas) -> tuple[Rvas, Rvas]:
+def _through_variables(scene: Scene, opcodes: Rvas) -> tuple[Rvas, Rvas]:
     """(RVA, RVA of the variable) of calls and jumps through one that is no import."""
-    modrm = scene.image.bytes[pointers + 1]
-    places = pointers[(modrm == _CALL_MEMORY) | (modrm == _JUMP_MEMORY)]
+    modrm = scene.image.bytes[opcodes + 1]
+    places = opcodes[(modrm == _CALL_MEMORY) | (modrm == _JUMP_MEMORY)]
     variables = _named(scene, places + 2)
     others = variables != NO_VARIABLE
     for known in (scene.image.imports, scene.image.guard_dispatches):
@@ -196,20 +201,31 @@ def _get_data(scene: Scene, places: Rvas) -> Mask:
 # ---- what stands before a call
 
 
-class _Before:
-    """The bytes before some calls through registers, a row for each, the nearest first."""
+def is_wide(scene: Scene, places: Rvas) -> Mask:
+    """Which opcodes move 64 bits, on x64."""
+    if scene.image.bits == 32:
+        return np.ones(places.shape, bool)
+    return np.asarray(scene.image.bytes[places - 1] & _WIDE_MASK == _WIDE)
 
-    def __init__(self, scene: Scene, places: Rvas, registers: Rvas) -> None:
+
+class Before:
+    """The bytes before some places with a register each, a row for each, the nearest first."""
+
+    def __init__(self, scene: Scene, places: Rvas, registers: Rvas, count: int) -> None:
+        """`count` bytes are looked at."""
         code = scene.image.bytes
-        self.scene = scene
+        self.scene, self.places = scene, places
         self.registers = registers[:, None]
-        self.at = np.maximum(places[:, None] - np.arange(2, MADE_WITHIN), 0)
+        self.at = np.maximum(places[:, None] - np.arange(2, count), 0)
         self.opcodes, self.modrm = code[self.at], code[self.at + 1].astype(np.int64)
         self.rows = np.arange(len(places))
-        self.is_whole = np.ones(self.at.shape, bool)
-        """Where 64 bits are moved on x64."""
-        if scene.image.bits == 64:
-            self.is_whole = code[self.at - 1] & _WIDE_MASK == _WIDE
+        self.is_whole = is_wide(scene, self.at)
+
+    def loads(self, is_wanted: Callable[[Numbers], Mask], count: int) -> Mask:
+        """Where, in so many bytes, the register may be loaded from an operand with such a ModRM."""
+        opcodes, modrm = self.opcodes[:, :count], self.modrm[:, :count]
+        is_load = (opcodes == nearby.LOAD) & (modrm >> 3 & 7 == self.registers)
+        return np.asarray(is_load & is_wanted(modrm) & self.is_whole[:, :count])
 
     def variables(self) -> Rvas:
         """The variables from which the registers are loaded."""

@@ -1,0 +1,221 @@
+"""Memory that is kept in a field of an object and called through it.
+
+Starts from fields that are called; asks which of them get memory, and whether it is one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from hvci.binary.behaviour.called.around import Around
+from hvci.binary.behaviour.called.candidates import NO_VARIABLE
+from hvci.binary.behaviour.called.fieldbytes import EXTENSION, Bases, Fields
+from hvci.binary.behaviour.called.objects import OPEN, Object, Objects, ObjectsOf, is_known
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.flow.atoms import MASK64, signed
+from hvci.binary.form.code import (
+    CALLS,
+    IMAGE_BASE,
+    NO_REGISTER,
+    Expr,
+    Function,
+    Load,
+    Location,
+    Memory,
+    Reg,
+    is_slot,
+    slot,
+)
+from hvci.binary.form.references import Rvas
+from hvci.binary.pe.sets import distinct
+
+MAX_COPIES = 4
+"""Copies between a call and the store of what it returns."""
+
+
+class Kept(NamedTuple):
+    """A call through a field that gets memory."""
+
+    place: Place
+    store: Place
+    is_sure: bool
+    """Whether the field is of the same object for sure."""
+
+
+class Reader(Protocol):
+    """What tells the instructions of one architecture that name fields."""
+
+    def calls(self, wanted: Rvas) -> Fields:
+        """Those that call or jump through one, with a displacement among sorted ones."""
+
+    def stores(self) -> Fields:
+        """Those that may put memory into one."""
+
+    def bases(self, fields: Fields) -> Bases:
+        """What is known of the objects of some fields."""
+
+
+def find(
+    scene: Scene, around: Around, reader: Reader, is_memory: Callable[[Place], bool]
+) -> Iterator[Kept]:
+    """Every call through a field that gets memory, as `is_memory` tells of calls."""
+    stored = reader.stores()
+    if not len(stored.places):
+        return
+    called = reader.calls(distinct(stored.displacements))
+    stored = stored.of(distinct(called.displacements))
+    if not len(stored.places):
+        return
+    of = ObjectsOf(scene)
+    stores: dict[int, _Use | None] = {}
+    for call, displacement, rows in _pairs(around, reader, called, stored):
+        into = None
+        for store in rows:
+            if store not in stores:
+                stores[store] = _stored(of, store, displacement, is_memory)
+            use = stores[store]
+            if use is None or not any(_tells(scene, each) for each in use.objects):
+                continue
+            into = into or _called(of, call, displacement)
+            common = into.objects & use.objects if into is not None else ()
+            is_sure = any(map(is_known, common))
+            if into is not None and (is_sure or any(_tells(scene, each) for each in common)):
+                yield Kept(into.place, use.place, is_sure)
+                break
+
+
+def _pairs(
+    around: Around, reader: Reader, called: Fields, stored: Fields
+) -> Iterator[tuple[int, int, list[int]]]:
+    """(RVA, displacement, stores) of the calls, with the stores that may be into the same field."""
+    stores = list(_uses(around, reader, stored))
+    for call in _uses(around, reader, called):
+        rows = [
+            store.place
+            for store in stores
+            if store.displacement == call.displacement and _may_be_same(around, store, call)
+        ]
+        if rows:
+            yield call.place, call.displacement, rows
+
+
+class _Site(NamedTuple):
+    """One instruction that names a field, and what the bytes tell of its object."""
+
+    place: int
+    displacement: int
+    variable: int
+    extends: bool
+    row: int
+
+
+def _uses(around: Around, reader: Reader, fields: Fields) -> Iterator[_Site]:
+    places, _, displacements = fields
+    of = (places, displacements, *reader.bases(fields), around.rows(places))
+    columns = (each.tolist() for each in of)
+    return map(_Site._make, zip(*columns, strict=True))
+
+
+def _may_be_same(around: Around, store: _Site, call: _Site) -> bool:
+    """Whether two fields may be of one object."""
+    if store.variable == call.variable != NO_VARIABLE or (store.extends and call.extends):
+        return True
+    return around.may_share(store.row, call.row)
+
+
+class _Use(NamedTuple):
+    """An instruction that names a field, and the objects that it may be of."""
+
+    place: Place
+    objects: Objects
+
+
+def _tells(scene: Scene, found: Object) -> bool:
+    """Whether two pointers to an object lead to the same, or to the extension of a device."""
+    return is_known(found) or found == ("field", EXTENSION[scene.image.bits], OPEN)
+
+
+def _stored(
+    of: ObjectsOf, place: int, displacement: int, is_memory: Callable[[Place], bool]
+) -> _Use | None:
+    """The store of memory at a place, and the objects that it may store it into."""
+    scene = of.scene
+    found = scene.analysis.functions.instruction_at(place)
+    if found is None or scene.flow.exhausted:
+        return None
+    function, i = found
+    for n, memory in enumerate(scene.arch.effect(function, i).stores):
+        if _is_field(scene, found, memory, displacement) and any(
+            map(is_memory, _calls(scene, found, scene.arch.stored(function, i, n)))
+        ):
+            return _Use(found, of.behind(function, i, memory.base))
+    return None
+
+
+def _calls(scene: Scene, place: Place, expr: Expr, deep: int = 0) -> Iterator[Place]:
+    """The calls whose result a value is, through copies and slots of the frame."""
+    function, i = place
+    if isinstance(expr, Reg):
+        location = Location(expr.number)
+    elif isinstance(expr, Load) and expr.memory.base >= 0:
+        offset = scene.flow.frames.offset(function, i, expr.memory)
+        if offset is None:
+            return
+        location = slot(offset)
+    else:
+        return
+    for d in scene.flow.definitions(function, i, location):
+        if not isinstance(d, int):
+            continue
+        if function.flows[d] in CALLS:
+            yield function, d
+        elif deep < MAX_COPIES:
+            stored = scene.arch.stored if is_slot(location) else None
+            value = stored(function, d) if stored else scene.arch.define(function, d, location)
+            yield from _calls(scene, (function, d), value, deep + 1)
+
+
+def _called(of: ObjectsOf, place: int, displacement: int) -> _Use | None:
+    """The call at a place, and the objects through whose field it may go."""
+    scene = of.scene
+    found = scene.analysis.functions.instruction_at(place)
+    if found is None or scene.flow.exhausted:
+        return None
+    function, i = found
+    out: Objects = frozenset()
+    for d, memory in _loads(scene, function, i, scene.target(function, i)):
+        if _is_field(scene, (function, d), memory, displacement):
+            out |= of.behind(function, d, memory.base)
+    return _Use(found, out)
+
+
+def _loads(scene: Scene, function: Function, i: int, operand: Expr) -> Iterator[tuple[int, Memory]]:
+    """Where a pointer that is called is loaded, and from what."""
+    if isinstance(operand, Load):
+        yield i, operand.memory
+    elif isinstance(operand, Reg):
+        for d in scene.flow.definitions(function, i, Location(operand.number)):
+            if isinstance(d, int) and function.flows[d] not in CALLS:
+                expr = scene.arch.define(function, d, operand.number)
+                if isinstance(expr, Load):
+                    yield d, expr.memory
+
+
+def _is_field(scene: Scene, place: Place, memory: Memory, displacement: int) -> bool:
+    """Whether an operand is a pointer so far behind a register, and none in the frame."""
+    arch = scene.arch
+    if (
+        memory.base in (NO_REGISTER, IMAGE_BASE, arch.stack_pointer)
+        or memory.size != arch.bits // 8
+    ):
+        return False
+    if memory.index_register != NO_REGISTER:
+        return False
+    if signed(memory.displacement & MASK64, arch.bits) != displacement:
+        return False
+    is_frame = memory.base == arch.frame_pointer
+    return not is_frame or scene.flow.frames.offset(*place, memory) is None
+
+
+__all__ = ["Fields", "Kept", "find"]
