@@ -18,6 +18,7 @@ from hvci.binary.arch.arm64.encoding import (
     written_registers,
 )
 from hvci.binary.behaviour.arm64.near import Nearby
+from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.trace import Use, follow
 from hvci.binary.form.code import CALLS, Flow
@@ -49,6 +50,11 @@ USUAL = [
     CALL,
     CALL_X19,
 ]
+
+
+def nearby(scene: Scene, sites: np.ndarray) -> Nearby:
+    """`sites`: RVAs where a pointer to allocated memory comes up."""
+    return Nearby(scene, Around(scene, sites))
 
 
 def analysed(code, has_function=True):
@@ -97,7 +103,7 @@ def test_what_is_remembered_of_words_is_bounded(monkeypatch):
 @given(st.lists(st.sampled_from(USUAL) | words, min_size=1, max_size=40))
 def test_calls_that_are_sorted_out_together_are_sorted_out_alone(has_function, code):
     analysis = analysed([*code, CALL], has_function)
-    near, references = Nearby(Scene(analysis), np.array([START])), analysis.references
+    near, references = nearby(Scene(analysis), np.array([START])), analysis.references
     calls = np.flatnonzero(references.words & 0xFFDFFC1F == 0xD61F0000)
     for call, is_usual in zip(calls, near.are_method_calls(calls), strict=True):
         rva = int(references.rvas[call])
@@ -125,10 +131,10 @@ def test_the_usual_shapes_are_sorted_out_together(code, is_usual):
     analysis = analysed([*code, CALL])
     call = analysis.references.rvas.searchsorted([START + 4 * len(code)])
     sites = np.array([START])  # a pointer to memory comes up in the function
-    assert Nearby(Scene(analysis), sites).are_method_calls(call).tolist() == [is_usual]
+    assert nearby(Scene(analysis), sites).are_method_calls(call).tolist() == [is_usual]
     is_far = np.array([START + 4 * len(code) + 4])  # or in the next one
     if 0xF9000D00 in code:
-        assert Nearby(Scene(analysis), is_far).are_method_calls(call).tolist() == [True]
+        assert nearby(Scene(analysis), is_far).are_method_calls(call).tolist() == [True]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hvci.binary import PeImage
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN
 from hvci.binary.behaviour.arm64.near import Nearby
+from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.code import IMAGE_BASE, Load, Memory
 
@@ -20,6 +21,11 @@ LOAD, BLR_X8 = 0xF9400348, 0xD63F0100  # ldr x8, [x26]; blr x8
 NOP, BL, CLEAR = 0xD503201F, 0x94000000, 0xD280001A  # bl on; mov x26, #0
 CBZ_ON = 0xB4000041  # cbz x1, over the next word
 CHECKED = 1 << 16 | 1 << 17 | 1 << 30
+
+
+def nearby(scene: Scene, sites: np.ndarray) -> Nearby:
+    """`sites`: RVAs where a pointer to allocated memory comes up."""
+    return Nearby(scene, Around(scene, sites))
 
 
 def analysed(*code):
@@ -98,7 +104,7 @@ LOAD_KEPT = 0xF9400288  # ldr x8, [x20]
 @pytest.mark.parametrize(("store", "is_usual"), [(STORE_RESULT, False), (STORE_ZERO, True)])
 def test_a_call_through_a_kept_address_may_go_into_memory(store, is_usual):
     code = *ALLOCATE, DATA_PAGE, KEEP, store, BL, LOAD_KEPT, BLR_X8
-    near = Nearby(Scene(analysed(*code)), np.array([START]))
+    near = nearby(Scene(analysed(*code)), np.array([START]))
     place = START + 4 * len(code) - 4
     assert near.is_method_call(place) == is_usual
     words = near.references.rvas.searchsorted([place])

@@ -7,6 +7,7 @@ from tests import build
 from hvci.binary import PeImage
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.behaviour.arm64.near import Nearby
+from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.calls.framework.words import Plain, plain_call, surely_loads
 from hvci.binary.form.code import (
@@ -34,6 +35,11 @@ COPY, STORE_COPY, KEEP = 0xAA0803EA, 0xF9000141, 0xF9000168  # x10 = x8; [x10] =
 CLEAR, SPILL, BRANCH = 0xD2800008, 0xF90007E8, 0xB4000041  # x8 = 0; [sp, #8] = x8; cbz x1
 KEEP_ENTRY = 0xF9000169  # str x9, [x11]
 LOAD_ENTRY, MOVE = 0xF9400D09, 0xAA0103E0  # ldr x9, [x8, #24]; mov x0, x1
+
+
+def nearby(scene: Scene, sites: np.ndarray) -> Nearby:
+    """`sites`: RVAs where a pointer to allocated memory comes up."""
+    return Nearby(scene, Around(scene, sites))
 
 
 def analysed(*code):
@@ -69,7 +75,7 @@ def analysed(*code):
     ],
 )
 def test_only_calls_of_fields_and_imports_are_left_out(code, is_usual):
-    near = Nearby(Scene(analysed(*code)), np.array([START]))
+    near = nearby(Scene(analysed(*code)), np.array([START]))
     assert near.is_method_call(START + 4 * len(code) - 4) == is_usual
 
 

@@ -104,7 +104,9 @@ class FunctionsX86(Functions):
             return self._boundary(rva, [])
         fragments = self.unwind.find(rva)
         if not fragments:
-            return None if self.is_overworked else self._gaps.holding(*self.unwind.gap(rva), rva)
+            if self.is_overworked or not self.image.is_code(rva):
+                return None
+            return self._gaps.holding(*self.unwind.gap(rva), rva)
         return self._boundary(rva, fragments)
 
     def _decode(self, start: int, fragments: list[tuple[int, int]], kind: str) -> Function:

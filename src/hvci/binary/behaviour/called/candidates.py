@@ -26,7 +26,7 @@ LOADED_WITHIN, MADE_WITHIN = 32, 0x80
 NO_VARIABLE = -1
 FIRST = 0x1000
 """Lowest RVA of what is no header."""
-_THROUGH_FRAME = np.array((0x54, 0x55, 0x64, 0x94, 0x95, 0xA4), np.uint8)
+_THROUGH_FRAME = np.array((0x14, 0x54, 0x55, 0x64, 0x94, 0x95, 0xA4), np.uint8)
 """Operand bytes of calls through a frame slot, and of jumps through an argument."""
 _THROUGH_REGISTER = np.array((0xD0, 0xE0), np.uint8)
 """The same of calls and jumps through a register, which is in the three bits below."""
@@ -36,6 +36,9 @@ _IN_FRAME = -1
 """Instead of a register: a call through a frame slot."""
 _DISPATCHED = 0
 """The register through which Control Flow Guard's dispatch function calls, RAX."""
+_CALL, _CALL_POINTER = 0xE8, 0xFF
+_MOVE_IMMEDIATE, _TO_FRAME, _TO_ESP = 0xB8, np.array((0x04, 0x44, 0x45)), 0x44
+"""Opcode of a constant to a register, and ModRM of one to the frame; that with two bytes more."""
 _STORE, _STORE_CONSTANT, _LEA_BEFORE = 0x89, 0xC7, 7
 """Opcodes of stores, and bytes from the operand of LEA to that of a store right behind."""
 _WIDE_MASK, _WIDE = 0xF8, 0x48
@@ -228,22 +231,21 @@ class Before:
         return np.asarray(is_load & is_wanted(modrm) & self.is_whole[:, :count])
 
     def variables(self) -> Rvas:
-        """The variables from which the registers are loaded."""
+        """The variables from which the registers are loaded, with nothing else in between."""
         at, opcodes = self.at[:, :LOADED_WITHIN], self.opcodes[:, :LOADED_WITHIN]
         modrm = self.modrm[:, :LOADED_WITHIN]
-        is_load = (
-            self.is_whole[:, :LOADED_WITHIN]
-            & (opcodes == nearby.LOAD)
-            & (modrm == (DIRECT | self.registers << 3))
-        )
+        writes = ((opcodes == nearby.LOAD) | (opcodes == LEA)) & (modrm >> 3 & 7 == self.registers)
+        is_load = (opcodes == nearby.LOAD) & (modrm == (DIRECT | self.registers << 3))
+        is_load &= self.is_whole[:, :LOADED_WITHIN]
         operands = at + 2
         if self.scene.image.bits == 32:
             is_short = (opcodes == nearby.LOAD_SHORT) & (self.registers == 0)
             operands = np.where(is_short & ~is_load, at + 1, operands)
             is_load |= is_short
-        nearest = operands[self.rows, is_load.argmax(axis=1)]
-        named = _named(self.scene, nearest)
-        return np.asarray(np.where(is_load.any(axis=1), named, NO_VARIABLE))
+        stops = writes | is_load | (opcodes == _CALL) | (opcodes == _CALL_POINTER)
+        nearest = stops.argmax(axis=1)
+        named = _named(self.scene, operands[self.rows, nearest])
+        return np.asarray(np.where(is_load[self.rows, nearest], named, NO_VARIABLE))
 
     def get_addresses(self) -> Mask:
         """Which registers get an address in the frame, or one of data."""
@@ -255,8 +257,22 @@ class Before:
         in_frame |= (self.opcodes == nearby.LOAD) & (self.modrm == (_TO_ANY | self.registers << 3))
         found = (in_frame & self.is_whole).any(axis=1)
         made &= self.modrm & DIRECT_MASK == DIRECT
+        operands = self.at + 2
+        if self.scene.image.bits == 32:
+            made, operands = self._constants(operands)
         rows = made.any(axis=1).nonzero()[0]
-        targets = _named(self.scene, self.at[rows, made[rows].argmax(axis=1)] + 2)
-        is_data = (targets != NO_VARIABLE) & ~self.scene.analysis.references.in_code(targets)
+        targets = _named(self.scene, operands[rows, made[rows].argmax(axis=1)])
+        is_data = (targets >= FIRST) & ~self.scene.analysis.references.in_code(targets)
         found[rows] |= is_data
         return np.asarray(found)
+
+    def _constants(self, operands: Rvas) -> tuple[Mask, Rvas]:
+        """Where x86 code may put the address of data into the register, or into the frame."""
+        to_register = self.opcodes == (_MOVE_IMMEDIATE | self.registers)
+        in_frame = among(self.modrm, _TO_FRAME)
+        to_frame = (self.opcodes == _STORE_CONSTANT) & in_frame
+        places = np.where(to_register, operands - 1, operands + 1 + (self.modrm == _TO_ESP))
+        places = np.where(to_register | to_frame, places, 0)
+        named = _named(self.scene, places)
+        is_address = (named >= FIRST) & ~self.scene.analysis.references.in_code(named)
+        return np.asarray(is_address & (to_register | to_frame)), places
