@@ -426,8 +426,8 @@ class Frames:
         fate = self._fate(function, i)
         if fate.gets_out or (not behind and fate.within):
             return True
-        may_write = self.flow.interprocedural.may_write
-        return any(may_write(each, behind, MAX_KEPT) for each in fate.passed) or any(
+        may_write, passed = self.flow.interprocedural.may_write, fate.passed | fate.within
+        return any(may_write(each, behind, MAX_KEPT) for each in passed) or any(
             covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
         )
 

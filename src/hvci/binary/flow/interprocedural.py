@@ -9,11 +9,14 @@ from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
 from hvci.binary.flow.fates import (
+    ANY_SIZE,
     CLEARS,
     COPIES,
     STACK_ARGUMENTS,
+    WITHIN_OBJECT,
     X86_SLOT,
     Passed,
+    covers,
     extent,
     is_moving,
     most_arguments,
@@ -48,6 +51,8 @@ MAX_CALLEE = 1500
 MAX_RESULTS = 12
 MAX_TARGETS = 8
 """Functions that an indirect call may go to and that are looked into for what it returns."""
+MAX_WITHIN = 32
+"""Functions in which stores through a pointer that one of them gets in an object are looked for."""
 MAX_LEAF = 300
 """Instructions of a callee of which is asked what it leaves alone."""
 _MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
@@ -66,6 +71,8 @@ class Interprocedural:
         self.image = flow.image
         self.lookups: dict[int, Atoms] = {}
         """What calls that find a routine by its name return, by the RVA of the call."""
+        self._stored: dict[int, frozenset[tuple[int, int]]] = {}
+        """Where functions store behind pointers, by their start."""
         self.thunks: dict[int, str] = {}
         """Names of imports by the RVA of the jump that leads to them."""
         self.inbound: dict[Place, str] = {}
@@ -171,7 +178,8 @@ class Interprocedural:
     def may_write(self, passed: Passed, behind: int, nesting: int) -> bool:
         """Whether a routine of others may write so far behind a pointer.
 
-        It writes what it is given; how far, is known of some.
+        It writes what it is given; how far, is known of some. A function that gets the pointer in
+        an object may write as far behind what it loads as it stores at all.
         """
         if passed.name in COPIES and passed.argument == 1:
             return False  # it is copied from
@@ -179,6 +187,10 @@ class Interprocedural:
             return True
         if is_moving(passed.offset):
             return passed.name in COPIES | CLEARS
+        if passed.name == WITHIN_OBJECT:
+            _, callee = self.callee(passed.function, passed.i, nesting)
+            spans = self._spans(callee) if callee is not None else ()
+            return any(covers(passed.offset + at, size, behind, 4) for at, size in spans)
         if passed.offset > behind:
             return False
         written = extent(passed.name, passed.argument, self.image.bits)
@@ -188,6 +200,32 @@ class Interprocedural:
         return not all(
             atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
         )
+
+    def _spans(self, start: Function) -> frozenset[tuple[int, int]]:
+        """Where a function, and what it calls, stores behind any pointer: offset and size."""
+        known = self._stored.get(start.start)
+        if known is not None:
+            return known
+        found: set[tuple[int, int]] = set()
+        work, seen = [start], {start.start}
+        while work and len(seen) <= MAX_WITHIN:
+            function = work.pop()
+            for i in self.flow.arch.storing(function):
+                for memory in self.flow.arch.effect(function, i).stores:
+                    if memory.base >= 0 and not self.flow.frames.is_plain(function, i, memory):
+                        is_open = memory.index_register != NO_REGISTER
+                        found.add((memory.displacement, ANY_SIZE if is_open else memory.size))
+            for i, flow in enumerate(function.flows):
+                if flow == Flow.CALL:
+                    target = self.flow.arch.direct_target(function, i)
+                    callee = self.flow.functions.starting_at(target)
+                    if callee is not None and callee.start not in seen:
+                        seen.add(callee.start)
+                        work.append(callee)
+        if work:  # more than are looked at
+            found.add((0, ANY_SIZE))
+        self._stored[start.start] = frozenset(found)
+        return self._stored[start.start]
 
     # ---- callers
 

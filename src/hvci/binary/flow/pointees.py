@@ -404,8 +404,8 @@ class _Walk:
             entered = self._entry(i, place, name)
             if entered is None:
                 continue
-            self.given.add((function, i))
             if name is not None:
+                self.given.add((function, i))
                 self.passed.add(Passed(function, i, offset, name, entered[1]))
                 continue
             callees = [callee] if callee is not None else self._pointed_to(i)
@@ -414,6 +414,7 @@ class _Walk:
             lost = LOST._replace(is_gone=not is_through and not is_left)
             parameter, deeper = self.pointees.parameter, self.nesting + 1
             for fate in [parameter(each, entered[0], deeper) for each in callees] or [lost]:
+                self.given |= {(function, i)} if fate != NOTHING else set()
                 self._add(fate, i, offset)
                 kept |= {(Location(arch.result), moved(offset, more)) for more in fate.returned}
         return frozenset(kept)
