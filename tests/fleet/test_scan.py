@@ -77,6 +77,7 @@ def test_every_file_has_its_row_and_a_second_scan_only_looks(folder, tmp_path):
     assert done.exit_code == 0, done.output
     assert "evaluated             6" in done.output
     assert "known by content      1" in done.output
+    assert "damaged or no driver  3" in done.output
     found = rows(where, result.c.kind, result.c.verdict, seen.c.problem)
     assert found == {
         "good.sys": ("report", "compatible", None),
@@ -93,6 +94,7 @@ def test_every_file_has_its_row_and_a_second_scan_only_looks(folder, tmp_path):
     assert "evaluated             0" in again.output
     assert "unchanged             8" in again.output
     assert "without an answer     1" in again.output
+    assert "damaged or no driver  3" in again.output
     assert rows(where, result.c.kind, result.c.verdict, seen.c.problem) == found
     os.utime(folder / "good.sys", (OLD + 1, OLD + 1))
     third = run(folder, "-d", where, "--jobs", 1)

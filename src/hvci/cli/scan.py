@@ -274,6 +274,7 @@ def _summary(progress: Progress, number: int, where: str) -> str:
             *([f"  archives, programs    {progress.opened}"] if progress.opened else []),
             f"  known by content      {progress.duplicates}",
             f"  unchanged             {progress.unchanged}",
+            f"  damaged or no driver  {progress.unjudged}",
             f"  without an answer     {progress.problems}",
             "see: hvci stats" + ("" if where == "hvci.db" else f" --database {where}"),
         )

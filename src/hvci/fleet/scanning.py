@@ -55,6 +55,8 @@ class Progress:
     inside: int = 0
     """Of the files, those in archives."""
     problems: int = 0
+    unjudged: int = 0
+    """Files that are damaged, or no drivers; told at the end."""
     lost: int = 0
     """Targets that somebody named and in which nothing has an answer."""
     seconds: float = 0.0
@@ -120,7 +122,7 @@ class Scan:
             raise
         self._write()
         self.progress.lost = sum(not self.store.has_answer(path) for path in self._doubtful)
-        self.store.finish()
+        self.progress.unjudged = self.store.finish()
         return self.progress
 
     def _answering(self, scratch: str) -> Answering:

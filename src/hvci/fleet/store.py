@@ -169,8 +169,10 @@ class Store:
         said = select(about.c.value).where(about.c.name == running.name_of(scan_id))
         return running.is_alive(connection.execute(said).scalar())
 
-    def finish(self) -> None:
-        """The scan met everything: it is now what the targets are like."""
+    def finish(self) -> int:
+        """The scan met everything: it is now what the targets are like. Gives the number of files
+        that are damaged, or no drivers.
+        """
         with self.database.writing() as connection:
             mine = connection.execute(
                 select(scan.c.host, scan.c.targets).where(scan.c.id == self.scan_id)
@@ -186,6 +188,10 @@ class Store:
             add_up(connection, self.scan_id, before if before != self.scan_id else None)
             sign = running.name_of(self.scan_id)
             connection.execute(delete(about).where(about.c.name == sign))
+            unjudged = select(func.coalesce(func.sum(tally.c.files), 0)).where(
+                tally.c.scan_id == self.scan_id, tally.c.kind == "kind", tally.c.name != "report"
+            )
+            return int(connection.execute(unjudged).scalar_one())
 
     def known(self, places: Sequence[Place], abouts: Mapping[str, str]) -> dict[str, Known]:
         """What is known of these places, by path; `abouts` has what is said of some of them."""
