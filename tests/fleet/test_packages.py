@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import signed as make
 from build import driver
+from cabinets import cabinet, installer
 from fleets import rows_below as rows
 from hvci.cli import main
 from hvci.fleet.rules import Rules
@@ -172,6 +173,25 @@ def test_what_is_wrong_with_a_package_is_a_row(tmp_path):
     copy = put(tmp_path / "copy", {"cut.zip": (top / "cut.zip").read_bytes()})
     run(copy, "-d", where)
     assert rows(where, copy)["cut.zip"] == found["cut.zip"]
+
+
+def test_a_cabinet_beside_an_installer_that_comes_or_changes_counts(tmp_path):
+    """What an installer holds depends on it, and the installer itself stays the same."""
+    top, where = tmp_path / "in", tmp_path / "a.db"
+    put(top, {"x.msi": installer({"k": ("p/a.sys", GOOD)}, outside="more.cab")})
+    row = "x.msi!more.cab!p/a.sys"
+    run(top, "-d", where)
+    assert row not in rows(where, top)
+    for data, verdict in ((GOOD, "compatible"), (BAD, "incompatible")):
+        put(top, {"more.cab": cabinet({"k": data})})
+        os.utime(top / "more.cab", ns=(1, len(verdict)))
+        run(top, "-d", where)
+        assert rows(where, top)[row][1] == verdict
+        assert rows(where, top)["x.msi"][4] is None
+    assert "evaluated             0" in run(top, "-d", where)
+    (top / "more.cab").unlink()
+    run(top, "-d", where)
+    assert row not in rows(where, top)
 
 
 def test_members_of_one_name_are_told_apart(tmp_path):

@@ -6,12 +6,13 @@ Unchanged files cost a look-up, equal contents are evaluated once. Prints nothin
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -36,6 +37,8 @@ FULL = 2000
 IN_WINDOWS, OPENED = '{"installed": true}', '{"opened": true}'
 """What tells the drivers of a Windows in a file from all that lies in it, and that from what the
 same bytes are under the name of a driver."""
+INSTALLERS = (".msi", ".msm", ".msp")
+"""What may keep its files in cabinets beside it."""
 PATIENCE = 1.0
 """Seconds that a row waits to be written."""
 
@@ -97,6 +100,8 @@ class Scan:
     """Tasks that came out of archives."""
     _digests: dict[str, str] = field(default_factory=dict)
     """Of catalogs, by path."""
+    _beside: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+    """Cabinets, by folder."""
     _doubtful: set[str] = field(default_factory=set)
     """Of what somebody named, what may have no answer."""
     _began: float = field(default_factory=time.monotonic)
@@ -182,12 +187,20 @@ class Scan:
         if place.kind == WINDOWS:
             return IN_WINDOWS
         if place.kind != IMAGE:
-            return OPENED
+            beside = self._cabinets(place.path) if place.path.lower().endswith(INSTALLERS) else ()
+            return json.dumps({"opened": True, "beside": beside}) if beside else OPENED
         for path in place.catalogs:
             if path not in self._digests:
                 self._digests[path] = _digest(path)
         digests = [self._digests[path] for path in place.catalogs]
         return self.rules.beside(os.path.basename(place.path), digests)  # noqa: PTH119
+
+    def _cabinets(self, path: str) -> list[tuple[str, int, int]]:
+        """The cabinets in the folder of an installer, which may hold its files, and their state."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder not in self._beside:
+            self._beside[folder] = _states(folder)
+        return self._beside[folder]
 
     def _met_inside(self, path: str, number: int) -> Problem | None:
         """The members of an archive that is known; gives what is wrong with the archive."""
@@ -330,6 +343,17 @@ class _Feed:
 
     def __next__(self) -> Task:
         return self._queue.popleft() if self._queue else next(self._rest)
+
+
+def _states(folder: str) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of the cabinets in a folder."""
+    found = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(".cab") and entry.is_file():
+                status = entry.stat()
+                found.append((entry.name, status.st_size, status.st_mtime_ns))
+    return sorted(found)
 
 
 def _digest(path: str) -> str:
