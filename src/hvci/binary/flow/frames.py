@@ -398,7 +398,12 @@ class Frames:
             return False
         first = bisect_left(taken, (taken[last][0], 0))
         fates = (self._fate(function, each) for _, each in taken[first : last + 1])
-        return any(fate.is_lost or (function, i) in fate.given for fate in fates)
+        return any(
+            fate.is_lost
+            or (function, i) in fate.given
+            or any((each.function, each.i) == (function, i) for each in fate.within)
+            for fate in fates
+        )
 
     def is_reached_back(self, function: Function, location: Location) -> bool:
         """Whether a callee may write a slot from a field behind it that it gets the address of."""

@@ -300,8 +300,12 @@ class _Walk:
                 is_open = fills or memory.index_register != NO_REGISTER
                 at, size = within(offset, delta, ANY_SIZE if is_open else memory.size)
                 ways: Iterable[tuple[int, int]] = ((0, size),)
-                if memory.index_register not in (NO_REGISTER, number):
-                    ways = elements(self.flow, self.function, i, memory, MAX_NESTED)
+                counter = memory.index_register
+                if counter == number and memory.scale == 1:
+                    counter = memory.base  # the pointer may be either
+                if counter >= 0 and counter != number:
+                    indexed = memory._replace(index_register=counter)
+                    ways = elements(self.flow, self.function, i, indexed, MAX_NESTED)
                 self.writes.update(Write(self.function, i, n, at + by, far) for by, far in ways)
                 is_index |= is_open
         return is_index
