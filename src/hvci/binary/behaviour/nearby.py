@@ -34,7 +34,8 @@ _STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7
 _BRANCHES = (b"\xff\x15", b"\xff\x25")
 """A call and a jump through a slot; what else names one loads it."""
 LOAD, LOAD_SHORT = 0x8B, 0xA1
-_MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
+MOVE_IMMEDIATE, PUSH = 0xB8, 0x68
+"""Opcodes of a constant to a register, which is in the three bits below, and to the stack."""
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
 _KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
 _KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
@@ -224,8 +225,8 @@ def registers(scene: Scene, places: Rvas) -> Rvas:
         named = (last == LEA) | (last == LOAD)
         return np.asarray(np.where(named, modrm >> 3 & 7 | 8 * extended, FRAME))
     found = np.where(modrm == LOAD_SHORT, 0, FRAME)
-    found = np.where(modrm == _PUSH, PUSHED, found)
-    found = np.where(modrm & 0xF8 == _MOVE_IMMEDIATE, modrm & 7, found)
+    found = np.where(modrm == PUSH, PUSHED, found)
+    found = np.where(modrm & 0xF8 == MOVE_IMMEDIATE, modrm & 7, found)
     named = (modrm & DIRECT_MASK == DIRECT) & ((last == LEA) | (last == LOAD))
     return np.where(named, modrm >> 3 & 7, found)
 

@@ -58,8 +58,8 @@ BACK, NEAR, MAX_ARGUMENTS = 16, 6, 3
 _FAST = (RCX, RDX)
 _RET_POPS, _JUMP = 0xC2, 0xFF
 """First bytes of a return that pops, before those of the other in order, and of jumps."""
-_PUSH, _MOVE_IMMEDIATE, _TO_STACK = 0x68, 0xB8, b"\xc7\x44\x24"
-"""What stands before it in `push 0xC3`, `mov register, 0xC3` and `mov [esp+x], 0xC3`."""
+_TO_STACK = b"\xc7\x44\x24"
+"""What stands before it in `mov [esp+x], 0xC3`."""
 _TO_BYTE, _TO_NEW_BYTE, _NEW, _MOVE_BYTE = (0xB1, 0xB2), (0xB0, 0xB1), 0x41, 0xB0
 """What stands before it in `mov cl, 0xC3`, and in `mov r8b, 0xC3`."""
 CALLED_WITHIN = 32
@@ -162,7 +162,7 @@ def _moves_of(scene: Scene, at: int) -> Iterator[int]:
         yield at - 2
     if any(memory[at + 1 : at + 4]):
         return
-    if before == _PUSH or before & 0xF8 == _MOVE_IMMEDIATE:
+    if before == nearby.PUSH or before & 0xF8 == nearby.MOVE_IMMEDIATE:
         yield from (at - 1, at - 2) if is_64 else (at - 1,)
     elif memory[at - 4 : at - 1] == _TO_STACK:
         yield at - 4

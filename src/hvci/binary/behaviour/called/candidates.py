@@ -37,8 +37,8 @@ _IN_FRAME = -1
 _DISPATCHED = 0
 """The register through which Control Flow Guard's dispatch function calls, RAX."""
 _CALL, _CALL_POINTER = 0xE8, 0xFF
-_MOVE_IMMEDIATE, _TO_FRAME, _TO_ESP = 0xB8, np.array((0x04, 0x44, 0x45)), 0x44
-"""Opcode of a constant to a register, and ModRM of one to the frame; that with two bytes more."""
+_TO_FRAME, _TO_ESP = np.array((0x04, 0x44, 0x45)), 0x44
+"""ModRM of a constant to the frame; that with two bytes more."""
 _STORE, _STORE_CONSTANT, _LEA_BEFORE = 0x89, 0xC7, 7
 """Opcodes of stores, and bytes from the operand of LEA to that of a store right behind."""
 _WIDE_MASK, _WIDE = 0xF8, 0x48
@@ -268,7 +268,7 @@ class Before:
 
     def _constants(self, operands: Rvas) -> tuple[Mask, Rvas]:
         """Where x86 code may put the address of data into the register, or into the frame."""
-        to_register = self.opcodes == (_MOVE_IMMEDIATE | self.registers)
+        to_register = self.opcodes == (nearby.MOVE_IMMEDIATE | self.registers)
         in_frame = among(self.modrm, _TO_FRAME)
         to_frame = (self.opcodes == _STORE_CONSTANT) & in_frame
         places = np.where(to_register, operands - 1, operands + 1 + (self.modrm == _TO_ESP))

@@ -29,10 +29,8 @@ MAX_CALLS = 256
 """Calls that are looked at."""
 SOON = 32
 """Bytes behind an operand in which the call is looked for."""
-DESTINATIONS = 2
-"""How many of the first arguments may be where a callee writes."""
 _CALL, _JUMP = 0xE8, 0xE9
-_PUSH, _PUSH_REGISTER, _MOVE, _TO_ESP = 0x68, 0x50, 0x89, 0x24
+_PUSH_REGISTER, _MOVE, _TO_ESP = 0x50, 0x89, 0x24
 _PUSH_MEMORY, _FROM_MEMORY = 0xFF, 0x35
 _STORES_LAST, _STORES_THERE = b"\xc7\x04\x24", b"\xc7\x44\x24"
 """`mov dword [esp], constant`, and that with a displacement."""
@@ -73,7 +71,7 @@ def _candidates(scene: Scene) -> Iterator[int]:
         arguments: tuple[int, ...] = nearby.ARGUMENTS
         if scene.image.bits == 32:
             position = _position(scene, place, register, call)
-            arguments = (~position,) if position < DESTINATIONS else ()
+            arguments = (~position,) if position < words.DESTINATIONS else ()
         for argument in arguments:
             if (target, argument) not in writers:
                 writers[target, argument] = _seems_to_write(scene, target, argument)
@@ -113,16 +111,16 @@ def _position(scene: Scene, place: int, register: int, call: int) -> int:
     memory, behind = scene.image.memory, place + nearby.OPERAND
     before = bytes(memory[place - 4 : place])
     if register < 0:
-        if before[3] == _PUSH or before[2:] == bytes((_PUSH_MEMORY, _FROM_MEMORY)):
+        if before[3] == nearby.PUSH or before[2:] == bytes((_PUSH_MEMORY, _FROM_MEMORY)):
             return nearby.pushes(scene, behind, call)
         if before[:3] == _STORES_THERE:
             return before[3] // 4
-        return 0 if before[1:] == _STORES_LAST else DESTINATIONS
+        return 0 if before[1:] == _STORES_LAST else words.DESTINATIONS
     stored = bytes((_MOVE, register << 3 | 4, _TO_ESP))
     if bytes(memory[behind:call]).find(stored) >= 0:
         return 0
     is_pushed = memory[behind] == _PUSH_REGISTER + register
-    return nearby.pushes(scene, behind + 1, call) if is_pushed else DESTINATIONS
+    return nearby.pushes(scene, behind + 1, call) if is_pushed else words.DESTINATIONS
 
 
 def _name_functions(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
@@ -142,7 +140,7 @@ def _seems_to_write(scene: Scene, target: int, argument: int) -> bool:
 
 def _handed(scene: Scene, function: Function, i: int) -> None:
     """Decide one call: which of its arguments are code, and does the callee write there?"""
-    for position in range(DESTINATIONS):
+    for position in range(words.DESTINATIONS):
         offsets = written_through(scene, scene.arch.direct_target(function, i), position)
         if not offsets:
             continue

@@ -34,7 +34,6 @@ MAX_PER_SECTION = 8
 """Places shown of the stores into a section that is writable as well."""
 PUSHED_WINDOW = 8
 _MOFFS = np.array((0xA2, 0xA3), np.uint8)
-_MOVE_IMMEDIATE, _PUSH = 0xB8, 0x68
 _READS_ONLY = "the page is executable and never writable under memory integrity"
 
 
@@ -66,7 +65,11 @@ def _candidates(scene: Scene) -> list[int]:
     taken = direct & (last == LEA)
     if scene.image.bits == 32:
         stores |= among(modrm, _MOFFS)
-        taken |= ((modrm & 0xF8) == _MOVE_IMMEDIATE) | (modrm == _PUSH) | _to_frame(code, places)
+        taken |= (
+            ((modrm & 0xF8) == nearby.MOVE_IMMEDIATE)
+            | (modrm == nearby.PUSH)
+            | _to_frame(code, places)
+        )
     written = [
         place
         for place in places[stores].tolist()
