@@ -32,9 +32,9 @@ _FP = 29
 """The frame pointer; the stack pointer has a higher number."""
 PAIR_WINDOW = 4
 """Words between an ADRP and its ADD."""
-CALLED_SOON = 8
+CALLED_SOON = 16
 """Words behind such a pair in which the call is looked for that gets the address."""
-DESTINATIONS = 2
+DESTINATIONS = 3
 """How many of the first arguments may be where a callee writes."""
 LOADED_WITHIN = 9
 """Words from a call back to what may load its register from a variable, and one."""
@@ -81,7 +81,7 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
 
 
 def handing(scene: Scene) -> Iterator[int]:
-    """RVAs of calls of own functions that get an address of code first or second, and may write.
+    """RVAs of calls of own functions that get an address of code early, and may write there.
 
     The address is completed, and the function called, close together.
     """
@@ -96,12 +96,16 @@ def handing(scene: Scene) -> Iterator[int]:
     adds = (after & 0xFF80_0000) == 0x9100_0000
     adds &= ((after >> 5 & 31) == (words[pages] & 31)) & ((after & 31) < DESTINATIONS)
     steps, rows = adds.nonzero()
-    behind = pages[rows, None] + steps[:, None] + 1 + np.arange(1, CALLED_SOON)
-    behind = np.minimum(behind, last)
+    loads = rvas.searchsorted(np.array(scene.analysis.import_places, np.int64))
+    loads = loads[loads <= last]
+    loads = loads[(words[loads] & 0xFFC0_0000 == 0xF940_0000) & (words[loads] & 31 < DESTINATIONS)]
+    made = np.concatenate((pages[rows] + steps + 1, loads))
+    given = np.concatenate((after[steps, rows], words[loads])) & 31
+    behind = np.minimum(made[:, None] + np.arange(1, CALLED_SOON), last)
     calls = words[behind] & 0x7C00_0000 == 0x1400_0000
     has_call = calls.any(axis=1)
     places = behind[has_call, calls[has_call].argmax(axis=1)]
-    registers = after[steps, rows][has_call] & 31
+    registers = given[has_call]
     near, seen = _nearby(scene), set[int]()
     writers: dict[tuple[int, int], bool] = {}
     for place, register in sorted(zip(places.tolist(), registers.tolist(), strict=True)):

@@ -10,7 +10,7 @@ from hvci.binary.behaviour.trace import roots
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.form.code import NO_REGISTER, Function, Location, Memory, Reg
 
-MAX_CALLEE = 200
+MAX_CALLEE = 1000
 """Instructions of a callee that is looked into."""
 
 

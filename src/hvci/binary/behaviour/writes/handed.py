@@ -1,7 +1,7 @@
 """Writes to code by a function of the image that gets the address: a helper, a copy of its own.
 
 Candidates are calls of own functions right behind an operand that names code or an import, and of
-these only what seems to write through its first or second argument; the data flow decides.
+these only what seems to write through one of its first arguments; the data flow decides.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arch.x86.lift import RCX, RDX
 from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.arm64 import words
@@ -25,11 +26,17 @@ from hvci.binary.form.references import Rvas
 from hvci.binary.pe.sets import among
 from hvci.model import Machine
 
-MAX_CALLS = 256
+MAX_CALLS = 1024
 """Calls that are looked at."""
-SOON = 32
+_COPIES_OF_ESP = (0, 1, 2, 3, 6, 7)
+"""Registers that may hold one."""
+COPIED_WITHIN = 48
+"""Bytes before the store of an argument in which ESP is copied."""
+SOON = 64
 """Bytes behind an operand in which the call is looked for."""
-_CALL, _JUMP = 0xE8, 0xE9
+_ARGUMENTS = (RCX, RDX, 8)
+"""Registers of as many arguments on x64."""
+_CALL, _JUMP, _STORE_CONSTANT = 0xE8, 0xE9, 0xC7
 _PUSH_REGISTER, _MOVE, _TO_ESP = 0x50, 0x89, 0x24
 _PUSH_MEMORY, _FROM_MEMORY = 0xFF, 0x35
 _STORES_LAST, _STORES_THERE = b"\xc7\x04\x24", b"\xc7\x44\x24"
@@ -68,7 +75,7 @@ def _candidates(scene: Scene) -> Iterator[int]:
     registers = nearby.registers(scene, places)
     rows = zip(places.tolist(), registers.tolist(), calls.tolist(), targets.tolist(), strict=True)
     for place, register, call, target in rows:
-        arguments: tuple[int, ...] = nearby.ARGUMENTS
+        arguments: tuple[int, ...] = _ARGUMENTS
         if scene.image.bits == 32:
             position = _position(scene, place, register, call)
             arguments = (~position,) if position < words.DESTINATIONS else ()
@@ -115,12 +122,32 @@ def _position(scene: Scene, place: int, register: int, call: int) -> int:
             return nearby.pushes(scene, behind, call)
         if before[:3] == _STORES_THERE:
             return before[3] // 4
-        return 0 if before[1:] == _STORES_LAST else words.DESTINATIONS
-    stored = bytes((_MOVE, register << 3 | 4, _TO_ESP))
-    if bytes(memory[behind:call]).find(stored) >= 0:
+        return 0 if before[1:] == _STORES_LAST else _above_copy(scene, place)
+    between = bytes(memory[behind:call])
+    if between.find(bytes((_MOVE, register << 3 | 4, _TO_ESP))) >= 0:
         return 0
+    above = between.find(bytes((_MOVE, register << 3 | 0x44, _TO_ESP)))
+    if 0 <= above < len(between) - 3:
+        return between[above + 3] // nearby.OPERAND
+    for base in _COPIES_OF_ESP:
+        above = between.find(bytes((_MOVE, 0x40 | register << 3 | base)))
+        copy = memory.find(bytes((_MOVE, 0xE0 | base)), place - COPIED_WITHIN, call)
+        if 0 <= above < len(between) - 2 and copy >= 0:
+            return between[above + 2] // nearby.OPERAND
     is_pushed = memory[behind] == _PUSH_REGISTER + register
     return nearby.pushes(scene, behind + 1, call) if is_pushed else words.DESTINATIONS
+
+
+def _above_copy(scene: Scene, place: int) -> int:
+    """The same of an address that is stored by a copy of ESP, as Clang does without optimising."""
+    memory = scene.image.memory
+    opcode, modrm, above = memory[place - 3 : place]
+    if opcode != _STORE_CONSTANT or modrm & 0xF8 != 0x40:
+        opcode, modrm, above = memory[place - 2], memory[place - 1], 0
+    is_store = opcode == _STORE_CONSTANT and modrm & 0xB8 == 0
+    copy = bytes((_MOVE, 0xE0 | modrm & 7))
+    copied = memory.find(copy, place - COPIED_WITHIN, place) >= 0
+    return above // nearby.OPERAND if is_store and copied else words.DESTINATIONS
 
 
 def _name_functions(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
