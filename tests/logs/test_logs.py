@@ -23,6 +23,8 @@ from hvci.model import (
     Rva,
 )
 from hvci.report import Document, Format, render
+from hvci.report.identity import short_name
+from hvci.report.pairs import pairs
 from reports import HOSTILE, everything, pool_call, report, unknown_call
 
 VERIFIER = """\
@@ -273,6 +275,34 @@ def test_several_drivers_of_one_name_are_told_apart():
         assert SEVERAL not in alone.facts
         assert alone.causes[0].startswith("0x1020")
         assert alone.sure is (text is ANALYZE)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("in/x-1.0.zip!driver.sys", "driver.sys"),
+        ("in/x.zip!p/driver.sys", "driver.sys"),
+        ("x.msi!cabinet 1!driver.sys", "driver.sys"),
+        ("in\\we!rd.sys", "we!rd.sys"),
+        ("in/tool.exe!driver at 0x5f000", "tool.exe!driver at 0x5f000"),
+    ],
+)
+def test_a_driver_of_an_archive_has_the_name_that_logs_give_it(path, name):
+    assert short_name(path) == name
+    (found, *_) = join(parse_log(READINESS), (other(path, "1", pool_call(0x1020, 0)),))
+    assert bool(found.causes) is (name == "driver.sys")
+
+
+def test_two_versions_of_an_archive_have_the_same_drivers():
+    def version(number):
+        names = (f"x-{number}.zip!a.sys", f"x-{number}.zip!b.sys")
+        return [other(name, number, pool_call(0x1020, 0)) for name in names]
+
+    found = [
+        (name, old is not None, new is not None)
+        for name, old, new in pairs(version("1"), version("2"))
+    ]
+    assert found == [("a.sys", True, True), ("b.sys", True, True)]
 
 
 def test_causes_in_several_drivers_say_in_which():

@@ -81,8 +81,12 @@ def offset_in_function(site: ImageSite) -> int:
 
 @lru_cache(maxsize=64)
 def short_name(path: str) -> str:
-    """The last part of a path of either kind, which is what a driver is called."""
-    return PurePosixPath(path.replace("\\", "/")).name or path
+    """The last part of a path of either kind, which is what a driver is called; of one in an
+    archive its own name, where it has one.
+    """
+    name = PurePosixPath(path.replace("\\", "/")).name or path
+    archive, mark, last = name.rpartition("!")
+    return last if mark and "." in archive and "." in last else name
 
 
 def digest_for(report: Report, fingerprint: str) -> str:
