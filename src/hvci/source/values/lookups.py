@@ -2,7 +2,8 @@
 
 Theory of operation: the name stands in a string shortly before the look-up. A string with the name
 of a judged routine that no look-up here takes, in a program that looks routines up, is a limit: a
-function of its own may take it. Knows text only; knows nothing of values.
+function of its own may take it. So is a look-up whose name no string can say. Knows text only;
+knows nothing of values.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from dataclasses import dataclass, field
 
 from hvci import catalog
 from hvci.model import Limit, Origin, SourceSite, WindowsVersion
+from hvci.model.judged import CALL_RULES
+from hvci.source.preprocess.tree import text_of
 from hvci.source.program.aliases import routines
-from hvci.source.program.program import Program, Unit
+from hvci.source.program.program import Program, Unit, Use
+from hvci.source.text.text import Source
+from hvci.source.values.literals import Literal, literals
 
 _NARROW = b"FltGetRoutineAddress"
 """Takes its name in a string of bytes."""
@@ -23,8 +28,6 @@ REACH = 600
 """So many bytes before a look-up may hold the routine's name."""
 _BEHIND = 120
 """And so many behind it."""
-_WIDE = re.compile(rb'\bL"(\w+)"')
-_STRING = re.compile(rb'(?:\bL)?"(\w+)"')
 _ELEMENT = rb"\s*(?:\[[^\]\n]*\]\s*)?"
 _HOLDS = re.compile(
     rb"(?:\b(\w+)" + _ELEMENT + rb"|\*\s*(\w+)" + _ELEMENT + rb"\)\s*\([^;{}=]*\)\s*)="
@@ -64,6 +67,7 @@ def lookups(program: Program) -> Lookups:
     """Find `variable = (...)MmGetSystemRoutineAddress(&name)` and what the name says."""
     found: dict[bytes, str] = {}
     taken: set[tuple[str, int]] = set()
+    limits: list[Limit] = []
     asked = [routine for routine in LOOKUPS if program.names(routine)]
     for routine in asked:
         for unit in program.naming(routine):
@@ -72,14 +76,16 @@ def lookups(program: Program) -> Lookups:
                 if match is None or unit.live(at) is False:
                     continue
                 begin, end = max(0, match.start() - REACH), at + len(routine) + _BEHIND
-                every = _STRING.finditer(unit.source.plain, begin, end)
+                every = literals(program, unit, begin, end)
                 known = [one for one in every if _is_known(_name(one))]
                 if known:
                     found[match[1] or match[2]] = _name(known[-1])
-                taken.update((unit.source.path, one.start()) for one in known)
-    strings = _STRING if _NARROW in asked else _WIDE
-    limits = list(dict.fromkeys(_left(program, strings, taken))) if asked else []
-    return Lookups(found, limits)
+                taken.update((unit.source.path, one.start) for one in known)
+        limits += (
+            _unnamed(use, routine) for use in program.uses(routine) if not is_named(program, use)
+        )
+    left = _left(program, _NARROW in asked, taken) if asked else ()
+    return Lookups(found, list(dict.fromkeys((*left, *limits))))
 
 
 def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
@@ -88,36 +94,73 @@ def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
     return _HOLDS.search(code, max(0, begin), at)
 
 
-def _name(string: re.Match[bytes]) -> str:
-    return string[1].decode("ascii", "replace")
+def _name(string: Literal) -> str:
+    return string.text.decode("ascii", "replace")
 
 
 def _is_known(name: str) -> bool:
     return name in _SINCE or name in catalog.ddis()
 
 
-def _left(
-    program: Program, strings: re.Pattern[bytes], taken: set[tuple[str, int]]
-) -> Iterator[Limit]:
+def _left(program: Program, is_narrow: bool, taken: set[tuple[str, int]]) -> Iterator[Limit]:
     """A limit for each name of a judged routine in a string that no look-up takes."""
-    for path in program.paths:
-        if program.space.words.among(path, routines()):
-            for unit in program.units_of(path):
-                yield from _left_in(unit, strings, taken)
+    for unit in program.units:
+        for one in literals(program, unit):
+            name, path = _name(one), unit.source.path
+            if one.text not in routines() or (path, one.start) in taken:
+                continue
+            if (one.is_wide or is_narrow) and unit.live(one.start) is not False:
+                why = (
+                    f"{name} is named in a string, this driver looks routines up by their names, "
+                    "and calls of what is found are not followed: check the built .sys"
+                )
+                yield _limit(unit.source, one.start, why, catalog.ddis()[name].weakens)
 
 
-def _left_in(
-    unit: Unit, strings: re.Pattern[bytes], taken: set[tuple[str, int]]
-) -> Iterator[Limit]:
-    for match in strings.finditer(unit.source.plain):
-        name, path = _name(match), unit.source.path
-        if name.encode() not in routines() or (path, match.start()) in taken:
-            continue
-        if unit.live(match.start()) is not False:
-            line, column = unit.source.position(match.start())
-            reason = (
-                f"{path}:{line}: {name} is named in a string, this driver looks routines up by "
-                "their names, and calls of what is found are not followed: check the built .sys"
-            )
-            site = SourceSite(path, line, column)
-            yield Limit(Origin.SOURCE, catalog.ddis()[name].weakens, reason, site)
+def _unnamed(use: Use, routine: bytes) -> Limit:
+    why = (
+        f"which routine {routine.decode()} looks up here is not known, as no string says it; "
+        "check the built .sys"
+    )
+    return _limit(use.source, use.offset, why, CALL_RULES)
+
+
+def _limit(source: Source, offset: int, why: str, rules: tuple[str, ...]) -> Limit:
+    line, column = source.position(offset)
+    reason, site = f"{source.path}:{line}: {why}", SourceSite(source.path, line, column)
+    return Limit(Origin.SOURCE, rules, reason, site)
+
+
+def is_named(program: Program, use: Use) -> bool:
+    """Whether a string may say what a look-up asks for.
+
+    It stands in the function, at what the look-up gets or that is made of, or callers give it.
+    """
+    function = use.function
+    if function is None:
+        return True
+    start, end = function.node.byte_range
+    plain = use.source.plain[start:end]
+    if _WIDE_OR_NARROW.search(plain) is not None:
+        return True
+    names = set(_WORDS.findall(text_of(use.node.child_by_field_name("arguments"))))
+    for call in _MAKING.finditer(plain):
+        words = set(_WORDS.findall(call[0]))
+        names |= words if words & names else set()
+    return not names.isdisjoint(function.parameters) or any(
+        _is_given_a_string(unit, name) for name in sorted(names) for unit in program.naming(name)
+    )
+
+
+def _is_given_a_string(unit: Unit, name: bytes) -> bool:
+    plain = unit.source.plain
+    return any(_STRING_BEHIND.match(plain, at + len(name)) for at in unit.source.places(name))
+
+
+_WIDE_OR_NARROW = re.compile(rb'(?<!\w)(?:L"\w+"|"[A-Z]\w{3,}")')
+_STRING_BEHIND = re.compile(rb"[^;{}()]{0,80}(?:[={(,][^;]{0,400}?)?\"")
+_WORDS = re.compile(rb"[A-Za-z_]\w*")
+_MAKING = re.compile(
+    rb"\b\w*(?:Init\w*String|UnicodeString\w*|AnsiString\w*)\s*\([^;]*|\bBuffer\s*=[^;]*"
+)
+"""What makes a counted string of another."""
