@@ -32,6 +32,7 @@ from hvci.source.judge.merge import Kept, merged
 from hvci.source.judge.optin import MACROS, OptIn
 from hvci.source.leftovers import leftovers
 from hvci.source.pointers import behaviour, sections
+from hvci.source.program.relinked import in_settings
 from hvci.source.rust.cargo import is_rust
 from hvci.source.rust.crates import Crates, read_crates
 from hvci.source.survey import Survey
@@ -118,6 +119,7 @@ def examine(
     for _, source in sorted(shelf.sources.items()):
         reading.allowances += allowances(source)
     reading.settings += workspace.settings
+    shelf.limits += in_settings(one for _, one in workspace.settings)
     shelf.limits += leftovers(workspace, reading.calls, bool(crates.crates))
     libraries = prebuilt.read(workspace)
     reading.linked += libraries.calls

@@ -25,7 +25,8 @@ OMAGIC = "--omagic"
 
 _VALUE = r"(?:[^\s;<>\"'\\,]|\\(?![\"']))+"
 _OPTION = re.compile(
-    r"(?<![\w:])(?:LINKER:)?(?:SHELL:)?[/-](SECTION|MERGE|ALIGN|DRIVER|INTEGRITYCHECK|ENTRY|GUARD|DEF)"
+    r"(?<![\w:])(?:LINKER:)?(?:SHELL:)?[/-]"
+    r"(SECTION|MERGE|ALIGN|DRIVER|INTEGRITYCHECK|ENTRY|GUARD|DEF|ALTERNATENAME)"
     rf"(?::(?:\\?\"([^\"\n]*?)\\?\"|({_VALUE}))((?:,{_VALUE})*))?(?![\w-])",
     re.IGNORECASE,
 )

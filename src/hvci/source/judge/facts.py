@@ -29,6 +29,7 @@ from hvci.source.program.calls import (
 from hvci.source.program.news import chooses, says_pool, takes
 from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
+from hvci.source.program.relinked import relinked
 from hvci.source.program.stores import is_unused_template
 from hvci.source.values.guess import Guess
 from hvci.source.values.places import Place
@@ -145,7 +146,7 @@ class Judge:
     def limits(self, program: Program) -> list[Limit]:
         """Where a routine goes under another name that was not followed."""
         known = self.resolver(program)
-        return [*known.aliases.limits, *known.lookups.limits, *pasted(program)]
+        return [*known.aliases.limits, *known.lookups.limits, *pasted(program), *relinked(program)]
 
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""
