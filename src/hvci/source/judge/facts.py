@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hvci import catalog
 from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via, WindowsVersion
@@ -31,6 +32,7 @@ from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.relinked import relinked
 from hvci.source.program.stores import is_unused_template
+from hvci.source.values.dead import unreached
 from hvci.source.values.guess import Guess
 from hvci.source.values.places import Place
 from hvci.source.values.resolve import Resolver
@@ -222,6 +224,12 @@ class Judge:
             and resolver.discards(call.node, function)
         ):
             return "no use of the template compiles this branch"
+        if function is not None and (why := resolver.unused.reason(function)):
+            return why
+        if call.node is not None and function is not None:
+            why = unreached(call.node, partial(resolver.decided, function))
+            if why:
+                return why
         if call.node is not None:
             known = guards.Guards(
                 resolver.lookups, self.target, resolver.versions, call.file, function

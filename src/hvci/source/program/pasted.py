@@ -45,6 +45,22 @@ def _macros(program: Program, path: str) -> list[Macro]:
     return list({macro.start: macro for macro in found if macro is not None}.values())
 
 
+def may_make(program: Program, name: bytes) -> bool:
+    """Whether some macro may make a name of what it holds and the words of the program."""
+    if b"##" not in program.stored:
+        every = {tuple(one) for path in program.paths for one in _patterns(program, path)}
+        program.stored[b"##"] = tuple(every)
+    patterns = program.stored[b"##"]
+    if not patterns:
+        return False
+    words = frozenset().union(*map(program.space.words.of, program.paths))
+    return any(_fits(name, one, words, 1) for one in patterns)
+
+
+def _patterns(program: Program, path: str) -> Iterator[Sequence[bytes | None]]:
+    return (parts for macro in _macros(program, path) for parts in _parts(macro))
+
+
 def made_of(parts: Sequence[bytes | None], words: Set[bytes]) -> Iterator[str]:
     """The routines whose names some parts may make; None stands for words, glued or one alone.
 
@@ -55,14 +71,16 @@ def made_of(parts: Sequence[bytes | None], words: Set[bytes]) -> Iterator[str]:
             yield name.decode()
 
 
-def _fits(rest: bytes, parts: tuple[bytes | None, ...], words: Set[bytes]) -> bool:
+def _fits(
+    rest: bytes, parts: tuple[bytes | None, ...], words: Set[bytes], shortest: int = SHORTEST
+) -> bool:
     if not parts:
         return not rest
     first, more = parts[0], parts[1:]
     if first is not None:
-        return rest.startswith(first) and _fits(rest[len(first) :], more, words)
-    ends = (end for end in range(SHORTEST, len(rest) + 1) if rest[:end] in words)
-    return any(_fits(rest[end:], more, words) or _fits(rest[end:], parts, words) for end in ends)
+        return rest.startswith(first) and _fits(rest[len(first) :], more, words, shortest)
+    ends = (end for end in range(shortest, len(rest) + 1) if rest[:end] in words)
+    return any(_fits(rest[end:], one, words, shortest) for end in ends for one in (more, parts))
 
 
 def _made(macro: Macro, words: frozenset[bytes]) -> Iterator[str]:
@@ -70,10 +88,16 @@ def _made(macro: Macro, words: frozenset[bytes]) -> Iterator[str]:
 
     What stands beside `##` is a part, or a parameter that may be any word.
     """
+    for parts in _parts(macro):
+        yield from made_of(parts, words)
+
+
+def _parts(macro: Macro) -> Iterator[list[bytes | None]]:
+    """What a macro pastes together; None for its parameters."""
     free = frozenset(macro.parameters or ())
     for glued in _PASTED.finditer(macro.body):
         parts = [one.strip() for one in glued[0].split(b"##")]
-        yield from made_of([None if one in free else one for one in parts], words)
+        yield [None if one in free else one for one in parts]
 
 
 def _limit(macro: Macro, made: list[str]) -> Limit:

@@ -124,7 +124,8 @@ class Callers:
             return NOTHING
         self.busy.add(key)
         try:
-            given = [self._argument(use, index, depth, function) for use in uses]
+            runs = self.evaluator.runs
+            given = [self._argument(use, index, depth, function) for use in uses if runs(use)]
             if function is not None and function.is_method:
                 given = _of_this_method(given)
             found = NOTHING

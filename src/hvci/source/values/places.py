@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hvci.source.preprocess.tree import Function
-from hvci.source.program.program import Macro
+from hvci.source.program.program import Macro, Use
 from hvci.source.values.comparing import Given
 from hvci.source.values.guess import Guess
 
@@ -56,6 +56,9 @@ class Evaluator(Protocol):
 
     def index_of(self, node: Node | None, place: Place, depth: int) -> int | None:
         """The number of an element; None where it is not one constant."""
+
+    def runs(self, use: Use) -> bool:
+        """Whether a use may run: no constant condition keeps it out, and somebody uses it."""
 
     @property
     def versions(self) -> Versions:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from hvci.model import WindowsVersion
 from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, text_of, walk
 from hvci.source.program.aliases import Aliases, aliases
-from hvci.source.program.program import Program
+from hvci.source.program.program import Program, Use
 from hvci.source.program.stores import template_names
 from hvci.source.values import constants, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
+from hvci.source.values.dead import Unused, unreached
 from hvci.source.values.fields import Fields
 from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.values.lookups import Lookups, lookups
@@ -59,6 +60,7 @@ class Resolver:
         self._steps = 0
         self._before = 0
         """Steps of earlier questions."""
+        self._running: dict[tuple[str, int], bool] = {}
         self.names = Names(program, self)
         self.fields = Fields(program, self.names, self)
 
@@ -192,6 +194,39 @@ class Resolver:
             if truth is not None and truth is not is_first:
                 return True
         return False
+
+    def decided(self, function: Function, condition: Node) -> bool | None:
+        """Which way a condition goes that a compiler decides: one of numbers and macros."""
+        path = function.file.source.path
+        return Conditions({}, partial(self._literal, path)).truth(condition)
+
+    def _literal(self, path: str, node: Node) -> Known | None:
+        """A number that stands in the text, or that every macro of a name stands for."""
+        text = text_of(node)
+        if node.type == "identifier":
+            bodies = {macro.body.strip(b"() \t") for macro, _ in self.program.macros(text, path)}
+            text = bodies.pop() if len(bodies) == 1 else text
+        if text in _WORDS:
+            return Known(b"", _WORDS[text])
+        if _DIGITS.fullmatch(text) is None:
+            return None
+        atoms = sorted(constants.number(text).atoms)
+        return Known(b"", atoms[0].bits) if len(atoms) == 1 else None
+
+    @cached_property
+    def unused(self) -> Unused:
+        """Which functions nothing speaks of."""
+        return Unused(self.program)
+
+    def runs(self, use: Use) -> bool:
+        """Whether a use may run: no constant condition keeps it out, and somebody uses it."""
+        if use.function is None:
+            return True
+        key = use.source.path, use.offset
+        if key not in self._running:
+            is_dead = unreached(use.node, partial(self.decided, use.function))
+            self._running[key] = not is_dead and not self.unused.is_unused(use.function)
+        return self._running[key]
 
     def label(self, switch: Node, place: Place, depth: int) -> int | None:
         """The position of the label that a `switch` leads to: a side question as well."""
@@ -381,6 +416,8 @@ def _passed(constant: Constant, node: Node) -> Known | None:
     return known if value is not None and value.origins <= _FROM_CALLERS else None
 
 
+_WORDS = {b"FALSE": 0, b"false": 0, b"NULL": 0, b"nullptr": 0, b"TRUE": 1, b"true": 1}
+_DIGITS = re.compile(rb"(?:0[xXbB])?[0-9a-fA-F']+[uUlL]*")
 _FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template"))
 _TEMPLATES = ("template_function", "template_method")
 _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
