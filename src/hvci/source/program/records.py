@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _RECORDS = ("struct_specifier", "class_specifier", "union_specifier")
 _KINDS = frozenset((b"struct", b"class", b"union"))
 _DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:{=]")
+MAX_NESTED = 3
+"""Structures around the one of a field whose lists are looked at."""
 MAX_RECORDS = 200
 """Structures that declare a field of one name."""
 
@@ -62,11 +64,11 @@ def records(program: Program, name: bytes) -> tuple[Record, ...]:
 
 def in_order(program: Program, name: bytes, left: int) -> Iterator[Listed]:
     """The values that lists give to fields of a name by their place, at most so many."""
-    return islice(_in_order(program, name, frozenset()), max(left, 0))
+    return islice(_in_order(program, name, MAX_NESTED), max(left, 0))
 
 
-def _in_order(program: Program, name: bytes, around: frozenset[bytes]) -> Iterator[Listed]:
-    """The same, for a field of what the fields around it hold."""
+def _in_order(program: Program, name: bytes, nested: int) -> Iterator[Listed]:
+    """The same, for a field in so many structures at most."""
     for kind, record in [(kind, one) for one in records(program, name) for kind in one.kinds]:
         for unit in program.naming(kind):
             for at in places(unit.source.code, kind):
@@ -75,9 +77,7 @@ def _in_order(program: Program, name: bytes, around: frozenset[bytes]) -> Iterat
                 if value.type == LIST:
                     yield from _of_all(file, value, record, name, 0)
             for member, deep in _members(unit, kind):
-                if member in around:
-                    continue
-                for one in _inside(program, member, around | {member}):
+                for one in _inside(program, member, nested - 1) if nested else ():
                     if one.value.type == LIST:
                         yield from _of_all(one.file, one.value, record, name, deep)
                     else:
@@ -116,9 +116,17 @@ def _members(unit: Unit, kind: bytes) -> Iterator[tuple[bytes, int]]:
     yield from found.items()
 
 
-def _inside(program: Program, member: bytes, around: frozenset[bytes]) -> Iterator[Listed]:
-    """What lists give to a field, by its place or its name."""
-    yield from _in_order(program, member, around)
+def _inside(program: Program, member: bytes, nested: int) -> tuple[Listed, ...]:
+    """What lists give to a field, by its place or its name; worked out once."""
+    key = b"{%d:%b" % (nested, member)
+    if key not in program.stored:
+        program.stored[key] = ()  # a name that stands in itself gives nothing more
+        program.stored[key] = tuple(_found_inside(program, member, nested))
+    return program.stored[key]
+
+
+def _found_inside(program: Program, member: bytes, nested: int) -> Iterator[Listed]:
+    yield from _in_order(program, member, nested)
     for unit in program.naming(member):
         for at in places(unit.source.code, member):
             if unit.source.code[:at].rstrip()[-1:] != b"." or unit.live(at) is False:
