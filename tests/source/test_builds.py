@@ -204,7 +204,12 @@ def test_a_driver_that_no_project_builds_beside_a_tool_is_judged(tmp_path):
 
 def test_sources_of_a_program_do_not_weigh(tmp_path):
     lay(tmp_path, tool__vcxproj=vcxproj("tool.c", "lost.c", type="Application", driver=""))
-    lay(tmp_path, tool__c=entry(PLAIN), drv__vcxproj=vcxproj("drv.c"), drv__c=CLEAN)
+    lay(
+        tmp_path,
+        tool__c=entry(PLAIN).replace("ntddk", "windows"),
+        drv__vcxproj=vcxproj("drv.c"),
+        drv__c=CLEAN,
+    )
     assert evaluate(tmp_path).verdict is Verdict.COMPATIBLE
 
 

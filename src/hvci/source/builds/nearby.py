@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hvci.source.builds.model import Build
+from hvci.source.builds.model import Build, Kind
 from hvci.source.text.disk import contents
-from hvci.source.text.files import Shelf, is_code, is_project, tidy
+from hvci.source.text.files import Shelf, beside, is_code, is_project, tidy
 
 MAX_LEVELS = 4
 """Folders upwards in which a project of a file is looked for."""
@@ -29,6 +30,48 @@ _KERNEL = re.compile(
 def is_kernel_code(shelf: Shelf, paths: Iterable[str]) -> bool:
     """Whether some file includes a header that only drivers use."""
     return any(_KERNEL.search(shelf.sources[path].text) for path in paths)
+
+
+_ENTRY = re.compile(rb"\b(?:DriverEntry|DllInitialize)\s*\([^;{}]*\)\s*\{")
+_ONLY_KERNEL = re.compile(
+    rb'#[ \t]*include[ \t]*[<"](?:[\w./\\]*[/\\])?'
+    rb"(?i:ntddk|wdm|ntifs|fltkernel|ntosp|storport|ndis)\.h"
+)
+_OF_PROGRAMS = re.compile(rb'#[ \t]*include[ \t]*[<"](?i:windows)\.h')
+
+
+def made_drivers(shelf: Shelf, builds: list[Build]) -> list[Build]:
+    """The builds, those among them made drivers that are called programs and are none.
+
+    Such a one holds the entry point of a driver, in a file with headers that no program can
+    include, and no driver here is built of that file: else it is a test of the driver. What
+    calls itself a driver for user mode (UMDF) is one.
+    """
+    of_drivers = {path for one in builds if one.kind is not Kind.USER for path in one.paths}
+    found = []
+    for one in builds:
+        mine = (path for path in one.files if path not in of_drivers)
+        is_said = any((it.name, it.value.lower()) == ("drivertype", "umdf") for it in one.settings)
+        if one.kind is Kind.USER and not is_said and any(_has_entry(shelf, path) for path in mine):
+            one = replace(one, kind=Kind.DRIVER, kernel=True)
+        found.append(one)
+    return found
+
+
+def _has_entry(shelf: Shelf, path: str) -> bool:
+    """Whether a file has the entry point of a driver, with headers that only the kernel has."""
+    source = shelf.sources.get(path)
+    if source is None or _ENTRY.search(source.code) is None:
+        return False
+    texts = [source.text]
+    for name in _QUOTED.findall(source.text):
+        file = shelf.actual(beside(path, name.decode("utf-8", "replace").replace("\\", "/")))
+        texts += [shelf.sources[file].text] if file in shelf.sources else []
+    is_kernel = any(_ONLY_KERNEL.search(one) for one in texts)
+    return is_kernel and not any(_OF_PROGRAMS.search(one) for one in texts)
+
+
+_QUOTED = re.compile(rb'#[ \t]*include[ \t]*"([^"\n]+)"')
 
 
 def bring_projects(shelf: Shelf) -> None:

@@ -243,7 +243,7 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     found += _other_builds(shelf, machine)
     for path in sorted(old):
         _leave_out(shelf, path, found)
-    return nearby.wanted(shelf, found)
+    return nearby.wanted(shelf, nearby.made_drivers(shelf, found))
 
 
 _OLD = ".vcproj"

@@ -306,6 +306,8 @@ def _kind(state: State) -> Kind:
 
 
 _DRIVER_LINK = re.compile(r"(?i)(?:^|\s)[/-](?:DRIVER\b|ENTRY:\W?(?:Gs|Fx)?DriverEntry\b)")
+_NATIVE = re.compile(r"(?i)(?:^|\s)[/-]SUBSYSTEM:\W?native\b")
+_KERNEL_MODE = re.compile(r"(?:^|\s)[/-]kernel(?![\w-])")
 _KERNEL_LIBRARY = re.compile(r"(?i)\b(?:ntoskrnl|wdfdriverentry|fltmgr)\.lib\b")
 
 
@@ -313,16 +315,19 @@ def _is_linked_as_driver(state: State) -> bool:
     """Whether the linker is told to make a driver of what a toolset of applications compiles."""
     link = state.definitions.get("link", {})
     options = link.get("additionaloptions", "")
-    is_native = link.get("subsystem", "").strip().lower() == "native"
+    libraries = f"{link.get('additionaldependencies', '')} {options}"
+    said = link.get("subsystem", "").strip().lower() == "native"
+    is_native = said or _NATIVE.search(options) is not None
+    compiled = state.definitions.get("clcompile", {}).get("additionaloptions", "")
     return (
         link.get("driver", "").strip().lower() not in ("", "notset")
         or _property(state, "targetext") == ".sys"
+        or link.get("outputfile", "").strip().strip('"').lower().endswith(".sys")
+        or _KERNEL_MODE.search(compiled) is not None
         or re.fullmatch(r"(?i)(?:gs|fx)?DriverEntry", link.get("entrypointsymbol", "").strip())
         is not None
         or _DRIVER_LINK.search(options) is not None
-        or (
-            is_native and _KERNEL_LIBRARY.search(link.get("additionaldependencies", "")) is not None
-        )
+        or (is_native and _KERNEL_LIBRARY.search(libraries) is not None)
     )
 
 
