@@ -35,6 +35,8 @@ FORCED = {
     ("manual_map_bad", "image_pool"): "files hold zeros and no headers",
 }
 """Marked sites that are executed only where a branch is turned, and why."""
+PARTLY = {("acquire_bad", "variable"): {4}, ("acquire_clean", "variable"): {0x200}}
+"""Values that a run sees of a variable which also holds another, before anybody reads it."""
 EXPECTED = sorted(BUILT.glob("*.expected.json"))
 
 
@@ -97,7 +99,8 @@ def test_emulated_values_are_the_marked_ones(path):
         return
     found, ran = observations(expected)
     for site in marks:
-        check(site, found, ran, Tier.NATURAL)
+        values = PARTLY.get((name_of(expected), site["id"]), site["values"])
+        check({**site, "values": values}, found, ran, Tier.NATURAL)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ which nothing else speaks is not compiled. Knows statements and names; what cons
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function, ancestors, is_same, text_of, walk
@@ -69,14 +70,23 @@ def _is_inside(above: Node, below: Node) -> bool:
 
 def _is_behind(block: Node, below: Node) -> bool:
     """Whether an earlier statement of a block always leaves, and no label lies on the way."""
-    every = [one for one in block.named_children if one.type != "comment"]
-    at = next((n for n, one in enumerate(every) if is_same(one, below)), 0)
-    for n in range(at, -1, -1):
-        if n < at and every[n].type in _LEAVING:
-            return True
-        if _may_be_entered(every[n]):
-            return False
-    return False
+    starts, left = _statements(block)
+    at = bisect_right(starts, below.start_byte) - 1
+    return at >= 0 and left[at]
+
+
+@lru_cache(maxsize=16)  # the calls of a block are asked one after the other
+def _statements(block: Node) -> tuple[list[int], list[bool]]:
+    """Where each statement of a block begins, and whether no way leads to it from before."""
+    starts, left, is_left = list[int](), list[bool](), False
+    for one in block.named_children:
+        if one.type == "comment":
+            continue
+        is_left = is_left and not _may_be_entered(one)
+        starts.append(one.start_byte)
+        left.append(is_left)
+        is_left = is_left or one.type in _LEAVING
+    return starts, left
 
 
 def _may_be_entered(node: Node) -> bool:

@@ -217,7 +217,7 @@ def test_constants_in_registers(bits):
     assert {o for o in found if decoded(bits, o).op1_kind == OpKind.IMMEDIATE8} == set(
         range(emitted._MOVES, emitted._BYTE_MOVES + 1)
     )
-    assert own._MOVE_IMMEDIATE == emitted._BYTE_MOVES + 1
+    assert nearby.MOVE_IMMEDIATE == emitted._BYTE_MOVES + 1
 
 
 @BOTH
@@ -228,8 +228,7 @@ def test_single_opcodes(bits):
         (stacked._LEA, memory, Mnemonic.LEA),
         (stacked._MOV_FROM, register, Mnemonic.MOV),
         (stacked._MOV_TO, register, Mnemonic.MOV),
-        (own._PUSH, 0, Mnemonic.PUSH),
-        (handed._PUSH, 0, Mnemonic.PUSH),
+        (nearby.PUSH, 0, Mnemonic.PUSH),
         (handed._PUSH_REGISTER, 0, Mnemonic.PUSH),
         (handed._PUSH_MEMORY, direct, Mnemonic.PUSH),
         (handed._MOVE, register, Mnemonic.MOV),
