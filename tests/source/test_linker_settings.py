@@ -46,6 +46,7 @@ PRAGMAS = [
     '#pragma  section ( "x" , long, write , execute )',
     '__pragma(section("x", read, write, execute))',
     '#define RIGHTS read, write, execute\n#pragma section("x", RIGHTS)',
+    '__asm__(".section .x,\\"xd\\"\\n nop\\n .text");',
     '__asm__(".section .x,\\"xw\\"\\n nop\\n .text");',
 ]
 
@@ -93,6 +94,32 @@ def test_a_pragma_that_cannot_be_put_together(tmp_path):
 
 
 ON_ARM64 = "'$(Platform)'=='ARM64'"
+
+
+EITHER = """#if defined(NOBODY_SAYS)
+#define OPTION "{0}"
+#else
+#define OPTION "{1}"
+#endif
+#define TELL __pragma(comment(linker, OPTION))
+#define TELL2 TELL
+"""
+
+
+@pytest.mark.parametrize("use", ["#pragma comment(linker, OPTION)", "TELL", "TELL2"])
+@pytest.mark.parametrize("options", [("/OPT:REF", SECTION), (SECTION, "/OPT:REF")])
+def test_every_definition_of_a_macro_that_may_be_the_one(tmp_path, options, use):
+    text = EITHER.format(*options) + use + "\n" + entry("")
+    lay(tmp_path, a__c=text)  # nothing says how it is built
+    assert BOTH[0] in bad(read(tmp_path))
+
+
+@pytest.mark.parametrize("options", [("", SECTION), (SECTION, "")])
+def test_a_macro_that_only_some_builds_fill(tmp_path, options):
+    bodies = [f'__pragma(comment(linker, "{one}"))' if one else "" for one in options]
+    text = "#ifdef NOBODY_SAYS\n#define TELL {}\n#else\n#define TELL {}\n#endif\nTELL\n"
+    lay(tmp_path, a__c=text.format(*bodies) + entry(""))
+    assert BOTH[0] in bad(read(tmp_path))
 
 
 def test_a_macro_that_each_configuration_defines_in_its_way(tmp_path):
@@ -391,7 +418,7 @@ def test_a_thin_archive_is_not_examined(tmp_path):
 
 ASSEMBLY = [
     ("a2.asm", "_X SEGMENT EXECUTE READ WRITE 'CODE'\n_X ENDS\nEND\n"),
-    ("a2.S", '.section .x,"xw"\n.globl f\nf: ret\n'),
+    *(("a2.S", f'.section .x,"{one}"\n.globl f\nf: ret\n') for one in ("xw", "xd", "xs", "rwx")),
     ("a2.asm", "  AREA |.x|, CODE, READWRITE\n  END\n"),
 ]
 
@@ -409,6 +436,7 @@ def test_sections_of_assembly(tmp_path, name, text):
     [
         ("a2.asm", "_X SEGMENT READ EXECUTE 'CODE'\n_X ENDS\nEND\n"),
         ("a2.S", '.section .x,"x"\n.globl f\nf: ret\n.section .y,"dw"\n'),
+        ("a2.S", '.section .x,"xr"\n.section .z,"wxr"\n.globl f\nf: ret\n'),
         ("a2.asm", "  AREA |.text|, CODE, READONLY\n  AREA |.data|, DATA, READWRITE\n  END\n"),
     ],
 )

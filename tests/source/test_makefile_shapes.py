@@ -41,6 +41,8 @@ NAMED = [
     "OBJS = $(addsuffix .o,$(basename good.c bad.c))\n",
     "OBJS = good.o @args.txt\n",
     "VPATH = sub\nOBJS = good.o other.o\n",
+    "SRCS = $(wildcard $(CURDIR)/b*.c)\nOBJS = good.o $(SRCS:.c=.o)\n",
+    "TOP := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\nOBJS = good.o $(wildcard $(TOP)b*.c)\n",
     "OBJS = good.o deep.o\n",
 ]
 
@@ -55,6 +57,8 @@ def test_a_source_that_is_named(tmp_path, lists):
 
 
 LOST = [
+    ("OBJS = good.o $(wildcard /gone/*.c)\n", "$(wildcard /gone/*.c"),
+    ("OBJS = good.o $(wordlist 1,2,$(wildcard *.c))\n", "$(wordlist"),
     ("OBJS = good.o\ninclude ../gone/more.mk\n", "include ../gone/more.mk"),
     ("OBJS = good.o $(shell find . -name '*.c')\n", "$(shell find"),
     ("OBJS = good.o obj/gone.o\n", "obj/gone.o"),

@@ -43,8 +43,10 @@ _LINKED = re.compile(r"(?<!\S)-l([A-Za-z][\w+.-]*)")
 _RULE = re.compile(r"(?m)^([^\s#:=!][^:=\n]*)::?(?!=)([^\n]*)((?:\n[ \t]+[^\n]*)*)")
 _INCLUDED = re.compile(r"(?m)^[ ]*(-|s|!)?include[ \t]+([^\n]+)")
 _ASKED = re.compile(
-    r"\$[({](?:shell|eval|call|foreach)\s[^\n]*?(?:\.c\b|\.cpp\b|\.cc\b|\.o\b|\.obj\b|\bfind\b|\bls\b)"
+    r"\$[({](?!(?:info|warning|error)\s)[a-z][a-z-]*\s[^\n]*?"
+    r"(?:\.c\b|\.cpp\b|\.cc\b|\.o\b|\.obj\b|\bfind\b|\bls\b)"
 )
+"""A function that is not followed and may say what is compiled."""
 _OPTIONS = re.compile(r"(?<!\S)@([\w./\\-]+\.\w+)")
 _IMAGE = re.compile(r"(?i)\S+\.(?:sys|exe|dll|efi)\Z")
 DRIVER = re.compile(
@@ -369,7 +371,9 @@ def _whole(path: str, lost: dict[str, None], depth: int = 0) -> str | None:
                 continue
             if "*" in bare:
                 every = files_like(Path(path).parent, bare)
-                parts += (_whole(beside(path, one), lost, depth + 1) or "" for one in every)
+                if every is None:
+                    lost[f"include {bare}"] = None
+                parts += (_whole(beside(path, one), lost, depth + 1) or "" for one in every or ())
                 continue
             more = _whole(beside(path, bare.replace("\\", "/")), lost, depth + 1)
             parts.append(more or "")

@@ -18,14 +18,16 @@ _ASSIGNMENT = re.compile(
 _VARIABLE = re.compile(r"\$[({]([\w.-]+)[)}]")
 _SUBSTITUTED = re.compile(r"\$[({]([\w.-]+):([^=(){}]*)=([^(){}]*)[)}]")
 _FUNCTION = re.compile(
-    r"\$[({](wildcard|patsubst|addprefix|addsuffix|notdir|sort|subst|strip|basename|filter-out"
-    r"|filter)\s+([^(){}]*)[)}]"
+    r"\$[({](wildcard|patsubst|addprefix|addsuffix|notdir|dir|sort|subst|strip|basename|filter-out"
+    r"|filter|abspath|realpath|firstword|lastword)\s+([^(){}]*)[)}]"
 )
+_BY_MAKE = {"CURDIR": ".", "PWD": ".", "MAKEFILE_LIST": "./Makefile"}
+"""Variables that make sets by itself: where it is, and the file that it reads."""
 
 
 def values_of(text: str) -> dict[str, str]:
     """What each variable of a text holds at its end."""
-    values: dict[str, str] = {}
+    values = dict(_BY_MAKE)
     for match in _ASSIGNMENT.finditer(text):
         name, how, value = match[1], match[2], match[3].strip()
         if how == "+" and name in values:
@@ -92,9 +94,10 @@ def _closing(text: str, start: int) -> int:
 def _called(name: str, given: str, path: str) -> str:
     words = given.split(",")
     if name == "wildcard":
-        folder = Path(path).parent
-        found = (one for pattern in given.split() for one in files_like(folder, pattern))
-        return " ".join(sorted(found))
+        every = [files_like(Path(path).parent, pattern) for pattern in given.split()]
+        if None in every:
+            return f"$({name} {given})"  # it stays, and is told
+        return " ".join(sorted(one for many in every for one in many or ()))
     if name == "patsubst" and len(words) == 3:
         return _ended(words[2], words[0], words[1])
     if name == "subst" and len(words) == 3:
@@ -105,6 +108,12 @@ def _called(name: str, given: str, path: str) -> str:
         return " ".join(one + words[0].strip() for one in words[1].split())
     if name == "notdir":
         return " ".join(one.rpartition("/")[2] for one in given.split())
+    if name == "dir":
+        return " ".join(
+            one.rpartition("/")[0] + "/" if "/" in one else "./" for one in given.split()
+        )
+    if name in ("firstword", "lastword"):
+        return "".join((given.split() or [""])[-1 if name == "lastword" else 0])
     if name == "basename":
         return " ".join(one.rpartition(".")[0] or one for one in given.split())
     if name in ("filter", "filter-out") and len(words) == 2:
@@ -122,10 +131,10 @@ def _fits(word: str, patterns: str) -> bool:
     return False
 
 
-def files_like(folder: Path, pattern: str) -> list[str]:
-    """The files of a folder that fit a pattern, from there."""
+def files_like(folder: Path, pattern: str) -> list[str] | None:
+    """The files of a folder that fit a pattern, from there; None where it leads elsewhere."""
     try:
         found = sorted(folder.glob(pattern))
-    except (ValueError, NotImplementedError, OSError):
-        return []
+    except (ValueError, NotImplementedError, OSError):  # absolute, or no pattern
+        return None
     return [str(one.relative_to(folder)).replace("\\", "/") for one in found]

@@ -19,6 +19,8 @@ from hvci.source.text.text import Source
 
 MAX_DEPTH = 6
 """Macros in macros that are written out."""
+MAX_CHOICES = 16
+"""Definitions of one macro that are tried."""
 MAX_PRAGMAS = 2000
 """Of one file."""
 _LINE = re.compile(rb"pragma\b((?:[^\n\\]|\\\r?\n|\\)*)")
@@ -108,8 +110,8 @@ class Pragmas:
             if not unit.in_define(start) and unit.live(start) is not False:
                 end = _end_of_use(plain, match.end())
                 text = b"" if _is_directive(plain, start) else plain[start:end]
-                for one in _written(_expanded(text, unit, self.program)):
-                    yield start, one
+                for every in _every(text, unit, self.program):
+                    yield from ((start, one) for one in _written(every))
 
 
 def _names(program: Program) -> frozenset[bytes]:
@@ -181,32 +183,51 @@ def _plain(text: bytes) -> bytes:
 # --------------------------------------------------------------------- macros
 
 
-def _expanded(text: bytes, unit: Unit, program: Program, depth: int = 0) -> bytes:
-    """A text with its macros written out, as far as they are known."""
-    if depth > MAX_DEPTH:
-        return text
-    parts, at = list[bytes](), 0
-    for match in _WORD.finditer(text):
-        if match.start() < at or match[0][:1] == b'"':
-            continue
-        macro = _macro(match[0], unit, program)
-        if macro is None:
-            continue
-        end, given = match.end(), list[bytes]()
-        if macro.parameters is not None:
-            end = _end_of_use(text, match.end())
-            if end == match.end():
+def _every(text: bytes, unit: Unit, program: Program) -> list[bytes]:
+    """A text with its macros written out, in each way in which some macro may be defined."""
+    found = dict.fromkeys((_Writer(unit, program, 0).out(text),))
+    for choice in range(1, MAX_CHOICES):
+        writer = _Writer(unit, program, choice)
+        more = writer.out(text)
+        if not writer.has_choice:
+            break
+        found[more] = None
+    return list(found)
+
+
+class _Writer:
+    """Writes macros out; of one with several definitions, that with a number, or the last."""
+
+    def __init__(self, unit: Unit, program: Program, choice: int) -> None:
+        self.unit, self.program, self.choice = unit, program, choice
+        self.has_choice = False
+        """Whether some macro has a definition of that number."""
+
+    def out(self, text: bytes, depth: int = 0) -> bytes:
+        """A text with its macros written out, as far as they are known."""
+        if depth > MAX_DEPTH:
+            return text
+        parts, at = list[bytes](), 0
+        for match in _WORD.finditer(text):
+            if match.start() < at or match[0][:1] == b'"':
                 continue
-            given = _arguments(text[match.end() : end].strip()[1:-1])
-        body = _filled(macro, given)
-        parts += (text[at : match.start()], _expanded(body, unit, program, depth + 1))
-        at = end
-    return b"".join((*parts, text[at:]))
+            macro = self._macro(match[0])
+            if macro is None:
+                continue
+            end, given = match.end(), list[bytes]()
+            if macro.parameters is not None:
+                end = _end_of_use(text, match.end())
+                if end == match.end():
+                    continue
+                given = _arguments(text[match.end() : end].strip()[1:-1])
+            parts += (text[at : match.start()], self.out(_filled(macro, given), depth + 1))
+            at = end
+        return b"".join((*parts, text[at:]))
 
-
-def _macro(name: bytes, unit: Unit, program: Program) -> Macro | None:
-    known = program.macros(name, unit.source.path)
-    return known[-1][0] if known else None
+    def _macro(self, name: bytes) -> Macro | None:
+        known = self.program.macros(name, self.unit.source.path)
+        self.has_choice |= self.choice < len(known)
+        return known[min(self.choice, len(known) - 1)][0] if known else None
 
 
 def _arguments(text: bytes) -> list[bytes]:
@@ -240,35 +261,38 @@ def _filled(macro: Macro, given: list[bytes]) -> bytes:
 
 
 def _take(found: Said, unit: Unit, program: Program, site: SourceSite, text: bytes) -> None:
-    if (match := _COMMENT.match(text)) is not None:
-        if match[1] == b"linker":
-            options = _string(match[2], unit, program)
+    """What one pragma says, for each way in which its macros may be defined."""
+    for every in _every(text, unit, program):
+        if (match := _COMMENT.match(every)) is not None and match[1] == b"linker":
+            options = _string(match[2])
             if options is None:
                 told = "the linker options of this pragma could not be put together"
-                found.lost.append((told, site))
+                found.lost += [(told, site)] if (told, site) not in found.lost else []
             else:
                 found.settings += linker.settings(options, site)
-    elif (match := _SECTION.match(text)) is not None:
-        every = _arguments(_expanded(match[2], unit, program))
-        words = [_string(one, unit, program, named=True) or "" for one in every]
-        words = [one for one in words if one not in ("push", "pop")]
-        names = [one for one in words if one.lower().encode() not in _RIGHTS]
-        rights = "".join(_RIGHTS.get(one.lower().encode(), "") for one in words[1:])
-        kind = match[1].decode()
-        if names and rights:
-            found.settings.append(BuildSetting("/SECTION", f"{names[0]},{rights}", site))
-        elif names:
-            kind = "data_seg" if kind in ("section", "bss_seg") else kind
-            found.settings.append(BuildSetting(kind, names[0], site))
+        elif (match := _SECTION.match(every)) is not None:
+            found.settings += _of_section(match[1].decode(), match[2], site)
 
 
-def _string(text: bytes, unit: Unit, program: Program, named: bool = False) -> str | None:
-    """The string that literals and macros make together; `named`: a bare word is one too."""
+def _of_section(kind: str, text: bytes, site: SourceSite) -> Iterator[BuildSetting]:
+    """The name and rights in `section(...)`, `data_seg(...)` and their like."""
+    words = [_string(one, is_bare=True) or "" for one in _arguments(text)]
+    words = [one for one in words if one not in ("push", "pop")]
+    names = [one for one in words if one.lower().encode() not in _RIGHTS]
+    rights = "".join(_RIGHTS.get(one.lower().encode(), "") for one in words[1:])
+    if names and rights:
+        yield BuildSetting("/SECTION", f"{names[0]},{rights}", site)
+    elif names:
+        yield BuildSetting("data_seg" if kind in ("section", "bss_seg") else kind, names[0], site)
+
+
+def _string(text: bytes, is_bare: bool = False) -> str | None:
+    """The string that literals make together; `is_bare`: a word is one too."""
     parts = list[bytes]()
-    for match in _PIECE.finditer(_expanded(text, unit, program)):
+    for match in _PIECE.finditer(text):
         if match[1] is not None:
             parts.append(_plain(match[1]) if b'\\"' in match[0] else match[1])
-        elif match[2] is not None and named:
+        elif match[2] is not None and is_bare:
             parts.append(match[2])
         else:
             return None
@@ -305,9 +329,13 @@ def of_assembly(source: Source) -> Iterator[BuildSetting]:
 
 
 def _gnu(source: Source, match: re.Match[bytes]) -> Iterator[BuildSetting]:
-    """A section of GNU's assembler for PE: "x" is code, "w" and "d" may be written."""
+    """A section of GNU's assembler for PE: "x" is code; "w", "d" and "s" may be written, "r" not.
+
+    The last of these counts, as in binutils 2.40 and, but for "wr" and "rw", in LLVM 14.
+    """
     flags = match[2].decode("ascii")
-    rights = ("E" if "x" in flags else "") + ("W" if "w" in flags else "")
+    last = max((flags.rfind(one), one) for one in "wdsr")
+    rights = "E" * ("x" in flags) + "W" * (last[0] >= 0 and last[1] != "r")
     if rights:
         yield _setting(source, match, rights)
 

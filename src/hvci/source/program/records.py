@@ -120,7 +120,6 @@ def _inside(program: Program, member: bytes, nested: int) -> tuple[Listed, ...]:
     """What lists give to a field, by its place or its name; worked out once."""
     key = b"{%d:%b" % (nested, member)
     if key not in program.stored:
-        program.stored[key] = ()  # a name that stands in itself gives nothing more
         program.stored[key] = tuple(_found_inside(program, member, nested))
     return program.stored[key]
 
