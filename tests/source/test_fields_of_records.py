@@ -194,6 +194,38 @@ def test_the_place_of_a_field_behind_others(tmp_path, before, listed):
     assert found(tmp_path, CALL.format("n.Type"), types) == NO
 
 
+DEPTHS = range(1, 7)
+OTHER_LIST = "static struct S other = { PagedPool };\n"
+
+
+def around(depth):
+    """A structure in so many others, the path to its field from the outermost, and its list."""
+    path = "".join(f".m{at}" for at in reversed(range(depth)))
+    return f"g{path}.k", "{ 1, " * depth + "{ NonPagedPool }" + " }" * depth
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_structures_around_structures(tmp_path, depth):
+    read, listed = around(depth)
+    inner = "struct S { POOL_TYPE k; }"
+    for at in range(depth):
+        inner = f"struct T{at} {{ int n{at}; {inner} m{at}; }}"
+    types = f"{inner};\n{OTHER_LIST}static {inner.split(' {')[0]} g = {listed};\n"
+    assert found(tmp_path, CALL.format(read), types) == ({0, 1}, True)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_structures_around_structures_in_headers(tmp_path, depth):
+    read, listed = around(depth)
+    (tmp_path / "s.h").write_text("struct S { POOL_TYPE k; };\n")
+    for at in range(depth):
+        held, file = (f"T{at - 1}", f"t{at - 1}.h") if at else ("struct S", "s.h")
+        text = f'#include "{file}"\ntypedef struct {{ int n{at}; {held} m{at}; }} T{at};\n'
+        (tmp_path / f"t{at}.h").write_text(text)
+    top = f'#include "t{depth - 1}.h"\n{OTHER_LIST}static T{depth - 1} g = {listed};\n'
+    assert found(tmp_path, CALL.format(read), top) == ({0, 1}, True)
+
+
 ALIASES = [
     ("POOL_TYPE t = NonPagedPoolNx; POOL_TYPE &r = t; r = NonPagedPool; ", OPEN),
     ("POOL_TYPE t; POOL_TYPE &r = t; t = NonPagedPoolNx; r = NonPagedPool; ", OPEN),

@@ -273,6 +273,12 @@ class File:
             self._pieces[index] = _Piece(self, tree)
         return self._pieces[index]
 
+    def declares_records(self, offset: int) -> bool:
+        """Whether structures may be declared around an offset, which needs no tree."""
+        index = max(bisect_right(self._begins, offset) - 1, 0)
+        ends = self._begins[index + 1 : index + 2] or [len(self._text)]
+        return _RECORD.search(self._text, self._begins[index], *ends) is not None
+
     def function_at(self, offset: int) -> Function | None:
         """The function whose definition holds an offset."""
         piece = self._piece(offset)
@@ -285,6 +291,8 @@ class File:
         """The smallest node that holds a range."""
         return self._piece(start).tree.root_node.descendant_for_byte_range(start, end)
 
+
+_RECORD = re.compile(rb"\b(?:struct|class|union)\b")
 
 Picked = tuple[int | None, ...]
 """Of each group, the branch that a tree is made with."""

@@ -34,6 +34,8 @@ Objects = Callable[[Program, bytes], Sequence[Made]]
 _PARAMETERS = ("parameter_declaration", "optional_parameter_declaration")
 _TEMPLATES = ("template_type", "template_method", "template_function")
 _GIVEN = re.compile(rb"\s*(?:=(?!=)|\{)")
+_GIVEN_LIST = re.compile(rb"\s*(?:=\s*)?[{#]")
+"""The same in front of a list, which the line of a directive may part from it."""
 
 
 def named(unit: Unit, name: bytes) -> Iterator[Given]:
@@ -55,7 +57,19 @@ def named(unit: Unit, name: bytes) -> Iterator[Given]:
             yield file, node
 
 
-def values(program: Program, unit: Unit, name: bytes, objects: Objects) -> Iterator[Given]:
+def lists(program: Program, unit: Unit, name: bytes, objects: Objects) -> Iterator[Given]:
+    """The lists among `values`; only what stands before a brace is parsed for them."""
+    every = values(program, unit, name, objects, only_lists=True)
+    return (one for one in every if one[1].type == LIST)
+
+
+def values(
+    program: Program,
+    unit: Unit,
+    name: bytes,
+    objects: Objects,
+    only_lists: bool = False,
+) -> Iterator[Given]:
     """What objects of a class get: as arguments, results, in assignments, as members, by `new`.
 
     `objects` tells what constructors of another class get, as `constructors.made` does.
@@ -70,13 +84,13 @@ def values(program: Program, unit: Unit, name: bytes, objects: Objects) -> Itera
             continue
         yield from _one(file, _default(above))
         if above.type in _PARAMETERS:
-            yield from _passed(program, above, objects)
+            yield from _passed(program, above, objects, only_lists)
         elif above.type == "function_definition":
             yield from _returned(file, above)
         elif above.type in ("field_declaration", "declaration"):
             for declarator in above.children_by_field_name("declarator"):
                 inner = declarator.child_by_field_name("declarator") or declarator
-                yield from _given(program, text_of(inner))
+                yield from _given(program, text_of(inner), only_lists)
 
 
 def _one(file: File, node: Node | None) -> Iterator[Given]:
@@ -92,7 +106,9 @@ def _default(above: Node) -> Node | None:
     return found
 
 
-def _passed(program: Program, parameter: Node, objects: Objects) -> Iterator[Given]:
+def _passed(
+    program: Program, parameter: Node, objects: Objects, only_lists: bool
+) -> Iterator[Given]:
     """What the calls of a function give to one of its parameters."""
     listed = parameter.parent
     declarator = listed.parent if listed is not None else None
@@ -102,7 +118,8 @@ def _passed(program: Program, parameter: Node, objects: Objects) -> Iterator[Giv
     if not _WORD.fullmatch(name):
         return
     index = [one for one in listed.named_children if one.type in _PARAMETERS].index(parameter)
-    for use in program.uses(name):
+    is_any = not only_lists or _may_pass_lists(program, name)
+    for use in program.uses(name) if is_any else ():
         given = arguments(use.node)
         if index < len(given):
             yield use.file, given[index]
@@ -110,6 +127,15 @@ def _passed(program: Program, parameter: Node, objects: Objects) -> Iterator[Giv
         for one in objects(program, name):
             if one.given is not None and index < len(one.given):
                 yield one.file, one.given[index]
+
+
+def _may_pass_lists(program: Program, name: bytes) -> bool:
+    """Whether a file that may call a function holds an argument in braces."""
+    units = (unit for unit in program.naming(name) if not unit.source.is_c)
+    return any(not _SEPARATORS.isdisjoint(unit.source.before_braces) for unit in units)
+
+
+_SEPARATORS = frozenset((b"(", b","))
 
 
 def _called(declarator: Node) -> bytes:
@@ -142,15 +168,18 @@ def _returned(file: File, function: Node) -> Iterator[Given]:
         yield from ((file, one) for one in node.named_children)
 
 
-def _given(program: Program, name: bytes) -> Iterator[Given]:
+def _given(program: Program, name: bytes, only_lists: bool) -> Iterator[Given]:
     """What is assigned to a variable or member, and what constructors give it in braces."""
     if not _WORD.fullmatch(name):
         return
+    is_given = _GIVEN_LIST if only_lists else _GIVEN
     for unit in program.naming(name):
+        if only_lists and name not in unit.source.before_braces:
+            continue
         code = unit.source.code
         for at in unit.source.places(name):
             end = at + len(name)
-            if _GIVEN.match(code, end) is None or unit.in_define(at) or unit.live(at) is False:
+            if is_given.match(code, end) is None or unit.in_define(at) or unit.live(at) is False:
                 continue
             file = unit.trees.at(at)
             node = file.node_at(at, end)

@@ -90,6 +90,8 @@ class Program:
                 self._including.setdefault(path, []).append(unit)
         self.paths = sorted(self._including)
         """Every file that some unit is or may include."""
+        self.is_c = all(unit.path.lower().endswith(".c") for unit in self.compiled)
+        """Whether a compiler takes none of it for C++."""
 
     def forget(self) -> None:
         """Let go of everything that was parsed; it is parsed again when somebody asks."""

@@ -8,15 +8,18 @@ gets, also as a part of others. Knows syntax trees and names; knows nothing of v
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, ancestors, text_of
+from hvci.source.program import handed
 from hvci.source.program.callbacks import POOL
 from hvci.source.program.constructors import made
-from hvci.source.program.handed import LIST, values
+from hvci.source.program.handed import LIST
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import places
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 _RECORDS = ("struct_specifier", "class_specifier", "union_specifier")
 _KINDS = frozenset((b"struct", b"class", b"union"))
 _DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:{=]")
-MAX_NESTED = 3
-"""Structures around the one of a field whose lists are looked at."""
+MAX_AROUND = 4000
+"""Fields of structures around that of one field whose lists are looked at."""
 MAX_RECORDS = 200
 """Structures that declare a field of one name."""
 
@@ -40,18 +43,23 @@ class Listed(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """One type that declares a field."""
 
     kinds: tuple[bytes, ...]
     """Its names."""
-    order: tuple[bytes, ...]
-    """The fields that a list gives values to, in this order; of a union inside the first."""
+    listed: Node
+    """What it declares."""
     others: frozenset[bytes] = frozenset()
     """Names that the same memory has: other members of a union that the field is in."""
     width: int | None = None
     """Bits of the field, where that is said; 0 where it is not said by a number."""
+
+    @cached_property
+    def order(self) -> tuple[bytes, ...]:
+        """The fields that a list gives values to, in this order; of a union inside the first."""
+        return tuple(_order(self.listed))
 
 
 def records(program: Program, name: bytes) -> tuple[Record, ...]:
@@ -62,26 +70,116 @@ def records(program: Program, name: bytes) -> tuple[Record, ...]:
     return program.stored[key]
 
 
+class _Kind(NamedTuple):
+    """What stands where a type is named."""
+
+    lists: tuple[tuple[File, Node, int], ...]
+    """What its objects get in braces, and how many lists stand around that of one object."""
+    members: tuple[tuple[bytes, int], ...]
+    """The fields of other structures that are of it, and how many lists stand around each."""
+
+
 def in_order(program: Program, name: bytes, left: int) -> Iterator[Listed]:
     """The values that lists give to fields of a name by their place, at most so many."""
-    return islice(_in_order(program, name, MAX_NESTED), max(left, 0))
+    return islice(_in_order(program, name), max(left, 0))
 
 
-def _in_order(program: Program, name: bytes, nested: int) -> Iterator[Listed]:
-    """The same, for a field in so many structures at most."""
-    for kind, record in [(kind, one) for one in records(program, name) for kind in one.kinds]:
-        for unit in program.naming(kind):
-            for at in places(unit.source.code, kind):
-                yield from _lists(unit, at, kind, record, name)
-            for file, value in values(program, unit, kind, made):
-                if value.type == LIST:
-                    yield from _of_all(file, value, record, name, 0)
-            for member, deep in _members(unit, kind):
-                for one in _inside(program, member, nested - 1) if nested else ():
-                    if one.value.type == LIST:
-                        yield from _of_all(one.file, one.value, record, name, deep)
-                    else:
-                        yield from _flat(one, record, name)
+def _in_order(program: Program, name: bytes) -> Iterator[Listed]:
+    """The same: from the structures around the field, outwards, then down from all their lists.
+
+    Each field is looked at once, however deep it is and whatever asks.
+    """
+    held = _held(program, name)
+    fields = dict.fromkeys((name, *held))
+    direct = deque((field, one) for field in fields for one in _direct(program, field))
+    named = deque((field, one) for field in held for one in _by_name(program, field))
+    seen: set[tuple[bytes, int, int, int]] = set()
+    for todo in (direct, named):
+        while todo:
+            field, one = todo.popleft()
+            key = (field, id(one.file), one.value.start_byte, one.value.end_byte)
+            if key in seen:
+                continue
+            seen.add(key)
+            if field == name:
+                yield one
+            for inner, record, deep in held.get(field, ()):
+                todo += ((inner, value) for value in _taken(one, record, inner, deep))
+
+
+def _held(program: Program, name: bytes) -> dict[bytes, list[tuple[bytes, Record, int]]]:
+    """By each field of a structure that holds a field of this name: what it holds.
+
+    That is a field, its record, and how many lists stand around that of one record.
+    """
+    held: dict[bytes, list[tuple[bytes, Record, int]]] = {}
+    todo, known = deque((name,)), {name}
+    while todo:
+        field = todo.popleft()
+        for record, member, deep in _around(program, field):
+            held.setdefault(member, []).append((field, record, deep))
+            if member in known:
+                continue
+            if len(known) > MAX_AROUND:
+                shown = name.decode("utf-8", "replace")
+                what = f"more than {MAX_AROUND} fields are structures around a field {shown}"
+                program.cut(f"{what}, and what lists give to the rest is not followed")
+                return held
+            known.add(member)
+            todo.append(member)
+    return held
+
+
+def _taken(one: Listed, record: Record, name: bytes, deep: int) -> Iterator[Listed]:
+    """What a value of a structure gives to a field in it."""
+    if one.value.type == LIST:
+        return _of_all(one.file, one.value, record, name, deep)
+    return _flat(one, record, name)
+
+
+def _around(program: Program, name: bytes) -> Iterator[tuple[Record, bytes, int]]:
+    """The fields that the structures of a field are, in other structures."""
+    for record in records(program, name):
+        for kind in record.kinds:
+            yield from ((record, *member) for member in _kind(program, kind).members)
+
+
+def _direct(program: Program, name: bytes) -> Iterator[Listed]:
+    """What lists of the structures of a field themselves give to it."""
+    for record in records(program, name):
+        for kind in record.kinds:
+            for file, value, deep in _kind(program, kind).lists:
+                yield from _of_all(file, value, record, name, deep)
+
+
+def _kind(program: Program, name: bytes) -> _Kind:
+    """Where a type is named, looked at once."""
+    key = b"{}" + name
+    if key not in program.stored:
+        lists, members = list[tuple[File, "Node", int]](), dict[tuple[bytes, int], None]()
+        for unit in program.naming(name):
+            code, own = unit.source.code, dict[bytes, int]()
+            for at in unit.source.places(name):
+                end = at + len(name)
+                if _MAY_LIST.match(code, end) is not None:
+                    lists += _lists(unit, at, name)
+                if _NO_MEMBER.match(code, end) is None:
+                    own |= _members(unit, at, name)
+            members |= dict.fromkeys(own.items())
+            if not program.is_c:
+                lists += (
+                    (file, value, 0) for file, value in handed.lists(program, unit, name, made)
+                )
+        program.stored[key] = _Kind(tuple(lists), tuple(members))
+    found = program.stored[key]
+    assert isinstance(found, _Kind)
+    return found
+
+
+_MAY_LIST = re.compile(rb"[^;{}]*?(?:=[^;{}]*|[^;{})\s]\s*)\{|\s*(?:\[[^\]]*\]\s*)*\)\s*\{")
+"""What stands behind a type in front of a list, be it no body of a function."""
+_NO_MEMBER = re.compile(rb"\s*(?:[]),(;=.&>/+-]|\*+\s*\w*\s*[];)=(>])")
+"""What never stands behind the type of a field that holds a structure."""
 
 
 def _flat(first: Listed, record: Record, name: bytes) -> Iterator[Listed]:
@@ -98,37 +196,37 @@ def _flat(first: Listed, record: Record, name: bytes) -> Iterator[Listed]:
 _PLAIN = ("number_literal", "char_literal", "binary_expression", "cast_expression")
 
 
-def _members(unit: Unit, kind: bytes) -> Iterator[tuple[bytes, int]]:
-    """The fields of other structures that are of a kind, and how many lists stand around each."""
-    found: dict[bytes, int] = {}
-    for at in places(unit.source.code, kind):
-        if unit.in_define(at) or unit.live(at) is False:
-            continue
-        node = unit.trees.at(at).node_at(at, at + len(kind))
-        item = node.parent if node is not None else None
-        if item is not None and item.type in _RECORDS:
-            item = item.parent  # `struct KIND member;`
-        if item is None or item.type != "field_declaration":
-            continue
-        for declarator in item.children_by_field_name("declarator"):
-            if not _is_of_pointers(declarator):
-                found[_last(declarator)] = len(sizes(declarator))
-    yield from found.items()
+def _members(unit: Unit, at: int, kind: bytes) -> Iterator[tuple[bytes, int]]:
+    """The fields that a type is named for, where it stands, if they are no pointers."""
+    if unit.in_define(at) or unit.live(at) is False:
+        return
+    file = unit.trees.at(at)
+    node = file.node_at(at, at + len(kind)) if file.declares_records(at) else None
+    item = node.parent if node is not None else None
+    if item is not None and item.type in _RECORDS:
+        item = item.parent  # `struct KIND member;`
+    if item is None or item.type != "field_declaration":
+        return
+    for declarator in item.children_by_field_name("declarator"):
+        if not _is_of_pointers(declarator):
+            yield _last(declarator), len(sizes(declarator))
 
 
-def _inside(program: Program, member: bytes, nested: int) -> tuple[Listed, ...]:
-    """What lists give to a field, by its place or its name; worked out once."""
-    key = b"{%d:%b" % (nested, member)
+def _by_name(program: Program, member: bytes) -> tuple[Listed, ...]:
+    """What lists give to a field by its name; worked out once."""
+    key = b"{." + member
     if key not in program.stored:
-        program.stored[key] = tuple(_found_inside(program, member, nested))
+        program.stored[key] = tuple(_named(program, member))
     return program.stored[key]
 
 
-def _found_inside(program: Program, member: bytes, nested: int) -> Iterator[Listed]:
-    yield from _in_order(program, member, nested)
+def _named(program: Program, member: bytes) -> Iterator[Listed]:
     for unit in program.naming(member):
-        for at in places(unit.source.code, member):
-            if unit.source.code[:at].rstrip()[-1:] != b"." or unit.live(at) is False:
+        code = unit.source.code
+        for at in unit.source.places(member):
+            if _IS_DESIGNATED.match(code, at + len(member)) is None or unit.live(at) is False:
+                continue
+            if code[:at].rstrip()[-1:] != b".":
                 continue
             file = unit.trees.at(at)
             node = file.node_at(at, at + len(member))
@@ -138,6 +236,9 @@ def _found_inside(program: Program, member: bytes, nested: int) -> Iterator[List
                 continue
             if _designated(pair)[-1:] == [member]:
                 yield Listed(file, value, value.start_byte)
+
+
+_IS_DESIGNATED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[={]")
 
 
 def leaves_out(record: Record | None, value: Node, name: bytes) -> bool:
@@ -194,10 +295,9 @@ def _declared(unit: Unit, start: int, name: bytes) -> Iterator[tuple[tuple[str, 
         inner, listed = outer, outer.parent
     if listed is None:
         return
-    order = tuple(_order(listed))
     width = _width(item)
     key = unit.source.path, listed.start_byte
-    yield key, Record(kinds, order, frozenset(others - {name}), width)
+    yield key, Record(kinds, listed, frozenset(others - {name}), width)
 
 
 def _fields(node: Node) -> set[bytes]:
@@ -255,8 +355,8 @@ def _names(record: Node) -> Iterator[bytes]:
                 yield text_of(declarator)
 
 
-def _lists(unit: Unit, start: int, kind: bytes, record: Record, name: bytes) -> Iterator[Listed]:
-    """The values for a field in the lists that a type gets where it stands."""
+def _lists(unit: Unit, start: int, kind: bytes) -> Iterator[tuple[File, Node, int]]:
+    """The lists that objects of a type get where it stands, with their dimensions."""
     if unit.in_define(start) or unit.live(start) is False:
         return
     file = unit.trees.at(start)
@@ -268,8 +368,8 @@ def _lists(unit: Unit, start: int, kind: bytes, record: Record, name: bytes) -> 
                 return  # `BYTE Kind::Table[] = {…}` is no list of that kind
             for item in above.named_children:
                 value = item.child_by_field_name("value") or item
-                if value.type == "initializer_list" and not _is_of_pointers(item):
-                    yield from _of_all(file, value, record, name, dimensions(above, item))
+                if value.type == LIST and not _is_of_pointers(item):
+                    yield file, value, dimensions(above, item)
             return
         if above.type in ("parameter_declaration", "compound_statement", "argument_list"):
             return

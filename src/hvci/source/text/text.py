@@ -224,9 +224,15 @@ class Source:
             found.setdefault(match[0], array("I")).append(match.start())
         return found
 
+    @cached_property
+    def before_braces(self) -> frozenset[bytes]:
+        """The names, else signs, that a brace may follow, behind `=` or a directive or at once."""
+        every = (match.start() for match in _BRACE.finditer(self.code))
+        return frozenset(_last_before(self.code, at) for at in every)
+
     def forget(self) -> None:
         """Let go of what is easily made again."""
-        for name in ("_blanked", "_breaks", "_last", "_words"):
+        for name in ("_blanked", "_breaks", "_last", "_words", "before_braces"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -304,4 +310,19 @@ def places(text: bytes, name: bytes) -> Iterator[int]:
 
 
 _WORD = re.compile(rb"\w+")
+_BRACE = re.compile(rb"[{#]")
+
+
+def _last_before(code: bytes, end: int) -> bytes:
+    """The name or sign that a value stands behind, in most places some bytes before it."""
+    size = 64
+    while True:
+        before = code[max(0, end - size) : end].rstrip()
+        before = before[:-1].rstrip() if before.endswith(b"=") else before
+        plain = before.translate(_NO_WORDS)
+        if end <= size or b" " in plain:
+            return plain.rpartition(b" ")[2] or before[-1:]
+        size *= 16
+
+
 _WORDS = frozenset(bytes((one,)) for one in WORD_BYTES)
