@@ -274,6 +274,22 @@ def test_a_live_copy_without_its_logs_says_so(tmp_path):
     dirty[4] += 1
     _, document = look(put(tmp_path, {**FILES, "system32/config/system": bytes(dirty)}))
     assert any("transaction logs are missing" in one for one in document["notices"])
+    assert any("transaction logs are missing" in one["message"] for one in document["errors"])
+
+
+def test_a_copy_that_may_lack_drivers_is_not_compatible(tmp_path):
+    """Every driver that was seen is good: what nobody could read decides the exit code."""
+    good = {name: GOOD if name.endswith(".sys") else data for name, data in FILES.items()}
+    registry = {
+        "Select": {"Current": 1},
+        "ControlSet001": {"Services": {"disk1": service(0, "System32\\drivers\\disk1.sys")}},
+    }
+    whole, left = hive(registry), hive(registry, (2, 1))
+    for data, code in ((whole, 0), (left, 4)):
+        windows = put(tmp_path, {**good, "system32/config/system": data})
+        assert check(windows, "--installed").exit_code == code
+    software = {**good, "system32/config/system": whole, "system32/config/software": b"regf"}
+    assert check(put(tmp_path, software), "--installed").exit_code == 4
 
 
 def test_values_and_keys_of_every_form():

@@ -62,11 +62,15 @@ def _windows(path: Path) -> Iterator[Windows]:
 
 
 def of_windows(windows: Windows, options: Options) -> Document:
-    """The reports of all drivers of a Windows, its state, and what to do."""
+    """The reports of all drivers of a Windows, its state, and what to do.
+
+    What of its registry could not be read is an error: drivers may stand there that nobody saw.
+    """
     found = Document.of(evaluate_package(windows.drivers(), options))
     reports = found.reports
     notices = [*windows.notes, *_advice(reports), *_refused(windows, reports)]
-    return replace(found, notices=tuple(notices))
+    missed = (TargetError.of(windows.tree.name, InputError(text)) for text in windows.unread)
+    return replace(found, errors=(*found.errors, *missed), notices=tuple(notices))
 
 
 def _advice(reports: tuple[Report, ...]) -> Iterator[str]:

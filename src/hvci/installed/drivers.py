@@ -43,16 +43,22 @@ class Windows:
         """What a person should know of this Windows besides its drivers."""
         self.doubts: list[str] = []
         """Those of them that say what was not seen."""
+        self.unread: list[str] = []
+        """Those of the doubts behind which there may be drivers that nobody looked at."""
         self.registry = self._registry()
         self._packages = Packages(tree, folder, self.registry)
         state = self.registry.state
         self.notes.insert(0, f"memory integrity of {tree.name}: {state}")
         for text in (*self.registry.problems, *self._packages.problems):
-            self._doubt(text)
+            self._miss(text)
 
     def _doubt(self, text: str) -> None:
         self.notes.append(text)
         self.doubts.append(text)
+
+    def _miss(self, text: str) -> None:
+        self._doubt(text)
+        self.unread.append(text)
 
     def _registry(self) -> Registry:
         system = self._hive("SYSTEM")
@@ -69,7 +75,7 @@ class Windows:
         try:
             return self._hive(name)
         except InputError as error:
-            self._doubt(f"hive {name} was not read: {error}")
+            self._miss(f"hive {name} was not read: {error}")
             return None
 
     def _hive(self, name: str) -> Hive | None:
@@ -80,7 +86,7 @@ class Windows:
         logs = (self.tree.read(f"{path}{end}", MAX_BYTES) for end in _LOGS)
         data, whole = recovered(data, (log for log in logs if log))
         if not whole:
-            self._doubt(
+            self._miss(
                 f"hive {name} was copied while it was written and its transaction logs are missing "
                 "or do not fit: the newest services may be missing"
             )
