@@ -59,6 +59,8 @@ class Survey:
     """Work that is left for the product at hand."""
     _absent: dict[int, Absent] = field(default_factory=dict)
     """What missing headers may change in each program of the product at hand."""
+    _laid: set[tuple[int, BuildSetting]] = field(default_factory=set)
+    """What pragmas of each product say of sections."""
     _is_spent: bool = False
     """Whether that was said."""
 
@@ -123,8 +125,10 @@ class Survey:
         for path in filter(self.workspace.is_asked, program.paths):
             for unit in program.units_of(path) if pragmas.are_in(path) else ():
                 said = pragmas.read(unit)
-                rows = ((product, one) for one in said.settings)
-                self.settings += (row for row in rows if row not in self.settings)
+                for one in said.settings:
+                    if (id(product), one) not in self._laid:
+                        self._laid.add((id(product), one))
+                        self.settings.append((product, one))
                 for reason, site in said.lost:
                     limit = Limit(Origin.SOURCE, LINK_RULES, f"{site.path}: {reason}", site)
                     limits += () if limit in limits else (limit,)

@@ -32,7 +32,8 @@ def is_kernel_code(shelf: Shelf, paths: Iterable[str]) -> bool:
     return any(_KERNEL.search(shelf.sources[path].text) for path in paths)
 
 
-_ENTRY = re.compile(rb"\b(?:DriverEntry|DllInitialize)\s*\([^;{}]*\)\s*\{")
+_ENTRIES = (b"DriverEntry", b"DllInitialize")
+_ENTRY = re.compile(rb"\b(?:%b)\s*\([^;{}]*\)\s*\{" % b"|".join(_ENTRIES))
 _ONLY_KERNEL = re.compile(
     rb'#[ \t]*include[ \t]*[<"](?:[\w./\\]*[/\\])?'
     rb"(?i:ntddk|wdm|ntifs|fltkernel|ntosp|storport|ndis)\.h"
@@ -61,7 +62,9 @@ def made_drivers(shelf: Shelf, builds: list[Build]) -> list[Build]:
 def _has_entry(shelf: Shelf, path: str) -> bool:
     """Whether a file has the entry point of a driver, with headers that only the kernel has."""
     source = shelf.sources.get(path)
-    if source is None or _ENTRY.search(source.code) is None:
+    if source is None or not any(name in source.text for name in _ENTRIES):
+        return False
+    if _ENTRY.search(source.code) is None:
         return False
     texts = [source.text]
     for name in _QUOTED.findall(source.text):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hvci.binary.objects import examine
 from hvci.model import BehaviourFact, BuildSetting, DdiCall, Limit, Origin, SourceSite
@@ -161,8 +162,19 @@ class _Names:
     def __init__(self, workspace: Workspace, product: Product) -> None:
         self.programs = [one.program for one in workspace.variants(product)]
 
+    @cached_property
+    def _words(self) -> frozenset[bytes]:
+        """All of them at once: a library defines thousands of names."""
+        every = (one.space.words.of(path) for one in self.programs for path in one.paths)
+        return frozenset().union(*every)
+
     def __call__(self, name: bytes) -> bool:
+        if _WORD.fullmatch(name) is not None:
+            return name in self._words
         return any(program.names(name) for program in self.programs)
+
+
+_WORD = re.compile(rb"\w+")
 
 
 def _limit(reason: str, path: str) -> Limit:

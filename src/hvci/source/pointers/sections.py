@@ -104,14 +104,15 @@ class Pragmas:
 
     def _uses(self, unit: Unit, name: bytes) -> Iterator[tuple[int, bytes]]:
         """The pragmas of a macro at each of its uses in a file."""
-        plain = unit.source.plain
-        for match in re.finditer(rb"\b" + name + rb"\b", unit.source.code):
-            start = match.start()
+        plain, known = unit.source.plain, dict[bytes, list[bytes]]()
+        for start in unit.source.places(name):
             if not unit.in_define(start) and unit.live(start) is not False:
-                end = _end_of_use(plain, match.end())
+                end = _end_of_use(plain, start + len(name))
                 text = b"" if _is_directive(plain, start) else plain[start:end]
-                for every in _every(text, unit, self.program):
-                    yield from ((start, one) for one in _written(every))
+                if text not in known:
+                    every = _every(text, unit, self.program)
+                    known[text] = [one for made in every for one in _written(made)]
+                yield from ((start, one) for one in known[text])
 
 
 def _names(program: Program) -> frozenset[bytes]:

@@ -28,6 +28,10 @@ from hvci.source.program.calls import split
 from hvci.source.program.program import Program
 from hvci.source.text.text import places
 
+_WANTED = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
+_WORDS = frozenset(name.encode() for name in _WANTED if name.isidentifier())
+_OTHERS = tuple(name for name in _WANTED if not name.isidentifier())
+"""What a program without pointers to code names none of; the latter are more than a word."""
 MAX_WORDS = 8
 """Words in the first argument of a copy that may be a cast function."""
 
@@ -54,10 +58,10 @@ class Suspects:
 
     def plans(self) -> Iterator[tuple[str, Plan]]:
         """The files with something to look at."""
-        wanted = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
-        named = {name for name in wanted if self.program.names(name.encode())}
+        named = {name.decode() for name in self.program.names_of(_WORDS)}
+        named |= {name for name in _OTHERS if self.program.names(name.encode())}
         for path, words in self._words.items():
-            is_patching = not self._patching.isdisjoint(words.defined)
+            is_patching = bool(self._patching) and not self._patching.isdisjoint(words.defined)
             if not named and not words.as_bytes and not is_patching:
                 continue
             calls = tuple(self._calls(words)) if named - {LOOKUP, *MAPPED} else ()

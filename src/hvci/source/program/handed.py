@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, ancestors, arguments, text_of
 from hvci.source.program.program import Program, Unit
+from hvci.source.text.text import words
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -59,8 +60,36 @@ def named(unit: Unit, name: bytes) -> Iterator[Given]:
 
 def lists(program: Program, unit: Unit, name: bytes, objects: Objects) -> Iterator[Given]:
     """The lists among `values`; only what stands before a brace is parsed for them."""
+    if unit.source.is_c or not any(_may_list(program, unit, name)):
+        return iter(())
     every = values(program, unit, name, objects, only_lists=True)
     return (one for one in every if one[1].type == LIST)
+
+
+def _may_list(program: Program, unit: Unit, name: bytes) -> Iterator[bool]:
+    """Whether an object of a class may get a list, for each place that names the class."""
+    code, braced = unit.source.code, _before_braces(program)
+    for at in unit.source.places(name):
+        rest = _REST.match(code, at + len(name))
+        assert rest is not None
+        behind = code[rest.end() : rest.end() + 1]
+        is_passed = behind in (b"(", b")") and not _SEPARATORS.isdisjoint(braced)
+        is_returned = behind == b"(" and b"return" in braced
+        yield behind == b"{" or is_passed or is_returned or not braced.isdisjoint(words(rest[0]))
+
+
+_REST = re.compile(rb"[^;{}()]*+")
+
+
+def _before_braces(program: Program) -> frozenset[bytes]:
+    """What lists of C++ stand behind in a program."""
+    key = b"={"
+    if key not in program.stored:
+        every = (unit.source for unit in program.units if not unit.source.is_c)
+        program.stored[key] = (frozenset().union(*(one.before_braces for one in every)),)
+    found = program.stored[key][0]
+    assert isinstance(found, frozenset)
+    return found
 
 
 def values(

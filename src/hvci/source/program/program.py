@@ -158,6 +158,11 @@ class Program:
         """Whether the text of some file holds a name."""
         return bool(self.naming_paths(name))
 
+    def names_of(self, wanted: frozenset[bytes]) -> frozenset[bytes]:
+        """Those of some words that the text of some file holds."""
+        among = self.space.words.among
+        return frozenset().union(*(among(path, wanted) for path in self.paths))
+
     def naming(self, name: bytes) -> Iterator[Unit]:
         """The files whose text holds a name."""
         for path in self.naming_paths(name):

@@ -12,6 +12,8 @@ from hvci import catalog
 from hvci.model import BuildSetting, Limit, Origin, SourceSite
 from hvci.source.program.aliases import routines
 from hvci.source.program.program import Program
+from hvci.source.text.text import Source
+from hvci.source.text.wordindex import WordIndex
 
 _NAMED = re.compile(
     rb"\b__imp_{1,2}(\w+)"
@@ -19,8 +21,15 @@ _NAMED = re.compile(
     rb"|\bredefine_extname\s+\w+\s+(\w+)"
     rb"|\b(?:alias|weakref|ifunc)\w*\s*\(\s*\"_?(\w+)"
 )
-_PARTS = (b"__imp_", b"lternatename", b"LTERNATENAME", b"redefine_extname", b"alias", b"weakref")
-"""What text holds that names one so."""
+_PARTS = {
+    b"__imp_": re.compile(rb"__imp_"),
+    b"lternatename": re.compile(rb"lternatename\s*:"),
+    b"LTERNATENAME": re.compile(rb"LTERNATENAME\s*:"),
+    b"redefine_extname": re.compile(rb"redefine_extname"),
+    b"alias": re.compile(rb"alias\w*\s*\(\s*\""),
+    b"weakref": re.compile(rb"weakref\w*\s*\(\s*\""),
+}
+"""Words of a text that names one so, and more of it: both are found sooner than names."""
 _DECORATED = re.compile(r"@.*\Z")
 
 
@@ -28,7 +37,7 @@ def relinked(program: Program) -> Iterator[Limit]:
     """A limit for each routine that text or a build gives another name."""
     for path in program.paths:
         source = program.space.source(path)
-        if source is None or not any(part in source.text for part in _PARTS):
+        if source is None or not _may_name(source, program.space.words):
             continue
         for match in _NAMED.finditer(source.plain):
             name = next(one for one in match.groups() if one is not None)
@@ -36,6 +45,13 @@ def relinked(program: Program) -> Iterator[Limit]:
             if name in routines() and is_kept:
                 line, column = source.position(match.start())
                 yield _limit(f"{path}:{line}", name.decode(), SourceSite(path, line, column))
+
+
+def _may_name(source: Source, index: WordIndex) -> bool:
+    return any(
+        index.with_part(source.path, part) and more.search(source.plain) is not None
+        for part, more in _PARTS.items()
+    )
 
 
 def in_settings(every: Iterable[BuildSetting]) -> Iterator[Limit]:

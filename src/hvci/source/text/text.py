@@ -159,7 +159,7 @@ class Source:
         """Whether a range, or a place, of the text is the same in the file."""
         return all(end <= first or last <= start for first, last in self._joined[1])
 
-    @property
+    @cached_property
     def is_c(self) -> bool:
         """Whether a compiler takes it for C, not C++; headers are read as C++."""
         return self.path.lower().endswith(".c")
@@ -227,8 +227,12 @@ class Source:
     @cached_property
     def before_braces(self) -> frozenset[bytes]:
         """The names, else signs, that a brace may follow, behind `=` or a directive or at once."""
-        every = (match.start() for match in _BRACE.finditer(self.code))
-        return frozenset(_last_before(self.code, at) for at in every)
+        code, found = self.code, set[bytes]()
+        at = code.find(b"{")
+        while at >= 0:
+            found.add(_last_before(code, at))
+            at = code.find(b"{", at + 1)
+        return frozenset(found)
 
     def forget(self) -> None:
         """Let go of what is easily made again."""
@@ -310,19 +314,18 @@ def places(text: bytes, name: bytes) -> Iterator[int]:
 
 
 _WORD = re.compile(rb"\w+")
-_BRACE = re.compile(rb"[{#]")
+_WORDS = frozenset(bytes((one,)) for one in WORD_BYTES)
 
 
 def _last_before(code: bytes, end: int) -> bytes:
-    """The name or sign that a value stands behind, in most places some bytes before it."""
-    size = 64
+    """The name or sign that a value stands behind, but for directives before the value."""
+    size = 200
     while True:
-        before = code[max(0, end - size) : end].rstrip()
+        begin = max(0, end - size)
+        before = code[begin:end].rstrip()
+        while (line := before[before.rfind(b"\n") + 1 :]).lstrip()[:1] == b"#":
+            before = before[: len(before) - len(line)].rstrip()
         before = before[:-1].rstrip() if before.endswith(b"=") else before
-        plain = before.translate(_NO_WORDS)
-        if end <= size or b" " in plain:
-            return plain.rpartition(b" ")[2] or before[-1:]
+        if not begin or b"\n" in before:
+            return before.translate(_NO_WORDS).rpartition(b" ")[2] or before[-1:]
         size *= 16
-
-
-_WORDS = frozenset(bytes((one,)) for one in WORD_BYTES)

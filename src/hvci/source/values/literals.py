@@ -6,6 +6,7 @@ Knows texts and the macros that stand for strings; knows nothing of what strings
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from hvci.source.program.program import Program, Unit
@@ -31,12 +32,24 @@ def literals(program: Program, unit: Unit, begin: int = 0, end: int | None = Non
     """The strings of a file, or of a part of it, in order."""
     plain = unit.source.plain
     found: list[list[re.Match[bytes]]] = []
-    for match in _STRING.finditer(plain, begin, len(plain) if end is None else end):
+    for match in _strings(plain, begin, len(plain) if end is None else end):
         if found and _is_one(program, unit, found[-1][-1].end(), match.start()):
             found[-1].append(match)
         else:
             found.append([match])
     return [_joined(program, unit, one) for one in found]
+
+
+def _strings(plain: bytes, begin: int, end: int) -> Iterator[re.Match[bytes]]:
+    """Every literal: what a pattern finds, which would look for its prefix at each letter."""
+    at = plain.find(b'"', begin, end)
+    while at >= 0:
+        starts = range(max(begin, at - 2), at + 1)
+        match = next(filter(None, (_STRING.match(plain, one, end) for one in starts)), None)
+        begin = match.end() if match is not None else at + 1
+        if match is not None:
+            yield match
+        at = plain.find(b'"', begin, end)
 
 
 def _is_one(program: Program, unit: Unit, start: int, end: int) -> bool:

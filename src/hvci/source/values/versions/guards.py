@@ -136,12 +136,14 @@ def _leaves(statement: Node) -> bool:
 def _bare(text: bytes) -> bytes:
     """A condition without the parentheses around all of it."""
     text = text.strip()
+    if text[:1] != b"(":
+        return text
     depth = 0
     for at, byte in enumerate(text):
         depth += (byte == ord("(")) - (byte == ord(")"))
         if depth == 0 and at < len(text) - 1:
             return text
-    return text[1:-1].strip() if text[:1] == b"(" else text
+    return text[1:-1].strip()
 
 
 def _truth(condition: Node, by: Guards) -> tuple[Truth, str]:
