@@ -10,6 +10,8 @@ POOL = "execute-pool-type"
 NX = entry("ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');")
 PLAIN = entry("ExAllocatePoolWithTag(NonPagedPool, 8, 'a');")
 AUTO = "POOL_NX_OPTIN_AUTO=1"
+CHOSEN = "#ifdef GOOD\n#define P NonPagedPoolNx\n#else\n#define P NonPagedPool\n#endif\n"
+CHOSEN += entry("ExAllocatePoolWithTag(P, 8, 'a');")
 
 
 def reasons(evidence):
@@ -211,13 +213,13 @@ def test_a_makefile_of_a_driver(tmp_path):
         tmp_path,
         Makefile=MAKEFILE.format(define="OTHER"),
         drv__c=NX,
-        lib___a__c=PLAIN,
+        lib___a__c=CHOSEN,
         old__c=PLAIN,
     )
     evidence = read(tmp_path)
     assert bad(evidence) == {POOL}
     assert "old.c: not compiled by any build here" in reasons(evidence)
-    lay(tmp_path, Makefile=MAKEFILE.format(define=AUTO))
+    lay(tmp_path, Makefile=MAKEFILE.format(define="GOOD"))
     assert not bad(read(tmp_path))
 
 
@@ -228,12 +230,14 @@ def test_a_makefile_of_something_else(tmp_path):
 
 def test_meson(tmp_path):
     text = "project('drv', 'c')\nexecutable('drv', ['drv.c'], name_suffix: 'sys',\n"
-    text += " link_args: ['-Wl,--subsystem,native'], c_args: ['-DPOOL_NX_OPTIN_AUTO=1'])\n"
-    assert not bad(read(lay(tmp_path, meson__build=text, drv__c=PLAIN, old__c=PLAIN)))
+    text += " link_args: ['-Wl,--subsystem,native'], c_args: ['-DGOOD'])\n"
+    assert not bad(read(lay(tmp_path, meson__build=text, drv__c=CHOSEN, old__c=PLAIN)))
+    lay(tmp_path, meson__build=text.replace("GOOD", "OTHER"))
+    assert bad(read(tmp_path)) == {POOL}
 
 
 @pytest.mark.parametrize("assignment", ["CFLAGS+=-D{}", "CFLAGS=-O2 -D{}", "CFLAGS := -D{} -O2"])
 def test_a_makefile_that_defines_without_a_blank(tmp_path, assignment):
-    makefile = f"{assignment.format(AUTO)}\ndrv.sys: drv.o\n\tld -o $@ $^ -lntoskrnl\n"
-    lay(tmp_path, Makefile=makefile, drv__c=PLAIN)
+    makefile = f"{assignment.format('GOOD')}\ndrv.sys: drv.o\n\tld -o $@ $^ -lntoskrnl\n"
+    lay(tmp_path, Makefile=makefile, drv__c=CHOSEN)
     assert not bad(read(tmp_path))

@@ -1,5 +1,6 @@
 """What hvci knows about DDIs and values: our own data files, checked by meaning at load."""
 
+from hvci.catalog.compilers import compiler_macros, parse_compilers
 from hvci.catalog.ddis import (
     SEED_ROWS,
     Binding,
@@ -50,11 +51,13 @@ __all__ = [
     "Test",
     "ValueRule",
     "VerifierEffect",
+    "compiler_macros",
     "ddis",
     "exports",
     "families",
     "hidden_calls",
     "libraries",
+    "parse_compilers",
     "parse_ddis",
     "parse_libraries",
     "parse_macros",

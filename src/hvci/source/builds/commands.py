@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hvci.model.judged import TEXT_RULES
+from hvci.source.builds.compiler import of_command
 from hvci.source.builds.model import (
     Compile,
     forced_headers,
@@ -18,6 +19,7 @@ from hvci.source.builds.model import (
     option_defines,
     options_of,
 )
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
@@ -85,4 +87,5 @@ def _compile(shelf: Shelf, here: str, options: str) -> Compile:
         frozenset(options_of("U", options)),
         tuple(forced),
         tuple(dict.fromkeys(one for one in places if is_folder(one))),
+        compiler=of_command(options, options) or Compiler.MSVC,
     )

@@ -8,13 +8,14 @@ several images, the rules say what each is made of.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvci.model import BuildSetting, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
+from hvci.source.builds.compiler import of_makefile
 from hvci.source.builds.model import (
     Build,
     Compile,
@@ -32,6 +33,7 @@ from hvci.source.builds.variables import (
     files_like,
     values_of,
 )
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside
 
@@ -218,14 +220,19 @@ def made(
     held: Named,
     machines: Iterable[str],
     others: Iterable[tuple[str, str]] = (),
+    compilers: Callable[[str], tuple[Compiler, ...]] = of_makefile,
 ) -> list[Build]:
     """The builds of one driver from the text that is about it; `others` are without some lines."""
     flags = _flags(text)
-    ways = {"": (_compile(shelf, path, text), _told(shelf, path, text))}
-    for label, other in others:
-        way = _compile(shelf, path, other), _told(shelf, path, other)
-        if way not in ways.values():
-            ways.setdefault(label, way)
+    ways: dict[str, tuple[Compile, tuple[BuildSetting, ...]]] = {}
+    for label, other in (("", text), *others):
+        plain, settings = _compile(shelf, path, other), _told(shelf, path, other)
+        every = compilers(other)
+        for one in every:
+            way = replace(plain, compiler=one), settings
+            if way not in ways.values():
+                name = label if len(every) == 1 else ", ".join(filter(None, (label, one)))
+                ways.setdefault(name, way)
     if not held.files and not held.lost:
         shelf.limit(path, "it builds a driver, and names no source file that is here", TEXT_RULES)
     if held.lost:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from hvci.source.builds.makefiles import DRIVER, made, texts_of, too_many, ways_of
+from hvci.source.builds.compiler import of_commands
+from hvci.source.builds.makefiles import DRIVER, file_size, made, texts_of, too_many, ways_of
 from hvci.source.builds.model import Build
 from hvci.source.builds.named import Named, named
+from hvci.source.builds.variables import files_like
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.files import Shelf, beside
 
 MAX_FILES = 200
+MAX_CROSS = 1 << 16
+"""Bytes of a file for cross builds."""
 _CALL = re.compile(r"\b(executable|shared_library|shared_module|library|test|benchmark)\s*\(")
 _FOLDER = re.compile(r"\bsubdir\s*\(\s*'([^'\n]+)'")
 _ASKED = re.compile(r"\brun_command\s*\(")
@@ -40,7 +46,26 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         found.lost["what run_command gives"] = None
     ways = ways_of(every)
     found.lost |= too_many(ways)
-    return made(shelf, path, path, every, found, machines, ways[1:])
+    named_by = list(_cross_compilers(path))
+
+    def compilers(text: str) -> tuple[Compiler, ...]:
+        return of_commands(named_by, _QUOTES.sub(" ", text))
+
+    return made(shelf, path, path, every, found, machines, ways[1:], compilers)
+
+
+_QUOTES = re.compile(r"[\[\]'\",]+(?=[\s\[\]'\",-]|\Z)|'")
+_COMPILER = re.compile(r"(?m)^[ \t]*c(?:pp)?[ \t]*=[ \t]*([^\n]+)")
+_CROSS = ("*.txt", "*.ini", "*.cross", "*/*.txt", "*/*.ini", "*/*.cross")
+
+
+def _cross_compilers(path: str) -> Iterator[str]:
+    """The compilers that files for cross builds name, in the folder of a Meson file and below."""
+    names = {one for like in _CROSS for one in files_like(Path(path).parent, like) or ()}
+    for name in sorted(names)[:MAX_FILES]:
+        if 0 < file_size(beside(path, name)) < MAX_CROSS:
+            text = texts_of(beside(path, name)) or ""
+            yield from _COMPILER.findall(text) if "[binaries]" in text else ()
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hvci.model import BuildSetting, WindowsVersion
+from hvci.source.preprocess.predefined import Compiler
 
 
 class Kind(StrEnum):
@@ -40,6 +41,7 @@ class Compile:
     """A header that was compiled before: what stands before it in a file is passed over."""
     cplusplus: bool | None = None
     """What the project says; None: the name of the file tells."""
+    compiler: Compiler = Compiler.MSVC
 
 
 PLAIN = Compile()

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from hvci.model import WindowsVersion
 from hvci.source.builds.model import Build, Compile, Kind
-from hvci.source.preprocess.predefined import NEVER, predefined
+from hvci.source.preprocess.predefined import NEVER, Compiler, predefined
 from hvci.source.preprocess.runs import Given
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
@@ -148,25 +148,27 @@ def _facts(product: Product, at: int, target: WindowsVersion) -> dict[str, objec
     found: dict[str, set[object]] = {}
     for build in product.closure(at):
         version = build.ntddi or build.version or target
-        known = _plain(version, build.machine, build.kernel, build.debug)
-        if not found:
-            found.update((name, {value}) for name, value in known.items())
-        else:
-            for name, value in known.items():
-                found.setdefault(name, set()).add(value)
+        for compiler in {one.compiler: None for _, one in build.compiles} or (Compiler.MSVC,):
+            known = _plain(version, build.machine, build.kernel, build.debug, compiler)
+            if not found:
+                found.update((name, {value}) for name, value in known.items())
+            else:
+                for name, value in known.items():
+                    found.setdefault(name, set()).add(value)
         for one in {id(each): each for _, each in build.compiles}.values():
             for word, text in one.defines.items():
                 found.setdefault(word, set()).add(text)
-            found.setdefault("", set()).add((one.forced, one.folders, one.removed, one.precompiled))
+            how = (one.forced, one.folders, one.removed, one.precompiled, one.compiler)
+            found.setdefault("", set()).add(how)
     return {name: frozenset(values) for name, values in found.items()}
 
 
 @lru_cache(maxsize=64)
 def _plain(
-    version: WindowsVersion, machine: str | None, kernel: bool, debug: bool
+    version: WindowsVersion, machine: str | None, kernel: bool, debug: bool, compiler: Compiler
 ) -> dict[str, int | None]:
     """The macros of compiler and kit by their names."""
-    known = predefined(version, machine, kernel, False, debug)
+    known = predefined(version, machine, kernel, False, debug, compiler)
     return {name.decode(): value for name, value in known.items()}
 
 
@@ -223,13 +225,16 @@ class _Givens:
             cplusplus = not path.lower().endswith(".c")
         key = (id(compile_), cplusplus)
         if key not in self._made:
-            self._made[key] = _given(_known(self.build, self.target, cplusplus), compile_)
+            known = _known(self.build, self.target, cplusplus, compile_.compiler)
+            self._made[key] = _given(known, compile_)
         return self._made[key]
 
 
-def _known(build: Build, target: WindowsVersion, cplusplus: bool) -> dict[bytes, int | None]:
+def _known(
+    build: Build, target: WindowsVersion, cplusplus: bool, compiler: Compiler
+) -> dict[bytes, int | None]:
     version = build.ntddi or build.version or target
-    return predefined(version, build.machine, build.kernel, cplusplus, build.debug)
+    return predefined(version, build.machine, build.kernel, cplusplus, build.debug, compiler)
 
 
 def unbuilt(target: WindowsVersion, cplusplus: bool) -> Given:
@@ -241,14 +246,21 @@ def unbuilt(target: WindowsVersion, cplusplus: bool) -> Given:
 
 def commanded(target: WindowsVersion, machine: str, compile_: Compile, cplusplus: bool) -> Given:
     """What a command says of a file whose product is not known."""
-    known = predefined(target, machine, True, cplusplus, False)
+    known = predefined(target, machine, True, cplusplus, False, compile_.compiler)
     return _given(known, compile_)
 
 
 def _given(known: Mapping[bytes, int | None], compile_: Compile) -> Given:
     removed = frozenset(name.encode() for name in compile_.removed)
     every = tuple(macro(name, value or "1") for name, value in compile_.defines.items())
-    return Given(known, every, removed, compile_.forced, compile_.precompiled)
+    return Given(
+        known,
+        every,
+        removed,
+        compile_.forced,
+        compile_.precompiled,
+        compiler=compile_.compiler,
+    )
 
 
 _OF_TOOLSET = frozenset((b"WINNT", b"NT_UP", b"NT_INST", b"STD_CALL", b"MSC_NOOPT"))

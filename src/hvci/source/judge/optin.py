@@ -183,7 +183,15 @@ class OptIn:
         on = {name.decode() for name in run.opt_in}
         if "POOL_NX_OPTOUT" in on:
             return State(Nx.OUT, build, "POOL_NX_OPTOUT is defined")
-        if build is not None and build.machine in ("arm64", "arm"):
+        is_arm = build is not None and build.machine in ("arm64", "arm")
+        kit = _giving_pool_types(run, program)
+        if kit and not any(b"POOL_NX_OPTIN" in text for text in kit.values()):
+            what = "POOL_NX_OPTIN" if on else "that the machine is ARM"
+            why = _UNAWARE.format(what, next(iter(kit))) if on or is_arm else ""
+            return State(Nx.NONE, build, why)
+        if run.compiler.is_gnu and not kit and (on or is_arm):
+            return State(Nx.OPEN, build, _MINGW)
+        if is_arm:
             return State(Nx.AUTO, build, "ARM builds always opt in")
         if "POOL_NX_OPTIN_AUTO" in on:
             return State(Nx.AUTO, build)
@@ -202,10 +210,32 @@ class OptIn:
         return State(found.nx, build, found.why, found, run.opt_in[b"POOL_NX_OPTIN"])
 
 
+_UNAWARE = "{} changes nothing: the opt-in is not known to {}"
+_MINGW = (
+    "the opt-in is not known to MinGW-w64's headers, with which GCC compiles; ask for "
+    "NonPagedPoolNx, or keep the headers that know it with the sources"
+)
 _DOUBTFUL = "whether POOL_NX_OPTIN is defined depends on something that the sources do not say"
 _IN_LOST = "the driver opts in, and POOL_NX_OPTIN may be defined in {}, which is missing here"
 _LATE = "POOL_NX_OPTIN is defined only after the headers of the kit were included"
 
 
+_KIT = ("wdm.h", "ntddk.h", "ntifs.h")
+"""Headers of a kit that give the pool types, or include the one that does."""
+
+
+def _giving_pool_types(run: Run, program: Program) -> dict[str, bytes]:
+    """The headers of a kit that are here and give a file the pool types, with their texts.
+
+    Of MinGW-w64's (versions 10 to 15, ddk/wdm.h) none knows an opt-in.
+    """
+    texts = {
+        path: program.space.shelf.sources[path].text
+        for path in run.files
+        if path.rpartition("/")[2].lower() in _KIT and path in program.space.shelf.sources
+    }
+    return texts if any(b"NonPagedPoolNx" in text for text in texts.values()) else {}
+
+
 def _said(run: Run) -> tuple[object, ...]:
-    return (frozenset(run.opt_in), run.doubtful, run.late is not None, run.lost)
+    return (frozenset(run.opt_in), run.doubtful, run.late is not None, run.lost, run.compiler)

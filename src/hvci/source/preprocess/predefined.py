@@ -1,16 +1,35 @@
 """The macros that compiler and kit define before the first line of a source.
 
-Knows MSVC, the version macros of the kit and the switches of its toolset; knows no projects.
+Knows compilers, the version macros of the kit and the switches of its toolset; knows no projects.
 """
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from functools import cache
 
 from hvci import catalog
 from hvci.model import WindowsVersion
 from hvci.source.preprocess.conditions import CONSTANTS, version_macros
+
+
+class Compiler(StrEnum):
+    """Who compiles; the values are the rows of compilers.toml, where it has one."""
+
+    MSVC = "msvc"
+    CLANG_MSVC = "clang-msvc"
+    """Clang in MSVC's manner: clang-cl, or for a target that ends in -windows-msvc."""
+    GCC = "gcc"
+    """MinGW-w64's."""
+    CLANG_GNU = "clang-gnu"
+    """Clang with MinGW-w64's headers."""
+
+    @property
+    def is_gnu(self) -> bool:
+        """Whether it compiles with MinGW-w64's headers, not with those of the WDK."""
+        return self in (Compiler.GCC, Compiler.CLANG_GNU)
+
 
 MACHINES: dict[str, dict[str, int]] = {
     "x64": {"_WIN64": 1, "_AMD64_": 1, "AMD64": 1, "_M_AMD64": 100, "_M_X64": 100},
@@ -77,17 +96,28 @@ def _catalogued() -> frozenset[bytes]:
 
 @cache
 def predefined(
-    version: WindowsVersion, machine: str | None, kernel: bool, cplusplus: bool, debug: bool
+    version: WindowsVersion,
+    machine: str | None,
+    kernel: bool,
+    cplusplus: bool,
+    debug: bool,
+    compiler: Compiler = Compiler.MSVC,
 ) -> dict[bytes, int | None]:
-    """Every macro that is there before the first line; None: defined, with no number."""
-    known: dict[str, int | None] = {**_COMPILER, **CONSTANTS, **version_macros(version)}
+    """Every macro that is there before the first line; None: defined, with no number.
+
+    MinGW-w64's headers define MSVC's names of machines as well.
+    """
+    known: dict[str, int | None] = {**CONSTANTS, **version_macros(version)}
     known |= MACHINES.get(machine or "", {})
     if cplusplus:
         known |= _CPLUSPLUS
-    if kernel:
-        known |= _KIT
-        if debug:
-            known["DBG"] = 1
-    else:
-        known.pop("_KERNEL_MODE")
+    if not compiler.is_gnu:
+        known |= _COMPILER
+        if kernel:
+            known |= _KIT
+        else:
+            known.pop("_KERNEL_MODE")
+    if kernel and debug and not compiler.is_gnu:
+        known["DBG"] = 1
+    known |= catalog.compiler_macros().get(compiler, {}).get(machine or "", {})
     return {name.encode(): value for name, value in known.items()}

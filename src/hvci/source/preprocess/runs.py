@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.directives import Included, Macro
 
 Taken = int | tuple[int, ...] | None
@@ -34,6 +35,7 @@ class Given:
     """All definitions are known: what nobody defines is 0."""
     absent: frozenset[bytes] = frozenset()
     """What is certainly not defined, even when not all definitions are known."""
+    compiler: Compiler = Compiler.MSVC
 
 
 Definitions = dict[bytes, Sequence[tuple[Macro, bool]]]
@@ -56,6 +58,7 @@ class Run:
     """An opt-in macro that is defined when those headers were read already."""
     lost: str = ""
     """A header that is not here and may have defined something before the kit's were read."""
+    compiler: Compiler = Compiler.MSVC
     gave_up: str = ""
     unnamed: dict[tuple[str, bytes], None] = field(default_factory=dict)
     """Files, and the macros of their `#include` lines that stand for no known header."""

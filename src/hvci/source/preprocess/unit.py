@@ -137,7 +137,7 @@ class _Walk:
 
     def unit(self, path: str) -> Run:
         """Walk one translation unit."""
-        self.run.path = path
+        self.run.path, self.run.compiler = path, self.given.compiler
         for macro in self.given.defines:
             self.table[macro.name] = macro
             self.frame.macros[macro.name] = macro.alone

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
+from hvci.source.builds.cmake import compilers
 from hvci.source.builds.cmake.commands import RUNNERS
 from hvci.source.builds.cmake.generators import Asked, is_open
 from hvci.source.builds.cmake.generators import replace as generated
@@ -31,6 +33,7 @@ from hvci.source.builds.model import (
 from hvci.source.builds.msbuild.files import absolute
 from hvci.source.builds.nearby import is_kernel_code
 from hvci.source.preprocess.conditions import of_ntddi
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import CODE, Shelf, is_code
 
@@ -87,24 +90,35 @@ def builds(shelf: Shelf, paths: Iterable[str], machines: Iterable[str]) -> list[
 
 def _runs(root: str, preset: Preset, machines: Iterable[str]) -> Iterator[Lists]:
     """The lists run for each machine and configuration; those that only some lists name as well."""
-    left = [(machine, name) for machine in machines for name in CONFIGURATIONS]
-    done: set[tuple[str, str]] = set()
+    left = [(machine, name, Compiler.MSVC) for machine in machines for name in CONFIGURATIONS]
+    done: set[tuple[str, str, Compiler]] = set()
     while left:
-        machine, configuration = left.pop(0)
-        done.add((machine, configuration.upper()))
-        lists = Lists(_folder(root), Asked(configuration, preset=preset.name), machine, RUNNERS)
+        machine, configuration, compiler = left.pop(0)
+        done.add((machine, configuration.upper(), compiler))
+        asked = Asked(configuration, preset=preset.name, compiler=compiler)
+        lists = Lists(_folder(root), asked, machine, RUNNERS)
         lists.scopes[0].update(preset.variables)
         lists.list_file(absolute(root))
+        chosen = compilers.chosen(lists.get, lists.targets.values()) or compiler
         types = (lists.get("CMAKE_CONFIGURATION_TYPES") or "").split(";")
         named = [*types, *(one for one in FURTHER if one.upper() in lists.configurations)]
         every = {one.upper(): one for one in (configuration, *named) if one}
         also = (machine, "arm64") if lists.is_for_arm64 else (machine,)
-        for key in ((one, name) for one in also for name in every):
+        of = {chosen} if chosen is not compiler or _is_one(lists) else {compiler, *lists.compilers}
+        for key in product(also, every, sorted(of)):
             lists.gave_up |= key not in done and len(done) >= MAX_RUNS
             if key not in done and len(done) < MAX_RUNS:
                 done.add(key)
-                left.append((key[0], every[key[1]]))
-        yield lists
+                left.append((key[0], every[key[1]], key[2]))
+        if chosen is compiler and not (lists.refused and compiler is not Compiler.MSVC):
+            yield lists
+
+
+def _is_one(lists: Lists) -> bool:
+    """Whether lists say by which compiler they are built: by name, or as the kit's module needs."""
+    named = (lists.get(f"CMAKE_{language}_COMPILER") for language in ("C", "CXX"))
+    uses_kit = any(one.command.startswith("wdk_") for one in lists.targets.values())
+    return uses_kit or any(named)
 
 
 def _folder(path: str) -> str:
@@ -330,6 +344,7 @@ class _Made:
             frozenset(options_of("U", flags)),
             self._forced(target, flags, target.precompiled),
             tuple(dict.fromkeys(self.shelf.shown(one) for one in folders if is_folder(one))),
+            compiler=self.lists.asked.compiler,
         )
 
     def _from_files(self, target: Target, options: list[str]) -> Iterator[str]:
@@ -360,6 +375,7 @@ class _Made:
             (*plain.forced, *self._forced(target, own)),
             plain.folders,
             plain.precompiled,
+            compiler=plain.compiler,
         )
 
     def _forced(self, target: Target, flags: str, more: Iterable[str] = ()) -> tuple[str, ...]:

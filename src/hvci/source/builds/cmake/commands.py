@@ -36,6 +36,10 @@ def _subdirectory(lists: Lists, words: list[str], command: Command) -> None:
         lists.subdirectory(words[0])
 
 
+def _message(lists: Lists, words: list[str], command: Command) -> None:
+    lists.refused |= words[:1] == ["FATAL_ERROR"]
+
+
 _VALUED = ("WINVER", "KMDF", "NTDDI_VERSION", "CUSTOM_TARGET")
 _FLAGS = frozenset(
     (
@@ -266,6 +270,7 @@ RUNNERS: dict[str, Runner] = {
     **VARIABLES,
     "project": _project,
     "find_package": _package,
+    "message": _message,
     "add_subdirectory": _subdirectory,
     "include": _include,
     "add_library": _target,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hvci.source.preprocess.predefined import Compiler
+
 MAX_DEPTH = 20
 _FALSE = frozenset(("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"))
 _KEPT = ("BUILD_INTERFACE", "LINK_ONLY", "BUILD_LOCAL_INTERFACE", "HOST_LINK", "1")
@@ -23,11 +25,19 @@ class Asked:
     """"C" or "CXX"; empty where several may be compiled: then it is left open."""
     preset: str = ""
     """With which variables the lists are run."""
+    compiler: Compiler = Compiler.MSVC
 
     @property
     def label(self) -> str:
         """How a person tells it from the others."""
-        return f"{self.preset} {self.configuration}" if self.preset else self.configuration
+        compiler = "" if self.compiler is Compiler.MSVC else self.compiler
+        return " ".join(filter(None, (self.preset, self.configuration, compiler)))
+
+    @property
+    def compiler_id(self) -> str:
+        """What CMake calls the compiler."""
+        named = {Compiler.MSVC: "MSVC", Compiler.GCC: "GNU"}
+        return named.get(self.compiler, "Clang")
 
 
 def replace(text: str, asked: Asked, depth: int = 0) -> str:
@@ -92,11 +102,11 @@ def _value(inner: str, asked: Asked) -> str | None:
     if name == "PLATFORM_ID":
         return _bit("WINDOWS" in upper)
     if name in ("C_COMPILER_ID", "CXX_COMPILER_ID"):
-        return _bit("MSVC" in upper)
+        return _bit(asked.compiler_id.upper() in upper)
     if name in ("COMPILE_LANGUAGE", "COMPILE_LANG_AND_ID"):
         listed = upper if name == "COMPILE_LANGUAGE" else upper[:1]
-        is_msvc = name == "COMPILE_LANGUAGE" or "MSVC" in upper[1:]
-        return _bit(asked.language in listed and is_msvc) if asked.language else None
+        is_one = name == "COMPILE_LANGUAGE" or asked.compiler_id.upper() in upper[1:]
+        return _bit(asked.language in listed and is_one) if asked.language else None
     return rest.lower() if name == "LOWER_CASE" else rest.upper() if name == "UPPER_CASE" else None
 
 

@@ -22,7 +22,7 @@ MAX_INHERITED = 20
 TOOLCHAIN = "CMAKE_TOOLCHAIN_FILE"
 _PLACES = re.compile(r"\$(\w*)\{(\w+)\}")
 _IMMATERIAL = re.compile(
-    r"CMAKE_(?:BUILD_TYPE|INSTALL_\w+|EXPORT_\w+|MAKE_PROGRAM|CXX?_COMPILER(?:_LAUNCHER)?"
+    r"CMAKE_(?:BUILD_TYPE|INSTALL_\w+|EXPORT_\w+|MAKE_PROGRAM|CXX?_COMPILER_LAUNCHER"
     r"|CONFIGURATION_TYPES|VERBOSE_\w+|COLOR_\w+)|VCPKG_\w+|BUILD_TESTING"
 )
 """Variables that say nothing of what is compiled here."""

@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 
+from hvci.source.builds.cmake import compilers
 from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.conditions import Known, Word
 from hvci.source.builds.cmake.generators import Asked
 from hvci.source.builds.cmake.generators import replace as generated
 from hvci.source.builds.cmake.targets import Place, Target
 from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents
 
 MAX_STEPS = 60_000
@@ -48,7 +50,6 @@ _HARMLESS = frozenset(
         "install",
         "link_directories",
         "mark_as_advanced",
-        "message",
         "set_tests_properties",
         "source_group",
         "target_compile_features",
@@ -125,6 +126,10 @@ class Lists:
         """Those that the lists name, in capitals."""
         self.is_for_arm64 = False
         """The lists say something of ARM64."""
+        self.compilers: set[Compiler] = set()
+        """Those for which the lists have something to say, besides MSVC."""
+        self.refused = False
+        """The lists stopped with an error: nothing is built in this way."""
         self.steps = 0
         self.gave_up = False
         self.nested = 0
@@ -219,6 +224,7 @@ class Lists:
         )
         self.configurations.update(word.upper() for word in named if word not in ("", "INIT"))
         self.is_for_arm64 |= re.search(r"(?i)arm64|aarch64", text) is not None
+        self.compilers |= compilers.named(text)
 
     def block(self, every: list[Command]) -> None:
         """Run commands in order."""
@@ -447,19 +453,15 @@ def _start(root: str, asked: Asked, machine: str) -> dict[str, str]:
     names = ("CMAKE_SOURCE_DIR", "CMAKE_CURRENT_SOURCE_DIR", "PROJECT_SOURCE_DIR")
     found = dict.fromkeys((*names, "CMAKE_CURRENT_LIST_DIR"), root)
     found |= dict.fromkeys(("CMAKE_BINARY_DIR", "CMAKE_CURRENT_BINARY_DIR"), f"{root}/build")
-    found |= dict.fromkeys(("WIN32", "MSVC", "WDK_FOUND"), "1")
-    found |= {"CMAKE_BUILD_TYPE": asked.configuration, "MSVC_VERSION": "1940"}
+    found |= {"WIN32": "1", "CMAKE_BUILD_TYPE": asked.configuration}
+    found |= compilers.variables(asked)
     found |= {"CMAKE_SIZEOF_VOID_P": "4" if machine == "x86" else "8", "CMAKE_HOST_WIN32": "1"}
     processor = {"x64": "AMD64", "x86": "X86", "arm64": "ARM64"}[machine]
     found |= dict.fromkeys(("CMAKE_SYSTEM_PROCESSOR", "CMAKE_HOST_SYSTEM_PROCESSOR"), processor)
     platform = {"x64": "x64", "x86": "Win32", "arm64": "ARM64"}[machine]
     found |= {"CMAKE_GENERATOR_PLATFORM": platform, "CMAKE_VS_PLATFORM_NAME": platform}
-    found |= {"CMAKE_SYSTEM_NAME": "Windows", "CMAKE_C_COMPILER_ID": "MSVC"}
-    return (
-        found
-        | {"CMAKE_CXX_COMPILER_ID": "MSVC", "CMAKE_VERSION": "3.30.0", "CMAKE_C_FLAGS": ""}
-        | dict.fromkeys(FLAGS, "")
-    )
+    found |= {"CMAKE_SYSTEM_NAME": "Windows", "CMAKE_VERSION": "3.30.0"}
+    return found | dict.fromkeys(FLAGS, "")
 
 
 Runner = Callable[[Lists, list[str], Command], object]

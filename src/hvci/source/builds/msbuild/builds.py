@@ -34,6 +34,7 @@ from hvci.source.builds.msbuild.projects import (
 )
 from hvci.source.builds.msbuild.properties import slashed
 from hvci.source.preprocess.conditions import of_ntddi
+from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file
 from hvci.source.text.files import Shelf, beside
 
@@ -156,6 +157,13 @@ def _unseen(state: State) -> Iterator[str]:
             yield item.path
 
 
+def _compiler(state: State) -> Compiler:
+    """Clang where the toolset is its own, or the tools are called in place of Microsoft's."""
+    said = _property(state, "platformtoolset"), _property(state, "cltoolexe")
+    is_clang = said[0].startswith(("clang", "llvm")) or "clang" in said[1]
+    return Compiler.CLANG_MSVC if is_clang else Compiler.MSVC
+
+
 class _Compiles:
     """How the files of one configuration are compiled; equal answers are one object."""
 
@@ -187,6 +195,7 @@ class _Compiles:
             tuple(self._folders(folders)),
             self._precompiled(given, options),
             _LANGUAGES.get(given["compileas"].lower()),
+            _compiler(self.state),
         )
 
     @staticmethod
