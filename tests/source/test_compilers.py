@@ -244,3 +244,12 @@ def test_without_headers_gcc_leaves_it_open(tmp_path):
     assert "MinGW-w64" in str(evidence.calls)
     lay(tmp_path, Makefile=OF_CL)
     assert "MinGW-w64" not in str(read(tmp_path).calls)
+
+
+@pytest.mark.parametrize(("makefile", "is_gnu"), [(OF_GCC, True), (OF_CL, False)])
+def test_what_to_write_instead_is_what_the_headers_have(tmp_path, makefile, is_gnu):
+    lay(tmp_path, d__c=entry("ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"))
+    lay(tmp_path, Makefile=makefile.replace("-DPOOL_NX_OPTIN=1", ""))
+    (found,) = findings(read(tmp_path))
+    assert ("MinGW-w64's headers" in found.fix) is is_gnu
+    assert found.fix.startswith("ExAllocatePool2") is not is_gnu

@@ -210,6 +210,8 @@ class DdiCall:
     """Only for calls that ask for executable memory from code that a kit put there."""
     builds: tuple[tuple[str, Value], ...] = ()
     """The deciding value in each configuration that compiles the call, where they differ."""
+    gnu: bool = False
+    """Every build that compiles the call has MinGW-w64's headers; known of sources only."""
 
 
 @record

@@ -270,9 +270,11 @@ def _moves_counter(call: DdiCall, ddi: Ddi) -> bool:
 
 
 def _by_gnu(call: DdiCall, evidence: Evidence) -> bool:
-    """Whether a call stands in an image of GNU ld."""
+    """Whether a call stands in an image of GNU ld, or is compiled with MinGW-w64's headers."""
     image = evidence.image
-    return image is not None and image.linked_by_gnu and call.origin is not Origin.SOURCE
+    return call.gnu or (
+        image is not None and image.linked_by_gnu and call.origin is not Origin.SOURCE
+    )
 
 
 def _finding(

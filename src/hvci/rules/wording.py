@@ -153,7 +153,7 @@ def confidence(ddi: Ddi) -> Confidence:
 def fix(call: DdiCall, ddi: Ddi, target: WindowsVersion, gnu: bool = False) -> str:
     """What to write instead when the driver must run on `target`; may be empty.
 
-    `gnu`: the image was built with MinGW-w64, whose headers lack some of it.
+    `gnu`: it is built with MinGW-w64, whose headers lack some of it.
     """
     if call.runs_code:
         return _KEEP_CODE

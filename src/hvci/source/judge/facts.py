@@ -114,6 +114,7 @@ class Judge:
             note=note,
             dead=self._dead(call, function, context, resolver),
             ordinary=ordinary(call, function, resolver),
+            gnu=bool(call.unit.runs) and all(run.compiler.is_gnu for run in call.unit.runs),
         )
         fact = self._with_edits(fact, call, guess, resolver)
         return Resolved(fact, call, guess, tuple(states), context)

@@ -72,6 +72,7 @@ def _joined(many: list[Kept]) -> DdiCall:
     builds = _by_build(running)
     edits = tuple(sorted({edit for one in running for edit in one.fact.edits}))
     joined = replace(first.fact, arguments=arguments, note="; ".join(notes), edits=edits)
+    joined = replace(joined, gnu=all(one.fact.gnu for one in running))
     return replace(joined, builds=builds) if builds else joined
 
 
