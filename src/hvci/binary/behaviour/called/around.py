@@ -71,7 +71,7 @@ class Around:
         """`sites`: sorted RVAs where a pointer to allocated memory comes up."""
         self.scene = scene
         self.sites = sites
-        self._callers: dict[int, frozenset[int]] = {}
+        self._sharing: dict[int, frozenset[int]] = {}
 
     def hold(self, rvas: Rvas) -> Mask:
         """Which RVAs lie in such functions."""
@@ -100,22 +100,18 @@ class Around:
         """A number for each RVA that tells the function which holds it."""
         return self._owners[self._bounds.searchsorted(rvas, "right")]
 
-    def callers(self, row: int) -> frozenset[int]:
-        """The functions that call the function of a number, by theirs."""
-        if row not in self._callers:
+    def sharing(self, row: int) -> frozenset[int]:
+        """The function of a number and those that call it, by theirs.
+
+        Two functions may get a pointer to one object by calls where these meet: one is the other or
+        calls it, or somebody calls both.
+        """
+        if row not in self._sharing:
             targets, sites = self.scene.analysis.references.branches
             bounds = self._bounds[max(0, row - 1) : row + 1]
             first, last = targets.searchsorted(bounds) if len(bounds) == 2 else (0, 0)
-            self._callers[row] = frozenset(self.rows(sites[first:last]).tolist())
-        return self._callers[row]
-
-    def may_share(self, one: int, other: int) -> bool:
-        """Whether two functions may get a pointer to one object by calls.
-
-        One is the other or calls it, or somebody calls both.
-        """
-        first, second = self.callers(one), self.callers(other)
-        return one == other or one in second or other in first or not first.isdisjoint(second)
+            self._sharing[row] = frozenset((row, *self.rows(sites[first:last]).tolist()))
+        return self._sharing[row]
 
     @cached_property
     def _marked(self) -> Mask:

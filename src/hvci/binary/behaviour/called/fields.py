@@ -89,39 +89,44 @@ def _pairs(
     around: Around, reader: Reader, called: Fields, stored: Fields
 ) -> Iterator[tuple[int, int, list[int]]]:
     """(RVA, displacement, stores) of the calls, with the stores that may be into the same field."""
-    stores = list(_uses(around, reader, stored))
+    stores = [*_uses(around, reader, stored)]
+    by_mark: dict[_Mark, list[int]] = {}
+    for n, store in enumerate(stores):
+        for mark in store.marks:
+            by_mark.setdefault(mark, []).append(n)
     for call in _uses(around, reader, called):
-        rows = [
-            store.place
-            for store in stores
-            if store.displacement == call.displacement and _may_be_same(around, store, call)
-        ]
+        rows = {n for mark in call.marks for n in by_mark.get(mark, ())}
         if rows:
-            yield call.place, call.displacement, rows
+            yield call.place, call.displacement, [stores[n].place for n in sorted(rows)]
+
+
+_Mark = tuple[int, str, int]
+"""A displacement, and one thing that fields of one object may have in common besides."""
 
 
 class _Site(NamedTuple):
-    """One instruction that names a field, and what the bytes tell of its object."""
+    """One instruction that names a field."""
 
     place: int
     displacement: int
-    variable: int
-    extends: bool
-    row: int
+    marks: list[_Mark]
 
 
 def _uses(around: Around, reader: Reader, fields: Fields) -> Iterator[_Site]:
+    """Each field with its marks: two fields with a common one may be of one object.
+
+    A variable that both objects are loaded from; that they extend a device; or functions that may
+    share a pointer.
+    """
     places, _, displacements = fields
     of = (places, displacements, *reader.bases(fields), around.rows(places))
-    columns = (each.tolist() for each in of)
-    return map(_Site._make, zip(*columns, strict=True))
-
-
-def _may_be_same(around: Around, store: _Site, call: _Site) -> bool:
-    """Whether two fields may be of one object."""
-    if store.variable == call.variable != NO_VARIABLE or (store.extends and call.extends):
-        return True
-    return around.may_share(store.row, call.row)
+    for place, at, variable, extends, row in zip(*(each.tolist() for each in of), strict=True):
+        marks = [(at, "function", each) for each in around.sharing(row)]
+        if variable != NO_VARIABLE:
+            marks.append((at, "variable", variable))
+        if extends:
+            marks.append((at, "extension", 0))
+        yield _Site(place, at, marks)
 
 
 class _Use(NamedTuple):
