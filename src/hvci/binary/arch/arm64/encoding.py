@@ -274,7 +274,7 @@ def row_of(word: int) -> Row:
 @remembered
 def written_registers(word: int) -> int:
     """Mask of the general registers that a word changes, calls apart; bit 31 is SP."""
-    return registers_in(row_of(word).writes, word)
+    return _written(word & _FIELDS_WRITTEN[word >> 24])
 
 
 @remembered
@@ -283,6 +283,17 @@ def named_registers(word: int) -> int:
 
     Whatever stands in its fields; in the commonest forms without the immediates.
     """
+    return _named(word & _FIELDS_NAMED[word >> 24])
+
+
+@remembered
+def _written(word: int) -> int:
+    """The same of a word whose immediates are cleared: there are few of those."""
+    return registers_in(row_of(word).writes, word)
+
+
+@remembered
+def _named(word: int) -> int:
     row = row_of(word)
     mask = registers_in(row.writes, word) | _ALWAYS.get(row.reads, 0)
     for low in row.lows:
@@ -411,16 +422,21 @@ def _kinds() -> npt.NDArray[np.uint16]:
     return every & np.uint16(0xFFFF ^ _MAY) | some & np.uint16(_MAY)
 
 
-def _flows_by_top() -> npt.NDArray[np.uint8]:
+def _by_top() -> tuple[npt.NDArray[np.uint8], list[int], list[int]]:
+    """By the highest byte of a word: its flow, and the bits that tell what it writes and names."""
     low, high = np.full(256, 0xFF, np.uint8), np.zeros(256, np.uint8)
+    written, named = (np.full(256, 0xFF000000, np.uint32) for _ in range(2))
     for row, fits in _fitting(256, 0xFF000000):
         low[fits] = np.minimum(low[fits], row.flow)
         high[fits] = np.maximum(high[fits], row.flow)
-    return np.where(low == high, low, np.uint8(0xFF))
+        fields = row.mask | sum(31 << FIELDS[each] for each in FIELDS if each in row.writes)
+        written[fits] |= np.uint32(fields)
+        named[fits] |= np.uint32(fields | sum(31 << each for each in row.lows))
+    return np.where(low == high, low, np.uint8(0xFF)), written.tolist(), named.tolist()
 
 
 _KINDS = _kinds()
-FLOW_BY_TOP = _flows_by_top()
+FLOW_BY_TOP, _FIELDS_WRITTEN, _FIELDS_NAMED = _by_top()
 """Flow by the highest byte of a word; `BY_WORD` where `flow_of` decides."""
 _FLOWS_BY_TOP = FLOW_BY_TOP.tolist()
 

@@ -7,7 +7,7 @@ before them in the same block; knows nothing of callers, globals or DDIs.
 from __future__ import annotations
 
 from hvci.binary.arch.arm64.clobbers import Clobbers
-from hvci.binary.arch.arm64.encoding import SP, ZERO, remembered, written_registers
+from hvci.binary.arch.arm64.encoding import SP, ZERO, written_registers
 from hvci.binary.arch.arm64.scan.saved import NOT_KNOWN, SavedAddresses
 from hvci.binary.arch.arm64.values import (
     NOT_FOLLOWED,
@@ -344,18 +344,15 @@ def _saved(function: Function) -> list[tuple[int, int, Memory]]:
     return known
 
 
-@remembered
-def _saved_in(word: int) -> int:
-    """Mask of the saved registers that a word changes."""
-    return written_registers(word) & CALLEE_SAVED
-
-
 def saved_writers(function: Function) -> list[tuple[int, int]]:
     """(instruction, mask of the saved registers that it changes), calls apart."""
     known: list[tuple[int, int]] | None = function.cache.get("saved writers")
     if known is None:
-        masks = enumerate(map(_saved_in, function.instructions))
-        known = function.cache["saved writers"] = [each for each in masks if each[1]]
+        known = function.cache["saved writers"] = [
+            (q, mask)
+            for q, word in enumerate(function.instructions)
+            if (mask := written_registers(word) & CALLEE_SAVED)
+        ]
     return known
 
 
