@@ -198,7 +198,7 @@ class Frames:
                 rest = self.held(function, d, offset, size, nesting + 2)
                 held = atoms.laid_over(rest, held, width)
             out |= held
-        return atoms.bounded(out | reached.doubts)
+        return atoms.bounded(out | self.flow.reaching.doubts(function, slot(offset), reached))
 
     def _is_written(self, function: Function, places: range, nesting: int) -> bool:
         """Whether an instruction writes one of some bytes without the one before them."""

@@ -51,9 +51,9 @@ class Reached(NamedTuple):
     passed: set[int]
     """The instructions between, before which the location holds the same."""
     doubts: set[Atom]
-    """What calls and stores between may have left in a slot, if it is part of what they know."""
+    """What stores between may have left in a slot."""
     calls: list[int]
-    """The calls between, of which nothing is said yet; of a slot only."""
+    """The calls between, of which nothing is said yet (`Reaching.doubts`); of a slot only."""
 
 
 _Stretch = tuple[list[Definition], list[int], int, int]
@@ -144,10 +144,25 @@ class Reaching:
 
     def doubts(self, function: Function, location: Location, reached: Reached) -> set[Atom]:
         """What may have become of a number in a slot on the way, as far as that is known."""
-        if not reached.calls or all(self._callee(function, p) for p in reached.calls):
-            return reached.doubts
-        is_reached = self.flow.frames.is_reached_back(function, location)
-        return reached.doubts | (atoms.unknown(OBJECT) if is_reached else atoms.NOTHING)
+        is_open = self._may_be_in_object(function, location, reached)
+        return reached.doubts | (atoms.unknown(OBJECT) if is_open else atoms.NOTHING)
+
+    def _may_be_in_object(self, function: Function, location: Location, reached: Reached) -> bool:
+        """Whether a call on the way may write a slot as a part of an object that it gets."""
+        frames, calls = self.flow.frames, reached.calls
+        may_write = self._may_write_object
+        return bool(calls) and (
+            (
+                frames.leak(function, location) is not Leak.NONE
+                and frames.widest(function, reached.definitions) > 0
+                and any(may_write(function, p, location) for p in calls)
+                and frames.is_handed_on(function, location, Leak.POSSIBLE)
+            )
+            or (
+                not all(self._callee(function, p) for p in calls)
+                and frames.is_reached_back(function, location)
+            )
+        )
 
     def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:
         """From join or call to the one before: stores and calls may change a slot."""
@@ -233,9 +248,6 @@ class Reaching:
             if leak is Leak.CERTAIN and frames.is_handed_on(function, location, leak):
                 found.append(self._leaked(function, p, location))
                 return True
-            is_doubted = leak is not Leak.NONE and self._may_write_object(function, p, location)
-            if is_doubted and frames.is_handed_on(function, location, Leak.POSSIBLE):
-                doubts |= atoms.unknown(OBJECT)
             calls.append(p)
         return False
 

@@ -81,9 +81,9 @@ class ObjectsOf:
 
     def _ask_callers(self, atom: Atom, deep: int) -> Objects:
         functions, flow = self.scene.flow.functions, self.scene.flow
-        callers = functions.callers(atom.value)
         is_open = functions.takes_address(atom.value) or atom.value in self.scene.image.exports
-        if is_open or not callers or deep >= MAX_DEEP or len(callers) > MAX_CALLERS:
+        callers = functions.callers(atom.value) if not is_open and deep < MAX_DEEP else []
+        if not callers or len(callers) > MAX_CALLERS:
             return frozenset((OPEN,))
         out: set[Object] = set()
         for caller, k in callers:
