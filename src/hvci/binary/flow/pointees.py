@@ -7,6 +7,7 @@ image's own callees. Knows where a pointer goes, not what it points to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow.atoms import DISPATCH, Kind
@@ -141,8 +142,7 @@ class _Walk:
     def __init__(
         self, pointees: Pointees, function: Function, nesting: int, most: int = MAX_WALKED
     ) -> None:
-        self.pointees, self.function, self.nesting = pointees, function, nesting
-        self.most = most
+        self.pointees, self.function, self.nesting, self.most = pointees, function, nesting, most
         self.flow, self.arch = pointees.flow, pointees.arch
         self.states: dict[int, Held] = {}
         self.work: list[int] = []
@@ -264,24 +264,25 @@ class _Walk:
         registers, has_slots = registers_of(held)
         if not has_slots and not self._touches(i, registers):
             return held
-        effect = self.arch.effect(self.function, i)
-        bases, others = self.arch.reads(self.function, i) if registers else (0, 0)
+        arch, function = self.arch, self.function
+        effect, (bases, others) = arch.effect(function, i), arch.reads(function, i)
         kept = {each for each in held if self._stays(each[0], effect.registers)}
-        if not has_slots and not (bases | others) & registers:
+        names_frame = bases or effect.stores or effect.registers >> arch.stack_pointer & 1
+        if not (bases | others) & registers and not (has_slots and names_frame):
             return frozenset(kept)
+        made = {each: arch.define(function, i, each) for each in members(effect.registers)}
         is_explained = not others & registers
-        if bases & registers or others & registers:
-            is_explained |= self._read(i, effect.registers, held)
+        if (bases | others) & registers:
+            is_explained |= self._read(i, made.values(), held)
             for n, memory in enumerate(effect.stores):
                 is_explained |= self._write(i, n, memory, held, fills=effect.fills)
-        for n, memory in enumerate(effect.stores):
-            if not effect.fills:
-                is_explained |= self._put(i, n, memory, held, kept)
-        for register in members(effect.registers):
-            found = self._values(i, self.arch.define(self.function, i, register), held)
+        for n, memory in enumerate(effect.stores if not effect.fills else ()):
+            is_explained |= self._put(i, n, memory, held, kept)
+        for register, expr in made.items():
+            found = self._values(i, expr, held)
             kept |= {(Location(register), offset) for offset in found}
             is_explained |= bool(found)
-        if not is_explained and not self.arch.only_compares(self.function, i):
+        if not is_explained and not arch.only_compares(function, i):
             self._lose()
         return frozenset(kept)
 
@@ -317,11 +318,9 @@ class _Walk:
         # a pointer to the image is known by what it points to
         return [memory.index_register, *members(self.arch.reads(self.function, i)[0])], 0
 
-    def _read(self, i: int, written: int, held: Held) -> bool:
+    def _read(self, i: int, made: Iterable[Expr], held: Held) -> bool:
         """Note the loads whose operand is based on the pointer; whether one by index is."""
-        found = [*self.arch.other_operands(self.function, i)]
-        for register in members(written):
-            found += loaded(self.arch.define(self.function, i, register))
+        found = chain(self.arch.other_operands(self.function, i), *map(loaded, made))
         return self._note_reads(i, found, held)
 
     def _note_reads(self, i: int, found: Iterable[Memory], held: Held) -> bool:
@@ -342,10 +341,13 @@ class _Walk:
     ) -> bool:
         """A store into the frame or elsewhere; whether it stores the pointer."""
         values = self._values(i, self.arch.stored(self.function, i, n), held)
+        is_named = memory.base == self.arch.frame_pointer
+        if not (values or is_named or registers_of(frozenset(kept))[1]):
+            return False
         if (at := self._slot(i, memory)) is not None:
             kept -= {each for each in kept if each[0] == at}
             kept |= {(at, offset) for offset in values}
-            if memory.base == self.arch.frame_pointer:
+            if is_named:
                 self.locals.add(at)
         elif values:
             self.landed.add((self.function, i))
