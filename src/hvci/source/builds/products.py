@@ -17,6 +17,7 @@ from hvci.model import WindowsVersion
 from hvci.source.builds.model import Build, Compile, Kind
 from hvci.source.preprocess.predefined import NEVER, Compiler, predefined
 from hvci.source.preprocess.runs import Given
+from hvci.source.preprocess.sizes import COMPARED
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.directives import given as macro
@@ -183,7 +184,15 @@ class _Mentioned:
         if not name or name.startswith("POOL_NX_OPT") or self.space.is_indirect(tuple(self._paths)):
             return True
         word = name.partition("(")[0].encode()
-        return any(True for _ in self.space.naming(self._paths, word))
+        if any(True for _ in self.space.naming(self._paths, word)):
+            return True
+        return name == "_WIN64" and self._compares_sizes
+
+    @cached_property
+    def _compares_sizes(self) -> bool:
+        """Whether something may depend on the size of pointers, without a word of the platform."""
+        sources = map(self.space.source, self.space.naming(self._paths, b"sizeof"))
+        return any(one is not None and COMPARED.search(one.code) is not None for one in sources)
 
     @cached_property
     def _paths(self) -> dict[str, None]:

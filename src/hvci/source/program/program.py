@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hvci.source.preprocess.expression import Truth
 from hvci.source.preprocess.runs import Choice, Run
+from hvci.source.preprocess.sizes import pointer_size
 from hvci.source.preprocess.tree import File, Function, Text, Trees, ancestors
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.text.chunks import may_define
@@ -92,6 +94,11 @@ class Program:
         """Every file that some unit is or may include."""
         self.is_c = all(unit.path.lower().endswith(".c") for unit in self.compiled)
         """Whether a compiler takes none of it for C++."""
+
+    @cached_property
+    def pointer_size(self) -> int | None:
+        """The bytes of a pointer; None: no build says, or there are two sizes."""
+        return pointer_size(unit.given for unit in self.compiled)
 
     def forget(self) -> None:
         """Let go of everything that was parsed; it is parsed again when somebody asks."""

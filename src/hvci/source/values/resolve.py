@@ -22,6 +22,7 @@ from hvci.source.program.stores import template_names
 from hvci.source.values import constants, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
 from hvci.source.values.dead import Unused, unreached
+from hvci.source.values.decided import Decided
 from hvci.source.values.fields import Fields
 from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.values.lookups import Lookups, lookups
@@ -135,6 +136,12 @@ class Resolver:
     def _word(self, node: Node, place: Place, depth: int) -> Guess:
         return exactly(int(text_of(node) in (b"true", b"TRUE")), "number")
 
+    def _size(self, node: Node, place: Place, depth: int) -> Guess:
+        size = self._decided.size(node)
+        return (
+            unknown(f"{_shown(node)} is not followed") if size is None else exactly(size, "number")
+        )
+
     def _cast(self, node: Node, place: Place, depth: int) -> Guess:
         value = self.value(node.child_by_field_name("value"), place, depth)
         width = _NARROW.get(b" ".join(text_of(node.child_by_field_name("type")).split()))
@@ -197,21 +204,11 @@ class Resolver:
 
     def decided(self, function: Function, condition: Node) -> bool | None:
         """Which way a condition goes that a compiler decides: one of numbers and macros."""
-        path = function.file.source.path
-        return Conditions({}, partial(self._literal, path)).truth(condition)
+        return self._decided.truth(function.file.source.path, condition)
 
-    def _literal(self, path: str, node: Node) -> Known | None:
-        """A number that stands in the text, or that every macro of a name stands for."""
-        text = text_of(node)
-        if node.type == "identifier":
-            bodies = {macro.body.strip(b"() \t") for macro, _ in self.program.macros(text, path)}
-            text = bodies.pop() if len(bodies) == 1 else text
-        if text in _WORDS:
-            return Known(b"", _WORDS[text])
-        if _DIGITS.fullmatch(text) is None:
-            return None
-        atoms = sorted(constants.number(text).atoms)
-        return Known(b"", atoms[0].bits) if len(atoms) == 1 else None
+    @cached_property
+    def _decided(self) -> Decided:
+        return Decided(self.program)
 
     @cached_property
     def unused(self) -> Unused:
@@ -416,12 +413,10 @@ def _passed(constant: Constant, node: Node) -> Known | None:
     return known if value is not None and value.origins <= _FROM_CALLERS else None
 
 
-_WORDS = {b"FALSE": 0, b"false": 0, b"NULL": 0, b"nullptr": 0, b"TRUE": 1, b"true": 1}
-_DIGITS = re.compile(rb"(?:0[xXbB])?[0-9a-fA-F']+[uUlL]*")
 _FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template"))
 _TEMPLATES = ("template_function", "template_method")
 _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
-_SIMPLE |= frozenset(("type_identifier",))
+_SIMPLE |= frozenset(("type_identifier", "sizeof_expression"))
 _CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "local", "return"))
 """How a constant is known."""
 
@@ -457,6 +452,7 @@ _READERS: dict[str, Reader] = {
     "compound_literal_expression": Resolver._cast,
     "type_descriptor": Resolver._inner,
     "number_literal": Resolver._number,
+    "sizeof_expression": Resolver._size,
     "char_literal": Resolver._character,
     "true": Resolver._word,
     "false": Resolver._word,
