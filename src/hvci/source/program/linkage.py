@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import ancestors, text_of
 from hvci.source.program.program import Program, Unit
+from hvci.source.text.namespaces import is_nameless
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -82,15 +83,11 @@ def _is_static(unit: Unit, start: int) -> bool:
 def _is_in_nameless(unit: Unit, name: bytes) -> bool:
     """Whether a namespace without a name defines it."""
     for match in re.finditer(rb"\b" + re.escape(name) + rb"\b\s*[=({;\[]", unit.source.code):
+        if not is_nameless(unit.source, match.start()):
+            continue
         node = unit.trees.at(match.start()).node_at(match.start(), match.start() + len(name))
         above = list(ancestors(node)) if node is not None else []
-        spaces = [one for one in above if one.type == "namespace_definition"]
         inside = any(one.type == "compound_statement" for one in above)
-        is_declared = any(one.type.endswith(("declarator", "declaration")) for one in above)
-        if (
-            is_declared
-            and not inside
-            and any(one.child_by_field_name("name") is None for one in spaces)
-        ):
+        if not inside and any(one.type.endswith(("declarator", "declaration")) for one in above):
             return True
     return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, Function, ancestors, text_of
 from hvci.source.program.program import Program, Unit, Use
@@ -180,11 +180,18 @@ def _defaults(program: Program, name: bytes, count: int) -> Iterator[tuple[Node 
                 yield tuple(one.child_by_field_name("default_value") for one in given)
 
 
-def enumerators(program: Program, name: bytes) -> Iterator[tuple[Store | None, int]]:
-    """For each enumerator of a name: the last value that its list gives, and the steps from there.
+class Counted(NamedTuple):
+    """An enumerator of a name: the last value that its list gives, and the steps from there."""
 
-    None stands for the beginning of a list, which counts from 0.
-    """
+    file: File
+    item: Node
+    first: Store | None
+    """None: the beginning of the list, which counts from 0."""
+    steps: int
+
+
+def enumerators(program: Program, name: bytes) -> Iterator[Counted]:
+    """Every enumerator of a name."""
     pattern = re.compile(rb"\b" + re.escape(name) + rb"\b")
     for unit in program.naming(name):
         for match in pattern.finditer(unit.source.code):
@@ -194,7 +201,7 @@ def enumerators(program: Program, name: bytes) -> Iterator[tuple[Store | None, i
             node = file.node_at(match.start(), match.end())
             item = node.parent if node is not None else None
             if item is not None and item.type == "enumerator" and item.children[0] == node:
-                yield _counted(file, item)
+                yield Counted(file, item, *_counted(file, item))
 
 
 def _counted(file: File, item: Node) -> tuple[Store | None, int]:

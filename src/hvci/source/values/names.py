@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function
+from hvci.source.program import meant
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.scope import Assignment, Variable
 from hvci.source.program.stores import (
@@ -45,9 +46,11 @@ class Names:
         self._variables = Variables(program)
         self.callers = Callers(program, evaluator, self.busy)
 
-    def name(self, name: bytes, place: Place, depth: int) -> Guess:
-        """The value of a name at a place."""
-        constant = constants.named(name)
+    def name(self, whole: bytes, place: Place, depth: int) -> Guess:
+        """The value of a name at a place; a scope may stand before it."""
+        name = whole.rpartition(b"::")[2].strip()
+        asked = meant.Asked(place.function, meant.qualifier_of(whole))
+        constant = constants.named(name) if not asked.qualifier else None
         home = place.home or place.path
         is_given = place.macro is not None and name in (place.macro.parameters or ())
         if constant is not None and not is_given and not self.program.macros(name, home):
@@ -58,22 +61,28 @@ class Names:
             self._template_parameter,
             self._macro,
         )
-        for way in ways:
+        for way in ways if asked.qualifier is None else (self._macro,):
             if (found := way(name, place, depth)) is not None:
                 return found
         if constant is not None:
             return constant
-        listed = self._enumerator(name, depth)
-        return listed if listed is not None else self.stored(name, place, depth, plain=True)
+        listed = self._enumerator(name, asked, depth)
+        if listed is not None:
+            return listed
+        found = self.stored(name, place, depth, asked=asked)
+        own = constants.named(name) if asked.qualifier else None
+        return own if own is not None and not found.atoms and not found.complete else found
 
-    def _enumerator(self, name: bytes, depth: int) -> Guess | None:
+    def _enumerator(self, name: bytes, asked: meant.Asked, depth: int) -> Guess | None:
         """An enumerator without a value of its own: it counts on from one that has."""
         if not self.program.is_enumerator(name) or ("store", name) in self.busy:
             return None
+        every = enumerators(self.program, name)
+        owned = [(one, meant.enumerator(one.file, one.item)) for one in every]
         found = NOTHING
-        for store, count in enumerators(self.program, name):
-            first = self._store(store, depth) if store is not None else exactly(0, "number")
-            found = found.join(first.combined(exactly(count, "number"), "+"))
+        for one, _ in meant.scoped(self.program, owned, name, asked)[0]:
+            first = self._store(one.first, depth) if one.first else exactly(0, "number")
+            found = found.join(first.combined(exactly(one.steps, "number"), "+"))
         return found.known_by("number") if found.atoms else None
 
     def _macro_parameter(self, name: bytes, place: Place, depth: int) -> Guess | None:
@@ -218,17 +227,16 @@ class Names:
         depth: int,
         element: int | None = None,
         *,
-        plain: bool = False,
+        asked: meant.Asked,
     ) -> Guess:
         """Everything that the program stores in a variable or field of that name.
 
-        With `element`, only what stands at this place of a list; `plain` is a variable for sure,
-        which may be that of its file only.
+        With `element`, only what stands at this place of a list.
         """
         if ("store", name) in self.busy:
             return NOTHING
         self.busy.add(("store", name))
-        every = self._stores(name, place.home or place.path, plain)
+        every = self._stores(name, place.home or place.path, asked)
         late, early = self.evaluator.versions.kept(every, place.function, place.offset)
         found = NOTHING
         for store in late:
@@ -245,21 +253,25 @@ class Names:
             return found.known_by("number" if all(one.fixed for one in every) else "field")
         return unknown(f"nothing in the sources gives {shown(name)} a value")
 
-    def _stores(self, name: bytes, path: str, plain: bool) -> Sequence[Store]:
+    def _stores(self, name: bytes, path: str, asked: meant.Asked) -> Sequence[Store]:
         """The stores that a use of a name in a file can see."""
-        every = stores(self.program, name)
-        if not plain or len(every) < 2:
+        every, is_told = meant.meant(self.program, stores(self.program, name), name, asked)
+        if asked.is_field or len(every) < 2 or not path:
             return every
+        if is_told and asked.qualifier and all(one.file.source.path != path for one in every):
+            return every  # what another file defines in the scope that is named
         scope = self.callers.linkage.scope
-        return (
-            [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
-            if path
-            else every
-        )
+        return [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
 
-    def functions_at(self, name: bytes, path: str) -> list[Function]:
-        """The functions that a name can mean in a file."""
-        every, scope = self.program.functions(name), self.callers.linkage.scope
+    def functions_at(self, whole: bytes, place: Place) -> Sequence[Function]:
+        """The functions that a name can mean at a place; a scope or object may stand before it."""
+        name = whole.rpartition(b"::")[2].rpartition(b".")[2].rpartition(b"->")[2]
+        every: Sequence[Function] = self.program.functions(name)
+        path = place.home or place.path
+        if name == whole or b"::" in whole:
+            asked = meant.Asked(place.function, meant.qualifier_of(whole))
+            every = meant.functions(self.program, every, name, asked)
+        scope = self.callers.linkage.scope
         if len(every) < 2 or not path:
             return every
         return [one for one in every if scope(name, one.file.source.path) == scope(name, path)]

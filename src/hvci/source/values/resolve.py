@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from hvci.model import WindowsVersion
 from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, text_of, walk
 from hvci.source.program.aliases import Aliases, aliases
+from hvci.source.program.meant import Asked, qualifier_of
 from hvci.source.program.program import Program, Use
 from hvci.source.program.stores import template_names
 from hvci.source.values import constants, switches
@@ -273,7 +274,7 @@ class Resolver:
 
     def _name(self, node: Node, place: Place, depth: int) -> Guess:
         name = text_of(node).rpartition(b"::")[2].strip()
-        guess = self.names.name(name, place, depth)
+        guess = self.names.name(text_of(node), place, depth)
         if place.path and guess.origins == {"name"} and not guess.spots:
             end = node.end_byte + place.shift
             spot = Spot(place.path, end - len(name), end, shown(name))
@@ -281,17 +282,20 @@ class Resolver:
         return guess
 
     def _field(self, node: Node, place: Place, depth: int) -> Guess:
-        stored = self.names.stored(text_of(node.child_by_field_name("field")), place, depth)
+        name, asked = text_of(node.child_by_field_name("field")), Asked(place.function, None, True)
+        stored = self.names.stored(name, place, depth, asked=asked)
         return self.fields.seen(node, stored, place, depth)
 
     def _element(self, node: Node, place: Place, depth: int) -> Guess:
         base = node.child_by_field_name("argument")
-        if base is not None and base.type in ("identifier", "field_expression"):
-            name = base.child_by_field_name("field") if base.type != "identifier" else base
+        if base is not None and base.type in _ARRAYS:
+            is_field = base.type == "field_expression"
+            whole = text_of(base.child_by_field_name("field") if is_field else base)
+            name = whole.rpartition(b"::")[2].strip()
             index = node.child_by_field_name("indices") or node.child_by_field_name("index")
-            return self.names.stored(
-                text_of(name), place, depth, self.index_of(index, place, depth)
-            )
+            asked = Asked(place.function, qualifier_of(whole), is_field, base.start_byte)
+            number = self.index_of(index, place, depth)
+            return self.names.stored(name, place, depth, number, asked=asked)
         return unknown(f"{_shown(node)} is not followed")
 
     def index_of(self, node: Node | None, place: Place, depth: int) -> int | None:
@@ -335,7 +339,7 @@ class Resolver:
             expanded = self._expanded(name, given, place, depth)
             if expanded is not None:
                 return expanded
-            return self._returned(name, node, given, place, depth)
+            return self._returned(callee, node, given, place, depth)
         finally:
             self.names.busy.discard(("call", name))
 
@@ -371,12 +375,12 @@ class Resolver:
         return found
 
     def _returned(
-        self, name: bytes, node: Node, given: list[Node], place: Place, depth: int
+        self, callee: bytes, node: Node, given: list[Node], place: Place, depth: int
     ) -> Guess:
-        """Everything that a function of the program returns for these arguments."""
+        """Everything that functions of the program that a name means return for these arguments."""
         found = NOTHING
         known = [self._given(one, place, depth) for one in given]
-        for function in self.names.functions_at(name, place.home or place.path):
+        for function in self.names.functions_at(callee, place):
             own = dict(zip(function.parameters, known, strict=False))
             chosen = self._chosen_types(node, place, depth)
             own.update(zip(template_names(function.node), chosen, strict=False))
@@ -415,6 +419,7 @@ def _passed(constant: Constant, node: Node) -> Known | None:
 
 _FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template"))
 _TEMPLATES = ("template_function", "template_method")
+_ARRAYS = ("identifier", "qualified_identifier", "field_expression")
 _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
 _SIMPLE |= frozenset(("type_identifier", "sizeof_expression"))
 _CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "local", "return"))
