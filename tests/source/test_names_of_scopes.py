@@ -144,3 +144,41 @@ def test_variables_of_other_functions_and_fields_are_not_meant(tmp_path, text, b
     body = body.replace("f(", "ExAllocatePoolWithTag(")[:-1] + ", 8, 'a');"
     evidence = one_file(tmp_path, "#include <ntddk.h>\n" + text + entry(body))
     assert ("execute-pool-type" in bad(evidence)) is fails
+
+
+TWO_KINDS = """#include <ntddk.h>
+typedef struct _A { ULONG Size; POOL_TYPE Kind; } A, *PA;
+typedef struct _B { POOL_TYPE Kind; ULONG Size; } B, *PB;
+typedef struct _C { ULONG Size; POOL_TYPE Kind; ULONG More; } C, *PC;
+void Set(PA a) { a->Kind = NonPagedPool; }
+static const A Table[] = { { 1, NonPagedPool } };
+static const B Other[] = { { NonPagedPoolNx, 1 } };
+"""
+F = "ExAllocatePoolWithTag({}, 8, 'a');"
+
+
+@pytest.mark.parametrize(
+    ("body", "fails"),
+    [
+        ("PB b = G(); b->Kind = NonPagedPoolNx; " + F.format("b->Kind"), False),
+        ("struct _B b; b.Kind = NonPagedPoolNx; " + F.format("b.Kind"), False),
+        (F.format("Other[0].Kind"), False),
+        (F.format("Table[0].Kind"), True),
+        ("PA a = G(); " + F.format("a->Kind"), True),
+        ("PC c = G(); c->Kind = NonPagedPoolNx; " + F.format("c->Kind"), False),
+        ("PC c = (PC)G(); " + F.format("c->Kind"), True),
+    ],
+)
+def test_fields_of_other_structures_are_not_meant(tmp_path, body, fails):
+    evidence = one_file(tmp_path, TWO_KINDS + entry(body))
+    assert ("execute-pool-type" in bad(evidence)) is fails
+
+
+def test_structures_of_one_name_in_two_namespaces(tmp_path):
+    text = "#include <ntddk.h>\n"
+    for space in "nm":
+        text += f"namespace {space} {{ int Of(); struct T {{ int a; POOL_TYPE k; }}; }}\n"
+    for value, fails in (("NonPagedPoolNx", False), ("NonPagedPool", True)):
+        body = f"n::T a; a.k = NonPagedPool; m::T b; b.k = {value}; " + F.format("b.k")
+        evidence = one_file(tmp_path, text + entry(body), "driver.cpp")
+        assert ("execute-pool-type" in bad(evidence)) is fails

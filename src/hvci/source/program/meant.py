@@ -14,17 +14,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hvci.source.preprocess.tree import File, Function, ancestors, text_of
+from hvci.source.program import kinds
 from hvci.source.program.program import Program
 from hvci.source.program.scope import variable
 from hvci.source.program.stores import Store
-from hvci.source.text.namespaces import around
+from hvci.source.text.namespaces import Spaces, around, qualifier_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 T = TypeVar("T")
-Spaces = tuple[bytes, ...]
-"""Namespaces, classes and enumerations, outermost first."""
 _CLASSES = ("class_specifier", "struct_specifier", "union_specifier")
 _PLAIN_ENDS = ("statement", "argument_list")
 
@@ -60,21 +59,8 @@ class Asked(NamedTuple):
     is_field: bool = False
     array: int | None = None
     """Where it stands, when it is an array: that may be a variable of the function."""
-
-
-def qualifier_of(text: bytes) -> Spaces | None:
-    """What stands before the last name of `a::b::c`; nothing is left of `::c`."""
-    parts, depth, begin = list[bytes](), 0, 0
-    for match in _MARK.finditer(text):
-        if match[0] != b"::":
-            depth += 1 if match[0] == b"<" else -1
-        elif depth == 0:
-            parts.append(b"".join(text[begin : match.start()].split()))
-            begin = match.end()
-    return tuple(part for part in parts if part) if parts else None
-
-
-_MARK = re.compile(rb"::|[<>]")
+    base: Node | None = None
+    """The object, when it is a field."""
 
 
 def meant(
@@ -95,8 +81,27 @@ def meant(
             and here.start_byte <= store.offset < here.end_byte
         ], True
     owned = [pair for pair in owned if _may_be(pair[1], asked)]
+    if asked.is_field and asked.base is not None and len(owned) > 1:
+        owned = _of_its_kind(program, owned, name, asked.base, asked.function)
     kept, is_told = scoped(program, owned, name, asked)
     return [store for store, _ in kept], is_told
+
+
+def _of_its_kind(
+    program: Program,
+    owned: list[tuple[Store, Owner]],
+    name: bytes,
+    base: Node,
+    function: Function | None,
+) -> list[tuple[Store, Owner]]:
+    """Without what is given to the field of that name in other structures."""
+    own = kinds.of_object(program, base, function, name)
+    if own is None:
+        return owned
+    held = [(one, kinds.of_store(program, one[0], one[1].spaces, name)) for one in owned]
+    return [
+        one for one, kind in held if kind is None or not kinds.are_apart(program, own, kind, name)
+    ]
 
 
 def _is_local(name: bytes, asked: Asked) -> bool:

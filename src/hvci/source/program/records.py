@@ -21,6 +21,7 @@ from hvci.source.program.callbacks import POOL
 from hvci.source.program.constructors import made
 from hvci.source.program.handed import LIST
 from hvci.source.program.program import Program, Unit
+from hvci.source.text.namespaces import Spaces, around
 from hvci.source.text.text import places
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Record:
     """Names that the same memory has: other members of a union that the field is in."""
     width: int | None = None
     """Bits of the field, where that is said; 0 where it is not said by a number."""
+    spaces: Spaces = ()
+    """The namespaces and classes around it."""
 
     @cached_property
     def order(self) -> tuple[bytes, ...]:
@@ -297,7 +300,14 @@ def _declared(unit: Unit, start: int, name: bytes) -> Iterator[tuple[tuple[str, 
         return
     width = _width(item)
     key = unit.source.path, listed.start_byte
-    yield key, Record(kinds, listed, frozenset(others - {name}), width)
+    yield key, Record(kinds, listed, frozenset(others - {name}), width, _spaces(unit, listed))
+
+
+def _spaces(unit: Unit, listed: Node) -> Spaces:
+    """The namespaces and classes around a structure."""
+    outer = [one for one in ancestors(listed) if one.type in _RECORDS][1:]
+    named = (text_of(one.child_by_field_name("name")) for one in reversed(outer))
+    return (*around(unit.source, listed.start_byte), *(name for name in named if name))
 
 
 def _fields(node: Node) -> set[bytes]:

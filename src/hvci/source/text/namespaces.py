@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 
 from hvci.source.text.text import Source
 
+Spaces = tuple[bytes, ...]
+"""Namespaces, classes and enumerations, outermost first."""
 _OPENS = re.compile(rb"\b(inline\s+)?namespace\b((?:\s*\[\[[^\]]*\]\])?[\s\w:]*)\{")
 _BRACE = re.compile(rb"[{}]")
 _WORD = re.compile(rb"\w+")
@@ -21,7 +23,7 @@ class Namespace(NamedTuple):
 
     start: int
     end: int
-    names: tuple[bytes, ...]
+    names: Spaces
     """Several where it is written as `a::b`; none where it has no name or is `inline`."""
     is_nameless: bool
 
@@ -55,7 +57,7 @@ def _namespace(match: re.Match[bytes], begin: int, end: int) -> Namespace:
     return Namespace(begin, end, () if match[1] else names, not names)
 
 
-def around(source: Source, offset: int) -> tuple[bytes, ...]:
+def around(source: Source, offset: int) -> Spaces:
     """The names of the namespaces around an offset, outermost first."""
     every = namespaces(source)
     return tuple(name for one in every if one.start <= offset < one.end for name in one.names)
@@ -65,3 +67,18 @@ def is_nameless(source: Source, offset: int) -> bool:
     """Whether a namespace without a name is around an offset."""
     every = namespaces(source)
     return any(one.is_nameless for one in every if one.start <= offset < one.end)
+
+
+def qualifier_of(text: bytes) -> Spaces | None:
+    """What stands before the last name of `a::b::c`; nothing is left of `::c`."""
+    parts, depth, begin = list[bytes](), 0, 0
+    for match in _MARK.finditer(text):
+        if match[0] != b"::":
+            depth += 1 if match[0] == b"<" else -1
+        elif depth == 0:
+            parts.append(b"".join(text[begin : match.start()].split()))
+            begin = match.end()
+    return tuple(part for part in parts if part) if parts else None
+
+
+_MARK = re.compile(rb"::|[<>]")

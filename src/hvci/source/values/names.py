@@ -24,6 +24,7 @@ from hvci.source.program.stores import (
     stores,
     template_arguments,
 )
+from hvci.source.text.namespaces import qualifier_of
 from hvci.source.values import constants, lists
 from hvci.source.values.callers import Callers
 from hvci.source.values.comparing import Truth
@@ -49,7 +50,7 @@ class Names:
     def name(self, whole: bytes, place: Place, depth: int) -> Guess:
         """The value of a name at a place; a scope may stand before it."""
         name = whole.rpartition(b"::")[2].strip()
-        asked = meant.Asked(place.function, meant.qualifier_of(whole))
+        asked = meant.Asked(place.function, qualifier_of(whole))
         constant = constants.named(name) if not asked.qualifier else None
         home = place.home or place.path
         is_given = place.macro is not None and name in (place.macro.parameters or ())
@@ -269,7 +270,7 @@ class Names:
         every: Sequence[Function] = self.program.functions(name)
         path = place.home or place.path
         if name == whole or b"::" in whole:
-            asked = meant.Asked(place.function, meant.qualifier_of(whole))
+            asked = meant.Asked(place.function, qualifier_of(whole))
             every = meant.functions(self.program, every, name, asked)
         scope = self.callers.linkage.scope
         if len(every) < 2 or not path:

@@ -38,6 +38,13 @@ class Place:
     anchor: Node | None = field(default=None, compare=False)
     """Outside of functions: a node in the template that the text may be in."""
 
+    def holds(self, node: Node) -> bool:
+        """Whether a node is of the function's own text, and not of a macro's."""
+        if self.function is None or self.shift or self.macro is not None or not self.path:
+            return False
+        start, end = self.function.node.byte_range
+        return start <= node.start_byte < end
+
 
 class Evaluator(Protocol):
     """What evaluates the expressions that a name leads to."""

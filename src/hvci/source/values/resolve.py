@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from hvci.model import WindowsVersion
 from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, text_of, walk
 from hvci.source.program.aliases import Aliases, aliases
-from hvci.source.program.meant import Asked, qualifier_of
+from hvci.source.program.meant import Asked
 from hvci.source.program.program import Program, Use
 from hvci.source.program.stores import template_names
+from hvci.source.text.namespaces import qualifier_of
 from hvci.source.values import constants, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
 from hvci.source.values.dead import Unused, unreached
@@ -282,7 +283,9 @@ class Resolver:
         return guess
 
     def _field(self, node: Node, place: Place, depth: int) -> Guess:
-        name, asked = text_of(node.child_by_field_name("field")), Asked(place.function, None, True)
+        name = text_of(node.child_by_field_name("field"))
+        base = node.child_by_field_name("argument") if place.holds(node) else None
+        asked = Asked(place.function, is_field=True, base=base)
         stored = self.names.stored(name, place, depth, asked=asked)
         return self.fields.seen(node, stored, place, depth)
 
@@ -293,7 +296,9 @@ class Resolver:
             whole = text_of(base.child_by_field_name("field") if is_field else base)
             name = whole.rpartition(b"::")[2].strip()
             index = node.child_by_field_name("indices") or node.child_by_field_name("index")
-            asked = Asked(place.function, qualifier_of(whole), is_field, base.start_byte)
+            owner = base.child_by_field_name("argument") if place.holds(base) else None
+            at = base.start_byte if place.holds(base) else place.offset
+            asked = Asked(place.function, qualifier_of(whole), is_field, at, owner)
             number = self.index_of(index, place, depth)
             return self.names.stored(name, place, depth, number, asked=asked)
         return unknown(f"{_shown(node)} is not followed")
