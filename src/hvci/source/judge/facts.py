@@ -27,7 +27,7 @@ from hvci.source.program.calls import (
     find_named,
     with_macros_spread,
 )
-from hvci.source.program.news import chooses, says_pool, takes
+from hvci.source.program.news import choosing, says_pool, takes
 from hvci.source.program.pasted import pasted
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.relinked import relinked
@@ -259,7 +259,7 @@ def _is_unused_new(function: Function, program: Program) -> bool:
         return False
     if any(program.names(name.encode()) for name in catalog.hidden_calls()):
         return False
-    return not any(chooses(use, function, program) for use in program.news())
+    return not choosing(function, program)
 
 
 def _is_forwarding_new(function: Function, call: CallText, program: Program) -> bool:
@@ -275,6 +275,8 @@ def _is_forwarding_new(function: Function, call: CallText, program: Program) -> 
     if function.types[1].split()[-1] not in _POOL_TYPES:
         return False
     uses = [use for use in program.news() if takes(use, function)]
+    if len(choosing(function, program)) > len(uses):
+        return False  # some give nothing
     return bool(uses) and all(says_pool(use, function) for use in uses)
 
 

@@ -124,13 +124,17 @@ GATHERED = (
 """Kinds of nodes that are found in a function without looking at all others."""
 
 
+_OF_CPLUSPLUS = ("lambda_expression", "for_range_loop")
+
+
 @cache
 def _query(cplusplus: bool) -> QueryCursor:
     import tree_sitter
 
     language = _parser(cplusplus).language
     assert language is not None
-    text = " ".join(f"({kind}) @{kind}" for kind in GATHERED)
+    kinds = (*GATHERED, *_OF_CPLUSPLUS) if cplusplus else GATHERED
+    text = " ".join(f"({kind}) @{kind}" for kind in kinds)
     return tree_sitter.QueryCursor(tree_sitter.Query(language, text))
 
 

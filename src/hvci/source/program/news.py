@@ -11,6 +11,7 @@ import re
 
 from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.program import Program, Use
+from hvci.source.program.stores import prototype_default
 
 _POOLISH = re.compile(rb"(?i)pool")
 """What the first argument of a `new` that chooses a pool says."""
@@ -26,6 +27,17 @@ def takes(use: Use, function: Function) -> bool:
     return bool(given) and most - optional <= len(given) <= most
 
 
+def choosing(function: Function, program: Program) -> list[Use]:
+    """Every `new` that calls an operator; it may give nothing where all has a default."""
+    uses = [use for use in program.news() if chooses(use, function, program)]
+    needed = list(zip(function.parameters, function.defaults, strict=True))[1:]
+    is_bare = needed and all(
+        default is not None or prototype_default(program, function, index) is not None
+        for index, (_, default) in enumerate(needed, 1)
+    )
+    return [*uses, *program.news(is_plain=True)] if is_bare else uses
+
+
 def says_pool(use: Use, function: Function) -> bool:
     """Whether a `new` may call an operator and names a pool in so many words."""
     return takes(use, function) and _POOLISH.search(_first(use)) is not None
@@ -35,7 +47,9 @@ def chooses(use: Use, function: Function, program: Program) -> bool:
     """Whether a `new` calls an operator, by the number of arguments and the type of the first."""
     if not takes(use, function):
         return False
-    return _POOLISH.search(_first(use)) is not None or _is_typed(use, function, program)
+    if _first(use).endswith(b"...") or _POOLISH.search(_first(use)) is not None:
+        return True
+    return _is_typed(use, function, program)
 
 
 def _first(use: Use) -> bytes:

@@ -283,17 +283,18 @@ class Program:
                 if use is not None:
                     yield use
 
-    def news(self) -> list[Use]:
-        """Every `new (...)` expression."""
-        key = b"new ("
+    def news(self, is_plain: bool = False) -> list[Use]:
+        """Every `new (...)` expression, or every other one."""
+        key = b"new" if is_plain else b"new ("
         if key not in self._uses:
-            made = (
+            every = (
                 _new(unit, at)
                 for unit in self.naming(b"new")
-                for at in _opening(unit.source, b"new")
+                for at in unit.source.places(b"new")
+                if opens(unit.source, at + 3) is not is_plain
             )
-            every = (use for use in made if use is not None)
-            self._uses[key] = self._bound(every, "operator new is used")
+            made = (use for use in every if use is not None)
+            self._uses[key] = self._bound(made, "operator new is used")
         return self._uses[key]
 
     def _bound(self, every: Iterator[Use], what: str) -> list[Use]:

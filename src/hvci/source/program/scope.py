@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from hvci.source.preprocess.tree import Function, ancestors, text_of
+from hvci.source.program.lambdas import around, captures
 from hvci.source.program.reaching import START, Asked, Span, reaching
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class Variable:
     """Where it counts up or down."""
     lasts: bool = False
     """It is `static`: a later run of the function sees what an earlier one left."""
+    name: bytes = b""
+    declared: int = -1
+    """Where it is declared in the function; before that for a parameter."""
 
     def before(self, offset: int) -> list[tuple[Assignment, bool]]:
         """The assignments that can matter at an offset, and whether each surely ran.
@@ -114,11 +118,23 @@ class Variable:
         """The changes that may be the last before an offset, and whether there may be none."""
         if not self.changes:
             return [], True
-        if (only := self._only(offset)) is not None:
+        node = around(self.function, offset)
+        if node is not None and self.declared < node.start_byte and captures(node, self.name):
+            return list(self.changes), True  # it may run whenever it is called
+        away = [one for one in self.changes if self._is_away(one, offset)]
+        if not away and (only := self._only(offset)) is not None:
             return [only], False
-        spans = [change.span for change in self.changes]
+        here = [one for one in self.changes if one not in away]
+        spans = [change.span for change in here]
         found = reaching(self.function, spans, offset, asked, self.lasts)
-        return [self.changes[at] for at in sorted(found) if at != START], START in found
+        return [*away, *(here[at] for at in sorted(found) if at != START)], START in found
+
+    def _is_away(self, change: Change, offset: int) -> bool:
+        """Whether a change is made by a lambda, whenever that is called."""
+        node = around(self.function, change.span.start)
+        if node is None or node.start_byte <= offset < node.end_byte:
+            return False
+        return self.declared < node.start_byte
 
     def _only(self, offset: int) -> Change | None:
         """The change that is plainly the last, in the same block and without loops."""
@@ -146,6 +162,10 @@ class _Index:
         for node in function.nodes("declaration"):
             for name in _declared(node):
                 self.declared.setdefault(name, []).append(_Declared(node))
+        for node in function.nodes("for_range_loop"):
+            if (declarator := node.child_by_field_name("declarator")) is not None:
+                self.declared.setdefault(text_of(_named(declarator)), []).append(_Declared(node))
+                self._write(node, _named(declarator), "right")
         for node in function.nodes("init_declarator", "assignment_expression"):
             if node.type == "init_declarator":
                 self._write(node, node.child_by_field_name("declarator"), "value")
@@ -237,7 +257,8 @@ class _Declared:
 
     def __init__(self, node: Node) -> None:
         self.start = node.start_byte
-        above = next((one for one in ancestors(node) if one.type in SCOPES), None)
+        around_it = (one for one in (node, *ancestors(node)) if one.type in SCOPES)
+        above = next(around_it, None)
         self.end = above.end_byte if above is not None else node.end_byte
         words = [text_of(one) for one in node.children if one.type == "storage_class_specifier"]
         self.lasts = b"static" in words
@@ -284,6 +305,8 @@ def variable(function: Function, name: bytes, offset: int | None = None) -> Vari
         tuple((node.start_byte, _receiver(node)) for node in own(index.addresses)),
         tuple(_update(node) for node in own(index.updated)),
         owner is not None and owner.lasts,
+        name,
+        owner.start if owner is not None else -1,
     )
 
 
@@ -294,8 +317,16 @@ def declaration_of(function: Function, name: bytes, offset: int) -> int:
 
 
 def _declared(node: Node) -> list[bytes]:
-    named = node.children_by_field_name("declarator")
-    return [text_of(_bare(item)) for item in named]
+    named = [_bare(item) for item in node.children_by_field_name("declarator")]
+    bound = [one for one in named if one.type == "structured_binding_declarator"]
+    parts = [text_of(part) for one in bound for part in one.named_children]
+    return [*(text_of(one) for one in named if one not in bound), *parts]
+
+
+def _named(declarator: Node) -> Node:
+    """The name in the declarator of a loop over a range."""
+    node = _bare(declarator)
+    return node.named_children[-1] if node.type == "reference_declarator" else node
 
 
 def _bare(node: Node) -> Node:
@@ -312,7 +343,7 @@ def _bare(node: Node) -> Node:
 def _assignment(node: Node) -> Assignment:
     is_init = node.type == "init_declarator"
     value = node.child_by_field_name("value" if is_init else "right")
-    operator = b"=" if is_init else text_of(node.child_by_field_name("operator"))
+    operator = text_of(node.child_by_field_name("operator")) or b"="
     above = list(ancestors(node))
     around = [item for item in above if item.type in LOOPS and not is_once(item)]
     loops = tuple((item.start_byte, item.end_byte) for item in around)

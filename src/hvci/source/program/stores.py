@@ -174,6 +174,8 @@ def _defaults(program: Program, name: bytes, count: int) -> Iterator[tuple[Node 
                 continue
             node = unit.trees.at(at).node_at(at, at + len(name))
             above = node.parent if node is not None else None
+            if above is not None and above.type == "operator_name":
+                above = above.parent
             listed = above.child_by_field_name("parameters") if above is not None else None
             given = listed.named_children if listed is not None else []
             if len(given) == count and any(one.type.startswith("optional") for one in given):

@@ -13,7 +13,7 @@ from hvci.source.preprocess.tree import Function, arguments, parse, text_of, wal
 from hvci.source.program import callbacks
 from hvci.source.program.constructors import aliases, is_constructor, made
 from hvci.source.program.linkage import Linkage
-from hvci.source.program.news import chooses
+from hvci.source.program.news import choosing
 from hvci.source.program.program import MAX_USES, Macro, Program, Use
 from hvci.source.program.stores import prototype_default
 from hvci.source.values.guess import NOTHING, Guess, unknown
@@ -32,8 +32,9 @@ class Callers:
     def parameter(self, function: Function, index: int, depth: int) -> Guess:
         """What all callers of a function give to one of its parameters."""
         if function.name == b"new":
-            uses = [use for use in self.program.news() if chooses(use, function, self.program)]
+            uses = choosing(function, self.program)
             given = self.given(function.types[index], index - 1, uses, depth, "caller")
+            given = given.join(self._by_default(function, index, uses, depth))
             given = given.join(self._hidden(index - 1, depth))
             return given if given.atoms or not given.complete else _uncalled(function, index)
         uses = self.uses_of(function)
@@ -60,6 +61,15 @@ class Callers:
         if not through.atoms and callbacks.is_taken(self.program, function):
             through = unknown(f"{shown(function.name)} may be called through a pointer as well")
         return given.join(through)
+
+    def _by_default(self, function: Function, index: int, uses: Iterable[Use], depth: int) -> Guess:
+        """What an operator new gets where a `new` leaves an argument out."""
+        if all(len(arguments(use.node, "placement")) >= index for use in uses):
+            return NOTHING
+        default = function.defaults[index] or prototype_default(self.program, function, index)
+        if default is None:
+            return NOTHING
+        return self.evaluator.value(default, Place(), depth).known_by("caller")
 
     def _constructed(self, function: Function, index: int, depth: int) -> Guess:
         """What a constructor gets where objects are made without a call of its name."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function
-from hvci.source.program import meant
+from hvci.source.program import lambdas, meant
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.scope import Assignment, Variable
 from hvci.source.program.stores import (
@@ -97,6 +97,8 @@ class Names:
         function = place.function
         if function is None:
             return None
+        if (own := lambdas.parameter(function, name, place.offset)) is not None:
+            return self._of_lambda(name, own, place, depth)
         known = place.given.get(name)
         if known is not None and known.value is not None:
             return known.value
@@ -109,6 +111,22 @@ class Names:
             return self._variable(name, found, place, depth)
         finally:
             self.busy.discard(key)
+
+    def _of_lambda(self, name: bytes, own: lambdas.Parameter, place: Place, depth: int) -> Guess:
+        """What the calls of a lambda give to its parameter."""
+        if (key := ("lambda", id(place.function), name)) in self.busy:
+            return NOTHING
+        self.busy.add(key)
+        found = NOTHING if own.is_whole else unknown(f"{shown(name)} is a parameter of a lambda")
+        for node in (*own.given, own.default):
+            if node is not None:
+                found = found.join(
+                    self.evaluator.value(node, replace(place, offset=node.start_byte), depth)
+                )
+        self.busy.discard(key)
+        if not found.atoms and found.complete:
+            return unknown(f"{shown(name)} is a parameter of a lambda that nothing calls")
+        return found.known_by("caller")
 
     def _variable(self, name: bytes, found: Variable, place: Place, depth: int) -> Guess:
         """The value that a variable has at a place, by the changes that may reach it."""
