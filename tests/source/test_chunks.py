@@ -5,6 +5,7 @@ import pytest
 from hvci.source.preprocess.tree import File, parse, text_of, walk
 from hvci.source.text.chunks import starts
 from hvci.source.text.text import Source, places
+from sources import entry, one_file
 
 PIECES = [
     "typedef struct { int a; } A, *PA;\n",
@@ -16,6 +17,8 @@ PIECES = [
     "template <int N> int K() { return N; }\n",
     'char *s = "{"; // }\n',
     "enum { one, two };\n",
+    "static const struct { int a; } Table[2] = { { L() }, { 2 } };\n",
+    "enum { three } Value = three;\nint M() { return 6; }\n",
 ]
 
 
@@ -76,3 +79,10 @@ def test_a_name_without_a_letter_stands_nowhere():
     """A damaged text once asked for one, and the search never came to an end."""
     assert list(places(b"a b", b"")) == []
     assert list(places(b"a ab a", b"a")) == [0, 5]
+
+
+def test_values_behind_a_type_without_a_name_are_in_its_piece(tmp_path):
+    text = "#include <ntddk.h>\ntypedef PVOID (*A)(POOL_TYPE, SIZE_T, ULONG);\n"
+    text += "static const struct { A Get; } Of = { ExAllocatePoolWithTag }, Two = { 0 };\n"
+    evidence = one_file(tmp_path, text + entry("Of.Get(NonPagedPool, 8, 'a');"))
+    assert any("is handed on as a value" in one.reason for one in evidence.limits)

@@ -182,3 +182,18 @@ def test_structures_of_one_name_in_two_namespaces(tmp_path):
         body = f"n::T a; a.k = NonPagedPool; m::T b; b.k = {value}; " + F.format("b.k")
         evidence = one_file(tmp_path, text + entry(body), "driver.cpp")
         assert ("execute-pool-type" in bad(evidence)) is fails
+
+
+VIRTUAL = """#include <ntddk.h>
+struct B {
+    virtual POOL_TYPE Kind() { return NonPagedPoolNx; }
+    PVOID Get() { return ExAllocatePoolWithTag(Kind(), 8, 'a'); }
+};
+struct D : B { POOL_TYPE Kind() override { return @; } };
+"""
+
+
+def test_a_method_that_overrides_another_is_meant_as_well(tmp_path):
+    for value, fails in (("NonPagedPool", True), ("NonPagedPoolNx", False)):
+        text = VIRTUAL.replace("@", value) + entry("D d; d.Get();")
+        assert ("execute-pool-type" in bad(one_file(tmp_path, text, "driver.cpp"))) is fails

@@ -9,7 +9,7 @@ belongs to a file in a build. Blind spot: calls through pointers on the way to t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from hvci.source.builds.model import Build, Kind
 from hvci.source.preprocess.runs import Run
 from hvci.source.preprocess.tree import Function, text_of
 from hvci.source.program.program import Program, Unit, Use
+from hvci.source.program.starting import called_before, key_of
 from hvci.source.text.directives import Macro
 
 RUNTIME = b"ExInitializeDriverRuntime"
@@ -72,13 +73,9 @@ class Runtime:
         """Whether a place runs before the opt-in."""
         if function is None or self.entry is None:
             return False
-        if _key(function) == _key(self.entry):
+        if key_of(function) == key_of(self.entry):
             return offset < self.offset
-        return _key(function) in self.early
-
-
-def _key(function: Function) -> tuple[str, int]:
-    return function.file.source.path, function.node.start_byte
+        return key_of(function) in self.early
 
 
 def runtime(program: Program, entries: frozenset[str]) -> Runtime:
@@ -94,7 +91,7 @@ def runtime(program: Program, entries: frozenset[str]) -> Runtime:
         found = _way_up(program, use, names)
         if found is not None:
             function, offset = found
-            early = frozenset(_early(program, function, offset))
+            early = frozenset(called_before(program, function, offset))
             return Runtime(Nx.OPTED, "", use, function, offset, early)
     place = uses[0].function.name.decode("utf-8", "replace") if uses[0].function else "?"
     why = f"the runtime call is in {place}, and no way to it from DriverEntry was found"
@@ -112,43 +109,13 @@ def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Function, in
     while todo:
         current = todo.pop(0)
         function = current.function
-        if function is None or _key(function) in seen:
+        if function is None or key_of(function) in seen:
             continue
-        seen.add(_key(function))
+        seen.add(key_of(function))
         if function.name in names:
             return function, current.offset
         todo += program.uses(function.name)
     return None
-
-
-def _early(program: Program, entry: Function, offset: int) -> Iterator[tuple[str, int]]:
-    """Functions that run before an offset of the entry routine."""
-    todo, seen = list(_named(entry, offset)), set[bytes]()
-    while todo:
-        name = todo.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for function in program.functions(name):
-            yield _key(function)
-            todo += _named(function, function.node.end_byte)
-        for macro, _ in program.macros(name):
-            todo += _WORD.findall(macro.body)
-
-
-def _named(function: Function, offset: int) -> Iterator[bytes]:
-    """What a function calls before an offset; macros may stand alone and call as well."""
-    for node in function.nodes("call_expression"):
-        if node.start_byte < offset:
-            yield from _LAST.findall(text_of(node.child_by_field_name("function")))
-    body = function.file.source.code[function.node.start_byte : offset]
-    yield from _ALONE.findall(body)
-
-
-_WORD = re.compile(rb"[A-Za-z_]\w*")
-_LAST = re.compile(rb"(\w+)\s*(?:<[^<>]*>)?\Z")
-_ALONE = re.compile(rb"[;{}]\s*([A-Za-z_]\w*)\s*(?=[;}])")
-"""A word that is a statement."""
 
 
 class OptIn:

@@ -37,6 +37,7 @@ class Kind(Enum):
     FIELD = "a field of an object"
     MEMBER = "a member, where its class declares it"
     ENUMERATOR = "an enumerator"
+    METHOD = "a function"
     OTHER = "something else"
 
 
@@ -192,7 +193,7 @@ def _seen_from(
             if tuple(map(_plain, spaces)) == bare[: len(spaces)]:
                 around_it.add(spaces)
             elif _is_opened(program, _plain(spaces[-1]), name) or (
-                one.kind is not Kind.VARIABLE and bare and _is_base(program, _plain(spaces[-1]))
+                bare and _may_be_inherited(program, one, _plain(spaces[-1]), function)
             ):
                 found.add(spaces)
     inmost = max(map(len, around_it), default=0)
@@ -210,6 +211,13 @@ def _is_opened(program: Program, scope: bytes, name: bytes) -> bool:
         found = any(pattern.search(unit.source.code) for unit in program.naming(scope))
         program.stored[key] = (found,)
     return bool(program.stored[key][0])
+
+
+def _may_be_inherited(program: Program, one: Owner, scope: bytes, function: Function) -> bool:
+    """Whether a member of another class may be meant: of one below or above that of the use."""
+    if one.kind is Kind.METHOD:
+        return function.is_method  # it may override the one that is named
+    return one.kind is not Kind.VARIABLE and _is_base(program, scope)
 
 
 def _is_base(program: Program, name: bytes) -> bool:
@@ -328,5 +336,5 @@ def functions(
     """The functions of a name that a use means; methods of an object are found by it."""
     if len(every) < 2:
         return every
-    owned = [(one, Owner(Kind.MEMBER, spaces_of(one))) for one in every]
+    owned = [(one, Owner(Kind.METHOD, spaces_of(one))) for one in every]
     return [one for one, _ in scoped(program, owned, name, asked)[0]]

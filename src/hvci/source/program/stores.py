@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.source.preprocess.tree import File, Function, ancestors, text_of
+from hvci.source.preprocess.tree import File, Function, ancestors, parse, text_of
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.records import in_order
 
@@ -104,6 +104,44 @@ def _store(unit: Unit, start: int, name: bytes) -> Store | None:
 def _of(file: File, value: Node | None, start: int, fixed: bool = False) -> Store | None:
     is_one = value is not None and value.start_byte > start
     return Store(file, value, start, fixed) if is_one and value is not None else None
+
+
+def left_zero(program: Program, name: bytes) -> tuple[Store, ...]:
+    """What a variable outside of functions is at first where nothing says it: zero."""
+    key = b"0" + name
+    if key not in program.stored:
+        program.stored[key] = tuple(_left_zero(program, name))
+    return program.stored[key]
+
+
+def _left_zero(program: Program, name: bytes) -> Iterator[Store]:
+    zero = parse(b"int q = 0;").root_node.descendant_for_byte_range(8, 9)
+    assert zero is not None
+    for unit in program.naming(name):
+        for at in unit.source.places(name):
+            if _IS_BARE.match(unit.source.code, at + len(name)) is None:
+                continue
+            if unit.in_define(at) or unit.live(at) is False:
+                continue
+            file = unit.trees.at(at)
+            node = file.node_at(at, at + len(name))
+            if node is not None and _is_outside(node):
+                yield Store(file, zero, at)
+
+
+_IS_BARE = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,]")
+
+
+def _is_outside(node: Node) -> bool:
+    """Whether a name is declared outside of functions, and here."""
+    above = node.parent
+    while above is not None and above.type in ("array_declarator", "parenthesized_declarator"):
+        above = above.parent
+    if above is None or above.type != "declaration":
+        return False
+    words = [text_of(one) for one in above.children if one.type == "storage_class_specifier"]
+    inside = ("compound_statement", "ERROR", "field_declaration_list", "parameter_list")
+    return b"extern" not in words and not any(one.type in inside for one in ancestors(above))
 
 
 def escapes(program: Program, name: bytes) -> str:

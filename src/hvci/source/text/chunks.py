@@ -12,14 +12,17 @@ _OPENING, _CLOSING = re.compile(rb"\{"), re.compile(rb"\}")
 """Each is looked for alone, which is much faster than for both at once."""
 _OUTER = re.compile(rb"(?:\bextern\s+(?:\"C(?:\+\+)?\"|)\s*|\bnamespace\b[\s\w:]*)\Z")
 """What stands before braces that hold declarations and nothing else."""
-_BEHIND = re.compile(rb"[\s\w*,]*;")
-"""The rest of a declaration behind its braces: names of a type, and the semicolon."""
+_BEHIND = re.compile(rb"(?:[\s\w*,]|\[[^\]{};=]*\])*(?:;|(=)(?!=))")
+"""The rest of a declaration behind its braces: names of a type or variable, and the semicolon."""
+_TYPE = re.compile(rb"\b(?:struct|union|class|enum)\b[^;{}()=]*\Z")
+"""What stands before the braces of a type; behind them values may follow: `} Table[] = { ... };`"""
 _REACH = 200
 
 
 def starts(text: bytes, code: bytes) -> list[int]:
     """The first offset of each piece, in order; `code` is the text without literals."""
     found, outer, inner = [0], 0, 0
+    is_type = goes_on = False
     braces = [match.start() for one in (_OPENING, _CLOSING) for match in one.finditer(code)]
     for at in sorted(braces):
         byte = text[at]
@@ -28,8 +31,9 @@ def starts(text: bytes, code: bytes) -> list[int]:
         if inner:
             inner += 1 if byte == 0x7B else -1
             if not inner:
-                rest = _BEHIND.match(text, at + 1)
-                found.append(rest.end() if rest is not None else at + 1)
+                end = _end(text, at + 1, is_type)
+                goes_on = end is None
+                found += () if end is None else (end,)
         elif byte != 0x7B:
             outer -= 1
             if outer < 0:
@@ -40,7 +44,16 @@ def starts(text: bytes, code: bytes) -> list[int]:
             found.append(at + 1)
         else:
             inner = 1
+            is_type = goes_on or _TYPE.search(text, max(found[-1], at - _REACH), at) is not None
     return [0] if inner or outer else found
+
+
+def _end(text: bytes, behind: int, is_type: bool) -> int | None:
+    """Where a piece ends whose last brace closes before an offset; None: values follow."""
+    rest = _BEHIND.match(text, behind)
+    if rest is None or rest[1] is not None:
+        return None if rest is not None and is_type else behind
+    return rest.end()
 
 
 _FLAT = rb"[^(){};#]*"

@@ -90,6 +90,8 @@ class Directives:
         """How many branches each group has; outer ones come before those that they hold."""
         self.macros: dict[bytes, list[Macro]] = {}
         """Every `#define`, by name."""
+        self.undefined: dict[bytes, list[int]] = {}
+        """Where every `#undef` stands, by name."""
         self.lines: list[Directive] = []
         self.once = False
         self.starts = [0]
@@ -117,6 +119,7 @@ class Directives:
                 self._add(DEFINE, macro, match)
         elif word == b"undef":
             if (name := _NAME.search(text)) is not None:
+                self.undefined.setdefault(name[0], []).append(match.start())
                 self._add(UNDEF, name[0], match)
         elif word == b"pragma":
             if _CONTINUED.sub(b" ", text).split()[:1] == [b"once"]:

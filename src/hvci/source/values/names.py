@@ -21,6 +21,7 @@ from hvci.source.program.stores import (
     Store,
     enumerators,
     escapes,
+    left_zero,
     stores,
     template_arguments,
 )
@@ -185,7 +186,8 @@ class Names:
         known = self.definitions(name, place)
         bodies = [found for found in known if found[0].parameters is None]
         bodies = [(macro, kept) for macro, kept in bodies if macro.body.strip()]
-        if not bodies:
+        undone = self._undone(name, place)
+        if not bodies or undone is True:
             return None
         self.busy.add(("macro", name))
         found = NOTHING
@@ -200,9 +202,30 @@ class Names:
             found = found.join(self.evaluator.text(macro.body.strip(), inside, depth))
         self.busy.discard(("macro", name))
         constant = constants.named(name)
-        if constant is not None and not any(kept for _, kept in bodies):
+        is_sure = undone is False and any(kept for _, kept in bodies)
+        if constant is not None and not is_sure:
             found = found.join(constant)
         return found.known_by("macro")
+
+    def _undone(self, name: bytes, place: Place) -> Truth:
+        """Whether `#undef` takes a macro away before a place; None: it may, in another file."""
+        home, is_open = place.home or place.path, False
+        for path in self.program.naming_paths(name):
+            text = self.program.space.text(path)
+            ends = text.directives.undefined.get(name, ()) if text is not None else ()
+            if text is None or not ends:
+                continue
+            begins = [macro.start for macro in text.directives.macros.get(name, ())]
+            if path != home:
+                is_open = is_open or max(ends) > max(begins, default=-1)
+                continue
+            before = max((one for one in ends if one < place.offset), default=-1)
+            if before > max((one for one in begins if one < place.offset), default=-1):
+                lives = [unit.live(before) for unit in self.program.units_of(path)]
+                if all(lives):
+                    return True
+                is_open = is_open or any(one is not False for one in lives)
+        return None if is_open else False
 
     def definitions(self, name: bytes, place: Place) -> list[tuple[Macro, Truth]]:
         """The definitions of a macro that count at a place: its file may define it anew."""
@@ -256,7 +279,11 @@ class Names:
             return NOTHING
         self.busy.add(("store", name))
         every = self._stores(name, place.home or place.path, asked)
-        late, early = self.evaluator.versions.kept(every, place.function, place.offset)
+        if every and not asked.is_field and element is None:
+            every = [*every, *self._at_first(name, every, place)]
+        late, early = self.evaluator.versions.kept(
+            every, place.function, place.offset, asked.is_field
+        )
         found = NOTHING
         for store in late:
             found = found.join(self._store(store, depth, element))
@@ -271,6 +298,17 @@ class Names:
         if found.atoms or not found.complete:
             return found.known_by("number" if all(one.fixed for one in every) else "field")
         return unknown(f"nothing in the sources gives {shown(name)} a value")
+
+    def _at_first(self, name: bytes, every: Sequence[Store], place: Place) -> Sequence[Store]:
+        """The zero that a variable outside of functions is until something sets it."""
+        if any(one.file.function_at(one.offset) is None for one in every):
+            return ()
+        scope, path = self.callers.linkage.scope, place.home or place.path
+        return [
+            one
+            for one in left_zero(self.program, name)
+            if scope(name, one.file.source.path) == scope(name, path)
+        ]
 
     def _stores(self, name: bytes, path: str, asked: meant.Asked) -> Sequence[Store]:
         """The stores that a use of a name in a file can see."""

@@ -7,15 +7,17 @@ statement is dead when no kernel comes to it, and sure when all do. Knows syntax
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.expression import Truth
-from hvci.source.preprocess.tree import File, Function, ancestors, is_same
+from hvci.source.preprocess.tree import File, Function, ancestors, is_same, text_of
 from hvci.source.program.program import Program
 from hvci.source.program.scope import LOOPS, is_once
+from hvci.source.program.starting import called_before, key_of
 from hvci.source.program.stores import Store
 from hvci.source.values.comparing import Known
 from hvci.source.values.switches import Reached
@@ -27,6 +29,16 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 T = TypeVar("T")
+_WORD = re.compile(rb"\w+")
+
+
+class Start(NamedTuple):
+    """Where in the entry routine something is done, or the way to it begins."""
+
+    entry: Function
+    offset: int
+
+
 MAX_NESTED, MAX_HOPS = 3, 4
 """Conditions that are asked for while others are, and calls between the entry routine and a store
 that is made at the start."""
@@ -146,24 +158,36 @@ class Versions(Numbers):
         search.nested -= 1
         return found.pop() if len(found) == 1 else None
 
-    def is_at_start(self, store: Store) -> bool:
-        """Whether the entry routine comes to a store on every kernel."""
-        function = store.file.function_at(store.offset)
+    def start_of(self, store: Store) -> Start | None:
+        """Where the entry routine comes to a store on every kernel; None where it may not."""
+        function, offset = store.file.function_at(store.offset), store.offset
         if function is None or self.fate(store.value, store.file, function) is not True:
-            return False
+            return None
         if self._may_leave(function, 0, store.offset):
-            return False
+            return None
         for _ in range(MAX_HOPS):
             if function.name in ENTRIES:
-                return True
+                return Start(function, offset)
             uses = [use for use in self.program.uses(function.name) if use.function is not None]
             sure = [use for use in uses if self.fate(use.node, use.file, use.function) is True]
             if not sure or sure[0].function is None:
-                return False
-            function = sure[0].function
-            if self._may_leave(function, 0, sure[0].offset):
-                return False
-        return False
+                return None
+            function, offset = sure[0].function, sure[0].offset
+            if self._may_leave(function, 0, offset):
+                return None
+        return None
+
+    def _holds_at(self, store: Store, function: Function | None, offset: int) -> bool:
+        """Whether a store was made at the start before a place is come to."""
+        start = self.start_of(store)
+        if start is None or is_before(function, offset, store):
+            return False
+        if function is None:
+            return True
+        if start not in self.search.before:
+            found = called_before(self.program, start.entry, start.offset)
+            self.search.before[start] = frozenset(found)
+        return key_of(function) not in self.search.before[start]
 
     def _may_leave(self, function: Function, start: int, end: int) -> bool:
         """Whether a function can return without an error between two offsets."""
@@ -174,16 +198,45 @@ class Versions(Numbers):
             for node in function.nodes("return_statement")
         )
 
+    def _is_seen(self, function: Function, store: Store, end: int) -> bool:
+        """Whether another function of the program that names what is stored runs before an end."""
+        name = _WORD.match(function.file.source.code, store.offset)
+        done = set(called_before(self.program, function, store.offset))
+        between = set(called_before(self.program, function, end)) - done
+        called = {
+            text_of(node.child_by_field_name("function"))
+            for node in function.nodes("call_expression")
+            if store.offset <= node.start_byte < end
+        }
+        every = (one for each in called for one in self.program.functions(each))
+        keys = between | {key_of(one) for one in every}
+        return name is not None and any(self._names(path, at, name[0]) for path, at in keys)
+
+    def _names(self, path: str, start: int, name: bytes) -> bool:
+        """Whether a function of a file has a word in it."""
+        for unit in self.program.units_of(path):
+            function = unit.trees.at(start).function_at(start)
+            if function is not None and function.node.start_byte == start:
+                code = unit.source.code[start : function.node.end_byte]
+                return re.search(rb"\b%b\b" % re.escape(name), code) is not None
+        return False
+
     # ------------------------------------------------------------ stores
 
     def kept(
-        self, every: Sequence[Store], function: Function | None = None, offset: int = 0
+        self,
+        every: Sequence[Store],
+        function: Function | None = None,
+        offset: int = 0,
+        is_field: bool = False,
     ) -> tuple[Sequence[Store], list[Store]]:
         """The stores that some kernel comes to, and those that hold only until the start.
 
-        A function that stores something sees before that what was there.
+        A function that stores something sees before that what was there. Objects with a field of
+        one name are told apart by nothing here: where no version is asked for, all of them stay.
         """
-        if not self.is_asked:
+        outer = [one for one in every if one.file.function_at(one.offset) is None]
+        if not self.is_asked and (is_field or not outer or len(outer) == len(every)):
             return every, []
         alive: list[tuple[Store, Truth]] = [
             (store, fate)
@@ -191,11 +244,13 @@ class Versions(Numbers):
             for owner in [store.file.function_at(store.offset)]
             if (fate := self.fate(store.value, store.file, owner)) is not False
         ]
-        late = [store for store, fate in alive if not self._is_overridden(store, fate, alive)]
-        starting = any(
-            self.is_at_start(store) and not is_before(function, offset, store) for store in late
-        )
-        early = [one for one in late if starting and one.file.function_at(one.offset) is None]
+        late = [
+            store
+            for store, fate in alive
+            if not self.is_asked or not self._is_overridden(store, fate, alive)
+        ]
+        starting = any(self._holds_at(store, function, offset) for store in late)
+        early = [one for one in late if starting and one in outer]
         return [store for store in late if store not in early], early
 
     def _is_overridden(self, store: Store, fate: Truth, every: list[tuple[Store, Truth]]) -> bool:
@@ -208,5 +263,6 @@ class Versions(Numbers):
             and store.offset < other.offset < function.node.end_byte
             and other.file is store.file
             and not self._may_leave(function, store.offset, other.offset)
+            and not self._is_seen(function, store, other.offset)
             for other, sure in every
         )
