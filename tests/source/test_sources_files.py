@@ -136,3 +136,42 @@ def test_a_library_is_that_of_the_driver_that_links_it(tmp_path):
     assert found == {"a": Answer.NO, "b": Answer.YES}
     (alone,) = evaluate_drivers(tmp_path / "a", Options())
     assert alone.answers[Question.READINESS] is Answer.NO
+
+
+BY_VERSION = "#if NTDDI_VERSION >= NTDDI_WIN8\n#define P NonPagedPoolNx\n#else\n"
+BY_VERSION += "#define P NonPagedPool\n#endif\n" + entry("ExAllocatePoolWithTag(P, 8, 'a');")
+AIMED = "_NT_TARGET_VERSION={}\nSOURCES=a.c\n"
+ASKING = "!IF $(_NT_TARGET_VERSION) < {}\nC_DEFINES=-DBAD\n!ENDIF\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "is_old"),
+    [
+        ("0x601", True),
+        ("0x0602", False),
+        ("$(_NT_TARGET_VERSION_WIN7)", True),
+        ("$(_NT_TARGET_VERSION_WINXP)", True),
+        ("$(_NT_TARGET_VERSION_WIN8)", False),
+    ],
+)
+def test_the_version_that_a_build_aims_at(tmp_path, version, is_old):
+    lay(tmp_path, a__c=BY_VERSION, sources=HEAD + AIMED.format(version))
+    assert ("execute-pool-type" in bad(read(tmp_path))) is is_old
+    text = HEAD + AIMED.format(version) + ASKING.format("$(_NT_TARGET_VERSION_WIN8)")
+    lay(tmp_path, a__c=CHOSEN, sources=text)
+    assert ("execute-pool-type" in bad(read(tmp_path))) is is_old
+
+
+@pytest.mark.parametrize(
+    ("condition", "fails"),
+    [
+        ("OSVER(NTDDI_VERSION) >= NTDDI_WIN8", False),
+        ("OSVER(NTDDI_VERSION) < NTDDI_WIN8", True),
+        ("SPVER(0x06010100) == 1", False),
+        ("SUBVER(0x06010102) != 2", True),
+    ],
+)
+def test_macros_of_the_kit_that_take_versions_apart(tmp_path, condition, fails):
+    text = BY_VERSION.replace("NTDDI_VERSION >= NTDDI_WIN8", condition)
+    lay(tmp_path, a__c=text, sources=HEAD + "SOURCES=a.c\n")
+    assert ("execute-pool-type" in bad(read(tmp_path))) is fails

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from hvci.model import BuildSetting, SourceSite
+from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
 from hvci.source.builds.branches import Variant, telling_apart, variants
@@ -20,6 +20,7 @@ from hvci.source.builds.model import (
     option_defines,
     options_of,
 )
+from hvci.source.preprocess.conditions import WINNT, of_ntddi
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
 
@@ -83,6 +84,7 @@ def _environment(machine: str, checked: bool) -> dict[str, str]:
     found = {name: str(int(machine == key)) for key, name in names.items()}
     arch = {"x86": "x86"}.get(machine, names[machine])
     found |= {"IA64": "0", "ARM": "0", "_BUILDARCH": arch, "DDKBUILDENV": _ENVIRONMENTS[checked]}
+    found |= {f"_NT_TARGET_VERSION_{name}": f"{number:#x}" for name, number in WINNT.items()}
     return found | {"FREEBUILD": str(int(not checked)), "BUILD_ALT_DIR": _ENVIRONMENTS[checked]}
 
 
@@ -154,6 +156,7 @@ def _sources_build(
     label: str,
 ) -> Build:
     target = values.get("TARGETTYPE", "").upper()
+    version = _version(values)
     names = " ".join(values.get(name, "") for name in ("SOURCES", _OWN_SOURCES.get(machine, "")))
     compiled = [shelf.actual(beside(path, name)) for name in names.split() if "$" not in name]
     flags = " ".join(values.get(name, "") for name in (*_FLAGS, _OWN_FLAGS.get(machine, "")))
@@ -171,7 +174,7 @@ def _sources_build(
         label,
         machine,
         _target_kind(target),
-        None,
+        version,
         {name: compile_ for name in compiled if is_code(name) and not _is_masm(name)},
         tuple(settings),
         tuple(_linked(shelf, path, values)),
@@ -181,7 +184,15 @@ def _sources_build(
         static=target in _LIBRARY_TARGETS,
         libraries=tuple(_libraries(values)),
         debug=label.startswith("chk"),
+        ntddi=version,
     )
+
+
+def _version(values: Mapping[str, str]) -> WindowsVersion | None:
+    """The Windows that a build aims at, where it says so itself."""
+    said = values.get("_NT_TARGET_VERSION", "")
+    number = int(said, 16) if re.fullmatch(r"0[xX][0-9a-fA-F]{3,4}", said) else 0
+    return of_ntddi(number << 16) if number else None
 
 
 _OWN_SOURCES = {"x64": "AMD64_SOURCES", "x86": "I386_SOURCES", "arm64": "ARM64_SOURCES"}
@@ -190,7 +201,14 @@ _OWN_FLAGS = {"x64": "AMD64_FLAGS", "x86": "386_FLAGS", "arm64": "ARM64_FLAGS"}
 _LINKED = ("TARGETLIBS", "LINKLIBS", "LINKER_FLAGS", "OBJLIBFILES", "OBJECTS")
 _TELLING = frozenset(
     (
-        *("DLLDEF", "TARGETTYPE", "SOURCES", "INCLUDES", "PRECOMPILED_INCLUDE"),
+        *(
+            "DLLDEF",
+            "TARGETTYPE",
+            "_NT_TARGET_VERSION",
+            "SOURCES",
+            "INCLUDES",
+            "PRECOMPILED_INCLUDE",
+        ),
         *(*_FLAGS, *_OWN_FLAGS.values(), *_OWN_SOURCES.values(), *_LINKED),
     )
 )

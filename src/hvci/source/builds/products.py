@@ -250,7 +250,7 @@ def unbuilt(target: WindowsVersion, cplusplus: bool) -> Given:
     """What is known of a file that no build compiles: nothing says what else is defined."""
     known = predefined(target, None, True, cplusplus, False)
     sure = {name: value for name, value in known.items() if name not in _OF_TOOLSET}
-    return Given(sure, closed=False, absent=frozenset(name.encode() for name in NEVER))
+    return Given(sure, _OF_KIT, closed=False, absent=frozenset(name.encode() for name in NEVER))
 
 
 def commanded(target: WindowsVersion, machine: str, compile_: Compile, cplusplus: bool) -> Given:
@@ -261,7 +261,7 @@ def commanded(target: WindowsVersion, machine: str, compile_: Compile, cplusplus
 
 def _given(known: Mapping[bytes, int | None], compile_: Compile) -> Given:
     removed = frozenset(name.encode() for name in compile_.removed)
-    every = tuple(macro(name, value or "1") for name, value in compile_.defines.items())
+    every = (*_OF_KIT, *(macro(name, value or "1") for name, value in compile_.defines.items()))
     return Given(
         known,
         every,
@@ -272,4 +272,10 @@ def _given(known: Mapping[bytes, int | None], compile_: Compile) -> Given:
     )
 
 
+_OF_KIT = (
+    macro("OSVER(Version)", "((Version) & 0xFFFF0000)"),
+    macro("SPVER(Version)", "(((Version) & 0x0000FF00) >> 8)"),
+    macro("SUBVER(Version)", "((Version) & 0x000000FF)"),
+)
+"""What sdkddkver.h takes a number of a version apart with."""
 _OF_TOOLSET = frozenset((b"WINNT", b"NT_UP", b"NT_INST", b"STD_CALL", b"MSC_NOOPT"))

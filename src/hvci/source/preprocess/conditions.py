@@ -88,12 +88,13 @@ def of_ntddi(number: int) -> WindowsVersion | None:
     return fitting[-1] if fitting else None
 
 
-_WINNT = {"WINXP": 0x501, "WS03": 0x502, "VISTA": 0x600, "LONGHORN": 0x600, "WIN6": 0x600}
-_WINNT |= {"WIN7": 0x601, "WIN8": 0x602, "WINBLUE": 0x603, "WINTHRESHOLD": 0xA00, "WIN10": 0xA00}
+WINNT = {"WINXP": 0x501, "WS03": 0x502, "VISTA": 0x600, "LONGHORN": 0x600, "WIN6": 0x600}
+WINNT |= {"WIN7": 0x601, "WIN8": 0x602, "WINBLUE": 0x603, "WINTHRESHOLD": 0xA00, "WIN10": 0xA00}
+"""The numbers of versions as the headers and makefiles of the kits name them."""
 CONSTANTS = {f"NTDDI_{name}": ntddi(version) for name, version in VERSIONS.items()}
 """What sdkddkver.h and WinNT headers define, whatever is built."""
 CONSTANTS |= {f"NTDDI_{name}": number for name, number in _NUMBERS.items()}
-CONSTANTS |= {f"_WIN32_WINNT_{name}": number for name, number in _WINNT.items()}
+CONSTANTS |= {f"_WIN32_WINNT_{name}": number for name, number in WINNT.items()}
 CONSTANTS |= {"TRUE": 1, "FALSE": 0}
 
 
