@@ -171,7 +171,8 @@ RUNS = "p = ExAllocatePoolWithTag(NonPagedPoolNx, 64, 'a'); RUN(%s);"
     [
         ("RUN(m) (((ROUTINE *)(PVOID)(m))())", "p", "fail"),
         ("RUN(m) ((*(m))(1))", "p", "fail"),
-        ("RUN(m) (((ROUTINE *)(m))())", "Table", ""),
+        ("RUN(m) (((ROUTINE *)(m))())", "Target", ""),
+        ("RUN(m) (((ROUTINE *)(m))())", "Table", "fail"),
         ("RUN(m) (Use(m), (1))", "p", ""),
         ("RUN(m, n) (((ROUTINE *)(n))())", "p", ""),
     ],

@@ -29,6 +29,10 @@ _STORE = re.compile(
     rb"\*\s*\(\s*(?:volatile\s+)?(?:unsigned\s+)?(?:P?UCHAR|P?BYTE|P?ULONG\w*|char|long|int|"
     rb"uint\w+)\s*\*?\s*\)\s*&?([A-Za-z_]\w*)\s*=(?!=)"
 )
+_INDEXED = re.compile(
+    rb"\(\s*\(\s*(?:volatile\s+)?(?:unsigned\s+)?(?:P?UCHAR|P?BYTE|P?CHAR|P?ULONG\w*|char|long|int|"
+    rb"uint\w+)\s*\*?\s*\)\s*&?([A-Za-z_]\w*)\s*\)\s*\[[^\]\n]*\]\s*[|&^+-]?=(?!=)"
+)
 _COPY = re.compile(
     rb"(?:RtlCopyMemory|RtlMoveMemory|memcpy|RtlFillMemory|memset)\s*\(\s*"
     rb"\([^()]*\)\s*&?([A-Za-z_]\w*)\s*,"
@@ -110,7 +114,7 @@ def _block_end(code: bytes, start: int) -> int:
 
 def _code_stores(unit: Unit, program: Program) -> Iterator[BehaviourFact]:
     """Stores through the name of a function."""
-    for pattern in (_STORE, _COPY):
+    for pattern in (_STORE, _INDEXED, _COPY):
         for match in _kept(unit, pattern, program):
             name, macro = match[1], unit.text.define_at(match.start())
             if macro is not None and name in (macro.parameters or ()):
@@ -172,6 +176,7 @@ def worth_a_look(source: Source, index: WordIndex) -> bool:
     return (
         any(index.with_part(path, part) for part in _PARTS)
         or _STORE.search(text) is not None
+        or _INDEXED.search(text) is not None
         or (any(index.with_part(path, part) for part in _COPIES) and _COPY.search(text) is not None)
     )
 

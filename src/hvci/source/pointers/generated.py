@@ -18,6 +18,7 @@ from hvci.catalog import memory
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
 from hvci.source.pointers.macro_calls import calls_of_arguments
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
+from hvci.source.pointers.own_data import OwnData
 from hvci.source.pointers.places import COPIES, MAPPED, ROUTINES
 from hvci.source.pointers.roots import (
     LOOKUP,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
 UNEXPORTED = "unexported-call"
 _NX = "this memory never executes under memory integrity"
+_NX_DATA = "data of an image never executes under memory integrity"
+_INTO_CODE = "Write it as a function, in C or in an assembler file."
 _KEEP = "Keep code in the driver image; allocated memory never executes."
 
 
@@ -69,6 +72,7 @@ class Executions:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.origins = Origins(program)
+        self.data = OwnData(program)
 
     @cached_property
     def found(self) -> tuple[Execution, ...]:
@@ -84,7 +88,53 @@ class Executions:
             held = frozenset(root for root in roots if root.made is Made.MEMORY)
             if held:
                 executions.append(self._execution(use.source, use.offset, "calls into", held))
+            there = Where(use.file, use.function, use.offset, use.source.path)
+            executions += self._of_data(use.source, use.offset, "calls", pointer, there)
+        executions += self._own_data()
         return tuple(dict.fromkeys(executions))
+
+    def _own_data(self) -> Iterator[Execution]:
+        """Calls of arrays and strings of the driver."""
+        suspects = Suspects(self.program, self.origins)
+        for path, words in suspects.words.items():
+            calls = sorted(set(self.data.calls(words)))
+            takings = list(self.data.takings(words, suspects.routines))
+            for unit in self.program.units_of(path) if calls or takings else ():
+                for start in calls:
+                    file = _tree(unit, start)
+                    call = call_at(file, start) if file is not None else None
+                    if file is not None and call is not None:
+                        pointer = called(call.child_by_field_name("function"), self.program)
+                        here = self._here(file, call.start_byte, unit)
+                        yield from self._of_data(unit.source, start, "calls", pointer, here)
+                for start, name in takings:
+                    yield from self._handed_data(unit, start, name, suspects.routines[name])
+
+    def _handed_data(self, unit: Unit, start: int, name: str, index: int) -> Iterator[Execution]:
+        """Data that a routine of the kernel is given to call."""
+        file = _tree(unit, start)
+        call = call_at(file, unit.source.code.find(b"(", start)) if file is not None else None
+        given = arguments(call) if call is not None else []
+        if file is not None and call is not None and index < len(given):
+            here = self._here(file, call.start_byte, unit)
+            yield from self._of_data(unit.source, start, f"has {name} call", given[index], here)
+
+    def _of_data(
+        self, source: Source, offset: int, verb: str, pointer: Node | None, where: Where
+    ) -> Iterator[Execution]:
+        """A call that leads to data of the driver, in whatever array."""
+        roots = frozenset(one for one in self.data.of(pointer, where) if one.made is Made.DATA)
+        if not roots:
+            return
+        root = min(roots)
+        what = f"{verb} data of its own, {root.name}"
+        why = f"the target is {root.name}, which lies among data; {_NX_DATA}"
+        sure = Confidence.POSSIBLE if self.data.is_placed(root.name) else self._sure(roots)
+        fact = _fact(source, offset, DYNAMIC, what, sure, why, _INTO_CODE)
+        yield Execution(_with(fact, Behaviour.NOT_EXECUTABLE), roots)
+
+    def _here(self, file: File, offset: int, unit: Unit) -> Where:
+        return Where(file, file.function_at(offset), offset, unit.source.path)
 
     def facts(self) -> Iterator[BehaviourFact]:
         """What a rule judges."""
@@ -93,7 +143,7 @@ class Executions:
     def limits(self) -> Iterator[Limit]:
         """What was not followed."""
         self.found  # noqa: B018 (asked first)
-        if self.origins.exhausted:
+        if self.origins.exhausted or self.data.exhausted:
             reason = "too many calls through pointers to follow them all; check the built .sys"
             yield Limit(Origin.SOURCE, (DYNAMIC, WRITES), reason)
 

@@ -32,6 +32,20 @@ ROUTINES = {
     "PsSetCreateProcessNotifyRoutine": 0,
     "PsSetLoadImageNotifyRoutine": 0,
     "PsSetCreateThreadNotifyRoutine": 0,
+    "PsSetCreateProcessNotifyRoutineEx": 0,
+    "PsSetCreateProcessNotifyRoutineEx2": 1,
+    "PsSetLoadImageNotifyRoutineEx": 0,
+    "PsSetCreateThreadNotifyRoutineEx": 1,
+    "CmRegisterCallback": 0,
+    "CmRegisterCallbackEx": 0,
+    "ExAllocateTimer": 0,
+    "ExRegisterCallback": 1,
+    "KeRegisterNmiCallback": 0,
+    "KeRegisterBugCheckCallback": 1,
+    "KeRegisterBugCheckReasonCallback": 1,
+    "IoConnectInterrupt": 1,
+    "IoRegisterPlugPlayNotification": 4,
+    "IoSetCompletionRoutineEx": 2,
 }
 """Routines that call what one of their arguments points at."""
 
@@ -163,6 +177,8 @@ class Words:
                 match.end() for one in _THROUGH for match in one.finditer(self.code, begin, end)
             ]
             found += (at - 1 for at in ends)
+            if not ends and self.code.find(b"_cast<", begin, end) >= 0:
+                ends = [begin]
             if ends:  # a cast may stand before parentheses of its own: `((T)(p + 16))(`
                 further = _CALLED.finditer(self.code, min(ends), end)
                 found += (match.end() - 1 for match in further)

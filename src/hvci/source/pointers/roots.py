@@ -52,6 +52,8 @@ class Made(StrEnum):
 
     MEMORY = "memory"
     ROUTINE = "routine found by name"
+    DATA = "data of the driver"
+    """An array or string of its image; only `own_data` asks for these."""
     CODE = "function"
     """Whatever a name stands for that nothing gives a value: maybe a function."""
 

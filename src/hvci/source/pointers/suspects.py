@@ -60,7 +60,7 @@ class Suspects:
         """The files with something to look at."""
         named = {name.decode() for name in self.program.names_of(_WORDS)}
         named |= {name for name in _OTHERS if self.program.names(name.encode())}
-        for path, words in self._words.items():
+        for path, words in self.words.items():
             is_patching = bool(self._patching) and not self._patching.isdisjoint(words.defined)
             if not named and not words.as_bytes and not is_patching:
                 continue
@@ -77,7 +77,8 @@ class Suspects:
                 yield path, Plan(calls, takings, stores)
 
     @cached_property
-    def _words(self) -> dict[str, Words]:
+    def words(self) -> dict[str, Words]:
+        """The words of every file."""
         found = ((path, self.program.space.text(path)) for path in self.program.paths)
         return {
             path: words_of(text, self.program.space.words, self.program.space.calling)
@@ -88,22 +89,22 @@ class Suspects:
     @cached_property
     def _given(self) -> frozenset[bytes]:
         """Names that get a value somewhere: only those can hold a pointer."""
-        return frozenset().union(*(words.given for words in self._words.values()))
+        return frozenset().union(*(words.given for words in self.words.values()))
 
     @cached_property
     def _defined(self) -> frozenset[bytes]:
         """Names that stand before a body, of functions and of some statements."""
-        return frozenset().union(*(words.defined for words in self._words.values()))
+        return frozenset().union(*(words.defined for words in self.words.values()))
 
     @cached_property
     def _asks(self) -> bool:
         """Whether the program asks for memory that may execute."""
-        return any(words.asks for words in self._words.values())
+        return any(words.asks for words in self.words.values())
 
     @cached_property
     def _looked_up(self) -> frozenset[bytes]:
         """Variables and fields that get what a look-up returns."""
-        every = (words for words in self._words.values() if words.looks_up)
+        every = (words for words in self.words.values() if words.looks_up)
         return frozenset(name for words in every for name in LOOKED_UP.findall(words.code))
 
     def _pointing(self, words: Words) -> frozenset[bytes]:
@@ -115,7 +116,7 @@ class Suspects:
         """Functions of the program that get a function first, as bytes to write perhaps."""
         return frozenset(
             callee
-            for words in self._words.values()
+            for words in self.words.values()
             for callee, name in words.given_as_bytes
             if callee in self._defined and self._has_address(name)
         )
@@ -139,7 +140,7 @@ class Suspects:
         """Whether something goes on from a routine that was looked up, as a search in code does."""
         return any(
             _goes_on(words.code, name)
-            for words in self._words.values()
+            for words in self.words.values()
             for name in _moved(words, set(self._looked_up))
         )
 
@@ -180,7 +181,7 @@ class Suspects:
         """Whether the arguments of a call may be code, as far as their words tell."""
         if name in self.routines:
             index = self.routines[name]
-            return self._asks and index < len(given) and not given[index] & self._defined
+            return index < len(given) and not given[index] & self._defined
         if given[0] & reached:
             return True
         if name in MAPPED:
