@@ -4,7 +4,7 @@ import pytest
 
 from hvci.evaluate import evaluate
 from hvci.model import Answer, Question, Verdict
-from sources import entry, lay, vcxproj
+from sources import entry, lay, read, vcxproj
 
 SOURCES = "TARGETNAME=a\nTARGETTYPE=DRIVER\nSOURCES={}\n"
 CMAKE = "add_library(a MODULE {})\ntarget_link_options(a PRIVATE /DRIVER)\n"
@@ -88,3 +88,11 @@ def test_code_that_is_not_there_leaves_open_what_it_does(tmp_path):
     report = evaluate(tmp_path)
     assert report.answers[Question.READINESS] is Answer.UNDECIDED
     assert report.answers[Question.RUNS] is Answer.UNDECIDED
+
+
+def test_a_file_that_only_includes_others_holds_their_code(tmp_path):
+    lay(tmp_path, all__c='#include "one.c"\n', driver__vcxproj=vcxproj("all.c"))
+    lay(tmp_path, one__c=entry("ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');"))
+    assert not [one for one in read(tmp_path).limits if "holds code" in one.reason]
+    lay(tmp_path, one__c="#define NOTHING\n")
+    assert [one for one in read(tmp_path).limits if "holds code" in one.reason]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES, USER_ONLY
 from hvci.source.builds.nearby import nearest
+from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.judge.merge import Kept
 from hvci.source.survey import UNBUILT
@@ -64,11 +65,24 @@ def _empty(workspace: Workspace) -> Iterator[Limit]:
         if is_library or product.builds[0].file in said:
             continue  # an empty library adds nothing to a driver
         builds = [one for at in range(len(product.builds)) for one in product.closure(at)]
-        if not any(_has_code(workspace, path) for build in builds for path in build.paths):
+        paths = {path for build in builds for path in build.paths}
+        if not any(
+            _has_code(workspace, path) for path in _with_included(workspace, product, paths)
+        ):
             reason = (
                 f"{product.project}: nothing that it compiles holds code, so none was looked at"
             )
             yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(builds[0].file, 1))
+
+
+def _with_included(workspace: Workspace, product: Product, paths: set[str]) -> Iterator[str]:
+    """Compiled files, then sources that they include, as a file that unites others does."""
+    yield from sorted(paths)
+    for variant in workspace.variants(product):
+        for path in variant.program.paths:
+            source = workspace.shelf.sources.get(path)
+            if path not in paths and source is not None and not source.is_header:
+                yield path
 
 
 def _unseen(workspace: Workspace) -> Iterator[Limit]:

@@ -28,6 +28,7 @@ from hvci.source.builds.products import (
     unbuilt,
     variants,
 )
+from hvci.source.builds.unread import leave_out
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.disk import is_file
@@ -47,6 +48,9 @@ class Workspace:
             shelf.add(path)
         self.space = Space(shelf)
         self.products = products(self.builds)
+        if shelf.unread:
+            told = commands(shelf) if not self.builds else ()
+            leave_out(shelf, self.compiled if self.builds else (), told)
 
     @property
     def settings(self) -> list[tuple[Product | None, BuildSetting]]:

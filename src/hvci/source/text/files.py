@@ -24,6 +24,13 @@ PROJECT_NAMES = (
     *("sources", "makefile.inc", "cmakelists.txt", "meson.build"),
     *("makefile", "gnumakefile", "makefile.mingw"),
 )
+UNREAD = (".mak", ".pro", ".qbs", ".dsp", ".rbuild", ".bat", ".cmd", ".ps1", ".sh")
+UNREAD_NAMES = (
+    *("build.ninja", "xmake.lua", "premake4.lua", "premake5.lua", "build", "build.bazel"),
+    *("build.gn", "sconstruct", "sconscript", "wscript", "jamfile", "jamroot", "tupfile"),
+    *("makefile.msvc", "makefile.vc", "makefile.nmake", "nmake.mk", "justfile", "build.zig"),
+)
+"""Build files that nobody here understands, and scripts that may build."""
 
 
 def is_code(name: str) -> bool:
@@ -44,6 +51,8 @@ class Shelf:
     """Paths are looked up, and shown, below or beside it."""
     sources: dict[str, Source] = field(default_factory=dict)
     projects: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Build files of kinds that are not read."""
     limits: list[Limit] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
     """What files are to hold; stands for what the disk has."""
@@ -189,6 +198,8 @@ def shelve(root: Path, texts: Mapping[str, bytes]) -> Shelf:
         name = path.rpartition("/")[2]
         if is_project(name):
             shelf.project(path)
+        elif not is_code(name):
+            shelf.unread.append(path)
         else:
             shelf.add(path)
     return shelf
@@ -216,5 +227,8 @@ def _walk(root: Path, shelf: Shelf) -> Iterator[str]:
 
 def _wanted(entries: Iterable[Path]) -> Iterator[str]:
     for entry in entries:
-        if (is_code(entry.name) or is_project(entry.name)) and not entry.is_dir():
+        name = entry.name.lower()
+        is_wanted = is_code(name) or is_project(name)
+        is_wanted = is_wanted or name in UNREAD_NAMES or name.endswith(UNREAD)
+        if is_wanted and not entry.is_dir():
             yield tidy(entry)
