@@ -40,6 +40,9 @@ def test_data_that_is_called(tmp_path, way, name):
 def test_casts_of_cplusplus_and_other_files(tmp_path):
     body = "reinterpret_cast<FN>(const_cast<unsigned char *>(Code))();"
     assert "dynamic-code" in bad(one_file(tmp_path, HEAD + CODE + entry(body), "driver.cpp"))
+    text = HEAD + "struct S { static inline unsigned char Code[] = { 0xc3 }; };\n"
+    text += entry("((FN)S::Code)();")
+    assert "dynamic-code" in bad(one_file(tmp_path, text, "driver.cpp"))
     lay(tmp_path, driver__cpp=HEAD + "extern UCHAR Code[];\n" + entry("((FN)Code)();"))
     lay(tmp_path, code__c="unsigned char Code[] = { 0xc3 };\n")
     assert "dynamic-code" in bad(read(tmp_path))

@@ -36,7 +36,7 @@ _DATA = frozenset(
 _DIMENSION = re.compile(rb"\[[^\]\n;{}]*\]\s*[=;,\[]")
 _STRING = re.compile(rb'=\s*(?:\([^()\n]*\)\s*)?"')
 _MACRO = re.compile(rb'#[ \t]*define[ \t]+(\w+)[ \t]+"')
-_CAST = re.compile(rb"\)[\s(&]*([A-Za-z_][\w.>-]*)")
+_CAST = re.compile(rb"\)[\s(&]*([A-Za-z_][\w.:>-]*)")
 _CAST_TO = re.compile(rb"(?=_cast<[^;{}]*?>[\s(&]*([A-Za-z_][\w.:>-]*))")
 _PLACED = re.compile(
     rb"\ballocate\s*\(|\bsection\s*\(|\b(?:const_seg|data_seg|bss_seg|code_seg)\b"
