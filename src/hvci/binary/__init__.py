@@ -66,7 +66,7 @@ def _calls(image: PeImage, target_os: WindowsVersion) -> Evidence:
     analysis: Analysis | None = None
     try:
         analysis = Analysis(image)
-        sites = CallSites(analysis)
+        sites = CallSites(analysis, target_os)
         calls = recognise(analysis, sites.find())
         found = time.perf_counter()
         behaviours, limits = behaviour.find(analysis)

@@ -33,6 +33,7 @@ from hvci.binary.calls.imports.direct import ImportCalls
 from hvci.binary.calls.imports.finder import Imports
 from hvci.binary.calls.indirect import PointerCalls
 from hvci.binary.calls.kept import FALLBACKS, KeptPointers
+from hvci.binary.calls.versions.older import OlderWindows
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms, Kind
 from hvci.binary.flow.globals import NX_CONSTANTS
@@ -43,6 +44,7 @@ from hvci.binary.form.code import (
 )
 from hvci.catalog import Ddi, OptIn
 from hvci.model import (
+    NEWEST,
     BehaviourFact,
     Confidence,
     DdiCall,
@@ -51,8 +53,9 @@ from hvci.model import (
     Origin,
     Value,
     Via,
+    WindowsVersion,
 )
-from hvci.model.judged import CALL_RULES
+from hvci.model.judged import CALL_RULES, COUNTED_RULES
 
 FINDERS: tuple[type[Finder], ...] = (
     Imports,
@@ -96,9 +99,12 @@ class Question(NamedTuple):
 class CallSites:
     """The call sites of one image."""
 
-    def __init__(self, analysis: Analysis) -> None:
+    def __init__(self, analysis: Analysis, target: WindowsVersion = NEWEST) -> None:
+        """`target` is the oldest Windows that the driver must work on."""
         self.analysis = analysis
         self.image = analysis.image
+        self.target = target
+        self._found: dict[tuple[int, str], Found] = {}
         self.calls: dict[tuple[int, str], DdiCall] = {}
         self.kmdf_version: str | None = None
         """The version of the framework that the image binds to."""
@@ -116,6 +122,7 @@ class CallSites:
             for answer in finder.find():
                 self._take(answer)
         self._account(catalog.exports())
+        self._leave_out_older_windows()
         self.behaviours += self._forgotten_opt_in()
         if analysis.flow.exhausted:
             self._limit("the work budget was spent before all calls were looked at")
@@ -154,6 +161,23 @@ class CallSites:
             if FALLBACKS.get(ddi) == name and function.find(rva) is not None:
                 dead = f"a fallback for Windows without {name}, which has no memory integrity"
                 self.calls[rva, ddi] = replace(call, dead=dead)
+
+    def _leave_out_older_windows(self) -> None:
+        """Judge calls that ask for executable memory by what they do on the Windows aimed at."""
+        failing = {key: each for key, each in self._found.items() if _fails(self.calls[key])}
+        older = OlderWindows(self.analysis, self.target)
+        if not failing:
+            return
+        near = older.look((each.function, each.i) for each in failing.values())
+        for key, each in failing.items() if near else ():
+            call = self.calls[key]
+            if older.is_dead(each.function, each.i):
+                self.calls[key] = replace(call, dead=f"{_OTHER_WAY} {self.target.label}")
+            elif each.function.start in near:
+                anew = replace(call, arguments=self._arguments(each))
+                value = anew.arguments[catalog.ddis()[call.ddi].deciding]
+                self.calls[key] = anew if value.complete and not _fails(anew) else call
+        older.leave()
 
     def _limit(self, reason: str, rva: int | None = None, name: str = "") -> None:
         """Something that weakens the rule on a routine, or every rule on calls."""
@@ -195,14 +219,12 @@ class CallSites:
 
     def add(self, found: Found, ddi: Ddi) -> None:
         """Add a call site with its arguments."""
-        function, i, _, via, hidden, doubt = found
+        function, i, _, via, _, doubt = found
         rva = function.rvas[i]
         if (rva, ddi.name) in self.calls:
             return
-        questions = self._questions.get(ddi.name)
-        if questions is None:
-            questions = self._questions[ddi.name] = [*self._asked(ddi)]
-        held = {each.name: self._argument(function, i, each, hidden) for each in questions}
+        held = self._held(found, ddi)
+        self._found[rva, ddi.name] = found
         site = self.analysis.site(rva, function)
         self.calls[rva, ddi.name] = DdiCall(
             ddi.name,
@@ -216,6 +238,21 @@ class CallSites:
         self._note_unset(held.get(ddi.deciding, atoms.NOTHING), ddi, site)
         if ddi.name == EXTENDED_FUNCTION:
             self._add_inline(found, held[ddi.deciding])
+
+    def _held(self, found: Found, ddi: Ddi) -> dict[str, Atoms]:
+        """What the arguments that matter can be."""
+        questions = self._questions.get(ddi.name)
+        if questions is None:
+            questions = self._questions[ddi.name] = [*self._asked(ddi)]
+        return {
+            each.name: self._argument(found.function, found.i, each, found.hidden)
+            for each in questions
+        }
+
+    def _arguments(self, found: Found) -> dict[str, Value]:
+        """The same as values, for a routine of the catalogue."""
+        held = self._held(found, catalog.ddis()[found.name])
+        return {name: to_value(atoms_) for name, atoms_ in held.items()}
 
     def _add_inline(self, found: Found, codes: Atoms) -> None:
         """The inline routines of storport.h that are one import; the code is a hidden argument."""
@@ -268,6 +305,20 @@ class CallSites:
         return held if resolved is held else atoms.truncate(resolved, asked.size)
 
 
+def _fails(call: DdiCall) -> bool:
+    """Whether a call surely counts as one that can ask for executable memory."""
+    ddi = catalog.ddis()[call.ddi]
+    if call.dead or call.unreached or call.doubt or ddi.rule.judged_by not in COUNTED_RULES:
+        return False
+    mode = call.arguments.get(ddi.access_mode)
+    if ddi.rule.kernel_mode_only and mode is not None and mode.possible == {USER_MODE}:
+        return False
+    value = call.arguments.get(ddi.deciding)
+    return value is not None and any(map(ddi.rule.executable.holds, value.lasting))
+
+
+USER_MODE = 1
+_OTHER_WAY = "the check of the Windows version goes the other way on"
 _NO_WAY = (
     "no known way through the driver leads to this call: it may never run, or run in a way that "
     "was not seen"

@@ -35,6 +35,7 @@ from hvci.binary.flow.interprocedural import Interprocedural
 from hvci.binary.flow.loops import changes
 from hvci.binary.flow.made_addresses import LOST
 from hvci.binary.flow.reaching import BUDGET, MAX_STEPS, Definition, Reaching
+from hvci.binary.flow.versions.paths import CHOSEN, VARIABLE
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -65,6 +66,7 @@ from hvci.binary.pe.image import PeImage
 from hvci.binary.pe.sets import members
 
 if TYPE_CHECKING:
+    from hvci.binary.flow.versions.known import Versions
     from hvci.binary.form.depth import StackDepth
 
 T = TypeVar("T")
@@ -77,6 +79,8 @@ FILE_STEPS, BYTES_A_STEP = 500_000, 4
 Of 486 real drivers none needed more than 200,000, and none asked more than 2,000 questions.
 """
 NO_CYCLE = 1 << 30
+_ANYTHING = atoms.unknown("a variable of the kernel")
+NO_CHOICE: dict[int, bool] = {}
 MAX_LEARNT = 4000
 """Instructions of a function of which `learn` asks."""
 QUESTION_COST = 40
@@ -106,6 +110,8 @@ class Dataflow:
         self._most_steps = FILE_STEPS + image.size // BYTES_A_STEP
         self.generation = 0
         """How often answers were dropped."""
+        self.versions: Versions | None = None
+        """What is known of the Windows version, for who asks about the kernels aimed at only."""
         self._spent = 0
         self._memo: dict[tuple[int, int, int], Atoms] = {}
         self._busy: dict[tuple[int, int, int], int] = {}
@@ -352,6 +358,8 @@ class Dataflow:
                     8 * size,
                 )
             case Either(left, right):
+                if (chosen := function.cache.get(CHOSEN, NO_CHOICE).get(i)) is not None:
+                    return self.evaluate(function, i, right if chosen else left, nesting)
                 return self.evaluate(function, i, left, nesting) | self.evaluate(
                     function, i, right, nesting
                 )
@@ -437,6 +445,9 @@ class Dataflow:
                 return self.globals.seen(function, i, rva, size, nesting)
         if base.kind is Kind.TABLE:
             return self.globals.framework_routine(base.value + displacement)
+        if self.versions is not None and base.kind is Kind.IMPORT and not displacement:
+            name = self.image.imports[base.value].name
+            return self.versions.telling.build_number(size) if name == VARIABLE else _ANYTHING
         where = atoms.describe(base)
         words = f"{where}, field {displacement:#x}"
         return frozenset((Atom(Kind.FIELD, displacement, why=words, of=base),))

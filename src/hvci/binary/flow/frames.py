@@ -422,13 +422,18 @@ class Frames:
         taken, wanted = function.cache["leaked"], slot_offset(location)
         first = wanted if leak is Leak.CERTAIN else wanted - OBJECT_REACH + 1
         low, high = bisect_left(taken, (first, 0)), bisect_left(taken, (wanted + 1, 0))
-        return any(self._is_handed(function, i, wanted - at) for at, i in reversed(taken[low:high]))
+        return any(self._is_handed(function, i, wanted, at) for at, i in reversed(taken[low:high]))
 
-    def _is_handed(self, function: Function, i: int, behind: int) -> bool:
-        """Whether a callee may write so many bytes behind the address that an instruction takes."""
+    def _is_handed(self, function: Function, i: int, wanted: int, at: int) -> bool:
+        """Whether a callee may write a place through the address that an instruction takes."""
+        behind = wanted - at
         if len(function.instructions) > MAX_REFINED:
             return True
         fate = self._fate(function, i)
+        versions = self.flow.versions
+        if versions is not None and versions.is_told(function, wanted):
+            others = (one for one in fate.passed if not versions.asks(one.function, one.i))
+            fate = fate._replace(passed=frozenset(others))
         if fate.gets_out or (not behind and fate.within):
             return True
         may_write, passed = self.flow.interprocedural.may_write, fate.passed | fate.within

@@ -75,6 +75,9 @@ class Globals:
     def seen(self, function: Function, i: int, rva: int, size: int, nesting: int) -> Atoms:
         """What one instruction reads of a global: surely the first value where nobody opted in."""
         held = self.value(rva, size, nesting)
+        if self.flow.versions is not None and (started := self.flow.versions.start_of(rva, size)):
+            is_early = i in started.early.get(function.start, ())
+            return held | atoms.truncate(started.initial, size) if is_early else held
         if not any(atom.kind is Kind.BEFORE_OPT_IN for atom in held):
             return held
         if rva not in self._early:
@@ -119,6 +122,8 @@ class Globals:
         if not self.image.is_writable(rva):
             return initial
         found = self.writes.find(rva, size, nesting)
+        if self.flow.versions is not None and self.flow.versions.start_of(rva, size):
+            initial = atoms.NOTHING
         written = (found.values | _changed(initial | found.values, found.changes)) - initial
         written |= self.written.get(rva, set())
         if self._is_opt_in(initial, written, found.writers, size):

@@ -22,6 +22,7 @@ from hvci.binary.flow.fates import (
     most_arguments,
 )
 from hvci.binary.flow.readers import Readers
+from hvci.binary.flow.versions.paths import never_runs
 from hvci.binary.form.code import (
     BY_POINTER,
     CALLS,
@@ -274,6 +275,8 @@ class Interprocedural:
         elif not callers:
             out |= atoms.unknown(f"a parameter of sub_{start:x}, which nothing calls directly")
         for number, (function, i) in enumerate(callers):
+            if never_runs(function, i):
+                continue
             if number >= most and len(out) > 1:
                 return atoms.unknown(many)
             passed = self.passed(function, i, Location(atom.place))
@@ -450,6 +453,8 @@ class Interprocedural:
         returns = 0
         result = Location(self.flow.arch.result)
         for i, flow in enumerate(function.flows):
+            if never_runs(function, i):
+                continue
             if flow == Flow.RETURN:
                 if self.flow.depth.before(function, i) is None:
                     continue

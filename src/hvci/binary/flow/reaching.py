@@ -33,6 +33,10 @@ MAX_STEPS = 40_000
 MOST_OWN_CALLS = 3
 """Calls whose target is asked for on the way to that of another."""
 UNEVEN = "the stack pointer differs on the ways that meet before it"
+TOLD = 4
+"""Bytes of what a question for the version leaves in a slot."""
+STRETCHES = "stretches"
+"""As the first of a key in a function's cache, before a location."""
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
 EVERYWHERE, NOWHERE = (-1 << 40, 1 << 40), (0, 0)
@@ -90,7 +94,7 @@ class Reaching:
         if nearest >= 0:
             self.flow.steps += i - nearest
             return _SPENT if self.flow.steps > MAX_STEPS else Reached([nearest], {i}, set(), [])
-        known: dict[int, _Stretch] = function.cache.setdefault(("stretches", location), {})
+        known: dict[int, _Stretch] = function.cache.setdefault((STRETCHES, location), {})
         found: dict[Definition, None] = {}
         passed: set[int] = set()
         dispatched: set[int] = set()
@@ -202,6 +206,9 @@ class Reaching:
             work += join.plain
         if doubts:  # bytes behind all that is stored into the slot are another variable
             width = self.flow.frames.widest(function, found)
+            versions = self.flow.versions
+            if versions is not None and versions.is_told(function, slot_offset(location)):
+                width = max(width, TOLD)
             doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
         return Reached(found, seen, doubts, calls)
 
@@ -241,6 +248,10 @@ class Reaching:
         """Whether the instruction before a join, or a call, settles a slot."""
         if self._writes(function, p, location, nesting, found, doubts):
             found.append(p)
+            return True
+        versions = self.flow.versions
+        if versions and (told := versions.in_frame(function, p, slot_offset(location))) is not None:
+            found.append(told)
             return True
         if self._is_call_with_result(function, p):
             frames = self.flow.frames
@@ -318,6 +329,8 @@ class Reaching:
                 known[p] = ""
             elif (only := atoms.single(held)) is not None and only.kind is Kind.IMPORT:
                 known[p] = self.flow.image.imports[only.value].name
+            elif only is not None and only.kind is Kind.ROUTINE:
+                known[p] = only.why or OTHERS
         return known[p]
 
     def _filled(self, function: Function, p: int, callee: str) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atoms
 from hvci.binary.flow.edges import edge_between
+from hvci.binary.flow.versions.paths import DEAD, Dead
 from hvci.binary.form.code import CALLS, NO_REGISTER, Architecture, Edge, Flow, Function, Load
 from hvci.binary.form.jumptables import jumps_through_tables
 
@@ -170,6 +171,9 @@ class Ways:
             before = before[:-1] if self.arch.never_returns(function, before[-1]) else before
         if j in function.cache.get("entered", ()):
             found.append(atoms.unknown("code that another function jumps into"))
+        dead: Dead | None = function.cache.get(DEAD)
+        if dead is not None and any(not dead.is_way(p, j) for p in before):
+            return [p for p in before if dead.is_way(p, j)]
         if before or j == function.entry or self._only_fills(function, j):
             if jumps and before and _is_table_label(function, before):
                 return function.indirect_jumps  # another table may lead there as well

@@ -22,6 +22,7 @@ from hvci.binary.flow.fates import (
 )
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
+from hvci.binary.flow.versions.paths import never_runs
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -151,9 +152,17 @@ class Writes:
             if found is None:
                 continue
             function, i = found
+            if never_runs(function, i) or self._is_replaced(function, i, rva, size):
+                continue
             written = self._written_by(function, i, rva, size, nesting)
             if written is not None:
                 yield function, written
+
+    def _is_replaced(self, function: Function, i: int, rva: int, size: int) -> bool:
+        """Whether start-up code surely stores something else after a store."""
+        versions = self.flow.versions
+        started = versions.start_of(rva, size) if versions is not None else None
+        return started is not None and (function, i) in started.replaced
 
     def _written_by(
         self, function: Function, i: int, rva: int, size: int, nesting: int
@@ -273,10 +282,17 @@ class Writes:
         for write in sorted(fate.writes, key=_by_place):
             if write.size in (ANY_SIZE, DOWNWARDS) and self._lies_apart(write, start, starts, rva):
                 continue
-            if covers(write.offset, write.size, behind, size):
+            is_alive = not never_runs(write.function, write.i)
+            if is_alive and covers(write.offset, write.size, behind, size):
                 yield write.function, self._by(write, start, asked, nesting)
+        versions = self.flow.versions
         for passed in sorted(fate.passed | fate.within, key=_by_place):
-            if self.flow.interprocedural.may_write(passed, behind, nesting):
+            told = None
+            if versions is not None:
+                told = versions.in_variable(passed.function, passed.i, rva)
+            if told is not None:
+                yield passed.function, atoms.truncate(told, size)
+            elif self.flow.interprocedural.may_write(passed, behind, nesting):
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
                 yield passed.function, atoms.unknown(what)
 

@@ -164,6 +164,24 @@ class Choose(NamedTuple):
     other: Expr
 
 
+class Condition(NamedTuple):
+    """A comparison, before instruction `since`, that decides what an instruction does.
+
+    The name is that of a relation: eq, ne, then u or s for the sign and lt, le, gt, ge; neg and pos
+    are about the difference.
+    """
+
+    name: str
+    left: Expr
+    right: Expr
+    size: int
+    since: int
+    guard: Condition | None = None
+    """What must hold for the comparison to be made at all."""
+    otherwise: bool = False
+    """What the instruction finds where it is not made."""
+
+
 class Insert(NamedTuple):
     """`old` with `size` bytes replaced, `shift` bits up."""
 
@@ -380,6 +398,12 @@ class Architecture(Protocol):
 
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""
+
+    def condition(self, function: Function, i: int) -> Condition | None:
+        """What makes branch `i` jump, or an instruction that chooses choose the second of two.
+
+        None where that is not followed.
+        """
 
     def never_returns(self, function: Function, i: int) -> bool:
         """Whether call `i` goes to what its bytes show never to return."""

@@ -35,6 +35,7 @@ from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
     NO_REGISTER,
+    Condition,
     Effect,
     Equality,
     Expr,
@@ -291,6 +292,12 @@ class Arm64:
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""
         return self.lift.equality(function, branch, taken)
+
+    def condition(self, function: Function, i: int) -> Condition | None:
+        """What makes an instruction jump or choose."""
+        from hvci.binary.arch.arm64.conditions import condition  # few images ask
+
+        return condition(function, i)
 
     # ---- frames
 

@@ -314,7 +314,7 @@ class Arm64Lift:
             before = function.instructions[q]
             if function.flows[q] != Flow.NEXT or before >> 25 & 7 == 7 or before >> 22 == 0x354:
                 return None
-            if _sets_flags(before):
+            if sets_flags(before):
                 return _compared(before, q)
         return None
 
@@ -371,7 +371,7 @@ def restores(function: Function, q: int) -> bool:
 # ---- conditions
 
 
-def _sets_flags(word: int) -> bool:
+def sets_flags(word: int) -> bool:
     """Whether a word of the integer classes changes the condition flags."""
     if word & 0x1F000000 in (0x11000000, 0x0B000000):  # ADDS, SUBS
         return bool(word >> 29 & 1)

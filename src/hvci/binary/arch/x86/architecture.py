@@ -55,6 +55,7 @@ from hvci.binary.form.code import (
     IMAGE_BASE,
     INDIRECT_JUMP,
     NO_REGISTER,
+    Condition,
     Effect,
     Equality,
     Expr,
@@ -392,6 +393,12 @@ class X86:
     def equality(self, function: Function, branch: int, taken: bool) -> Equality | None:
         """What holds on an edge of a conditional branch."""
         return self.lift.equality(function, branch, taken)
+
+    def condition(self, function: Function, i: int) -> Condition | None:
+        """What makes an instruction jump or choose."""
+        from hvci.binary.arch.x86.flags.conditions import condition  # few images ask
+
+        return condition(self.lift, function, i)
 
     def is_padding(self, function: Function, i: int) -> bool:
         """Whether an instruction that nothing leads to only fills space."""

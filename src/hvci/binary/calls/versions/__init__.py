@@ -1,0 +1,1 @@
+"""Calls that only run, or only ask for executable memory, on Windows without memory integrity."""

@@ -1,0 +1,1 @@
+"""Checks of the Windows version at run time: what they say where memory integrity is."""
