@@ -14,6 +14,7 @@ from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.called import candidates, fields
 from hvci.binary.behaviour.called.around import Around, allocations
+from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
@@ -35,32 +36,36 @@ _NX = "this memory never executes under memory integrity"
 def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
     around = Around(scene, allocations(scene)[0])
+    contexts = Contexts(scene, around)
+    for rva, start in contexts.routines():
+        around.hand_on(rva, start)
     reader: fields.Reader
     if scene.image.machine is Machine.ARM64:
         places, reader = words.indirect(scene, around), words.fields(scene, around)
     else:
         found = candidates.find(scene, around)
         reader = FieldBytes(scene, around, found)
-        through = (each.calls for each in found.variables if _leads_to_memory(scene, each))
+        through = (each.calls for each in found.variables if _leads_to_memory(contexts, each))
         places = sorted(chain(found.calls, *through))
     if len(places) > MAX_CANDIDATES:
         scene.flow.spend()  # which is told
     for place in places[:MAX_CANDIDATES]:
         at = scene.analysis.functions.instruction_at(place)
         if at is not None and at[0].flows[at[1]] in _INDIRECT:
-            _judge(scene, at)
-    _through_fields(scene, around, reader)
+            _judge(contexts, at)
+    _through_fields(contexts, reader)
 
 
-def _through_fields(scene: Scene, around: Around, reader: fields.Reader) -> None:
+def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
     """Add calls through fields that get memory; weaken the rule where it may be another object."""
+    scene = contexts.scene
 
     def gives_memory(place: Place) -> bool:
         scene.flow.begin()
         held = scene.flow.interprocedural.returned(*place, 0)
         return any(allocator(scene, Root(atom, True)) is not None for atom in held)
 
-    for call, store, is_sure in fields.find(scene, around, reader, gives_memory):
+    for call, store, is_sure in fields.find(scene, contexts, reader, gives_memory):
         function, i = call
         at = store[0].rvas[store[1]]
         verb = "calls" if function.flows[i] in CALLS else "jumps"
@@ -77,28 +82,29 @@ def _through_fields(scene: Scene, around: Around, reader: fields.Reader) -> None
             scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
 
 
-def _leads_to_memory(scene: Scene, variable: candidates.Variable) -> bool:
+def _leads_to_memory(contexts: Contexts, variable: candidates.Variable) -> bool:
     """Whether a variable may lead to memory that does not execute."""
+    scene = contexts.scene
     if candidates.points_to_data(scene.image, variable.rva):
         return True
     scene.flow.begin()
     writes, size = scene.flow.globals.writes, scene.image.pointer_size
     held = writes.named(variable.writers, variable.rva, size) if variable.writers else ()
     known = {Root(atom, True) for atom in held}
-    return _memory(scene, known | _from_callers(scene, known)) is not None
+    return _memory(scene, known | _from_callers(contexts, known)) is not None
 
 
 # ---- calls into memory
 
 
-def _judge(scene: Scene, place: Place) -> None:
+def _judge(contexts: Contexts, place: Place) -> None:
     """One indirect call: is its target memory that never executes?"""
-    function, i = place
+    scene, (function, i) = contexts.scene, place
     operand = scene.target(function, i)
     if not _worth_asking(scene, function, i, operand) or _is_field(scene, place, operand):
         return
     found = roots(scene, function, i, operand)
-    into = _memory(scene, found | _from_callers(scene, found))
+    into = _memory(scene, found | _from_callers(contexts, found))
     if into is not None:
         verb = "calls" if function.flows[i] in CALLS else "jumps"
         scene.add(RULE, into.kind, f"{verb} into {into.what}", place, into.sure, into.why)
@@ -130,16 +136,18 @@ def _memory(scene: Scene, found: set[Root]) -> _Into | None:
     return _Into(Behaviour.NOT_EXECUTABLE, own) if own is not None else None
 
 
-def _from_callers(scene: Scene, found: set[Root]) -> set[Root]:
-    """What callers pass where something is made of parameters."""
-    scene.flow.begin()
-    resolve = scene.flow.interprocedural.resolve
-    return {
-        Root(atom, root.exact and not root.atom.ops)
-        for root in found
-        if root.atom.kind is Kind.PARAMETER
-        for atom in resolve(frozenset((root.atom,)))
-    }
+def _from_callers(contexts: Contexts, found: set[Root]) -> set[Root]:
+    """What callers pass, and Windows as a context, where something is made of parameters."""
+    flow = contexts.scene.flow
+    flow.begin()
+    out: set[Root] = set()
+    for root in found:
+        if root.atom.kind is Kind.PARAMETER:
+            held = flow.interprocedural.resolve(frozenset((root.atom,)))
+            given = (values for _, values in contexts.of(root.atom))
+            is_exact = root.exact and not root.atom.ops
+            out |= {Root(atom, is_exact) for atom in held.union(*given)}
+    return out
 
 
 def _own_memory(scene: Scene, found: set[Root]) -> str | None:

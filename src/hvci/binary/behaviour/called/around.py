@@ -72,6 +72,17 @@ class Around:
         self.scene = scene
         self.sites = sites
         self._sharing: dict[int, frozenset[int]] = {}
+        self._handing: dict[int, set[int]] = {}
+        """The functions that have Windows call another one, by the number of that."""
+
+    def hand_on(self, rva: int, start: int) -> None:
+        """Note that a call has Windows call the function at an RVA with what it gives."""
+        rows = self.rows(np.array((rva, start), np.int64)).tolist()
+        self._handing.setdefault(rows[1], set()).add(rows[0])
+        self._sharing.pop(rows[1], None)
+        if not self._marked[rows[1]]:
+            self._marked[rows[1]] = True
+            self._spread(self._marked)
 
     def hold(self, rvas: Rvas) -> Mask:
         """Which RVAs lie in such functions."""
@@ -110,7 +121,8 @@ class Around:
             targets, sites = self.scene.analysis.references.branches
             bounds = self._bounds[max(0, row - 1) : row + 1]
             first, last = targets.searchsorted(bounds) if len(bounds) == 2 else (0, 0)
-            self._sharing[row] = frozenset((row, *self.rows(sites[first:last]).tolist()))
+            callers = self.rows(sites[first:last]).tolist()
+            self._sharing[row] = frozenset((row, *callers, *self._handing.get(row, ())))
         return self._sharing[row]
 
     @cached_property
@@ -118,8 +130,12 @@ class Around:
         """By row: whether such a pointer may come up there."""
         marked = np.zeros(len(self._bounds) + 1, bool)
         marked[self.rows(self.sites)] = True
+        self._spread(marked)
+        return marked
+
+    def _spread(self, marked: Mask) -> None:
+        """Mark what is called from marked rows."""
         targets, sites = self.scene.analysis.references.branches
         callers, callees = self.rows(sites), self.rows(targets)
         for _ in range(DEEP):
             marked[callees[marked[callers]]] = True
-        return marked

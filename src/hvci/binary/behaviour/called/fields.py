@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.called.candidates import NO_VARIABLE
+from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import EXTENSION, Bases, Fields
 from hvci.binary.behaviour.called.objects import OPEN, Object, Objects, ObjectsOf, is_known
 from hvci.binary.behaviour.scene import Place, Scene
@@ -57,7 +58,7 @@ class Reader(Protocol):
 
 
 def find(
-    scene: Scene, around: Around, reader: Reader, is_memory: Callable[[Place], bool]
+    scene: Scene, contexts: Contexts, reader: Reader, is_memory: Callable[[Place], bool]
 ) -> Iterator[Kept]:
     """Every call through a field that gets memory, as `is_memory` tells of calls."""
     stored = reader.stores()
@@ -67,7 +68,7 @@ def find(
     stored = stored.of(distinct(called.displacements))
     if not len(stored.places):
         return
-    of = ObjectsOf(scene)
+    of, around = ObjectsOf(scene, contexts), contexts.around
     stores: dict[int, _Use | None] = {}
     for call, displacement, rows in _pairs(around, reader, called, stored):
         into = None

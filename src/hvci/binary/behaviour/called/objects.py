@@ -6,6 +6,7 @@ what a field of another object leads to. Knows nothing of what is in it.
 
 from __future__ import annotations
 
+from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import CALLS, IMAGE_BASE, Function, Load, Location
@@ -23,8 +24,8 @@ OPEN: Object = ("open",)
 class ObjectsOf:
     """The objects of one image."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, contexts: Contexts) -> None:
+        self.scene, self.contexts = scene, contexts
         self._passed: dict[tuple[int, int], Objects] = {}
 
     def behind(self, function: Function, i: int, register: int) -> Objects:
@@ -83,9 +84,11 @@ class ObjectsOf:
         functions, flow = self.scene.flow.functions, self.scene.flow
         is_open = functions.takes_address(atom.value) or atom.value in self.scene.image.exports
         callers = functions.callers(atom.value) if not is_open and deep < MAX_DEEP else []
-        if not callers or len(callers) > MAX_CALLERS:
-            return frozenset((OPEN,))
         out: set[Object] = set()
+        for giver, given in self.contexts.of(atom):
+            out |= self._all(giver, given, deep + 1)
+        if not callers or len(callers) > MAX_CALLERS:
+            return frozenset((OPEN, *out))
         for caller, k in callers:
             passed = flow.interprocedural.passed(caller, k, Location(atom.place))
             out |= self._all(caller, passed, deep + 1)

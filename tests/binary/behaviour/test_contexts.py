@@ -1,0 +1,13 @@
+"""The routines of Windows that hand a context on, held to their prototypes."""
+
+import pytest
+
+from hvci.binary.behaviour.called.contexts import GIVERS
+from hvci.catalog.prototypes import prototype
+
+
+@pytest.mark.parametrize("name", sorted(GIVERS))
+def test_routine_and_context_are_arguments(name: str) -> None:
+    shape, gives = prototype(name), GIVERS[name]
+    assert gives.routine < gives.context
+    assert shape is None or gives.context < shape.arguments
