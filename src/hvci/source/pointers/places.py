@@ -122,6 +122,10 @@ class Words:
         """Whether a routine may be looked up by its name."""
         return bool(self.index.among(self.source.path, _LOOKING))
 
+    def holds_any(self, names: frozenset[bytes]) -> bool:
+        """Whether one of some names stands in the text."""
+        return not self.index.of(self.source.path).isdisjoint(names)
+
     @cached_property
     def asks(self) -> bool:
         """Whether something asks for memory that may execute."""

@@ -72,7 +72,7 @@ class Suspects:
             if is_patching:
                 reached = _moved(words, set(reached | words.parameters))
             takings = tuple(self._takings(words, reached))
-            stores = tuple(_stores(words.code, reached)) if reached else ()
+            stores = tuple(_stores(words.code, reached)) if words.holds_any(reached) else ()
             if calls or takings or stores:
                 yield path, Plan(calls, takings, stores)
 

@@ -81,6 +81,7 @@ class Program:
         self._units: dict[str, list[Unit]] = {}
         self._uses: dict[bytes, list[Use]] = {}
         self._holding: dict[bytes, tuple[str, ...]] = {}
+        self._words: list[tuple[str, frozenset[bytes]]] = []
         self._enumerators: dict[bytes, bool] = {}
         self._functions: dict[bytes, list[Function]] = {}
         self._macros: dict[tuple[bytes, str], list[tuple[Macro, Truth]]] = {}
@@ -111,6 +112,7 @@ class Program:
         for held in (self._units, self._uses, self._functions, self._macros, self._holding):
             held.clear()
         self.stored.clear()
+        self._words.clear()
 
     def cut(self, what: str) -> None:
         """Say what was not followed to its end, in which nobody knows what stands."""
@@ -178,8 +180,19 @@ class Program:
     def naming_paths(self, name: bytes) -> tuple[str, ...]:
         """The paths of the files whose text holds a name."""
         if name not in self._holding:
-            self._holding[name] = tuple(self.space.naming(self.paths, name))
+            if _WORD.fullmatch(name) is not None:
+                found = tuple(path for path, words in self._worded if name in words)
+            else:
+                found = tuple(self.space.naming(self.paths, name))
+            self._holding[name] = found
         return self._holding[name]
+
+    @property
+    def _worded(self) -> list[tuple[str, frozenset[bytes]]]:
+        """The words of each file, side by side: thousands of names are looked for in them."""
+        if not self._words:
+            self._words += ((path, self.space.words.of(path)) for path in self.paths)
+        return self._words
 
     def naming_part(self, part: bytes) -> Iterator[Unit]:
         """The files whose text holds a word with that part."""
@@ -315,6 +328,7 @@ def opens(source: Source, end: int) -> bool:
     return (_OPENS if source.is_c else _OPENS_OR_CHOOSES).match(source.code, end) is not None
 
 
+_WORD = re.compile(rb"\w+")
 _OPENS = re.compile(rb"\s*\(")
 _OPENS_OR_CHOOSES = re.compile(rb"\s*(?:<[^;{}]{0,300}?>\s*)?\(")
 
