@@ -57,7 +57,11 @@ def test_calls_through_expressions_are_those_that_the_patterns_find(text):
     sources, held = index(a=text)
     found = Words(sources["a"], held)
     every = (match.end() - 1 for one in _THROUGH for match in one.finditer(found.code))
-    assert [*found.through] == sorted(every)
+    wanted = sorted(every)
+    if b"_cast<" in found.code:  # whatever is called beside such a cast counts
+        assert {*wanted} <= {*found.through}
+    else:
+        assert [*found.through] == wanted
 
 
 @given(CALLS)
