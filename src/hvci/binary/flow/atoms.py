@@ -14,6 +14,8 @@ MAX_ATOMS = 24
 """A larger set is cut down to "too many values"."""
 MAX_OPERATIONS = 8
 """Longest chain of arithmetic kept on a parameter."""
+FRAME_ALIGNMENT = 16
+"""To what frames are aligned on x64 and ARM64: so far an OR adds to the address of a variable."""
 MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 
 
@@ -332,6 +334,8 @@ def _with_constant(name: str, a: Atom, b: int, width: int) -> Atoms:
     if a.kind in (Kind.ADDRESS, Kind.STACK, Kind.TABLE) and name in ("add", "sub"):
         delta = signed(b, width)
         return frozenset((a._replace(value=a.value + (delta if name == "add" else -delta)),))
+    if a.kind is Kind.STACK and name == "or" and b < FRAME_ALIGNMENT:
+        return frozenset((a._replace(value=a.value + b),))  # a compiler knows those bits to be 0
     if a.kind is Kind.STACK and name == "and":
         return frozenset((a,))  # aligning a frame keeps it a frame address
     if name == "add" and b and not b & (set_ | open_):

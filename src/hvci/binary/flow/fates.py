@@ -244,11 +244,13 @@ def documented(name: str, bits: int) -> Prototype | None:
 
 
 def outputs(name: str, bits: int) -> Iterator[tuple[int, int]]:
-    """The arguments through which a routine of others writes, and how many bytes, where known."""
-    shape = prototype(name)
+    """The arguments through which a routine of others writes, and how many bytes.
+
+    0: what it points to, and nobody knows how large that is.
+    """
+    shape = documented(name, bits)
     for index in (0,) if name in COPIES | CLEARS else shape.outputs if shape is not None else ():
-        if written := extent(name, index, bits):
-            yield index, written
+        yield index, extent(name, index, bits)
 
 
 def extent(name: str, argument: int, bits: int) -> int:
@@ -287,8 +289,8 @@ def added(
         case Address(Memory(base, index, _, delta, _)):
             delta = MOVING if index != NO_REGISTER else delta
             return {moved(offset, delta) for place, offset in held if place in (base, index)}
-        case Binary("add" | "sub" as name, left, Const(value), width):
-            delta = atoms.signed(value, 8 * width) * (1 if name == "add" else -1)
+        case Binary("add" | "sub" | "or" as name, left, Const(value), width):
+            delta = atoms.signed(value, 8 * width) * (-1 if name == "sub" else 1)
             return {moved(offset, delta) for offset in added(left, held, size, slot_at)}
         case Binary("add" | "sub", left, right, _) | Either(left, right):
             both = added(left, held, size, slot_at) | added(right, held, size, slot_at)

@@ -286,7 +286,7 @@ class Reaching:
         if element is Element.OPEN:
             doubts |= atoms.unknown(ARRAY)
             return False
-        for start in touch.narrow:
+        for start, _ in touch.spans:
             if 0 < start - wanted < SLOT:
                 doubts.add(Atom(Kind.UNKNOWN, start - wanted, why=PART))
                 break
@@ -356,9 +356,11 @@ class Reaching:
         argument, size = self.flow.interprocedural.argument, self.flow.image.pointer_size
         target = atoms.single(argument(function, p, index, size))
         if target is None or target.kind not in (Kind.STACK, Kind.ADDRESS, Kind.IMPORT):
-            return EVERYWHERE
+            return EVERYWHERE if extent else NOWHERE
         if target.kind is not Kind.STACK:
             return NOWHERE
+        if not extent:
+            return target.value, target.value + 1
         count = atoms.const(extent) if extent > 0 else argument(function, p, -extent, size)
         if any(atom.kind is not Kind.CONST for atom in count):
             return target.value, EVERYWHERE[1]
