@@ -73,6 +73,15 @@ def test_silence(clean):
     assert executable(clean) in (Executable.NO, Executable.NOT_APPLICABLE)
 
 
+@pytest.mark.parametrize("ddi", ["MmMapIoSpaceEx", "MmMapIoSpace"])
+def test_mapped_ordinary_memory_is_remarked(ddi):
+    clean = call(ddi, **({"Protect": 4} if ddi.endswith("Ex") else {"CacheType": 1}))
+    ordinary = replace(clean, ordinary="it goes through all pages")
+    assert "ordinary memory (it goes through all pages)" in only(ordinary, DEFAULT).message
+    assert judged(ordinary) == {DEFAULT: NOTE}
+    assert judged(replace(ordinary, dead="for old Windows only")) == {}
+
+
 # ---- what the caller asks for
 
 
