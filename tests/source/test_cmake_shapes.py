@@ -275,6 +275,13 @@ def test_what_of_presets_is_not_read_is_named(tmp_path, text, told):
     assert [told in one for one in reasons] == [True] * bool(told)
 
 
+def test_every_machine_configuration_and_compiler_of_usual_lists_is_run(tmp_path):
+    lists = "add_library(a SHARED good.c)\nset_target_properties(a PROPERTIES SUFFIX .sys)\n"
+    lists += "if(MINGW OR CMAKE_C_COMPILER_ID MATCHES Clang)\nendif()\n# ARM64\n"
+    lists += 'set(CMAKE_C_FLAGS_RELWITHDEBINFO "/O2")\nset(CMAKE_C_FLAGS_MINSIZEREL "/O1")\n'
+    assert not any("too long to be run" in one for one in weighing(asked(tmp_path, lists)))
+
+
 def test_more_configurations_than_are_run(tmp_path):
     names = " ".join(f"C{at}" for at in range(30))
     lists = f"set(CMAKE_CONFIGURATION_TYPES {names})\nwdk_add_driver(a good.c)\n"

@@ -40,8 +40,8 @@ from hvci.source.text.files import CODE, Shelf, is_code
 CONFIGURATIONS = ("Debug", "Release")
 FURTHER = ("RelWithDebInfo", "MinSizeRel")
 """Configurations that count where the lists say something of them."""
-MAX_RUNS = 24
-"""Machines and configurations of one tree."""
+MAX_RUNS = 48
+"""Machines, configurations and compilers of one tree."""
 SHOWN = 6
 _ALL = ("(folders)", "(all)")
 """Stand for all targets of a list: what says nothing of those that are here, and what may."""
