@@ -76,6 +76,8 @@ class Touch(NamedTuple):
 
     spans: tuple[tuple[int, int], ...]
     """Offsets of the first byte that it surely writes, and of the one behind the last."""
+    narrow: tuple[int, ...]
+    """Offsets of stores that are narrower than a slot, as in `or byte [rbp-7], 2`."""
     may_move: bool
     """Whether it may write at a place that is not always the same."""
 
@@ -84,7 +86,7 @@ _ASKED: list[tuple[int, int]] = []
 """Stands for where an instruction stores while that is worked out."""
 _LOOKING: list[tuple[int, int]] = []
 """Stands for the places of which addresses are taken while those are worked out."""
-NO_TOUCH = Touch((), may_move=False)
+NO_TOUCH = Touch((), (), may_move=False)
 
 
 class Frames:
@@ -111,7 +113,7 @@ class Frames:
         """Where the stores of an instruction go, and whether that is the answer for good."""
         if not effect.stores:
             return NO_TOUCH, True
-        spans, may_move, is_settled = [], False, True
+        spans, narrow, may_move, is_settled = [], [], False, True
         for memory in effect.stores:
             place = self.offset(function, p, memory, nesting)
             if place is None:
@@ -119,8 +121,10 @@ class Frames:
             else:
                 size = OBJECT_REACH if effect.fills else max(memory.size, 1)
                 spans.append((place, place + size))
+                if memory.size < SLOT:
+                    narrow.append(place)
             may_move |= self._may_move(function, p, memory)
-        return Touch(tuple(spans), may_move), is_settled
+        return Touch(tuple(spans), tuple(narrow), may_move), is_settled
 
     def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether it is certain that an operand is at no known place of the frame."""

@@ -286,7 +286,7 @@ class Reaching:
         if element is Element.OPEN:
             doubts |= atoms.unknown(ARRAY)
             return False
-        for start, _ in touch.spans:
+        for start in touch.narrow:
             if 0 < start - wanted < SLOT:
                 doubts.add(Atom(Kind.UNKNOWN, start - wanted, why=PART))
                 break
