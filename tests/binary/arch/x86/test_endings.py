@@ -2,6 +2,7 @@
 
 import pytest
 
+from clock import Clock
 from x86code import decoded
 
 CALL = "e800100000"  # of code that is not there
@@ -30,3 +31,10 @@ CALL = "e800100000"  # of code that is not there
 def test_a_breakpoint(code, at, goes_on):
     _, function, _ = decoded(bytes.fromhex(code))
     assert function.follows(at + 1) is goes_on
+
+
+def test_a_long_run_of_breakpoints_costs_its_length():
+    with Clock() as clock:
+        _, function, _ = decoded(b"\x90" + b"\xcc" * 20_000 + b"\x40\xc3")
+    assert function.follows(20_000)
+    assert clock.seconds < 2

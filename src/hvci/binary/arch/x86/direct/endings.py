@@ -22,7 +22,16 @@ MAX_STRAIGHT = 16
 
 def let_breakpoints_go_on(image: PeImage, function: Function) -> None:
     """Correct the flow of a decoded function whose jumps are known."""
-    found = [i for i in function.where(_STOP) if _goes_on(image, function, i)]
+    found = []
+    first = last = -1
+    for i in function.where(_STOP):
+        if not _follows_int3(function, i):
+            first = i
+        elif i - 1 != last:  # a run is walked once, however long a gap it fills
+            first = _start_of_run(function, i)
+        last = i
+        if _goes_on(image, function, i, first):
+            found.append(i)
     if found:
         flows = bytearray(function.flows)
         for i in found:
@@ -30,12 +39,17 @@ def let_breakpoints_go_on(image: PeImage, function: Function) -> None:
         function.flows = bytes(flows)
 
 
-def _goes_on(image: PeImage, function: Function, i: int) -> bool:
-    instructions, first = function.instructions, i
+def _start_of_run(function: Function, i: int) -> int:
+    while _follows_int3(function, i):
+        i -= 1
+    return i
+
+
+def _goes_on(image: PeImage, function: Function, i: int, first: int) -> bool:
+    """Whether the breakpoint `i`, in a run of `int 3` from `first` on, goes on."""
+    instructions = function.instructions
     if not _is_breakpoint(instructions[i]) or i in function.ends:
         return False
-    while _follows_int3(function, first):
-        first -= 1
     if first in function.sources or first == function.entry:
         return True
     before = function.flows[first - 1]
