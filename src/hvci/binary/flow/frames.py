@@ -76,8 +76,6 @@ class Touch(NamedTuple):
 
     spans: tuple[tuple[int, int], ...]
     """Offsets of the first byte that it surely writes, and of the one behind the last."""
-    narrow: tuple[int, ...]
-    """Offsets of stores that are narrower than a slot, as in `or byte [rbp-7], 2`."""
     may_move: bool
     """Whether it may write at a place that is not always the same."""
 
@@ -86,7 +84,7 @@ _ASKED: list[tuple[int, int]] = []
 """Stands for where an instruction stores while that is worked out."""
 _LOOKING: list[tuple[int, int]] = []
 """Stands for the places of which addresses are taken while those are worked out."""
-NO_TOUCH = Touch((), (), may_move=False)
+NO_TOUCH = Touch((), may_move=False)
 
 
 class Frames:
@@ -113,7 +111,7 @@ class Frames:
         """Where the stores of an instruction go, and whether that is the answer for good."""
         if not effect.stores:
             return NO_TOUCH, True
-        spans, narrow, may_move, is_settled = [], [], False, True
+        spans, may_move, is_settled = [], False, True
         for memory in effect.stores:
             place = self.offset(function, p, memory, nesting)
             if place is None:
@@ -121,10 +119,8 @@ class Frames:
             else:
                 size = OBJECT_REACH if effect.fills else max(memory.size, 1)
                 spans.append((place, place + size))
-                if memory.size < SLOT:
-                    narrow.append(place)
             may_move |= self._may_move(function, p, memory)
-        return Touch(tuple(spans), tuple(narrow), may_move), is_settled
+        return Touch(tuple(spans), may_move), is_settled
 
     def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether it is certain that an operand is at no known place of the frame."""
@@ -190,7 +186,7 @@ class Frames:
                 out |= d
                 continue
             held = self.stored(function, d, slot(offset), nesting)
-            width = self._width(function, d, offset, nesting)
+            width = self.width(function, d, offset, nesting)
             if width < size:
                 behind = range(offset + width, offset + size)
                 if nesting > MAX_KEPT or d == i or self._is_written(function, behind, nesting):
@@ -208,7 +204,7 @@ class Frames:
             for start, _ in self.touch(function, p, nesting).spans
         )
 
-    def _width(self, function: Function, d: int, offset: int, nesting: int) -> int:
+    def width(self, function: Function, d: int, offset: int, nesting: int) -> int:
         """Bytes from an offset on that an instruction writes of what it writes there."""
         effect = self.flow.arch.effect(function, d)
         for memory in effect.stores:

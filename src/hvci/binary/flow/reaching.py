@@ -22,6 +22,7 @@ from hvci.binary.form.code import (
     Location,
     is_slot,
     register_of,
+    slot,
     slot_offset,
 )
 
@@ -209,8 +210,47 @@ class Reaching:
             versions = self.flow.versions
             if versions is not None and versions.is_told(function, slot_offset(location)):
                 width = max(width, TOLD)
-            doubts = {doubt._replace(value=0) for doubt in doubts if doubt.value <= width - 1}
+            doubts = {
+                doubt._replace(value=0, place=0)
+                for doubt in doubts
+                if doubt.value <= width - 1
+                and not (doubt.place and self._repeats(function, doubt, location, found, nesting))
+            }
         return Reached(found, seen, doubts, calls)
+
+    def _repeats(
+        self,
+        function: Function,
+        doubt: Atom,
+        location: Location,
+        found: list[Definition],
+        nesting: int,
+    ) -> bool:
+        """Whether a wide store that begins inside a slot writes again what is there, or behind it.
+
+        Names that code builds on the stack come in stores that overlap.
+        """
+        start, writer = doubt.value, doubt.place - 1
+        frames, offset = self.flow.frames, slot_offset(location)
+        for d in found:
+            if not isinstance(d, int):
+                return False
+            end = min(frames.width(function, d, offset, nesting), SLOT)
+            if start < end:
+                old = self._bytes(function, d, offset, start, end, nesting)
+                new = self._bytes(function, writer, offset + start, 0, end - start, nesting)
+                if old is None or old != new:
+                    return False
+        return True
+
+    def _bytes(
+        self, function: Function, d: int, offset: int, first: int, end: int, nesting: int
+    ) -> int | None:
+        """Some bytes of the constant that an instruction leaves in a slot; None for all else."""
+        held = atoms.single(self.flow.frames.stored(function, d, slot(offset), nesting + 1))
+        if held is None or held.kind is not Kind.CONST:
+            return None
+        return held.value >> 8 * first & ((1 << 8 * (end - first)) - 1)
 
     def _straight_back(
         self,
@@ -273,23 +313,27 @@ class Reaching:
     ) -> bool:
         """Whether an instruction surely writes a slot; what it may change of it is doubted.
 
-        `value` of a doubt is the first byte.
+        `value` of a doubt is the first byte, `place` of one about a wide store the instruction
+        behind that.
         """
         frames, wanted = self.flow.frames, slot_offset(location)
         touch = function.touches.get(p) or frames.touch(function, p, nesting)
+        inside = None
         for start, end in touch.spans:
             if start <= wanted < end:
                 return True
+            if 0 < start - wanted < SLOT:
+                inside = start, end
         element = frames.element(function, p, location, nesting) if touch.may_move else Element.NONE
         if element is Element.CHOSEN and p not in found:
             found.append(p)
         if element is Element.OPEN:
             doubts |= atoms.unknown(ARRAY)
             return False
-        for start in touch.narrow:
-            if 0 < start - wanted < SLOT:
-                doubts.add(Atom(Kind.UNKNOWN, start - wanted, why=PART))
-                break
+        if inside is not None:
+            start, end = inside
+            writer = p + 1 if end - start >= SLOT else 0
+            doubts.add(Atom(Kind.UNKNOWN, start - wanted, writer, why=PART))
         return False
 
     def _is_call_with_result(self, function: Function, p: int) -> bool:
