@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
-from hvci.binary.behaviour.called import candidates, fields
+from hvci.binary.behaviour.called import candidates, fields, outputs
 from hvci.binary.behaviour.called.around import Around, allocations
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
@@ -103,7 +103,7 @@ def _judge(contexts: Contexts, place: Place) -> None:
     operand = scene.target(function, i)
     if not _worth_asking(scene, function, i, operand) or _is_field(scene, place, operand):
         return
-    found = roots(scene, function, i, operand)
+    found = outputs.roots(contexts, place, operand)
     into = _memory(scene, found | _from_callers(contexts, found))
     if into is not None:
         verb = "calls" if function.flows[i] in CALLS else "jumps"

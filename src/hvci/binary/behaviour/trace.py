@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.reaching import Reached
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -28,6 +29,7 @@ from hvci.binary.form.code import (
     Location,
     Memory,
     Reg,
+    is_slot,
     slot,
 )
 from hvci.binary.pe.sets import members
@@ -138,10 +140,18 @@ class Root(NamedTuple):
 
 def roots(scene: Scene, function: Function, i: int, expr: Expr) -> set[Root]:
     """What an expression was made of: addresses, results of calls, imports, parameters."""
+    return traced(scene, function, i, expr)[0]
+
+
+def traced(
+    scene: Scene, function: Function, i: int, expr: Expr
+) -> tuple[set[Root], dict[tuple[int, Location], Reached]]:
+    """The same, with the registers and slots that it came through: before which instruction."""
     found: set[Root] = set()
+    seen: dict[tuple[int, Location], Reached] = {}
     scene.flow.begin(MAX_STEPS)
-    _collect(scene, (function, i), expr, True, found, set())
-    return found
+    _collect(scene, (function, i), expr, True, found, seen)
+    return found, seen
 
 
 def _collect(
@@ -150,7 +160,7 @@ def _collect(
     expr: Expr,
     exact: bool,
     found: set[Root],
-    seen: set[tuple[int, int]],
+    seen: dict[tuple[int, Location], Reached],
 ) -> None:
     function, i = place
     match expr:
@@ -189,23 +199,28 @@ def _from_location(
     location: Location,
     exact: bool,
     found: set[Root],
-    seen: set[tuple[int, int]],
+    seen: dict[tuple[int, Location], Reached],
 ) -> None:
     """Go on from every instruction that defines a register or slot."""
     function, i = place
     if (i, location) in seen or len(seen) > MAX_DEPTH * 4:
         return
-    seen.add((i, location))
     if location == scene.arch.stack_pointer:
         found.update(Root(atom, exact) for atom in scene.flow.value(function, i, location))
         return
-    for definition in scene.flow.definitions(function, i, location):
+    reached = seen[i, location] = scene.flow.reaching.definitions(function, i, location, 0)
+    for definition in reached.definitions:
         if not isinstance(definition, int):
             found.update(Root(atom, exact) for atom in definition)
         elif function.flows[definition] in CALLS:
             if location == scene.arch.result:
                 held = scene.flow.interprocedural.returned(function, definition, 0)
                 found.update(Root(atom, exact) for atom in held)
+            elif (
+                not is_slot(location)
+                and not scene.flow.interprocedural.clobbered(function, definition) >> location & 1
+            ):
+                _from_location(scene, (function, definition), location, exact, found, seen)
         else:
             expr = _definition(scene, function, definition, location)
             _collect(scene, (function, definition), expr, exact, found, seen)

@@ -90,6 +90,19 @@ class Around:
             return np.zeros(len(rvas), bool)
         return self._marked[self.rows(rvas)]
 
+    def call(self, rvas: Rvas) -> Mask:
+        """Which RVAs lie in functions that call one in which such a pointer comes up."""
+        if not len(self.sites):
+            return np.zeros(len(rvas), bool)
+        return self._above[self.rows(rvas)]
+
+    def may_hand_out(self, call: int, target: int) -> bool:
+        """Whether a function may give its caller such a pointer, perhaps one that it gets."""
+        if not len(self.sites):
+            return False
+        giver, callee = self.rows(np.array((call, target), np.int64)).tolist()
+        return bool(self._has_one[[giver, callee]].any() or self._above[callee])
+
     @cached_property
     def _bounds(self) -> Rvas:
         """Where functions start, and what lies between them, sorted."""
@@ -126,10 +139,24 @@ class Around:
         return self._sharing[row]
 
     @cached_property
+    def _has_one(self) -> Mask:
+        """By row: whether such a pointer comes up there by itself."""
+        has_one = np.zeros(len(self._bounds) + 1, bool)
+        has_one[self.rows(self.sites)] = True
+        return has_one
+
+    @cached_property
+    def _above(self) -> Mask:
+        """By row: whether it calls one in which such a pointer comes up."""
+        above = np.zeros(len(self._bounds) + 1, bool)
+        targets, sites = self.scene.analysis.references.branches
+        above[self.rows(sites[self._has_one[self.rows(targets)]])] = True
+        return above
+
+    @cached_property
     def _marked(self) -> Mask:
         """By row: whether such a pointer may come up there."""
-        marked = np.zeros(len(self._bounds) + 1, bool)
-        marked[self.rows(self.sites)] = True
+        marked = self._has_one.copy()
         self._spread(marked)
         return marked
 

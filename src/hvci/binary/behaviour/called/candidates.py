@@ -45,8 +45,12 @@ _WIDE_MASK, _WIDE = 0xF8, 0x48
 """REX prefix of 64 bits."""
 _SP, _BP = 4, 5
 """RSP as a base, which a SIB byte follows, and RBP."""
+_NEAR_BP = 0x45
+"""ModRM of an operand near that, without its register."""
 _FROM_SP, _TO_ANY = 0xE0, 0xC4
 """ModRM of the two ways to copy RSP to a register, which is in its low or its middle bits."""
+_SP_TO_BP = 0xEC
+"""The second as functions begin with."""
 _SP_ALONE = 0x24
 """That byte, where no register is added."""
 
@@ -79,7 +83,11 @@ def find(scene: Scene, around: Around) -> Candidates:
     places, registers = _through(scene, opcodes)
     before = Before(scene, places, registers, MADE_WITHIN)
     loaded = before.variables()
-    chosen = (loaded == NO_VARIABLE) & (around.hold(places) | before.get_addresses())
+    near = around.hold(places) | before.get_addresses()
+    rows = (around.call(places) & (loaded == NO_VARIABLE) & ~near).nonzero()[0]
+    if len(rows):
+        near[rows] = before.come_from_frame(rows)
+    chosen = (loaded == NO_VARIABLE) & near
     calls = [place for place in np.sort(places[chosen]).tolist() if _may_be(scene, place)]
     is_loaded = loaded != NO_VARIABLE
     memory, named = _through_variables(scene, opcodes)
@@ -211,6 +219,18 @@ def is_wide(scene: Scene, places: Rvas) -> Mask:
     return np.asarray(scene.image.bytes[places - 1] & _WIDE_MASK == _WIDE)
 
 
+def _names_frame(modrm: Numbers) -> Mask:
+    """Which operands may be based on the stack pointer or the frame pointer."""
+    base = modrm & 7
+    in_frame = (base == _SP) | ((base == _BP) & (modrm >= 0x40))
+    return np.asarray(in_frame & (modrm < 0xC0))
+
+
+def _is_parameter(modrm: Numbers, displacement: Numbers) -> Mask:
+    """Which x86 operands are so far above the frame pointer."""
+    return np.asarray((modrm & 0xC7 == _NEAR_BP) & (displacement < 0x80))
+
+
 class Before:
     """The bytes before some places with a register each, a row for each, the nearest first."""
 
@@ -247,12 +267,30 @@ class Before:
         named = _named(self.scene, operands[self.rows, nearest])
         return np.asarray(np.where(is_load[self.rows, nearest], named, NO_VARIABLE))
 
+    def come_from_frame(self, rows: Rvas) -> Mask:
+        """Which of some calls go through a local variable, or a register that one is loaded into.
+
+        Where an address in the frame is made before.
+        """
+        code, at = self.scene.image.bytes, self.at[rows]
+        opcodes, modrm, is_whole = self.opcodes[rows], self.modrm[rows], self.is_whole[rows]
+        registers, places = self.registers[rows], self.places[rows]
+        is_load = (opcodes == nearby.LOAD) & (modrm >> 3 & 7 == registers) & _names_frame(modrm)
+        is_load &= is_whole
+        is_through = registers[:, 0] == _IN_FRAME
+        if self.scene.image.bits == 32:  # what lies above the frame pointer are parameters
+            is_load &= ~_is_parameter(modrm, code[at + 2])
+            is_through &= ~_is_parameter(code[places + 1], code[places + 2])
+        is_copy = (opcodes == _STORE) & (modrm & 0xF8 == _FROM_SP) & (modrm & 7 != _BP)
+        is_copy |= (opcodes == nearby.LOAD) & (modrm & 0xC7 == _TO_ANY) & (modrm != _SP_TO_BP)
+        is_made = ((opcodes == LEA) & _names_frame(modrm) | is_copy) & is_whole
+        from_frame = is_through | is_load[:, :LOADED_WITHIN].any(axis=1)
+        return np.asarray(from_frame & is_made.any(axis=1))
+
     def get_addresses(self) -> Mask:
         """Which registers get an address in the frame, or one of data."""
         made = (self.opcodes == LEA) & (self.modrm >> 3 & 7 == self.registers)
-        base = self.modrm & 7
-        in_frame = (base == _SP) | ((base == _BP) & (self.modrm >= 0x40))
-        in_frame &= made & (self.modrm < 0xC0)
+        in_frame = made & _names_frame(self.modrm)
         in_frame |= (self.opcodes == _STORE) & (self.modrm == (_FROM_SP | self.registers))
         in_frame |= (self.opcodes == nearby.LOAD) & (self.modrm == (_TO_ANY | self.registers << 3))
         found = (in_frame & self.is_whole).any(axis=1)
