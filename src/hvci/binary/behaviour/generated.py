@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
-from hvci.binary.behaviour.called import candidates, fields, outputs
+from hvci.binary.behaviour.called import candidates, contextfields, fields, outputs
 from hvci.binary.behaviour.called.around import Around, allocations
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
@@ -54,6 +54,7 @@ def find(scene: Scene) -> None:
         if at is not None and at[0].flows[at[1]] in _INDIRECT:
             _judge(contexts, at)
     _through_fields(contexts, reader)
+    _through_contexts(contexts, reader)
 
 
 def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
@@ -80,6 +81,21 @@ def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
             )
             site = scene.analysis.site(function.rvas[i], function)
             scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+
+
+def _through_contexts(contexts: Contexts, reader: fields.Reader) -> None:
+    """Add calls through fields of data that the routine gets as its context."""
+    scene = contexts.scene
+    for (function, i), data, behind in contextfields.find(contexts, reader):
+        scene.flow.begin()
+        held = scene.flow.globals.writes.field(data, behind, scene.image.pointer_size)
+        known = {Root(atom, True) for each in held for atom in each}
+        into = _memory(scene, known | _from_callers(contexts, known))
+        if into is not None:
+            verb = "calls" if function.flows[i] in CALLS else "jumps"
+            what = f"{verb} into {into.what}"
+            why = f"it is kept in a field of the context, at {data + behind:#x}; {into.why or _NX}"
+            scene.add(RULE, into.kind, what, (function, i), Confidence.LIKELY, why)
 
 
 def _leads_to_memory(contexts: Contexts, variable: candidates.Variable) -> bool:

@@ -6,6 +6,7 @@ Knows stores; knows neither what the file holds nor what a reader sees.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
@@ -106,6 +107,20 @@ class Writes:
                 yield written
         reach = self._reach(rva, size, seen) if is_number else 0
         for _, written in self._through_pointers(rva, size, reach, 0):
+            if not isinstance(written, Change):
+                yield written
+
+    def field(self, start: int, behind: int, size: int) -> Iterator[Atoms]:
+        """What stores leave in a field of data at an RVA, by its name and by pointers to the data.
+
+        Unlike `stored` for a pointer as well.
+        """
+        rva = start + behind
+        places = self._places(rva, size)
+        if len(places) > MAX_REFERENCES:
+            return
+        by_pointer = self._through_pointers(rva, size, behind + 1, 0)
+        for _, written in chain(self._by_name(places, rva, size, 0), by_pointer):
             if not isinstance(written, Change):
                 yield written
 

@@ -29,6 +29,8 @@ LOADED_WITHIN = 8
 HELD_WITHIN, COPIED_WITHIN, RELOADED_WITHIN = 128, 8, 4
 """Words behind a call in which what it returns is stored, and is copied to another register;
 before a store in which its register is loaded from the frame, without optimisation."""
+NAMED_WITHIN, PAIR_WINDOW = 32, 4
+"""Words before a call in which an argument of it is named, and between an ADRP and its ADD."""
 RECENT = 4
 """Calls before a store that may have returned what is stored."""
 _FP, NO_SLOT = 29, -1
@@ -59,6 +61,24 @@ class FieldWords:
     def bases(self, fields: Fields) -> Bases:
         """What is known of the objects of some fields."""
         return _bases(self.scene, fields.operands)
+
+    def named_before(self, places: Rvas) -> Rvas:
+        """The RVAs that code before some places may name, a row for each."""
+        return _named_before(self.scene, places)
+
+
+def _named_before(scene: Scene, places: Rvas) -> Rvas:
+    words, rvas = _code(scene)
+    at = np.maximum(rvas.searchsorted(places)[:, None] - np.arange(1, NAMED_WITHIN), 0)
+    made = words[at]
+    is_page = made & _PAGE == _PAGE_BITS
+    pages = (rvas[at] & ~0xFFF) + page_steps(made)
+    found = []
+    for behind in range(1, PAIR_WINDOW + 1):
+        after = words[np.minimum(at + behind, len(words) - 1)]
+        is_sum = (after & 0xFF80_0000 == 0x9100_0000) & (after >> 5 & 31 == made & 31)
+        found.append(np.where(is_page & is_sum, pages + (after >> 10 & 0xFFF), 0))
+    return np.concatenate(found, axis=1)
 
 
 def _calls(scene: Scene, wanted: Rvas) -> Fields:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import Rvas
-from hvci.binary.pe.sets import distinct
+from hvci.binary.pe.sets import among, distinct
 
 DEEP = 2
 """How many calls down from where it is had a pointer is expected."""
@@ -123,6 +123,18 @@ class Around:
     def rows(self, rvas: Rvas) -> Rvas:
         """A number for each RVA that tells the function which holds it."""
         return self._owners[self._bounds.searchsorted(rvas, "right")]
+
+    def calling(self, rows: Rvas) -> Rvas:
+        """The numbers of the functions that call some of which these are, sorted."""
+        targets, sites = self.scene.analysis.references.branches
+        return distinct(self.rows(sites[among(self.rows(targets), rows)]))
+
+    def called_by(self, start: int) -> Rvas:
+        """The numbers of the function at an RVA and of those that it calls, sorted."""
+        own = self.rows(np.array((start,), np.int64))
+        targets, sites = self.scene.analysis.references.branches
+        called = self.rows(targets[self.rows(sites) == own])
+        return distinct(np.concatenate((own, called)))
 
     def sharing(self, row: int) -> frozenset[int]:
         """The function of a number and those that call it, by theirs.

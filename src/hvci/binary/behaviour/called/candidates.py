@@ -90,12 +90,12 @@ def find(scene: Scene, around: Around) -> Candidates:
     chosen = (loaded == NO_VARIABLE) & near
     calls = [place for place in np.sort(places[chosen]).tolist() if _may_be(scene, place)]
     is_loaded = loaded != NO_VARIABLE
-    memory, named = _through_variables(scene, opcodes)
+    memory, variables_of = _through_variables(scene, opcodes)
     calling = np.concatenate((places[is_loaded], memory))
-    named = np.concatenate((loaded[is_loaded], named))
+    names = np.concatenate((loaded[is_loaded], variables_of))
     variables = [
-        Variable(rva, calling[named == rva].tolist(), _writers(scene, around, rva))
-        for rva in distinct(named).tolist()
+        Variable(rva, calling[names == rva].tolist(), _writers(scene, around, rva))
+        for rva in distinct(names).tolist()
     ]
     return Candidates(calls, variables, opcodes, before)
 
@@ -167,14 +167,14 @@ def _through_variables(scene: Scene, opcodes: Rvas) -> tuple[Rvas, Rvas]:
     """(RVA, RVA of the variable) of calls and jumps through one that is no import."""
     modrm = scene.image.bytes[opcodes + 1]
     places = opcodes[(modrm == _CALL_MEMORY) | (modrm == _JUMP_MEMORY)]
-    variables = _named(scene, places + 2)
+    variables = named_rvas(scene, places + 2)
     others = variables != NO_VARIABLE
     for known in (scene.image.imports, scene.image.guard_dispatches):
         others &= ~among(variables, np.array(sorted(known), np.int64))
     return places[others], variables[others]
 
 
-def _named(scene: Scene, operands: Rvas) -> Rvas:
+def named_rvas(scene: Scene, operands: Rvas) -> Rvas:
     """The RVAs in the image that addresses in instructions name, which end with them."""
     image = scene.image
     words = np.ndarray((image.size - 3,), "<i4", image.memory, 0, (1,))
@@ -205,7 +205,7 @@ def _get_data(scene: Scene, places: Rvas) -> Mask:
     stores = code[places - 2] == (_STORE_CONSTANT if is_32 else _STORE)
     addresses = places + 4 if is_32 else places - _LEA_BEFORE
     stores &= is_32 | (code[addresses - 2] == LEA)
-    targets = _named(scene, addresses)
+    targets = named_rvas(scene, addresses)
     return np.asarray(stores & (targets >= FIRST) & ~scene.analysis.references.in_code(targets))
 
 
@@ -264,7 +264,7 @@ class Before:
             is_load |= is_short
         stops = writes | is_load | (opcodes == _CALL) | (opcodes == _CALL_POINTER)
         nearest = stops.argmax(axis=1)
-        named = _named(self.scene, operands[self.rows, nearest])
+        named = named_rvas(self.scene, operands[self.rows, nearest])
         return np.asarray(np.where(is_load[self.rows, nearest], named, NO_VARIABLE))
 
     def come_from_frame(self, rows: Rvas) -> Mask:
@@ -299,7 +299,7 @@ class Before:
         if self.scene.image.bits == 32:
             made, operands = self._constants(operands)
         rows = made.any(axis=1).nonzero()[0]
-        targets = _named(self.scene, operands[rows, made[rows].argmax(axis=1)])
+        targets = named_rvas(self.scene, operands[rows, made[rows].argmax(axis=1)])
         is_data = (targets >= FIRST) & ~self.scene.analysis.references.in_code(targets)
         found[rows] |= is_data
         return np.asarray(found)
@@ -311,6 +311,6 @@ class Before:
         to_frame = (self.opcodes == _STORE_CONSTANT) & in_frame
         places = np.where(to_register, operands - 1, operands + 1 + (self.modrm == _TO_ESP))
         places = np.where(to_register | to_frame, places, 0)
-        named = _named(self.scene, places)
+        named = named_rvas(self.scene, places)
         is_address = (named >= FIRST) & ~self.scene.analysis.references.in_code(named)
         return np.asarray(is_address & (to_register | to_frame)), places

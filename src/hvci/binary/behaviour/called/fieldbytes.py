@@ -11,7 +11,7 @@ import numpy as np
 
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.called.around import Around, Mask
-from hvci.binary.behaviour.called.candidates import Before, Candidates, is_wide
+from hvci.binary.behaviour.called.candidates import Before, Candidates, is_wide, named_rvas
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.sets import Numbers, among
@@ -26,6 +26,8 @@ HELD_WITHIN, COPIED_WITHIN = 0x200, 32
 """Bytes behind a call in which what it returns is stored, and is copied to another register."""
 RELOADED_WITHIN = 18
 """Bytes before a store in which its register is loaded from the frame, without optimisation."""
+NAMED_WITHIN = 0x80
+"""Bytes before a call in which an argument of it is named."""
 RECENT = 4
 """Calls before a store that may have returned what is stored."""
 _CALL, _JUMP, _STORE = 2, 4, 0x89
@@ -113,6 +115,11 @@ class FieldBytes:
         extend &= code[before.at + 2] == EXTENSION[scene.image.bits]
         extend &= _names_field(before.modrm)
         return Bases(before.variables(), extend.any(axis=1))
+
+    def named_before(self, places: Rvas) -> Rvas:
+        """The RVAs that code before some places may name, a row for each."""
+        at = np.maximum(places[:, None] - np.arange(4, NAMED_WITHIN), 0)
+        return named_rvas(self.scene, at)
 
 
 def _names_field(modrm: Numbers) -> Mask:

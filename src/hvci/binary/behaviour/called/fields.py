@@ -56,6 +56,9 @@ class Reader(Protocol):
     def bases(self, fields: Fields) -> Bases:
         """What is known of the objects of some fields."""
 
+    def named_before(self, places: Rvas) -> Rvas:
+        """The RVAs that code before some places may name, a row for each."""
+
 
 def find(
     scene: Scene, contexts: Contexts, reader: Reader, is_memory: Callable[[Place], bool]
@@ -196,6 +199,15 @@ def _called(of: ObjectsOf, place: int, displacement: int) -> _Use | None:
     return _Use(found, out)
 
 
+def fields_called(scene: Scene, function: Function, i: int) -> Iterator[tuple[int, Memory]]:
+    """Where a pointer that is called is loaded from a field, with the operand."""
+    for d, memory in _loads(scene, function, i, scene.target(function, i)):
+        if _is_field(
+            scene, (function, d), memory, signed(memory.displacement & MASK64, scene.arch.bits)
+        ):
+            yield d, memory
+
+
 def _loads(scene: Scene, function: Function, i: int, operand: Expr) -> Iterator[tuple[int, Memory]]:
     """Where a pointer that is called is loaded, and from what."""
     if isinstance(operand, Load):
@@ -224,4 +236,4 @@ def _is_field(scene: Scene, place: Place, memory: Memory, displacement: int) -> 
     return not is_frame or scene.flow.frames.offset(*place, memory) is None
 
 
-__all__ = ["Fields", "Kept", "find"]
+__all__ = ["Fields", "Kept", "fields_called", "find"]
