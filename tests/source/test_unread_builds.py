@@ -19,6 +19,10 @@ FILES = {
     "drv.pro": "SOURCES += driver.c\n",
     "SConstruct": 'Program("driver.sys", ["driver.c"])\n',
     "build.bat": "cl /c /kernel driver.c\n",
+    "drv.cbp": '<Project><Unit filename="driver.c" /></Project>\n',
+    "build.py": 'run(["clang", "--target=x86_64-windows", "-c", "driver.c"])\n',
+    "rules.mk": "driver.o: driver.c\n\t$(CC) -c driver.c\n",
+    "Makefile.gcc": "driver.o: driver.c\n\t$(CC) -c driver.c\n",
     "build.sh": "x86_64-w64-mingw32-gcc -c driver.c\n",
 }
 
@@ -44,6 +48,28 @@ def test_it_is_named_beside_the_project_of_another_driver(tmp_path, name):
     lay(tmp_path, drv___driver__c=GOOD)
     (tmp_path / "drv" / name).write_text(FILES[name])
     assert limits(read(tmp_path), name)
+
+
+OF_FILES = {
+    "compile_flags.txt": "-DDRIVER=1\n",
+    "compile_commands.json": '[{"directory": ".", "file": "driver.c", "command": "cl driver.c"}]',
+}
+"""What tells of files, and of no driver."""
+
+
+@pytest.mark.parametrize("name", [*OF_FILES])
+def test_what_tells_of_files_is_named_beside_the_project_of_another_driver(tmp_path, name):
+    lay(tmp_path, other___other__c=GOOD, other___other__vcxproj=vcxproj("other.c"))
+    lay(tmp_path, drv___driver__c=GOOD)
+    (tmp_path / "drv" / name).write_text(OF_FILES[name])
+    assert limits(read(tmp_path), name)
+
+
+def test_flags_for_editors_make_no_driver_of_a_file_that_nothing_builds(tmp_path):
+    text = GOOD.replace("DriverEntry", "Old")
+    lay(tmp_path, other__c=GOOD, other__vcxproj=vcxproj("other.c"), old__c=text)
+    (tmp_path / "compile_flags.txt").write_text("-DDRIVER=1\n")
+    assert not limits(read(tmp_path), "compile_flags.txt")
 
 
 @pytest.mark.parametrize("name", [*FILES])

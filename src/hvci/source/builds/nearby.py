@@ -53,13 +53,13 @@ def made_drivers(shelf: Shelf, builds: list[Build]) -> list[Build]:
     for one in builds:
         mine = (path for path in one.files if path not in of_drivers)
         is_said = any((it.name, it.value.lower()) == ("drivertype", "umdf") for it in one.settings)
-        if one.kind is Kind.USER and not is_said and any(_has_entry(shelf, path) for path in mine):
+        if one.kind is Kind.USER and not is_said and any(has_entry(shelf, path) for path in mine):
             one = replace(one, kind=Kind.DRIVER, kernel=True)
         found.append(one)
     return found
 
 
-def _has_entry(shelf: Shelf, path: str) -> bool:
+def has_entry(shelf: Shelf, path: str) -> bool:
     """Whether a file has the entry point of a driver, with headers that only the kernel has."""
     source = shelf.sources.get(path)
     if source is None or not any(name in source.text for name in _ENTRIES):

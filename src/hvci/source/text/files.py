@@ -24,11 +24,17 @@ PROJECT_NAMES = (
     *("sources", "makefile.inc", "cmakelists.txt", "meson.build"),
     *("makefile", "gnumakefile", "makefile.mingw"),
 )
-UNREAD = (".mak", ".pro", ".qbs", ".dsp", ".rbuild", ".bat", ".cmd", ".ps1", ".sh")
+UNREAD = (
+    *(".mak", ".mk", ".pro", ".qbs", ".dsp", ".rbuild", ".cbp", ".ninja", ".gyp", ".gypi", ".bzl"),
+    *(".bat", ".cmd", ".ps1", ".sh", ".py", ".pl", ".rb", ".lua"),
+)
 UNREAD_NAMES = (
     *("build.ninja", "xmake.lua", "premake4.lua", "premake5.lua", "build", "build.bazel"),
     *("build.gn", "sconstruct", "sconscript", "wscript", "jamfile", "jamroot", "tupfile"),
-    *("makefile.msvc", "makefile.vc", "makefile.nmake", "nmake.mk", "justfile", "build.zig"),
+    *("makefile.msvc", "makefile.vc", "makefile.nmake", "justfile", "build.zig", "rakefile"),
+    *("makefile.am", "makefile.in", "makefile.gcc", "makefile.clang", "makefile.llvm"),
+    *("makefile.win", "makefile.win32", "makefile.win64", "makefile.x64", "makefile.gnu"),
+    *("compile_flags.txt", "compile_commands.json", "tasks.json", "taskfile.yml", "build.xml"),
 )
 """Build files that nobody here understands, and scripts that may build."""
 
