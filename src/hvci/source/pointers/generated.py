@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 
 from hvci.catalog import memory
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
+from hvci.source.pointers import entries
+from hvci.source.pointers.entries import Entry
 from hvci.source.pointers.macro_calls import calls_of_arguments
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers.own_data import OwnData
@@ -39,10 +41,15 @@ if TYPE_CHECKING:
 
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
 UNEXPORTED = "unexported-call"
+LETS = "lets Windows call"
 _NX = "this memory never executes under memory integrity"
 _NX_DATA = "data of an image never executes under memory integrity"
 _INTO_CODE = "Write it as a function, in C or in an assembler file."
 _KEEP = "Keep code in the driver image; allocated memory never executes."
+
+
+_DECLARED = rb"(?<!return)(?<!goto)(?<=[\w*,])\s+\**%b\s*(?:\[[^\]]*\])?\s*;"
+"""What declares a name, and uses it in no other statement."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,13 @@ class Executions:
         self.program = program
         self.origins = Origins(program)
         self.data = OwnData(program)
+        self.suspects = Suspects(program, self.origins)
 
     @cached_property
     def found(self) -> tuple[Execution, ...]:
         """Everything, in order of place."""
         executions: list[Execution] = []
-        for path, plan in Suspects(self.program, self.origins).plans():
+        for path, plan in self.suspects.plans():
             for unit in self.program.units_of(path):
                 executions += self._in(unit, plan)
         for use, pointer in calls_of_arguments(self.program):
@@ -91,11 +99,39 @@ class Executions:
             there = Where(use.file, use.function, use.offset, use.source.path)
             executions += self._of_data(use.source, use.offset, "calls", pointer, there)
         executions += self._own_data()
+        executions += self._given()
         return tuple(dict.fromkeys(executions))
+
+    def _given(self) -> Iterator[Execution]:
+        """Memory and data that fields of Windows get as routines, or what takes a cast to one."""
+        suspects = self.suspects
+        known = suspects.defined if suspects.names_memory or self.data.has_targets else None
+        for path, words in suspects.words.items() if known is not None else ():
+            every = entries.entries(words, self.program, known)
+            for unit in self.program.units_of(path) if every else ():
+                seen: set[int] = set()
+                for one in every:
+                    file = _tree(unit, one.offset)
+                    value = entries.value(file, one, self.program) if file is not None else None
+                    if file is not None and value is not None and value.start_byte not in seen:
+                        seen.add(value.start_byte)
+                        yield from self._entered(unit, file, value, one)
+
+    def _entered(self, unit: Unit, file: File, value: Node, entry: Entry) -> Iterator[Execution]:
+        """What Windows may get as a routine at one place."""
+        if value.type == "lambda_expression" or entries.is_own(entry, self.program):
+            return
+        here = self._here(file, value.start_byte, unit)
+        roots = self.origins.of(value, here)
+        held = frozenset(root for root in roots if root.made is Made.MEMORY)
+        if held:
+            yield self._execution(unit.source, value.start_byte, LETS, held)
+        if self.data.has_targets:
+            yield from self._of_data(unit.source, value.start_byte, LETS, value, here)
 
     def _own_data(self) -> Iterator[Execution]:
         """Calls of arrays and strings of the driver."""
-        suspects = Suspects(self.program, self.origins)
+        suspects = self.suspects
         for path, words in suspects.words.items():
             calls = sorted(set(self.data.calls(words)))
             takings = list(self.data.takings(words, suspects.routines))
@@ -214,12 +250,11 @@ class Executions:
         root = min(roots)
         if not root.stored:
             return Confidence.LIKELY
-        declared = re.compile(rb"\b" + re.escape(root.stored.encode()) + rb"\s*(?:\[[^\]]*\])?\s*;")
-        pointer = re.compile(
-            rb"\(\s*\w*\s*\*\s*" + re.escape(root.stored.encode()) + rb"\s*\)\s*\("
-        )
+        name = re.escape(root.stored.encode())
+        declared = re.compile(_DECLARED % name)
+        pointer = re.compile(rb"\(\s*\w*\s*\*\s*" + name + rb"\s*\)\s*\(")
         count = sum(
-            len(declared.findall(unit.source.code)) + len(pointer.findall(unit.source.code))
+            _count(declared, unit.source.code) + len(pointer.findall(unit.source.code))
             for unit in self.program.naming(root.stored.encode())
         )
         return Confidence.LIKELY if count <= 1 else Confidence.POSSIBLE
@@ -296,6 +331,15 @@ class Executions:
         found = written(roots, self.program, line)
         if found is not None:
             yield Execution(_told(unit, start, found), roots)
+
+
+def _count(declared: re.Pattern[bytes], code: bytes) -> int:
+    """The declarations in a text, but for those of what stands elsewhere."""
+    begins = (
+        code[max(code.rfind(end, 0, match.start()) for end in (b";", b"{", b"}")) + 1 :]
+        for match in declared.finditer(code)
+    )
+    return sum(not begin.lstrip().startswith(b"extern") for begin in begins)
 
 
 _KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()

@@ -135,6 +135,11 @@ class OwnData(Origins):
         data = self.arrays.union(*(one.strings for one in self._every))
         return data.intersection(set().union(*(one.cast for one in self._every)))
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether data of the program is cast to what may be a routine."""
+        return bool(self._targets)
+
     @cached_property
     def _is_handed(self) -> bool:
         """Whether a function may get one of them."""

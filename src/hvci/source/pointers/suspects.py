@@ -30,6 +30,7 @@ from hvci.source.text.text import places
 
 _WANTED = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
 _WORDS = frozenset(name.encode() for name in _WANTED if name.isidentifier())
+_MEMORY = frozenset(name.encode() for name in (*RETURNING, *PUTTING) if name.isidentifier())
 _OTHERS = tuple(name for name in _WANTED if not name.isidentifier())
 """What a program without pointers to code names none of; the latter are more than a word."""
 MAX_WORDS = 8
@@ -77,6 +78,12 @@ class Suspects:
                 yield path, Plan(calls, takings, stores)
 
     @cached_property
+    def names_memory(self) -> bool:
+        """Whether the program names a routine that gives memory."""
+        named = self.program.names_of(_MEMORY)
+        return bool(named) or any(self.program.names(name.encode()) for name in _OTHERS)
+
+    @cached_property
     def words(self) -> dict[str, Words]:
         """The words of every file."""
         found = ((path, self.program.space.text(path)) for path in self.program.paths)
@@ -92,7 +99,7 @@ class Suspects:
         return frozenset().union(*(words.given for words in self.words.values()))
 
     @cached_property
-    def _defined(self) -> frozenset[bytes]:
+    def defined(self) -> frozenset[bytes]:
         """Names that stand before a body, of functions and of some statements."""
         return frozenset().union(*(words.defined for words in self.words.values()))
 
@@ -118,7 +125,7 @@ class Suspects:
             callee
             for words in self.words.values()
             for callee, name in words.given_as_bytes
-            if callee in self._defined and self._has_address(name)
+            if callee in self.defined and self._has_address(name)
         )
 
     def _has_address(self, name: bytes) -> bool:
@@ -126,7 +133,7 @@ class Suspects:
         return x86_bytes(name.decode("latin-1")) is not None or bool(self.program.functions(name))
 
     def _is_function(self, name: bytes) -> bool:
-        return name in self._defined or x86_bytes(name.decode("latin-1")) is not None
+        return name in self.defined or x86_bytes(name.decode("latin-1")) is not None
 
     def _reached(self, words: Words) -> frozenset[bytes]:
         """Names of a file that may hold what a look-up returned."""
@@ -148,7 +155,7 @@ class Suspects:
         """Calls through what may have been computed from a routine that was looked up."""
         yield from words.through
         for name, at in words.called:
-            if name in self._defined or name not in self._given:
+            if name in self.defined or name not in self._given:
                 continue
             held = self.origins.stored(name)
             if name in words.local or any(root.made is Made.ROUTINE for root in held):
@@ -161,7 +168,7 @@ class Suspects:
 
     def _may_hold(self, name: bytes, words: Words) -> bool:
         """Whether a name that is called may be a variable or field with memory in it."""
-        if name in self._defined:
+        if name in self.defined:
             return False
         if name in words.local:
             return True
@@ -181,7 +188,7 @@ class Suspects:
         """Whether the arguments of a call may be code, as far as their words tell."""
         if name in self.routines:
             index = self.routines[name]
-            return index < len(given) and not given[index] & self._defined
+            return index < len(given) and not given[index] & self.defined
         if given[0] & reached:
             return True
         if name in MAPPED:
@@ -191,9 +198,9 @@ class Suspects:
             return True
         if name not in COPIES or len(given) < 2 or not given[1]:
             return False
-        if not self._defined.isdisjoint(given[1]):
+        if not self.defined.isdisjoint(given[1]):
             return True
-        return any(not self._defined.isdisjoint(words.same(one)) for one in given[1])
+        return any(not self.defined.isdisjoint(words.same(one)) for one in given[1])
 
 
 def _goes_on(code: bytes, name: bytes) -> bool:

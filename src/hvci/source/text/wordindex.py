@@ -58,6 +58,17 @@ class WordIndex:
             self._joined[path] = b" ".join(self.of(path))
         return part in self._joined[path]
 
+    def with_parts(self, path: str, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """The words of a file that have one of some parts; a word may be told twice."""
+        joined = self._joined[path] if self.with_part(path, b"") else b""
+        for part in parts:
+            at = joined.find(part)
+            while at >= 0:
+                end = joined.find(b" ", at)
+                end = end if end >= 0 else len(joined)
+                yield joined[joined.rfind(b" ", 0, at) + 1 : end]
+                at = joined.find(part, end)
+
     def forget(self, paths: Iterable[str]) -> None:
         """Let go of the words of some files."""
         for path in paths:
