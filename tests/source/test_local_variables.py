@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import lay, one_file, read, values
+from sources import entry, lay, one_file, read, value_of, values
 
 NX, PLAIN, PAGED, CODE = 512, 0, 1, 0
 BEFORE = """
@@ -173,3 +173,25 @@ def test_a_macro_that_chooses_by_its_argument(tmp_path):
     assert (found, whole) == ({NX}, True)
     lay(tmp_path, b__c=text + "void g(void) { NEW(8, FALSE); NEW(8, TRUE); }")
     assert {0, 512} in [found for _, _, found, _ in values(read(tmp_path / "b.c"))]
+
+
+CHOOSES = "POOL_TYPE t = nx ? NonPagedPoolNx : NonPagedPool; ExAllocatePoolWithTag(t, 8, 'a');"
+AS_SAID, BOTH = {0x200}, {0x200, 0}
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("BOOLEAN nx = TRUE;", AS_SAID),
+        ("const int nx = 1;", AS_SAID),
+        ("BOOLEAN nx = FALSE;", {0}),
+        ("int nx; if (RegistryPath) nx = 1; else nx = 0;", BOTH),
+        ("int nx = 1; Ask(&nx);", BOTH),
+        ("int nx = 1; again: ; if (nx == 3) { nx = 0; goto again; }", BOTH),
+        ("static int nx = 1; nx &= RegistryPath->Length;", BOTH),
+        ("int nx = 1; nx--;", {0}),
+    ],
+)
+def test_a_condition_that_is_a_local_variable(tmp_path, before, expected):
+    evidence = one_file(tmp_path, entry(before + CHOOSES))
+    assert value_of(evidence, "ExAllocatePoolWithTag")[0] == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import bad, entry, lay, one_file, read
+from sources import bad, entry, lay, one_file, read, value_of
 
 CALL = "ExAllocatePoolWithTag({}, 8, 'a');"
 IN_TWO = """
@@ -197,3 +197,24 @@ def test_a_method_that_overrides_another_is_meant_as_well(tmp_path):
     for value, fails in (("NonPagedPool", True), ("NonPagedPoolNx", False)):
         text = VIRTUAL.replace("@", value) + entry("D d; d.Get();")
         assert ("execute-pool-type" in bad(one_file(tmp_path, text, "driver.cpp"))) is fails
+
+
+@pytest.mark.parametrize(
+    ("alias", "expected"),
+    [
+        ("namespace pool = nx;", {512}),
+        ("namespace pool = old;", {0}),
+        ("namespace pool = deep::inner;", {512}),
+        ("namespace first = nx; namespace pool = first;", {512}),
+    ],
+)
+def test_another_name_of_a_namespace(tmp_path, alias, expected):
+    text = (
+        "namespace nx { constexpr POOL_TYPE kind = NonPagedPoolNx; }\n"
+        "namespace old { constexpr POOL_TYPE kind = NonPagedPool; }\n"
+        "namespace deep::inner { constexpr POOL_TYPE kind = NonPagedPoolNx; }\n"
+        "constexpr POOL_TYPE kind = NonPagedPool;\n" + alias
+    )
+    body = "ExAllocatePoolWithTag(pool::kind, 8, 'a');"
+    evidence = one_file(tmp_path, text + entry(body), "a.cpp")
+    assert value_of(evidence, "ExAllocatePoolWithTag")[0] == expected

@@ -151,12 +151,22 @@ def _may_be(one: Owner, asked: Asked) -> bool:
 # ---------------------------------------------------------------- scopes
 
 
-def _named_by(program: Program, qualifier: Spaces, told: list[Spaces]) -> set[Spaces]:
+MAX_ALIASES = 8
+"""Names that stand for each other in turn."""
+
+
+def _named_by(
+    program: Program, qualifier: Spaces, told: list[Spaces], depth: int = 0
+) -> set[Spaces]:
     """The scopes that a qualifier may name."""
     if not qualifier:
         return {()}
-    if _stands_for(program, _plain(qualifier[-1])):
+    aliased = _stands_for(program, _plain(qualifier[-1]))
+    if aliased is None:
         return set()
+    if aliased:
+        (meaning,) = aliased
+        return _named_by(program, meaning, told, depth + 1) if depth < MAX_ALIASES else set()
     exact = {one for one in told if one[-len(qualifier) :] == qualifier}
     if exact:
         return exact
@@ -164,18 +174,26 @@ def _named_by(program: Program, qualifier: Spaces, told: list[Spaces]) -> set[Sp
     return {one for one in told if tuple(map(_plain, one[-len(bare) :])) == bare}
 
 
-def _stands_for(program: Program, name: bytes) -> bool:
-    """Whether a name is another one for a scope, or a parameter of a template."""
+def _stands_for(program: Program, name: bytes) -> tuple[Spaces, ...] | None:
+    """The scopes for which a name is another one; None where that is not followed."""
     key = b"::" + name
     if key not in program.stored:
         word = re.escape(name)
         pattern = re.compile(
-            rb"\b(?:namespace|using)\s+%b\s*=|\btypedef\b[^;{}]*\b%b\s*;"
-            rb"|\b(?:class|typename)\s+%b\s*[,>=]" % (word, word, word)
+            rb"\b(?:namespace|using)\s+%b\s*=([^;{}]*)|\btypedef\b[^;{}]*\b%b\s*(;)"
+            rb"|\b(?:class|typename)\s+%b\s*([,>=])" % (word, word, word)
         )
-        found = any(pattern.search(unit.source.code) for unit in program.naming(name))
-        program.stored[key] = (found,)
-    return bool(program.stored[key][0])
+        every = [one for unit in program.naming(name) for one in pattern.finditer(unit.source.code)]
+        named = {b"".join((one[1] or b"?").split()) for one in every}
+        is_plain = all(_SCOPE.fullmatch(one) for one in named) and len(named) == 1
+        spaces = tuple(tuple(_WORD.findall(one)) for one in named) if is_plain else None
+        program.stored[key] = (spaces if named else (),)
+    found: tuple[Spaces, ...] | None = program.stored[key][0]
+    return found
+
+
+_SCOPE = re.compile(rb"(?:::)?\w+(?:::\w+)*")
+_WORD = re.compile(rb"\w+")
 
 
 def _seen_from(

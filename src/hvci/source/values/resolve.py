@@ -416,13 +416,13 @@ class Resolver:
 
 
 def _passed(constant: Constant, node: Node) -> Known | None:
-    """A constant that every caller gives, or that stands in the text; no local variable is one."""
+    """A constant that every caller gives, that stands in the text, or that a variable surely is."""
     known = constant(node)
     value = known.value if known is not None else None
     return known if value is not None and value.origins <= _FROM_CALLERS else None
 
 
-_FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template"))
+_FROM_CALLERS = frozenset(("name", "number", "macro", "or", "caller", "template", "local"))
 _TEMPLATES = ("template_function", "template_method")
 _ARRAYS = ("identifier", "qualified_identifier", "field_expression")
 _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "false"))
