@@ -78,6 +78,16 @@ def _narrowed(evidence: Evidence, merge: BuildSetting) -> bool:
     return False
 
 
+def _plain(section: str) -> str:
+    """The section that the linker makes: what stands behind a `$` only sorts."""
+    return section.partition("$")[0].lower()
+
+
+def _sections(evidence: Evidence, kind: str) -> set[str]:
+    """The sections that something puts code or data into."""
+    return {_plain(one.value) for one in evidence.settings if one.name == kind}
+
+
 def write_sections(evidence: Evidence) -> Iterator[Finding]:
     """Settings that make a section both executable and writable."""
     for setting in _named(evidence, "/SECTION"):
@@ -91,23 +101,45 @@ def write_sections(evidence: Evidence) -> Iterator[Finding]:
     for setting in _named(evidence, "--omagic"):
         what = "section .text is executable and writable"
         yield _finding(setting, Outcome.FAIL, what, DROP_OMAGIC)
+    kept = {kind: _sections(evidence, kind) for kind, _, _ in _MIXED}
     for name, others, what in _MIXED:
+        (other,) = (kept[kind] for kind in kept if kind != name)
         for setting in _named(evidence, name):
-            if setting.value.lower() in others:
+            section = _plain(setting.value)
+            if section in others or (section in other and section != "init"):
                 what_ = f"section {setting.value} gets {what}: its rights are the linker's choice"
                 yield _finding(setting, Outcome.UNDECIDED, what_, OWN_SECTION)
     for setting in _named(evidence, "/MERGE"):
-        pair = _merge(setting)
-        joins = any(map(_is_code, pair)) and any(one.lower() in _WRITABLE for one in pair)
+        pair = [_plain(one) for one in (*_merge(setting), _end(evidence, setting))]
+        has_code = any(_is_code(one) or one in kept["code_seg"] for one in pair)
+        joins = has_code and any(one in _WRITABLE or one in kept["data_seg"] for one in pair)
         if joins and not _narrowed(evidence, setting):
             what = f"section {pair[1]} holds code and writable data"
             yield _finding(setting, Outcome.FAIL, what, DROP_MERGE)
 
 
+def _end(evidence: Evidence, merge: BuildSetting) -> str:
+    """The section into which a merge leads in the end, as one that is merged itself goes on."""
+    onward = {
+        source.lower(): target
+        for one in evidence.settings
+        if one.name == "/MERGE" and one.configuration == merge.configuration
+        for source, target in (_merge(one),)
+    }
+    _, found = _merge(merge)
+    for _ in onward:
+        found = onward.get(found.lower(), found)
+    return found
+
+
 def imports_in_code(evidence: Evidence) -> Iterator[Finding]:
     """Settings that put the import address table into a section of code."""
+    for setting in _named(evidence, "code_seg"):
+        if _plain(setting.value) in _IMPORTS:
+            what = f"section {setting.value} gets code beside the import address table"
+            yield _finding(setting, Outcome.UNDECIDED, what, OWN_SECTION)
     for setting in _named(evidence, "/MERGE"):
-        source, target = _merge(setting)
+        source, target = _merge(setting)[0], _end(evidence, setting)
         if source.lower() in _IMPORTS and _is_code(target):
             what = f"the import address table goes to the executable section {target}"
             yield _finding(setting, Outcome.FAIL, what, DROP_MERGE)

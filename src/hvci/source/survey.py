@@ -6,7 +6,7 @@ Knows programs and files; what a call or behaviour means is for other modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
@@ -23,6 +23,7 @@ from hvci.source.judge.merge import Kept, kept
 from hvci.source.judge.newer import too_new
 from hvci.source.judge.opt_in_facts import opt_in_facts
 from hvci.source.pointers import behaviour, generated
+from hvci.source.pointers.placed import DATA, WRITABLE, Placed
 from hvci.source.pointers.sections import Pragmas
 from hvci.source.preprocess.runs import Choice
 from hvci.source.program.calls import CallText, find_calls, may_hold_calls
@@ -122,16 +123,31 @@ class Survey:
     def _layout(self, product: Product | None, program: Program) -> None:
         """What the pragmas of a program say of sections, once for all configurations."""
         pragmas, limits = Pragmas(program), self.workspace.shelf.limits
-        for path in filter(self.workspace.is_asked, program.paths):
+        placed, others = Placed(program), set(WRITABLE)
+        paths = list(filter(self.workspace.is_asked, program.paths))
+        for path in paths:
             for unit in program.units_of(path) if pragmas.are_in(path) else ():
                 said = pragmas.read(unit)
-                for one in said.settings:
-                    if (id(product), one) not in self._laid:
-                        self._laid.add((id(product), one))
-                        self.settings.append((product, one))
+                self._lay(product, said.settings)
                 for reason, site in said.lost:
                     limit = Limit(Origin.SOURCE, LINK_RULES, f"{site.path}: {reason}", site)
                     limits += () if limit in limits else (limit,)
+            for unit in program.units_of(path) if placed.are_in(path) else ():
+                self._lay(product, placed.read(unit))
+        others.update(
+            one.value.lower() for of, one in self.settings if of is product and one.name == DATA
+        )
+        for path in paths:
+            if placed.names_routines(path):
+                for unit in program.units_of(path):
+                    self._lay(product, placed.routines(unit, others))
+
+    def _lay(self, product: Product | None, settings: Iterable[BuildSetting]) -> None:
+        """Take down what is said of sections, once."""
+        for one in settings:
+            if (id(product), one) not in self._laid:
+                self._laid.add((id(product), one))
+                self.settings.append((product, one))
 
     def _executions(self, product: Product | None, program: Program) -> None:
         """What a program does with pointers to code."""

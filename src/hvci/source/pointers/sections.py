@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 
 from hvci.model import BuildSetting, SourceSite
 from hvci.source.builds import linker
+from hvci.source.pointers.macro_texts import arguments, between, end_of_use, every, names_of
+from hvci.source.pointers.placed import is_of_gnu
 from hvci.source.program.program import Macro, Program, Unit
 from hvci.source.text.text import Source
 
-MAX_DEPTH = 6
-"""Macros in macros that are written out."""
-MAX_CHOICES = 16
-"""Definitions of one macro that are tried."""
 MAX_PRAGMAS = 2000
 """Of one file."""
 _LINE = re.compile(rb"pragma\b((?:[^\n\\]|\\\r?\n|\\)*)")
@@ -52,7 +50,7 @@ class Pragmas:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.names = _names(program)
+        self.names = names_of(program, _OPERATORS, _holds)
 
     def are_in(self, path: str) -> bool:
         """Whether a file may say something of sections."""
@@ -74,7 +72,8 @@ class Pragmas:
     def read(self, unit: Unit) -> Said:
         """Linker options and section rights that a file gives."""
         found = Said()
-        for count, (offset, text) in enumerate(self._texts(unit)):
+        pragmas = self._texts(unit) if not is_of_gnu(unit) else ()
+        for count, (offset, text) in enumerate(pragmas):
             site = SourceSite(unit.source.path, *unit.source.position(offset))
             if count >= MAX_PRAGMAS:
                 told = f"it has more than {MAX_PRAGMAS} pragmas; what the rest says was not read"
@@ -97,7 +96,7 @@ class Pragmas:
         words = self.program.space.words.of(unit.source.path)
         for match in _OPERATOR.finditer(plain) if words & _OPERATORS else ():
             if not unit.in_define(match.start()) and unit.live(match.start()) is not False:
-                body, _ = _between(plain, match.end())
+                body, _ = between(plain, match.end())
                 yield from ((match.start(), one) for one in _written(match[0] + body + b")"))
         for name in sorted(self.names & words):
             yield from self._uses(unit, name)
@@ -107,33 +106,12 @@ class Pragmas:
         plain, known = unit.source.plain, dict[bytes, list[bytes]]()
         for start in unit.source.places(name):
             if not unit.in_define(start) and unit.live(start) is not False:
-                end = _end_of_use(plain, start + len(name))
+                end = end_of_use(plain, start + len(name))
                 text = b"" if _is_directive(plain, start) else plain[start:end]
                 if text not in known:
-                    every = _every(text, unit, self.program)
-                    known[text] = [one for made in every for one in _written(made)]
+                    texts = every(text, unit, self.program)
+                    known[text] = [one for made in texts for one in _written(made)]
                 yield from ((start, one) for one in known[text])
-
-
-def _names(program: Program) -> frozenset[bytes]:
-    """The macros of a program in which a pragma about sections stands, directly or in turn."""
-    found = frozenset[bytes]()
-    wanted = _OPERATORS
-    for _ in range(MAX_DEPTH):
-        more = set[bytes]()
-        for path in program.paths:
-            held = program.space.words.among(path, wanted)
-            text = program.space.text(path) if held else None
-            if text is not None and b"define" in program.space.words.of(path):
-                every = text.directives.macros.items()
-                more.update(
-                    name for name, many in every if any(_holds(one, wanted) for one in many)
-                )
-        wanted = frozenset(more - found)
-        found |= wanted
-        if not wanted:
-            break
-    return found
 
 
 def _holds(macro: Macro, wanted: frozenset[bytes]) -> bool:
@@ -151,25 +129,10 @@ def _is_directive(text: bytes, offset: int) -> bool:
     return text[start:offset].lstrip()[:1] == b"#"
 
 
-def _end_of_use(text: bytes, at: int) -> int:
-    behind = re.compile(rb"\s*\(").match(text, at)
-    return _between(text, behind.end())[1] if behind is not None else at
-
-
-def _between(text: bytes, start: int) -> tuple[bytes, int]:
-    """The text up to the parenthesis that closes one before an offset, and where it ends."""
-    depth = 1
-    for match in re.compile(rb'"(?:[^"\\\n]|\\.)*"|[()]').finditer(text, start, start + 20_000):
-        depth += {b"(": 1, b")": -1}.get(match[0], 0)
-        if not depth:
-            return text[start : match.start()], match.end()
-    return text[start : start + 20_000], min(len(text), start + 20_000)
-
-
 def _written(text: bytes) -> Iterator[bytes]:
     """The pragmas that operators in a text write."""
     for match in _OPERATOR.finditer(text):
-        body, _ = _between(text, match.end())
+        body, _ = between(text, match.end())
         if match[0].startswith(b"__pragma"):
             yield body
         else:
@@ -181,109 +144,34 @@ def _plain(text: bytes) -> bytes:
     return re.sub(rb"\\(.)", rb"\1", text)
 
 
-# --------------------------------------------------------------------- macros
-
-
-def _every(text: bytes, unit: Unit, program: Program) -> list[bytes]:
-    """A text with its macros written out, in each way in which some macro may be defined."""
-    found = dict.fromkeys((_Writer(unit, program, 0).out(text),))
-    for choice in range(1, MAX_CHOICES):
-        writer = _Writer(unit, program, choice)
-        more = writer.out(text)
-        if not writer.has_choice:
-            break
-        found[more] = None
-    return list(found)
-
-
-class _Writer:
-    """Writes macros out; of one with several definitions, that with a number, or the last."""
-
-    def __init__(self, unit: Unit, program: Program, choice: int) -> None:
-        self.unit, self.program, self.choice = unit, program, choice
-        self.has_choice = False
-        """Whether some macro has a definition of that number."""
-
-    def out(self, text: bytes, depth: int = 0) -> bytes:
-        """A text with its macros written out, as far as they are known."""
-        if depth > MAX_DEPTH:
-            return text
-        parts, at = list[bytes](), 0
-        for match in _WORD.finditer(text):
-            if match.start() < at or match[0][:1] == b'"':
-                continue
-            macro = self._macro(match[0])
-            if macro is None:
-                continue
-            end, given = match.end(), list[bytes]()
-            if macro.parameters is not None:
-                end = _end_of_use(text, match.end())
-                if end == match.end():
-                    continue
-                given = _arguments(text[match.end() : end].strip()[1:-1])
-            parts += (text[at : match.start()], self.out(_filled(macro, given), depth + 1))
-            at = end
-        return b"".join((*parts, text[at:]))
-
-    def _macro(self, name: bytes) -> Macro | None:
-        known = self.program.macros(name, self.unit.source.path)
-        self.has_choice |= self.choice < len(known)
-        return known[min(self.choice, len(known) - 1)][0] if known else None
-
-
-def _arguments(text: bytes) -> list[bytes]:
-    found, depth, at = list[bytes](), 0, 0
-    for match in re.compile(rb'"(?:[^"\\\n]|\\.)*"|[(),]').finditer(text):
-        depth += {b"(": 1, b")": -1}.get(match[0], 0)
-        if match[0] == b"," and not depth:
-            found.append(text[at : match.start()].strip())
-            at = match.end()
-    return [*found, text[at:].strip()]
-
-
-def _filled(macro: Macro, given: list[bytes]) -> bytes:
-    """The body of a macro with its arguments, `#` made strings and `##` joined."""
-    body = _CONTINUED.sub(b" ", macro.body)
-    names = dict(zip(macro.parameters or (), given, strict=False))
-    if b"..." in (macro.parameters or ()):
-        names[b"__VA_ARGS__"] = b", ".join(given[len(macro.parameters or ()) - 1 :])
-
-    def quoted(match: re.Match[bytes]) -> bytes:
-        if match[1] not in names:
-            return match[0]
-        return b'"' + re.sub(rb'(["\\])', rb"\\\1", names[match[1]]) + b'"'
-
-    body = re.sub(rb"(?<!#)#\s*([A-Za-z_]\w*)", quoted, body)
-    body = _WORD.sub(lambda match: names.get(match[0], match[0]), body)
-    return re.sub(rb"\s*##\s*", b"", body)
-
-
 # ------------------------------------------------------------------- meanings
 
 
 def _take(found: Said, unit: Unit, program: Program, site: SourceSite, text: bytes) -> None:
     """What one pragma says, for each way in which its macros may be defined."""
-    for every in _every(text, unit, program):
-        if (match := _COMMENT.match(every)) is not None and match[1] == b"linker":
+    for written in every(text, unit, program):
+        if (match := _COMMENT.match(written)) is not None and match[1] == b"linker":
             options = _string(match[2])
             if options is None:
                 told = "the linker options of this pragma could not be put together"
                 found.lost += [(told, site)] if (told, site) not in found.lost else []
             else:
                 found.settings += linker.settings(options, site)
-        elif (match := _SECTION.match(every)) is not None:
+        elif (match := _SECTION.match(written)) is not None:
             found.settings += _of_section(match[1].decode(), match[2], site)
 
 
 def _of_section(kind: str, text: bytes, site: SourceSite) -> Iterator[BuildSetting]:
     """The name and rights in `section(...)`, `data_seg(...)` and their like."""
-    words = [_string(one, is_bare=True) or "" for one in _arguments(text)]
-    words = [one for one in words if one not in ("push", "pop")]
-    names = [one for one in words if one.lower().encode() not in _RIGHTS]
+    given = [one.strip() for one in arguments(text)]
+    words = [_string(one, is_bare=True) or "" for one in given]
+    names = [word for word, one in zip(words, given, strict=True) if one[-1:] == b'"']
+    if not names and "push" not in words:
+        names = [one for one in words if one and one != "pop" and one.encode() not in _RIGHTS]
     rights = "".join(_RIGHTS.get(one.lower().encode(), "") for one in words[1:])
-    if names and rights:
+    if names and names[0] and rights:
         yield BuildSetting("/SECTION", f"{names[0]},{rights}", site)
-    elif names:
+    if names and names[0] and ("W" in rights or not rights):
         yield BuildSetting("data_seg" if kind in ("section", "bss_seg") else kind, names[0], site)
 
 
