@@ -105,9 +105,9 @@ class Executions:
     def _given(self) -> Iterator[Execution]:
         """Memory and data that fields of Windows get as routines, or what takes a cast to one."""
         suspects = self.suspects
-        known = suspects.defined if suspects.names_memory or self.data.has_targets else None
-        for path, words in suspects.words.items() if known is not None else ():
-            every = entries.entries(words, self.program, known)
+        is_any = suspects.names_memory or self.data.has_targets
+        for path, words in suspects.words.items() if is_any else ():
+            every = entries.entries(words, self.program, suspects.defined)
             for unit in self.program.units_of(path) if every else ():
                 seen: set[int] = set()
                 for one in every:
