@@ -9,11 +9,21 @@ from hvci.model import Outcome, Via
 FOLDER = FIXTURES / "lookedup"
 FOLLOWED = ("argument", "argument-twice", "stack", "setter", "result", "result-handed-on")
 LENT = ("frame-windows", "frame-table", "frame-nested", "frame-before", "frame", "called-windows")
-SHARED = ("global", "global-pointer", "global-table", "global-windows", "global-before")
+SHARED = (
+    *("global", "global-pointer", "global-table", "global-windows", "global-before"),
+    "global-context",
+)
 KEPT = ("kept-elsewhere", "kept-windows", "kept-copied", "kept-number")
 READ = ("kept-argument", "kept-result", "kept-again", "kept-chosen")
 OPEN = ("windows", "exported", "elsewhere", *LENT, *SHARED, *KEPT)
-GOOD = ("good-argument", "good-asked", "good-beside", "good-callback", "good-printed")
+GOOD = (
+    "good-argument",
+    "good-asked",
+    "good-beside",
+    "good-callback",
+    "good-context",
+    "good-printed",
+)
 BUILDS = [f"{machine}.{level}" for machine in ("x64", "x86", "arm64") for level in ("O0", "O2")]
 
 

@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
+from hvci.binary.calls.givers import GIVERS
 from hvci.binary.calls.handedon import HandedOn, handed_on, is_read_by, reads_elsewhere
 from hvci.binary.flow.atoms import Kind
-from hvci.binary.flow.fates import BACK_REACH, COPIES, OBJECT_REACH, Fate, Place, may_read
+from hvci.binary.flow.fates import (
+    BACK_REACH,
+    COPIES,
+    NOTHING,
+    OBJECT_REACH,
+    Fate,
+    Passed,
+    Place,
+    may_read,
+)
 from hvci.binary.flow.makers import WIDEST
 from hvci.binary.form.code import (
     BY_POINTER,
@@ -63,6 +73,8 @@ class Variables:
             if start == rva and (fate.gets_out and not kept.is_sure):
                 return True
             passed = [use for each in fates for use in each.passed if start <= rva]
+            if any(self._is_read_as_context(use, rva - start) for use in passed):
+                return True
             passed = [use for use in passed if start == rva or use.name in COPIES]
             if any(is_read_by(self.analysis, each, rva - start) for each in passed):
                 return True
@@ -73,6 +85,25 @@ class Variables:
             if any(may_read(each, rva - start, self.size) for each in loads.fates):
                 return True
         return any(low <= rva < low + self.size for low in self.analysis.image.exports)
+
+    def _is_read_as_context(self, use: Passed, behind: int) -> bool:
+        """Whether a routine may read so far behind a pointer that Windows gives it."""
+        gives = GIVERS.get(use.name)
+        if gives is None or use.argument != gives.context:
+            return False
+        interprocedural, image = self.flow.interprocedural, self.analysis.image
+        self.flow.begin()
+        routines = interprocedural.argument(use.function, use.i, gives.routine, self.size)
+        place = interprocedural.at_entry(gives.parameter)
+        for atom in routines:
+            is_number = atom.kind is Kind.CONST and image.bits == 32
+            rva = atom.value - image.base if is_number else atom.value
+            if is_number or atom.kind is Kind.ADDRESS:
+                routine = self.analysis.functions.starting_at(rva)
+                fate = self.makers.pointees.parameter(routine, place, 1) if routine else NOTHING
+                if may_read(fate, behind - use.offset, self.size):
+                    return True
+        return False
 
     def _made(self, rva: int) -> Iterator[tuple[Function, int, Fate]]:
         """The pointers to a variable, or to what lies around it, that code makes."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
 
 from hvci.binary.arch.x86.stack.pushes import find_push
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.calls.givers import GIVERS
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind
 from hvci.binary.form.code import (
     CALLS,
@@ -31,45 +31,6 @@ from hvci.binary.form.code import (
 from hvci.binary.form.jumptables import leaves
 from hvci.binary.form.references import NO_RVAS, Rvas
 
-
-class _Gives(NamedTuple):
-    """Arguments, counted from 0."""
-
-    routine: int
-    context: int
-    parameter: int
-    """Of the routine: the one that gets the context."""
-
-
-GIVERS = {
-    "PsCreateSystemThread": _Gives(5, 6, 0),
-    "IoCreateSystemThread": _Gives(6, 7, 0),
-    "IoQueueWorkItem": _Gives(1, 3, 1),
-    "IoQueueWorkItemEx": _Gives(1, 3, 1),
-    "IoTryQueueWorkItem": _Gives(1, 3, 1),
-    "KeInitializeDpc": _Gives(1, 2, 1),
-    "KeInitializeThreadedDpc": _Gives(1, 2, 1),
-    "KeInitializeApc": _Gives(5, 7, 0),
-    "KeIpiGenericCall": _Gives(0, 1, 0),
-    "KeExpandKernelStackAndCallout": _Gives(0, 1, 0),
-    "KeExpandKernelStackAndCalloutEx": _Gives(0, 1, 0),
-    "KeSynchronizeExecution": _Gives(1, 2, 0),
-    "IoConnectInterrupt": _Gives(1, 2, 1),
-    "IoInitializeTimer": _Gives(1, 2, 1),
-    "IoRegisterPlugPlayNotification": _Gives(4, 5, 1),
-    "IoSetCompletionRoutineEx": _Gives(2, 3, 2),
-    "ExAllocateTimer": _Gives(0, 1, 1),
-    "ExRegisterCallback": _Gives(1, 2, 0),
-    "PoRegisterPowerSettingCallback": _Gives(2, 3, 3),
-    "RtlRunOnceExecuteOnce": _Gives(1, 2, 1),
-    "CmRegisterCallback": _Gives(0, 1, 0),
-    "CmRegisterCallbackEx": _Gives(0, 3, 0),
-    "FltQueueGenericWorkItem": _Gives(2, 4, 2),
-    "NdisQueueIoWorkItem": _Gives(1, 2, 0),
-    "NdisInitializeTimer": _Gives(1, 2, 1),
-    "NdisMInitializeTimer": _Gives(2, 3, 1),
-}
-"""The routines of Windows that call a routine of the driver with what it gave them."""
 _NAMES = frozenset(GIVERS)
 MAX_COPIES = 4
 """Copies of an address on the way to a call."""

@@ -1,0 +1,48 @@
+"""The routines of Windows that call a routine of the driver with what it gave them.
+
+Knows nothing of who calls them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Gives(NamedTuple):
+    """Arguments, counted from 0."""
+
+    routine: int
+    context: int
+    parameter: int
+    """Of the routine: the one that gets the context."""
+
+
+GIVERS = {
+    "PsCreateSystemThread": Gives(5, 6, 0),
+    "IoCreateSystemThread": Gives(6, 7, 0),
+    "IoQueueWorkItem": Gives(1, 3, 1),
+    "IoQueueWorkItemEx": Gives(1, 3, 1),
+    "IoTryQueueWorkItem": Gives(1, 3, 1),
+    "KeInitializeDpc": Gives(1, 2, 1),
+    "KeInitializeThreadedDpc": Gives(1, 2, 1),
+    "KeInitializeApc": Gives(5, 7, 0),
+    "KeIpiGenericCall": Gives(0, 1, 0),
+    "KeExpandKernelStackAndCallout": Gives(0, 1, 0),
+    "KeExpandKernelStackAndCalloutEx": Gives(0, 1, 0),
+    "KeSynchronizeExecution": Gives(1, 2, 0),
+    "IoConnectInterrupt": Gives(1, 2, 1),
+    "IoInitializeTimer": Gives(1, 2, 1),
+    "IoRegisterPlugPlayNotification": Gives(4, 5, 1),
+    "IoSetCompletionRoutineEx": Gives(2, 3, 2),
+    "ExAllocateTimer": Gives(0, 1, 1),
+    "ExRegisterCallback": Gives(1, 2, 0),
+    "PoRegisterPowerSettingCallback": Gives(2, 3, 3),
+    "RtlRunOnceExecuteOnce": Gives(1, 2, 1),
+    "CmRegisterCallback": Gives(0, 1, 0),
+    "CmRegisterCallbackEx": Gives(0, 3, 0),
+    "FltQueueGenericWorkItem": Gives(2, 4, 2),
+    "NdisQueueIoWorkItem": Gives(1, 2, 0),
+    "NdisInitializeTimer": Gives(1, 2, 1),
+    "NdisMInitializeTimer": Gives(2, 3, 1),
+}
+"""The routines of Windows that call a routine of the driver with what it gave them."""
