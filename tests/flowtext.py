@@ -117,6 +117,7 @@ class Text:
 
     bits, stack_pointer, frame_pointer, result = 64, SP, FP, 0
     parameter_registers, entry_registers = (0, 1, 2, 3), frozenset((0, 1, 2, 3))
+    count_register = -1
     volatile, dispatch_register, return_address_size = VOLATILE, 15, 8
     loads_call_targets, is_overworked = False, False
 

@@ -47,6 +47,8 @@ SLOT = 4
 """Bytes of the options that are asked for."""
 
 
+MAX_FILL = 1 << 16
+"""Elements of a frame that one instruction fills."""
 MAX_REFINED = 250
 """Instructions of a function whose addresses of local variables are followed."""
 
@@ -117,10 +119,19 @@ class Frames:
             if place is None:
                 is_settled &= self._is_settled(function, p, memory)
             else:
-                size = OBJECT_REACH if effect.fills else max(memory.size, 1)
-                spans.append((place, place + size))
+                size = self._filled(function, p, memory, nesting) if effect.fills else memory.size
+                spans.append((place, place + max(size, 1)))
             may_move |= self._may_move(function, p, memory)
         return Touch(tuple(spans), may_move), is_settled
+
+    def _filled(self, function: Function, p: int, memory: Memory, nesting: int) -> int:
+        """Bytes that a block copy or fill writes; as far as an object reaches, where not known."""
+        if self.flow.arch.count_register < 0:
+            return OBJECT_REACH
+        counter = Location(self.flow.arch.count_register)
+        count = atoms.single(self.flow.value(function, p, counter, nesting + 1))
+        is_known = count is not None and count.kind is Kind.CONST and count.value < MAX_FILL
+        return max(count.value * memory.size, OBJECT_REACH) if count and is_known else OBJECT_REACH
 
     def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether it is certain that an operand is at no known place of the frame."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.edges import fixes
-from hvci.binary.flow.fates import outputs
+from hvci.binary.flow.fates import CLEARS, COPIES, outputs
 from hvci.binary.flow.frames import SLOT, Element, Leak
 from hvci.binary.flow.ways import Ways
 from hvci.binary.form.code import (
@@ -167,6 +167,15 @@ class Reaching:
                 not all(self._callee(function, p) for p in calls)
                 and frames.is_reached_back(function, location)
             )
+            or any(self._is_filled(function, p, location) for p in calls)
+        )
+
+    def _is_filled(self, function: Function, p: int, location: Location) -> bool:
+        """Whether a call surely fills or copies over a slot, however far its object begins."""
+        callee, wanted = self._callee(function, p), slot_offset(location)
+        return callee in COPIES | CLEARS and any(
+            start < wanted + SLOT and wanted < end < EVERYWHERE[1]
+            for start, end in self._filled(function, p, callee)
         )
 
     def _of_slot(self, function: Function, i: int, location: Location, nesting: int) -> Reached:

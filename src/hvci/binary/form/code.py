@@ -360,6 +360,8 @@ class Architecture(Protocol):
     parameter_registers: tuple[int, ...]
     entry_registers: frozenset[int]
     """Registers that carry something of the caller into a function."""
+    count_register: int
+    """Holds how many elements a block copy or fill writes; below 0 where there is no such."""
     volatile: int
     """Mask of the registers that a call destroys."""
 

@@ -76,6 +76,7 @@ class Arm64:
     dispatch_register = 15
     parameter_registers = tuple(range(PARAMETERS))
     entry_registers = frozenset(range(PARAMETERS + 1))
+    count_register = NO_REGISTER
     volatile = VOLATILE
     return_address_size = 0
     loads_call_targets = True

@@ -181,6 +181,7 @@ class X86:
         is_64 = image.bits == 64
         self.parameter_registers: tuple[int, ...] = (RCX, RDX, R8, R9) if is_64 else ()
         self.entry_registers = frozenset((RCX, RDX, R8, R9) if is_64 else (RAX, RCX, RDX))
+        self.count_register = RCX
         clobbered = (RAX, RCX, RDX, R8, R9, R10, R11) if is_64 else (RAX, RCX, RDX)
         self.volatile = sum(1 << register for register in clobbered)
         self.return_address_size = image.bits // 8
