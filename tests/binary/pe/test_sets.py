@@ -18,6 +18,14 @@ def test_among_is_membership(values, wanted):
     assert among(values, distinct(wanted)).tolist() == expected
 
 
+@given(numbers)
+def test_among_keeps_the_shape(wanted):
+    rows = np.arange(12).reshape(3, 4)
+    found = among(rows, distinct(wanted))
+    assert found.shape == rows.shape
+    assert found.any(axis=1).tolist() == [any(n in wanted for n in row) for row in rows.tolist()]
+
+
 rvas = st.lists(st.integers(0, (1 << 32) - 1) | st.integers(0, 3).map(lambda n: n << 16))
 
 

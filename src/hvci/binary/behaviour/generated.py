@@ -53,8 +53,8 @@ def find(scene: Scene) -> None:
         at = scene.analysis.functions.instruction_at(place)
         if at is not None and at[0].flows[at[1]] in _INDIRECT:
             _judge(contexts, at)
-    _through_fields(contexts, reader)
     _through_contexts(contexts, reader)
+    _through_fields(contexts, reader)
 
 
 def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:

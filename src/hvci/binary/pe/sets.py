@@ -51,6 +51,6 @@ def order_of(rvas: Numbers) -> Numbers:
 def among(values: Numbers, wanted: Numbers) -> npt.NDArray[np.bool_]:
     """Which values are members of a sorted array."""
     if not len(wanted):
-        return np.zeros(len(values), bool)
+        return np.zeros(values.shape, bool)
     found: npt.NDArray[np.bool_] = wanted.take(wanted.searchsorted(values), mode="clip") == values
     return found

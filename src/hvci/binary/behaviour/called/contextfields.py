@@ -26,6 +26,8 @@ def find(contexts: Contexts, reader: Reader) -> Iterator[tuple[Place, int, int]]
     if not len(contexts.places) or not len(around.sites):
         return
     places = reader.calls(np.arange(FARTHEST)).places
+    if not len(places):
+        return
     rows = around.rows(places)
     wanted = distinct(np.concatenate((rows, around.calling(distinct(rows)))))
     others = contexts.places[~around.hold(contexts.places)]
