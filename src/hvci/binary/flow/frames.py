@@ -316,12 +316,12 @@ class Frames:
         key = i, register
         if key in known:
             return known[key]
-        if self._is_elsewhere(function, i, register):
-            known[key] = None
-            return None
         asked: set[tuple[int, int]] = function.cache.setdefault("asked bases", set())
         if key in asked:
             self.flow.note_cycle()
+            return None
+        if self._is_elsewhere(function, i, register):
+            known[key] = None
             return None
         asked.add(key)
         base = atoms.single(self.flow.value(function, i, Location(register), nesting + 1))
