@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from iced_x86 import Decoder
 
 from hvci.binary.arch.x86 import shapes
 from hvci.binary.arch.x86.architecture import X86
@@ -12,7 +13,8 @@ from hvci.binary.form.code import NO_FALL_THROUGH, Flow, Function, Load, Reg
 
 SLOT = 0x38
 PREFIXES = [b"", b"\x66", b"\xf3", b"\x64", b"\x67"]
-MAPS = [b"", b"\x0f", b"\x0f\x38", b"\x0f\x3a", b"\xc5\xf8", b"\xc4\xe1\x78"]
+MAPS = [b"", b"\x0f", b"\x0f\x38", b"\x0f\x3a"]
+VEX = [b"\xc5\xf8", b"\xc4\xe1\x78"]
 MODRMS = (0x00, 0x05, 0x44, 0x50, 0x54, 0x5D, 0x60, 0x74, 0x84, 0x90, 0xC0, 0xD0, 0xE0, 0xF8)
 LENGTH = 16
 
@@ -32,7 +34,8 @@ def image_of(code, bits):
 
 def samples(bits):
     wide = [b"", b"\x48", b"\x41"] if bits == 64 else [b""]
-    for head in (a + b + c for a, b, c in product(PREFIXES, wide, MAPS)):
+    heads = [*product(PREFIXES, wide, MAPS), *product([b"", b"\x64", b"\x67"], VEX)]
+    for head in map(b"".join, heads):
         for opcode, modrm in product(range(256), MODRMS):
             tail = bytes((opcode, modrm)) + (b"\x24" if modrm & 7 == 4 and modrm < 0xC0 else b"")
             yield (head + tail + bytes((SLOT,)) + bytes(LENGTH))[:LENGTH]
@@ -47,8 +50,11 @@ def decoded(request):
     starts = np.arange(0, len(code), LENGTH)
     rows = shapes.forms(image.bytes, starts, image.bits)
     functions = []
+    decoder = Decoder(request.param, code)
     for start in starts.tolist():
-        function = Function(start, [(start, start + LENGTH)], "start")
+        decoder.position = start
+        end = start + decoder.decode().len
+        function = Function(start, [(start, end)], "start")
         arch.decode(function)
         functions.append(function)
     return arch, image, rows, functions
