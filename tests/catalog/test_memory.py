@@ -43,3 +43,18 @@ def test_code_in_pool_is_found_whoever_gives_it(name: str, driver: str) -> None:
     report = evaluate(data.replace(OLD, name.encode() + b"\0"))
     outcomes = {each.rule: each.outcome for each in report.results}
     assert outcomes["dynamic-code"] is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "is_code"),
+    [
+        ("ExFreePoolWithTag", True),
+        ("ZwClose", True),
+        ("NtClose", True),
+        ("NtBuildNumber", False),
+        ("KeTickCount", False),
+        ("NotInTheCatalogue", False),
+    ],
+)
+def test_code_is_told_from_variables_of_the_kernel(name: str, is_code: bool) -> None:
+    assert memory.is_function(name) is is_code

@@ -369,6 +369,43 @@ def test_every_row_is_judged_by_a_rule_or_by_none(ddi):
     assert (got is Executable.NOT_APPLICABLE) == (ddi.rule.judged_by == "")
 
 
+# ---- what is said of a call
+
+
+def builds(**values):
+    each = tuple((name, Value.exactly(value)) for name, value in values.items())
+    all_of = Value.exactly(*values.values())
+    return replace(call("ExAllocatePool", PoolType=all_of), builds=each)
+
+
+def test_values_of_configurations_are_told_apart_the_bad_ones_first():
+    one = builds(Release=0x200, Debug=0)
+    assert (
+        "PoolType is NonPagedPool (0x0) in configuration Debug, "
+        "NonPagedPoolNx (0x200) in configuration Release" in only(one, POOL).message
+    )
+
+
+def test_many_configurations_are_counted():
+    one = builds(a=0, b=0, c=0, d=0, e=0, f=0, good=0x200)
+    assert "(0x0) in configurations a, b, c, d and 2 more, " in only(one, POOL).message
+
+
+def test_a_doubt_comes_before_the_value():
+    one = replace(call("ExAllocatePool", PoolType=0), doubt="another routine may be called")
+    found = only(one, POOL)
+    assert found.outcome is UNDECIDED
+    assert "another routine may be called; PoolType is NonPagedPool (0x0)" in found.message
+
+
+def test_memory_in_which_code_runs_gets_no_advice_that_breaks_it():
+    one = replace(call("ExAllocatePool", PoolType=0), runs_code="x.c:7 calls it")
+    found = only(one, POOL)
+    assert "code runs in this memory: x.c:7 calls it" in found.message
+    assert "NonPagedPoolNx" not in found.fix.partition(":")[0]
+    assert found.fix != only(replace(one, runs_code=""), POOL).fix
+
+
 # ---- the same call in code and in a run
 
 

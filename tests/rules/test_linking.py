@@ -5,7 +5,7 @@ import pytest
 from facts import CALLS, results
 from hvci.model import BuildSetting, Evidence, Origin, Outcome, SourceSite
 
-FAIL, NOTE, PASS = Outcome.FAIL, Outcome.NOTE, Outcome.PASS
+FAIL, NOTE, PASS, UNDECIDED = Outcome.FAIL, Outcome.NOTE, Outcome.PASS, Outcome.UNDECIDED
 WRITE, IMPORTS, ALIGNMENT = (
     "execute-write-section",
     "iat-in-executable-section",
@@ -46,6 +46,8 @@ SILENT = {WRITE: PASS, IMPORTS: PASS, ALIGNMENT: PASS}
         ("/ALIGN", "8192"),
         ("/ALIGN", "$(Alignment)"),
         ("/SUBSYSTEM", "NATIVE"),
+        ("data_seg", ".mine"),
+        ("code_seg", "PAGE"),
     ],
     ids=str,
 )
@@ -67,6 +69,10 @@ def test_silence(value):
         (("/MERGE", ".idata=INIT"), IMPORTS, FAIL),
         (("/ALIGN", "0x80"), ALIGNMENT, FAIL),
         (("/ALIGN", "512"), ALIGNMENT, FAIL),
+        (("--omagic", ""), WRITE, FAIL),
+        (("data_seg", ".text"), WRITE, UNDECIDED),
+        (("data_seg", "PAGE"), WRITE, UNDECIDED),
+        (("code_seg", ".data"), WRITE, UNDECIDED),
     ],
     ids=str,
 )
@@ -75,8 +81,8 @@ def test_one_setting_moves_one_rule(value, rule, outcome):
     (finding,) = judged(setting(*value))[rule].findings
     assert finding.origin is Origin.SOURCE
     assert finding.site == SourceSite("x.vcxproj", 1)
-    assert f"{value[0]}:{value[1]}" in finding.message
-    assert bool(finding.fix) == (outcome is FAIL)
+    assert all(part in finding.message for part in value)
+    assert bool(finding.fix) == (outcome is not NOTE)
 
 
 def test_a_merge_whose_section_is_narrowed_again_is_silent():
