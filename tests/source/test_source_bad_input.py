@@ -161,6 +161,12 @@ def test_paths_with_dots_and_other_case(tmp_path):
         assert not any("no project" in limit.reason for limit in evidence.limits)
 
 
+def test_a_link_in_a_circle_beside_a_file_is_no_project(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "a.c").write_text("PVOID f(void) { return ExAllocatePool(NonPagedPool, 1); }")
+    assert [call.ddi for call in read(tmp_path / "a.c").calls] == ["ExAllocatePool"]
+
+
 def test_symlink_loops_are_named(tmp_path):
     lay(tmp_path, d__c=GOOD)
     (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)

@@ -5,9 +5,11 @@ Knows folders and names; the readers of projects say what those compile.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from hvci.source.builds.model import Build, Kind
@@ -89,27 +91,37 @@ def _around(path: str) -> Iterator[str]:
     """Project files in the folders upwards, and in the folders beside those."""
     here = Path(path).absolute().parent
     for level, folder in enumerate((here, *list(here.parents)[:MAX_LEVELS])):
-        entries = _entries(folder)
+        entries = _entries(str(folder))
         yield from _projects(entries)
         if level <= 1 and len(entries) <= MAX_FOLDERS:
-            inner = (one for one in entries if not one.name.startswith(".") and one.is_dir())
+            inner = (one for one in entries if not one.name.startswith(".") and _is_folder(one))
             for other in inner:
                 yield from _projects(_entries(other))
-        if any(one.suffix.lower() in (".sln", ".slnx") or one.name == ".git" for one in entries):
+        names = [one.name.lower() for one in entries]
+        if any(name.endswith((".sln", ".slnx")) or name == ".git" for name in names):
             break
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: str | os.DirEntry[str]) -> list[os.DirEntry[str]]:
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=attrgetter("name"))
     except OSError:
         return []
 
 
-def _projects(entries: list[Path]) -> Iterator[str]:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def _projects(entries: list[os.DirEntry[str]]) -> Iterator[str]:
     for one in entries:
-        if one.suffix.lower() in _ENDS or one.name.lower() in _NAMES:
-            yield tidy(one)
+        name = one.name.lower()
+        if name.endswith(_ENDS) or name in _NAMES:
+            yield tidy(one.path)
 
 
 def _names(project: str, name: str) -> bool:
