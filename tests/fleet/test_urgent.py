@@ -37,8 +37,8 @@ def packaged(chance):
     return Package(f"a{number}.inf", f"s{number}", chance.choice(STARTS), installed=there)
 
 
-@pytest.fixture(params=range(6))
-def where(request, tmp_path):
+@pytest.fixture(scope="module", params=range(6))
+def where(request, tmp_path_factory):
     """Three current scans of two machines, two of which met the same files, and an old one."""
     chance, names = random.Random(request.param), count()
     drivers = [drawn(chance, number) for number in range(60)]
@@ -51,11 +51,12 @@ def where(request, tmp_path):
     for rows in found.values():
         for one in rows:
             one.package = packaged(chance)
-    fill(tmp_path / "a.db", *found["old"], targets="a")
+    path = tmp_path_factory.mktemp("urgent") / "a.db"
+    fill(path, *found["old"], targets="a")
     for targets in ("a", "b"):
-        fill(tmp_path / "a.db", *found[targets], targets=targets)
-    fill(tmp_path / "a.db", *found["other"], host="laptop")
-    return tmp_path / "a.db"
+        fill(path, *found[targets], targets=targets)
+    fill(path, *found["other"], host="laptop")
+    return path
 
 
 VIEWS = (View(), View(host="laptop"), View(host="desk"), View(number=1))
