@@ -131,7 +131,7 @@ class Makers:
         values += [arch.stored(function, i, n) for n in range(len(effect.stores))]
         found: set[int] = set()
         for expr in values:
-            rva = self._address_in(expr)
+            rva = self.address_in(expr)
             if rva is not None:
                 found.add(rva)
             elif arch.loads_call_targets and isinstance(expr, Binary):
@@ -158,7 +158,7 @@ class Makers:
         if self.image.holds(rva):
             yield rva
 
-    def _address_in(self, expr: Expr) -> int | None:
+    def address_in(self, expr: Expr) -> int | None:
         """The RVA that an expression is the address of; None for other expressions."""
         match expr:
             case ImageAddress(rva):
@@ -174,7 +174,7 @@ class Makers:
         """The RVA to which x86 code adds an index, as in `add eax, table` or by LEA."""
         match expr:
             case Binary("add", _, Const() as start, _):
-                return self._address_in(start)
+                return self.address_in(start)
             case Address(memory) if memory.base >= 0 or memory.index_register != NO_REGISTER:
                 return next(self._tables(memory), None)
         return None
@@ -195,13 +195,13 @@ class Makers:
             if self.image.bits == 32 and self._sum_with(expr) == start:
                 held.add((Location(register), MOVING))
             is_sum = arch.loads_call_targets and isinstance(expr, Binary)
-            if self._address_in(expr) == start or (
+            if self.address_in(expr) == start or (
                 is_sum and start in made_addresses(self.flow, function, i, expr).rvas
             ):
                 is_moved = isinstance(expr, Address) and expr.memory.index_register != NO_REGISTER
                 held.add((Location(register), MOVING if is_moved else 0))
         for n, memory in enumerate(effect.stores):
-            if self._address_in(arch.stored(function, i, n)) == start:
+            if self.address_in(arch.stored(function, i, n)) == start:
                 offset = self.flow.frames.offset(function, i, memory)
                 if offset is not None:
                     held.add((slot(offset), 0))
