@@ -300,3 +300,63 @@ def test_a_project_of_before_2010_is_named(tmp_path, target):
     lay(tmp_path, old___d__vcxproj=vcxproj("d.c"))
     if target == ".":
         assert not weighing(read(tmp_path))
+
+
+CHOICE = "#ifdef OLD\n#define P NonPagedPool\n#else\n#define P NonPagedPoolNx\n#endif\n"
+CHOOSING = CHOICE + entry("ExAllocatePoolWithTag(P, 8, 'a');")
+
+
+def open_reasons(folder, text=CHOOSING, extra=""):
+    """Why a project leaves everything open."""
+    lay(folder, d__c=text, d__vcxproj=vcxproj("d.c", extra=extra))
+    found = [one for one in read(folder).limits if set(TEXT_RULES) <= set(one.rules)]
+    return [one.reason for one in found]
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("PreprocessorDefinitions", "$(MY_DEFINES);%(PreprocessorDefinitions)"),
+        ("PreprocessorDefinitions", "A;$(MY_DEFINES)"),
+        ("UndefinePreprocessorDefinitions", "$(MY_DEFINES)"),
+        ("AdditionalOptions", "/W4 $(MY_DEFINES) %(AdditionalOptions)"),
+        ("PreprocessorDefinitions", "OLD=$(MY_DEFINES)"),
+    ],
+)
+def test_what_only_the_environment_sets(tmp_path, element, value):
+    (reason,) = open_reasons(tmp_path, extra=definitions(value, element=element))
+    assert "$(MY_DEFINES)" in reason
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("PreprocessorDefinitions", "$(PreprocessorDefinitions);A"),
+        ("PreprocessorDefinitions", "BUILD_NUMBER=$(MY_DEFINES)"),
+        ("PreprocessorDefinitions", "KMDF_VERSION_MINOR=$(KMDF_VERSION_MINOR)"),
+        ("AdditionalIncludeDirectories", "$(MY_DEFINES)"),
+    ],
+)
+def test_what_is_known_or_does_not_matter(tmp_path, element, value):
+    assert not open_reasons(tmp_path, extra=definitions(value, element=element))
+
+
+def test_a_property_that_the_tree_sets(tmp_path):
+    extra = "<PropertyGroup><MY_DEFINES>NEW</MY_DEFINES></PropertyGroup>"
+    extra += definitions("$(MY_DEFINES)")
+    assert not open_reasons(tmp_path, extra=extra)
+
+
+def test_the_compilers_own_macros_taken_away(tmp_path):
+    extra = definitions("true", element="UndefineAllPreprocessorDefinitions")
+    assert open_reasons(tmp_path, extra=extra)
+    extra = definitions("/u", element="AdditionalOptions")
+    assert open_reasons(tmp_path, extra=extra)
+
+
+def test_what_only_the_environment_sets_for_a_sources_file(tmp_path):
+    text = "TARGETNAME=d\nTARGETTYPE=DRIVER\nC_DEFINES=$(C_DEFINES) {}\nSOURCES=d.c\n"
+    lay(tmp_path, d__c=CHOOSING, sources=text.format("$(MY_DEFINES)"))
+    assert any("$(MY_DEFINES)" in one.reason for one in read(tmp_path).limits)
+    lay(tmp_path, sources=text.format("-DX=1"))
+    assert not any("may hold" in one.reason for one in read(tmp_path).limits)

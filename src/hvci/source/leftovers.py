@@ -39,6 +39,7 @@ def leftovers(
     yield from _unbuilt(workspace, calls)
     yield from _empty(workspace)
     yield from _unseen(workspace)
+    yield from _unset(workspace)
     yield from _older(workspace)
 
 
@@ -94,6 +95,26 @@ def _unseen(workspace: Workspace) -> Iterator[Limit]:
                 told.update((path, build.file) for path in build.unseen)
     for path, file in sorted(told.items()):
         reason = f"{file}: a step of its own makes an object of {path}, which was not examined"
+        yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _unset(workspace: Workspace) -> Iterator[Limit]:
+    """What only the environment may set, where the text that is compiled may depend on it."""
+    told: dict[tuple[str, str, str], None] = {}
+    for product in workspace.kernel_products:
+        paths = [path for one in workspace.variants(product) for path in one.program.paths]
+        for at in range(len(product.builds)):
+            for build in product.closure(at):
+                for name, macro in build.unset:
+                    held = workspace.space.words.holding(macro.encode(), paths)
+                    if not macro or any(True for _ in held):
+                        told[build.file, name, macro] = None
+    for file, name, macro in told:
+        what = f"the value of {macro}" if macro else "definitions"
+        reason = (
+            f"{file}: $({name}) may hold {what}, and nothing here sets it: check with the value "
+            "that the build's environment has, or the built .sys"
+        )
         yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
 
 

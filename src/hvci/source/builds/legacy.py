@@ -20,6 +20,7 @@ from hvci.source.builds.model import (
     option_defines,
     options_of,
 )
+from hvci.source.builds.msbuild.unset import unset
 from hvci.source.preprocess.conditions import WINNT, of_ntddi
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
@@ -185,7 +186,20 @@ def _sources_build(
         libraries=tuple(_libraries(values)),
         debug=label.startswith("chk"),
         ntddi=version,
+        unset=tuple(unset(flags, (one for one in _OUTER.findall(flags) if not _is_kits(one)))),
     )
+
+
+def _is_kits(name: str) -> bool:
+    """Whether the kit's own makefiles set a name, or a list goes on with what it was."""
+    return name.upper() in _FLAGS or _OF_BUILD.fullmatch(name) is not None
+
+
+_OF_BUILD = re.compile(
+    r"(?i)(?:user_)?c_(?:flags|defines)|o|\w*_(?:path|dir|root)|basedir|build\w*|(?:ddk|sdk|wdm|crt)\w*"
+    r"|msc_\w+|_nt\w*|target\w*|ntdebug|386|amd64|ia64"
+)
+"""Names that every window of an old kit sets."""
 
 
 def _version(values: Mapping[str, str]) -> WindowsVersion | None:

@@ -85,6 +85,8 @@ class Build:
     """Files of which a step of its own makes objects that are linked."""
     lost: tuple[str, ...] = ()
     """What its project names and nobody could follow, such as "$(Other)/x.props"."""
+    unset: tuple[tuple[str, str], ...] = ()
+    """Names that only the environment may set, each with the macro whose value it is, if it is."""
     again: tuple[tuple[str, Compile], ...] = ()
     """Files that it compiles once more, in another way."""
 

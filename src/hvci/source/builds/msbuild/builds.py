@@ -131,6 +131,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         debug=_is_debug(configuration, state),
         lost=tuple(sorted(set(state.missing))),
         again=tuple(again),
+        unset=tuple(state.unset),
     )
 
 
@@ -184,6 +185,11 @@ class _Compiles:
         found = defines(given["preprocessordefinitions"]) | option_defines(options)
         removed = set(defines(given["undefinepreprocessordefinitions"]))
         removed.update(options_of("U", options))
+        if given["undefineallpreprocessordefinitions"].lower() == "true" or _UNDEFINES_ALL.search(
+            options
+        ):
+            reason = "what is left of the compiler's own macros with /u is not followed"
+            self.state.library.shelf.limit(self.path, reason)
         folders = given["additionalincludedirectories"].split(";") + include_folders(options)
         for name in ("includepath", "externalincludepath"):
             folders += self.state.properties.get(name, "").split(";")
@@ -248,6 +254,7 @@ class _Compiles:
 _COMPILED = (
     "preprocessordefinitions",
     "undefinepreprocessordefinitions",
+    "undefineallpreprocessordefinitions",
     "additionaloptions",
     "additionalincludedirectories",
     "forcedincludefiles",
@@ -255,6 +262,7 @@ _COMPILED = (
     "precompiledheader",
     "precompiledheaderfile",
 )
+_UNDEFINES_ALL = re.compile(r"(?:^|\s)[/-]u(?=\s|$)")
 _LANGUAGES = {"compileasc": False, "compileascpp": True}
 
 

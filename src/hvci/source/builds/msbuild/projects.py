@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
 from hvci.source.builds.msbuild.files import Element, Library, absolute
+from hvci.source.builds.msbuild.unset import OF_KIT, TOOLSET, may_define, unset
 
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
@@ -49,6 +50,8 @@ class State:
     """What could not be followed: conditions, lists of items."""
     unclear: dict[str, str] = field(default_factory=dict)
     """Properties whose value is made by a function that is not followed, and that function."""
+    unset: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Properties that only the environment may set, and the macros whose values they are, if so."""
     commands: list[tuple[str, str]] = field(default_factory=list)
     """What its targets run, and the file that says so."""
     _imported: set[str] = field(default_factory=set)
@@ -174,7 +177,7 @@ class State:
         expanded, unknown = self.followed(msbuild_properties.quoted(condition), here, metadata)
         holds = condition_holds(expanded, lambda path: self.library.exists(here, path))
         is_open = holds is None or any(_CALL.search(name) for name in unknown)
-        if metadata is not None and any(_OF_KIT.fullmatch(name) for name in unknown):
+        if metadata is not None and any(OF_KIT.fullmatch(name) for name in unknown):
             is_open = True
         if is_open and (metadata is not None or not _is_toolset(unknown)):
             shown = " ".join(condition.split())[:SHOWN]
@@ -223,16 +226,18 @@ class State:
                     self.open[f"the condition {shown} could not be followed"] = None
                     continue
                 if self._wanted(child, here, held):
-                    self._give(child, here, held)
+                    self._give(item.name, child, here, held)
                     self.places[f"{item.name}.{child.name}"] = here
 
-    def _give(self, child: Element, here: str, held: dict[str, str]) -> None:
+    def _give(self, item: str, child: Element, here: str, held: dict[str, str]) -> None:
         """A value of an item or definition; a limit where it is not known."""
         held[child.name], unknown = self.followed(child.text, here, held)
         if child.name in _TELLING and (
             made := next((name for name in sorted(unknown) if _CALL.search(name)), "")
         ):
             self.open[f"$({made[:SHOWN]}) in {child.name} could not be followed"] = None
+        if unknown and may_define(item, child.name):
+            self.unset |= unset(child.text, unknown)
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
@@ -270,7 +275,7 @@ class State:
         metadata = _well_known(one.path) | one.metadata
         for child in item.children:
             if self._wanted(child, here, metadata):
-                self._give(child, here, metadata)
+                self._give(item.name, child, here, metadata)
         one.metadata = metadata
 
     def _paths(self, written: str, here: str, is_wanted: bool = False) -> list[str]:
@@ -346,17 +351,9 @@ def _referred(groups: Iterator[Element]) -> frozenset[str]:
     return frozenset(name.lower() for text in texts for name in _ITEMS.findall(text))
 
 
-_TOOLSET = re.compile(
-    r"(?i)vctargetspath\w*|msbuildextensionspath\w*|msbuildtoolspath\w*|msbuildbinpath|userrootdir"
-    r"|wdk\w*|windowssdk\w*|localappdata|appdata|programfiles\w*|vcinstalldir|vsinstalldir|devenvdir"
-    r"|msbuildsdkspath|_propertysheetdisplayname|vcmakefile|nuget\w*|custombeforemicrosoft\w*"
-    r"|customaftermicrosoft\w*|msbuildprojectextensionspath|vcpkg\w*"
-)
-
-
 def _is_toolset(unknown: set[str]) -> bool:
     """Whether a path leads to what Visual Studio and the kits bring along."""
-    return any(_TOOLSET.fullmatch(name) for name in unknown)
+    return any(TOOLSET.fullmatch(name) for name in unknown)
 
 
 def configurations(library: Library, path: str) -> list[tuple[str, str]]:
@@ -427,13 +424,6 @@ def _of_platform(platform: str) -> dict[str, str]:
         "platformarchitecture": wide,
         "ddkplatform": short if name in ("win32", "x64") else platform.lower(),
     }
-
-
-_OF_KIT = re.compile(
-    r"(?i)(?:windowstarget|target|latesttarget)platform(?:min)?version|vctoolsversion"
-    r"|platformtoolsetversion|wdk\w*version|windowssdk\w*version"
-)
-"""Properties whose value the installed kits give."""
 
 
 def _state(library: Library, path: str, configuration: str, platform: str) -> State:

@@ -1,0 +1,46 @@
+"""Properties that nobody in a tree sets: of the tools, or of the environment alone.
+
+Knows names of properties; knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+TOOLSET = re.compile(
+    r"(?i)vctargetspath\w*|msbuildextensionspath\w*|msbuildtoolspath\w*|msbuildbinpath|userrootdir"
+    r"|wdk\w*|windowssdk\w*|localappdata|appdata|programfiles\w*|vcinstalldir|vsinstalldir|devenvdir"
+    r"|msbuildsdkspath|_propertysheetdisplayname|vcmakefile|nuget\w*|custombeforemicrosoft\w*"
+    r"|customaftermicrosoft\w*|msbuildprojectextensionspath|vcpkg\w*"
+)
+"""Where Visual Studio and the kits are."""
+OF_KIT = re.compile(
+    r"(?i)(?:windowstarget|target|latesttarget)platform(?:min)?version|vctoolsversion"
+    r"|platformtoolsetversion|wdk\w*version|windowssdk\w*version"
+)
+"""Properties whose value the installed kits give."""
+_DEFINING = ("preprocessordefinitions", "undefinepreprocessordefinitions", "forcedincludefiles")
+_OF_TOOLS = re.compile(
+    r"(?i)preprocessordefinitions|additionaloptions|forcedincludefiles|(?:no)?inherit|\w*dir"
+    r"|[ku]mdf_\w+|\w*_(?:inc|lib)_path\w*|target(?:name|ext|path|filename)|outputtype"
+    r"|undefinepreprocessordefinitions|platformtoolset|characterset|configurationtype"
+)
+"""What old projects write for what they inherit, and what the toolset or a kit sets."""
+
+
+def may_define(item: str, metadata: str) -> bool:
+    """Whether what is said of an item may hold macros."""
+    return metadata in _DEFINING or (item == "clcompile" and metadata == "additionaloptions")
+
+
+def unset(text: str, unknown: Iterable[str]) -> dict[tuple[str, str], None]:
+    """Properties that only the environment may set, and the macros whose values they are, if so."""
+    found: dict[tuple[str, str], None] = {}
+    for name in sorted(unknown):
+        known = any(one.fullmatch(name) for one in (_OF_TOOLS, TOOLSET, OF_KIT))
+        if re.fullmatch(r"[\w.-]+", name) is not None and not known:
+            items = [one for one in re.split(r"[;\s]", text) if f"$({name})" in one]
+            given = (re.match(r"\s*(?:[/-]D)?([A-Za-z_]\w*)=", one) for one in items)
+            found |= dict.fromkeys((name, one[1] if one is not None else "") for one in given)
+    return found
