@@ -360,3 +360,25 @@ def test_what_only_the_environment_sets_for_a_sources_file(tmp_path):
     assert any("$(MY_DEFINES)" in one.reason for one in read(tmp_path).limits)
     lay(tmp_path, sources=text.format("-DX=1"))
     assert not any("may hold" in one.reason for one in read(tmp_path).limits)
+
+
+@pytest.mark.parametrize(
+    ("value", "element"),
+    [
+        ("Get(n)=ExAllocatePoolWithTag(NonPagedPool,n,1)", "PreprocessorDefinitions"),
+        (
+            "/D&quot;Get(n)=ExAllocatePoolWithTag(NonPagedPool,n,1)&quot;",
+            "AdditionalOptions",
+        ),
+    ],
+)
+def test_a_macro_with_parameters_that_a_project_defines(tmp_path, value, element):
+    (tmp_path / "d.c").write_text(entry("Get(8);"))
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=definitions(value, element=element)))
+    assert any("ExAllocatePoolWithTag" in one.reason for one in read(tmp_path).limits)
+
+
+def test_a_value_of_a_macro_with_parameters(tmp_path):
+    extra = definitions("KIND(x)=NonPagedPool")
+    (tmp_path / "d.c").write_text(entry("ExAllocatePoolWithTag(KIND(1), 8, 'a');"))
+    assert POOL in bad(read(lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra))))

@@ -133,8 +133,10 @@ def defines(text: str) -> dict[str, str]:
     """Read `NAME;NAME=value` lists."""
     found = {}
     for item in text.split(";"):
-        name, _, value = item.strip().partition("=")
-        if re.fullmatch(r"[A-Za-z_]\w*", name.strip()):
+        item = item.strip()
+        item = item[1:-1] if item[:1] == item[-1:] == '"' else item
+        name, _, value = item.partition("=")
+        if re.fullmatch(r"[A-Za-z_]\w*(?:\([\w\s,.]*\))?", name.strip()):
             found[name.strip()] = value.strip()
     return found
 
@@ -161,7 +163,7 @@ def _given(letter: str, text: str) -> Iterator[str]:
 
 
 _DASHES = ("/", "-", "\u2013")
-_DEFINED = re.compile(r"([A-Za-z_]\w*)(?:\([^)]*\))?(?:[=#](.*))?", re.DOTALL)
+_DEFINED = re.compile(r"([A-Za-z_]\w*(?:\([^)]*\))?)(?:[=#](.*))?", re.DOTALL)
 
 
 def include_folders(text: str) -> list[str]:
