@@ -286,3 +286,20 @@ def test_more_configurations_than_are_run(tmp_path):
     names = " ".join(f"C{at}" for at in range(30))
     lists = f"set(CMAKE_CONFIGURATION_TYPES {names})\nwdk_add_driver(a good.c)\n"
     assert any("too long to be run" in one for one in weighing(asked(tmp_path, lists)))
+
+
+@pytest.mark.parametrize(
+    ("lists", "is_told"),
+    [
+        ("set(CMAKE_UNITY_BUILD ON)\nwdk_add_driver(d a.c b.c)\n", True),
+        ("wdk_add_driver(d a.c b.c)\nset_target_properties(d PROPERTIES UNITY_BUILD ON)\n", True),
+        ("set(CMAKE_UNITY_BUILD OFF)\nwdk_add_driver(d a.c b.c)\n", False),
+        ("wdk_add_driver(d a.c b.c)\n", False),
+    ],
+)
+def test_a_unity_build_in_which_one_file_may_change_the_next(tmp_path, lists, is_told):
+    second = "#ifndef P\n#define P NonPagedPoolNx\n#endif\n"
+    second += entry("ExAllocatePoolWithTag(P, 8, 'a');")
+    lay(tmp_path, a__c="#define P NonPagedPool\n", b__c=second)
+    lay(tmp_path, CMakeLists__txt=f"project(d C)\nfind_package(WDK)\n{lists}")
+    assert any("unity" in one.reason for one in read(tmp_path).limits) is is_told

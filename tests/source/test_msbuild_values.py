@@ -354,6 +354,13 @@ def test_the_compilers_own_macros_taken_away(tmp_path):
     assert open_reasons(tmp_path, extra=extra)
 
 
+def test_a_unity_build_of_a_project(tmp_path):
+    extra = "<PropertyGroup><EnableUnitySupport>true</EnableUnitySupport></PropertyGroup>"
+    lay(tmp_path, a__c="#define OLD 1\n", d__c=CHOOSING)
+    lay(tmp_path, d__vcxproj=vcxproj("a.c", "d.c", extra=extra))
+    assert any("OLD" in one.reason for one in read(tmp_path).limits)
+
+
 def test_what_only_the_environment_sets_for_a_sources_file(tmp_path):
     text = "TARGETNAME=d\nTARGETTYPE=DRIVER\nC_DEFINES=$(C_DEFINES) {}\nSOURCES=d.c\n"
     lay(tmp_path, d__c=CHOOSING, sources=text.format("$(MY_DEFINES)"))

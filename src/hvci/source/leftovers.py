@@ -13,6 +13,7 @@ from hvci.source.builds.nearby import nearest
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.judge.merge import Kept
+from hvci.source.preprocess.unit import OPT_IN
 from hvci.source.survey import UNBUILT
 
 UNKNOWN_SETTINGS = "no project file was given, so the linker settings are not known"
@@ -40,6 +41,7 @@ def leftovers(
     yield from _empty(workspace)
     yield from _unseen(workspace)
     yield from _unset(workspace)
+    yield from _united(workspace)
     yield from _older(workspace)
 
 
@@ -114,6 +116,31 @@ def _unset(workspace: Workspace) -> Iterator[Limit]:
         reason = (
             f"{file}: $({name}) may hold {what}, and nothing here sets it: check with the value "
             "that the build's environment has, or the built .sys"
+        )
+        yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _united(workspace: Workspace) -> Iterator[Limit]:
+    """Macros that one file of a unity build defines, and another one reads."""
+    told: dict[tuple[str, str], None] = {}
+    for product in workspace.kernel_products:
+        every = (one for at in range(len(product.builds)) for one in product.closure(at))
+        for build in (one for one in every if one.united):
+            for path in build.files:
+                text, words = workspace.space.text(path), workspace.space.words
+                names = set(text.directives.macros) if text is not None else set()
+                others = [one for one in build.files if one != path]
+                read = {name for name in names if any(words.holding(name, others))}
+                read |= names.intersection(OPT_IN) if others else set()
+                for name in sorted(read):
+                    told[build.file, name.decode("utf-8", "replace")] = None
+    for file in dict.fromkeys(file for file, _ in told):
+        names_ = [name for one, name in told if one == file]
+        more = f" and {len(names_) - SHOWN} more" if len(names_) > SHOWN else ""
+        reason = (
+            f"{file}: a unity build compiles files together, so that what one of them defines may "
+            f"count in the next: {', '.join(names_[:SHOWN])}{more}; which come together is not "
+            "followed: build without it, or check the built .sys"
         )
         yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
 

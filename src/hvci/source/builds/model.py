@@ -85,6 +85,8 @@ class Build:
     """Files of which a step of its own makes objects that are linked."""
     lost: tuple[str, ...] = ()
     """What its project names and nobody could follow, such as "$(Other)/x.props"."""
+    united: bool = False
+    """Its files are compiled together, one behind the other, as a unity build does."""
     unset: tuple[tuple[str, str], ...] = ()
     """Names that only the environment may set, each with the macro whose value it is, if it is."""
     again: tuple[tuple[str, Compile], ...] = ()

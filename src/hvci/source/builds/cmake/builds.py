@@ -125,6 +125,9 @@ def _folder(path: str) -> str:
     return absolute(path).rpartition("/")[0]
 
 
+_ON = ("ON", "1", "TRUE", "YES", "Y")
+
+
 class _Made:
     """The builds of one run."""
 
@@ -194,6 +197,7 @@ class _Made:
             libraries=tuple(self._libraries(target)),
             ntddi=version,
             debug=self.lists.asked.configuration == "Debug",
+            united=target.properties.get("UNITY_BUILD", "").upper() in _ON,
         )
 
     def _told(self, target: Target, link: str, site: SourceSite, kind: Kind) -> list[BuildSetting]:

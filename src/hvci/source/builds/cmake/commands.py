@@ -71,6 +71,8 @@ def _target(lists: Lists, words: list[str], command: Command) -> None:
     target = Target(name, command.name, said, place.folder, place.file, command.offset)
     lists.targets[name] = target
     target.sources = [(one, place.folder) for one in sources]
+    if (united := lists.get("CMAKE_UNITY_BUILD")) is not None:
+        target.properties["UNITY_BUILD"] = united
     for kind in (*_HANDED, "link_options", "links", "precompiled"):
         getattr(target, kind).extend(getattr(place, kind))
     _note_unknown(lists, target, command)

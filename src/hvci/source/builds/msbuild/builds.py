@@ -132,6 +132,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         lost=tuple(sorted(set(state.missing))),
         again=tuple(again),
         unset=tuple(state.unset),
+        united=_property(state, "enableunitysupport") == "true",
     )
 
 
