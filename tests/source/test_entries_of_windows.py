@@ -84,3 +84,34 @@ def test_what_is_no_routine_of_memory(tmp_path, given):
         "struct Mine { PMY_CALLBACK Callback; PVOID Table; };\n"
     )
     assert not found(tmp_path, POOL + given, before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "FN f = (FN)pool; f();",
+        "record->run = (FN)pool; record->run();",
+        "FN t[2]; t[0] = (FN)pool; t[0]();",
+        "FN f = (FN)Made(); f();",
+        "void (*f)(void) = (void (*)(void))pool; f();",
+    ],
+)
+def test_calls_by_name_of_memory_that_never_executes(tmp_path, body):
+    before = (
+        "typedef void (*FN)(void);\nstruct Record { FN run; } *record;\n"
+        "PVOID Made(void) { return ExAllocatePool2(POOL_FLAG_NON_PAGED, 64, 'a'); }\n"
+    )
+    assert found(tmp_path, POOL + body, before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "FN f = (FN)MmGetSystemRoutineAddress(&name); f();",
+        "struct Record *r = pool; r->run = Do; r->run();",
+        "FN f = Do; f();",
+    ],
+)
+def test_calls_of_functions_by_name(tmp_path, body):
+    before = "typedef void (*FN)(void);\nstruct Record { FN run; };\nvoid Do(void);\n"
+    assert not found(tmp_path, POOL + body, before)

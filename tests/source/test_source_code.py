@@ -5,7 +5,7 @@ import pytest
 from hvci.evaluate import Options, evaluate
 from hvci.model import Answer, Behaviour, Confidence, Question
 from hvci.report import Document, Format, render
-from sources import entry, lay, one_file, vcxproj
+from sources import bad, entry, lay, one_file, vcxproj
 
 FN = "typedef NTSTATUS (*FN)(PVOID);\n"
 ALLOCATE = "ExAllocatePoolWithTag(NonPagedPool, 64, 'a')"
@@ -198,3 +198,8 @@ def test_sources_alone_never_speak_for_the_image(tmp_path):
     assert "compatible with memory integrity" not in text
     assert "check the built .sys for the rest" in text
     assert report.answers[Question.RUNS] is Answer.YES
+
+
+def test_a_bit_that_is_taken_out_of_cr0_before(tmp_path):
+    body = "ULONG_PTR x = __readcr0(); x &= 0xfffffffffffeffff; __writecr0(x);"
+    assert "writes-executable-memory" in bad(one_file(tmp_path, entry(body)))

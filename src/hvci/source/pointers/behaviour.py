@@ -73,7 +73,7 @@ _CR0_FIX = "Map the pages again as writable with an MDL of data, or keep the dat
 
 
 _CLEARS = re.compile(
-    rb"(?i)~|&\s*0x\w*FFFEFFFF|not\s+0?1[0-9]{4}h|0?FFFEFFFFh|0xFFFEFFFF|\bbtr\b|\$0xfffeffff"
+    rb"(?i)~|&=?\s*0x\w*FFFEFFFF|not\s+0?1[0-9]{4}h|0?FFFEFFFFh|0xFFFEFFFF|\bbtr\b|\$0xfffeffff"
 )
 """How text takes a bit out of CR0."""
 BEFORE_WRITE = 200

@@ -9,7 +9,7 @@ gives a value is a function. Knows texts and trees; follows no pointer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -183,6 +183,69 @@ _ENDS = re.compile(rb"\s*[,)]")
 _IS_TYPE = re.compile(rb"[\w>]\s*\*+\Z|[(,]\s*(?:\w+\s+)*\w+\Z")
 """What stands before the name of a parameter."""
 _RETURNING = frozenset(name.encode() for name in RETURNING)
+
+
+# ------------------------------------------------------------ routines of the driver's own types
+
+
+_POINTER_TYPE = re.compile(rb"typedef\b[^;{}()]{0,160}\(\s*[\w\s]{0,40}\*\s*(\w+)\s*\)\s*\(")
+_USING = re.compile(rb"using\s+(\w+)\s*=\s*[^;{}()]{0,160}\(\s*[\w\s]{0,40}\*\s*\)\s*\(")
+_UNNAMED = re.compile(rb"\*\)\s*\([^()]*\)\s*(?=\)|>\s*\()")
+_CAST_OR_GIVEN = re.compile(rb"\s*(?:\)|>\s*\(|(\w+)\s*=(?!=))\s*([^;{}]{1,200})")
+_TO = re.compile(rb"(\w+)\s*(?:\)\s*\([^()=]*\)\s*|\[[^\]\n]*\]\s*)?=[^=;{}]{0,80}\Z")
+
+
+class Types:
+    """The types of pointers to routines that one text makes, and where it needs no name."""
+
+    def __init__(self, words: Words) -> None:
+        code, held = words.source.code, words.index.of(words.source.path)
+        self.names = set(_POINTER_TYPE.findall(code)) if b"typedef" in held else set[bytes]()
+        if not words.source.is_c and b"using" in held:
+            self.names.update(_USING.findall(code))
+        self.unnamed = [(one.start(), one.end()) for one in _UNNAMED.finditer(code)]
+
+
+_TYPES: WeakKeyDictionary[Source, Types] = WeakKeyDictionary()
+
+
+def _types(words: Words) -> Types:
+    found = _TYPES.get(words.source)
+    if found is None:
+        found = _TYPES[words.source] = Types(words)
+    return found
+
+
+def callable_names(
+    every: Collection[Words], program: Program, known: frozenset[bytes]
+) -> frozenset[bytes]:
+    """The variables and fields that get what may be memory as a pointer to a routine."""
+    types = frozenset().union(*(_types(words).names for words in every))
+    found = set[bytes]()
+    for words in every:
+        held = words.index.among(words.source.path, types)
+        spans = [(at, at + len(one)) for one in held for at in words.source.places(one)]
+        for start, end in (*spans, *_types(words).unnamed):
+            name = _made_callable(words.source.code, start, end, program, known)
+            found.update((name,) if name else ())
+    return frozenset(found)
+
+
+def _made_callable(
+    code: bytes, start: int, end: int, program: Program, known: frozenset[bytes]
+) -> bytes:
+    """The name that gets what may be memory where a type of routines stands; empty for none."""
+    given = _CAST_OR_GIVEN.match(code, end)
+    if given is None:
+        return b""
+    to = given[1]
+    if not to:
+        left = _TO.search(code, max(0, start - _LONGEST * 2), start)
+        to = left[1] if left is not None else b""
+    text = _CASTS_BEFORE.sub(b"", given[2].lstrip(b"*)> \t\r\n"))
+    at = _END.search(text)
+    value = _words(text[: at.start()] if at is not None else text)
+    return to if to and _may_be_made(value, program, known, 0) else b""
 
 
 def is_own(entry: Entry, program: Program) -> bool:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from hvci.catalog.prototypes import x86_bytes
+from hvci.source.pointers.entries import callable_names
 from hvci.source.pointers.places import (
     COPIES,
     LOOKED_UP,
@@ -109,6 +110,13 @@ class Suspects:
         return any(words.asks for words in self.words.values())
 
     @cached_property
+    def _callable(self) -> frozenset[bytes]:
+        """Names that get what may be memory as a pointer to a routine."""
+        if not self.names_memory:
+            return frozenset()
+        return callable_names(self.words.values(), self.program, self.defined)
+
+    @cached_property
     def _looked_up(self) -> frozenset[bytes]:
         """Variables and fields that get what a look-up returns."""
         every = (words for words in self.words.values() if words.looks_up)
@@ -165,6 +173,8 @@ class Suspects:
         yield from words.through
         if self._asks:
             yield from (at for name, at in words.called if self._may_hold(name, words))
+        elif self._callable and words.holds_any(self._callable):
+            yield from (at for name, at in words.called if name in self._callable)
 
     def _may_hold(self, name: bytes, words: Words) -> bool:
         """Whether a name that is called may be a variable or field with memory in it."""
