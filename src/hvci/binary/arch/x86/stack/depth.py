@@ -17,6 +17,7 @@ from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
 
 from hvci.binary.arch.x86.lift import NONE, RBP, REGISTERS, RSP, only_fills
 from hvci.binary.arch.x86.stack.cleanup import Cleanup
+from hvci.binary.arch.x86.stack.framepointer import is_used_again
 from hvci.binary.arch.x86.stack.pops import SEH_PROLOG, PopsX86
 from hvci.binary.form.code import CALLS, Flow, Function
 from hvci.binary.pe.image import PeImage
@@ -106,9 +107,11 @@ class StackDepth32:
         return None if state is None else state[0]
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
-        """What EBP holds before instruction `i`, as a depth."""
+        """What EBP holds before instruction `i`, as a depth; None where the data flow must tell."""
         state = self._walk(function).before(i)
-        return None if state is None else state[1]
+        if state is None or state[1] is None or is_used_again(function):
+            return None
+        return state[1]
 
     def uneven(self, function: Function) -> AbstractSet[int]:
         """The instructions at which ways meet on which the stack pointer is not the same."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import compress, count
 from operator import attrgetter
 
-from iced_x86 import Instruction, Mnemonic, OpKind, Register
+from iced_x86 import Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register
 
 from hvci.binary.arch.x86.lift import RAX, RBP, REGISTERS, RSP
 from hvci.binary.form.code import Function
@@ -34,6 +34,12 @@ _POINTERS = 1 << RSP | 1 << RBP
 _MNEMONIC = attrgetter("mnemonic")
 _PLACE = attrgetter("memory_base", "memory_displacement")
 _OPERANDS = tuple(attrgetter(f"op{n}_register") for n in range(4))
+_PARTS = _FRAME_POINTERS | {Register.BP, Register.BPL}
+_IS_PART = bytes(n in _PARTS for n in range(256))
+_WRITES = frozenset(
+    (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
+)
+_FACTORY = InstructionInfoFactory()
 _IS_FRAME_POINTER = bytes(n in _FRAME_POINTERS for n in range(256))
 """By iced's number of a register."""
 MASKS = [1 << REGISTERS[n][0] if n in REGISTERS else 0 for n in range(256)]
@@ -83,6 +89,47 @@ def points_frame(function: Function, i: int) -> bool:
         known = all(_keeps_frame(instructions[k], k - i) for k in _naming_frame(function))
         function.cache["frame pointer"] = known
     return known
+
+
+def is_used_again(function: Function) -> bool:
+    """Whether RBP, once it has pointed to the frame, becomes something else in x86 code.
+
+    It is a register like any other there, whose value depends on the way. Giving the caller's back
+    does not count.
+    """
+    known: bool | None = function.cache.get("frame pointer used again")
+    if known is None:
+        known = function.cache["frame pointer used again"] = _becomes_another(function)
+    return known
+
+
+def _becomes_another(function: Function) -> bool:
+    is_made = False
+    instructions = function.instructions
+    named = [bytes(map(operand, instructions)).translate(_IS_PART) for operand in _OPERANDS[:2]]
+    for i in sorted({*compress(count(), named[0]), *compress(count(), named[1])}):
+        instruction = instructions[i]
+        if not _writes_frame_pointer(instruction):
+            continue
+        mnemonic = instruction.mnemonic
+        source = instruction.memory_base if mnemonic == Mnemonic.LEA else instruction.op1_register
+        if mnemonic == Mnemonic.POP:
+            if is_made and instructions[i - 1].mnemonic == Mnemonic.PUSH:
+                return True
+        elif is_made:
+            return True
+        else:
+            is_made = mnemonic in _MAKES and source in _STACK_POINTERS
+    return False
+
+
+def _writes_frame_pointer(instruction: Instruction) -> bool:
+    info = _FACTORY.info(instruction)
+    return any(
+        instruction.op_register(n) in _PARTS and info.op_access(n) in _WRITES
+        for n in range(min(instruction.op_count, 2))
+        if instruction.op_kind(n) == OpKind.REGISTER
+    )
 
 
 def _naming_frame(function: Function) -> Iterator[int]:
