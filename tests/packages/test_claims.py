@@ -285,3 +285,93 @@ def test_names_that_differ_in_case_are_two_files(tmp_path):
         pytest.skip("this file system does not tell cases apart")
     found = {one.path[-5:]: one.package for one in places([str(tmp_path)])}
     assert told(found) == {"A.SYS": ("S", "on demand"), "a.sys": None}
+
+
+THREE = (
+    HEAD
+    + models("Std,NTamd64,NTarm64", Std_NTamd64="A", Std_NTarm64="A")
+    + add("A", "S")
+    + service("S", "a.sys")
+    + "[SourceDisksNames]\n1=D\n[SourceDisksFiles.amd64]\na.sys=1,x64\n"
+    + "[SourceDisksFiles.arm64]\na.sys=1,arm64\n"
+)
+FOR_ARM64 = "service S: arm64/a.sys, the file for arm64,"
+
+
+def wrong_with(top, files):
+    """What is said of an INF in an archive, beside its drivers and alone."""
+    path = put(top, {"x.zip": zipped(files)}) / "x.zip"
+    in_zip = [str(one.error) for one in open_archive(path) if not isinstance(one, Driver)]
+    named = [
+        str(one.error)
+        for one in open_inf(put(top / "in", files) / "a.inf")
+        if not isinstance(one, Driver)
+    ]
+    met = [one.sentence for one in places([str(top / "in")]) if isinstance(one, Problem)]
+    assert in_zip == named == [text for one in met for text in one.split("; ")]
+    return named
+
+
+def test_the_driver_of_one_machine_that_is_not_there(tmp_path):
+    files = {"a.inf": THREE, "x64/a.sys": X64}
+    assert wrong_with(tmp_path, files) == [f"{FOR_ARM64} is not in the package"]
+    # elsewhere than the INF says, but there
+    assert wrong_with(tmp_path, {**files, "a.sys": ARM64}) == []
+
+
+@pytest.mark.parametrize("data", [X64, X86])
+def test_the_driver_of_one_machine_where_that_of_another_belongs(tmp_path, data):
+    files = {"a.inf": THREE, "x64/a.sys": X64, "arm64/a.sys": data}
+    machine = "x64" if data is X64 else "x86"
+    assert wrong_with(tmp_path, files) == [f"{FOR_ARM64} is one for {machine}"]
+
+
+def test_drivers_of_two_machines_that_changed_places(tmp_path):
+    files = {"a.inf": THREE, "x64/a.sys": ARM64, "arm64/a.sys": X64}
+    assert wrong_with(tmp_path, files) == [
+        f"{FOR_ARM64} is one for x64",
+        "service S: x64/a.sys, the file for x64, is one for arm64",
+    ]
+
+
+def test_an_inf_for_one_machine_beside_a_driver_for_another(tmp_path):
+    text = HEAD + models("Std,NTarm64", Std_NTarm64="A") + add("A", "S") + service("S", "a.sys")
+    assert wrong_with(tmp_path, {"a.inf": text, "a.sys": X64}) == [
+        "service S: a.sys, the file for arm64, is one for x64"
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.inf": TWO, "a.sys": X64},  # one place for all machines: a package for one of them
+        {"a.inf": THREE, "x64/a.sys": X64, "arm64/a.sys": b"damaged"},  # told by its own report
+        {
+            "a.inf": THREE.replace("arm64", "x86"),  # on 32-bit Windows nothing is asked
+            "x64/a.sys": X64,
+        },
+        {"a.inf": THREE.replace(",NTarm64", ""), "x64/a.sys": X64},
+    ],
+)
+def test_an_inf_for_more_machines_than_its_package(tmp_path, files):
+    assert wrong_with(tmp_path, files) == []
+
+
+UMDF = (
+    HEAD
+    + models("Std,NTamd64", Std_NTamd64="A")
+    + "[A]\nCopyFiles=Files\n[Files]\nmine.dll\n[A.Services]\nAddService=WUDFRd,2,Service_WUDFRd\n"
+    + service("WUDFRd", "WUDFRd.sys")
+)
+
+
+def test_a_driver_of_windows_is_not_missing(tmp_path):
+    files = {"a.inf": UMDF, "other.sys": X64}
+    path = put(tmp_path, {"x.zip": zipped(files), "in/a.inf": UMDF, "in/other.sys": X64}) / "x.zip"
+    assert [isinstance(one, Driver) for one in open_archive(path)] == [True]
+    assert not [one for one in places([str(tmp_path / "in")]) if isinstance(one, Problem)]
+    with pytest.raises(InputError, match=r"no kernel driver of its own, but uses WUDFRd\.sys"):
+        list(open_inf(tmp_path / "in" / "a.inf"))
+    copied = UMDF.replace("mine.dll", "WUDFRd.sys")
+    (missing,) = open_inf(put(tmp_path, {"b/a.inf": copied}) / "b" / "a.inf")
+    assert str(missing.error) == "service WUDFRd: WUDFRd.sys is not in the package"

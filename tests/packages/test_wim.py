@@ -54,6 +54,7 @@ def test_equal_files_are_of_each_package_that_has_them(tmp_path):
     path = tmp_path / "a.wim"
     path.write_bytes(wims.wim(files, images=2))
     found = {one.path.removeprefix(f"{path}!1/"): one for one in open_archive(path)}
+    assert "one for x86" in str(found.pop("old/a.inf").error)
     assert {name: each.data for name, each in found.items()} == {
         name: data for name, data in files.items() if name.endswith(".sys")
     }

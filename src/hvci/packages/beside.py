@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hvci.errors import InputError
 from hvci.model.package import Package
-from hvci.packages.claims import Claim, best, claimed, machine_of_file
+from hvci.packages.claims import Claim, amiss, best, claimed, machine_of_file
 from hvci.packages.inf import Inf, read_inf
 from hvci.packages.opened import bounded, missing, package_of
 
@@ -28,6 +28,14 @@ class Said(NamedTuple):
     """Paths of the catalogs of the package that are there."""
 
 
+class Wrong(NamedTuple):
+    """Something that is wrong with an INF."""
+
+    text: str
+    files: frozenset[str] = frozenset()
+    """Names of a file that is missing, in lower case."""
+
+
 class Beside:
     """Collects what INFs say, by the path of each driver that they mean."""
 
@@ -35,7 +43,7 @@ class Beside:
         self._claims: dict[str, list[Claim]] = {}
         self._catalogs: dict[str, tuple[str, ...]] = {}
         self._names: dict[Path, dict[str, list[str]]] = {}
-        self._wrong: dict[str, list[str]] = {}
+        self._wrong: dict[str, tuple[Wrong, ...]] = {}
         self.read = 0
         """INFs of drivers so far."""
 
@@ -46,17 +54,25 @@ class Beside:
         inf = read_inf(bounded(path))
         self.read += 1
         self._catalogs[str(path)] = tuple(self._catalogs_of(path.parent, inf))
-        wrong = list(inf.problems)
+        wrong = list(map(Wrong, inf.problems))
+        present = {
+            each.lower(): self._below(path.parent, each)
+            for service in inf.services
+            for each in service.sources
+        }
         for service in inf.services:
-            present = {one.lower(): self._below(path.parent, one) for one in service.sources}
             tier, there = claimed(service, present, machine_of_file)
             for place in there:
                 claim = Claim(str(path), inf, service, tier)
                 self._claims.setdefault(_key(place), []).append(claim)
-            if not there:
-                wrong.append(str(missing(str(path), service).error))
+            if not there and not service.of_windows:
+                names = frozenset(
+                    each.rpartition("/")[2] for each in map(str.lower, service.sources)
+                )
+                wrong.append(Wrong(str(missing(str(path), service).error), names))
+        wrong += map(Wrong, amiss(inf, present, machine_of_file))
         if wrong:
-            self._wrong[str(path)] = wrong
+            self._wrong[str(path)] = tuple(wrong)
 
     def _below(self, folder: Path, source: str) -> list[Path]:
         """The files below a folder with a name, whatever its case."""
@@ -90,8 +106,12 @@ class Beside:
 
     def wrong(self) -> Iterator[tuple[str, InputError]]:
         """What is wrong with each INF: what it lacks, and services whose driver is not there."""
-        for path, texts in self._wrong.items():
-            yield path, InputError("; ".join(texts))
+        for path, found in self._wrong.items():
+            yield path, InputError("; ".join(one.text for one in found))
+
+    def wrong_with(self, path: str) -> tuple[Wrong, ...]:
+        """The same of one INF, piece by piece."""
+        return self._wrong.get(path, ())
 
 
 def _names(folder: Path) -> dict[str, list[str]]:

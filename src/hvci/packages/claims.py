@@ -5,7 +5,7 @@ Knows services, tiers of places and machines; reads nothing but the head of an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -71,6 +71,39 @@ def claimed(
     return unfit
 
 
+def amiss(
+    inf: Inf,
+    present: Mapping[str, Sequence[T]],
+    machine_of: Callable[[T], Machine | None],
+    base: str = "",
+) -> Iterator[str]:
+    """What is wrong with the files of services of which one is there at least.
+
+    A package for one machine may have an INF for several, where all of them keep the file in one
+    place: what lies there is of any of them. What has a place of its own has to be there, but for
+    the file for x86, where there is no memory integrity: packages leave it out.
+    """
+    meant = {
+        (path, machine) for one in inf.services for machine, paths in one.own for path in paths
+    }
+    for service in inf.services:
+        there = {
+            path: {machine_of(one) for one in present.get(base + path.lower(), ())}
+            for path in service.sources
+        }
+        every = set().union(*there.values())
+        for machine, paths in service.own if every else ():
+            found = {(path, one) for path in paths for one in there.get(path, ())}
+            if not {machine, None}.isdisjoint(one for _, one in found):
+                continue  # what is no image of a machine is told by its own report
+            what = f"service {service.name}: {paths[0]}, the file for {machine},"
+            if found - meant:
+                others = sorted({str(one) for _, one in found - meant})
+                yield f"{what} is one for {' and '.join(others)}"
+            elif not found and machine not in every and machine is not Machine.X86:
+                yield f"{what} is not in the package"
+
+
 def best(claims: list[Claim], machine_of: Callable[[], Machine | None]) -> Claim:
     """The claim that counts: of the right machine, as surely as the INF says it, from the nearest
     INF, for the newest Windows, and the one that starts its service first.
@@ -107,6 +140,8 @@ class Claims(Generic[T]):
         self._claims: dict[T, list[Claim]] = {}
         self.lost: list[tuple[str, Service]] = []
         """Services whose file is not there, with the INF."""
+        self.amiss: list[tuple[str, str]] = []
+        """What is wrong with files of which one is there at least, with the INF."""
 
     def add(self, path: str, base: str, inf: Inf) -> None:
         """Look for the files of an INF."""
@@ -114,8 +149,10 @@ class Claims(Generic[T]):
             tier, there = claimed(service, self._present, self._machine_of, base)
             for one in there:
                 self._claims.setdefault(one, []).append(Claim(path, inf, service, tier))
-            if not there:
+            if not there and not service.of_windows:
                 self.lost.append((path, service))
+        wrong = amiss(inf, self._present, self._machine_of, base)
+        self.amiss += [(path, text) for text in wrong]
 
     def of(self, one: T) -> Claim | None:
         """The claim on a file that counts."""

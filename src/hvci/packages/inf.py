@@ -26,6 +26,13 @@ _VERSION = re.compile(r"^[a-z0-9]+(?:\.(\d*))?(?:\.(\d*))?(?:\.[^.]*)?(?:\.[^.]*
 """A TargetOSVersion: architecture, major, minor, product type, suites, build."""
 _OF_NO_MODEL = ("defaultinstall", "classinstall32")
 """Install sections that no model names: of drivers without devices, and of classes."""
+_OF_WINDOWS = {
+    *("bthusb.sys", "hidusb.sys", "kbdclass.sys", "kbdhid.sys", "ksthunk.sys", "monitor.sys"),
+    *("mouclass.sys", "mouhid.sys", "mshidkmdf.sys", "mshidumdf.sys", "rndismp.sys", "serenum.sys"),
+    *("umpass.sys", "usb8023.sys", "usbaudio.sys", "usbccgp.sys", "usbhub.sys", "usbprint.sys"),
+    *("usbscan.sys", "usbser.sys", "usbstor.sys", "vhf.sys", "winusb.sys", "wudfrd.sys"),
+}
+"""Drivers of Windows that INFs of others have their devices use."""
 _MOST_INSTALLS = 20_000
 _MOST_NAMES = 16
 _MOST_FOLLOWED = 4096
@@ -52,6 +59,10 @@ class Service:
     """Empty when the INF does not say."""
     windows: tuple[int, ...] = ()
     """The oldest Windows of the models that lead here (major, minor, build); empty for any."""
+    own: tuple[tuple[Machine, tuple[str, ...]], ...] = ()
+    """Where the INF has the file for each machine that a decoration names."""
+    of_windows: bool = False
+    """The file comes with Windows, and the INF does not bring it."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -93,6 +104,11 @@ class _Install(NamedTuple):
     """The machines that are left for models without a decoration; None where nothing says that."""
 
     @property
+    def machine(self) -> Machine | None:
+        """The machine that the decoration names."""
+        return _MACHINES.get(self.decoration.split(".")[0])
+
+    @property
     def windows(self) -> tuple[int, ...]:
         """The oldest Windows that the decoration is for; empty for any."""
         found = _VERSION.match(self.decoration)
@@ -107,6 +123,8 @@ class _Found:
     line: Line
     windows: tuple[int, ...]
     machines: set[Machine] = field(default_factory=set)
+    decorated: set[Machine] = field(default_factory=set)
+    """Those of the machines that a decoration names."""
     installs: dict[tuple[str, Machine], None] = field(default_factory=dict)
 
 
@@ -183,6 +201,8 @@ class _Reader:
                         key = (line.field(0).lower(), line.field(2).lower())
                         one = found.setdefault(key, _Found(line, install.windows))
                         one.machines.update(machines)
+                        if install.machine is not None:
+                            one.decorated.update(machines)
                         one.installs.setdefault(named)
         if len(found) > _MOST_SERVICES:
             self.problems.append(f"the INF has more services than the {_MOST_SERVICES} followed")
@@ -242,14 +262,30 @@ class _Reader:
             return None
         start = _number(self.text.value(section, "StartType"))
         machines = frozenset(found.machines)
-        tiers = self._tiers(file, list(found.installs)[:_MOST_FOLLOWED])
-        return Service(line.field(0), file, tiers, start, machines, found.windows)
+        own: dict[Machine, tuple[str, ...]] = {}
+        tiers = self._tiers(file, list(found.installs)[:_MOST_FOLLOWED], own)
+        named = tuple((each, own[each]) for each in sorted(found.decorated) if each in own)
+        foreign = file.lower() in _OF_WINDOWS and not self._brings(file, found)
+        return Service(line.field(0), file, tiers, start, machines, found.windows, named, foreign)
+
+    def _brings(self, file: str, found: _Found) -> bool:
+        """Whether the INF copies a file, or says where it lies."""
+        suffixes = ("", *(f".{each[2:]}" for each in _MACHINES))
+        return any(file.lower() in self._disk_files(each) for each in suffixes) or any(
+            self._copied(install, file) for install, _ in found.installs
+        )
 
     # ---- where a binary comes from
 
-    def _tiers(self, file: str, installs: list[tuple[str, Machine]]) -> tuple[tuple[str, ...], ...]:
+    def _tiers(
+        self,
+        file: str,
+        installs: list[tuple[str, Machine]],
+        own: dict[Machine, tuple[str, ...]],
+    ) -> tuple[tuple[str, ...], ...]:
         """Paths where a package may keep a file: where the INF says, beside the INF under the name
-        that CopyFiles says, and beside it under the name of the installed file.
+        that CopyFiles says, and beside it under the name of the installed file. `own` gets those
+        of each machine that the INF says most surely.
         """
         listed: dict[str, None] = {}
         names: dict[str, None] = {}
@@ -261,14 +297,17 @@ class _Reader:
         }
         # A hundred models of one machine must not crowd out the other machines.
         for machine in sorted({machine for machine, _ in wanted}):
-            mine = (name for each, name in wanted if each is machine)
-            for name in islice(mine, _MOST_NAMES):
+            mine = [name for each, name in wanted if each is machine][:_MOST_NAMES]
+            said: dict[str, None] = {}
+            for name in mine:
                 names.setdefault(name)
                 for suffix in (f".{_DECORATIONS[machine][2:]}", ""):
                     # The section of an architecture is all that counts where it has the file.
                     if paths := list(self._listed(name, suffix)):
-                        listed.update(dict.fromkeys(paths))
+                        said.update(dict.fromkeys(paths))
                         break
+            listed.update(said)
+            own[machine] = tuple(said or mine)
         return tuple(tuple(tier) for tier in (listed, names, (file,)) if tier)
 
     @cache  # noqa: B019 - one reader lives as long as one INF

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, kinds, library, marks, programs
-from hvci.packages.claims import Claim, Claims, claimed, machine_of_file
+from hvci.packages.claims import Claim, Claims, amiss, claimed, machine_of_file
 from hvci.packages.inf import START, Inf, Service, read_inf
 from hvci.packages.members import Member
 
@@ -117,10 +117,10 @@ def of_inf(path: Path) -> Iterator[Named | Refused]:
             found = True
             package = package_of(str(path), inf, service, [str(each) for each in catalogs])
             yield Named(file, package, catalogs)
-        if not there:
+        if not there and not service.of_windows:
             found = True
             yield missing(str(path), service)
-    for problem in inf.problems:
+    for problem in (*inf.problems, *amiss(inf, listed, machine_of_file)):
         found = True
         yield Refused(str(path), InputError(problem))
     if not found:
@@ -139,6 +139,8 @@ def missing(path: str, service: Service) -> Refused:
 def _installs_nothing(path: str, inf: Inf) -> NoDriver:
     """An INF without kernel drivers."""
     also = f"; it includes {', '.join(inf.needs)}" if inf.needs else ""
+    if foreign := dict.fromkeys(one.file for one in inf.services):
+        also = f" of its own, but uses {', '.join(foreign)} of Windows{also}"
     return NoDriver(f"{path}: the INF installs no kernel driver{also}")
 
 
@@ -379,6 +381,8 @@ class _Opening:
             self._told(path, inf.problems)
         for path, service in claims.lost:
             self._told(path, [str(missing(path, service).error)])
+        for path, text in claims.amiss:
+            self._told(path, [text])
         for image in self.images:
             claim = claims.of(image)
             package = self._package(claim, catalogs) if claim else None
