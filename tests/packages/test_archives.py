@@ -599,3 +599,23 @@ def test_a_bad_catalog_of_a_package_says_nothing(package):
 
 def test_what_is_no_archive():
     assert marks.kind_of(b"MZ") == kinds.kind_of_file(Path("missing")) == ""
+
+
+def test_a_folder_lacks_what_its_inf_names(package, tmp_path):
+    """An INF that names what is not there is news beside drivers; among sources it is none."""
+    (package.parent / "bin" / "A.sys").unlink()
+    (tmp_path / "other.sys").write_bytes(OTHER)
+    assert check(tmp_path).exit_code == 0  # no driver at or below the INF
+    (package.parent / "b.sys").write_bytes(OTHER)
+    for more in ((), ("--isolate",)):
+        result = check(tmp_path, "-f", "json", *more)
+        (error,) = json.loads(result.stdout)["errors"]
+        assert (result.exit_code, error["path"]) == (4, str(package))
+        assert error["message"] == "service A: a.sys is not in the package"
+    built = package.parent / "x64" / "Release" / "A.SYS"
+    built.parent.mkdir(parents=True)
+    built.write_bytes(IMAGE)
+    assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []
+    built.unlink()
+    (package.parent / "main.c").write_text("int x;")
+    assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hvci.cli.lacking import Lacking
 from hvci.errors import InputError
 from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers, evaluate_package
 from hvci.model import Report
@@ -64,6 +65,7 @@ class Packages:
         """INFs that were read elsewhere."""
         self.archives = [path for path in paths if not path.lower().endswith(".inf")]
         self._left = set(self.archives[MOST_ARCHIVES:])
+        self._lacking = Lacking()
 
     @cached_property
     def beside(self) -> Beside | None:
@@ -90,12 +92,20 @@ class Packages:
         """What there is to say of a package of a folder."""
         from hvci.packages.opened import NoDriver
 
+        if path.lower().endswith(".inf"):
+            return self._of_inf(path)
         if path not in self.archives or path in self._left:
             return Document()
         try:
             return _package(path, options)
         except NoDriver:
             return Document()
+
+    def _of_inf(self, path: str) -> Document:
+        """What an INF names and its folder lacks."""
+        wrong = self.beside.wrong_with(path) if self.beside else ()
+        text = "; ".join(dict.fromkeys(self._lacking.news(Path(path), wrong)))
+        return Document(errors=(TargetError.of(path, InputError(text)),) if text else ())
 
     def tell(self, found: dict[str, Document], missing: set[str]) -> None:
         """Say how many were opened; a folder whose packages hold drivers is not empty."""
