@@ -81,3 +81,9 @@ def test_a_bit_that_is_set_stays_whatever_the_others_are():
     high = atoms.combine("or", atoms.unknown("anything"), atoms.const(2), 8)
     whole = atoms.insert(atoms.unknown("anything"), high, 1, 8)
     assert atoms.combine("and", whole, atoms.const(0x200), 32) == atoms.const(0x200)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_everything_can_be_told(kind):
+    assert atoms.describe(atoms.Atom(kind, 1, why="something"))
+    assert atoms.describe(atoms.Atom(Kind.CONST, 0)) == "the number 0x0"

@@ -405,6 +405,8 @@ def _within_frame(atom: Atom) -> Atom | None:
 def describe(atom: Atom) -> str:
     """What an atom is, in words for a person."""
     match atom.kind:
+        case Kind.CONST | Kind.BEFORE_OPT_IN | Kind.UNSET:
+            return f"the number {atom.value:#x}"
         case Kind.PARAMETER:
             return f"a parameter of sub_{atom.value:x}"
         case Kind.RESULT:
