@@ -59,6 +59,10 @@ WRITES = {
         f"x9 = address [image+{VARIABLE:#x}]\n[x9]:4 = 0x1\n[x9+4]:4 = 0x2",
         {0x40, 1},
     ),
+    "what a caller passes, and through its address": (
+        f"{store('x3')}\nx9 = address [image+{VARIABLE:#x}]\n[x9]:4 = 0x1",
+        {0x40, 1, "a parameter of the entry point"},
+    ),
     "an address that is kept": (
         f"x9 = address [image+{VARIABLE:#x}]\n[x5]:8 = x9",
         {0x40, f"the address of the global at {VARIABLE:#x} is passed on"},

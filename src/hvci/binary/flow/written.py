@@ -80,6 +80,11 @@ class Written(NamedTuple):
     writers: list[Function]
 
 
+def _may_be_number(held: Iterable[Atom]) -> bool:
+    """Whether what was seen in a global is a number, or gets to be one by the callers."""
+    return all(atom.kind in atoms.NUMERIC or atom.kind is Kind.PARAMETER for atom in held)
+
+
 class Writes:
     """The writes of globals in one image."""
 
@@ -101,7 +106,7 @@ class Writes:
         for function, written in self._by_name(places, rva, size, nesting):
             writers.append(function)
             _note(written, out, changes)
-        is_number = all(atom.kind in atoms.NUMERIC for atom in out)
+        is_number = _may_be_number(out)
         if not is_number and any(self.makers.makes(place, rva) for place in places):
             # of what is no number anyway, nobody asks where it goes
             out |= atoms.unknown(f"the address of the global at {rva:#x} is passed on")
@@ -201,7 +206,7 @@ class Writes:
         for _, written in self._by_name(places, rva, size, 0):
             if not isinstance(written, Change):
                 seen |= written
-                is_number &= all(atom.kind in atoms.NUMERIC for atom in written)
+                is_number &= _may_be_number(written)
                 yield written
         reach = self._reach(rva, size, seen) if is_number else 0
         for _, written in self._through_pointers(rva, size, reach, 0):
@@ -246,7 +251,8 @@ class Writes:
 
         Eight bytes are a pointer, of which nobody asks that, unless a number was seen there.
         """
-        numbers = {self.image.number(rva, size), *(atom.value for atom in written)} - {0}
+        known = (atom.value for atom in written if atom.kind in atoms.NUMERIC)
+        numbers = {self.image.number(rva, size), *known} - {0}
         is_option = size <= OPTION or (numbers and max(numbers) < LARGE)
         return OBJECT_REACH if is_option else 1
 
