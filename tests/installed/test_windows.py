@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 import random
 
 import pytest
@@ -15,7 +16,7 @@ from hives import hive, log
 from hvci.catalog.reader import data_text
 from hvci.cli import main
 from hvci.errors import InputError
-from hvci.installed.drivers import Windows
+from hvci.installed.drivers import NO_DRIVER, Windows
 from hvci.installed.hive import DamagedHive, Hive
 from hvci.installed.recovery import is_dirty, recovered
 from hvci.installed.tree import of_windows
@@ -342,7 +343,40 @@ def test_no_link_leads_out_of_a_windows(tmp_path):
     (windows / "system32/drivers/plain.sys").symlink_to(tmp_path / "outside.sys")
     found, document = look(windows)
     assert "plain" not in found
-    assert any("plain" in one for one in document["notices"])
+    (error,) = (one for one in document["errors"] if one["path"].endswith("plain.sys"))
+    assert error["message"].startswith("a link that leads out of this Windows")
+
+
+def test_a_folder_that_cannot_be_listed_hides_no_driver(tmp_path, monkeypatch):
+    windows = put(tmp_path, FILES)
+    listed = os.listdir
+
+    def shut(folder):
+        if str(folder).endswith("drivers"):
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", shut)
+    result = check(windows, "--installed", "-f", "json")
+    told = {one["path"][-9:]: one["message"] for one in json.loads(result.stdout)["errors"]}
+    assert "Permission denied" in told["plain.sys"]
+    assert result.exit_code == 4
+
+
+def test_a_catalog_that_cannot_be_read_costs_no_driver(tmp_path):
+    folder = "system32/catroot/{f750e6c3-38ee-11d1-85e5-00c04fc295ee}"
+    windows = put(tmp_path, {**FILES, f"{folder}/oem1.cat": b"x" * ((16 << 20) + 1)})
+    assert "disk1" in look(windows)[0]
+
+
+@pytest.mark.parametrize("services", [{}, {"off": service(4)}, {"lost": service(3)}])
+def test_a_windows_without_a_driver_is_not_compatible(tmp_path, services):
+    one = {"Select": {"Current": 1}, "ControlSet001": {"Services": services}}
+    windows = put(tmp_path, {"system32/config/system": hive(one), "system32/drivers/off.sys": GOOD})
+    for more in ((), ("--isolate",)):
+        result = check(windows, "--installed", "-f", "json", *more)
+        (error,) = json.loads(result.stdout)["errors"]
+        assert (result.exit_code, error["message"]) == (4, NO_DRIVER)
 
 
 def test_a_volume_of_a_disk_image():

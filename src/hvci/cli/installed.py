@@ -66,10 +66,15 @@ def of_windows(windows: Windows, options: Options) -> Document:
 
     What of its registry could not be read is an error: drivers may stand there that nobody saw.
     """
+    from hvci.installed.drivers import NO_DRIVER
+
     found = Document.of(evaluate_package(windows.drivers(), options))
     reports = found.reports
     notices = [*windows.notes, *_advice(reports), *_refused(windows, reports)]
-    missed = (TargetError.of(windows.tree.name, InputError(text)) for text in windows.unread)
+    unread = windows.unread
+    if not (reports or found.errors or unread):
+        unread = [NO_DRIVER]
+    missed = (TargetError.of(windows.tree.name, InputError(text)) for text in unread)
     return replace(found, errors=(*found.errors, *missed), notices=tuple(notices))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hvci.errors import InputError
 from hvci.fleet.walk import WINDOWS, Place, Problem, place_of, problem
 from hvci.installed import disks, tree
-from hvci.installed.drivers import Windows
+from hvci.installed.drivers import NO_DRIVER, Windows
 from hvci.model import Package
 from hvci.packages.opened import Driver, Kept, Placed, Refused
 
@@ -34,10 +34,14 @@ def windows_places(word: str, since: int = 0) -> Iterator[Place | Problem]:
             yield Problem(path, "package", NO_WINDOWS)
             return
         windows = Windows(*found)
+        empty = True
         for each in _first_of_file(windows.drivers()):
+            empty = False
             if isinstance(each, Problem) or each.changed >= since:
                 yield each
-        if windows.doubts:
+        if empty:
+            yield Problem(path, "empty", "; ".join((NO_DRIVER, *windows.doubts)))
+        elif windows.doubts:
             yield Problem(windows.tree.label(found[1]), "package", "; ".join(windows.doubts))
     except InputError as error:
         yield Problem(path, "package", str(error).removeprefix(f"{path}: "))

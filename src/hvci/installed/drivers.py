@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from hvci.errors import InputError
 from hvci.installed.hive import MAX_BYTES, Hive
@@ -30,6 +31,7 @@ _DRIVE = re.compile(r"([a-z]):\\", re.IGNORECASE)
 _CATALOGS = "System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}"
 EVENTS = "System32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx"
 OTHER_DRIVES = "the driver lies on drive {}, which is not here"
+NO_DRIVER = "no driver of this Windows was found, so nothing was evaluated"
 ELSEWHERE = "the driver lies in {}, in a folder beside this Windows that is not here"
 
 
@@ -229,9 +231,10 @@ class Windows:
 
     def _catalog(self, name: str) -> Iterator[tuple[str, bytes]]:
         path = f"{self._folder}/{_CATALOGS}/{name.removesuffix('.inf')}.cat"
-        data = self.tree.read(path, MAX_INF)
-        if data is not None:
-            yield self.tree.label(path), data
+        with suppress(InputError):  # a catalog that cannot be read says nothing
+            data = self.tree.read(path, MAX_INF)
+            if data is not None:
+                yield self.tree.label(path), data
 
 
 def _digest(data: bytes) -> bytes:

@@ -58,7 +58,7 @@ class Packages:
                 self._adding.setdefault(service.name.lower(), []).append((one, service))
 
     def _read(self) -> Iterator[tuple[str, Published]]:
-        there = {name.lower() for name in self._tree.names(f"{self._windows}/INF")}
+        there = {name.lower() for name in self._listed(f"{self._windows}/INF")}
         known = {*there, *self._registry.folders, *self._registry.bound}
         for name in sorted(each for each in known if _PUBLISHED.fullmatch(each)):
             folder = self._registry.folders.get(name, "")
@@ -73,6 +73,13 @@ class Packages:
                 except InputError as error:
                     self.problems.append(f"{name}: {error}")
 
+    def _listed(self, folder: str) -> list[str]:
+        try:
+            return self._tree.names(folder)
+        except InputError as error:
+            self.problems.append(str(error))
+            return []
+
     @property
     def _store(self) -> str:
         return f"{self._windows}/{_STORE}"
@@ -84,7 +91,7 @@ class Packages:
     @cached_property
     def _folders(self) -> dict[bytes, str]:
         found: dict[bytes, str] = {}
-        for folder in self._tree.names(self._store):
+        for folder in self._listed(self._store):
             name, mark, _ = folder.partition(".inf_")
             try:
                 data = self._tree.read(f"{self._store}/{folder}/{name}.inf", MAX_INF)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from hvci.errors import InputError
+
+_LEADS_OUT = "a link that leads out of this Windows, which is not followed"
 
 
 class Tree(Protocol):
@@ -25,7 +28,9 @@ class Tree(Protocol):
         """The bytes of a file; None where there is none. Raises `InputError`."""
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder; none where it is missing. An empty path is the top."""
+        """The names in a folder; none where it is missing. An empty path is the top. Raises
+        `InputError`.
+        """
 
     def label(self, path: str) -> str:
         """What a report calls a file."""
@@ -42,17 +47,33 @@ class Folder:
     def _listed(self, folder: Path) -> dict[str, str]:
         try:
             return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OSError as error:
+            raise InputError(f"{folder}: {error.strerror or error}") from error
 
-    def _find(self, path: str) -> Path | None:
+    def _spelled(self, path: str) -> Path | None:
+        """A path as it is spelled here; None where there is none."""
         found = self._top
         for part in path.split("/") if path else ():
             name = self._names(found).get(part.lower())
             if name is None:
                 return None
             found = found / name
-        return found if found.resolve().is_relative_to(self._top) else None
+        return found
+
+    def _find(self, path: str) -> Path | None:
+        """A file or folder; raises `InputError` where it is there and cannot be looked at."""
+        found = self._spelled(path)
+        if found is None:
+            return None
+        try:
+            leads_out = found.exists() and not found.resolve().is_relative_to(self._top)
+        except OSError as error:
+            raise InputError(f"{found}: {error.strerror or error}") from error
+        if leads_out:
+            raise InputError(f"{found}: {_LEADS_OUT}")
+        return found
 
     def read(self, path: str, most: int) -> bytes | None:
         """The bytes of a file; None where there is none."""
@@ -73,7 +94,9 @@ class Folder:
 
     def label(self, path: str) -> str:
         """The path as it is on this computer."""
-        return str(self._find(path) or self._top / path)
+        with suppress(InputError):
+            return str(self._spelled(path) or self._top / path)
+        return str(self._top / path)
 
 
 def of_windows(folder: Path) -> tuple[Folder, str] | None:
