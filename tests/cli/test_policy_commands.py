@@ -66,6 +66,21 @@ def test_paths_and_exclusions_come_from_the_policy(here):
     assert run("check", "--no-config").exit_code == 2
 
 
+def test_a_policy_that_leaves_everything_out_passes_nothing(here):
+    (here / "hvci.toml").write_text('exclude = ["*.sys"]\n')
+    for more in ((), ("--isolate",)):
+        result = run("check", ".", *more)
+        assert result.exit_code == 4
+        assert "nothing was evaluated: `exclude` of the policy" in result.stdout
+
+
+def test_a_saved_report_of_no_driver_passes_nothing(here):
+    whole = json.loads(run("check", "good.sys", "-f", "json").stdout)
+    (here / "none.json").write_text(json.dumps({**whole, "reports": []}))
+    result = run("check", "none.json")
+    assert (result.exit_code, "a saved report of no driver" in result.stdout) == (4, True)
+
+
 def test_suppressions_need_reasons_and_change_the_exit_code(here):
     (here / "hvci.toml").write_text('[[suppress]]\nrule = "execute-pool-type"\n')
     assert run("check", "bad.sys").exit_code == 2

@@ -222,9 +222,12 @@ def saved(path: str) -> Document:
     """Read a saved report."""
     text = read_bytes(path).decode("utf-8-sig", "replace")
     try:
-        return from_json(text)
+        document = from_json(text)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if not (document.reports or document.errors):
+        raise InputError(f"{path}: a saved report of no driver")
+    return document
 
 
 def _with_progress(targets: list[Found | Missing]) -> Iterator[Found | Missing]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from hvci.cli.given import Apart, Trusted, symbol_folders
-from hvci.errors import UsageError
+from hvci.errors import InputError, UsageError
 from hvci.model import LAST_32_BIT, NEWEST, names_server, parse_version
 from hvci.model.record import record
 from hvci.policy import (
@@ -27,11 +27,12 @@ from hvci.policy import (
     parse_baseline,
     read_policy,
 )
-from hvci.report import Document
+from hvci.report import Document, TargetError
 
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
 
+_ALL_EXCLUDED = "nothing was evaluated: `exclude` of the policy leaves all of it out"
 BASELINE_FILE = "hvci-baseline.json"
 
 _TARGET_OS: Decorator = click.option(
@@ -224,9 +225,17 @@ def evaluated(
         isolated = Isolated(apart, options, trusted)
         if installed:
             return isolated.look(words)
-        return gather(words, options, policy.exclude, isolated.evaluated)
+        return _something(words, gather(words, options, policy.exclude, isolated.evaluated))
     if installed:
         from hvci.cli.installed import look
 
         return look(words, options)
-    return gather(words, options, policy.exclude)
+    return _something(words, gather(words, options, policy.exclude))
+
+
+def _something(words: Sequence[str], document: Document) -> Document:
+    """A document that says so where the policy leaves out all that the words lead to."""
+    if document.reports or document.errors:
+        return document
+    errors = (TargetError.of(word, InputError(_ALL_EXCLUDED)) for word in words)
+    return replace(document, errors=tuple(errors))
