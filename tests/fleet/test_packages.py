@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_package_is_a_row(tmp_path):
     assert "archives, programs" not in run(top, "-d", where)
     assert rows(where, top) == found  # what is wrong with an archive is known by its content
     copy = put(tmp_path / "copy", {"cut.zip": (top / "cut.zip").read_bytes()})
-    run(copy, "-d", where)
+    run(copy, "-d", where, code=4)
     assert rows(where, copy)["cut.zip"] == found["cut.zip"]
 
 

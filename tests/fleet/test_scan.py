@@ -234,6 +234,12 @@ def test_a_target_without_an_answer_is_no_success(tmp_path, monkeypatch):
     with zipfile.ZipFile("none.zip", "w") as archive:
         archive.writestr("a.txt", b"text")
     assert code("none.zip") == code("none.zip") == 4
+    Path("archives").mkdir()
+    Path("none.zip").rename("archives/none.zip")
+    assert code("archives") == code("archives") == 4
+    assert code("archives", ".") == 4
+    assert code("archives", "--since", "2030-01-01") == 0
+    assert code("--from-list", "-", input=b"archives\n") == 0
     assert code("--from-list", "-", input=b"gone.sys\ngood.sys\n") == 0
 
 

@@ -202,6 +202,8 @@ def _scan_with(
     store = Store(database, rules, asked.host)
     scan = Scan(store, rules, crew.size, asked.seconds, show, asked.isolate, crew, scratch)
     scan.named = frozenset((*asked.named, *map(os.path.abspath, asked.named)))
+    if not asked.installed and not asked.since:
+        scan.folders = frozenset(filter(os.path.isdir, map(os.path.abspath, asked.named)))
     if asked.scheduler:
         from hvci.fleet.cluster import Cluster
 

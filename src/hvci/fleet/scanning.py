@@ -92,6 +92,8 @@ class Scan:
     """A folder of its own, which whoever gives it removes; else the scan makes one."""
     named: frozenset[str] = frozenset()
     """The paths that somebody named one by one."""
+    folders: frozenset[str] = frozenset()
+    """Those of them that are folders in which there has to be a driver."""
     progress: Progress = field(default_factory=Progress)
     _rows: list[Met] = field(default_factory=list)
     _waiting: dict[Key, list[Content]] = field(default_factory=dict)
@@ -126,7 +128,9 @@ class Scan:
             self._write()
             raise
         self._write()
-        self.progress.lost = sum(not self.store.has_answer(path) for path in self._doubtful)
+        self.progress.lost = sum(
+            not self.store.has_answer(path) for path in self._doubtful | self.folders
+        )
         self.progress.unjudged = self.store.finish()
         return self.progress
 
