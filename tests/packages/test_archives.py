@@ -617,5 +617,10 @@ def test_a_folder_lacks_what_its_inf_names(package, tmp_path):
     built.write_bytes(IMAGE)
     assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []
     built.unlink()
+    in_cabinet = INF.replace("1=Disk", "1=Disk,a.cab").replace("=1,bin", "=1")
+    package.write_text(in_cabinet)
+    (package.parent / "A.cab").write_bytes(cabinet({"a.sys": IMAGE}))  # is opened for itself
+    assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []
+    package.write_text(INF)
     (package.parent / "main.c").write_text("int x;")
     assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []

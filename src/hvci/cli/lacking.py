@@ -25,7 +25,8 @@ class Lacking:
 
     def __init__(self) -> None:
         self._below: dict[Path, frozenset[str]] = {}
-        """Names of the drivers below a folder, in lower case; none where it holds sources."""
+        """Names of the drivers and cabinets below a folder, in lower case; none where it holds
+        sources, or no driver."""
 
     def news(self, path: Path, wrong: tuple[Wrong, ...]) -> Iterator[str]:
         """What is wrong with an INF, as far as somebody should hear of it who named its folder.
@@ -46,5 +47,5 @@ def _drivers(folder: Path) -> set[str]:
     for number, (top, _, files) in enumerate(islice(os.walk(folder), _MOST_FOLDERS)):
         if not number and any(is_source(Path(top, name)) for name in files):
             return set()
-        found.update(name.lower() for name in files if name.lower().endswith(".sys"))
-    return found
+        found.update(name.lower() for name in files if name.lower().endswith((".sys", ".cab")))
+    return found if any(name.endswith(".sys") for name in found) else set()

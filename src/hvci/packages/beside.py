@@ -33,7 +33,7 @@ class Wrong(NamedTuple):
 
     text: str
     files: frozenset[str] = frozenset()
-    """Names of a file that is missing, in lower case."""
+    """Names of a file that is missing, and of cabinets that may hold it, in lower case."""
 
 
 class Beside:
@@ -66,9 +66,7 @@ class Beside:
                 claim = Claim(str(path), inf, service, tier)
                 self._claims.setdefault(_key(place), []).append(claim)
             if not there and not service.of_windows:
-                names = frozenset(
-                    each.rpartition("/")[2] for each in map(str.lower, service.sources)
-                )
+                names = frozenset(map(_last, service.sources))
                 wrong.append(Wrong(str(missing(str(path), service).error), names))
         wrong += map(Wrong, amiss(inf, present, machine_of_file))
         if wrong:
@@ -123,6 +121,11 @@ def _names(folder: Path) -> dict[str, list[str]]:
     except OSError:
         return {}
     return found
+
+
+def _last(source: str) -> str:
+    """The name of a file, or of the cabinet that it is in, in lower case."""
+    return source.lower().partition("!")[0].rpartition("/")[2]
 
 
 def _key(path: Path) -> str:
