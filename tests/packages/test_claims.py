@@ -319,6 +319,36 @@ def test_the_driver_of_one_machine_that_is_not_there(tmp_path):
     assert wrong_with(tmp_path, {**files, "a.sys": ARM64}) == []
 
 
+def test_the_driver_of_one_windows_that_is_not_there(tmp_path):
+    text = (
+        HEAD
+        + models("Std,NTamd64.10.0,NTamd64", Std_NTamd64_10_0="A", Std_NTamd64="B")
+        + "[A]\nCopyFiles=F\n[F]\na.sys,new.sys\n[B]\nCopyFiles=G\n[G]\na.sys,old.sys\n"
+        + add("A", "S")
+        + add("B", "S")
+        + service("S", "a.sys")
+    )
+    files = {"a.inf": text, "old.sys": X64}
+    assert wrong_with(tmp_path, files) == [
+        "service S: new.sys, the file for x64, is not in the package"
+    ]
+    assert wrong_with(tmp_path, {**files, "new.sys": X64}) == []
+
+
+@WAYS
+def test_the_folder_of_a_disk_can_be_for_one_machine(tmp_path, look):
+    text = TWO + (
+        "[SourceDisksNames]\n1=D,,,other\n[SourceDisksNames.amd64]\n1=D,,,x64\n"
+        "[SourceDisksFiles]\na.sys=1\n"
+    )
+    found = look(tmp_path, {"a.inf": text, "x64/a.sys": X64, "other/a.sys": X86, "a.sys": X64})
+    assert told(found) == {
+        "x64/a.sys": ("Wide", "boot"),
+        "other/a.sys": ("Narrow", "system"),
+        "a.sys": None,
+    }
+
+
 @pytest.mark.parametrize("data", [X64, X86])
 def test_the_driver_of_one_machine_where_that_of_another_belongs(tmp_path, data):
     files = {"a.inf": THREE, "x64/a.sys": X64, "arm64/a.sys": data}

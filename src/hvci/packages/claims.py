@@ -100,8 +100,15 @@ def amiss(
             if found - meant:
                 others = sorted({str(one) for _, one in found - meant})
                 yield f"{what} is one for {' and '.join(others)}"
-            elif not found and machine not in every and machine is not Machine.X86:
-                yield f"{what} is not in the package"
+            elif not found and machine is not Machine.X86:
+                called = {_name(path) for path in paths} | {service.file.lower()}
+                same = (one for path, one in there.items() if _name(path) in called)
+                if not any(machine in one for one in same):
+                    yield f"{what} is not in the package"
+
+
+def _name(path: str) -> str:
+    return path.lower().replace("!", "/").rpartition("/")[2]
 
 
 def best(claims: list[Claim], machine_of: Callable[[], Machine | None]) -> Claim:

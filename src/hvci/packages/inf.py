@@ -60,7 +60,8 @@ class Service:
     windows: tuple[int, ...] = ()
     """The oldest Windows of the models that lead here (major, minor, build); empty for any."""
     own: tuple[tuple[Machine, tuple[str, ...]], ...] = ()
-    """Where the INF has the file for each machine that a decoration names."""
+    """Where the INF has the file for each machine that a decoration names; several times where
+    different models copy different files."""
     of_windows: bool = False
     """The file comes with Windows, and the INF does not bring it."""
 
@@ -262,9 +263,10 @@ class _Reader:
             return None
         start = _number(self.text.value(section, "StartType"))
         machines = frozenset(found.machines)
-        own: dict[Machine, tuple[str, ...]] = {}
+        own: dict[tuple[Machine, str], list[str]] = {}
         tiers = self._tiers(file, list(found.installs)[:_MOST_FOLLOWED], own)
-        named = tuple((each, own[each]) for each in sorted(found.decorated) if each in own)
+        named = tuple((each, tuple(own[each, name])) for each, name in sorted(own))
+        named = tuple(one for one in named if one[0] in found.decorated)
         foreign = file.lower() in _OF_WINDOWS and not self._brings(file, found)
         return Service(line.field(0), file, tiers, start, machines, found.windows, named, foreign)
 
@@ -281,34 +283,38 @@ class _Reader:
         self,
         file: str,
         installs: list[tuple[str, Machine]],
-        own: dict[Machine, tuple[str, ...]],
+        own: dict[tuple[Machine, str], list[str]],
     ) -> tuple[tuple[str, ...], ...]:
         """Paths where a package may keep a file: where the INF says, beside the INF under the name
         that CopyFiles says, and beside it under the name of the installed file. `own` gets those
-        of each machine that the INF says most surely.
+        that the INF says most surely, by machine and by name in the package.
         """
         listed: dict[str, None] = {}
         names: dict[str, None] = {}
         renames = self._renames.get(file.lower(), [])[:_MOST_NAMES]
         wanted = {
-            (machine, name): None
+            (machine, name): name if name in copied else ""  # or any of those that INFs rename
             for install, machine in installs
-            for name in self._copied(install, file) or renames or (file,)
+            for copied in [self._copied(install, file)]
+            for name in copied or renames or (file,)
         }
         # A hundred models of one machine must not crowd out the other machines.
         for machine in sorted({machine for machine, _ in wanted}):
-            mine = [name for each, name in wanted if each is machine][:_MOST_NAMES]
-            said: dict[str, None] = {}
-            for name in mine:
+            mine = (name for each, name in wanted if each is machine)
+            for name in islice(mine, _MOST_NAMES):
                 names.setdefault(name)
-                for suffix in (f".{_DECORATIONS[machine][2:]}", ""):
-                    # The section of an architecture is all that counts where it has the file.
-                    if paths := list(self._listed(name, suffix)):
-                        said.update(dict.fromkeys(paths))
-                        break
-            listed.update(said)
-            own[machine] = tuple(said or mine)
+                said = self._said(name, f".{_DECORATIONS[machine][2:]}")
+                listed.update(dict.fromkeys(said))
+                own.setdefault((machine, wanted[machine, name]), []).extend(said or [name])
         return tuple(tuple(tier) for tier in (listed, names, (file,)) if tier)
+
+    def _said(self, file: str, suffix: str) -> list[str]:
+        """Where the INF says that a file lies for a machine."""
+        for each in (suffix, ""):
+            # The section of an architecture is all that counts where it has the file.
+            if paths := list(self._listed(file, each, suffix)):
+                return paths
+        return []
 
     @cache  # noqa: B019 - one reader lives as long as one INF
     def _copies(self, install: str) -> dict[str, list[str]]:
@@ -339,9 +345,9 @@ class _Reader:
                     found.setdefault(line.field(0).lower(), []).append(source)
         return found
 
-    def _listed(self, file: str, suffix: str) -> Iterator[str]:
+    def _listed(self, file: str, suffix: str, of_disks: str) -> Iterator[str]:
         for line in self._disk_files(suffix).get(file.lower(), ()):
-            disk = self._disk(line.field(0), suffix)
+            disk = self._disk(line.field(0), of_disks)
             yield _path(disk.field(3), line.field(1), file)
             if disk.field(1).lower().endswith(".cab"):
                 yield f"{_path(disk.field(3), disk.field(1))}!{file}"
