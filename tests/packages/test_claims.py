@@ -405,3 +405,44 @@ def test_a_driver_of_windows_is_not_missing(tmp_path):
     copied = UMDF.replace("mine.dll", "WUDFRd.sys")
     (missing,) = open_inf(put(tmp_path, {"b/a.inf": copied}) / "b" / "a.inf")
     assert str(missing.error) == "service WUDFRd: WUDFRd.sys is not in the package"
+
+
+def one_of(name, more=""):
+    return (
+        HEAD
+        + models("Std,NTamd64", Std_NTamd64="A")
+        + f"[A]\nCopyFiles=@{name}.sys\n{more}\n"
+        + add("A", name)
+        + service(name, f"{name}.sys")
+    )
+
+
+def opened_by(path):
+    found = list(open_inf(path))
+    drivers = {one.package.service: one.package.inf for one in found if isinstance(one, Driver)}
+    return drivers, [str(one.error) for one in found if not isinstance(one, Driver)]
+
+
+def test_infs_that_are_installed_with_another(tmp_path):
+    files = {"a.inf": one_of("One", "CopyINF=B.inf"), "one.sys": X64, "two.sys": X64}
+    top = put(tmp_path, files)
+    lost = "b.inf, which is installed with it, is not in the package"
+    assert opened_by(top / "a.inf") == ({"One": str(top / "a.inf")}, [lost])
+    put(top, {"b.inf": one_of("Two", "CopyINF=a.inf, c.inf"), "c.inf": UMDF})
+    assert opened_by(top / "a.inf") == (
+        {"One": str(top / "a.inf"), "Two": str(top / "b.inf")},
+        [],
+    )
+    put(top, {"c.inf": "no INF"})
+    assert opened_by(top / "a.inf")[1] == ["no INF of a driver: it has no [Version] section"]
+    (met,) = (one for one in places([str(top / "a.inf")]) if isinstance(one, Problem))
+    assert (met.path, met.sentence) == (str(top / "a.inf"), opened_by(top / "a.inf")[1][0])
+
+
+def test_an_inf_beside_it_that_another_takes_in_is_told(tmp_path):
+    top = put(tmp_path, {"a.inf": one_of("One", "Include=usb.inf"), "one.sys": X64})
+    assert opened_by(top / "a.inf")[1] == []  # of Windows
+    put(top, {"USB.inf": "[Version]\n"})
+    assert opened_by(top / "a.inf")[1] == [
+        "it takes in sections of usb.inf, which are not followed: check the folder"
+    ]

@@ -85,6 +85,8 @@ class Inf:
     """The first of them, in order."""
     needs: tuple[str, ...] = ()
     """Other INFs that it includes: what they install is not known here."""
+    copies: tuple[str, ...] = ()
+    """Other INFs that are installed with it."""
     problems: tuple[str, ...] = field(default=())
 
 
@@ -152,14 +154,15 @@ class _Reader:
             tuple(self._services()),
             len(self.hardware),
             tuple(islice(self.hardware, MOST_IDS)),
-            tuple(dict.fromkeys(self._includes())),
+            tuple(dict.fromkeys(self._infs("Include"))),
+            tuple(dict.fromkeys(self._infs("CopyINF"))),
             tuple(dict.fromkeys(self.problems)),
         )
 
-    def _includes(self) -> Iterator[str]:
+    def _infs(self, directive: str) -> Iterator[str]:
         for name in self.text.names:
             for line in self.text.lines(name):
-                if _is(line, "Include"):
+                if _is(line, directive):
                     yield from (each for each in line.fields if each)
 
     def _installs(self) -> Iterator[_Install]:

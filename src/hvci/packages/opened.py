@@ -103,28 +103,50 @@ class Named(NamedTuple):
 
 
 def of_inf(path: Path) -> Iterator[Named | Refused]:
-    """Where the drivers lie that an INF installs, and what is wrong with it."""
-    inf = read_inf(bounded(path))
-    folder = path.parent
+    """Where the drivers lie that an INF installs, by the INFs that it copies as well, and what is
+    wrong with them.
+    """
+    first = read_inf(bounded(path))
+    folder, found = path.parent, False
     listed: dict[str, list[Path]] = {}
     for each in _around(folder):
         listed.setdefault(each.relative_to(folder).as_posix().lower(), []).append(each)
+    waiting, met = [(path, first)], {path.name.lower()}
+    while waiting:
+        one, inf = waiting.pop(0)
+        for said in _of_one(one, inf, listed):
+            found = True
+            yield said
+        for name in (each.lower() for each in inf.copies if each.lower() not in met):
+            met.add(name)
+            try:
+                waiting += [(other, read_inf(bounded(other))) for other in listed[name][:1]]
+            except KeyError:
+                found = True
+                text = f"{name}, which is installed with it, is not in the package"
+                yield Refused(str(one), InputError(text))
+            except InputError as error:
+                found = True
+                yield Refused(str(listed[name][0]), error)
+    if not found:
+        raise _installs_nothing(str(path), first)
+
+
+def _of_one(path: Path, inf: Inf, listed: Mapping[str, list[Path]]) -> Iterator[Named | Refused]:
     catalogs = tuple(one for name in inf.catalogs for one in listed.get(name.lower(), ()))
-    found = False
     for service in inf.services:
         _, there = claimed(service, listed, machine_of_file)
         for file in there:
-            found = True
             package = package_of(str(path), inf, service, [str(each) for each in catalogs])
             yield Named(file, package, catalogs)
         if not there and not service.of_windows:
-            found = True
             yield missing(str(path), service)
     for problem in (*inf.problems, *amiss(inf, listed, machine_of_file)):
-        found = True
         yield Refused(str(path), InputError(problem))
-    if not found:
-        raise _installs_nothing(str(path), inf)
+    for name in inf.needs:
+        if name.lower() in listed and name.lower() != path.name.lower():
+            text = f"it takes in sections of {name}, which are not followed: check the folder"
+            yield Refused(str(path), InputError(text))
 
 
 def missing(path: str, service: Service) -> Refused:
