@@ -369,6 +369,21 @@ def test_a_catalog_that_cannot_be_read_costs_no_driver(tmp_path):
     assert "disk1" in look(windows)[0]
 
 
+def test_what_the_driver_store_lacks_or_hides_is_told(tmp_path):
+    store = "system32/driverstore/filerepository/spare.inf_amd64_3"
+    files = {name: data for name, data in FILES.items() if name != f"{store}/spare.sys"}
+    windows = put(tmp_path / "a", files)
+    assert (
+        "1 packages whose driver is not in the driver store: oem3.inf"
+        in look(windows)[1]["notices"]
+    )
+    (tmp_path / "b" / "x.sys").parent.mkdir()
+    (tmp_path / "b" / "x.sys").write_bytes(BROKEN)
+    (windows / store / "spare.sys").symlink_to(tmp_path / "b" / "x.sys")
+    (error,) = (one for one in look(windows)[1]["errors"] if one["path"].endswith("spare.sys"))
+    assert error["message"].startswith("a link that leads out")
+
+
 @pytest.mark.parametrize("services", [{}, {"off": service(4)}, {"lost": service(3)}])
 def test_a_windows_without_a_driver_is_not_compatible(tmp_path, services):
     one = {"Select": {"Current": 1}, "ControlSet001": {"Services": services}}

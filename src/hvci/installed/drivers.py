@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from hvci.errors import InputError
 from hvci.installed.hive import MAX_BYTES, Hive
@@ -21,6 +22,7 @@ from hvci.packages.inf import START
 from hvci.packages.opened import MAX_MEMBER, Driver, Opened, Refused
 
 _LOGS = (".LOG1", ".LOG2", ".LOG")
+_MOST_NAMED = 20
 _MAX_EVENTS = 256 << 20
 _OBJECT = re.compile(r"\\(?:\?\?|DosDevices|\\\?)\\", re.IGNORECASE)
 """What a path of the kernel begins with before a drive."""
@@ -133,8 +135,7 @@ class Windows:
         if disabled:
             self.notes.append(f"{len(disabled)} disabled services were left out")
         if missing:
-            named = ", ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
-            self._doubt(f"{len(missing)} services whose file is not there: {named}")
+            self._doubt(f"{len(missing)} services whose file is not there: {_some(missing)}")
 
     def _path(self, service: Service) -> tuple[str, str]:
         """Where the binary of a service lies, or why that cannot be told."""
@@ -184,15 +185,20 @@ class Windows:
         start = START.get(service.start, str(service.start)) if service.start is not None else ""
         return self._made(published, service.name, start, path, data, facts)
 
-    def _staged(self, running: set[tuple[str, bytes]], disabled: set[str]) -> Iterator[Driver]:
+    def _staged(self, running: set[tuple[str, bytes]], disabled: set[str]) -> Iterator[Opened]:
         """Drivers that a package keeps in the driver store and that are not those which run."""
+        run = {name for name, _ in running} | disabled
+        lost: dict[str, None] = {}
         for one in self._packages.all.values():
             met: set[str] = set()
             for service in one.inf.services:
                 name = service.name.lower()
                 if name in disabled:
                     continue
-                for path, data in self._packages.copies(one, service):
+                copies = self._packages.copies(one, service)
+                if not copies and name not in run and not service.of_windows:
+                    lost.setdefault(one.name)
+                for path, data in copies:
                     if (name, _digest(data)) in running or path in met:
                         continue
                     met.add(path)
@@ -200,6 +206,12 @@ class Windows:
                     devices = bound.devices if self.registry.knows_devices else None
                     facts = Installed(one.name, devices, staged=True)
                     yield self._made(one, service.name, "", path, data, facts)
+        for path, error in self._packages.shut.items():
+            yield Refused(self.tree.label(path), error)
+        if lost:
+            self._doubt(
+                f"{len(lost)} packages whose driver is not in the driver store: {_some(lost)}"
+            )
 
     def _made(
         self,
@@ -235,6 +247,12 @@ class Windows:
             data = self.tree.read(path, MAX_INF)
             if data is not None:
                 yield self.tree.label(path), data
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names of many."""
+    first = list(islice(names, _MOST_NAMED + 1))
+    return ", ".join(first[:_MOST_NAMED]) + (" ..." if len(first) > _MOST_NAMED else "")
 
 
 def _digest(data: bytes) -> bytes:

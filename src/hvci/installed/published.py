@@ -51,6 +51,8 @@ class Packages:
     def __init__(self, tree: Tree, windows: str, registry: Registry) -> None:
         self._tree, self._windows, self._registry = tree, windows, registry
         self.problems: list[str] = []
+        self.shut: dict[str, InputError] = {}
+        """What of the driver store could not be read, by path."""
         self.all: dict[str, Published] = dict(self._read())
         self._adding: dict[str, list[tuple[Published, InfService]]] = {}
         for one in self.all.values():
@@ -164,7 +166,8 @@ class Packages:
         path = f"{self._store}/{one.folder}/{source}"
         try:
             data = self._tree.read(path, MAX_MEMBER)
-        except InputError:
+        except InputError as error:
+            self.shut[path] = error
             return None
         return None if data is None else Copy(path, data)
 
