@@ -124,6 +124,9 @@ def test_drivers_of_one_name_for_two_machines_are_not_compared():
         compare(Document((x64, arm64)), Document((x64, x64))), key=lambda one: one.name
     )
     assert sum(one.before is None or one.after is None for one in (gone, come, kept)) == 2
+    other = replace(x64, target=replace(x64.target, path="e.sys"))
+    alone = compare(Document((x64, other)), Document((arm64, other)))
+    assert [one.before is None or one.after is None for one in alone] == [True, True, False]
 
 
 def test_text():

@@ -39,7 +39,8 @@ def _by_name(reports: Iterable[Report]) -> dict[str, list[Report]]:
 
 def _pairs(name: str, old: list[Report], new: list[Report]) -> Iterator[Pair]:
     """The pairs of drivers of one name, in the order of the paths that they are called by."""
-    if len(old) <= 1 and len(new) <= 1:
+    machines = {one.target.machine for one in (*old, *new)}
+    if len(old) <= 1 and len(new) <= 1 and len(machines) == 1:
         yield name, next(iter(old), None), next(iter(new), None)
         return
     likely = sorted(
