@@ -8,6 +8,7 @@ import pytest
 from build import driver
 from cabinets import cabinet
 from hvci.errors import InputError
+from hvci.fleet import elsewhere
 from hvci.fleet.walk import Problem, places
 from hvci.packages.beside import Beside
 from hvci.packages.inf import read_inf
@@ -446,3 +447,20 @@ def test_an_inf_beside_it_that_another_takes_in_is_told(tmp_path):
     assert opened_by(top / "a.inf")[1] == [
         "it takes in sections of usb.inf, which are not followed: check the folder"
     ]
+
+
+@pytest.mark.parametrize("words", [("", "a.sys"), ("a.sys", ""), ("a.inf", "a.sys")])
+def test_a_driver_that_is_named_beside_its_package_stays_of_it(tmp_path, words):
+    text = HEAD + models("Std,NTamd64", Std_NTamd64="A") + add("A", "S") + service("S", "a.sys", 0)
+    top = put(tmp_path, {"a.inf": text, "a.sys": X64})
+    last = list(elsewhere.places(str(top / word) for word in words))[-1]
+    assert (last.path, last.package.service) == (str(top / "a.sys"), "S")
+
+
+def test_of_two_services_of_one_file_the_first_to_start_is_its_row(tmp_path):
+    text = HEAD + models("Std,NTamd64", Std_NTamd64="A") + add("A", "Boot") + add("A", "Late")
+    text += service("Boot", "a.sys", 0) + service("Late", "a.sys", 3)
+    top = put(tmp_path, {"a.inf": text, "a.sys": X64})
+    for word in ("", "a.inf"):
+        (one,) = places([str(top / word)])
+        assert one.package.service == "Boot"

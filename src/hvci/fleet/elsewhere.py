@@ -35,17 +35,30 @@ def places(
     """Every driver and package that words lead to, on this computer and elsewhere.
 
     With `installed` each word names a Windows; the image of a disk always does. What is elsewhere
-    tells no time of change that `since` could be compared with.
+    tells no time of change that `since` could be compared with. A driver that one word leads to
+    with its package is of that package where another names it alone.
     """
-    for word in words:
-        if is_url(word):
-            yield from places_of(word)
-        elif installed or is_disk(word):
-            from hvci.fleet.windows import windows_places
+    packaged: set[str] = set()
+    some = list(words)
+    for word in some:
+        for one in _places(word, since, installed):
+            if isinstance(one, Place) and len(some) > 1:
+                if one.package is None and one.path in packaged:
+                    continue
+                if one.package is not None:
+                    packaged.add(one.path)
+            yield one
 
-            yield from windows_places(word, since)
-        else:
-            yield from walk.places([word], since)
+
+def _places(word: str, since: int, installed: bool) -> Iterator[Place | Problem]:
+    if is_url(word):
+        yield from places_of(word)
+    elif installed or is_disk(word):
+        from hvci.fleet.windows import windows_places
+
+        yield from windows_places(word, since)
+    else:
+        yield from walk.places([word], since)
 
 
 def places_of(url: str) -> Iterator[Place | Problem]:

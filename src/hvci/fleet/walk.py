@@ -56,6 +56,14 @@ class Problem(NamedTuple):
     sentence: str
 
 
+_STARTS = {"boot": 0, "system": 1, "automatic": 2}
+
+
+def starts(package: Package | None) -> int:
+    """When Windows starts the service of a driver, as a number that grows."""
+    return _STARTS.get(package.start, len(_STARTS)) if package else len(_STARTS)
+
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -122,6 +130,7 @@ def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
         yield place_of(path, status, kind)
         return
     wrong: dict[str, None] = {}
+    found: dict[str, Place] = {}
     try:
         for one in of_inf(Path(path)):
             if isinstance(one, Refused):
@@ -129,7 +138,10 @@ def _named(path: str, status: os.stat_result) -> Iterator[Place | Problem]:
                 continue
             place = place_of(str(one.file), one.file.stat())
             catalogs = tuple(map(str, one.catalogs))
-            yield place._replace(package=one.package, catalogs=catalogs)
+            before = found.get(place.path)
+            if before is None or starts(one.package) < starts(before.package):
+                found[place.path] = place._replace(package=one.package, catalogs=catalogs)
+        yield from found.values()
         if wrong:
             yield Problem(path, "package", "; ".join(wrong))
     except InputError as error:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hvci.errors import InputError
-from hvci.fleet.walk import WINDOWS, Place, Problem, place_of, problem
+from hvci.fleet.walk import WINDOWS, Place, Problem, place_of, problem, starts
 from hvci.installed import disks, tree
 from hvci.installed.drivers import NO_DRIVER, Windows
 from hvci.model import Package
 from hvci.packages.opened import Driver, Kept, Placed, Refused
 
 NO_WINDOWS = "no Windows folder: it has no System32/config/SYSTEM"
-_STARTS = {"boot": 0, "system": 1, "automatic": 2}
 
 
 def windows_places(word: str, since: int = 0) -> Iterator[Place | Problem]:
@@ -57,7 +56,7 @@ def _first_of_file(opened: Iterable[Driver | Refused]) -> Iterator[Place | Probl
             yield Problem(one.path, "package", str(one.error).removeprefix(f"{one.path}: "))
             continue
         before = found.get(one.path)
-        if before is None or _start(one.package) < _start(before[0]):
+        if before is None or starts(one.package) < starts(before[0]):
             found[one.path] = (one.package, tuple(path for path, _ in one.catalogs))
     for path, (package, catalogs) in found.items():
         try:
@@ -66,10 +65,6 @@ def _first_of_file(opened: Iterable[Driver | Refused]) -> Iterator[Place | Probl
             yield problem(path, error)
         else:
             yield place._replace(package=package, catalogs=catalogs)
-
-
-def _start(package: Package | None) -> int:
-    return _STARTS.get(package.start, len(_STARTS)) if package else len(_STARTS)
 
 
 def unpack_windows(path: Path, scratch: Path) -> tuple[list[Placed], list[Refused], str]:
@@ -92,7 +87,7 @@ def unpack_windows(path: Path, scratch: Path) -> tuple[list[Placed], list[Refuse
                     continue
                 number += 1
                 before = placed.get(name)
-                if before is None or _start(one.package) < _start(before.package):
+                if before is None or starts(one.package) < starts(before.package):
                     placed[name] = _kept(one, path, scratch, number)
             refused += [Refused("", InputError(text)) for text in windows.doubts]
     except InputError as error:
