@@ -16,6 +16,7 @@ from hvci.source.program.program import Program
 from hvci.source.program.records import Record, records
 from hvci.source.program.stores import Store
 from hvci.source.text.namespaces import Spaces, qualifier_of
+from hvci.source.text.text import places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -72,17 +73,21 @@ def _global_type(program: Program, name: bytes) -> bytes:
     """The type of a variable outside of functions, where one declaration of the name is."""
     key = b"=:" + name
     if key not in program.stored:
-        word = (
-            rb"([A-Za-z_][\w:]*)\s*[\s*&]\s*\**\s*%b\s*(?:\[[^\]\n]*\]\s*)*(?:=|;|\{)"
-            % re.escape(name)
-        )
         found = {
-            match[1]
+            kind[1]
             for unit in program.naming(name)
-            for match in re.finditer(word, unit.source.code)
+            for at in places(unit.source.code, name)
+            if _IS_DECLARED.match(unit.source.code, at + len(name))
+            and (kind := _TYPE_BEFORE.search(unit.source.code, max(0, at - _LONGEST), at))
         }
         program.stored[key] = (found.pop() if len(found) == 1 else b"",)
     return bytes(program.stored[key][0])
+
+
+_TYPE_BEFORE = re.compile(rb"([A-Za-z_][\w:]*)\s*[\s*&]\s*\**\s*\Z")
+_IS_DECLARED = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)*[=;{]")
+_LONGEST = 300
+"""Bytes before a name in which its type stands."""
 
 
 def _of_type(program: Program, kind: bytes, name: bytes) -> Record | None:
