@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from hvci.binary.arch.arm64.clobbers import PARAMETERS, Clobbers, most_arguments
+from hvci.binary.arch.arm64.depth import is_used_again
 from hvci.binary.arch.arm64.encoding import (
     SP,
     VOLATILE,
@@ -329,12 +330,16 @@ class Arm64:
     def taken_addresses(self, function: Function) -> Iterator[tuple[int, Memory]]:
         """Every ADD to, or SUB from, the stack or frame pointer into another register.
 
+        Also into the frame pointer, where it is used for other things as well.
+
         And every copy of the frame pointer: a handler gets the frame so.
         """
         for i, word in enumerate(function.instructions):
             if word & ~31 & 0xFFFFFFFF == _COPY_OF_FP and word & 31 not in (FP, ZERO):
                 yield i, Memory(FP, NO_REGISTER, 1, 0, 8)
-            if word & 0xBF800000 != 0x91000000 or word & 31 in (SP, FP):
+            if word & 0xBF800000 != 0x91000000 or word & 31 == SP:
+                continue
+            if word & 31 == FP and not is_used_again(function):
                 continue
             base = word >> 5 & 31
             if base in (SP, FP):

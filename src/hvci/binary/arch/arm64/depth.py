@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from hvci.binary.arch.arm64.words import NOP, access, branch_target
+from hvci.binary.arch.arm64.encoding import SP, written_registers
+from hvci.binary.arch.arm64.words import FP, NOP, access, branch_target, is_access
 from hvci.binary.form.code import Flow, Function
 from hvci.binary.form.exceptions import NO_FRAME
 from hvci.binary.pe.image import PeImage
@@ -19,6 +20,14 @@ HELPER = 12
 PROBE_WINDOW = 8
 _RET = 0xD65F03C0
 _CALL = int(Flow.CALL)
+_MAKES_MASK, _MAKES = 0xBF8003FF, 0x910003FD
+"""`add x29, sp, #n`, and `mov x29, sp`."""
+_PAIR_MASK, _PAIR = 0x3A000000, 0x28000000
+_STORED = 1 << 22
+"""The bit in which a store differs from the load of what it has stored."""
+_WRITES_BACK = 1 << 10
+"""Of a load of one register with an offset: it changes its base, too."""
+_UNSIGNED = 1 << 24
 
 
 class StackDepthArm64:
@@ -37,8 +46,9 @@ class StackDepthArm64:
         return frozenset()
 
     def frame_pointer(self, function: Function, i: int) -> int | None:
-        """What x29 holds, as a depth, when the function sets it up once."""
-        return self._walked(function).frame
+        """What x29 holds, as a depth, when the function sets it up once and keeps it."""
+        frame = self._walked(function).frame
+        return None if frame is None or is_used_again(function) else frame
 
     def _walked(self, function: Function) -> _Walk:
         known: _Walk | None = function.cache.get("stack depths")
@@ -129,7 +139,7 @@ class _Walk:
             depth += change
         elif word & 0xFFE003FF == 0xCB2003FF:
             depth -= self._probed(i, word)
-        elif word & 0xBF8003FF == 0x910003FD:
+        elif word & _MAKES_MASK == _MAKES:
             amount = word >> 10 & 0xFFF
             self.frame = depth + amount if self.frame is None else self.frame
         elif word & 0xBF8003FF == 0x910003BF and self.frame is not None:
@@ -147,3 +157,41 @@ class _Walk:
                 constant: int = before >> 5 & 0xFFFF
                 return constant << shift
         return 0
+
+
+def is_used_again(function: Function) -> bool:
+    """Whether x29, once it has pointed to the frame, becomes something else.
+
+    It is a register like any other there, whose value depends on the way: so compilers use it in
+    code without frame pointers. Giving the caller's back does not count.
+    """
+    known: bool | None = function.cache.get("frame pointer used again")
+    if known is None:
+        known = function.cache["frame pointer used again"] = _becomes_another(function)
+    return known
+
+
+def _becomes_another(function: Function) -> bool:
+    made = 0
+    saves = set[int]()
+    for word in function.instructions:
+        if word & 31 != FP and word >> 10 & 31 != FP:
+            continue
+        if not written_registers(word) >> FP & 1:
+            saves.add(word)
+        elif word & _MAKES_MASK == _MAKES:
+            if made and made != word:
+                return True
+            made = word
+        elif made and not _gives_back(word, saves):
+            return True
+    return False
+
+
+def _gives_back(word: int, saves: set[int]) -> bool:
+    """Whether a word loads what the function has saved of its caller: a pair, or as it was put."""
+    if not is_access(word) or word >> 5 & 31 != SP:
+        return False
+    is_pair = word & _PAIR_MASK == _PAIR
+    moves_stack = not word & _UNSIGNED and bool(word & _WRITES_BACK)
+    return is_pair or moves_stack or word ^ _STORED in saves
