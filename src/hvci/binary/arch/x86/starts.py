@@ -53,6 +53,8 @@ TYPE_SIGNATURE = 0xC105CAFE
 MAX_INSTRUCTION = 15
 MAX_DECODED = 0x1000
 """Bytes decoded before what looks like a call."""
+_JUMPS = np.array((0x20, 0xE0), np.uint8)
+"""ModRM of `jmp [eax]` and `jmp eax`, without the register."""
 JUMP_BY_REGISTER = re.compile(rb"\xff[\xe0-\xe7]")
 HANDLER = 8
 """Bytes of a handler in which it restores ESP."""
@@ -168,7 +170,7 @@ class Openings:
         labels = self._are_labels(targets, places) | self._are_local(targets, places, certain)
         targets, places = targets[~labels], places[~labels]
         opening, ended = self._is_opening(targets), self.is_behind_end(targets)
-        filled = self.are_behind_fillers(targets)
+        filled = self.are_behind_fillers(targets) | self._are_behind_jumps(targets)
         unsure = (~opening & (ended | filled)).nonzero()[0]
         targets_unsure, places = targets[unsure], places[unsure]
         kept = filled[unsure] | ended[unsure] & ~self._are_handlers(targets_unsure, places)
@@ -253,6 +255,14 @@ class Openings:
         found |= (code[rvas - 3] == 0xC2) | (code[rvas - 5] == 0xE9) | (code[rvas - 2] == 0xEB)
         found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] == 0x25)
         return found | self.are_typed(rvas)
+
+    def _are_behind_jumps(self, rvas: Rvas) -> Chosen:
+        """Which begin as functions do, right behind a tail call through a register or a pointer."""
+        code = self.code
+        found = (code[rvas - 2] == 0xFF) & among(code[rvas - 1] & 0xF8, _JUMPS)
+        found |= (code[rvas - 3] == 0xFF) & (code[rvas - 2] & 0xF8 == 0x60)
+        found |= (code[rvas - 6] == 0xFF) & (code[rvas - 5] & 0xF8 == 0xA0)
+        return np.asarray(found & (rvas % ALIGNMENT == 0) & self._begins(rvas))
 
     def are_typed(self, rvas: Rvas) -> Chosen:
         """Which have the type of a function before them."""
