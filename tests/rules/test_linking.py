@@ -73,6 +73,7 @@ def test_silence(value):
         (("data_seg", ".text"), WRITE, UNDECIDED),
         (("data_seg", "PAGE"), WRITE, UNDECIDED),
         (("code_seg", ".data"), WRITE, UNDECIDED),
+        (("code_seg", ".rdata"), IMPORTS, UNDECIDED),
     ],
     ids=str,
 )
@@ -95,6 +96,25 @@ def test_a_merge_whose_section_is_narrowed_again_is_silent():
     assert outcomes(merge, wide)[WRITE] is FAIL
     other = setting("/SECTION", ".other,ER", 2, "Release|x64")
     assert outcomes(merge, other)[WRITE] is FAIL
+
+
+def test_a_merge_goes_on_where_its_section_is_merged_itself():
+    first, second = setting("/MERGE", ".data=.mine"), setting("/MERGE", ".mine=.text", 2)
+    assert outcomes(first) == SILENT
+    assert outcomes(second) == SILENT
+    assert outcomes(first, second)[WRITE] is FAIL
+    imports = setting("/MERGE", ".idata=.mine")
+    assert outcomes(imports, second)[IMPORTS] is FAIL
+    elsewhere = setting("/MERGE", ".mine=.text", 2, "Debug|x64")
+    assert outcomes(first, elsewhere)[WRITE] is PASS
+
+
+def test_a_section_that_gets_code_and_data_is_undecided():
+    both = setting("code_seg", ".mine"), setting("data_seg", ".mine", 2)
+    assert outcomes(*both)[WRITE] is UNDECIDED
+    assert outcomes(both[0]) == outcomes(both[1]) == SILENT
+    merged = setting("/MERGE", ".mine=.text", 3)
+    assert outcomes(both[1], merged)[WRITE] is FAIL
 
 
 def test_the_same_setting_of_two_configurations_is_told_once():
