@@ -129,7 +129,7 @@ class _Walk:
 
     def _name(self, name: bytes, function: Function) -> None:
         """What a variable of a function is given."""
-        key = (function.file.source.path, function.node.start_byte, name)
+        key = (function.file, function.node.start_byte, name)
         if key in self.found.names or len(self.found.names) >= MAX_NAMES:
             return
         self.found.names.add(key)

@@ -97,7 +97,7 @@ class Origins:
         self._steps = 0
         self._busy: set[object] = set()
         self._memo: dict[object, Roots] = {}
-        self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
+        self._variables: dict[tuple[File, int, bytes], Variable | None] = {}
 
     @property
     def exhausted(self) -> bool:
@@ -213,10 +213,10 @@ class Origins:
 
     def _local(self, name: bytes, where: Where, function: Function, depth: int) -> Roots | None:
         """A local variable or parameter; None when the function declares none of that name."""
-        found, path = self._variable(name, function), function.file.source.path
+        found = self._variable(name, function)
         if found is None:
             return None
-        key = (path, function.node.start_byte, name)
+        key = (function.file, function.node.start_byte, name)
         if (key, where.offset) in self._busy:
             return NONE
         self._busy.add((key, where.offset))
@@ -241,7 +241,7 @@ class Origins:
         return roots | self._put(function, found, name, (since, where.offset), depth)
 
     def _variable(self, name: bytes, function: Function) -> Variable | None:
-        key = (function.file.source.path, function.node.start_byte, name)
+        key = (function.file, function.node.start_byte, name)
         if key not in self._variables:
             self._variables[key] = variable(function, name)
         return self._variables[key]

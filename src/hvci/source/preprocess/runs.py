@@ -13,6 +13,8 @@ from hvci.source.text.directives import Included, Macro
 
 Taken = int | tuple[int, ...] | None
 """The branch of a group that is compiled; several: any of them may be; None: none is."""
+UNTAKEN = -1
+"""Stands among several where it may be that none is."""
 Choice = tuple[Taken, ...]
 """What is taken of each group of a file."""
 Find = Callable[[str, Included], str | None]

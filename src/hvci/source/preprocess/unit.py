@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 from hvci.source.preprocess import expression
 from hvci.source.preprocess.expression import Number, Truth
 from hvci.source.preprocess.predefined import may_be_of_kit
-from hvci.source.preprocess.runs import Choice, Definitions, Find, Given, Run, Taken
+from hvci.source.preprocess.runs import (
+    UNTAKEN,
+    Choice,
+    Definitions,
+    Find,
+    Given,
+    Run,
+    Taken,
+)
 from hvci.source.text import directives
 from hvci.source.text.directives import Condition, Directive, Directives, Included, Macro
 from hvci.source.text.includes import is_of_kit
@@ -265,7 +273,9 @@ class _Walk:
             self.maybe -= 1
             state.inside_maybe = False
         if line.kind == directives.ENDIF:
-            open_.pop()
+            if open_.pop().taken is None:
+                before = choice[line.group]
+                choice[line.group] = (*(before if isinstance(before, tuple) else ()), UNTAKEN)
             return at + 1
         if state.taken is True:
             return line.next

@@ -149,6 +149,9 @@ def _followed(program: Program, unit: Unit, at: int, name: bytes, found: Aliases
         return False  # no type has the name: an argument of a template, or a macro stands behind it
     if node is None or node.type != "identifier":
         return True
+    call = node.parent
+    if call is not None and call.type == "call_expression" and call.start_byte == node.start_byte:
+        return True  # directives stand before its arguments
     holders = list(_holders(program, node))
     return all(_take(program, found, one, name) if one else False for one in holders)
 

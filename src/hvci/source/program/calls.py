@@ -125,8 +125,11 @@ def _named(code: bytes, held: frozenset[bytes]) -> Iterator[tuple[int, int]]:
                 yield at, at + len(name)
 
 
-_OPENS = re.compile(rb"(?:[\s\\]|/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*+)*+\(")
-"""Behind a name in a text that may continue its lines and hold comments."""
+_OPENS = re.compile(rb"(?:[\s\\]|/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*+)*+[(#]")
+"""Behind a name in a text that may continue its lines and hold comments.
+
+A directive may stand between the name and its parentheses: then the tree tells.
+"""
 
 
 def find_calls(unit: Unit, index: WordIndex) -> Iterator[CallText]:
@@ -150,6 +153,8 @@ def _call(unit: Unit, start: int, end: int) -> CallText | None:
     node = None if macro is not None else _called(file, start, end)
     if macro is None and node is None and _is_declaration(unit.source.code, start):
         return None
+    if node is None and not _is_before_parentheses(unit, end, is_macro=macro is not None):
+        return None
     given = _of_node(node) if node is not None else split(unit.source.code, end)
     ddi = _row(name, len(given))
     if ddi is None or (ddi.binding is Binding.COM_VTABLE and not _is_member(unit, start)):
@@ -159,6 +164,17 @@ def _call(unit: Unit, start: int, end: int) -> CallText | None:
     shape = Shape.CALL if macro is None else Shape.MACRO
     kept = unit.live(start)
     return CallText(ddi, unit, shape, start, end, tuple(given), file, node, macro, kept)
+
+
+def _is_before_parentheses(unit: Unit, end: int, *, is_macro: bool) -> bool:
+    """Whether parentheses open behind a name, with directives between at most."""
+    code = unit.source.code
+    behind = (_LINE if is_macro else _LINES).match(code, end)
+    return behind is not None and code[behind.end() : behind.end() + 1] == b"("
+
+
+_LINE = re.compile(rb"[\s\\]*+")
+_LINES = re.compile(rb"(?:[\s\\]|#(?:[^\n\\]|\\\r?\n|\\)*+)*+")
 
 
 def _is_member(unit: Unit, start: int) -> bool:

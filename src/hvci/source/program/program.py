@@ -18,6 +18,7 @@ from hvci.source.preprocess.runs import Choice, Run
 from hvci.source.preprocess.sizes import pointer_size
 from hvci.source.preprocess.tree import File, Function, Text, Trees, ancestors
 from hvci.source.preprocess.units import Space, TranslationUnit
+from hvci.source.preprocess.ways import ways
 from hvci.source.text.chunks import may_define
 from hvci.source.text.directives import Macro
 from hvci.source.text.text import Source, directive_lines
@@ -160,7 +161,11 @@ class Program:
                     by_choice.setdefault(choice, []).append(run)
             text = self.space.text(path)
             found = sorted(by_choice.items(), key=lambda item: repr(item[0]))
-            self._units[path] = [Unit(text, *one) for one in found] if text is not None else []
+            self._units[path] = [
+                Unit(text, way, runs)
+                for choice, runs in (found if text is not None else ())
+                for way in ways(choice, text.directives)
+            ]
         return self._units[path]
 
     def names(self, name: bytes) -> bool:
@@ -329,8 +334,9 @@ def opens(source: Source, end: int) -> bool:
 
 
 _WORD = re.compile(rb"\w+")
-_OPENS = re.compile(rb"\s*\(")
-_OPENS_OR_CHOOSES = re.compile(rb"\s*(?:<[^;{}]{0,300}?>\s*)?\(")
+_OPENS = re.compile(rb"\s*(?:\(|(?<=[\t \n])#)")
+"""A directive may stand between: then the tree tells."""
+_OPENS_OR_CHOOSES = re.compile(rb"\s*(?:(?:<[^;{}]{0,300}?>\s*)?\(|(?<=[\t \n])#)")
 
 
 def _use(unit: Unit, start: int, end: int) -> Use | None:

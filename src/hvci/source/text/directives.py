@@ -88,6 +88,8 @@ class Directives:
     def __init__(self, source: Source) -> None:
         self.groups: list[int] = []
         """How many branches each group has; outer ones come before those that they hold."""
+        self.outer: list[Region | None] = []
+        """The branch around each group."""
         self.macros: dict[bytes, list[Macro]] = {}
         """Every `#define`, by name."""
         self.undefined: dict[bytes, list[int]] = {}
@@ -140,6 +142,7 @@ class Directives:
         if kind == IF:
             self._stack.append(here)
             self.groups.append(0)
+            self.outer.append(outer)
             number = len(self.groups) - 1
         elif not self._stack:
             return

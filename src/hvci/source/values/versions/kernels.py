@@ -82,7 +82,7 @@ class Versions(Numbers):
             search.asking = Asking(self.program)
         if not search.asking.concerns(condition, function):
             return None
-        key = file.source.path, condition.start_byte, condition.end_byte, self.on
+        key = file, condition.start_byte, condition.end_byte, self.on
         if key not in search.truths:
             if search.nested >= MAX_NESTED:
                 return None

@@ -54,17 +54,17 @@ class Search:
     def __init__(self) -> None:
         self.steps = self.nested = 0
         self.known: dict[object, int | None] = {}
-        self.truths: dict[tuple[str, int, int, tuple[WindowsVersion, ...]], Truth] = {}
+        self.truths: dict[tuple[File, int, int, tuple[WindowsVersion, ...]], Truth] = {}
         self.asking: Asking | None = None
         self.is_asked: bool | None = None
         self.left = MAX_TOTAL
         self.before: dict[object, frozenset[Key]] = {}
         """What runs before a place in the entry routine."""
-        self._variables: dict[tuple[str, int, bytes], Variable | None] = {}
+        self._variables: dict[tuple[File, int, bytes], Variable | None] = {}
 
     def variable(self, function: Function, name: bytes) -> Variable | None:
         """A local variable, looked for once."""
-        key = function.file.source.path, function.node.start_byte, name
+        key = function.file, function.node.start_byte, name
         if key not in self._variables:
             self.left -= SCAN
             self._variables[key] = variable(function, name)
@@ -185,7 +185,7 @@ class Numbers(ABC):
     def _local(
         self, name: bytes, here: Here, function: Function, on: WindowsVersion, depth: int
     ) -> int | None:
-        key = (function.file.source.path, function.node.start_byte, name, here.offset, on)
+        key = (function.file, function.node.start_byte, name, here.offset, on)
         if key in self.search.known:
             return self.search.known[key]
         self.search.known[key] = None
