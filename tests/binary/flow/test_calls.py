@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from flowtext import Text, told
+from flowtext import WRITABLE, Text, told
 from hvci.binary.flow.interprocedural import MAX_CALLER_DEPTH
 
 WRAPPER = "wrapper:\ncall import Asked\nret"
@@ -197,3 +197,38 @@ def test_a_budget_of_the_image_ends_all_questions():
     text.flow.spend()
     (reason,) = told(text.before("call import Asked", 0))
     assert "budget" in reason
+
+
+def test_a_variable_returns_what_any_call_kept_there():
+    program = f"""
+        entry:
+            x0 = 0x200
+            call keep
+            x0 = 4
+            call keep
+            call import Asked
+            ret
+        keep:
+            [image+{WRITABLE:#x}]:4 = x0
+            x0 = load [image+{WRITABLE:#x}]:4
+            ret
+    """
+    assert asked(program) == {0, 4, 0x200}
+
+
+def test_a_variable_changed_by_a_parameter_returns_what_any_call_made_of_it():
+    program = f"""
+        entry:
+            x0 = 0x200
+            call keep
+            x0 = 4
+            call keep
+            call import Asked
+            ret
+        keep:
+            x0 = x0 | 1
+            [image+{WRITABLE:#x}]:4 = x0
+            x0 = load [image+{WRITABLE:#x}]:4
+            ret
+    """
+    assert asked(program) == {0, 5, 0x201}

@@ -28,7 +28,10 @@ class Kind(IntEnum):
     STACK = 2
     """An address in the frame; `value` is the offset from the stack pointer at entry, in bytes."""
     PARAMETER = 3
-    """What the caller put at `place` of the function that starts at `value`, after `ops`."""
+    """What the caller put at `place` of the function that starts at `value`, after `ops`.
+
+    `why` is `KEPT` where a global kept it since: then any caller may have put it there.
+    """
     IMPORT = 4
     """The address of an imported function; `value` is the RVA of its slot."""
     RESULT = 5
@@ -61,6 +64,7 @@ class Lookup(IntEnum):
 NUMERIC = frozenset((Kind.CONST, Kind.BEFORE_OPT_IN, Kind.UNSET))
 """Kinds whose `value` is the number itself."""
 BELOW = -1
+KEPT = "kept in a global"
 _ROUTINES = frozenset((Kind.IMPORT, Kind.ROUTINE))
 _MARKED = NUMERIC - {Kind.CONST}
 
@@ -114,6 +118,18 @@ def address(rva: int) -> Atoms:
 def stack(offset: int) -> Atoms:
     """An address in the frame."""
     return frozenset((Atom(Kind.STACK, offset),))
+
+
+def is_handed(atom: Atom, start: int) -> bool:
+    """Whether an atom is what the call at hand of the function at `start` put there."""
+    return atom.kind is Kind.PARAMETER and atom.value == start and atom.why != KEPT
+
+
+def kept(atoms: Iterable[Atom]) -> Atoms:
+    """What a global that gets these values holds later, when other calls may be under way."""
+    return frozenset(
+        atom._replace(why=KEPT) if atom.kind is Kind.PARAMETER else atom for atom in atoms
+    )
 
 
 def single(atoms: Atoms) -> Atom | None:

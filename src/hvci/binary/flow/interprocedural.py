@@ -429,7 +429,7 @@ class Interprocedural:
             return frozenset((Atom(Kind.RESULT, function.rvas[d], why=f"sub_{target:x}"),))
         out: set[Atom] = set()
         for atom in values:
-            if atom.kind is Kind.PARAMETER and atom.value == target:
+            if atoms.is_handed(atom, target):
                 out |= self.flow.passed_through(function, d, atom, nesting + 1)
             else:
                 out.add(atom)

@@ -441,7 +441,7 @@ class Writes:
         """What values that a callee makes of its parameters are, for one of its calls."""
         out: set[Atom] = set()
         for atom in values:
-            if atom.kind is Kind.PARAMETER and atom.value == callee.start:
+            if atoms.is_handed(atom, callee.start):
                 place = Location(atom.place)
                 held = self.flow.interprocedural.passed(caller, k, place, nesting + 1)
                 out |= atoms.apply(held, atom.ops)
@@ -457,9 +457,9 @@ def _too_many(rva: int) -> Atoms:
 def _note(stored: Atoms | Change, out: set[Atom], changes: list[Change]) -> None:
     """Note what is written; a place in the frame of the writer means nothing to a reader."""
     if isinstance(stored, Change):
-        changes.append(stored)
+        changes.append(stored._replace(right=atoms.kept(stored.right)))
         return
-    for atom in stored:
+    for atom in atoms.kept(stored):
         is_local = atom.kind in (Kind.STACK, Kind.LEAKED)
         out |= atoms.unknown(atoms.describe(atom)) if is_local else {atom}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, traced
-from hvci.binary.flow.atoms import Kind, signed
+from hvci.binary.flow.atoms import Kind, is_handed, signed
 from hvci.binary.flow.fates import OBJECT_REACH, Fate, Write
 from hvci.binary.flow.frames import Leak
 from hvci.binary.flow.reaching import Reached
@@ -178,7 +178,7 @@ def _written(scene: Scene, write: Write) -> set[Root]:
 def _passed(scene: Scene, callee: Function, call: Place, root: Root) -> Iterator[Root]:
     """What something that a callee makes of its parameters is, for one of its calls."""
     atom = root.atom
-    if atom.kind is not Kind.PARAMETER or atom.value != callee.start:
+    if not is_handed(atom, callee.start):
         yield root
     elif is_slot(Location(atom.place)):
         for held in scene.flow.interprocedural.passed(*call, Location(atom.place)):
