@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
+from enum import EnumType
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +74,8 @@ class Row:
         try:
             return make(word)
         except (ValueError, KeyError) as error:
-            raise self.refuse(f"{field}: {word!r} is not known") from error
+            known = f" ({', '.join(make)})" if isinstance(make, EnumType) else ""
+            raise self.refuse(f"{field}: {word!r} is not known{known}") from error
 
     def finish(self) -> None:
         """Refuse fields that nobody took."""
