@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hvci.source.preprocess.tree import Function, ancestors, arguments, text_of
+from hvci.source.preprocess.tree import File, Function, ancestors, arguments, text_of
 from hvci.source.program.calls import CallText
 from hvci.source.program.scope import LOOPS
 from hvci.source.program.stores import stores
@@ -57,7 +57,7 @@ class _Found:
     """Where it begins."""
     open: bool = False
     """Something else has a part in it."""
-    names: set[tuple[str, int, bytes]] = field(default_factory=set)
+    names: set[tuple[File, int, bytes]] = field(default_factory=set)
 
 
 def ordinary(call: CallText, function: Function | None, resolver: Resolver) -> str:

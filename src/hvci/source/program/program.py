@@ -163,7 +163,8 @@ class Program:
             found = sorted(by_choice.items(), key=lambda item: repr(item[0]))
             self._units[path] = [
                 Unit(text, way, runs)
-                for choice, runs in (found if text is not None else ())
+                for choice, runs in found
+                if text is not None
                 for way in ways(choice, text.directives)
             ]
         return self._units[path]
