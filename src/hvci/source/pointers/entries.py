@@ -9,7 +9,7 @@ gives a value is a function. Knows texts and trees; follows no pointer.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -28,7 +28,7 @@ _FIELD = re.compile(
 )
 _OF_KIT = (b"Handler", b"Routine", b"Callback", b"Fn")
 """Ends of those names that count where the driver declares no such field."""
-_TYPE = re.compile(
+ROUTINE_TYPE = re.compile(
     rb"PDRIVER_(?:UNLOAD|INITIALIZE|ADD_DEVICE|STARTIO|CANCEL|CONTROL|LIST_CONTROL|REINITIALIZE)"
     rb"|P?FAST_IO_(?!DISPATCH\Z)\w+|PFN_\w+|EVT_\w+|MINIPORT_\w+"
     rb"|\w+_(?:ROUTINE|CALLBACK|CALLBACK_FUNCTION|DISPATCH|DISPATCH_PAGED|HANDLER|FN|FUNCTION)"
@@ -43,7 +43,7 @@ _PARTS = (
 """Parts of all of these names."""
 _IS_STORED = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?=(?!=)\s*([^;{}]{1,300})")
 _IS_CAST = re.compile(rb"(?=\s*\**\s*(?:\)|>\s*\()([^;{}]{1,200}))")
-_LONGEST = 64
+LONGEST = 64
 _OUTSIDE = ("cast_expression", "parenthesized_expression", "conditional_expression")
 
 
@@ -80,9 +80,14 @@ def _kind(name: bytes) -> bool | None:
     """Whether a name is that of a type of routines; False: of a field with one; None: no such."""
     if name.endswith(b"FAST_IO_DISPATCH"):
         return None
-    if _TYPE.fullmatch(name) is not None:
+    if ROUTINE_TYPE.fullmatch(name) is not None:
         return True
     return None if _FIELD.fullmatch(name) is None else False
+
+
+def is_field(name: bytes) -> bool:
+    """Whether Windows calls what a field of a name holds."""
+    return _kind(name) is False
 
 
 def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
@@ -91,9 +96,9 @@ def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
         return None
     if not (_is_value(code, start, match) if is_cast else code[start - 1 : start] in (b".", b">")):
         return None
-    text = _CASTS_BEFORE.sub(b"", match[1].lstrip(b"*)> \t\r\n"))
-    value = text[: end.start()] if (end := _END.search(text)) is not None else text
-    words = _words(value)
+    text = CASTS_BEFORE.sub(b"", match[1].lstrip(b"*)> \t\r\n"))
+    value = text[: end.start()] if (end := END.search(text)) is not None else text
+    words = words_in(value)
     if not words or words[-1] == name or (name == b"MajorFunction" and b"[" not in match[0]):
         return None  # what another such field holds was looked at there
     at = match.end() if is_cast else match.start(1)
@@ -102,7 +107,7 @@ def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
 
 def _is_value(code: bytes, start: int, match: re.Match[bytes]) -> bool:
     """Whether the type that begins at an offset is cast to, for what is not called at once."""
-    before = code[max(0, start - _LONGEST) : start].rstrip()
+    before = code[max(0, start - LONGEST) : start].rstrip()
     is_named = _NAMED_CAST.search(before) is not None
     if not is_named and not (before[-1:] == b"(" and before[:-1].rstrip()[-1:] in _BEFORE_CAST):
         return False
@@ -114,7 +119,7 @@ _BEFORE_CAST = (b"=", b",", b"?", b":", b"(", b")", b"{", b"")
 _CALLED = re.compile(rb"[\s*)]*\(*\s*[\w>.\s-]+\)\s*\(")
 
 
-def _words(value: bytes) -> tuple[bytes, ...]:
+def words_in(value: bytes) -> tuple[bytes, ...]:
     """What a value may be made of; names of functions with a parenthesis."""
     every = (b"".join(one.split()) for one in _MADE_OF.findall(value))
     return tuple(one for one in every if one not in _NOTHING)
@@ -123,8 +128,8 @@ def _words(value: bytes) -> tuple[bytes, ...]:
 _MADE_OF = re.compile(rb"[A-Za-z_]\w*+\s*+(?!->|[.:\w])\(?")
 """What a value may be made of: names but those of objects that hold others, and calls."""
 _NOTHING = (b"NULL", b"nullptr", b"TRUE", b"FALSE")
-_CASTS_BEFORE = re.compile(rb"\A(?:\(\s*[A-Z]\w*[\s*]*\)\s*)+")
-_END = re.compile(rb"[,;]")
+CASTS_BEFORE = re.compile(rb"\A(?:\(\s*[A-Z]\w*[\s*]*\)\s*)+")
+END = re.compile(rb"[,;]")
 
 
 _KNOWN: WeakKeyDictionary[Source, Found] = WeakKeyDictionary()
@@ -135,10 +140,10 @@ def entries(words: Words, program: Program, known: frozenset[bytes]) -> list[Ent
     found = _KNOWN.get(words.source)
     if found is None:
         found = _KNOWN[words.source] = Found(words)
-    return [one for one in found.entries if _may_be_made(one.words, program, known, 0)]
+    return [one for one in found.entries if may_be_made(one.words, program, known, 0)]
 
 
-def _may_be_made(
+def may_be_made(
     words: Iterable[bytes], program: Program, known: frozenset[bytes], depth: int
 ) -> bool:
     """Whether some of the words in a value may lead to what is no function."""
@@ -168,11 +173,12 @@ def _ways(name: bytes, program: Program, known: frozenset[bytes], depth: int) ->
             if _MAKES.match(code, end) is not None:
                 yield True
             elif (given := _GIVEN.match(code, end)) is not None:
-                yield _may_be_made(_words(given[1]), program, known, depth)
+                yield may_be_made(words_in(given[1]), program, known, depth)
             else:
-                before = code[max(0, at - _LONGEST) : at].rstrip()
+                before = code[max(0, at - LONGEST) : at].rstrip()
                 is_last = _ENDS.match(code, end) is not None
-                yield before.endswith(b"&") or (is_last and _IS_TYPE.search(before) is not None)
+                is_address = _ADDRESS.search(before) is not None
+                yield is_address or (is_last and _IS_TYPE.search(before) is not None)
 
 
 MAX_DEPTH = 6
@@ -180,72 +186,11 @@ _GIVEN = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)*[+-]?=(?!=)([^;{}]{0,300})")
 _MAKES = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)*(?:=\s*)?[{\[]")
 """What stands behind the name of an array, or of what gets a list."""
 _ENDS = re.compile(rb"\s*[,)]")
+_ADDRESS = re.compile(rb"&\s*(?:\w+\s*(?:\.|->)\s*)*\Z")
+"""What stands before a name whose address is taken."""
 _IS_TYPE = re.compile(rb"[\w>]\s*\*+\Z|[(,]\s*(?:\w+\s+)*\w+\Z")
 """What stands before the name of a parameter."""
 _RETURNING = frozenset(name.encode() for name in RETURNING)
-
-
-# ------------------------------------------------------------ routines of the driver's own types
-
-
-_POINTER_TYPE = re.compile(rb"typedef\b[^;{}()]{0,160}\(\s*[\w\s]{0,40}\*\s*(\w+)\s*\)\s*\(")
-_USING = re.compile(rb"using\s+(\w+)\s*=\s*[^;{}()]{0,160}\(\s*[\w\s]{0,40}\*\s*\)\s*\(")
-_UNNAMED = re.compile(rb"\*\)\s*\([^()]*\)\s*(?=\)|>\s*\()")
-_CAST_OR_GIVEN = re.compile(rb"\s*(?:\)|>\s*\(|(\w+)\s*=(?!=))\s*([^;{}]{1,200})")
-_TO = re.compile(rb"(\w+)\s*(?:\)\s*\([^()=]*\)\s*|\[[^\]\n]*\]\s*)?=[^=;{}]{0,80}\Z")
-
-
-class Types:
-    """The types of pointers to routines that one text makes, and where it needs no name."""
-
-    def __init__(self, words: Words) -> None:
-        code, held = words.source.code, words.index.of(words.source.path)
-        self.names = set(_POINTER_TYPE.findall(code)) if b"typedef" in held else set[bytes]()
-        if not words.source.is_c and b"using" in held:
-            self.names.update(_USING.findall(code))
-        self.unnamed = [(one.start(), one.end()) for one in _UNNAMED.finditer(code)]
-
-
-_TYPES: WeakKeyDictionary[Source, Types] = WeakKeyDictionary()
-
-
-def _types(words: Words) -> Types:
-    found = _TYPES.get(words.source)
-    if found is None:
-        found = _TYPES[words.source] = Types(words)
-    return found
-
-
-def callable_names(
-    every: Collection[Words], program: Program, known: frozenset[bytes]
-) -> frozenset[bytes]:
-    """The variables and fields that get what may be memory as a pointer to a routine."""
-    types = frozenset().union(*(_types(words).names for words in every))
-    found = set[bytes]()
-    for words in every:
-        held = words.index.among(words.source.path, types)
-        spans = [(at, at + len(one)) for one in held for at in words.source.places(one)]
-        for start, end in (*spans, *_types(words).unnamed):
-            name = _made_callable(words.source.code, start, end, program, known)
-            found.update((name,) if name else ())
-    return frozenset(found)
-
-
-def _made_callable(
-    code: bytes, start: int, end: int, program: Program, known: frozenset[bytes]
-) -> bytes:
-    """The name that gets what may be memory where a type of routines stands; empty for none."""
-    given = _CAST_OR_GIVEN.match(code, end)
-    if given is None:
-        return b""
-    to = given[1]
-    if not to:
-        left = _TO.search(code, max(0, start - _LONGEST * 2), start)
-        to = left[1] if left is not None else b""
-    text = _CASTS_BEFORE.sub(b"", given[2].lstrip(b"*)> \t\r\n"))
-    at = _END.search(text)
-    value = _words(text[: at.start()] if at is not None else text)
-    return to if to and _may_be_made(value, program, known, 0) else b""
 
 
 def is_own(entry: Entry, program: Program) -> bool:

@@ -19,11 +19,11 @@ from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, Sour
 from hvci.source.pointers import entries
 from hvci.source.pointers.entries import Entry
 from hvci.source.pointers.macro_calls import calls_of_arguments
+from hvci.source.pointers.macro_stores import puts
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers.own_data import OwnData
-from hvci.source.pointers.places import COPIES, MAPPED, ROUTINES
+from hvci.source.pointers.places import COPIES, LOOKUP, MAPPED, ROUTINES
 from hvci.source.pointers.roots import (
-    LOOKUP,
     Made,
     Origins,
     Root,
@@ -106,6 +106,7 @@ class Executions:
         """Memory and data that fields of Windows get as routines, or what takes a cast to one."""
         suspects = self.suspects
         is_any = suspects.names_memory or self.data.has_targets
+        yield from self._put() if is_any else ()
         for path, words in suspects.words.items() if is_any else ():
             every = entries.entries(words, self.program, suspects.defined)
             for unit in self.program.units_of(path) if every else ():
@@ -117,17 +118,32 @@ class Executions:
                         seen.add(value.start_byte)
                         yield from self._entered(unit, file, value, one)
 
+    def _put(self) -> Iterator[Execution]:
+        """What macros put into fields of Windows."""
+        for field, every in puts(self.program).items():
+            entry = Entry(0, field, False, ())
+            if not entries.is_field(field) or entries.is_own(entry, self.program):
+                continue
+            for one in every:
+                use = one.use
+                here = Where(use.file, use.function, use.offset, use.source.path, one.words)
+                yield from self._let(use.source, use.offset, one.value, here)
+
     def _entered(self, unit: Unit, file: File, value: Node, entry: Entry) -> Iterator[Execution]:
         """What Windows may get as a routine at one place."""
         if value.type == "lambda_expression" or entries.is_own(entry, self.program):
             return
         here = self._here(file, value.start_byte, unit)
+        yield from self._let(unit.source, value.start_byte, value, here)
+
+    def _let(self, source: Source, offset: int, value: Node, here: Where) -> Iterator[Execution]:
+        """What Windows may get as a routine, if that is no function."""
         roots = self.origins.of(value, here)
         held = frozenset(root for root in roots if root.made is Made.MEMORY)
         if held:
-            yield self._execution(unit.source, value.start_byte, LETS, held)
+            yield self._execution(source, offset, LETS, held)
         if self.data.has_targets:
-            yield from self._of_data(unit.source, value.start_byte, LETS, value, here)
+            yield from self._of_data(source, offset, LETS, value, here)
 
     def _own_data(self) -> Iterator[Execution]:
         """Calls of arrays and strings of the driver."""
@@ -213,6 +229,7 @@ class Executions:
             seen.add(call.start_byte)
             pointer = called(call.child_by_field_name("function"), self.program)
             roots = self._of(pointer, file, call.start_byte, unit)
+            roots |= self.origins.loaded(pointer, self._here(file, call.start_byte, unit))
             memory_ = frozenset(root for root in roots if root.made is Made.MEMORY)
             if memory_:
                 yield self._execution(unit.source, call.start_byte, "calls into", memory_)
@@ -247,9 +264,11 @@ class Executions:
 
     def _sure(self, roots: Roots) -> Confidence:
         """Likely, but for a field whose name stands in several structures."""
-        root = min(roots)
+        root = min(roots, key=lambda one: (one.shared, one))
         if not root.stored:
             return Confidence.LIKELY
+        if root.shared:
+            return Confidence.POSSIBLE
         name = re.escape(root.stored.encode())
         declared = re.compile(_DECLARED % name)
         pointer = re.compile(rb"\(\s*\w*\s*\*\s*" + name + rb"\s*\)\s*\(")

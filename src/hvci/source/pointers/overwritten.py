@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.catalog import memory
 from hvci.catalog.prototypes import x86_bytes
 from hvci.model import Behaviour, Confidence
-from hvci.source.pointers.places import COPIES, STORE
-from hvci.source.pointers.roots import LOOKUP, Made, Root, Roots
+from hvci.source.pointers.places import COPIES, LOOKUP, STORE
+from hvci.source.pointers.roots import Made, Root, Roots
 from hvci.source.preprocess.tree import File, text_of
 
 if TYPE_CHECKING:

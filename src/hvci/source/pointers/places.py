@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from hvci.catalog import memory
-from hvci.source.pointers.roots import LOOKUP
 from hvci.source.preprocess.tree import Text
 from hvci.source.text.text import Source, places
 from hvci.source.text.wordindex import WordIndex
 
+LOOKUP = "MmGetSystemRoutineAddress"
 COPIES = frozenset((*memory.COPIES, "RtlCopyMemoryNonTemporal", "__movsb", "RtlCopyVolatileMemory"))
 FILLS = memory.FILLS | {"RtlFillVolatileMemory", "__stosb"}
 ROUTINES = {
@@ -58,8 +58,12 @@ _THROUGH = (
         rb"|\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\()"
     ),
     re.compile(rb"_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("),
+    re.compile(
+        rb"(?<!\w)(?!(?:if|while|for|switch|sizeof)\b)[A-Za-z_]\w*\s*\((?:[^;{}()]|\([^;{}()]*+\))*+\)\s*\("
+    ),
+    re.compile(rb"\(\s*\w+\s*=(?!=)[^;{}]{1,160}?\)\s*\("),
 )
-"""`(*p)(`, `((T)p)(` and `reinterpret_cast<T>(p)(`."""
+"""`(*p)(`, `((T)p)(`, `reinterpret_cast<T>(p)(`, `f(x)(` and `(p = x)(`."""
 _NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*+)(?:\s*+\[[^\]\n]*+\])?\s*+\)?\s*+\(")
 _GIVEN = re.compile(rb"\b([A-Za-z_]\w*+)\s*+(?:\[[^\]\n]*+\]\s*+)*+=(?!=)")
 _ASKS = re.compile(
@@ -78,6 +82,9 @@ _MOVE = re.compile(rb"\b([A-Za-z_]\w*+)\s*+[+-]?=(?!=)([^;{}]{0,200})")
 WORD = re.compile(rb"[A-Za-z_]\w*")
 MAX_HOPS = 8
 _DEFINED = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}()]*(?:\([^;{}()]*\)[^;{}()]*)*\)\s*\{")
+_INITIALIZES = re.compile(rb"(?:\)(?:\s*noexcept)?\s*:|\)\s*,|\A\s*,)\s*\Z")
+"""What stands before the last field that a constructor gives a value, and not before its name."""
+_CONSTRUCTOR = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}]*?\)(?:\s*noexcept)?\s*:(?!:)")
 _BODY = re.compile(rb"\)\s*\{")
 _SAME = re.compile(rb"\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
 """What stands behind a name that gets what another holds."""
@@ -196,7 +203,10 @@ class Words:
             at, end = match.span()
             # nothing before these three can be part of it
             begin = max(code.rfind(b";", 0, at), code.rfind(b"{", 0, at), code.rfind(b"}", 0, at))
-            found.update(_DEFINED.findall(code, begin + 1, end))
+            every = list(_DEFINED.finditer(code, begin + 1, end))
+            if every and _INITIALIZES.search(code[begin + 1 : every[0].start()]) is not None:
+                every = list(_CONSTRUCTOR.finditer(code, begin + 1, end))
+            found.update(match[1] for match in every)
         return frozenset(found) - _KEYWORDS
 
     @cached_property

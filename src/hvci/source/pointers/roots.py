@@ -17,8 +17,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.catalog import memory as known
+from hvci.source.pointers import addressed, looked_up
+from hvci.source.pointers.macro_stores import puts
+from hvci.source.pointers.places import LOOKUP
 from hvci.source.preprocess.tree import File, Function, arguments, parse, text_of, walk
+from hvci.source.program.constructors import is_constructor, made
 from hvci.source.program.program import Macro, Program
+from hvci.source.program.records import others_of
 from hvci.source.program.scope import Variable, variable
 from hvci.source.program.stores import MAX_STORES, stores
 
@@ -38,13 +43,9 @@ RETURNING = frozenset((*known.RETURNED, *_MAPPED, "ExAllocatePoolQuotaZero", "op
 PUTTING = dict.fromkeys(known.PUT, known.PUT_POSITION)
 PUTTING |= {"WdfMemoryCreate": 5, "ZwMapViewOfSection": 2, "NdisAllocateMemoryWithTag": 0}
 """Routines that write the address of memory where an argument points, and its position."""
-LOOKUP = "MmGetSystemRoutineAddress"
 _SAME = {"WdfMemoryGetBuffer": 0, "Add2Ptr": 0, "RtlOffsetToPointer": 0, "PTR_ADD_OFFSET": 0}
 """Routines and macros whose result is in the memory of an argument."""
-_BY_NAME = re.compile(rb'\bL"(\w+)"')
 _BARE = re.compile(rb"\(\s*\w+\s*\)")
-REACH = 600
-"""So many bytes before a look-up may hold the routine's name."""
 
 
 class Made(StrEnum):
@@ -72,6 +73,8 @@ class Root:
     """The pointer is what was made, not something computed from it."""
     stored: str = ""
     """The last field or global variable on the way."""
+    shared: bool = False
+    """What is stored goes by another name of the memory, which is given values by this one too."""
 
 
 Roots = frozenset[Root]
@@ -130,13 +133,15 @@ class Origins:
 
     def _sum(self, node: Node, where: Where, depth: int) -> Roots:
         operator = text_of(node.child_by_field_name("operator"))
-        if operator not in (b"+", b"-", b"&", b"|"):
+        if operator not in (b"+", b"-", b"&", b"|", b"*"):
             return NONE
         right = node.child_by_field_name("right")
         if operator == b"&" and _BARE.fullmatch(text_of(node.child_by_field_name("left"))):
             return self._address(right, where, depth)  # `(T)&x`, which the grammar cannot tell
+        if operator == b"*" and _BARE.fullmatch(text_of(node.child_by_field_name("left"))):
+            return self.loaded(right, where, depth)
         found: Roots = NONE
-        for side in ("left", "right"):
+        for side in ("left", "right") if operator != b"*" else ():
             found |= self._value(node.child_by_field_name(side), where, depth)
         return _computed(found)
 
@@ -146,14 +151,34 @@ class Origins:
             found |= self._value(node.child_by_field_name(way), where, depth)
         return found
 
+    def _chosen(self, node: Node, where: Where, depth: int) -> Roots:
+        """Whatever `_Generic` may choose."""
+        every = [
+            one for one in node.named_children if one.type not in ("comment", "type_descriptor")
+        ]
+        return frozenset().union(*(self._value(one, where, depth) for one in every[1:]))
+
     def _assigned(self, node: Node, where: Where, depth: int) -> Roots:
         return self._value(node.child_by_field_name("right"), where, depth)
 
     def _pointer(self, node: Node, where: Where, depth: int) -> Roots:
         """`&f` of a function, `&p[n]` of memory; what a pointer points at is not followed."""
-        if not text_of(node).startswith(b"&"):
-            return NONE
-        return self._address(node.child_by_field_name("argument"), where, depth)
+        inner = node.child_by_field_name("argument")
+        if text_of(node).startswith(b"&"):
+            return self._address(inner, where, depth)
+        return self.loaded(inner, where, depth)
+
+    def loaded(self, node: Node | None, where: Where, depth: int = 0) -> Roots:
+        """What stands where a pointer points, if that is a variable whose address it surely is."""
+        node = addressed.bare(node)
+        if node is not None and node.type == "identifier" and where.function is not None:
+            found = self._variable(text_of(node), where.function)
+            every = found.before(where.offset) if found is not None else ()
+            values = [one.value for one, _ in every]
+        else:
+            values = [node] if node is not None else []
+        inner = filter(None, map(addressed.pointee, values))
+        return frozenset().union(*(self._value(one, where, depth) for one in inner))
 
     def _address(self, inner: Node | None, where: Where, depth: int) -> Roots:
         if inner is None:
@@ -162,11 +187,15 @@ class Origins:
             return _computed(self._value(inner.child_by_field_name("argument"), where, depth))
         if inner.type != "identifier":
             return NONE
-        found = self._value(inner, where, depth)
-        return frozenset(root for root in found if root.made is not Made.MEMORY)
+        name = _text(text_of(inner))
+        found = (root for root in self._value(inner, where, depth) if root.made is not Made.MEMORY)
+        # what a variable holds stands elsewhere than the variable
+        return frozenset(root for root in found if root.made is Made.DATA or root.name == name)
 
     def _element(self, node: Node, where: Where, depth: int) -> Roots:
         base = node.child_by_field_name("argument")
+        if base is not None and base.type == "parenthesized_expression":
+            return self.loaded(base, where, depth)
         of_field = base is not None and base.type == "field_expression"
         if base is not None and of_field:
             base = base.child_by_field_name("field")
@@ -251,14 +280,21 @@ class Origins:
     ) -> Roots:
         """What routines wrote through the variable's address."""
         roots: Roots = NONE
-        if not any(span[0] <= at < span[1] for at, _ in found.addresses):
+        is_c = function.file.source.is_c
+        if is_c and not any(span[0] <= at < span[1] for at, _ in found.addresses):
             return roots
         for node in function.nodes("call_expression"):
             if span[0] <= node.start_byte < span[1]:
                 for index, given in enumerate(arguments(node)):
-                    if _address_of(given) == name:
+                    if addressed.name_of(given) == name or (not is_c and text_of(given) == name):
                         roots |= self._written(node, index, function.file, depth)
+        for one in addressed.in_function(function, name):
+            if span[0] <= one.offset < span[1]:
+                roots |= self._value(one.value, self._at(function.file, one.offset), depth)
         return roots
+
+    def _at(self, file: File, offset: int) -> Where:
+        return Where(file, file.function_at(offset), offset, file.source.path)
 
     def _written(self, call: Node, index: int, file: File, depth: int) -> Roots:
         """What a call writes where one of its arguments points."""
@@ -271,10 +307,8 @@ class Origins:
                 continue
             target = function.parameters[index]
             for node in function.nodes("assignment_expression"):
-                if _is_through(node, target):
-                    here = Where(
-                        function.file, function, node.start_byte, function.file.source.path
-                    )
+                if addressed.is_through(node, target, function.is_reference(index)):
+                    here = self._at(function.file, node.start_byte)
                     roots |= self._value(node.child_by_field_name("right"), here, depth)
         return roots
 
@@ -289,6 +323,9 @@ class Origins:
             if index < len(given):
                 here = Where(use.file, use.function, use.offset, use.source.path)
                 roots |= self._value(given[index], here, depth)
+        for one in made(self.program, function.name) if is_constructor(function) else ():
+            if one.given is not None and index < len(one.given):
+                roots |= self._value(one.given[index], self._at(one.file, one.offset), depth)
         self._memo[key] = roots
         return roots
 
@@ -312,8 +349,24 @@ class Origins:
             here = Where(store.file, function, store.offset, store.file.source.path)
             roots |= self._value(store.value, here, depth)
         roots |= NONE if element else self._put_anywhere.get(name, NONE)
+        roots |= self._stored_otherwise(name, depth)
+        for other in others_of(self.program, name) if of_field else ():
+            found = self.stored(other, depth, of_field=True)
+            roots |= {replace(root, shared=root.shared or bool(every)) for root in found}
         roots = frozenset(replace(root, stored=_text(name)) for root in roots)
         self._memo[key] = roots
+        return roots
+
+    def _stored_otherwise(self, name: bytes, depth: int) -> Roots:
+        """What is written through the address of a variable or field, or put there by a macro."""
+        roots: Roots = NONE
+        for one in addressed.anywhere(self.program, name):
+            here = self._at(one.file, one.offset)
+            if here.function is None or self._variable(name, here.function) is None:
+                roots |= self._value(one.value, here, depth)
+        for put in puts(self.program).get(name, ()):
+            here = self._at(put.use.file, put.use.offset)
+            roots |= self._value(put.value, replace(here, words=put.words), depth)
         return roots
 
     @cached_property
@@ -323,7 +376,7 @@ class Origins:
         for putting, index in PUTTING.items():
             for use in self.program.uses(putting.encode()):
                 given = arguments(use.node)
-                name = _address_of(given[index]) if index < len(given) else b""
+                name = addressed.name_of(given[index]) if index < len(given) else b""
                 root = Root(Made.MEMORY, putting, use.source.path, use.offset)
                 found[name] = found.get(name, NONE) | {root}
         return found
@@ -339,14 +392,21 @@ class Origins:
         word = _text(name)
         if word in RETURNING:
             return frozenset((Root(Made.MEMORY, word, where.path, node.start_byte),))
+        if word == "__builtin_bit_cast" and len(given) == 2:
+            return self._value(given[1], where, depth)
         if word == LOOKUP:
-            return self._looked_up(node, where)
+            return frozenset((self._looked_up(node, where),))
         if word in _SAME and len(given) > _SAME[word]:
             return _computed(self._value(given[_SAME[word]], where, depth))
         if not re.fullmatch(rb"\w+", name) or len(name) > MAX_NAME:
             return NONE
         expanded = self._macro(name, tuple(given), where, depth)
         return expanded if expanded is not None else self._returned(name, depth)
+
+    def _looked_up(self, node: Node, where: Where) -> Root:
+        """A routine that the kernel was asked for by its name."""
+        name = looked_up.name(self.program, node, where.file, where.function)
+        return Root(Made.ROUTINE, _text(name), where.path, node.start_byte)
 
     def _returned(self, name: bytes, depth: int) -> Roots:
         """What a function of the program returns."""
@@ -386,29 +446,6 @@ class Origins:
                 return frozenset(_in_macro(root, macro, where) for root in found)
         return NONE
 
-    def _named_elsewhere(self, node: Node) -> list[bytes]:
-        """The text of a string that the argument of a look-up names, where it is initialised."""
-        given = arguments(node)
-        name = _address_of(given[0]) if given else b""
-        if not name:
-            return []
-        pattern = re.compile(rb"\b" + re.escape(name) + rb"\b[^;]{0,200}?\bL\"(\w+)\"")
-        found = {
-            one for unit in self.program.naming(name) for one in pattern.findall(unit.source.plain)
-        }
-        return sorted(found) if len(found) == 1 else []
-
-    def _looked_up(self, node: Node, where: Where) -> Roots:
-        """A routine that the kernel was asked for by its name, which stands shortly before."""
-        name = ""
-        if where.file is not None:
-            begin = where.function.node.start_byte if where.function else 0
-            begin = max(begin, node.start_byte - REACH)
-            before = where.file.source.plain[begin : node.end_byte]
-            names = _BY_NAME.findall(before) or self._named_elsewhere(node)
-            name = _text(names[-1]) if names else ""
-        return frozenset((Root(Made.ROUTINE, name, where.path, node.start_byte),))
-
 
 def cast_inside(call: Node, program: Program) -> Node | None:
     """What is cast where a call is no call: `static_cast<T>(p)`, and `(T)(p)` for the grammar."""
@@ -436,27 +473,6 @@ def _computed(roots: Roots) -> Roots:
     return frozenset(replace(root, exact=False) for root in roots if root.made is not Made.CODE)
 
 
-def _address_of(node: Node) -> bytes:
-    """The variable or field whose address an argument is; empty for anything else."""
-    while node.type in ("cast_expression", "parenthesized_expression"):
-        inner = node.child_by_field_name("value") or next(iter(node.named_children), None)
-        if inner is None:
-            return b""
-        node = inner
-    if node.type != "pointer_expression" or not text_of(node).startswith(b"&"):
-        return b""
-    inner = node.child_by_field_name("argument")
-    if inner is not None and inner.type == "field_expression":
-        inner = inner.child_by_field_name("field")
-    return text_of(inner)
-
-
-def _is_through(assignment: Node, parameter: bytes) -> bool:
-    """Whether an assignment writes where a parameter points."""
-    left = text_of(assignment.child_by_field_name("left")).replace(b" ", b"")
-    return left in (b"*" + parameter, b"(*" + parameter + b")", parameter + b"[0]")
-
-
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "replace")
 
@@ -465,14 +481,17 @@ Reader = Callable[["Origins", "Node", Where, int], Roots]
 _READERS: dict[str, Reader] = {
     "parenthesized_expression": Origins._inner,
     "comma_expression": Origins._inner,
+    "argument_list": Origins._inner,
     "cast_expression": Origins._cast,
     "binary_expression": Origins._sum,
     "conditional_expression": Origins._either,
+    "generic_expression": Origins._chosen,
     "assignment_expression": Origins._assigned,
     "pointer_expression": Origins._pointer,
     "subscript_expression": Origins._element,
     "field_expression": Origins._field,
     "identifier": Origins._name,
+    "type_identifier": Origins._name,
     "qualified_identifier": Origins._name,
     "call_expression": Origins._call,
 }

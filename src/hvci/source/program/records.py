@@ -73,6 +73,13 @@ def records(program: Program, name: bytes) -> tuple[Record, ...]:
     return program.stored[key]
 
 
+def others_of(program: Program, name: bytes) -> frozenset[bytes]:
+    """The other names that the memory of a field has: those of unions that it is in."""
+    if not any(b"union" in program.space.words.of(path) for path in program.naming_paths(name)):
+        return frozenset()
+    return frozenset().union(*(one.others for one in records(program, name)))
+
+
 class _Kind(NamedTuple):
     """What stands where a type is named."""
 
