@@ -5,7 +5,7 @@ import pytest
 from hvci.model import Outcome
 from hvci.rules import judge
 from hvci.source.assembly import survey
-from sources import entry, lay, read, values, vcxproj
+from sources import entry, lay, one_file, read, values, vcxproj
 
 POOL, MAPPING, PROTECTION = "execute-pool-type", "execute-page-mapping", "execute-page-protection"
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
@@ -292,3 +292,30 @@ def test_files_that_other_assembly_includes(tmp_path, line):
     assert any("more.inc, which is not here" in one.reason for one in read(tmp_path).limits)
     lay(tmp_path, more__inc="f:\n call ExAllocatePoolWithTag\n")
     assert any("uses ExAllocatePoolWithTag" in one.reason for one in read(tmp_path).limits)
+
+
+GOES_ON = {
+    "variable": ("__asm { call p }", True),
+    "register": ("__asm mov eax, p\n__asm call eax", True),
+    "memory": ("__asm { jmp dword ptr [ebx+4] }", True),
+    "operand": ('__asm__ volatile("call *%0" : : "r"(p) : "memory");', True),
+    "named operand": ('asm volatile("jmp *%[to]" : : [to] "r"(p));', True),
+    "register of ARM64": ('asm volatile("blr x8");', True),
+    "global": ("__asm { call Global }", True),
+    "function": ("__asm { call Real }", False),
+    "label": ("__asm { jmp done\ndone: nop }", False),
+    "symbol": ('asm volatile("call %P0" : : "i"(Real));', False),
+    "no call": ("__asm { mov eax, p }", False),
+}
+
+
+@pytest.mark.parametrize("shape", GOES_ON)
+def test_inline_assembly_that_goes_on_to_a_pointer_is_open(tmp_path, shape):
+    statement, is_open = GOES_ON[shape]
+    text = "#include <ntddk.h>\nPVOID Global;\nvoid Real(void) { }\n"
+    text += "void f(PVOID q)\n{\n    PVOID p = q; Global = q;\n    %s\n    %s\n}\n"
+    memory = "q = ExAllocatePool2(POOL_FLAG_NON_PAGED, 8, 'aaaa');"
+    limits = one_file(tmp_path, text % (memory, statement)).limits
+    assert any("where a pointer leads" in one.reason for one in limits) == is_open
+    limits = one_file(tmp_path, text % ("", statement)).limits
+    assert not any("where a pointer leads" in one.reason for one in limits)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES, LINK_RULES
 from hvci.pause import collect_young
-from hvci.source.assembly.inline import inline_limits
+from hvci.source.assembly.inline import WORDS, inline_limits
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.judge.absent import Absent
@@ -93,7 +93,7 @@ class Survey:
                 if does_more and not context.is_user:
                     self._text(path, context, done)
                 if not context.is_user:
-                    self.workspace.shelf.limits += inline_limits(context.program, path)
+                    self.workspace.shelf.limits += self._inline(context.program, path)
         for context in (one for one in contexts if not one.is_user):
             self._layout(product, context.program)
             self._executions(product, context.program)
@@ -156,6 +156,14 @@ class Survey:
             if isinstance(fact.site, SourceSite) and self.workspace.is_asked(fact.site.path):
                 self.behaviours.append((product, fact))
         self.workspace.shelf.limits += executed.limits()
+
+    def _inline(self, program: Program, path: str) -> Iterator[Limit]:
+        """What assembly inside a file may do."""
+        words = self.workspace.space.words
+        if not words.among(path, WORDS):
+            return iter(())
+        gets_memory = generated.executions(program).suspects.names_memory
+        return inline_limits(program, path, gets_memory=gets_memory)
 
     def _dead(self, call: CallText, context: Context, calls: list[Resolved]) -> None:
         """Take down a call that is written and never compiled, once."""
