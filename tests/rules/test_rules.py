@@ -68,15 +68,33 @@ def test_rules_stand_in_order_of_id():
 
 
 def test_two_rules_may_not_share_an_id():
-    @rule(sees={Origin.IMAGE})
-    def some_rule(facts):
-        """The one."""
+    room = ModuleType("room")
+    room.first, room.second = (rule(number=n, sees={Origin.IMAGE})(some_rule) for n in (1, 2))
+    with pytest.raises(AssertionError, match="share an id"):
+        gather((room,))
+
+
+def test_two_rules_may_not_share_a_number():
+    def other_rule(facts):
+        """The other."""
         yield from ()
 
     room = ModuleType("room")
-    room.first, room.second = some_rule, rule(sees={Origin.IMAGE})(some_rule.check)
-    with pytest.raises(AssertionError, match="share an id"):
+    room.first, room.second = (
+        rule(number=1, sees={Origin.IMAGE})(check) for check in (some_rule, other_rule)
+    )
+    with pytest.raises(AssertionError, match="share a number"):
         gather((room,))
+
+
+@pytest.mark.parametrize("counter", [counter for counter in Counter if counter.subcode])
+def test_a_rule_with_a_sub_code_is_numbered_by_it(counter):
+    assert RULES[counter.rule].number == int(f"{counter.subcode:x}")
+
+
+def some_rule(facts):
+    """The one."""
+    yield from ()
 
 
 def test_what_fails_counts_unless_a_counter_says_how_far():
@@ -88,10 +106,10 @@ def test_what_fails_counts_unless_a_counter_says_how_far():
         yield finding
 
     facts = evidence(calls=())
-    counted = rule(sees=set(Origin), counter=Counter.EXECUTE_POOL_TYPE)(made_up)
+    counted = rule(number=1, sees=set(Origin), counter=Counter.EXECUTE_POOL_TYPE)(made_up)
     assert counted.judge(facts).outcome is Outcome.FAIL
     with pytest.raises(AssertionError, match="made-up: count of a failure"):
-        rule(sees=set(Origin))(made_up).judge(facts)
+        rule(number=1, sees=set(Origin))(made_up).judge(facts)
 
 
 def test_without_evidence_nothing_is_called_compatible():
@@ -139,7 +157,7 @@ def test_an_undecided_call_and_a_limit_share_a_result():
 def seen_by_the_way(*outcomes):
     """What a rule that wants code says about a fact from source text."""
 
-    @rule(sees={Origin.CALLSITE})
+    @rule(number=1, sees={Origin.CALLSITE})
     def some_rule(facts):
         """The text is not looked at."""
         for outcome in outcomes:

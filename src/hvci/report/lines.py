@@ -16,6 +16,7 @@ from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings, short_name
 from hvci.report.safe import safe
 from hvci.report.sentence import summary, told_answers
+from hvci.rules import RULES
 
 _COLUMNS = (
     "target",
@@ -56,35 +57,10 @@ _VERDICTS = {
 """What stands in the verdict column where there is no report."""
 _FORMULA = ("=", "+", "-", "@")
 
-_CODES = MappingProxyType(
-    {
-        "execute-pool-type": 2000,
-        "execute-page-protection": 2001,
-        "execute-page-mapping": 2002,
-        "execute-write-section": 2003,
-        "section-alignment": 2004,
-        "iat-in-executable-section": 2005,
-        "unsupported-relocs": 2006,
-        "section-without-access": 2007,
-        "no-edition-for-machine": 2008,
-        "unusual-layout": 2009,
-        "executable-by-default": 2010,
-        "nx-opt-in": 2011,
-        "wrong-pool-enum": 2012,
-        "source-image-mismatch": 2013,
-        "newer-than-target": 2014,
-        "unexported-call": 2015,
-        "writes-executable-memory": 2020,
-        "dynamic-code": 2021,
-        "data-file-as-executable": 2022,
-    }
-)
-"""Numbers for tools that want one; where Driver Verifier has a sub-code, it is the number."""
-
 
 def code(rule: str) -> str:
     """The number of a rule, such as HVCI2000; a rule of another version is HVCI2999."""
-    return f"HVCI{_CODES.get(rule, 2999)}"
+    return f"HVCI{RULES[rule].number if rule in RULES else 2999}"
 
 
 # ---------------------------------------------------------------------- CSV

@@ -16,10 +16,11 @@ ROOMS = (image, loading, calls, code, source)
 
 
 def gather(rooms: tuple[ModuleType, ...]) -> Mapping[str, Rule]:
-    """All rules of these modules by id, sorted; two rules may not share an id."""
+    """All rules of these modules by id, sorted; two rules share neither id nor number."""
     found = [value for room in rooms for value in vars(room).values() if isinstance(value, Rule)]
     rules = {rule.id: rule for rule in sorted(found, key=lambda rule: rule.id)}
     assert len(rules) == len(found), "two rules share an id"
+    assert len({rule.number for rule in found}) == len(found), "two rules share a number"
     return MappingProxyType(rules)
 
 

@@ -82,7 +82,13 @@ def _opted_in(evidence: Evidence) -> str:
     )
 
 
-@rule(counter=Counter.EXECUTE_POOL_TYPE, questions=READINESS, sees=ANY_CALL, because=_opted_in)
+@rule(
+    number=2000,
+    counter=Counter.EXECUTE_POOL_TYPE,
+    questions=READINESS,
+    sees=ANY_CALL,
+    because=_opted_in,
+)
 def execute_pool_type(evidence: Evidence) -> Iterator[Finding]:
     """The driver asks for pool memory that can execute.
 
@@ -96,7 +102,7 @@ def execute_pool_type(evidence: Evidence) -> Iterator[Finding]:
     yield from _judge(evidence, "execute-pool-type")
 
 
-@rule(counter=Counter.EXECUTE_PAGE_PROTECTION, questions=READINESS, sees=ANY_CALL)
+@rule(number=2001, counter=Counter.EXECUTE_PAGE_PROTECTION, questions=READINESS, sees=ANY_CALL)
 def execute_page_protection(evidence: Evidence) -> Iterator[Finding]:
     """The driver asks for a page protection that allows execution.
 
@@ -109,7 +115,13 @@ def execute_page_protection(evidence: Evidence) -> Iterator[Finding]:
     yield from _judge(evidence, "execute-page-protection")
 
 
-@rule(counter=Counter.EXECUTE_PAGE_MAPPING, questions=READINESS, sees=ANY_CALL, because=_opted_in)
+@rule(
+    number=2002,
+    counter=Counter.EXECUTE_PAGE_MAPPING,
+    questions=READINESS,
+    sees=ANY_CALL,
+    because=_opted_in,
+)
 def execute_page_mapping(evidence: Evidence) -> Iterator[Finding]:
     """The driver maps an MDL without MdlMappingNoExecute.
 
@@ -134,7 +146,7 @@ def execute_page_mapping(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-@rule(sees=ANY_CALL)
+@rule(number=2010, sees=ANY_CALL)
 def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
     """The driver calls a DDI whose memory is executable whatever the caller asks.
 
@@ -157,7 +169,7 @@ def executable_by_default(evidence: Evidence) -> Iterator[Finding]:
 _COPY = "Read physical memory with MmCopyMemory (Windows 8.1 and later), which reports an error."
 
 
-@rule(sees=ANY_CALL, questions={Question.READINESS}, because=_opted_in)
+@rule(number=2011, sees=ANY_CALL, questions={Question.READINESS}, because=_opted_in)
 def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
     """The driver reads its pool type from the NX opt-in variable but never opts in.
 
@@ -181,7 +193,7 @@ def nx_opt_in(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-@rule(sees=ANY_CALL)
+@rule(number=2014, sees=ANY_CALL)
 def newer_than_target(evidence: Evidence) -> Iterator[Finding]:
     """The driver calls or asks for what the oldest Windows aimed at does not have.
 

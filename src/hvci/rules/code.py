@@ -58,7 +58,7 @@ _FIXES = {
 }
 
 
-@rule(questions=RUNS, sees=CODE)
+@rule(number=2020, questions=RUNS, sees=CODE)
 def writes_executable_memory(evidence: Evidence) -> Iterator[Finding]:
     """The driver writes to executable memory.
 
@@ -72,7 +72,7 @@ def writes_executable_memory(evidence: Evidence) -> Iterator[Finding]:
     yield from _judge(evidence, "writes-executable-memory", WRITE_TO_READ_ONLY)
 
 
-@rule(questions=RUNS, sees=CODE)
+@rule(number=2021, questions=RUNS, sees=CODE)
 def dynamic_code(evidence: Evidence) -> Iterator[Finding]:
     """The driver runs code that is not part of its image.
 
@@ -87,7 +87,7 @@ def dynamic_code(evidence: Evidence) -> Iterator[Finding]:
     yield from _judge(evidence, "dynamic-code", EXECUTE_OF_DATA)
 
 
-@rule(questions=RUNS, sees=CODE)
+@rule(number=2022, questions=RUNS, sees=CODE)
 def data_file_as_executable(evidence: Evidence) -> Iterator[Finding]:
     """The driver uses a file as code without the system's driver loader.
 
@@ -113,7 +113,7 @@ def _unguarded(evidence: Evidence) -> str:
     return "" if guarded else "the image is not compiled with /guard:cf"
 
 
-@rule(sees=frozenset(Origin), not_applicable=_unguarded)
+@rule(number=2015, sees=frozenset(Origin), not_applicable=_unguarded)
 def unexported_call(evidence: Evidence) -> Iterator[Finding]:
     """The driver calls a routine that it searched for in the code of another module.
 

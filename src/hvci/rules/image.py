@@ -61,7 +61,12 @@ def _section_site(section: Section) -> ImageSite:
     return ImageSite(section.rva, section.name)
 
 
-@rule(counter=Counter.EXECUTE_WRITE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT)
+@rule(
+    number=2003,
+    counter=Counter.EXECUTE_WRITE_SECTION,
+    questions=LOADS_AND_READINESS,
+    sees=IMAGE_OR_PROJECT,
+)
 def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
     """The image contains a section that is both executable and writable.
 
@@ -102,7 +107,10 @@ def execute_write_section(evidence: Evidence) -> Iterator[Finding]:
 
 
 @rule(
-    counter=Counter.SECTION_ALIGNMENT_FAILURES, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT
+    number=2004,
+    counter=Counter.SECTION_ALIGNMENT_FAILURES,
+    questions=LOADS_AND_READINESS,
+    sees=IMAGE_OR_PROJECT,
 )
 def section_alignment(evidence: Evidence) -> Iterator[Finding]:
     """The sections of the image do not start on page boundaries.
@@ -134,7 +142,10 @@ def section_alignment(evidence: Evidence) -> Iterator[Finding]:
 
 
 @rule(
-    counter=Counter.IAT_IN_EXECUTABLE_SECTION, questions=LOADS_AND_READINESS, sees=IMAGE_OR_PROJECT
+    number=2005,
+    counter=Counter.IAT_IN_EXECUTABLE_SECTION,
+    questions=LOADS_AND_READINESS,
+    sees=IMAGE_OR_PROJECT,
 )
 def iat_in_executable_section(evidence: Evidence) -> Iterator[Finding]:
     """The import address table lies in an executable section.
@@ -192,6 +203,7 @@ def _relocations_do_not_apply(evidence: Evidence) -> str:
 
 
 @rule(
+    number=2006,
     counter=Counter.UNSUPPORTED_RELOCS,
     questions=LOADS_AND_READINESS,
     sees=IMAGE_OR_PROJECT,

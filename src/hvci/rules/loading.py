@@ -27,7 +27,7 @@ def _no_image(evidence: Evidence) -> str:
     return "" if evidence.image else "known of a built image only"
 
 
-@rule(questions={Question.LOADS}, sees=IMAGE_OR_PROJECT, not_applicable=_no_image)
+@rule(number=2008, questions={Question.LOADS}, sees=IMAGE_OR_PROJECT, not_applicable=_no_image)
 def no_edition_for_machine(evidence: Evidence) -> Iterator[Finding]:
     """The image is for 32-bit Windows, and the Windows it is judged for has no 32-bit edition.
 
@@ -54,7 +54,7 @@ def no_edition_for_machine(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(questions={Question.LOADS}, sees=IMAGE_OR_PROJECT, not_applicable=_no_image)
+@rule(number=2007, questions={Question.LOADS}, sees=IMAGE_OR_PROJECT, not_applicable=_no_image)
 def section_without_access(evidence: Evidence) -> Iterator[Finding]:
     """The image has a section that may be neither read, written nor executed.
 
@@ -79,7 +79,7 @@ def section_without_access(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-@rule(sees={Origin.IMAGE})
+@rule(number=2009, sees={Origin.IMAGE})
 def unusual_layout(evidence: Evidence) -> Iterator[Finding]:
     """The image is laid out in a way for which Windows has a failure of its own.
 

@@ -28,6 +28,8 @@ class Rule:
     """One question about a target, with the names that Microsoft gives it."""
 
     id: str
+    number: int
+    """For tools that want one; where Driver Verifier has a sub-code, its hexadecimal digits."""
     counter: Counter | None
     questions: frozenset[Question]
     """The answers that it decides; empty for rules that only note."""
@@ -90,6 +92,7 @@ def _nothing_to_say(evidence: Evidence) -> str:
 
 def rule(
     *,
+    number: int,
     sees: Iterable[Origin],
     counter: Counter | None = None,
     questions: Iterable[Question] = (),
@@ -103,6 +106,7 @@ def rule(
         explanation = inspect.getdoc(check) or ""
         return Rule(
             name,
+            number,
             counter,
             frozenset(questions),
             frozenset(sees),

@@ -28,7 +28,7 @@ def _needs_source(evidence: Evidence) -> str:
     return "" if Origin.SOURCE in evidence.origins else "only source text can show this"
 
 
-@rule(sees=ANY, not_applicable=_needs_source)
+@rule(number=2012, sees=ANY, not_applicable=_needs_source)
 def wrong_pool_enum(evidence: Evidence) -> Iterator[Finding]:
     """The call is given a POOL_TYPE where it takes POOL_FLAGS, or the reverse.
 
@@ -56,7 +56,7 @@ def _needs_both(evidence: Evidence) -> str:
     return "" if both else "needs a source and the image that was built from it"
 
 
-@rule(sees=ANY, not_applicable=_needs_both)
+@rule(number=2013, sees=ANY, not_applicable=_needs_both)
 def source_image_mismatch(evidence: Evidence) -> Iterator[Finding]:
     """The image asks for executable memory where its source does not, or the reverse.
 
