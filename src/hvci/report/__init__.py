@@ -6,6 +6,7 @@ Heavy imports stay inside the output that needs them: a machine reader pays for 
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hvci.report.document import SCHEMA_VERSION, Document, TargetError, worst
@@ -45,6 +46,20 @@ class Format(StrEnum):
     READINESS = "readiness"
     MSVS = "msvs"
     GITHUB = "github"
+
+
+MEDIA = MappingProxyType(
+    {
+        Format.JSON: ("application/json", "json"),
+        Format.SARIF: ("application/sarif+json", "sarif"),
+        Format.CODE_SCANNING: ("application/sarif+json", "sarif"),
+        Format.JUNIT: ("application/xml", "xml"),
+        Format.HTML: ("text/html; charset=utf-8", "html"),
+        Format.MARKDOWN: ("text/markdown; charset=utf-8", "md"),
+        Format.CSV: ("text/csv; charset=utf-8", "csv"),
+    }
+)
+"""The type of a file in a format and how its name ends; all others are plain text."""
 
 
 def render(document: Document, form: Format, style: Style | None = None) -> str:
@@ -94,6 +109,7 @@ def _lines(document: Document, form: Format) -> str:
 
 
 __all__ = [
+    "MEDIA",
     "SCHEMA_VERSION",
     "Document",
     "Format",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from hvci.model import Outcome, Report, SourceSite, open_outcome
+from hvci.model import Report, SourceSite
 from hvci.report import overview, words
 from hvci.report.document import Document
 from hvci.report.identity import Named, named_findings
 from hvci.report.safe import safe
 from hvci.report.sentence import summary
-
-_OPEN = (Outcome.UNDECIDED, Outcome.NOT_CHECKED)
 
 
 def to_concise(document: Document) -> str:
@@ -26,13 +24,9 @@ def _report(report: Report) -> list[str]:
     open_ones = [one for one in named_findings(report) if one.finding.suppressed is None]
     lines = [_finding(report, one) for one in open_ones if not _is_again(report, one)]
     path = safe(report.target.path)
-    by_reason: dict[str, list[str]] = {}
-    for result in words.shown_results(report):
-        if open_outcome(result) in _OPEN and not words.open_findings(result, Outcome.UNDECIDED):
-            by_reason.setdefault(words.reason_of(result), []).append(result.rule)
     lines += [
-        f"{path}: undecided: {reason} [{', '.join(sorted(rules))}]"
-        for reason, rules in by_reason.items()
+        f"{path}: undecided: {reason} [{', '.join(rules)}]"
+        for reason, rules in words.open_rules(report).items()
     ]
     return lines or [f"{path}: {summary(report)}"]
 

@@ -67,13 +67,21 @@ def code(rule: str) -> str:
 
 
 def to_csv(document: Document) -> str:
-    """One row per finding, and one for each target that has none or could not be read."""
+    """One row for each finding and each rule that is open without one, but never none.
+
+    A target that has none gets one all the same, and so does one that could not be read.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for report in document.reports:
         target = _target_cells(report)
         rows = [_row(report, named) for named in named_findings(report)]
+        rows += [
+            {"rule": rule, "outcome": Outcome.UNDECIDED, "message": reason, "count": 0}
+            for reason, rules in words.open_rules(report).items()
+            for rule in rules
+        ]
         for row in rows or [{}]:
             writer.writerow(_cells({**target, **row}))
     for error in document.errors:
@@ -158,6 +166,10 @@ def to_msvs(document: Document) -> str:
         for report, named in _named(document)
         if (level := _level(named))
     ]
+    lines += [
+        f"{safe(report.target.path)} : warning {code(rules[0])}: {_undecided(reason, rules)}"
+        for report, reason, rules in _open(document)
+    ]
     lines += [f"hvci : warning HVCI0002: {safe(notice, 2000)}" for notice in document.notices]
     lines += [
         f"{safe(error.path)} : {'error' if error.applies else 'message'} HVCI0004: "
@@ -178,6 +190,16 @@ def _named(document: Document) -> Iterator[tuple[Report, Named]]:
         for named in named_findings(report):
             if named.result.rule not in report.left_out:
                 yield report, named
+
+
+def _open(document: Document) -> Iterator[tuple[Report, str, list[str]]]:
+    for report in document.reports:
+        for reason, rules in words.open_rules(report).items():
+            yield report, reason, rules
+
+
+def _undecided(reason: str, rules: list[str]) -> str:
+    return f"undecided: {reason} [{', '.join(rules)}]"
 
 
 def _origin(report: Report, finding: Finding) -> str:
@@ -212,6 +234,11 @@ def _said(named: Named) -> str:
 def to_github(document: Document) -> str:
     """Workflow commands that GitHub shows as annotations in the changed files."""
     lines = [_annotation(report, named) for report, named in _named(document)]
+    lines += [
+        f"::warning file={_property(report.target.path)},title={rules[0]}::"
+        f"{_data(f'{code(rules[0])}: {_undecided(reason, rules)}')}"
+        for report, reason, rules in _open(document)
+    ]
     lines += [f"::warning title=policy::{_data(notice)}" for notice in document.notices]
     lines += [
         f"::{'error' if error.applies else 'notice'} file={_property(error.path)}::"

@@ -27,6 +27,7 @@ from hvci.model import (
     Site,
     SourceSite,
     Suppression,
+    open_outcome,
 )
 from hvci.model.record import record
 from hvci.report.flags import DLL_CHARACTERISTICS
@@ -279,6 +280,18 @@ def shown_results(report: Report) -> list[RuleResult]:
     """The rules that nobody asked to leave out, by name."""
     kept = (result for result in report.results if result.rule not in report.left_out)
     return sorted(kept, key=lambda result: result.rule)
+
+
+def open_rules(report: Report) -> dict[str, list[str]]:
+    """Why rules are open of which no finding tells it: reason to rules, both in order."""
+    rules: dict[str, list[str]] = {}
+    for result in shown_results(report):
+        is_open = open_outcome(result) is Outcome.UNDECIDED
+        if result.outcome is Outcome.NOT_CHECKED:
+            is_open = bool(result.questions)  # what only notes decides nothing
+        if is_open and not open_findings(result, Outcome.UNDECIDED):
+            rules.setdefault(reason_of(result), []).append(result.rule)
+    return rules
 
 
 def suppression(accepted: Suppression) -> str:

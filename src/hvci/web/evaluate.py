@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from hvci.model import NEWEST, parse_version
-from hvci.report import Document, Format, document_from, render
+from hvci.report import MEDIA, Document, Format, document_from, render
 from hvci.report.overview import Fate
 from hvci.web.answers import page
 from hvci.web.asking import job_for, name_of, options_of, received, targets_of
@@ -27,15 +27,6 @@ KINDS = {
     Fate.PASSES.value: "good",
 }
 """Colours of an overview; what is not named here is open."""
-MEDIA = {
-    Format.JSON: ("application/json", "json"),
-    Format.SARIF: ("application/sarif+json", "sarif"),
-    Format.CODE_SCANNING: ("application/sarif+json", "sarif"),
-    Format.JUNIT: ("application/xml", "xml"),
-    Format.HTML: ("text/html; charset=utf-8", "html"),
-    Format.MARKDOWN: ("text/markdown; charset=utf-8", "md"),
-    Format.CSV: ("text/csv; charset=utf-8", "csv"),
-}
 
 
 def start(request: Request) -> Response:
