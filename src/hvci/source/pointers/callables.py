@@ -104,7 +104,8 @@ def callable_names(
                 to = given[1] or _target(code, start)
                 found.update((to,) if to else ())
                 made.update(() if to else (kind,))
-    shared = frozenset().union(*(_types(words).in_unions for words in every), puts(program))
+    shared = frozenset().union(*(_types(words).in_unions for words in every))
+    found.update(puts(program))
     for kind, names in declared.items():
         found.update(names & shared)
         found.update(names if kind in made else _made(names - found, program, known))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _RECORDS = ("struct_specifier", "class_specifier", "union_specifier")
 _KINDS = frozenset((b"struct", b"class", b"union"))
-_DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[;,:{=]")
+_DECLARED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:[;,:{=]|\)\s*\()")
 MAX_AROUND = 4000
 """Fields of structures around that of one field whose lists are looked at."""
 MAX_RECORDS = 200

@@ -17,6 +17,7 @@ from hvci.model import Limit, Origin, SourceSite, WindowsVersion
 from hvci.model.judged import CALL_RULES
 from hvci.source.preprocess.tree import text_of
 from hvci.source.program.aliases import routines
+from hvci.source.program.moves import moves
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.text.text import Source
 from hvci.source.values.literals import Literal, literals
@@ -85,7 +86,8 @@ def lookups(program: Program) -> Lookups:
             _unnamed(use, routine) for use in program.uses(routine) if not is_named(program, use)
         )
     left = _left(program, _NARROW in asked, taken) if asked else ()
-    return Lookups(found, list(dict.fromkeys((*left, *limits))))
+    moved = moves(program, {name: one for name, one in found.items() if one.encode() in routines()})
+    return Lookups(found | moved.names, list(dict.fromkeys((*left, *limits, *moved.limits))))
 
 
 def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
