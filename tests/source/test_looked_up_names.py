@@ -93,3 +93,26 @@ KNOWN = {
 @pytest.mark.parametrize(("before", "body"), KNOWN.values(), ids=KNOWN.keys())
 def test_a_name_that_a_string_says(tmp_path, before, body):
     assert limits(one_file(tmp_path, HEAD + before + entry(body))) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["MmGetSystemRoutineAddressEx(&module, {})", "RtlFindExportedRoutineByName(base, {})"],
+)
+def test_a_name_that_is_the_second_argument(tmp_path, call):
+    text = "UNICODE_STRING module; F f = (F)" + call.format('"ExAllocatePoolWithTag"')
+    for kind, expected in (("NonPagedPool", {POOL}), ("NonPagedPoolNx", set())):
+        evidence = one_file(tmp_path, HEAD + entry(f"{text}; f({kind}, 8, 'a');"))
+        assert bad(evidence) == expected
+        assert limits(evidence) == []
+    unknown = entry(f"F f = (F){call.format('name')}; f(NonPagedPoolNx, 8, 'a');")
+    assert limits(one_file(tmp_path, HEAD + "char name[40];\n" + unknown))
+
+
+def test_a_routine_that_finds_others_and_is_found_itself(tmp_path):
+    text = HEAD + "typedef PVOID (*G)(PUNICODE_STRING, PSTR);\n"
+    named = 'UNICODE_STRING n, m; RtlInitUnicodeString(&n, L"{}");'
+    named += "G g = (G)MmGetSystemRoutineAddress(&n); F f = (F)g(&m, Name());"
+    found = limits(one_file(tmp_path, text + entry(named.format("MmGetSystemRoutineAddressEx"))))
+    assert any("MmGetSystemRoutineAddressEx is named in a string" in one.reason for one in found)
+    assert limits(one_file(tmp_path, text + entry(named.format("ZwQuerySystemTime")))) == []

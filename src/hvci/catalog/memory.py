@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from hvci.catalog.ddis import Gives
 from hvci.catalog.prototypes import x86_bytes
@@ -13,6 +15,28 @@ COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlC
 FILLS = frozenset(("memset", "RtlFillMemory", "RtlZeroMemory"))
 BLOCKS = COPIES | FILLS
 RESOLVERS = ("MmGetSystemRoutineAddress",)
+"""Find routines of the kernel itself."""
+
+
+class ByName(NamedTuple):
+    """How a routine that finds others is told which."""
+
+    position: int
+    """The parameter with the name, from 0."""
+    counted: bool
+    """A UNICODE_STRING, else characters of one byte."""
+
+
+LOOKUPS = MappingProxyType(
+    {
+        "MmGetSystemRoutineAddress": ByName(0, counted=True),
+        "MmGetSystemRoutineAddressEx": ByName(1, counted=False),
+        "NdisGetRoutineAddress": ByName(0, counted=True),
+        "FltGetRoutineAddress": ByName(0, counted=False),
+        "RtlFindExportedRoutineByName": ByName(1, counted=False),
+    }
+)
+"""Routines that return others by their names."""
 _UNLISTED = {
     "MmAllocateIndependentPages": Gives.CONTIGUOUS,
     "MmGetVirtualForPhysical": Gives.MAPPING,

@@ -18,12 +18,8 @@ from hvci.binary.calls.variables import Variables
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Lookup, first_index, signed
 from hvci.binary.flow.fates import Place
 from hvci.binary.form.code import BY_POINTER, CALLS, IMAGE_BASE, Function, Location, Memory
+from hvci.catalog.memory import LOOKUPS
 
-LOOKUPS = {
-    "MmGetSystemRoutineAddress": Text(counted=True, wide=True),
-    "NdisGetRoutineAddress": Text(counted=True, wide=True),
-    "FltGetRoutineAddress": Text(counted=False, wide=False),
-}
 MAX_WRAPPERS = 3
 """How deep functions around a look-up may nest."""
 MAX_CALLS = 2000
@@ -82,9 +78,10 @@ class ByName:
             return []
         names = Names(self.analysis)
         work = [
-            Search(call.function, call.i, names.argument(call.function, call.i), form, 0)
+            Search(call.function, call.i, held, Text(each.counted, wide=each.counted), 0)
             for call in searches
-            for form in [LOOKUPS[call.name]]
+            for each in [LOOKUPS[call.name]]
+            for held in [names.argument(call.function, call.i, each.position)]
         ]
         functions: list[Function] = []
         for _ in range(MAX_CALLS):
@@ -113,6 +110,7 @@ class ByName:
             if search.held in self.flow.globals.tables:
                 self.flow.globals.tables[held] = tuple(routines)
         self.unread += [(rva, each.reason) for each in found if each.reason]
+        self.handed_on += [(rva, name) for name in names if name in LOOKUPS]
 
     def _callers(self, search: Search, found: list[Found]) -> Iterator[Search]:
         """Calls of a function that passes its own parameter on as the name."""

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.audio.finder import Audio
-from hvci.binary.calls.byname import LOOKUPS
 from hvci.binary.calls.display import Display
 from hvci.binary.calls.exporttables import ExportTables
 from hvci.binary.calls.found import (
@@ -43,6 +42,7 @@ from hvci.binary.form.code import (
     Function,
 )
 from hvci.catalog import Ddi, OptIn
+from hvci.catalog.memory import LOOKUPS
 from hvci.model import (
     NEWEST,
     BehaviourFact,

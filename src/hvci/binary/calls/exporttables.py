@@ -36,7 +36,6 @@ DIRECTORY = {64: 0x88, 32: 0x78}
 """Offset of the export directory's RVA from the headers, by the bits of the image."""
 TABLES = frozenset((0x1C, 0x20, 0x24))
 """Offsets of AddressOfFunctions, AddressOfNames and AddressOfNameOrdinals."""
-NAMED = ("RtlFindExportedRoutineByName",)
 NUMBER = 2
 """Which parameter of RtlImageDirectoryEntryToData tells the directory, from 0."""
 WINDOW = 256
@@ -154,10 +153,7 @@ class ExportTables:
         self._loads: dict[int, Rvas] = {}
 
     def find(self) -> Iterator[Open]:
-        """A limit for each function that looks up, or that asks Windows to."""
-        for name in NAMED:
-            for place, _ in self.analysis.import_hits.get(name, ()):
-                yield Open(f"uses {name}; what it finds and calls so is not known", place)
+        """A limit for each function that looks up."""
         seen: set[int] = set()
         for place, given in self._places():
             found = self.analysis.functions.instruction_at(place)

@@ -21,12 +21,11 @@ from hvci.binary.flow.fates import (
     may_read,
 )
 from hvci.binary.form.code import Function, Location
+from hvci.catalog.memory import LOOKUPS
 
 READ_ONLY = frozenset(
     (
-        "MmGetSystemRoutineAddress",
-        "NdisGetRoutineAddress",
-        "FltGetRoutineAddress",
+        *LOOKUPS,
         "RtlInitUnicodeString",
         "RtlInitAnsiString",
         "DbgPrint",

@@ -12,6 +12,7 @@ from functools import cache
 
 from hvci import catalog
 from hvci.catalog import Ddi
+from hvci.catalog.memory import LOOKUPS
 from hvci.model import BehaviourFact, Confidence, DdiCall, Limit, Origin, SourceSite, Value, Via
 from hvci.model.judged import CALL_RULES
 from hvci.source.assembly.arguments import Before, Names
@@ -21,10 +22,7 @@ from hvci.source.text.text import Source
 DYNAMIC = "dynamic-code"
 WRITES = "writes-executable-memory"
 BUILT = "check the built .sys"
-LOOKUPS = frozenset(
-    (b"mmgetsystemroutineaddress", b"ndisgetroutineaddress", b"fltgetroutineaddress")
-)
-"""Routines that return others by their names."""
+_LOOKUPS = frozenset(name.lower().encode() for name in LOOKUPS)
 _DECLARES = frozenset(
     b"extern extrn externdef import proto public export includelib include title subttl end "
     b"echo global".split()
@@ -153,7 +151,7 @@ class _Reader:
                     f"{ddi.name} is named in assembly ({line.shown}) and not followed from there"
                 )
                 self._limit(line, ddi.weakens, reason)
-            elif LOOKUPS.intersection(self._forms(name)) and not told:
+            elif _LOOKUPS.intersection(self._forms(name)) and not told:
                 told.add(name.decode())
                 reason = (
                     f"{name.decode()} is named in assembly, and what it returns is not followed"

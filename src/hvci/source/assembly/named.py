@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from functools import cache
 
 from hvci import catalog
+from hvci.catalog.memory import LOOKUPS
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import TEXT_RULES
 from hvci.source.text.text import Source
 
 _REMARK = re.compile(rb";[^\n]*|//[^\n]*|/\*.*?\*/|(?m:^[ \t]*[#@][^\n]*)", re.DOTALL)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
-_LOOKUPS = (b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress", b"NdisGetRoutineAddress")
 SHOWN = 4
 """Routines in one sentence."""
 
@@ -24,7 +24,7 @@ SHOWN = 4
 @cache
 def _routines() -> frozenset[bytes]:
     names = (name.encode() for name in catalog.ddis() if name.isidentifier())
-    return frozenset((*names, *_LOOKUPS))
+    return frozenset((*names, *(name.encode() for name in LOOKUPS)))
 
 
 def named_limits(source: Source) -> Iterator[Limit]:

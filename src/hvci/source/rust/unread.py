@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from hvci import catalog
+from hvci.catalog.memory import LOOKUPS
 from hvci.source.preprocess.tree import text_of, walk
 from hvci.source.program.pasted import made_of
 from hvci.source.rust.cfg import RustText
@@ -22,7 +23,7 @@ _LINKS = re.compile(
 _NAMED = re.compile(rb'\blink_name\s*=\s*"(\w+)"')
 _ASSEMBLY = re.compile(rb"\b(?:global_|naked_)?asm!\s*[({\[][^;]*")
 _STRING = re.compile(rb'"(\w+)(?:\\0)?"')
-_LOOKUPS = (b"MmGetSystemRoutineAddress", b"FltGetRoutineAddress", b"NdisGetRoutineAddress")
+_LOOKUPS = tuple(name.encode() for name in LOOKUPS)
 _INCLUDED = re.compile(rb"asm!\s*[({\[][^;]*?\binclude_(?:str|bytes)!\s*\(\s*\"([^\"\n]+)")
 _PASTED = re.compile(rb"\[<([^\[\]<>]*)>\]|\bconcat_idents!\s*[({\[]([^()]*)")
 _WORDS = re.compile(rb"\w+")

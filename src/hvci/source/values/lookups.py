@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hvci import catalog
+from hvci.catalog import memory
 from hvci.model import Limit, Origin, SourceSite, WindowsVersion
 from hvci.model.judged import CALL_RULES
 from hvci.source.preprocess.tree import text_of
@@ -22,9 +23,9 @@ from hvci.source.program.program import Program, Unit, Use
 from hvci.source.text.text import Source
 from hvci.source.values.literals import Literal, literals
 
-_NARROW = b"FltGetRoutineAddress"
-"""Takes its name in a string of bytes."""
-LOOKUPS = (b"MmGetSystemRoutineAddress", b"NdisGetRoutineAddress", _NARROW)
+_NARROW = frozenset(name.encode() for name, by in memory.LOOKUPS.items() if not by.counted)
+"""Take their names in strings of bytes."""
+LOOKUPS = tuple(name.encode() for name in memory.LOOKUPS)
 REACH = 600
 """So many bytes before a look-up may hold the routine's name."""
 _BEHIND = 120
@@ -85,7 +86,7 @@ def lookups(program: Program) -> Lookups:
         limits += (
             _unnamed(use, routine) for use in program.uses(routine) if not is_named(program, use)
         )
-    left = _left(program, _NARROW in asked, taken) if asked else ()
+    left = _left(program, not _NARROW.isdisjoint(asked), taken) if asked else ()
     moved = moves(program, {name: one for name, one in found.items() if one.encode() in routines()})
     return Lookups(found | moved.names, list(dict.fromkeys((*left, *limits, *moved.limits))))
 
@@ -105,18 +106,22 @@ def _is_known(name: str) -> bool:
 
 
 def _left(program: Program, is_narrow: bool, taken: set[tuple[str, int]]) -> Iterator[Limit]:
-    """A limit for each name of a judged routine in a string that no look-up takes."""
+    """A limit for each name of a judged routine in a string that no look-up takes.
+
+    So is the name of a routine that finds others: what that is asked for is not known.
+    """
     for unit in program.units:
         for one in literals(program, unit):
             name, path = _name(one), unit.source.path
-            if one.text not in routines() or (path, one.start) in taken:
+            if one.text not in routines() | set(LOOKUPS) or (path, one.start) in taken:
                 continue
             if (one.is_wide or is_narrow) and unit.live(one.start) is not False:
                 why = (
                     f"{name} is named in a string, this driver looks routines up by their names, "
                     "and calls of what is found are not followed: check the built .sys"
                 )
-                yield _limit(unit.source, one.start, why, catalog.ddis()[name].weakens)
+                rules = catalog.ddis()[name].weakens if one.text in routines() else CALL_RULES
+                yield _limit(unit.source, one.start, why, rules)
 
 
 def _unnamed(use: Use, routine: bytes) -> Limit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 
+from hvci.catalog.memory import LOOKUPS
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call, EndPath
 from hvci.verifier.kernel.exports import is_newer
 from hvci.verifier.kernel.models import stands_in
@@ -175,13 +176,12 @@ def object_callbacks(call: Call) -> int:
     return 0
 
 
-@stands_in("MmGetSystemRoutineAddress", "NdisGetRoutineAddress", "FltGetRoutineAddress")
+@stands_in(*LOOKUPS)
 def routine_address(call: Call) -> int:
     """A stand-in for any name, but for what is newer than the Windows that the run is for."""
-    if call.name == "FltGetRoutineAddress":
-        name = call.memory.text(call.arg(0), 64).decode("latin-1")
-    else:
-        name = call.unicode(call.arg(0))
+    by = LOOKUPS[call.name]
+    told = call.arg(by.position)
+    name = call.unicode(told) if by.counted else call.memory.text(told, 64).decode("latin-1")
     if not _NAME.fullmatch(name) or is_newer(name, call.kernel.version):
         return 0
     return call.kernel.address_of(name)

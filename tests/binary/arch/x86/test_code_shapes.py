@@ -30,6 +30,7 @@ UNDECIDED = frozenset(
         "adr_leaf.arm64",
         "table_rva.arm64",
         "table_distance.arm64",
+        "routine_twice.x64",
         "stack_argument.x64",
         "stack_argument.x86",
     )
@@ -52,6 +53,7 @@ OPEN = frozenset(
         "adr_leaf.arm64",
         "table_rva.arm64",
         "table_distance.arm64",
+        "routine_twice.x64",
     )
 )
 """Where it is not known for the clean twin either: any element of a table, or any caller."""
