@@ -275,6 +275,7 @@ class Text:
             holds=lambda rva, size=1: rva >= 0 and rva + size <= SIZE,
             number=lambda rva, size: int.from_bytes(content[rva : rva + size], "little"),
             is_writable=lambda rva: rva >= WRITABLE,
+            section_at=lambda rva: SimpleNamespace(rva=WRITABLE),
             is_code=lambda rva: CODE <= rva < self.end,
         )
 
@@ -413,6 +414,14 @@ class Text:
     def may_hold_stack_address(self, function, number):
         """Any register may."""
         return True
+
+    def numbers(self, low, high):
+        """None: no store of these texts lies far behind a pointer."""
+        return np.empty(0, np.int64)
+
+    def may_fill(self, slots):
+        """No row may."""
+        return SimpleNamespace(behind=lambda place: False, has_index=lambda place: False)
 
     def names(self, function, i, registers):
         """Any row may name any register."""

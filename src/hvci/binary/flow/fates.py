@@ -92,6 +92,8 @@ class Passed(NamedTuple):
     name: str
     argument: int = -1
     """Which of its documented arguments that is; below 0 where not known."""
+    calls: tuple[Place, ...] = ()
+    """The calls that lead there, the outermost first."""
 
 
 class Kept(NamedTuple):
@@ -157,8 +159,8 @@ def shifted(fate: Fate, by: int, calls: tuple[Place, ...] = ()) -> Fate:
     return fate._replace(
         writes=frozenset(_write_behind(by, each, calls) for each in fate.writes),
         reads=frozenset(read_behind(by, each) for each in fate.reads),
-        passed=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.passed),
-        within=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.within),
+        passed=frozenset(_passed_behind(by, each, calls) for each in fate.passed),
+        within=frozenset(_passed_behind(by, each, calls) for each in fate.within),
         kept=frozenset(each._replace(offset=moved(each.offset, by)) for each in fate.kept),
     )
 
@@ -167,6 +169,12 @@ def _write_behind(start: int, write: Write, calls: tuple[Place, ...]) -> Write:
     """A store through a pointer that was moved before, and went through some calls."""
     at, size = within(start, write.offset, write.size)
     return write._replace(offset=at, size=size, calls=(*calls, *write.calls))
+
+
+def _passed_behind(start: int, passed: Passed, calls: tuple[Place, ...]) -> Passed:
+    """The same of a call of a routine that gets the pointer."""
+    at = moved(passed.offset, start)
+    return passed._replace(offset=at, calls=(*calls, *passed.calls))
 
 
 def moved(offset: int, delta: int) -> int:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import IN_PARTS, Atom, Atoms, Kind
+from hvci.binary.flow.far.bounds import bound
 from hvci.binary.flow.fates import (
+    ANY_SIZE,
     BACK_REACH,
     LOST,
     OBJECT_REACH,
     Fate,
+    Write,
     covers,
 )
 from hvci.binary.flow.loops import steps_down
@@ -39,10 +42,8 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 12
 """Questions nested deeper may have gone without an answer for their depth alone."""
-WORD = 8
-"""Bytes of a general register."""
-HALF = 4
-"""Bytes of half a word of 64 bits."""
+WORD, HALF = 8, 4
+"""Bytes of a general register, and of half of it."""
 SLOT = 4
 """Bytes of the options that are asked for."""
 
@@ -83,9 +84,8 @@ class Touch(NamedTuple):
 
 
 _ASKED: list[tuple[int, int]] = []
-"""Stands for where an instruction stores while that is worked out."""
 _LOOKING: list[tuple[int, int]] = []
-"""Stands for the places of which addresses are taken while those are worked out."""
+"""Stand for where an instruction stores, and what addresses are taken, while that is asked."""
 NO_TOUCH = Touch((), may_move=False)
 
 
@@ -246,13 +246,13 @@ class Frames:
         All that an array may reach to, where its index is not known.
         """
         stores = self.flow.arch.effect(function, p).stores
-        for memory in (each for store in stores for each in _turned(store)):
+        for n, memory in ((n, each) for n, store in enumerate(stores) for each in _turned(store)):
             if memory.base < 0 or not self._may_move(function, p, memory):
                 continue
             first = memory._replace(index_register=NO_REGISTER)
             start = self.offset(function, p, first, nesting)
             if start is None:
-                yield from self._elements(function, p, memory, nesting)
+                yield from self._elements(function, p, n, memory, nesting)
             elif memory.index_register != NO_REGISTER:
                 index = self.flow.value(function, p, Location(memory.index_register), nesting + 1)
                 steps = [
@@ -268,10 +268,17 @@ class Frames:
                     is_below = any(map(atoms.is_below, index))
                     if is_below or steps_down(self.flow, function, p, register, nesting):
                         low -= OBJECT_REACH
-                    yield start + low, OBJECT_REACH - low
+                    yield start + low, self._reach(function, p, n, start) - low
+
+    def _reach(self, function: Function, p: int, n: int, start: int) -> int:
+        """How far an array may reach whose elements an instruction writes."""
+        if start >= -OBJECT_REACH:
+            return OBJECT_REACH  # no local variable lies behind that
+        write = Write(function, p, n, 0, ANY_SIZE)
+        return max(OBJECT_REACH, bound(self.flow, write, start, Kind.STACK))
 
     def _elements(
-        self, function: Function, p: int, memory: Memory, nesting: int
+        self, function: Function, p: int, n: int, memory: Memory, nesting: int
     ) -> Iterator[tuple[int, int]]:
         """The same of an operand whose base is no one place of the frame."""
         held = self.flow.value(function, p, Location(memory.base), nesting + 1)
@@ -284,7 +291,8 @@ class Frames:
             start = atom if atom.kind is Kind.STACK else atom.of
             if start is not None and start.kind is Kind.STACK:  # one of several, or where it began
                 place = start.value + memory.displacement
-                yield place, memory.size if is_one and start is atom else OBJECT_REACH
+                is_known = is_one and start is atom
+                yield place, memory.size if is_known else self._reach(function, p, n, place)
                 if is_down or atoms.is_below(atom):
                     yield place - OBJECT_REACH, OBJECT_REACH
 
@@ -363,7 +371,7 @@ class Frames:
 
     def _taken_around(self, function: Function, wanted: int) -> list[tuple[int, int]]:
         """Offsets of the objects that may hold a slot, with what takes their addresses."""
-        taken = self._taken(function)
+        taken = self.taken(function)
         # behind the local variables lies what the caller has put there
         first = wanted - OBJECT_REACH + 1 if wanted < 0 else wanted
         return taken[bisect_left(taken, (first, 0)) : bisect_left(taken, (wanted + 1, 0))]
@@ -374,16 +382,16 @@ class Frames:
         And of what lies behind it, from which code may come back to what is before that.
         """
         for at, i in (*self._taken_around(function, wanted), *self._taken_behind(function, wanted)):
-            yield at, self._fate(function, i)
+            yield at, self.fate(function, i)
 
     def _taken_behind(self, function: Function, wanted: int) -> list[tuple[int, int]]:
         """Offsets of the objects behind a slot, with what takes their addresses."""
-        taken = self._taken(function)
+        taken = self.taken(function)
         # an array may end where the local variables do
         last = min(wanted + BACK_REACH, 1) if wanted < 0 else wanted + BACK_REACH
         return taken[bisect_left(taken, (wanted + 1, 0)) : bisect_left(taken, (last, 0))]
 
-    def _taken(self, function: Function) -> list[tuple[int, int]]:
+    def taken(self, function: Function) -> list[tuple[int, int]]:
         """Frame offsets whose addresses a function takes, with the instructions, sorted."""
         taken: list[tuple[int, int]] | None = function.cache.get("leaked")
         if taken is None:
@@ -399,12 +407,12 @@ class Frames:
 
     def is_in_object(self, function: Function, location: Location, i: int) -> bool:
         """Whether a slot may belong to an object of the frame that call `i` gets the address of."""
-        taken, wanted = self._taken(function), slot_offset(location)
+        taken, wanted = self.taken(function), slot_offset(location)
         last = bisect_left(taken, (wanted + 1, 0)) - 1
         if wanted >= 0 or last < 0 or taken[last][0] <= wanted - OBJECT_REACH:
             return False
         first = bisect_left(taken, (taken[last][0], 0))
-        fates = (self._fate(function, each) for _, each in taken[first : last + 1])
+        fates = (self.fate(function, each) for _, each in taken[first : last + 1])
         return any(
             fate.is_lost
             or (function, i) in fate.given
@@ -420,7 +428,7 @@ class Frames:
             known[wanted] = any(
                 covers(write.offset, write.size, wanted - at, SLOT)
                 for at, i in self._taken_behind(function, wanted)
-                for write in self.flow.globals.writes.makers.others(self._fate(function, i))
+                for write in self.flow.globals.writes.makers.others(self.fate(function, i))
             )
         return known[wanted]
 
@@ -436,7 +444,7 @@ class Frames:
         behind = wanted - at
         if len(function.instructions) > MAX_REFINED:
             return True
-        fate = self._fate(function, i)
+        fate = self.fate(function, i)
         versions = self.flow.versions
         if versions is not None and versions.is_told(function, wanted):
             others = (one for one in fate.passed if not versions.asks(one.function, one.i))
@@ -448,7 +456,7 @@ class Frames:
             covers(each.offset, each.size, behind, SLOT) for each in fate.writes if each.calls
         )
 
-    def _fate(self, function: Function, i: int) -> Fate:
+    def fate(self, function: Function, i: int) -> Fate:
         """What becomes of the address that an instruction takes."""
         fates: dict[int, Fate] = function.cache.setdefault("handed", {})
         fate = fates.get(i)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hvci.binary.arch.x86.stack.pushes import Push, find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
+from hvci.binary.flow.far.bounds import count_of
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     CLEARS,
@@ -197,7 +198,7 @@ class Interprocedural:
         written = extent(passed.name, passed.argument, self.image.bits)
         if written >= 0:
             return passed.offset + written > behind
-        count = self.passed(passed.function, passed.i, self.at_entry(-written), nesting + 1)
+        count = count_of(self.flow, passed, nesting)
         return not all(
             atom.kind is Kind.CONST and passed.offset + atom.value <= behind for atom in count
         )

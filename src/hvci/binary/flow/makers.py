@@ -21,7 +21,7 @@ from hvci.binary.flow.fates import (
 )
 from hvci.binary.flow.loops import elements
 from hvci.binary.flow.made_addresses import made as made_addresses
-from hvci.binary.flow.pointees import MAX_NESTED, Pointees
+from hvci.binary.flow.pointees import MAX_NESTED, MAX_WALKED, Pointees
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -80,6 +80,8 @@ class Makers:
         self.pointees = Pointees(flow)
         self._fates: dict[tuple[int, int], Fate] = {}
         """What becomes of addresses, by the RVA of what makes one and the address itself."""
+        self._short: dict[tuple[int, int], Fate] = {}
+        """The same where fewer instructions were looked at."""
         self._data: dict[int, Loads] = {}
         """What becomes of pointers in data, by their RVA."""
 
@@ -103,11 +105,22 @@ class Makers:
             function, i = found
             for start in sorted(self.made(function, i)):
                 if low <= start <= high:
-                    key = function.rvas[i], start
-                    if key not in self._fates:
-                        self._fates[key] = LOST  # while it is asked for
-                        self._fates[key] = self.fate(function, i, start)
-                    yield function, start, self._fates[key]
+                    yield function, start, self.fate_of(function, i, start)
+
+    def fate_of(self, function: Function, i: int, start: int, most: int = MAX_WALKED) -> Fate:
+        """What becomes of the address that an instruction makes, worked out once.
+
+        In so many instructions of its function, at least.
+        """
+        key = function.rvas[i], start
+        known = self._fates.get(key)
+        if known is not None:
+            return known
+        fates = self._fates if most == MAX_WALKED else self._short
+        if key not in fates:
+            fates[key] = LOST  # while it is asked for
+            fates[key] = self.fate(function, i, start, most)
+        return fates[key]
 
     def makes(self, place: int, rva: int) -> bool:
         """Whether the instruction around a place makes the address of an RVA."""
@@ -179,7 +192,7 @@ class Makers:
                 return next(self._tables(memory), None)
         return None
 
-    def fate(self, function: Function, i: int, start: int) -> Fate:
+    def fate(self, function: Function, i: int, start: int, most: int = MAX_WALKED) -> Fate:
         """What becomes of the address that an instruction makes."""
         arch = self.flow.arch
         effect = arch.effect(function, i)
@@ -209,7 +222,7 @@ class Makers:
                     return Fate(kept=frozenset((Kept(memory.displacement),)))
                 else:
                     return LOST._replace(landed=frozenset(((function, i),)))
-        return self.pointees.from_instruction(function, i, frozenset(held)) if held else LOST
+        return self.pointees.from_instruction(function, i, frozenset(held), most) if held else LOST
 
     # ---- pointers in data
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.edges import fixes
+from hvci.binary.flow.far.locals import filling
 from hvci.binary.flow.fates import CLEARS, COPIES, outputs
 from hvci.binary.flow.frames import SLOT, Element, Leak
 from hvci.binary.flow.ways import Ways
@@ -168,6 +169,7 @@ class Reaching:
                 and frames.is_reached_back(function, location)
             )
             or any(self._is_filled(function, p, location) for p in calls)
+            or not filling(self.flow, function, location).isdisjoint(calls)
         )
 
     def _is_filled(self, function: Function, p: int, location: Location) -> bool:

@@ -6,28 +6,22 @@ Knows stores; knows neither what the file holds nor what a reader sees.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from hvci.binary.arch.x86.stack.pushes import find_push
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.flow.far.bounds import of_callers
+from hvci.binary.flow.far.data import FarWrites
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     BACK_REACH,
-    CLEARS,
-    COPIES,
     DOWNWARDS,
     OBJECT_REACH,
-    X86_SLOT,
     Fate,
     Passed,
     Write,
     covers,
-    extent,
 )
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
@@ -37,29 +31,18 @@ from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
     Binary,
-    Const,
     Expr,
     Function,
     Load,
-    Location,
     Memory,
     Reg,
-    slot,
 )
-from hvci.binary.form.references import Rvas
-from hvci.binary.pe.sets import distinct
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
 
 OPTION = 4
 """Bytes of the options that are asked for, which structures hold; pointers are no options."""
-FARTHEST = 1 << 13
-"""Bytes from the start of data that is filled as a whole to a global in it."""
-MADE_WITHIN, LOADED_WITHIN = 0x40, 6
-"""Bytes from where the address of that is made to the call, and instructions from where its target
-is loaded."""
-NOTHING_FILLED = (0, 0)
 LARGE = 1 << 33
 """More than any option of eight bytes, as POOL_FLAGS are."""
 
@@ -92,8 +75,7 @@ class Writes:
         self.flow = flow
         self.image = flow.image
         self.makers = Makers(flow)
-        self._filled: dict[int, tuple[int, int]] = {}
-        """The data that calls fill as a whole, by the RVA that tells the call."""
+        self.far = FarWrites(flow, self.makers)
 
     def find(self, rva: int, size: int, nesting: int) -> Written:
         """Everything that the code writes to a global, and the functions that do."""
@@ -114,85 +96,26 @@ class Writes:
         for writer, stored in self._through_pointers(rva, size, reach, nesting):
             writers += [writer] if writer is not None else []
             _note(stored, out, changes)
-        if reach > 1 and self._is_filled(rva, nesting):
-            out |= atoms.unknown(f"the global at {rva:#x} is part of what is filled or copied over")
+        is_open = size < OPTION or any(atom.kind is Kind.UNKNOWN for atom in out)
+        is_asked = reach > 1 and not is_open
+        for writer, stored in self._from_afar(rva, size, nesting) if is_asked else ():
+            writers.append(writer)
+            _note(stored, out, changes)
         return Written(frozenset(out), changes, writers)
 
-    def _is_filled(self, rva: int, nesting: int) -> bool:
-        """Whether a call fills or copies over data that begins far before a global, as a whole.
-
-        Where the address of that is made right before the call.
-        """
-        fills = self._fills
-        if not len(fills):
-            return False
-        _, places = self.flow.functions.references.naming(rva - FARTHEST, rva - OBJECT_REACH)
-        following = fills.searchsorted(places)
-        near = fills[np.minimum(following, len(fills) - 1)]
-        is_near = (near >= places) & (near - places < MADE_WITHIN)
-        may_make = self.flow.functions.references.may_make
-        pairs = zip(places[is_near].tolist(), near[is_near].tolist(), strict=True)
-        calls = {call for place, call in pairs if may_make(place)}
-        for call in sorted(calls):
-            if call not in self._filled:
-                self._filled[call] = self._work_out_fill(call, nesting)
-        return any(self._filled[call][0] <= rva < self._filled[call][1] for call in calls)
-
-    @cached_property
-    def _fills(self) -> Rvas:
-        """RVAs in the instructions that may call what fills or copies, sorted."""
-        names, flow = COPIES | CLEARS, self.flow
-        slots = [rva for rva, each in self.image.imports.items() if each.name in names]
-        found = [place for place, _ in flow.functions.references.to_slots(slots)] if slots else []
-        for start, name in flow.interprocedural.thunks.items():
-            if name in names:
-                found += [each.rvas[i] for each, i in flow.functions.callers(start)]
-        return distinct(np.array(found, np.int64))
-
-    def _work_out_fill(self, place: int, nesting: int) -> tuple[int, int]:
-        """What data the call at a place, or right behind, surely fills or copies over: to the end.
-
-        Nothing where that is small.
-        """
-        found = self.flow.functions.instruction_at(place)
-        if found is None:
-            return NOTHING_FILLED
-        function, first = found
-        last = min(first + LOADED_WITHIN, len(function.flows))
-        i = next((k for k in range(first, last) if function.flows[k] in CALLS), None)
-        name = self.flow.interprocedural.callee(function, i, nesting)[0] if i is not None else None
-        if i is None or name not in COPIES | CLEARS:
-            return NOTHING_FILLED
-        count = self._plain(function, i, -extent(name, 0, self.image.bits))
-        if not isinstance(count, Const) or count.value < OBJECT_REACH:
-            return NOTHING_FILLED
-        target = self._plain(function, i, 0)
-        start = self.makers.address_in(target) if target is not None else None
-        return NOTHING_FILLED if start is None else (start, start + count.value)
-
-    def _plain(self, function: Function, i: int, position: int) -> Expr | None:
-        """What straight code puts into an argument of a call right before it."""
-        arch, registers = self.flow.arch, self.flow.arch.parameter_registers
-        expr: Expr | None = None
-        if position < len(registers):
-            expr = Reg(registers[position])
-        elif (d := self._pushed(function, i, X86_SLOT * position)) is not None:
-            i, expr = d, arch.stored(function, d)
-        while isinstance(expr, Reg):
-            i = self.flow.reaching.ways.writer(function, i, 1 << expr.number)
-            is_made = i >= 0 and function.flows[i] not in CALLS
-            expr = arch.define(function, i, expr.number) if is_made else None
-        return expr
-
-    def _pushed(self, function: Function, i: int, above: int) -> int | None:
-        """The x86 instruction that puts what lies some bytes above the stack pointer there."""
-        if self.image.bits != 32:
-            return None
-        if (push := find_push(self.flow.arch, function, i, above)) is not None:
-            return push.i
-        depth = self.flow.depth.before(function, i)
-        made = self.flow.definitions(function, i, slot(depth + above)) if depth is not None else []
-        return made[0] if len(made) == 1 and isinstance(made[0], int) else None
+    def _from_afar(
+        self, rva: int, size: int, nesting: int
+    ) -> Iterator[tuple[Function, Atoms | Change]]:
+        """What is surely written through pointers to what begins far before a global."""
+        writes, fills = self.far.find(rva, size)
+        for start, write in writes:
+            if not never_runs(write.function, write.i):
+                yield write.function, self._by(write, start, (rva, size), nesting)
+        for function, _ in fills:
+            yield (
+                function,
+                atoms.unknown(f"the global at {rva:#x} is part of what is filled or copied over"),
+            )
 
     def stored(self, rva: int, size: int) -> Iterator[Atoms]:
         """What stores leave in a global, one after the other, and never where its address goes.
@@ -430,24 +353,7 @@ class Writes:
         stored = self._stored(function, i, n, (start + offset, size), asked, nesting)
         if isinstance(stored, Change):
             return atoms.unknown(f"the global at {asked[0]:#x} is changed through a pointer")
-        for caller, k in reversed(calls):
-            stored = self._passed(stored, function, caller, k, nesting)
-            function = caller
-        return stored
-
-    def _passed(
-        self, values: Atoms, callee: Function, caller: Function, k: int, nesting: int
-    ) -> Atoms:
-        """What values that a callee makes of its parameters are, for one of its calls."""
-        out: set[Atom] = set()
-        for atom in values:
-            if atoms.is_handed(atom, callee.start):
-                place = Location(atom.place)
-                held = self.flow.interprocedural.passed(caller, k, place, nesting + 1)
-                out |= atoms.apply(held, atom.ops)
-            else:
-                out.add(atom)
-        return atoms.bounded(out)
+        return of_callers(self.flow, stored, function, calls, nesting)
 
 
 def _too_many(rva: int) -> Atoms:

@@ -7,10 +7,13 @@ are small numbers given by the architecture; a `Location` is a register or a sta
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import IntEnum
 from itertools import compress, count
 from typing import Any, NamedTuple, NewType, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from hvci.binary.form.moves import Moves
 
@@ -465,3 +468,19 @@ class Architecture(Protocol):
 
     def may_hold_stack_address(self, function: Function, register: int) -> bool:
         """Whether the function ever puts an address of its frame into the register."""
+
+    def numbers(self, low: int, high: int) -> npt.NDArray[np.int64]:
+        """Every number from one to before another that code may add to a pointer, sorted."""
+
+    def may_fill(self, slots: Collection[int]) -> Ahead:
+        """What tells whether code soon fills memory; `slots` are of the imports that do."""
+
+
+class Ahead(Protocol):
+    """Tells at a glance what may stand behind an instruction."""
+
+    def behind(self, place: int) -> bool:
+        """Whether what is looked for may stand behind what names an address at a place."""
+
+    def has_index(self, place: int) -> bool:
+        """Whether a register is added to the operand at a place."""

@@ -6,7 +6,7 @@ Register numbers are those of the encoding: x0 to x30, and 31 for the stack poin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from hvci.binary.arch.arm64.clobbers import PARAMETERS, Clobbers, most_arguments
@@ -29,6 +29,7 @@ from hvci.binary.arch.arm64.lift import (
 )
 from hvci.binary.arch.arm64.reads import only_compares, reads
 from hvci.binary.arch.arm64.scan.address_uses import Walk
+from hvci.binary.arch.arm64.scan.ahead import GlancesArm64, numbers
 from hvci.binary.arch.arm64.scan.saved import SavedAddresses
 from hvci.binary.arch.arm64.steps import STEPS
 from hvci.binary.arch.arm64.words import FP, NOP, access, branch_target, is_access
@@ -48,6 +49,7 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.jumptables import JumpTables
 from hvci.binary.form.moves import Moves
+from hvci.binary.form.references import Rvas
 from hvci.binary.form.step import NOT_FOLLOWED
 from hvci.binary.form.straight import uses
 from hvci.binary.pe.image import PeImage
@@ -354,6 +356,14 @@ class Arm64:
             mask = _frame_registers(function)
             function.cache["frame registers"] = mask
         return bool(mask >> register & 1)
+
+    def numbers(self, low: int, high: int) -> Rvas:
+        """Every number from one to before another that code adds to a register or base."""
+        return numbers(self.image, low, high)
+
+    def may_fill(self, slots: Collection[int]) -> GlancesArm64:
+        """What tells by the words ahead whether code fills memory."""
+        return GlancesArm64(self.image, slots)
 
 
 @remembered

@@ -189,7 +189,7 @@ class Arm64Lift:
 
     def memory(self, function: Function, i: int, memory: Memory) -> Memory:
         """A memory operand, relative to the image where its base is known to be."""
-        if memory.base in (SP, FP):
+        if memory.base in (SP, FP, NO_REGISTER):
             return memory
         held = self.base(function, i, memory.base)
         if held is None:

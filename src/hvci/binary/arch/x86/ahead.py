@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind
+import re
+from collections.abc import Collection, Iterator
+from itertools import islice
+
+from iced_x86 import ConditionCode, Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
 
 from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
-from hvci.binary.arch.x86.lift import NONE, R8, R9, R10, R11, RAX, RCX, RDX, REGISTERS
+from hvci.binary.arch.x86.lift import (
+    IMMEDIATES,
+    NONE,
+    R8,
+    R9,
+    R10,
+    R11,
+    RAX,
+    RCX,
+    RDX,
+    REGISTERS,
+    RSP,
+)
+from hvci.binary.form.ahead import ANY_SLOT, FEWEST, MOST, Glance, MayFill, Seen
 from hvci.binary.form.code import Flow, Function
 from hvci.binary.form.straight import Held
+from hvci.binary.pe.image import PeImage
 
 _INDIRECT = frozenset((Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP))
 _LOST_BY_CALLS = frozenset((RAX, RCX, RDX, R8, R9, R10, R11))
 _READ_ONLY = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH, Mnemonic.BT))
 _OVERWRITING = frozenset((Mnemonic.LEA, Mnemonic.MOVZX, Mnemonic.MOVSX, Mnemonic.MOVSXD))
+_DIRECT = frozenset(
+    (FlowControl.CALL, FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)
+)
+BEFORE = 0x20
+"""Bytes before an operand in which a number may stand that is passed with it."""
+_NUMBER = re.compile(rb"[\x01-\x1f]\x00\x00", re.DOTALL)
+_FRAME = frozenset((Register.RSP, Register.ESP, Register.RBP, Register.EBP))
+NO_ONE = (-1, 0)
+_WITH_SIB, _NO_BASE = 4, 5
 _ZEROING = frozenset((Mnemonic.XOR, Mnemonic.SUB))
 
 
@@ -159,3 +186,77 @@ def _may_reach(instruction: Instruction, held: set[int]) -> bool:
 def _register(register: int) -> int:
     known = REGISTERS.get(register)
     return known[0] if known else -1
+
+
+class GlancesX86:
+    """Looks at x64 and x86 instructions for `MayFill`."""
+
+    def __init__(self, image: PeImage, slots: Collection[int]) -> None:
+        self.image = image
+        self.fills = MayFill(image, slots, self.glances)
+
+    def behind(self, place: int) -> bool:
+        """Whether the code behind the instruction with an operand at a place may fill memory."""
+        memory, back = self.image.memory, self._back(place)
+        has_number = _NUMBER.search(bytes(memory[place - BEFORE : place - 1])) is not None
+        return self.fills.soon(place - back if back else place + 4, has_number or back > 0)
+
+    def has_index(self, place: int) -> bool:
+        """Whether a register is added to the operand at a place."""
+        return self._back(place) > 0
+
+    def _back(self, place: int) -> int:
+        """Bytes from an opcode to its operand with a register; 0 where it has none."""
+        modrm, sib = self.image.memory[place - 2], self.image.memory[place - 1]
+        if modrm & 0x47 == _WITH_SIB and (modrm >> 6 == 2 or sib & 7 == _NO_BASE):
+            return 3
+        return 2 if sib >> 6 == 2 else 0
+
+    def glances(self, start: int, most: int) -> Iterator[Glance]:
+        """What is seen of so many instructions."""
+        code = bytes(self.image.memory[start : start + 8 * most])
+        for instruction in islice(Decoder(self.image.bits, code, ip=start), most):
+            rva, flow = instruction.ip32, instruction.flow_control
+            if flow == FlowControl.NEXT:
+                yield from self._plain(instruction, rva)
+            elif flow in (FlowControl.INDIRECT_CALL, FlowControl.INDIRECT_BRANCH):
+                yield Glance(rva, Seen.THROUGH, self._slot(instruction))
+                if flow == FlowControl.INDIRECT_BRANCH:
+                    yield Glance(rva, Seen.END)
+            elif flow in _DIRECT:
+                target = instruction.near_branch_target & 0xFFFFFFFF
+                is_near = flow != FlowControl.CALL and start <= target < start + len(code)
+                yield Glance(rva, Seen.BRANCH if is_near else Seen.CALL, target)
+            else:
+                yield Glance(rva, Seen.END)
+
+    def _plain(self, instruction: Instruction, rva: int) -> Iterator[Glance]:
+        if instruction.is_string_instruction:
+            yield Glance(rva, Seen.BLOCK)
+        elif instruction.op_count and REGISTERS.get(instruction.op0_register, NO_ONE)[0] != RSP:
+            base = instruction.memory_base
+            is_store = instruction.op0_kind == OpKind.MEMORY and base not in _FRAME
+            if is_store and instruction.mnemonic not in _READ_ONLY:
+                yield Glance(rva, Seen.STORE)
+            if self._has_number(instruction):
+                yield Glance(rva, Seen.NUMBER)
+
+    def _has_number(self, instruction: Instruction) -> bool:
+        """Whether an instruction names data, or has a number that may be that of elements."""
+        if instruction.mnemonic == Mnemonic.LEA:
+            far = instruction.memory_displacement
+            return instruction.is_ip_rel_memory_operand or FEWEST <= far < MOST
+        for n in range(instruction.op_count):
+            if instruction.op_kind(n) in IMMEDIATES:
+                value = instruction.immediate(n) & 0xFFFFFFFF
+                number = min(value, (1 << 32) - value)
+                if FEWEST <= number < MOST or self.image.holds(value - self.image.base):
+                    return True
+        return False
+
+    def _slot(self, instruction: Instruction) -> int:
+        """The slot that an indirect call or jump goes through."""
+        if instruction.op0_kind == OpKind.REGISTER:
+            return ANY_SLOT
+        rva = instruction.memory_displacement
+        return int(rva if instruction.is_ip_rel_memory_operand else rva - self.image.base)

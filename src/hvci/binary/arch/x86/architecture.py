@@ -6,7 +6,7 @@ Register numbers are those of the encoding: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, .
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from itertools import compress, count
 from operator import attrgetter
@@ -24,10 +24,12 @@ from iced_x86 import (
     Register,
 )
 
+from hvci.binary.arch.x86.ahead import GlancesX86
 from hvci.binary.arch.x86.direct.dispatchers import DISPATCHED, NOT_DISPATCHED
 from hvci.binary.arch.x86.direct.endings import let_breakpoints_go_on, never_returns
 from hvci.binary.arch.x86.direct.named_calls import direct_target
 from hvci.binary.arch.x86.direct.outlined import Outlined
+from hvci.binary.arch.x86.fields import numbers
 from hvci.binary.arch.x86.lift import (
     FRAME_BASES,
     IMMEDIATES,
@@ -67,6 +69,7 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.jumptables import JumpTables
 from hvci.binary.form.moves import Moves
+from hvci.binary.form.references import Rvas
 from hvci.binary.pe.image import PeImage
 
 _FLOW_OF = {
@@ -449,3 +452,11 @@ class X86:
         if mask is None:
             mask = function.cache["frame registers"] = frame_registers(function)
         return bool(mask >> register & 1)
+
+    def numbers(self, low: int, high: int) -> Rvas:
+        """Every number from one to before another that code holds in four bytes."""
+        return numbers(self.image, low, high)
+
+    def may_fill(self, slots: Collection[int]) -> GlancesX86:
+        """What tells by the instructions ahead whether code fills memory."""
+        return GlancesX86(self.image, slots)

@@ -61,6 +61,11 @@ NEEDS_ESCAPE[list(_ONE_BYTE_MAP)] = False
 ESCAPES = np.array((0x0F, 0x38, 0x3A), np.uint8)
 VEX2, VEX3 = 0xC5, 0xC4
 
+USES = np.zeros(0x100, bool)
+USES[list(bytes.fromhex("0103090b2123292b31333839"))] = True
+USES[list(bytes.fromhex("3a3b80818384858688898a8bc6c7d9dbddf6f7feff"))] = True
+"""By opcode of one byte: whether x86 code uses direct memory by it often: what looks so is that."""
+
 
 def may_write(opcode: int, modrm: int) -> bool:
     """Whether an instruction may write its direct memory operand."""

@@ -15,7 +15,7 @@ from hvci.binary.arch.x86.ahead import may_call_soon
 from hvci.binary.arch.x86.direct.leaving import leaving
 from hvci.binary.arch.x86.direct.named_calls import calls_by_name, may_be_called
 from hvci.binary.arch.x86.fields import field_loads
-from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA, may_write
+from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA, USES, may_write
 from hvci.binary.form.code import Function
 from hvci.binary.form.references import MAX_HITS, MAX_SCANS, NO_RVAS, References, Rvas
 from hvci.binary.pe.image import Bytes, PeImage
@@ -422,7 +422,7 @@ class ReferencesX86(References):
         is_direct = modrm & DIRECT_MASK == DIRECT
         if self.image.bits == 64:
             return (opcode == LEA and is_direct) or self._is_wide(place)
-        return not self.only_reads(place)  # bytes before an immediate look like any ModRM
+        return not (is_direct and USES[opcode] and not self._is_immediate(place))
 
     def _is_immediate(self, place: int) -> bool:
         """Whether bytes before an x86 operand look like ModRM and belong to another one.
