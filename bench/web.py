@@ -80,6 +80,7 @@ def fill(where, number):
     fleets.fill(store, number)
     store.finish()
     with store.database.writing() as connection:
+        connection.execute(package.delete())  # those that came with the files
         connection.execute(package.insert(), [an_inf(one) for one in range(1, 3001)])
         connection.exec_driver_sql("UPDATE seen SET package_id = 1 + file_id % 3000")
         (first,) = connection.execute(scan.select().limit(1)).all()
@@ -108,6 +109,11 @@ def an_inf(number):
         "hardware_ids": 3,
         "catalogs": "[]",
         "ids": "[]",
+        "installed": True,
+        "published": f"oem{number}.inf",
+        "devices": number % 3,
+        "storage": False,
+        "staged": False,
     }
 
 
