@@ -73,7 +73,7 @@ def test_what_the_user_left_out_is_open_for_nobody(form):
 def test_a_rule_that_was_not_checked_is_open_where_it_decides(form):
     """A rule that only notes decides nothing: without its evidence nothing is open."""
     one = source_report()
-    (note,) = (each for each in one.results if each.outcome is Outcome.NOT_CHECKED)
+    note = next(each for each in one.results if each.outcome is Outcome.NOT_CHECKED)
     assert "undecided" not in render(Document((one,)), form)
     deciding = replace(note, questions=frozenset((Question.LOADS,)))
     results = tuple(deciding if each is note else each for each in one.results)

@@ -21,7 +21,9 @@ def test_every_id_of_the_lists_is_a_rule():
 
 @pytest.mark.parametrize("name", DECIDING)
 def test_every_rule_that_decides_is_in_a_list(name):
-    assert [label for label, ids in LISTS.items() if name in ids]
+    assert [label for label, ids in LISTS.items() if name in ids], (
+        f"put {name} into the list of src/hvci/model/judged.py that says what weakens it"
+    )
 
 
 @pytest.mark.parametrize("name", OF_CODE)

@@ -59,8 +59,11 @@ def test_rules_that_count_decide_readiness_and_image_rules_decide_loading():
     for each in RULES.values():
         # The calls that nx-opt-in fails for are those that execute-pool-type counts.
         counts = each.counter is not None or each.id == "nx-opt-in"
-        assert (Question.READINESS in each.questions) == counts
-        assert (Question.LOADS in each.questions) == (each.sees == {Origin.IMAGE, Origin.SOURCE})
+        assert (Question.READINESS in each.questions) == counts, each.id
+        of_layout = each.sees == {Origin.IMAGE, Origin.SOURCE}
+        assert (Question.LOADS in each.questions) == of_layout, (
+            f"{each.id}: what decides LOADS sees IMAGE_OR_PROJECT, and nothing else does"
+        )
 
 
 def test_rules_stand_in_order_of_id():
