@@ -15,6 +15,7 @@ from hvci.binary.flow.fates import (
     OBJECT_REACH,
     Fate,
     Kept,
+    Place,
     Write,
     may_read,
     shifted,
@@ -82,6 +83,7 @@ class Makers:
         """What becomes of addresses, by the RVA of what makes one and the address itself."""
         self._short: dict[tuple[int, int], Fate] = {}
         """The same where fewer instructions were looked at."""
+        self._elements: dict[int, list[Fate]] = {}
         self._data: dict[int, Loads] = {}
         """What becomes of pointers in data, by their RVA."""
 
@@ -279,7 +281,68 @@ class Makers:
             if found is not None:
                 fates += self._loaded(*found, place)
         is_lost = any(fate.is_lost or fate.returned or fate.passed for fate in fates)
-        return Loads(fates, bool(fates) and not is_lost and not self._is_read_unseen(place))
+        is_sure = bool(fates) and not is_lost and not self._is_read_unseen(place)
+        return Loads(fates, is_sure)
+
+    def by_table(self, place: int) -> list[Fate]:
+        """What becomes of a pointer in data that is an element, or a field; worked out once."""
+        if place not in self._elements:
+            self._elements[place] = []
+            self._elements[place] = [*self._by_table(place)]
+        return self._elements[place]
+
+    def _by_table(self, place: int) -> Iterator[Fate]:
+        """What becomes of a pointer in data where it is loaded as an element, or a field, of that.
+
+        By a pointer to where the table or structure begins; x86 code names it in the operand.
+        """
+        image, loads = self.flow.image, set[Place]()
+        made = [*self.in_code(place - OBJECT_REACH, place)]
+        nearest = max((start for _, start, _ in made), default=place)
+        for _, start, fate in made:
+            is_stepped = start == nearest and any(read.size < 0 for read in fate.reads)
+            loads |= {
+                (function, i)
+                for function, i in fate.loads
+                if any(
+                    (start == nearest and memory.index_register != NO_REGISTER)
+                    or memory.displacement == place - start
+                    or (is_stepped and not memory.displacement)
+                    for memory in self._pointers_read(function, i)
+                )
+            }
+        if image.bits == 32:
+            named = self._indexed_reads(place)
+            nearest = max((start for start, _ in named), default=place)
+            loads |= {each for start, each in named if start == nearest}
+        for function, i in sorted(loads, key=lambda each: each[0].rvas[each[1]]):
+            changed = members(self.flow.arch.effect(function, i).registers)
+            held = frozenset((Location(register), 0) for register in changed)
+            yield self.pointees.from_instruction(function, i, held)
+
+    def _indexed_reads(self, place: int) -> list[tuple[int, Place]]:
+        """(start, instruction) of the x86 loads of elements of tables that may hold a pointer."""
+        near = self.flow.functions.references.to_data(place - OBJECT_REACH, OBJECT_REACH + 1)
+        has_index = self.flow.arch.may_fill(()).has_index
+        found = (self.flow.functions.instruction_at(each) for each in filter(has_index, near))
+        return [
+            (start, each)
+            for each in found
+            if each is not None
+            for memory in self._pointers_read(*each)
+            if memory.base >= 0 or memory.index_register >= 0
+            for start in self._tables(memory)
+            if start <= place
+        ]
+
+    def _pointers_read(self, function: Function, i: int) -> Iterator[Memory]:
+        """The memory from which an instruction loads a pointer into a register."""
+        if function.flows[i] in CALLS:
+            return
+        for register in members(self.flow.arch.effect(function, i).registers):
+            match self.flow.arch.define(function, i, register):
+                case Load(memory) if memory.size == self.image.pointer_size:
+                    yield memory
 
     def _is_read_unseen(self, place: int) -> bool:
         """Whether a pointer in data may be read by more than the loads that name its place."""

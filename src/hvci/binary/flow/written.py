@@ -19,9 +19,11 @@ from hvci.binary.flow.fates import (
     DOWNWARDS,
     OBJECT_REACH,
     Fate,
+    Kept,
     Passed,
     Write,
     covers,
+    shifted,
 )
 from hvci.binary.flow.made_addresses import made
 from hvci.binary.flow.makers import MAX_REFERENCES, WIDEST, Makers
@@ -297,15 +299,21 @@ class Writes:
                 yield function, atoms.unknown(f"the address of the global at {rva:#x} is passed on")
             elif kept.is_cut and start <= rva:
                 yield function, atoms.unknown("a global whose address is loaded in many places")
-            for each in (fate, *kept.fates):
+            for each in (fate, *kept.fates, *self._of_tables(fate.kept, start, rva)):
                 yield from self._by_pointer(each, start, starts, (rva, size), nesting)
         for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
             loads = self.makers.of_data(place)
             if not loads.is_sure and start == rva:
                 why = f"the address of the global at {rva:#x} is stored in data"
                 yield None, atoms.unknown(why)
-            for fate in loads.fates:
+            for fate in (*loads.fates, *self._of_tables((Kept(place),), start, rva)):
                 yield from self._by_pointer(fate, start, (), (rva, size), nesting)
+
+    def _of_tables(self, kept: Iterable[Kept], start: int, rva: int) -> Iterator[Fate]:
+        """What becomes of a pointer, to what lies before a global, in tables and structures."""
+        for variable in kept if start < rva else ():
+            for fate in self.makers.by_table(variable.rva):
+                yield shifted(fate, variable.offset)
 
     def _by_pointer(
         self,
