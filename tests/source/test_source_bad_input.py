@@ -20,6 +20,8 @@ from hvci.source.program import program
 from hvci.source.text.disk import contents
 from hvci.source.text.files import Shelf
 from hvci.source.text.text import MAX_BYTES, Source
+from hvci.source.values import resolve
+from hvci.source.values.resolve import Resolver
 from sources import bad, definitions, entry, lay, one_file, read, value_of, vcxproj
 
 POOL = "p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');"
@@ -506,3 +508,28 @@ def test_the_budget_is_each_product_s_own(tmp_path, monkeypatch):
     evidence = read(tmp_path)
     assert len(evidence.calls) == 2
     assert survey.SPENT not in limits(evidence)
+
+
+def test_conditions_inside_conditions_spend_the_steps_of_their_question(tmp_path, monkeypatch):
+    function = """
+        static ULONG f{0}(ULONG p) {{
+            ULONG v = 0, w = 1;
+            if (g{0} == p) v = g{1}; else w = g{2};
+            if (v > w) v = 0x200;
+            if (g{0} == v) w = v;
+            return v;
+        }}"""
+    ring = [(n, (n + 1) % 3, (n + 2) % 3) for n in range(3)]
+    text = "static ULONG g0, g1, g2;" + "".join(function.format(*each) for each in ring)
+    calls = "".join(f"g{n} = f{a}(g{b});" for n, a, b in ring)
+    lay(tmp_path, a__c=text + entry(f"{calls} ExAllocatePoolWithTag(g0, 8, 'a');"))
+    looked_at = []
+    value = Resolver.value
+
+    def counted(self, node, *rest):
+        looked_at.append(node)
+        return value(self, node, *rest)
+
+    monkeypatch.setattr(Resolver, "value", counted)
+    read(tmp_path)
+    assert 100 < len(looked_at) < resolve.MAX_STEPS + 2 * resolve.MAX_ASIDE

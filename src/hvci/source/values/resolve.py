@@ -238,9 +238,9 @@ class Resolver:
     @contextmanager
     def _aside(self) -> Iterator[None]:
         steps, busy = self._steps, set(self.names.busy)
-        self._steps = max(steps, MAX_STEPS - MAX_ASIDE)
+        begun = self._steps = max(steps, MAX_STEPS - MAX_ASIDE)
         yield
-        self._steps = steps
+        self._steps += steps - begun
         self.names.busy.clear()
         self.names.busy.update(busy)
 
