@@ -245,3 +245,17 @@ def test_more_values_than_are_kept_are_not_all(tmp_path):
     cases = "".join(f"case {n}: t = {0x200 + n}; break;\n" for n in range(70))
     body = f"int t; switch (x) {{ {cases} default: t = 0x4000; }}\n" + CALL.format("t")
     assert found(tmp_path, body, "")[1] is False
+
+
+DECLARED = [
+    ("static struct S { ULONG Other; POOL_TYPE Type; } v = { 0, NonPagedPool };", "v.Type"),
+    ("static struct { ULONG Other; POOL_TYPE Type; } v = { 0, NonPagedPool };", "v.Type"),
+    ("static struct S { POOL_TYPE Type; } v[2] = { { NonPagedPool }, { 0 } };", "v[i].Type"),
+    ("static struct { POOL_TYPE Type; } w, v = { NonPagedPool };", "v.Type"),
+]
+
+
+@pytest.mark.parametrize(("declared", "read"), DECLARED)
+def test_a_list_of_what_is_declared_with_its_structure(tmp_path, declared, read):
+    body = f"w.Type = NonPagedPoolNx; {CALL.format(read)}"
+    assert found(tmp_path, body, declared) == ({0, 0x200}, True)

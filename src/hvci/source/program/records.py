@@ -52,6 +52,7 @@ class Record:
     """Its names."""
     listed: Node
     """What it declares."""
+    file: File
     others: frozenset[bytes] = frozenset()
     """Names that the same memory has: other members of a union that the field is in."""
     width: int | None = None
@@ -63,6 +64,14 @@ class Record:
     def order(self) -> tuple[bytes, ...]:
         """The fields that a list gives values to, in this order; of a union inside the first."""
         return tuple(_order(self.listed))
+
+    @property
+    def lists(self) -> Iterator[tuple[Node, int]]:
+        """The lists of objects that are declared with it, and their dimensions."""
+        kind = self.listed.parent
+        declared = kind.parent if kind is not None else None
+        if declared is not None and declared.type == "declaration":
+            yield from _lists_of(declared)
 
 
 def records(program: Program, name: bytes) -> tuple[Record, ...]:
@@ -157,6 +166,8 @@ def _around(program: Program, name: bytes) -> Iterator[tuple[Record, bytes, int]
 def _direct(program: Program, name: bytes) -> Iterator[Listed]:
     """What lists of the structures of a field themselves give to it."""
     for record in records(program, name):
+        for value, deep in record.lists:
+            yield from _of_all(record.file, value, record, name, deep)
         for kind in record.kinds:
             for file, value, deep in _kind(program, kind).lists:
                 yield from _of_all(file, value, record, name, deep)
@@ -307,7 +318,8 @@ def _declared(unit: Unit, start: int, name: bytes) -> Iterator[tuple[tuple[str, 
         return
     width = _width(item)
     key = unit.source.path, listed.start_byte
-    yield key, Record(kinds, listed, frozenset(others - {name}), width, _spaces(unit, listed))
+    file, spaces = unit.trees.at(start), _spaces(unit, listed)
+    yield key, Record(kinds, listed, file, frozenset(others - {name}), width, spaces)
 
 
 def _spaces(unit: Unit, listed: Node) -> Spaces:
@@ -383,13 +395,17 @@ def _lists(unit: Unit, start: int, kind: bytes) -> Iterator[tuple[File, Node, in
             said = above.child_by_field_name("type")
             if said is None or not said.start_byte <= start < said.end_byte:
                 return  # `BYTE Kind::Table[] = {…}` is no list of that kind
-            for item in above.named_children:
-                value = item.child_by_field_name("value") or item
-                if value.type == LIST and not _is_of_pointers(item):
-                    yield file, value, dimensions(above, item)
+            yield from ((file, *found) for found in _lists_of(above))
             return
         if above.type in ("parameter_declaration", "compound_statement", "argument_list"):
             return
+
+
+def _lists_of(declaration: Node) -> Iterator[tuple[Node, int]]:
+    for item in declaration.named_children:
+        value = item.child_by_field_name("value") or item
+        if value.type == LIST and not _is_of_pointers(item):
+            yield value, dimensions(declaration, item)
 
 
 def _is_of_pointers(declarator: Node) -> bool:
