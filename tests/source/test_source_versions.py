@@ -226,3 +226,47 @@ def test_a_value_that_a_switch_over_the_version_gives(tmp_path, kinds, expected)
     assert bad(one_file(tmp_path, SWITCH % kinds)) == expected
     other = SWITCH.replace("v.dwMajorVersion", "Other()") % kinds
     assert bad(one_file(tmp_path, other)) == {"execute-pool-type"}
+
+
+OBJECTS = """static struct S { POOL_TYPE Type; ULONG Other; } first = { NonPagedPool, 0 }, second;
+void f(void) { x = RtlIsNtDdiVersionAvailable(NTDDI_WIN10); }
+"""
+REPLACED = [
+    ("first.Type = NonPagedPoolNx;", "first", {0, 0x200}, {0}),
+    ("second.Type = NonPagedPoolNx;", "first", {0, 0x200}, set()),
+    ("struct S first; first.Type = NonPagedPoolNx;", "first", {0, 0x200}, set()),
+    ("struct S *p = Get(); p->Type = NonPagedPoolNx;", "first", {0, 0x200}, set()),
+]
+
+
+@pytest.mark.parametrize(("body", "read", "possible", "early"), REPLACED)
+def test_a_field_is_replaced_in_its_own_object_only(tmp_path, body, read, possible, early):
+    text = f"""{OBJECTS}
+        void g(void) {{ ExAllocatePoolWithTag({read}.Type, 8, 'a'); }}
+        NTSTATUS DriverEntry(void) {{ {body} g(); return 0; }}"""
+    evidence = one_file(tmp_path, text)
+    call = next(one for one in evidence.calls if one.ddi == "ExAllocatePoolWithTag")
+    value = call.arguments["PoolType"]
+    assert (value.possible, value.opt_in) == (possible, early)
+
+
+STORES = [
+    ("s.Type = NonPagedPool; s.Type = NonPagedPoolNx;", "s.Type", {0x200}),
+    ("s.Type = NonPagedPool; t.Type = NonPagedPoolNx;", "s.Type", {0, 0x200}),
+    ("p->Type = NonPagedPool; p->Type = NonPagedPoolNx;", "p->Type", {0x200}),
+    ("p->Type = NonPagedPool; p = q; p->Type = NonPagedPoolNx;", "q->Type", {0, 0x200}),
+    ("p->Type = NonPagedPool; p++; p->Type = NonPagedPoolNx;", "q->Type", {0, 0x200}),
+    ("v[0] = NonPagedPool; v[1] = NonPagedPoolNx;", "v[i]", {0, 0x200}),
+    ("v[0] = NonPagedPool; v[0] = NonPagedPoolNx;", "v[i]", {0, 0x200}),
+]
+
+
+@pytest.mark.parametrize(("body", "read", "possible"), STORES)
+def test_a_store_replaces_an_earlier_one_of_the_same_object(tmp_path, body, read, possible):
+    text = f"""typedef struct {{ ULONG Other; POOL_TYPE Type; }} S;
+        S s, t, *p, *q; POOL_TYPE v[4];
+        void f(void) {{ x = RtlIsNtDdiVersionAvailable(NTDDI_WIN10); }}
+        NTSTATUS DriverEntry(int i) {{ {body} ExAllocatePoolWithTag({read}, 8, 'a'); return 0; }}"""
+    evidence = one_file(tmp_path, text)
+    call = next(one for one in evidence.calls if one.ddi == "ExAllocatePoolWithTag")
+    assert call.arguments["PoolType"].possible == possible

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.source.preprocess.tree import File, Function, ancestors, parse, text_of
+from hvci.source.program.chains import flat
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.records import in_order
 
@@ -31,6 +32,32 @@ class Store:
     """It is what a constant is, for good."""
     operator: bytes = b"="
     """Or what it is combined with before, such as "|="."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a variable gets the value, and not an element of it."""
+        above = self.value.parent
+        if above is None or above.type != "assignment_expression":
+            return True
+        return b"[" not in text_of(above.child_by_field_name("left"))
+
+    @property
+    def owner(self) -> bytes:
+        """The object whose field gets the value, `a.b` for `a->b.field`; empty: not told."""
+        lists = 0
+        for above in ancestors(self.value):
+            if above.type == "assignment_expression":
+                left = above.child_by_field_name("left")
+                target = flat(left) if left is not None and not lists else b""
+                return target.rpartition(b".")[0] if b"[" not in target else b""
+            if above.type == "init_declarator":
+                named = above.child_by_field_name("declarator")
+                is_plain = lists == 1 and named is not None and named.type == "identifier"
+                return text_of(named) if is_plain else b""
+            if above.type.endswith("statement"):
+                break
+            lists += above.type == "initializer_list"
+        return b""
 
 
 def stores(program: Program, name: bytes, of_field: bool = False) -> tuple[Store, ...]:

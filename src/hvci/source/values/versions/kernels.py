@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.expression import Truth
 from hvci.source.preprocess.tree import File, Function, ancestors, is_same, text_of
+from hvci.source.program.chains import flat
 from hvci.source.program.program import Program
-from hvci.source.program.scope import LOOPS, is_once
+from hvci.source.program.scope import LOOPS, is_once, variable
 from hvci.source.program.starting import called_before, key_of
 from hvci.source.program.stores import Store
 from hvci.source.values.comparing import Known
@@ -232,8 +233,8 @@ class Versions(Numbers):
     ) -> tuple[Sequence[Store], list[Store]]:
         """The stores that some kernel comes to, and those that hold only until the start.
 
-        A function that stores something sees before that what was there. Objects with a field of
-        one name are told apart by nothing here: where no version is asked for, all of them stay.
+        A function that stores something sees before that what was there. A field is replaced by
+        what is stored in the same object; where no version is asked for, all of them stay.
         """
         outer = [one for one in every if one.file.function_at(one.offset) is None]
         if not self.is_asked and (is_field or not outer or len(outer) == len(every)):
@@ -247,13 +248,18 @@ class Versions(Numbers):
         late = [
             store
             for store, fate in alive
-            if not self.is_asked or not self._is_overridden(store, fate, alive)
+            if not self.is_asked or not self._is_overridden(store, fate, alive, is_field)
         ]
-        starting = any(self._holds_at(store, function, offset) for store in late)
-        early = [one for one in late if starting and one in outer]
+        early: list[Store] = []
+        for one in outer if late else ():
+            same = [each for each in late if not is_field or _are_one(one, each)]
+            if one in late and any(self._holds_at(each, function, offset) for each in same):
+                early.append(one)
         return [store for store in late if store not in early], early
 
-    def _is_overridden(self, store: Store, fate: Truth, every: list[tuple[Store, Truth]]) -> bool:
+    def _is_overridden(
+        self, store: Store, fate: Truth, every: list[tuple[Store, Truth]], is_field: bool
+    ) -> bool:
         """Whether a later store of the same function surely replaces a value."""
         function = store.file.function_at(store.offset)
         if function is None or fate is not True:
@@ -262,7 +268,30 @@ class Versions(Numbers):
             sure is True
             and store.offset < other.offset < function.node.end_byte
             and other.file is store.file
+            and (_are_one(store, other) if is_field else other.is_whole)
             and not self._may_leave(function, store.offset, other.offset)
             and not self._is_seen(function, store, other.offset)
             for other, sure in every
         )
+
+
+def _are_one(store: Store, other: Store) -> bool:
+    """Whether two stores in fields of one name surely are in the same object."""
+    owner, function = store.owner, store.file.function_at(store.offset)
+    if not owner or owner != other.owner or store.file.source.path != other.file.source.path:
+        return False
+    inside = other.file.function_at(other.offset)
+    if function is None:
+        return inside is None or variable(inside, owner, other.offset) is None
+    start, end = sorted((store.offset, other.offset))
+    return inside is function and not any(
+        start < node.start_byte < end and (owner + b".").startswith(_changed(node) + b".")
+        for kind in ("assignment_expression", "update_expression")
+        for node in function.nodes(kind)
+    )
+
+
+def _changed(node: Node) -> bytes:
+    """What an expression gives a new value to."""
+    target = node.child_by_field_name("left") or node.child_by_field_name("argument")
+    return flat(target) if target is not None else b""
