@@ -347,3 +347,14 @@ def test_a_row_with_a_rule_that_is_not_there_is_refused_by_its_name(monkeypatch)
     monkeypatch.setattr(shipped, "_texts", lambda: {name: text})
     with pytest.raises(CatalogError, match=name):
         shipped._row.__wrapped__(name)
+
+
+@pytest.mark.parametrize(
+    ("type_", "size"),
+    [
+        ("BOOLEAN", 1), ("POOL_TYPE", 4), ("ULONG", 4), ("POOL_FLAGS", 8), ("SIZE_T", 8),
+        ("PVOID", 8), ("VOID *", 8),
+    ],
+)  # fmt: skip
+def test_how_many_bytes_of_a_parameter_matter(type_, size):
+    assert Parameter(type_, "Name").size == size

@@ -259,3 +259,26 @@ DECLARED = [
 def test_a_list_of_what_is_declared_with_its_structure(tmp_path, declared, read):
     body = f"w.Type = NonPagedPoolNx; {CALL.format(read)}"
     assert found(tmp_path, body, declared) == ({0, 0x200}, True)
+
+
+NARROW = [
+    ("UCHAR Type;", "0x204", {4}),
+    ("USHORT Type;", "0x10200", {0x200}),
+    ("unsigned  char Type;", "0x204", {4}),
+    ("ULONG Type;", "0x204", {0x204}),
+    ("UCHAR *Type;", "0x204", {0x204}),
+]
+
+
+@pytest.mark.parametrize(("declared", "stored", "value"), NARROW)
+def test_a_field_of_a_narrow_type_keeps_what_fits(tmp_path, declared, stored, value):
+    body = f"S s; s.Type = {stored}; {CALL.format('s.Type')}"
+    types = f"typedef struct {{ ULONG Other; {declared} }} S;"
+    assert found(tmp_path, body, types) == (value, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0u - 0x1ffu", 0xFFFF_FE01), ("0x208u - 0xffffffffu", 0x209)]
+)
+def test_a_parameter_of_four_bytes_gets_no_more(tmp_path, text, value):
+    assert found(tmp_path, CALL.format(text)) == ({value}, True)

@@ -35,6 +35,8 @@ _WIDE_TYPES = frozenset(
     )
 )
 """Parameter types of eight bytes on every architecture."""
+_ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
+_POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
 
 
 class Binding(StrEnum):
@@ -91,6 +93,14 @@ class Parameter:
     def x86_slots(self) -> int:
         """How many 4-byte stack slots it takes on x86."""
         return 2 if self.type in _WIDE_TYPES else 1
+
+    @property
+    def size(self) -> int:
+        """Bytes that matter to its value, on an architecture of 64 bits."""
+        if self.type in _ONE_BYTE:
+            return 1
+        is_pointer = self.type.startswith("P") and not self.type.endswith("_TYPE")
+        return 8 if is_pointer or "*" in self.type or self.type in _POINTER_SIZED else 4
 
 
 @record

@@ -72,16 +72,6 @@ MAX_TAG_CALLERS = 16
 """A pool tag only informs: where so many callers of a function pass several, the rest wait."""
 NO_ARGUMENTS: Mapping[str, Value] = {}
 """Of the calls of what is not in the catalogue."""
-_ONE_BYTE = frozenset(("BOOLEAN", "UCHAR", "CHAR", "KPROCESSOR_MODE", "LOGICAL8"))
-_POINTER_SIZED = frozenset(("SIZE_T", "ULONG_PTR", "POOL_FLAGS", "ULONG64", "ULONGLONG"))
-
-
-def argument_size(type_: str) -> int:
-    """Bytes of a parameter that matter to its value."""
-    if type_ in _ONE_BYTE:
-        return 1
-    is_pointer = "*" in type_ or (type_.startswith("P") and not type_.endswith("_TYPE"))
-    return 8 if type_ in _POINTER_SIZED or is_pointer else 4
 
 
 class Question(NamedTuple):
@@ -288,7 +278,7 @@ class CallSites:
         """The arguments of a DDI that matter, the deciding one first."""
         for name in ddi.watched:
             position = ddi.position(name)
-            size = argument_size(ddi.parameters[position].type)
+            size = ddi.parameters[position].size
             most = MAX_TAG_CALLERS if name == ddi.tag else MAX_CALLERS
             if self.image.bits == 32:
                 position, size = ddi.x86_slot(name), min(size, 4)

@@ -183,14 +183,14 @@ class Judge:
         if argument is None:
             count = len(call.arguments)
             return Guess(complete=False, reason=f"the call has only {count} arguments")
-        return _value(argument, place, resolver)
+        return _value(call, parameter, argument, place, resolver)
 
     def _others(self, call: CallText, place: Place, resolver: Resolver) -> dict[str, Value]:
         """The tag, the access mode and the attributes, where the DDI has them."""
         found = {}
         for name in call.ddi.watched:
             if name != call.ddi.deciding and (argument := call.argument(name)) is not None:
-                found[name] = plain_value(_value(argument, place, resolver))
+                found[name] = plain_value(_value(call, name, argument, place, resolver))
         return found
 
     def _note(self, guess: Guess, states: list[State]) -> str:
@@ -280,7 +280,12 @@ def _is_forwarding_new(function: Function, call: CallText, program: Program) -> 
     return bool(uses) and all(says_pool(use, function) for use in uses)
 
 
-def _value(argument: Argument, place: Place, resolver: Resolver) -> Guess:
+def _value(
+    call: CallText, name: str, argument: Argument, place: Place, resolver: Resolver
+) -> Guess:
+    """What a parameter gets: as much of the value as its type holds."""
+    size = call.ddi.parameters[call.ddi.position(name)].size
     if argument.node is not None:
-        return resolver.evaluate(argument.node, place)
-    return resolver.evaluate_text(argument.text, replace(place, shift=argument.start))
+        return resolver.evaluate(argument.node, place).cut(8 * size)
+    there = replace(place, shift=argument.start)
+    return resolver.evaluate_text(argument.text, there).cut(8 * size)

@@ -20,6 +20,7 @@ from hvci.source.program import handed
 from hvci.source.program.callbacks import POOL
 from hvci.source.program.constructors import made
 from hvci.source.program.handed import LIST
+from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.namespaces import Spaces, around
 from hvci.source.text.text import places
@@ -369,7 +370,8 @@ def _last(declarator: Node) -> bytes:
 def _width(item: Node) -> int | None:
     clause = next((one for one in item.named_children if one.type == "bitfield_clause"), None)
     if clause is None:
-        return None
+        is_pointer = any(one.type == "pointer_declarator" for one in item.named_children)
+        return None if is_pointer else narrow(text_of(item.child_by_field_name("type")))
     digits = text_of(clause.named_children[0] if clause.named_children else None)
     return int(digits) if digits.isdigit() and len(digits) < 4 else 0
 

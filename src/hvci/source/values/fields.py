@@ -109,7 +109,7 @@ class Fields:
     # ------------------------------------------------- members of one memory
 
     def _narrowed(self, stored: Guess, name: bytes, declared: tuple[Record, ...]) -> Guess:
-        """What is left of a value in a field of a few bits."""
+        """What is left of a value in a field of a few bits, or of a type of fewer than 32."""
         widths = {one.width for one in declared} - {None}
         if not widths:
             return stored
@@ -117,8 +117,7 @@ class Fields:
             return stored.join(unknown(f"{shown(name)} has fewer bits than a type"))
         found = NOTHING
         for one in declared:
-            mask = exactly((1 << one.width) - 1, "number") if one.width else None
-            found = found.join(stored.combined(mask, "&") if mask else stored)
+            found = found.join(stored.cut(one.width) if one.width else stored)
         return found
 
     def _shared(self, name: bytes, declared: tuple[Record, ...]) -> Guess:

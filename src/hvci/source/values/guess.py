@@ -109,6 +109,13 @@ class Guess:
         dropped = next((other.dropped for other in (self, *others) if other.dropped), "")
         return replace(self, families=families, origins=origins, dropped=dropped, spots=spots)
 
+    def cut(self, bits: int) -> Guess:
+        """What is left of the value in so many bits."""
+        mask = (1 << bits) - 1
+        if all(atom.bits <= mask for atom in self.atoms | self.early):
+            return self
+        return replace(self, atoms=_cut(self.atoms, mask), early=_cut(self.early, mask))
+
     def inverted(self) -> Guess:
         """The value of `~self`, of 32 bits."""
         exact = [atom for atom in self.atoms if not atom.floor]
@@ -142,6 +149,10 @@ NOTHING = Guess()
 
 def _bounded(atoms: frozenset[Atom]) -> frozenset[Atom]:
     return atoms if len(atoms) <= MAX_ATOMS else frozenset(sorted(atoms)[:MAX_ATOMS])
+
+
+def _cut(atoms: frozenset[Atom], mask: int) -> frozenset[Atom]:
+    return frozenset(replace(atom, bits=atom.bits & mask) for atom in atoms)
 
 
 def _parts(guess: Guess, operator: str) -> list[Atom]:

@@ -18,6 +18,7 @@ from hvci.model import WindowsVersion
 from hvci.source.preprocess.tree import Function, ancestors, arguments, parse, text_of, walk
 from hvci.source.program.aliases import Aliases, aliases
 from hvci.source.program.meant import Asked
+from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Program, Use
 from hvci.source.program.stores import template_names
 from hvci.source.text.namespaces import qualifier_of
@@ -146,10 +147,8 @@ class Resolver:
 
     def _cast(self, node: Node, place: Place, depth: int) -> Guess:
         value = self.value(node.child_by_field_name("value"), place, depth)
-        width = _NARROW.get(b" ".join(text_of(node.child_by_field_name("type")).split()))
-        if width is None or all(atom.bits < 1 << width for atom in value.atoms):
-            return value
-        return value.combined(exactly((1 << width) - 1, "number"), "&")
+        width = narrow(text_of(node.child_by_field_name("type")))
+        return value if width is None else value.cut(width)
 
     def _binary(self, node: Node, place: Place, depth: int) -> Guess:
         if text_of(node.child_by_field_name("operator")) in COMPARING:
@@ -429,13 +428,6 @@ _SIMPLE = frozenset(("number_literal", "char_literal", "identifier", "true", "fa
 _SIMPLE |= frozenset(("type_identifier", "sizeof_expression"))
 _CONSTANT = frozenset(("name", "number", "macro", "or", "caller", "template", "local", "return"))
 """How a constant is known."""
-
-
-_NARROW = dict.fromkeys(
-    (b"UCHAR", b"BYTE", b"UINT8", b"uint8_t", b"unsigned char", b"BOOLEAN", b"CHAR", b"char"), 8
-)
-_NARROW |= dict.fromkeys((b"USHORT", b"WORD", b"UINT16", b"uint16_t", b"unsigned short"), 16)
-"""Types that do not hold every number, and their bits."""
 
 
 def _substituted(body: bytes, words: dict[bytes, bytes]) -> bytes:
