@@ -1,14 +1,16 @@
 """Whether what is said of a driver allows what its calls received when its program was run.
 
-The drivers come from bench/random_drivers.py; each of their calls has a pool tag of its own.
+The drivers come from bench/random_drivers.py and bench/random_sources.py; each of their calls has
+a pool tag of its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from hvci import catalog
 from hvci.evaluate import evaluate
-from hvci.model import DdiCall, Outcome, Report
+from hvci.model import DdiCall, ImageSite, Outcome, Report, Site
 
 ROUTINES = ("ExAllocatePoolWithTag", "ExAllocatePoolWithQuotaTag")
 RULE = "execute-pool-type"
@@ -30,9 +32,9 @@ class Answer:
     """Of the sites, those whose pool type is not decided."""
 
 
-def answer(image: bytes, received: Mapping[int, Set[int]]) -> Answer:
-    """Judge what is said of a driver whose calls received these values, by tag."""
-    report = evaluate(image)
+def answer(driver: bytes | Path, received: Mapping[int, Set[int]]) -> Answer:
+    """Judge what is said of a driver, or of sources, whose calls received these values, by tag."""
+    report = evaluate(driver)
     limits = tuple(limit.reason for limit in report.limits if RULE in limit.rules)
     calls = [judged.call for judged in report.calls if judged.call.ddi in ROUTINES]
     unseen = [tag for tag in sorted(received) if not _at(calls, tag)]
@@ -42,9 +44,9 @@ def answer(image: bytes, received: Mapping[int, Set[int]]) -> Answer:
     return Answer(problems, limits, len(unseen), len(calls), loud, sum(is_open))
 
 
-def contradictions(image: bytes, received: Mapping[int, Set[int]]) -> Sequence[str]:
+def contradictions(driver: bytes | Path, received: Mapping[int, Set[int]]) -> Sequence[str]:
     """What was received, by tag, and is said to be impossible, in words."""
-    return answer(image, received).problems
+    return answer(driver, received).problems
 
 
 def _contradictions(
@@ -56,7 +58,7 @@ def _contradictions(
             yield f"no call with the tag {tag:#x} was found"
         for value in sorted(values):
             if at and not any(_allows(call, "PoolType", value) for call in at):
-                yield f"{value:#x} with the tag {tag:#x} at {at[0].site.rva:#x}"
+                yield f"{value:#x} with the tag {tag:#x} at {_shown(at[0].site)}"
     if _outcome(report) is Outcome.PASS and _asks(received):
         yield "the rule passes, and executable memory is allocated"
 
@@ -76,6 +78,16 @@ def _at(calls: Sequence[DdiCall], tag: int) -> list[DdiCall]:
 
 
 def _allows(call: DdiCall, name: str, value: int) -> bool:
-    """Whether an argument may have a value."""
+    """Whether an argument may have a value; sources say no more than the bits that are sure."""
     argument = call.arguments[name]
-    return not argument.complete or value in argument.possible
+    if not argument.complete or value in argument.possible:
+        return True
+    known = () if isinstance(call.site, ImageSite) or name == "Tag" else argument.possible
+    is_executable = catalog.ddis()[call.ddi].rule.executable.holds
+    return any(
+        value & each == each != 0 and is_executable(value) == is_executable(each) for each in known
+    )
+
+
+def _shown(site: Site) -> str:
+    return f"{site.rva:#x}" if isinstance(site, ImageSite) else f"line {site.line}"
