@@ -19,7 +19,7 @@ from hvci.source.pointers.entries import (
     may_be_made,
     words_in,
 )
-from hvci.source.pointers.macro_stores import puts
+from hvci.source.pointers.macro_stores import fields
 from hvci.source.pointers.places import WORD, Words
 from hvci.source.program.program import Program
 from hvci.source.text.text import Source
@@ -31,6 +31,7 @@ _USING = re.compile(rb"using\s+(\w+)\s*=\s*[^;{}()]{0,160}\(\s*[\w\s]{0,40}\*\s*
 _PARAMETER = re.compile(rb"\b(?:typename|class)\s+(\w+)\s*[,>=]")
 """A type that a template is given."""
 _UNNAMED = re.compile(rb"\*\)\s*\([^()]*\)\s*(?=\)|>\s*\()")
+_ASKING = (b"__typeof__", b"typeof", b"decltype")
 _OF_NAME = re.compile(rb"\b(?:__typeof__|typeof|decltype)\s*\([^()\n]*\)")
 _DECLARED = re.compile(
     rb"(?<!typedef)[\s*]\(\s*(?:\w+\s+){0,2}\*+\s*(?:const\s+|volatile\s+)?(\w+)"
@@ -65,7 +66,8 @@ class Types:
         every = words.index.with_parts(words.source.path, _PARTS)
         self.names.update(one for one in every if ROUTINE_TYPE.fullmatch(one) is not None)
         self.unnamed = [one.span() for one in _UNNAMED.finditer(code)]
-        self.unnamed += [one.span() for one in _OF_NAME.finditer(code)]
+        if not held.isdisjoint(_ASKING):
+            self.unnamed += [one.span() for one in _OF_NAME.finditer(code)]
         unions = _UNION.findall(code) if b"union" in held else []
         self.in_unions = frozenset(one for text in unions for one in WORD.findall(text))
         """Words in unions: their names may get what others of them do."""
@@ -105,7 +107,7 @@ def callable_names(
                 found.update((to,) if to else ())
                 made.update(() if to else (kind,))
     shared = frozenset().union(*(_types(words).in_unions for words in every))
-    found.update(puts(program))
+    found.update(fields(program))
     for kind, names in declared.items():
         found.update(names & shared)
         found.update(names if kind in made else _made(names - found, program, known))

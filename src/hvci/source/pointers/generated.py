@@ -19,7 +19,7 @@ from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, Sour
 from hvci.source.pointers import entries
 from hvci.source.pointers.entries import Entry
 from hvci.source.pointers.macro_calls import calls_of_arguments
-from hvci.source.pointers.macro_stores import puts
+from hvci.source.pointers.macro_stores import fields, puts
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers.own_data import OwnData
 from hvci.source.pointers.places import COPIES, LOOKUP, MAPPED, ROUTINES
@@ -120,11 +120,11 @@ class Executions:
 
     def _put(self) -> Iterator[Execution]:
         """What macros put into fields of Windows."""
-        for field, every in puts(self.program).items():
+        for field in sorted(fields(self.program)):
             entry = Entry(0, field, False, ())
             if not entries.is_field(field) or entries.is_own(entry, self.program):
                 continue
-            for one in every:
+            for one in puts(self.program, field):
                 use = one.use
                 here = Where(use.file, use.function, use.offset, use.source.path, one.words)
                 yield from self._let(use.source, use.offset, one.value, here)

@@ -32,18 +32,44 @@ class Put(NamedTuple):
     """The parameters, and what the use gives for them."""
 
 
-def puts(program: Program) -> dict[bytes, tuple[Put, ...]]:
-    """What the macros of a program put into fields, by the field; worked out once."""
+class _Store(NamedTuple):
+    """What a macro gives to a field of this name, or to the one that its parameter of it names."""
+
+    macro: Macro
+    field: bytes
+    value: Node
+
+
+def fields(program: Program) -> frozenset[bytes]:
+    """The fields that macros of a program give values."""
+    return frozenset(_every(program))
+
+
+def puts(program: Program, field: bytes) -> tuple[Put, ...]:
+    """What the macros of a program put into a field; worked out once."""
+    key = b"#=" + field
+    if key not in program.stored:
+        every = _every(program).get(field, ())
+        program.stored[key] = tuple(one for store in every for one in _uses(program, store, field))
+    return program.stored[key]
+
+
+def _every(program: Program) -> dict[bytes, tuple[_Store, ...]]:
+    """The stores of all macros by the field; uses are asked only for names that parameters give."""
     if b"#=" not in program.stored:
-        found: dict[bytes, list[Put]] = {}
-        for field, put in _puts(program):
-            found.setdefault(field, []).append(put)
-        program.stored[b"#="] = ({field: tuple(many) for field, many in found.items()},)
-    known: dict[bytes, tuple[Put, ...]] = program.stored[b"#="][0]
+        found: dict[bytes, list[_Store]] = {}
+        for store in _all(program):
+            names = {store.field}
+            if store.field in (store.macro.parameters or ()):
+                names = {_named(use, store) for use in program.uses(store.macro.name)}
+            for name in names:
+                found.setdefault(name, []).append(store)
+        program.stored[b"#="] = ({name: tuple(many) for name, many in found.items()},)
+    known: dict[bytes, tuple[_Store, ...]] = program.stored[b"#="][0]
     return known
 
 
-def _puts(program: Program) -> Iterator[tuple[bytes, Put]]:
+def _all(program: Program) -> Iterator[_Store]:
     left = MAX_MACROS
     for path in program.paths:
         text = program.space.text(path)
@@ -53,14 +79,22 @@ def _puts(program: Program) -> Iterator[tuple[bytes, Put]]:
                 what = f"more than {MAX_MACROS} macros give fields what they get"
                 program.cut(f"{what}, and not all are followed")
                 return
-            stores = list(_stores(macro))
-            for use in program.uses(macro.name) if stores else ():
-                if not any(one is macro for one, _ in program.macros(macro.name, use.source.path)):
-                    continue
-                words = tuple(zip(macro.parameters or (), arguments(use.node), strict=False))
-                for field, value in stores:
-                    named = next((text_of(one) for word, one in words if word == field), field)
-                    yield named.strip(), Put(use, value, words)
+            yield from _stores(macro)
+
+
+def _uses(program: Program, store: _Store, field: bytes) -> Iterator[Put]:
+    macro = store.macro
+    for use in program.uses(macro.name):
+        is_it = any(one is macro for one, _ in program.macros(macro.name, use.source.path))
+        if is_it and _named(use, store) == field:
+            words = zip(macro.parameters or (), arguments(use.node), strict=False)
+            yield Put(use, store.value, tuple(words))
+
+
+def _named(use: Use, store: _Store) -> bytes:
+    """The field that a use gives a value."""
+    given = zip(store.macro.parameters or (), arguments(use.node), strict=False)
+    return next((text_of(one).strip() for word, one in given if word == store.field), store.field)
 
 
 _KNOWN: WeakKeyDictionary[Source, tuple[Macro, ...]] = WeakKeyDictionary()
@@ -79,7 +113,7 @@ def _may_store(macro: Macro) -> bool:
     return bool(macro.parameters) and _STORES.search(macro.body) is not None
 
 
-def _stores(macro: Macro) -> Iterator[tuple[bytes, Node]]:
+def _stores(macro: Macro) -> Iterator[_Store]:
     """The fields that the body of a macro gives values, with these."""
     for node in walk(parse(b"void f(){" + macro.body + b";}").root_node):
         if node.type != "assignment_expression":
@@ -89,4 +123,4 @@ def _stores(macro: Macro) -> Iterator[tuple[bytes, Node]]:
             left = left.child_by_field_name("argument")
         value = node.child_by_field_name("right")
         if left is not None and left.type == "field_expression" and value is not None:
-            yield text_of(left.child_by_field_name("field")), value
+            yield _Store(macro, text_of(left.child_by_field_name("field")), value)

@@ -364,7 +364,7 @@ class Origins:
             here = self._at(one.file, one.offset)
             if here.function is None or self._variable(name, here.function) is None:
                 roots |= self._value(one.value, here, depth)
-        for put in puts(self.program).get(name, ()):
+        for put in puts(self.program, name):
             here = self._at(put.use.file, put.use.offset)
             roots |= self._value(put.value, replace(here, words=put.words), depth)
         return roots
