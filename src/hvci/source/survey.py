@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hvci.model import BehaviourFact, BuildSetting, Limit, Origin, SourceSite
 from hvci.model.judged import CALL_RULES, LINK_RULES
 from hvci.pause import collect_young
-from hvci.source.assembly.inline import WORDS, inline_limits
+from hvci.source.assembly.inline import inline_limits
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.judge.absent import Absent
@@ -28,6 +28,7 @@ from hvci.source.pointers.sections import Pragmas
 from hvci.source.preprocess.runs import Choice
 from hvci.source.program.calls import CallText, find_calls, may_hold_calls
 from hvci.source.program.program import Program, Unit
+from hvci.source.text.blocks import WORDS
 from hvci.source.text.text import Source
 from hvci.source.text.wordindex import WordIndex
 

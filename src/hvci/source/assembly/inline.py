@@ -1,6 +1,6 @@
 """What assembly inside C may do that nobody follows: routines it names, pointers it goes on to.
 
-Knows where such assembly begins and ends, and how calls and jumps are written; follows no value.
+Knows names and how calls and jumps are written; follows no value.
 """
 
 from __future__ import annotations
@@ -14,13 +14,7 @@ from hvci.source.assembly.lines import NAME
 from hvci.source.program.program import Program, Unit
 from hvci.source.program.scope import variable
 from hvci.source.program.stores import stores
-
-WORDS = frozenset((b"__asm", b"_asm", b"asm", b"__asm__"))
-_BLOCK = re.compile(
-    rb"\b(?:__asm__|__asm|_asm|asm)\b(?:\s*\b(?:__volatile__|volatile|goto|inline)\b)*"
-)
-LONGEST = 1 << 14
-"""Bytes of one block."""
+from hvci.source.text.blocks import blocks
 
 
 def inline_limits(program: Program, path: str, *, gets_memory: bool) -> Iterator[Limit]:
@@ -30,13 +24,12 @@ def inline_limits(program: Program, path: str, *, gets_memory: bool) -> Iterator
     """
     told = set[tuple[int, str]]()
     for unit in program.units_of(path):
-        for match in _BLOCK.finditer(unit.source.code):
-            if unit.live(match.start()) is False:
+        for at, begin, end in blocks(unit.source):
+            if unit.live(at) is False:
                 continue
-            end = _end(unit.source.code, match.end())
-            found = [*_of_block(unit, match.end(), end)]
-            if gets_memory and not found and _goes_on(program, unit, match.end(), end):
-                found.append(_pointer_limit(unit, match.start()))
+            found = [*_of_block(unit, begin, end)]
+            if gets_memory and not found and _goes_on(program, unit, begin, end):
+                found.append(_pointer_limit(unit, at))
             for limit in found:
                 line = limit.site.line if isinstance(limit.site, SourceSite) else 0
                 if (line, limit.reason) not in told:
@@ -90,17 +83,3 @@ def _of_block(unit: Unit, start: int, end: int) -> Iterator[Limit]:
         rules = (*ddi.weakens, DYNAMIC) if ddi.gives is not None else ddi.weakens
         site = SourceSite(path, line, column)
         yield Limit(Origin.SOURCE, rules, f"{reason}; {BUILT}", site)
-
-
-def _end(code: bytes, start: int) -> int:
-    """Where a block ends: behind its braces or parentheses, else with its line."""
-    opening = re.compile(rb"\s*([{(])").match(code, start)
-    if opening is None:
-        end = code.find(b"\n", start)
-        return end if end >= 0 else len(code)
-    depth = 0
-    for match in re.finditer(rb"[{}()]", code[opening.start(1) : start + LONGEST]):
-        depth += 1 if match[0] in b"{(" else -1
-        if not depth:
-            return opening.start(1) + match.end()
-    return min(len(code), start + LONGEST)

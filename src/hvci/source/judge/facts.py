@@ -36,6 +36,7 @@ from hvci.source.values.dead import unreached
 from hvci.source.values.guess import Guess
 from hvci.source.values.places import Place
 from hvci.source.values.resolve import Resolver
+from hvci.source.values.settled import settled
 from hvci.source.values.versions import guards
 
 BEFORE = "it runs before ExInitializeDriverRuntime(DrvRtPoolNxOptIn)"
@@ -228,7 +229,7 @@ class Judge:
         if function is not None and (why := resolver.unused.reason(function)):
             return why
         if call.node is not None and function is not None:
-            why = unreached(call.node, partial(resolver.decided, function))
+            why = unreached(call.node, partial(settled, function, resolver=resolver))
             if why:
                 return why
         if call.node is not None:

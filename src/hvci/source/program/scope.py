@@ -181,7 +181,7 @@ class _Index:
                 self.addresses.setdefault(text[1:], []).append(node)
         self._aliased()
         for node in function.nodes("update_expression"):
-            self.updated.setdefault(text_of(node.child_by_field_name("argument")), []).append(node)
+            self.updated.setdefault(text_of(_counted(node)), []).append(node)
 
     def _write(self, node: Node, target: Node | None, value: str) -> None:
         if target is not None and node.child_by_field_name(value) is not None:
@@ -217,6 +217,18 @@ class _Index:
         """The declaration that a name means at an offset; None: a parameter, or none here."""
         found = [one for one in self.declared.get(name, ()) if one.holds(offset)]
         return max(found, key=lambda one: one.start, default=None)
+
+
+def _counted(update: Node) -> Node | None:
+    """What `++` or `--` changes; the grammar takes `!k++` for `(!k)++`."""
+    node = update.child_by_field_name("argument")
+    while node is not None and node.type in _BEFORE and node.start_byte == update.start_byte:
+        node = node.child_by_field_name("argument") or node.child_by_field_name("value")
+        update = node or update
+    return node
+
+
+_BEFORE = ("unary_expression", "cast_expression", "pointer_expression")
 
 
 def _is_through(target: bytes) -> bool:

@@ -40,9 +40,9 @@ class Decided:
         return size_of(text_of(inner).strip(b"() "), self.program.pointer_size)
 
     def _conditions(self, path: str, depth: int) -> Conditions:
-        return Conditions({}, partial(self._literal, path, depth))
+        return Conditions({}, partial(self.literal, path, depth))
 
-    def _literal(self, path: str, depth: int, node: Node) -> Known | None:
+    def literal(self, path: str, depth: int, node: Node) -> Known | None:
         """A number or size that stands in the text, or that every macro of a name stands for."""
         text = text_of(node)
         if node.type == "sizeof_expression":

@@ -45,7 +45,7 @@ class Names:
         self.evaluator = evaluator
         self.busy: set[object] = set()
         """What is being looked up, so that nothing is looked up inside itself."""
-        self._variables = Variables(program)
+        self.variables = Variables(program)
         self.callers = Callers(program, evaluator, self.busy)
 
     def name(self, whole: bytes, place: Place, depth: int) -> Guess:
@@ -103,7 +103,7 @@ class Names:
         known = place.given.get(name)
         if known is not None and known.value is not None:
             return known.value
-        found = self._variables.at(function, name, place.offset)
+        found = self.variables.at(function, name, place.offset)
         key = (id(found), name, place.offset)
         if found is None or key in self.busy:
             return None if found is None else NOTHING

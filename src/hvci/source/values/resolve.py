@@ -20,6 +20,7 @@ from hvci.source.program.aliases import Aliases, aliases
 from hvci.source.program.meant import Asked
 from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Program, Use
+from hvci.source.program.scope import Variable
 from hvci.source.program.stores import template_names
 from hvci.source.text.namespaces import qualifier_of
 from hvci.source.values import constants, switches
@@ -31,6 +32,7 @@ from hvci.source.values.guess import NOTHING, Guess, Spot, exactly, unknown
 from hvci.source.values.lookups import Lookups, lookups
 from hvci.source.values.names import Names
 from hvci.source.values.places import Place, shown
+from hvci.source.values.settled import settled
 from hvci.source.values.versions import guards
 from hvci.source.values.versions.kernels import Versions, kernels
 
@@ -207,6 +209,14 @@ class Resolver:
         """Which way a condition goes that a compiler decides: one of numbers and macros."""
         return self._decided.truth(function.file.source.path, condition)
 
+    def local(self, function: Function, name: bytes, offset: int) -> Variable | None:
+        """The local variable that a name means at an offset, with what changes it out of sight."""
+        return self.names.variables.at(function, name, offset)
+
+    def literal(self, path: str, node: Node) -> Known | None:
+        """The number that stands in the text, or for which a macro of a file stands."""
+        return self._decided.literal(path, 0, node)
+
     @cached_property
     def _decided(self) -> Decided:
         return Decided(self.program)
@@ -222,7 +232,8 @@ class Resolver:
             return True
         key = use.source.path, use.offset
         if key not in self._running:
-            is_dead = unreached(use.node, partial(self.decided, use.function))
+            self._running[key] = True  # while it is asked
+            is_dead = unreached(use.node, partial(settled, use.function, resolver=self))
             self._running[key] = not is_dead and not self.unused.is_unused(use.function)
         return self._running[key]
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.program import Program
 from hvci.source.program.reaching import Asked
+from hvci.source.program.references import may_change
 from hvci.source.program.scope import Assignment, Variable, declaration_of, variable
+from hvci.source.text.blocks import naming
 from hvci.source.values.guess import Guess, exactly
 
 _KEEPING = ("=", "|=", "&=")
@@ -42,24 +44,28 @@ class Variables:
 
     def _hidden(self, found: Variable, name: bytes) -> Iterator[tuple[int, str]]:
         """Calls that may change a variable whose address nobody takes in the text."""
+        is_c = found.function.file.source.is_c
         for node in found.function.nodes("call_expression"):
-            called = text_of(node.child_by_field_name("function")).rpartition(b"::")[2].strip()
+            whole = _CALLED.search(text_of(node.child_by_field_name("function")))
+            called = whole[1] if whole is not None else b""
             for index, given in enumerate(arguments(node)):
-                if text_of(given) == name and self._changes(called, index):
+                if text_of(given) == name and self._changes(called, index, is_c):
                     yield node.start_byte, called.decode("utf-8", "replace")
+        start, end = found.function.node.byte_range
+        for at in naming(found.function.file.source, start, end, name):
+            yield at, "assembly"
         text = text_of(found.function.node)
         for macro in self._assigning(name):
             pattern = rb"\b" + re.escape(macro) + rb"\b"
             for match in re.finditer(pattern, text):
                 yield found.function.node.start_byte + match.start(), macro.decode()
 
-    def _changes(self, called: bytes, index: int) -> bool:
-        """Whether a function takes an argument by reference, or a macro assigns it."""
-        if not re.fullmatch(rb"\w+", called):
+    def _changes(self, called: bytes, index: int, is_c: bool) -> bool:
+        """Whether a function may take an argument by reference, or a macro assigns it."""
+        if not called:
             return False
-        for function in self.program.functions(called):
-            if index < len(function.types) and function.is_reference(index):
-                return True
+        if not is_c and may_change(self.program, called, index):
+            return True
         for macro, _ in self.program.macros(called):
             names = macro.parameters or ()
             if index < len(names) and _assigns(names[index], macro.body):
@@ -77,6 +83,10 @@ class Variables:
             and name in macro.body
             and _assigns(name, macro.body)
         ]
+
+
+_CALLED = re.compile(rb"(\w+)\s*(?:<[^()]*>)?\s*\Z")
+"""The last name in what is called, without what a template is given."""
 
 
 def _assigns(name: bytes, body: bytes) -> bool:
