@@ -20,7 +20,7 @@ def weighing(evidence):
 
 
 def asked(folder, makefile, **files):
-    lay(folder, Makefile=makefile, good__c=GOOD, bad__c=BAD, **files)
+    lay(folder, **{"Makefile": makefile, "good__c": GOOD, "bad__c": BAD} | files)
     return read(folder)
 
 
@@ -203,3 +203,34 @@ def test_a_makefile_that_is_too_large(tmp_path):
         reasons = weighing(asked(tmp_path, text))
     assert clock.seconds < 10
     assert ["behind its first 1048576 bytes" in one for one in reasons] == [True]
+
+
+COMPILES = "OBJS = good.o\n%.o: %.c\n\tgcc {} -c $< -o $@\n"
+OUTSIDE = {
+    "definitions": ("", "-O2 $(EXTRA_DEFS)", "$(EXTRA_DEFS) may hold definitions"),
+    "through a variable": ("FLAGS = -O2 ${EXTRA}\n", "$(FLAGS)", "$(EXTRA) may hold definitions"),
+    "value of a macro": ("", "-DKIND=$(POOL)", "$(POOL) may hold the value of KIND"),
+}
+SET_OR_USUAL = {
+    "set": ("EXTRA_DEFS = -DX\n", "$(EXTRA_DEFS)"),
+    "default": ("EXTRA_DEFS ?= -DX\n", "$(EXTRA_DEFS)"),
+    "flags": ("", "$(CFLAGS) $(CPPFLAGS) $(TARGET_ARCH)"),
+    "folder": ("", "-I$(DDK_INC_PATH) -I$(WDK_ROOT)/inc"),
+    "of no compiler": ("all:\n\techo $(EXTRA_DEFS)\n", ""),
+    "value of a macro that no file reads": ("", "-DOTHER=$(NUMBER)"),
+}
+KIND = entry("ExAllocatePoolWithTag(KIND, 8, 'a');")
+
+
+@pytest.mark.parametrize("shape", OUTSIDE)
+def test_what_only_the_environment_sets_is_named(tmp_path, shape):
+    first, flags, told = OUTSIDE[shape]
+    text = first + COMPILES.format(flags) + ONE
+    assert any(told in one for one in weighing(asked(tmp_path, text, good__c=KIND)))
+
+
+@pytest.mark.parametrize("shape", SET_OR_USUAL)
+def test_what_is_set_or_usual_is_not(tmp_path, shape):
+    first, flags = SET_OR_USUAL[shape]
+    text = COMPILES.format(flags) + ONE + first
+    assert not any("nothing here sets it" in one for one in weighing(asked(tmp_path, text)))

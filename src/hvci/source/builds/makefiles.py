@@ -26,6 +26,7 @@ from hvci.source.builds.model import (
     options_of,
 )
 from hvci.source.builds.named import Named, named
+from hvci.source.builds.outside import outside
 from hvci.source.builds.variables import (
     MAX_DEPTH,
     MAX_TEXT,
@@ -117,7 +118,8 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         project = f"{path}#{name}" if name else path
         others = [(label, every[name]) for label, every in parts if name in every]
         found += made(shelf, path, project, part, held, machines, others)
-    return found
+    unset = outside(text, values)
+    return [replace(one, unset=unset) for one in found]
 
 
 _CONDITIONAL = re.compile(r"(?m)^([ ]*)!?[ ]*(if\w*|elif|else|endif)\b([^\n]*)$")
