@@ -320,6 +320,21 @@ def test_the_driver_of_one_machine_that_is_not_there(tmp_path):
     assert wrong_with(tmp_path, {**files, "a.sys": ARM64}) == []
 
 
+def test_a_file_under_the_installed_name_is_not_the_one_that_is_renamed(tmp_path):
+    text = (
+        HEAD
+        + models("Std,NTamd64", Std_NTamd64="A")
+        + "[A]\nCopyFiles=F\n[F]\na.sys,a64.sys\n"
+        + add("A", "S")
+        + service("S", "a.sys")
+    )
+    assert wrong_with(tmp_path, {"a.inf": text, "a.sys": X64}) == [
+        "service S: a64.sys, the file for x64, is not in the package"
+    ]
+    assert wrong_with(tmp_path, {"a.inf": text, "a64.sys": X64}) == []
+    assert wrong_with(tmp_path, {"a.inf": text, "a64.sys": X64, "a.sys": X86}) == []
+
+
 def test_the_driver_of_one_windows_that_is_not_there(tmp_path):
     text = (
         HEAD

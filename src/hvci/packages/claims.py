@@ -101,7 +101,7 @@ def amiss(
                 others = sorted({str(one) for _, one in found - meant})
                 yield f"{what} is one for {' and '.join(others)}"
             elif not found and machine is not Machine.X86:
-                called = {_name(path) for path in paths} | {service.file.lower()}
+                called = {_name(path) for path in paths}
                 same = (one for path, one in there.items() if _name(path) in called)
                 if not any(machine in one for one in same):
                     yield f"{what} is not in the package"
