@@ -33,6 +33,7 @@ from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.relinked import relinked
 from hvci.source.program.stores import is_unused_template
 from hvci.source.values.dead import unreached
+from hvci.source.values.exports import walks
 from hvci.source.values.guess import Guess
 from hvci.source.values.places import Place
 from hvci.source.values.resolve import Resolver
@@ -150,7 +151,8 @@ class Judge:
     def limits(self, program: Program) -> list[Limit]:
         """Where a routine goes under another name that was not followed."""
         known = self.resolver(program)
-        return [*known.aliases.limits, *known.lookups.limits, *pasted(program), *relinked(program)]
+        found = [*known.aliases.limits, *known.lookups.limits, *walks(program)]
+        return [*found, *pasted(program), *relinked(program)]
 
     def _of_operator(self, call: CallText, program: Program) -> CallText | None:
         """A `new` with the row that its operator's first parameter asks for."""
