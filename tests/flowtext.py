@@ -415,6 +415,9 @@ class Text:
         """Any register may."""
         return True
 
+    def condition(self, function, i):
+        """Not followed."""
+
     def numbers(self, low, high):
         """None: no store of these texts lies far behind a pointer."""
         return np.empty(0, np.int64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
+from hvci.binary.flow.versions.opting import runs_by_chance
 from hvci.binary.flow.ways import ahead, behind
 from hvci.binary.flow.written import Change, Writes
 from hvci.binary.form.code import (
@@ -126,7 +127,7 @@ class Globals:
             initial = atoms.NOTHING
         written = (found.values | _changed(initial | found.values, found.changes)) - initial
         written |= self.written.get(rva, set())
-        if self._is_opt_in(initial, written, found.writers, size):
+        if self._is_opt_in(rva, initial, written, found.writers, size):
             before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
             return frozenset(before) | (written - initial)
         if size == 4 and not written and initial == atoms.const(0):
@@ -149,9 +150,12 @@ class Globals:
     # ---- the NX opt-in
 
     def _is_opt_in(
-        self, initial: Atoms, written: Atoms, writers: list[Function], size: int
+        self, rva: int, initial: Atoms, written: Atoms, writers: list[Function], size: int
     ) -> bool:
-        """A variable that starts as 0 and that start-up code sets to the NX constant only."""
+        """A variable that starts as 0 and that start-up code sets to the NX constant only.
+
+        Where that does not surely hang on something else than the version of Windows.
+        """
         values = {atom.value for atom in written if atom.kind is Kind.CONST}
         wanted = NX_CONSTANTS if size == 4 else FLAG if size == 1 else frozenset()
         if initial != atoms.const(0) or not values & wanted or values - wanted - {0}:
@@ -160,6 +164,9 @@ class Globals:
             return False
         if size == 1 and not any(self._sets_two_flags(function) for function in writers):
             return False
+        setting = [*self.writes.storing(rva, size, wanted)]
+        if setting:
+            writers = [each for each, i in setting if not runs_by_chance(self.flow, each, i)]
         return any(self._is_reachable(function) for function in writers)
 
     def _before_opt_in(self, rva: int, size: int) -> dict[int, Container[int]]:
@@ -224,8 +231,8 @@ class Globals:
             start = work.pop()
             if start == goal:
                 return True
-            for caller, _ in self.flow.functions.callers(start):
-                if caller.start not in seen:
+            for caller, k in self.flow.functions.callers(start):
+                if caller.start not in seen and not runs_by_chance(self.flow, caller, k):
                     seen.add(caller.start)
                     work.append(caller.start)
         return goal in seen
