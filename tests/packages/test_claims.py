@@ -442,7 +442,7 @@ def opened_by(path):
 def test_infs_that_are_installed_with_another(tmp_path):
     files = {"a.inf": one_of("One", "CopyINF=B.inf"), "one.sys": X64, "two.sys": X64}
     top = put(tmp_path, files)
-    lost = "b.inf, which is installed with it, is not in the package"
+    lost = "B.inf, which is installed with it, is not in the package"
     assert opened_by(top / "a.inf") == ({"One": str(top / "a.inf")}, [lost])
     put(top, {"b.inf": one_of("Two", "CopyINF=a.inf, c.inf"), "c.inf": UMDF})
     assert opened_by(top / "a.inf") == (
@@ -479,3 +479,53 @@ def test_of_two_services_of_one_file_the_first_to_start_is_its_row(tmp_path):
     for word in ("", "a.inf"):
         (one,) = places([str(top / word)])
         assert one.package.service == "Boot"
+
+
+@WAYS
+def test_a_driver_that_an_inf_copies_for_no_service_is_of_the_package(tmp_path, look):
+    """A library of drivers: a service of another INF that has it counts more."""
+    text = one_of("One").replace("@One.sys", "@One.sys, @lib.sys, @two.sys")
+    files = {"a.inf": text, "b.inf": one_of("Two"), "one.sys": X64, "lib.sys": X64, "two.sys": X64}
+    assert told(look(tmp_path, files)) == {
+        "one.sys": ("One", "on demand"),
+        "lib.sys": ("", ""),
+        "two.sys": ("Two", "on demand"),
+    }
+
+
+def test_an_inf_that_is_named_answers_for_all_drivers_that_it_copies(tmp_path):
+    text = one_of("One").replace("@One.sys", "@One.sys, Files")
+    text += "[Files]\nlib.sys,lib64.sys\n[A.Services]\n"
+    top = put(tmp_path, {"a.inf": text, "one.sys": X64, "lib64.sys": X64})
+    assert [one.path.rpartition("/")[2] for one in open_inf(top / "a.inf")] == [
+        "one.sys",
+        "lib64.sys",
+    ]
+
+
+def test_a_library_that_is_not_there_is_told_where_the_inf_has_it(tmp_path):
+    text = one_of("One").replace("@One.sys", "@One.sys, @lib.sys")
+    files = {"a.inf": text, "one.sys": X64}
+    assert wrong_with(tmp_path, files) == []  # it may be one of Windows
+    files["a.inf"] += "[SourceDisksFiles]\nlib.sys=1\none.sys=1\n"
+    said = "it copies a driver of no service: lib.sys is not in the package"
+    assert wrong_with(tmp_path, files) == [said]
+
+
+def test_an_inf_that_is_installed_with_another_and_is_not_there_is_told_everywhere(tmp_path):
+    files = {"a.inf": one_of("One", "CopyINF=B.inf"), "one.sys": X64}
+    said = "B.inf, which is installed with it, is not in the package"
+    assert wrong_with(tmp_path, files) == [said]
+    assert wrong_with(tmp_path, {**files, "b.inf": one_of("One")}) == []
+
+
+@pytest.mark.parametrize(
+    "more", ["CopyINF=in\\b.inf", "CopyINF=b.inf\n[SourceDisksFiles]\nb.inf=1,In"]
+)
+def test_an_inf_in_a_folder_that_is_installed_with_another(tmp_path, more):
+    files = {"a.inf": one_of("One", more), "one.sys": X64, "two.sys": X86}
+    top = put(tmp_path, {**files, "in/B.inf": one_of("Two"), "in/two.sys": X64})
+    assert opened_by(top / "a.inf") == (
+        {"One": str(top / "a.inf"), "Two": str(top / "in" / "B.inf")},
+        [],
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hvci.packages.beside import Wrong
 
 _MOST_FOLDERS = 10_000
+_MEANT = (".sys", ".cab", ".inf")
 
 
 class Lacking:
@@ -25,8 +26,8 @@ class Lacking:
 
     def __init__(self) -> None:
         self._below: dict[Path, frozenset[str]] = {}
-        """Names of the drivers and cabinets below a folder, in lower case; none where it holds
-        sources, or no driver."""
+        """Names of the drivers, cabinets and INFs below a folder, in lower case; none where it
+        holds sources, or no driver."""
 
     def news(self, path: Path, wrong: tuple[Wrong, ...]) -> Iterator[str]:
         """What is wrong with an INF, as far as somebody should hear of it who named its folder.
@@ -47,5 +48,5 @@ def _drivers(folder: Path) -> set[str]:
     for number, (top, _, files) in enumerate(islice(os.walk(folder), _MOST_FOLDERS)):
         if not number and any(is_source(Path(top, name)) for name in files):
             return set()
-        found.update(name.lower() for name in files if name.lower().endswith((".sys", ".cab")))
+        found.update(name.lower() for name in files if name.lower().endswith(_MEANT))
     return found if any(name.endswith(".sys") for name in found) else set()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hvci.errors import InputError
 from hvci.model.package import Package
-from hvci.packages.claims import Claim, amiss, best, claimed, machine_of_file
+from hvci.packages.claims import Claim, amiss, best, claimed, lost_infs, machine_of_file
 from hvci.packages.inf import Inf, read_inf
 from hvci.packages.opened import bounded, missing, package_of
 
@@ -57,10 +57,10 @@ class Beside:
         wrong = list(map(Wrong, inf.problems))
         present = {
             each.lower(): self._below(path.parent, each)
-            for service in inf.services
+            for service in inf.drivers
             for each in service.sources
         }
-        for service in inf.services:
+        for service in inf.drivers:
             tier, there = claimed(service, present, machine_of_file)
             for place in there:
                 claim = Claim(str(path), inf, service, tier)
@@ -68,6 +68,8 @@ class Beside:
             if not there and not service.of_windows:
                 names = frozenset(map(_last, service.sources))
                 wrong.append(Wrong(str(missing(str(path), service).error), names))
+        lost = lost_infs(inf, lambda each: self._below(path.parent, each))
+        wrong += [Wrong(text, frozenset({name})) for name, text in lost]
         wrong += map(Wrong, amiss(inf, present, machine_of_file))
         if wrong:
             self._wrong[str(path)] = tuple(wrong)

@@ -107,24 +107,32 @@ def amiss(
                     yield f"{what} is not in the package"
 
 
+def lost_infs(inf: Inf, is_there: Callable[[str], object]) -> Iterator[tuple[str, str]]:
+    """INFs that are installed with one and lie in none of their places: name, and what is wrong."""
+    for places in inf.copies:
+        if not any(map(is_there, places)):
+            name = places[-1]
+            yield _name(name), f"{name}, which is installed with it, is not in the package"
+
+
 def _name(path: str) -> str:
     return path.lower().replace("!", "/").rpartition("/")[2]
 
 
 def best(claims: list[Claim], machine_of: Callable[[], Machine | None]) -> Claim:
-    """The claim that counts: of the right machine, as surely as the INF says it, from the nearest
-    INF, for the newest Windows, and the one that starts its service first.
+    """The claim that counts: of the right machine, for a service, as surely as the INF says it,
+    from the nearest INF, for the newest Windows, and the one that starts its service first.
     """
     if len(claims) == 1:
         return claims[0]
     machine = machine_of()
 
-    def rank(claim: Claim) -> tuple[bool, int, int, tuple[int, ...], int]:
+    def rank(claim: Claim) -> tuple[bool, bool, int, int, tuple[int, ...], int]:
         one, path = claim.service, claim.inf_path
         newest = tuple(-number for number in one.windows) or (1,)
         start = one.start if one.start is not None else _LAST
         near = -sum(map(path.count, "/\\!"))  # an INF beside a file before one above it
-        return not _fits(one, machine), claim.tier, near, newest, start
+        return not _fits(one, machine), not one.name, claim.tier, near, newest, start
 
     return min(claims, key=rank)
 
@@ -152,7 +160,7 @@ class Claims(Generic[T]):
 
     def add(self, path: str, base: str, inf: Inf) -> None:
         """Look for the files of an INF."""
-        for service in inf.services:
+        for service in inf.drivers:
             tier, there = claimed(service, self._present, self._machine_of, base)
             for one in there:
                 self._claims.setdefault(one, []).append(Claim(path, inf, service, tier))

@@ -85,9 +85,18 @@ class Inf:
     """The first of them, in order."""
     needs: tuple[str, ...] = ()
     """Other INFs that it includes: what they install is not known here."""
-    copies: tuple[str, ...] = ()
-    """Other INFs that are installed with it."""
+    copies: tuple[tuple[str, ...], ...] = ()
+    """Other INFs that are installed with it: where each may lie, the likeliest place first and the
+    one beside this INF last."""
+    files: tuple[Service, ...] = ()
+    """Drivers that it copies for none of its services, as services without a name; of an INF
+    without services, which answers for no driver, none."""
     problems: tuple[str, ...] = field(default=())
+
+    @property
+    def drivers(self) -> tuple[Service, ...]:
+        """All that it brings, those of its services first."""
+        return (*self.services, *self.files)
 
 
 def read_inf(data: bytes) -> Inf:
@@ -138,9 +147,11 @@ class _Reader:
         self.text = text
         self.problems: list[str] = []
         self.hardware: dict[str, None] = {}
+        self._binaries: set[str] = set()
+        """Files of services, those of programs as well."""
 
     def inf(self) -> Inf:
-        text = self.text
+        text, services = self.text, tuple(self._services())
         catalogs = dict.fromkeys(
             line.field(0)
             for line in text.lines("version")
@@ -151,13 +162,19 @@ class _Reader:
             ", ".join(next((x.fields for x in text.lines("version") if _is(x, "DriverVer")), ())),
             text.value("version", "Class"),
             tuple(catalogs),
-            tuple(self._services()),
+            services,
             len(self.hardware),
             tuple(islice(self.hardware, MOST_IDS)),
             tuple(dict.fromkeys(self._infs("Include"))),
-            tuple(dict.fromkeys(self._infs("CopyINF"))),
+            tuple(dict.fromkeys(map(self._places, self._infs("CopyINF")))),
+            tuple(self._files()) if services else (),
             tuple(dict.fromkeys(self.problems)),
         )
+
+    def _places(self, name: str) -> tuple[str, ...]:
+        """Where another file of the package may lie."""
+        said = (each for one in _MACHINES for each in self._said(name, f".{one[2:]}"))
+        return tuple(dict.fromkeys((*said, _path(name))))
 
     def _infs(self, directive: str) -> Iterator[str]:
         for name in self.text.names:
@@ -194,11 +211,7 @@ class _Reader:
     def _services(self) -> Iterator[Service]:
         """Each service once, with all machines that it is for; those for newer Windows first."""
         found: dict[tuple[str, str], _Found] = {}
-        installs = list(islice(dict.fromkeys(self._installs()), _MOST_INSTALLS + 1))
-        if len(installs) > _MOST_INSTALLS:
-            self.problems.append("the INF has more install sections than were followed")
-        installs = sorted(installs[:_MOST_INSTALLS], key=lambda one: one.windows, reverse=True)
-        for install in installs:
+        for install in self._followed:
             for section, named, machines in self._service_sections(install):
                 for line in self.text.lines(section):
                     if _is(line, "AddService") and line.field(0):
@@ -214,12 +227,50 @@ class _Reader:
             if (service := self._service(one)) is not None:
                 yield service
 
+    @cached_property
+    def _followed(self) -> list[_Install]:
+        """The install sections, those for newer Windows first."""
+        installs = list(islice(dict.fromkeys(self._installs()), _MOST_INSTALLS + 1))
+        if len(installs) > _MOST_INSTALLS:
+            self.problems.append("the INF has more install sections than were followed")
+        return sorted(installs[:_MOST_INSTALLS], key=lambda one: one.windows, reverse=True)
+
+    def _files(self) -> Iterator[Service]:
+        """Drivers that are copied and that no service has: libraries of others, for instance."""
+        found: dict[str, _Found] = {}
+        for install in self._followed:
+            for name, machine, wider in self._taken(install):
+                for file in self._copies(name.lower()):
+                    if file.endswith(".sys") and file not in self._binaries:
+                        one = found.setdefault(file, _Found(Line("", ()), install.windows))
+                        one.machines.update(wider)
+                        one.installs.setdefault((name.lower(), machine))
+        for file, one in islice(found.items(), _MOST_SERVICES):
+            tiers = self._tiers(file, list(one.installs)[:_MOST_FOLLOWED], {})
+            machines, foreign = frozenset(one.machines), not self._lists(file, one)
+            yield Service("", file, tiers, None, machines, one.windows, of_windows=foreign)
+
+    def _lists(self, file: str, found: _Found) -> bool:
+        """Whether the INF says that a file which it copies is on one of its disks."""
+        names = {name for install, _ in found.installs for name in self._copied(install, file)}
+        suffixes = ("", *(f".{each[2:]}" for each in _MACHINES))
+        return any(name.lower() in self._disk_files(each) for each in suffixes for name in names)
+
     def _service_sections(
         self, install: _Install
     ) -> Iterator[tuple[str, tuple[str, Machine], set[Machine]]]:
         """The .Services sections that Windows takes, with the install section and the machine that
         each is taken for, and the machines that the INF names.
         """
+        for name, machine, wider in self._taken(install):
+            for each in (name, *self._needed(name)):
+                services = f"{each}.services"
+                if services in self.text:
+                    for one in (services, *self._needed(services)):
+                        yield one, (name.lower(), machine), wider
+
+    def _taken(self, install: _Install) -> Iterator[tuple[str, Machine, set[Machine]]]:
+        """The install section that Windows takes for each machine, and those that the INF names."""
         first = install.decoration.split(".")[0]
         if first in _OTHER_MACHINES:
             return
@@ -232,12 +283,7 @@ class _Reader:
             for end in (*own, f".{_DECORATIONS[machine]}", ".nt", ""):
                 name = f"{install.name}{end}"
                 if name in self.text or f"{name}.services" in self.text:
-                    for each in (name, *self._needed(name)):
-                        services = f"{each}.services"
-                        if services in self.text:
-                            wider = {machine} if said else set()
-                            for one in (services, *self._needed(services)):
-                                yield one, (name.lower(), machine), wider
+                    yield name, machine, {machine} if said else set()
                     break
 
     def _needed(self, section: str) -> Iterator[str]:
@@ -256,11 +302,12 @@ class _Reader:
         if section not in self.text:
             self.problems.append(f"service {line.field(0)}: there is no section {section!r}")
             return None
+        binary = _DIRID.sub("", self.text.value(section, "ServiceBinary").replace('"', ""))
+        file = binary.replace("/", "\\").rpartition("\\")[2]
+        self._binaries.add(file.lower())
         kind = _number(self.text.value(section, "ServiceType"))
         if kind is not None and kind not in _KERNEL_TYPES:
             return None
-        binary = _DIRID.sub("", self.text.value(section, "ServiceBinary").replace('"', ""))
-        file = binary.replace("/", "\\").rpartition("\\")[2]
         if not file:
             self.problems.append(f"service {line.field(0)}: its section names no binary")
             return None

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, kinds, library, marks, programs
-from hvci.packages.claims import Claim, Claims, amiss, claimed, machine_of_file
+from hvci.packages.claims import Claim, Claims, amiss, claimed, lost_infs, machine_of_file
 from hvci.packages.inf import START, Inf, Service, read_inf
 from hvci.packages.members import Member
 
@@ -111,47 +111,52 @@ def of_inf(path: Path) -> Iterator[Named | Refused]:
     listed: dict[str, list[Path]] = {}
     for each in _around(folder):
         listed.setdefault(each.relative_to(folder).as_posix().lower(), []).append(each)
-    waiting, met = [(path, first)], {path.name.lower()}
+    waiting, met = [(path, first)], {path}
     while waiting:
         one, inf = waiting.pop(0)
-        for said in _of_one(one, inf, listed):
+        base = one.parent.relative_to(folder).as_posix().lower().removeprefix(".")
+        base = f"{base}/" if base else ""
+        for said in _of_one(one, inf, listed, base):
             found = True
             yield said
-        for name in (each.lower() for each in inf.copies if each.lower() not in met):
-            met.add(name)
-            try:
-                waiting += [(other, read_inf(bounded(other))) for other in listed[name][:1]]
-            except KeyError:
-                found = True
-                text = f"{name}, which is installed with it, is not in the package"
-                yield Refused(str(one), InputError(text))
-            except InputError as error:
-                found = True
-                yield Refused(str(listed[name][0]), error)
+        copied = (base + each.lower() for places in inf.copies for each in places)
+        for other in (file for each in copied for file in listed.get(each, ())[:1]):
+            if other not in met:
+                met.add(other)
+                try:
+                    waiting.append((other, read_inf(bounded(other))))
+                except InputError as error:
+                    found = True
+                    yield Refused(str(other), error)
     if not found:
         raise _installs_nothing(str(path), first)
 
 
-def _of_one(path: Path, inf: Inf, listed: Mapping[str, list[Path]]) -> Iterator[Named | Refused]:
-    catalogs = tuple(one for name in inf.catalogs for one in listed.get(name.lower(), ()))
-    for service in inf.services:
-        _, there = claimed(service, listed, machine_of_file)
+def _of_one(
+    path: Path, inf: Inf, listed: Mapping[str, list[Path]], base: str
+) -> Iterator[Named | Refused]:
+    """The same of one INF; `base` is how the paths of the files around it begin."""
+    catalogs = tuple(one for name in inf.catalogs for one in listed.get(base + name.lower(), ()))
+    for service in inf.drivers:
+        _, there = claimed(service, listed, machine_of_file, base)
         for file in there:
             package = package_of(str(path), inf, service, [str(each) for each in catalogs])
             yield Named(file, package, catalogs)
         if not there and not service.of_windows:
             yield missing(str(path), service)
-    for problem in (*inf.problems, *amiss(inf, listed, machine_of_file)):
+    lost = (text for _, text in lost_infs(inf, lambda each: base + each.lower() in listed))
+    for problem in (*inf.problems, *amiss(inf, listed, machine_of_file, base), *lost):
         yield Refused(str(path), InputError(problem))
     for name in inf.needs:
-        if name.lower() in listed and name.lower() != path.name.lower():
+        if base + name.lower() in listed and name.lower() != path.name.lower():
             text = f"it takes in sections of {name}, which are not followed: check the folder"
             yield Refused(str(path), InputError(text))
 
 
 def missing(path: str, service: Service) -> Refused:
     """A service whose binary is not there."""
-    text = f"service {service.name}: {service.file} is not in the package"
+    by = f"service {service.name}: " if service.name else "it copies a driver of no service: "
+    text = f"{by}{service.file} is not in the package"
     cabinets = dict.fromkeys(each.partition("!")[0] for each in service.sources if "!" in each)
     if cabinets:
         text += f", or in {', '.join(cabinets)}, which is not opened for it: check that as well"
@@ -398,9 +403,11 @@ class _Opening:
         for image in self.images:
             present.setdefault(image.key, []).append(image)
         claims = Claims(present, lambda image: machine_of_file(image.file))
+        texts = {one.key for one in self.texts}
         for path, base, inf in self._infs():
             claims.add(path, base, inf)
-            self._told(path, inf.problems)
+            lost = lost_infs(inf, lambda each: base + each.lower() in texts)  # noqa: B023
+            self._told(path, (*inf.problems, *(text for _, text in lost)))
         for path, service in claims.lost:
             self._told(path, [str(missing(path, service).error)])
         for path, text in claims.amiss:

@@ -14,7 +14,8 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     one = report.package
     if one is None:
         return []
-    parts = [f"service {one.service}" + (f", starts {_start(one.start)}" if one.start else "")]
+    starts = f", starts {_start(one.start)}" if one.start else ""
+    parts = [f"service {one.service}{starts}" if one.service else "no service of its own"]
     parts += [f"provider {one.provider}"] if one.provider else []
     parts += [f"version {one.version}"] if one.version else []
     parts += [f"{one.hardware_ids} hardware ids"] if one.hardware_ids else []
