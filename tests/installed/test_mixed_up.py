@@ -284,7 +284,8 @@ def test_a_driver_in_a_folder_that_was_not_copied(tmp_path, is_there):
     services = {"a": service(3, "\\??\\C:\\Program Files\\Maker\\x.sys"), "b": service(3)}
     if is_there:
         (tmp_path / "program files").mkdir()
-    windows = put(tmp_path, {"system32/config/system": system(services)})
+    files = {"system32/config/system": system(services), "system32/drivers/other.txt": b""}
+    windows = put(tmp_path, files)
     found = [(one.path, str(one.error)) for one in windows.drivers()]
     lost = "services whose file is not there"
     if is_there:
@@ -346,3 +347,76 @@ def test_a_driver_on_another_drive_than_that_of_this_windows(tmp_path):
     )
     (one,) = windows.drivers()
     assert "drive C:" in str(one.error)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_folder_of_drivers_that_was_not_copied(tmp_path, copied):
+    """Where nothing of a folder is there that every Windows has, no service is a leftover."""
+    image = f"\\SystemRoot\\{STORE}\\x.inf_amd64_1\\x.sys".replace("/", "\\")
+    files = {"system32/config/system": system({"a": service(3, image), "b": service(0)})}
+    files |= {f"{STORE}/y.inf_amd64_1/y.inf": b"", "system32/drivers/y.dll": b""} if copied else {}
+    windows = put(tmp_path, files)
+    found = [(one.path.lower(), str(one.error)) for one in windows.drivers()]
+    if copied:
+        assert found == []
+        assert "2 services whose file is not there: a, b" in windows.doubts
+    else:
+        top = f"{tmp_path}/windows/".lower()
+        assert [path.removeprefix(top) for path, _ in found] == [
+            f"{STORE}/x.inf_amd64_1/x.sys",
+            "system32/drivers/b.sys",
+        ]
+        assert all(why.endswith("and nothing of that folder is here") for _, why in found)
+        assert windows.doubts == []
+
+
+@pytest.mark.parametrize(
+    "image", ["\\??\\Volume{1-2}\\x.sys", "\\DosDevices\\UNC\\a\\x.sys", "\\Other\\x.sys"]
+)
+def test_a_path_that_leads_to_no_drive_is_told(tmp_path, image):
+    windows = put(tmp_path, {"system32/config/system": system({"a": service(3, image)})})
+    ((path, why),) = [(one.path, str(one.error)) for one in windows.drivers()]
+    assert path == f"{tmp_path}: service a"
+    assert why == f"its path {image!r} leads to no file of this installation"
+
+
+def test_drivers_beside_those_of_services_are_counted(tmp_path):
+    windows = put(
+        tmp_path,
+        {
+            "system32/config/system": system({"a": service(), "off": service(4)}),
+            **{f"system32/drivers/{name}.sys": BROKEN for name in ("A", "off")},
+        },
+    )
+    assert [one[1] for one in told(windows)] == ["a"]
+    assert not any("no service names" in text for text in windows.notes)
+    windows = put(tmp_path, {"system32/drivers/Library.SYS": BROKEN})
+    assert [one[1] for one in told(windows)] == ["a"]
+    text = "1 drivers in System32/drivers that no service names were left out: Library.SYS"
+    assert text in windows.notes
+
+
+def test_a_published_inf_that_is_another_than_the_store_has(tmp_path):
+    """As where the copies of two computers were put together."""
+    folder = f"{STORE}/a.inf_amd64_9"
+    files = {
+        "system32/config/system": system({}, DEVICES, infs={"oem1.inf": "a.inf_amd64_9"}),
+        "inf/oem1.inf": inf("b"),
+        f"{folder}/a.inf": inf("a"),
+        f"{folder}/a.sys": BROKEN,
+    }
+    windows = put(tmp_path, files)
+    (one,) = windows.drivers()
+    assert (one.package.service, one.package.installed.published) == ("a", "oem1.inf")
+    (text,) = windows.unread
+    assert text.startswith("oem1.inf is another INF than Windows/System32/DriverStore/")
+    windows = put(tmp_path, {"inf/oem1.inf": inf("a")})
+    assert len(list(windows.drivers())) == 1
+    assert windows.unread == []
+
+
+def test_a_package_of_which_no_inf_is_there(tmp_path):
+    """Nobody knows which drivers it has."""
+    known = system({}, DEVICES, infs={"oem1.inf": "a.inf_amd64_9", "disk.inf": "disk.inf_1"})
+    windows = put(tmp_path, {"system32/config/system": known})
+    assert windows.unread == ["1 packages whose INF is not there: oem1.inf"]

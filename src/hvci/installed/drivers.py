@@ -35,6 +35,10 @@ EVENTS = "System32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx
 OTHER_DRIVES = "the driver lies on drive {}, which is not here"
 NO_DRIVER = "no driver of this Windows was found, so nothing was evaluated"
 ELSEWHERE = "the driver lies in {}, in a folder beside this Windows that is not here"
+NOT_COPIED = "the driver lies in {}, and nothing of that folder is here"
+_DRIVERS = "System32/drivers"
+_FULL = (_DRIVERS, "System32/DriverStore/FileRepository")
+"""Folders that no Windows is without."""
 
 
 class Windows:
@@ -104,17 +108,24 @@ class Windows:
 
     def drivers(self) -> Iterator[Opened]:
         """Every driver that a service may start, then those that are only kept in the store."""
-        missing: list[str] = []
         running: set[tuple[str, bytes]] = set()
         disabled: set[str] = set()
         for name, why in self.registry.unread.items():
             which = f"service {name}" if name else "more services"
             yield Refused(f"{self.tree.name}: {which}", InputError(f"its key is damaged: {why}"))
+        yield from self._started(running, disabled)
+        yield from self._staged(running, disabled)
+
+    def _started(self, running: set[tuple[str, bytes]], disabled: set[str]) -> Iterator[Opened]:
+        """The drivers of services: names and contents of those that run, names of the others."""
+        missing: list[str] = []
+        named: set[str] = set()
         for service in sorted(self.registry.services, key=lambda one: one.name.lower()):
+            path, problem = self._path(service)
+            named.add(path.lower())  # that of a disabled one as well
             if service.start == DISABLED:
                 disabled.add(service.name.lower())
                 continue
-            path, problem = self._path(service)
             if problem:
                 yield Refused(f"{self.tree.name}: service {service.name}", InputError(problem))
                 continue
@@ -123,24 +134,36 @@ class Windows:
             except InputError as error:
                 yield Refused(self.tree.label(path), error)
                 continue
-            if data is None and self._is_elsewhere(path):
-                yield Refused(self.tree.label(path), InputError(ELSEWHERE.format(path)))
+            if data is None and (why := self._not_here(path)):
+                yield Refused(self.tree.label(path), InputError(why.format(path)))
                 continue
             if data is None:
                 missing.append(service.name)
                 continue
             running.add((service.name.lower(), _digest(data)))
             yield self._driver(service, path, data)
-        yield from self._staged(running, disabled)
+        if rest := self._nameless(named):
+            self.notes.append(
+                f"{len(rest)} drivers in {_DRIVERS} that no service names were left out: "
+                f"{_some(rest)}"
+            )
         if disabled:
             self.notes.append(f"{len(disabled)} disabled services were left out")
         if missing:
             self._doubt(f"{len(missing)} services whose file is not there: {_some(missing)}")
 
+    def _nameless(self, named: set[str]) -> list[str]:
+        """What lies beside the drivers of services, such as libraries of drivers."""
+        folder = f"{self._folder}/{_DRIVERS}"
+        names = (name for name in self._names(folder) if name.lower().endswith(".sys"))
+        return sorted(name for name in names if f"{folder}/{name}".lower() not in named)
+
     def _path(self, service: Service) -> tuple[str, str]:
         """Where the binary of a service lies, or why that cannot be told."""
         image = service.image.strip().strip('"').replace("/", "\\")
-        image = _OBJECT.sub("", image, count=1) if _OBJECT.match(image) else image
+        written = image
+        if prefix := _OBJECT.match(image):
+            image = image[prefix.end() :]
         if not image:
             return f"{self._folder}/System32/drivers/{service.name}.sys", ""
         if drive := _OWN_DRIVE.match(image):
@@ -153,8 +176,8 @@ class Windows:
             if drive[1].lower() != self.registry.drive:
                 return "", OTHER_DRIVES.format(drive[1].upper() + ":")
             return self._slashed(image[drive.end() :]), ""
-        if image.startswith("\\"):
-            return "", f"its path {image!r} leads to no file of this installation"
+        if image.startswith("\\") or image != written:
+            return "", f"its path {written!r} leads to no file of this installation"
         return self._slashed(f"{self._folder}\\{image}"), ""
 
     def _slashed(self, path: str) -> str:
@@ -168,10 +191,22 @@ class Windows:
             parts[0] = self._folder
         return "/".join(parts)
 
-    def _is_elsewhere(self, path: str) -> bool:
-        """Whether a path leads into a folder of the drive that was not copied with the Windows."""
+    def _not_here(self, path: str) -> str:
+        """Why a path leads into a folder that was not copied with the Windows, or of it; empty
+        where it does not.
+        """
         top = path.partition("/")[0].lower()
-        return top not in {self._folder.lower(), *(name.lower() for name in self.tree.names(""))}
+        if top not in {self._folder.lower(), *(name.lower() for name in self.tree.names(""))}:
+            return ELSEWHERE
+        for each in (f"{self._folder}/{name}" for name in _FULL):
+            if path.lower().startswith(f"{each}/".lower()) and not self._names(each):
+                return NOT_COPIED
+        return ""
+
+    def _names(self, folder: str) -> list[str]:
+        with suppress(InputError):
+            return self.tree.names(folder)
+        return []
 
     def _driver(self, service: Service, path: str, data: bytes) -> Driver:
         published, told = self._packages.of(service, path, data)

@@ -26,6 +26,7 @@ MAX_INF = 16 << 20
 _PUBLISHED = re.compile(r"oem\d+\.inf", re.IGNORECASE)
 _STORE = "System32/DriverStore/FileRepository"
 _ARCHITECTURES = {"_amd64_": Machine.X64, "_x86_": Machine.X86, "_arm64_": Machine.ARM64}
+_MOST_NAMED = 20
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -61,19 +62,34 @@ class Packages:
 
     def _read(self) -> Iterator[tuple[str, Published]]:
         there = {name.lower() for name in self._listed(f"{self._windows}/INF")}
+        lost: list[str] = []
         known = {*there, *self._registry.folders, *self._registry.bound}
         for name in sorted(each for each in known if _PUBLISHED.fullmatch(each)):
             folder = self._registry.folders.get(name, "")
             original = folder.partition(".inf_")[0] + ".inf"
             places = [f"{self._windows}/INF/{name}", f"{self._store}/{folder}/{original}"]
-            for place in places if folder else places[:1]:
-                try:
-                    data = self._tree.read(place, MAX_INF)
-                    if data is not None:
-                        yield name, Published(name, read_inf(data), folder or self._found(data))
-                        break
-                except InputError as error:
-                    self.problems.append(f"{name}: {error}")
+            texts = list(self._texts(name, places if folder else places[:1]))
+            if folder and not texts:
+                lost.append(name)
+            if len({data for data, _ in texts}) > 1:
+                text = f"{name} is another INF than {places[1]}, which was followed"
+                self.problems.append(text)
+            if texts:
+                data, inf = texts[-1]
+                yield name, Published(name, inf, folder or self._found(data))
+        if lost:
+            some = ", ".join(lost[:_MOST_NAMED]) + " ..." * (len(lost) > _MOST_NAMED)
+            self.problems.append(f"{len(lost)} packages whose INF is not there: {some}")
+
+    def _texts(self, name: str, places: list[str]) -> Iterator[tuple[bytes, Inf]]:
+        """The INF of a package in those of its places that have it."""
+        for place in places:
+            try:
+                data = self._tree.read(place, MAX_INF)
+                if data is not None:
+                    yield data, read_inf(data)
+            except InputError as error:
+                self.problems.append(f"{name}: {error}")
 
     def _listed(self, folder: str) -> list[str]:
         try:
