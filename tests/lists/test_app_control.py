@@ -329,6 +329,18 @@ def test_another_scenario_says_nothing_of_drivers(form):
 
 
 @both
+def test_a_policy_without_a_rule_about_drivers_answers_nothing(form):
+    deny = File("D", names={"FileName": "bad.sys"})
+    for more in ({"scenario": 12}, {"active": ()}):
+        policy = denying(deny, allow_all=False, **more)
+        assert ask(policy, IMAGE, form).doubt.startswith("no rule of it is about drivers")
+    allow = File("A", "Allow", names={"FileName": "other.sys"})
+    allowing = Policy(signers=(Signer("S", 8),), allowed=("S",))
+    for policy in (denying(deny), denying(allow), allowing, Policy()):
+        assert ask(policy, make.signed(IMAGE, VENDOR), form).doubt == ""
+
+
+@both
 def test_a_policy_that_only_logs_says_so(form):
     policy = denying(File("D", names={"FileName": "bad.sys"}), audit=True)
     answer = ask(policy, IMAGE, form)

@@ -9,9 +9,10 @@ import signed as make
 from build import driver
 from hvci import signing
 from hvci.errors import InputError
+from hvci.lists import blocklisted
 from hvci.lists.loldrivers import LolDrivers
 from hvci.lists.subject import Subject
-from hvci.model import NEWEST
+from hvci.model import NEWEST, Answer
 
 IMAGE = make.signed(driver(), make.vendor())
 FLAT = {name: hashlib.new(name, IMAGE).hexdigest() for name in ("md5", "sha1", "sha256")}
@@ -82,5 +83,9 @@ def test_what_is_no_such_list(data, why):
         LolDrivers("x", data)
 
 
-def test_an_empty_list_names_nobody():
-    assert not LolDrivers("x", b"[]").ask(Subject(signing.read(IMAGE, NEWEST))).matches
+def test_an_empty_list_answers_nothing():
+    answer = LolDrivers("x", b"[]").ask(Subject(signing.read(IMAGE, NEWEST)))
+    assert (answer.matches, blocklisted([answer])) == ((), Answer.UNDECIDED)
+    assert answer.doubt.startswith("it is empty")
+    other = ask({"SHA256": "0" * 64})
+    assert (other.doubt, blocklisted([other])) == ("", Answer.NO)

@@ -83,6 +83,8 @@ class AppControl:
 
     def _doubt(self, subject: Subject) -> str:
         """Denials that may be meant, where the signature or the root is not known."""
+        if not (self.policy.active or self.policy.denied or self.policy.allowed):
+            return "no rule of it is about drivers: is it the policy that was meant?"
         if not subject.messages:
             for choice in self.policy.denied:
                 attributes = choice.signer.attributes

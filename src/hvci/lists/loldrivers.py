@@ -53,8 +53,9 @@ class LolDrivers:
                 found.setdefault(about[0], Match(*about, what))
         matches = tuple(found.values())
         note = "Windows does not refuse it for that: the list is a warning" if matches else ""
+        doubt = "" if self._entries else "it is empty: is it the list that was meant?"
         return ListAnswer(
-            self.path, ListKind.LOLDRIVERS, "LOLDrivers", self._entries, matches, note=note
+            self.path, ListKind.LOLDRIVERS, "LOLDrivers", self._entries, matches, doubt, note
         )
 
 
