@@ -282,3 +282,16 @@ def test_a_field_of_a_narrow_type_keeps_what_fits(tmp_path, declared, stored, va
 )
 def test_a_parameter_of_four_bytes_gets_no_more(tmp_path, text, value):
     assert found(tmp_path, CALL.format(text)) == ({value}, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("(ULONG)(UCHAR)(0x204)", 4),
+        ("(ULONG)(USHORT)(0x10200)", 0x200),
+        ("(POOL_TYPE)(ULONG)(0x204)", 0x204),
+        ("(ULONG)(unsigned char)(0x204)", 4),
+    ],
+)
+def test_a_cast_that_reads_like_a_call(tmp_path, text, value):
+    assert found(tmp_path, CALL.format(text)) == ({value}, True)

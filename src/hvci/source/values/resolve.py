@@ -23,7 +23,7 @@ from hvci.source.program.program import Program, Use
 from hvci.source.program.scope import Variable
 from hvci.source.program.stores import template_names
 from hvci.source.text.namespaces import qualifier_of
-from hvci.source.values import constants, switches
+from hvci.source.values import casts, constants, switches
 from hvci.source.values.comparing import COMPARING, Conditions, Constant, Known, bare
 from hvci.source.values.dead import Unused, unreached
 from hvci.source.values.decided import Decided
@@ -45,13 +45,6 @@ MAX_STEPS = 3000
 MAX_ASIDE = 200
 """Of those, for a condition on the way."""
 
-_CASTS = (b"static_cast", b"reinterpret_cast", b"const_cast")
-_TYPES = frozenset((b"POOL_TYPE", b"POOL_FLAGS", b"ULONG", b"DWORD", b"UINT", b"MM_PAGE_PRIORITY"))
-_TYPES |= frozenset((b"MEMORY_CACHING_TYPE", b"ULONG64", b"int", b"unsigned"))
-_SUFFIXING = frozenset(
-    b"%sINT%s_C" % (u, n) for u in (b"", b"U") for n in (b"8", b"16", b"32", b"64")
-)
-"""Macros of stdint.h that make a constant of their argument."""
 _BEFORE = b"int q=("
 """Makes an expression a text that parses."""
 _WORD = re.compile(rb"\b[A-Za-z_]\w*\b")
@@ -339,9 +332,8 @@ class Resolver:
     def _call(self, node: Node, place: Place, depth: int) -> Guess:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
-        is_cast = called.startswith(_CASTS) or called.strip(b"() ") in _TYPES
-        if len(given) == 1 and (is_cast or called in _SUFFIXING):
-            return self.value(given[0], place, depth)
+        if len(given) == 1 and (width := casts.width(called)) is not None:
+            return self.value(given[0], place, depth).cut(width)
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
             return exactly(int(truth), "check")
