@@ -12,7 +12,7 @@ from hvci.cli import main
 from hvci.errors import InputError, UsageError
 from hvci.model import NEWEST, DriverPolicy, Signed
 from hvci.signing import anchors
-from hvci.signing.catalog import load_catalogs, read_catalog
+from hvci.signing.catalog import catalogs_of, load_catalogs, read_catalog
 
 IMAGE = driver()
 HARDWARE = make.microsoft(make.WHQL)
@@ -37,6 +37,22 @@ def test_a_catalog_of_other_files_says_nothing():
     found = signing.read(IMAGE, NEWEST, (covering(bytes(20)), covering(bytes(32)))).trust
     assert (found.signed, found.catalogs) == (Signed.NONE, 2)
     assert "none of 2 catalogs lists it" in found.reason
+
+
+def test_a_file_of_a_package_that_is_no_catalog_is_named():
+    good = ("b/driver.cat", make.catalog([bytes(20)], HARDWARE))
+    junk = [(f"a.zip!b\\{name}.cat", b"junk") for name in "xy"]
+    found = signing.read(IMAGE, NEWEST, tuple(catalogs_of([good, *junk]))).trust
+    assert (found.signed, found.catalogs) == (Signed.NONE, 1)
+    assert found.reason == (
+        "no signature in the file, and none of 1 catalogs lists it; "
+        "x.cat (and 1 more) is no catalog that can be read"
+    )
+    alone = signing.read(IMAGE, NEWEST, tuple(catalogs_of(junk[1:]))).trust
+    assert alone.reason == "no signature in the file; y.cat is no catalog that can be read"
+    signed = make.signed(IMAGE, make.cross_signed())
+    both = [signing.read(signed, NEWEST, tuple(catalogs_of(each))).trust for each in (junk, [])]
+    assert both[0] == both[1]
 
 
 def test_a_catalog_lists_images_by_authenticode_and_not_by_their_bytes():

@@ -181,10 +181,11 @@ def evaluated(
     from hvci.evaluate import evaluate
 
     options = options_of(rules)
-    if catalogs:
+    # what is kept does not tell an empty catalog from none
+    if filled := [each for each in catalogs if each[1]]:
         from hvci.signing.catalog import catalogs_of
 
-        options = replace(options, catalogs=(*options.catalogs, *catalogs_of(catalogs)))
+        options = replace(options, catalogs=(*options.catalogs, *catalogs_of(filled)))
     report = evaluate(data, options, task.name)
     return replace(report, target=replace(report.target, path="-"))
 

@@ -28,17 +28,19 @@ def read(data: bytes, target_os: WindowsVersion, catalogs: Sequence[Catalog] = (
     file = SignedFile(data)
     reads = list(embedded(file)) if file.has_table else []
     reads += [found for catalog in catalogs if (found := catalog.covers(file))]
+    unread = [each.path for each in catalogs if not each.is_read]
+    asked = len(catalogs) - len(unread)
     facts = tuple(each.facts for each in reads)
     one = policy.best(facts)
     passes, why = policy.driver_policy(one, file.headers.machine, target_os)
     trust = Trust(
         one.signed if one else Signed.NONE,
-        policy.reason(facts, len(catalogs)),
+        policy.reason(facts, asked, unread),
         passes,
         why,
         facts,
         file.digest("sha256").hex(),
-        len(catalogs),
+        asked,
     )
     return Signatures(file, tuple(reads), trust)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +28,8 @@ _DIGITS = re.compile(r"(?:[0-9A-Fa-f]{2}){16,64}")
 
 class Catalog:
     """One catalog: its signature, and the hashes that it lists."""
+
+    is_read = True
 
     def __init__(self, path: str, message: SignedData) -> None:
         self.path, self.message = path, message
@@ -63,6 +64,19 @@ class Catalog:
         return None
 
 
+class Unread(Catalog):
+    """What is called a catalog and is none that can be read: nobody knows what it lists."""
+
+    is_read = False
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def covers(self, file: SignedFile) -> Read | None:
+        """No file that is known."""
+        return None
+
+
 def _hashes(member: Der) -> list[bytes]:
     """The hashes by which a catalog knows one file."""
     parts = member.members
@@ -91,10 +105,12 @@ def read_catalog(data: bytes, path: str) -> Catalog:
 
 
 def catalogs_of(found: Iterable[tuple[str, bytes]]) -> Iterator[Catalog]:
-    """The catalogs of a package, given by path and bytes; what is none says nothing."""
+    """The catalogs of a package, given by path and bytes."""
     for path, data in found:
-        with suppress(InputError):
+        try:
             yield read_catalog(data, path)
+        except InputError:
+            yield Unread(path)
 
 
 def load_catalogs(words: tuple[str, ...]) -> tuple[Catalog, ...]:

@@ -7,6 +7,7 @@ allow list of cross-signed drivers; first they only watch, later they enforce it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hvci.model import Machine, WindowsVersion
@@ -14,6 +15,7 @@ from hvci.model.signature import DriverPolicy, Signature, Signed
 from hvci.signing.authenticode import BY_MICROSOFT
 
 FIRST = WindowsVersion.WINDOWS_11_24H2
+_PLACE = re.compile(r"[/\\!]")
 _ORDER = {signed: rank for rank, signed in enumerate(Signed)}
 _WORDS = {
     Signed.HARDWARE: "signed by Microsoft's hardware program (WHCP)",
@@ -36,11 +38,14 @@ def best(signatures: Sequence[Signature]) -> Signature | None:
     return ranked[0] if ranked else None
 
 
-def reason(signatures: Sequence[Signature], catalogs: int) -> str:
-    """One sentence about the class of a driver."""
+def reason(signatures: Sequence[Signature], catalogs: int, unread: Sequence[str] = ()) -> str:
+    """One sentence about the class of a driver; `unread` are catalogs that say nothing, by path."""
     one = best(signatures)
     if one is None:
         also = f", and none of {catalogs} catalogs lists it" if catalogs else ""
+        if unread:
+            more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+            also += f"; {_PLACE.split(unread[0])[-1]}{more} is no catalog that can be read"
         return f"no signature in the file{also}"
     parts = [_WORDS[one.signed]]
     if one.signed is Signed.DAMAGED:
