@@ -204,6 +204,25 @@ def test_a_driver_is_known_by_what_it_is(put):
     assert names == ["_ABC123", "not.sys", "b.sys"], "what is called a driver is never left out"
 
 
+@pytest.mark.parametrize("name", ["a.inf", "A.CAT"])
+def test_what_is_called_a_text_of_a_package_is_known_by_what_it_is_as_well(put, name):
+    files = {name: IMAGE, f"in/{name}": zipped({"b.sys": OTHER})}
+    assert [one.path.partition("!")[2] for one in drivers(put(zipped(files)))] == [
+        name,
+        f"in/{name}!b.sys",
+    ]
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_a_cabinet_behind_a_cabinet_is_told(put, monkeypatch, library):
+    if not library:
+        monkeypatch.setattr("hvci.packages.library.has_library", lambda: False)
+    *found, last = open_archive(put(cabinet(FILES) + cabinet({"c.sys": OTHER})))
+    assert len(found) == len(drivers(put(cabinet(FILES))))
+    assert "another cabinet stands behind it" in str(last.error)
+    assert not refused(put(cabinet(FILES) + b"a signature"))
+
+
 NAMES = [
     "../../evil.sys",
     "/abs/evil.sys",

@@ -51,6 +51,11 @@ class Cabinet(NamedTuple):
     """Bytes that others keep in each block."""
 
     @property
+    def size(self) -> int:
+        """Bytes of the cabinet itself."""
+        return self.fields[2]
+
+    @property
     def is_plain(self) -> bool:
         """Whether each file begins where the one before it ends."""
         ends = dict.fromkeys(range(len(self.folders)), 0)

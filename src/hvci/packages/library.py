@@ -179,8 +179,17 @@ def _name_of(entry: Any, number: int) -> str:  # noqa: ANN401
 
 
 def cab(path: Path, _name: str) -> Iterator[Member]:
-    """A cabinet by libarchive, else by a reader in Python, which is slower."""
+    """A cabinet; what others keep behind it, such as its signature, is none of it."""
     told = cabinet.read(path)
+    yield from _cab(path, told)
+    with path.open("rb") as stream:
+        stream.seek(told.size)
+        if stream.read(4) == b"MSCF":
+            raise InputError("another cabinet stands behind it, which was not read: cut the file")
+
+
+def _cab(path: Path, told: cabinet.Cabinet) -> Iterator[Member]:
+    """A cabinet by libarchive, else by a reader in Python, which is slower."""
     if told.in_a_set:  # of which libarchive refuses every part
         with suppress(Exception):
             yield from _cab_in_python(path)

@@ -482,10 +482,10 @@ def _what(head: bytes, label: str, kind: str) -> str:
     A driver is known by its subsystem, or by its name, whatever it holds.
     """
     name = label[len(_folder(label)) :]
-    if label.lower().endswith(_TEXTS):
-        return _TEXT
     if marks.is_native_head(head):
         return _IMAGE
+    if label.lower().endswith(_TEXTS) and head[:2] != b"MZ" and not marks.kind_of(head):
+        return _TEXT
     if label.lower().endswith(".sys"):
         return "" if head[:2] != b"MZ" and name.startswith(_APPLE) else _IMAGE
     if head[:2] == b"MZ":
