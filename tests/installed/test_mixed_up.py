@@ -6,6 +6,7 @@ import pytest
 
 from build import driver
 from hives import hive
+from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate_package
 from hvci.installed.drivers import Windows
 from hvci.installed.tree import of_windows
@@ -420,3 +421,24 @@ def test_a_package_of_which_no_inf_is_there(tmp_path):
     known = system({}, DEVICES, infs={"oem1.inf": "a.inf_amd64_9", "disk.inf": "disk.inf_1"})
     windows = put(tmp_path, {"system32/config/system": known})
     assert windows.unread == ["1 packages whose INF is not there: oem1.inf"]
+
+
+def test_names_that_are_one_to_windows_are_not_guessed_at(tmp_path):
+    """As where two copies were put together on a system that tells cases apart."""
+    files = {
+        "system32/config/system": system({"a": service(), "b": service(3, "system32\\b.sys")}),
+        "system32/drivers/a.sys": BROKEN,
+        "system32/b.sys": BROKEN,
+    }
+    windows = put(tmp_path, {**files, "system32/drivers/x": b"", "system32/drivers/X": b""})
+    if len(list((tmp_path / "Windows/system32/drivers").iterdir())) < 3:
+        pytest.skip("the file system does not tell cases apart")
+    assert [one[1] for one in told(windows)] == ["a", "b"]
+    windows = put(tmp_path, {"system32/Drivers/a.sys": OTHER})
+    wrong, right = windows.drivers()
+    assert str(wrong.error).endswith("system32: Drivers and drivers are one name to Windows")
+    assert right.package.service == "b"
+    put(tmp_path / "two", files)
+    (tmp_path / "two" / "WINDOWS").mkdir()
+    with pytest.raises(InputError, match="WINDOWS and Windows are one name to Windows"):
+        of_windows(tmp_path / "two" / "Windows")

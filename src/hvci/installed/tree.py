@@ -44,22 +44,30 @@ class Folder:
         self._top = top.resolve()
         self._names = lru_cache(maxsize=4096)(self._listed)
 
-    def _listed(self, folder: Path) -> dict[str, str]:
+    def _listed(self, folder: Path) -> dict[str, list[str]]:
+        """Names by their lower case; a system that tells cases apart may have several of one."""
+        found: dict[str, list[str]] = {}
         try:
-            return {name.lower(): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208
+                found.setdefault(name.lower(), []).append(name)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise InputError(f"{folder}: {error.strerror or error}") from error
+        return found
 
     def _spelled(self, path: str) -> Path | None:
-        """A path as it is spelled here; None where there is none."""
+        """A path as it is spelled here; None where there is none. Raises `InputError` where it
+        could be any of several.
+        """
         found = self._top
         for part in path.split("/") if path else ():
-            name = self._names(found).get(part.lower())
-            if name is None:
+            names = self._names(found).get(part.lower())
+            if names is None:
                 return None
-            found = found / name
+            if len(names) > 1:
+                raise InputError(f"{found}: {' and '.join(names)} are one name to Windows")
+            found = found / names[0]
         return found
 
     def _find(self, path: str) -> Path | None:
@@ -90,7 +98,7 @@ class Folder:
     def names(self, path: str) -> list[str]:
         """The names in a folder."""
         found = self._find(path)
-        return list(self._names(found).values()) if found is not None else []
+        return [name for each in self._names(found).values() for name in each] if found else []
 
     def label(self, path: str) -> str:
         """The path as it is on this computer."""
