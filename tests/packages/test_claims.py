@@ -365,6 +365,17 @@ def test_the_folder_of_a_disk_can_be_for_one_machine(tmp_path, look):
     }
 
 
+@pytest.mark.parametrize(("named", "used"), [("0x0A", "10"), ("010", "0xa"), ("x", "x")])
+def test_a_disk_by_its_number_however_it_is_written(tmp_path, named, used):
+    text = one_of("S") + f"[SourceDisksNames]\n9=D,,,c\n{named}=D,,,b\n[SourceDisksFiles]\n"
+    files = {"a.inf": f"{text}s.sys={used}\n", "b/s.sys": X64, "c/s.sys": X64, "s.sys": X86}
+    assert told(in_folder(tmp_path, files)) == {
+        "b/s.sys": ("S", "on demand"),
+        "c/s.sys": None,
+        "s.sys": None,
+    }
+
+
 @pytest.mark.parametrize("data", [X64, X86])
 def test_the_driver_of_one_machine_where_that_of_another_belongs(tmp_path, data):
     files = {"a.inf": THREE, "x64/a.sys": X64, "arm64/a.sys": data}

@@ -413,7 +413,7 @@ class _Reader:
         """What a disk is called, the file that tells it or the cabinet on it, and its folder."""
         for section in (f"sourcedisksnames{suffix}", "sourcedisksnames"):
             for line in self.text.lines(section):
-                if line.key == number:
+                if line.key == number or _number(line.key) == _number(number) is not None:
                     return line
         return Line("", ())
 
