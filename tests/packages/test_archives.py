@@ -640,6 +640,14 @@ def test_a_folder_lacks_what_its_inf_names(package, tmp_path):
     package.write_text(in_cabinet)
     (package.parent / "A.cab").write_bytes(cabinet({"a.sys": IMAGE}))  # is opened for itself
     assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []
+    (package.parent / "A.cab").write_bytes(cabinet({"c.sys": IMAGE}))
+    for beside in (True, False):  # another driver
+        if not beside:
+            (package.parent / "b.sys").unlink()
+        result = check(tmp_path, "-f", "json")
+        (error,) = json.loads(result.stdout)["errors"]
+        assert (result.exit_code, error["path"]) == (4, str(package))
+        assert "a.sys is not in the package, or in a.cab" in error["message"]
     package.write_text(INF)
     (package.parent / "main.c").write_text("int x;")
     assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []

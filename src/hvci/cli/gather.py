@@ -113,6 +113,12 @@ class Packages:
         for path in missing:
             if any(Path(path) in Path(each).parents for each in full):
                 found[path] = Document()
+        met = [one.target.path for each in found.values() for one in each.reports]
+        met += [one.path for each in found.values() for one in each.errors]
+        for lacking, text in self._lacking.late_news(met):
+            told = TargetError.of(str(lacking), InputError(text))
+            before = found.get(str(lacking), Document())
+            found[str(lacking)] = replace(before, errors=(*before.errors, told))
         parts = [f"{self.infs} INFs read"] if self.infs else []
         opened = len(self.archives) - len(self._left)
         parts += [f"{opened} archives opened"] if opened else []

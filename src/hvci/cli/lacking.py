@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hvci.targets.files import is_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hvci.packages.beside import Wrong
 
@@ -27,7 +27,9 @@ class Lacking:
     def __init__(self) -> None:
         self._below: dict[Path, frozenset[str]] = {}
         """Names of the drivers, cabinets and INFs below a folder, in lower case; none where it
-        holds sources, or no driver."""
+        holds sources."""
+        self._in_cabinets: dict[Path, list[Wrong]] = {}
+        """What may lie in a cabinet that is there."""
 
     def news(self, path: Path, wrong: tuple[Wrong, ...]) -> Iterator[str]:
         """What is wrong with an INF, as far as somebody should hear of it who named its folder.
@@ -39,8 +41,20 @@ class Lacking:
         if wrong and folder not in self._below:
             self._below[folder] = frozenset(_drivers(folder))
         for one in wrong:
-            if self._below[folder] and self._below[folder].isdisjoint(one.files):
+            there = self._below[folder] & one.files
+            if not there and any(name.endswith(".sys") for name in self._below[folder]):
                 yield one.text
+            elif there and all(name.endswith(".cab") for name in there):
+                self._in_cabinets.setdefault(path, []).append(one)
+
+    def late_news(self, told: Iterable[str]) -> Iterator[tuple[Path, str]]:
+        """What no cabinet below an INF had either, by the paths of all that is told."""
+        met = [Path(each.replace("!", "/")) for each in told if self._in_cabinets]
+        for path, wrong in self._in_cabinets.items():
+            names = {each.name.lower() for each in met if path.parent in each.parents}
+            for one in wrong:
+                if names.isdisjoint(one.files):
+                    yield path, one.text
 
 
 def _drivers(folder: Path) -> set[str]:
@@ -49,4 +63,4 @@ def _drivers(folder: Path) -> set[str]:
         if not number and any(is_source(Path(top, name)) for name in files):
             return set()
         found.update(name.lower() for name in files if name.lower().endswith(_MEANT))
-    return found if any(name.endswith(".sys") for name in found) else set()
+    return found
