@@ -270,3 +270,21 @@ def test_a_store_replaces_an_earlier_one_of_the_same_object(tmp_path, body, read
     evidence = one_file(tmp_path, text)
     call = next(one for one in evidence.calls if one.ddi == "ExAllocatePoolWithTag")
     assert call.arguments["PoolType"].possible == possible
+
+
+BETWEEN = [
+    ("v = NonPagedPool; {} v = NonPagedPoolNx;", "v", {0, 0x200}),
+    ("s.Type = NonPagedPool; {} s.Type = NonPagedPoolNx;", "s.Type", {0, 0x200}),
+]
+
+
+@pytest.mark.parametrize(("body", "read", "possible"), BETWEEN)
+def test_a_value_that_is_read_before_it_is_replaced(tmp_path, body, read, possible):
+    call = f"ExAllocatePoolWithTag({read}, 8, 'a');"
+    text = f"""typedef struct {{ ULONG Other; POOL_TYPE Type; }} S;
+        static S s = {{ 0, NonPagedPoolNx }}; static POOL_TYPE v = NonPagedPoolNx;
+        void f(void) {{ x = RtlIsNtDdiVersionAvailable(NTDDI_WIN10); }}
+        NTSTATUS DriverEntry(int i) {{ {body.format(call)} return 0; }}"""
+    evidence = one_file(tmp_path, text)
+    found = next(one for one in evidence.calls if one.ddi == "ExAllocatePoolWithTag")
+    assert found.arguments["PoolType"].possible == possible

@@ -248,7 +248,8 @@ class Versions(Numbers):
         late = [
             store
             for store, fate in alive
-            if not self.is_asked or not self._is_overridden(store, fate, alive, is_field)
+            if not self.is_asked
+            or not self._is_overridden(store, fate, _seen_by(function, offset, alive), is_field)
         ]
         early: list[Store] = []
         for one in outer if late else ():
@@ -273,6 +274,19 @@ class Versions(Numbers):
             and not self._is_seen(function, store, other.offset)
             for other, sure in every
         )
+
+
+def _seen_by(
+    function: Function | None, offset: int, every: list[tuple[Store, Truth]]
+) -> list[tuple[Store, Truth]]:
+    """The stores that were made when a place is come to: not those behind it in its function."""
+    here = key_of(function) if function is not None else None
+    owners = ((one, one[0].file.function_at(one[0].offset)) for one in every)
+    return [
+        one
+        for one, owner in owners
+        if owner is None or key_of(owner) != here or one[0].offset < offset
+    ]
 
 
 def _are_one(store: Store, other: Store) -> bool:
