@@ -36,7 +36,10 @@ LOOKUPS = MappingProxyType(
         "RtlFindExportedRoutineByName": ByName(1, counted=False),
     }
 )
-"""Routines that return others by their names."""
+"""Routines that return others by their names, as their pages of Microsoft's reference say.
+
+MmGetSystemRoutineAddressEx: module, then name; RtlFindExportedRoutineByName: base, then name.
+"""
 _UNLISTED = {
     "MmAllocateIndependentPages": Gives.CONTIGUOUS,
     "MmGetVirtualForPhysical": Gives.MAPPING,
