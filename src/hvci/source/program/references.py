@@ -47,13 +47,7 @@ def _may_change(program: Program, called: bytes, index: int) -> bool:
 
 def _is_type(called: bytes) -> bool:
     """Whether it may be a cast that is written as a call, or an object that is made."""
-    return called.endswith((b"_t", b"_cast")) or called in (
-        b"int",
-        b"unsigned",
-        b"long",
-        b"short",
-        b"char",
-    )
+    return called.endswith((b"_t", b"_cast")) or called in _TYPES
 
 
 def _declared(program: Program, called: bytes) -> Iterator[Node]:
