@@ -2,6 +2,7 @@
 
 import pytest
 
+from hvci.source.program.moves import MAX_NAMES
 from sources import bad, definitions, lay, one_file, read, values, vcxproj
 
 POOL, MAPPING = "execute-pool-type", "execute-page-mapping"
@@ -444,3 +445,15 @@ def test_a_cast_to_a_type_that_does_not_hold_the_number(tmp_path, argument, expe
 def test_strings_of_cpp_in_which_nothing_is_escaped(tmp_path, string):
     text = f"void f() {{ auto s = {string}; ExAllocatePoolWithTag(NonPagedPool, 8, 1); }}\n"
     assert bad(one_file(tmp_path, text, "driver.cpp")) == {POOL}
+
+
+def test_more_variables_that_hand_routines_on_than_are_followed(tmp_path):
+    declared = "".join(f"static A a{n};" for n in range(MAX_NAMES + 60))
+    handed = "".join(f"a{n} = a0;" for n in range(1, MAX_NAMES + 60))
+    text = f"""#include <ntddk.h>
+        typedef PVOID (*A)(POOL_TYPE, SIZE_T, ULONG);
+        {declared} static A last;
+        void f(void) {{ a0 = ExAllocatePoolWithTag; {handed} last = a1; last(NonPagedPool, 8, 1); }}
+        """
+    evidence = one_file(tmp_path, text)
+    assert any("variables hand routines on" in one.reason for one in evidence.limits)

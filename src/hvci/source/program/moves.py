@@ -63,6 +63,8 @@ def moves(program: Program, names: Mapping[bytes, str]) -> Moves:
             if name not in known:
                 known[name] = found.names[name] = known[alias]
                 todo.append(name)
+    if todo:
+        found.limits.append(_too_many(todo[-1], known[todo[-1]]))
     return found
 
 
@@ -121,6 +123,13 @@ def _is_left_alone(program: Program, node: Node) -> bool:
         if above.type in ("return_statement", "initializer_list", "compound_statement"):
             return False
     return True
+
+
+def _too_many(alias: bytes, routine: str) -> Limit:
+    shown, weakens = alias.decode("utf-8", "replace"), catalog.ddis()[routine].weakens
+    reason = f"more than {MAX_NAMES} variables hand routines on; what gets {routine} from {shown}"
+    reason += ", and from others, is not followed: check the built .sys"
+    return Limit(Origin.SOURCE, weakens, reason)
 
 
 def _limit(unit: Unit, at: int, alias: bytes, routine: str) -> Limit:
