@@ -3,7 +3,7 @@
 import pytest
 
 from hvci.source.preprocess.runs import UNTAKEN
-from hvci.source.preprocess.ways import ways
+from hvci.source.preprocess.ways import MAX_WAYS, left_out, ways
 from hvci.source.text.directives import Directives
 from hvci.source.text.text import Source
 from sources import bad, entry, lay, one_file, read, vcxproj
@@ -127,4 +127,31 @@ def test_a_branch_that_no_build_keeps_asks_for_no_way():
 def test_ways_are_bounded():
     text = "#if A\n" + "#elif A\n" * 60 + "#endif\n"
     lines = Directives(Source("a.c", text.encode()))
-    assert len(ways((tuple(range(61)),), lines)) == 16
+    found = ways((tuple(range(61)),), lines)
+    assert len(found) == MAX_WAYS
+    assert left_out((tuple(range(61)),), found, lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("#if A\n#else\n#endif\n" * 3, ((0, 1),) * 3),
+        ("#if A\n#if B\n#endif\n#else\n#endif\n", (1, (0, UNTAKEN))),
+        ("#if A\n#if B\n#elif C\n#endif\n#else\n#endif\n", ((0, 1), (0, 1, UNTAKEN))),
+    ],
+)
+def test_ways_that_leave_nothing_out(text, choice):
+    lines = Directives(Source("a.c", text.encode()))
+    assert not left_out(choice, ways(choice, lines), lines)
+
+
+@pytest.mark.parametrize("count", [MAX_WAYS - 1, MAX_WAYS + 4])
+def test_more_branches_than_ways_are_a_limit(tmp_path, count):
+    parts = (f"#elif defined(C{n})\nk = NonPagedPoolNx;\n" for n in range(count - 2))
+    choice = f"#if defined(A)\nk = 512;\n{''.join(parts)}#else\nk = NonPagedPool;\n#endif\n"
+    text = entry(f"POOL_TYPE k;\n{choice} ExAllocatePoolWithTag(k, 8, 'aaaa');")
+    lay(tmp_path, a__c=text)
+    evidence = read(tmp_path)
+    is_told = any("branches of #if" in one.reason for one in evidence.limits)
+    assert is_told is (count > MAX_WAYS)
+    assert (POOL in bad(evidence)) is (count <= MAX_WAYS)

@@ -117,7 +117,7 @@ class Origins:
             return NONE
         if depth > MAX_DEPTH:
             what = f"a pointer that may lead to code goes over more than {MAX_DEPTH} steps"
-            self.program.cut(f"{where.path}: {what}, and is not followed to its end")
+            self.program.cut(f"{what}, and is not followed to its end", where.path)
             return NONE
         reader = _READERS.get(node.type)
         return reader(self, node, where, depth + 1) if reader is not None else NONE

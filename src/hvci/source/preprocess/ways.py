@@ -39,6 +39,19 @@ def ways(choice: Choice, lines: Directives) -> list[Choice]:
     return found or [choice]
 
 
+def left_out(choice: Choice, found: list[Choice], lines: Directives) -> bool:
+    """Whether the ways that were found pass by a branch that some way compiles."""
+    uncertain = [at for at, taken in enumerate(choice) if _is_open(taken)]
+    wanted = {(at, one) for at in uncertain for one in _of(choice[at])}
+    held = {
+        (at, _of(way[at])[0])
+        for way in found
+        for at in uncertain
+        if _holds(lines.outer[at], list(way))
+    }
+    return any(_may_hold(lines.outer[at], choice) for at, _ in wanted - held)
+
+
 def _is_open(taken: Taken) -> bool:
     return isinstance(taken, tuple) and len(taken) > 1
 

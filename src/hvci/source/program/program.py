@@ -18,7 +18,7 @@ from hvci.source.preprocess.runs import Choice, Run
 from hvci.source.preprocess.sizes import pointer_size
 from hvci.source.preprocess.tree import File, Function, Text, Trees, ancestors
 from hvci.source.preprocess.units import Space, TranslationUnit
-from hvci.source.preprocess.ways import ways
+from hvci.source.preprocess.ways import left_out, ways
 from hvci.source.text.chunks import may_define
 from hvci.source.text.directives import Macro
 from hvci.source.text.text import Source, directive_lines
@@ -115,10 +115,10 @@ class Program:
         self.stored.clear()
         self._words.clear()
 
-    def cut(self, what: str) -> None:
+    def cut(self, what: str, path: str = "") -> None:
         """Say what was not followed to its end, in which nobody knows what stands."""
-        if self.paths:
-            self.space.shelf.limit(self.paths[0], f"{what}: check the built .sys")
+        if path or self.paths:
+            self.space.shelf.limit(path or self.paths[0], f"{what}: check the built .sys")
 
     @property
     def units(self) -> Iterator[Unit]:
@@ -165,9 +165,17 @@ class Program:
                 Unit(text, way, runs)
                 for choice, runs in found
                 if text is not None
-                for way in ways(choice, text.directives)
+                for way in self._ways(path, choice, text)
             ]
         return self._units[path]
+
+    def _ways(self, path: str, choice: Choice, text: Text) -> list[Choice]:
+        """The ways to compile a file under a choice; a limit where there are more."""
+        found = ways(choice, text.directives)
+        if len(found) > 1 and left_out(choice, found, text.directives):
+            what = f"nothing decides more than {len(found)} of its branches of #if"
+            self.space.shelf.limit(path, f"{what}, and the rest is not followed: {_DECIDE}")
+        return found
 
     def names(self, name: bytes) -> bool:
         """Whether the text of some file holds a name."""
@@ -334,6 +342,7 @@ def opens(source: Source, end: int) -> bool:
     return (_OPENS if source.is_c else _OPENS_OR_CHOOSES).match(source.code, end) is not None
 
 
+_DECIDE = "give the definitions of the build (a project file), or check the built .sys"
 _WORD = re.compile(rb"\w+")
 _OPENS = re.compile(rb"\s*(?:\(|(?<=[\t \n])#)")
 """A directive may stand between: then the tree tells."""
