@@ -644,10 +644,11 @@ def test_a_folder_lacks_what_its_inf_names(package, tmp_path):
     for beside in (True, False):  # another driver
         if not beside:
             (package.parent / "b.sys").unlink()
-        result = check(tmp_path, "-f", "json")
-        (error,) = json.loads(result.stdout)["errors"]
-        assert (result.exit_code, error["path"]) == (4, str(package))
-        assert "a.sys is not in the package, or in a.cab" in error["message"]
+        for more in ((), ("--isolate",)):
+            result = check(tmp_path, "-f", "json", *more)
+            (error,) = json.loads(result.stdout)["errors"]
+            assert (result.exit_code, error["path"]) == (4, str(package))
+            assert "a.sys is not in the package, or in a.cab" in error["message"]
     package.write_text(INF)
     (package.parent / "main.c").write_text("int x;")
     assert json.loads(check(tmp_path, "-f", "json").stdout)["errors"] == []

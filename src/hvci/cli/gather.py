@@ -65,7 +65,7 @@ class Packages:
         """INFs that were read elsewhere."""
         self.archives = [path for path in paths if not path.lower().endswith(".inf")]
         self._left = set(self.archives[MOST_ARCHIVES:])
-        self._lacking = Lacking()
+        self.lacking = Lacking()
 
     @cached_property
     def beside(self) -> Beside | None:
@@ -104,7 +104,7 @@ class Packages:
     def _of_inf(self, path: str) -> Document:
         """What an INF names and its folder lacks."""
         wrong = self.beside.wrong_with(path) if self.beside else ()
-        text = "; ".join(dict.fromkeys(self._lacking.news(Path(path), wrong)))
+        text = "; ".join(dict.fromkeys(self.lacking.news(Path(path), wrong)))
         return Document(errors=(TargetError.of(path, InputError(text)),) if text else ())
 
     def tell(self, found: dict[str, Document], missing: set[str]) -> None:
@@ -115,10 +115,10 @@ class Packages:
                 found[path] = Document()
         met = [one.target.path for each in found.values() for one in each.reports]
         met += [one.path for each in found.values() for one in each.errors]
-        for lacking, text in self._lacking.late_news(met):
-            told = TargetError.of(str(lacking), InputError(text))
-            before = found.get(str(lacking), Document())
-            found[str(lacking)] = replace(before, errors=(*before.errors, told))
+        for lacking, text in self.lacking.late_news(met):
+            told = TargetError.of(lacking, InputError(text))
+            before = found.get(lacking, Document())
+            found[lacking] = replace(before, errors=(*before.errors, told))
         parts = [f"{self.infs} INFs read"] if self.infs else []
         opened = len(self.archives) - len(self._left)
         parts += [f"{opened} archives opened"] if opened else []

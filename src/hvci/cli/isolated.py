@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +33,7 @@ from hvci.fleet.crew import Crew
 from hvci.fleet.walk import Problem
 from hvci.fleet.worker import Answer, Task, attend, memory_used
 from hvci.model import parse_version
+from hvci.packages.beside import Wrong
 from hvci.report import Document, TargetError
 from hvci.report.decode import document_from
 from hvci.report.encode import document_fields
@@ -78,6 +79,7 @@ class Isolated:
                     found[path] = answer.document
                     told |= answer.told
                     packages.read = max(packages.read, answer.infs)
+                    packages.lacking.in_cabinets.update(answer.in_cabinets)
                     show_progress(len(found), len(targets))
         except KeyboardInterrupt:
             interrupted(found, targets)
@@ -133,6 +135,8 @@ class _Answered:
     """What reports of images say of sources, by digest."""
     infs: int = 0
     """INFs of drivers that it read."""
+    in_cabinets: Mapping[str, list[Wrong]] = field(default_factory=dict)
+    """By an INF, what it names and may lie in a cabinet: known when all are opened."""
 
 
 def _decoded(task: Task, answer: Answer) -> _Answered:
@@ -144,7 +148,11 @@ def _decoded(task: Task, answer: Answer) -> _Answered:
     document = document_from(fields["document"])
     reports = tuple(map(_in_order, document.reports, fields["limits"]))
     document = replace(document, reports=reports)
-    return _Answered(document, frozenset(fields["told"]), fields["infs"])
+    in_cabinets = {
+        path: [Wrong(text, frozenset(files)) for text, files in wrong]
+        for path, wrong in fields["in_cabinets"].items()
+    }
+    return _Answered(document, frozenset(fields["told"]), fields["infs"], in_cabinets)
 
 
 def _in_order(report: Any, places: list[int]) -> Any:  # noqa: ANN401 (a report)
@@ -152,13 +160,18 @@ def _in_order(report: Any, places: list[int]) -> Any:  # noqa: ANN401 (a report)
     return replace(report, limits=tuple(report.limits[place] for place in places))
 
 
-def _encoded(document: Document, told: Iterable[str], infs: int) -> bytes:
+def _encoded(document: Document, told: Iterable[str], packages: Packages | None = None) -> bytes:
     fields = json.loads(json.dumps(document_fields(document)))
     limits = []
     for report, read in zip(document.reports, document_from(fields).reports, strict=True):
         place = {limit: number for number, limit in enumerate(read.limits)}
         limits.append([place[limit] for limit in report.limits])
-    whole = {"document": fields, "limits": limits, "told": sorted(told), "infs": infs}
+    waiting = packages.lacking.in_cabinets if packages else {}
+    in_cabinets = {
+        path: [(text, sorted(files)) for text, files in wrong] for path, wrong in waiting.items()
+    }
+    whole = {"document": fields, "limits": limits, "told": sorted(told)}
+    whole |= {"infs": packages.infs if packages else 0, "in_cabinets": in_cabinets}
     return json.dumps(whole).encode()
 
 
@@ -198,11 +211,11 @@ class _Work:
         try:
             options = self._given()
             document, sources = self._document(task, options), options.sources
-            return _encoded(document, sources.told if sources else (), self._packages.infs)
+            return _encoded(document, sources.told if sources else (), self._packages)
         except MemoryError:
             raise
         except Exception as error:
-            return _encoded(Document(errors=(TargetError.of(task.path, error),)), (), 0)
+            return _encoded(Document(errors=(TargetError.of(task.path, error),)), ())
 
     def _document(self, task: Task, options: Options) -> Document:
         if task.kind == INSTALLED:

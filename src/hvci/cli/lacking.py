@@ -28,8 +28,8 @@ class Lacking:
         self._below: dict[Path, frozenset[str]] = {}
         """Names of the drivers, cabinets and INFs below a folder, in lower case; none where it
         holds sources."""
-        self._in_cabinets: dict[Path, list[Wrong]] = {}
-        """What may lie in a cabinet that is there."""
+        self.in_cabinets: dict[str, list[Wrong]] = {}
+        """By an INF, what may lie in a cabinet that is there."""
 
     def news(self, path: Path, wrong: tuple[Wrong, ...]) -> Iterator[str]:
         """What is wrong with an INF, as far as somebody should hear of it who named its folder.
@@ -45,13 +45,14 @@ class Lacking:
             if not there and any(name.endswith(".sys") for name in self._below[folder]):
                 yield one.text
             elif there and all(name.endswith(".cab") for name in there):
-                self._in_cabinets.setdefault(path, []).append(one)
+                self.in_cabinets.setdefault(str(path), []).append(one)
 
-    def late_news(self, told: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    def late_news(self, told: Iterable[str]) -> Iterator[tuple[str, str]]:
         """What no cabinet below an INF had either, by the paths of all that is told."""
-        met = [Path(each.replace("!", "/")) for each in told if self._in_cabinets]
-        for path, wrong in self._in_cabinets.items():
-            names = {each.name.lower() for each in met if path.parent in each.parents}
+        met = [Path(each.replace("!", "/")) for each in told if self.in_cabinets]
+        for path, wrong in self.in_cabinets.items():
+            folder = Path(path).parent
+            names = {each.name.lower() for each in met if folder in each.parents}
             for one in wrong:
                 if names.isdisjoint(one.files):
                     yield path, one.text
