@@ -295,3 +295,11 @@ def test_a_parameter_of_four_bytes_gets_no_more(tmp_path, text, value):
 )
 def test_a_cast_that_reads_like_a_call(tmp_path, text, value):
     assert found(tmp_path, CALL.format(text)) == ({value}, True)
+
+
+@pytest.mark.parametrize(("type_", "value"), [("UCHAR", {0}), ("USHORT", {0x200})])
+def test_what_the_opt_in_adds_may_not_fit_either(tmp_path, type_, value):
+    types = f"#define POOL_NX_OPTIN_AUTO 1\n#include <ntddk.h>\nstruct S {{ {type_} Type; }};"
+    body = f"struct S s; s.Type = NonPagedPool; {CALL.format('s.Type')}"
+    call = next(iter(one_file(tmp_path, types + entry(body)).calls))
+    assert call.arguments["PoolType"].lasting == value

@@ -110,9 +110,9 @@ class Guess:
         return replace(self, families=families, origins=origins, dropped=dropped, spots=spots)
 
     def cut(self, bits: int) -> Guess:
-        """What is left of the value in so many bits."""
+        """What is left of the value, and of what the opt-in adds to it, in so many bits."""
         mask = (1 << bits) - 1
-        if all(atom.bits <= mask for atom in self.atoms | self.early):
+        if all(atom.bits | atom.opted <= mask for atom in self.atoms | self.early):
             return self
         return replace(self, atoms=_cut(self.atoms, mask), early=_cut(self.early, mask))
 
@@ -152,7 +152,9 @@ def _bounded(atoms: frozenset[Atom]) -> frozenset[Atom]:
 
 
 def _cut(atoms: frozenset[Atom], mask: int) -> frozenset[Atom]:
-    return frozenset(replace(atom, bits=atom.bits & mask) for atom in atoms)
+    return frozenset(
+        replace(atom, bits=atom.bits & mask, opted=atom.opted & mask) for atom in atoms
+    )
 
 
 def _parts(guess: Guess, operator: str) -> list[Atom]:
