@@ -540,3 +540,27 @@ def test_an_inf_in_a_folder_that_is_installed_with_another(tmp_path, more):
         {"One": str(top / "a.inf"), "Two": str(top / "in" / "B.inf")},
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("manufacturer", "sections", "says"),
+    [
+        ("Std,NTamd64", {"Std": "I"}, "[Std.NTamd64]"),
+        ("Std,NTamd64.10.0,NTarm64", {"Std": "I", "Std_NTarm64": "I"}, "[Std.NTamd64.10.0]"),
+        ("Std,NTamd64,NTarm64", {"Std_NTamd64": "I"}, ""),  # the package is for x64 alone
+        ("Std,NTamd64,NTamd64.6.1", {"Std_NTamd64": "I"}, ""),  # left out on purpose
+        ("Std,NTx86,NTamd64", {"Std_NTamd64": "I"}, ""),
+        ("Std", {"Std": "I"}, ""),
+    ],
+)
+def test_models_that_a_manufacturer_names_and_that_are_not_there(
+    tmp_path, manufacturer, sections, says
+):
+    inf = HEAD + models(manufacturer, **sections) + "[I]\n" + add("I", "svc")
+    wrong = wrong_with(tmp_path, {"a.inf": inf + service("svc", "a.sys"), "a.sys": X64})
+    assert [says in one for one in wrong if "models" in one] == [True] * bool(says)
+
+
+def test_an_inf_all_of_whose_models_are_missing_is_told():
+    inf = read_inf((HEAD + models("Std,NTamd64", Standard_NTamd64="I")).encode())
+    assert inf.problems == ("there is no section of models [Std.NTamd64]",)

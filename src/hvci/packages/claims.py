@@ -105,6 +105,24 @@ def amiss(
                 same = (one for path, one in there.items() if _name(path) in called)
                 if not any(machine in one for one in same):
                     yield f"{what} is not in the package"
+    yield from _uninstalled(inf, present, machine_of, base)
+
+
+def _uninstalled(
+    inf: Inf,
+    present: Mapping[str, Sequence[T]],
+    machine_of: Callable[[T], Machine | None],
+    base: str,
+) -> Iterator[str]:
+    """Drivers of services for a machine for which a manufacturer of the INF has no models."""
+    sources = {path for one in inf.services for path in one.sources} if inf.unmodelled else ()
+    there = {machine_of(one) for path in sources for one in present.get(base + path.lower(), ())}
+    for machine, section in inf.unmodelled:
+        if machine in there:
+            yield (
+                f"there is no section of models [{section}], which [Manufacturer] names: Windows "
+                f"installs nothing of that manufacturer on {machine}"
+            )
 
 
 def lost_infs(inf: Inf, is_there: Callable[[str], object]) -> Iterator[tuple[str, str]]:

@@ -92,6 +92,9 @@ class Inf:
     """Drivers that it copies for none of its services, as services without a name; of an INF
     without services, which answers for no driver, none."""
     problems: tuple[str, ...] = field(default=())
+    unmodelled: tuple[tuple[Machine, str], ...] = ()
+    """Machines that a manufacturer names, with a section of models for them, of which there is
+    none: Windows installs nothing by it there."""
 
     @property
     def drivers(self) -> tuple[Service, ...]:
@@ -146,6 +149,7 @@ class _Reader:
     def __init__(self, text: InfText) -> None:
         self.text = text
         self.problems: list[str] = []
+        self._unmodelled: list[tuple[Machine, str]] = []
         self.hardware: dict[str, None] = {}
         self._binaries: set[str] = set()
         """Files of services, those of programs as well."""
@@ -169,6 +173,7 @@ class _Reader:
             tuple(dict.fromkeys(map(self._places, self._infs("CopyINF")))),
             tuple(self._files()) if services else (),
             tuple(dict.fromkeys(self.problems)),
+            tuple(dict.fromkeys(self._unmodelled)),
         )
 
     def _places(self, name: str) -> tuple[str, ...]:
@@ -188,6 +193,7 @@ class _Reader:
             fields = line.fields
             decorations = [each.lower() for each in fields[1:] if each] or [""]
             models = fields[0] if fields else line.key
+            self._note_unmodelled(models, [each for each in fields[1:] if each] or [""])
             for decoration in decorations:
                 yield from self._models(f"{models}.{decoration}".rstrip("."), decoration)
             if "" not in decorations:
@@ -199,6 +205,23 @@ class _Reader:
             base, _, decoration = name.partition(".")
             if base in _OF_NO_MODEL:
                 yield _Install(base, decoration.removesuffix("services").rstrip("."))
+
+    def _note_unmodelled(self, models: str, decorations: list[str]) -> None:
+        """Take note of machines that a line of manufacturers names and that no section is for.
+
+        A section for some of the Windows versions that are named will do: others are left out on
+        purpose. So is x86, where there is no memory integrity.
+        """
+        sections = {f"{models}.{each}".rstrip(".") for each in decorations}
+        if not any(one in self.text for one in (*sections, models)):
+            self.problems.append(f"there is no section of models [{max(sections)}]")
+            return
+        for machine in (Machine.X64, Machine.ARM64):
+            mine = [
+                each for each in decorations if each.lower().split(".")[0] == _DECORATIONS[machine]
+            ]
+            if mine and not any(f"{models}.{each}" in self.text for each in mine):
+                self._unmodelled.append((machine, f"{models}.{mine[0]}"))
 
     def _models(
         self, section: str, decoration: str, only: frozenset[Machine] | None = None
