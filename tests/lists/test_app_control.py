@@ -336,8 +336,12 @@ def test_a_policy_without_a_rule_about_drivers_answers_nothing(form):
         assert ask(policy, IMAGE, form).doubt.startswith("no rule of it is about drivers")
     allow = File("A", "Allow", names={"FileName": "other.sys"})
     allowing = Policy(signers=(Signer("S", 8),), allowed=("S",))
-    for policy in (denying(deny), denying(allow), allowing, Policy()):
-        assert ask(policy, make.signed(IMAGE, VENDOR), form).doubt == ""
+    signed = make.signed(IMAGE, VENDOR)
+    for policy in (denying(allow), allowing, Policy()):
+        assert ask(policy, signed, form).doubt.startswith("it allows drivers and denies none")
+    digest = File("H", hash="00" * 32)
+    for policy in (denying(deny), denying(digest), denying_signer(Signer("S", tbs(HARDWARE)))):
+        assert ask(policy, signed, form).doubt == ""
 
 
 @both

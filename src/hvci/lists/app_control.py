@@ -85,6 +85,8 @@ class AppControl:
         """Denials that may be meant, where the signature or the root is not known."""
         if not (self.policy.active or self.policy.denied or self.policy.allowed):
             return "no rule of it is about drivers: is it the policy that was meant?"
+        if not (self._deny or self._by_digest or self.policy.denied):
+            return "it allows drivers and denies none: is it the block list that was meant?"
         if not subject.messages:
             for choice in self.policy.denied:
                 attributes = choice.signer.attributes
