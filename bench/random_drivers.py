@@ -2,7 +2,7 @@
 
     python bench/random_drivers.py [--first SEED] [--count N] [--machine x64 ...]
         [--compiler clang|gcc|clang-gnu ...] [--no-unwind] [--flags="..."] [--jobs N]
-        [--wider] [--keep FOLDER] [--rows FILE]
+        [--wider|--pointers] [--keep FOLDER] [--rows FILE]
 
 Each program exists in C and in Python (random_program.py, with `--wider` random_shapes.py). The
 C is compiled by one of the compilers of random_builds.py; the Python is run many times and tells
@@ -12,6 +12,10 @@ run asked for executable memory; a few are right. `--no-unwind` builds without u
 for x64 and ARM64 tell where functions are. `--flags` replaces what a seed would choose. `--keep`
 writes the driver of every wrong answer with its source and what its calls receive, as a fixture
 (tests/fixtures/random); `--rows` writes a line of JSON for every driver.
+
+With `--pointers` (random_pointers.py) the runs tell which pointers lead to data when they are
+called, and to code when they are written through; a rule that passes though a run broke it is
+wrong. The sites are then the rules.
 
 Needs the `ziglang` wheel of the version that tests/fixtures names, and for `gcc` and `clang-gnu`
 the compilers and the linker of MinGW-w64.
@@ -31,16 +35,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from random_program import Program
-from random_shapes import WiderProgram
+from random_kinds import KINDS, Observed, add_arguments, as_json  # first: it finds what follows
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "fixtures")]
-
-from kit.toolchain import ARCHES, BuildError  # noqa: E402
-from random_builds import MACHINES, Builder, Setting, choose, missing  # noqa: E402
-
-from received import Answer, answer  # noqa: E402
+from kit.toolchain import ARCHES, BuildError  # isort: skip
+from random_builds import MACHINES, Builder, Setting, choose, missing  # isort: skip
+from received import Answer  # isort: skip
 
 IN_A_CHUNK = 20
 """Seeds that one process builds with what it made once."""
@@ -69,9 +68,10 @@ def examine(seeds: Iterable[int], options: argparse.Namespace) -> list[Row]:
 
 
 def _examine(builder: Builder, seed: int, options: argparse.Namespace) -> Iterator[Row]:
-    program = WiderProgram(seed) if options.wider else Program(seed)
-    received = program.values(seed)
-    name = f"{'w' if options.wider else 'r'}{seed}"
+    kind = KINDS[options.kind]
+    program = kind.make(seed)
+    observed = program.values(seed)
+    name = f"{kind.letter}{seed}"
     sources = [builder.scratch / f"{name}{part}.c" for part in PARTS[: len(program.sources)]]
     for path, text in zip(sources, program.sources, strict=True):
         path.write_text(text)
@@ -81,9 +81,9 @@ def _examine(builder: Builder, seed: int, options: argparse.Namespace) -> Iterat
         except BuildError as error:
             yield Row(name, setting, None, str(error))
             continue
-        found = answer(driver.read_bytes(), received)
+        found = kind.judge(driver.read_bytes(), observed)
         if found.problems and options.keep:
-            keep(options.keep, driver, f"/* {setting.command} */\n{program.source}", received)
+            keep(options.keep, driver, f"/* {setting.command} */\n{program.source}", observed)
         driver.unlink()
         yield Row(name, setting, found)
 
@@ -97,13 +97,12 @@ def settings(seed: int, options: argparse.Namespace) -> Iterator[Setting]:
                 yield choose(seed, compiler, machine, options.unwind, flags)
 
 
-def keep(folder: Path, driver: Path, source: str, received: dict[int, set[int]]) -> None:
+def keep(folder: Path, driver: Path, source: str, observed: Observed) -> None:
     """Write a driver as a fixture."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(driver, folder)
     (folder / f"{driver.stem}.c").write_text(source)
-    found = {f"{tag:#x}": sorted(values) for tag, values in sorted(received.items())}
-    (folder / f"{driver.stem}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"{driver.stem}.json").write_text(as_json(observed))
 
 
 def tell(row: Row) -> None:
@@ -152,7 +151,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compiler", choices=MACHINES, action="append")
     parser.add_argument("--machine", choices=ARCHES, action="append")
     parser.add_argument("--unwind", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--wider", action="store_true", help="programs of more shapes")
+    add_arguments(parser)
     parser.add_argument("--flags", help="instead of those that a seed chooses; a level too")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path)

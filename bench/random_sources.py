@@ -1,21 +1,20 @@
 """Searches for wrong answers about sources: writes random drivers and compares with runs.
 
-    python bench/random_sources.py [--first SEED] [--count N] [--wider] [--jobs N] [--keep FOLDER]
+    python bench/random_sources.py [--first SEED] [--count N] [--wider|--pointers] [--jobs N]
+        [--keep FOLDER]
 
-The programs are those of random_drivers.py. Each exists in C and in Python: `hvci` reads the C,
-without a compiler, and the Python is run many times and tells which pool type each call can
-receive. An answer that is called complete and lacks one of those is wrong, and so is a call that
-was not found, unless a limit owns up to it. "loud": the rule fails, and no run asked for
-executable memory. `--keep` writes the sources of every wrong answer with what its calls receive,
-as a fixture (tests/fixtures/random_sources).
+The programs are those of random_drivers.py, of the same kinds. Each exists in C and in Python:
+`hvci` reads the C, without a compiler, and the Python is run many times and tells which pool type
+each call can receive. An answer that is called complete and lacks one of those is wrong, and so is
+a call that was not found, unless a limit owns up to it. "loud": the rule fails, and no run asked
+for executable memory. `--keep` writes the sources of every wrong answer with what its calls
+receive, as a fixture (tests/fixtures/random_sources).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,13 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from random_program import Program
-from random_shapes import WiderProgram
+from random_kinds import KINDS, TESTS, add_arguments, as_json  # first: it finds what follows
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
-
-from received import Answer, answer  # noqa: E402
+from received import Answer  # isort: skip
 
 KERNEL = TESTS / "fixtures" / "src" / "kernel.h"
 PARTS = (".c", ".2.c")
@@ -50,19 +45,19 @@ class Row(NamedTuple):
 
 def examine(seed: int, options: argparse.Namespace) -> Row:
     """Write the program of a seed and judge what is said of it."""
-    program = WiderProgram(seed) if options.wider else Program(seed)
-    received = program.values(seed)
-    name = f"{'w' if options.wider else 'r'}{seed}"
+    kind = KINDS[options.kind]
+    program = kind.make(seed)
+    observed = program.values(seed)
+    name = f"{kind.letter}{seed}"
     with tempfile.TemporaryDirectory(prefix="random-") as scratch:
         folder = Path(scratch)
         write(folder, name, program.sources)
         begin = time.process_time()
-        found = answer(folder, received)
+        found = kind.judge(folder, observed)
         spent = time.process_time() - begin
     if found.problems and options.keep:
         write(options.keep / name, name, program.sources, with_kernel=False)
-        told = {f"{tag:#x}": sorted(values) for tag, values in sorted(received.items())}
-        (options.keep / name / "received.json").write_text(json.dumps(told, indent=1) + "\n")
+        (options.keep / name / "received.json").write_text(as_json(observed))
     return Row(name, found, spent)
 
 
@@ -101,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--wider", action="store_true", help="programs of more shapes")
+    add_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
