@@ -234,3 +234,74 @@ def test_what_is_set_or_usual_is_not(tmp_path, shape):
     first, flags = SET_OR_USUAL[shape]
     text = COMPILES.format(flags) + ONE + first
     assert not any("nothing here sets it" in one for one in weighing(asked(tmp_path, text)))
+
+
+GCC = "\tgcc -shared -Wl,--subsystem,native -o $@ $^ -lntoskrnl\n"
+DECIDED = "#ifdef BAD\n#define P NonPagedPool\n#else\n#define P NonPagedPoolNx\n#endif\n"
+CHOICE = DECIDED + entry("ExAllocatePoolWithTag(P, 8, 'a');")
+OTHER = DECIDED + BAD.replace("NonPagedPool", "P")
+BOTH = "all: a.sys b.sys\na.sys: a/d.o\n" + GCC + "b.sys: b/d.o\n" + GCC
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "a/%.o: a/%.c\n\tgcc -c $< -o $@\nb/%.o: b/%.c\n\tgcc -DBAD -c $< -o $@\n",
+        "%.o: %.c\n\tgcc $(CFLAGS) -c $< -o $@\nb.sys: CFLAGS += -DBAD\n",
+        "%.o: %.c\n\tgcc $(CFLAGS) -c $< -o $@\nb/d.o: CFLAGS += -DBAD\n",
+        "%.o: %.c\n\tgcc -c $< -o $@\nb/d.o: b/d.c\n\tgcc -DBAD -c $< -o $@\n",
+    ],
+)
+def test_a_pattern_makes_what_its_driver_needs(tmp_path, rules):
+    lay(tmp_path, Makefile=BOTH + rules, a___d__c=CHOICE, b___d__c=CHOICE)
+    assert answers(tmp_path) == {"a.sys": Answer.YES, "b.sys": Answer.NO}
+
+
+def test_options_of_a_rule_for_all_files_are_those_of_each_driver(tmp_path):
+    rules = ".c.o:\n\tgcc -DBAD -c $< -o $@\n"
+    lay(tmp_path, Makefile=BOTH + rules, a___d__c=CHOICE, b___d__c=CHOICE)
+    assert answers(tmp_path) == {"a.sys": Answer.NO, "b.sys": Answer.NO}
+
+
+OF_ONE = "d.sys: d.o e.o\n" + GCC + "{0}%.o: %.c\n\tgcc {1} $(CFLAGS) -c $< -o $@\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "failing"),
+    [
+        (OF_ONE.format("e.o: CFLAGS += -DBAD\n", ""), {"e.c"}),
+        (OF_ONE.format("e.o: e.c\n\tgcc -DBAD -c $< -o $@\n", ""), {"e.c"}),
+        (OF_ONE.format("e.o: e.c\n\tgcc -c $< -o $@\n", "-DBAD"), {"d.c"}),
+        (OF_ONE.format("obj/x.o: CFLAGS += -DBAD\n", ""), set()),
+        (OF_ONE.format("d.o e.o: CFLAGS += -DBAD\n", ""), {"d.c", "e.c"}),
+        ("CFLAGS = -DBAD\n" + OF_ONE.format("e.o: e.h\n", ""), {"d.c", "e.c"}),
+    ],
+)
+def test_options_of_one_object_are_those_of_its_source(tmp_path, rules, failing):
+    lay(tmp_path, Makefile=rules, d__c=CHOICE, e__c=OTHER)
+    evidence = read(tmp_path)
+    calls = [call for call in evidence.calls if 0 in call.arguments["PoolType"].possible]
+    assert {call.site.path.rpartition("/")[2] for call in calls} == failing
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("$(shell cat defs)", ["$(shell cat defs) may hold definitions"]),
+        ("-DBAD=$(shell cat defs)", ["$(shell cat defs) may hold the value of BAD"]),
+        ("-DOTHER=$(shell git describe)", []),
+        ("-I$(shell pwd)/include", []),
+    ],
+)
+def test_what_a_program_prints_into_options(tmp_path, value, told):
+    rules = f"DEFS = {value}\nd.sys: d.o\n{GCC}d.o: d.c\n\tgcc $(DEFS) -c $< -o $@\n"
+    lay(tmp_path, Makefile=rules, d__c=CHOICE)
+    reasons = weighing(read(tmp_path))
+    assert [one in reason for one, reason in zip(told, reasons, strict=True)] == [True] * len(told)
+
+
+def test_arguments_of_meson_that_close_a_call(tmp_path):
+    text = "project('p', 'c')\nx = declare_dependency(compile_args:'-DBAD')\n"
+    text += "shared_library('d', 'd.c', name_suffix: 'sys', dependencies: x)\n"
+    lay(tmp_path, meson__build=text, d__c=CHOICE)
+    assert "execute-pool-type" in bad(read(tmp_path))

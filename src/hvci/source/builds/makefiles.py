@@ -27,6 +27,7 @@ from hvci.source.builds.model import (
 )
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.outside import outside
+from hvci.source.builds.rules import RULE, Rules, images
 from hvci.source.builds.variables import (
     MAX_DEPTH,
     MAX_TEXT,
@@ -43,7 +44,6 @@ SHOWN = 6
 
 _LIBRARY = re.compile(r"(?<![\w./\\%*:=-])((?:[\w+.-]+[/\\])*[\w+.-]+\.(?:lib|a))\b(?!\s*:)", re.I)
 _LINKED = re.compile(r"(?<!\S)-l([A-Za-z][\w+.-]*)")
-_RULE = re.compile(r"(?m)^([^\s#:=!][^:=\n]*)::?(?!=)([^\n]*)((?:\n[ \t]+[^\n]*)*)")
 _INCLUDED = re.compile(r"(?m)^[ ]*(-|s|!)?include[ \t]+([^\n]+)")
 _ASKED = re.compile(
     r"\$[({](?!(?:info|warning|error)\s)[a-z][a-z-]*\s[^\n]*?"
@@ -51,7 +51,6 @@ _ASKED = re.compile(
 )
 """A function that is not followed and may say what is compiled."""
 _OPTIONS = re.compile(r"(?<!\S)@([\w./\\-]+\.\w+)")
-_IMAGE = re.compile(r"(?i)\S+\.(?:sys|exe|dll|efi)\Z")
 DRIVER = re.compile(
     r"(?i)\.sys\b|subsystem[,= :]+native|-lntoskrnl|ntoskrnl\.lib|[-/]driver\b"
     r"|entry[,= :]+_?DriverEntry|name_suffix\s*:\s*'sys'"
@@ -110,9 +109,9 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     lost |= {one[0][:40]: None for one in _ASKED.finditer(whole)}
     folders = [*values.get("VPATH", "").replace(":", " ").split()]
     folders += re.findall(r"(?m)^vpath[ \t]+\S+[ \t]+([^\n]+)", whole)
-    parts = [(label, dict(_images(one))) for label, one in ways[1:]]
+    parts = [(label, dict(images(one))) for label, one in ways[1:]]
     found: list[Build] = []
-    for name, part in _images(whole):
+    for name, part in images(whole):
         held = named(shelf, path, part, folders)
         held.lost |= lost
         project = f"{path}#{name}" if name else path
@@ -186,8 +185,17 @@ def _written_out(text: str, path: str) -> str:
     return expanded(text, values_of(text), path)
 
 
+def _compiles(shelf: Shelf, path: str, text: str, files: list[str]) -> tuple[Compile, ...]:
+    """How each file is compiled, by all options in the text that is about it."""
+    rules, known = Rules(text, path.rpartition("/")[0], files), dict[str, Compile]()
+    return tuple(
+        known.get(one) or known.setdefault(one, _compile(shelf, path, one))
+        for one in map(rules.about, files)
+    )
+
+
 def _compile(shelf: Shelf, path: str, text: str) -> Compile:
-    """How the files of a driver are compiled, by all options in the text that is about it."""
+    """How files are compiled by the options in a text."""
     flags = _flags(text)
     folders = [shelf.actual(beside(path, one)) for one in include_folders(flags)]
     here = tuple(dict.fromkeys(one for one in folders if is_folder(one)))
@@ -209,9 +217,13 @@ _ASSIGNED = re.compile(
 )
 
 
+_QUOTE = re.compile(r"(?<=[\w=])['\"](\)?)")
+"""A quote in a word; what is closed behind it is of no option."""
+
+
 def _flags(text: str) -> str:
     """The options in a text: quotes in a word are none of it, and assignments are blanks."""
-    return _ASSIGNED.sub(" ", re.sub(r"(?<=[\w=])['\"]", "", text))
+    return _ASSIGNED.sub(" ", _QUOTE.sub(lambda match: " " if match[1] else "", text))
 
 
 def made(
@@ -226,12 +238,12 @@ def made(
 ) -> list[Build]:
     """The builds of one driver from the text that is about it; `others` are without some lines."""
     flags = _flags(text)
-    ways: dict[str, tuple[Compile, tuple[BuildSetting, ...]]] = {}
+    ways: dict[str, tuple[tuple[Compile, ...], tuple[BuildSetting, ...]]] = {}
     for label, other in (("", text), *others):
-        plain, settings = _compile(shelf, path, other), _told(shelf, path, other)
+        plain, settings = _compiles(shelf, path, other, held.compiled), _told(shelf, path, other)
         every = compilers(other)
         for one in every:
-            way = replace(plain, compiler=one), settings
+            way = tuple(replace(each, compiler=one) for each in plain), settings
             if way not in ways.values():
                 name = label if len(every) == 1 else ", ".join(filter(None, (label, one)))
                 ways.setdefault(name, way)
@@ -251,14 +263,14 @@ def made(
             machine,
             Kind.DRIVER,
             None,
-            dict.fromkeys(held.compiled, compile_),
+            dict(zip(held.compiled, compiles, strict=True)),
             settings,
             output=_output(project),
             assembly=held.assembly,
             libraries=linked,
         )
         for machine in machines
-        for label, (compile_, settings) in ways.items()
+        for label, (compiles, settings) in ways.items()
     ]
 
 
@@ -292,73 +304,6 @@ _IS_USED = re.compile(
 def _output(project: str) -> str:
     name = project.partition("#")[2]
     return name.rpartition("/")[2].rpartition(".")[0].lower()
-
-
-# ---------------------------------------------------------------------- rules
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What one target is made of."""
-
-    needs: tuple[str, ...]
-    text: str
-
-
-def _images(text: str) -> Iterator[tuple[str, str]]:
-    """Each driver of a file with the text that is about it; one without a name where it is one."""
-    rules: dict[str, _Rule] = {}
-    for match in _RULE.finditer(text):
-        for name in match[1].split():
-            known = rules.get(name, _Rule((), ""))
-            needs = (*known.needs, *match[2].split())
-            rules[name] = _Rule(needs, f"{known.text}\n{match[0]}")
-    images = [name for name in rules if _IMAGE.match(name)]
-    drivers = [name for name in images if name.lower().endswith(".sys")]
-    parts = {name: _closure(name, rules) for name in images}
-    if len(images) < 2 or not drivers or not all(_names_code(parts[one]) for one in drivers):
-        yield "", text
-        return
-    taken = {name for one in images for name in _codes(parts[one])}
-    common = _RULE.sub("", text)
-    rest = " ".join(sorted(_codes(_without_lists(text)) - taken))
-    for name in drivers:
-        yield name, f"{_without_code(common)}\n{parts[name]}\n{rest}"
-
-
-def _closure(name: str, rules: dict[str, _Rule]) -> str:
-    """The text about a target and all that it needs."""
-    parts, todo, seen = list[str](), [name], {name}
-    while todo:
-        rule = rules.get(todo.pop(0))
-        if rule is None:
-            continue
-        parts.append(rule.text)
-        for one in rule.needs:
-            if one not in seen and not _IMAGE.match(one):
-                seen.add(one)
-                todo.append(one)
-    return "\n".join(parts)
-
-
-_CODE = re.compile(r"(?<![\w./\\%*-])[\w+./\\-]+\.(?:c|cpp|cc|cxx|o|obj)\b", re.IGNORECASE)
-
-
-def _codes(text: str) -> set[str]:
-    return set(_CODE.findall(text))
-
-
-def _names_code(text: str) -> bool:
-    return _CODE.search(text) is not None
-
-
-def _without_code(text: str) -> str:
-    return _CODE.sub(" ", text)
-
-
-def _without_lists(text: str) -> str:
-    """The rules of a text: lists in variables count where a rule uses them."""
-    return "\n".join(match[0] for match in _RULE.finditer(text))
 
 
 # ------------------------------------------------------------------ variables
@@ -395,7 +340,7 @@ def _whole(path: str, lost: dict[str, None], depth: int = 0) -> str | None:
 
 def _libraries(path: str, text: str, flags: str) -> Iterator[str]:
     """What is linked and no rule of the file makes; paths where they are here."""
-    made = {name for match in _RULE.finditer(text) for name in match[1].split()}
+    made = {name for match in RULE.finditer(text) for name in match[1].split()}
     for name in dict.fromkeys(_LIBRARY.findall(flags)):
         if name not in made and not _is_output(name, text):
             yield beside(path, name.replace("\\", "/")) if is_file(beside(path, name)) else name

@@ -6,6 +6,7 @@ Knows assignments, commands of rules and the names that make and habit give; rea
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from hvci.source.builds.msbuild.unset import unset
 
@@ -17,6 +18,10 @@ _USUAL = re.compile(
     r"|ext|version|include|includes|inc|lib|libs|src|srcs|obj|objs|sources|objects|link|linker)"
 )
 """Names that habit gives to tools, places and lists: what they hold defines nothing, as a rule."""
+_SHELL = re.compile(r"(\S*)\$[({]shell\s+((?:[^(){}]|\$\([\w.-]+\))*)[)}]")
+_FOLDER = re.compile(r"[/-](?:I|L|isystem|iquote|idirafter|std|target)")
+SHOWN = 60
+"""Characters of a command in a sentence."""
 MAX_NAMES = 200
 
 
@@ -36,4 +41,12 @@ def outside(text: str, values: dict[str, str]) -> tuple[tuple[str, str], ...]:
             elif _USUAL.fullmatch(name) is None:
                 lost[name] = None
     whole = _USED.sub(lambda match: f"$({match[1] or match[2]})", " ".join(parts))
-    return tuple(unset(whole, lost))
+    return tuple(unset(whole, lost) | dict.fromkeys(_printed(whole)))
+
+
+def _printed(text: str) -> Iterator[tuple[str, str]]:
+    """What programs that make runs print into options: no definition where a folder stands."""
+    for match in _SHELL.finditer(text):
+        if _FOLDER.match(match[1]) is None:
+            of = re.match(r"[/-]D([A-Za-z_]\w*)=", match[1])
+            yield f"shell {' '.join(match[2].split())[:SHOWN]}", of[1] if of is not None else ""

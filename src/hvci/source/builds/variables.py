@@ -117,12 +117,12 @@ def _called(name: str, given: str, path: str) -> str:
     if name == "basename":
         return " ".join(one.rpartition(".")[0] or one for one in given.split())
     if name in ("filter", "filter-out") and len(words) == 2:
-        kept = (one for one in words[1].split() if _fits(one, words[0]) == (name == "filter"))
+        kept = (one for one in words[1].split() if fits(one, words[0]) == (name == "filter"))
         return " ".join(kept)
     return given
 
 
-def _fits(word: str, patterns: str) -> bool:
+def fits(word: str, patterns: str) -> bool:
     """Whether one of the patterns, with one `%` each, is a word's."""
     for pattern in patterns.split():
         front, sign, back = pattern.partition("%")
