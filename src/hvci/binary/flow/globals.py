@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
-from hvci.binary.flow.versions.opting import runs_by_chance
+from hvci.binary.flow.fates import Place
+from hvci.binary.flow.versions.opting import by_chance, runs_by_chance
 from hvci.binary.flow.ways import ahead, behind
-from hvci.binary.flow.written import Change, Writes
+from hvci.binary.flow.written import Change, Writer, Writes
 from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_REGISTER,
@@ -52,6 +53,7 @@ class Globals:
         """Names of the KMDF functions, by index."""
         self.writes = Writes(flow)
         self._memo: dict[tuple[int, int], Atoms] = {}
+        self._writers: dict[tuple[int, int], list[Writer]] = {}
         self._reachable: dict[int, bool] = {}
         self._early: dict[int, dict[int, Container[int]]] = {}
         """By the RVA of an opt-in variable and the start of a function: what runs before that."""
@@ -123,11 +125,12 @@ class Globals:
         if not self.image.is_writable(rva):
             return initial
         found = self.writes.find(rva, size, nesting)
+        self._writers[rva, size] = found.writers
         if self.flow.versions is not None and self.flow.versions.start_of(rva, size):
             initial = atoms.NOTHING
         written = (found.values | _changed(initial | found.values, found.changes)) - initial
         written |= self.written.get(rva, set())
-        if self._is_opt_in(rva, initial, written, found.writers, size):
+        if self._is_opt_in(rva, initial, written, size):
             before = {atom._replace(kind=Kind.BEFORE_OPT_IN) for atom in initial}
             return frozenset(before) | (written - initial)
         if size == 4 and not written and initial == atoms.const(0):
@@ -149,9 +152,15 @@ class Globals:
 
     # ---- the NX opt-in
 
-    def _is_opt_in(
-        self, rva: int, initial: Atoms, written: Atoms, writers: list[Function], size: int
-    ) -> bool:
+    def setting(self, rva: int, size: int, values: Collection[int]) -> list[tuple[Place, ...]]:
+        """The ways to what may store one of some numbers into a global of which `value` told."""
+        return [
+            writer.way
+            for writer in self._writers.get((rva, size), ())
+            if any(atom.kind is Kind.CONST and atom.value in values for atom in writer.values)
+        ]
+
+    def _is_opt_in(self, rva: int, initial: Atoms, written: Atoms, size: int) -> bool:
         """A variable that starts as 0 and that start-up code sets to the NX constant only.
 
         Where that does not surely hang on something else than the version of Windows.
@@ -162,12 +171,13 @@ class Globals:
             return False
         if any(atom.kind is not Kind.CONST for atom in written):
             return False
-        if size == 1 and not any(self._sets_two_flags(function) for function in writers):
+        writers = self._writers[rva, size]
+        if size == 1 and not any(self._sets_two_flags(each.way[-1][0]) for each in writers):
             return False
-        setting = [*self.writes.storing(rva, size, wanted)]
-        if setting:
-            writers = [each for each, i in setting if not runs_by_chance(self.flow, each, i)]
-        return any(self._is_reachable(function) for function in writers)
+        setting = self.setting(rva, size, wanted)
+        return any(
+            self._is_reachable(each[0][0]) for each in setting if not by_chance(self.flow, each)
+        )
 
     def _before_opt_in(self, rva: int, size: int) -> dict[int, Container[int]]:
         """The instructions of functions that run at the start before a variable is set to NX.
@@ -177,7 +187,7 @@ class Globals:
         """
         functions = self.flow.functions
         points: dict[int, set[int]] = {}
-        for function, i in self.writes.storing(rva, size, NX_CONSTANTS | FLAG):
+        for (function, i), *_ in self.setting(rva, size, NX_CONSTANTS | FLAG):
             points.setdefault(function.start, set()).add(i)
         work = [*points]
         while work and len(points) < MAX_REACH:

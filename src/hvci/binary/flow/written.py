@@ -21,6 +21,7 @@ from hvci.binary.flow.fates import (
     Fate,
     Kept,
     Passed,
+    Place,
     Write,
     covers,
     shifted,
@@ -57,12 +58,21 @@ class Change(NamedTuple):
     size: int
 
 
+class Writer(NamedTuple):
+    """What one store leaves in a variable."""
+
+    way: tuple[Place, ...]
+    """The calls that lead there, the outermost first, then the store."""
+    values: Atoms
+    """Of a change what it adds, sets or clears."""
+
+
 class Written(NamedTuple):
     """What the image writes into a variable."""
 
     values: Atoms
     changes: list[Change]
-    writers: list[Function]
+    writers: list[Writer]
 
 
 def _may_be_number(held: Iterable[Atom]) -> bool:
@@ -82,40 +92,40 @@ class Writes:
     def find(self, rva: int, size: int, nesting: int) -> Written:
         """Everything that the code writes to a global, and the functions that do."""
         out: set[Atom] = set()
-        writers: list[Function] = []
+        writers: list[Writer] = []
         changes: list[Change] = []
         places = self._places(rva, size)
         if len(places) > MAX_REFERENCES:
             return Written(_too_many(rva), [], [])
-        for function, written in self._by_name(places, rva, size, nesting):
-            writers.append(function)
+        for place, written in self._by_name(places, rva, size, nesting):
+            writers.append(_writer((place,), written))
             _note(written, out, changes)
         is_number = _may_be_number(out)
         if not is_number and any(self.makers.makes(place, rva) for place in places):
             # of what is no number anyway, nobody asks where it goes
             out |= atoms.unknown(f"the address of the global at {rva:#x} is passed on")
         reach = self._reach(rva, size, out) if is_number else 0
-        for writer, stored in self._through_pointers(rva, size, reach, nesting):
-            writers += [writer] if writer is not None else []
+        for way, stored in self._through_pointers(rva, size, reach, nesting):
+            writers += [_writer(way, stored)] if way else []
             _note(stored, out, changes)
         is_open = size < OPTION or any(atom.kind is Kind.UNKNOWN for atom in out)
         is_asked = reach > 1 and not is_open
-        for writer, stored in self._from_afar(rva, size, nesting) if is_asked else ():
-            writers.append(writer)
+        for way, stored in self._from_afar(rva, size, nesting) if is_asked else ():
+            writers.append(_writer(way, stored))
             _note(stored, out, changes)
         return Written(frozenset(out), changes, writers)
 
     def _from_afar(
         self, rva: int, size: int, nesting: int
-    ) -> Iterator[tuple[Function, Atoms | Change]]:
+    ) -> Iterator[tuple[tuple[Place, ...], Atoms | Change]]:
         """What is surely written through pointers to what begins far before a global."""
         writes, fills = self.far.find(rva, size)
         for start, write in writes:
             if not never_runs(write.function, write.i):
-                yield write.function, self._by(write, start, (rva, size), nesting)
-        for function, _ in fills:
+                yield _way_to(write), self._by(write, start, (rva, size), nesting)
+        for place in fills:
             yield (
-                function,
+                (place,),
                 atoms.unknown(f"the global at {rva:#x} is part of what is filled or copied over"),
             )
 
@@ -157,20 +167,6 @@ class Writes:
         stores = (written for _, written in self._by_name(places, rva, size, 0))
         return frozenset(atom for held in stores if not isinstance(held, Change) for atom in held)
 
-    def storing(
-        self, rva: int, size: int, values: Collection[int]
-    ) -> Iterator[tuple[Function, int]]:
-        """The instructions that name a global and may store one of some numbers into it."""
-        for place in self._places(rva, size):
-            found = self.flow.functions.instruction_at(place)
-            if found is None or self.flow.functions.references.only_reads(place):
-                continue
-            written = self._written_by(*found, rva, size, 0)
-            if written is None or isinstance(written, Change):
-                continue
-            if any(atom.kind is Kind.CONST and atom.value in values for atom in written):
-                yield found
-
     def _reach(self, rva: int, size: int, written: Iterable[Atom]) -> int:
         """How far before an option the object that it is part of may begin.
 
@@ -187,7 +183,7 @@ class Writes:
 
     def _by_name(
         self, places: Iterable[int], rva: int, size: int, nesting: int
-    ) -> Iterator[tuple[Function, Atoms | Change]]:
+    ) -> Iterator[tuple[Place, Atoms | Change]]:
         """What instructions at some RVAs write into a global that they name."""
         for place in places:
             if self.flow.functions.references.only_reads(place):
@@ -200,7 +196,7 @@ class Writes:
                 continue
             written = self._written_by(function, i, rva, size, nesting)
             if written is not None:
-                yield function, written
+                yield found, written
 
     def _is_replaced(self, function: Function, i: int, rva: int, size: int) -> bool:
         """Whether start-up code surely stores something else after a store."""
@@ -284,28 +280,28 @@ class Writes:
 
     def _through_pointers(
         self, rva: int, size: int, reach: int, nesting: int
-    ) -> Iterator[tuple[Function | None, Atoms | Change]]:
+    ) -> Iterator[tuple[tuple[Place, ...], Atoms | Change]]:
         """What is written through pointers to the global, and to what it may be a field of.
 
         A pointer to the global itself that gets lost may change it to anything; one to what lies
-        before it hardly does.
+        before it hardly does. The way is empty where no single place writes.
         """
         behind_it = BACK_REACH if reach > 1 else 0
         made = [*self.makers.in_code(rva - reach + 1, rva + behind_it, rva)] if reach else []
         starts = {start for _, start, _ in made}
-        for function, start, fate in made:
+        for _, start, fate in made:
             kept = self.makers.through(fate)
             if start == rva and fate.gets_out and not kept.is_sure:
-                yield function, atoms.unknown(f"the address of the global at {rva:#x} is passed on")
+                yield (), atoms.unknown(f"the address of the global at {rva:#x} is passed on")
             elif kept.is_cut and start <= rva:
-                yield function, atoms.unknown("a global whose address is loaded in many places")
+                yield (), atoms.unknown("a global whose address is loaded in many places")
             for each in (fate, *kept.fates, *self._of_tables(fate.kept, start, rva)):
                 yield from self._by_pointer(each, start, starts, (rva, size), nesting)
         for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
             loads = self.makers.of_data(place)
             if not loads.is_sure and start == rva:
                 why = f"the address of the global at {rva:#x} is stored in data"
-                yield None, atoms.unknown(why)
+                yield (), atoms.unknown(why)
             for fate in (*loads.fates, *self._of_tables((Kept(place),), start, rva)):
                 yield from self._by_pointer(fate, start, (), (rva, size), nesting)
 
@@ -322,7 +318,7 @@ class Writes:
         starts: Collection[int],
         asked: tuple[int, int],
         nesting: int,
-    ) -> Iterator[tuple[Function, Atoms | Change]]:
+    ) -> Iterator[tuple[tuple[Place, ...], Atoms | Change]]:
         """What is written into a global through a pointer to an RVA.
 
         What is written with an index stays in its object: `starts` tells where others begin.
@@ -334,17 +330,17 @@ class Writes:
                 continue
             is_alive = not never_runs(write.function, write.i)
             if is_alive and covers(write.offset, write.size, behind, size):
-                yield write.function, self._by(write, start, asked, nesting)
+                yield _way_to(write), self._by(write, start, asked, nesting)
         versions = self.flow.versions
         for passed in sorted(fate.passed | fate.within, key=_by_place):
             told = None
             if versions is not None:
                 told = versions.in_variable(passed.function, passed.i, rva)
             if told is not None:
-                yield passed.function, atoms.truncate(told, size)
+                yield _way_to(passed), atoms.truncate(told, size)
             elif self.flow.interprocedural.may_write(passed, behind, nesting):
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
-                yield passed.function, atoms.unknown(what)
+                yield _way_to(passed), atoms.unknown(what)
 
     def _lies_apart(self, write: Write, start: int, starts: Collection[int], rva: int) -> bool:
         """Whether another object lies between a global and where writes with an index begin."""
@@ -376,6 +372,14 @@ def _note(stored: Atoms | Change, out: set[Atom], changes: list[Change]) -> None
     for atom in atoms.kept(stored):
         is_local = atom.kind in (Kind.STACK, Kind.LEAKED)
         out |= atoms.unknown(atoms.describe(atom)) if is_local else {atom}
+
+
+def _writer(way: tuple[Place, ...], written: Atoms | Change) -> Writer:
+    return Writer(way, written.right if isinstance(written, Change) else written)
+
+
+def _way_to(use: Write | Passed) -> tuple[Place, ...]:
+    return (*use.calls, (use.function, use.i))
 
 
 def _by_place(use: Write | Passed) -> tuple[int, int]:

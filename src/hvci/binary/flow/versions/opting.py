@@ -6,11 +6,12 @@ sets or only for such reasons, tell nothing of Windows. What is not known counts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import NUMERIC, Atom, Kind
+from hvci.binary.flow.fates import Place
 from hvci.binary.flow.ways import ahead, behind
 from hvci.binary.form.code import (
     CALLS,
@@ -55,6 +56,11 @@ def runs_by_chance(flow: Dataflow, function: Function, i: int, nesting: int = 0)
         if condition is not None and _is_other(flow, function, condition, nesting):
             return True
     return False
+
+
+def by_chance(flow: Dataflow, way: Iterable[Place], nesting: int = 0) -> bool:
+    """Whether such a thing decides about one of the calls that lead to a store, or about that."""
+    return any(runs_by_chance(flow, function, i, nesting) for function, i in way)
 
 
 def _is_other(flow: Dataflow, function: Function, condition: Condition, nesting: int) -> bool:
@@ -139,7 +145,7 @@ def _is_set_by_chance(flow: Dataflow, rva: int, size: int, nesting: int) -> bool
     if any(atom.kind not in NUMERIC for atom in held):
         return False
     values = {atom.value for atom in held} - {flow.image.number(rva, size)}
-    setting = [*flow.globals.writes.storing(rva, size, values)]
+    setting = flow.globals.setting(rva, size, values)
     if values and not setting:
-        return False  # through pointers
-    return all(runs_by_chance(flow, function, i, nesting + 1) for function, i in setting)
+        return False  # by what nobody followed
+    return all(by_chance(flow, way, nesting + 1) for way in setting)
