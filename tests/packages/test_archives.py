@@ -247,7 +247,7 @@ def test_links_and_devices_are_passed_over(put):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
-            entry = tarfile.TarInfo("link.txt" if kind == tarfile.LNKTYPE else "link.sys")
+            entry = tarfile.TarInfo("device.sys" if kind == tarfile.CHRTYPE else "link.txt")
             entry.type, entry.linkname = kind, "/etc/passwd"
             archive.addfile(entry)
     with pytest.raises(InputError, match="no driver in this archive"):

@@ -222,9 +222,10 @@ def _entry(entry: os.DirEntry[str]) -> Place | Problem | None:
         kind = _kind(entry.path)
         return place_of(entry.path, status, kind) if kind else None
     except OSError as error:
-        # What is called so may be a driver whatever it holds; else a link that leads nowhere,
-        # or a file that went meanwhile, is nothing to look at.
+        # What is called so may be a driver or package whatever it holds; else a link that leads
+        # nowhere, or a file that went meanwhile, is nothing to look at.
         leads_nowhere = isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
+        named = named or (entry.is_symlink() and is_package(entry.path, b""))
         return None if leads_nowhere and not named else problem(entry.path, error)
 
 

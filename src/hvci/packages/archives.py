@@ -5,9 +5,9 @@ Names are text for a report and never a path. A library is imported when an arch
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import io
 import lzma
+import stat
 import struct
 import sys
 import tarfile
@@ -15,21 +15,18 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from hvci.errors import InputError, NeedsMore
 from hvci.packages import library, marks
 from hvci.packages.members import PIECE, Links, Member, pieces_of
+from hvci.packages.unpacking import Unpacking
 
 _MOST_OF_TABLE = 64 << 20
 _BLOCK = 512
 _BEHIND = "there is more behind the last file of it that can be read: is it damaged?"
+_UNIX, _MOST_PATH = 3, 4096
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ", lzma.open),
-)
 _ERRORS = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, LookupError),
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
@@ -82,12 +79,28 @@ def _begins_unlisted(path: Path, archive: zipfile.ZipFile) -> bool:
 
 def _zipped(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator[Member]:
     encrypted = [entry for entry in entries if entry.flag_bits & 1]
-    for entry in entries:
-        if not entry.flag_bits & 1:
+    links = Links()
+    for number, entry in enumerate(entries):
+        if entry.flag_bits & 1:
+            continue
+        if _is_link(entry):
+            links.symbolic(entry.filename, archive.read(entry).decode("utf-8", "replace"))
+        else:
+            links.member(entry.filename, number)
             yield Member(entry.filename, _unzipped(archive, entry), entry.file_size)
+    for number, (name, *also) in links.names().items():
+        entry = entries[number]
+        yield Member(name, _unzipped(archive, entry), entry.file_size, also=tuple(also))
+    yield from links.lost()
     if encrypted:
         more = f" and {len(encrypted) - 1} more" * (len(encrypted) > 1)
         raise InputError(f"the archive is encrypted ({encrypted[0].filename}{more})")
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a symbolic link of Unix, which holds the path that it leads to."""
+    is_of_unix = entry.create_system == _UNIX
+    return is_of_unix and stat.S_ISLNK(entry.external_attr >> 16) and entry.file_size <= _MOST_PATH
 
 
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -136,9 +149,12 @@ def _tarred(stream: IO[bytes]) -> Iterator[Member]:
             yield Member(entry.name, pieces_of(file), entry.size)
         elif entry.islnk():
             links.link(entry.name, entry.linkname)
-    for number, (entry, file) in enumerate(_entries(stream) if links.names else ()):
-        if file is not None and number in links.names:
-            name, *also = links.names[number]
+        elif entry.issym():
+            links.symbolic(entry.name, entry.linkname)
+    names = links.names()
+    for number, (entry, file) in enumerate(_entries(stream) if names else ()):
+        if file is not None and number in names:
+            name, *also = names[number]
             yield Member(name, pieces_of(file), entry.size, also=tuple(also))
     yield from links.lost()
 
@@ -173,15 +189,16 @@ def _filled_block(stream: IO[bytes], at: int) -> int:
 def _packed(path: Path, name: str) -> Iterator[Member]:
     """What is compressed by gzip, bzip2 or xz: a tar, or one file of any other kind."""
     with path.open("rb") as raw:
-        mark = raw.read(6)
-    opener = next(open_ for start, open_ in _UNPACKERS if mark.startswith(start))
-    with opener(path, "rb") as stream:
-        if _is_tar(name, stream.read(_BLOCK)):
-            stream.seek(0)
+        unpacking = Unpacking(raw)
+        stream = io.BufferedReader(unpacking, PIECE)
+        is_tar = _is_tar(name, stream.read(_BLOCK))
+        stream.seek(0)
+        if is_tar:
             yield from _tarred(stream)
         else:
-            stream.seek(0)
             yield Member(_unpacked(name), pieces_of(stream))
+        if unpacking.is_followed:
+            raise InputError("something else stands behind what is compressed, and was not read")
 
 
 def _packed_otherwise(path: Path, name: str) -> Iterator[Member]:

@@ -106,6 +106,8 @@ def by_library(path: Path, _name: str = "") -> Iterator[Member]:
                 empty[target].append(name)
             elif target:
                 links.link(name, target)
+            elif entry.issym:
+                links.symbolic(name, entry.linkpath or "")
             elif entry.isfile:
                 empty[name] = [name]
     yield from _by_other_names(path, links)
@@ -115,27 +117,28 @@ def by_library(path: Path, _name: str = "") -> Iterator[Member]:
 
 def _by_other_names(path: Path, links: Links) -> Iterator[Member]:
     """The bytes that links stand for, under the names of the links."""
-    if links.names:
+    if names := links.names():
         with loaded().file_reader(str(path)) as archive:
             for number, entry in enumerate(archive):
-                if number in links.names:
-                    name, *also = links.names[number]
+                if number in names:
+                    name, *also = names[number]
                     yield Member(name, entry.get_blocks(), entry.size, also=tuple(also))
     yield from links.lost()
 
 
 def seven_zip(path: Path, _name: str) -> Iterator[Member]:
     """A file that libarchive cannot unpack spoils those behind it: without it they are read."""
-    done = 0
+    done, links = 0, Links()
     for _ in range(_MOST_SPOILT):
         with loaded().file_reader(str(path)) as archive:
-            for number, member in enumerate(_entries(archive)):
+            for number, member in enumerate(_entries(archive, links)):
                 if number >= done:
                     done, pieces = number + 1, _Noted(member.pieces)
                     yield member._replace(pieces=pieces)
                     if pieces.failed:
                         break
             else:
+                yield from _by_other_names(path, links)
                 return
     raise InputError(f"{_MOST_SPOILT} files of it cannot be read: the rest was not tried")
 
@@ -168,10 +171,15 @@ def iso(path: Path, _name: str) -> Iterator[Member]:
         raise InputError(marks.NOT_OPENED["udf"])
 
 
-def _entries(archive: Iterable[Any]) -> Iterator[Member]:
+def _entries(archive: Iterable[Any], links: Links | None = None) -> Iterator[Member]:
     for number, entry in enumerate(archive):
+        name = _name_of(entry, number)
         if entry.isfile:
-            yield Member(_name_of(entry, number), entry.get_blocks(), entry.size)
+            if links:
+                links.member(name, number)
+            yield Member(name, entry.get_blocks(), entry.size)
+        elif entry.issym and links:
+            links.symbolic(name, entry.linkpath or "")
 
 
 def _name_of(entry: Any, number: int) -> str:  # noqa: ANN401

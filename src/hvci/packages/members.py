@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from posixpath import dirname, join, normpath
 from typing import IO, NamedTuple
 
+from hvci.packages.marks import ARCHIVES
+
 PIECE = 1 << 18
-_OF_PACKAGES = (".sys", ".inf", ".cat")
+_OF_PACKAGES = (".sys", ".inf", ".cat", *ARCHIVES)
+_MOST_HOPS = 40
 
 
 class Member(NamedTuple):
@@ -29,7 +33,8 @@ class Links:
 
     def __init__(self) -> None:
         self._members: dict[str, int] = {}
-        self.names: dict[int, list[str]] = {}
+        self._names: dict[int, list[str]] = {}
+        self._symbolic: dict[str, str] = {}
         self._lost: list[tuple[str, str]] = []
 
     def member(self, name: str, number: int) -> None:
@@ -37,11 +42,35 @@ class Links:
         self._members[name] = number
 
     def link(self, name: str, target: str) -> None:
-        """Take note of a link."""
+        """Take note of a link to a file that came before it."""
         if target in self._members:
-            self.names.setdefault(self._members[target], []).append(name)
+            self._names.setdefault(self._members[target], []).append(name)
         elif name.lower().endswith(_OF_PACKAGES):
             self._lost.append((name, target))
+
+    def symbolic(self, name: str, target: str) -> None:
+        """Take note of a link by path to whatever comes, where its name says that it matters."""
+        if name.lower().endswith(_OF_PACKAGES):
+            self._symbolic[normpath(name)] = target
+
+    def names(self) -> dict[int, list[str]]:
+        """The names that stand for other members, asked once all of them are known."""
+        places = {normpath(name): number for name, number in self._members.items()}
+        for name in self._symbolic:
+            place = self._led_to(name)
+            if place in places:
+                self._names.setdefault(places[place], []).append(name)
+            else:
+                self._lost.append((name, self._symbolic[name]))
+        self._symbolic = {}
+        return self._names
+
+    def _led_to(self, name: str) -> str:
+        for _ in range(_MOST_HOPS):
+            if name not in self._symbolic:
+                break
+            name = normpath(join(dirname(name), self._symbolic[name]))
+        return name
 
     def lost(self) -> Iterator[Member]:
         """Links to what is not in the archive."""

@@ -98,7 +98,7 @@ def _pattern(word: str, is_package: IsPackage) -> Iterator[Found | Missing]:
 
 def _folder(folder: Path, is_package: IsPackage) -> Iterator[Found | Missing]:
     empty, sources = True, False
-    for path in _walk(folder):
+    for path in _walk(folder, is_package):
         if isinstance(path, Missing):
             empty = False
             yield path
@@ -138,9 +138,10 @@ def _is_driver(name: str) -> bool:
     return name.lower().endswith(".sys")
 
 
-def _walk(folder: Path) -> Iterator[Path | Missing]:
-    """Every regular file below a folder, sorted, and what is called a driver and is no file; a
-    symlink loop is entered once. A folder that cannot be listed is told.
+def _walk(folder: Path, is_package: IsPackage) -> Iterator[Path | Missing]:
+    """Every regular file below a folder, sorted, and what is called a driver and is no file, or a
+    package and a link that leads nowhere; a symlink loop is entered once. A folder that cannot be
+    listed is told.
     """
     entered: set[tuple[int, int]] = set()
     shut: list[OSError] = []
@@ -157,7 +158,7 @@ def _walk(folder: Path) -> Iterator[Path | Missing]:
             path = Path(top, name)
             if path.is_file():
                 yield path
-            elif _is_driver(name):
+            elif _is_driver(name) or (path.is_symlink() and is_package(str(path), b"")):
                 yield from _no_file(path)
     yield from (_shut(Path(one.filename), one) for one in shut)
 
