@@ -5,6 +5,7 @@ Knows the files and products of a workspace; judges nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
@@ -42,6 +43,7 @@ def leftovers(
     yield from _unseen(workspace)
     yield from _unset(workspace)
     yield from _united(workspace)
+    yield from _written(workspace)
     yield from _older(workspace)
 
 
@@ -118,6 +120,42 @@ def _unset(workspace: Workspace) -> Iterator[Limit]:
             "that the build's environment has, or the built .sys"
         )
         yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _written(workspace: Workspace) -> Iterator[Limit]:
+    """Files that a step of the build writes, where other files may depend on what they hold."""
+    told: dict[tuple[str, str], None] = {}
+    for product in workspace.kernel_products:
+        if not any(build.written for build in product.builds) and not any(product.linked.values()):
+            continue
+        paths = {path for one in workspace.variants(product) for path in one.program.paths}
+        for at in range(len(product.builds)):
+            for build in product.closure(at):
+                for path in paths.intersection(build.written):
+                    if _is_asked_of(workspace, path, paths):
+                        told[build.file, path] = None
+    for file in dict.fromkeys(file for file, _ in sorted(told)):
+        names = sorted(path for one, path in told if one == file)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        reason = (
+            f"{file}: a step of the build may write {', '.join(names[:SHOWN])}{more}, so that what "
+            "is compiled may not be what is here: check the built .sys"
+        )
+        yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _is_asked_of(workspace: Workspace, path: str, paths: Collection[str]) -> bool:
+    """Whether a file is more than numbers that nothing else which is compiled names."""
+    source, words = workspace.shelf.sources.get(path), workspace.space.words
+    names = _SETTLED.findall(source.text) if source is not None else []
+    if not names or _has_code(workspace, path):
+        return True
+    others = [one for one in paths if one != path]
+    return any(True for name in names for _ in words.holding(name, others))
+
+
+_SETTLED = re.compile(rb"#[ \t]*(?:define|undef)[ \t]+(\w+)")
+"""What a file defines or not: in a remark as well, where steps leave what is switched off."""
 
 
 def _united(workspace: Workspace) -> Iterator[Limit]:

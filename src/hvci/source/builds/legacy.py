@@ -21,6 +21,7 @@ from hvci.source.builds.model import (
     options_of,
 )
 from hvci.source.builds.msbuild.unset import unset
+from hvci.source.builds.rules import written_files
 from hvci.source.preprocess.conditions import WINNT, of_ntddi
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import Shelf, beside, is_code
@@ -186,8 +187,18 @@ def _sources_build(
         libraries=tuple(_libraries(values)),
         debug=label.startswith("chk"),
         ntddi=version,
+        written=tuple(_written(shelf, path)),
         unset=tuple(unset(flags, (one for one in _OUTER.findall(flags) if not _is_kits(one)))),
     )
+
+
+def _written(shelf: Shelf, path: str) -> Iterator[str]:
+    """Files that the rules beside a `sources` file write, and that are here."""
+    beside_it = shelf.actual(beside(path, "makefile.inc"))
+    if is_file(beside_it):
+        text = re.sub(r"\\\r?\n", " ", _REMARK.sub("\n", _text(shelf, beside_it)))
+        places = (beside(path, one.replace("\\", "/")) for one in written_files(text))
+        yield from dict.fromkeys(one for one in map(shelf.actual, places) if is_file(one))
 
 
 def _is_kits(name: str) -> bool:

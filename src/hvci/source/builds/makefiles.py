@@ -27,7 +27,7 @@ from hvci.source.builds.model import (
 )
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.outside import outside
-from hvci.source.builds.rules import RULE, Rules, images
+from hvci.source.builds.rules import RULE, Rules, images, written_files
 from hvci.source.builds.variables import (
     MAX_DEPTH,
     MAX_TEXT,
@@ -118,7 +118,9 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         others = [(label, every[name]) for label, every in parts if name in every]
         found += made(shelf, path, project, part, held, machines, others)
     unset = outside(text, values)
-    return [replace(one, unset=unset) for one in found]
+    places = (beside(path, one.replace("\\", "/")) for one in written_files(whole))
+    written = tuple(dict.fromkeys(one for one in map(shelf.actual, places) if is_file(one)))
+    return [replace(one, unset=unset, written=written) for one in found]
 
 
 _CONDITIONAL = re.compile(r"(?m)^([ ]*)!?[ ]*(if\w*|elif|else|endif)\b([^\n]*)$")

@@ -89,6 +89,8 @@ class Build:
     """Its files are compiled together, one behind the other, as a unity build does."""
     unset: tuple[tuple[str, str], ...] = ()
     """Names that only the environment may set, each with the macro whose value it is, if it is."""
+    written: tuple[str, ...] = ()
+    """Files of code that are here and that a step of the build writes anew, or may."""
     again: tuple[tuple[str, Compile], ...] = ()
     """Files that it compiles once more, in another way."""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from hvci.source.builds.steps import written
 from hvci.source.builds.variables import fits
 
 RULE = re.compile(r"(?m)^([^\s#:=!][^:=\n]*)::?(?!=)([^\n]*)((?:\n[ \t]+[^\n]*)*)")
@@ -93,6 +94,25 @@ def _without_code(text: str) -> str:
 def _without_lists(text: str) -> str:
     """The rules of a text: lists in variables count where a rule uses them."""
     return "\n".join(match[0] for match in RULE.finditer(text))
+
+
+def written_files(text: str) -> Iterator[str]:
+    """The files of code that rules make, or that their commands write besides."""
+    for match in RULE.finditer(text):
+        if match[3].strip():
+            yield from (one for one in match[1].split() if _INCLUDED.match(one))
+            yield from (one for line in match[3].splitlines() for one in _redirected(line))
+
+
+def _redirected(line: str) -> Iterator[str]:
+    """What a command that is no compiler's writes."""
+    if _COMPILES.search(line) is None:
+        yield from written(line, is_sure=True)
+
+
+_INCLUDED = re.compile(r"(?i)\S+\.(?:h|hpp|hxx|hh|inl|inc|c|cpp|cc|cxx)\Z")
+_COMPILES = re.compile(r"(?<!\S)[-/]c(?!\S)|(?i:\.(?:sys|exe|dll|o|obj|lib|a)\b)")
+"""What says that a command makes objects or images."""
 
 
 # ---------------------------------------------------------------- of one object

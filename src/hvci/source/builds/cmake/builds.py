@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
@@ -143,6 +144,14 @@ class _Made:
             if not {"INTERFACE", "IMPORTED"} & set(target.words):
                 yield self._build(target)
 
+    @cached_property
+    def _written(self) -> list[str]:
+        """What is here and written anew; what lies in the folder of the build was written so."""
+        folder = self.lists.get("CMAKE_BINARY_DIR") or ""
+        places = [absolute(one) for one in self.lists.written]
+        here = (one for one in places if is_code(one) and not one.startswith(f"{folder}/"))
+        return [one for one in map(self.shelf.actual, map(self.shelf.shown, here)) if is_file(one)]
+
     def _project(self, target: Target) -> str:
         """A name for the target: its list, and its own name behind it."""
         return f"{self.shelf.shown(target.file)}#{target.name}"
@@ -197,6 +206,7 @@ class _Made:
             libraries=tuple(self._libraries(target)),
             ntddi=version,
             debug=self.lists.asked.configuration == "Debug",
+            written=tuple(self._written),
             united=target.properties.get("UNITY_BUILD", "").upper() in _ON,
         )
 

@@ -12,6 +12,7 @@ from hvci.source.builds.cmake.run import Lists, Runner
 from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.cmake.text import Command
 from hvci.source.builds.cmake.variables import VARIABLES
+from hvci.source.builds.steps import sections, written
 
 _SCOPES = ("PUBLIC", "PRIVATE", "INTERFACE")
 _HANDED = ("definitions", "folders", "options")
@@ -143,8 +144,22 @@ def _link(lists: Lists, words: list[str], command: Command) -> None:
         _note_unknown(lists, target, command)
 
 
+def _configured(lists: Lists, words: list[str], command: Command) -> None:
+    """`configure_file(from to)`."""
+    lists.written |= dict.fromkeys(map(lists.binary_path, words[1:2]))
+
+
+def _custom(lists: Lists, words: list[str], command: Command) -> None:
+    """A target that runs programs, if anything asks for it: what they surely write counts."""
+    parts = sections(words)
+    sure = [*parts.get("BYPRODUCTS", []), *written(" ".join(parts.get("COMMAND", [])), True)]
+    lists.written |= dict.fromkeys(map(lists.binary_path, sure))
+
+
 def _step(lists: Lists, words: list[str], command: Command) -> None:
     """What runs when a target is linked; other steps make files."""
+    if not {"PRE_LINK", "POST_BUILD"} & set(words):
+        lists.note_written(words)
     if words[:1] == ["TARGET"] and words[1:2] and words[1] in lists.targets:
         lists.targets[words[1]].steps.append(" ".join(words[2:]))
 
@@ -283,6 +298,8 @@ RUNNERS: dict[str, Runner] = {
     "target_link_libraries": _link,
     "link_libraries": _of_folder("links"),
     "add_custom_command": _step,
+    "add_custom_target": _custom,
+    "configure_file": _configured,
     "target_precompile_headers": _precompiled,
     "target_compile_definitions": _of_target("definitions"),
     "target_compile_options": _of_target("options"),

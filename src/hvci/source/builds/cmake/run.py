@@ -18,8 +18,10 @@ from hvci.source.builds.cmake.generators import Asked
 from hvci.source.builds.cmake.generators import replace as generated
 from hvci.source.builds.cmake.targets import Place, Target
 from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
+from hvci.source.builds.steps import sections, written
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents
+from hvci.source.text.files import is_code
 
 MAX_STEPS = 60_000
 """Commands that one configuration may run."""
@@ -36,12 +38,10 @@ _ADDING = re.compile(r"source|link|librar|compile|definition|include|option|flag
 _HARMLESS = frozenset(
     [
         "add_custom_command",
-        "add_custom_target",
         "add_dependencies",
         "add_test",
         "cmake_minimum_required",
         "cmake_policy",
-        "configure_file",
         "enable_language",
         "enable_testing",
         "export",
@@ -128,6 +128,8 @@ class Lists:
         """The lists say something of ARM64."""
         self.compilers: set[Compiler] = set()
         """Those for which the lists have something to say, besides MSVC."""
+        self.written: dict[str, None] = {}
+        """Files of code that the lists, or steps of the build, write or may write."""
         self.refused = False
         """The lists stopped with an error: nothing is built in this way."""
         self.steps = 0
@@ -385,6 +387,19 @@ class Lists:
                 self.missing[f"the command {command.name}"] = True
             for target in named:
                 target.lost.append(f"the command {command.name}")
+
+    def note_written(self, words: list[str]) -> None:
+        """The files that a step makes, and else those that its programs may write."""
+        parts = sections(words)
+        made = [*parts.get("OUTPUT", []), *parts.get("BYPRODUCTS", [])]
+        made += () if "OUTPUT" in parts else written(" ".join(parts.get("COMMAND", [])))
+        self.written |= dict.fromkeys(self.binary_path(one) for one in made if is_code(one))
+
+    def binary_path(self, name: str) -> str:
+        """The path of a file that a step makes."""
+        inner = self.place.folder.removeprefix(self.scopes[0]["CMAKE_SOURCE_DIR"])
+        name = name.replace("\\", "/")
+        return name if name[:1] == "/" else f"{self.scopes[0]['CMAKE_BINARY_DIR']}{inner}/{name}"
 
     def path(self, name: str) -> str:
         """The path that a name means in the folder that is run."""

@@ -174,6 +174,8 @@ def _globbed(lists: Lists, folder: str, pattern: str, recurse: bool = False) -> 
 
 def _file(lists: Lists, words: list[str], command: Command) -> None:
     if len(words) < 3 or words[0] not in ("GLOB", "GLOB_RECURSE"):
+        if words[:1] and words[0] in _WRITING:
+            lists.written |= dict.fromkeys(map(lists.path, words[1:]))
         at = {"STRINGS": 2, "READ": 2, "RELATIVE_PATH": 1, "REAL_PATH": 2, "TO_CMAKE_PATH": 2}
         lists.unclear.update(words[at[words[0]] :][:1] if words[:1] and words[0] in at else ())
         return
@@ -187,6 +189,9 @@ def _file(lists: Lists, words: list[str], command: Command) -> None:
         elif word not in ("CONFIGURE_DEPENDS", "FOLLOW_SYMLINKS"):
             found += _globbed(lists, lists.place.folder, word, words[0] == "GLOB_RECURSE")
     lists.set(words[1], ";".join(one.removeprefix(relative) for one in dict.fromkeys(found)))
+
+
+_WRITING = ("WRITE", "APPEND", "GENERATE", "CONFIGURE", "COPY_FILE", "RENAME", "DOWNLOAD", "TOUCH")
 
 
 def _component(lists: Lists, words: list[str], command: Command) -> None:
@@ -300,6 +305,12 @@ def _sets_named(*names: str) -> Runner:
     return run
 
 
+def _process(lists: Lists, words: list[str], command: Command) -> None:
+    """A program that runs before anything is built: what it prints and writes is not followed."""
+    _sets_named("OUTPUT_VARIABLE", "RESULT_VARIABLE")(lists, words, command)
+    lists.note_written(words)
+
+
 VARIABLES: dict[str, Runner] = {
     "set": _set,
     "unset": lambda lists, words, _: words and lists.scopes[-1].pop(words[0], None),
@@ -317,7 +328,7 @@ VARIABLES: dict[str, Runner] = {
     "get_target_property": _sets(0),
     "get_source_file_property": _sets(0),
     "get_directory_property": _sets(0),
-    "execute_process": _sets_named("OUTPUT_VARIABLE", "RESULT_VARIABLE"),
+    "execute_process": _process,
     "try_compile": _sets(0),
 }
 """What each command does."""

@@ -33,10 +33,11 @@ from hvci.source.builds.msbuild.projects import (
     run,
 )
 from hvci.source.builds.msbuild.properties import slashed
+from hvci.source.builds.steps import written
 from hvci.source.preprocess.conditions import of_ntddi
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file
-from hvci.source.text.files import Shelf, beside
+from hvci.source.text.files import Shelf, beside, is_code
 
 _VERSIONS = {
     "windowsvista": WindowsVersion.VISTA,
@@ -131,6 +132,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         debug=_is_debug(configuration, state),
         lost=tuple(sorted(set(state.missing))),
         again=tuple(again),
+        written=tuple(_written(path, state)),
         unset=tuple(state.unset),
         united=_property(state, "enableunitysupport") == "true",
     )
@@ -157,6 +159,20 @@ def _unseen(state: State) -> Iterator[str]:
         is_made = _MADE.search(item.metadata.get("outputs", "")) is not None
         if is_made and not _is_assembly(item) and not _excluded(item):
             yield item.path
+
+
+def _written(path: str, state: State) -> Iterator[str]:
+    """Files that are here and that a step writes before they are compiled."""
+    names = dict(state.written)
+    is_used = _property(state, "prebuildeventuseinbuild") != "false"
+    if is_used and (command := state.definitions.get("prebuildevent", {}).get("command", "")):
+        names |= dict.fromkeys(written(command))
+    made = [state.definitions.get("custombuildstep", {}).get("outputs", "")]
+    items = state.items.get("custombuild", [])
+    made += (item.metadata.get("outputs", "") for item in items if not _excluded(item))
+    names |= dict.fromkeys(one.strip() for text in made for one in text.split(";"))
+    places = (state.library.place(path, name) for name in names if "*" not in name)
+    yield from dict.fromkeys(one for one in places if is_code(one) and is_file(one))
 
 
 def _compiler(state: State) -> Compiler:

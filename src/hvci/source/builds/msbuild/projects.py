@@ -16,6 +16,7 @@ from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
 from hvci.source.builds.msbuild.files import Element, Library, absolute
 from hvci.source.builds.msbuild.unset import OF_KIT, TOOLSET, may_define, unset
+from hvci.source.builds.steps import written_by_task
 
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
@@ -54,6 +55,8 @@ class State:
     """Properties that only the environment may set, and the macros whose values they are, if so."""
     commands: list[tuple[str, str]] = field(default_factory=list)
     """What its targets run, and the file that says so."""
+    written: dict[str, None] = field(default_factory=dict)
+    """Files of code that its targets may write, as they name them."""
     _imported: set[str] = field(default_factory=set)
     _used: frozenset[str] = frozenset()
     _targets: list[tuple[Element, str]] = field(default_factory=list)
@@ -120,6 +123,9 @@ class State:
                 self.open[f"the target {name} sets {said}, whose options are not read"] = None
             if child.name == "exec" and "command" in child.attributes and self._wanted(child, here):
                 self.commands.append((self.expand(child.attributes["command"], here), here))
+            if _may_write(child) and self._wanted(child, here):
+                given = {key: self.expand(text, here) for key, text in child.attributes.items()}
+                self.written |= dict.fromkeys(written_by_task(child.name, given))
             if child.name == "propertygroup" and self._wanted(child, here):
                 self._properties(child, here)
             if child.name == "itemgroup" and self._may_add(child) and self._wanted(child, here):
@@ -296,6 +302,14 @@ class State:
                 # a path in an item is meant from the project, wherever the item stands
                 found.append(self.library.place(self.library.project, one.strip()))
         return found
+
+
+def _may_write(task: Element) -> bool:
+    """Whether a task of a target names a file of code."""
+    return task.name not in ("itemgroup", "propertygroup") and any(
+        ".h" in text.lower() or ".c" in text.lower() or ".i" in text.lower() or "@(" in text
+        for text in task.attributes.values()
+    )
 
 
 def _is_change(item: Element) -> bool:
