@@ -100,6 +100,7 @@ def _runs(root: str, preset: Preset, machines: Iterable[str]) -> Iterator[Lists]
         lists = Lists(_folder(root), asked, machine, RUNNERS)
         lists.scopes[0].update(preset.variables)
         lists.list_file(absolute(root))
+        lists.end()
         chosen = compilers.chosen(lists.get, lists.targets.values()) or compiler
         types = (lists.get("CMAKE_CONFIGURATION_TYPES") or "").split(";")
         named = [*types, *(one for one in FURTHER if one.upper() in lists.configurations)]
@@ -156,24 +157,24 @@ class _Made:
         """A name for the target: its list, and its own name behind it."""
         return f"{self.shelf.shown(target.file)}#{target.name}"
 
-    def _linked(self, target: Target) -> list[Target]:
-        """The targets that one links, directly and in turn."""
+    def _linked(self, target: Target, is_used: bool = False) -> list[Target]:
+        """The targets that one links, directly and in turn; or those whose usage it takes on."""
         found: dict[str, Target] = {}
-        todo = list(target.links)
+        todo = [one for one in target.links if not (is_used and one in target.outer)]
         while todo:
             for name in _named(todo.pop(0)):
                 other = self.lists.targets.get(name)
                 if other is not None and other.name not in found and other is not target:
                     found[other.name] = other
-                    todo += other.links
+                    todo += (one for one in other.links if not (is_used and one in other.inner))
         return list(found.values())
 
     def _build(self, target: Target) -> Build:
-        linked = self._linked(target)
-        options = self._all("options", target, linked)
+        linked, used = self._linked(target), self._linked(target, is_used=True)
+        options = self._all("options", target, used)
         link = self._link_text(target)
         kind, static = self._kind(target, f"{link} {' '.join(options)}")
-        compiled, assembly = self._files(target, linked, options, kind)
+        compiled, assembly = self._files(target, used, options, kind)
         file = self.shelf.shown(target.file)
         site = SourceSite(file, _line(target))
         said = dict(word.split("=", 1) for word in target.words if "=" in word)
@@ -320,6 +321,8 @@ class _Made:
                 own = self._with_own(target, made[language], absolute(path))
                 compiled[path] = replace(own, cplusplus=said == "CXX") if said in made else own
         open_ = [one for one in (*definitions, *options) if is_open(self._generated([one], "C")[0])]
+        flags = (f"CMAKE_{one}_FLAGS" for one in made)
+        open_ += (f"${{{one}}}" for one in flags if one in self.lists.unclear)
         for one in (*target.lost, *open_):
             self._lose(target, one, weighs)
         if not compiled and weighs and not _objects(target):

@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from hvci.source.builds.cmake.nested import NESTED
 from hvci.source.builds.cmake.run import Lists, Runner
 from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.cmake.text import Command
+from hvci.source.builds.cmake.unclear import is_unclear
 from hvci.source.builds.cmake.variables import VARIABLES
 from hvci.source.builds.steps import sections, written
 
 _SCOPES = ("PUBLIC", "PRIVATE", "INTERFACE")
 _HANDED = ("definitions", "folders", "options")
+_TOLD = ("definitions", "options")
 
 
 def _project(lists: Lists, words: list[str], command: Command) -> None:
@@ -87,13 +90,13 @@ def _note_unknown(lists: Lists, target: Target, command: Command) -> None:
                 target.lost.append("${" + name + "}")
 
 
-def _unset(lists: Lists, command: Command) -> Iterator[str]:
-    """Definitions whose value is a variable that only the caller of CMake may set."""
+def _unset(lists: Lists, command: Command, is_defining: bool = True) -> Iterator[str]:
+    """Definitions that are, or have for a value, what only the caller of CMake may set."""
     for one in command.arguments:
-        name, _, value = one.text.partition("=")
-        named = re.fullmatch(r"\$\{(\w+)\}", value)
-        if named is not None and lists.get(named[1]) is None:
-            yield f"{name}={value}"
+        named = re.fullmatch(r"(?:[^=]*=)?\$\{(\w+)\}", one.text) if is_defining else None
+        is_unset = named is not None and lists.get(named[1]) is None
+        if is_unset or (not one.raw and is_unclear(one.text, lists.unclear)):
+            yield one.text
 
 
 def _of_target(kind: str) -> Callable[[Lists, list[str], Command], None]:
@@ -104,7 +107,7 @@ def _of_target(kind: str) -> Callable[[Lists, list[str], Command], None]:
         if target is None:
             return
         scope = "PUBLIC"
-        target.lost += _unset(lists, command) if kind == "definitions" else ()
+        target.lost += _unset(lists, command, kind == "definitions") if kind in _TOLD else ()
         for word in words[1:]:
             if word in _SCOPES:
                 scope = word
@@ -134,14 +137,32 @@ def _sources(lists: Lists, words: list[str], command: Command) -> None:
     _note_unknown(lists, target, command)
 
 
-_MODES = (*_SCOPES, "debug", "optimized", "general", "LINK_PUBLIC", "LINK_PRIVATE")
+_MODES = frozenset(
+    (
+        *(*_SCOPES, "debug", "optimized", "general"),
+        *("LINK_PUBLIC", "LINK_PRIVATE", "LINK_INTERFACE_LIBRARIES"),
+    )
+)
 
 
 def _link(lists: Lists, words: list[str], command: Command) -> None:
     target = lists.targets.get(words[0]) if words else None
-    if target is not None:
-        target.links += (word for word in words[1:] if word not in _MODES)
-        _note_unknown(lists, target, command)
+    if target is None:
+        return
+    scope = "PUBLIC"
+    for word in words[1:]:
+        if word in _MODES:
+            scope = word.removeprefix("LINK_") if word.endswith(_SCOPES) else scope
+            scope = "INTERFACE" if word == "LINK_INTERFACE_LIBRARIES" else scope
+            continue
+        is_new = word not in target.links
+        for name, many in (("PRIVATE", target.inner), ("INTERFACE", target.outer)):
+            if scope == name and is_new:
+                many.add(word)
+            elif scope != name:
+                many.discard(word)
+        target.links.append(word)
+    _note_unknown(lists, target, command)
 
 
 def _configured(lists: Lists, words: list[str], command: Command) -> None:
@@ -167,7 +188,11 @@ def _step(lists: Lists, words: list[str], command: Command) -> None:
 def _precompiled(lists: Lists, words: list[str], command: Command) -> None:
     """Headers that each file of a target begins with."""
     target = lists.targets.get(words[0]) if words else None
-    if target is not None and "REUSE_FROM" not in words:
+    if target is not None and words[1:2] == ["REUSE_FROM"]:
+        other = lists.targets.get("".join(words[2:3]))
+        target.precompiled += other.precompiled if other is not None else ()
+        target.lost += () if other is not None else (" ".join(words[1:]),)
+    elif target is not None:
         given = (word for word in words[1:] if word not in _SCOPES and word[:1] not in "<$")
         target.precompiled += (lists.path(word) for word in given)
 
@@ -203,8 +228,9 @@ def _of_folder(kind: str) -> Callable[[Lists, list[str], Command], None]:
     def run(lists: Lists, words: list[str], command: Command) -> None:
         words = [word for word in words if word not in ("SYSTEM", "BEFORE", "AFTER")]
         value = [lists.path(word) for word in words] if kind == "folders" else words
-        if command.name in ("add_definitions", "add_compile_definitions"):
-            lists.missing |= dict.fromkeys(_unset(lists, command), True)
+        if kind in _TOLD and command.name[:4] == "add_":
+            is_defining = command.name != "add_compile_options"
+            lists.missing |= dict.fromkeys(_unset(lists, command, is_defining), True)
         getattr(lists.place, kind).extend(value)
         if command.name in _BACKWARDS:
             for target in lists.targets.values():
@@ -285,6 +311,7 @@ def _set_property(lists: Lists, words: list[str], command: Command) -> None:
 
 RUNNERS: dict[str, Runner] = {
     **VARIABLES,
+    **NESTED,
     "project": _project,
     "find_package": _package,
     "message": _message,

@@ -18,6 +18,7 @@ from hvci.source.builds.cmake.generators import Asked
 from hvci.source.builds.cmake.generators import replace as generated
 from hvci.source.builds.cmake.targets import Place, Target
 from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
+from hvci.source.builds.cmake.unclear import adds, is_open, is_unclear, sets, shown
 from hvci.source.builds.steps import sections, written
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents
@@ -61,8 +62,6 @@ _HARMLESS = frozenset(
         "find_library",
         "find_path",
         "find_file",
-        "fetchcontent_declare",
-        "fetchcontent_makeavailable",
         "return",
         "cpack_add_component",
         "create_test_sourcelist",
@@ -113,8 +112,6 @@ class Lists:
         self.properties: dict[tuple[str, str], str] = {}
         """Definitions of single files."""
         self.read: set[str] = set()
-        self.unknown: set[str] = set()
-        """Variables that were used and never set."""
         self.unclear: set[str] = set()
         """Variables that were set in a way that is not followed."""
         self.missing: dict[str, bool] = {}
@@ -130,6 +127,10 @@ class Lists:
         """Those for which the lists have something to say, besides MSVC."""
         self.written: dict[str, None] = {}
         """Files of code that the lists, or steps of the build, write or may write."""
+        self.fetched: dict[str, str] = {}
+        """Folders of projects that are taken in by their names."""
+        self.deferred: list[Command] = []
+        """Commands that run at the end of a folder."""
         self.refused = False
         """The lists stopped with an error: nothing is built in this way."""
         self.steps = 0
@@ -154,7 +155,7 @@ class Lists:
     def note(self, name: str, command: Command) -> None:
         """A variable is as clear as what it is made of."""
         used = {one for given in command.arguments for one in _USED.findall(given.text)}
-        if used & self.unclear:
+        if any(is_unclear(one.text, self.unclear) for one in command.arguments):
             self.unclear.add(name)
         elif name not in used:
             self.unclear.discard(name)
@@ -170,8 +171,6 @@ class Lists:
             found = self.get(match[2] or match[3])
             if found is None and match[3]:
                 return match[0]
-            if found is None:
-                self.unknown.add(match[2])
             return found or ""
 
         before = text
@@ -269,10 +268,17 @@ class Lists:
                 branches.append((one, []))
             else:
                 branches[-1][1].append(one)
-        for asked, inner in branches:
-            if asked.name == "else" or self._holds(asked):
-                self.block(inner)
-                return
+        open_ = [one for one, _ in branches if is_open(one, self.unclear)]
+        for one in open_[:1]:
+            if adds(body, self.functions):
+                self.missing[shown(one)] = True
+        try:
+            for asked, inner in branches:
+                if asked.name == "else" or self._holds(asked):
+                    self.block(inner)
+                    return
+        finally:
+            self.unclear.update(sets(body) if open_ else ())
 
     def _holds(self, command: Command) -> bool:
         words = [Word(self.expand(one.text), one.quoted) for one in command.arguments]
@@ -406,15 +412,22 @@ class Lists:
         name = name.replace("\\", "/")
         return name if name.startswith("/") else f"{self.place.folder}/{name}"
 
+    def end(self) -> None:
+        """Run what was put off to the end of a folder."""
+        every, self.deferred = self.deferred, []
+        self.block(every)
+
     def subdirectory(self, folder: str) -> None:
         """Run the lists of a folder with variables of its own."""
-        before = self.place
+        before, waiting, self.deferred = self.place, self.deferred, []
         self.place = before.below(self.path(folder).rstrip("/"))
         names = ("CMAKE_CURRENT_SOURCE_DIR", "CMAKE_CURRENT_LIST_DIR")
         self.scopes.append({**dict.fromkeys(names, self.place.folder)})
         self.scopes[-1]["CMAKE_CURRENT_BINARY_DIR"] = f"{self.place.folder}/build"
         if not self.list_file(self.place.file):
             self.missing[f"add_subdirectory({folder})"] = False
+        self.end()
+        self.deferred = waiting
         self.scopes.pop()
         self.place = before
 

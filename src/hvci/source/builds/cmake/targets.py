@@ -26,6 +26,10 @@ class Target:
     options: list[str] = field(default_factory=list)
     link_options: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    inner: set[str] = field(default_factory=set)
+    """Those of its links whose usage it hands to nobody."""
+    outer: set[str] = field(default_factory=set)
+    """Those of its links that are only for those that link it."""
     handed: dict[str, list[str]] = field(default_factory=dict)
     """What those that link it get as well: definitions, folders, options."""
     handed_sources: list[tuple[str, str]] = field(default_factory=list)

@@ -39,7 +39,7 @@ def _set(lists: Lists, words: list[str], command: Command) -> None:
         lists.scopes[-1].pop(name, None)
     else:
         lists.set(name, ";".join(values))
-        lists.note(name, command)
+    lists.note(name, command)
 
 
 def _option(lists: Lists, words: list[str], command: Command) -> None:
@@ -330,5 +330,16 @@ VARIABLES: dict[str, Runner] = {
     "get_directory_property": _sets(0),
     "execute_process": _process,
     "try_compile": _sets(0),
+    "try_run": _sets(0),
+    **dict.fromkeys(
+        (
+            *("check_c_source_compiles", "check_cxx_source_compiles", "check_c_compiler_flag"),
+            *("check_cxx_compiler_flag", "check_include_file", "check_include_files"),
+            *("check_include_file_cxx", "check_function_exists", "check_type_size"),
+            *("check_c_source_runs", "check_cxx_source_runs"),
+        ),
+        _sets(1),
+    ),
+    **dict.fromkeys(("check_symbol_exists", "check_cxx_symbol_exists"), _sets(2)),
 }
 """What each command does."""
