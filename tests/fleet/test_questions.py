@@ -22,7 +22,7 @@ from hvci.fleet.rules import Rules
 from hvci.fleet.store import Met
 from hvci.fleet.walk import Place, Problem
 from hvci.fleet.worker import Answer
-from hvci.model import Package, parse_version
+from hvci.model import Installed, Package, parse_version
 from hvci.report.safe import safe
 
 
@@ -62,7 +62,9 @@ def asked(where, *args):
         (["vendor", EVIL], ["c"]),
         (["rule", "execute-pool-type"], ["b", "e"]),
         (["ddi", "ExAllocatePoolWithTag"], ["b"]),
-        (["ddi", "nothing"], []),
+        (["rule", "HVCI2000"], ["b", "e"]),
+        (["rule", "dynamic-code"], []),
+        (["ddi", "ExAllocatePool"], []),
         (["will-not-load", "--machine", "laptop"], []),
         (["update-first", "--scan", "2"], ["b"]),
     ],
@@ -112,13 +114,14 @@ def test_a_name_is_no_part_of_another_name(tmp_path):
     assert told("a/net_x.inf") == {"0"}
     assert told("SVC_A") == {"3"}
     assert len(told("Ä")) == 5
-    assert told("%") == told("inf") == told("x.inf") == set()
+    for word in ("%", "inf", "x.inf"):
+        assert "no package of this name" in run("query", tmp_path / "a.db", "package", word).output
 
 
 def test_a_limit_says_that_there_is_more(where):
     done = run("query", where, "update-first", "--limit", 1)
     assert "more than 1 rows" in done.output
-    assert len(done.output.splitlines()) == 3
+    assert len(done.stdout.splitlines()) == 2
 
 
 def test_nothing_of_a_driver_is_trusted(where, tmp_path):
@@ -187,12 +190,35 @@ def test_sql_only_reads(where, sql, tmp_path, monkeypatch):
         (["changed", "previous"], "there is no previous scan"),
         (["report"], "report wants a path"),
         (["report", "x.sys"], "no report of this"),
+        (
+            ["vendor", "Acne"],
+            "no vendor of this name in the current scans; did you mean Acme?",
+        ),
+        (["ddi", "ExAllocatePoolWithTg"], "did you mean ExAllocatePoolWithTag"),
+        (["rule", "HVCI1"], "no rule of this name"),
+        (["package", "x.inf"], "no package of this name in the current scans (all of them:"),
     ],
 )
 def test_what_cannot_be_asked_is_said(where, arguments, sentence):
     done = run("query", where, *arguments)
     assert done.exit_code == 2
     assert sentence in done.output
+
+
+def test_what_may_be_among_the_answers_is_told_beside_them(where, tmp_path):
+    open_ = "not listed, 1 without an answer (hvci query problems) and 1 undecided (hvci"
+    for question in ("will-not-load", "update-first"):
+        assert open_ in run("query", where, question).stderr
+    for question in (["undecided"], ["will-not-load", "--machine", "laptop"]):
+        assert run("query", where, *question).stderr == ""
+    for question, why in (("installed", "looked at a Windows"), ("boot", "knows when a driver")):
+        assert why in run("query", where, question).stderr
+    there = replace(
+        met("good"), package=Package("a.inf", "A", "boot", installed=Installed("oem1.inf", 1))
+    )
+    fill(tmp_path / "b.db", there)
+    for question in ("installed", "boot"):
+        assert run("query", tmp_path / "b.db", question).stderr == ""
 
 
 def test_an_empty_database_and_an_unfinished_scan(tmp_path):

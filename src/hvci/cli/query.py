@@ -95,8 +95,7 @@ def command(
         else:
             with database.reading() as connection:
                 answered = _answered(connection, str(question), view, word, limit)
-                if question != "scans":
-                    tell_unfinished(connection, view)
+                _tell(connection, str(question), view)
     finally:
         database.close()
     click.echo(_shown(answered, form), nl=False)
@@ -106,6 +105,7 @@ def command(
 
 
 def _answered(connection: Connection, question: str, view: View, word: str, limit: int) -> Answered:
+    from hvci.fleet.asides import plain_word, refuse_unknown
     from hvci.fleet.questions import QUESTIONS, ask
 
     if question == "changed":
@@ -115,7 +115,20 @@ def _answered(connection: Connection, question: str, view: View, word: str, limi
         raise UsageError(f"{safe(question)}: no such question; there are {known}")
     if word and not QUESTIONS[question].word:
         raise UsageError(f"{question} takes no further word")
-    return ask(connection, question, view, word, limit)
+    found = ask(connection, question, view, plain_word(question, word), limit)
+    if word and not found.rows:
+        refuse_unknown(connection, question, view, plain_word(question, word))
+    return found
+
+
+def _tell(connection: Connection, question: str, view: View) -> None:
+    """Say what the rows do not."""
+    from hvci.fleet.asides import asides
+
+    if question != "scans":
+        tell_unfinished(connection, view)
+        for one in asides(connection, question, view):
+            click.echo(f"hvci: {one}", err=True)
 
 
 def _changed(connection: Connection, view: View, word: str, limit: int) -> Answered:

@@ -29,7 +29,7 @@ def by_name(
 ) -> list[tuple[str, int, int, int, int]]:
     """Names with their bad, doubtful and all drivers, and files; the worst first."""
     found: dict[str, list[int]] = {}
-    for _, name, said, drivers, files in _numbers(connection, view, kind):
+    for _, name, said, drivers, files in numbers(connection, view, kind):
         sums = found.setdefault(name, [0, 0, 0, 0])
         sums[0] += drivers * (said == bad)
         sums[1] += drivers * (said == doubtful)
@@ -46,7 +46,7 @@ def by_machine(
     query = select(scan.c.id, scan.c.host, scan.c.ended).where(scan.c.id.in_(view.scans))
     scans = {number: (host, ended) for number, host, ended in connection.execute(query)}
     files: dict[str, dict[str, int]] = {host: {} for host, _ in scans.values()}
-    for number, verdict, _, _, many in _numbers(connection, view, "verdict"):
+    for number, verdict, _, _, many in numbers(connection, view, "verdict"):
         said = files[scans[number][0]]
         said[verdict] = said.get(verdict, 0) + many
     rows: list[tuple[str, int, int, int, int, str | None]] = []
@@ -58,7 +58,8 @@ def by_machine(
     return sorted(rows, key=lambda row: (-row[2], row[0]))
 
 
-def _numbers(connection: Connection, view: View, kind: str) -> Iterator[Counted]:
+def numbers(connection: Connection, view: View, kind: str) -> Iterator[Counted]:
+    """What the scans of a view add up to by names of a kind."""
     names = ("scan_id", "name", "said", "drivers", "files")
     kept = select(*(tally.c[name] for name in names)).where(
         tally.c.kind == kind, tally.c.scan_id.in_(view.scans)
