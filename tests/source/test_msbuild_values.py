@@ -273,12 +273,15 @@ def test_a_shared_sheet_that_a_project_does_not_want(tmp_path, before, expected)
 
 # ---- solutions
 
+SLNF = '{"solution": {"path": "sub\\\\a.sln", "projects": ["..\\\\d\\\\d.vcxproj", "x.wixproj"]}}'
+
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("a.slnx", "<Solution><Project Path='d/d.vcxproj' /></Solution>"),
         ("a.sln", '\tProject("{8}") = "d", "d\\d.VCXPROJ", "{1}"\nEndProject\n'),
+        ("f.slnf", SLNF),
     ],
 )
 def test_a_project_of_a_solution(tmp_path, name, text):

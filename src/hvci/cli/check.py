@@ -82,12 +82,11 @@ def command(
     """Evaluate drivers: do they load, pass the readiness test and run under memory integrity?
 
     A TARGET is a driver image; sources: a C, C++ or MASM file, a project (.vcxproj, sources,
-    CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx); a folder, searched for drivers, other
-    native images and sources; a pattern; a driver package (.inf), an archive (.zip, .cab, .msi,
-    .7z, .tar and more) or a program that brings drivers along; the image of a disk with a Windows
-    (.vhdx, .vmdk, .raw and more); a saved JSON report; or - for an image on standard input.
-    Without one, the
-    targets are the paths of the policy file.
+    CMakeLists.txt, Cargo.toml) or a solution (.sln, .slnx, .slnf); a folder, searched for
+    drivers, other native images and sources; a pattern; a driver package (.inf), an archive (.zip,
+    .cab, .msi, .7z, .tar and more) or a program that brings drivers along; the image of a disk with
+    a Windows (.vhdx, .vmdk, .raw and more); a saved JSON report; or - for an image on standard
+    input. Without one, the targets are the paths of the policy file.
 
     \b
     hvci check driver.sys

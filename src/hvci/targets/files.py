@@ -189,7 +189,7 @@ def _file(path: Path) -> Found | Missing:
 
 
 _CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
-_SOURCES = (*_CODE, ".vcxproj", ".sln", ".slnx")
+_SOURCES = (*_CODE, ".vcxproj", ".sln", ".slnx", ".slnf")
 _NAMES = ("sources", "cmakelists.txt")
 _LISTS = ("meson.build", "makefile", "gnumakefile", "makefile.mingw")
 """Lists that mean anything else as often: in a folder the C files beside them tell."""

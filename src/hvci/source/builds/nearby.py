@@ -166,13 +166,14 @@ def _beside(build: Build, named: list[str]) -> bool:
 
 def nearest(path: str, projects: Sequence[str]) -> int:
     """The position of the project whose folder lies nearest to a file."""
-    steps = path.split("/")[:-1]
+    return min(range(len(projects)), key=lambda at: (distance(path, projects[at]), at))
 
-    def distance(at: int) -> tuple[int, int]:
-        folders = projects[at].partition("#")[0].split("/")[:-1]
-        shared = 0
-        while steps[shared : shared + 1] == folders[shared : shared + 1] != []:
-            shared += 1
-        return len(steps) + len(folders) - 2 * shared, at
 
-    return min(range(len(projects)), key=distance)
+def distance(path: str, project: str) -> int:
+    """Folders on the way from a file to a project."""
+    steps = path.partition("#")[0].split("/")[:-1]
+    folders = project.partition("#")[0].split("/")[:-1]
+    shared = 0
+    while steps[shared : shared + 1] == folders[shared : shared + 1] != []:
+        shared += 1
+    return len(steps) + len(folders) - 2 * shared

@@ -15,12 +15,14 @@ from itertools import groupby
 
 from hvci.model import WindowsVersion
 from hvci.source.builds.model import Build, Compile, Kind
+from hvci.source.builds.nearby import distance
 from hvci.source.preprocess.predefined import NEVER, Compiler, predefined
 from hvci.source.preprocess.runs import Given
 from hvci.source.preprocess.sizes import COMPARED
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.directives import given as macro
+from hvci.source.text.files import beside
 
 
 @dataclass(eq=False)
@@ -75,10 +77,10 @@ def products(builds: Iterable[Build]) -> list[Product]:
     libraries = {
         project: [one for one in many if one.static] for project, many in by_project.items()
     }
-    by_output: dict[str, list[Build]] = {}
-    for many in libraries.values():
+    by_output: dict[str, dict[str, list[Build]]] = {}
+    for project, many in libraries.items():
         for one in many:
-            by_output.setdefault(one.output, many)
+            by_output.setdefault(one.output, {})[project] = many
     found: list[Product] = []
     taken: set[str] = set()
     of_programs: set[str] = set()
@@ -104,21 +106,41 @@ def products(builds: Iterable[Build]) -> list[Product]:
 
 
 def _linked(
-    build: Build, libraries: Mapping[str, list[Build]], by_output: Mapping[str, list[Build]]
+    build: Build,
+    libraries: Mapping[str, list[Build]],
+    by_output: Mapping[str, Mapping[str, list[Build]]],
 ) -> Iterator[Build]:
     """The builds of the static libraries that a build links, each once."""
     seen, todo = {build.project}, [build]
     while todo:
         current = todo.pop(0)
         named = [libraries.get(one, []) for one in current.references]
-        stems = (name.rpartition("/")[2].rpartition(".")[0].lower() for name in current.libraries)
-        named += [by_output.get(stem, []) for stem in stems]
+        for name in current.libraries:
+            of_name = by_output.get(name.rpartition("/")[2].rpartition(".")[0].lower(), {})
+            named.append(of_name.get(_meant(name, build, tuple(of_name)), []))
         for many in named:
             if many and many[0].project not in seen:
                 seen.add(many[0].project)
                 chosen = _matching(many, build)
                 todo.append(chosen)
                 yield chosen
+
+
+def _meant(name: str, build: Build, projects: tuple[str, ...]) -> str:
+    """Which project makes a library of a name: by its place, else the nearest; empty: not told."""
+    if len(projects) < 2:
+        return "".join(projects)
+    whole = beside(build.file, name) if "/" in name else ""
+    above = [one for one in projects if whole.startswith(_folder(one))]
+    if above:
+        return max(above, key=lambda one: len(_folder(one)))
+    near = sorted(projects, key=lambda one: distance(build.project, one))
+    is_told = distance(build.project, near[0]) < distance(build.project, near[1])
+    return near[0] if is_told else ""
+
+
+def _folder(project: str) -> str:
+    return project.partition("#")[0].rpartition("/")[0] + "/"
 
 
 def _matching(many: list[Build], build: Build) -> Build:

@@ -32,7 +32,7 @@ from hvci.source.builds.unread import leave_out
 from hvci.source.preprocess.units import Space, TranslationUnit
 from hvci.source.program.program import Program
 from hvci.source.text.disk import is_file
-from hvci.source.text.files import Shelf, is_code
+from hvci.source.text.files import SOLUTIONS, Shelf, is_code
 
 
 class Workspace:
@@ -220,7 +220,7 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     old: set[str] = set()
     projects = {path for path in shelf.projects if path.lower().endswith(".vcxproj")}
     for path in shelf.projects:
-        if path.lower().endswith((".sln", ".slnx")):
+        if path.lower().endswith(SOLUTIONS):
             for named in map(shelf.actual, vcxproj.solution_projects(shelf, path)):
                 if is_file(named) and named.lower().endswith(_OLD):
                     old.add(named)

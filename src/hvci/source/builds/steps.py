@@ -88,6 +88,13 @@ _QUIET = frozenset(
 """Elements of a target that write no file of code."""
 
 
+def may_write(name: str, given: Mapping[str, str]) -> bool:
+    """Whether a task of MSBuild is worth a look: it may name a file of code, or a list of them."""
+    return name not in _QUIET and any(
+        end in text.lower() for text in given.values() for end in (".h", ".c", ".i", "@(", "%(")
+    )
+
+
 def written_by_task(name: str, given: Mapping[str, str]) -> Iterator[str]:
     """The files of code that a task of MSBuild may write; names are in lower case."""
     if name == "exec":

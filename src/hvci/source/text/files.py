@@ -19,7 +19,8 @@ MAX_FILES = 50_000
 DEEPEST = 200
 """Folders in a path that is looked for in any case of its letters."""
 CODE = (".c", ".cpp", ".cc", ".cxx", ".h", ".hpp", ".hxx", ".hh", ".inl", ".asm")
-PROJECT = (".vcxproj", ".vcproj", ".props", ".targets", ".sln", ".slnx", ".inf", ".inx", ".cmake")
+SOLUTIONS = (".sln", ".slnx", ".slnf")
+PROJECT = (".vcxproj", ".vcproj", ".props", ".targets", *SOLUTIONS, ".inf", ".inx", ".cmake")
 PROJECT_NAMES = (
     *("sources", "makefile.inc", "cmakelists.txt", "meson.build"),
     *("makefile", "gnumakefile", "makefile.mingw"),

@@ -5,6 +5,7 @@ Knows the properties that driver projects use; knows nothing of source text.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -76,8 +77,25 @@ def solution_projects(shelf: Shelf, path: str) -> list[str]:
         shelf.limit(path, "it is too large for a solution", (*TEXT_RULES, *LINK_RULES))
         return []
     text = data.decode("utf-8-sig", "replace")
+    if path.lower().endswith(".slnf"):
+        return _filtered(shelf, path, text)
     found = _PROJECT_LINE.findall(text) + _SLNX_PROJECT.findall(text)
     return [beside(path, name) for name in found]
+
+
+def _filtered(shelf: Shelf, path: str, text: str) -> list[str]:
+    """The projects that a filter leaves of a solution: they are meant from the solution."""
+    try:
+        told = json.loads(text)["solution"]
+        named = [str(one) for one in told["projects"]]
+        solution = beside(path, slashed(str(told["path"])))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        shelf.limit(path, "it is no filter of a solution", (*TEXT_RULES, *LINK_RULES))
+        return []
+    return [beside(solution, slashed(one)) for one in named if _BUILT.search(one)]
+
+
+_BUILT = re.compile(r"(?i)\.vcx?proj\Z")
 
 
 def builds(library: Library, path: str) -> list[Build]:
@@ -103,7 +121,11 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
     compiled = [item for item in state.items.get("clcompile", []) if not _excluded(item)]
     other = [item for name in ASSEMBLED for item in state.items.get(name, [])]
     other += [item for item in state.items.get("custombuild", []) if _is_assembly(item)]
-    references = tuple(item.path for item in state.items.get("projectreference", []))
+    references = tuple(
+        item.path
+        for item in state.items.get("projectreference", [])
+        if item.metadata.get("linklibrarydependencies", "").strip().lower() != "false"
+    )
     made = _Compiles(path, state)
     files, again = dict[str, Compile](), list[tuple[str, Compile]]()
     for item in compiled:

@@ -43,6 +43,22 @@ class Element(NamedTuple):
             yield from child.find(name)
 
 
+_OF_ITEM = frozenset(
+    (
+        *("include", "exclude", "remove", "update", "condition", "label"),
+        *("keepmetadata", "removemetadata", "keepduplicates", "matchonmetadata"),
+    )
+)
+
+
+def said(item: Element) -> tuple[Element, ...]:
+    """What an item says of its files: in elements, and in attributes that are short for them."""
+    if item.attributes.keys() <= _OF_ITEM:
+        return item.children
+    short = ((name, text) for name, text in item.attributes.items() if name not in _OF_ITEM)
+    return (*(Element(name, text, {}, ()) for name, text in short), *item.children)
+
+
 class ProjectError(Exception):
     """Why a project file cannot be read; becomes a `Limit`."""
 

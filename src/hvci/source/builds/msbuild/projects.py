@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hvci.source.builds.model import defines
 from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
-from hvci.source.builds.msbuild.files import Element, Library, absolute
-from hvci.source.builds.msbuild.unset import OF_KIT, TOOLSET, may_define, unset
-from hvci.source.builds.steps import written_by_task
+from hvci.source.builds.msbuild.files import Element, Library, absolute, said
+from hvci.source.builds.msbuild.unset import OF_KIT, TOOLSET, may_define, of_environment, unset
+from hvci.source.builds.steps import may_write, written_by_task
 
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
@@ -92,6 +93,8 @@ class State:
         for element, here in self._later["itemdefinitiongroup"]:
             if self._wanted(element, here):
                 self._definitions(element, here)
+            else:
+                self._passed_over([element], element, here)
         of_targets = [
             (child, here)
             for element, here in self._targets
@@ -123,7 +126,7 @@ class State:
                 self.open[f"the target {name} sets {said}, whose options are not read"] = None
             if child.name == "exec" and "command" in child.attributes and self._wanted(child, here):
                 self.commands.append((self.expand(child.attributes["command"], here), here))
-            if _may_write(child) and self._wanted(child, here):
+            if may_write(child.name, child.attributes) and self._wanted(child, here):
                 given = {key: self.expand(text, here) for key, text in child.attributes.items()}
                 self.written |= dict.fromkeys(written_by_task(child.name, given))
             if child.name == "propertygroup" and self._wanted(child, here):
@@ -224,14 +227,17 @@ class State:
     def _definitions(self, element: Element, here: str) -> None:
         for item in element.children:
             if not self._wanted(item, here):
+                self._passed_over([item], item, here)
                 continue
             held = self.definitions.setdefault(item.name, {})
-            for child in item.children:
+            for child in said(item):
                 if _WELL_KNOWN.search(child.attributes.get("condition", "")) is not None:
                     shown = child.attributes["condition"][:SHOWN]
                     self.open[f"the condition {shown} could not be followed"] = None
                     continue
-                if self._wanted(child, here, held):
+                if not self._wanted(child, here, held):
+                    self._passed_over([child], item, here)
+                else:
                     self._give(item.name, child, here, held)
                     self.places[f"{item.name}.{child.name}"] = here
 
@@ -244,6 +250,20 @@ class State:
             self.open[f"$({made[:SHOWN]}) in {child.name} could not be followed"] = None
         if unknown and may_define(item, child.name):
             self.unset |= unset(child.text, unknown)
+
+    def _passed_over(self, todo: list[Element], item: Element, here: str) -> None:
+        """Macros that a condition keeps out, which only the environment may decide about."""
+        condition = todo[0].attributes.get("condition", "")
+        _, unknown = self.followed(condition, here)
+        if not (names := of_environment(unknown)):
+            return
+        texts = []
+        while todo:
+            one = todo.pop()
+            texts += [one.text] if one.name in _DEFINING else []
+            todo += said(one) if one.name in ("clcompile", "itemdefinitiongroup") else ()
+        macros = (name for text in texts for name in (defines(text) or {"": ""}))
+        self.unset |= dict.fromkeys((name, macro) for macro in macros for name in names)
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
@@ -276,11 +296,13 @@ class State:
 
     def _metadata(self, item: Element, here: str, one: Compiled) -> None:
         """What an item says of one file."""
-        if not item.children:
+        if not (every := said(item)):
             return
         metadata = _well_known(one.path) | one.metadata
-        for child in item.children:
-            if self._wanted(child, here, metadata):
+        for child in every:
+            if not self._wanted(child, here, metadata):
+                self._passed_over([child], item, here)
+            else:
                 self._give(item.name, child, here, metadata)
         one.metadata = metadata
 
@@ -304,17 +326,9 @@ class State:
         return found
 
 
-def _may_write(task: Element) -> bool:
-    """Whether a task of a target names a file of code."""
-    return task.name not in ("itemgroup", "propertygroup") and any(
-        ".h" in text.lower() or ".c" in text.lower() or ".i" in text.lower() or "@(" in text
-        for text in task.attributes.values()
-    )
-
-
 def _is_change(item: Element) -> bool:
     """Whether an item of a target changes all items that are there."""
-    return bool(item.children) and not {"include", "remove", "update"} & item.attributes.keys()
+    return bool(said(item)) and not {"include", "remove", "update"} & item.attributes.keys()
 
 
 def _well_known(path: str) -> dict[str, str]:
@@ -336,6 +350,7 @@ _SET = ("CL", "_CL_", "LINK", "_LINK_")
 _WELL_KNOWN = re.compile(
     r"(?i)%\((?:\w+\.)?(?:identity|fullpath|filename|extension|relativedir|directory)\)"
 )
+_DEFINING = ("preprocessordefinitions", "undefinepreprocessordefinitions")
 _TELLING = frozenset(
     (
         *("preprocessordefinitions", "undefinepreprocessordefinitions", "additionaloptions"),

@@ -34,13 +34,19 @@ def may_define(item: str, metadata: str) -> bool:
     return metadata in _DEFINING or (item == "clcompile" and metadata == "additionaloptions")
 
 
+def of_environment(unknown: Iterable[str]) -> list[str]:
+    """The properties among what nobody sets that are none of the tools."""
+    plain = (name for name in sorted(unknown) if re.fullmatch(r"[\w.-]+", name))
+    return [
+        one for one in plain if not any(of.fullmatch(one) for of in (_OF_TOOLS, TOOLSET, OF_KIT))
+    ]
+
+
 def unset(text: str, unknown: Iterable[str]) -> dict[tuple[str, str], None]:
     """Properties that only the environment may set, and the macros whose values they are, if so."""
     found: dict[tuple[str, str], None] = {}
-    for name in sorted(unknown):
-        known = any(one.fullmatch(name) for one in (_OF_TOOLS, TOOLSET, OF_KIT))
-        if re.fullmatch(r"[\w.-]+", name) is not None and not known:
-            items = [one for one in re.split(r"[;\s]", text) if f"$({name})" in one]
-            given = (re.match(r"\s*(?:[/-]D)?([A-Za-z_]\w*)=", one) for one in items)
-            found |= dict.fromkeys((name, one[1] if one is not None else "") for one in given)
+    for name in of_environment(unknown):
+        items = [one for one in re.split(r"[;\s]", text) if f"$({name})" in one]
+        given = (re.match(r"\s*(?:[/-]D)?([A-Za-z_]\w*)=", one) for one in items)
+        found |= dict.fromkeys((name, one[1] if one is not None else "") for one in given)
     return found
