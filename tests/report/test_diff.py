@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvci.model import Machine
+from hvci.model import Gate, Machine, Outcome
 from hvci.report import Document
 from hvci.report.diff import Change, compare, to_diff_text
 from reports import (
@@ -156,3 +156,40 @@ def test_source_findings_are_paired_by_line():
     after = source_report(source_call(92, 0))
     fixed, moved = difference(before, after).changes
     assert (fixed.before.finding.site.line, moved.before.finding.site.line) == (3, 90)
+
+
+def open_by(one, *rules):
+    """A report with rules that a limit leaves open."""
+    results = tuple(
+        replace(result, outcome=Outcome.UNDECIDED, reason="not looked at")
+        if result.rule in rules
+        else result
+        for result in one.results
+    )
+    return replace(one, results=results)
+
+
+def test_what_a_limit_leaves_open_is_a_doubt_though_no_finding_tells_it():
+    before, after = report(), open_by(report(), "execute-pool-type", "dynamic-code")
+    found = difference(before, after)
+    assert found.worse
+    assert "  open now:\n    dynamic-code, execute-pool-type: not looked at\n" in to_diff_text(
+        [found]
+    )
+    (come,) = compare(Document(), Document((after,)))
+    assert come.worse
+    half = open_by(report(), "dynamic-code")
+    assert difference(half, after).doubts == (("not looked at", ("execute-pool-type",)),)
+    for old, new in ((after, after), (after, half), (after, before), (after, report(*BAD))):
+        assert not difference(old, new).doubts
+    accepted = replace(after, policy_gate=Gate.PASS)
+    assert not difference(before, accepted).worse
+
+
+def test_a_pair_of_two_names_or_machines_says_so():
+    old, new = report(path="a/old.sys"), report(path="b/new.sys")
+    assert difference(old, new).name == "old.sys -> new.sys"
+    assert difference(old, report(path="b/old.sys")).name == "old.sys"
+    arm64 = replace(old, target=replace(old.target, machine=Machine.ARM64))
+    x64 = replace(old, target=replace(old.target, machine=Machine.X64))
+    assert difference(x64, arm64).name == "old.sys (x64 -> arm64)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, product
 
-from hvci.model import ImageSite, Outcome, Report
+from hvci.model import Gate, ImageSite, Outcome, Report
 from hvci.report import words
 from hvci.report.document import Document
 from hvci.report.identity import (
@@ -60,11 +60,13 @@ class Difference:
     before: Report | None
     after: Report | None
     changes: tuple[Changed, ...]
+    doubts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Why rules are open that were not so before and of which no finding tells it, with them."""
 
     @property
     def worse(self) -> bool:
         """Whether something fails or is in doubt that was not so before."""
-        return any(_is_worse(item) for item in self.changes)
+        return bool(self.doubts) or any(_is_worse(item) for item in self.changes)
 
 
 _BAD = (Outcome.NOTE, Outcome.UNDECIDED, Outcome.FAIL)
@@ -86,7 +88,21 @@ def _difference(name: str, before: Report | None, after: Report | None) -> Diffe
     old = list(named_findings(before)) if before else []
     new = list(named_findings(after)) if after else []
     changes = sorted(_changes(old, new), key=_order)
-    return Difference(name, before, after, tuple(changes))
+    return Difference(name, before, after, tuple(changes), tuple(_doubts(before, after)))
+
+
+_IN_DOUBT = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOT_CHECKED)
+
+
+def _doubts(before: Report | None, after: Report | None) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a limit leaves open, which is no finding; nothing where all of it is accepted."""
+    if after is None or after.gate is Gate.PASS:
+        return
+    results = before.results if before else ()
+    known = {one.rule for one in results if one.outcome in _IN_DOUBT}
+    for reason, rules in words.open_rules(after).items():
+        if new := tuple(rule for rule in rules if rule not in known):
+            yield reason, new
 
 
 def _order(item: Changed) -> tuple[int, str, tuple[int, str, int, int]]:
@@ -174,6 +190,9 @@ def _lines(difference: Difference, verbose: bool) -> Iterator[str]:
         yield f"  {change.value}: {len(items)}"
         if verbose or change not in (Change.MOVED, Change.UNCHANGED):
             yield from (f"    {line}" for item in items for line in _item(item))
+    if difference.doubts:
+        yield "  open now:"
+        yield from (f"    {', '.join(rules)}: {reason}" for reason, rules in difference.doubts)
 
 
 def _verdict(report: Report | None) -> str:

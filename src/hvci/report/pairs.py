@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-from hvci.model import Report
+from hvci.model import Report, Target
 from hvci.report.identity import short_name
 
 Pair = tuple[str, Report | None, Report | None]
@@ -23,11 +23,19 @@ def pairs(old: Sequence[Report], new: Sequence[Report]) -> Iterator[Pair]:
     never two for different machines. Each report is in one pair.
     """
     if len(old) == 1 and len(new) == 1:
-        yield short_name(new[0].target.path), old[0], new[0]
+        yield _of_two(old[0].target, new[0].target), old[0], new[0]
         return
     before, after = _by_name(old), _by_name(new)
     for name in sorted({*before, *after}):
         yield from _pairs(name, before.get(name, []), after.get(name, []))
+
+
+def _of_two(old: Target, new: Target) -> str:
+    """What the drivers of a pair are called that may be different ones."""
+    names = dict.fromkeys(short_name(one.path) for one in (old, new))
+    machines = dict.fromkeys(str(one.machine) for one in (old, new) if one.machine)
+    of = f" ({' -> '.join(machines)})" if len(machines) > 1 else ""
+    return " -> ".join(names) + of
 
 
 def _by_name(reports: Iterable[Report]) -> dict[str, list[Report]]:
