@@ -98,6 +98,21 @@ def test_packages_by_their_files_and_by_their_names():
     assert computer(GERMAN).likely == {"thing.sys": "oem7.inf"}
 
 
+def test_of_several_packages_with_one_file_none_is_named_to_be_removed():
+    event = files.xml([files.policy("thing.sys", files.DRIVER_POLICY)])
+    again = PNPUTIL.replace("oem12", "oem15").replace("oem3", "oem16")
+    for texts in ((PNPUTIL + again,), (PNPUTIL, again)):
+        (row,) = rows(event, *texts)
+        assert row.package == "one of oem12.inf, oem15.inf"
+        assert "delete-driver" not in row.todo
+        assert computer("\n".join(texts)).likely["other.sys"] == "one of oem3.inf, oem16.inf"
+    # what was installed last is the one that counts
+    again = SETUP + SETUP.replace("oem12", "oem20")
+    assert (
+        computer(PNPUTIL + again.format(code=10, status="0x0")).packages["thing.sys"] == "oem20.inf"
+    )
+
+
 def test_the_package_stands_in_the_row_and_in_the_next_step():
     event = files.xml([files.policy("thing.sys", files.DRIVER_POLICY)])
     (row,) = rows(event, PNPUTIL)
@@ -358,6 +373,16 @@ def test_a_bundle_holds_facts_and_no_driver():
     (facts,) = as_bundle(found, [bare])["disagreements"]
     assert "sections" not in facts
     assert as_bundle(found, [])["disagreements"] == []
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_bundle_is_about_the_file_that_the_event_names_by_its_hash(turned):
+    record = files.hvci("driver.sys")
+    record.data["SHA256 Hash"] = "AB" * 32
+    given = [of("a/driver.sys", "1", authentihash="ab" * 32), of("b/driver.sys", "2")]
+    given = given[::-1] if turned else given
+    (facts,) = as_bundle(rows(files.xml([record]), reports=given), given)["disagreements"]
+    assert facts["sha256"] == "1" * 64
 
 
 def test_names_from_logs_are_shown_harmless():

@@ -13,7 +13,6 @@ from hvci.logs.rows import Refusal
 from hvci.model import Answer, Question, Report
 from hvci.model.gates import Gate
 from hvci.report.identity import short_name
-from hvci.report.pairs import named
 from hvci.report.safe import safe
 
 
@@ -56,7 +55,8 @@ def _silence(report: Report) -> str:
 def as_bundle(rows: Iterable[Refusal], reports: Sequence[Report]) -> dict[str, object]:
     """Facts about the drivers on which Windows and hvci disagree."""
     wrong = (row for row in rows if row.agrees is False)
-    found = ((row, report) for row in wrong for report in named(row.driver, reports, row.path)[:1])
+    by_digest = {one.target.sha256: one for one in reports}
+    found = ((row, by_digest[row.sha256]) for row in wrong if row.sha256 in by_digest)
     return {
         "hvci": __version__,
         "disagreements": [dict(_facts(row, report)) for row, report in found],

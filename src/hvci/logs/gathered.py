@@ -14,7 +14,7 @@ from hvci.logs.event_facts import Seen, identified, quoted, seen
 from hvci.logs.event_log import evtx_events, is_event_log
 from hvci.logs.event_text import csv_events, json_events, text_events
 from hvci.logs.events import MAX_EVENTS, Event, without_xml, xml_events
-from hvci.logs.machine import Machine, machine, problems
+from hvci.logs.machine import Machine, machine, one_each, problems
 from hvci.logs.parse import LONGEST_LINE, Log, decode_text, parse_log
 from hvci.logs.refusals import crash_signs
 from hvci.model.gates import same_provider
@@ -83,8 +83,8 @@ def _joined(computers: Sequence[Machine]) -> Machine:
     return Machine(
         states[-1] if states else None,
         tuple(dict.fromkeys(fact for one in computers for fact in one.facts)),
-        {file: inf for one in computers for file, inf in one.packages.items()},
-        {file: inf for one in computers for file, inf in one.likely.items()},
+        one_each(pair for one in computers for pair in one.packages.items()),
+        one_each(pair for one in computers for pair in one.likely.items()),
         frozenset().union(*(one.at_boot for one in computers)),
         any(one.known for one in computers),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hvci.catalog.gates import gates
@@ -45,6 +45,7 @@ _ISSUE_BITS = {
     0x1000: "no APIC virtualization",
 }
 """What hvciscan says of the computer; observed by researchers, not documented."""
+_ONE_OF = "one of "
 MEMORY_INTEGRITY = 2
 """Its number among the security services."""
 
@@ -56,7 +57,7 @@ class Machine:
     memory_integrity: bool | None = None
     facts: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
-    """Driver file -> published INF."""
+    """Driver file -> published INF, or all of them where several packages have such a file."""
     likely: Mapping[str, str] = field(default_factory=dict)
     """The same by the name of the original INF alone."""
     at_boot: frozenset[str] = frozenset()
@@ -68,7 +69,7 @@ class Machine:
 def machine(lines: list[str], text: str) -> Machine:
     """Everything that the lists of a log say."""
     packages, likely = _packages(lines)
-    packages |= dict(_installed(lines))
+    packages |= dict(_installed(lines))  # in the order of time: the last is the one that counts
     is_on, facts = _device_guard(text)
     facts += _scanned(text)
     at_boot = frozenset(_boot_drivers(lines))
@@ -76,23 +77,41 @@ def machine(lines: list[str], text: str) -> Machine:
     return Machine(is_on, tuple(facts), packages, likely, at_boot, known)
 
 
+def one_each(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The package of each file; which of several packages a driver is of, their list does not
+    tell.
+    """
+    infs: dict[str, dict[str, None]] = {}
+    for file, inf in found:
+        infs.setdefault(file, {}).update(dict.fromkeys(infs_of(inf)))
+    return {
+        file: next(iter(each)) if len(each) == 1 else f"{_ONE_OF}{', '.join(each)}"
+        for file, each in infs.items()
+    }
+
+
+def infs_of(text: str) -> list[str]:
+    """The INFs in a text that may name several."""
+    return text.removeprefix(_ONE_OF).split(", ")
+
+
 def _packages(lines: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """`pnputil /enum-drivers`, in any language: the published name, then the original one."""
-    files: dict[str, str] = {}
-    likely: dict[str, str] = {}
+    files: list[tuple[str, str]] = []
+    likely: list[tuple[str, str]] = []
     oem = ""
     for line in lines:
         if match := _PUBLISHED.search(line):
             oem = match[1].lower()
         elif oem and (match := _ORIGINAL.search(line)):
-            likely[f"{match[1].lower()}.sys"] = oem
+            likely.append((f"{match[1].lower()}.sys", oem))
         elif oem and (match := _DRIVER_FILE.search(line)):
-            files[match[1].lower()] = oem
+            files.append((match[1].lower(), oem))
         elif not line.strip():
             continue
         elif not line.startswith((" ", "\t")) and ":" not in line:
             oem = ""
-    return files, likely
+    return one_each(files), one_each(likely)
 
 
 def _sections(lines: list[str]) -> Iterator[list[str]]:

@@ -13,7 +13,7 @@ from hvci.catalog.gates import gates
 from hvci.logs.beside import compared_with
 from hvci.logs.crashes import Crash
 from hvci.logs.event_facts import Seen
-from hvci.logs.machine import Machine
+from hvci.logs.machine import Machine, infs_of
 from hvci.logs.rows import Refusal
 from hvci.model import Report
 from hvci.model.gates import Effect, Gate, Kind
@@ -78,7 +78,7 @@ def _driver(one: Seen, computer: Machine) -> str:
     """The driver's file; of its package or device where only that is known."""
     if one.driver:
         return one.driver
-    files = [name for name, inf in computer.packages.items() if inf == one.package]
+    files = [name for name, inf in computer.packages.items() if one.package in infs_of(inf)]
     return files[0] if len(files) == 1 else one.package or one.device
 
 
@@ -132,7 +132,9 @@ def _row(
     own = _meant(reports_named(driver, reports, row.path), group)
     if len({report.target.sha256 for report in own}) > 1:
         return replace(row, verdict=_SEVERAL.format(len(own)))
-    return compared_with(row, own[0], group) if own else row
+    if not own:
+        return row
+    return compared_with(replace(row, sha256=own[0].target.sha256), own[0], group)
 
 
 def _meant(found: list[Report], group: list[Seen]) -> list[Report]:

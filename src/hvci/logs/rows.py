@@ -32,6 +32,8 @@ class Refusal:
     """None where hvci was not asked, or cannot tell."""
     causes: tuple[str, ...] = ()
     todo: str = ""
+    sha256: str = ""
+    """Of the file that it was compared with."""
 
 
 def to_lines(rows: Iterable[Refusal]) -> Iterator[str]:
