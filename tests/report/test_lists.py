@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.sys").write_bytes(IMAGE)
     (tmp_path / "yes.xml").write_bytes(to_xml(NAMES_IT))
-    (tmp_path / "no.p7b").write_bytes(to_binary(Policy()))
+    (tmp_path / "no.p7b").write_bytes(to_binary(Policy((File("ID_DENY_B", hash="00" * 32),))))
     (tmp_path / "lol.json").write_bytes(b'[{"KnownVulnerableSamples": [{"MD5": "%032d"}]}]' % 0)
     return tmp_path
 
