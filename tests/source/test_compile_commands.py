@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hvci.model.judged import TEXT_RULES
-from sources import bad, entry, lay, read
+from sources import bad, entry, lay, read, value_of
 
 POOL = "execute-pool-type"
 OPTED = entry(
@@ -70,3 +70,42 @@ def test_what_cannot_be_read_is_named(tmp_path, text):
     lay(tmp_path, d__c=OPTED, compile_commands__json=text.encode("latin-1"))
     limits = [one for one in read(tmp_path).limits if set(TEXT_RULES) <= set(one.rules)]
     assert ["could not be read" in one.reason for one in limits] == [True]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("cl.exe @all.rsp /c driver.c", {0}),
+        ('cl.exe @"sub\\more.rsp" /c driver.c', {512}),
+        ("cl.exe /c driver.c", {512}),
+    ],
+)
+def test_options_in_a_file_that_a_command_names(tmp_path, command, expected):
+    lay(
+        tmp_path,
+        all__rsp="/DBAD\n",
+        sub___more__rsp="/DOTHER\n",
+        driver__c=CHOSEN.replace("CONDITION", "BAD"),
+    )
+    told = [{"directory": str(tmp_path), "file": "driver.c", "command": command}]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(told))
+    evidence = read(tmp_path)
+    assert value_of(evidence, "ExAllocatePoolWithTag") == (expected, True)
+    assert not any("could not be read" in one.reason for one in evidence.limits)
+
+
+def test_a_file_of_options_that_is_not_here(tmp_path):
+    lay(tmp_path, driver__c=CHOSEN.replace("CONDITION", "BAD"))
+    told = [{"directory": str(tmp_path), "file": "driver.c", "arguments": ["cl", "@gone.rsp"]}]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(told))
+    reasons = [one.reason for one in read(tmp_path).limits if set(TEXT_RULES) <= set(one.rules)]
+    assert ["options in gone.rsp could not be read" in one for one in reasons] == [True]
+
+
+@pytest.mark.parametrize(("option", "expected"), [("/Yupch.h", {0}), ("/DX", {512})])
+def test_what_stands_before_a_precompiled_header(tmp_path, option, expected):
+    code = '#define P NonPagedPoolNx\n#include "pch.h"\n' + entry("ExAllocatePoolWithTag(P, 8, 1);")
+    lay(tmp_path, driver__c=code, pch__h="#ifndef P\n#define P NonPagedPool\n#endif\n")
+    told = [{"directory": str(tmp_path), "file": "driver.c", "command": f"cl {option} driver.c"}]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(told))
+    assert value_of(read(tmp_path), "ExAllocatePoolWithTag") == (expected, True)

@@ -175,3 +175,13 @@ def test_macros_of_the_kit_that_take_versions_apart(tmp_path, condition, fails):
     text = BY_VERSION.replace("NTDDI_VERSION >= NTDDI_WIN8", condition)
     lay(tmp_path, a__c=text, sources=HEAD + "SOURCES=a.c\n")
     assert ("execute-pool-type" in bad(read(tmp_path))) is fails
+
+
+@pytest.mark.parametrize("place", ["amd64", "."])
+def test_a_source_of_one_machine_lies_in_its_folder(tmp_path, place):
+    lay(tmp_path, sources=HEAD + "SOURCES=good.c\nAMD64_SOURCES=bad.c\n", good__c=GOOD)
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "bad.c").write_text(BAD)
+    evidence = read(tmp_path)
+    assert "execute-pool-type" in bad(evidence)
+    assert weighing(evidence) == []

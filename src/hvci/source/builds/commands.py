@@ -18,6 +18,7 @@ from hvci.source.builds.model import (
     include_folders,
     option_defines,
     options_of,
+    words_of,
 )
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file, is_folder
@@ -27,6 +28,7 @@ NAME = "compile_commands.json"
 FOLDERS = ("", "build/", "out/", "Build/", "builddir/")
 """Where it is looked for, below the target."""
 MAX_BYTES = 64 << 20
+MAX_OPTIONS = 1 << 20
 Ways = dict[str, list[tuple[str, Compile]]]
 """Each file with every way in which it is compiled, and for which machine."""
 _MACHINES = {
@@ -61,7 +63,7 @@ def _read(shelf: Shelf, path: str) -> Iterator[tuple[str, tuple[str, Compile]]]:
             folder = beside(path, str(one.get("directory") or ".").replace("\\", "/"))
             here = f"{folder}/x"
             name = shelf.actual(shelf.shown(beside(here, one["file"].replace("\\", "/"))))
-            options = _options(one)
+            options = _with_files(shelf, path, here, _options(one))
             machines = (machine for machine, said in _MACHINES.items() if said.search(options))
             yield name, (next(machines, "x64"), _compile(shelf, here, options))
 
@@ -71,6 +73,20 @@ def _options(one: dict[str, Any]) -> str:
     if isinstance(listed, list):
         return " ".join(f'"{word}"' if " " in str(word) else str(word) for word in listed)
     return str(one.get("command") or "")
+
+
+def _with_files(shelf: Shelf, path: str, here: str, options: str) -> str:
+    """Options with those of the files that they name."""
+    parts = [options]
+    for word in words_of(options) if "@" in options else ():
+        if word[:1] == "@" and len(word) > 1:
+            name = shelf.actual(shelf.shown(beside(here, word[1:].replace("\\", "/"))))
+            try:
+                parts.append(contents(name, MAX_OPTIONS).decode("utf-8-sig", "replace"))
+            except OSError:
+                reason = f"the options in {word[1:]} could not be read: put that file into the tree"
+                shelf.limit_once(path, reason, TEXT_RULES)
+    return " ".join(parts)
 
 
 def _compile(shelf: Shelf, here: str, options: str) -> Compile:
@@ -87,5 +103,6 @@ def _compile(shelf: Shelf, here: str, options: str) -> Compile:
         frozenset(options_of("U", options)),
         tuple(forced),
         tuple(dict.fromkeys(one for one in places if is_folder(one))),
+        "".join(options_of("Yu", options)[-1:]).replace("\\", "/").rpartition("/")[2].lower(),
         compiler=of_command(options, options) or Compiler.MSVC,
     )

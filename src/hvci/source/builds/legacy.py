@@ -159,8 +159,7 @@ def _sources_build(
 ) -> Build:
     target = values.get("TARGETTYPE", "").upper()
     version = _version(values)
-    names = " ".join(values.get(name, "") for name in ("SOURCES", _OWN_SOURCES.get(machine, "")))
-    compiled = [shelf.actual(beside(path, name)) for name in names.split() if "$" not in name]
+    compiled = list(_compiled(shelf, path, values, machine))
     flags = " ".join(values.get(name, "") for name in (*_FLAGS, _OWN_FLAGS.get(machine, "")))
     written = re.split(r"[;\s]+", values.get("INCLUDES", ""))
     folders = [shelf.actual(beside(path, one)) for one in written if one]
@@ -190,6 +189,20 @@ def _sources_build(
         written=tuple(_written(shelf, path)),
         unset=tuple(unset(flags, (one for one in _OUTER.findall(flags) if not _is_kits(one)))),
     )
+
+
+def _compiled(shelf: Shelf, path: str, values: Mapping[str, str], machine: str) -> Iterator[str]:
+    """The files of a build; those of one machine lie in a folder of its name, as a rule."""
+    for name in values.get("SOURCES", "").split():
+        if "$" not in name:
+            yield shelf.actual(beside(path, name))
+    for name in values.get(_OWN_SOURCES.get(machine, ""), "").split():
+        if "$" not in name:
+            inner = shelf.actual(beside(path, f"{_OWN_FOLDERS.get(machine, machine)}/{name}"))
+            yield inner if is_file(inner) else shelf.actual(beside(path, name))
+
+
+_OWN_FOLDERS = {"x86": "i386", "x64": "amd64"}
 
 
 def _written(shelf: Shelf, path: str) -> Iterator[str]:
