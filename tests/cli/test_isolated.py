@@ -32,8 +32,9 @@ def without_seconds(text):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A driver, its sources, an archive, a file that is none, and a saved report."""
+    """A driver, a part of it, its sources, an archive, a file that is none, and a saved report."""
     shutil.copy(BAD, tmp_path / "bad.sys")
+    (tmp_path / "cut.sys").write_bytes(BAD.read_bytes()[:3000])  # leaves several limits
     (tmp_path / "driver.c").write_text(SOURCE)
     shutil.make_archive(str(tmp_path / "archive"), "zip", BUILT, BAD.name)
     (tmp_path / "text.sys").write_text("text")

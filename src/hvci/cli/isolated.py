@@ -36,7 +36,7 @@ from hvci.model import parse_version
 from hvci.packages.beside import Wrong
 from hvci.report import Document, TargetError
 from hvci.report.decode import document_from
-from hvci.report.encode import document_fields
+from hvci.report.encode import document_fields, limit_fields
 from hvci.targets import STDIN, Found, Kind, Missing, read_bytes
 
 INSTALLED = "installed"
@@ -163,9 +163,9 @@ def _in_order(report: Any, places: list[int]) -> Any:  # noqa: ANN401 (a report)
 def _encoded(document: Document, told: Iterable[str], packages: Packages | None = None) -> bytes:
     fields = json.loads(json.dumps(document_fields(document)))
     limits = []
-    for report, read in zip(document.reports, document_from(fields).reports, strict=True):
-        place = {limit: number for number, limit in enumerate(read.limits)}
-        limits.append([place[limit] for limit in report.limits])
+    for report, kept in zip(document.reports, fields["reports"], strict=True):
+        place = {json.dumps(limit): number for number, limit in enumerate(kept["limits"])}
+        limits.append([place[json.dumps(limit_fields(limit))] for limit in report.limits])
     waiting = packages.lacking.in_cabinets if packages else {}
     in_cabinets = {
         path: [(text, sorted(files)) for text, files in wrong] for path, wrong in waiting.items()

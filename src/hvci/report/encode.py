@@ -141,7 +141,7 @@ def report_fields(report: Report) -> Json:
         "counters": {str(counter): count for counter, count in report.counters.items()},
         "rules": [_result(result) for result in sorted(report.results, key=lambda r: r.rule)],
         "calls": sorted_fields(_call(judged) for judged in report.calls),
-        "limits": sorted_fields(_limit(limit) for limit in report.limits),
+        "limits": sorted_fields(limit_fields(limit) for limit in report.limits),
         "image": None if report.image is None else _image(report.image),
         "seconds": {stage: report.seconds[stage] for stage in sorted(report.seconds)},
     }
@@ -294,7 +294,8 @@ def _value(value: Value) -> Json:
     }
 
 
-def _limit(limit: Limit) -> Json:
+def limit_fields(limit: Limit) -> Json:
+    """One limit."""
     return {
         "origin": limit.origin,
         "rules": sorted(limit.rules),
