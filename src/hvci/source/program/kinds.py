@@ -39,7 +39,7 @@ def of_object(
     if base.type != "identifier" or function is None:
         return None
     kind = type_of(text_of(base), function, base.start_byte)
-    kind = kind or _global_type(program, text_of(base))
+    kind = kind or global_type(program, text_of(base))
     return _of_type(program, kind, name)
 
 
@@ -69,7 +69,7 @@ def of_list(program: Program, value: Node, name: bytes) -> Record | None:
     return None
 
 
-def _global_type(program: Program, name: bytes) -> bytes:
+def global_type(program: Program, name: bytes) -> bytes:
     """The type of a variable outside of functions, where one declaration of the name is."""
     key = b"=:" + name
     if key not in program.stored:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from hvci.source.preprocess.tree import Function, ancestors, text_of
 from hvci.source.program.lambdas import around, captures
+from hvci.source.program.narrow import narrow
 from hvci.source.program.reaching import START, Asked, Span, reaching
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Variable:
     name: bytes = b""
     declared: int = -1
     """Where it is declared in the function; before that for a parameter."""
+    width: int | None = None
+    """The bits of its type, if they are fewer than 32; below zero for a type with a sign."""
 
     def before(self, offset: int) -> list[tuple[Assignment, bool]]:
         """The assignments that can matter at an offset, and whether each surely ran.
@@ -268,6 +271,7 @@ class _Declared:
     """One declaration in a function and where it counts."""
 
     def __init__(self, node: Node) -> None:
+        self.node = node
         self.start = node.start_byte
         around_it = (one for one in (node, *ancestors(node)) if one.type in SCOPES)
         above = next(around_it, None)
@@ -319,7 +323,24 @@ def variable(function: Function, name: bytes, offset: int | None = None) -> Vari
         owner is not None and owner.lasts,
         name,
         owner.start if owner is not None else -1,
+        _width(function, name, owner, parameter) if offset is not None else None,
     )
+
+
+def _width(
+    function: Function, name: bytes, owner: _Declared | None, parameter: int | None
+) -> int | None:
+    """The bits of a variable's type, where they are few; pointers to such types have all."""
+    if owner is None:
+        is_plain = parameter is not None and not function.is_pointer(parameter)
+        return narrow(function.types[parameter]) if is_plain and parameter is not None else None
+    bits = narrow(text_of(owner.node.child_by_field_name("type")))
+    if bits is not None:
+        for one in owner.node.children_by_field_name("declarator"):
+            inner = one.child_by_field_name("declarator") if one.type == "init_declarator" else one
+            if inner is not None and inner.type == "identifier" and text_of(inner) == name:
+                return bits
+    return None
 
 
 def declaration_of(function: Function, name: bytes, offset: int) -> int:

@@ -21,13 +21,18 @@ _CHAIN = re.compile(rb"(?:\(\s*[\w\s]+?\s*\)\s*)+")
 _WHOLE = 64
 
 
-def width(called: bytes) -> int | None:
-    """The bits that casts leave of what is in the parentheses; None where it is no cast."""
-    if called.startswith(_CASTS) or called in _SUFFIXING or called in _TYPES:
-        return _WHOLE
+def widths(called: bytes) -> tuple[int, ...] | None:
+    """The bits that casts leave of what is in the parentheses, in turn; None where it is none."""
+    if called.startswith(_CASTS):
+        to = called.partition(b"<")[2].rpartition(b">")[0]
+        return (narrow(to) or _WHOLE,)
+    if called in _SUFFIXING or called in _TYPES:
+        return (_WHOLE,)
+    if (alone := narrow(called)) is not None:
+        return (alone,)
     if _CHAIN.fullmatch(called) is None:
         return None
     types = [b" ".join(one.split()) for one in _CAST.findall(called)]
-    widths = [_WHOLE if one in _TYPES else narrow(one) for one in types]
-    known = [each for each in widths if each is not None]
-    return min(known) if len(known) == len(types) else None
+    every = [_WHOLE if one in _TYPES else narrow(one) for one in reversed(types)]
+    known = tuple(each for each in every if each is not None)
+    return known if len(known) == len(types) else None

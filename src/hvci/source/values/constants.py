@@ -48,13 +48,15 @@ def named(name: bytes) -> Guess | None:
 
 def number(text: bytes) -> Guess:
     """The value of a number as C spells it."""
-    match = _NUMBER.fullmatch(text.strip())
+    bare = text.strip()
+    match = _NUMBER.fullmatch(bare.lstrip(b"-+ "))
     if match is None:
         return unknown(f"the number {text.decode('utf-8', 'replace')[:40]} is not an integer")
     digits = match[1].replace(b"'", b"").decode()
     octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
     try:
-        return exactly(int(digits, 8 if octal else 0), "number")
+        value = int(digits, 8 if octal else 0)
+        return exactly(-value if bare[:1] == b"-" else value, "number")
     except ValueError:
         return unknown(f"{digits} is no number")
 

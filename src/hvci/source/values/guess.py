@@ -110,11 +110,15 @@ class Guess:
         return replace(self, families=families, origins=origins, dropped=dropped, spots=spots)
 
     def cut(self, bits: int) -> Guess:
-        """What is left of the value, and of what the opt-in adds to it, in so many bits."""
-        mask = (1 << bits) - 1
-        if all(atom.bits | atom.opted <= mask for atom in self.atoms | self.early):
+        """What is left of the value, and of what the opt-in adds to it, in so many bits.
+
+        Fewer than none: the uppermost of them is a sign.
+        """
+        mask, sign = (1 << abs(bits)) - 1, 1 << -bits >> 1 if bits < 0 else 0
+        least = sign - 1 if sign else mask
+        if all(atom.bits | atom.opted <= least for atom in self.atoms | self.early):
             return self
-        return replace(self, atoms=_cut(self.atoms, mask), early=_cut(self.early, mask))
+        return replace(self, atoms=_cut(self.atoms, mask, sign), early=_cut(self.early, mask, sign))
 
     def inverted(self) -> Guess:
         """The value of `~self`, of 32 bits."""
@@ -151,10 +155,15 @@ def _bounded(atoms: frozenset[Atom]) -> frozenset[Atom]:
     return atoms if len(atoms) <= MAX_ATOMS else frozenset(sorted(atoms)[:MAX_ATOMS])
 
 
-def _cut(atoms: frozenset[Atom], mask: int) -> frozenset[Atom]:
+def _cut(atoms: frozenset[Atom], mask: int, sign: int) -> frozenset[Atom]:
     return frozenset(
-        replace(atom, bits=atom.bits & mask, opted=atom.opted & mask) for atom in atoms
+        replace(atom, bits=_signed(atom.bits & mask, sign), opted=atom.opted & mask)
+        for atom in atoms
     )
+
+
+def _signed(bits: int, sign: int) -> int:
+    return (bits - 2 * sign if bits & sign else bits) & EVERYTHING
 
 
 def _parts(guess: Guess, operator: str) -> list[Atom]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function
 from hvci.source.program import lambdas, meant
+from hvci.source.program.kinds import global_type
+from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.scope import Assignment, Variable
 from hvci.source.program.stores import (
@@ -72,6 +74,8 @@ class Names:
         if listed is not None:
             return listed
         found = self.stored(name, place, depth, asked=asked)
+        if found.atoms and (width := narrow(global_type(self.program, name))) is not None:
+            found = found.cut(width)
         own = constants.named(name) if asked.qualifier else None
         return own if own is not None and not found.atoms and not found.complete else found
 
@@ -147,6 +151,8 @@ class Names:
                 value = value.join(self._after(name, item, place, depth))
         if not value.atoms and value.complete:
             return unknown(f"{shown(name)} has no value that could be found")
+        if found.width is not None:
+            value = value.cut(found.width)
         return value.known_by("local") if changes else value
 
     def _after(self, name: bytes, item: Assignment, place: Place, depth: int) -> Guess:

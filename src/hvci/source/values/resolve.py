@@ -160,6 +160,10 @@ class Resolver:
         operator = text_of(node.child_by_field_name("operator"))
         if operator == b"~":
             return value.inverted()
+        if operator == b"-":
+            return exactly(0, "number").combined(value, "-")
+        if operator == b"+":
+            return value
         return unknown(f"{_shown(node)} is not followed").mixed(value)
 
     def _assigned(self, node: Node, place: Place, depth: int) -> Guess:
@@ -332,8 +336,11 @@ class Resolver:
     def _call(self, node: Node, place: Place, depth: int) -> Guess:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
-        if len(given) == 1 and (width := casts.width(called)) is not None:
-            return self.value(given[0], place, depth).cut(width)
+        if len(given) == 1 and (widths := casts.widths(called)) is not None:
+            value = self.value(given[0], place, depth)
+            for width in widths:
+                value = value.cut(width)
+            return value
         truth = guards.version_routine(text_of(node), self.target)
         if truth is not None:
             return exactly(int(truth), "check")
@@ -388,6 +395,7 @@ class Resolver:
         found = NOTHING
         known = [self._given(one, place, depth) for one in given]
         for function in self.names.functions_at(callee, place):
+            width = _width(function)
             own = dict(zip(function.parameters, known, strict=False))
             chosen = self._chosen_types(node, place, depth)
             own.update(zip(template_names(function.node), chosen, strict=False))
@@ -397,7 +405,8 @@ class Resolver:
             constant = self.constants_in(inside, depth)
             for item in switches.returns_for(function, inside.given, constant):
                 there = replace(inside, offset=item.start_byte)
-                found = found.join(self._inner(item, there, depth))
+                value = self._inner(item, there, depth)
+                found = found.join(value if width is None else value.cut(width))
         if found.atoms or not found.complete:
             return found.known_by("return")
         return unknown(f"{_shown(node)} is not in the sources")
@@ -415,6 +424,14 @@ class Resolver:
         given = arguments(called) if called is not None and called.type in _TEMPLATES else []
         inner = [one.named_children[-1] if one.type == "type_descriptor" else one for one in given]
         return [self.constant(one, place, depth) for one in inner]
+
+
+def _width(function: Function) -> int | None:
+    """The bits of what a function returns, where its type has few."""
+    declarator = function.node.child_by_field_name("declarator")
+    if declarator is None or declarator.type != "function_declarator":
+        return None
+    return narrow(text_of(function.node.child_by_field_name("type")))
 
 
 def _passed(constant: Constant, node: Node) -> Known | None:
