@@ -17,6 +17,7 @@ from hvci.source.program import lambdas, meant
 from hvci.source.program.kinds import global_type
 from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Macro, Program
+from hvci.source.program.redefined import Standing
 from hvci.source.program.scope import Assignment, Variable
 from hvci.source.program.stores import (
     MAX_STORES,
@@ -238,7 +239,11 @@ class Names:
         home = place.home or place.path
         known = self.program.macros(name, home)
         own = [one for one in known if one[0].source.path == home]
-        if place.macro is not None or len(own) < 2:
+        if place.macro is not None or len(known) < 2:
+            return known
+        if place.offset > 0 and (one := Standing(self.program, name, known).at(home, place.offset)):
+            return [(one, True)]
+        if len(own) < 2:
             return known
         before = [one for one in own if one[0].start < place.offset]
         last = max(before, key=lambda one: one[0].start, default=None)
