@@ -1,6 +1,7 @@
-"""Whether a function of C++ may change a variable that it is given by its bare name.
+"""Whether something of C++ may change a variable that it is given by its bare name.
 
-Knows definitions, prototypes and macros; of a function that nothing here declares nobody knows.
+Calls, objects that are made, and operators of classes take references. Knows definitions,
+prototypes and macros; of a function that nothing here declares nobody knows.
 """
 
 from __future__ import annotations
@@ -32,17 +33,90 @@ def may_change(program: Program, called: bytes, index: int) -> bool:
     return bool(program.stored[key][0])
 
 
-def _may_change(program: Program, called: bytes, index: int) -> bool:
+def takes_reference(program: Program, called: bytes, index: int) -> bool:
+    """Whether a definition or prototype of a function says that it takes one."""
     defined = program.functions(called)
     if any(index < len(one.types) and one.is_reference(index) for one in defined):
         return True
-    declared = list(_declared(program, called))
-    if any(_is_reference(one, index) for one in declared):
+    return any(_is_reference(one, index) for one in _declared(program, called))
+
+
+def _may_change(program: Program, called: bytes, index: int) -> bool:
+    if takes_reference(program, called, index):
         return True
-    if defined or declared or program.macros(called):
+    if program.functions(called) or any(_declared(program, called)) or program.macros(called):
         return False
     is_of_kit = _OF_KIT.fullmatch(called) is not None or called.isupper()
     return not is_of_kit and x86_bytes(called.decode("latin-1")) is None and not _is_type(called)
+
+
+def changing(program: Program, node: Node, is_sure: bool = False) -> str:
+    """What may change the variable or field that a name means, as the text around it shows.
+
+    `is_sure`: only what is declared to take a reference.
+    """
+    while node.parent is not None:
+        above = node.parent
+        is_field = above.type == "field_expression" and above.child_by_field_name("field") == node
+        if not is_field and above.type not in ("parenthesized_expression", "qualified_identifier"):
+            break
+        node = above
+    above_it = node.parent
+    if above_it is None:
+        return ""
+    above = above_it
+    if above.type == "binary_expression":
+        return _operator(program, node, above)
+    if above.type in ("argument_list", "initializer_list"):
+        return _handed(program, node, above, is_sure)
+    is_vexing = above.type == "parameter_declaration" and len(above.named_children) == 1
+    listed = above.parent if is_vexing else None
+    declared = listed.parent.parent if listed is not None and listed.parent is not None else None
+    if listed is None or declared is None or declared.type != "declaration":
+        return ""
+    kind = text_of(declared.child_by_field_name("type"))
+    return _object(program, kind, listed.named_children.index(above))
+
+
+def _handed(program: Program, node: Node, listed: Node, is_sure: bool) -> str:
+    """What gets a variable in its arguments: a function, or an object that is made."""
+    above, index = listed.parent, listed.named_children.index(node)
+    if above is None:
+        return ""
+    if above.type == "call_expression":
+        named = _CALLED.search(text_of(above.child_by_field_name("function")))
+        called = named[1] if named is not None else b""
+        asked = takes_reference if is_sure else may_change
+        is_changing = bool(called) and asked(program, called, index)
+        return called.decode("utf-8", "replace") if is_changing else ""
+    if above.type == "init_declarator" and above.parent is not None:
+        above = above.parent
+    kind = above.child_by_field_name("type")
+    return _object(program, text_of(kind), index) if kind is not None else ""
+
+
+def _object(program: Program, kind: bytes, index: int) -> str:
+    """The class whose constructor takes an argument by reference; empty where none does."""
+    name = kind.partition(b"<")[0].rpartition(b"::")[2].strip()
+    return name.decode("utf-8", "replace") if takes_reference(program, name, index) else ""
+
+
+def _operator(program: Program, node: Node, above: Node) -> str:
+    """The operator of a class that takes one of its sides by reference."""
+    sign = text_of(above.child_by_field_name("operator"))
+    is_right = above.child_by_field_name("right") == node
+    outer = above
+    while outer.parent is not None and outer.parent.type == "binary_expression":
+        outer = outer.parent
+    is_statement = outer.parent is not None and outer.parent.type == "expression_statement"
+    is_stream = is_right and is_statement and sign in (b">>", b"<<", b"&", b"|")
+    every = program.functions(b"operator" + sign)
+    takes = any(one.is_reference(at) for one in every for at in range(len(one.types)))
+    return f"operator{sign.decode()}" if is_stream or takes else ""
+
+
+_CALLED = re.compile(rb"(\w+)\s*(?:<[^()]*>)?\s*\Z")
+"""The last name in what is called, without what a template is given."""
 
 
 def _is_type(called: bytes) -> bool:

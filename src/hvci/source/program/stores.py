@@ -14,6 +14,8 @@ from hvci.source.preprocess.tree import File, Function, ancestors, parse, text_o
 from hvci.source.program.chains import flat
 from hvci.source.program.program import Program, Unit, Use
 from hvci.source.program.records import in_order
+from hvci.source.program.references import changing
+from hvci.source.program.scope import variable
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -188,11 +190,28 @@ def _addresses(program: Program, name: bytes) -> Iterator[str]:
                 continue
             sign = code.rfind(b"&", 0, start)
             if sign < 0 or _OF_OBJECT.fullmatch(code, sign + 1, start) is None:
+                yield _by_reference(program, unit, start, name)
                 continue
             if not unit.in_define(start) and unit.live(start) is not False:
                 yield _receiver(unit, start, name)
 
 
+def _by_reference(program: Program, unit: Unit, start: int, name: bytes) -> str:
+    """What of C++ takes a variable or field by reference at a place, and may change it."""
+    if unit.source.is_c or _MAY_TAKE.match(unit.source.code, start + len(name)) is None:
+        return ""
+    if unit.in_define(start) or unit.live(start) is False:
+        return ""
+    file = unit.trees.at(start)
+    function = file.function_at(start)
+    if function is not None and variable(function, name, start) is not None:
+        return ""
+    node = file.node_at(start, start + len(name))
+    return changing(program, node, is_sure=True) if node is not None else ""
+
+
+_MAY_TAKE = re.compile(rb"\s*(?:[,)};]|<<|>>|&(?!&)|\|(?!\|))")
+"""What stands behind a name that something gets by reference."""
 _GOES_ON = re.compile(rb"\s*(?:\.|->|\()")
 _OF_OBJECT = re.compile(rb"(?:[\w.()\[\]\s]|->)*+")
 """What stands between `&` and the field whose address is taken."""

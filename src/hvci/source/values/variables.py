@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.program import Program
 from hvci.source.program.reaching import Asked
-from hvci.source.program.references import may_change
+from hvci.source.program.references import changing
 from hvci.source.program.scope import Assignment, Variable, declaration_of, variable
 from hvci.source.text.blocks import naming
 from hvci.source.values.guess import Guess, exactly
@@ -49,9 +49,14 @@ class Variables:
             whole = _CALLED.search(text_of(node.child_by_field_name("function")))
             called = whole[1] if whole is not None else b""
             for index, given in enumerate(arguments(node)):
-                if text_of(given) == name and self._changes(called, index, is_c):
+                if text_of(given) == name and self._assigns(called, index):
                     yield node.start_byte, called.decode("utf-8", "replace")
         start, end = found.function.node.byte_range
+        for at in () if is_c else found.function.file.source.places(name):
+            if start <= at < end:
+                named = found.function.file.node_at(at, at + len(name))
+                if named is not None and (who := changing(self.program, named)):
+                    yield at, who
         for at in naming(found.function.file.source, start, end, name):
             yield at, "assembly"
         text = text_of(found.function.node)
@@ -60,13 +65,9 @@ class Variables:
             for match in re.finditer(pattern, text):
                 yield found.function.node.start_byte + match.start(), macro.decode()
 
-    def _changes(self, called: bytes, index: int, is_c: bool) -> bool:
-        """Whether a function may take an argument by reference, or a macro assigns it."""
-        if not called:
-            return False
-        if not is_c and may_change(self.program, called, index):
-            return True
-        for macro, _ in self.program.macros(called):
+    def _assigns(self, called: bytes, index: int) -> bool:
+        """Whether a macro assigns one of its arguments."""
+        for macro, _ in self.program.macros(called) if called else ():
             names = macro.parameters or ()
             if index < len(names) and _assigns(names[index], macro.body):
                 return True
