@@ -116,3 +116,42 @@ def test_a_routine_that_finds_others_and_is_found_itself(tmp_path):
     found = limits(one_file(tmp_path, text + entry(named.format("MmGetSystemRoutineAddressEx"))))
     assert any("MmGetSystemRoutineAddressEx is named in a string" in one.reason for one in found)
     assert limits(one_file(tmp_path, text + entry(named.format("ZwQuerySystemTime")))) == []
+
+
+VIDEO = """#include <ntddk.h>
+#include <video.h>
+typedef PVOID (*ALLOC)(PVOID, VP_POOL_TYPE, SIZE_T, ULONG);
+ALLOC Kept;
+VP_STATUS Find(PVOID Extension, PVIDEO_PORT_CONFIG_INFO Info)
+{
+    %s
+    return NO_ERROR;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            'ALLOC a = (ALLOC)Info->VideoPortGetProcAddress(Extension, (PUCHAR)"{}");'
+            "a(Extension, VpNonPagedPool, 8, 1);",
+            {"execute-pool-type"},
+        ),
+        (
+            'Kept = (ALLOC)(Info->VideoPortGetProcAddress)(Extension, "{}");'
+            "Kept(Extension, VpNonPagedPool, 8, 1);",
+            {"execute-pool-type"},
+        ),
+        ('Use(Info->VideoPortGetProcAddress(Extension, "{}"));', None),
+    ],
+)
+def test_routines_of_a_port(tmp_path, body, expected):
+    evidence = one_file(tmp_path, VIDEO % body.format("VideoPortAllocatePool"))
+    if expected is None:
+        assert any("VideoPortAllocatePool is named" in one.reason for one in evidence.limits)
+    else:
+        assert bad(evidence) == expected
+    other = one_file(tmp_path, VIDEO % body.format("VideoPortStallExecution"), "other.c")
+    assert bad(other) == set()
+    assert not any("is named" in one.reason for one in other.limits)

@@ -23,7 +23,10 @@ from hvci.source.program.program import Program, Unit, Use
 from hvci.source.text.text import Source
 from hvci.source.values.literals import Literal, literals
 
+_OF_PORTS = (b"VideoPortGetProcAddress",)
+"""Look-ups that a port driver hands over in a structure: members, not routines."""
 _NARROW = frozenset(name.encode() for name, by in memory.LOOKUPS.items() if not by.counted)
+_NARROW |= frozenset(_OF_PORTS)
 """Take their names in strings of bytes."""
 LOOKUPS = tuple(name.encode() for name in memory.LOOKUPS)
 REACH = 600
@@ -70,7 +73,7 @@ def lookups(program: Program) -> Lookups:
     found: dict[bytes, str] = {}
     taken: set[tuple[str, int]] = set()
     limits: list[Limit] = []
-    asked = [routine for routine in LOOKUPS if program.names(routine)]
+    asked = [routine for routine in (*LOOKUPS, *_OF_PORTS) if program.names(routine)]
     for routine in asked:
         for unit in program.naming(routine):
             for at in unit.source.places(routine):
@@ -93,8 +96,14 @@ def lookups(program: Program) -> Lookups:
 
 def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
     """What gets the result of a look-up whose name stands at an offset."""
-    begin = max(code.rfind(end, 0, at) for end in (b";", b"{", b"}"))
-    return _HOLDS.search(code, max(0, begin), at)
+    begin = max(0, *(code.rfind(end, 0, at) for end in (b";", b"{", b"}")))
+    if (object_ := _OBJECT.search(code, begin, at)) is not None:
+        at = object_.start()
+    return _HOLDS.search(code, begin, at)
+
+
+_OBJECT = re.compile(rb"\w+(?:\s*(?:->|\.)\s*\w+)*\s*(?:->|\.)\s*\Z")
+"""The structure in which a look-up stands."""
 
 
 def _name(string: Literal) -> str:
