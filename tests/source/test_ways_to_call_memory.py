@@ -75,6 +75,22 @@ IN_C = {
     "macro that casts": ("#define AS(x) ((ROUTINE)(x))", "AS(p)();"),
     "choice by type": ("", "_Generic(p, PVOID: (ROUTINE)p, default: Real)();"),
     "pointer to the pointer": ("", "PVOID *pp = &p; ((ROUTINE)*pp)();"),
+    "its address as that of a routine": ("", "(*(ROUTINE *)&p)();"),
+    "its address as a list of routines": ("", "((ROUTINE *)&p)[0]();"),
+    "address of a field as a list": ("", "x.fn = p; ((ROUTINE *)&x.fn)[0]();"),
+    "cast to what a function is": ("", "((__typeof__(&Real))p)();"),
+    "copy to a field of Windows": (
+        "",
+        "memcpy(&DriverObject->DriverUnload, &p, sizeof p);",
+    ),
+    "copy to an element of Windows": (
+        "",
+        "RtlCopyMemory(&DriverObject->MajorFunction[3], &p, sizeof(PVOID));",
+    ),
+    "exchange with a field of Windows": (
+        "",
+        "InterlockedExchangePointer((PVOID *)&DriverObject->DriverUnload, p);",
+    ),
     "pointer to it as a pointer to routines": ("", "ROUTINE *pf = (ROUTINE *)&p; (*pf)();"),
 }
 IN_CPLUSPLUS = {
@@ -82,6 +98,12 @@ IN_CPLUSPLUS = {
     "member that a constructor sets": (
         "class C { ROUTINE m; public: C(PVOID a) : m((ROUTINE)a) {} void run() { m(); } };",
         "C c(p); c.run();",
+    ),
+    "parameter of a lambda": ("", "auto f = [](PVOID q) { ((ROUTINE)q)(); }; f(p);"),
+    "kept by a lambda": ("", "auto f = [q = p]() { ((ROUTINE)q)(); }; f();"),
+    "lambda in a lambda": (
+        "",
+        "auto f = [](PVOID q) { auto g = [](PVOID r) { ((ROUTINE)r)(); }; g(q); }; f(p);",
     ),
     "reference": (
         "PVOID g; void make(ROUTINE &f) { f = (ROUTINE)g; }",

@@ -50,10 +50,14 @@ def anywhere(program: Program, name: bytes) -> Iterator[Written]:
             if unit.live(at) is False:
                 continue
             file = unit.trees.at(at)
-            address = _address(file.node_at(at, at + len(name)))
-            value = _value(address) if address is not None else None
-            if value is not None:
+            if (value := written_at(file, at, at + len(name))) is not None:
                 yield Written(file, value, at)
+
+
+def written_at(file: File, start: int, end: int) -> Node | None:
+    """What is written through the address of the field or variable whose name stands there."""
+    address = _address(file.node_at(start, end))
+    return _value(address) if address is not None else None
 
 
 def bare(node: Node | None) -> Node | None:

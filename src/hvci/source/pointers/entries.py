@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
+from hvci.source.pointers.addressed import written_at
+from hvci.source.pointers.makers import RETURNING
 from hvci.source.pointers.places import ROUTINES, WORD, Words
-from hvci.source.pointers.roots import RETURNING
 from hvci.source.preprocess.tree import File, text_of
 from hvci.source.program.program import Program
 from hvci.source.text.text import Source
@@ -56,6 +57,8 @@ class Entry(NamedTuple):
     """Of the field or type."""
     is_cast: bool
     """The name is that of a type."""
+    is_address: bool
+    """The address of the field is given to what writes there."""
     words: tuple[bytes, ...]
     """What the value may be made of."""
 
@@ -93,7 +96,7 @@ def is_field(name: bytes) -> bool:
 def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
     match = (_IS_CAST if is_cast else _IS_STORED).match(code, start + len(name))
     if match is None:
-        return None
+        return None if is_cast else _by_address(code, start, name)
     if not (_is_value(code, start, match) if is_cast else code[start - 1 : start] in (b".", b">")):
         return None
     text = CASTS_BEFORE.sub(b"", match[1].lstrip(b"*)> \t\r\n"))
@@ -102,7 +105,19 @@ def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
     if not words or words[-1] == name or (name == b"MajorFunction" and b"[" not in match[0]):
         return None  # what another such field holds was looked at there
     at = match.end() if is_cast else match.start(1)
-    return Entry(at, name, is_cast, words)
+    return Entry(at, name, is_cast, False, words)
+
+
+def _by_address(code: bytes, start: int, name: bytes) -> Entry | None:
+    """A field whose address is the first argument of what may write there."""
+    match = _IS_GIVEN.match(code, start + len(name))
+    if match is None or _ADDRESS.search(code, max(0, start - LONGEST * 2), start) is None:
+        return None
+    words = words_in(match[1])
+    return Entry(start, name, False, True, words) if words else None
+
+
+_IS_GIVEN = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?,([^;{}]{1,300})")
 
 
 def _is_value(code: bytes, start: int, match: re.Match[bytes]) -> bool:
@@ -209,6 +224,8 @@ def value(file: File, entry: Entry, program: Program) -> Node | None:
     """What Windows may get at a place."""
     if entry.is_cast:
         return _handed_over(file, entry.offset, program)
+    if entry.is_address:
+        return written_at(file, entry.offset, entry.offset + len(entry.name))
     return _stored(file, entry.offset)
 
 

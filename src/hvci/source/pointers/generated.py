@@ -121,7 +121,7 @@ class Executions:
     def _put(self) -> Iterator[Execution]:
         """What macros put into fields of Windows."""
         for field in sorted(fields(self.program)):
-            entry = Entry(0, field, False, ())
+            entry = Entry(0, field, False, False, ())
             if not entries.is_field(field) or entries.is_own(entry, self.program):
                 continue
             for one in puts(self.program, field):

@@ -62,8 +62,11 @@ _THROUGH = (
         rb"(?<!\w)(?!(?:if|while|for|switch|sizeof)\b)[A-Za-z_]\w*\s*\((?:[^;{}()]|\([^;{}()]*+\))*+\)\s*\("
     ),
     re.compile(rb"\(\s*\w+\s*=(?!=)[^;{}]{1,160}?\)\s*\("),
+    re.compile(rb"\(\s*\*+\s*\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*&[^;{}]{1,80}?\)\s*\("),
 )
-"""`(*p)(`, `((T)p)(`, `reinterpret_cast<T>(p)(`, `f(x)(` and `(p = x)(`."""
+"""`(*p)(`, `((T)p)(`, `reinterpret_cast<T>(p)(`, `f(x)(`, `(p = x)(` and `(*(T *)&p)(`."""
+_INDEXED = re.compile(rb"\)\s*&[^;{}()]{1,80}\)\s*\[[^\]\n;{}]*\]\(")
+"""`((T *)&p)[0](`."""
 _NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*+)(?:\s*+\[[^\]\n]*+\])?\s*+\)?\s*+\(")
 _GIVEN = re.compile(rb"\b([A-Za-z_]\w*+)\s*+(?:\[[^\]\n]*+\]\s*+)*+=(?!=)")
 _ASKS = re.compile(
@@ -193,6 +196,8 @@ class Words:
             if ends:  # a cast may stand before parentheses of its own: `((T)(p + 16))(`
                 further = _CALLED.finditer(self.code, min(ends), end)
                 found += (match.end() - 1 for match in further)
+        if self.code.find(b"](") >= 0:
+            found += (match.end() - 1 for match in _INDEXED.finditer(self.code))
         return tuple(sorted(set(found)))
 
     @cached_property

@@ -16,11 +16,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hvci.catalog import memory as known
 from hvci.source.pointers import addressed, looked_up
 from hvci.source.pointers.macro_stores import puts
+from hvci.source.pointers.makers import PUTTING, RETURNING, cast_inside
 from hvci.source.pointers.places import LOOKUP
 from hvci.source.preprocess.tree import File, Function, arguments, parse, text_of, walk
+from hvci.source.program import lambdas
 from hvci.source.program.constructors import is_constructor, made
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.records import others_of
@@ -35,14 +36,6 @@ MAX_STEPS = 5000
 """Expressions looked at in one program."""
 MAX_NAME = 64
 
-_MAPPED = (
-    *("MmGetSystemAddressForMdl", "MmGetSystemAddressForMdlSafe", "NdisMMapIoSpace"),
-    *("MmAllocateIndependentPages", "MmAllocateIndependentPagesEx"),
-)
-RETURNING = frozenset((*known.RETURNED, *_MAPPED, "ExAllocatePoolQuotaZero", "operator new"))
-PUTTING = dict.fromkeys(known.PUT, known.PUT_POSITION)
-PUTTING |= {"WdfMemoryCreate": 5, "ZwMapViewOfSection": 2, "NdisAllocateMemoryWithTag": 0}
-"""Routines that write the address of memory where an argument points, and its position."""
 _SAME = {"WdfMemoryGetBuffer": 0, "Add2Ptr": 0, "RtlOffsetToPointer": 0, "PTR_ADD_OFFSET": 0}
 """Routines and macros whose result is in the memory of an argument."""
 _BARE = re.compile(rb"\(\s*\w+\s*\)")
@@ -229,7 +222,8 @@ class Origins:
             if word == name:
                 return self._value(given, replace(where, words=()), depth)
         if where.function is not None:
-            found = self._local(name, where, where.function, depth)
+            found = self._of_lambda(name, where, where.function, depth)
+            found = self._local(name, where, where.function, depth) if found is None else found
             if found is not None:
                 return found
         constant = self._macro(name, (), where, depth)
@@ -239,6 +233,18 @@ class Origins:
         return self.stored(name, depth) or frozenset((code,))
 
     # ------------------------------------------------------------ variables
+
+    def _of_lambda(self, name: bytes, where: Where, function: Function, depth: int) -> Roots | None:
+        """What a lambda in a function gets or keeps under a name; None where it is none of its."""
+        own = lambdas.parameter(function, name, where.offset)
+        if own is None or (key := ("lambda", id(function), name)) in self._busy:
+            return None if own is None else NONE
+        self._busy.add(key)
+        every = (one for one in (*own.given, own.default) if one is not None)
+        roots = (self._value(one, replace(where, offset=one.start_byte), depth) for one in every)
+        found = NONE.union(*roots)
+        self._busy.discard(key)
+        return found
 
     def _local(self, name: bytes, where: Where, function: Function, depth: int) -> Roots | None:
         """A local variable or parameter; None when the function declares none of that name."""
@@ -445,20 +451,6 @@ class Origins:
                 found = self._value(inner, where, depth)
                 return frozenset(_in_macro(root, macro, where) for root in found)
         return NONE
-
-
-def cast_inside(call: Node, program: Program) -> Node | None:
-    """What is cast where a call is no call: `static_cast<T>(p)`, and `(T)(p)` for the grammar."""
-    called, given = call.child_by_field_name("function"), arguments(call)
-    if called is None or len(given) != 1:
-        return None
-    if b"_cast<" in text_of(called):
-        return given[0]
-    inner = called.named_children[0] if called.type == "parenthesized_expression" else None
-    if inner is None or inner.type not in ("identifier", "qualified_identifier"):
-        return None
-    name = text_of(inner).rpartition(b"::")[2]
-    return None if _text(name) in RETURNING or program.functions(name) else given[0]
 
 
 def _in_macro(root: Root, macro: Macro, where: Where) -> Root:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from hvci.catalog.prototypes import x86_bytes
 from hvci.source.pointers.callables import callable_names
+from hvci.source.pointers.makers import PUTTING, RETURNING
 from hvci.source.pointers.places import (
     COPIES,
     LOOKED_UP,
@@ -25,7 +26,7 @@ from hvci.source.pointers.places import (
     Words,
     words_of,
 )
-from hvci.source.pointers.roots import PUTTING, RETURNING, Made, Origins
+from hvci.source.pointers.roots import Made, Origins
 from hvci.source.program.calls import split
 from hvci.source.program.program import Program
 from hvci.source.text.text import places

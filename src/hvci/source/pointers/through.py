@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hvci.source.pointers.roots import cast_inside
+from hvci.source.pointers.addressed import pointee
+from hvci.source.pointers.makers import cast_inside
 from hvci.source.preprocess.tree import File, text_of
 from hvci.source.program.program import Program
 
@@ -32,7 +33,10 @@ def called(node: Node | None, program: Program) -> Node | None:
     stars = 0
     while node is not None:
         if node.type == "parenthesized_expression":
-            node = next((one for one in node.named_children if one.type != "comment"), None)
+            node = _inside(node)
+        elif node.type == "subscript_expression" and _is_first(node):
+            # `((ROUTINE *)&p)[0]` loads what p holds
+            node = pointee(node.child_by_field_name("argument"))
         elif node.type == "pointer_expression" and text_of(node).startswith(b"*"):
             stars += 1
             node = node.child_by_field_name("argument")
@@ -42,7 +46,7 @@ def called(node: Node | None, program: Program) -> Node | None:
             loads = text_of(kind).count(b"*") - text_of(kind).count(b"(*")
             stars -= 1
             if loads > 0 and not _is_function_type(text_of(kind), program):
-                return None
+                return pointee(node.child_by_field_name("value"))
             node = node.child_by_field_name("value")
         elif stars and node.type == "call_expression" and cast_inside(node, program) is not None:
             stars -= 1
@@ -50,6 +54,21 @@ def called(node: Node | None, program: Program) -> Node | None:
         else:
             return None if stars > 1 or (stars and node.type == "subscript_expression") else node
     return None
+
+
+def _inside(node: Node) -> Node | None:
+    """What stands in parentheses: behind a cast to `typeof(…)`, which the grammar cannot read."""
+    inner = [one for one in node.named_children if one.type != "comment"]
+    if len(inner) > 1 and inner[-1].type == "ERROR":
+        return inner[-1].named_children[-1] if inner[-1].named_children else None
+    return inner[0] if inner else None
+
+
+def _is_first(node: Node) -> bool:
+    """Whether the first element is named where the address of a variable is the list."""
+    index = node.child_by_field_name("indices") or node.child_by_field_name("index")
+    is_zero = text_of(index).strip(b"[] ") == b"0"
+    return is_zero and pointee(node.child_by_field_name("argument")) is not None
 
 
 def _is_function_type(kind: bytes, program: Program) -> bool:
