@@ -24,6 +24,7 @@ from hvci.binary.form.code import (
     Reg,
     SignExtend,
     is_slot,
+    slot_offset,
 )
 from hvci.catalog.prototypes import Prototype, prototype, x86_bytes
 
@@ -290,10 +291,12 @@ def added(
     match expr:
         case Reg(number, width, 0) if width == size:
             return {offset for place, offset in held if place == number}
-        case Load(memory) if memory.size == size and memory.index_register == NO_REGISTER:
-            if any(is_slot(place) for place, _ in held):
-                at = slot_at(memory)
+        case Load(memory) if memory.size == size and any(is_slot(place) for place, _ in held):
+            at = slot_at(memory._replace(index_register=NO_REGISTER))
+            if memory.index_register == NO_REGISTER or at is None:
                 return {offset for place, offset in held if place == at}
+            elements = range(slot_offset(at), slot_offset(at) + OBJECT_REACH, size)
+            return {by for place, by in held if is_slot(place) and slot_offset(place) in elements}
         case Address(Memory(base, index, _, delta, _)):
             delta = MOVING if index != NO_REGISTER else delta
             return {moved(offset, delta) for place, offset in held if place in (base, index)}

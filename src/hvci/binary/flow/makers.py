@@ -17,6 +17,7 @@ from hvci.binary.flow.fates import (
     Kept,
     Place,
     Write,
+    loaded,
     may_read,
     shifted,
 )
@@ -379,7 +380,12 @@ class Makers:
         if held:
             yield self.pointees.from_instruction(function, i, frozenset(held))
             return
-        for memory in arch.other_operands(function, i):
+        only_written = {
+            memory
+            for n, memory in enumerate(effect.stores)
+            if not any(loaded(arch.stored(function, i, n)))
+        }
+        for memory in {*arch.other_operands(function, i)} - only_written:
             at = memory.displacement
             if memory.base == IMAGE_BASE and at < place + size and at + memory.size > place:
                 yield LOST

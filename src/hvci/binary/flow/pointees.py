@@ -157,7 +157,7 @@ class _Walk:
         self.given: set[Place] = set()
         self.landed: set[Place] = set()
         self.locals: set[Location] = set()
-        """Slots that are named by the frame pointer, as no x86 compiler names an argument."""
+        """Slots by the frame pointer, as no x86 compiler names an argument."""
         self.is_lost = self.is_gone = False
         self._touched: dict[int, int] = function.cache.setdefault("touched", {})
         """The registers that instructions read or change, as masks."""
@@ -371,9 +371,10 @@ class _Walk:
     # ---- calls and the end
 
     def _returns_to(self, i: int, held: Held) -> bool:
-        """Whether the pointer lies where x86 code returns to: it was pushed."""
+        """Whether the pointer was pushed to where x86 code returns; on x64, right before that."""
         slots = {slot_offset(place) for place, _ in held if is_slot(place)}
-        return bool(slots) and self.flow.depth.before(self.function, i) in slots
+        is_told = self.arch.bits == 32 or self.arch.effect(self.function, i - 1).stores
+        return bool(slots and is_told) and self.flow.depth.before(self.function, i) in slots
 
     def _leave(self, held: Held) -> None:
         """The function ends: its result may be the pointer."""
@@ -393,8 +394,7 @@ class _Walk:
                 # only calls of the function that has the pointer first are looked for
                 self.is_lost |= bool(self.nesting)
                 self.called.add((function, i))
-                if self.nesting:
-                    self.landed.add((function, i))
+                self.landed |= {(function, i)} if self.nesting else set()
         if function.flows[i] in CALLS and not self.nesting:
             self._pass_within(i, held)
         if function.flows[i] in (Flow.CALL, Flow.JUMP):

@@ -13,6 +13,7 @@ from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.far.bounds import of_callers
 from hvci.binary.flow.far.data import FarWrites
+from hvci.binary.flow.far.nearest import Objects
 from hvci.binary.flow.fates import (
     ANY_SIZE,
     BACK_REACH,
@@ -88,6 +89,7 @@ class Writes:
         self.image = flow.image
         self.makers = Makers(flow)
         self.far = FarWrites(flow, self.makers)
+        self.objects = Objects(flow, self.makers)
 
     def find(self, rva: int, size: int, nesting: int) -> Written:
         """Everything that the code writes to a global, and the functions that do."""
@@ -113,6 +115,8 @@ class Writes:
         for way, stored in self._from_afar(rva, size, nesting) if is_asked else ():
             writers.append(_writer(way, stored))
             _note(stored, out, changes)
+        if is_asked and not any(atom.kind is Kind.UNKNOWN for atom in out):
+            out |= self._by_others(rva, size)
         return Written(frozenset(out), changes, writers)
 
     def _from_afar(
@@ -128,6 +132,20 @@ class Writes:
                 (place,),
                 atoms.unknown(f"the global at {rva:#x} is part of what is filled or copied over"),
             )
+
+    def _by_others(self, rva: int, size: int) -> Atoms:
+        """What may be written, to what a global is part of, by pointers that nobody follows.
+
+        Asked of what the file sets only: others get their values from code that names them.
+        """
+        is_set = self.image.number(rva, size) != 0
+        start = self.objects.written_by_others(rva, size) if is_set else None
+        if start is None:
+            return atoms.NOTHING
+        return atoms.unknown(
+            f"the global at {rva:#x} may be part of what begins at {start:#x}, whose address goes "
+            "where it is not followed"
+        )
 
     def stored(self, rva: int, size: int) -> Iterator[Atoms]:
         """What stores leave in a global, one after the other, and never where its address goes.
@@ -298,11 +316,12 @@ class Writes:
             for each in (fate, *kept.fates, *self._of_tables(fate.kept, start, rva)):
                 yield from self._by_pointer(each, start, starts, (rva, size), nesting)
         for place, start in self.makers.in_data(rva - max(reach, 1) + 1, rva):
-            loads = self.makers.of_data(place)
+            loads = self.makers.through(Fate(kept=frozenset((Kept(place),))))
             if not loads.is_sure and start == rva:
                 why = f"the address of the global at {rva:#x} is stored in data"
                 yield (), atoms.unknown(why)
-            for fate in (*loads.fates, *self._of_tables((Kept(place),), start, rva)):
+            held = {Kept(place)}.union(*(each.kept for each in loads.fates))
+            for fate in (*loads.fates, *self._of_tables(held, start, rva)):
                 yield from self._by_pointer(fate, start, (), (rva, size), nesting)
 
     def _of_tables(self, kept: Iterable[Kept], start: int, rva: int) -> Iterator[Fate]:

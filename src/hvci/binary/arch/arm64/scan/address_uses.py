@@ -27,6 +27,8 @@ _SUM_MASK, _SUM = 0xBF800000, 0x91000000
 _COMPARE_MASK, _COMPARE = 0x7FE0001F, 0x6B00001F
 _COMPARED_MASK, _COMPARED = 0x7F80001F, 0x7100001F
 """SUBS of two registers, or of one and a constant, whose result is lost."""
+_INDEXED_MASK, _INDEXED, _STEPPED = 0xFFE00C00, 0xF8600800, 0xF8400400
+"""Loads of a pointer at an index, and behind which their base moves on."""
 
 Calls = Callable[[Function, int], tuple[int, int]]
 """What tells of a call which registers (masks) it changes and may read; -1 for any at all."""
@@ -109,6 +111,29 @@ class Walk:
 
     def _is_within_object(self, held: int) -> bool:
         """Whether one of the slots that hold the address may lie in an object that others get."""
+        taken = self._taken()
+        return any(
+            held & bit and other == base and amount <= offset < amount + OBJECT_REACH
+            for (other, offset), bit in self._slots.items()
+            for base, amount in taken
+        )
+
+    def _is_element(self, slot: Slot) -> bool:
+        """Whether a slot may be read as an element of an array."""
+        reads: bool | None = self.function.cache.get("reads elements")
+        if reads is None:
+            reads = any(
+                word & _INDEXED_MASK in (_INDEXED, _STEPPED) and word >> 5 & 31 not in (SP, FP)
+                for word in self.function.instructions
+            )
+            self.function.cache["reads elements"] = reads
+        return reads and any(
+            slot[0] == base and amount <= slot[1] < amount + OBJECT_REACH
+            for base, amount in self._taken()
+        )
+
+    def _taken(self) -> set[Slot]:
+        """The places of the frame of which the function makes the address."""
         taken: set[Slot] | None = self.function.cache.get("taken in frame")
         if taken is None:
             sums = (word for word in self.function.instructions if word & _SUM_MASK == _SUM)
@@ -118,11 +143,7 @@ class Walk:
                 if word >> 5 & 31 in (SP, FP) and word & 31 not in (SP, FP)
             }
             self.function.cache["taken in frame"] = taken
-        return any(
-            held & bit and other == base and amount <= offset < amount + OBJECT_REACH
-            for (other, offset), bit in self._slots.items()
-            for base, amount in taken
-        )
+        return taken
 
     def _jump(self, k: int, held: int) -> None:
         """To the target, or the labels of the table; out of the function with the arguments."""
@@ -220,7 +241,8 @@ class Walk:
         if known is None:
             known = 1 << _FIRST_SLOT + len(self._slots)
             self._slots[slot] = known
-        if slot[0] not in (SP, FP) or moves or len(self._slots) > _MOST_SLOTS:
+        is_many = len(self._slots) > _MOST_SLOTS
+        if slot[0] not in (SP, FP) or moves or is_many or self._is_element(slot):
             self.leaves = True
         return known
 
