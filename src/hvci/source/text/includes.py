@@ -37,9 +37,7 @@ class Includes:
         self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._missing: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._projects = {
-            path.rpartition("/")[0]
-            for path in shelf.projects
-            if path.lower().endswith((".vcxproj", "/sources"))
+            path.rpartition("/")[0] for path in shelf.projects if path.lower().endswith(_BUILDING)
         }
         self._owners: dict[str, str] = {}
         self._indirect: dict[str, bool] = {}
@@ -123,7 +121,7 @@ class Includes:
         fitting = [
             one
             for one in candidates
-            if one.lower().endswith(name.lower().lstrip("./")) and self._owner(one) in ("", own)
+            if one.lower().endswith(name.lower().lstrip("./")) and _is_above(self._owner(one), own)
         ]
         return max(fitting, key=lambda one: (_shared(one, here), one), default=None)
 
@@ -137,6 +135,18 @@ def _including(text: bytes) -> Iterator[int]:
             yield start
         last = start
         at = text.find(b"include", at + 7)
+
+
+_BUILDING = (
+    *(".vcxproj", "/sources", "/cmakelists.txt", "/meson.build"),
+    *("/makefile", "/gnumakefile", "/makefile.mingw"),
+)
+"""What builds the files beside it: headers there are that driver's."""
+
+
+def _is_above(folder: str, own: str) -> bool:
+    """Whether a project's folder is one's own, or holds it: not that of another driver."""
+    return not folder or f"{own}/".startswith(f"{folder}/")
 
 
 def _shared(left: str, right: str) -> int:

@@ -1,0 +1,46 @@
+"""Headers that are found by their name alone: never those of another driver's folder."""
+
+import pytest
+
+from hvci.evaluate import Options, evaluate_drivers
+from hvci.model import Answer, Question
+from sources import entry, lay, vcxproj
+
+CODE = '#include "k.h"\n' + entry("ExAllocatePoolWithTag(POOL, 8, 'a');")
+GOOD = "#define POOL NonPagedPoolNx\n"
+MAKE = "d.sys: d.o\n\tgcc -shared -Wl,--subsystem,native -o $@ $^ -lntoskrnl\n"
+MAKE += "d.o: d.c\n\tgcc -c $<\n"
+BUILDS = {
+    "Makefile": MAKE,
+    "GNUmakefile": MAKE,
+    "sources": "TARGETNAME=d\nTARGETTYPE=DRIVER\nSOURCES=d.c\n",
+    "meson.build": "project('d', 'c')\nshared_library('d', 'd.c', name_suffix: 'sys')\n",
+    "CMakeLists.txt": "add_executable(d d.c)\ntarget_link_options(d PRIVATE /DRIVER)\n",
+    "d.vcxproj": vcxproj("d.c"),
+}
+
+
+def answers(folder):
+    """What the drivers of a folder would do in the readiness test, by their folders."""
+    reports = evaluate_drivers(folder, Options())
+    named = ((one.target.path.partition("#")[0], one) for one in reports)
+    return {path.split("/")[-2]: one.answers[Question.READINESS] for path, one in named}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_the_header_of_another_driver(tmp_path, build):
+    lay(tmp_path, a___d__c=CODE, b___d__c=CODE, b___k__h=GOOD)
+    for folder in "ab":
+        (tmp_path / folder / build).write_text(BUILDS[build])
+    found = answers(tmp_path)
+    assert found["a"] is Answer.UNDECIDED
+    assert found["b"] is not Answer.NO
+
+
+@pytest.mark.parametrize("place", ["k.h", "include/k.h", "a/inc/k.h"])
+def test_a_header_of_its_own_or_of_the_whole(tmp_path, place):
+    lay(tmp_path, a___d__c=CODE, a___CMakeLists__txt=BUILDS["CMakeLists.txt"])
+    lay(tmp_path, CMakeLists__txt="project(p C)\nadd_subdirectory(a)\n")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(GOOD)
+    assert [*answers(tmp_path).values()] == [Answer.YES]
