@@ -87,3 +87,9 @@ def test_a_bit_that_is_set_stays_whatever_the_others_are():
 def test_everything_can_be_told(kind):
     assert atoms.describe(atoms.Atom(kind, 1, why="something"))
     assert atoms.describe(atoms.Atom(Kind.CONST, 0)) == "the number 0x0"
+
+
+def test_an_atom_of_another_one_has_an_order_too() -> None:
+    plain = Atom(Kind.FIELD, 8)
+    behind = [Atom(Kind.FIELD, 8, of=Atom(Kind.ADDRESS, n)) for n in (2, 1)]
+    assert sorted([*behind, plain]) == [plain, behind[1], behind[0]] == sorted([plain, *behind])

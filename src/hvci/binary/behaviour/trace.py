@@ -7,11 +7,12 @@ control and decides.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
-from hvci.binary.behaviour.scene import Scene
-from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind
 from hvci.binary.flow.reaching import Reached
 from hvci.binary.form.code import (
     CALLS,
@@ -147,83 +148,100 @@ def traced(
     scene: Scene, function: Function, i: int, expr: Expr
 ) -> tuple[set[Root], dict[tuple[int, Location], Reached]]:
     """The same, with the registers and slots that it came through: before which instruction."""
-    found: set[Root] = set()
-    seen: dict[tuple[int, Location], Reached] = {}
     scene.flow.begin(MAX_STEPS)
-    _collect(scene, (function, i), expr, True, found, seen)
-    return found, seen
+    trace = _Trace(scene)
+    trace.collect((function, i), expr, True)
+    return trace.found, trace.seen
 
 
-def _collect(
-    scene: Scene,
-    place: tuple[Function, int],
-    expr: Expr,
-    exact: bool,
-    found: set[Root],
-    seen: dict[tuple[int, Location], Reached],
-) -> None:
-    function, i = place
-    match expr:
-        case Reg(number, size, shift) if size >= 4 and not shift:
-            _from_location(scene, place, Location(number), exact, found, seen)
-        case Binary(name, left, right, _) if name in ("add", "sub", "and", "or"):
-            still = exact and isinstance(right, Const)
-            _collect(scene, place, left, still, found, seen)
-            _collect(scene, place, right, still and isinstance(left, Const), found, seen)
-        case Either(left, right):
-            _collect(scene, place, left, exact, found, seen)
-            _collect(scene, place, right, exact, found, seen)
-        case Address(memory):
-            alone = memory.index_register == NO_REGISTER
-            if memory.base == IMAGE_BASE:
-                found.add(Root(Atom(Kind.ADDRESS, memory.displacement), exact and alone))
-            for register in (memory.base, memory.index_register):
-                if register >= 0:
-                    _collect(scene, place, Reg(register), exact and alone, found, seen)
-        case Load(memory) if memory.index_register == NO_REGISTER:
-            offset = scene.flow.frames.offset(function, i, memory)
-            if offset is not None:
-                _from_location(scene, place, slot(offset), exact, found, seen)
+def shallow(scene: Scene, function: Function, i: int, expr: Expr) -> set[Root]:
+    """The same as `roots`, but of what is loaded from elsewhere only imports and variables.
+
+    A variable is `Kind.UNKNOWN` with its RVA: nothing is asked about what it holds.
+    """
+    scene.flow.begin(MAX_STEPS)
+    trace = _Trace(scene, is_shallow=True)
+    trace.collect((function, i), expr, True)
+    return trace.found
+
+
+@dataclass(slots=True)
+class _Trace:
+    """One way back along the flow of control."""
+
+    scene: Scene
+    is_shallow: bool = False
+    found: set[Root] = field(default_factory=set)
+    seen: dict[tuple[int, Location], Reached] = field(default_factory=dict)
+
+    def collect(self, place: Place, expr: Expr, exact: bool) -> None:
+        """Go on from an expression that the instruction at a place has."""
+        function, i = place
+        match expr:
+            case Reg(number, size, shift) if size >= 4 and not shift:
+                self._from_location(place, Location(number), exact)
+            case Binary(name, left, right, _) if name in ("add", "sub", "and", "or"):
+                still = exact and isinstance(right, Const)
+                self.collect(place, left, still)
+                self.collect(place, right, still and isinstance(left, Const))
+            case Either(left, right):
+                self.collect(place, left, exact)
+                self.collect(place, right, exact)
+            case Address(memory):
+                alone = memory.index_register == NO_REGISTER
+                if memory.base == IMAGE_BASE:
+                    self.found.add(Root(Atom(Kind.ADDRESS, memory.displacement), exact and alone))
+                for register in (memory.base, memory.index_register):
+                    if register >= 0:
+                        self.collect(place, Reg(register), exact and alone)
+            case Load(memory) if memory.index_register == NO_REGISTER:
+                offset = self.scene.flow.frames.offset(function, i, memory)
+                if offset is not None:
+                    self._from_location(place, slot(offset), exact)
+                else:
+                    self.found.update(Root(atom, exact) for atom in self._loaded(place, expr))
+            case ImageAddress(rva):
+                self.found.add(Root(Atom(Kind.ADDRESS, rva), exact))
+            case Const(value):
+                self.found.add(Root(Atom(Kind.CONST, value), exact))
+
+    def _loaded(self, place: Place, load: Load) -> Atoms:
+        """What an instruction loads that is not in the frame."""
+        if not self.is_shallow:
+            return self.scene.flow.evaluate(*place, load, 0)
+        if load.memory.base != IMAGE_BASE:
+            return NOTHING
+        rva = load.memory.displacement
+        kind = Kind.IMPORT if rva in self.scene.image.imports else Kind.UNKNOWN
+        return frozenset((Atom(kind, rva),))
+
+    def _from_location(self, place: Place, location: Location, exact: bool) -> None:
+        """Go on from every instruction that defines a register or slot."""
+        scene, (function, i) = self.scene, place
+        if (i, location) in self.seen or len(self.seen) > MAX_DEPTH * 4:
+            return
+        if location == scene.arch.stack_pointer:
+            held = scene.flow.value(function, i, location)
+            self.found.update(Root(atom, exact) for atom in held)
+            return
+        reached = scene.flow.reaching.definitions(function, i, location, 0)
+        self.seen[i, location] = reached
+        for definition in reached.definitions:
+            if not isinstance(definition, int):
+                self.found.update(Root(atom, exact) for atom in definition)
+            elif function.flows[definition] in CALLS:
+                self._from_call((function, definition), location, exact)
             else:
-                held = scene.flow.evaluate(function, i, expr, 0)
-                found.update(Root(atom, exact) for atom in held)
-        case ImageAddress(rva):
-            found.add(Root(Atom(Kind.ADDRESS, rva), exact))
-        case Const(value):
-            found.add(Root(Atom(Kind.CONST, value), exact))
+                expr = _definition(scene, function, definition, location)
+                self.collect((function, definition), expr, exact)
 
-
-def _from_location(
-    scene: Scene,
-    place: tuple[Function, int],
-    location: Location,
-    exact: bool,
-    found: set[Root],
-    seen: dict[tuple[int, Location], Reached],
-) -> None:
-    """Go on from every instruction that defines a register or slot."""
-    function, i = place
-    if (i, location) in seen or len(seen) > MAX_DEPTH * 4:
-        return
-    if location == scene.arch.stack_pointer:
-        found.update(Root(atom, exact) for atom in scene.flow.value(function, i, location))
-        return
-    reached = seen[i, location] = scene.flow.reaching.definitions(function, i, location, 0)
-    for definition in reached.definitions:
-        if not isinstance(definition, int):
-            found.update(Root(atom, exact) for atom in definition)
-        elif function.flows[definition] in CALLS:
-            if location == scene.arch.result:
-                held = scene.flow.interprocedural.returned(function, definition, 0)
-                found.update(Root(atom, exact) for atom in held)
-            elif (
-                not is_slot(location)
-                and not scene.flow.interprocedural.clobbered(function, definition) >> location & 1
-            ):
-                _from_location(scene, (function, definition), location, exact, found, seen)
-        else:
-            expr = _definition(scene, function, definition, location)
-            _collect(scene, (function, definition), expr, exact, found, seen)
+    def _from_call(self, call: Place, location: Location, exact: bool) -> None:
+        """Go on from what a call returns, or from before it where it keeps a register."""
+        interprocedural = self.scene.flow.interprocedural
+        if location == self.scene.arch.result:
+            self.found.update(Root(atom, exact) for atom in interprocedural.returned(*call, 0))
+        elif not is_slot(location) and not interprocedural.clobbered(*call) >> location & 1:
+            self._from_location(call, location, exact)
 
 
 def _definition(scene: Scene, function: Function, d: int, location: Location) -> Expr:

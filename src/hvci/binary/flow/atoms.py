@@ -88,6 +88,13 @@ class Atom(NamedTuple):
     why: str = ""
     of: Atom | None = None
 
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        """Any two have an order, so that sorting them gives the same answer every time."""
+        assert isinstance(other, Atom)
+        if self[:-1] != other[:-1] or self.of is None or other.of is None:
+            return (*self[:-1], self.of is not None) < (*other[:-1], other.of is not None)
+        return self.of < other.of
+
 
 Atoms = frozenset[Atom]
 NOTHING: Atoms = frozenset()

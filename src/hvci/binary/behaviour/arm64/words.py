@@ -132,6 +132,29 @@ def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:
     return _kept(scene, at, np.ones(len(at), bool), copies, anywhere=True)
 
 
+def code_pages(scene: Scene) -> Rvas:
+    """RVAs of instructions that make the page of an address of code, sorted."""
+    references = _references(scene)
+    targets, pages = references.adrps
+    return np.sort(references.rvas[pages[references.in_code(targets)]])
+
+
+def are_loads(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
+    """Which words, by RVA, load 64 bits into a register."""
+    return np.asarray(_words_at(scene, places) & 0xFFC0_0000 == 0xF940_0000)
+
+
+def are_stores(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
+    """Which words, by RVA, store a register of 64 bits."""
+    return np.asarray(_words_at(scene, places) & 0xFFC0_0000 == 0xF900_0000)
+
+
+def _words_at(scene: Scene, places: Rvas) -> Words:
+    words, rvas = _code(scene)
+    at = np.minimum(rvas.searchsorted(places), len(rvas) - 1)
+    return np.where(rvas[at] == places, words[at], np.uint32(0))
+
+
 def may_be_written(scene: Scene, place: int) -> bool:
     """Whether anything may be written through the address that the word at an RVA makes."""
     return _nearby(scene).may_be_written(place, scene.copy_sites)

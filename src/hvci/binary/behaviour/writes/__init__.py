@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.writes import exports, handed, own
+from hvci.binary.behaviour.writes import exports, handed, kept, own
 from hvci.binary.behaviour.writes.exports import export_of
 from hvci.binary.behaviour.writes.own import WRITES
 
@@ -14,7 +14,7 @@ def find(scene: Scene) -> None:
     scene.copy_sites = frozenset(nearby.call_places(scene, names.BLOCKS).tolist())
     own.find(scene)
     handed.find(scene)
-    exports.find(scene)
+    kept.find(scene, exports.find(scene))
 
 
 __all__ = ["WRITES", "export_of", "find"]

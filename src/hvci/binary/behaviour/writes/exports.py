@@ -22,8 +22,8 @@ from hvci.model import Behaviour, Confidence, Machine
 MAX_GLOBAL_READS = 32
 
 
-def find(scene: Scene) -> None:
-    """Stores through addresses of exports: imported, or asked for by name."""
+def find(scene: Scene) -> set[int]:
+    """Stores through addresses of exports, imported or asked for by name; who keeps one, by RVA."""
     kept: set[int] = set()
     for function, i, *_ in scene.calls(*names.RESOLVERS):
         if scene.flow.exhausted:
@@ -35,18 +35,12 @@ def find(scene: Scene) -> None:
         if names.is_function(name)
         for place in scene.places(name)
     }
-    known = frozenset(kept)
-    reads = _reads(scene, known)
-    for place, function, i, registers in _loading(scene, imports | reads):
-        if place in imports:
-            _follow_hook(scene, function, i, registers, kept)
-        if place in reads:
-            _follow_read(scene, function, i, registers)
-    for _, function, i, registers in _loading(scene, _reads(scene, kept - known)):
-        _follow_read(scene, function, i, registers)
+    for _, function, i, registers in loading(scene, imports):
+        _follow_hook(scene, function, i, registers, kept)
+    return kept
 
 
-def _loading(scene: Scene, places: set[int]) -> Iterator[tuple[int, Function, int, int]]:
+def loading(scene: Scene, places: set[int]) -> Iterator[tuple[int, Function, int, int]]:
     """Loads of a variable into a register that a store through it follows.
 
     (RVA of the operand, function, index, register as a mask) of each.
@@ -92,17 +86,10 @@ def _copies(scene: Scene, function: Function, i: int) -> bool:
     return bool(written_through(scene, scene.arch.direct_target(function, i), 0))
 
 
-def _reads(scene: Scene, kept: set[int] | frozenset[int]) -> set[int]:
+def reads_of(scene: Scene, kept: set[int]) -> set[int]:
     """Operands that name one of some global variables, the first ones of each."""
     to_data = scene.analysis.references.to_data
     return {place for rva in kept for place in to_data(rva)[:MAX_GLOBAL_READS]}
-
-
-def _follow_read(scene: Scene, function: Function, i: int, registers: int) -> None:
-    """Stores through the address that a global variable keeps."""
-    for step in follow(scene, function, i, registers, set()):
-        if step.use is Use.STORE and step.memory is not None:
-            _hook(scene, function, step.i, Reg(step.memory.base))
 
 
 def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:

@@ -26,7 +26,7 @@ from hvci.binary.form.references import MAX_HITS, NO_RVAS, References, Rvas
 from hvci.binary.pe.image import PeImage
 from hvci.binary.pe.sets import among, distinct
 
-TOGETHER = 4096
+TOGETHER, BATCH = 4096, 32
 """ADRPs that are followed at once: a call of numpy costs more than its elements do."""
 MOST_JUMPS = 8192
 """Jumps through registers that are looked at; real drivers have some hundreds."""
@@ -85,6 +85,23 @@ class ReferencesArm64(References):
         if self._paths.is_cut and len(pages) > 1:  # a page alone has all the room to itself
             pages, found = alone, self._find_uses(alone)
         self._by_page.update(dict.fromkeys(pages.tolist(), found))
+
+    def _learn_some(self, pages: Rvas) -> None:
+        """Find the uses of some pages, a batch of them together, as far as there is room."""
+        if len(self._data_pages):
+            return  # then they are all looked at together
+        for first in range(0, len(pages), BATCH):
+            batch = pages[first : first + BATCH]
+            if not all(page in self._by_page for page in batch.tolist()):
+                self._paths.is_cut = False
+                found = self._find_uses(batch)
+                if not self._paths.is_cut:
+                    self._by_page.update(dict.fromkeys(batch.tolist(), found))
+
+    @cached_property
+    def _named_pages(self) -> Rvas:
+        """The pages that instructions make, sorted."""
+        return distinct(np.concatenate((self.adrps[0], self._adrs[0] & PAGE_MASK)))
 
     @cached_property
     def _data_pages(self) -> Rvas:
@@ -257,7 +274,10 @@ class ReferencesArm64(References):
     def naming(self, low: int, high: int) -> tuple[Rvas, Rvas]:
         """(target, RVA of the instruction) of every candidate that names some RVAs in a row."""
         found = [(NO_RVAS, NO_RVAS)]
-        for page in range(low & PAGE_MASK, high, 0x1000):
+        first, last = self._named_pages.searchsorted((low & PAGE_MASK, high)).tolist()
+        wanted = self._named_pages[first:last]
+        self._learn_some(wanted)
+        for page in wanted.tolist():
             targets, places = self._uses(page)
             first, last = targets.searchsorted((max(low, page), min(high, page + 0x1000))).tolist()
             found.append((targets[first:last], places[first:last]))
