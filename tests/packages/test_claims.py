@@ -4,15 +4,17 @@ import io
 import zipfile
 
 import pytest
+from click.testing import CliRunner
 
 from build import driver
 from cabinets import cabinet
+from hvci.cli import main
 from hvci.errors import InputError
 from hvci.fleet import elsewhere
 from hvci.fleet.walk import Problem, places
 from hvci.packages.beside import Beside
 from hvci.packages.inf import read_inf
-from hvci.packages.opened import Driver, open_archive, open_inf
+from hvci.packages.opened import Driver, Refused, open_archive, open_inf
 
 X64, X86, ARM64 = driver(), driver("x86"), driver("arm64")
 HEAD = """[Version]
@@ -55,9 +57,14 @@ def zipped(files):
     return out.getvalue()
 
 
-def in_archive(top, files):
+def in_zip_file(top, files):
     path = top / "x.zip"
     path.write_bytes(zipped(files))
+    return path
+
+
+def in_archive(top, files):
+    path = in_zip_file(top, files)
     found = {one.path.partition("!")[2]: one for one in open_archive(path)}
     return {name: one.package for name, one in found.items() if isinstance(one, Driver)}
 
@@ -461,7 +468,7 @@ def test_infs_that_are_installed_with_another(tmp_path):
         [],
     )
     put(top, {"c.inf": "no INF"})
-    assert opened_by(top / "a.inf")[1] == ["no INF of a driver: it has no [Version] section"]
+    assert "without a single section" in opened_by(top / "a.inf")[1][0]
     (met,) = (one for one in places([str(top / "a.inf")]) if isinstance(one, Problem))
     assert (met.path, met.sentence) == (str(top / "a.inf"), opened_by(top / "a.inf")[1][0])
 
@@ -564,3 +571,34 @@ def test_models_that_a_manufacturer_names_and_that_are_not_there(
 def test_an_inf_all_of_whose_models_are_missing_is_told():
     inf = read_inf((HEAD + models("Std,NTamd64", Standard_NTamd64="I")).encode())
     assert inf.problems == ("there is no section of models [Std.NTamd64]",)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(range(256)) * 9, b"[Defines]\nA=1\n"])
+def test_what_is_called_an_inf_and_holds_nothing_is_told(tmp_path, data):
+    files = {"a.inf": data, "a.sys": X64}
+    in_zip = [one for one in open_archive(in_zip_file(tmp_path, files)) if isinstance(one, Refused)]
+    folder = put(tmp_path / "in", files)
+    done = CliRunner().invoke(main, ["check", str(folder), "-q"])
+    says = "without a single section"
+    is_damaged = b"[" not in data[:1]
+    assert [says in str(one.error) for one in in_zip] == [True] * is_damaged
+    assert (done.exit_code, says in done.stdout) == (4 * is_damaged, is_damaged)
+    met = [one.sentence for one in places([str(folder)]) if isinstance(one, Problem)]
+    assert [says in one for one in met] == [is_damaged]
+
+
+@pytest.mark.parametrize("name", ["a.sys", "a.bin"])
+@pytest.mark.parametrize("data", [driver(subsystem=3), b"", X64])
+def test_a_service_of_the_kernel_whose_file_is_no_driver_is_told(tmp_path, name, data):
+    inf = HEAD + models("Std,NTamd64", Std_NTamd64="I") + "[I]\n" + add("I", "svc")
+    files = {"a.inf": inf + service("svc", name), name: data, "other.sys": X64}
+    folder = put(tmp_path / "in", files)
+    met = [one.sentence for one in places([str(folder)]) if isinstance(one, Problem)]
+    is_told = data != X64 and not (name == "a.sys" and not data)  # that has a report of its own
+    assert met == [f"service svc: {name} is no image of a kernel driver"] * is_told
+    done = CliRunner().invoke(main, ["check", str(folder), "-q"])
+    assert done.exit_code == (0 if data == X64 else 4)
+    named = [str(one.error) for one in open_inf(folder / "a.inf") if isinstance(one, Refused)]
+    assert named == met
+    in_zip = [one for one in open_archive(in_zip_file(tmp_path, files)) if isinstance(one, Refused)]
+    assert bool(in_zip) is (data != X64 and (name, data) != ("a.sys", b""))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model.package import Package
 from hvci.packages.claims import Claim, amiss, best, claimed, lost_infs, machine_of_file
-from hvci.packages.inf import Inf, read_inf
+from hvci.packages.inf import Damaged, Inf, read_inf
 from hvci.packages.opened import bounded, missing, package_of
 
 MAX_INF = 16 << 20
@@ -51,7 +51,11 @@ class Beside:
         """Read an INF; raises `InputError` where it is none of a driver."""
         if path.stat().st_size > MAX_INF:
             raise InputError("too large for an INF")
-        inf = read_inf(bounded(path))
+        try:
+            inf = read_inf(bounded(path))
+        except Damaged as error:
+            self._wrong[str(path)] = (Wrong(str(error)),)
+            return
         self.read += 1
         self._catalogs[str(path)] = tuple(self._catalogs_of(path.parent, inf))
         wrong = list(map(Wrong, inf.problems))
@@ -70,7 +74,7 @@ class Beside:
                 wrong.append(Wrong(str(missing(str(path), service).error), names))
         lost = lost_infs(inf, lambda each: self._below(path.parent, each))
         wrong += [Wrong(text, frozenset({name})) for name, text in lost]
-        wrong += map(Wrong, amiss(inf, present, machine_of_file))
+        wrong += map(Wrong, amiss(inf, present, Path))
         if wrong:
             self._wrong[str(path)] = tuple(wrong)
 

@@ -12,10 +12,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 from hvci.model import Machine
 from hvci.packages.inf import Inf, Service
+from hvci.packages.marks import is_native_head
 
 _PE = {0x8664: Machine.X64, 0x14C: Machine.X86, 0xAA64: Machine.ARM64}
 _LAST = 9
 _HEAD = 4096
+_OPTIONAL = 0x60
+"""Behind the signature of a PE, so much holds its subsystem."""
 T = TypeVar("T")
 
 
@@ -46,6 +49,22 @@ def machine_of_file(path: Path) -> Machine | None:
         return None
 
 
+def is_no_driver(path: Path, name: str) -> bool:
+    """Whether a file that a service starts in the kernel is certainly none that can be; what is
+    called a driver and is no image at all is told by its own report.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    if head[:2] != b"MZ":
+        return not name.lower().endswith(".sys")
+    start = int.from_bytes(head[0x3C:0x40], "little")
+    is_seen = head[start : start + 4] == b"PE\0\0" and len(head) > start + _OPTIONAL
+    return is_seen and not is_native_head(head)
+
+
 def claimed(
     service: Service,
     present: Mapping[str, Sequence[T]],
@@ -74,7 +93,7 @@ def claimed(
 def amiss(
     inf: Inf,
     present: Mapping[str, Sequence[T]],
-    machine_of: Callable[[T], Machine | None],
+    path_of: Callable[[T], Path],
     base: str = "",
 ) -> Iterator[str]:
     """What is wrong with the files of services of which one is there at least.
@@ -83,10 +102,17 @@ def amiss(
     place: what lies there is of any of them. What has a place of its own has to be there, but for
     the file for x86, where there is no memory integrity: packages leave it out.
     """
+
+    def machine_of(one: T) -> Machine | None:
+        return machine_of_file(path_of(one))
+
     meant = {
         (path, machine) for one in inf.services for machine, paths in one.own for path in paths
     }
     for service in inf.services:
+        for file in claimed(service, present, machine_of, base)[1]:
+            if is_no_driver(path_of(file), service.file):
+                yield f"service {service.name}: {service.file} is no image of a kernel driver"
         there = {
             path: {machine_of(one) for one in present.get(base + path.lower(), ())}
             for path in service.sources
@@ -167,9 +193,9 @@ class Claims(Generic[T]):
     def __init__(
         self,
         present: Mapping[str, Sequence[T]],
-        machine_of: Callable[[T], Machine | None],
+        path_of: Callable[[T], Path],
     ) -> None:
-        self._present, self._machine_of = present, machine_of
+        self._present, self._path_of = present, path_of
         self._claims: dict[T, list[Claim]] = {}
         self.lost: list[tuple[str, Service]] = []
         """Services whose file is not there, with the INF."""
@@ -184,8 +210,11 @@ class Claims(Generic[T]):
                 self._claims.setdefault(one, []).append(Claim(path, inf, service, tier))
             if not there and not service.of_windows:
                 self.lost.append((path, service))
-        wrong = amiss(inf, self._present, self._machine_of, base)
+        wrong = amiss(inf, self._present, self._path_of, base)
         self.amiss += [(path, text) for text in wrong]
+
+    def _machine_of(self, one: T) -> Machine | None:
+        return machine_of_file(self._path_of(one))
 
     def of(self, one: T) -> Claim | None:
         """The claim on a file that counts."""

@@ -102,9 +102,20 @@ class Inf:
         return (*self.services, *self.files)
 
 
+class Damaged(InputError):
+    """What is called an INF and holds nothing of one, whoever's it would be."""
+
+    @property
+    def kind(self) -> str:
+        """Known as what any INF is that cannot be read."""
+        return InputError.__name__
+
+
 def read_inf(data: bytes) -> Inf:
     """Read an INF; raise `InputError` when it is none of a driver."""
     text = InfText(data)
+    if not text.names:
+        raise Damaged("no INF: it is empty or damaged, without a single section")
     if "version" not in text:
         raise InputError("no INF of a driver: it has no [Version] section")
     return _Reader(text).inf()

@@ -17,7 +17,7 @@ from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
 from hvci.packages import archives, kinds, library, marks, programs
 from hvci.packages.claims import Claim, Claims, amiss, claimed, lost_infs, machine_of_file
-from hvci.packages.inf import START, Inf, Service, read_inf
+from hvci.packages.inf import START, Damaged, Inf, Service, read_inf
 from hvci.packages.members import Member
 
 MAX_MEMBER = 256 << 20
@@ -145,7 +145,7 @@ def _of_one(
         if not there and not service.of_windows:
             yield missing(str(path), service)
     lost = (text for _, text in lost_infs(inf, lambda each: base + each.lower() in listed))
-    for problem in (*inf.problems, *amiss(inf, listed, machine_of_file, base), *lost):
+    for problem in (*inf.problems, *amiss(inf, listed, Path, base), *lost):
         yield Refused(str(path), InputError(problem))
     for name in inf.needs:
         if base + name.lower() in listed and name.lower() != path.name.lower():
@@ -402,7 +402,7 @@ class _Opening:
         present: dict[str, list[Kept]] = {}
         for image in self.images:
             present.setdefault(image.key, []).append(image)
-        claims = Claims(present, lambda image: machine_of_file(image.file))
+        claims = Claims(present, lambda image: image.file)
         texts = {one.key for one in self.texts}
         for path, base, inf in self._infs():
             claims.add(path, base, inf)
@@ -436,8 +436,10 @@ class _Opening:
                 continue
             try:
                 yield one.path, _folder(one.key), read_inf(one.file.read_bytes())
+            except Damaged as error:  # many archives hold others of that name that are none
+                self._told(one.path, [str(error)])
             except InputError:
-                continue  # many archives hold files of that name that are none
+                continue
 
 
 def _key(path: str) -> str:
