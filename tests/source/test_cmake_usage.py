@@ -110,6 +110,14 @@ def test_a_project_that_is_not_here(tmp_path):
         (f'check_c_source_compiles("x" K)\nif(K)\n{ADDS}\nendif()', "if(K)"),
         (f"check_symbol_exists(x y.h K)\nif(NOT K)\n{ADDS}\nendif()", "if(NOT K)"),
         (f"if(KIND)\n{ADDS}\nendif()", ""),
+        ("set(D)\ntarget_compile_definitions(a PRIVATE ${D})", ""),
+        ("set(D X)\nunset(D)\ntarget_compile_definitions(a PRIVATE ${D})", ""),
+        ("set(D ${GONE})\ntarget_compile_definitions(a PRIVATE ${D})", "${D}"),
+        (
+            'function(f)\ncmake_parse_arguments(A "" "" "DEFS" ${ARGN})\n'
+            "target_compile_definitions(a PRIVATE ${A_DEFS})\nendfunction()\nf(X)\nf(DEFS Y)",
+            "",
+        ),
         ("include_directories($ENV{SDK})", ""),
     ],
 )
@@ -117,3 +125,17 @@ def test_what_only_the_environment_says_is_named(tmp_path, lists, told):
     reasons = weighing(asked(tmp_path, lists))
     assert [told in one for one in reasons] == ([True] if told else [])
     assert not bad(asked(tmp_path, "")) & {"execute-pool-type"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "after", "expected"),
+    [
+        ('set(CMAKE_C_FLAGS "/DBAD" CACHE STRING "" FORCE)', True, {"driver.c"}),
+        ('set(CMAKE_C_FLAGS "/DBAD" CACHE STRING "")', True, set()),
+        ('set(CMAKE_C_FLAGS "/DBAD" CACHE STRING "")', False, {"driver.c"}),
+    ],
+)
+def test_options_that_are_kept_in_the_cache(tmp_path, flags, after, expected):
+    lists = f"project(p C)\n{flags}\n" if after else f"{flags}\nproject(p C)\n"
+    lay(tmp_path, CMakeLists__txt=lists + LISTS, driver__c=DRIVER)
+    assert failing(read(tmp_path)) == expected

@@ -95,6 +95,7 @@ def _unset(lists: Lists, command: Command, is_defining: bool = True) -> Iterator
     for one in command.arguments:
         named = re.fullmatch(r"(?:[^=]*=)?\$\{(\w+)\}", one.text) if is_defining else None
         is_unset = named is not None and lists.get(named[1]) is None
+        is_unset = is_unset and named is not None and named[1] not in lists.cleared
         if is_unset or (not one.raw and is_unclear(one.text, lists.unclear)):
             yield one.text
 

@@ -112,6 +112,8 @@ class Lists:
         self.properties: dict[tuple[str, str], str] = {}
         """Definitions of single files."""
         self.read: set[str] = set()
+        self.cleared: set[str] = set()
+        """Variables that the lists themselves leave without a value."""
         self.unclear: set[str] = set()
         """Variables that were set in a way that is not followed."""
         self.missing: dict[str, bool] = {}

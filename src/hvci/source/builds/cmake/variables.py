@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.files import glob
-from hvci.source.builds.cmake.run import Lists, Runner
+from hvci.source.builds.cmake.run import FLAGS, Lists, Runner
 from hvci.source.builds.cmake.text import Command
 
 MAX_EXPRESSION = 200
@@ -28,8 +28,8 @@ def _set(lists: Lists, words: list[str], command: Command) -> None:
         return
     name, values = words[0], words[1:]
     if "CACHE" in values:
-        values = values[: values.index("CACHE")]
-        if lists.get(name) is not None:
+        values, said = values[: values.index("CACHE")], values[values.index("CACHE") :]
+        if lists.get(name) is not None and "FORCE" not in said and not _is_first(lists, name):
             return
     if values[-1:] == ["PARENT_SCOPE"]:
         scope = lists.scopes[-2] if len(lists.scopes) > 1 else lists.scopes[-1]
@@ -37,9 +37,23 @@ def _set(lists: Lists, words: list[str], command: Command) -> None:
         return
     if len(words) == 1:
         lists.scopes[-1].pop(name, None)
+        if len(command.arguments) == 1:
+            lists.cleared.add(name)
     else:
         lists.set(name, ";".join(values))
     lists.note(name, command)
+
+
+def _is_first(lists: Lists, name: str) -> bool:
+    """Whether the options of all compilers get a value before the project gives them one."""
+    return name in FLAGS and not lists.get(name) and lists.get("PROJECT_NAME") is None
+
+
+def _unset(lists: Lists, words: list[str], command: Command) -> None:
+    """A variable is known to be none from there on."""
+    if words:
+        lists.scopes[-1].pop(words[0], None)
+        lists.cleared.add(words[0])
 
 
 def _option(lists: Lists, words: list[str], command: Command) -> None:
@@ -232,8 +246,11 @@ def _parse_arguments(lists: Lists, words: list[str], command: Command) -> None:
             current = "UNPARSED_ARGUMENTS" if current in kinds[1] else current
     for name in sorted(kinds[0]):
         lists.set(f"{prefix}_{name}", ";".join(values.get(name, ["FALSE"])))
-    for name in sorted((kinds[1] | kinds[2] | {"UNPARSED_ARGUMENTS"}) & values.keys()):
-        lists.set(f"{prefix}_{name}", ";".join(values[name]))
+    for name in sorted(kinds[1] | kinds[2] | {"UNPARSED_ARGUMENTS"}):
+        if name in values:
+            lists.set(f"{prefix}_{name}", ";".join(values[name]))
+        else:
+            lists.cleared.add(f"{prefix}_{name}")
 
 
 def _folder_sources(lists: Lists, words: list[str], command: Command) -> None:
@@ -313,7 +330,7 @@ def _process(lists: Lists, words: list[str], command: Command) -> None:
 
 VARIABLES: dict[str, Runner] = {
     "set": _set,
-    "unset": lambda lists, words, _: words and lists.scopes[-1].pop(words[0], None),
+    "unset": _unset,
     "option": _option,
     "list": _list,
     "string": _string,
