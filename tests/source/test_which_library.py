@@ -94,6 +94,7 @@ def test_a_file_that_an_attribute_leaves_out(tmp_path):
 
 ASKS = "'$(KIND)'=='1'"
 CHILD = f'<PreprocessorDefinitions Condition="{ASKS}">BAD</PreprocessorDefinitions>'
+SETS = "<PropertyGroup><D Condition=\"'$(D)'==''\">X</D></PropertyGroup>" + definitions("$(D)")
 OF_FILE = f'<ItemGroup><ClCompile Include="d.c">{CHILD}</ClCompile></ItemGroup>'
 DEFAULT = "<PropertyGroup><KIND Condition=\"'$(KIND)'==''\">0</KIND></PropertyGroup>"
 
@@ -114,10 +115,19 @@ DEFAULT = "<PropertyGroup><KIND Condition=\"'$(KIND)'==''\">0</KIND></PropertyGr
             True,
         ),
         (definitions("4", ASKS, element="WarningLevel"), False),
+        (definitions("/DBAD", ASKS, element="AdditionalOptions"), True),
+        (definitions("/O2", ASKS, element="AdditionalOptions"), False),
+        (f'<Import Project="bad.props" Condition="{ASKS}" />', True),
+        (f'<ImportGroup Condition="{ASKS}"><Import Project="bad.props" /></ImportGroup>', True),
+        (f'<Import Project="gone.props" Condition="{ASKS}" />', False),
+        (f'<PropertyGroup Condition="{ASKS}"><D>BAD</D></PropertyGroup>' + SETS, True),
+        (f'<PropertyGroup><D Condition="{ASKS}">BAD</D></PropertyGroup>' + SETS, True),
+        (f'<PropertyGroup><D Condition="{ASKS}">BAD</D></PropertyGroup>', False),
     ],
 )
 def test_conditions_that_only_the_environment_decides(tmp_path, extra, told):
-    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra), d__c=DRIVER)
+    sheet = f"<Project>{definitions('BAD')}</Project>"
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra), d__c=DRIVER, bad__props=sheet)
     every = (one for one in read(tmp_path).limits if set(TEXT_RULES) <= set(one.rules))
     assert ["$(KIND) may hold the value of BAD" in one.reason for one in every] == [True] * told
 
@@ -133,3 +143,10 @@ def test_a_filter_that_is_none(tmp_path, text):
     (tmp_path / "f.slnf").write_text(text)
     lay(tmp_path, d__vcxproj=vcxproj("d.c"), d__c=GOOD)
     assert any("no filter" in one.reason for one in read(tmp_path).limits)
+
+
+def test_a_forced_header_that_the_environment_decides_about(tmp_path):
+    extra = definitions("f.h", ASKS, element="ForcedIncludeFiles")
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra), d__c=DRIVER, f__h="#define BAD\n")
+    reasons = [one.reason for one in read(tmp_path).limits]
+    assert any("$(KIND) may hold definitions" in one for one in reasons)

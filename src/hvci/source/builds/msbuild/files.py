@@ -215,6 +215,20 @@ def absolute(path: str) -> str:
     return slashed(os.path.abspath(path)) if path else ""  # noqa: PTH100 (links stay as they are)
 
 
+def well_known(path: str) -> dict[str, str]:
+    """What MSBuild says of each file by itself."""
+    folder, slash, name = path.rpartition("/")
+    stem, dot, extension = name.rpartition(".")
+    return {
+        "identity": path,
+        "fullpath": absolute(path),
+        "filename": stem if dot else name,
+        "extension": dot + extension if dot else "",
+        "relativedir": folder + slash,
+        "directory": absolute(folder or ".").lstrip("/") + "/",
+    }
+
+
 def _solution(folder: str) -> str:
     """The nearest solution upwards; empty when there is none."""
     here = Path(folder)

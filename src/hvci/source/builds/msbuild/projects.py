@@ -12,11 +12,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hvci.source.builds.model import defines
 from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
-from hvci.source.builds.msbuild.files import Element, Library, absolute, said
-from hvci.source.builds.msbuild.unset import OF_KIT, TOOLSET, may_define, of_environment, unset
+from hvci.source.builds.msbuild.files import Element, Library, absolute, said, well_known
+from hvci.source.builds.msbuild.unset import (
+    OF_KIT,
+    TOOLSET,
+    kept_out,
+    may_define,
+    of_environment,
+    unset,
+)
 from hvci.source.builds.steps import may_write, written_by_task
 
 MAX_IMPORTS = 200
@@ -54,6 +60,8 @@ class State:
     """Properties whose value is made by a function that is not followed, and that function."""
     unset: dict[tuple[str, str], None] = field(default_factory=dict)
     """Properties that only the environment may set, and the macros whose values they are, if so."""
+    doubted: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
+    """Properties, with what they may hold where the environment decides so."""
     commands: list[tuple[str, str]] = field(default_factory=list)
     """What its targets run, and the file that says so."""
     written: dict[str, None] = field(default_factory=dict)
@@ -94,7 +102,7 @@ class State:
             if self._wanted(element, here):
                 self._definitions(element, here)
             else:
-                self._passed_over([element], element, here)
+                self._passed_over(element, element.name, here)
         of_targets = [
             (child, here)
             for element, here in self._targets
@@ -174,9 +182,12 @@ class State:
             if child.name in self._later:
                 self._later[child.name].append((child, here))
                 continue
-            reader = readers.get(child.name)
-            if reader is not None and self._wanted(child, here):
+            if (reader := readers.get(child.name)) is None:
+                continue
+            if self._wanted(child, here):
                 reader(child, here)
+            else:
+                self._passed_over(child, child.name, here)
 
     def _wanted(self, element: Element, here: str, metadata: dict[str, str] | None = None) -> bool:
         """Whether a condition holds; with `metadata` it is about how something is compiled."""
@@ -195,7 +206,11 @@ class State:
 
     def _properties(self, element: Element, here: str) -> None:
         for child in element.children:
-            if child.name not in ("configuration", "platform") and self._wanted(child, here):
+            if child.name in ("configuration", "platform"):
+                continue
+            if not self._wanted(child, here):
+                self._passed_over(child, "propertygroup", here)
+            else:
                 self.properties[child.name], unknown = self.followed(child.text, here)
                 self.unclear.pop(child.name, None)
                 if made := next((name for name in sorted(unknown) if _CALL.search(name)), ""):
@@ -227,7 +242,7 @@ class State:
     def _definitions(self, element: Element, here: str) -> None:
         for item in element.children:
             if not self._wanted(item, here):
-                self._passed_over([item], item, here)
+                self._passed_over(item, item.name, here)
                 continue
             held = self.definitions.setdefault(item.name, {})
             for child in said(item):
@@ -236,7 +251,7 @@ class State:
                     self.open[f"the condition {shown} could not be followed"] = None
                     continue
                 if not self._wanted(child, here, held):
-                    self._passed_over([child], item, here)
+                    self._passed_over(child, item.name, here)
                 else:
                     self._give(item.name, child, here, held)
                     self.places[f"{item.name}.{child.name}"] = here
@@ -248,22 +263,26 @@ class State:
             made := next((name for name in sorted(unknown) if _CALL.search(name)), "")
         ):
             self.open[f"$({made[:SHOWN]}) in {child.name} could not be followed"] = None
-        if unknown and may_define(item, child.name):
-            self.unset |= unset(child.text, unknown)
+        if may_define(item, child.name):
+            self.unset |= unset(child.text, unknown) if unknown else {}
+            for name in self.doubted.keys() & set(_PROPERTIES.findall(child.text.lower())):
+                self.unset |= self.doubted[name]
 
-    def _passed_over(self, todo: list[Element], item: Element, here: str) -> None:
+    def _passed_over(self, element: Element, item: str, here: str) -> None:
         """Macros that a condition keeps out, which only the environment may decide about."""
-        condition = todo[0].attributes.get("condition", "")
-        _, unknown = self.followed(condition, here)
-        if not (names := of_environment(unknown)):
-            return
-        texts = []
-        while todo:
-            one = todo.pop()
-            texts += [one.text] if one.name in _DEFINING else []
-            todo += said(one) if one.name in ("clcompile", "itemdefinitiongroup") else ()
-        macros = (name for text in texts for name in (defines(text) or {"": ""}))
-        self.unset |= dict.fromkeys((name, macro) for macro in macros for name in names)
+        _, unknown = self.followed(element.attributes.get("condition", ""), here)
+        if names := of_environment(unknown):
+            macros, properties = kept_out(element, item, lambda one: self._imported_by(one, here))
+            self.unset |= dict.fromkeys((name, macro) for macro in macros for name in names)
+            for key, held in properties.items():
+                doubts = ((name, macro) for macro in held for name in names)
+                self.doubted.setdefault(key, {}).update(dict.fromkeys(doubts))
+
+    def _imported_by(self, element: Element, here: str) -> list[Element]:
+        """The files of an import, if they are here."""
+        target, _ = self.followed(element.attributes.get("project", ""), here)
+        found = map(self.library.get, self.library.matching(here, target) if target else ())
+        return [one for one in found if one is not None]
 
     def _items(self, element: Element, here: str) -> None:
         for item in element.children:
@@ -272,7 +291,7 @@ class State:
             held = self.items.setdefault(item.name, [])
             if _is_change(item):
                 for one in held:
-                    own = _well_known(one.path) | one.metadata
+                    own = well_known(one.path) | one.metadata
                     if self._wanted(item, here, own):
                         self._metadata(item, here, one)
                 continue
@@ -298,10 +317,10 @@ class State:
         """What an item says of one file."""
         if not (every := said(item)):
             return
-        metadata = _well_known(one.path) | one.metadata
+        metadata = well_known(one.path) | one.metadata
         for child in every:
             if not self._wanted(child, here, metadata):
-                self._passed_over([child], item, here)
+                self._passed_over(child, item.name, here)
             else:
                 self._give(item.name, child, here, metadata)
         one.metadata = metadata
@@ -331,26 +350,12 @@ def _is_change(item: Element) -> bool:
     return bool(said(item)) and not {"include", "remove", "update"} & item.attributes.keys()
 
 
-def _well_known(path: str) -> dict[str, str]:
-    """What MSBuild says of each file by itself."""
-    folder, slash, name = path.rpartition("/")
-    stem, dot, extension = name.rpartition(".")
-    return {
-        "identity": path,
-        "fullpath": absolute(path),
-        "filename": stem if dot else name,
-        "extension": dot + extension if dot else "",
-        "relativedir": folder + slash,
-        "directory": absolute(folder or ".").lstrip("/") + "/",
-    }
-
-
 _SET = ("CL", "_CL_", "LINK", "_LINK_")
 """What compiler and linker take more options from."""
 _WELL_KNOWN = re.compile(
     r"(?i)%\((?:\w+\.)?(?:identity|fullpath|filename|extension|relativedir|directory)\)"
 )
-_DEFINING = ("preprocessordefinitions", "undefinepreprocessordefinitions")
+_PROPERTIES = re.compile(r"\$\(([\w.-]+)\)")
 _TELLING = frozenset(
     (
         *("preprocessordefinitions", "undefinepreprocessordefinitions", "additionaloptions"),

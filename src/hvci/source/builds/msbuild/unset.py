@@ -6,7 +6,10 @@ Knows names of properties; knows nothing of files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from hvci.source.builds.model import defines, option_defines, options_of
+from hvci.source.builds.msbuild.files import Element, said
 
 TOOLSET = re.compile(
     r"(?i)vctargetspath\w*|msbuildextensionspath\w*|msbuildtoolspath\w*|msbuildbinpath|userrootdir"
@@ -50,3 +53,40 @@ def unset(text: str, unknown: Iterable[str]) -> dict[tuple[str, str], None]:
         given = (re.match(r"\s*(?:[/-]D)?([A-Za-z_]\w*)=", one) for one in items)
         found |= dict.fromkeys((name, one[1] if one is not None else "") for one in given)
     return found
+
+
+_GROUPS = ("itemdefinitiongroup", "clcompile", "importgroup", "import", "project")
+
+
+def kept_out(
+    element: Element, item: str, imported: Callable[[Element], list[Element]]
+) -> tuple[set[str], dict[str, set[str]]]:
+    """The macros of what a condition leaves out, and those in its properties.
+
+    One without a name stands for what nobody here can tell, such as a forced header.
+    """
+    macros, properties = set[str](), dict[str, set[str]]()
+    todo = [(element, item)]
+    while todo:
+        one, of = todo.pop()
+        if one.name == "import":
+            todo += ((other, "project") for other in imported(one))
+        if one.name in _GROUPS:
+            todo += ((child, one.name) for child in said(one))
+        elif one.name == "propertygroup":
+            todo += ((child, one.name) for child in one.children)
+        elif of == "propertygroup":
+            held = {*defines(one.text), *option_defines(one.text)}
+            properties.setdefault(one.name, set()).update(held)
+        elif of == "clcompile":
+            macros |= _macros(one)
+    return macros, properties
+
+
+def _macros(one: Element) -> set[str]:
+    """The macros in what is said of how files are compiled."""
+    if one.name == "additionaloptions":
+        return {*option_defines(one.text), *options_of("U", one.text)}
+    if one.name == "forcedincludefiles":
+        return {""} if one.text.strip() else set()
+    return set(defines(one.text) or {"": ""}) if one.name in _DEFINING else set()
