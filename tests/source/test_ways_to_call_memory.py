@@ -78,6 +78,13 @@ IN_C = {
     "its address as that of a routine": ("", "(*(ROUTINE *)&p)();"),
     "its address as a list of routines": ("", "((ROUTINE *)&p)[0]();"),
     "address of a field as a list": ("", "x.fn = p; ((ROUTINE *)&x.fn)[0]();"),
+    "chosen": ("", "(DriverObject ? (ROUTINE)p : Real)();"),
+    "behind a comma": ("", "(0, (ROUTINE)p)();"),
+    "list of a local table": ("", "ROUTINE t[] = { Real, (ROUTINE)p }; t[1]();"),
+    "given to a function with the address of a field": (
+        "void put(PVOID *to, PVOID what) { *to = what; }",
+        "put((PVOID *)&DriverObject->DriverUnload, p);",
+    ),
     "cast to what a function is": ("", "((__typeof__(&Real))p)();"),
     "copy to a field of Windows": (
         "",

@@ -114,6 +114,8 @@ class Executions:
                 for one in every:
                     file = _tree(unit, one.offset)
                     value = entries.value(file, one, self.program) if file is not None else None
+                    if file is not None and value is None and one.is_address:
+                        yield from self._put_there(unit, file, one)
                     if file is not None and value is not None and value.start_byte not in seen:
                         seen.add(value.start_byte)
                         yield from self._entered(unit, file, value, one)
@@ -128,6 +130,23 @@ class Executions:
                 use = one.use
                 here = Where(use.file, use.function, use.offset, use.source.path, one.words)
                 yield from self._let(use.source, use.offset, one.value, here)
+
+    def _put_there(self, unit: Unit, file: File, entry: Entry) -> Iterator[Execution]:
+        """What a function of the driver writes to a field of Windows whose address it gets."""
+        if entries.is_own(entry, self.program):
+            return
+        node = file.node_at(entry.offset, entry.offset + len(entry.name))
+        while node is not None and node.parent is not None and node.parent.type != "argument_list":
+            if node.type.endswith("statement"):
+                return
+            node = node.parent
+        listed = node.parent if node is not None else None
+        call = listed.parent if listed is not None else None
+        if node is not None and call is not None and call.type == "call_expression":
+            roots = self.origins.put_by(call, arguments(call).index(node), file)
+            held = frozenset(root for root in roots if root.made is Made.MEMORY)
+            if held:
+                yield self._execution(unit.source, call.start_byte, LETS, held)
 
     def _entered(self, unit: Unit, file: File, value: Node, entry: Entry) -> Iterator[Execution]:
         """What Windows may get as a routine at one place."""

@@ -195,7 +195,11 @@ class Origins:
         name = text_of(base)
         if base is None or b"(" in name:
             return NONE
-        return self.stored(name, depth, element=True, of_field=of_field)
+        found = self.stored(name, depth, element=True, of_field=of_field)
+        is_local = not of_field and where.function is not None
+        if not is_local or where.function is None or self._variable(name, where.function) is None:
+            return found
+        return found | self._listed(name, where.function, depth)
 
     def _field(self, node: Node, where: Where, depth: int) -> Roots:
         found = self.stored(text_of(node.child_by_field_name("field")), depth, of_field=True)
@@ -301,6 +305,10 @@ class Origins:
 
     def _at(self, file: File, offset: int) -> Where:
         return Where(file, file.function_at(offset), offset, file.source.path)
+
+    def put_by(self, call: Node, index: int, file: File) -> Roots:
+        """What a call writes where one of its arguments points."""
+        return self._written(call, index, file, 0)
 
     def _written(self, call: Node, index: int, file: File, depth: int) -> Roots:
         """What a call writes where one of its arguments points."""
