@@ -90,6 +90,18 @@ def test_suppressions_need_reasons_and_change_the_exit_code(here):
     assert "matches nothing" in result.stdout
 
 
+def test_no_baseline_is_written_where_nothing_was_evaluated(here, tmp_path):
+    (tmp_path / "kept.json").write_text("kept")
+    (tmp_path / "empty").mkdir()
+    for word in ("empty", "gone.sys"):
+        done = run(
+            "baseline", "write", str(tmp_path / word), "--baseline", str(tmp_path / "kept.json")
+        )
+        assert done.exit_code == 4
+        assert "nothing was evaluated" in done.stderr
+    assert (tmp_path / "kept.json").read_text() == "kept"
+
+
 def test_baseline_write_and_check(here):
     assert run("baseline", "write", "bad.sys").exit_code == 0
     (here / "bad.sys").write_text("moved")

@@ -241,6 +241,7 @@ def test_a_target_without_an_answer_is_no_success(tmp_path, monkeypatch):
     assert code("archives", "--since", "2030-01-01") == 0
     assert code("--from-list", "-", input=b"archives\n") == 0
     assert code("--from-list", "-", input=b"gone.sys\ngood.sys\n") == 0
+    assert code("--from-list", "-", input=b"gone.sys\n") == 4
 
 
 def test_a_name_that_is_no_text_and_one_that_is_hostile_are_rows(tmp_path):

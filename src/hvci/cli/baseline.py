@@ -15,7 +15,7 @@ from hvci.cli.settings import (
     selection_options,
     settings,
 )
-from hvci.errors import UsageError
+from hvci.errors import InputError, UsageError
 from hvci.report.document import INTERRUPTED
 from hvci.report.safe import safe
 
@@ -67,6 +67,9 @@ def write_baseline(
         click.echo(f"hvci: {safe(error.path)}: {safe(error.message, 2000)}", err=True)
     if document.error_code == INTERRUPTED:
         return INTERRUPTED  # half a baseline never takes the place of a whole one
+    if not document.reports:
+        click.echo(f"hvci: nothing was evaluated, so {safe(file)} was not written", err=True)
+        return document.error_code or InputError.exit_code
     text = baseline_of(document, str(Path(file).parent))
     try:
         Path(file).write_text(text, encoding="utf-8")

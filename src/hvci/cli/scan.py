@@ -224,7 +224,9 @@ def _scan_with(
         click.echo(_summary(progress, store.scan_id, where))
     if progress.lost:
         click.echo(f"hvci: without an answer: {progress.lost} of the targets named", err=True)
-    return InputError.exit_code if progress.lost else 0
+    elif progress.found_nothing:
+        click.echo("hvci: nothing has an answer: see hvci query problems", err=True)
+    return InputError.exit_code if progress.lost or progress.found_nothing else 0
 
 
 def _named(

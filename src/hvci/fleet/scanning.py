@@ -64,6 +64,11 @@ class Progress:
     """Targets that somebody named and in which nothing has an answer."""
     seconds: float = 0.0
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether there was something to look at, and no answer to any of it."""
+        return 0 < self.problems == self.files
+
 
 class Answering(Protocol):
     """Whoever answers tasks: processes of this computer, or a cluster."""
