@@ -14,8 +14,6 @@ COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlC
 """Destination, source, length."""
 FILLS = frozenset(("memset", "RtlFillMemory", "RtlZeroMemory"))
 BLOCKS = COPIES | FILLS
-RESOLVERS = ("MmGetSystemRoutineAddress",)
-"""Find routines of the kernel itself."""
 
 
 class ByName(NamedTuple):
@@ -40,6 +38,7 @@ LOOKUPS = MappingProxyType(
 
 MmGetSystemRoutineAddressEx: module, then name; RtlFindExportedRoutineByName: base, then name.
 """
+RESOLVERS = tuple(LOOKUPS)
 _UNLISTED = {
     "MmAllocateIndependentPages": Gives.CONTIGUOUS,
     "MmGetVirtualForPhysical": Gives.MAPPING,

@@ -53,6 +53,8 @@ class Use(Enum):
     """A call is made while a register holds it."""
     GLOBAL = auto()
     """It is kept in a global variable."""
+    RETURN = auto()
+    """The function returns it."""
 
 
 class Step(NamedTuple):
@@ -79,6 +81,8 @@ def follow(
             yield Step(j, Use.CALL, None, registers)
             registers &= ~arch.volatile
             continue
+        if function.flows[j] == Flow.RETURN and registers >> arch.result & 1:
+            yield Step(j, Use.RETURN)
         if function.flows[j] in _JUMPS and scene.is_within(function, j):
             yield Step(j, Use.CALL, None, registers)
         if not arch.names(function, j, registers | bases if slots else registers):

@@ -12,10 +12,11 @@ import numpy as np
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Root, Use, argument_of, follow, roots
+from hvci.binary.behaviour.trace import Root, Use, argument_of, roots
 from hvci.binary.behaviour.writes.callees import written_through
+from hvci.binary.behaviour.writes.carried import Start, carry
 from hvci.binary.behaviour.writes.own import WRITES
-from hvci.binary.flow.atoms import Atom, Kind, Lookup
+from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.form.code import Expr, Flow, Function, Reg
 from hvci.model import Behaviour, Confidence, Machine
 
@@ -28,7 +29,7 @@ def find(scene: Scene) -> set[int]:
     for function, i, *_ in scene.calls(*names.RESOLVERS):
         if scene.flow.exhausted:
             break
-        _follow_hook(scene, function, i, 1 << scene.arch.result, kept)
+        _follow_hook(scene, Start(function, i, 1 << scene.arch.result), kept)
     imports = {
         place
         for name in scene.analysis.import_hits
@@ -36,7 +37,7 @@ def find(scene: Scene) -> set[int]:
         for place in scene.places(name)
     }
     for _, function, i, registers in loading(scene, imports):
-        _follow_hook(scene, function, i, registers, kept)
+        _follow_hook(scene, Start(function, i, registers), kept)
     return kept
 
 
@@ -66,9 +67,13 @@ def _loads(scene: Scene, places: set[int]) -> list[int]:
     return nearby.used(scene, rvas[loads], names.COPIES)
 
 
-def _follow_hook(scene: Scene, function: Function, i: int, registers: int, kept: set[int]) -> None:
+def _follow_hook(scene: Scene, start: Start, kept: set[int]) -> None:
     """Stores through one address; the globals that keep it are added to `kept`."""
-    for step in follow(scene, function, i, registers, set()):
+
+    def is_export(held: Atoms) -> bool:
+        return any(export_of(scene, atom) is not None for atom in held)
+
+    for function, step in carry(scene, start, is_export):
         if step.use is Use.STORE and step.memory is not None:
             _hook(scene, function, step.i, Reg(step.memory.base))
         elif step.use is Use.CALL and _copies(scene, function, step.i):
@@ -94,7 +99,12 @@ def reads_of(scene: Scene, kept: set[int]) -> set[int]:
 
 def _hook(scene: Scene, function: Function, i: int, pointer: Expr) -> None:
     """Decide one store: which export does its address belong to?"""
-    for root in sorted(roots(scene, function, i, pointer)):
+    found = roots(scene, function, i, pointer)
+    given = {root for root in found if root.atom.kind is Kind.PARAMETER}
+    for root in given:
+        held = scene.flow.interprocedural.resolve(frozenset((root.atom,)))
+        found |= {Root(atom, root.exact) for atom in held}
+    for root in sorted(found):
         if hook(scene, (function, i), root):
             return
 

@@ -1,0 +1,103 @@
+"""Where a pointer goes from one function to another: as an argument, and as what is returned.
+
+In code order, as `follow` goes in one function: it only proposes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.trace import Step, Use, follow
+from hvci.binary.flow.atoms import Atoms
+from hvci.binary.form.code import Flow, Function, Load, is_slot, slot_offset
+from hvci.binary.pe.sets import members
+
+MAX_STARTS = 64
+"""Places that one pointer is followed from."""
+MAX_CALLERS = 16
+"""Calls of a function that returns it."""
+MAX_CALLEE = 1000
+"""Instructions of a function in which its argument on the stack is looked for."""
+POSITIONS = 4
+"""Arguments that are passed on the stack."""
+_JUMPS = frozenset((Flow.JUMP, Flow.INDIRECT_JUMP))
+
+
+class Start(NamedTuple):
+    """An instruction that leaves the pointer in some registers, as a mask."""
+
+    function: Function
+    i: int
+    registers: int
+
+
+def carry(
+    scene: Scene, first: Start, is_pointer: Callable[[Atoms], bool]
+) -> Iterator[tuple[Function, Step]]:
+    """Uses of a pointer, in the functions that get it as well.
+
+    `is_pointer` tells it by what an argument on the stack can be.
+    """
+    work, seen = deque((first,)), set[tuple[int, int, int]]()
+    while work and len(seen) < MAX_STARTS and not scene.flow.exhausted:
+        start = work.popleft()
+        key = start.function.start, start.i, start.registers
+        if key in seen:
+            continue
+        seen.add(key)
+        if start.i >= 0 and start.function.flows[start.i] in _JUMPS:
+            work += _behind_calls(scene, start.function)
+            continue
+        for step in follow(scene, *start, set()):
+            yield start.function, step
+            if step.use is Use.RETURN:
+                work += _behind_calls(scene, start.function)
+            elif step.use is Use.CALL:
+                work += _into(scene, (start.function, step.i), step.registers, is_pointer)
+
+
+def _behind_calls(scene: Scene, function: Function) -> Iterator[Start]:
+    """Behind the calls of a function that returns the pointer; a jump there returns it as well."""
+    for caller, k in scene.analysis.functions.callers(function.start)[:MAX_CALLERS]:
+        yield Start(caller, k, 1 << scene.arch.result)
+
+
+def _into(
+    scene: Scene, call: Place, registers: int, is_pointer: Callable[[Atoms], bool]
+) -> Iterator[Start]:
+    """Where a function of the image gets the pointer from a call."""
+    function, i = call
+    if function.flows[i] not in (Flow.CALL, Flow.JUMP) or i in function.jumps:
+        return
+    target = scene.arch.direct_target(function, i)
+    callee = scene.analysis.functions.starting_at(target)
+    if callee is None or target in scene.flow.interprocedural.thunks:
+        return
+    for register in members(registers):
+        if register in scene.arch.entry_registers:
+            yield Start(callee, callee.entry - 1, 1 << register)
+    if not scene.arch.parameter_registers:
+        for position in range(POSITIONS):
+            if is_pointer(scene.argument(function, i, position)):
+                yield from _loads(scene, callee, position)
+
+
+def _loads(scene: Scene, callee: Function, position: int) -> Iterator[Start]:
+    """The instructions that load an argument from the stack."""
+    place = scene.flow.interprocedural.at_entry(position)
+    if not is_slot(place) or len(callee.flows) > MAX_CALLEE:
+        return
+    for k, flow in enumerate(callee.flows):
+        written = scene.arch.effect(callee, k).registers if flow == Flow.NEXT else 0
+        for register in members(written):
+            loaded = scene.arch.define(callee, k, register)
+            if not isinstance(loaded, Load) or loaded.memory.base < 0:
+                continue
+            if scene.flow.frames.offset(callee, k, loaded.memory) == slot_offset(place):
+                yield Start(callee, k, 1 << register)
+
+
+__all__ = ["Start", "carry"]

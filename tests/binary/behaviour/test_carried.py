@@ -1,0 +1,36 @@
+"""Writes to functions that are looked up in one function and written in another."""
+
+import pytest
+
+from here import FIXTURES
+from hvci.evaluate import evaluate
+from hvci.model import ImageSite, Outcome
+
+FOLDER = FIXTURES / "carried"
+BUILDS = sorted(path.name.removesuffix(".bad.sys") for path in FOLDER.glob("*.bad.sys"))
+RULE = "writes-executable-memory"
+
+
+def _writers(name: str) -> set[int]:
+    """The functions that hold a finding."""
+    report = evaluate((FOLDER / name).read_bytes())
+    findings = next(each.findings for each in report.results if each.rule == RULE)
+    assert all(each.outcome is Outcome.FAIL for each in findings)
+    sites = [each.site for each in findings]
+    return {site.function for site in sites if isinstance(site, ImageSite)}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_each_function_that_writes_is_found(build: str) -> None:
+    """Four, and the one that jumps to one of them; on x86 that jump is not followed."""
+    expected = {"carried.x86.O2": 3, "carried.x64.O2": 5, "carried.arm64.O2": 5}
+    assert len(_writers(f"{build}.bad.sys")) == expected.get(build, 4)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_nothing_is_said_where_the_same_goes_to_memory(build: str) -> None:
+    assert _writers(f"{build}.clean.sys") == set()
+
+
+def test_each_machine_is_there() -> None:
+    assert {name.split(".")[1] for name in BUILDS} == {"x64", "x86", "arm64"}
