@@ -387,6 +387,23 @@ def test_a_stored_report_is_given_back(tmp_path):
     assert "ExAllocatePoolWithTag" in run("query", tmp_path / "a.db", "report", "50%_a.sys").output
 
 
+def test_what_has_no_report_is_given_back_with_the_reason(where, tmp_path):
+    (tmp_path / "drivers" / "b").mkdir(parents=True)
+    (tmp_path / "drivers" / "d.sys").write_bytes(driver())
+    (tmp_path / "drivers" / "b" / "d.sys").write_bytes(b"text")
+    (tmp_path / "drivers" / "gone.sys").symlink_to("nowhere")
+    here = tmp_path / "c.db"
+    words = ["scan", "-q", "-d", str(here), str(tmp_path / "drivers"), "--jobs", "1"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    done = run("query", here, "report", "d.sys", "-f", "json")
+    found = json.loads(done.stdout)
+    assert [len(found[key]) for key in ("reports", "errors")] == [1, 1]
+    assert found["errors"][0]["path"].endswith("b/d.sys")
+    assert done.exit_code == 4
+    assert "does not start with MZ" in run("query", here, "report", "b/d.sys").stdout
+    assert "no such file" in run("query", here, "report", "gone.sys").stdout
+
+
 def test_a_damaged_blob_is_one_sentence(tmp_path):
     one = met("good")
     one.answer = Answer(ROWS["good"], b"damaged")

@@ -161,11 +161,13 @@ def _reports(connection: Connection, view: View, word: str, form: str) -> int:
         raise UsageError("report wants a path, a file name or a SHA-256")
     whole = Document()
     for one in reports(connection, view, word):
-        whole = Document((*whole.reports, *one.reports), tool_version=one.tool_version)
-    if not whole.reports:
+        version = one.tool_version if one.reports else whole.tool_version
+        found, errors = (*whole.reports, *one.reports), (*whole.errors, *one.errors)
+        whole = Document(found, errors, tool_version=version)
+    if not (whole.reports or whole.errors):
         raise UsageError(f"{safe(word)}: the current scans have no report of this")
     click.echo(render(whole, Format(form)), nl=False)
-    return 0
+    return whole.error_code
 
 
 def _shown(answered: Answered, form: str) -> str:

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from hvci.fleet.asked import named
 from hvci.fleet.packed import unpack
+from hvci.fleet.rows import PACKAGE
 from hvci.fleet.schema import body, dictionary, file, package, result, rules, scan, seen
 from hvci.fleet.views import View
 from hvci.model import Installed, Package
 from hvci.report.decode import document_from
-from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document
+from hvci.report.document import SCHEMA_VERSION, TOOL_NAME, Document, TargetError
 
 
 def reports(connection: Connection, view: View, word: str) -> Iterator[Document]:
-    """The reports about a path, a file name or (the start of) a SHA-256 in a view.
+    """The reports about a path, a file name or (the start of) a SHA-256 in a view, and why there
+    is none.
 
     Where they are of several machines, each path says of which.
     """
@@ -28,6 +30,18 @@ def reports(connection: Connection, view: View, word: str) -> Iterator[Document]
     if len(word) >= 8 and set(word.lower()) <= set("0123456789abcdef"):
         which.append(result.c.sha256.like(f"{word.lower()}%"))
     yield from _documents(connection, seen.c.scan_id.in_(view.scans), or_(*which))
+    yield from _without(connection, seen.c.scan_id.in_(view.scans), or_(*which))
+
+
+def _without(connection: Connection, *which: ColumnElement[bool]) -> Iterator[Document]:
+    """What was met and has no report, with the reason."""
+    tables = seen.join(file).outerjoin(result).outerjoin(body, body.c.result_id == result.c.id)
+    lacks = (body.c.result_id.is_(None), func.coalesce(result.c.kind, "") != PACKAGE)
+    kind = func.coalesce(seen.c.problem, result.c.kind)
+    why = func.coalesce(seen.c.sentence, result.c.summary)
+    query = select(file.c.path, kind, why).select_from(tables).where(*which, *lacks)
+    for path, kind_, sentence in connection.execute(query.order_by(file.c.path, seen.c.scan_id)):
+        yield Document(errors=(TargetError(path, kind_, sentence),))
 
 
 def report_of(connection: Connection, scan_id: int, file_id: int) -> Document | None:
