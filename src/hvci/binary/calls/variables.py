@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hvci.binary.analysis.wiring import Analysis
-from hvci.binary.calls.givers import GIVERS
 from hvci.binary.calls.handedon import HandedOn, handed_on, is_read_by, reads_elsewhere
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
@@ -33,6 +32,7 @@ from hvci.binary.form.code import (
     Location,
 )
 from hvci.binary.pe.sets import members
+from hvci.catalog.givers import GIVERS
 
 MOST_READ = 256
 """Places that read one variable."""

@@ -42,6 +42,7 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.code import slot_offset as offset_of
 from hvci.binary.form.jumptables import leaves
+from hvci.catalog.givers import GIVERS
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -53,10 +54,14 @@ MAX_CALLEE = 1500
 MAX_RESULTS = 12
 MAX_TARGETS = 8
 """Functions that an indirect call may go to and that are looked into for what it returns."""
+MAX_POINTED = 16
+"""Functions that an indirect call may go to, as far as a pointer is followed into them."""
 MAX_WITHIN = 32
 """Functions in which stores through a pointer that one of them gets in an object are looked for."""
 MAX_LEAF = 300
 """Instructions of a callee of which is asked what it leaves alone."""
+Given = tuple[Function, int, Location]
+"""The first instruction of a routine, and where it finds what it is given."""
 _MASKS = tuple((1 << 8 * size) - 1 for size in range(9))
 """By size in bytes."""
 
@@ -176,6 +181,23 @@ class Interprocedural:
             return Location(arch.parameter_registers[position])
         above = arch.arguments_above(is_call=True)
         return slot(self.image.pointer_size * (position + above) + arch.return_address_size)
+
+    def given(self, function: Function, i: int, name: str, argument: int) -> list[Given] | None:
+        """Where Windows calls the image with what a routine got; None if elsewhere as well."""
+        gives, found = GIVERS.get(name), list[Given]()
+        if gives is None or gives.context != argument:
+            return []
+        for atom in self.passed(function, i, self.at_entry(gives.routine)):
+            is_number = self.image.bits == 32 and atom.kind is Kind.CONST
+            rva = atom.value - (self.image.base if is_number else 0)
+            routine = (
+                self.flow.functions.at(rva) if is_number or atom.kind is Kind.ADDRESS else None
+            )
+            k = None if routine is None else routine.find(rva)  # small ones lie in one with others
+            if routine is None or k is None:
+                return None
+            found.append((routine, k, self.at_entry(gives.parameter)))
+        return found
 
     def may_write(self, passed: Passed, behind: int, nesting: int) -> bool:
         """Whether a routine of others may write so far behind a pointer.
@@ -412,6 +434,17 @@ class Interprocedural:
         if atom.kind is Kind.IMPORT:
             return self.image.imports[atom.value].name
         return atom.why if atom.kind is Kind.ROUTINE else None
+
+    def pointed_to(self, function: Function, i: int, nesting: int) -> list[Function]:
+        """The functions that an indirect call goes to; none where it may go elsewhere as well."""
+        if function.flows[i] not in BY_POINTER:
+            return []
+        operand = self.flow.arch.indirect_operand(function, i)
+        held = self.flow.evaluate(function, i, operand, nesting)
+        if len(held) > MAX_POINTED or any(atom.kind is not Kind.ADDRESS for atom in held):
+            return []
+        found = [each for atom in held if (each := self.flow.functions.starting_at(atom.value))]
+        return found if len(found) == len(held) else []
 
     def callee_name(self, function: Function, i: int) -> str | None:
         """Name of the import that an indirect call goes to, as far as its operand shows."""

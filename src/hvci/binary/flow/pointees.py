@@ -117,9 +117,10 @@ class Pointees:
             fates.append(self._from(caller, k, back, nesting + 1) if is_call else LOST)
         return joined(fates)
 
-    def parameter(self, function: Function, place: Location, nesting: int) -> Fate:
-        """What a function does with a pointer that it gets at a place."""
-        key = function.start, place
+    def parameter(self, function: Function, place: Location, nesting: int, i: int = -1) -> Fate:
+        """What a function does with a pointer that it has at a place where it begins, or at `i`."""
+        i = function.entry if i < 0 else i
+        key = function.rvas[i], place
         known = self._known.get(key)
         if known is not None:
             return known
@@ -129,7 +130,7 @@ class Pointees:
             return LOST
         self._busy.add(key)
         walk = _Walk(self, function, nesting)
-        walk.enter(function.entry, frozenset(((place, 0),)))
+        walk.enter(i, frozenset(((place, 0),)))
         answer = walk.run()
         self._busy.discard(key)
         self._known[key] = answer
@@ -413,8 +414,10 @@ class _Walk:
             if name is not None:
                 self.given.add((function, i))
                 self.passed.add(Passed(function, i, offset, name, entered[1]))
+                self._give(i, offset, name, entered[1])
                 continue
-            callees = [callee] if callee is not None else self._pointed_to(i)
+            pointed_to = self.flow.interprocedural.pointed_to
+            callees = [callee] if callee is not None else pointed_to(function, i, MAX_NESTING)
             # a routine hardly gets its own address as well, nor what was left in other registers
             is_left = not is_slot(place) and register_of(place) not in arch.parameter_registers
             lost = LOST._replace(is_gone=not is_through and not is_left)
@@ -441,13 +444,21 @@ class _Walk:
             if is_slot(place) and self.flow.frames.is_in_object(self.function, place, i):
                 self.within.add(Passed(self.function, i, offset, WITHIN_OBJECT))
 
-    def _add(self, fate: Fate, i: int, offset: int) -> None:
+    def _give(self, i: int, offset: int, name: str, argument: int) -> None:
+        """Follow the pointer into a routine that Windows calls with it."""
+        given = self.flow.interprocedural.given(self.function, i, name, argument)
+        self.is_lost |= given is None
+        for routine, k, at in given or ():
+            fate = self.pointees.parameter(routine, at, self.nesting + 1, k)
+            self._add(fate, i, offset, calls=())
+
+    def _add(self, fate: Fate, i: int, offset: int, calls: tuple[Place, ...] | None = None) -> None:
         """Note what a callee does with the pointer, moved by `offset`."""
         self.is_lost |= fate.is_lost
         self.is_gone |= fate.is_gone
         if fate.landed and self.nesting:
             self.landed.add((self.function, i))  # perhaps a local dispatcher
-        there = shifted(fate, offset, ((self.function, i),))
+        there = shifted(fate, offset, ((self.function, i),) if calls is None else calls)
         for name in ("writes", "reads", "passed", "within", "kept", "loads", "landed"):
             getattr(self, name).update(getattr(there, name))
 
@@ -487,14 +498,3 @@ class _Walk:
         if name is not None:
             is_argument = position < most_arguments(name)
         return (slot(above), position - hidden) if is_argument else None
-
-    def _pointed_to(self, i: int) -> list[Function]:
-        """The functions that an indirect call goes to; none where it may go elsewhere as well."""
-        if self.function.flows[i] not in BY_POINTER:
-            return []
-        operand = self.arch.indirect_operand(self.function, i)
-        held = self.flow.evaluate(self.function, i, operand, MAX_NESTING)
-        if len(held) > MAX_CALLERS or any(atom.kind is not Kind.ADDRESS for atom in held):
-            return []
-        found = [each for atom in held if (each := self.flow.functions.starting_at(atom.value))]
-        return found if len(found) == len(held) else []

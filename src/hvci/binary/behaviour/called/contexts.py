@@ -12,7 +12,6 @@ from hvci.binary.arch.x86.stack.pushes import find_push
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.calls.givers import GIVERS
 from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind
 from hvci.binary.form.code import (
     CALLS,
@@ -30,6 +29,7 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.form.jumptables import leaves
 from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.catalog.givers import GIVERS
 
 _NAMES = frozenset(GIVERS)
 MAX_COPIES = 4
