@@ -98,10 +98,15 @@ OPT_INS = {
         f"if ? goto .end\n{store(0x200)}\n.end:",
         {"0x0 before the opt-in", 0x200},
     ),
-    "set to NX or to what it was": (
-        f"{store(0x200)}\n{store(0)}",
+    "set to what it was, then to NX": (
+        f"{store(0)}\n{store(0x200)}",
         {"0x0 before the opt-in", 0x200},
     ),
+    "set to NX or to what it was": (
+        f"if ? goto .old\n{store(0x200)}\ngoto .end\n.old:\n{store(0)}\n.end:",
+        {"0x0 before the opt-in", 0x200},
+    ),
+    "set to NX and back": (f"{store(0x200)}\n{store(0)}", {0, 0x200}),
     "set to something else too": (f"{store(0x200)}\n{store(1)}", {0, 1, 0x200}),
     "set to anything too": (
         f"x9 = ?\n{store(0x200)}\n{store('x9')}",

@@ -33,6 +33,8 @@ MAX_STRIDE = 64
 """Bytes of an entry in a table of structures."""
 MAX_CHANGES = 4
 """Rounds in which changes of a variable must come to an end; a counter does not."""
+MAX_UNDONE = 4
+"""Calls that lead to what sets an option back."""
 MAX_REACH = 400
 """Functions visited when looking for a way from the entry point."""
 
@@ -163,7 +165,8 @@ class Globals:
     def _is_opt_in(self, rva: int, initial: Atoms, written: Atoms, size: int) -> bool:
         """A variable that starts as 0 and that start-up code sets to the NX constant only.
 
-        Where that does not surely hang on something else than the version of Windows.
+        Where that does not surely hang on something else than the version of Windows, and nothing
+        sets it back.
         """
         values = {atom.value for atom in written if atom.kind is Kind.CONST}
         wanted = NX_CONSTANTS if size == 4 else FLAG if size == 1 else frozenset()
@@ -175,9 +178,45 @@ class Globals:
         if size == 1 and not any(self._sets_two_flags(each.way[-1][0]) for each in writers):
             return False
         setting = self.setting(rva, size, wanted)
+        if self._is_undone(rva, size):
+            return False
         return any(
             self._is_reachable(each[0][0]) for each in setting if not by_chance(self.flow, each)
         )
+
+    def _points(self, rva: int, size: int) -> dict[int, set[int]]:
+        """The stores that set a variable to NX, and the calls that lead there, by function."""
+        points: dict[int, set[int]] = {}
+        for (function, i), *_ in self.setting(rva, size, NX_CONSTANTS | FLAG):
+            points.setdefault(function.start, set()).add(i)
+        work = [*points]
+        while work and len(points) < MAX_REACH:
+            for caller, k in self.flow.functions.callers(work.pop()):
+                if caller.start not in points:
+                    work.append(caller.start)
+                points.setdefault(caller.start, set()).add(k)
+        return points
+
+    def _is_undone(self, rva: int, size: int) -> bool:
+        """Whether a variable may be set back to 0 after it was set to NX.
+
+        Not by what start-up code does before, or instead on Windows that has no such option.
+        """
+        back = [way[0] for way in self.setting(rva, size, {0})]
+        points = self._points(rva, size) if back else {}
+        return any(not self._comes_before(*place, points, 0) for place in back)
+
+    def _comes_before(
+        self, function: Function, i: int, points: dict[int, set[int]], depth: int
+    ) -> bool:
+        """Whether nothing leads from some points of functions to an instruction."""
+        if function.start in points:
+            own = points[function.start]
+            return i in own or i not in behind(function, own)
+        callers = self.flow.functions.callers(function.start)
+        if not callers or depth > MAX_UNDONE or self.flow.functions.takes_address(function.start):
+            return False
+        return all(self._comes_before(*caller, points, depth + 1) for caller in callers)
 
     def _before_opt_in(self, rva: int, size: int) -> dict[int, Container[int]]:
         """The instructions of functions that run at the start before a variable is set to NX.
@@ -185,16 +224,7 @@ class Globals:
         Those from which ways lead there and that none leads back to: not what runs instead, as on
         Windows that has no such option. All that start-up code calls before is among them.
         """
-        functions = self.flow.functions
-        points: dict[int, set[int]] = {}
-        for (function, i), *_ in self.setting(rva, size, NX_CONSTANTS | FLAG):
-            points.setdefault(function.start, set()).add(i)
-        work = [*points]
-        while work and len(points) < MAX_REACH:
-            for caller, k in functions.callers(work.pop()):
-                if caller.start not in points:
-                    work.append(caller.start)
-                points.setdefault(caller.start, set()).add(k)
+        functions, points = self.flow.functions, self._points(rva, size)
         early: dict[int, Container[int]] = {}
         entry = functions.at(int(self.image.headers.entry))
         reached = [] if entry is None or entry.start not in points else [entry]
