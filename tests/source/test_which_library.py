@@ -145,6 +145,23 @@ def test_a_filter_that_is_none(tmp_path, text):
     assert any("no filter" in one.reason for one in read(tmp_path).limits)
 
 
+@pytest.mark.parametrize(
+    ("item", "element", "value", "told"),
+    [
+        ("Link", "AdditionalOptions", "$(MINE) %(AdditionalOptions)", True),
+        ("Link", "AdditionalOptions", "/NODEFAULTLIB %(AdditionalOptions)", False),
+        ("Link", "AdditionalOptions", "/LIBPATH:$(WDKContentRoot)lib", False),
+        ("Link", "AdditionalOptions", "/LIBPATH:$(MINE)", False),
+        ("Lib", "AdditionalOptions", "$(MINE)", False),
+    ],
+)
+def test_options_of_the_linker_that_only_the_environment_sets(tmp_path, item, element, value, told):
+    extra = definitions(value, element=element, item=item)
+    lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra), d__c=GOOD)
+    reasons = [one.reason for one in read(tmp_path).limits]
+    assert any("$(MINE), which nothing here sets" in one for one in reasons) is told
+
+
 def test_a_forced_header_that_the_environment_decides_about(tmp_path):
     extra = definitions("f.h", ASKS, element="ForcedIncludeFiles")
     lay(tmp_path, d__vcxproj=vcxproj("d.c", extra=extra), d__c=DRIVER, f__h="#define BAD\n")

@@ -21,6 +21,7 @@ from hvci.source.builds.msbuild.unset import (
     kept_out,
     may_define,
     of_environment,
+    of_linker,
     unset,
 )
 from hvci.source.builds.steps import may_write, written_by_task
@@ -263,6 +264,8 @@ class State:
             made := next((name for name in sorted(unknown) if _CALL.search(name)), "")
         ):
             self.open[f"$({made[:SHOWN]}) in {child.name} could not be followed"] = None
+        if item == "link" and child.name == "additionaloptions":
+            self.open |= dict.fromkeys(of_linker(child.text, unknown))
         if may_define(item, child.name):
             self.unset |= unset(child.text, unknown) if unknown else {}
             for name in self.doubted.keys() & set(_PROPERTIES.findall(child.text.lower())):

@@ -6,7 +6,7 @@ Knows names of properties; knows nothing of files.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from hvci.source.builds.model import defines, option_defines, options_of
 from hvci.source.builds.msbuild.files import Element, said
@@ -43,6 +43,14 @@ def of_environment(unknown: Iterable[str]) -> list[str]:
     return [
         one for one in plain if not any(of.fullmatch(one) for of in (_OF_TOOLS, TOOLSET, OF_KIT))
     ]
+
+
+def of_linker(text: str, unknown: Iterable[str]) -> Iterator[str]:
+    """What to say of properties that may hold options of the linker, and not only a folder."""
+    for name in of_environment(unknown):
+        if any(word.startswith(f"$({name})") for word in text.split()):
+            told = f"$({name}), which nothing here sets, may hold options of the linker"
+            yield f"{told}: check with the value that it has, or the built .sys"
 
 
 def unset(text: str, unknown: Iterable[str]) -> dict[tuple[str, str], None]:
