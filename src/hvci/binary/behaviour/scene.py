@@ -18,6 +18,7 @@ from hvci.binary.form.code import (
     IMAGE_BASE,
     NO_FALL_THROUGH,
     NO_REGISTER,
+    Architecture,
     Expr,
     Flow,
     Function,
@@ -80,7 +81,7 @@ class Scene:
             return Confidence.POSSIBLE
         if function.kind != "gap":
             return Confidence.PROVEN
-        start = function.rvas[_block_start(function, i)]
+        start = function.rvas[_block_start(self.arch, function, i)]
         if start == self.image.headers.entry or start in self.image.exports:
             return Confidence.PROVEN
         callers = self.analysis.functions.callers(start)
@@ -245,14 +246,24 @@ class Scene:
         return bool(self.analysis.functions.callers(rva))
 
 
-def _block_start(function: Function, i: int) -> int:
+def _block_start(arch: Architecture, function: Function, i: int) -> int:
     """The start of the routine that holds an instruction of a run of code without unwind data."""
     known: dict[int, int] = function.cache.setdefault("block starts", {})
     j = i
     while j > 0 and j not in known and (function.follows(j) or _jumped_over(function, j)):
+        if _is_behind_padding(arch, function, j):
+            break
         j -= 1
     known[i] = known.get(j, j)
     return known[i]
+
+
+def _is_behind_padding(arch: Architecture, function: Function, i: int) -> bool:
+    """Whether what stands before an instruction only fills up, behind the end of a routine."""
+    k = i - 1
+    while k >= 0 and arch.is_padding(function, k) and k not in function.sources:
+        k -= 1
+    return k < i - 1 and (k < 0 or not function.falls_through(k))
 
 
 def _jumped_over(function: Function, i: int) -> bool:
