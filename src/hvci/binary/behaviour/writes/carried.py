@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, follow
+from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.flow.atoms import Atoms
 from hvci.binary.form.code import Flow, Function, Load, is_slot, slot_offset
 from hvci.binary.pe.sets import members
@@ -68,7 +69,10 @@ def _behind_calls(scene: Scene, function: Function) -> Iterator[Start]:
 def _into(
     scene: Scene, call: Place, registers: int, is_pointer: Callable[[Atoms], bool]
 ) -> Iterator[Start]:
-    """Where a function of the image gets the pointer from a call."""
+    """Where a function of the image gets the pointer from a call, unless it writes there.
+
+    Then the call itself is told.
+    """
     function, i = call
     if function.flows[i] not in (Flow.CALL, Flow.JUMP) or i in function.jumps:
         return
@@ -76,13 +80,27 @@ def _into(
     callee = scene.analysis.functions.starting_at(target)
     if callee is None or target in scene.flow.interprocedural.thunks:
         return
+    parameters = scene.arch.parameter_registers
     for register in members(registers):
-        if register in scene.arch.entry_registers:
+        is_told = register in parameters and written_through(
+            scene, target, parameters.index(register)
+        )
+        if register in scene.arch.entry_registers and not is_told:
             yield Start(callee, callee.entry - 1, 1 << register)
-    if not scene.arch.parameter_registers:
-        for position in range(POSITIONS):
-            if is_pointer(scene.argument(function, i, position)):
-                yield from _loads(scene, callee, position)
+    for position in positions(scene, call, registers, is_pointer) if not parameters else ():
+        if not written_through(scene, target, position):
+            yield from _loads(scene, callee, position)
+
+
+def positions(
+    scene: Scene, call: Place, registers: int, is_pointer: Callable[[Atoms], bool]
+) -> Iterator[int]:
+    """Which arguments of a call are the pointer, which some registers hold before it."""
+    parameters = scene.arch.parameter_registers
+    if parameters:
+        yield from (n for n, register in enumerate(parameters) if registers >> register & 1)
+    else:
+        yield from (n for n in range(POSITIONS) if is_pointer(scene.argument(*call, n)))
 
 
 def _loads(scene: Scene, callee: Function, position: int) -> Iterator[Start]:
@@ -100,4 +118,4 @@ def _loads(scene: Scene, callee: Function, position: int) -> Iterator[Start]:
                 yield Start(callee, k, 1 << register)
 
 
-__all__ = ["Start", "carry"]
+__all__ = ["Start", "carry", "positions"]

@@ -14,7 +14,7 @@ from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, Use, argument_of, roots
 from hvci.binary.behaviour.writes.callees import written_through
-from hvci.binary.behaviour.writes.carried import Start, carry
+from hvci.binary.behaviour.writes.carried import Start, carry, positions
 from hvci.binary.behaviour.writes.own import WRITES
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.form.code import Expr, Flow, Function, Reg
@@ -76,19 +76,24 @@ def _follow_hook(scene: Scene, start: Start, kept: set[int]) -> None:
     for function, step in carry(scene, start, is_export):
         if step.use is Use.STORE and step.memory is not None:
             _hook(scene, function, step.i, Reg(step.memory.base))
-        elif step.use is Use.CALL and _copies(scene, function, step.i):
-            _hook(scene, function, step.i, argument_of(scene, 0))
+        elif step.use is Use.CALL:
+            place = function, step.i
+            for position in _written(
+                scene, place, positions(scene, place, step.registers, is_export)
+            ):
+                _hook(scene, function, step.i, argument_of(scene, position))
         elif step.use is Use.GLOBAL and step.memory is not None:
             kept.add(step.memory.displacement)
 
 
-def _copies(scene: Scene, function: Function, i: int) -> bool:
-    """Whether a call is one of a block copy, or of an own function that writes there."""
+def _written(scene: Scene, call: Place, given: Iterator[int]) -> Iterator[int]:
+    """Through which of some arguments a call writes: a block copy, or an own function that does."""
+    function, i = call
     if function.rvas[i] in scene.copy_sites and scene.callee(function, i) in names.COPIES:
-        return True
-    if function.flows[i] not in (Flow.CALL, Flow.JUMP) or i in function.jumps:
-        return False
-    return bool(written_through(scene, scene.arch.direct_target(function, i), 0))
+        yield 0
+    elif function.flows[i] in (Flow.CALL, Flow.JUMP) and i not in function.jumps:
+        target = scene.arch.direct_target(function, i)
+        yield from (n for n in given if written_through(scene, target, n))
 
 
 def reads_of(scene: Scene, kept: set[int]) -> set[int]:
