@@ -25,7 +25,7 @@ from hvci.signing import authenticode
 from hvci.source.builds.cmake import run as cmake_run
 from hvci.source.builds.msbuild import files as msbuild_files
 from hvci.source.builds.msbuild import projects as msbuild
-from hvci.source.pointers import roots
+from hvci.source.pointers import origins
 from hvci.source.preprocess import expression
 from hvci.source.preprocess import unit as preprocess
 from sources import entry, lay, read, vcxproj
@@ -137,7 +137,7 @@ def test_files_of_a_wildcard(tmp_path, monkeypatch):
 def test_pointers_of_a_program(tmp_path, monkeypatch):
     call = "void *p = ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a'); ((void (*)(void))p)();"
     lay(tmp_path, a__c=entry(call))
-    monkeypatch.setattr(roots, "MAX_STEPS", 0)
+    monkeypatch.setattr(origins, "MAX_STEPS", 0)
     assert evaluate(tmp_path).verdict != "compatible"
 
 

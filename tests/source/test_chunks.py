@@ -19,6 +19,7 @@ PIECES = [
     "enum { one, two };\n",
     "static const struct { int a; } Table[2] = { { L() }, { 2 } };\n",
     "enum { three } Value = three;\nint M() { return 6; }\n",
+    "struct S first = { 1 }, *second = &first;\nint N() { return 7; }\n",
 ]
 
 

@@ -95,24 +95,26 @@ MEMORY = "ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a')"
 
 
 def test_stores_of_what_is_called(tmp_path, monkeypatch):
-    text = "void (*run)(void);\n" + entry(
-        f"ExAllocatePoolWithTag(NonPagedPool, 1, 'b'); run = a; run = b; run = {MEMORY}; run();"
+    text = "struct S { void (*run)(void); };\n" + entry(
+        "ExAllocatePoolWithTag(NonPagedPool, 1, 'b'); struct S *s = find(); "
+        f"s->run = a; s->run = b; keep(s)->run = {MEMORY}; find()->run();"
     )
     assert "dynamic-code" in bad(driver(tmp_path, text))
     monkeypatch.setattr("hvci.source.program.stores.MAX_STORES", 2)
-    monkeypatch.setattr("hvci.source.pointers.roots.MAX_STORES", 2)
+    monkeypatch.setattr("hvci.source.pointers.by_name.MAX_STORES", 2)
     (limit,) = said(driver(tmp_path, text), "run is given a value in more than 2 places")
     assert set(limit.rules) == set(TEXT_RULES)
 
 
 def test_pointers_that_go_over_many_steps(tmp_path, monkeypatch):
-    text = "".join(f"void *f{n}(void) {{ return f{n + 1}(); }}\n" for n in range(9))
-    text += f"void *f9(void) {{ return {MEMORY}; }}\n"
+    text = "".join(f"void *f{n}(void) {{ return f{n + 1}(); }}\n" for n in range(90))
+    text += f"void *f90(void) {{ return {MEMORY}; }}\n"
     text += entry(
         "void (*run)(void) = ExAllocatePoolWithTag(NonPagedPool, 1, 1); run = f0(); run();"
     )
-    monkeypatch.setattr("hvci.source.pointers.roots.MAX_DEPTH", 4)
-    (limit,) = said(driver(tmp_path, text), "goes over more than 4 steps")
+    assert "dynamic-code" in bad(driver(tmp_path, text))
+    monkeypatch.setattr("hvci.source.pointers.origins.MAX_STEPS", 40)
+    (limit,) = said(driver(tmp_path, text), "too many calls through pointers")
     assert "dynamic-code" in limit.rules
 
 

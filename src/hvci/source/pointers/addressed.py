@@ -106,6 +106,12 @@ def _value(address: Node) -> Node | None:
     return None
 
 
+def written_by(call: Node) -> Node | None:
+    """What a call of a routine that copies or exchanges writes where its first argument points."""
+    listed, given = call.child_by_field_name("arguments"), arguments(call)
+    return _handed(listed, given[0]) if listed is not None and given else None
+
+
 def _handed(listed: Node, node: Node) -> Node | None:
     """What a call writes where its first argument points."""
     call = listed.parent

@@ -20,18 +20,17 @@ from hvci.source.pointers import entries
 from hvci.source.pointers.entries import Entry
 from hvci.source.pointers.macro_calls import calls_of_arguments
 from hvci.source.pointers.macro_stores import fields, puts
+from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
-from hvci.source.pointers.own_data import OwnData
 from hvci.source.pointers.places import COPIES, LOOKUP, MAPPED, ROUTINES
 from hvci.source.pointers.roots import (
     Made,
-    Origins,
     Root,
     Roots,
     Where,
 )
 from hvci.source.pointers.suspects import Plan, Suspects
-from hvci.source.pointers.through import call_at, called, stored_through
+from hvci.source.pointers.through import call_at, called, is_loaded, stored_through
 from hvci.source.preprocess.tree import File, arguments
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import Source
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
 UNEXPORTED = "unexported-call"
+_NOT_CODE = (Made.MEMORY, Made.DATA)
 LETS = "lets Windows call"
 _NX = "this memory never executes under memory integrity"
 _NX_DATA = "data of an image never executes under memory integrity"
@@ -79,8 +79,9 @@ class Executions:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.origins = Origins(program)
-        self.data = OwnData(program)
+        self.data = self.origins.data
         self.suspects = Suspects(program, self.origins)
+        self._doubts: dict[Limit, None] = {}
 
     @cached_property
     def found(self) -> tuple[Execution, ...]:
@@ -93,11 +94,8 @@ class Executions:
             roots = self.origins.of(
                 pointer, Where(use.file, use.function, use.offset, use.source.path)
             )
-            held = frozenset(root for root in roots if root.made is Made.MEMORY)
-            if held:
-                executions.append(self._execution(use.source, use.offset, "calls into", held))
-            there = Where(use.file, use.function, use.offset, use.source.path)
-            executions += self._of_data(use.source, use.offset, "calls", pointer, there)
+            held = frozenset(one for one in roots if _is_called_by_macro(one, pointer))
+            executions += self._called(use.source, use.offset, held)
         executions += self._own_data()
         executions += self._given()
         return tuple(dict.fromkeys(executions))
@@ -158,7 +156,7 @@ class Executions:
     def _let(self, source: Source, offset: int, value: Node, here: Where) -> Iterator[Execution]:
         """What Windows may get as a routine, if that is no function."""
         roots = self.origins.of(value, here)
-        held = frozenset(root for root in roots if root.made is Made.MEMORY)
+        held = self._sure_of(source, offset, "what Windows may call", roots, Made.MEMORY)
         if held:
             yield self._execution(source, offset, LETS, held)
         if self.data.has_targets:
@@ -171,13 +169,7 @@ class Executions:
             calls = sorted(set(self.data.calls(words)))
             takings = list(self.data.takings(words, suspects.routines))
             for unit in self.program.units_of(path) if calls or takings else ():
-                for start in calls:
-                    file = _tree(unit, start)
-                    call = call_at(file, start) if file is not None else None
-                    if file is not None and call is not None:
-                        pointer = called(call.child_by_field_name("function"), self.program)
-                        here = self._here(file, call.start_byte, unit)
-                        yield from self._of_data(unit.source, start, "calls", pointer, here)
+                yield from self._calls(unit, calls)
                 for start, name in takings:
                     yield from self._handed_data(unit, start, name, suspects.routines[name])
 
@@ -194,15 +186,18 @@ class Executions:
         self, source: Source, offset: int, verb: str, pointer: Node | None, where: Where
     ) -> Iterator[Execution]:
         """A call that leads to data of the driver, in whatever array."""
-        roots = frozenset(one for one in self.data.of(pointer, where) if one.made is Made.DATA)
-        if not roots:
-            return
+        every = self.origins.of(pointer, where)
+        roots = self._sure_of(source, offset, "what Windows may call", every, Made.DATA)
+        if roots:
+            yield self._data_called(source, offset, verb, roots)
+
+    def _data_called(self, source: Source, offset: int, verb: str, roots: Roots) -> Execution:
         root = min(roots)
         what = f"{verb} data of its own, {root.name}"
         why = f"the target is {root.name}, which lies among data; {_NX_DATA}"
         sure = Confidence.POSSIBLE if self.data.is_placed(root.name) else self._sure(roots)
         fact = _fact(source, offset, DYNAMIC, what, sure, why, _INTO_CODE)
-        yield Execution(_with(fact, Behaviour.NOT_EXECUTABLE), roots)
+        return Execution(_with(fact, Behaviour.NOT_EXECUTABLE), roots)
 
     def _here(self, file: File, offset: int, unit: Unit) -> Where:
         return Where(file, file.function_at(offset), offset, unit.source.path)
@@ -214,7 +209,8 @@ class Executions:
     def limits(self) -> Iterator[Limit]:
         """What was not followed."""
         self.found  # noqa: B018 (asked first)
-        if self.origins.exhausted or self.data.exhausted:
+        yield from self._doubts
+        if self.origins.exhausted:
             reason = "too many calls through pointers to follow them all; check the built .sys"
             yield Limit(Origin.SOURCE, (DYNAMIC, WRITES), reason)
 
@@ -247,13 +243,51 @@ class Executions:
                 continue
             seen.add(call.start_byte)
             pointer = called(call.child_by_field_name("function"), self.program)
+            if self.origins.holds_functions(pointer):
+                continue
             roots = self._of(pointer, file, call.start_byte, unit)
-            roots |= self.origins.loaded(pointer, self._here(file, call.start_byte, unit))
-            memory_ = frozenset(root for root in roots if root.made is Made.MEMORY)
-            if memory_:
-                yield self._execution(unit.source, call.start_byte, "calls into", memory_)
+            if is_loaded(call):
+                roots |= self.origins.loaded(pointer, self._here(file, call.start_byte, unit))
+            held = frozenset(root for root in roots if root.made in _NOT_CODE)
+            if held and self._runs(file, start):
+                yield from self._called(unit.source, call.start_byte, held)
             elif computed := sorted(filter(_is_computed, roots)):
                 yield Execution(self._unexported(unit, call.start_byte, computed[0]), roots)
+
+    def _runs(self, file: File, offset: int) -> bool:
+        """Whether the function around an offset may be in an image."""
+        return self.origins.flow.graph.runs(file.function_at(offset))
+
+    def _called(self, source: Source, offset: int, held: Roots) -> Iterator[Execution]:
+        """A call that leads to memory or data, or may, as far as events are in order."""
+        sure = self._sure_of(source, offset, "the call", held, *_NOT_CODE)
+        memory_ = frozenset(root for root in sure if root.made is Made.MEMORY)
+        if memory_:
+            yield self._execution(source, offset, "calls into", memory_)
+        elif sure:
+            yield self._data_called(source, offset, "calls", sure)
+
+    def _sure_of(self, source: Source, offset: int, who: str, roots: Roots, *made: Made) -> Roots:
+        """Roots of some kinds; where only the order of events tells, a limit says so instead."""
+        held = frozenset(root for root in roots if root.made in made)
+        sure = frozenset(root for root in held if not root.mixed)
+        if held and not sure:
+            self._doubt(source, offset, who, "lead to", min(held), DYNAMIC)
+        return sure
+
+    def _doubt(
+        self, source: Source, offset: int, who: str, does: str, root: Root, rule: str
+    ) -> None:
+        """What is said where order tells whether a pointer leads to code when it is used."""
+        line, column = source.position(offset)
+        through = root.stored or "a field"
+        name = f"what {root.name} returns" if root.made is Made.MEMORY else root.name
+        reason = (
+            f"{source.path}:{line}: {who} goes through {through}, which holds code and data at "
+            f"different times, and may {does} {name}: keep the two apart, or check the built .sys"
+        )
+        limit = Limit(Origin.SOURCE, (rule,), reason, SourceSite(source.path, line, column))
+        self._doubts.setdefault(limit)
 
     def _unexported(self, unit: Unit, offset: int, root: Root) -> BehaviourFact:
         name = root.name or "a routine found by name"
@@ -313,6 +347,7 @@ class Executions:
         roots = self._of(given[index], file, call.start_byte, unit)
         held = frozenset(root for root in roots if root.made is Made.MEMORY)
         if name in routines:
+            held = self._sure_of(unit.source, start, f"what {name} gets", roots, Made.MEMORY)
             if held:
                 yield self._execution(unit.source, start, f"has {name} call", held)
             return
@@ -331,11 +366,9 @@ class Executions:
         root = min(held)
         into = f"{memory.memory_of(root.name)} of {root.name}"
         for origin in sorted(source):
-            if origin.made is Made.MEMORY or (
-                origin.made is Made.ROUTINE and not is_routine(origin)
-            ):
-                continue
             own = origin.made is Made.CODE
+            if not own and not is_routine(origin):
+                continue
             if own and not self.program.functions(origin.name.encode()):
                 continue
             what = f"copies {origin.name or 'a routine found by name'} to {into}"
@@ -364,11 +397,20 @@ class Executions:
                 )
 
     def _hook(self, unit: Unit, start: int, roots: Roots) -> Iterator[Execution]:
-        first = min(filter(is_routine, roots), default=None)
+        sure = frozenset(root for root in roots if not root.mixed)
+        first = min(filter(is_routine, sure), default=None)
         line = _line(self.program, first) if first is not None else ""
-        found = written(roots, self.program, line)
+        found = written(sure, self.program, line)
+        file = _tree(unit, start)
+        if file is not None and not self._runs(file, start):
+            return
         if found is not None:
-            yield Execution(_told(unit, start, found), roots)
+            yield Execution(_told(unit, start, found), sure)
+            return
+        for root in sorted(roots - sure):
+            if written(frozenset((root,)), self.program, "") is not None:
+                self._doubt(unit.source, start, "the write", "change", root, WRITES)
+                return
 
 
 def _count(declared: re.Pattern[bytes], code: bytes) -> int:
@@ -386,6 +428,12 @@ _KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
 def _is_computed(root: Root) -> bool:
     """Whether a place within or near a routine that was found by name."""
     return is_routine(root) and not root.exact
+
+
+def _is_called_by_macro(root: Root, given: Node) -> bool:
+    """Whether it is memory, or data that is given itself: casts of numbers look like calls."""
+    is_given = given.start_byte <= root.start < given.end_byte
+    return root.made is Made.MEMORY or (root.made is Made.DATA and is_given)
 
 
 def _told(unit: Unit, start: int, found: Written) -> BehaviourFact:

@@ -29,11 +29,22 @@ def cast_inside(call: Node, program: Program) -> Node | None:
     called, given = call.child_by_field_name("function"), arguments(call)
     if called is None or len(given) != 1:
         return None
-    if b"_cast<" in text_of(called):
+    if b"_cast<" in text_of(called) and called.type != "call_expression":
         return given[0]
+    if called.type == "call_expression":  # `(T)(U)(p)`
+        types = arguments(called)
+        is_type = len(types) == 1 and types[0].type == "identifier" and _is_type(types[0], program)
+        return given[0] if is_type and cast_inside(called, program) is not None else None
     inner = called.named_children[0] if called.type == "parenthesized_expression" else None
     if inner is None or inner.type not in ("identifier", "qualified_identifier"):
         return None
     name = text_of(inner).rpartition(b"::")[2]
-    is_made = name.decode("utf-8", "replace") in RETURNING
-    return None if is_made or program.functions(name) else given[0]
+    is_called = name.decode("latin-1") in RETURNING or program.functions(name)
+    return None if is_called else given[0]
+
+
+def _is_type(node: Node, program: Program) -> bool:
+    """Whether a name that stands alone in parentheses is that of a type."""
+    name = text_of(node)
+    looks = name.isupper() or name.endswith(b"_t")
+    return looks and name.decode("latin-1") not in RETURNING and not program.functions(name)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from hvci.source.pointers.places import WORD, Words
-from hvci.source.pointers.roots import Made, Origins, Root, Roots, Where
+from hvci.source.pointers.roots import Where
 from hvci.source.preprocess.tree import Function, text_of
+from hvci.source.program.program import Program
 from hvci.source.program.scope import variable
 from hvci.source.text.text import Source
 
@@ -94,12 +95,15 @@ def _left(code: bytes, at: int) -> list[bytes]:
 _BRACKETS = re.compile(rb"\[[^\]]*\]")
 
 
-class OwnData(Origins):
-    """Follows pointers of one program to data of its own."""
+class OwnData:
+    """Knows the data of one program, and which calls may lead there."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
     def calls(self, words: Words) -> Iterator[int]:
         """Parentheses of calls in a file that may lead there."""
-        reached = self._reached(words) if self._targets else frozenset()
+        reached = self._reached(words) if self.targets else frozenset()
         for at in words.through if reached else ():
             begin = max(words.code.rfind(one, 0, at) for one in (b";", b"{", b"}")) + 1
             if not reached.isdisjoint(WORD.findall(words.code, begin, at)):
@@ -112,7 +116,7 @@ class OwnData(Origins):
 
     def takings(self, words: Words, routines: dict[str, int]) -> Iterator[tuple[int, str]]:
         """Calls that hand such data on to be called: the names of the routines."""
-        reached = self._reached(words) if self._targets else frozenset()
+        reached = self._reached(words) if self.targets else frozenset()
         for start, opening, name in words.taking if reached else ():
             end = words.code.find(b";", opening)
             held = WORD.findall(words.code, opening, end if end > 0 else len(words.code))
@@ -130,7 +134,7 @@ class OwnData(Origins):
         return frozenset().union(*(one.arrays for one in self._every))
 
     @cached_property
-    def _targets(self) -> frozenset[bytes]:
+    def targets(self) -> frozenset[bytes]:
         """Names of arrays and strings that are cast to what may be a routine."""
         data = self.arrays.union(*(one.strings for one in self._every))
         return data.intersection(set().union(*(one.cast for one in self._every)))
@@ -138,16 +142,16 @@ class OwnData(Origins):
     @property
     def has_targets(self) -> bool:
         """Whether data of the program is cast to what may be a routine."""
-        return bool(self._targets)
+        return bool(self.targets)
 
     @cached_property
     def _is_handed(self) -> bool:
         """Whether a function may get one of them."""
-        return any(not self._targets.isdisjoint(one.handed) for one in self._every)
+        return any(not self.targets.isdisjoint(one.handed) for one in self._every)
 
     def _reached(self, words: Words) -> frozenset[bytes]:
         """The names of a file that may hold the address of such data."""
-        found = set(self._targets.intersection(self.program.space.words.of(words.source.path)))
+        found = set(self.targets.intersection(self.program.space.words.of(words.source.path)))
         todo = sorted(found)
         while todo:
             new = words.moved_from.get(todo.pop(), set()) - found
@@ -157,13 +161,7 @@ class OwnData(Origins):
 
     # ------------------------------------------------------------ pointers
 
-    def _value(self, node: Node | None, where: Where, depth: int) -> Roots:
-        name = self._named(node, where) if node is not None else ""
-        if node is not None and name:
-            return frozenset((Root(Made.DATA, name, where.path, node.start_byte),))
-        return super()._value(node, where, depth)
-
-    def _named(self, node: Node, where: Where) -> str:
+    def named(self, node: Node, where: Where) -> str:
         """The data that an expression is the address of; empty for anything else."""
         if node.type in _LITERALS:
             return "a string"
@@ -174,7 +172,7 @@ class OwnData(Origins):
                 "parenthesized_expression",
             ):
                 inner = inner.child_by_field_name("argument") or inner.named_children[0]
-            return self._named(inner, where) if inner is not None else ""
+            return self.named(inner, where) if inner is not None else ""
         name = text_of(
             node.child_by_field_name("field") if node.type == "field_expression" else node
         )

@@ -100,6 +100,8 @@ _AS_BYTES = (
 )
 _CODE_AS_BYTES = re.compile(rb"=\s*" + _AS_BYTES + rb"[;,]")
 """What a name gets that points at another as at bytes."""
+_ANY_AS_BYTES = re.compile(_AS_BYTES + rb"[;,:)}]")
+"""What stands anywhere that points at a name as at bytes."""
 _GIVEN_AS_BYTES = re.compile(rb"\(\s*" + _AS_BYTES + rb"[,)]")
 """What a call gets first that points at a name as at bytes."""
 _LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
@@ -237,6 +239,17 @@ class Words:
             for match in _CODE_AS_BYTES.finditer(code)
         )
         return tuple((left[1], right) for left, right in every if left is not None)
+
+    @cached_property
+    def all_as_bytes(self) -> tuple[bytes, ...]:
+        """The names that something points at as at bytes, be it given to a variable or not."""
+        return tuple(match[1] for match in _ANY_AS_BYTES.finditer(self.code))
+
+    @cached_property
+    def looks_up_for(self) -> int:
+        """How many look-ups no variable gets: they are handed on, or stand in lists."""
+        every = sum(1 for name, _ in self.called if name in _LOOKING)
+        return every - len(LOOKED_UP.findall(self.code))
 
     @cached_property
     def given_as_bytes(self) -> tuple[tuple[bytes, bytes], ...]:

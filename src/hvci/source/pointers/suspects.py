@@ -8,6 +8,7 @@ may have reached, copies where they name a function. Knows texts; follows no poi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from hvci.catalog.prototypes import x86_bytes
 from hvci.source.pointers.callables import callable_names
 from hvci.source.pointers.makers import PUTTING, RETURNING
+from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.places import (
     COPIES,
     LOOKED_UP,
@@ -26,7 +28,7 @@ from hvci.source.pointers.places import (
     Words,
     words_of,
 )
-from hvci.source.pointers.roots import Made, Origins
+from hvci.source.pointers.roots import Made
 from hvci.source.program.calls import split
 from hvci.source.program.program import Program
 from hvci.source.text.text import places
@@ -72,11 +74,13 @@ class Suspects:
             if LOOKUP in named and self._walks_code:
                 calls += tuple(self._computed(words))
             reached = self._reached(words) if LOOKUP in named else frozenset()
-            reached |= self._pointing(words)
+            reached = _moved(words, set(reached | self._pointing(words)))
             if is_patching:
                 reached = _moved(words, set(reached | words.parameters))
             takings = tuple(self._takings(words, reached))
             stores = tuple(_stores(words.code, reached)) if words.holds_any(reached) else ()
+            if self._goes_anywhere:
+                stores = tuple(match.end() - 1 for match in STORE.finditer(words.code))
             if calls or takings or stores:
                 yield path, Plan(calls, takings, stores)
 
@@ -127,6 +131,18 @@ class Suspects:
     def _pointing(self, words: Words) -> frozenset[bytes]:
         """Names of a file that point at a function as at bytes."""
         return frozenset(left for left, right in words.as_bytes if self._has_address(right))
+
+    @cached_property
+    def _goes_anywhere(self) -> bool:
+        """Whether addresses of code, as bytes, go where names do not tell: lists and results."""
+        if any(words.looks_up and words.looks_up_for > 0 for words in self.words.values()):
+            return True
+        return any(
+            self._has_address(name)
+            for words in self.words.values()
+            for name in Counter(words.all_as_bytes) - Counter(one for _, one in words.as_bytes)
+            if name in self.defined or x86_bytes(name.decode("latin-1")) is not None
+        )
 
     @cached_property
     def _patching(self) -> frozenset[bytes]:

@@ -71,6 +71,14 @@ def _is_first(node: Node) -> bool:
     return is_zero and pointee(node.child_by_field_name("argument")) is not None
 
 
+def is_loaded(call: Node) -> bool:
+    """Whether a call names its pointer with a star before it."""
+    node = call.child_by_field_name("function")
+    while node is not None and node.type == "parenthesized_expression":
+        node = next((one for one in node.named_children if one.type != "comment"), None)
+    return node is not None and node.type == "pointer_expression"
+
+
 def _is_function_type(kind: bytes, program: Program) -> bool:
     """Whether a type is declared as a function: then a pointer to it is called as it is."""
     word = kind.replace(b"*", b" ").split()[-1:] or [b""]

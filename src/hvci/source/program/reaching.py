@@ -30,6 +30,7 @@ JUMPS = (
     "continue_statement",
     "labeled_statement",
 )
+NO_PLACE = -1
 START = -1
 """Stands for what the variable is when its function begins."""
 
@@ -84,6 +85,8 @@ class Reaching:
     lasts: bool = False
     """The variable keeps its value from one run of the function to the next."""
     found: State = NOWHERE
+    left: State = NOWHERE
+    """What holds where the function is left."""
     labels: dict[bytes, State] = field(default_factory=dict)
     around: list[_Around] = field(default_factory=list)
     depth: int = 0
@@ -99,11 +102,13 @@ class Reaching:
         every = range(len(self.spans)) if self.lasts else ()
         for _ in range(MAX_ROUNDS):
             before = dict(self.labels)
-            self.statement(body, frozenset((START, *every)))
+            behind = self.statement(body, frozenset((START, *every)))
+            self.left |= behind
             if before == self.labels:
                 break
         else:
             self.found |= frozenset((START, *range(len(self.spans))))
+            self.left |= self.found
         return self.found or frozenset((START, *range(len(self.spans))))
 
     def _holds(self, marks: list[int], node: Node) -> bool:
@@ -295,7 +300,7 @@ class Reaching:
     # ------------------------------------------------------------ jumps
 
     def _ends(self, node: Node, state: State) -> State:
-        self._plain(node, state)
+        self.left |= self._plain(node, state)
         return NOWHERE
 
     def _goto(self, node: Node, state: State) -> State:
@@ -363,6 +368,13 @@ def reaching(
 ) -> State:
     """Which changes of a variable may be the last at an offset; `START` for none of them."""
     return Reaching(function, tuple(spans), place, asked, lasts).run()
+
+
+def leaving(function: Function, spans: Iterable[Span], asked: Asked) -> State:
+    """Which changes of what outlives a function may be the last when it is left."""
+    walk = Reaching(function, tuple(spans), NO_PLACE, asked)
+    walk.run()
+    return walk.left
 
 
 Walker = Callable[[Reaching, "Node", State], State]

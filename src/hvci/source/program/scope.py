@@ -173,7 +173,7 @@ class _Index:
             if node.type == "init_declarator":
                 self._write(node, node.child_by_field_name("declarator"), "value")
                 self._refer(node)
-            elif (pointer := _misread(node)) is not None:
+            elif (pointer := misread(node)) is not None:
                 self.declared.setdefault(text_of(pointer), []).append(_Declared(node))
                 self._write(node, pointer, "right")
             else:
@@ -254,7 +254,7 @@ def _holder(node: Node) -> bytes:
     return b""
 
 
-def _misread(node: Node) -> Node | None:
+def misread(node: Node) -> Node | None:
     """The name in `TYPE (*name)(...) = ...`, which the grammar takes for an assignment of calls."""
     left = node.child_by_field_name("left")
     inner = left.child_by_field_name("function") if left is not None else None
@@ -341,6 +341,14 @@ def _width(
             if inner is not None and inner.type == "identifier" and text_of(inner) == name:
                 return bits
     return None
+
+
+def declares(function: Function, name: bytes, offset: int) -> int | None:
+    """Where a function declares what a name means at an offset; 0 for a parameter."""
+    owner = _index(function).owner(name, offset)
+    if owner is not None:
+        return None if owner.is_elsewhere else owner.start
+    return 0 if name in function.parameters else None
 
 
 def declaration_of(function: Function, name: bytes, offset: int) -> int:

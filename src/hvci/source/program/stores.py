@@ -89,8 +89,12 @@ def _found(program: Program, name: bytes, of_field: bool) -> list[Store]:
     return [*found, *(Store(one.file, one.value, one.offset) for one in listed)]
 
 
-_IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:[|&^+*-]|<<|>>)?=(?!=)")
-_IS_GIVEN_OR_MADE = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*(?:(?:[|&^+*-]|<<|>>)?=(?!=)|[({])")
+_CALLABLE = rb"(?:\)\s*\([^;{}=]{0,300}\)\s*)?"
+"""What stands behind the name of a pointer to functions, where it is declared."""
+_IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*" + _CALLABLE + rb"(?:[|&^+*-]|<<|>>)?=(?!=)")
+_IS_GIVEN_OR_MADE = re.compile(
+    rb"(?:\s*\[[^\]\n]*\])*\s*(?:" + _CALLABLE + rb"(?:[|&^+*-]|<<|>>)?=(?!=)|[({])"
+)
 
 
 def _may_be_field(code: bytes, start: int) -> bool:

@@ -51,8 +51,11 @@ def starts(text: bytes, code: bytes) -> list[int]:
 def _end(text: bytes, behind: int, is_type: bool) -> int | None:
     """Where a piece ends whose last brace closes before an offset; None: values follow."""
     rest = _BEHIND.match(text, behind)
-    if rest is None or rest[1] is not None:
-        return None if rest is not None and is_type else behind
+    if rest is None:
+        return behind
+    if rest[1] is not None:
+        goes_on = is_type or rest[0].lstrip()[:1] == b","  # `} first, *second = &first;`
+        return None if goes_on else behind
     return rest.end()
 
 
