@@ -21,6 +21,7 @@ IMPORTS = {
     "ntoskrnl.exe": ("ExAllocatePoolWithTag", "ExFreePoolWithTag", "DbgPrint"),
     "HAL.dll": ("KeGetCurrentIrql",),
 }
+OF_PROGRAMS = {"KERNEL32.dll": ("ExAllocatePoolWithTag",), "ntdll.dll": ("DbgPrint",)}
 DIRECTORIES = {
     "export": 0,
     "import": 1,
@@ -116,6 +117,11 @@ def driver(
     if directories:
         image.directories |= directories
     return image.file(text.rva, subsystem, dll_characteristics, signature) + overlay
+
+
+def user_program(subsystem: int = 2, overlay: bytes = b"") -> bytes:
+    """Build a program for user mode."""
+    return driver(subsystem=subsystem, imports=OF_PROGRAMS, overlay=overlay)
 
 
 class _Builder:

@@ -12,7 +12,7 @@ import build
 import cabinets
 from hvci.packages.opened import open_archive
 
-_program = build.driver(subsystem=2)
+_program = build.user_program()
 
 
 def one(data: bytes) -> None:

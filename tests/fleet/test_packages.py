@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import signed as make
-from build import driver
+from build import driver, user_program
 from cabinets import cabinet, installer
 from fleets import rows_below as rows
 from hvci.cli import main
@@ -302,7 +302,7 @@ def test_a_database_of_the_layout_before_is_brought_up_to_date(tmp_path):
 def test_an_installer_that_is_not_opened_is_named(tmp_path):
     put(
         tmp_path,
-        {"setup.exe": driver(subsystem=2, overlay=bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst")},
+        {"setup.exe": user_program(overlay=bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst")},
     )
     run(tmp_path / "setup.exe", "-d", tmp_path / "a.db", code=4)
     (one,) = ask(tmp_path / "a.db", "problems")
@@ -311,7 +311,7 @@ def test_an_installer_that_is_not_opened_is_named(tmp_path):
 
 def test_equal_bytes_under_the_name_of_a_driver_and_of_an_archive(tmp_path):
     """What is called .sys is judged as a driver; the archive is opened all the same."""
-    data, program = zipped([("in.sys", BAD)]), driver(subsystem=2) + BAD
+    data, program = zipped([("in.sys", BAD)]), user_program() + BAD
     top, where = tmp_path / "in", tmp_path / "a.db"
     put(top, {"a.sys": data, "b.zip": data, "c.sys": program, "d.exe": program})
     run(top, "-d", where)
@@ -331,7 +331,7 @@ def test_equal_bytes_under_the_name_of_a_driver_and_of_an_archive(tmp_path):
 def test_programs_of_a_folder_are_looked_into(tmp_path):
     """A driver in a tool is a row; so is a program without one, which is not read again."""
     top, where = tmp_path / "in", tmp_path / "a.db"
-    program = driver(subsystem=2)
+    program = user_program()
     put(top, {"tool.exe": program + BAD, "other.exe": program, "a.doc": b"\xd0\xcf\x11\xe0" * 99})
     put(top, {"setup.exe": program + b"ISSetupStream", "old/a.sy_": b"SZDD\x88\xf0\x27\x33A_"})
     put(top, {"disk.vhdx": b"vhdxfile" + bytes(600), "old.img": bytes(510) + b"\x55\xaa"})

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from build import driver
+from build import driver, user_program
 from hvci.cli import main, watched
 from hvci.evaluate import Options, evaluate
 from hvci.fleet import content, walk
@@ -58,8 +58,8 @@ def folder(tmp_path):
         "below/copy.SYS": driver(),
         "bad.sys": driver(pool_type=0),
         "arm.dll": driver("arm64"),
-        "user.exe": driver(subsystem=3),
-        "user.sys": driver(subsystem=3),
+        "user.exe": user_program(subsystem=3),
+        "user.sys": user_program(subsystem=3),
         "text.sys": b"no driver",
         "empty.sys": b"",
         "note.txt": b"no driver either",

@@ -190,6 +190,12 @@ def test_the_text_shows_it(tmp_path):
     assert "pnputil /delete-driver oem1.inf /uninstall" in text
 
 
+def test_a_driver_that_says_it_is_a_program_is_judged(tmp_path):
+    said = driver(subsystem=3, section_alignment=0x80)
+    found, _ = look(put(tmp_path, {**FILES, "system32/drivers/plain.sys": said}))
+    assert found["plain"]["verdict"] == found["disk1"]["verdict"] == "incompatible"
+
+
 def test_what_is_no_windows(tmp_path):
     for word in (tmp_path, tmp_path / "none"):
         result = check(word, "--installed")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 import signed as make
-from build import driver
+from build import driver, user_program
 from cabinets import cabinet, compound, installer
 from hvci.catalog.reader import data_text
 from hvci.cli import main
@@ -604,11 +604,11 @@ def test_an_archive_is_a_target(put):
     ],
 )
 def test_an_installer_is_named(put, mark, name):
-    program = driver(subsystem=2, overlay=mark)
+    program = user_program(overlay=mark)
     result = check(put(program, "setup.exe"))
     assert result.exit_code == 4
     assert f"{name} installer, which hvci does not open" in " ".join(result.stdout.split())
-    assert "hvci does not open" not in check(put(driver(subsystem=2), "tool.exe")).stdout
+    assert "hvci does not open" not in check(put(user_program(), "tool.exe")).stdout
 
 
 def test_a_bad_catalog_of_a_package_says_nothing(package):

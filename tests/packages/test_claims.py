@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from click.testing import CliRunner
 
-from build import driver
+from build import driver, user_program
 from cabinets import cabinet
 from hvci.cli import main
 from hvci.errors import InputError
@@ -588,7 +588,7 @@ def test_what_is_called_an_inf_and_holds_nothing_is_told(tmp_path, data):
 
 
 @pytest.mark.parametrize("name", ["a.sys", "a.bin"])
-@pytest.mark.parametrize("data", [driver(subsystem=3), b"", X64])
+@pytest.mark.parametrize("data", [user_program(subsystem=3), b"", X64])
 def test_a_service_of_the_kernel_whose_file_is_no_driver_is_told(tmp_path, name, data):
     inf = HEAD + models("Std,NTamd64", Std_NTamd64="I") + "[I]\n" + add("I", "svc")
     files = {"a.inf": inf + service("svc", name), name: data, "other.sys": X64}

@@ -13,7 +13,7 @@ import zlib
 import libarchive
 import pytest
 
-from build import driver
+from build import driver, user_program
 from cabinets import cabinet, cabinet_of, installer
 from hvci.errors import InputError
 from hvci.packages import kinds
@@ -21,7 +21,7 @@ from hvci.packages.opened import Driver, NoDriver, open_archive
 from hvci.packages.programs import parts
 
 IMAGE, OTHER = driver(), driver("x86")
-PROGRAM = driver(subsystem=2)
+PROGRAM = user_program()
 TEXT = b"text " * 1000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from build import driver
+from build import user_program
 from hvci.evaluate import Options, evaluate
 from hvci.report import Document, Format, from_json
 from hvci.report.encode import report_fields
@@ -121,7 +121,7 @@ def test_an_inf_alone_says_what_is_missing(client):
     [
         (
             "setup.exe",
-            driver(subsystem=2) + bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst",
+            user_program() + bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst",
             "check the folder",
         ),
         ("disk.vhdx", b"vhdxfile" + bytes(4096), "image of a disk"),

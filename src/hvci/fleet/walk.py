@@ -18,9 +18,10 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model import Package
 from hvci.packages.beside import Beside
+from hvci.packages.images import is_driver
 from hvci.packages.kinds import is_package, kind_of_file
 from hvci.packages.opened import NoDriver, Refused, of_inf
-from hvci.targets import MAX_BYTES, is_native
+from hvci.targets import MAX_BYTES
 
 _SUFFIX, _INF = ".sys", ".inf"
 _NO_FILE = "not a regular file"
@@ -237,7 +238,7 @@ def _kind(path: str) -> str:
         head = stream.read(16)
     if head[:2] == b"MZ":
         # Whether a program brings drivers along takes all of it: a worker looks, and once only.
-        return IMAGE if is_native(Path(path)) else ARCHIVE
+        return IMAGE if is_driver(Path(path)) else ARCHIVE
     return ARCHIVE if is_package(path, head) else ""
 
 

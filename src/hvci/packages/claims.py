@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from hvci.model import Machine
+from hvci.packages.images import is_driver_at
 from hvci.packages.inf import Inf, Service
-from hvci.packages.marks import is_native_head
 
 _PE = {0x8664: Machine.X64, 0x14C: Machine.X86, 0xAA64: Machine.ARM64}
 _LAST = 9
@@ -56,13 +56,14 @@ def is_no_driver(path: Path, name: str) -> bool:
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
+            is_driver = is_driver_at(stream)
     except OSError:
         return False
     if head[:2] != b"MZ":
         return not name.lower().endswith(".sys")
     start = int.from_bytes(head[0x3C:0x40], "little")
     is_seen = head[start : start + 4] == b"PE\0\0" and len(head) > start + _OPTIONAL
-    return is_seen and not is_native_head(head)
+    return is_seen and not is_driver
 
 
 def claimed(

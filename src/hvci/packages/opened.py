@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from hvci.errors import InputError, NeedsMore
 from hvci.model.package import Package
-from hvci.packages import archives, kinds, library, marks, programs
+from hvci.packages import archives, images, kinds, library, marks
 from hvci.packages.claims import Claim, Claims, amiss, claimed, lost_infs, machine_of_file
 from hvci.packages.inf import START, Damaged, Inf, Service, read_inf
 from hvci.packages.members import Member
@@ -329,7 +329,7 @@ class _Opening:
         for label, what in wanted:
             if what == _TEXT:
                 self.texts.append(Kept(label, file, self._key(label)))
-            elif what == _IMAGE or (what == marks.PROGRAM and programs.is_native(file)):
+            elif what == _IMAGE or (what == marks.PROGRAM and images.is_driver(file)):
                 self.images.append(Kept(label, file, self._key(label)))
             else:
                 self._nested(file, label, depth, what, member.names)
@@ -481,7 +481,7 @@ _IMAGE, _TEXT = "image", "text"
 def _what(head: bytes, label: str, kind: str) -> str:
     """What a member is to us: a driver, a text of a package, a kind of archive, or nothing.
 
-    A driver is known by its subsystem, or by its name, whatever it holds.
+    A driver is known by its subsystem, or by its name, whatever it holds; a program is looked into.
     """
     name = label[len(_folder(label)) :]
     if marks.is_native_head(head):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from hvci.errors import InputError
-from hvci.packages.marks import DRIVER, is_native_head
+from hvci.packages.images import is_driver_at
+from hvci.packages.marks import DRIVER
 
 PIECE = 4 << 20
 _NEAR = 1 << 12
@@ -61,8 +62,9 @@ def parts(path: Path) -> list[Part]:
     """What lies in a program, in order; what lies within an archive in it is of that archive."""
     with path.open("rb") as stream:
         size = path.stat().st_size
-        if _starts_native(stream):
+        if is_driver_at(stream):
             return []
+        stream.seek(0)
         marks = _marks(stream)
         found = [part for at, check in marks if (part := check(stream, at, size)) is not None]
     kept: dict[str, Part] = {}
@@ -116,24 +118,10 @@ def _checked(found: Iterable[tuple[int, int]]) -> list[tuple[int, _Check]]:
     return [(at, _CHECKS[number][1]) for at, number in sorted(found)]
 
 
-def is_native(path: Path) -> bool:
-    """Whether a file is a driver itself, wherever its header lies."""
-    with path.open("rb") as stream:
-        return _starts_native(stream)
-
-
 def is_database(path: Path) -> bool:
     """Whether a compound file is a database of Windows Installer."""
     with path.open("rb") as stream:
         return _database(stream, 0, path.stat().st_size) is not None
-
-
-def _starts_native(stream: BinaryIO) -> bool:
-    """Whether the file is a driver itself; the stream is at its start afterwards."""
-    start = int.from_bytes(_bytes(stream, 0x3C, 4), "little")
-    head = b"MZ".ljust(0x3C, b"\0") + b"\x40\0\0\0" + _bytes(stream, start, 0x60)
-    stream.seek(0)
-    return is_native_head(head)
 
 
 def _bytes(stream: BinaryIO, at: int, size: int) -> bytes:
@@ -149,7 +137,7 @@ def _image(stream: BinaryIO, at: int, size: int) -> Part | None:
     start = data.rfind(b"MZ", 0, header)
     while start >= 0 and data[start + 0x3C : start + 0x40] != struct.pack("<I", header - start):
         start = data.rfind(b"MZ", 0, start)
-    if low + start <= 0 or start < 0 or not is_native_head(data[start:]):
+    if low + start <= 0 or start < 0 or not is_driver_at(stream, low + start):
         return None
     count, optional = struct.unpack_from("<H12xH", data, header + 6)
     table = header + 24 + optional

@@ -1,5 +1,5 @@
 """What a path can be: a driver image, a saved report, standard input. Judges nothing."""
 
-from hvci.targets.files import MAX_BYTES, STDIN, Found, Kind, Missing, find, is_native, read_bytes
+from hvci.targets.files import MAX_BYTES, STDIN, Found, Kind, Missing, find, read_bytes
 
-__all__ = ["MAX_BYTES", "STDIN", "Found", "Kind", "Missing", "find", "is_native", "read_bytes"]
+__all__ = ["MAX_BYTES", "STDIN", "Found", "Kind", "Missing", "find", "read_bytes"]

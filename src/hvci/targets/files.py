@@ -15,14 +15,11 @@ from pathlib import Path
 
 from hvci.errors import InputError
 from hvci.model.record import record
+from hvci.packages.images import is_driver
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
 STDIN = "-"
-_PE_POINTER = 0x3C
-_SUBSYSTEM = 0x5C
-"""Offset of Subsystem from the PE signature, the same in PE32 and PE32+."""
-_NATIVE = 1
 
 
 class Kind(StrEnum):
@@ -129,7 +126,7 @@ def _met(path: Path, is_package: IsPackage) -> Found | None:
         return Found(str(path), Kind.IMAGE)
     with path.open("rb") as stream:
         head = stream.read(16)
-    if head.startswith(b"MZ") and is_native(path):
+    if head.startswith(b"MZ") and is_driver(path):
         return Found(str(path), Kind.IMAGE)
     return Found(str(path), Kind.PACKAGE) if is_package(str(path), head) else None
 
@@ -219,20 +216,6 @@ def _speaks_of_drivers(manifest: Path) -> bool:
     except OSError:
         return False
     return any(word in text for word in _OF_DRIVERS)
-
-
-def is_native(path: Path) -> bool:
-    """Whether the file is a PE image of the native subsystem, as drivers are."""
-    try:
-        with path.open("rb") as stream:
-            if stream.read(2) != b"MZ":
-                return False
-            stream.seek(_PE_POINTER)
-            stream.seek(int.from_bytes(stream.read(4), "little"))
-            header = stream.read(_SUBSYSTEM + 2)
-    except OSError:
-        return False
-    return header[:4] == b"PE\0\0" and header[_SUBSYSTEM:] == _NATIVE.to_bytes(2, "little")
 
 
 def read_bytes(path: str) -> bytes:

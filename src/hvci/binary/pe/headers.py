@@ -10,6 +10,7 @@ import struct
 from hvci.errors import DamagedImage, NotAnImage, UnsupportedImage
 from hvci.model import FileOffset, Machine, Rva, Section
 from hvci.model.record import record
+from hvci.packages.images import imports_kernel
 
 MACHINES = {
     0x8664: Machine.X64,
@@ -141,7 +142,7 @@ def _optional(data: bytes, start: int, size: int, machine_id: int) -> Fields:
     machine, directories = _machine(machine_id, is_plus), _directories(data, table, start + size)
     base, section_alignment, file_alignment = _BASES[is_plus].unpack_from(data, start + 24)
     image_size, headers_size, _, subsystem, flags = struct.unpack_from("<3I2H", data, start + 56)
-    _refuse_other_kinds(directories, subsystem)
+    _refuse_other_kinds(data, directories, subsystem)
     return (
         machine,
         is_plus,
@@ -171,12 +172,17 @@ def _machine(machine_id: int, is_plus: bool) -> Machine:
     return machine
 
 
-def _refuse_other_kinds(directories: Pairs, subsystem: int) -> None:
+def _refuse_other_kinds(data: bytes, directories: Pairs, subsystem: int) -> None:
     if directories[MANAGED][0]:
         raise UnsupportedImage("managed (.NET) code, which never runs in the kernel")
-    if subsystem != SUBSYSTEM_NATIVE:
-        kind = _SUBSYSTEMS.get(subsystem, f"an image for subsystem {subsystem}")
-        raise UnsupportedImage(f"not a kernel-mode driver: {kind}")
+    is_native = subsystem == SUBSYSTEM_NATIVE
+    if not is_native and not imports_kernel(lambda at, size: data[at : at + size]):
+        raise UnsupportedImage(f"not a kernel-mode driver: {kind_of_subsystem(subsystem)}")
+
+
+def kind_of_subsystem(subsystem: int) -> str:
+    """What the subsystem of an image says that it is, where that is not a driver."""
+    return _SUBSYSTEMS.get(subsystem, f"an image for subsystem {subsystem}")
 
 
 def _directories(data: bytes, table: int, end: int) -> Pairs:

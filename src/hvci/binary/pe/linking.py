@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from hvci.binary.pe.headers import SUBSYSTEM_NATIVE, kind_of_subsystem
+
 if TYPE_CHECKING:
     from hvci.binary.pe.image import PeImage
 
@@ -19,8 +21,15 @@ _WIDTHS = (8, 16, 32, 64)
 
 
 def unusual(image: PeImage) -> str:
-    """In one clause or two; empty for most images."""
+    """In a few clauses; empty for most images."""
     found = []
+    subsystem = image.headers.subsystem
+    if subsystem != SUBSYSTEM_NATIVE:
+        found.append(
+            f"Subsystem {subsystem} of its headers says {kind_of_subsystem(subsystem)}, though it "
+            "imports the kernel; whether every Windows loads such a driver is not documented: "
+            "link with /SUBSYSTEM:NATIVE (GNU ld: --subsystem native)"
+        )
     if image.headers.characteristics & RELOCS_STRIPPED:
         found.append(f"its relocations are stripped, so it loads at {image.base:#x} only")
     if count := _pseudo_relocations(image):
