@@ -92,3 +92,17 @@ def test_memory_that_the_kernel_is_given_to_call(tmp_path, call):
 def test_a_store_into_a_function_as_into_an_array(tmp_path):
     text = HEAD + "void F(void) {}\n" + entry("((PUCHAR)F)[1] = 0xc3;")
     assert "writes-executable-memory" in bad(one_file(tmp_path, text))
+
+
+WORKER = "static void Worker(void) {}\nstruct H { int n; PVOID Code; };\nstatic struct H h;\n"
+
+
+def test_a_field_named_like_an_array_elsewhere_is_no_data(tmp_path):
+    text = HEAD + CODE + WORKER + entry("h.Code = (PVOID)Worker; ((FN)h.Code)();")
+    assert "dynamic-code" not in bad(one_file(tmp_path, text))
+
+
+def test_an_array_in_a_structure_behind_a_block_is_data(tmp_path):
+    inner = "struct X { struct { int a; } in; UCHAR Code[16]; };\nstatic struct X x;\n"
+    text = HEAD + "static void F(void) { if (1) { } }\n" + inner + entry("((FN)x.Code)();")
+    assert "dynamic-code" in bad(one_file(tmp_path, text))

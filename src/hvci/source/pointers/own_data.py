@@ -47,6 +47,8 @@ _PLACED = re.compile(
 _LITERALS = ("string_literal", "concatenated_string")
 _NEAR = 80
 """Bytes before a bracket in which a name and its type stand."""
+_BRACE = re.compile(rb"[{}]")
+_STRUCTURE = re.compile(rb"\b(?:struct|union|class)\b[^;{}()]*\Z")
 
 
 class Own:
@@ -100,6 +102,8 @@ class OwnData:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._members: dict[bytes, bool] = {}
+        """By the name of an array: whether it is a field somewhere."""
 
     def calls(self, words: Words) -> Iterator[int]:
         """Parentheses of calls in a file that may lead there."""
@@ -179,8 +183,16 @@ class OwnData:
         name = name.rpartition(b"::")[2].strip()
         if node.type not in _NAMES or name not in self.arrays:
             return ""
-        is_own = node.type == "field_expression" or self._is_array(name, where.function)
+        is_field = node.type == "field_expression"
+        is_own = self._is_member(name) if is_field else self._is_array(name, where.function)
         return name.decode("utf-8", "replace") if is_own else ""
+
+    def _is_member(self, name: bytes) -> bool:
+        """Whether some structure has an array of this name: others may be called like a field."""
+        if name not in self._members:
+            units = self.program.naming(name)
+            self._members[name] = any(_has_member(unit.source.code, name) for unit in units)
+        return self._members[name]
 
     def _is_array(self, name: bytes, function: Function | None) -> bool:
         """Whether a name is an array, and not a parameter or another variable of a function."""
@@ -197,6 +209,26 @@ class OwnData:
     def is_placed(self, name: str) -> bool:
         """Whether a file that declares an array puts data into sections by their names."""
         return any(_PLACED.search(unit.source.plain) for unit in self.program.naming(name.encode()))
+
+
+def _has_member(code: bytes, name: bytes) -> bool:
+    """Whether a structure in a text declares an array of a name."""
+    every = re.finditer(rb"\b" + re.escape(name) + rb"\s*\[", code)
+    return any(_is_in_structure(code, match.start()) for match in every)
+
+
+def _is_in_structure(code: bytes, at: int) -> bool:
+    """Whether the innermost brace around an offset is that of a structure."""
+    depth = 0
+    for brace in reversed([*_BRACE.finditer(code, 0, at)]):
+        if brace[0] == b"}":
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            before = code[max(0, brace.start() - _NEAR) : brace.start()]
+            return _STRUCTURE.search(before) is not None
+    return False
 
 
 def _is_routine(code: bytes, end: int) -> bool:
