@@ -158,3 +158,25 @@ def test_the_last_field_that_a_constructor_sets_is_no_function(tmp_path):
     ):
         text = TEXT % (fields % made, "C c(p); c.run();")
         assert bad(one_file(tmp_path, text.replace("VALUE", MEMORY), "d.cpp")) == {RULE}
+
+
+MACROS = {
+    "without parameters": ("#define GET() GIVEN", "GET()"),
+    "with a parameter": ("#define GET(n) GIVEN", "GET(8)"),
+    "of a macro": ("#define INNER(n) GIVEN\n#define GET(n) INNER(n)", "GET(8)"),
+}
+
+
+@pytest.mark.parametrize("macro", [*MACROS])
+@pytest.mark.parametrize(("given", "found"), [(MEMORY, {RULE}), ("((PVOID)Real)", set())])
+def test_a_macro_that_gives_what_is_called(tmp_path, macro, given, found):
+    before, value = MACROS[macro]
+    text = (TEXT % (before, "call((ROUTINE)p);")).replace("GIVEN", given)
+    assert bad(one_file(tmp_path, text.replace("VALUE", value))) == found
+
+
+def test_a_macro_that_is_another_name_of_an_allocation(tmp_path):
+    before = "#define GET FIRST\n#define FIRST ExAllocatePool2"
+    text = TEXT % (before, "call((ROUTINE)p);")
+    value = "GET(POOL_FLAG_NON_PAGED, 8, 'aaaa')"
+    assert bad(one_file(tmp_path, text.replace("VALUE", value))) == {RULE}

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 20000
 """Steps back that are made in one program."""
-MAX_NAME = 64
+MAX_NAME, MAX_MACROS = 64, 4
 _BARE = re.compile(rb"\(\s*\w+\s*\)")
 _CODE = (Made.CODE, Made.ROUTINE)
 _NUMBERS = ("number_literal", "sizeof_expression", "char_literal")
@@ -365,7 +365,7 @@ class Origins:
             is_whole = is_array(place)
             yield Way(Root(Made.VARIABLE, *thing(place)) if is_whole else Read(place, where))
             return
-        every = list(self._macro(name, (), where))
+        every = list(self._macro(name, None, where))
         if every:
             yield from every
             return
@@ -392,7 +392,7 @@ class Origins:
     def _call(self, node: Node, where: Where) -> Iterator[Way]:
         called = text_of(node.child_by_field_name("function")).strip()
         given = arguments(node)
-        name = called.rpartition(b"::")[2]
+        name = self._behind_macros(called.rpartition(b"::")[2])
         word = _text(name)
         if (inner := cast_inside(node, self.program)) is not None:
             yield Way(At(inner, where))
@@ -441,14 +441,23 @@ class Origins:
         for item in function.nodes("return_statement"):
             yield from self._inner(item, there.here(function, item.start_byte))
 
-    def _macro(self, name: bytes, given: tuple[Node, ...], where: Where) -> Iterator[Way]:
-        """The value of a macro; nothing when there is none of that name."""
+    def _behind_macros(self, name: bytes) -> bytes:
+        """The routine that is called by a name: macros may stand for one."""
+        for _ in range(MAX_MACROS):
+            bodies = {m.body.strip() for m, _ in self.program.macros(name) if m.parameters is None}
+            if len(bodies) != 1 or not re.fullmatch(rb"[A-Za-z_]\w*", min(bodies)):
+                break
+            name = min(bodies)
+        return name
+
+    def _macro(self, name: bytes, given: tuple[Node, ...] | None, where: Where) -> Iterator[Way]:
+        """The value of a macro, `given` arguments or none; nothing when there is none so named."""
         for macro, _ in self.program.macros(name):
-            if (macro.parameters is None) is bool(given) or not macro.body.strip():
+            if (macro.parameters is None) is (given is not None) or not macro.body.strip():
                 continue
             if macro is where.macro:
                 continue
-            words = tuple(zip(macro.parameters or (), given, strict=False))
+            words = tuple(zip(macro.parameters or (), given or (), strict=False))
             yield from self._body(macro, replace(where, words=words, macro=macro))
 
     def _body(self, macro: Macro, where: Where) -> Iterator[Way]:
