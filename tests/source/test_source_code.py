@@ -9,6 +9,7 @@ from sources import bad, entry, lay, one_file, vcxproj
 
 FN = "typedef NTSTATUS (*FN)(PVOID);\n"
 ALLOCATE = "ExAllocatePoolWithTag(NonPagedPool, 64, 'a')"
+WRITES = "writes-executable-memory"
 LIKELY, POSSIBLE = Confidence.LIKELY, Confidence.POSSIBLE
 
 
@@ -203,3 +204,17 @@ def test_sources_alone_never_speak_for_the_image(tmp_path):
 def test_a_bit_that_is_taken_out_of_cr0_before(tmp_path):
     body = "ULONG_PTR x = __readcr0(); x &= 0xfffffffffffeffff; __writecr0(x);"
     assert "writes-executable-memory" in bad(one_file(tmp_path, entry(body)))
+
+
+FIND = "static PVOID Find(PUNICODE_STRING n) {{ return {found}; }}\n"
+PATCH = "PUCHAR p = (PUCHAR)Find(RegistryPath);\nif (p) p[0] = 0xE9;"
+
+
+@pytest.mark.parametrize(
+    ("found", "is_open"), [("MmGetSystemRoutineAddress(n)", True), (ALLOCATE, False)]
+)
+def test_a_write_to_what_is_looked_up_by_an_unknown_name_is_open(tmp_path, found, is_open):
+    evidence = one_file(tmp_path, FN + FIND.format(found=found) + entry(PATCH))
+    reasons = [limit.reason for limit in evidence.limits if WRITES in limit.rules]
+    assert any("by a name that is not known here" in reason for reason in reasons) is is_open
+    assert not evidence.behaviours

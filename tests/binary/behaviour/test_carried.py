@@ -31,5 +31,12 @@ def test_nothing_is_said_where_the_same_goes_to_memory(build: str) -> None:
     assert _writers(f"{build}.clean.sys") == set()
 
 
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_name_that_nothing_shows_leaves_the_rule_open(build: str) -> None:
+    report = evaluate((FOLDER / f"{build}.unknown.sys").read_bytes())
+    assert next(each for each in report.results if each.rule == RULE).outcome is Outcome.UNDECIDED
+    assert any("by a name that the code does not show" in each.reason for each in report.limits)
+
+
 def test_each_machine_is_there() -> None:
     assert {name.split(".")[1] for name in BUILDS} == {"x64", "x86", "arm64"}

@@ -289,6 +289,17 @@ class Executions:
         limit = Limit(Origin.SOURCE, (rule,), reason, SourceSite(source.path, line, column))
         self._doubts.setdefault(limit)
 
+    def _leave_open(self, source: Source, offset: int, looked_up: str) -> None:
+        """What is said of a write to what is looked up by a name that nothing shows."""
+        line, column = source.position(offset)
+        reason = (
+            f"{source.path}:{line}: the write goes to what {LOOKUP} returns at {looked_up}, by a "
+            "name that is not known here: it breaks where that is a function and not a variable of "
+            "the kernel; name it by a constant, or check the built .sys"
+        )
+        limit = Limit(Origin.SOURCE, (WRITES,), reason, SourceSite(source.path, line, column))
+        self._doubts.setdefault(limit)
+
     def _unexported(self, unit: Unit, offset: int, root: Root) -> BehaviourFact:
         name = root.name or "a routine found by name"
         what = f"calls an address that is computed from {name}"
@@ -403,6 +414,9 @@ class Executions:
         found = written(sure, self.program, line)
         file = _tree(unit, start)
         if file is not None and not self._runs(file, start):
+            return
+        if found is not None and found.sure is Confidence.POSSIBLE:
+            self._leave_open(unit.source, start, line)
             return
         if found is not None:
             yield Execution(_told(unit, start, found), sure)

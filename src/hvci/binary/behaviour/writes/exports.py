@@ -18,7 +18,7 @@ from hvci.binary.behaviour.writes.carried import Start, carry, positions
 from hvci.binary.behaviour.writes.own import WRITES
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.form.code import Expr, Flow, Function, Reg
-from hvci.model import Behaviour, Confidence, Machine
+from hvci.model import Behaviour, Confidence, Limit, Machine, Origin
 
 MAX_GLOBAL_READS = 32
 
@@ -119,12 +119,14 @@ def hook(scene: Scene, place: Place, root: Root) -> bool:
     name = export_of(scene, root.atom)
     if name is None or (name and not names.is_function(name)):
         return False
+    if not name:
+        _leave_open(scene, place, root.atom.value)
+        return True
     sure = Confidence.PROVEN if root.exact else Confidence.LIKELY
-    sure = sure if name else Confidence.POSSIBLE
     scene.add(
         WRITES,
         Behaviour.HOOK,
-        f"writes to {name or 'an export found by name'}, a function of another module",
+        f"writes to {name}, a function of another module",
         place,
         sure,
         "the pointer is the function's own address"
@@ -132,6 +134,22 @@ def hook(scene: Scene, place: Place, root: Root) -> bool:
         else "the pointer is computed from the function's address",
     )
     return True
+
+
+def _leave_open(scene: Scene, place: Place, looked_up: int) -> None:
+    """Weaken the rule where a write goes to what was asked for by a name that is not known."""
+    if scene.reach(*place) is Confidence.POSSIBLE:
+        return
+    reason = (
+        f"a write goes to what the call at {looked_up:#x} looks up, by a name that the code does "
+        "not show: it breaks where that is a function and not a variable of the kernel"
+    )
+    function, i = place
+    limit = Limit(
+        Origin.CALLSITE, (WRITES,), reason, scene.analysis.site(function.rvas[i], function)
+    )
+    if limit not in scene.limits:
+        scene.limits.append(limit)
 
 
 def export_of(scene: Scene, atom: Atom) -> str | None:
