@@ -122,8 +122,8 @@ HOOK = "PUCHAR at = MmGetSystemRoutineAddress(&Name); at[0] = 0xE9;"
     [
         ([NAME % "KeBugCheckEx"], "fail"),
         ([NAME % "PsLoadedModuleList"], ""),
-        ([NAME % "KeBugCheckEx", "extern " + NAME % "KeBugCheck"], "note"),
-        ([""], "note"),
+        ([NAME % "KeBugCheckEx", "extern " + NAME % "KeBugCheck"], "undecided"),
+        ([""], "undecided"),
     ],
 )
 def test_a_name_that_stands_elsewhere(tmp_path, names, expected):
