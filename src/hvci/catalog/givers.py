@@ -15,6 +15,12 @@ class Gives(NamedTuple):
     context: int
     parameter: int
     """Of the routine: the one that gets the context."""
+    wide: int = 0
+    """How many before that have 64 bits, which x86 counts twice."""
+
+    def position(self, bits: int) -> int:
+        """Where the routine gets the context, in slots of the stack on x86."""
+        return self.parameter + (self.wide if bits == 32 else 0)
 
 
 GIVERS = {
@@ -41,7 +47,7 @@ GIVERS = {
     "PoRequestPowerIrp": Gives(3, 4, 3),
     "KeRegisterNmiCallback": Gives(0, 1, 0),
     "KeRegisterProcessorChangeCallback": Gives(0, 1, 0),
-    "EtwRegister": Gives(1, 2, 6),
+    "EtwRegister": Gives(1, 2, 6, wide=2),
     "CmRegisterCallback": Gives(0, 1, 0),
     "CmRegisterCallbackEx": Gives(0, 3, 0),
     "FltQueueGenericWorkItem": Gives(2, 4, 2),

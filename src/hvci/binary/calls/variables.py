@@ -94,7 +94,7 @@ class Variables:
         interprocedural, image = self.flow.interprocedural, self.analysis.image
         self.flow.begin()
         routines = interprocedural.argument(use.function, use.i, gives.routine, self.size)
-        place = interprocedural.at_entry(gives.parameter)
+        place = interprocedural.at_entry(gives.position(image.bits))
         for atom in routines:
             is_number = atom.kind is Kind.CONST and image.bits == 32
             rva = atom.value - image.base if is_number else atom.value

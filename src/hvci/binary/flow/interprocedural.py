@@ -196,7 +196,7 @@ class Interprocedural:
             k = None if routine is None else routine.find(rva)  # small ones lie in one with others
             if routine is None or k is None:
                 return None
-            found.append((routine, k, self.at_entry(gives.parameter)))
+            found.append((routine, k, self.at_entry(gives.position(self.image.bits))))
         return found
 
     def may_write(self, passed: Passed, behind: int, nesting: int) -> bool:

@@ -77,7 +77,7 @@ class Contexts:
         argument = plain_address if is_plain else Scene.argument
         start = scene.code_address(argument(scene, *at, gives.routine))
         if start is not None:
-            place = scene.flow.interprocedural.at_entry(gives.parameter)
+            place = scene.flow.interprocedural.at_entry(gives.position(scene.image.bits))
             found.setdefault((start, place), []).append((at, gives.context))
 
     def routines(self) -> list[tuple[int, int]]:

@@ -1,0 +1,10 @@
+"""Which parameter of a routine gets what a routine of Windows was given for it."""
+
+from hvci.catalog.givers import GIVERS
+
+
+def test_parameters_of_64_bits_take_two_slots_on_x86() -> None:
+    etw = GIVERS["EtwRegister"]
+    assert (etw.position(64), etw.position(32)) == (6, 8)
+    dpc = GIVERS["KeInitializeDpc"]
+    assert dpc.position(64) == dpc.position(32) == 1
