@@ -40,3 +40,12 @@ def test_a_name_that_nothing_shows_leaves_the_rule_open(build: str) -> None:
 
 def test_each_machine_is_there() -> None:
     assert {name.split(".")[1] for name in BUILDS} == {"x64", "x86", "arm64"}
+
+
+@pytest.mark.parametrize("most", ["carried.MAX_STARTS", "carried.MAX_CALLERS", "kept.MAX_WRITERS"])
+def test_what_is_not_followed_is_a_limit(most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"hvci.binary.behaviour.writes.{most}", 0)
+    report = evaluate((FOLDER / "carried.x64.O0.bad.sys").read_bytes())
+    assert any(
+        RULE in each.rules and "more places than are" in each.reason for each in report.limits
+    )

@@ -20,7 +20,7 @@ from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, argument_of, roots
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Location, Reg, slot
-from hvci.model import Behaviour, Confidence, Limit, Machine, Origin
+from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"
 MAX_CANDIDATES = 4096
@@ -79,8 +79,7 @@ def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
                 f"{verb} through a field of a device extension, and {at:#x} puts allocated memory "
                 "into that field, perhaps of another device"
             )
-            site = scene.analysis.site(function.rvas[i], function)
-            scene.limits.append(Limit(Origin.CALLSITE, (RULE,), reason, site))
+            scene.leave_open(RULE, call, reason)
 
 
 def _through_contexts(contexts: Contexts, reader: fields.Reader) -> None:

@@ -72,6 +72,14 @@ class Scene:
         fact = BehaviourFact(rule, what, site, Origin.CALLSITE, sure, why, fix, kind)
         self.facts.setdefault((rule, int(site.rva), what), fact)
 
+    def leave_open(self, rule: str, place: Place, reason: str) -> None:
+        """Weaken a rule by something that is seen at a place and not followed; told once."""
+        function, i = place
+        site = self.analysis.site(function.rvas[i], function)
+        limit = Limit(Origin.CALLSITE, (rule,), reason, site)
+        if limit not in self.limits:
+            self.limits.append(limit)
+
     def reach(self, function: Function, i: int, deep: int = 0) -> Confidence:
         """How sure it is that bytes are code that runs: outside known functions, what leads there.
 

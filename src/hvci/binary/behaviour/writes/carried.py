@@ -12,13 +12,14 @@ from typing import NamedTuple
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, follow
 from hvci.binary.behaviour.writes.callees import written_through
+from hvci.binary.behaviour.writes.own import WRITES
 from hvci.binary.flow.atoms import Atoms
 from hvci.binary.form.code import Flow, Function, Load, is_slot, slot_offset
 from hvci.binary.pe.sets import members
 
-MAX_STARTS = 64
+MAX_STARTS = 256
 """Places that one pointer is followed from."""
-MAX_CALLERS = 16
+MAX_CALLERS = 64
 """Calls of a function that returns it."""
 MAX_CALLEE = 1000
 """Instructions of a function in which its argument on the stack is looked for."""
@@ -43,27 +44,40 @@ def carry(
     `is_pointer` tells it by what an argument on the stack can be.
     """
     work, seen = deque((first,)), set[tuple[int, int, int]]()
-    while work and len(seen) < MAX_STARTS and not scene.flow.exhausted:
+    while work and not scene.flow.exhausted:
         start = work.popleft()
         key = start.function.start, start.i, start.registers
         if key in seen:
             continue
+        if len(seen) == MAX_STARTS:
+            _leave_open(scene, first)
+            return
         seen.add(key)
         if start.i >= 0 and start.function.flows[start.i] in _JUMPS:
-            work += _behind_calls(scene, start.function)
+            work += _behind_calls(scene, first, start.function)
             continue
         for step in follow(scene, *start, set()):
             yield start.function, step
             if step.use is Use.RETURN:
-                work += _behind_calls(scene, start.function)
+                work += _behind_calls(scene, first, start.function)
             elif step.use is Use.CALL:
                 work += _into(scene, (start.function, step.i), step.registers, is_pointer)
 
 
-def _behind_calls(scene: Scene, function: Function) -> Iterator[Start]:
+def _behind_calls(scene: Scene, first: Start, function: Function) -> Iterator[Start]:
     """Behind the calls of a function that returns the pointer; a jump there returns it as well."""
-    for caller, k in scene.analysis.functions.callers(function.start)[:MAX_CALLERS]:
+    callers = scene.analysis.functions.callers(function.start)
+    if len(callers) > MAX_CALLERS:
+        _leave_open(scene, first)
+    for caller, k in callers[:MAX_CALLERS]:
         yield Start(caller, k, 1 << scene.arch.result)
+
+
+def _leave_open(scene: Scene, first: Start) -> None:
+    """Weaken the rule where a pointer goes to more places than are looked at."""
+    rva = first.function.rvas[first.i]
+    reason = f"the address that {rva:#x} gets goes to more places than are followed"
+    scene.leave_open(WRITES, (first.function, first.i), reason)
 
 
 def _into(

@@ -18,9 +18,9 @@ from hvci.binary.behaviour.writes.carried import Start, carry, positions
 from hvci.binary.behaviour.writes.own import WRITES
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
 from hvci.binary.form.code import Expr, Flow, Function, Reg
-from hvci.model import Behaviour, Confidence, Limit, Machine, Origin
+from hvci.model import Behaviour, Confidence, Machine
 
-MAX_GLOBAL_READS = 32
+MAX_GLOBAL_READS = 256
 
 
 def find(scene: Scene) -> set[int]:
@@ -144,12 +144,7 @@ def _leave_open(scene: Scene, place: Place, looked_up: int) -> None:
         f"a write goes to what the call at {looked_up:#x} looks up, by a name that the code does "
         "not show: it breaks where that is a function and not a variable of the kernel"
     )
-    function, i = place
-    limit = Limit(
-        Origin.CALLSITE, (WRITES,), reason, scene.analysis.site(function.rvas[i], function)
-    )
-    if limit not in scene.limits:
-        scene.limits.append(limit)
+    scene.leave_open(WRITES, place, reason)
 
 
 def export_of(scene: Scene, atom: Atom) -> str | None:

@@ -7,13 +7,14 @@ not asked, since a pointer that code writes through is no place to look for ever
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, Use, follow, shallow
 from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.behaviour.writes.exports import export_of, hook, loading, reads_of
-from hvci.binary.behaviour.writes.own import store
+from hvci.binary.behaviour.writes.own import WRITES, store
 from hvci.binary.behaviour.writes.variables import reads
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.form.code import (
@@ -35,9 +36,7 @@ from hvci.binary.form.code import (
 
 MAX_COPIES = 8
 """Copies and sums between the read of a variable and a store through it."""
-MAX_VARIABLES = 2
-"""Variables that one is copied from, one after the other."""
-MAX_WRITERS = 32
+MAX_WRITERS = 64
 """Instructions that name a variable and are asked what they put there."""
 
 
@@ -65,35 +64,55 @@ def _variable(scene: Scene, function: Function, i: int) -> int | None:
     return None
 
 
-Known = dict[int, set[Atom]]
-"""By the RVA of a variable, the addresses of code that it may keep."""
+class _Held(NamedTuple):
+    """What one variable gets, by what the file holds and by what names it."""
+
+    code: set[Atom]
+    variables: set[int]
+    """Those that it is copied from."""
 
 
-def _code_kept(scene: Scene, rva: int, known: Known, deep: int = 0) -> set[Atom]:
-    """The addresses of code that a variable may keep, by what names it."""
-    if rva in known:
-        return known[rva]
-    found = known[rva] = set()
-    content = scene.image.number(rva, scene.image.pointer_size) - scene.image.base
-    if scene.image.is_code(content):
-        found.add(Atom(Kind.ADDRESS, content))
-    for place in _writers(scene, rva):
-        for root in _stored(scene, place, rva):
-            if root.atom.kind is Kind.UNKNOWN and deep < MAX_VARIABLES:
-                found |= _code_kept(scene, root.atom.value, known, deep + 1)
-            elif root.exact and _is_code(scene, root.atom):
-                found.add(root.atom)
+Known = dict[int, _Held]
+"""By the RVA of a variable."""
+
+
+def _code_kept(scene: Scene, rva: int, known: Known) -> set[Atom]:
+    """The addresses of code that a variable may keep, those that others had before too."""
+    found, work, seen = set[Atom](), [rva], {rva}
+    while work:
+        now = work.pop()
+        if now not in known:
+            known[now] = _held(scene, now)
+        found |= known[now].code
+        work += known[now].variables - seen
+        seen |= known[now].variables
     return found
 
 
+def _held(scene: Scene, rva: int) -> _Held:
+    content = scene.image.number(rva, scene.image.pointer_size) - scene.image.base
+    held = _Held({Atom(Kind.ADDRESS, content)} if scene.image.is_code(content) else set(), set())
+    for place in _writers(scene, rva):
+        for root in _stored(scene, place, rva):
+            if root.atom.kind is Kind.UNKNOWN:
+                held.variables.add(root.atom.value)
+            elif root.exact and _is_code(scene, root.atom):
+                held.code.add(root.atom)
+    return held
+
+
 def _writers(scene: Scene, rva: int) -> Iterator[Place]:
-    """The first instructions that name a variable and may write it."""
-    references = scene.analysis.references
-    for place in references.to_data(rva)[:MAX_WRITERS] if scene.image.is_writable(rva) else ():
-        if not references.only_reads(place):
-            found = scene.analysis.functions.instruction_at(place)
-            if found is not None:
-                yield found
+    """The instructions that name a variable and may write it; more than are asked are a limit."""
+    references, functions = scene.analysis.references, scene.analysis.functions
+    places = references.to_data(rva) if scene.image.is_writable(rva) else []
+    found = (functions.instruction_at(each) for each in places if not references.only_reads(each))
+    storing = (each for each in found if each is not None and scene.arch.effect(*each).stores)
+    for count, place in enumerate(storing):
+        if count == MAX_WRITERS:
+            reason = f"the variable at {rva:#x} is written at more places than are asked"
+            scene.leave_open(WRITES, place, reason)
+            return
+        yield place
 
 
 def _stored(scene: Scene, place: Place, rva: int) -> set[Root]:
