@@ -12,15 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from random_twins import Both, Twin
 
 CODE, KERNEL, DATA = "code", "kernel", "data"
 """What a pointer leads to: a function of the driver, a routine of the kernel, anything else."""
 CALLED, WRITTEN = "called", "written"
 """What is done with a pointer."""
 FIRST_NUMBER = 0x4141_0001
-MOST_STEPS = 4000
-"""Choices of one run: a recursion ends there."""
 PRELUDE = """#include "kernel.h"
 typedef ULONG NTAPI ROUTINE(ULONG);
 struct S { ULONG n; PVOID c; USHORT m; PVOID d; };
@@ -41,13 +40,6 @@ RECORD = "ExAllocatePool2(POOL_FLAG_NON_PAGED, sizeof(struct S), TAG)"
 WORKERS = ("work0", "work1", "work2")
 
 
-class Both(NamedTuple):
-    """The same in both languages."""
-
-    c: str
-    py: str
-
-
 @dataclass
 class Function:
     """What a caller must know: parameters of each kind, and of which kind the result is."""
@@ -65,59 +57,33 @@ class Function:
     """Of which kind the elements of its array are."""
 
 
-class PointerProgram:
+class PointerProgram(Twin):
     """One driver."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(f"pointers {seed}")
+        super().__init__(random.Random(f"pointers {seed}"))
         self.number = FIRST_NUMBER
         self.mixing = 0.0 if self.chance(0.5) else self.random.choice((0.1, 0.25))
         self.has_globals = self.chance(0.7)
         self.has_records = self.chance(0.5)
         self.has_table = self.chance(0.3)
-        self.c, self.py = [PRELUDE], ["G, gs, gr = {}, {}, [{}]"]
+        self.c.append(PRELUDE)
+        self.py.append("G, gs, gr = {}, {}, [{}]")
         self.functions: list[Function] = []
         self._make()
-
-    @property
-    def source(self) -> str:
-        """The first file."""
-        return "\n".join([*self.c, ""])
-
-    @property
-    def sources(self) -> list[str]:
-        """The text of each file."""
-        return [self.source]
 
     def values(self, seed: int, runs: int = 150) -> dict[str, set[int]]:
         """The numbers of the calls and writes, by what is done and what the pointer leads to."""
         seen: dict[str, set[int]] = {}
-        opaque, left = random.Random(seed), 0
-
-        def read() -> int:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise TimeoutError
-            return opaque.getrandbits(32)
+        opaque = random.Random(seed)
 
         def use(how: str, what: str, number: int) -> None:
             seen.setdefault(f"{how} {what}", set()).add(number)
 
-        names: dict[str, object] = {"R": read, "use": use, "choice": opaque.choice}
-        exec(compile("\n".join(self.py), "program", "exec"), names)
-        for _ in range(runs):
-            left = MOST_STEPS
-            try:
-                names["run"](3)  # type: ignore[operator]
-            except TimeoutError:
-                continue
+        self.run_often(opaque, lambda: opaque.getrandbits(32), {"use": use}, runs)
         return seen
 
     # ---- choices
-
-    def chance(self, probability: float) -> bool:
-        return self.random.random() < probability
 
     def kind(self) -> str:
         """Code or data."""
@@ -210,9 +176,6 @@ class PointerProgram:
             lines += self._statement(where, level)
         return [*lines, self._line(level, "", "pass")]
 
-    def _line(self, level: int, c: str, py: str) -> Both:
-        return Both("    " * level + c, "    " * level + py)
-
     def _statement(self, where: Function, level: int) -> list[Both]:
         choice, kind = self.random.random(), self.kind()
         if choice < 0.34:
@@ -259,15 +222,6 @@ class PointerProgram:
         c = f"((ULONG volatile *){a.c})[{index}] = {number:#x}u;"
         return self._line(level, c, f'use("{WRITTEN}", {a.py}, {number})')
 
-    def _if(self, where: Function, level: int) -> list[Both]:
-        test = self.condition(where)
-        lines = [self._line(level, f"if ({test.c}) {{", f"if {test.py}:")]
-        lines += self.block(where, self.random.randint(1, 3), level + 1)
-        if self.chance(0.4):
-            lines.append(self._line(level, "} else {", "else:"))
-            lines += self.block(where, self.random.randint(1, 2), level + 1)
-        return [*lines, self._line(level, "}", "")]
-
     def _switch(self, where: Function, level: int) -> list[Both]:
         lines = [self._line(level, "switch (R() & 7) {", "k = R() & 7")]
         for n, case in enumerate(self.random.sample(range(8), self.random.randint(3, 6))):
@@ -275,13 +229,6 @@ class PointerProgram:
             lines.append(self._line(level, f"case {case}:", test))
             lines += self.block(where, self.random.randint(1, 2), level + 1)
             lines.append(self._line(level + 1, "break;", ""))
-        return [*lines, self._line(level, "}", "")]
-
-    def _loop(self, where: Function, level: int) -> list[Both]:
-        i = f"i{level}_{self.random.randrange(10**6)}"
-        head = f"for (ULONG {i} = 0, {i}n = R() & 3; {i} < {i}n; {i}++) {{"
-        lines = [self._line(level, head, f"for {i} in range(R() & 3):")]
-        lines += self.block(where, self.random.randint(1, 3), level + 1)
         return [*lines, self._line(level, "}", "")]
 
     # ---- functions
@@ -310,10 +257,6 @@ class PointerProgram:
             held = [self._source(where.array) for _ in range(3)]
             made = f"PVOID arr[3] = {{ {', '.join(each.c for each in held)} }};"
             yield self._line(1, made, f"arr = [{', '.join(each.py for each in held)}]")
-
-    def _add(self, head: Both, lines: list[Both], tail: Both) -> None:
-        self.c += [head.c, *(line.c for line in lines if line.c.strip()), f"    {tail.c}", "}"]
-        self.py += [head.py, *(line.py for line in lines if line.py.strip()), f"    {tail.py}"]
 
     def _function(self, where: Function, convention: str) -> None:
         declared, names = [], []

@@ -11,27 +11,20 @@ import random
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from random_twins import Both, Twin
+
 FIRST_TAG = 0x4141_0001
 CONSTANTS = (0, 1, 4, 5, 0x200, 0x204, 0x208, 0x20, 0x21, 0x200, 0x200, 0, 8)
 OPERANDS = (1, 4, 0x200, 0xFFFFFFFF, 0xFF, 8, 0x1FF)
 OPAQUE = (0, 1, 2, 3, 4, 5, 6, 7, 8, 0x200, 0x204, 0xFFFFFFFF)
 MASK = 0xFFFFFFFF
 FIELDS = (("a", MASK), ("b", 0xFF), ("c", 0xFFFF), ("d", MASK))
-MOST_STEPS = 4000
-"""Opaque values of one run: a recursion ends there."""
 PRELUDE = """#include "kernel.h"
 struct S { ULONG a; UCHAR b; USHORT c; ULONG d; };
 typedef PVOID NTAPI ALLOC(POOL_TYPE, SIZE_T, ULONG);
 #define R() ((ULONG)KeQueryTimeIncrement())
 """
 EITHER = "(R() & 1) ? ExAllocatePoolWithTag : ExAllocatePoolWithQuotaTag"
-
-
-class Both(NamedTuple):
-    """The same in both languages."""
-
-    c: str
-    py: str
 
 
 class Place(NamedTuple):
@@ -62,59 +55,34 @@ class Function:
     """It keeps the address of the allocation routine."""
 
 
-class Program:
+class Program(Twin):
     """One driver."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        super().__init__(random.Random(seed))
         self.tag = FIRST_TAG
         self.has_globals = self.chance(0.7)
         self.has_table = self.chance(0.4)
         self.has_pointers = self.chance(0.3)
-        self.c, self.py = [PRELUDE], []
+        self.c.append(PRELUDE)
         self.functions: list[Function] = []
         self._make()
-
-    @property
-    def source(self) -> str:
-        """The first file."""
-        return "\n".join([*self.c, ""])
-
-    @property
-    def sources(self) -> list[str]:
-        """The text of each file."""
-        return [self.source]
 
     def values(self, seed: int, runs: int = 150) -> dict[int, set[int]]:
         """By tag, what calls of DriverEntry and then of dispatch routines receive."""
         seen: dict[int, set[int]] = {}
         opaque = random.Random(seed)
-        left = 0
-
-        def read() -> int:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise TimeoutError
-            return opaque.choice((*OPAQUE, opaque.getrandbits(32)))
 
         def allocate(value: int, tag: int) -> None:
             seen.setdefault(tag, set()).add(value & MASK)
 
-        names: dict[str, object] = {"R": read, "A": allocate, "choice": opaque.choice}
-        exec(compile("\n".join(self.py), "program", "exec"), names)
-        for _ in range(runs):
-            left = MOST_STEPS
-            try:
-                names["run"](3)  # type: ignore[operator]
-            except TimeoutError:
-                continue
+        def value() -> int:
+            return opaque.choice((*OPAQUE, opaque.getrandbits(32)))
+
+        self.run_often(opaque, value, {"A": allocate}, runs)
         return seen
 
     # ---- choices
-
-    def chance(self, probability: float) -> bool:
-        return self.random.random() < probability
 
     def pick(self, *items: str) -> str:
         return self.random.choice(items)
@@ -250,9 +218,6 @@ class Program:
                 break
         return [*lines, self._line(level, "", "pass")]
 
-    def _line(self, level: int, c: str, py: str) -> Both:
-        return Both("    " * level + c, "    " * level + py)
-
     def _assign(self, level: int, to: Place, a: Both) -> Both:
         return self._line(level, f"{to.c} = {a.c};", f"{to.py} = ({a.py}) & {to.mask}")
 
@@ -281,15 +246,6 @@ class Program:
         a = self.site(where)
         return [self._line(level, a.c, a.py)]
 
-    def _if(self, where: Function, level: int) -> list[Both]:
-        test = self.condition(where)
-        lines = [self._line(level, f"if ({test.c}) {{", f"if {test.py}:")]
-        lines += self.block(where, self.random.randint(1, 3), level + 1)
-        if self.chance(0.4):
-            lines.append(self._line(level, "} else {", "else:"))
-            lines += self.block(where, self.random.randint(1, 2), level + 1)
-        return [*lines, self._line(level, "}", "")]
-
     def _switch(self, where: Function, level: int) -> list[Both]:
         of = self._masked(15) if self.chance(0.6) else self.read(where)
         cases = self.random.sample(range(9), self.random.randint(3, 8))
@@ -302,13 +258,6 @@ class Program:
             )
             lines += self.block(where, self.random.randint(1, 2), level + 1)
             lines.append(self._line(level + 1, "break;", ""))
-        return [*lines, self._line(level, "}", "")]
-
-    def _loop(self, where: Function, level: int) -> list[Both]:
-        i = f"i{level}_{self.random.randrange(10**6)}"
-        head = f"for (ULONG {i} = 0, {i}n = R() & 3; {i} < {i}n; {i}++) {{"
-        lines = [self._line(level, head, f"for {i} in range(R() & 3):")]
-        lines += self.block(where, self.random.randint(1, 3), level + 1)
         return [*lines, self._line(level, "}", "")]
 
     # ---- functions
@@ -340,10 +289,6 @@ class Program:
                 )
             )
         return lines
-
-    def _add(self, head: Both, lines: list[Both], tail: Both) -> None:
-        self.c += [head.c, *(line.c for line in lines if line.c.strip()), f"    {tail.c}", "}"]
-        self.py += [head.py, *(line.py for line in lines if line.py.strip()), f"    {tail.py}"]
 
     def _function(self, where: Function, is_inline: bool, convention: str) -> None:
         where.variables = [f"p{n}" for n in range(where.count)]

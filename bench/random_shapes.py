@@ -8,7 +8,8 @@ only, so that a wrong answer tells more.
 
 from __future__ import annotations
 
-from random_program import FIELDS, MASK, Both, Function, Place, Program
+from random_program import FIELDS, MASK, Function, Place, Program
+from random_twins import Both
 
 SHAPES = (
     *("shared", "through", "copies", "made", "bits", "halves", "atomic", "records", "loops"),
