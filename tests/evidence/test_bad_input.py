@@ -44,7 +44,7 @@ REFUSED = {
         "256 MiB",
     ),
     "user mode": (build.user_program(subsystem=3), UnsupportedImage, "not a kernel-mode driver"),
-    "UEFI": (build.driver(subsystem=11), UnsupportedImage, "UEFI"),
+    "UEFI": (build.user_program(subsystem=11), UnsupportedImage, "UEFI"),
     "unknown subsystem": (build.user_program(subsystem=77), UnsupportedImage, "subsystem 77"),
     ".NET": (build.driver(managed=True), UnsupportedImage, ".NET"),
     "IA64": (build.driver("ia64", code=b""), UnsupportedImage, "Itanium"),

@@ -86,20 +86,38 @@ def test_any_module_of_the_kernel_tells(name):
     assert evaluate(data).image.subsystem == 2
 
 
+DLL, NO_ENTRY = 0x2022, 0
+
+
+def of_linker(data, **fields):
+    """The same without the section that only linkers of drivers make."""
+    return build.patch(data.replace(b"INIT\0\0\0\0", b".start\0\0"), **fields)
+
+
+def alone(machine="x64", imports=(0, 0), subsystem=3, **more):
+    """A driver whose table of imports is none, or lies elsewhere."""
+    more["directories"] = {"import": imports, "iat": (0, 0)}
+    return build.driver(machine, subsystem=subsystem, **more)
+
+
 REFUSED = {
     "a console program": (PROGRAM, "a Windows console program"),
-    "UEFI": (build.driver(subsystem=12), "UEFI"),
+    "a program of a linker of drivers": (
+        build.user_program(3).replace(b".rdata\0\0", b"PAGE\0\0\0\0"),
+        "a Windows console program",
+    ),
+    "UEFI": (of_linker(alone(subsystem=12)), "UEFI"),
+    "UEFI with sections of drivers": (alone(subsystem=11), "UEFI"),
     ".NET": (build.driver(subsystem=3, managed=True), ".NET"),
-    "nothing imported": (
-        build.driver(subsystem=3, directories={"import": (0, 0)}),
+    "a library of resources": (
+        of_linker(alone(), characteristics=DLL, entry=NO_ENTRY),
         "a Windows console program",
     ),
-    "imports outside": (
-        build.driver(subsystem=3, directories={"import": (0x7FFF_0000, 40)}),
-        "a Windows console program",
-    ),
-    "imports that end at once": (
-        build.driver(subsystem=3, directories={"import": (0x3100, 40)}),
+    "a library of data": (of_linker(alone(), characteristics=DLL), "a Windows console program"),
+    "no entry": (of_linker(alone(), entry=NO_ENTRY), "a Windows console program"),
+    "imports outside": (of_linker(alone(imports=(0x7FFF_0000, 40))), "a Windows console program"),
+    "imports of a library of a program": (
+        of_linker(build.driver(subsystem=3, imports={"maker.dll": ("ExAllocatePoolWithTag",)})),
         "a Windows console program",
     ),
 }
@@ -119,6 +137,41 @@ def test_what_is_none_stays_none(name, tmp_path):
         "good.sys": IMAGE,
     }
     assert not parts(tmp_path / "a.dll")
+
+
+OF_KERNEL = {
+    "nothing imported": of_linker(alone()),
+    "imports that end at once": of_linker(alone(imports=(0x3100, 40))),
+    "imports outside, and INIT": alone(imports=(0x7FFF_0000, 40)),
+    "a library of the kernel": build.patch(alone(), characteristics=DLL),
+    "that is not paged": of_linker(alone(sections=(("text", 0x6800_0020),)), characteristics=DLL),
+    "made for WDM": of_linker(alone(dll_characteristics=0x2160), characteristics=DLL),
+    "a library of another driver": build.driver(
+        subsystem=3, imports={"maker.dll": ("ExAllocatePoolWithTag",)}
+    ),
+    "a kernel by another name": build.driver(
+        subsystem=3, imports={"ntkrnlmp.exe": ("ExAllocatePoolWithTag",)}
+    ),
+    "said to be of UEFI": of_linker(build.driver(subsystem=12)),
+}
+
+
+@pytest.mark.parametrize("name", OF_KERNEL)
+def test_what_no_program_can_be_is_a_driver(name, tmp_path):
+    """Beside a good one, whatever it is called, it would be silence that calls it compatible."""
+    data = OF_KERNEL[name]
+    put(tmp_path, {"a.bin": data, "b.sys": data, "good.sys": build.driver()})
+    assert set(verdicts(check(tmp_path))) == {"a.bin", "b.sys", "good.sys"}
+    said = [(one.path.rpartition("/")[2], one.kind) for one in places([str(tmp_path)])]
+    assert said == [("a.bin", IMAGE), ("b.sys", IMAGE), ("good.sys", IMAGE)]
+    archive = in_zip(tmp_path / "x.zip", {"a.bin": data, "b.sys": data})
+    assert [one.path.partition("!")[2] for one in open_archive(archive)] == ["a.bin", "b.sys"]
+
+
+def test_its_linker_is_named_and_no_import_that_it_lacks():
+    said = answer_sentence(evaluate(OF_KERNEL["nothing imported"]), Question.LOADS)
+    assert "though nothing but a driver is linked so" in said
+    assert "imports the kernel" not in said
 
 
 def test_beside_a_good_driver_it_is_seen(tmp_path):
@@ -167,14 +220,21 @@ def test_a_large_folder_of_programs_is_read_at_few_places(tmp_path):
         asked.append(size)
         return big[at : at + size]
 
-    assert not images.imports_kernel(read)
+    assert not images.is_of_kernel(read)
     assert sum(asked) < 4096
 
 
-@pytest.mark.parametrize("length", range(0, 0x500, 7))
-def test_what_is_cut_off_is_no_driver(length):
-    stream = io.BytesIO(BAD[:length])
-    assert images.is_driver_at(stream) is False
+HEADERS = BAD.index(b"INIT") + 40
+
+
+@pytest.mark.parametrize("length", [*range(0, HEADERS, 7), HEADERS - 1])
+def test_what_is_cut_off_in_its_headers_is_no_driver(length):
+    assert images.is_driver_at(io.BytesIO(BAD[:length])) is False
+
+
+@pytest.mark.parametrize("length", [*range(HEADERS, len(BAD), 97), len(BAD)])
+def test_what_is_cut_off_behind_them_is_one_that_is_told(length):
+    assert images.is_driver_at(io.BytesIO(BAD[:length])) is True
 
 
 def test_absurd_headers_end():

@@ -26,6 +26,7 @@ from hvci.fleet.rows import stored_fields
 from hvci.fleet.rules import Rules
 from hvci.fleet.schema import body, dictionary, file, finding, result, scan, seen
 from hvci.fleet.worker import Task, answered
+from hvci.packages import images
 
 OLD = 1_600_000_000
 
@@ -290,12 +291,12 @@ def test_what_cannot_be_read_in_a_folder_is_named(tmp_path, monkeypatch):
         (tmp_path / name).unlink()
         os.mkfifo(tmp_path / name)
 
-    def refuse(path, *rest):
+    def refuse(path, *rest, **more):
         if path.endswith((".zip", ".txt")):
             raise PermissionError(13, "Permission denied")
-        return Path(path).open(*rest)
+        return Path(path).open(*rest, **more)
 
-    monkeypatch.setattr(walk, "open", refuse, raising=False)
+    monkeypatch.setattr(images, "open", refuse, raising=False)
     found = {Path(one.path).name: one.kind for one in walk.places([str(tmp_path)])}
     shut = {"pack.zip": "unreadable", "notes.txt": "unreadable"}
     assert found == {"good.sys": "image", "gone.sys": "vanished", "pipe.sys": "no-file", **shut}

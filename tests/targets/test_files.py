@@ -3,11 +3,13 @@
 import io
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hvci.errors import InputError
+from hvci.packages import images
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 from hvci.targets.files import is_source
 
@@ -73,15 +75,15 @@ def test_what_cannot_be_read_in_a_folder_is_told(tmp_path, monkeypatch):
     (tmp_path / "a" / "gone.txt").symlink_to("nowhere")
     os.mkfifo(tmp_path / "a" / "pipe.sys")
     os.mkfifo(tmp_path / "a" / "pipe")
-    opened, listed = Path.open, os.scandir
+    opened, listed = open, os.scandir
 
-    def refuse(path, *rest):
+    def refuse(call, path, *rest, **more):
         if Path(path).name in ("x.bin", "c"):
             raise PermissionError(13, "Permission denied", str(path))
-        return (opened if isinstance(path, Path) else listed)(path, *rest)
+        return call(path, *rest, **more)
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
-    monkeypatch.setattr("os.scandir", refuse)
+    monkeypatch.setattr(images, "open", partial(refuse, opened), raising=False)
+    monkeypatch.setattr("os.scandir", partial(refuse, listed))
     found = list(find([str(tmp_path)]))
     told = {one.path.removeprefix(f"{tmp_path}/"): str(getattr(one, "error", "")) for one in found}
     reasons = {name: text.rpartition(": ")[2] for name, text in told.items()}

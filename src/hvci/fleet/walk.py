@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hvci.errors import InputError
 from hvci.model import Package
 from hvci.packages.beside import Beside
-from hvci.packages.images import is_driver
+from hvci.packages.images import looked_at
 from hvci.packages.kinds import is_package, kind_of_file
 from hvci.packages.opened import NoDriver, Refused, of_inf
 from hvci.targets import MAX_BYTES
@@ -234,11 +234,10 @@ def _kind(path: str) -> str:
     """What a file without a driver's name is to us; empty for nothing. Raises `OSError`."""
     if path[-4:].lower() == _INF:
         return ""
-    with open(path, "rb") as stream:  # noqa: PTH123 (a million times)
-        head = stream.read(16)
+    head, is_driver = looked_at(path, 16)
     if head[:2] == b"MZ":
         # Whether a program brings drivers along takes all of it: a worker looks, and once only.
-        return IMAGE if is_driver(Path(path)) else ARCHIVE
+        return IMAGE if is_driver else ARCHIVE
     return ARCHIVE if is_package(path, head) else ""
 
 

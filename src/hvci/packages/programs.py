@@ -62,11 +62,10 @@ def parts(path: Path) -> list[Part]:
     """What lies in a program, in order; what lies within an archive in it is of that archive."""
     with path.open("rb") as stream:
         size = path.stat().st_size
-        if is_driver_at(stream):
-            return []
-        stream.seek(0)
         marks = _marks(stream)
         found = [part for at, check in marks if (part := check(stream, at, size)) is not None]
+        if not found or is_driver_at(stream):
+            return []
     kept: dict[str, Part] = {}
     end = 0
     for part in sorted(found, key=lambda one: (one.start, -one.end)):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hvci.errors import InputError
 from hvci.model.record import record
-from hvci.packages.images import is_driver
+from hvci.packages.images import looked_at
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
@@ -124,9 +124,8 @@ def _met(path: Path, is_package: IsPackage) -> Found | None:
     """What a file of a folder is; None where it is nothing to us."""
     if _is_driver(path.name):
         return Found(str(path), Kind.IMAGE)
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    if head.startswith(b"MZ") and is_driver(path):
+    head, is_driver = looked_at(str(path), 16)
+    if is_driver:
         return Found(str(path), Kind.IMAGE)
     return Found(str(path), Kind.PACKAGE) if is_package(str(path), head) else None
 

@@ -10,7 +10,7 @@ import struct
 from hvci.errors import DamagedImage, NotAnImage, UnsupportedImage
 from hvci.model import FileOffset, Machine, Rva, Section
 from hvci.model.record import record
-from hvci.packages.images import imports_kernel
+from hvci.packages.images import is_of_kernel
 
 MACHINES = {
     0x8664: Machine.X64,
@@ -175,8 +175,7 @@ def _machine(machine_id: int, is_plus: bool) -> Machine:
 def _refuse_other_kinds(data: bytes, directories: Pairs, subsystem: int) -> None:
     if directories[MANAGED][0]:
         raise UnsupportedImage("managed (.NET) code, which never runs in the kernel")
-    is_native = subsystem == SUBSYSTEM_NATIVE
-    if not is_native and not imports_kernel(lambda at, size: data[at : at + size]):
+    if not is_of_kernel(lambda at, size: data[at : at + size]):
         raise UnsupportedImage(f"not a kernel-mode driver: {kind_of_subsystem(subsystem)}")
 
 

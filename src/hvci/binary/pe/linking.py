@@ -8,13 +8,16 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from hvci.binary.pe.directories import import_tables
 from hvci.binary.pe.headers import SUBSYSTEM_NATIVE, kind_of_subsystem
+from hvci.packages.images import is_kernel
 
 if TYPE_CHECKING:
     from hvci.binary.pe.image import PeImage
 
 RELOCS_STRIPPED = 0x0001
 MOST_ENTRIES = 4096
+_LINKED = "nothing but a driver is linked so"
 _PSEUDO = struct.pack("<3I", 0, 0, 1)
 """What GNU ld's list of relocations for its runtime starts with, in its second version."""
 _WIDTHS = (8, 16, 32, 64)
@@ -25,9 +28,11 @@ def unusual(image: PeImage) -> str:
     found = []
     subsystem = image.headers.subsystem
     if subsystem != SUBSYSTEM_NATIVE:
+        modules = (name.lower() for name, _ in import_tables(image))
+        why = "it imports the kernel" if any(map(is_kernel, modules)) else _LINKED
         found.append(
-            f"Subsystem {subsystem} of its headers says {kind_of_subsystem(subsystem)}, though it "
-            "imports the kernel; whether every Windows loads such a driver is not documented: "
+            f"Subsystem {subsystem} of its headers says {kind_of_subsystem(subsystem)}, though "
+            f"{why}; whether every Windows loads such a driver is not documented: "
             "link with /SUBSYSTEM:NATIVE (GNU ld: --subsystem native)"
         )
     if image.headers.characteristics & RELOCS_STRIPPED:
