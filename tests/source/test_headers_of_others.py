@@ -4,7 +4,7 @@ import pytest
 
 from hvci.evaluate import Options, evaluate_drivers
 from hvci.model import Answer, Question
-from sources import entry, lay, vcxproj
+from sources import definitions, entry, lay, vcxproj
 
 CODE = '#include "k.h"\n' + entry("ExAllocatePoolWithTag(POOL, 8, 'a');")
 GOOD = "#define POOL NonPagedPoolNx\n"
@@ -44,3 +44,30 @@ def test_a_header_of_its_own_or_of_the_whole(tmp_path, place):
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text(GOOD)
     assert [*answers(tmp_path).values()] == [Answer.YES]
+
+
+COMMON = '#include "k.h"\n'
+THROUGH = '#include "../common/c.h"\n' + entry("ExAllocatePoolWithTag(POOL, 8, 'a');")
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_header_of_the_common_part_names_one_of_the_driver(tmp_path, build):
+    """It lies beside the file that is compiled, not beside the header that names it."""
+    lay(tmp_path, a___d__c=THROUGH, a___k__h=GOOD, common___c__h=COMMON)
+    lay(tmp_path, b___d__c=THROUGH, b___k__h=GOOD.replace("Nx", ""))
+    for folder in "ab":
+        (tmp_path / folder / build).write_text(BUILDS[build])
+    assert answers(tmp_path) == {"a": Answer.YES, "b": Answer.NO}
+
+
+@pytest.mark.parametrize("build", ["d.vcxproj", "sources"])
+def test_folders_of_includers_come_before_those_of_options(tmp_path, build):
+    """So Microsoft's compiler does, with names in quotes alone."""
+    lay(tmp_path, d__c='#include "c/c.h"\n' + THROUGH.partition("\n")[2], k__h=GOOD)
+    lay(tmp_path, c___c__h=COMMON, inc___k__h=GOOD.replace("Nx", ""))
+    project = vcxproj("d.c", extra=definitions("inc", element="AdditionalIncludeDirectories"))
+    text = {"d.vcxproj": project, "sources": BUILDS["sources"] + "INCLUDES=inc\n"}[build]
+    (tmp_path / build).write_text(text)
+    assert [*answers(tmp_path).values()] == [Answer.YES]
+    (tmp_path / "c/c.h").write_text("#include <k.h>\n")
+    assert [*answers(tmp_path).values()] == [Answer.NO]

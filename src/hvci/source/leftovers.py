@@ -239,7 +239,7 @@ def _missing_headers(workspace: Workspace, telling: set[str]) -> Iterator[Limit]
                 if path in seen or path not in telling:
                     continue
                 seen.add(path)
-                if missing := workspace.space.includes.missing(path, unit.folders):
+                if missing := workspace.space.includes.missing(path, unit.places):
                     names = ", ".join(missing[:SHOWN])
                     reason = f"{path}: headers that are not in the sources: {names}"
                     yield Limit(Origin.SOURCE, (), reason, SourceSite(path, 1))

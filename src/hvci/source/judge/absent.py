@@ -234,7 +234,7 @@ class Absent:
         if one not in self._incomplete:
             space = self.program.space
             files = space.closure(one)
-            self._incomplete[one] = any(space.includes.missing(each, one.folders) for each in files)
+            self._incomplete[one] = any(space.includes.missing(each, one.places) for each in files)
         return self._incomplete[one]
 
     def _lost_of(self, one: TranslationUnit) -> tuple[str, ...]:
@@ -398,7 +398,7 @@ def _is_used(macro: Macro, program: Program) -> bool:
 def _lost_of(one: TranslationUnit, program: Program) -> Iterator[str]:
     includes, run = program.space.includes, program.space.run(one)
     for path in run.files:
-        missing = includes.missing(path, one.folders)
+        missing = includes.missing(path, one.places)
         if not missing:
             continue
         for unit in program.units_of(path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from hvci.model.judged import TEXT_RULES
 from hvci.source.preprocess import unit as preprocess
@@ -15,7 +16,7 @@ from hvci.source.preprocess.runs import Given, Run
 from hvci.source.preprocess.tree import Text
 from hvci.source.text.directives import Directives, Included
 from hvci.source.text.files import Shelf
-from hvci.source.text.includes import Includes
+from hvci.source.text.includes import QUOTED, Includes
 from hvci.source.text.text import Source
 from hvci.source.text.wordindex import WordIndex
 
@@ -33,7 +34,17 @@ class TranslationUnit:
     path: str
     given: Given
     folders: tuple[str, ...] = ()
-    """Where headers are looked for."""
+    """Where options say that headers are looked for."""
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Where headers are looked for, next to the file that names one.
+
+        Microsoft's compiler looks in the folders of the files that include that file before those
+        of its options. Other compilers never do; it is the last place to look for what they lack.
+        """
+        own = (QUOTED + self.path.rpartition("/")[0],)
+        return (*self.folders, *own) if self.given.compiler.is_gnu else (*own, *self.folders)
 
 
 class Space:
@@ -74,7 +85,7 @@ class Space:
 
     def closure(self, unit: TranslationUnit) -> tuple[str, ...]:
         """A unit and every file that it may include, in whatever branch the line stands."""
-        key = (unit.path, unit.folders, unit.given.forced)
+        key = (unit.path, unit.places, unit.given.forced)
         if key not in self._closures:
             self._closures[key] = self._closed(unit)
         found = self._closures[key]
@@ -96,7 +107,7 @@ class Space:
             if path in found or path not in self.shelf.sources:
                 continue
             found[path] = None
-            todo += self.includes.direct(path, unit.folders)
+            todo += self.includes.direct(path, unit.places)
         if todo and unit.path not in self._given_up and not found.keys() >= set(todo):
             self._given_up.add(unit.path)
             told = f"it includes more than {MAX_CLOSURE} files: not all were read"
@@ -120,9 +131,9 @@ class Space:
             return text.directives if text is not None else None
 
         def find(here: str, what: Included) -> str | None:
-            return self.includes.find(here, what, unit.folders)
+            return self.includes.find(here, what, unit.places)
 
-        run = preprocess.run(unit.path, unit.given, read, find, self.memory, unit.folders)
+        run = preprocess.run(unit.path, unit.given, read, find, self.memory, unit.places)
         if run.gave_up and unit.path not in self._given_up:
             self._given_up.add(unit.path)
             self.shelf.limit(unit.path, f"preprocessing was given up: {run.gave_up}", TEXT_RULES)

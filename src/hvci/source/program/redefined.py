@@ -68,7 +68,7 @@ class Standing:
 
     def _included(self, line: Directive, what: Included, unit: Unit, depth: int) -> Macro | None:
         """What stands behind a file that a line includes."""
-        folders = self.program.reading(unit.source.path)[0].folders
+        folders = self.program.reading(unit.source.path)[0].places
         path = self.program.space.includes.find(unit.source.path, what, folders)
         if path is None or not self._speaks(path, folders, set()):
             return None
@@ -100,7 +100,7 @@ class Standing:
         units = self.program.reading(path)
         if len(units) != 1 or units[0].path == path:
             return None
-        folders, find = units[0].folders, self.program.space.includes.find
+        folders, find = units[0].places, self.program.space.includes.find
         found = [
             (outer, line.offset)
             for outer in self.program.space.closure(units[0])

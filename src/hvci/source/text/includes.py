@@ -25,6 +25,8 @@ evntrace.h ntstatus.h winerror.h usbioctl.h dontuse.h suppress.h driverspecs.h s
 specstrings.h intrin.h excpt.h kbdmou.h ntddkbd.h ntddmou.h dispmprt.h d3dkmddi.h video.h
 miniport.h ntddvdeo.h gpioclx.h spbcx.h reshub.h wdfminiport.h
 """
+QUOTED = '"'
+"""Stands before a folder in which only headers in quotes are looked for."""
 KIT = frozenset(_KIT.split())
 """Headers of the kits: not being in the sources is normal for them."""
 
@@ -109,7 +111,8 @@ class Includes:
 
     def _search(self, here: str, name: str, quoted: bool, folders: tuple[str, ...]) -> str | None:
         places = [beside(here, name)] if quoted else []
-        places += [tidy(f"{folder}/{name}") for folder in folders]
+        known = [one.removeprefix(QUOTED) for one in folders if quoted or one[:1] != QUOTED]
+        places += [tidy(f"{folder}/{name}") for folder in known]
         for place in places:
             if (path := self.shelf.locate(place)) is not None and self.shelf.add(path):
                 return path
@@ -117,11 +120,13 @@ class Includes:
         candidates = self._by_name.get(last, [])
         if not quoted and last in KIT:
             return None
-        own = self._owner(here) if candidates else ""
+        around = [f"{one[1:]}/" for one in folders if one[:1] == QUOTED]
+        owns = {self._owner(one) for one in (here, *around)} if candidates else set()
         fitting = [
             one
             for one in candidates
-            if one.lower().endswith(name.lower().lstrip("./")) and _is_above(self._owner(one), own)
+            if one.lower().endswith(name.lower().lstrip("./"))
+            and any(_is_above(self._owner(one), own) for own in owns)
         ]
         return max(fitting, key=lambda one: (_shared(one, here), one), default=None)
 
