@@ -328,7 +328,7 @@ def test_a_heading_alone_is_a_bug_check_without_parameters(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["Stop code: SYSTEM_SERVICE_EXCEPTION", "A_LONG_WORD", "the bug check code was lost"]
+    "text", ["Stop code: DPC_WATCHDOG_VIOLATION", "A_LONG_WORD", "the bug check code was lost"]
 )
 def test_other_words_are_no_bug_check(text):
     assert parse_log(text).entries == ()

@@ -164,8 +164,8 @@ def test_what_our_own_verifier_prints_leads_back_to_the_call_sites():
 
 
 def test_other_bug_checks_are_not_ours():
-    log = parse_log("BugCheck 7E, {1, 2, 3, 4}\nIRQL_NOT_LESS_OR_EQUAL (a)\nArg1: 1")
-    assert (log.entries, log.others) == ((), (0x7E, 0xA))
+    log = parse_log("BugCheck 7F, {1, 2, 3, 4}\nDRIVER_POWER_STATE_FAILURE (9f)\nArg1: 1")
+    assert (log.entries, log.others) == ((), (0x7F, 0x9F))
 
 
 def test_hvciscan():

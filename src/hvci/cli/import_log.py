@@ -173,7 +173,7 @@ def _nothing(gathered: Gathered) -> str:
     """What the log lacks."""
     if gathered.log.others:
         codes = ", ".join(f"{code:#x}" for code in gathered.log.others)
-        return f"only bug check {codes} in this log, which memory integrity does not cause"
+        return f"only bug check {codes} in this log, which memory integrity is not known to cause"
     if gathered.events:
         return (
             f"none of the {gathered.events} events in this log is about a refused driver; export "

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from hvci.report.bugchecks import BUGCHECKS, VERIFIER, number
+from hvci.report.bugchecks import BUGCHECKS, VERIFIER, number, plain
+from hvci.report.exceptions import EXECUTION
 
 _LIVE = {0x1C4: VERIFIER}
 """Codes of live dumps, whose parameters are those of the bug check."""
@@ -34,6 +35,12 @@ _STOP = re.compile(
     rf"[{{(]\s*({_FOUR})\s*[}})]",
     re.IGNORECASE,
 )
+_LISTED = re.compile(
+    r"(?<![\w`'])(0x[0-9a-f]{8})"
+    r"((?:[\s,;\"]+(?:0x)?[0-9a-f]{8}[`']?(?:[0-9a-f]{8})?){4})(?![\w`'])",
+    re.IGNORECASE,
+)
+"""A row of a list of small dumps: the code and its parameters in columns."""
 _ANY_LANGUAGE = re.compile(
     r"(0x[0-9a-f]{8})\s*\((0x[0-9a-f]{8,16}(?:\s*,\s*0x[0-9a-f]{8,16}){3})\)", re.IGNORECASE
 )
@@ -53,10 +60,16 @@ _IMAGE = re.compile(
     r"([\w.+-]+\.sys)",
     re.IGNORECASE,
 )
+_DRIVER_COLUMN = re.compile(r"[\s,;\"]+([\w.+-]+\.sys)(?!\w)", re.IGNORECASE)
 _MODULE = re.compile(r"following module:\s*([\w.+-]+\.sys)", re.IGNORECASE)
 _SYMBOL = re.compile(
     rf"(?<![\w.-])([A-Za-z][\w.-]*?)(?:\.sys)?(?:!([\w:~<>]+))?\+({_HEX})(?!\w)", re.IGNORECASE
 )
+_EXECUTED = re.compile(rf"Attempt to execute non-executable address ({_HEX})", re.IGNORECASE)
+_RECORDED = re.compile(
+    rf"^(?:Parameter\[([01])\]|EXCEPTION_PARAMETER([12])):\s+({_HEX})(?![\w`])", re.IGNORECASE
+)
+"""The two parameters of an access violation, counted from 0 or from 1."""
 _PROBLEM = re.compile(r"^P([1-5])\s*:\s*([0-9a-fA-F]+)\s*$")
 
 
@@ -72,12 +85,14 @@ class Crash:
     """Module and offset of the places that the log names; the first ones are nearest."""
     functions: tuple[tuple[str, str], ...] = ()
     """Module and function of the places that symbols name."""
+    record: tuple[int, int] | None = None
+    """Access and address that the exception record of an access violation holds."""
 
 
 def crashes(lines: list[str]) -> tuple[list[Crash], list[int]]:
     """The bug checks of a log that memory integrity can cause, and the codes of others."""
     found = [crash for part in _analyses(lines) if (crash := _crash(part)) is not None]
-    found = [replace(one, code=_LIVE.get(one.code, one.code)) for one in found]
+    found = [replace(one, code=_LIVE.get(one.code, plain(one.code))) for one in found]
     ours = dict.fromkeys(
         crash for crash in found if crash.code in BUGCHECKS and not _only_named(crash, found)
     )
@@ -162,7 +177,9 @@ def _crash(lines: list[str]) -> Crash | None:
     values = tuple(parameters[index] for index in takewhile(parameters.__contains__, range(1, 5)))
     if code is None and values and 0x2000 <= values[0] <= 0x2006:
         code = VERIFIER  # no other bug check has such a first parameter
-    return None if code is None else Crash(code, values, _driver(lines), *_places(lines))
+    if code is None:
+        return None
+    return Crash(code, values, _driver(lines), *_places(lines), _record(lines))
 
 
 def _argument(line: str) -> tuple[int, int] | None:
@@ -173,6 +190,8 @@ def _argument(line: str) -> tuple[int, int] | None:
 def _stop(line: str, after: str) -> tuple[int, tuple[int, ...]] | None:
     """Code and parameters in one line, or in two as the kernel debugger prints them."""
     match = _STOP.search(line) or _ANY_LANGUAGE.search(line)
+    if match is None and (row := _LISTED.search(line)):
+        return number(row[1]), tuple(map(number, re.findall(r"[\da-fA-Fx`']{8,}", row[2])))
     if match is None and line.rstrip()[-1:].isalnum() and after.lstrip()[:1] == "(":
         match = _STOP.search(f"{line.rstrip()} {after.lstrip()}")
     if match is None:
@@ -190,9 +209,28 @@ def _from_problem(
     return found.pop(1, None), {index - 1: value for index, value in found.items()}
 
 
+def _record(lines: list[str]) -> tuple[int, int] | None:
+    """What an exception record says of an access, in a sentence or as its two parameters."""
+    found: dict[int, int] = {}
+    for line in lines:
+        if match := _EXECUTED.search(line):
+            return EXECUTION, number(match[1])
+        if match := _RECORDED.match(line):
+            found.setdefault(int(match[1] or match[2]) - (match[1] is None), number(match[3]))
+    return (found[0], found[1]) if 0 in found and 1 in found else None
+
+
 def _driver(lines: list[str]) -> str:
     matches = (_IMAGE.match(line) or _MODULE.search(line) for line in lines)
-    return next((match[1] for match in matches if match), "")
+    found = next((match[1] for match in matches if match), "")
+    return found or next((name for line in lines if (name := _in_row(line))), "")
+
+
+def _in_row(line: str) -> str:
+    """The driver that a list of small dumps names behind the parameters."""
+    row = _LISTED.search(line)
+    named = _DRIVER_COLUMN.match(line[row.end() :]) if row else None
+    return named[1] if named else ""
 
 
 def _places(

@@ -126,7 +126,7 @@ def _failures(report: Report) -> Iterator[str]:
 
 
 def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
-    decoded = decode_bugcheck(entry.code, entry.parameters)
+    decoded = decode_bugcheck(entry.code, entry.parameters, entry.record)
     facts = tuple(f"{label}: {text}" for label, text in decoded.facts)
     if not entry.parameters:
         facts = (MISSING, *facts)

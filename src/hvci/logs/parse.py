@@ -71,7 +71,7 @@ class Log:
     bases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """First and last address of the modules that the log lists, by lower-case name."""
     others: tuple[int, ...] = ()
-    """Bug checks that memory integrity does not cause."""
+    """Bug checks that memory integrity is not known to cause."""
 
 
 def decode_text(data: bytes) -> str:

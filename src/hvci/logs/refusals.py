@@ -58,7 +58,7 @@ def refusals(
 def crash_signs(crashes: Iterable[Crash], bases: Mapping[str, tuple[int, int]]) -> Iterator[Seen]:
     """Bug checks that a gate caused, with the driver that the log names, or a list of modules."""
     for crash in crashes:
-        decoded = decode_bugcheck(crash.code, crash.parameters)
+        decoded = decode_bugcheck(crash.code, crash.parameters, crash.record)
         sign = gates().find(Kind.BUGCHECK, crash.code)
         unclear = crash.code == PAGE_FAULT and not was_execution(crash.parameters)
         if sign is None or decoded.unrelated or unclear or not crash.parameters:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from hvci.catalog import families
 from hvci.errors import UsageError
 from hvci.model import Counter
+from hvci.report.exceptions import MANY_CAUSES, tell
 
 VERIFIER, WRITE, EXECUTE = 0xC4, 0xBE, 0xFC
 PAGE_FAULT, SECURITY_CHECK, HYPERGUARD = 0x50, 0x139, 0x18C
@@ -23,9 +24,13 @@ BUGCHECKS: Mapping[int, str] = MappingProxyType(
         VERIFIER: "DRIVER_VERIFIER_DETECTED_VIOLATION",
         WRITE: "ATTEMPTED_WRITE_TO_READONLY_MEMORY",
         EXECUTE: "ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY",
+        **MANY_CAUSES,
     }
 )
+"""Those that memory integrity causes, or can be the cause of."""
 _BY_NAME = {name: code for code, name in BUGCHECKS.items()}
+_OF_MINIDUMP = 0x1000_0000
+"""Small dumps hold some codes with this bit: the bug check and its parameters are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,16 @@ class Decoded:
     """It is certainly not caused by memory integrity."""
 
 
+def plain(code: int) -> int:
+    """The bug check that a code means, whatever kind of dump it was read from."""
+    return code & ~_OF_MINIDUMP if code & ~_OF_MINIDUMP in BUGCHECKS else code
+
+
 def number(word: str) -> int:
-    """Read a number as WinDbg prints it: hexadecimal, with or without 0x and backquote."""
+    """Read a number as WinDbg prints it: hexadecimal, 0x and a quote in the middle or not."""
     if word.upper() in _BY_NAME:
         return _BY_NAME[word.upper()]
-    return int(word.replace("`", ""), 16)
+    return int(word.replace("`", "").replace("'", ""), 16)
 
 
 def tag_text(value: int) -> str:
@@ -212,10 +222,19 @@ def _hyperguard(parameters: tuple[int, ...]) -> Decoded:
     return Decoded(_title(HYPERGUARD, "protected memory was changed"), (("Why", why), *facts))
 
 
-def decode_bugcheck(code: int, parameters: tuple[int, ...] = ()) -> Decoded:
-    """Say what a bug check and as many of its parameters as are known mean."""
+def decode_bugcheck(
+    code: int, parameters: tuple[int, ...] = (), record: tuple[int, int] | None = None
+) -> Decoded:
+    """Say what a bug check and as many of its parameters as are known mean.
+
+    `record` is the access (0 read, 1 write, 8 execution) and the address of an exception record.
+    """
     if len(parameters) > 4:
         raise UsageError(f"a bug check has four parameters, not {len(parameters)}")
+    if code in MANY_CAUSES:
+        told = tell(code, parameters, record)
+        said = (("Why", told.why), *told.facts)
+        return Decoded(_title(code, told.title), said, told.rule, told.unrelated)
     special = _SPECIAL.get(code)
     if special is not None:
         return special(parameters)

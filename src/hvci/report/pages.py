@@ -14,7 +14,7 @@ from functools import cache
 from hvci.catalog import Ddi, Library, OptIn, VerifierEffect, ddis, libraries
 from hvci.errors import UsageError
 from hvci.model import Counter
-from hvci.report.bugchecks import BUGCHECKS, VERIFIER, decode_bugcheck, number
+from hvci.report.bugchecks import BUGCHECKS, VERIFIER, decode_bugcheck, number, plain
 from hvci.report.signs import explain_sign
 from hvci.report.warnings import RETIRED, WARNINGS
 from hvci.report.words import parse_explanation
@@ -96,7 +96,7 @@ def bugcheck_page(words: tuple[str, ...]) -> Page:
     if words[0].lower() in ("bugcheck", "check", "stop"):
         words = words[1:] or words
     try:
-        code = number(words[0])
+        code = plain(number(words[0]))
     except ValueError as error:
         raise UsageError(_unknown(words[0])) from error
     is_subcode = 0x2000 <= code <= 0x2006
