@@ -39,8 +39,6 @@ def told(calls: Iterable[DdiCall]) -> Calls:
         words = {hex(one | added) for one in value.lasting} if value is not None else set()
         if value is None or not value.complete:
             words.add("?")
-        if value is not None and value.opt_in:
-            words.add("opted in")
         found[export_of(call)].append((frozenset(words), call))
     return found
 

@@ -170,12 +170,14 @@ class Judge:
         states = self.opt_in.states(call.unit, context.program, context.builds)
         if not any(state.nx is Nx.OPTED for state in states):
             return states
-        if not self.opt_in.runtime(context.program, context.builds).is_before(function, call.start):
+        runtime = self.opt_in.runtime(context.program, context.builds)
+        if not runtime.is_before(function, call.start, call.macro):
             return states
-        return [
+        early = [
             replace(state, nx=Nx.INERT, why=BEFORE) if state.nx is Nx.OPTED else state
             for state in states
         ]
+        return early if call.macro is None else early + states  # other uses of it come later
 
     def _guess(
         self, call: CallText, parameter: str, place: Place, resolver: Resolver

@@ -17,7 +17,7 @@ from hvci.source.builds.model import Build, Kind
 from hvci.source.preprocess.runs import Run
 from hvci.source.preprocess.tree import Function, text_of
 from hvci.source.program.program import Program, Unit, Use
-from hvci.source.program.starting import called_before, key_of
+from hvci.source.program.starting import NOTHING, Before, key_of, run_before
 from hvci.source.text.directives import Macro
 
 RUNTIME = b"ExInitializeDriverRuntime"
@@ -66,16 +66,18 @@ class Runtime:
     entry: Function | None = None
     offset: int = 0
     """Where, in the entry routine, the call or the way to it stands."""
-    early: frozenset[tuple[str, int]] = frozenset()
-    """Path and offset of functions that the entry routine calls before."""
+    early: Before = NOTHING
+    """What runs before."""
 
-    def is_before(self, function: Function | None, offset: int) -> bool:
-        """Whether a place runs before the opt-in."""
+    def is_before(self, function: Function | None, offset: int, macro: Macro | None) -> bool:
+        """Whether a place, or a use of the macro that it stands in, runs before the opt-in."""
+        if macro is not None:
+            return macro.name in self.early.macros
         if function is None or self.entry is None:
             return False
         if key_of(function) == key_of(self.entry):
             return offset < self.offset
-        return key_of(function) in self.early
+        return key_of(function) in self.early.functions
 
 
 def runtime(program: Program, entries: frozenset[str]) -> Runtime:
@@ -91,7 +93,7 @@ def runtime(program: Program, entries: frozenset[str]) -> Runtime:
         found = _way_up(program, use, names)
         if found is not None:
             function, offset = found
-            early = frozenset(called_before(program, function, offset))
+            early = run_before(program, function, offset)
             return Runtime(Nx.OPTED, "", use, function, offset, early)
     place = uses[0].function.name.decode("utf-8", "replace") if uses[0].function else "?"
     why = f"the runtime call is in {place}, and no way to it from DriverEntry was found"

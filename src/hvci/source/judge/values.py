@@ -97,6 +97,7 @@ def shown(states: Iterable[State]) -> str:
     for state in states:
         label = state.build.label if state.build else "the sources"
         (good if state.nx.is_nx else bad).append(label)
+    good = [label for label in good if label not in bad]
     if not good or not bad:
         return ""
     return f"NX on {listed(good)}, executable on {listed(bad)}"

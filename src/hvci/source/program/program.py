@@ -102,6 +102,13 @@ class Program:
         """The bytes of a pointer; None: no build says, or there are two sizes."""
         return pointer_size(unit.given for unit in self.compiled)
 
+    @cached_property
+    def defined(self) -> frozenset[bytes]:
+        """Every name that some file or option may define as a macro."""
+        texts = (self.space.text(path) for path in self.paths)
+        found = {name for text in texts if text is not None for name in text.directives.macros}
+        return frozenset(found.union(m.name for one in self.compiled for m in one.given.defines))
+
     def forget(self) -> None:
         """Let go of everything that was parsed; it is parsed again when somebody asks."""
         self.space.words.forget(self.paths)

@@ -293,7 +293,7 @@ class Names:
         if every and not asked.is_field and element is None:
             every = [*every, *self._at_first(name, every, place)]
         late, early = self.evaluator.versions.kept(
-            every, place.function, place.offset, asked.is_field
+            every, place.function, place.offset, asked.is_field, place.macro
         )
         found = NOTHING
         for store in late:

@@ -16,9 +16,9 @@ from hvci.model import TARGETS, WindowsVersion
 from hvci.source.preprocess.expression import Truth
 from hvci.source.preprocess.tree import File, Function, ancestors, is_same, text_of
 from hvci.source.program.chains import flat
-from hvci.source.program.program import Program
+from hvci.source.program.program import Macro, Program
 from hvci.source.program.scope import LOOPS, is_once, variable
-from hvci.source.program.starting import called_before, key_of
+from hvci.source.program.starting import called_before, key_of, run_before
 from hvci.source.program.stores import Store
 from hvci.source.values.comparing import Known
 from hvci.source.values.switches import Reached
@@ -178,17 +178,21 @@ class Versions(Numbers):
                 return None
         return None
 
-    def _holds_at(self, store: Store, function: Function | None, offset: int) -> bool:
+    def _holds_at(
+        self, store: Store, function: Function | None, offset: int, macro: Macro | None
+    ) -> bool:
         """Whether a store was made at the start before a place is come to."""
         start = self.start_of(store)
         if start is None or is_before(function, offset, store):
             return False
-        if function is None:
+        if function is None and macro is None:
             return True
         if start not in self.search.before:
-            found = called_before(self.program, start.entry, start.offset)
-            self.search.before[start] = frozenset(found)
-        return key_of(function) not in self.search.before[start]
+            self.search.before[start] = run_before(self.program, start.entry, start.offset)
+        before = self.search.before[start]
+        if function is None:
+            return macro is None or macro.name not in before.macros
+        return key_of(function) not in before.functions
 
     def _may_leave(self, function: Function, start: int, end: int) -> bool:
         """Whether a function can return without an error between two offsets."""
@@ -202,8 +206,8 @@ class Versions(Numbers):
     def _is_seen(self, function: Function, store: Store, end: int) -> bool:
         """Whether another function of the program that names what is stored runs before an end."""
         name = _WORD.match(function.file.source.code, store.offset)
-        done = set(called_before(self.program, function, store.offset))
-        between = set(called_before(self.program, function, end)) - done
+        done = called_before(self.program, function, store.offset)
+        between = called_before(self.program, function, end) - done
         called = {
             text_of(node.child_by_field_name("function"))
             for node in function.nodes("call_expression")
@@ -230,6 +234,7 @@ class Versions(Numbers):
         function: Function | None = None,
         offset: int = 0,
         is_field: bool = False,
+        macro: Macro | None = None,
     ) -> tuple[Sequence[Store], list[Store]]:
         """The stores that some kernel comes to, and those that hold only until the start.
 
@@ -254,7 +259,7 @@ class Versions(Numbers):
         early: list[Store] = []
         for one in outer if late else ():
             same = [each for each in late if not is_field or _are_one(one, each)]
-            if one in late and any(self._holds_at(each, function, offset) for each in same):
+            if one in late and any(self._holds_at(each, function, offset, macro) for each in same):
                 early.append(one)
         return [store for store in late if store not in early], early
 

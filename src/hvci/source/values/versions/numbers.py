@@ -17,7 +17,7 @@ from hvci.source.preprocess.expression import Truth
 from hvci.source.preprocess.tree import File, Function, arguments, parse, text_of, walk
 from hvci.source.program.program import Program
 from hvci.source.program.scope import Variable, variable
-from hvci.source.program.starting import Key
+from hvci.source.program.starting import Before
 from hvci.source.program.stores import MAX_STORES, Store, stores
 from hvci.source.values import constants
 from hvci.source.values.versions.asking import Asking
@@ -58,7 +58,7 @@ class Search:
         self.asking: Asking | None = None
         self.is_asked: bool | None = None
         self.left = MAX_TOTAL
-        self.before: dict[object, frozenset[Key]] = {}
+        self.before: dict[object, Before] = {}
         """What runs before a place in the entry routine."""
         self._variables: dict[tuple[File, int, bytes], Variable | None] = {}
 
