@@ -66,6 +66,17 @@ def test_paths_and_exclusions_come_from_the_policy(here):
     assert run("check", "--no-config").exit_code == 2
 
 
+def test_what_is_excluded_is_told_however_it_is_named(here):
+    (here / "hvci.toml").write_text('exclude = ["*/bad*"]\n')
+    for word in (".", str(here), "*.sys", str(here / "*.sys")):
+        document = json.loads(run("check", word, "-f", "json").stdout)
+        names = [one["target"]["path"].rpartition("/")[2] for one in document["reports"]]
+        assert names
+        assert "bad.sys" not in names
+        (told,) = (one for one in document["notices"] if "`exclude` leaves 1 target" in one)
+        assert told.endswith("bad.sys")
+
+
 def test_a_policy_that_leaves_everything_out_passes_nothing(here):
     (here / "hvci.toml").write_text('exclude = ["*.sys"]\n')
     for more in ((), ("--isolate",)):

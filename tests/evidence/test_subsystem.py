@@ -106,6 +106,10 @@ REFUSED = {
         build.user_program(3).replace(b".rdata\0\0", b"PAGE\0\0\0\0"),
         "a Windows console program",
     ),
+    "a native program": (
+        build.driver(subsystem=1, imports=build.OF_PROGRAMS, section_alignment=0x80),
+        "a native program for user mode",
+    ),
     "UEFI": (of_linker(alone(subsystem=12)), "UEFI"),
     "UEFI with sections of drivers": (alone(subsystem=11), "UEFI"),
     ".NET": (build.driver(subsystem=3, managed=True), ".NET"),
@@ -152,6 +156,10 @@ OF_KERNEL = {
     "a kernel by another name": build.driver(
         subsystem=3, imports={"ntkrnlmp.exe": ("ExAllocatePoolWithTag",)}
     ),
+    "native, with a module of programs too": build.driver(
+        subsystem=1, imports={**build.OF_PROGRAMS, "hal.dll": ("HalReturnToFirmware",)}
+    ),
+    "native, with nothing imported": of_linker(alone(subsystem=1)),
     "said to be of UEFI": of_linker(build.driver(subsystem=12)),
 }
 

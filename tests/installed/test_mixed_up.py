@@ -442,3 +442,21 @@ def test_names_that_are_one_to_windows_are_not_guessed_at(tmp_path):
     (tmp_path / "two" / "WINDOWS").mkdir()
     with pytest.raises(InputError, match="WINDOWS and Windows are one name to Windows"):
         of_windows(tmp_path / "two" / "Windows")
+
+
+@pytest.mark.parametrize(("select", "is_told"), [({"Current": 1}, False), ({"Default": 2}, True)])
+def test_a_start_from_another_control_set_is_told(tmp_path, select, is_told):
+    sets = {"ControlSet001": {"Services": {"a": service()}}, "ControlSet002": {"Services": {}}}
+    data = hive({"Select": {"Current": 1, "Default": 1, **select}, **sets})
+    windows = put(tmp_path, {"System32/config/SYSTEM": data, "System32/drivers/a.sys": BROKEN})
+    assert [one.path.rpartition("/")[2] for one in windows.drivers()] == ["a.sys"]
+    assert ["ControlSet002 the next time" in text for text in windows.unread] == [True] * is_told
+
+
+def test_a_driver_of_the_store_whose_package_is_not_known_is_of_a_package(tmp_path):
+    """Deleting its service would leave the package, which brings it back."""
+    place = "System32/DriverStore/FileRepository/a.inf_amd64_1111111111111111/a.sys"
+    services = {"a": service(image=f"\\SystemRoot\\{place}".replace("/", "\\"))}
+    windows = put(tmp_path, {"System32/config/SYSTEM": system(services), place: BROKEN})
+    said = advice(windows, "a")
+    assert (said.command, "which package it is of" in said.why) == ("pnputil /enum-drivers", True)

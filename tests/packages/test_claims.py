@@ -482,6 +482,27 @@ def test_an_inf_beside_it_that_another_takes_in_is_told(tmp_path):
     ]
 
 
+def test_a_layout_beside_it_that_says_where_its_files_lie_is_told(tmp_path):
+    text = one_of("One").replace("[Version]", "[Version]\nLayoutFile=lay.inf,layout.inf")
+    top = put(tmp_path, {"a.inf": text, "one.sys": X64})
+    assert opened_by(top / "a.inf")[1] == []  # of Windows
+    put(top, {"lay.inf": "[Version]\n[SourceDisksFiles]\none.sys=1,x\n", "x/one.sys": X64})
+    assert opened_by(top / "a.inf")[1] == [
+        "it takes in sections of lay.inf, which are not followed: check the folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("below", "is_told"), [("x64", False), ("x86", True), ("arm64", True), ("none", False)]
+)
+def test_a_driver_for_another_machine_is_not_the_one_that_an_inf_lacks(tmp_path, below, is_told):
+    images = {"x64": X64, "x86": X86, "arm64": ARM64, "none": b"no image"}
+    top = put(tmp_path, {"a.inf": one_of("One"), "deep/one.sys": images[below], "b.sys": X64})
+    done = CliRunner().invoke(main, ["check", str(top)])
+    says = "service One: One.sys is not in the package"
+    assert (says in " ".join(done.stdout.split())) is is_told
+
+
 @pytest.mark.parametrize("words", [("", "a.sys"), ("a.sys", ""), ("a.inf", "a.sys")])
 def test_a_driver_that_is_named_beside_its_package_stays_of_it(tmp_path, words):
     text = HEAD + models("Std,NTamd64", Std_NTamd64="A") + add("A", "S") + service("S", "a.sys", 0)
@@ -585,6 +606,30 @@ def test_what_is_called_an_inf_and_holds_nothing_is_told(tmp_path, data):
     assert (done.exit_code, says in done.stdout) == (4 * is_damaged, is_damaged)
     met = [one.sentence for one in places([str(folder)]) if isinstance(one, Problem)]
     assert [says in one for one in met] == [is_damaged]
+
+
+@pytest.mark.parametrize(
+    ("sections", "is_told"),
+    [
+        ("[Manufacturer]\nM=S,NTamd64\n", True),
+        ("[DefaultInstall.NTamd64]\nCopyFiles=F\n", True),
+        ("[I.NT.Services]\nAddService=a,2,S\n", True),
+        ("[SourceDisksFiles.amd64]\na.sys=1\n", True),
+        ("[Defines]\nBASE_NAME=a\n[Sources]\na.c\n", False),
+        ("[autorun]\nopen=setup.exe\n", False),
+    ],
+)
+def test_an_inf_of_a_driver_without_its_version_is_told_everywhere(tmp_path, sections, is_told):
+    """Windows installs nothing by it; other texts that are called so are nothing to us."""
+    files = {"a.inf": sections.encode(), "a.sys": X64}
+    folder = put(tmp_path / "in", files)
+    done = CliRunner().invoke(main, ["check", str(folder), "-q"])
+    says = "installs nothing by it"
+    assert (done.exit_code, says in " ".join(done.stdout.split())) == (4 * is_told, is_told)
+    in_zip = [one for one in open_archive(in_zip_file(tmp_path, files)) if isinstance(one, Refused)]
+    assert [says in str(one.error) for one in in_zip] == [True] * is_told
+    met = [one.sentence for one in places([str(folder)]) if isinstance(one, Problem)]
+    assert [says in one for one in met] == [is_told]
 
 
 @pytest.mark.parametrize("name", ["a.sys", "a.bin"])

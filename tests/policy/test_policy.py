@@ -6,7 +6,9 @@ from datetime import date
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from build import driver
 from hvci.errors import InputError, UsageError
+from hvci.evaluate import evaluate
 from hvci.model import (
     Counter,
     DebugId,
@@ -31,6 +33,7 @@ from hvci.policy import (
     read_policy,
 )
 from hvci.policy.baseline import key_of
+from hvci.policy.paths import matches
 from hvci.report import Document, Format, TargetError, render
 from hvci.report.identity import configuration, named_findings
 from hvci.report.sentence import summary
@@ -428,3 +431,53 @@ def test_limits_that_were_known_do_not_fail_again():
 def test_what_is_no_baseline(text):
     with pytest.raises(UsageError, match=r"known.json: this is not a baseline(?!.*char)"):
         parse_baseline(text, "known.json")
+
+
+PATTERNS = [
+    ("*/bad*", "bad.sys", True),
+    ("*/bad*", "/badger/proj/bad.sys", True),
+    ("*/bad*", "/badger/proj/x/y/bad.sys", True),
+    ("*/bad*", "./x/bad.sys", True),
+    ("*/bad*", "x\\bad.sys", True),
+    ("*\\bad*", "x/bad.sys", True),
+    ("*/bad*", "/badger/proj/good.sys", False),
+    ("*/bad*", "good.sys", False),
+    ("*/bad*", "/badger/other/x.sys", True),  # not of the policy: as it was named
+    ("*/third_party/*", "/badger/proj/third_party/a/b.sys", True),
+    ("bad.*", "/badger/proj/bad.sys", True),
+    ("bad.*", "/badger/proj/x/bad.sys", False),
+    ("bad.*", "bad.sys", True),
+    ("x/*.sys", "/badger/proj/x/good.sys", True),
+    ("../other/*", "../other/good.sys", True),
+    ("/badger/proj/x/*", "x/good.sys", True),
+    ("/badger/proj/x/*", "/badger/proj/x/good.sys", True),
+    ("/x/*", "x/good.sys", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "is_meant"), PATTERNS)
+def test_patterns_are_about_paths_from_the_policy_on(monkeypatch, pattern, path, is_meant):
+    """A folder above it may be called anything, and nobody knows how a target is named."""
+    monkeypatch.setattr("os.getcwd", lambda: "/badger/proj")
+    assert matches(pattern, path, "/badger/proj") is is_meant
+
+
+def test_without_a_file_patterns_are_about_what_was_named():
+    assert matches("*/bad*", "/badger/good.sys", "")
+    assert not matches("bad*", "/x/bad.sys", "")
+
+
+def test_a_suppression_does_not_mean_a_folder_above_the_policy(tmp_path):
+    top = tmp_path / "legacy"
+    top.mkdir()
+    (top / "hvci.toml").write_text(
+        '[[suppress]]\nrule = "section-alignment"\ntarget = "*/legacy/*"\nreason = "x"\n'
+    )
+    policy = read_policy(top / "hvci.toml")
+    assert policy.folder == str(top)
+    data = driver(section_alignment=0x80)
+    for place, failed in (("new/a.sys", 1), ("legacy/a.sys", 0)):
+        file = top / place
+        file.parent.mkdir()
+        file.write_bytes(data)
+        assert apply(Document((evaluate(str(file)),)), policy, TODAY).exit_code == failed

@@ -9,7 +9,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +21,16 @@ from hvci.evaluate import Options, Sources, evaluate, evaluate_drivers, evaluate
 from hvci.model import Report
 from hvci.packages.kinds import is_package, kind_of_file
 from hvci.packages.marks import is_disk
+from hvci.policy import Policy
+from hvci.policy.paths import excludes
 from hvci.report import Document, TargetError, from_json
 from hvci.targets import STDIN, Found, Kind, Missing, find, read_bytes
 
 if TYPE_CHECKING:
     from hvci.packages.beside import Beside
 
+_NONE = Policy()
+_MOST_NAMED = 5
 MOST_ARCHIVES = 1000
 """Archives of folders that are opened in one run; `hvci scan` has no such bound."""
 
@@ -35,14 +38,18 @@ MOST_ARCHIVES = 1000
 def gather(
     words: Iterable[str],
     options: Options,
-    exclude: tuple[str, ...] = (),
+    policy: Policy = _NONE,
     evaluated: Evaluated | None = None,
 ) -> Document:
-    """Evaluate every target that the words lead to and no pattern excludes, in the order given.
+    """Evaluate every target that the words lead to and the policy does not exclude, in the order
+    given.
 
     `evaluated` does so for all targets in another way than here and one after the other.
     """
-    targets = [target for target in find(words, is_package) if not _excluded(target, exclude)]
+    targets: list[Found | Missing] = []
+    excluded: list[Found | Missing] = []
+    for target in find(words, is_package):
+        (excluded if excludes(policy, target.path) else targets).append(target)
     packages = Packages([one.path for one in targets if _is_package(one)])
     if sources := _sources(targets):
         options = replace(options, sources=Sources(sources))
@@ -50,7 +57,17 @@ def gather(
     packages.tell(found, {one.path for one in targets if isinstance(one, Missing)})
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
-    return Document(reports, tuple(error for document in ordered for error in document.errors))
+    errors = tuple(error for document in ordered for error in document.errors)
+    return Document(reports, errors, tuple(_left_out(policy, excluded)))
+
+
+def _left_out(policy: Policy, targets: list[Found | Missing]) -> Iterator[str]:
+    """What nobody looked at because the policy says so."""
+    if targets:
+        names = ", ".join(one.path for one in targets[:_MOST_NAMED])
+        more = " ..." * (len(targets) > _MOST_NAMED)
+        count = f"{len(targets)} target{'s' * (len(targets) > 1)}"
+        yield f"{policy.file}: `exclude` leaves {count} out: {names}{more}"
 
 
 class Packages:
@@ -175,11 +192,6 @@ def document_of(target: Found | Missing, options: Options, packages: Packages) -
 def _sources(targets: Iterable[Found | Missing]) -> tuple[str, ...]:
     """The targets that are sources: an image that they build is reported with them."""
     return tuple(target.path for target in targets if is_source(target))
-
-
-def _excluded(target: Found | Missing, patterns: tuple[str, ...]) -> bool:
-    path = target.path.replace("\\", "/")
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def documents(target: Found | Missing, options: Options, packages: Packages) -> Document:

@@ -168,7 +168,7 @@ def _encoded(document: Document, told: Iterable[str], packages: Packages | None 
         limits.append([place[json.dumps(limit_fields(limit))] for limit in report.limits])
     waiting = packages.lacking.in_cabinets if packages else {}
     in_cabinets = {
-        path: [(text, sorted(files)) for text, files in wrong] for path, wrong in waiting.items()
+        path: [(one.text, sorted(one.files)) for one in wrong] for path, wrong in waiting.items()
     }
     whole = {"document": fields, "limits": limits, "told": sorted(told)}
     whole |= {"infs": packages.infs if packages else 0, "in_cabinets": in_cabinets}

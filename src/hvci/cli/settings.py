@@ -225,12 +225,12 @@ def evaluated(
         isolated = Isolated(apart, options, trusted)
         if installed:
             return isolated.look(words)
-        return _something(words, gather(words, options, policy.exclude, isolated.evaluated))
+        return _something(words, gather(words, options, policy, isolated.evaluated))
     if installed:
         from hvci.cli.installed import look
 
         return look(words, options)
-    return _something(words, gather(words, options, policy.exclude))
+    return _something(words, gather(words, options, policy))
 
 
 def _something(words: Sequence[str], document: Document) -> Document:

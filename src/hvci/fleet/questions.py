@@ -172,7 +172,8 @@ def _with_remedy(row: Mapping[str, Any]) -> tuple[Any, ...]:
         hardware_ids=hidden["hardware_ids"],
         installed=there,
     )
-    found = remedy_of(one, loads=hidden["loads"] != "no", runs=hidden["runs"] != "no")
+    loads, runs = hidden["loads"] != "no", hidden["runs"] != "no"
+    found = remedy_of(one, row["path"], loads=loads, runs=runs)
     return (*plain, found.command if found else "", found.why if found else "")
 
 

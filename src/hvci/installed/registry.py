@@ -91,6 +91,12 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
     control = hive.find(f"ControlSet{number:03}") if number else None
     if control is None:
         raise DamagedHive("the SYSTEM hive has no current control set")
+    following = select.integer("Default") if select else None
+    if following and following != number:
+        found.problems.append(
+            f"it ran with ControlSet{number:03}, which was followed, and starts with "
+            f"ControlSet{following:03} the next time, which was not read"
+        )
     try:
         _services(control, found)
     except DamagedHive as error:

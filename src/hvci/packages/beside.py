@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hvci.errors import InputError
+from hvci.model import Machine
 from hvci.model.package import Package
 from hvci.packages.claims import Claim, amiss, best, claimed, lost_infs, machine_of_file
 from hvci.packages.inf import Damaged, Inf, read_inf
@@ -34,6 +35,8 @@ class Wrong(NamedTuple):
     text: str
     files: frozenset[str] = frozenset()
     """Names of a file that is missing, and of cabinets that may hold it, in lower case."""
+    machines: frozenset[Machine] = frozenset()
+    """Those that the file is for; empty for any."""
 
 
 class Beside:
@@ -71,7 +74,8 @@ class Beside:
                 self._claims.setdefault(_key(place), []).append(claim)
             if not there and not service.of_windows:
                 names = frozenset(map(_last, service.sources))
-                wrong.append(Wrong(str(missing(str(path), service).error), names))
+                text = str(missing(str(path), service).error)
+                wrong.append(Wrong(text, names, service.machines))
         lost = lost_infs(inf, lambda each: self._below(path.parent, each))
         wrong += [Wrong(text, frozenset({name})) for name, text in lost]
         wrong += map(Wrong, amiss(inf, present, Path))

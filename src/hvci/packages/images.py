@@ -101,10 +101,8 @@ class _Headers(NamedTuple):
 def is_of_kernel(read: Read) -> bool:
     """Whether what begins with MZ is an image that is made for the kernel."""
     found = _headers(read)
-    if found is None or found.subsystem == _NATIVE:
-        return found is not None
-    if found.is_managed:
-        return False
+    if found is None or found.is_managed:
+        return found is not None and found.subsystem == _NATIVE
     spans = _spans(found)
     is_alone, is_program = True, False
     for module in _modules(read, found.imports, spans) if found.imports else ():
@@ -114,7 +112,7 @@ def is_of_kernel(read: Read) -> bool:
         is_program = is_program or module in _PROGRAMS or module.startswith(_OF_PROGRAMS)
     if is_program or found.subsystem in _ELSEWHERE:
         return False
-    if _is_linked_as_driver(found):
+    if found.subsystem == _NATIVE or _is_linked_as_driver(found):
         return True
     is_known = not found.imports or len(_mapped(read, found.imports, 1, spans)) == 1
     return is_alone and is_known and _starts_alone(found)
@@ -150,8 +148,6 @@ def _headers(read: Read) -> _Headers | None:
     coff = coff.ljust(_COFF + _ASKED, b"\0")
     count, size, flags = struct.unpack_from("<H12xHH", coff, 6)
     entry, subsystem, more_flags = struct.unpack_from("<I48xHH", coff, _COFF + 16)
-    if subsystem == _NATIVE:
-        return _Headers(subsystem, entry, flags, more_flags, 0, False, [])
     start += _COFF
     optional = read(start, size)
     table = read(start + size, _SECTION_SIZE * min(count, _MOST_SECTIONS))

@@ -84,7 +84,8 @@ class Inf:
     ids: tuple[str, ...] = ()
     """The first of them, in order."""
     needs: tuple[str, ...] = ()
-    """Other INFs that it includes: what they install is not known here."""
+    """Other INFs that it includes, or that say where its files lie: what they say is not known
+    here."""
     copies: tuple[tuple[str, ...], ...] = ()
     """Other INFs that are installed with it: where each may lie, the likeliest place first and the
     one beside this INF last."""
@@ -103,7 +104,9 @@ class Inf:
 
 
 class Damaged(InputError):
-    """What is called an INF and holds nothing of one, whoever's it would be."""
+    """What is called an INF and holds nothing of one, whoever's it would be; or one of a driver
+    that Windows takes for none.
+    """
 
     @property
     def kind(self) -> str:
@@ -117,8 +120,17 @@ def read_inf(data: bytes) -> Inf:
     if not text.names:
         raise Damaged("no INF: it is empty or damaged, without a single section")
     if "version" not in text:
-        raise InputError("no INF of a driver: it has no [Version] section")
+        wrong = "no INF of a driver: it has no [Version] section"
+        if _speaks_of_drivers(text):
+            raise Damaged(f"{wrong}, without which Windows installs nothing by it")
+        raise InputError(wrong)
     return _Reader(text).inf()
+
+
+def _speaks_of_drivers(text: InfText) -> bool:
+    """Whether a text has sections of no other INF than one of a driver."""
+    own = (*_OF_NO_MODEL, "manufacturer", "sourcedisksfiles")
+    return any(name.partition(".")[0] in own or name.endswith(".services") for name in text.names)
 
 
 class _Install(NamedTuple):
@@ -180,7 +192,7 @@ class _Reader:
             services,
             len(self.hardware),
             tuple(islice(self.hardware, MOST_IDS)),
-            tuple(dict.fromkeys(self._infs("Include"))),
+            tuple(dict.fromkeys((*self._infs("Include"), *self._infs("LayoutFile")))),
             tuple(dict.fromkeys(map(self._places, self._infs("CopyINF")))),
             tuple(self._files()) if services else (),
             tuple(dict.fromkeys(self.problems)),

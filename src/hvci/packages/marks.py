@@ -72,19 +72,11 @@ ARCHIVES = (
     *(".swm", ".vdi", ".dmg", ".arj", ".ace"),
 )
 """Names that promise something to open: what is called so and is not is damaged."""
-_PE_POINTER, _SUBSYSTEM, _NATIVE = 0x3C, 0x5C, b"\x01\x00"
 
 
 def kind_of(head: bytes) -> str:
     """What kind of archive starts with these bytes; empty for none."""
     return next((kind for at, mark, kind in _MARKS if head.startswith(mark, at)), "")
-
-
-def is_native_head(head: bytes) -> bool:
-    """Whether these are the first bytes of an image of the native subsystem, as drivers are."""
-    start = int.from_bytes(head[_PE_POINTER : _PE_POINTER + 4], "little")
-    subsystem = head[start + _SUBSYSTEM : start + _SUBSYSTEM + 2]
-    return head[:2] == b"MZ" and head[start : start + 4] == b"PE\0\0" and subsystem == _NATIVE
 
 
 _DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")

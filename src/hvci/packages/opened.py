@@ -207,9 +207,6 @@ def package_of(inf_path: str, inf: Inf, service: Service, catalogs: Iterable[str
     )
 
 
-# ---------------------------------------------------------------------- archives
-
-
 def open_archive(path: Path) -> Iterator[Opened]:
     """The drivers in an archive, those in archives within it as well."""
     with tempfile.TemporaryDirectory(prefix="hvci-") as scratch:
@@ -322,7 +319,7 @@ class _Opening:
         file = self._keep(member, head, most)
         if file is None:
             text = f"larger than {most >> 20} MiB: extract it and check it alone"
-            large = InputError(text if is_archive else "too large for a driver")
+            large = InputError(text if is_archive else _TOO_LARGE)
             self.refused += [Refused(label, large) for label, _ in wanted]
             return
         is_kept = False
@@ -330,6 +327,9 @@ class _Opening:
             if what == _TEXT:
                 self.texts.append(Kept(label, file, self._key(label)))
             elif what == _IMAGE or (what == marks.PROGRAM and images.is_driver(file)):
+                if file.stat().st_size > MAX_MEMBER:
+                    self.refused.append(Refused(label, InputError(_TOO_LARGE)))
+                    continue
                 self.images.append(Kept(label, file, self._key(label)))
             else:
                 self._nested(file, label, depth, what, member.names)
@@ -476,16 +476,15 @@ def _folder(path: str) -> str:
 
 
 _IMAGE, _TEXT = "image", "text"
+_TOO_LARGE = "too large for a driver"
 
 
 def _what(head: bytes, label: str, kind: str) -> str:
     """What a member is to us: a driver, a text of a package, a kind of archive, or nothing.
 
-    A driver is known by its subsystem, or by its name, whatever it holds; a program is looked into.
+    A driver is known by its name, whatever it holds; any other image is looked into.
     """
     name = label[len(_folder(label)) :]
-    if marks.is_native_head(head):
-        return _IMAGE
     if label.lower().endswith(_TEXTS) and head[:2] != b"MZ" and not marks.kind_of(head):
         return _TEXT
     if label.lower().endswith(".sys"):

@@ -15,6 +15,7 @@ from hvci.model import Finding, ImageSite, Outcome, Report, RuleResult, Suppress
 from hvci.policy.baseline import Baseline
 from hvci.policy.config import Acceptance, Level, Policy
 from hvci.policy.gate import gate_of, must_fail
+from hvci.policy.paths import matches
 from hvci.report import Document
 from hvci.report.identity import Named, named_findings, short_name
 
@@ -63,7 +64,7 @@ def _report(
     for named in named_findings(report):
         reason = named.finding.suppressed
         for item in valid:
-            if _matches(item, report, named):
+            if _matches(item, report, named, policy.folder):
                 used.add(id(item))
                 reason = reason or _suppression(item, policy.file)
         reason = (
@@ -89,13 +90,15 @@ def _suppression(item: Acceptance, file: str) -> Suppression:
     return Suppression(item.reason, file, item.owner, expires)
 
 
-def _matches(item: Acceptance, report: Report, named: Named) -> bool:
-    path = report.target.path.replace("\\", "/")
+def _matches(item: Acceptance, report: Report, named: Named, folder: str) -> bool:
+    path = report.target.path
     conditions = (
         not item.rule or item.rule == named.result.rule,
         not item.ddi or item.ddi == named.finding.ddi,
         not item.fingerprint or item.fingerprint == named.fingerprint,
-        not item.target or _any_matches(item.target, (path, short_name(path))),
+        not item.target
+        or fnmatchcase(short_name(path), item.target)
+        or matches(item.target, path, folder),
         not item.place or _any_matches(item.place, _places(named.finding)),
     )
     return all(conditions)

@@ -5,9 +5,10 @@ Reads and checks words; what they do to a report is in `apply`.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +82,8 @@ class Policy:
     """Everything that a policy file can say; an empty one changes nothing."""
 
     file: str = FILE
+    folder: str = ""
+    """Where that lies, as an absolute path; empty where it is no file."""
     target_os: WindowsVersion | None = None
     """The oldest of the versions named."""
     on_server: bool = False
@@ -127,7 +130,8 @@ def read_policy(path: Path) -> Policy:
     table = _tool_table(data) if path.name == _PYPROJECT else data
     if table is None:
         raise UsageError(f"{path}: there is no [tool.hvci] table")
-    return parse_policy(table, str(path))
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (links stay)
+    return replace(parse_policy(table, str(path)), folder=folder)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -50,16 +50,18 @@ _DISK = (
     "Warning: disks hang on this driver. Have another driver for them in place first, or Windows "
     "does not start any more."
 )
+_STORE = "/driverstore/filerepository/"
 
 
 def remedy(report: Report) -> Remedy | None:
     """The command that takes a driver away which does not load or breaks; None for any other."""
     one, answers = report.package, report.answers
     loads, runs = (answers[each] is not Answer.NO for each in (Question.LOADS, Question.RUNS))
-    return None if one is None else remedy_of(one, loads=loads, runs=runs)
+    path = report.target.path
+    return None if one is None else remedy_of(one, path, loads=loads, runs=runs)
 
 
-def remedy_of(one: Package, *, loads: bool, runs: bool) -> Remedy | None:
+def remedy_of(one: Package, path: str, *, loads: bool, runs: bool) -> Remedy | None:
     """The same for a driver of which this is known; false is a certain no."""
     if one.installed is None or (loads and runs):
         return None
@@ -69,6 +71,9 @@ def remedy_of(one: Package, *, loads: bool, runs: bool) -> Remedy | None:
         command = f"pnputil /delete-driver {one.installed.published}{'' if left else ' /uninstall'}"
         if left:
             why.append("No device uses it: it is left over.")
+    elif _STORE in path.replace("\\", "/").lower():
+        command = "pnputil /enum-drivers"
+        why.append("It lies in the driver store, but which package it is of is not known here.")
     elif one.installed.devices or one.installed.storage:
         command = "update it"
         why = ["It is part of Windows or of a package that is not known here: do not remove it."]

@@ -32,6 +32,7 @@ EXPORT, IMPORT, EXCEPTION, SECURITY, RELOCATION, DEBUG = 0, 1, 3, 4, 5, 6
 LOAD_CONFIG, IAT, DELAY_IMPORT, MANAGED = 10, 12, 13, 14
 
 _SUBSYSTEMS = {
+    1: "a native program for user mode, which imports no module of the kernel",
     2: "a Windows GUI program",
     3: "a Windows console program",
     9: "a Windows CE program",
