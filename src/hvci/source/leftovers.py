@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 
 from hvci.model import Limit, Origin, SourceSite
 from hvci.model.judged import LINK_RULES, TEXT_RULES, USER_ONLY
+from hvci.source.builds.model import PLAIN
 from hvci.source.builds.nearby import nearest
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
@@ -43,6 +44,7 @@ def leftovers(
     yield from _unseen(workspace)
     yield from _unset(workspace)
     yield from _united(workspace)
+    yield from _made_otherwise(workspace)
     yield from _written(workspace)
     yield from _older(workspace)
 
@@ -179,6 +181,35 @@ def _united(workspace: Workspace) -> Iterator[Limit]:
             f"{file}: a unity build compiles files together, so that what one of them defines may "
             f"count in the next: {', '.join(names_[:SHOWN])}{more}; which come together is not "
             "followed: build without it, or check the built .sys"
+        )
+        yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _made_otherwise(workspace: Workspace) -> Iterator[Limit]:
+    """Precompiled headers that are made with other macros than the files that use them."""
+    told: dict[tuple[str, str, str], dict[str, None]] = {}
+    for product in workspace.kernel_products:
+        variants = workspace.variants(product)
+        closures = {
+            unit.path: workspace.space.closure(unit)
+            for one in variants
+            for unit in one.program.compiled
+        }
+        for build in (one for at in range(len(product.builds)) for one in product.closure(at)):
+            made = {one.creates: (path, one) for path, one in build.compiles if one.creates}
+            for own, user in build.compiles if made else ():
+                path, maker = made.get(user.precompiled, ("", PLAIN))
+                ways = maker.macros ^ user.macros if path else frozenset()
+                for name in sorted({name for name, _ in ways}):
+                    texts = (*closures.get(path, ()), *((own,) if name in maker.defines else ()))
+                    if any(True for _ in workspace.space.words.holding(name.encode(), texts)):
+                        told.setdefault((build.file, path, user.precompiled), {})[name] = None
+    for (file, path, header), names in told.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        reason = (
+            f"{file}: {path} compiles {header} before with other macros than files that use it: "
+            f"{', '.join([*names][:SHOWN])}{more}; which of them count there is not documented: "
+            "define them for all, or check the built .sys"
         )
         yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
 

@@ -42,6 +42,13 @@ class Compile:
     cplusplus: bool | None = None
     """What the project says; None: the name of the file tells."""
     compiler: Compiler = Compiler.MSVC
+    creates: str = ""
+    """The header that is compiled before with this file: `/Yc`."""
+
+    @property
+    def macros(self) -> frozenset[tuple[str, str | None]]:
+        """What is defined, and what is undefined again."""
+        return frozenset((*self.defines.items(), *((name, None) for name in self.removed)))
 
 
 PLAIN = Compile()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -24,6 +25,33 @@ def is_folder(path: str | Path) -> bool:
 def is_there(path: str | Path) -> bool:
     """Whether there is anything of this name."""
     return _mode(path) != 0
+
+
+def spelled(folder: str | Path, name: str) -> str:
+    """A name in a folder as the disk spells it: texts are written where case does not matter."""
+    here, found = str(folder), list[str]()
+    for part in name.split("/"):
+        if not is_there(f"{here}/{part}"):
+            part = _names(here, _changed(here)).get(part.lower(), part)
+        found.append(part)
+        here = f"{here}/{part}"
+    return "/".join(found)
+
+
+@lru_cache(maxsize=1 << 10)
+def _names(folder: str, _: int) -> dict[str, str]:
+    """The names in a folder by their lower case, as long as nothing is added or taken away."""
+    try:
+        return {name.lower(): name for name in os.listdir(folder)}  # noqa: PTH208 (names only)
+    except OSError:
+        return {}
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder or "/").st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return 0
 
 
 def contents(path: str | Path, most: int = -1) -> bytes:

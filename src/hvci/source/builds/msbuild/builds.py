@@ -238,16 +238,17 @@ class _Compiles:
             frozenset(removed),
             self._forced(forced, folders),
             tuple(self._folders(folders)),
-            self._precompiled(given, options),
+            self._precompiled("use", "Yu", given, options),
             _LANGUAGES.get(given["compileas"].lower()),
             _compiler(self.state),
+            self._precompiled("create", "Yc", given, options),
         )
 
     @staticmethod
-    def _precompiled(given: dict[str, str], options: str) -> str:
-        """The header up to which a file is passed over; empty where none is used."""
-        if given["precompiledheader"].strip().lower() != "use":
-            named = options_of("Yu", options)
+    def _precompiled(mode: str, letters: str, given: dict[str, str], options: str) -> str:
+        """The header up to which a file is passed over, or that is made there; empty: none."""
+        if given["precompiledheader"].strip().lower() != mode:
+            named = options_of(letters, options)
         else:
             named = [given["precompiledheaderfile"].strip() or "stdafx.h"]
         return slashed(named[-1]).rpartition("/")[2].lower() if named else ""
@@ -278,9 +279,9 @@ class _Compiles:
         library = self.state.library
         found = []
         for name in (one.strip().strip('"') for one in names):
-            places = (
-                library.place(self.path, f"{folder or '.'}/{name}") for folder in ("", *folders)
-            )
+            is_whole = slashed(name).startswith("/")
+            given = [name] if is_whole else (f"{one or '.'}/{name}" for one in ("", *folders))
+            places = (library.place(self.path, one) for one in given)
             path = next((one for one in places if is_file(one)), "") if name else ""
             if path:
                 library.shelf.add(path)

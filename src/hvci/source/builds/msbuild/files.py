@@ -160,7 +160,8 @@ class Library:
         folder = absolute(path).rpartition("/")[0]
         if (folder, name) not in self._shared:
             found = above(folder, name)
-            self._shared[folder, name] = (self.shelf.shown(f"{found}/{name}"),) if found else ()
+            path = self.shelf.shown(f"{found}/{name}")
+            self._shared[folder, name] = (self.shelf.actual(path),) if found else ()
         return self._shared[folder, name]
 
     def exists(self, here: str, name: str) -> bool:

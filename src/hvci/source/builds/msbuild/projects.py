@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
-from hvci.source.builds.msbuild.files import Element, Library, absolute, said, well_known
+from hvci.source.builds.msbuild.files import Element, Library, said, well_known
+from hvci.source.builds.msbuild.known import known_properties
+from hvci.source.builds.msbuild.lists import Reader, lists_in
 from hvci.source.builds.msbuild.unset import (
     OF_KIT,
     TOOLSET,
@@ -29,7 +31,6 @@ from hvci.source.builds.steps import may_write, written_by_task
 MAX_IMPORTS = 200
 MAX_CONFIGURATIONS = 64
 
-_ITEMS = re.compile(r"@\((\w+)\)")
 _CALL = re.compile(r"[()\[\]:]")
 """In the name of what nobody defines: it is no property but a function."""
 _METADATA = re.compile(r"%\((?:\w+\.)?(\w+)\)")
@@ -226,6 +227,7 @@ class State:
             if child.name == "otherwise" or (child.name == "when" and self._wanted(child, here)):
                 self._children(child, here)
                 return
+            self._passed_over(child, child.name, here)
 
     def _import(self, element: Element, here: str) -> None:
         written = element.attributes.get("project", "")
@@ -300,20 +302,16 @@ class State:
                 continue
             if not self._wanted(item, here, {} if item.name in _CODE else None):
                 continue
-            if removed := item.attributes.get("remove", ""):
-                gone = set(self._paths(removed, here))
+            if gone := self._paths(item, "remove", here):
                 held[:] = [one for one in held if one.path not in gone]
-            if changed := item.attributes.get("update", ""):
-                touched = set(self._paths(changed, here))
+            if touched := self._paths(item, "update", here):
                 for one in (one for one in held if one.path in touched):
                     self._metadata(item, here, one)
-            if not (written := item.attributes.get("include", "")):
-                continue
             defined = self.definitions.get(item.name, {})
-            without = set(self._paths(item.attributes.get("exclude", ""), here))
-            for path in self._paths(written, here, item.name in _CODE):
+            without = self._paths(item, "exclude", here)
+            for path, known in self._paths(item, "include", here).items():
                 if path not in without:
-                    held.append(one := Compiled(path, dict(defined)))
+                    held.append(one := Compiled(path, defined | known))
                     self._metadata(item, here, one)
 
     def _metadata(self, item: Element, here: str, one: Compiled) -> None:
@@ -328,23 +326,22 @@ class State:
                 self._give(item.name, child, here, metadata)
         one.metadata = metadata
 
-    def _paths(self, written: str, here: str, is_wanted: bool = False) -> list[str]:
-        """The paths in an item list; `@(Items)` stands for what they hold so far."""
-        found = []
+    def _paths(self, item: Element, name: str, here: str) -> dict[str, dict[str, str]]:
+        """The paths in a list of an item, with what is said of them already.
+
+        Limits where it is not followed and says what is compiled or linked.
+        """
+        written = item.attributes.get(name, "")
+        if not written:
+            return {}
         text, unknown = self.followed(written, here)
-        if is_wanted and any(_CALL.search(name) for name in unknown):
-            self.open[f"the files {written[:SHOWN]} could not be followed"] = None
-        for one in text.split(";") if written else ():
-            if match := _ITEMS.fullmatch(one.strip()):
-                name = match[1].lower()
-                if name not in self.items and is_wanted and not _OF_CONVERTER.fullmatch(name):
-                    self.open[f"nothing here fills the list @({match[1]})"] = None
-                found += [item.path for item in self.items.get(name, [])]
-            elif "*" in one or "?" in one:
-                found += self.library.matching(self.library.project, one.strip())
-            elif one.strip():
-                # a path in an item is meant from the project, wherever the item stands
-                found.append(self.library.place(self.library.project, one.strip()))
+        reader = Reader(self.library, self.items)
+        found = dict(reader.entries(text))
+        if item.name in _CODE:
+            if any(_CALL.search(one) for one in unknown):
+                self.open[f"the files {written[:SHOWN]} could not be followed"] = None
+            told = [*reader.open, *(reader.unfilled if name == "include" else ())]
+            self.open |= dict.fromkeys(told)
         return found
 
 
@@ -372,8 +369,6 @@ LINKED = ("library", "object", "link", "lib")
 """Items that name libraries and objects."""
 ASSEMBLED = ("masm", "marmasm", "nasm", "yasm")
 """Items that an assembler makes code of."""
-_OF_CONVERTER = re.compile("(?:cl|rc|idl|mc|asm|mof)sourcefiles")
-"""Lists that projects of the oldest kits name, which only those filled."""
 SHOWN = 120
 """Characters of a condition in a sentence."""
 _CODE = frozenset(("clcompile", *LINKED, *ASSEMBLED))
@@ -384,8 +379,11 @@ _WANTED = frozenset(("clcompile", *ASSEMBLED, "custombuild", "projectreference",
 def _referred(groups: Iterator[Element]) -> frozenset[str]:
     """The item lists that wanted items stand for."""
     wanted = (item for group in groups for item in group.children if item.name in _WANTED)
-    texts = (item.attributes.get("include", "") for item in wanted)
-    return frozenset(name.lower() for text in texts for name in _ITEMS.findall(text))
+    texts = (item.attributes.get(word, "") for item in wanted for word in _LISTING)
+    return frozenset(name for text in texts for name in lists_in(text))
+
+
+_LISTING = ("include", "exclude", "remove", "update")
 
 
 def _is_toolset(unknown: set[str]) -> bool:
@@ -450,49 +448,5 @@ def run(library: Library, path: str, configuration: str, platform: str) -> State
     return state
 
 
-def _of_platform(platform: str) -> dict[str, str]:
-    """What the toolset says of a platform."""
-    name = platform.lower()
-    short = {"win32": "x86"}.get(name, platform)
-    wide = "64" if "64" in name else "32"
-    return {
-        "platformtarget": short,
-        "platformshortname": short,
-        "platformarchitecture": wide,
-        "ddkplatform": short if name in ("win32", "x64") else platform.lower(),
-    }
-
-
 def _state(library: Library, path: str, configuration: str, platform: str) -> State:
-    full = absolute(path)
-    folder, _, name = full.rpartition("/")
-    stem = name.rpartition(".")[0]
-    solution = absolute(library.solutions.get(path, "")) or library.solution(folder)
-    known = {
-        "configuration": configuration,
-        "configurationname": configuration,
-        "platform": platform,
-        "platformname": platform,
-        **_of_platform(platform),
-        "projectdir": folder + "/",
-        "projectpath": full,
-        "projectfilename": name,
-        "projectext": ".vcxproj",
-        "projectname": stem,
-        "msbuildprojectdirectory": folder,
-        "msbuildprojectfullpath": full,
-        "msbuildprojectfile": name,
-        "msbuildprojectname": stem,
-        "msbuildprojectextension": ".vcxproj",
-        "solutiondir": (solution.rpartition("/")[0] or folder) + "/",
-        "solutionpath": solution,
-        "solutionfilename": solution.rpartition("/")[2],
-        "solutionname": solution.rpartition("/")[2].rpartition(".")[0],
-        "os": "Windows_NT",
-        "visualstudioversion": "17.0",
-        "msbuildtoolsversion": "Current",
-        "designtimebuild": "",
-    }
-    return State(
-        library, {name: value for name, value in known.items() if value or name == "platform"}
-    )
+    return State(library, known_properties(library, path, configuration, platform))

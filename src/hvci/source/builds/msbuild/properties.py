@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hvci.source.builds.msbuild.condition import version
-from hvci.source.text.disk import is_file, is_folder
+from hvci.source.text.disk import is_file, is_folder, spelled
 
 MAX_VALUE = 1 << 18
 """Characters of one expanded value."""
@@ -151,7 +151,7 @@ def above(start: str, name: str) -> str:
     """The nearest folder upwards that holds a file of that name; empty when none does."""
     here = Path(slashed(start))
     for folder in (here, *list(here.parents)[:MAX_LEVELS]):
-        if is_file(folder / slashed(name)):
+        if is_file(folder / spelled(folder, slashed(name))):
             return slashed(str(folder))
     return ""
 

@@ -63,7 +63,10 @@ def unset(text: str, unknown: Iterable[str]) -> dict[tuple[str, str], None]:
     return found
 
 
-_GROUPS = ("itemdefinitiongroup", "clcompile", "importgroup", "import", "project")
+_GROUPS = (
+    *("itemdefinitiongroup", "clcompile", "importgroup", "import", "project"),
+    *("choose", "when", "otherwise"),
+)
 
 
 def kept_out(
