@@ -22,6 +22,7 @@ def findings(between: str) -> list[object]:
     at = ENTRY + len(BEFORE)
     call = b"\xff\x15" + struct.pack("<i", slot - (at + 6))
     report = evaluate.evaluate(driver("x64", code=BEFORE + call + bytes.fromhex(between) + BEHIND))
+    assert not report.limits
     return [f for each in report.results if each.rule == "dynamic-code" for f in each.findings]
 
 
@@ -36,6 +37,15 @@ def findings(between: str) -> list[object]:
 )
 def test_memory_is_called_on_one_way(between):
     assert findings(between)
+
+
+IN_A_LOOP = "488bc8 488bc1 4885d2 75f5"
+"""`again: mov rcx, rax; mov rax, rcx; test rdx, rdx; jne again`."""
+
+
+def test_what_a_loop_copies_from_itself_comes_from_before_it():
+    assert findings(IN_A_LOOP)
+    assert not findings("488b4308" + IN_A_LOOP)
 
 
 def test_a_field_alone_is_no_allocated_memory():

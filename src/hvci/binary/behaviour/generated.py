@@ -257,20 +257,32 @@ def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bo
     return True
 
 
-def _is_field(scene: Scene, place: Place, operand: Expr) -> bool:
-    """Whether a pointer comes out of a structure, on whatever way to the call."""
+def _is_field(scene: Scene, place: Place, operand: Expr, seen: set[Place] | None = None) -> bool:
+    """Whether a pointer comes out of a structure, on whatever way to the call.
+
+    `seen`: the copies on the way, as what a loop copies from itself comes from before it.
+    """
     function, i = place
     if isinstance(operand, Reg):
         made = scene.flow.definitions(function, i, Location(operand.number))
-        return bool(made) and all(
-            isinstance(d, int)
-            and function.flows[d] not in CALLS
-            and _is_field(scene, (function, d), scene.arch.define(function, d, operand.number))
-            for d in made
-        )
+        seen = set() if seen is None else seen
+        return bool(made) and all(_is_copied_field(scene, function, d, operand, seen) for d in made)
     if not isinstance(operand, Load) or operand.memory.base < 0:
         return False
     return scene.flow.frames.offset(function, i, operand.memory) is None
+
+
+def _is_copied_field(
+    scene: Scene, function: Function, made: int | Atoms, register: Reg, seen: set[Place]
+) -> bool:
+    """The same of what one instruction leaves in a register."""
+    if not isinstance(made, int) or function.flows[made] in CALLS:
+        return False
+    place = function, made
+    if place in seen:
+        return True
+    seen.add(place)
+    return _is_field(scene, place, scene.arch.define(function, made, register.number), seen)
 
 
 # ---- copies of code
