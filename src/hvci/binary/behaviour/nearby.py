@@ -29,7 +29,9 @@ OPERAND = 4
 """Bytes of an address in an instruction."""
 MAX_INSTRUCTION = 16
 """Bytes; no x64 instruction has more than 15."""
-_STORES = list(bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"))
+STORES = np.frombuffer(
+    bytes.fromhex("01 09 11 21 29 31 7f 80 81 83 86 87 88 89 c6 c7 e7"), np.uint8
+)
 """Last opcode bytes of the usual instructions that write a memory operand."""
 _BRANCHES = (b"\xff\x15", b"\xff\x25")
 """A call and a jump through a slot; what else names one loads it."""
@@ -37,19 +39,21 @@ LOAD, LOAD_SHORT = 0x8B, 0xA1
 MOVE_IMMEDIATE, PUSH = 0xB8, 0x68
 """Opcodes of a constant to a register, which is in the three bits below, and to the stack."""
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
-_KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
-_KEEPS_REGISTER = _KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
+KEEPS_OPERAND = frozenset((Mnemonic.CMP, Mnemonic.TEST, Mnemonic.PUSH))
+KEEPS_REGISTER = KEEPS_OPERAND | {Mnemonic.ADD, Mnemonic.SUB, Mnemonic.INC, Mnemonic.DEC}
 """What leaves its register a pointer to about the same place."""
+CHOOSES = frozenset(getattr(Mnemonic, name) for name in dir(Mnemonic) if name.startswith("CMOV"))
+"""What leaves its register as it is, or gives it that of another one."""
 FRAME, PUSHED = -1, -2
 """Where a pointer is that no register holds: in a frame slot, or pushed as an argument."""
 ANY_BASE = 8
 """Instead of a base register: where the pointer is not in one, or needs a longer encoding."""
 CHUNK = 4096
 """Places looked at together: bounds the memory of a look at what is behind them."""
-_NUMBERS = [REGISTERS[n][0] if n in REGISTERS else -2 for n in range(256)]
+NUMBERS = [REGISTERS[n][0] if n in REGISTERS else -2 for n in range(256)]
 """By iced's number of a register: the register that holds it, below 0 for other kinds."""
 ARGUMENTS = (RCX, RDX)
-_VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
+VOLATILE = (RAX, RCX, RDX, 8, 9, 10, 11)
 
 
 def names_memory(scene: Scene, place: int) -> bool:
@@ -144,7 +148,7 @@ _AT_ONCE = _THROUGH | _COPIED | _LOADED | _STRING | _ANY
 def _opcode_table() -> Bytes:
     """By opcode byte: what it may do to a pointer, as bits."""
     table = np.full(256, _STRING, np.uint8)
-    table[_STORES] |= _THROUGH | _SIB | _ANY
+    table[STORES] |= _THROUGH | _SIB | _ANY
     table[0x89] |= _COPIED | _KEEP
     table[0x8B] |= _LOADED | _RELOAD
     table[0x8D] |= _THROUGH | _SIB
@@ -327,15 +331,15 @@ def is_used(
                 return scene.image.bits == 32 or not held.isdisjoint(arguments)
             if flow == FlowControl.CONDITIONAL_BRANCH:
                 continue
-            held.difference_update(_VOLATILE)
+            held.difference_update(VOLATILE)
             on_stack = False
             if flow not in (FlowControl.CALL, FlowControl.INDIRECT_CALL) or not (held or kept):
                 return False
             continue
         first = instruction.op0_register
         if first:
-            _note_load(instruction, _NUMBERS[first], held, kept, on_stack)
-        elif _writes_through(instruction, held, kept):
+            note_load(instruction, NUMBERS[first], held, kept, on_stack)
+        elif writes_through(instruction, held, kept):
             return True
         if not held and not kept and not on_stack:
             return False
@@ -363,12 +367,12 @@ def writes_argument(scene: Scene, start: int, register: int) -> bool:
         if moved:
             kept = {(base, at + moved * (base == Register.ESP)) for base, at in kept}
         elif flow in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
-            held.difference_update(_VOLATILE)
+            held.difference_update(VOLATILE)
         elif flow in (FlowControl.RETURN, FlowControl.INTERRUPT, FlowControl.EXCEPTION):
             return False
         elif flow == FlowControl.NEXT and first:
-            _note_load(instruction, _NUMBERS[first], held, kept, on_stack=False)
-        elif flow == FlowControl.NEXT and _writes_through(instruction, held, kept):
+            note_load(instruction, NUMBERS[first], held, kept, on_stack=False)
+        elif flow == FlowControl.NEXT and writes_through(instruction, held, kept):
             return True
         if not held and not kept:
             return False
@@ -382,7 +386,7 @@ def _moves_stack(instruction: Instruction) -> int:
     return OPERAND if instruction.mnemonic == Mnemonic.PUSH else 0
 
 
-def _note_load(
+def note_load(
     instruction: Instruction,
     target: int,
     held: set[int],
@@ -391,15 +395,17 @@ def _note_load(
 ) -> None:
     """Note whether an instruction puts the pointer, or one near it, into its first register."""
     mnemonic = instruction.mnemonic
-    if mnemonic in _KEEPS_REGISTER:
+    if mnemonic in KEEPS_REGISTER:
         return
     source = instruction.op1_register
+    if mnemonic in CHOOSES and target in held:
+        return
     if source:
-        is_held = mnemonic == Mnemonic.MOV and _NUMBERS[source] in held
+        is_held = (mnemonic == Mnemonic.MOV or mnemonic in CHOOSES) and NUMBERS[source] in held
     else:
         base = instruction.memory_base
         if mnemonic == Mnemonic.LEA:
-            is_held = _NUMBERS[base] in held
+            is_held = NUMBERS[base] in held
         else:
             is_held = base in FRAME_BASES and (
                 on_stack or (base, instruction.memory_displacement) in kept
@@ -410,17 +416,17 @@ def _note_load(
         held.discard(target)
 
 
-def _writes_through(instruction: Instruction, held: set[int], kept: set[tuple[int, int]]) -> bool:
+def writes_through(instruction: Instruction, held: set[int], kept: set[tuple[int, int]]) -> bool:
     """Whether an instruction stores through a held pointer; notes where it is kept in the frame."""
     kind = instruction.op0_kind
     if kind != OpKind.MEMORY:
         is_string = kind != OpKind.REGISTER and instruction.is_string_instruction
         return is_string and not held.isdisjoint((RSI, RDI))
-    if instruction.mnemonic in _KEEPS_OPERAND:
+    if instruction.mnemonic in KEEPS_OPERAND:
         return False
     base = instruction.memory_base
     if base in FRAME_BASES:
-        if instruction.op_count == 2 and _NUMBERS[instruction.op1_register] in held:
+        if instruction.op_count == 2 and NUMBERS[instruction.op1_register] in held:
             kept.add((base, instruction.memory_displacement))
         return False
-    return _NUMBERS[base] in held
+    return NUMBERS[base] in held

@@ -20,6 +20,7 @@ from hvci.binary.form.code import (
     NO_REGISTER,
     Address,
     Binary,
+    Choose,
     Const,
     Either,
     Expr,
@@ -130,6 +131,8 @@ def _derives(expr: Expr, registers: int, slots: set[tuple[int, int]]) -> bool:
             )
         case Binary(name, left, right, _) if name in ("add", "sub"):
             return _derives(left, registers, slots) or _derives(right, registers, slots)
+        case Either(left, right) | Choose(_, left, right):
+            return _derives(left, registers, slots) or _derives(right, registers, slots)
         case Load(memory) if memory.index_register == NO_REGISTER:
             return (memory.base, memory.displacement) in slots
     return False
@@ -188,7 +191,7 @@ class _Trace:
                 still = exact and isinstance(right, Const)
                 self.collect(place, left, still)
                 self.collect(place, right, still and isinstance(left, Const))
-            case Either(left, right):
+            case Either(left, right) | Choose(_, left, right):
                 self.collect(place, left, exact)
                 self.collect(place, right, exact)
             case Address(memory):

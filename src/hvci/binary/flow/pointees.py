@@ -82,6 +82,7 @@ class Pointees:
         self.arch = flow.arch
         self._known: dict[tuple[int, Location], Fate] = {}
         self._busy: set[tuple[int, Location]] = set()
+        self.walk = Walk
 
     def from_instruction(
         self, function: Function, i: int, held: Held, most: int = MAX_WALKED
@@ -98,7 +99,7 @@ class Pointees:
         if leaves(function, i):  # what a routine returns that is jumped to
             fate = Fate(returned=frozenset(offset for _, offset in held))
         else:
-            walk = _Walk(self, function, nesting, most)
+            walk = self.walk(self, function, nesting, most)
             fate = walk.run() if walk.enter_behind(i, held) else LOST
         if not fate.returned:
             return fate
@@ -121,15 +122,14 @@ class Pointees:
         """What a function does with a pointer that it has at a place where it begins, or at `i`."""
         i = function.entry if i < 0 else i
         key = function.rvas[i], place
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        if key in self._known:
+            return self._known[key]
         if key in self._busy:
             return NOTHING  # what a recursion passes on unchanged adds nothing
         if nesting > MAX_NESTED or len(function.instructions) > MAX_CALLEE:
             return LOST
         self._busy.add(key)
-        walk = _Walk(self, function, nesting)
+        walk = self.walk(self, function, nesting)
         walk.enter(i, frozenset(((place, 0),)))
         answer = walk.run()
         self._busy.discard(key)
@@ -137,7 +137,7 @@ class Pointees:
         return answer
 
 
-class _Walk:
+class Walk:
     """One walk over one function."""
 
     def __init__(

@@ -168,7 +168,7 @@ def stores_of(bits, opcode):
 
 
 @BOTH
-@pytest.mark.parametrize("opcode", nearby._STORES)
+@pytest.mark.parametrize("opcode", nearby.STORES)
 def test_every_usual_store_writes_memory(bits, opcode):
     assert list(stores_of(bits, opcode))
 

@@ -7,7 +7,7 @@ finds it. A place that passes is decoded and judged by the data flow.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -36,6 +36,8 @@ CALLED_SOON = 16
 """Words behind such a pair in which the call is looked for that gets the address."""
 DESTINATIONS = 3
 """How many of the first arguments may be where a callee writes."""
+PARAMETERS = 8
+"""Registers with arguments."""
 LOADED_WITHIN = 9
 """Words from a call back to what may load its register from a variable, and one."""
 MADE_WITHIN = 64
@@ -80,37 +82,43 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     return _section_order(scene, _kept(scene, places, is_whole, copies, anywhere=False))
 
 
-def handing(scene: Scene) -> Iterator[int]:
-    """RVAs of calls of own functions that get an address of code early, and may write there.
+def handed(scene: Scene) -> Iterator[tuple[int, int, int, int]]:
+    """Addresses of code that are completed, and imports that are loaded, right before a call.
 
-    The address is completed, and the function called, close together.
+    (RVA, register, RVA of the direct call or jump, its target), in order of place.
     """
     from hvci.binary.arch.arm64.words import branch_target
 
-    references, thunks = _references(scene), scene.flow.interprocedural.thunks
+    references = _references(scene)
     words, rvas, (targets, pages) = references.words, references.rvas, references.adrps
     pages = pages[references.in_code(targets)]
     last = len(words) - 1
     pages = np.sort(pages)
     after = words[np.minimum(pages + np.arange(1, PAIR_WINDOW + 1)[:, None], last)]
     adds = (after & 0xFF80_0000) == 0x9100_0000
-    adds &= ((after >> 5 & 31) == (words[pages] & 31)) & ((after & 31) < DESTINATIONS)
+    adds &= ((after >> 5 & 31) == (words[pages] & 31)) & ((after & 31) < PARAMETERS)
     steps, rows = adds.nonzero()
     loads = rvas.searchsorted(np.array(scene.analysis.import_places, np.int64))
     loads = loads[loads <= last]
-    loads = loads[(words[loads] & 0xFFC0_0000 == 0xF940_0000) & (words[loads] & 31 < DESTINATIONS)]
+    loads = loads[(words[loads] & 0xFFC0_0000 == 0xF940_0000) & (words[loads] & 31 < PARAMETERS)]
     made = np.concatenate((pages[rows] + steps + 1, loads))
     given = np.concatenate((after[steps, rows], words[loads])) & 31
     behind = np.minimum(made[:, None] + np.arange(1, CALLED_SOON), last)
     calls = words[behind] & 0x7C00_0000 == 0x1400_0000
     has_call = calls.any(axis=1)
     places = behind[has_call, calls[has_call].argmax(axis=1)]
-    registers = given[has_call]
-    near, seen = _nearby(scene), set[int]()
-    writers: dict[tuple[int, int], bool] = {}
-    for place, register in sorted(zip(places.tolist(), registers.tolist(), strict=True)):
+    columns = (made[has_call].tolist(), given[has_call].tolist(), places.tolist())
+    for at, register, place in sorted(zip(*columns, strict=True)):
         call = int(rvas[place])
-        target = branch_target(int(words[place]), call)
+        yield int(rvas[at]), register, call, branch_target(int(words[place]), call)
+
+
+def handing(scene: Scene, rows: Iterable[tuple[int, int, int, int]]) -> Iterator[int]:
+    """RVAs of calls of own functions that get an address of code early, and may write there."""
+    thunks, near, seen = scene.flow.interprocedural.thunks, _nearby(scene), set[int]()
+    writers: dict[tuple[int, int], bool] = {}
+    early = (row for row in rows if row[1] < DESTINATIONS)
+    for _, register, call, target in sorted(early, key=lambda row: (row[2], row[1])):
         key = target, register
         if key not in writers:
             is_own = scene.image.is_code(target) and target not in thunks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.writes import exports, handed, kept, own
+from hvci.binary.behaviour.writes import exports, handed, kept, own, sent
 from hvci.binary.behaviour.writes.exports import export_of
 from hvci.binary.behaviour.writes.own import WRITES
 
@@ -13,7 +13,9 @@ def find(scene: Scene) -> None:
     """Add every fact about writes to code."""
     scene.copy_sites = frozenset(nearby.call_places(scene, names.BLOCKS).tolist())
     own.find(scene)
-    handed.find(scene)
+    rows = handed.handed(scene)
+    handed.find(scene, rows)
+    sent.find(scene, rows)
     kept.find(scene, exports.find(scene))
 
 

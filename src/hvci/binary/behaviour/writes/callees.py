@@ -39,10 +39,20 @@ def _is_through(scene: Scene, function: Function, i: int, memory: Memory, pointe
 
     `[to - from + from]`, as MSVC copies text, is no such store through `from`.
     """
-    of_base = {root.atom for root in roots(scene, function, i, Reg(memory.base))}
-    others = {atom for atom in of_base if atom.kind is not Kind.CONST}
+    found = _pointers(scene, function, i, memory.base)
+    if memory.index_register != NO_REGISTER:
+        found |= _pointers(scene, function, i, memory.index_register)
+    return found == {pointer}
+
+
+def _pointers(scene: Scene, function: Function, i: int, register: int) -> set[Atom]:
+    made = {root.atom for root in roots(scene, function, i, Reg(register))}
+    return {atom for atom in made if atom.kind is not Kind.CONST}
+
+
+def is_beside(scene: Scene, function: Function, i: int, memory: Memory) -> bool:
+    """Whether a store goes as far from one pointer as another one lies away, by an index."""
     if memory.index_register == NO_REGISTER:
-        return others == {pointer}
-    of_index = {root.atom for root in roots(scene, function, i, Reg(memory.index_register))}
-    others |= {atom for atom in of_index if atom.kind is not Kind.CONST}
-    return others == {pointer}
+        return False
+    base = _pointers(scene, function, i, memory.base)
+    return not base.isdisjoint(_pointers(scene, function, i, memory.index_register))

@@ -6,7 +6,8 @@ these only what seems to write through one of its first arguments; the data flow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +44,21 @@ _STORES_LAST, _STORES_THERE = b"\xc7\x04\x24", b"\xc7\x44\x24"
 """`mov dword [esp], constant`, and that with a displacement."""
 
 
-def find(scene: Scene) -> None:
+class Handed(NamedTuple):
+    """An address of code or an import that is made or loaded right before a direct call."""
+
+    place: int
+    """RVA of its operand, on ARM64 of the instruction that completes it."""
+    register: int
+    """That which gets it; below 0 where none does."""
+    call: int
+    target: int
+
+
+def find(scene: Scene, rows: Iterable[Handed]) -> None:
     """Add the fact of every call that hands on an address of code to be written through."""
     is_arm64 = scene.image.machine is Machine.ARM64
-    candidates = words.handing(scene) if is_arm64 else _candidates(scene)
+    candidates = words.handing(scene, rows) if is_arm64 else _candidates(scene, rows)
     for count, call in enumerate(candidates):
         if count == MAX_CALLS or scene.flow.exhausted:
             scene.flow.spend()  # which is told
@@ -56,14 +68,16 @@ def find(scene: Scene) -> None:
             _handed(scene, *found)
 
 
-def _candidates(scene: Scene) -> Iterator[int]:
-    """RVAs of the calls and jumps to what seems to write through an address of code."""
+def handed(scene: Scene) -> list[Handed]:
+    """Every address of code and import with a direct call soon behind it, in order of place."""
+    if scene.image.machine is Machine.ARM64:
+        return [Handed(*row) for row in words.handed(scene)]
     code, references = scene.image.bytes, scene.analysis.references
     sites = references.branches[1]
     sites = np.sort(sites[(code[sites] == _CALL) | (code[sites] == _JUMP)])
     places = np.sort(np.concatenate((_taken(scene), _loaded(scene))))
     if not len(sites) or not len(places):
-        return
+        return []
     following = sites.searchsorted(places)
     near = following < len(sites)
     places, calls = places[near], sites[following[near]]
@@ -71,13 +85,17 @@ def _candidates(scene: Scene) -> Iterator[int]:
     places, calls = places[near], calls[near]
     displacements = np.ndarray((len(code) - 3,), "<i4", scene.image.memory, 0, (1,))
     targets = calls + 5 + displacements[calls + 1]
+    columns = (places, nearby.registers(scene, places), calls, targets)
+    return [*map(Handed, *(each.tolist() for each in columns))]
+
+
+def _candidates(scene: Scene, rows: Iterable[Handed]) -> Iterator[int]:
+    """RVAs of the calls and jumps to what seems to write through an address of code."""
     writers: dict[tuple[int, int], bool] = {}
-    registers = nearby.registers(scene, places)
-    rows = zip(places.tolist(), registers.tolist(), calls.tolist(), targets.tolist(), strict=True)
     for place, register, call, target in rows:
         arguments: tuple[int, ...] = _ARGUMENTS
         if scene.image.bits == 32:
-            position = _position(scene, place, register, call)
+            position = position_of(scene, place, register, call)
             arguments = (~position,) if position < words.DESTINATIONS else ()
         for argument in arguments:
             if (target, argument) not in writers:
@@ -110,7 +128,7 @@ def _loaded(scene: Scene) -> Rvas:
     return np.asarray(places[found])
 
 
-def _position(scene: Scene, place: int, register: int, call: int) -> int:
+def position_of(scene: Scene, place: int, register: int, call: int) -> int:
     """Which argument on the x86 stack an address is that is pushed, or stored there as GCC does.
 
     More than there are where neither is seen.

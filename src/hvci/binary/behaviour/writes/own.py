@@ -23,6 +23,7 @@ from hvci.binary.behaviour import generated, names, nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Step, Use, follow, roots
+from hvci.binary.behaviour.writes.callees import is_beside
 from hvci.binary.form.code import IMAGE_BASE, NO_REGISTER, Flow, Function, Memory, Reg
 from hvci.binary.pe.image import Bytes
 from hvci.binary.pe.sets import among
@@ -45,7 +46,7 @@ def find(scene: Scene) -> None:
         if found is not None:
             function, i = found
             for j in range(i, min(i + behind, len(function.flows))):
-                _direct(scene, (function, j))
+                direct(scene, (function, j))
             _through_pointer(scene, found)
 
 
@@ -93,7 +94,7 @@ def _to_frame(code: Bytes, places: nearby.Rvas) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _direct(scene: Scene, place: Place) -> None:
+def direct(scene: Scene, place: Place) -> None:
     """A store whose operand names the section."""
     function, i = place
     for memory in scene.arch.effect(function, i).stores:
@@ -163,6 +164,8 @@ def _target(scene: Scene, function: Function, i: int, memory: Memory) -> tuple[i
     for root in sorted(roots(scene, function, i, Reg(memory.base))):
         rva = scene.rva_of(root.atom)
         if rva >= 0 and scene.image.is_code(rva) and root.exact:
+            if is_beside(scene, function, i, memory):
+                return None
             exact = memory.index_register == NO_REGISTER
             return rva + memory.displacement, exact
     return None
