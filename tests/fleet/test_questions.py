@@ -332,6 +332,27 @@ def test_what_changed_between_two_scans(where, tmp_path, monkeypatch):
     assert "files changed" not in CliRunner().invoke(main, ["diff", "1", "last"]).output
 
 
+def test_what_else_may_make_two_scans_differ_is_told(tmp_path, monkeypatch):
+    where, everything = tmp_path / "a.db", tuple(map(met, ROWS))
+    first = fill(where, *everything)
+    again = fill(where, *everything, host="laptop")
+    other = fill(where, *everything, rules=Rules(parse_version("7"), blocklists=(("a", "00"),)))
+    sub = fill(where, met("good"), targets="drivers/x")
+    cut = fill(where, met("good"), ends=False)
+    monkeypatch.setattr("hvci.fleet.rules.code_digest", lambda: "new")
+    later = fill(where, *everything)
+    for numbers, told in (
+        ((first, again), ""),
+        ((first, other), "judged with other options: blocklists, target_os 11-26h1 and 7"),
+        ((first, sub), "of different targets"),
+        ((first, cut), f"scan {cut} did not come to its end"),
+        ((first, later), "different code or catalogues of hvci"),
+        ((later, later), ""),
+    ):
+        said = run("diff", where, *numbers).stderr
+        assert (told in said, bool(said)) == (True, bool(told))
+
+
 @pytest.mark.parametrize(
     ("kind", "worse"),
     [("NotAnImage", True), ("InternalError", True), ("UnsupportedImage", False)],

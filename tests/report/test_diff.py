@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvci.model import Gate, Machine, Outcome
+from hvci.model import Gate, Machine, Outcome, WindowsVersion
 from hvci.report import Document
 from hvci.report.diff import Change, compare, to_diff_text
 from reports import (
@@ -127,6 +127,15 @@ def test_drivers_of_one_name_for_two_machines_are_not_compared():
     other = replace(x64, target=replace(x64.target, path="e.sys"))
     alone = compare(Document((x64, other)), Document((arm64, other)))
     assert [one.before is None or one.after is None for one in alone] == [True, True, False]
+
+
+def test_two_aims_are_told():
+    before = report(pool_call(0x1000, 0))
+    after = replace(before, target_os=WindowsVersion.WINDOWS_10_1607)
+    text = to_diff_text([difference(before, after)])
+    assert "judged for Windows 11 26H1" in text
+    assert ", then for Windows 10 1607 and Windows Server 2016: what differs may be that" in text
+    assert "judged for" not in to_diff_text([difference(after, after)])
 
 
 def test_text():

@@ -74,7 +74,7 @@ _SCANS = frozenset(("previous", "last"))
 def _scans(where: str, old: str, new: str) -> int:
     """Compare two scans, file by file."""
     need_fleet()
-    from hvci.fleet.comparing import changes, line
+    from hvci.fleet.comparing import changes, line, unlike
     from hvci.fleet.database import opened
     from hvci.fleet.views import scan_number
 
@@ -82,6 +82,8 @@ def _scans(where: str, old: str, new: str) -> int:
     try:
         with database.reading() as connection:
             first, second = (scan_number(connection, word) for word in (old, new))
+            for told in unlike(connection, first, second):
+                click.echo(f"hvci: {told}", err=True)
             for one in changes(connection, first, second):
                 click.echo(line(one))
                 number += 1

@@ -6,6 +6,7 @@ says the same changes nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +27,7 @@ from sqlalchemy import (
 
 from hvci.errors import UnsupportedImage
 from hvci.fleet.rows import PACKAGE
-from hvci.fleet.schema import file, result, scan, seen
+from hvci.fleet.schema import file, result, rules, scan, seen
 from hvci.report.safe import safe
 
 
@@ -98,6 +99,34 @@ def changes(connection: Connection, old: int, new: int) -> Iterator[Changed]:
         return  # whatever was there before is there now
     for row in connection.execute(_only(old, new, hosts[new] if foreign else None)):
         yield Changed(Change.GONE, row[0], _state(row[1:]), None)
+
+
+def unlike(connection: Connection, old: int, new: int) -> Iterator[str]:
+    """What else than drivers may have made two scans differ, or be equal, in sentences."""
+    columns = (scan.c.id, scan.c.targets, scan.c.ended, rules.c.hvci, rules.c.options)
+    joined = select(*columns, rules.c.digest).join_from(scan, rules)
+    rows = connection.execute(joined.where(scan.c.id.in_((old, new)))).all()
+    found = {one.id: one for one in rows}
+    first, second = found[old], found[new]
+    for one in dict.fromkeys((first, second)):
+        if one.ended is None:
+            yield f"scan {one.id} did not come to its end: what it did not meet looks gone or new"
+    if first.targets != second.targets:
+        yield "they are of different targets: what only one was asked for looks gone or new"
+    if first.options != second.options:
+        options = ", ".join(_differing(json.loads(first.options), json.loads(second.options)))
+        yield f"they were judged with other options: {options}"
+    elif first.digest != second.digest:
+        versions = " and ".join(dict.fromkeys((first.hvci, second.hvci)))
+        yield f"they were judged by different code or catalogues of hvci ({versions})"
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            is_word = isinstance(before, str) and isinstance(after, str)
+            yield f"{name} {before} and {after}" if is_word else name
 
 
 def _only(there: int, missing: int, host: str | None) -> Select[Any]:

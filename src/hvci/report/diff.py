@@ -183,6 +183,8 @@ def to_diff_text(differences: Iterable[Difference], *, verbose: bool = False) ->
 def _lines(difference: Difference, verbose: bool) -> Iterator[str]:
     before, after = (_verdict(report) for report in (difference.before, difference.after))
     yield f"{safe(difference.name)}: {before} -> {after}"
+    if aims := _aims(difference):
+        yield f"  judged for {aims}: what differs may be that"
     for change in Change:
         items = [item for item in difference.changes if item.change is change]
         if not items:
@@ -193,6 +195,13 @@ def _lines(difference: Difference, verbose: bool) -> Iterator[str]:
     if difference.doubts:
         yield "  open now:"
         yield from (f"    {', '.join(rules)}: {reason}" for reason, rules in difference.doubts)
+
+
+def _aims(difference: Difference) -> str:
+    """The Windows versions that the two were judged for, where these differ."""
+    there = [one for one in (difference.before, difference.after) if one is not None]
+    names = dict.fromkeys(words.judged_for(one) for one in there)
+    return ", then for ".join(names) if len(names) > 1 else ""
 
 
 def _verdict(report: Report | None) -> str:

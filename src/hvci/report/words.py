@@ -113,7 +113,7 @@ def about_target(report: Report) -> str:
     """What was evaluated, in one line."""
     target = report.target
     kind = "source" if target.machine is None else f"{target.machine} {target.kind}"
-    said = f"{kind}, {target.size_bytes:,} bytes, judged for {_judged_for(report)}"
+    said = f"{kind}, {target.size_bytes:,} bytes, judged for {judged_for(report)}"
     counts = {"left out": 0, "accepted": 0}
     for result in report.results:
         what = "left out" if result.rule in report.left_out else "accepted"
@@ -131,7 +131,7 @@ def _number(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _judged_for(report: Report) -> str:
+def judged_for(report: Report) -> str:
     """The target, and where memory integrity begins when it is older."""
     target = report.target_os
     if target.has_memory_integrity:
