@@ -3,7 +3,8 @@
 Theory of operation. The machine stops; this module decides what the stop means.
 
 1. A path is natural until the run had to invent something: memory behind a pointer that nobody
-   set, the return of a call through such a pointer, an instruction that was skipped.
+   set, the return of a call through such a pointer, an instruction that was skipped, the result
+   of a routine that only computes and has no model.
    From there on it is forced, and what it shows proves no more than that the code exists.
 2. A write to a page without the right is bug check 0xBE, a fetch outside verified images is 0xFC.
    Either ends the entry point. Exploration may then go on behind it, forced.
@@ -87,6 +88,7 @@ class Path:
         self._storport = storport_functions()
         self._callees = Callees(machine, kernel.removes)
         self._invented_before = 0
+        self._guessed_before = 0
         self._skips = 0
         self._meter = Meter(NATURAL)
 
@@ -94,7 +96,8 @@ class Path:
     def trust(self) -> Trust:
         """That of the start, until something is invented."""
         invented = self.machine.memory.inventions > self._invented_before
-        return Trust.INVENTED if invented or self._skips else self.base
+        guessed = self.kernel.guesses > self._guessed_before
+        return Trust.INVENTED if invented or guessed or self._skips else self.base
 
     @property
     def tier(self) -> Tier:
@@ -113,6 +116,7 @@ class Path:
         machine = self.machine
         self._meter = Meter(budget)
         self._invented_before, self._skips = machine.memory.inventions, 0
+        self._guessed_before = self.kernel.guesses
         machine.blocks, machine.block_limit = 0, budget.blocks
         machine.forget_trail()
         self.paths += 1

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from hvci.verifier.kernel import (
     audio_ddis,
+    bit_ddis,
     bus_ddis,
     crt_ddis,
+    crt_text_ddis,
     device_ddis,
     display_ddis,
+    format_ddis,
+    integer_ddis,
     irp_ddis,
     kmdf_ddis,
+    list_ddis,
     mdl_ddis,
     pool_ddis,
     port_ddis,
     registry_ddis,
     section_ddis,
+    security_ddis,
     sync_ddis,
     system_ddis,
     text_ddis,
+    time_ddis,
 )
 from hvci.verifier.kernel.call import Call, EndPath
 from hvci.verifier.kernel.kernel import EntryPoint, Kernel
@@ -25,20 +32,27 @@ from hvci.verifier.kernel.models import STAND_INS, Enter
 
 MODEL_ROOMS = (
     audio_ddis,
+    bit_ddis,
     bus_ddis,
     crt_ddis,
+    crt_text_ddis,
     device_ddis,
     display_ddis,
+    format_ddis,
+    integer_ddis,
     irp_ddis,
     kmdf_ddis,
+    list_ddis,
     mdl_ddis,
     pool_ddis,
     port_ddis,
     registry_ddis,
     section_ddis,
+    security_ddis,
     sync_ddis,
     system_ddis,
     text_ddis,
+    time_ddis,
 )
 """Modules that hold stand-ins."""
 

@@ -9,6 +9,8 @@ from hvci.verifier.kernel.call import Call
 from hvci.verifier.kernel.models import stands_in
 
 LONGEST = 0x10_0000
+TOO_SMALL = 34
+"""ERANGE: what a checked function returns where the target has no room."""
 
 
 def _signed(value: int) -> int:
@@ -29,6 +31,25 @@ def copy(call: Call) -> int:
     if size:
         call.memory.write(call.arg(0), call.memory.read(call.arg(1), size))
     return call.arg(0)
+
+
+@stands_in("memcpy_s", "memmove_s")
+def copy_checked(call: Call) -> int:
+    """Copy bytes when there is room; else zero the target."""
+    room, size = min(call.arg(1), LONGEST), call.arg(3)
+    if size > room:
+        call.memory.write(call.arg(0), bytes(room))
+        return TOO_SMALL
+    if size:
+        call.memory.write(call.arg(0), call.memory.read(call.arg(2), size))
+    return 0
+
+
+@stands_in("memchr")
+def find_byte(call: Call) -> int:
+    """Where a byte stands first, or zero."""
+    at = call.memory.read(call.arg(0), min(call.arg(2), LONGEST)).find(call.u8(1))
+    return call.arg(0) + at if at >= 0 else 0
 
 
 @stands_in("memset")
@@ -113,7 +134,7 @@ def copy_text_checked(call: Call) -> int:
     else:
         raw, width = _wide(memory.wide_text(call.arg(2), 0x4000)), 2
     if len(raw) + width > room * width:
-        return 34
+        return TOO_SMALL
     memory.write(call.arg(0), raw + bytes(width))
     return 0
 
@@ -187,11 +208,11 @@ def find_character(call: Call) -> int:
     return call.arg(0) + width * at if at >= 0 else 0
 
 
-@stands_in("_strupr", "_strlwr", "_wcsupr", "_wcslwr")
+@stands_in("_strupr", "_strlwr", "_wcsupr", "_wcslwr", "strlwr", "strupr", "wcslwr", "wcsupr")
 def change_case(call: Call) -> int:
     """Change case in place."""
     address, upper, memory = call.arg(0), call.name.endswith("upr"), call.memory
-    if call.name.startswith("_str"):
+    if "str" in call.name:
         raw = memory.text(address, 0x4000)
         memory.write(address, raw.upper() if upper else raw.lower())
     else:

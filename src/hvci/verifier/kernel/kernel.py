@@ -5,7 +5,8 @@ Theory of operation. A driver reaches the kernel through stand-ins only.
 1. A name gets its stand-in when something first asks for it: an import, a function table, or
    MmGetSystemRoutineAddress. Any name gets one.
 2. A hand-written model answers; else the documented prototype (zeroed outputs, a success status or
-   a fresh object); else zero. A DDI without a model never stops a run: it is counted in `unknown`.
+   a fresh object); else zero. A DDI without a model never stops a run: it is counted in `unknown`,
+   and in `guesses` where all it does is compute. Routines that it hands to Windows are queued.
 3. Callbacks that the driver registers are queued as entry points and never nested; only those
    whose result the driver waits for are entered at once (`Enter`).
 4. Nothing here touches the host: no file, device, network, clock, random number or environment.
@@ -19,6 +20,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hvci.catalog.givers import GIVERS
 from hvci.catalog.kmdf import kmdf_functions
 from hvci.catalog.prototypes import Returns, prototype
 from hvci.model import WindowsVersion
@@ -26,7 +28,7 @@ from hvci.verifier.arch import Convention
 from hvci.verifier.kernel import layouts as _layouts
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
 from hvci.verifier.kernel.exports import convention, exports
-from hvci.verifier.kernel.models import Answer, Model, stand_in
+from hvci.verifier.kernel.models import Answer, Model, computes, stand_in
 from hvci.verifier.kernel.objects import Objects
 from hvci.verifier.kernel.pool import make_arena
 from hvci.verifier.layout import STUB_BYTES
@@ -99,6 +101,8 @@ class Kernel:
         self.structures: _layouts.Structures = self.objects.at
         self.ioctls = Ioctls()
         self.unknown: Counter[str] = Counter()
+        self.guesses = 0
+        """How many results of computations were made up so far: what follows is not natural."""
         self.queue: deque[EntryPoint] = deque()
         self.kept: dict[tuple[object, ...], int] = {}
         """Objects that models hand out again, by a key of their choosing."""
@@ -217,7 +221,19 @@ class Kernel:
         if call.model is not None:
             return call.model(call)
         self.unknown[call.name] += 1
+        self.guesses += computes(call.name)
+        self._given_on(call)
         return self._by_prototype(call)
+
+    def _given_on(self, call: Call) -> None:
+        """Queue the routine that Windows will call with what the driver hands on."""
+        gives = GIVERS.get(call.name)
+        if gives is None:
+            return
+        position = gives.position(8 * call.pointer_size)
+        arguments = [self.arena.take(UNKNOWN_OBJECT) for _ in range(position)]
+        arguments += [call.arg(gives.context), *(self.arena.take(UNKNOWN_OBJECT) for _ in range(3))]
+        self.register(call.name, call.arg(gives.routine), arguments)
 
     def _by_prototype(self, call: Call) -> int:
         """Outputs point at zeroed objects; a function that returns a pointer returns one."""

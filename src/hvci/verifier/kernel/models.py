@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from hvci.catalog.prototypes import Returns, prototype
 
 if TYPE_CHECKING:
     from hvci.verifier.kernel.call import Call
@@ -53,3 +57,25 @@ def stand_in(name: str) -> StandIn | None:
     if found is None and name.startswith("Nt"):
         found = STAND_INS.get("Zw" + name[2:])
     return found
+
+
+_RUN_TIME = re.compile(r"_*[a-z][a-z0-9_]*")
+"""Names of the C run-time; all others of the kernel have capitals."""
+
+
+@cache
+def computes(name: str) -> bool:
+    """Whether all that a routine does is compute, so that an answer that is made up is wrong.
+
+    The C run-time does, and routines of the run-time library that return no status. Others hand
+    the driver an object, or do something of which it sees no more than whether it went well.
+    """
+    if _RUN_TIME.fullmatch(name):
+        return True
+    if not name.startswith("Rtl"):
+        return False
+    shape = prototype(name)
+    if shape is None:
+        return True
+    returns_nothing = shape.returns is Returns.NOTHING and not shape.outputs
+    return shape.returns is not Returns.STATUS and not returns_nothing

@@ -227,37 +227,3 @@ def count(call: Call) -> int:
     value = call.memory.u32(call.arg(0)) + (1 if call.name == "InterlockedIncrement" else -1)
     call.memory.put_u32(call.arg(0), value)
     return value & 0xFFFF_FFFF
-
-
-@stands_in(
-    "ExInterlockedRemoveHeadList",
-    "ExfInterlockedRemoveHeadList",
-    "ExInterlockedPopEntryList",
-    "ExfInterlockedPopEntryList",
-    "ExInterlockedPopEntrySList",
-    "InterlockedPopEntrySList",
-    "ExpInterlockedPopEntrySList",
-    "ExInterlockedFlushSList",
-    "ExpInterlockedFlushSList",
-    "KeRemoveEntryDeviceQueue",
-    "KeRemoveDeviceQueue",
-    "KeRemoveByKeyDeviceQueue",
-)
-def take_from_list(call: Call) -> int:
-    """The list is empty."""
-    return 0
-
-
-@stands_in("ExInterlockedInsertTailList", "ExfInterlockedInsertTailList")
-def insert_tail(call: Call) -> int:
-    """Link an entry at the end; give the former last one, or zero when there was none."""
-    memory, p = call.memory, call.pointer_size
-    head, entry = call.arg(0), call.arg(1)
-    last = memory.pointer(head + p)
-    if not last:
-        return 0
-    memory.put_pointer(entry, head)
-    memory.put_pointer(entry + p, last)
-    memory.put_pointer(last, entry)
-    memory.put_pointer(head + p, entry)
-    return 0 if last == head else last

@@ -134,6 +134,58 @@ def equal(call: Call) -> int:
     return int(compare(call) == 0)
 
 
+def _ansi(call: Call, index: int) -> str:
+    address, memory = call.arg(index), call.memory
+    size = memory.u16(address)
+    buffer = memory.pointer(address + call.pointer_size)
+    raw = memory.read(buffer, size) if size and buffer >= LOWEST_POINTER else b""
+    return raw.decode("latin-1")
+
+
+@stands_in("RtlCompareString", "RtlEqualString")
+def compare_narrow(call: Call) -> int:
+    """Order of two narrow strings, or whether they are the same."""
+    first, second = _ansi(call, 0), _ansi(call, 1)
+    if call.u8(2):
+        first, second = first.upper(), second.upper()
+    order = (first > second) - (first < second)
+    return int(not order) if "Equal" in call.name else order & 0xFFFF_FFFF
+
+
+@stands_in("RtlxAnsiStringToUnicodeSize", "RtlxOemStringToUnicodeSize")
+def size_wide(call: Call) -> int:
+    """Bytes of the string when it is wide, with a zero behind it."""
+    return 2 * call.memory.u16(call.arg(0)) + 2
+
+
+@stands_in("RtlxUnicodeStringToAnsiSize", "RtlxUnicodeStringToOemSize")
+def size_narrow(call: Call) -> int:
+    """Bytes of the string when it is narrow, with a zero behind it."""
+    return call.memory.u16(call.arg(0)) // 2 + 1
+
+
+@stands_in("RtlCreateUnicodeString")
+def create_string(call: Call) -> int:
+    """Copy a text into a fresh buffer."""
+    source = call.arg(1)
+    text = call.memory.wide_text(source, MAX_LENGTH // 4) if source >= LOWEST_POINTER else ""
+    raw = text.encode("utf-16-le", "replace")
+    buffer = call.kernel.arena.allocate(len(raw) + 2, call.name)
+    if not buffer:
+        return 0
+    call.memory.write(buffer, raw + bytes(2))
+    _set_string(call, call.arg(0), buffer, len(raw), 2)
+    return 1
+
+
+@stands_in("RtlAnsiCharToUnicodeChar")
+def widen_one(call: Call) -> int:
+    """The character that a pointer points at; the pointer moves on."""
+    at = call.memory.pointer(call.arg(0))
+    call.memory.put_pointer(call.arg(0), at + 1)
+    return call.memory.u8(at)
+
+
 @stands_in("RtlPrefixUnicodeString")
 def prefix(call: Call) -> int:
     """Whether the second string starts with the first."""
