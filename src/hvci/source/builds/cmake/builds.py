@@ -6,19 +6,16 @@ Knows what targets mean for a driver; the lists are run by `cmake_run`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import product
 
 from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import linker
-from hvci.source.builds.cmake import compilers
-from hvci.source.builds.cmake.commands import RUNNERS
-from hvci.source.builds.cmake.generators import Asked, is_open
+from hvci.source.builds.cmake.generators import LINK_ONLY, is_open
 from hvci.source.builds.cmake.generators import replace as generated
-from hvci.source.builds.cmake.presets import Preset, presets
+from hvci.source.builds.cmake.roots import folder_of, tree_of
 from hvci.source.builds.cmake.run import MAX_TEXT, Lists
 from hvci.source.builds.cmake.targets import Target
 from hvci.source.builds.model import (
@@ -34,15 +31,9 @@ from hvci.source.builds.model import (
 from hvci.source.builds.msbuild.files import absolute
 from hvci.source.builds.nearby import is_kernel_code
 from hvci.source.preprocess.conditions import of_ntddi
-from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file, is_folder
 from hvci.source.text.files import CODE, Shelf, is_code
 
-CONFIGURATIONS = ("Debug", "Release")
-FURTHER = ("RelWithDebInfo", "MinSizeRel")
-"""Configurations that count where the lists say something of them."""
-MAX_RUNS = 48
-"""Machines, configurations and compilers of one tree."""
 SHOWN = 6
 _ALL = ("(folders)", "(all)")
 """Stand for all targets of a list: what says nothing of those that are here, and what may."""
@@ -62,69 +53,31 @@ Key = tuple[str, str]
 def builds(shelf: Shelf, paths: Iterable[str], machines: Iterable[str]) -> list[Build]:
     """Every target of every list, in each configuration; a list that another runs is no root."""
     roots = sorted(paths, key=lambda path: (path.count("/"), path))
+    own = [folder_of(root) for root in roots]
     read: set[str] = set()
     found: list[Build] = []
     lost: dict[Key, tuple[list[str], bool]] = {}
     for root in roots:
         if absolute(root) in read:
             continue
-        every, unread = presets(_folder(root))
-        if unread:
-            lost[shelf.shown(root), "(all)"] = (unread, True)
-        for preset in every:
-            for lists in _runs(root, preset, machines):
-                read |= lists.read
-                for one, weighs in lists.missing.items():
-                    told = lost.setdefault((shelf.shown(root), _ALL[weighs]), ([], weighs))[0]
-                    told += () if one in told else (one,)
-                if lists.gave_up:
-                    told = lost.setdefault((shelf.shown(root), "(all)"), ([], True))[0]
-                    told += () if _LONG in told else (_LONG,)
-                found += _Made(shelf, lists, lost).builds()
+        tree = tree_of(root, machines)
+        read |= tree.read
+        if tree.unread:
+            lost[shelf.shown(tree.root), "(all)"] = (list(tree.unread), True)
+        for lists in tree.runs:
+            for one, weighs in lists.missing.items():
+                told = lost.setdefault((shelf.shown(root), _ALL[weighs]), ([], weighs))[0]
+                told += () if one in told else (one,)
+            if lists.gave_up:
+                told = lost.setdefault((shelf.shown(root), "(all)"), ([], True))[0]
+                told += () if _LONG in told else (_LONG,)
+            found += _Made(shelf, lists, lost).builds(own if tree.is_above else ())
     for (project, name), (what, weighs) in sorted(lost.items()):
         more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
         of = "" if name in _ALL else f"of the target {name} "
         reason = f"{of}this could not be followed: {', '.join(what[:SHOWN])}{more}"
         shelf.limit(project, reason, TEXT_RULES if weighs else ())
     return found
-
-
-def _runs(root: str, preset: Preset, machines: Iterable[str]) -> Iterator[Lists]:
-    """The lists run for each machine and configuration; those that only some lists name as well."""
-    left = [(machine, name, Compiler.MSVC) for machine in machines for name in CONFIGURATIONS]
-    done: set[tuple[str, str, Compiler]] = set()
-    while left:
-        machine, configuration, compiler = left.pop(0)
-        done.add((machine, configuration.upper(), compiler))
-        asked = Asked(configuration, preset=preset.name, compiler=compiler)
-        lists = Lists(_folder(root), asked, machine, RUNNERS)
-        lists.scopes[0].update(preset.variables)
-        lists.list_file(absolute(root))
-        lists.end()
-        chosen = compilers.chosen(lists.get, lists.targets.values()) or compiler
-        types = (lists.get("CMAKE_CONFIGURATION_TYPES") or "").split(";")
-        named = [*types, *(one for one in FURTHER if one.upper() in lists.configurations)]
-        every = {one.upper(): one for one in (configuration, *named) if one}
-        also = (machine, "arm64") if lists.is_for_arm64 else (machine,)
-        of = {chosen} if chosen is not compiler or _is_one(lists) else {compiler, *lists.compilers}
-        for key in product(also, every, sorted(of)):
-            lists.gave_up |= key not in done and len(done) >= MAX_RUNS
-            if key not in done and len(done) < MAX_RUNS:
-                done.add(key)
-                left.append((key[0], every[key[1]], key[2]))
-        if chosen is compiler and not (lists.refused and compiler is not Compiler.MSVC):
-            yield lists
-
-
-def _is_one(lists: Lists) -> bool:
-    """Whether lists say by which compiler they are built: by name, or as the kit's module needs."""
-    named = (lists.get(f"CMAKE_{language}_COMPILER") for language in ("C", "CXX"))
-    uses_kit = any(one.command.startswith("wdk_") for one in lists.targets.values())
-    return uses_kit or any(named)
-
-
-def _folder(path: str) -> str:
-    return absolute(path).rpartition("/")[0]
 
 
 _ON = ("ON", "1", "TRUE", "YES", "Y")
@@ -139,9 +92,20 @@ class _Made:
         self.machine = lists.machine
         self.lost = lost
 
-    def builds(self) -> Iterator[Build]:
-        """One build for each target that compiles something, or should."""
-        for target in {id(one): one for one in self.lists.targets.values()}.values():
+    def builds(self, folders: Collection[str] = ()) -> Iterator[Build]:
+        """One build for each target that compiles something, or should.
+
+        With folders, only of those below them, and of what they link.
+        """
+        every = {id(one): one for one in self.lists.targets.values()}
+        if folders:
+            tops = tuple(f"{one}/" for one in folders)
+            own = [one for one in every.values() if f"{one.folder}/".startswith(tops)]
+            objects = [self.lists.targets.get(name) for one in own for name in _objects(one)]
+            linked = [other for one in own for other in self._linked(one)]
+            known = (*own, *linked, *(one for one in objects if one is not None))
+            every = {id(one): one for one in known}
+        for target in every.values():
             if not {"INTERFACE", "IMPORTED"} & set(target.words):
                 yield self._build(target)
 
@@ -160,13 +124,14 @@ class _Made:
     def _linked(self, target: Target, is_used: bool = False) -> list[Target]:
         """The targets that one links, directly and in turn; or those whose usage it takes on."""
         found: dict[str, Target] = {}
-        todo = [one for one in target.links if not (is_used and one in target.outer)]
+        todo = [one for one in target.links if not (is_used and _is_apart(one, target.outer))]
         while todo:
             for name in _named(todo.pop(0)):
                 other = self.lists.targets.get(name)
                 if other is not None and other.name not in found and other is not target:
                     found[other.name] = other
-                    todo += (one for one in other.links if not (is_used and one in other.inner))
+                    links = other.links
+                    todo += (one for one in links if not (is_used and _is_apart(one, other.inner)))
         return list(found.values())
 
     def _build(self, target: Target) -> Build:
@@ -242,8 +207,8 @@ class _Made:
         what = "EXE" if target.command != "add_library" else "SHARED"
         names = (f"CMAKE_{what}_LINKER_FLAGS{of}" for of in ("", f"_{now}"))
         links = (one for one in target.links if one[:1] in "-/" and one[:2] != "-l")
-        parts = [*target.link_options, *links, *(self.lists.get(name) or "" for name in names)]
-        said = ("LINK_FLAGS", f"LINK_FLAGS_{now}", "LINK_OPTIONS")
+        parts = [*target.link_options, *links, *(target.flags.get(name, "") for name in names)]
+        said = ("LINK_FLAGS", f"LINK_FLAGS_{now}")
         parts += (target.properties.get(name, "").replace(";", " ") for name in said)
         return " ".join(parts)
 
@@ -304,9 +269,7 @@ class _Made:
         self, target: Target, linked: list[Target], options: list[str], kind: Kind
     ) -> tuple[dict[str, Compile], tuple[str, ...]]:
         definitions = self._all("definitions", target, linked)
-        definitions += target.properties.get("COMPILE_DEFINITIONS", "").split(";")
         options = [*options, target.properties.get("COMPILE_FLAGS", "")]
-        options += target.properties.get("COMPILE_OPTIONS", "").split(";")
         made = {one: self._compile(target, linked, definitions, options, one) for one in _FLAGS}
         compiled: dict[str, Compile] = {}
         assembly: list[str] = []
@@ -351,8 +314,7 @@ class _Made:
         now = self.lists.asked.configuration.upper()
         flags = " ".join(self._from_files(target, self._generated(options, language)))
         for of in ("", "_INIT", f"_{now}", f"_{now}_INIT"):
-            name = f"CMAKE_{language}_FLAGS{of}"
-            flags += " " + (self.lists.get(name) or "")
+            flags += " " + target.flags.get(f"CMAKE_{language}_FLAGS{of}", "")
         folders = self._generated(self._all("folders", target, linked), language)
         given = (one.replace("\\", "/") for one in include_folders(flags))
         folders += (one if one[:1] == "/" else f"{target.folder}/{one}" for one in given)
@@ -443,6 +405,11 @@ def _named(link: str) -> list[str]:
     if not is_open(link):
         return [link]
     return [word for word in _WORDS.findall(link) if not word.isupper()] or [link]
+
+
+def _is_apart(link: str, others: set[str]) -> bool:
+    """Whether what a target links hands nothing else on."""
+    return link in others or link.startswith(LINK_ONLY)
 
 
 _WORDS = re.compile(r"(?:[\w.+/-]|::)*[\w+]")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from hvci.source.builds.cmake.modules import around_project
 from hvci.source.builds.cmake.nested import NESTED
 from hvci.source.builds.cmake.run import Lists, Runner
-from hvci.source.builds.cmake.targets import Target
+from hvci.source.builds.cmake.targets import Place, Target
 from hvci.source.builds.cmake.text import Command
 from hvci.source.builds.cmake.unclear import is_unclear
 from hvci.source.builds.cmake.variables import VARIABLES
@@ -22,12 +23,23 @@ _TOLD = ("definitions", "options")
 
 
 def _project(lists: Lists, words: list[str], command: Command) -> None:
+    before, behind = around_project(words[0] if words else "")
+    _run_files(lists, before)
     lists.toolchain()
     if words:
         lists.set("PROJECT_NAME", words[0])
         for name in ("PROJECT_SOURCE_DIR", f"{words[0]}_SOURCE_DIR"):
             lists.set(name, lists.place.folder)
         lists.set("PROJECT_BINARY_DIR", f"{lists.place.folder}/build")
+    _run_files(lists, behind)
+
+
+def _run_files(lists: Lists, names: tuple[str, ...]) -> None:
+    """Run the files that variables name."""
+    for name in names:
+        for one in (lists.get(name) or "").split(";"):
+            if one:
+                lists.include(one)
 
 
 def _package(lists: Lists, words: list[str], command: Command) -> None:
@@ -218,6 +230,9 @@ _OF_FOLDERS = {
     "INCLUDE_DIRECTORIES": "folders",
     "LINK_OPTIONS": "link_options",
 }
+"""Properties of folders, and of targets as well."""
+_DEFINES = re.compile(r"[/-]D\S+")
+"""Options of `add_definitions` that are kept as definitions."""
 _BACKWARDS = (
     *("add_definitions", "add_compile_definitions", "include_directories"),
     *("set_property", "set_directory_properties"),
@@ -232,11 +247,14 @@ def _of_folder(kind: str) -> Callable[[Lists, list[str], Command], None]:
         if kind in _TOLD and command.name[:4] == "add_":
             is_defining = command.name != "add_compile_options"
             lists.missing |= dict.fromkeys(_unset(lists, command, is_defining), True)
-        getattr(lists.place, kind).extend(value)
+        places: list[Place | Target] = [lists.place]
         if command.name in _BACKWARDS:
-            for target in lists.targets.values():
-                if target.folder == lists.place.folder:
-                    getattr(target, kind).extend(value)
+            every = lists.targets.values()
+            places += (one for one in every if one.folder == lists.place.folder)
+        for one in value:
+            is_macro = command.name == "add_definitions" and _DEFINES.fullmatch(one) is not None
+            for place in places:
+                getattr(place, "definitions" if is_macro else kind).append(one)
 
     return run
 
@@ -253,24 +271,31 @@ def _set_properties(lists: Lists, words: list[str], command: Command) -> None:
                     lists.properties[lists.path(name), key] = pairs[key]
         elif name in lists.targets:
             for key, value in pairs.items():
-                _of_properties(lists, lists.targets[name], key, value.split(";"))
+                _of_properties(lists, lists.targets[name], key, value.split(";"), False)
             lists.targets[name].properties.update(pairs)
 
 
-def _of_properties(lists: Lists, target: Target, key: str, values: list[str]) -> None:
-    """What a property adds to a target, for itself or for those that link it."""
-    if key in _HANDED_BY:
-        what = _HANDED_BY[key]
+def _of_properties(
+    lists: Lists, target: Target, key: str, values: list[str], is_more: bool
+) -> None:
+    """What a property says of a target, for itself or for those that link it.
+
+    It takes the place of what commands said before, unless it is more of it.
+    """
+    if key in _HANDED_BY or key in _OF_FOLDERS:
+        what = _HANDED_BY.get(key) or _OF_FOLDERS[key]
         made = [lists.path(one) for one in values] if what == "folders" else values
-        target.handed.setdefault(what, []).extend(made)
+        if key in _HANDED_BY:
+            held = target.handed.setdefault(what, [])
+        else:
+            held = getattr(target, what)
+        held[:] = [*(held if is_more else ()), *made]
     elif key == "INTERFACE_SOURCES":
         target.handed_sources += ((one, lists.place.folder) for one in values)
     elif key == "SOURCES":
         target.sources += ((one, lists.place.folder) for one in values)
     elif key in ("LINK_LIBRARIES", "INTERFACE_LINK_LIBRARIES"):
         target.links += values
-    elif key == "INCLUDE_DIRECTORIES":
-        target.folders += map(lists.path, values)
 
 
 def _set_folder(lists: Lists, words: list[str], command: Command) -> None:
@@ -285,8 +310,10 @@ def _remove_definitions(lists: Lists, words: list[str], command: Command) -> Non
     """What `add_definitions` added goes again."""
     gone = set(words)
     targets = (one for one in lists.targets.values() if one.folder == lists.place.folder)
-    for options in (lists.place.options, *(one.options for one in targets)):
-        options[:] = [one for one in options if one not in gone]
+    places: list[Place | Target] = [lists.place, *targets]
+    for one in places:
+        for held in (one.options, one.definitions):
+            held[:] = [word for word in held if word not in gone]
 
 
 def _set_property(lists: Lists, words: list[str], command: Command) -> None:
@@ -302,7 +329,7 @@ def _set_property(lists: Lists, words: list[str], command: Command) -> None:
         held: dict[str, str] = {}
         if kind == "TARGET" and name in lists.targets:
             held = lists.targets[name].properties
-            _of_properties(lists, lists.targets[name], key, values)
+            _of_properties(lists, lists.targets[name], key, values, is_more)
         old = lists.properties.get((lists.path(name), key), "") if kind == "SOURCE" else ""
         old = (held.get(key, "") or old) if is_more else ""
         held[key] = ";".join(one for one in (old, *values) if one)

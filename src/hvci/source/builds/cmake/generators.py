@@ -11,7 +11,9 @@ from hvci.source.preprocess.predefined import Compiler
 
 MAX_DEPTH = 20
 _FALSE = frozenset(("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND"))
-_KEPT = ("BUILD_INTERFACE", "LINK_ONLY", "BUILD_LOCAL_INTERFACE", "HOST_LINK", "1")
+_KEPT = ("BUILD_INTERFACE", "BUILD_LOCAL_INTERFACE", "HOST_LINK", "1")
+LINK_ONLY = "$<LINK_ONLY:"
+"""Stands before what is linked and hands on nothing else."""
 _DROPPED = ("INSTALL_INTERFACE", "DEVICE_LINK", "0")
 
 
@@ -99,6 +101,8 @@ def _value(inner: str, asked: Asked) -> str | None:
         return words[1] if upper[0] not in _FALSE else ",".join(words[2:])
     if name == "STREQUAL" and len(words) == 2:
         return _bit(words[0] == words[1])
+    if name == "JOIN":
+        return words[0].replace(";", rest[len(words[0]) + 1 :])
     if name == "PLATFORM_ID":
         return _bit("WINDOWS" in upper)
     if name in ("C_COMPILER_ID", "CXX_COMPILER_ID"):

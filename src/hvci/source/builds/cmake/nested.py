@@ -42,7 +42,23 @@ def _fetched(lists: Lists, words: list[str], command: Command) -> None:
             lists.subdirectory(folder)
 
 
+def _dependent(lists: Lists, words: list[str], command: Command) -> None:
+    """`cmake_dependent_option(name text value depends force)`."""
+    if len(words) < 5:
+        return
+    name, _, value, depends, force = words[:5]
+    every = (
+        tuple(Argument(one, quoted=False) for one in text.split()) for text in depends.split(";")
+    )
+    if not all(lists.holds(Command("if", one, command.offset)) for one in every if one):
+        lists.set(name, force)
+    elif lists.get(name) is None:
+        lists.set(name, value)
+    lists.note(name, command)
+
+
 NESTED: dict[str, Runner] = {
+    "cmake_dependent_option": _dependent,
     "cmake_language": _language,
     "fetchcontent_declare": _declared,
     "fetchcontent_makeavailable": _fetched,

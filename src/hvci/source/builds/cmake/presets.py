@@ -28,6 +28,10 @@ _IMMATERIAL = re.compile(
 """Variables that say nothing of what is compiled here."""
 
 
+_OPTIONS = ("CL", "_CL_", "LINK", "_LINK_", "CFLAGS", "CXXFLAGS", "LDFLAGS")
+"""Variables from which the tools take options."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """One way to configure a tree."""
@@ -83,6 +87,17 @@ class _Read:
             found[TOOLCHAIN] = self.placed(file, name)
         return found
 
+    def options(self, name: str, depth: int = 0) -> dict[str, None]:
+        """The variables of the environment that give the tools options."""
+        one = self.presets.get(name)
+        if one is None or depth > MAX_INHERITED:
+            return {}
+        given, inherits = one.get("environment"), one.get("inherits") or ()
+        found = dict.fromkeys(given if isinstance(given, dict) else ())
+        for other in (inherits,) if isinstance(inherits, str) else inherits:
+            found |= self.options(str(other), depth + 1)
+        return {key: None for key in found if key.upper() in _OPTIONS}
+
     def placed(self, text: str, name: str) -> str:
         """A text with its macros replaced; the environment is not known."""
         known = {"sourceDir": self.folder, "presetName": name, "dollar": "$"}
@@ -120,6 +135,8 @@ def presets(folder: str) -> tuple[list[Preset], list[str]]:
         if one.get("hidden") is not True and read.is_for_windows(name):
             told = tuple(sorted(_telling(read.variables(name))))
             found.setdefault(told, Preset(name, told))
+            told_of = read.options(name)
+            read.lost += (f"{one} in the environment of the preset {name}" for one in told_of)
     every = list(found.values())
     if len(every) > MAX_PRESETS:
         read.lost.append(f"more than {MAX_PRESETS} presets")

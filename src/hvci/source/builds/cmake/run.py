@@ -16,7 +16,8 @@ from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.conditions import Known, Word
 from hvci.source.builds.cmake.generators import Asked
 from hvci.source.builds.cmake.generators import replace as generated
-from hvci.source.builds.cmake.targets import Place, Target
+from hvci.source.builds.cmake.modules import is_own
+from hvci.source.builds.cmake.targets import FLAGS, Place, Target, flags_of
 from hvci.source.builds.cmake.text import MAX_COMMANDS, Argument, Command, commands, unescaped
 from hvci.source.builds.cmake.unclear import adds, is_open, is_unclear, sets, shown
 from hvci.source.builds.steps import sections, written
@@ -135,6 +136,7 @@ class Lists:
         """Commands that run at the end of a folder."""
         self.refused = False
         """The lists stopped with an error: nothing is built in this way."""
+        self._flags = flags_of(asked.configuration)
         self.steps = 0
         self.gave_up = False
         self.nested = 0
@@ -253,7 +255,7 @@ class Lists:
             self._foreach(command, body)
         elif command.name == "while":
             for _ in range(MAX_ROUNDS):
-                if self.gave_up or not self._holds(command) or not self._round(body):
+                if self.gave_up or not self.holds(command) or not self._round(body):
                     return
             self.gave_up = True
         elif command.name in ("function", "macro"):
@@ -276,13 +278,14 @@ class Lists:
                 self.missing[shown(one)] = True
         try:
             for asked, inner in branches:
-                if asked.name == "else" or self._holds(asked):
+                if asked.name == "else" or self.holds(asked):
                     self.block(inner)
                     return
         finally:
             self.unclear.update(sets(body) if open_ else ())
 
-    def _holds(self, command: Command) -> bool:
+    def holds(self, command: Command) -> bool:
+        """Whether the condition that the arguments of a command are is true."""
         words = [Word(self.expand(one.text), one.quoted) for one in command.arguments]
         known = Known(
             self.get,
@@ -418,6 +421,9 @@ class Lists:
         """Run what was put off to the end of a folder."""
         every, self.deferred = self.deferred, []
         self.block(every)
+        for target in self.targets.values():
+            if target.folder == self.place.folder:
+                target.flags.update({name: self.get(name) or "" for name in self._flags})
 
     def subdirectory(self, folder: str) -> None:
         """Run the lists of a folder with variables of its own."""
@@ -454,7 +460,7 @@ class Lists:
             if self.list_file(path):
                 break
         else:
-            if name.lower().endswith(".cmake") and not is_optional:
+            if name and not is_own(name) and not is_optional:
                 self.missing[f"include({name})"] = True
         self.place.file = before
         self.set("CMAKE_CURRENT_LIST_DIR", here)
@@ -469,14 +475,6 @@ def _end(every: list[Command], start: int) -> int:
         if depth == 0:
             return at
     return len(every)
-
-
-FLAGS = tuple(
-    f"CMAKE_{what}{of}"
-    for what in ("C_FLAGS", "CXX_FLAGS", "EXE_LINKER_FLAGS", "SHARED_LINKER_FLAGS")
-    for of in ("", "_DEBUG", "_RELEASE")
-)
-"""What the compiler and the linker are told besides, for each configuration."""
 
 
 def _start(root: str, asked: Asked, machine: str) -> dict[str, str]:

@@ -39,6 +39,8 @@ class Target:
     steps: list[str] = field(default_factory=list)
     """Commands that run when it is linked."""
     properties: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    """What its folder tells compiler and linker at its end, by the names of the variables."""
     lost: list[str] = field(default_factory=list)
     """What could not be followed."""
 
@@ -67,3 +69,23 @@ class Place:
             list(self.link_options),
             list(self.links),
         )
+
+
+FLAGS = tuple(
+    f"CMAKE_{what}{of}"
+    for what in ("C_FLAGS", "CXX_FLAGS", "EXE_LINKER_FLAGS", "SHARED_LINKER_FLAGS")
+    for of in ("", "_DEBUG", "_RELEASE")
+)
+"""What the compiler and the linker are told besides, for each configuration."""
+
+
+def flags_of(configuration: str) -> tuple[str, ...]:
+    """The variables that compiler and linker are told in one configuration."""
+    now = configuration.upper()
+    languages = [f"CMAKE_{one}_FLAGS{of}" for one in ("C", "CXX") for of in ("", f"_{now}")]
+    linked = [
+        f"CMAKE_{one}_LINKER_FLAGS{of}"
+        for one in ("EXE", "SHARED", "MODULE")
+        for of in ("", f"_{now}")
+    ]
+    return (*linked, *(f"{one}{of}" for one in languages for of in ("", "_INIT")))

@@ -28,6 +28,7 @@ _ADDING = frozenset(
     )
 )
 _SETTING = {"set": 0, "unset": 0, "list": 1, "string": -1, "option": 0}
+_SETTING["cmake_dependent_option"] = 0
 """Commands that set a variable, and which argument names it."""
 Functions = Mapping[str, tuple[Command, list[Command], bool]]
 

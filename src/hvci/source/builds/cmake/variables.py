@@ -15,7 +15,8 @@ from pathlib import Path
 
 from hvci.source.builds.cmake import conditions as cmake_conditions
 from hvci.source.builds.cmake.files import glob
-from hvci.source.builds.cmake.run import FLAGS, Lists, Runner
+from hvci.source.builds.cmake.run import Lists, Runner
+from hvci.source.builds.cmake.targets import FLAGS
 from hvci.source.builds.cmake.text import Command
 
 MAX_EXPRESSION = 200
