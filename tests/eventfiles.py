@@ -35,6 +35,7 @@ class Record:
     message: str = ""
     activity: str = ""
     version: int = 0
+    computer: str = ""
 
 
 def loaded(name, words, audit=False):
@@ -116,6 +117,7 @@ def crash(code, parameters):
 
 def to_xml(record, rendered=False):
     activity = f"<Correlation ActivityID='{{{record.activity}}}'/>" if record.activity else ""
+    computer = f"<Computer>{escape(record.computer)}</Computer>" if record.computer else ""
     data = "".join(
         f"<Data Name={quoteattr(name)}>{escape(value)}</Data>"
         for name, value in record.data.items()
@@ -125,7 +127,7 @@ def to_xml(record, rendered=False):
         "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System>"
         f"<Provider Name={quoteattr(record.provider)}/><EventID>{record.id}</EventID>"
         f"<Version>{record.version}</Version>"
-        f"<TimeCreated SystemTime='2026-11-28T10:00:00.0000000Z'/>{activity}</System>"
+        f"<TimeCreated SystemTime='2026-11-28T10:00:00.0000000Z'/>{activity}{computer}</System>"
         f"<EventData>{data}</EventData>{said if rendered else ''}</Event>"
     )
 
@@ -141,8 +143,8 @@ def viewer(records):
     return "\n\n".join(
         f"Log Name:      {record.provider}/Operational\nSource:        {record.provider}\n"
         f"Date:          11/28/2026 10:00:00 AM\nEvent ID:      {record.id}\nTask Category: (1)\n"
-        f"Level:         Error\nKeywords:      \nUser:          SYSTEM\nComputer:      PC\n"
-        f"Description:\n{record.message}"
+        f"Level:         Error\nKeywords:      \nUser:          SYSTEM\n"
+        f"Computer:      {record.computer}\nDescription:\n{record.message}"
         for record in records
     )
 
@@ -172,11 +174,11 @@ def exported(records):
     """As Export-Csv writes them."""
     out = io.StringIO()
     rows = csv.writer(out, quoting=csv.QUOTE_ALL)
-    rows.writerow(["Message", "Id", "Version", "ProviderName", "TimeCreated", "ActivityId"])
+    heads = ["Message", "Id", "Version", "ProviderName", "TimeCreated", "ActivityId"]
+    rows.writerow([*heads, "MachineName"])
     for record in records:
-        rows.writerow(
-            [record.message, record.id, 0, record.provider, "11/28/2026", record.activity]
-        )
+        told = [record.message, record.id, 0, record.provider, "11/28/2026", record.activity]
+        rows.writerow([*told, record.computer])
     return out.getvalue()
 
 
@@ -242,6 +244,8 @@ def evtx(records):
             ("EventID", (), [str(record.id)]),
             ("TimeCreated", [("SystemTime", "2026-11-28T10:00:00Z")]),
         ]
+        if record.computer:
+            system.append(("Computer", (), [record.computer]))
         if record.activity:
             system.append(("Correlation", [("ActivityID", f"{{{record.activity}}}")]))
         data = [("Data", [("Name", key)], [text]) for key, text in record.data.items()]

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -257,6 +258,28 @@ def test_the_event_log_is_joined(tmp_path):
     _, document = look(put(tmp_path, {**FILES, name: evtx([refused_by_hvci("disk1.sys")])}))
     (line,) = [one for one in document["notices"] if one.startswith("event log: ")]
     assert "disk1.sys: refused by" in line
+
+
+@pytest.mark.parametrize(
+    ("computer", "other"),
+    [("PC-OF-SOMEBODY-WITH-A-NAME.local", ""), ("pc2.local", "PC2"), ("", "")],
+)
+def test_an_event_log_of_another_computer_is_told(tmp_path, computer, other):
+    if importlib.util.find_spec("evtx") is None:
+        pytest.skip("needs the package evtx")
+    from eventfiles import evtx
+
+    control = {**SYSTEM["ControlSet002"]["Control"]}
+    control["ComputerName"] = {"ComputerName": {"ComputerName": "PC-OF-SOMEBODY-"}}
+    system = {**SYSTEM, "ControlSet002": {**SYSTEM["ControlSet002"], "Control": control}}
+    event = replace(refused_by_hvci("disk1.sys"), computer=computer)
+    name = "system32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx"
+    files = {**FILES, "system32/config/system": hive(system), name: evtx([event])}
+    _, document = look(put(tmp_path, files))
+    told = [one for one in document["notices"] if one.startswith("its event log is also of")]
+    assert told == [f"its event log is also of {other}, and this Windows is of PC-OF-SOMEBODY-"] * (
+        other != ""
+    )
 
 
 def test_transaction_logs_are_applied():

@@ -1,6 +1,7 @@
 """Events, however they were saved: the same rows, one for each refused driver and check."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -472,3 +473,16 @@ def test_long_logs_are_cut_and_say_so(monkeypatch):
     assert (
         "1 events about files that are no drivers" in run("import-log", "-", input=programs).stdout
     )
+
+
+@pytest.mark.parametrize("form", [files.xml, files.viewer, files.exported])
+def test_events_of_several_computers_are_told(form):
+    """What one of them refused says nothing of a driver of that name on the other."""
+    one, other = (replace(files.hvci("a.sys"), computer=name) for name in ("pc1.local", "PC2"))
+    logs = [form([one]).encode(), form([replace(one, computer="PC1"), other]).encode()]
+    gathered = gather(logs)
+    assert gathered.computers == ("PC1", "PC2")
+    (told,) = (fact for fact in gathered.computer.facts if "computers" in fact)
+    assert told.startswith("the events are of 2 computers (PC1, PC2)")
+    alone = gather(logs[:1])
+    assert (alone.computers, alone.computer.facts) == (("PC1",), ())

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hvci.installed.drivers import Windows
 
 MOST_ROWS = 100
+_LONGEST = 15
+"""Characters of a computer's name in its registry; events have all of it."""
 
 
 def look(words: Iterable[str], options: Options) -> Document:
@@ -102,6 +104,9 @@ def _refused(windows: Windows, reports: tuple[Report, ...]) -> Iterator[str]:
     except HvciError as error:
         yield f"its event log was not read: {error}"
         return
+    mine = windows.registry.computer
+    if others := [name for name in gathered.computers if mine and name[:_LONGEST] != mine]:
+        yield f"its event log is also of {', '.join(others)}, and this Windows is of {mine}"
     rows = refusals(gathered.seen, gathered.computer, reports, gathered.signers)
     for row in rows[:MOST_ROWS]:
         lines = [line.strip() for line in to_lines([row]) if line.strip()]

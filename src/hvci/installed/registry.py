@@ -6,6 +6,7 @@ Words of the registry only; whether the files are there is for others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hvci.installed.hive import DamagedHive, Hive, Key
@@ -21,6 +22,7 @@ _STORAGE = (
 )
 """Classes of disks, their controllers, and volumes."""
 _SCENARIO = "Control\\DeviceGuard\\Scenarios\\HypervisorEnforcedCodeIntegrity"
+_NAME = "Control\\ComputerName\\ComputerName"
 _POLICY = "Policies\\Microsoft\\Windows\\DeviceGuard"
 _BY_USER = 2
 _DEEPEST = 3
@@ -66,6 +68,8 @@ class Registry:
     """Whether there was any device to ask."""
     drive: str = "c"
     """Where this Windows was installed."""
+    computer: str = ""
+    """What this Windows calls its computer, in capitals."""
     filters: frozenset[str] = frozenset()
     """Services without which disks do not work: filters of their classes and devices."""
     state: str = ""
@@ -106,6 +110,9 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
             part(hive, control, found)
         except DamagedHive as error:
             found.problems.append(f"{part.__name__.strip('_')}: {error}")
+    with suppress(DamagedHive):
+        name = _within(control, _NAME)
+        found.computer = name.text("ComputerName").upper() if name else ""
     found.state = "cannot be told"
     for policies in (software, None):
         try:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from hvci.logs.events import LONGEST_TEXT, MAX_EVENTS, Event
+from hvci.logs.events import LONGEST_NAME, LONGEST_TEXT, MAX_EVENTS, Event
 
 _LABEL = re.compile(r"^[ \t]*([^\W\d_][\w .'\u2019-]{1,24}?)[ \t\u00a0]*:(?:[ \t]+(.*)|[ \t]*)$")
 _FIELDS = {
@@ -26,6 +26,8 @@ _FIELDS = {
     "time created": "time",
     "date and time": "time",
     "activityid": "activity",
+    "computer": "computer",
+    "machinename": "computer",
     "description": "message",
     "message": "message",
     # Event Viewer in German, French and Spanish
@@ -88,6 +90,7 @@ def _event(found: Mapping[str, str]) -> Iterator[Event]:
             found.get("activity", "").strip("{}").lower(),
             {},
             found.get("message", "")[:LONGEST_TEXT],
+            found.get("computer", "")[:LONGEST_NAME],
         )
 
 
@@ -97,6 +100,7 @@ _KEYS = {
     "providername": "provider",
     "timecreated": "time",
     "activityid": "activity",
+    "machinename": "computer",
     "message": "message",
 }
 
@@ -130,6 +134,8 @@ _COLUMNS = {
     "timecreated": "time",
     "message": "message",
     "activityid": "activity",
+    "computer": "computer",
+    "machinename": "computer",
 }
 
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 LONGEST_EVENT = 1 << 20
 """Characters of one event; the longest real ones have some thousands."""
-LONGEST_TEXT, MAX_FIELDS = 4096, 100
-"""Characters of one field or message, and fields of one event."""
+LONGEST_TEXT, MAX_FIELDS, LONGEST_NAME = 4096, 100, 256
+"""Characters of one field or message, fields of one event, and characters of a computer's name."""
 MAX_EVENTS = 500_000
 _START = re.compile(r"<Event[\s>]")
 _FOLDED = re.compile(r"^[ \t]*-[ \t]*(?=<)", re.MULTILINE)
@@ -34,6 +34,8 @@ class Event:
     """Named fields; unnamed ones by their position."""
     message: str = ""
     """The text that Windows made of it, where the file has that."""
+    computer: str = ""
+    """The name of the computer that logged it."""
 
     def get(self, *names: str) -> str:
         """The first of these fields that is there; names are compared without blanks and case."""
@@ -91,6 +93,7 @@ def _parsed(text: str) -> Event | None:
         _attribute(system.get("Correlation"), "ActivityID").strip("{}").lower(),
         dict(islice(_data(parts), MAX_FIELDS)),
         _text(rendered.get("Message"))[:LONGEST_TEXT],
+        _text(system.get("Computer"))[:LONGEST_NAME],
     )
 
 

@@ -24,6 +24,7 @@ _WITH_FIELDS = (("Microsoft-Windows-Kernel-Power", 41), ("Windows Error Reportin
 """Events whose fields are a bug check: the restart without a shutdown, and the error report."""
 MAX_LINES = 500_000
 SIGNATURE = 3089
+_MOST_NAMED = 5
 OF_ANY_FILE = (3033, 3034, 3076, 3077)
 """Events that programs for user mode cause as well."""
 
@@ -44,6 +45,8 @@ class Gathered:
     """Lines of text that were too many to read."""
     events_cut: bool = False
     """A log holds as many events as are read of one, and may hold more."""
+    computers: tuple[str, ...] = ()
+    """Names of the computers that logged the events, in capitals and without their domain."""
 
     @property
     def is_empty(self) -> bool:
@@ -57,15 +60,22 @@ def gather(files: Iterable[bytes]) -> Gathered:
     entries = tuple(entry for part in parts for entry in part.log.entries)
     bases = _bases([part.log.bases for part in parts])
     others = tuple(dict.fromkeys(code for part in parts for code in part.log.others))
+    computer = _joined([part.computer for part in parts])
+    names = sorted({name for part in parts for name in part.computers})
+    if len(names) > 1:
+        said = ", ".join(names[:_MOST_NAMED]) + " ..." * (len(names) > _MOST_NAMED)
+        told = f"the events are of {len(names)} computers ({said}), put together by names of files"
+        computer = replace(computer, facts=(*computer.facts, told))
     return Gathered(
         Log(entries, bases, others),
         tuple(dict.fromkeys(one for part in parts for one in part.seen)),
-        _joined([part.computer for part in parts]),
+        computer,
         {key: name for part in parts for key, name in part.signers.items()},
         sum(part.programs for part in parts),
         sum(part.events for part in parts),
         sum(part.lines_cut for part in parts),
         any(part.events_cut for part in parts),
+        tuple(names),
     )
 
 
@@ -131,9 +141,16 @@ def _from_events(events: list[Event], text: str) -> Gathered:
         for event in known
         if event.id == SIGNATURE and (name := event.get("PublisherName")) and event.activity
     }
-    is_full = len(events) >= MAX_EVENTS
+    names = {event.computer.partition(".")[0].upper() for event in known} - {""}
     return Gathered(
-        log, tuple(found), Machine(), signers, programs, len(events), events_cut=is_full
+        log,
+        tuple(found),
+        Machine(),
+        signers,
+        programs,
+        len(events),
+        events_cut=len(events) >= MAX_EVENTS,
+        computers=tuple(names),
     )
 
 
