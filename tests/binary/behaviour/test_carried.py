@@ -22,8 +22,7 @@ def _writers(name: str) -> set[int]:
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_each_function_that_writes_is_found(build: str) -> None:
-    """Four; on x86 a jump between functions with registers of their own is not followed."""
-    assert len(_writers(f"{build}.bad.sys")) == (3 if build == "carried.x86.O2" else 4)
+    assert len(_writers(f"{build}.bad.sys")) == 4
 
 
 @pytest.mark.parametrize("build", BUILDS)

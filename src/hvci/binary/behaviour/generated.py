@@ -6,6 +6,7 @@ made of.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
@@ -106,7 +107,8 @@ def _leads_to_memory(contexts: Contexts, variable: candidates.Variable) -> bool:
     writes, size = scene.flow.globals.writes, scene.image.pointer_size
     held = writes.named(variable.writers, variable.rva, size) if variable.writers else ()
     known = {Root(atom, True) for atom in held}
-    return _memory(scene, known | _from_callers(contexts, known)) is not None
+    known |= _from_callers(contexts, known)
+    return _memory(scene, known) is not None or _known_memory(scene, known) is not None
 
 
 # ---- calls into memory
@@ -120,9 +122,14 @@ def _judge(contexts: Contexts, place: Place) -> None:
         return
     found = outputs.roots(contexts, place, operand)
     into = _memory(scene, found | _from_callers(contexts, found))
+    verb = "calls" if function.flows[i] in CALLS else "jumps"
     if into is not None:
-        verb = "calls" if function.flows[i] in CALLS else "jumps"
         scene.add(RULE, into.kind, f"{verb} into {into.what}", place, into.sure, into.why)
+    elif (own := _known_memory(scene, found)) and scene.reach(*place) is not Confidence.POSSIBLE:
+        reason = (
+            f"{verb} through a pointer that may lead to {own}, and elsewhere: it is not followed"
+        )
+        scene.leave_open(RULE, place, reason)
 
 
 class _Into(NamedTuple):
@@ -170,7 +177,12 @@ def _own_memory(scene: Scene, found: set[Root]) -> str | None:
     known = [root for root in found if root.atom.kind is not Kind.PARAMETER and not _is_added(root)]
     if any(not root.exact or root.atom.kind in _ANYTHING for root in known):
         return None
-    for root in sorted(known):
+    return _known_memory(scene, known)
+
+
+def _known_memory(scene: Scene, known: Iterable[Root]) -> str | None:
+    """The same of what is known, whatever else a pointer leads to."""
+    for root in sorted(root for root in known if root.exact):
         rva = scene.rva_of(root.atom)
         section = scene.image.section_at(rva) if rva >= 0 else None
         if root.atom.kind is Kind.STACK:

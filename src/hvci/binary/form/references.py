@@ -186,6 +186,11 @@ class References(ABC):
         """RVAs of candidate jumps to an RVA that `to_code` leaves out."""
         return []
 
+    @property
+    def short_jumps(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of candidate jumps to code that `branches` leaves out, in any order."""
+        return NO_RVAS, NO_RVAS
+
     def has_several(self, rvas: Rvas) -> npt.NDArray[np.bool_]:
         """Which RVAs more than one candidate direct call or jump leads to."""
         targets = self.branches[0]

@@ -6,7 +6,12 @@ EVEX and XOP: what is not in it certainly only reads. A test derives the table f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+
+from hvci.binary.form.references import NO_RVAS, Rvas
+from hvci.binary.pe.image import Bytes
 
 DIRECT_MASK, DIRECT = 0xC7, 0x05
 """ModRM of an operand that is a displacement alone: RIP-relative on x64, absolute on x86."""
@@ -70,3 +75,13 @@ USES[list(bytes.fromhex("3a3b80818384858688898a8bc6c7d9dbddf6f7feff"))] = True
 def may_write(opcode: int, modrm: int) -> bool:
     """Whether an instruction may write its direct memory operand."""
     return bool(WRITING_FORMS[opcode] >> (modrm >> 3 & 7) & 1)
+
+
+def short_jumps(code: Bytes, ranges: Iterable[tuple[int, int]]) -> tuple[Rvas, Rvas]:
+    """(target, site) of what looks like jumps of two bytes in some ranges of an image."""
+    found = [(code[low : end - 1] == _SHORT_JUMP).nonzero()[0] + low for low, end in ranges]
+    sites = np.concatenate((NO_RVAS, *found))
+    return sites + 2 + code[sites + 1].view(np.int8), sites
+
+
+_SHORT_JUMP = 0xEB

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hvci.binary.arch.x86 import operands
 from hvci.binary.arch.x86.ahead import may_call_soon
 from hvci.binary.arch.x86.direct.leaving import leaving
 from hvci.binary.arch.x86.direct.named_calls import calls_by_name, may_be_called
@@ -314,6 +315,13 @@ class ReferencesX86(References):
         targets, sites = self._conditional
         low, high = targets.searchsorted((rva, rva + 1))
         return [*found, *map(int, sites[low:high])]
+
+    @cached_property
+    def short_jumps(self) -> tuple[Rvas, Rvas]:
+        """Every candidate jump of two bytes."""
+        targets, sites = operands.short_jumps(self.image.bytes, self._ranges)
+        inside = self.in_code(targets)
+        return targets[inside], sites[inside]
 
     @cached_property
     def _conditional(self) -> tuple[Rvas, Rvas]:

@@ -53,6 +53,9 @@ TYPE_SIGNATURE = 0xC105CAFE
 MAX_INSTRUCTION = 15
 MAX_DECODED = 0x1000
 """Bytes decoded before what looks like a call."""
+MAX_TAIL_JUMPS = 4
+"""Functions that end with a jump to the next one, as often as that is looked for."""
+_JUMP, _SHORT_JUMP = 0xE9, 0xEB
 _JUMPS = np.array((0x20, 0xE0), np.uint8)
 """ModRM of `jmp [eax]` and `jmp eax`, without the register."""
 JUMP_BY_REGISTER = re.compile(rb"\xff[\xe0-\xe7]")
@@ -91,7 +94,13 @@ def find_starts(image: PeImage, references: References, decode: Decode) -> list[
     certain = distinct(np.concatenate((known, called, seen.jumped(), seen.prologues())))
     found = distinct(np.append(certain, seen.pointed(certain)))
     more = [rva for rva in unsure if seen.is_called(rva, found, decode)]
-    return [*map(int, distinct(np.append(found, more)))] if more else found.tolist()
+    found = distinct(np.append(found, more)).astype(np.int64) if more else found
+    for _ in range(MAX_TAIL_JUMPS):
+        more = [rva for rva in seen.crossed(found) if seen.is_jumped_to(rva, found, decode)]
+        if not more:
+            break
+        found = distinct(np.append(found, more)).astype(np.int64)
+    return [int(rva) for rva in found]
 
 
 class Openings:
@@ -122,7 +131,16 @@ class Openings:
 
     def is_called(self, rva: int, known: Rvas, decode: Decode) -> bool:
         """Whether one of the sites that call an RVA is an instruction of the function around it."""
-        for site in self.references.to_code(rva):
+        return self._is_instruction(self.references.to_code(rva), known, decode)
+
+    def is_jumped_to(self, rva: int, known: Rvas, decode: Decode) -> bool:
+        """The same of jumps, short ones too."""
+        short = self.references.short_branches(rva)
+        jumps = [site for site in short if self.code[site] == _SHORT_JUMP]
+        return self._is_instruction([*self.references.to_code(rva), *jumps], known, decode)
+
+    def _is_instruction(self, sites: Iterable[int], known: Rvas, decode: Decode) -> bool:
+        for site in sites:
             i = int(known.searchsorted(site, "right")) - 1
             start = int(known[i]) if i >= 0 else site
             code = bytes(self.image.memory[start : site + MAX_INSTRUCTION])
@@ -152,6 +170,40 @@ class Openings:
         ended = _PADDING[self.code[targets - 1]] & opening
         found: Rvas = targets[ended | self.are_typed(targets)]
         return found
+
+    def crossed(self, known: Rvas) -> list[int]:
+        """Where functions begin that only tail jumps lead to: out of a function, behind an end.
+
+        Nothing between two known starts goes there, neither straight on nor by a jump.
+        """
+        targets, sites = self._all_jumps
+        away = known.searchsorted(targets, "right") != known.searchsorted(sites, "right")
+        found = distinct(targets[away & ~among(targets, known)])
+        # behind a jump labels stand as well, where what is known as a start is none
+        is_behind_jump = (self.code[found - 5] == _JUMP) | (self.code[found - 2] == _SHORT_JUMP)
+        ended = self.is_behind_end(found) & ~is_behind_jump
+        is_aligned = (found % ALIGNMENT == 0) & is_behind_jump
+        found = found[ended | is_aligned | self.are_behind_fillers(found)]
+        return [rva for rva in found.tolist() if self._is_apart(rva, known)]
+
+    def _is_apart(self, rva: int, known: Rvas) -> bool:
+        """Whether no jump leads to an RVA from between the known starts around it."""
+        at = int(known.searchsorted(rva, "right"))
+        low = int(known[at - 1]) if at else 0
+        high = int(known[at]) if at < len(known) else self.image.size
+        jumps = (*self.references.to_code(rva), *self.references.short_branches(rva))
+        # what jumps nowhere is part of a filler
+        return not any(low <= site < high for site in jumps if site != rva - 2)
+
+    @cached_property
+    def _all_jumps(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of what may be jumps of two or five bytes into code."""
+        targets, sites = self.references.branches
+        far, short = self.code[sites] == _JUMP, self.references.short_jumps
+        targets = np.concatenate((targets[far], short[0]))
+        sites = np.concatenate((sites[far], short[1]))
+        inside = targets >= BEFORE
+        return targets[inside], sites[inside]
 
     def pointed(self, certain: Rvas) -> Rvas:
         """Targets of relocated pointers that look like functions, entries of jump tables apart.
@@ -190,7 +242,8 @@ class Openings:
         between = known.searchsorted(places) - known.searchsorted(start)
         found = (places >= start) & (places < ends[table]) & (places - start == 4 * between)
         is_aligned = (targets % ALIGNMENT == 0) & _PADDING[self.code[targets - 1]]
-        is_plain = found & ~is_aligned & ~self._is_opening(targets)
+        found &= ~self._stand_alone(targets)  # of the table of functions right behind
+        is_plain = found & ~is_aligned
         return np.asarray(found & among(table, distinct(table[is_plain])))
 
     def _are_local(self, targets: Rvas, places: Rvas, certain: Rvas) -> Chosen:
@@ -207,6 +260,7 @@ class Openings:
         start = starts[table]
         between = known.searchsorted(places) - known.searchsorted(start)
         found = (places >= start) & (places < ends[table]) & (places - start == 4 * between)
+        found &= ~self._stand_alone(targets)
         region = certain.searchsorted(operands, "right")
         strange = found & (certain.searchsorted(targets, "right") != region[table])
         found &= ~among(table, distinct(table[strange]))
@@ -216,6 +270,11 @@ class Openings:
                 found &= table != each
         is_plain = found & ~self.is_behind_end(targets) | found & (targets % ALIGNMENT != 0)
         return np.asarray(found & among(table, distinct(table[is_plain])))
+
+    def _stand_alone(self, targets: Rvas) -> Chosen:
+        """Which begin as functions do behind the end of another one; a label only does the one."""
+        ended = self.is_behind_end(targets) | self.are_behind_fillers(targets)
+        return np.asarray(ended & self._is_opening(targets))
 
     def _region(self, certain: Rvas, i: int) -> tuple[int, int]:
         """From one certain start to the next."""

@@ -18,7 +18,7 @@ from hvci.binary.pe.sets import members
 
 CALLEE = 128
 """Words of a function that are looked at."""
-DEEP = 1
+DEEP = 2
 """Functions that hand an argument on, one to the next."""
 _FRAME = 1 << FP | 1 << SP
 _GIVING = frozenset((Flow.CALL, Flow.INDIRECT_CALL, Flow.JUMP, Flow.INDIRECT_JUMP))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import Rvas
-from hvci.binary.pe.sets import among, distinct
+from hvci.binary.pe.sets import among, distinct, order_of
 
 DEEP = 2
 """How many calls down from where it is had a pointer is expected."""
@@ -126,13 +126,13 @@ class Around:
 
     def calling(self, rows: Rvas) -> Rvas:
         """The numbers of the functions that call some of which these are, sorted."""
-        targets, sites = self.scene.analysis.references.branches
+        targets, sites = self._branches
         return distinct(self.rows(sites[among(self.rows(targets), rows)]))
 
     def called_by(self, start: int) -> Rvas:
         """The numbers of the function at an RVA and of those that it calls, sorted."""
         own = self.rows(np.array((start,), np.int64))
-        targets, sites = self.scene.analysis.references.branches
+        targets, sites = self._branches
         called = self.rows(targets[self.rows(sites) == own])
         return distinct(np.concatenate((own, called)))
 
@@ -143,12 +143,29 @@ class Around:
         calls it, or somebody calls both.
         """
         if row not in self._sharing:
-            targets, sites = self.scene.analysis.references.branches
+            targets, sites = self._branches
             bounds = self._bounds[max(0, row - 1) : row + 1]
             first, last = targets.searchsorted(bounds) if len(bounds) == 2 else (0, 0)
             callers = self.rows(sites[first:last]).tolist()
             self._sharing[row] = frozenset((row, *callers, *self._handing.get(row, ())))
         return self._sharing[row]
+
+    @cached_property
+    def _branches(self) -> tuple[Rvas, Rvas]:
+        """(target, site) of every direct call and jump, short ones out of a function too.
+
+        Sorted by target.
+        """
+        references = self.scene.analysis.references
+        targets, sites = references.short_jumps
+        away = self.rows(targets) != self.rows(sites)
+        if not away.any():
+            return references.branches
+        known = references.branches
+        targets = np.concatenate((known[0], targets[away]))
+        sites = np.concatenate((known[1], sites[away]))
+        order = order_of(targets)
+        return targets[order], sites[order]
 
     @cached_property
     def _has_one(self) -> Mask:
@@ -161,7 +178,7 @@ class Around:
     def _above(self) -> Mask:
         """By row: whether it calls one in which such a pointer comes up."""
         above = np.zeros(len(self._bounds) + 1, bool)
-        targets, sites = self.scene.analysis.references.branches
+        targets, sites = self._branches
         above[self.rows(sites[self._has_one[self.rows(targets)]])] = True
         return above
 
@@ -174,7 +191,7 @@ class Around:
 
     def _spread(self, marked: Mask) -> None:
         """Mark what is called from marked rows."""
-        targets, sites = self.scene.analysis.references.branches
+        targets, sites = self._branches
         callers, callees = self.rows(sites), self.rows(targets)
         for _ in range(DEEP):
             marked[callees[marked[callers]]] = True

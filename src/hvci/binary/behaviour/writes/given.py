@@ -17,7 +17,7 @@ from hvci.binary.behaviour.scene import HOT_PATCHED, PROLOGUE, Scene
 
 CALLEE = {32: 0x100, 64: 0x180}
 """Bytes of a function that are looked at, by the bits of the machine."""
-DEEP = 1
+DEEP = 2
 """Functions that hand an argument on, one to the next."""
 POSITIONS = 8
 """Arguments on the x86 stack."""
