@@ -305,3 +305,37 @@ def test_arguments_of_meson_that_close_a_call(tmp_path):
     text += "shared_library('d', 'd.c', name_suffix: 'sys', dependencies: x)\n"
     lay(tmp_path, meson__build=text, d__c=CHOICE)
     assert "execute-pool-type" in bad(read(tmp_path))
+
+
+GNU = "CC = x86_64-w64-mingw32-gcc\n"
+WAYS = "%.o: %.c\n\t$(CC) {} -c -o $@ $<\n"
+
+
+@pytest.mark.parametrize(
+    ("lists", "is_bad"),
+    [
+        ("CFLAGS = -DSAFE\n", False),
+        ("CFLAGS = -DSAFE\n" + WAYS.format("-O2"), True),
+        ("CFLAGS = -DSAFE\n" + WAYS.format("$(CFLAGS)"), False),
+        ("MORE = -DSAFE\n" + WAYS.format("$(CFLAGS)"), True),
+        ("CFLAGS = -DSAFE\nd.o: d.c\n\t$(CC) -c d.c\n", True),
+        ("CFLAGS = -DSAFE\n.c.o:\n\t$(CC) -c $<\n", True),
+        ("A := $(CFLAGS)\nCFLAGS := -DSAFE\n" + WAYS.format("$(A)"), True),
+        ("A = $(CFLAGS)\nCFLAGS := -DSAFE\n" + WAYS.format("$(A)"), False),
+        ("CFLAGS := -DSAFE\nCFLAGS := $(CFLAGS) -O2\n" + WAYS.format("$(CFLAGS)"), False),
+        ("CFLAGS = @options\n", False),
+        ('!IF "$(KIND)"=="1"\nCFLAGS = -O2\n!ELSEIF 1\nCFLAGS = -DSAFE\n!ENDIF\n', True),
+        ('!IF "$(KIND)"=="1"\nCFLAGS = -DSAFE\n!ELSE\nCFLAGS = -DSAFE -g\n!ENDIF\n', False),
+    ],
+)
+def test_options_that_a_rule_asks_for(tmp_path, lists, is_bad):
+    lay(tmp_path, Makefile=GNU + lists + OBJECT + ONE, d__c=CHOSEN, options="-DSAFE\n")
+    assert bool(bad(read(tmp_path))) is is_bad
+
+
+def test_what_a_program_prints_for_rules_that_make_has(tmp_path):
+    lay(tmp_path, Makefile=GNU + "CFLAGS = $(shell cat options)\n" + OBJECT + ONE, d__c=GOOD)
+    assert any("$(shell cat options)" in one for one in weighing(read(tmp_path)))
+    rule = "CFLAGS = $(shell cat options)\n" + WAYS.format("-O2")
+    lay(tmp_path, Makefile=GNU + rule + OBJECT + ONE)
+    assert not weighing(read(tmp_path))

@@ -50,7 +50,8 @@ _ASKED = re.compile(
     r"(?:\.c\b|\.cpp\b|\.cc\b|\.o\b|\.obj\b|\bfind\b|\bls\b)"
 )
 """A function that is not followed and may say what is compiled."""
-_OPTIONS = re.compile(r"(?<!\S)@([\w./\\-]+\.\w+)")
+_OPTIONS = re.compile(r"(?<!\S)@([\w./\\-]+\.\w+)|(?<=\S )@([\w./\\-]+)(?!\S)")
+"""A file of options; a command that is not shown begins with the sign as well."""
 DRIVER = re.compile(
     r"(?i)\.sys\b|subsystem[,= :]+native|-lntoskrnl|ntoskrnl\.lib|[-/]driver\b"
     r"|entry[,= :]+_?DriverEntry|name_suffix\s*:\s*'sys'"
@@ -101,9 +102,10 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     ways = [(label, _written_out(one, path)) for label, one in ways_of(text)]
     values, whole = values_of(text), ways[0][1]
     for match in _OPTIONS.finditer(whole):
-        more = texts_of(beside(path, match[1].replace("\\", "/")))
+        name = match[1] or match[2]
+        more = texts_of(beside(path, name.replace("\\", "/")))
         whole += f"\n\t{' '.join((more or '').split())}"  # options as a rule has them
-        lost |= {} if more is not None else {f"@{match[1]}": None}
+        lost |= {} if more is not None or match[2] else {f"@{name}": None}
     lost |= too_many(ways)
     lost |= {_LONG: None} if max(len(one) for _, one in ways) >= MAX_TEXT else {}
     lost |= {one[0][:40]: None for one in _ASKED.finditer(whole)}
@@ -123,7 +125,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     return [replace(one, unset=unset, written=written) for one in found]
 
 
-_CONDITIONAL = re.compile(r"(?m)^([ ]*)!?[ ]*(if\w*|elif|else|endif)\b([^\n]*)$")
+_CONDITIONAL = re.compile(r"(?im)^([ ]*)!?[ ]*(if\w*|elif|else\w*|endif)\b([^\n]*)$")
 MAX_WAYS = 16
 """Branches of one file that are looked at alone."""
 
@@ -192,8 +194,18 @@ def _compiles(shelf: Shelf, path: str, text: str, files: list[str]) -> tuple[Com
     rules, known = Rules(text, path.rpartition("/")[0], files), dict[str, Compile]()
     return tuple(
         known.get(one) or known.setdefault(one, _compile(shelf, path, one))
-        for one in map(rules.about, files)
+        for one in (_of_rule(rules, file) for file in files)
     )
+
+
+def _of_rule(rules: Rules, file: str) -> str:
+    """The text about a file: what variables hold counts where a rule that compiles it asks."""
+    text = rules.about(file)
+    return _PLAIN.sub("", text) if rules.says_how(file) else text
+
+
+_PLAIN = re.compile(r"(?m)^[ ]*(?:export[ ]+|override[ ]+)?[\w.-]+[ \t]*[+?:]*=[^\n]*$")
+"""An assignment that is about no target alone."""
 
 
 def _compile(shelf: Shelf, path: str, text: str) -> Compile:

@@ -20,6 +20,9 @@ _USUAL = re.compile(
 """Names that habit gives to tools, places and lists: what they hold defines nothing, as a rule."""
 _SHELL = re.compile(r"(\S*)\$[({]shell\s+((?:[^(){}]|\$\([\w.-]+\))*)[)}]")
 _FOLDER = re.compile(r"[/-](?:I|L|isystem|iquote|idirafter|std|target)")
+_BY_ITSELF = ("CFLAGS", "CPPFLAGS", "CXXFLAGS")
+"""What make compiles with where no rule says how."""
+_BY_RULE = re.compile(r"(?m)^(?:\S*%\S*\.o(?:bj)?\b[^:\n]*|\S*\.c\S*\.o(?:bj)?)[ \t]*:")
 SHOWN = 60
 """Characters of a command in a sentence."""
 MAX_NAMES = 200
@@ -28,6 +31,8 @@ MAX_NAMES = 200
 def outside(text: str, values: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The names that nobody sets, each with the macro whose value it is, if it is."""
     parts = [match[0] for match in _COMPILES.finditer(text)]
+    if _BY_RULE.search(text) is None:
+        parts += (values[one] for one in _BY_ITSELF if one in values)
     todo, seen, lost = parts.copy(), set[str](), dict[str, None]()
     while todo and len(seen) < MAX_NAMES:
         for match in _USED.finditer(todo.pop()):

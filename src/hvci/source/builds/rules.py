@@ -160,6 +160,11 @@ def _is_source(written: str, file: str) -> bool:
     return fits(file, written) or ("/" not in written and fits(file.rpartition("/")[2], written))
 
 
+_COMPILER = re.compile(r"(?<!\S)[-/]c(?!\S)")
+_OPEN = re.compile(r"\$[({](?![@<^*+?%][DF]?[)}])")
+"""A variable or function that is not followed, besides those that make sets for each rule."""
+
+
 class Rules:
     """The rules of a text that are about some of its files only."""
 
@@ -184,6 +189,13 @@ class Rules:
                 parts.append(self.text[at : rule.start])
                 at = rule.end
         return "\n".join((*parts, self.text[at:]))
+
+    def says_how(self, file: str) -> bool:
+        """Whether the commands of rules compile a file, with options that are all written there."""
+        name = self.shown[file]
+        every = [one for one in self._rules if one.is_for(name, self.fronts)]
+        texts = [self.text[one.start : one.end] for one in every if one.is_made]
+        return any(_COMPILER.search(one) for one in texts) and not any(map(_OPEN.search, texts))
 
     @cached_property
     def _rules(self) -> list[_OfObjects]:

@@ -6,6 +6,7 @@ Knows assignments, `$(...)` and the functions that name files; runs no shell.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 MAX_TEXT = 2 << 20
@@ -28,13 +29,30 @@ _BY_MAKE = {"CURDIR": ".", "PWD": ".", "MAKEFILE_LIST": "./Makefile"}
 def values_of(text: str) -> dict[str, str]:
     """What each variable of a text holds at its end."""
     values = dict(_BY_MAKE)
-    for match in _ASSIGNMENT.finditer(text):
+    every = [*_ASSIGNMENT.finditer(text)]
+    assigned = {match[1] for match in every}
+    for match in every:
         name, how, value = match[1], match[2], match[3].strip()
+        if how[:1] == ":" or (not how and f"$({name})" in value):
+            value = _at_once(value, values, assigned)
         if how == "+" and name in values:
             values[name] += " " + value
         elif how != "?" or name not in values:
             values[name] = value
     return values
+
+
+def _at_once(text: str, values: dict[str, str], assigned: Collection[str]) -> str:
+    """A text with what variables hold by now; those that nothing sets stay."""
+
+    def held(match: re.Match[str]) -> str:
+        return values.get(match[1], "" if match[1] in assigned else match[0])
+
+    for _ in range(MAX_DEPTH if "$" in text else 0):
+        before, text = text, _VARIABLE.sub(held, text)[:MAX_TEXT]
+        if text == before:
+            break
+    return text
 
 
 def expanded(text: str, values: dict[str, str], path: str, depth: int = 0) -> str:
