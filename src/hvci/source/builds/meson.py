@@ -1,57 +1,116 @@
 """Reads Meson files as lists of sources with their definitions.
 
 Knows calls and names of files; runs nothing. What a driver is made of is told by what is linked as
-one (`makefiles`); programs beside it are left out.
+one (`makefiles`); programs beside it are left out. A file in a folder is read with those above it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.compiler import of_commands
 from hvci.source.builds.makefiles import DRIVER, file_size, made, texts_of, too_many, ways_of
-from hvci.source.builds.model import Build
+from hvci.source.builds.meson_calls import Call, Script
+from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.variables import files_like
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.files import Shelf, beside
 
 MAX_FILES = 200
+MAX_TARGETS = 200
+MAX_LEVELS = 8
+"""Folders upwards in which the beginning of a tree is looked for."""
 MAX_CROSS = 1 << 16
 """Bytes of a file for cross builds."""
-_CALL = re.compile(r"\b(executable|shared_library|shared_module|library|test|benchmark)\s*\(")
+NAME = "meson.build"
 _FOLDER = re.compile(r"\bsubdir\s*\(\s*'([^'\n]+)'")
 _ASKED = re.compile(r"\brun_command\s*\(")
+_BEGINS = re.compile(r"(?m)^[ \t]*project[ \t]*\(")
 
 
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
-    """What a Meson file builds, when it is a driver."""
-    texts = dict(_texts(path))
-    every = "\n".join(texts.values())
-    if DRIVER.search(texts.get(path, "")) is None:
+    """What a Meson file builds: each driver, and the libraries that those link."""
+    if DRIVER.search(texts_of(path) or "") is None:
         return []
-    unused = _programs(every)
-    found = Named()
-    for file, text in texts.items():
-        kept = text
-        for one in unused:
-            kept = kept.replace(one, "")
-        found.add(named(shelf, file, kept))
-        for folder in _FOLDER.findall(text):
-            if beside(file, f"{folder}/meson.build") not in texts:
-                found.lost[f"{folder}/meson.build"] = None
-    if _ASKED.search(every) and ".stdout()" in every:
-        found.lost["what run_command gives"] = None
-    ways = ways_of(every)
-    found.lost |= too_many(ways)
-    named_by = list(_cross_compilers(path))
+    top = _top(path)
+    texts = dict(_texts(top))
+    if path not in texts:
+        top, texts = path, dict(_texts(path))
+    script = Script(texts)
+    tree = _Tree(shelf, path, top, script, tuple(machines))
+    own = [one for one in script.images if one.file == path]
+    if len(own) > MAX_TARGETS:
+        shelf.limit(path, f"more than {MAX_TARGETS} targets; the rest was not examined", TEXT_RULES)
+        own = own[:MAX_TARGETS]
+    drivers = [one for one in own if DRIVER.search(script.about(one)) is not None]
+    if not drivers:
+        return tree.whole()
+    is_only = len(drivers) == 1
+    linked = {lib.start: lib for one in drivers for lib in script.linked(one)}
+    return [
+        *(build for one in drivers for build in tree.of(one, is_only=is_only)),
+        *(build for one in linked.values() for build in tree.of(one)),
+    ]
 
-    def compilers(text: str) -> tuple[Compiler, ...]:
-        return of_commands(named_by, _QUOTES.sub(" ", text))
 
-    return made(shelf, path, path, every, found, machines, ways[1:], compilers)
+class _Tree:
+    """The builds of one file, in the tree that it is part of."""
+
+    def __init__(
+        self, shelf: Shelf, path: str, top: str, script: Script, machines: tuple[str, ...]
+    ) -> None:
+        self.shelf = shelf
+        self.path = path
+        self.script = script
+        self.machines = machines
+        self.every = "\n".join(script.texts.values())
+        self.compilers = list(_cross_compilers(top))
+
+    def whole(self) -> list[Build]:
+        """One driver of all that the file and those below it name."""
+        texts = dict(_texts(self.path))
+        found, every = self._named(texts), "\n".join(texts.values())
+        return self._made(self.path, every, found)
+
+    def of(self, call: Call, *, is_only: bool = False) -> list[Build]:
+        """A driver or library of a call."""
+        kept = dict(self.script.kept(call))
+        found = self._named(kept)
+        languages = {"c" if one.lower().endswith(".c") else "cpp" for one in found.files}
+        text, open_ = self.script.in_languages("\n".join(kept.values()), languages)
+        found.lost |= dict.fromkeys(open_)
+        project = self.path if is_only else f"{self.path}#{call.name or call.start}"
+        builds = self._made(project, text, found)
+        linked = tuple(f"{self.path}#{one.name or one.start}" for one in self.script.linked(call))
+        builds = [replace(one, references=linked) for one in builds]
+        if call.is_library:
+            builds = [replace(one, kind=Kind.LIBRARY, static=True) for one in builds]
+        return builds
+
+    def _named(self, texts: dict[str, str]) -> Named:
+        found = Named()
+        for file, text in texts.items():
+            found.add(named(self.shelf, file, text))
+            for folder in _FOLDER.findall(text):
+                if beside(file, f"{folder}/{NAME}") not in self.script.texts:
+                    found.lost[f"{folder}/{NAME}"] = None
+        if _ASKED.search(self.every) and ".stdout()" in self.every:
+            found.lost["what run_command gives"] = None
+        return found
+
+    def _made(self, project: str, text: str, found: Named) -> list[Build]:
+        ways = ways_of(text)
+        found.lost |= too_many(ways)
+
+        def compilers(text: str) -> tuple[Compiler, ...]:
+            return of_commands(self.compilers, _QUOTES.sub(" ", text))
+
+        return made(self.shelf, self.path, project, text, found, self.machines, ways[1:], compilers)
 
 
 _QUOTES = re.compile(r"[\[\]'\",]+(?=[\s\[\]'\",-]|\Z)|'")
@@ -68,6 +127,18 @@ def _cross_compilers(path: str) -> Iterator[str]:
             yield from _COMPILER.findall(text) if "[binaries]" in text else ()
 
 
+def _top(path: str) -> str:
+    """The file that begins the tree of one; itself where none does."""
+    here = path
+    for _ in range(MAX_LEVELS):
+        if _BEGINS.search(texts_of(here) or "") is not None:
+            return here
+        here = beside(here, f"../{NAME}")
+        if texts_of(here) is None:
+            return path
+    return path
+
+
 def _texts(path: str) -> Iterator[tuple[str, str]]:
     """A file and those of the folders that it names, each once."""
     todo, seen = [path], {path}
@@ -77,35 +148,8 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
         if text is None:
             continue
         yield file, text
-        inner = (beside(file, f"{folder}/meson.build") for folder in _FOLDER.findall(text))
+        inner = (beside(file, f"{folder}/{NAME}") for folder in _FOLDER.findall(text))
         for one in inner:
             if one not in seen and len(seen) < MAX_FILES:
                 seen.add(one)
                 todo.append(one)
-
-
-def _programs(text: str) -> list[str]:
-    """What makes programs beside a driver: their calls, and the lists that only those use."""
-    calls = [text[match.start() : _closing(text, match.end())] for match in _CALL.finditer(text)]
-    others = [one for one in calls if DRIVER.search(one) is None]
-    if len(others) == len(calls):
-        return []
-    rest = text
-    for one in others:
-        rest = rest.replace(one, "")
-    found = list(others)
-    for name in sorted({word for one in others for word in re.findall(r"\b[a-z_]\w*\b", one)}):
-        given = re.compile(rf"(?m)^[ \t]*{name}[ \t]*\+?=[ \t]*(?:files\()?\[?[^=\]]*?[\])']+$")
-        lists = [match[0] for match in given.finditer(rest)]
-        if lists and len(re.findall(rf"\b{name}\b", rest)) == len(lists):
-            found += lists
-    return found
-
-
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for at in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[at], 0)
-        if not depth:
-            return at + 1
-    return len(text)

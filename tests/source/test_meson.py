@@ -1,0 +1,107 @@
+"""Meson files: each target has its own files and arguments, and those that all targets get."""
+
+import pytest
+
+from hvci.evaluate import Options, evaluate_drivers
+from hvci.model import Answer, Question
+from sources import bad, entry, lay, read
+
+HEAD = "project('p', 'c', 'cpp')\n"
+CODE = "#ifdef NX\n#define P NonPagedPoolNx\n#else\n#define P NonPagedPool\n#endif\n"
+PART = CODE + "#include <ntddk.h>\nVOID *f(VOID) { return ExAllocatePoolWithTag(P, 8, 'b'); }\n"
+CODE += entry("p = ExAllocatePoolWithTag(P, 8, 'a');")
+CALLS = "VOID *f(VOID);\n" + entry("f();")
+DRIVER = "shared_library('{0}', '{0}.c', {1} name_suffix: 'sys')\n"
+POOL = {"execute-pool-type"}
+
+
+def answers(folder):
+    """What each driver would do in the readiness test, by its name."""
+    reports = evaluate_drivers(folder, Options())
+    return {one.target.path.rpartition("#")[2]: one.answers[Question.READINESS] for one in reports}
+
+
+def one_driver(folder, more, arguments="", file="d.c", **files):
+    text = HEAD + more.format(DRIVER.format("d", arguments))
+    (folder / file).write_text(files.pop("code", CODE))
+    return read(lay(folder, meson__build=text, **files))
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "is_bad"),
+    [
+        ("{}", "c_args: '-DNX',", False),
+        ("{}", "c_args: ['-DNX', '-O2'],", False),
+        ("{}", "cpp_args: ['-DNX', '-O2'],", True),
+        ("a = ['-DNX']\n{}", "c_args: a,", False),
+        ("a = ['-DNX']\nb = a + ['-O2']\n{}", "c_args: b,", False),
+        ("a = ['-DNX']\n{}", "", True),
+        ("x = declare_dependency(compile_args: '-DNX')\n{}", "dependencies: [x],", False),
+        ("x = declare_dependency(compile_args: '-DNX')\n{}", "", True),
+        ("add_project_arguments('-DNX', language: 'c')\n{}", "", False),
+        ("add_project_arguments(['-DNX'], language: ['c', 'cpp'])\n{}", "", False),
+        ("add_global_arguments('-DNX', language: 'cpp')\n{}", "", True),
+        ("a = '-DNX'\nadd_project_arguments(a, language: 'c')\n{}", "", False),
+        ("executable('t', 't.c', c_args: '-DNX')\n{}", "", True),
+        ("t = executable('t', 't.c', c_args: '-DNX')\ntest('x', t)\n{}", "", True),
+    ],
+)
+def test_arguments_of_one_driver(tmp_path, more, arguments, is_bad):
+    evidence = one_driver(tmp_path, more, arguments, t__c="int main(void) { return 0; }\n")
+    assert bool(bad(evidence)) is is_bad
+
+
+def test_two_drivers_of_one_file(tmp_path):
+    text = HEAD + DRIVER.format("a", "c_args: '-DNX',") + DRIVER.format("b", "")
+    lay(tmp_path, meson__build=text, a__c=CODE, b__c=CODE)
+    assert answers(tmp_path) == {"a": Answer.YES, "b": Answer.NO}
+    text = HEAD + "s = files('a.c', 'm.c')\n" + DRIVER.format("a", "").replace("'a.c'", "s")
+    lay(tmp_path, meson__build=text + DRIVER.format("b", ""), a__c=CALLS, b__c=entry(""), m__c=PART)
+    assert answers(tmp_path) == {"a": Answer.NO, "b": Answer.YES}
+
+
+@pytest.mark.parametrize(
+    ("library", "link"),
+    [
+        ("l = static_library('l', 'm.c'{})\n", "link_with: l,"),
+        ("l = static_library('l', 'm.c'{})\n", "objects: l.extract_all_objects(),"),
+        (
+            "l = static_library('l', 'm.c'{})\nx = declare_dependency(link_with: l)\n",
+            "dependencies: x,",
+        ),
+    ],
+)
+def test_a_library_has_arguments_of_its_own(tmp_path, library, link):
+    files = {"a__c": CALLS, "b__c": CODE, "m__c": PART}
+    drivers = DRIVER.format("a", link) + DRIVER.format("b", "c_args: '-DNX',")
+    lay(tmp_path, meson__build=HEAD + library.format("") + drivers, **files)
+    assert answers(tmp_path) == {"a": Answer.NO, "b": Answer.YES}
+    lay(tmp_path, meson__build=HEAD + library.format(", c_args: '-DNX'") + drivers, **files)
+    assert answers(tmp_path) == {"a": Answer.YES, "b": Answer.YES}
+
+
+@pytest.mark.parametrize("asked", [".", "s", "s/meson.build", "s/d.c"])
+@pytest.mark.parametrize(
+    ("above", "arguments"),
+    [("add_project_arguments('-DNX', language: 'c')\n", ""), ("a = ['-DNX']\n", "c_args: a,")],
+)
+def test_a_folder_has_what_stands_above(tmp_path, above, arguments, asked):
+    lay(tmp_path, meson__build=HEAD + above + "subdir('s')\n", s___d__c=CODE)
+    lay(tmp_path, s___meson__build=DRIVER.format("d", arguments))
+    assert not bad(read(tmp_path / asked))
+    lay(tmp_path, meson__build=HEAD + "subdir('s')\n")
+    assert bad(read(tmp_path / asked)) == POOL
+
+
+def test_arguments_that_only_some_files_get_are_told(tmp_path):
+    text = HEAD + "add_project_arguments('-DNX', language: 'cpp')\n"
+    text += DRIVER.format("d", "").replace("'d.c'", "['d.c', 'm.cpp']")
+    evidence = read(lay(tmp_path, meson__build=text, d__c=CALLS, m__cpp=PART))
+    assert any("arguments for files of cpp alone" in one.reason for one in evidence.limits)
+
+
+def test_more_targets_than_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.source.builds.meson.MAX_TARGETS", 1)
+    text = HEAD + DRIVER.format("a", "") + DRIVER.format("b", "")
+    evidence = read(lay(tmp_path, meson__build=text, a__c=entry(""), b__c=CODE))
+    assert any("more than 1 targets" in one.reason for one in evidence.limits)
