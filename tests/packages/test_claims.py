@@ -1,6 +1,7 @@
 """Files that could be mixed up: of two architectures, two Windows, two packages, two names."""
 
 import io
+import json
 import zipfile
 
 import pytest
@@ -647,3 +648,30 @@ def test_a_service_of_the_kernel_whose_file_is_no_driver_is_told(tmp_path, name,
     assert named == met
     in_zip = [one for one in open_archive(in_zip_file(tmp_path, files)) if isinstance(one, Refused)]
     assert bool(in_zip) is (data != X64 and (name, data) != ("a.sys", b""))
+
+
+DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
+DRIVERS = ("._One.sys", "__MACOSX/x/._one.sys")
+
+
+@pytest.mark.parametrize("data", [DOUBLE, ARM64])
+def test_what_macos_puts_beside_files_is_nothing(tmp_path, data):
+    """A driver that is called so is one."""
+    others = ("__MACOSX/._a.inf", "._x.zip", "._a.cat")
+    files = {"a.inf": one_of("One"), "One.sys": X64, **dict.fromkeys(DRIVERS, data)}
+    files |= dict.fromkeys(others, DOUBLE)
+    folder = put(tmp_path / "in", files)
+    wanted = {"One.sys", *(DRIVERS if data is ARM64 else ())}
+    found = list(places([str(folder)]))
+    assert {one.path.removeprefix(f"{folder}/") for one in found} == wanted
+    done = CliRunner().invoke(main, ["check", str(folder), "-f", "json"])
+    assert (done.exit_code, len(json.loads(done.stdout)["reports"])) == (0, len(wanted))
+    inside = [*open_archive(in_zip_file(tmp_path, files))]
+    assert {one.path.partition("!")[2] for one in inside} == wanted
+
+
+def test_a_pointer_to_a_driver_says_what_to_do(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    put(tmp_path, {"a.sys": pointer})
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "a.sys")])
+    assert (done.exit_code, "git lfs pull" in done.stdout) == (4, True)

@@ -20,6 +20,7 @@ from hvci.model import Package
 from hvci.packages.beside import Beside
 from hvci.packages.images import looked_at
 from hvci.packages.kinds import is_package, kind_of_file
+from hvci.packages.marks import is_double
 from hvci.packages.opened import NoDriver, Refused, of_inf
 from hvci.targets import MAX_BYTES
 
@@ -195,7 +196,7 @@ def _infs(entries: list[os.DirEntry[str]], beside: Beside) -> Iterator[Problem]:
         if entry.name[-1:] not in "fF" or entry.name[-4:].lower() != _INF:
             continue
         try:
-            if entry.is_file():
+            if entry.is_file() and not is_double(entry.name, _head(entry)):
                 beside.add(Path(entry.path))
         except NoDriver:
             continue
@@ -203,6 +204,14 @@ def _infs(entries: list[os.DirEntry[str]], beside: Beside) -> Iterator[Problem]:
             yield _of_package(entry.path, error)
         except OSError as error:
             yield problem(entry.path, error)
+
+
+def _head(entry: os.DirEntry[str]) -> bytes:
+    """The first bytes of what may be a double of macOS; nothing is read of any other file."""
+    if entry.name[:2] != "._" or not entry.is_file():
+        return b""
+    with open(entry.path, "rb") as stream:  # noqa: PTH123 (as elsewhere here)
+        return stream.read(16)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -215,6 +224,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _entry(entry: os.DirEntry[str]) -> Place | Problem | None:
     named = entry.name[-4:].lower() == _SUFFIX
     try:
+        if entry.name[:2] == "._" and is_double(entry.name, _head(entry)):
+            return None
         status = entry.stat()
         if not stat.S_ISREG(status.st_mode):
             return Problem(entry.path, "no-file", _NO_FILE) if named else None

@@ -19,6 +19,7 @@ from hvci.packages.marks import (
     TARS,
     is_disk,
     is_disk_head,
+    is_double,
     kind_of,
 )
 
@@ -85,6 +86,8 @@ def is_package(path: str, head: bytes) -> bool:
     What those bytes do not tell from anything else is known by its name, or by more of its bytes.
     """
     name = path.lower()
+    if is_double(path, head):
+        return False
     if head[:2] == b"MZ":
         return brings_along(Path(path))
     kind = kind_of(head)

@@ -79,6 +79,16 @@ def kind_of(head: bytes) -> str:
     return next((kind for at, mark, kind in _MARKS if head.startswith(mark, at)), "")
 
 
+_DOUBLE, _DOUBLED = "._", b"\0\5\x16\7"
+
+
+def is_double(name: str, head: bytes) -> bool:
+    """Whether a file is what macOS puts beside each that it archives or copies: nothing that the
+    file of that name holds.
+    """
+    return head.startswith(_DOUBLED) and name.replace("\\", "/").split("/")[-1].startswith(_DOUBLE)
+
+
 _DISKS = (b"vhdxfile", b"KDMV", b"# Disk Desc", b"conectix", b"QFI\xfb", b"EVF\x09\x0d\x0a\xff\0")
 RAW_DISKS = (".raw", ".img", ".dd", ".001", ".vhd", ".vmdk", ".vfd", ".ima", ".flp")
 _FAT = ((54, b"FAT1"), (82, b"FAT32"), (3, b"EXFAT"))

@@ -36,8 +36,6 @@ _FOR_OLDER = re.compile(
 """Updates for a Windows before 10, such as the framework that the co-installer of a package brings
 along: no Windows that has memory integrity takes them."""
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_APPLE = "._"
-"""What macOS puts beside each file that it archives: nothing that the file holds."""
 
 
 class NoDriver(InputError):
@@ -485,14 +483,16 @@ def _what(head: bytes, label: str, kind: str) -> str:
     A driver is known by its name, whatever it holds; any other image is looked into.
     """
     name = label[len(_folder(label)) :]
+    if marks.is_double(name, head):
+        return ""
     if label.lower().endswith(_TEXTS) and head[:2] != b"MZ" and not marks.kind_of(head):
         return _TEXT
     if label.lower().endswith(".sys"):
-        return "" if head[:2] != b"MZ" and name.startswith(_APPLE) else _IMAGE
+        return _IMAGE
     if head[:2] == b"MZ":
         return kind or marks.PROGRAM
     kind = kind or marks.kind_of(head) or ("disk" if marks.is_disk_head(head, name) else "")
-    if not kind and name.lower().endswith(marks.ARCHIVES) and not name.startswith(_APPLE):
+    if not kind and name.lower().endswith(marks.ARCHIVES):
         return marks.CALLED
     if kind.startswith(marks.PACKED) and not kinds.is_worth_unpacking(name, head):
         return ""

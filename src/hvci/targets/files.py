@@ -16,6 +16,7 @@ from pathlib import Path
 from hvci.errors import InputError
 from hvci.model.record import record
 from hvci.packages.images import looked_at
+from hvci.packages.marks import is_double
 
 MAX_BYTES = 256 << 20
 """A larger file is no driver."""
@@ -122,12 +123,20 @@ def _met_or_shut(path: Path, is_package: IsPackage) -> Found | Missing | None:
 
 def _met(path: Path, is_package: IsPackage) -> Found | None:
     """What a file of a folder is; None where it is nothing to us."""
-    if _is_driver(path.name):
+    if _is_driver(path.name) and not is_double(path.name, _head_of(path)):
         return Found(str(path), Kind.IMAGE)
     head, is_driver = looked_at(str(path), 16)
     if is_driver:
         return Found(str(path), Kind.IMAGE)
     return Found(str(path), Kind.PACKAGE) if is_package(str(path), head) else None
+
+
+def _head_of(path: Path) -> bytes:
+    """The first bytes of what may be a double of macOS; nothing is read of any other file."""
+    if not path.name.startswith("._"):
+        return b""
+    with path.open("rb") as stream:
+        return stream.read(16)
 
 
 def _is_driver(name: str) -> bool:

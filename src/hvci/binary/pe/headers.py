@@ -77,6 +77,7 @@ Fields = tuple[Machine, bool, Rva, int, int, int, int, int, int, int, int, tuple
 
 
 COFF_SIZE = 20
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _OBJECTS = frozenset(struct.pack("<H", machine) for machine in (0x8664, 0x14C, 0xAA64))
 """What object files begin with: their machine."""
 
@@ -97,6 +98,8 @@ def _described(data: bytes) -> str:
         kind = "a static library"
     elif len(data) >= COFF_SIZE and data[:2] in _OBJECTS and data[16:18] == b"\0\0":
         kind = "an object file"
+    elif data.startswith(_POINTER):
+        return "it is a pointer of Git LFS to a file that was not fetched: git lfs pull"
     else:
         return "the file does not start with MZ"
     return f"it is {kind}, which is judged in the driver that links it, or with that one's project"
