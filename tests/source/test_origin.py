@@ -7,7 +7,7 @@ from hvci.cli.gather import gather
 from hvci.evaluate import Options
 from hvci.model import Verdict
 from hvci.source.builds.origin import Built, origins
-from sources import entry, lay, vcxproj
+from sources import definitions, entry, lay, vcxproj
 
 ASK = entry("p = ExAllocatePoolWithTag(NonPagedPool, 8, 'a');")
 CLEAN = entry("p = ExAllocatePoolWithTag(NonPagedPoolNx, 8, 'a');")
@@ -129,3 +129,40 @@ def test_the_driver_is_told_by_name_place_and_path_of_its_pdb(
 
 def test_where_the_image_lies_counts_before_where_it_was_linked():
     assert origins("/w/a/driver.sys", "c:\\w\\b\\driver.pdb", [A, B]) == ([0], True)
+
+
+GCC = "\tgcc -shared -Wl,--subsystem,native {} $^ -lntoskrnl\n"
+NAMED = {
+    "d.vcxproj": vcxproj(
+        "d.c", extra=definitions("$(OutDir)$(Kind)mine.sys", element="OutputFile", item="Link")
+    ),
+    "Makefile": "mine.sys: d.o\n" + GCC.format("-o $@"),
+    "GNUmakefile": "all: d.o\n" + GCC.format("-o out/mine.sys"),
+    "meson.build": "project('p', 'c')\nshared_library('mine', 'd.c', name_suffix: 'sys')\n",
+}
+
+
+@pytest.mark.parametrize("build_file", NAMED)
+def test_the_only_driver_of_a_build_file_has_the_name_of_its_image(
+    tmp_path, monkeypatch, build_file
+):
+    lay(tmp_path, d__c=ASK, out___mine__sys=build.driver(pool_type=0))
+    lay(tmp_path, out___d__sys=build.driver(pool_type=0x200))
+    (tmp_path / build_file).write_text(NAMED[build_file])
+    monkeypatch.chdir(tmp_path)
+    assert verdicts() == {
+        "out/d.sys": Verdict.COMPATIBLE,
+        "out/mine.sys": Verdict.INCOMPATIBLE,
+    }
+
+
+def test_drivers_of_one_meson_file_have_their_own_images(tmp_path, monkeypatch):
+    line = "shared_library('{0}', '{0}.c', name_suffix: 'sys')\n"
+    lay(tmp_path, meson__build="project('p', 'c')\n" + line.format("a") + line.format("b"))
+    lay(tmp_path, a__c=ASK, b__c=CLEAN, out___a__sys=build.driver(pool_type=0))
+    lay(tmp_path, out___b__sys=build.driver(pool_type=0x200))
+    monkeypatch.chdir(tmp_path)
+    assert verdicts() == {
+        "out/a.sys": Verdict.INCOMPATIBLE,
+        "out/b.sys": Verdict.COMPATIBLE,
+    }

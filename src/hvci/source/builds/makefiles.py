@@ -27,7 +27,7 @@ from hvci.source.builds.model import (
 )
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.outside import outside
-from hvci.source.builds.rules import RULE, Rules, images, written_files
+from hvci.source.builds.rules import RULE, Rules, images, only_image, written_files
 from hvci.source.builds.variables import (
     MAX_DEPTH,
     MAX_TEXT,
@@ -118,7 +118,9 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         held.lost |= lost
         project = f"{path}#{name}" if name else path
         others = [(label, every[name]) for label, every in parts if name in every]
-        found += made(shelf, path, project, part, held, machines, others)
+        every = made(shelf, path, project, part, held, machines, others)
+        only = "" if name else only_image(whole)
+        found += [replace(one, output=only) for one in every] if only else every
     unset = outside(text, values)
     places = (beside(path, one.replace("\\", "/")) for one in written_files(whole))
     written = tuple(dict.fromkeys(one for one in map(shelf.actual, places) if is_file(one)))

@@ -87,7 +87,8 @@ class _Tree:
         project = self.path if is_only else f"{self.path}#{call.name or call.start}"
         builds = self._made(project, text, found)
         linked = tuple(f"{self.path}#{one.name or one.start}" for one in self.script.linked(call))
-        builds = [replace(one, references=linked) for one in builds]
+        output = call.name.lower()
+        builds = [replace(one, references=linked, output=output) for one in builds]
         if call.is_library:
             builds = [replace(one, kind=Kind.LIBRARY, static=True) for one in builds]
         return builds

@@ -54,6 +54,19 @@ def images(text: str) -> Iterator[tuple[str, str]]:
         yield name, f"{_without_code(common)}\n{parts[name]}\n{rest}"
 
 
+def only_image(text: str) -> str:
+    """The name of the only driver that rules make or commands write; empty where it is not one."""
+    names = {name for match in RULE.finditer(text) for name in match[1].split()}
+    names = {one for one in names if one.lower().endswith(".sys")} | set(_WRITTEN.findall(text))
+    bare = {one.replace("\\", "/").rpartition("/")[2].rpartition(".")[0].lower() for one in names}
+    found = bare.pop() if len(bare) == 1 else ""
+    return "" if set(found) & set("%$*") else found
+
+
+_WRITTEN = re.compile(r"(?i)(?:(?<!\S)-o[ \t]+|[-/]out:)([\w./\\-]+\.sys)\b")
+"""An image that an option of the linker names."""
+
+
 def _closure(name: str, rules: dict[str, _Rule], patterns: list[str]) -> str:
     """The text about a target and all that it needs."""
     parts, todo, seen = list[str](), [name], {name}

@@ -143,7 +143,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         files,
         tuple(_settings(path, label, state)),
         references,
-        (state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]).lower(),
+        _output(path, state),
         _entries(state),
         assembly=tuple(item.path for item in other if not _excluded(item)),
         static=_property(state, "configurationtype") == "staticlibrary",
@@ -158,6 +158,15 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         unset=tuple(state.unset),
         united=_property(state, "enableunitysupport") == "true",
     )
+
+
+def _output(path: str, state: State) -> str:
+    """The name of what is linked: what the linker is told counts, then the property."""
+    file = slashed(state.definitions.get("link", {}).get("outputfile", "")).strip().strip('"')
+    name = file.rpartition("/")[2].rpartition(".")[0]
+    if not name or any(sign in name for sign in "$%@"):
+        name = state.properties.get("targetname") or path.rpartition("/")[2].rpartition(".")[0]
+    return name.lower()
 
 
 def _property(state: State, name: str) -> str:
