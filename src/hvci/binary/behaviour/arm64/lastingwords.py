@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +35,8 @@ Words = npt.NDArray[np.uint32]
 Mask = npt.NDArray[np.bool_]
 
 
-class Made(NamedTuple):
-    """Words that complete an address of what may be a function."""
-
-    at: Rvas
-    """The index of each."""
-    rvas: Rvas
-
-
-def made(scene: Scene) -> Made:
-    """All of them, in order."""
+def made(scene: Scene) -> Rvas:
+    """RVAs of the words that complete an address of what may be a function, in order."""
     references = cast("ReferencesArm64", scene.analysis.references)
     words, (targets, pages) = references.words, references.adrps
     inside = references.in_code(targets)
@@ -56,22 +48,26 @@ def made(scene: Scene) -> Made:
     low = after[steps, rows] >> 10 & 0xFFF
     starts = targets[rows] + np.where(after[steps, rows] >> 22 & 1, low << 12, low)
     found = (starts % 4 == 0) & references.in_code(starts) & ~are_text(scene.image, starts)
-    at = distinct(np.minimum(pages[rows] + steps + 1, last)[found])
-    return Made(at, references.rvas[at])
+    return references.rvas[distinct(np.minimum(pages[rows] + steps + 1, last)[found])]
 
 
-def find(scene: Scene, all_made: Made) -> Iterator[int]:
-    """RVAs of those that outlast what stands behind them."""
-    words = cast("ReferencesArm64", scene.analysis.references).words
-    at, last = all_made.at, len(words) - 1
+def find(scene: Scene, rvas: Rvas, few: bool = False) -> Iterator[int]:
+    """RVAs of those words whose register outlasts what stands behind them.
+
+    Where they are `few`, whatever is done with a register that calls leave alone.
+    """
+    references = cast("ReferencesArm64", scene.analysis.references)
+    words, last = references.words, len(references.words) - 1
+    at = np.minimum(references.rvas.searchsorted(rvas), last)
     register = (words[at] & 31).astype(np.int64)
     behind = words[np.minimum(at[:, None] + np.arange(1, SOON + 1), last)]
     goes_on = _is_copied(behind, register[:, None]).any(axis=1) | _is_returned(behind, register)
     goes_on |= _jumps_at_once(behind)
     kept = (register >= FIRST_KEPT) & (register <= LAST_KEPT)
-    columns = (at, all_made.rvas, register, goes_on, kept)
+    columns = (at, rvas, register, goes_on, kept)
     for k, rva, each, is_sure, is_kept in zip(*(one.tolist() for one in columns), strict=True):
-        if is_sure or (is_kept and _is_base(scene, words, k, each)) or _is_read(scene, words, k):
+        is_used = is_kept and (few or _is_base(scene, words, k, each))
+        if is_sure or is_used or _is_read(scene, words, k):
             yield rva
 
 

@@ -82,35 +82,51 @@ def code_addresses(scene: Scene, copies: frozenset[int]) -> list[int]:
     return _section_order(scene, _kept(scene, places, is_whole, copies, anywhere=False))
 
 
-def handed(scene: Scene) -> Iterator[tuple[int, int, int, int]]:
-    """Addresses of code that are completed, and imports that are loaded, right before a call.
+Handed = tuple[int, int, int, int]
+"""(RVA, register, RVA of the direct call or jump, its target) of an address right before one."""
 
-    (RVA, register, RVA of the direct call or jump, its target), in order of place.
-    """
-    from hvci.binary.arch.arm64.words import branch_target
 
+def handed(scene: Scene) -> Iterator[Handed]:
+    """Addresses of code that are completed, and imports that are loaded, right before a call."""
     references = _references(scene)
-    words, rvas, (targets, pages) = references.words, references.rvas, references.adrps
-    pages = pages[references.in_code(targets)]
+    words, (targets, pages) = references.words, references.adrps
+    pages = np.sort(pages[references.in_code(targets)])
     last = len(words) - 1
-    pages = np.sort(pages)
     after = words[np.minimum(pages + np.arange(1, PAIR_WINDOW + 1)[:, None], last)]
     adds = (after & 0xFF80_0000) == 0x9100_0000
     adds &= ((after >> 5 & 31) == (words[pages] & 31)) & ((after & 31) < PARAMETERS)
     steps, rows = adds.nonzero()
-    loads = rvas.searchsorted(np.array(scene.analysis.import_places, np.int64))
-    loads = loads[loads <= last]
-    loads = loads[(words[loads] & 0xFFC0_0000 == 0xF940_0000) & (words[loads] & 31 < PARAMETERS)]
-    made = np.concatenate((pages[rows] + steps + 1, loads))
-    given = np.concatenate((after[steps, rows], words[loads])) & 31
-    behind = np.minimum(made[:, None] + np.arange(1, CALLED_SOON), last)
+    imports = np.array(scene.analysis.import_places, np.int64)
+    made = np.minimum(pages[rows] + steps + 1, last)
+    return _called_soon(scene, np.concatenate((made, _loads_among(scene, imports))))
+
+
+def loaded(scene: Scene, places: Rvas) -> Iterator[Handed]:
+    """What is loaded by the instructions at some RVAs right before a call."""
+    return _called_soon(scene, _loads_among(scene, places))
+
+
+def _loads_among(scene: Scene, places: Rvas) -> Rvas:
+    """The words, by their index, that load an argument from a variable."""
+    words, rvas = _code(scene)
+    at = rvas.searchsorted(places)
+    at = at[at < len(words)]
+    found = (words[at] & 0xFFC0_0000 == 0xF940_0000) & (words[at] & 31 < PARAMETERS)
+    return np.asarray(at[found])
+
+
+def _called_soon(scene: Scene, made: Rvas) -> Iterator[Handed]:
+    """The words, by their index, that have a direct call behind them."""
+    from hvci.binary.arch.arm64.words import branch_target
+
+    words, rvas = _code(scene)
+    behind = np.minimum(made[:, None] + np.arange(1, CALLED_SOON), len(words) - 1)
     calls = words[behind] & 0x7C00_0000 == 0x1400_0000
     has_call = calls.any(axis=1)
-    places = behind[has_call, calls[has_call].argmax(axis=1)]
-    columns = (made[has_call].tolist(), given[has_call].tolist(), places.tolist())
-    for at, register, place in sorted(zip(*columns, strict=True)):
+    places = behind[has_call, calls[has_call].argmax(axis=1)].tolist()
+    for at, place in sorted(zip(made[has_call].tolist(), places, strict=True)):
         call = int(rvas[place])
-        yield int(rvas[at]), register, call, branch_target(int(words[place]), call)
+        yield int(rvas[at]), int(words[at]) & 31, call, branch_target(int(words[place]), call)
 
 
 def handing(scene: Scene, rows: Iterable[tuple[int, int, int, int]]) -> Iterator[int]:

@@ -66,8 +66,12 @@ class Given:
             elif flow == FlowControl.UNCONDITIONAL_BRANCH:
                 if self._leaves(instruction, start) and self._gives(instruction, held, deep):
                     return True
-            elif flow in _ENDS and RAX in held.registers:
-                return True
+            elif flow == FlowControl.CONDITIONAL_BRANCH:
+                held.branch()
+            elif flow in _ENDS:
+                if RAX in held.registers:
+                    return True
+                held.back()
             if not held.registers and not held.slots:
                 return False
         return False
@@ -109,6 +113,17 @@ class _Held:
         if argument < 0:
             self.slots = {(False, -4 * argument), (True, 4 - 4 * argument)}
 
+        self._branched = set(self.registers), 0
+
+    def branch(self) -> None:
+        """Note a branch to what may stand behind the next return."""
+        self._branched = set(self.registers), self.depth
+
+    def back(self) -> None:
+        """Go on behind a return: a branch before that leads there."""
+        registers, self.depth = self._branched
+        self.registers |= registers
+
     def positions(self) -> list[int]:
         """The arguments of an x86 call that are the pointer."""
         above = (at + self.depth for is_frame, at in self.slots if not is_frame)
@@ -120,6 +135,8 @@ class _Held:
         slot = self._slot(instruction, base) if base in FRAME_BASES else None
         if instruction.mnemonic == Mnemonic.PUSH:
             self._push(NUMBERS[first] in registers if first else slot in self.slots)
+        elif instruction.mnemonic == Mnemonic.POP:
+            self.depth -= self.word  # what it restores is of use behind a return only
         elif first == self.stack:
             self.depth += self._room(instruction)
         elif first:

@@ -27,6 +27,8 @@ from hvci.binary.form.references import Rvas
 from hvci.binary.pe.sets import among
 from hvci.model import Machine
 
+NOT_SEEN = 0x100
+"""As the position of an argument."""
 MAX_CALLS = 1024
 """Calls that are looked at."""
 _COPIES_OF_ESP = (0, 1, 2, 3, 6, 7)
@@ -72,10 +74,17 @@ def handed(scene: Scene) -> list[Handed]:
     """Every address of code and import with a direct call soon behind it, in order of place."""
     if scene.image.machine is Machine.ARM64:
         return [Handed(*row) for row in words.handed(scene)]
+    return behind(scene, np.concatenate((_taken(scene), _loaded(scene))))
+
+
+def behind(scene: Scene, places: Rvas) -> list[Handed]:
+    """The same of the operands of loads or, on ARM64, of loads themselves."""
+    if scene.image.machine is Machine.ARM64:
+        return [Handed(*row) for row in words.loaded(scene, places)]
     code, references = scene.image.bytes, scene.analysis.references
     sites = references.branches[1]
     sites = np.sort(sites[(code[sites] == _CALL) | (code[sites] == _JUMP)])
-    places = np.sort(np.concatenate((_taken(scene), _loaded(scene))))
+    places = np.sort(places)
     if not len(sites) or not len(places):
         return []
     following = sites.searchsorted(places)
@@ -131,7 +140,7 @@ def _loaded(scene: Scene) -> Rvas:
 def position_of(scene: Scene, place: int, register: int, call: int) -> int:
     """Which argument on the x86 stack an address is that is pushed, or stored there as GCC does.
 
-    More than there are where neither is seen.
+    `NOT_SEEN` where it is neither.
     """
     memory, behind = scene.image.memory, place + nearby.OPERAND
     before = bytes(memory[place - 4 : place])
@@ -153,7 +162,7 @@ def position_of(scene: Scene, place: int, register: int, call: int) -> int:
         if 0 <= above < len(between) - 2 and copy >= 0:
             return between[above + 2] // nearby.OPERAND
     is_pushed = memory[behind] == _PUSH_REGISTER + register
-    return nearby.pushes(scene, behind + 1, call) if is_pushed else words.DESTINATIONS
+    return nearby.pushes(scene, behind + 1, call) if is_pushed else NOT_SEEN
 
 
 def _above_copy(scene: Scene, place: int) -> int:
@@ -165,7 +174,7 @@ def _above_copy(scene: Scene, place: int) -> int:
     is_store = opcode == _STORE_CONSTANT and modrm & 0xB8 == 0
     copy = bytes((_MOVE, 0xE0 | modrm & 7))
     copied = memory.find(copy, place - COPIED_WITHIN, place) >= 0
-    return above // nearby.OPERAND if is_store and copied else words.DESTINATIONS
+    return above // nearby.OPERAND if is_store and copied else NOT_SEEN
 
 
 def _name_functions(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, Use, follow, shallow
 from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.behaviour.writes.exports import export_of, hook, loading, reads_of
+from hvci.binary.behaviour.writes.handed import behind
 from hvci.binary.behaviour.writes.own import WRITES, store
+from hvci.binary.behaviour.writes.sent import MAX_WALKED, proposed, writes
+from hvci.binary.behaviour.writes.shallow import Shallow
 from hvci.binary.behaviour.writes.variables import reads
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.form.code import (
@@ -33,6 +38,7 @@ from hvci.binary.form.code import (
     is_slot,
     slot,
 )
+from hvci.binary.pe.sets import members
 
 MAX_COPIES = 8
 """Copies and sums between the read of a variable and a store through it."""
@@ -43,15 +49,42 @@ MAX_WRITERS = 64
 def find(scene: Scene, kept: set[int]) -> None:
     """Add every write through what a variable keeps; `kept`: some that get addresses of exports."""
     known: Known = {}
-    for _, function, i, registers in loading(scene, reads(scene) | reads_of(scene, kept)):
+    places = reads(scene) | reads_of(scene, kept)
+    for _, function, i, registers in loading(scene, places):
         if scene.flow.exhausted:
             return
-        rva = _variable(scene, function, i)
-        if rva is None:
-            continue
-        held = _code_kept(scene, rva, known)
+        held = _loaded(scene, (function, i), known)
         if held:
-            _follow(scene, function, i, registers, sorted(held))
+            _follow(scene, function, i, registers, held)
+    _follow_far(scene, reads(scene, initial=True), known)
+
+
+def _follow_far(scene: Scene, places: set[int], known: Known) -> None:
+    """Writes through what loads give that outlasts them, or that they hand to functions."""
+    loads, shallow = np.array(sorted(places), np.int64), Shallow(scene)
+    for place in sorted({*proposed(scene, loads, behind(scene, loads), few=True)}):
+        found = scene.analysis.functions.instruction_at(place)
+        if found is None or found[0].flows[found[1]] != Flow.NEXT or scene.flow.exhausted:
+            continue
+        written = _written_far(scene, shallow, *found)
+        held = _loaded(scene, found, known) if written else []
+        for where, offset, exact in written if held else ():
+            _tell(scene, where, held, offset, exact)
+
+
+def _written_far(
+    scene: Scene, shallow: Shallow, function: Function, i: int
+) -> list[tuple[Place, int, bool]]:
+    """The writes through what one load gives, as the first calls and stores show."""
+    registers = members(scene.arch.effect(function, i).registers)
+    start = frozenset((Location(register), 0) for register in registers)
+    return [*writes(scene, shallow.from_instruction(function, i, start, MAX_WALKED))]
+
+
+def _loaded(scene: Scene, load: Place, known: Known) -> list[Atom]:
+    """The addresses of code that the variable may keep which an instruction loads."""
+    rva = _variable(scene, *load)
+    return [] if rva is None else sorted(_code_kept(scene, rva, known))
 
 
 def _variable(scene: Scene, function: Function, i: int) -> int | None:

@@ -72,13 +72,16 @@ def copied_to(scene: Scene, place: int, register: int) -> int:
     return to if is_copy else register
 
 
-def find(scene: Scene, places: Rvas) -> Iterator[int]:
-    """Those of the operands that make such an address."""
+def find(scene: Scene, places: Rvas, few: bool = False) -> Iterator[int]:
+    """Those of the operands that make such an address.
+
+    Where they are `few`, whatever is done with a register that calls leave alone.
+    """
     registers = nearby.registers(scene, places)
     kept = np.array(_KEPT[scene.image.bits])
     is_kept = among(registers, kept)
     for place, register in zip(places[is_kept].tolist(), registers[is_kept].tolist(), strict=True):
-        if _is_base(scene, place, register):
+        if few or _is_base(scene, place, register):
             yield place
     yield from _read_again(scene, places, registers)
     soon = _return_soon(scene, places) & (registers == RAX) | _jumps_soon(scene, places)

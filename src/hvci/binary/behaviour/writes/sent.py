@@ -24,6 +24,7 @@ from hvci.binary.behaviour.writes.shallow import Shallow
 from hvci.binary.flow.fates import Fate, Write, is_moving
 from hvci.binary.flow.makers import Makers
 from hvci.binary.form.code import CALLS, Function
+from hvci.binary.form.references import Rvas
 from hvci.model import Machine
 
 MAX_PLACES = 1024
@@ -47,15 +48,27 @@ def find(scene: Scene, rows: Iterable[Handed]) -> None:
 
 def _candidates(scene: Scene, rows: Iterable[Handed]) -> Iterator[int]:
     """The places of addresses that outlast what stands behind them, or get to who writes there."""
+    if scene.image.machine is Machine.ARM64:
+        return proposed(scene, lastingwords.made(scene), rows)
+    return proposed(scene, lasting.functions(scene, lasting.made(scene)), rows)
+
+
+def proposed(
+    scene: Scene, places: Rvas, rows: Iterable[Handed], few: bool = False
+) -> Iterator[int]:
+    """Those of some operands, or ARM64 instructions, whose register outlasts what is behind them.
+
+    Or gets to a function that may write through it, as `rows` say that it gets to one. Where they
+    are `few`, more is worth following.
+    """
     given: Given | givenwords.Given
     if scene.image.machine is Machine.ARM64:
-        made = lastingwords.made(scene)
-        yield from lastingwords.find(scene, made)
-        asked, given = {*made.rvas.tolist()}, givenwords.Given(scene)
+        yield from lastingwords.find(scene, places, few)
+        given = givenwords.Given(scene)
     else:
-        places = lasting.functions(scene, lasting.made(scene))
-        yield from lasting.find(scene, places)
-        asked, given = {*places.tolist()}, Given(scene)
+        yield from lasting.find(scene, places, few)
+        given = Given(scene)
+    asked = {*places.tolist()}
     for row in rows:
         if row.place in asked and any(
             given.may_write(row.target, each) for each in _arguments(scene, row)
@@ -89,7 +102,8 @@ def _follow(scene: Scene, makers: Makers, made: Place, place: int) -> None:
         starts = named_rvas(scene, np.array((place,), np.int64)).tolist()
     for start in filter(scene.image.is_code, starts):
         fate = scene.flow.apart(partial(makers.fate, *made, start, MAX_WALKED))
-        _tell(scene, start, fate)
+        for where, behind, exact in writes(scene, fate):
+            store(scene, where, start + behind, exact)
 
 
 def named_stores(scene: Scene, function: Function) -> None:
@@ -98,17 +112,16 @@ def named_stores(scene: Scene, function: Function) -> None:
         direct(scene, (function, i))
 
 
-def _tell(scene: Scene, start: int, fate: Fate) -> None:
-    """Add the facts of all writes that become of an address; of a callee's, its call."""
+def writes(scene: Scene, fate: Fate) -> Iterator[tuple[Place, int, bool]]:
+    """(place, bytes behind the pointer, exact?) of all writes; of a callee's, its call."""
     for write in fate.writes:
         if _is_through(scene, write):
             place = write.calls[-1] if write.calls else (write.function, write.i)
-            store(scene, place, start + write.offset, exact=write.size > 0)
+            yield place, write.offset, write.size > 0
     for passed in fate.passed:
         if passed.name in names.BLOCKS and passed.argument == 0:
-            place = passed.function, passed.i
-            behind = 0 if is_moving(passed.offset) else passed.offset
-            store(scene, place, start + behind, exact=not is_moving(passed.offset))
+            is_exact = not is_moving(passed.offset)
+            yield (passed.function, passed.i), passed.offset if is_exact else 0, is_exact
 
 
 def _is_through(scene: Scene, write: Write) -> bool:

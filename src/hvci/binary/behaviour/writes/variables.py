@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK, LEA
+from hvci.binary.arch.x86.operands import DIRECT, DIRECT_MASK
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.writes import lasting
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.sets import among, distinct
 from hvci.model import Machine
@@ -24,10 +25,13 @@ _STORE, _STORE_CONSTANT, _STORE_SHORT = 0x89, 0xC7, 0xA3
 Mask = npt.NDArray[np.bool_]
 
 
-def reads(scene: Scene) -> set[int]:
-    """Operands of loads of a variable that may keep an address of code."""
+def reads(scene: Scene, initial: bool = False) -> set[int]:
+    """Operands of loads of a variable that may keep an address of code, or does in the file.
+
+    In the file, or copied from one that does, where only `initial` ones are asked for.
+    """
     kept = _initial(scene)
-    made = _made(scene)
+    made = NO_RVAS if initial else _made(scene)
     if not len(kept) and not len(made):
         return set()
     rvas, places = _named(scene)
@@ -49,13 +53,9 @@ def _initial(scene: Scene) -> Rvas:
 
 def _made(scene: Scene) -> Rvas:
     """Where code makes an address of code, or loads that of an import."""
-    references = scene.analysis.references
     if scene.image.machine is Machine.ARM64:
         return words.code_pages(scene)
-    code, places = scene.image.bytes, references.to_executable()
-    if scene.image.bits == 64:
-        direct = (code[places - 1] & DIRECT_MASK) == DIRECT
-        places = places[direct & (code[places - 2] == LEA)]
+    places = lasting.functions(scene, lasting.made(scene))
     imports = np.array(scene.analysis.import_places, np.int64)
     return distinct(np.concatenate((places, imports[_are_loads(scene, imports)])))
 
