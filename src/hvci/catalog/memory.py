@@ -10,10 +10,85 @@ from hvci.catalog.ddis import Gives
 from hvci.catalog.prototypes import x86_bytes
 from hvci.catalog.shipped import giving
 
-COPIES = frozenset(("memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory", "RtlCopyBytes"))
-"""Destination, source, length."""
-FILLS = frozenset(("memset", "RtlFillMemory", "RtlZeroMemory"))
+
+class Block(NamedTuple):
+    """The arguments, from 0, of a routine that writes a block of memory; 0 is where to."""
+
+    length: int
+    """How many bytes it writes at most."""
+    source: int = -1
+    """Where they come from; below 0 for one that fills."""
+
+
+BLOCK_ROUTINES = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                "memcpy",
+                "memmove",
+                "RtlCopyBytes",
+                "RtlCopyMemory",
+                "RtlCopyMemoryNonTemporal",
+                "RtlCopyVolatileMemory",
+                "RtlMoveMemory",
+                "RtlMoveVolatileMemory",
+            ),
+            Block(length=2, source=1),
+        ),
+        **dict.fromkeys(("memcpy_s", "memmove_s"), Block(length=1, source=2)),
+        "memset": Block(length=2),
+        **dict.fromkeys(
+            (
+                "RtlFillMemory",
+                "RtlFillMemoryNonTemporal",
+                "RtlFillMemoryUlong",
+                "RtlFillMemoryUlonglong",
+                "RtlFillVolatileMemory",
+                "RtlSecureZeroMemory",
+                "RtlZeroMemory",
+            ),
+            Block(length=1),
+        ),
+    }
+)
+"""Routines that copy or fill, as the C standard and Microsoft's reference have them."""
+COPIES = frozenset(name for name, block in BLOCK_ROUTINES.items() if block.source >= 0)
+FILLS = frozenset(BLOCK_ROUTINES) - COPIES
 BLOCKS = COPIES | FILLS
+_CHARACTERS = ("str", "wcs")
+TEXT_ROUTINES = MappingProxyType(
+    {
+        **{
+            f"{prefix}{kind}{verb}{suffix}": 0
+            for kind in _CHARACTERS
+            for prefix, verb in (
+                *(("", verb) for verb in ("cpy", "ncpy", "cat", "ncat")),
+                *(("_", verb) for verb in ("set", "nset", "rev", "upr", "lwr")),
+            )
+            for suffix in ("", "_s")
+        },
+        **dict.fromkeys(
+            (
+                *("sprintf", "sprintf_s", "vsprintf", "vsprintf_s"),
+                *("swprintf", "swprintf_s", "vswprintf", "vswprintf_s", "_swprintf", "_vswprintf"),
+                *("_snprintf", "_snprintf_s", "_vsnprintf", "_vsnprintf_s"),
+                *("_snwprintf", "_snwprintf_s", "_vsnwprintf", "_vsnwprintf_s"),
+                *("mbstowcs", "wcstombs", "qsort"),
+            ),
+            0,
+        ),
+        **{
+            f"_{kind}to{to}{end}": 1
+            for kind in ("i", "l", "ul")
+            for to in "aw"
+            for end in ("", "_s")
+        },
+    }
+)
+"""Routines of the C run-time that write a text or an array -> through which argument, from 0.
+
+As far as the text goes, which no argument surely tells.
+"""
 
 
 class ByName(NamedTuple):

@@ -50,8 +50,16 @@ CASES = {
         {0x200},
     ),
     "part of an object whose address goes to Windows": (
-        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4",
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import ZwClose\nx0 = load [sp-8]:4",
         {0x200},
+    ),
+    "part of an object whose address goes to a routine that nobody documents": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4",
+        {0x200, OBJECT},
+    ),
+    "part of an object that a text is written to": (
+        "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import strcpy\nx0 = load [sp-8]:4",
+        {0x200, OBJECT},
     ),
     "an object that ends before it": (
         "[sp-8]:4 = 0x200\nx0 = address [sp-4]\ncall other\nx0 = load [sp-8]:4",
@@ -209,6 +217,6 @@ def test_own_code_may_change_an_object_however_it_is_called(way):
 
 
 def test_windows_changes_only_what_it_is_given():
-    program = "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import Other\nx0 = load [sp-8]:4"
+    program = "[sp-8]:4 = 0x200\nx0 = address [sp-24]\ncall import ZwClose\nx0 = load [sp-8]:4"
     text = Text(f"entry:\n{program}\ncall import Asked\nret")
     assert told(text.before("call import Asked", 0)) == {0x200}

@@ -302,7 +302,8 @@ def _is_copied_field(
 
 def copied(scene: Scene, function: Function, i: int) -> None:
     """A block copy at `i`: from the start of a function into memory that a DDI returned?"""
-    source = scene.code_address(scene.argument(function, i, 1))
+    block = names.BLOCK_ROUTINES[scene.callee(function, i) or "memcpy"]
+    source = scene.code_address(scene.argument(function, i, block.source))
     if source is None or not scene.starts_function(source):
         return
     found = roots(scene, function, i, argument_of(scene, 0))

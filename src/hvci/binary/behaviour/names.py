@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hvci.catalog.memory import (
     ALLOCATIONS,
+    BLOCK_ROUTINES,
     BLOCKS,
     CONTIGUOUS,
     COPIES,
@@ -55,6 +56,7 @@ WATCHED = {
 __all__ = [
     "ALLOCATIONS",
     "BLOCKS",
+    "BLOCK_ROUTINES",
     "CONTIGUOUS",
     "COPIES",
     "FILLS",

@@ -11,17 +11,16 @@ from typing import NamedTuple
 from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
-    CLEARS,
-    COPIES,
     Fate,
     Passed,
     Place,
     documented,
     is_moving,
+    is_source,
     may_read,
 )
 from hvci.binary.form.code import Function, Location
-from hvci.catalog.memory import LOOKUPS
+from hvci.catalog.memory import BLOCK_ROUTINES, COPIES, FILLS, LOOKUPS
 
 READ_ONLY = frozenset(
     (
@@ -95,10 +94,10 @@ def reads_elsewhere(function: Function, fate: Fate, behind: int, size: int) -> b
 
 def is_read_by(analysis: Analysis, passed: Passed, behind: int) -> bool:
     """Whether a routine of others may read so far behind a pointer that it gets, moved perhaps."""
-    if passed.name in READ_ONLY | CLEARS:
+    if passed.name in READ_ONLY | FILLS:
         return False
     if passed.name in COPIES:
-        return passed.argument > 0 and _is_copied(analysis, passed, behind)
+        return is_source(passed) and _is_copied(analysis, passed, behind)
     known = documented(passed.name, analysis.image.bits)
     return known is None or passed.argument not in known.only_written
 
@@ -108,6 +107,7 @@ def _is_copied(analysis: Analysis, passed: Passed, behind: int) -> bool:
     if is_moving(passed.offset) or passed.offset > behind:
         return is_moving(passed.offset)
     interprocedural = analysis.flow.interprocedural
+    length = interprocedural.at_entry(BLOCK_ROUTINES[passed.name].length)
     analysis.flow.begin()
-    count = interprocedural.passed(passed.function, passed.i, interprocedural.at_entry(2), 0)
+    count = interprocedural.passed(passed.function, passed.i, length, 0)
     return any(atom.kind is not Kind.CONST or passed.offset + atom.value > behind for atom in count)

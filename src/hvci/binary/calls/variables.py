@@ -13,7 +13,6 @@ from hvci.binary.calls.handedon import HandedOn, handed_on, is_read_by, reads_el
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.fates import (
     BACK_REACH,
-    COPIES,
     NOTHING,
     OBJECT_REACH,
     Fate,
@@ -33,6 +32,7 @@ from hvci.binary.form.code import (
 )
 from hvci.binary.pe.sets import members
 from hvci.catalog.givers import GIVERS
+from hvci.catalog.memory import COPIES
 
 MOST_READ = 256
 """Places that read one variable."""

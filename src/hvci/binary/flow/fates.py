@@ -26,6 +26,7 @@ from hvci.binary.form.code import (
     is_slot,
     slot_offset,
 )
+from hvci.catalog.memory import BLOCK_ROUTINES, TEXT_ROUTINES
 from hvci.catalog.prototypes import Prototype, prototype, x86_bytes
 
 MOVING = 1 << 40
@@ -45,11 +46,6 @@ BACK_REACH = 0x40
 
 The end of an array from which a loop counts down, or a link in a list of structures.
 """
-
-COPIES = frozenset(
-    ("memcpy", "memmove", "memset", "RtlCopyMemory", "RtlMoveMemory", "RtlFillMemory")
-)
-CLEARS = frozenset(("RtlZeroMemory", "RtlSecureZeroMemory"))
 
 WITHIN_OBJECT = "a callee in an object"
 """As the name of who gets a pointer by the address of what holds it."""
@@ -257,17 +253,43 @@ def outputs(name: str, bits: int) -> Iterator[tuple[int, int]]:
 
     0: what it points to, and nobody knows how large that is.
     """
+    if name in TEXT_ROUTINES:
+        yield TEXT_ROUTINES[name], OBJECT_REACH
+        return
     shape = documented(name, bits)
-    for index in (0,) if name in COPIES | CLEARS else shape.outputs if shape is not None else ():
+    for index in (0,) if name in BLOCK_ROUTINES else shape.outputs if shape is not None else ():
         yield index, extent(name, index, bits)
 
 
 def extent(name: str, argument: int, bits: int) -> int:
     """How many bytes a routine of others writes through an argument, as prototypes have it."""
-    if name in COPIES | CLEARS:
-        return 0 if argument else -1 if name in CLEARS else -2
+    if (block := BLOCK_ROUTINES.get(name)) is not None:
+        return 0 if argument else -block.length
     shape = documented(name, bits)
     return 0 if shape is None else shape.extent(argument)
+
+
+def reach(passed: Passed, bits: int) -> int:
+    """How far a routine of others may write through what it gets, as `extent` has it.
+
+    One that writes texts, or of which nothing is known, may write all of an object.
+    """
+    if passed.name in TEXT_ROUTINES:
+        return OBJECT_REACH if passed.argument in (TEXT_ROUTINES[passed.name], -1) else 0
+    return OBJECT_REACH if is_unknown(passed.name) else extent(passed.name, passed.argument, bits)
+
+
+def is_unknown(name: str) -> bool:
+    """Whether nothing is known of what a routine does: it is no export of Windows' kernel."""
+    if not name or name == WITHIN_OBJECT:
+        return False
+    return prototype(name) is None and x86_bytes(name) is None
+
+
+def is_source(passed: Passed) -> bool:
+    """Whether a routine only copies from what it gets."""
+    block = BLOCK_ROUTINES.get(passed.name)
+    return block is not None and passed.argument == block.source
 
 
 def registers_of(held: Held) -> tuple[int, bool]:

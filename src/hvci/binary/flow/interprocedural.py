@@ -11,16 +11,15 @@ from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind, Operation
 from hvci.binary.flow.far.bounds import count_of
 from hvci.binary.flow.fates import (
     ANY_SIZE,
-    CLEARS,
-    COPIES,
     STACK_ARGUMENTS,
     WITHIN_OBJECT,
     X86_SLOT,
     Passed,
     covers,
-    extent,
     is_moving,
+    is_source,
     most_arguments,
+    reach,
 )
 from hvci.binary.flow.readers import Readers
 from hvci.binary.flow.versions.paths import never_runs
@@ -43,6 +42,7 @@ from hvci.binary.form.code import (
 from hvci.binary.form.code import slot_offset as offset_of
 from hvci.binary.form.jumptables import leaves
 from hvci.catalog.givers import GIVERS
+from hvci.catalog.memory import BLOCKS
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -205,19 +205,19 @@ class Interprocedural:
         It writes what it is given; how far, is known of some. A function that gets the pointer in
         an object may write as far behind what it loads as it stores at all.
         """
-        if passed.name in COPIES and passed.argument == 1:
-            return False  # it is copied from
+        if is_source(passed):
+            return False
         if passed.offset == behind or (is_moving(passed.offset) and not behind):
             return True
         if is_moving(passed.offset):
-            return passed.name in COPIES | CLEARS
+            return passed.name in BLOCKS
         if passed.name == WITHIN_OBJECT:
             _, callee = self.callee(passed.function, passed.i, nesting)
             spans = self._spans(callee) if callee is not None else ()
             return any(covers(passed.offset + at, size, behind, 4) for at, size in spans)
         if passed.offset > behind:
             return False
-        written = extent(passed.name, passed.argument, self.image.bits)
+        written = reach(passed, self.image.bits)
         if written >= 0:
             return passed.offset + written > behind
         count = count_of(self.flow, passed, nesting)

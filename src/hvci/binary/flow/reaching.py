@@ -13,7 +13,7 @@ from hvci.binary.flow import atoms
 from hvci.binary.flow.atoms import Atom, Atoms, Kind
 from hvci.binary.flow.edges import fixes
 from hvci.binary.flow.far.locals import filling
-from hvci.binary.flow.fates import CLEARS, COPIES, outputs
+from hvci.binary.flow.fates import is_unknown, outputs
 from hvci.binary.flow.frames import SLOT, Element, Leak
 from hvci.binary.flow.ways import Ways
 from hvci.binary.form.code import (
@@ -26,6 +26,7 @@ from hvci.binary.form.code import (
     slot,
     slot_offset,
 )
+from hvci.catalog.memory import BLOCKS
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -175,7 +176,7 @@ class Reaching:
     def _is_filled(self, function: Function, p: int, location: Location) -> bool:
         """Whether a call surely fills or copies over a slot, however far its object begins."""
         callee, wanted = self._callee(function, p), slot_offset(location)
-        return callee in COPIES | CLEARS and any(
+        return callee in BLOCKS and any(
             start < wanted + SLOT and wanted < end < EVERYWHERE[1]
             for start, end in self._filled(function, p, callee)
         )
@@ -357,11 +358,11 @@ class Reaching:
     def _may_write_object(self, function: Function, p: int, location: Location) -> bool:
         """Whether a call may write a slot that is part of what it gets.
 
-        Own code, and routines of which it is known how far they write; others write what they are
-        given to write.
+        Own code, routines of which it is known how far they write, and those of which nothing is
+        known; others write what they are given to write.
         """
         callee, wanted = self._callee(function, p), slot_offset(location)
-        if not callee:
+        if not callee or (callee != OTHERS and is_unknown(callee)):
             return True
         filled = self._filled(function, p, callee)
         return any(start < wanted + SLOT and wanted < end for start, end in filled)

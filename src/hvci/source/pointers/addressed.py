@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.source.pointers.places import COPIES
+from hvci.source.pointers.places import SOURCES
 from hvci.source.preprocess.tree import File, Function, arguments, text_of
 from hvci.source.program.program import Program
 
@@ -119,8 +119,9 @@ def _handed(listed: Node, node: Node) -> Node | None:
     if call is None or len(given) < 2 or given[0] != node:
         return None
     name = text_of(call.child_by_field_name("function")).strip()
-    if name.decode("latin-1") in COPIES:
-        return pointee(given[1])
+    source = SOURCES.get(name.decode("latin-1"), -1)
+    if 0 <= source < len(given):
+        return pointee(given[source])
     return given[1] if _EXCHANGING.fullmatch(name) is not None else None
 
 

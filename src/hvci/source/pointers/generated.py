@@ -22,7 +22,7 @@ from hvci.source.pointers.macro_calls import calls_of_arguments
 from hvci.source.pointers.macro_stores import fields, puts
 from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
-from hvci.source.pointers.places import COPIES, LOOKUP, MAPPED, ROUTINES
+from hvci.source.pointers.places import LOOKUP, MAPPED, ROUTINES, SOURCES
 from hvci.source.pointers.roots import (
     Made,
     Root,
@@ -368,8 +368,10 @@ class Executions:
             if found is not None:
                 yield Execution(_told(unit, start, found), frozenset())
             return
-        if name in COPIES and held and len(given) > 1:
-            yield from self._copy(unit, start, held, self._of(given[1], file, start, unit))
+        source = SOURCES.get(name, -1)
+        if held and 0 <= source < len(given):
+            copied = self._of(given[source], file, start, unit)
+            yield from self._copy(unit, start, held, copied)
         yield from self._hook(unit, start, roots)
 
     def _copy(self, unit: Unit, start: int, held: Roots, source: Roots) -> Iterator[Execution]:

@@ -15,8 +15,10 @@ from hvci.source.text.text import Source, places
 from hvci.source.text.wordindex import WordIndex
 
 LOOKUP = "MmGetSystemRoutineAddress"
-COPIES = frozenset((*memory.COPIES, "RtlCopyMemoryNonTemporal", "__movsb", "RtlCopyVolatileMemory"))
-FILLS = memory.FILLS | {"RtlFillVolatileMemory", "__stosb"}
+COPIES = memory.COPIES | {"__movsb"}
+FILLS = memory.FILLS | {"__stosb"}
+SOURCES = {name: memory.BLOCK_ROUTINES[name].source for name in memory.COPIES} | {"__movsb": 1}
+"""Routine that copies -> which of its arguments, from 0, it copies from."""
 ROUTINES = {
     "PsCreateSystemThread": 5,
     "KeInitializeDpc": 1,

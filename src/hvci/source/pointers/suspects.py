@@ -18,11 +18,11 @@ from hvci.source.pointers.callables import callable_names
 from hvci.source.pointers.makers import PUTTING, RETURNING
 from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.places import (
-    COPIES,
     LOOKED_UP,
     LOOKUP,
     MAPPED,
     ROUTINES,
+    SOURCES,
     STORE,
     WORD,
     Words,
@@ -224,11 +224,12 @@ class Suspects:
             return bool(own) or any(map(self._is_function, given[0]))
         if len(given[0]) < MAX_WORDS and any(map(self._is_function, given[0])):
             return True
-        if name not in COPIES or len(given) < 2 or not given[1]:
+        source = SOURCES.get(name, -1)
+        if not 0 <= source < len(given) or not given[source]:
             return False
-        if not self.defined.isdisjoint(given[1]):
+        if not self.defined.isdisjoint(given[source]):
             return True
-        return any(not self.defined.isdisjoint(words.same(one)) for one in given[1])
+        return any(not self.defined.isdisjoint(words.same(one)) for one in given[source])
 
 
 def _goes_on(code: bytes, name: bytes) -> bool:

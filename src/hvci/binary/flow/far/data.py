@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from hvci.binary.flow.atoms import Kind
 from hvci.binary.flow.far.bounds import FARTHEST, Span, spans
-from hvci.binary.flow.fates import CLEARS, COPIES, OBJECT_REACH, Fate, Place, Write, covers
+from hvci.binary.flow.fates import OBJECT_REACH, Fate, Place, Write, covers
 from hvci.binary.form.code import CALLS, Ahead
 from hvci.binary.form.references import Rvas
+from hvci.catalog.memory import BLOCKS
 
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
@@ -105,7 +106,7 @@ class FarWrites:
     @cached_property
     def _ahead(self) -> Ahead:
         """What tells where code may fill memory."""
-        names, imports = COPIES | CLEARS, self.flow.image.imports
+        names, imports = BLOCKS, self.flow.image.imports
         slots = frozenset(rva for rva, each in imports.items() if each.name in names)
         return self.flow.arch.may_fill(slots)
 
