@@ -6,14 +6,14 @@ made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NamedTuple
 
 from hvci import catalog
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
-from hvci.binary.behaviour.called import candidates, contextfields, fields, outputs
+from hvci.binary.behaviour.called import candidates, contextfields, dispatched, fields, outputs
 from hvci.binary.behaviour.called.around import Around, allocations
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
@@ -67,7 +67,9 @@ def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
         held = scene.flow.interprocedural.returned(*place, 0)
         return any(allocator(scene, Root(atom, True)) is not None for atom in held)
 
-    for call, store, is_sure in fields.find(scene, contexts, reader, gives_memory):
+    stored = reader.stores()
+    _by_windows(scene, stored, gives_memory)
+    for call, store, is_sure in fields.find(contexts, reader, stored, gives_memory):
         function, i = call
         at = store[0].rvas[store[1]]
         verb = "calls" if function.flows[i] in CALLS else "jumps"
@@ -81,6 +83,13 @@ def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
                 "into that field, perhaps of another device"
             )
             scene.leave_open(RULE, call, reason)
+
+
+def _by_windows(scene: Scene, stored: fields.Fields, gives_memory: Callable[[Place], bool]) -> None:
+    """Add memory that Windows calls as a routine of the driver."""
+    for place in dispatched.find(scene, stored, gives_memory):
+        what = "puts allocated memory into its driver object as a routine that Windows calls"
+        scene.add(RULE, Behaviour.GENERATED_CODE, what, place, Confidence.LIKELY, _NX)
 
 
 def _through_contexts(contexts: Contexts, reader: fields.Reader) -> None:

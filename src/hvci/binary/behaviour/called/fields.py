@@ -61,10 +61,13 @@ class Reader(Protocol):
 
 
 def find(
-    scene: Scene, contexts: Contexts, reader: Reader, is_memory: Callable[[Place], bool]
+    contexts: Contexts, reader: Reader, stored: Fields, is_memory: Callable[[Place], bool]
 ) -> Iterator[Kept]:
-    """Every call through a field that gets memory, as `is_memory` tells of calls."""
-    stored = reader.stores()
+    """Every call through a field that gets memory, as `is_memory` tells of calls.
+
+    `stored`: what may put memory into a field.
+    """
+    scene = contexts.scene
     if not len(stored.places):
         return
     called = reader.calls(distinct(stored.displacements))
@@ -162,6 +165,22 @@ def _stored(
     return None
 
 
+def memory_stored(
+    scene: Scene, fields: Fields, is_memory: Callable[[Place], bool]
+) -> Iterator[tuple[Place, int]]:
+    """The stores of memory into some fields, each with the register that the object is in."""
+    columns = (fields.places.tolist(), fields.displacements.tolist())
+    for place, displacement in zip(*columns, strict=True):
+        found = scene.analysis.functions.instruction_at(place)
+        if found is None or scene.flow.exhausted:
+            continue
+        for n, memory in enumerate(scene.arch.effect(*found).stores):
+            if _is_field(scene, found, memory, displacement) and any(
+                map(is_memory, _calls(scene, found, scene.arch.stored(*found, n)))
+            ):
+                yield found, memory.base
+
+
 def _calls(scene: Scene, place: Place, expr: Expr, deep: int = 0) -> Iterator[Place]:
     """The calls whose result a value is, through copies and slots of the frame."""
     function, i = place
@@ -236,4 +255,4 @@ def _is_field(scene: Scene, place: Place, memory: Memory, displacement: int) -> 
     return not is_frame or scene.flow.frames.offset(*place, memory) is None
 
 
-__all__ = ["Fields", "Kept", "fields_called", "find"]
+__all__ = ["Fields", "Kept", "fields_called", "find", "memory_stored"]
