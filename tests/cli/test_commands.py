@@ -125,6 +125,7 @@ def test_output_with_a_format_comes_besides(drivers):
         ["check", "good.sys", "-o", "json="],
         ["check", "good.sys", "-o", "foo=x"],
         ["check", "good.sys", "-o", "no/such/folder/x.json"],
+        ["check", "good.sys", "-o", "json=x.out", "-o", "html=./x.out"],
         ["explain", "nonsense"],
         ["explain"],
         ["nonsense"],

@@ -104,7 +104,15 @@ def parse_outputs(form: str, outputs: tuple[str, ...], verbose: bool, quiet: boo
             on_stdout = False
         if not files[-1][1]:
             raise UsageError(f"--output {word}: the file name is missing")
+    places = [os.path.abspath(path) for _, path in files if _is_kept(path)]  # noqa: PTH100 (text)
+    if twice := next((one for one in places if places.count(one) > 1), None):
+        raise UsageError(f"--output: two outputs go to {twice}, and one would be lost")
     return Outputs(Format(form), tuple(files), on_stdout, verbose, quiet)
+
+
+def _is_kept(path: str) -> bool:
+    """Whether what is written last is all that is left: not of a pipe or a device."""
+    return path != "-" and (Path(path).is_file() or not Path(path).exists())
 
 
 def write(document: Document, outputs: Outputs) -> None:
