@@ -118,3 +118,35 @@ def test_crates_that_name_each_other_end(tmp_path):
     text = "use common_defs::Loop;\nfn f() { unsafe { ExAllocatePool2(Loop, 8, 1) }; }"
     ((_, _, _, whole),) = values(workspace(tmp_path, text, items=items))
     assert not whole
+
+
+PATCHES = [
+    ('common-defs = "0.1"', '[patch.crates-io]\ncommon-defs = { path = "common-defs" }\n'),
+    ('common-defs = { version = "0.1" }', '[patch.crates-io.common-defs]\npath = "common-defs"\n'),
+    (
+        'common-defs = { git = "https://x.y/z" }',
+        '[patch."https://x.y/z"]\ncommon-defs = { path = "common-defs" }\n',
+    ),
+    (
+        'common-defs = "0.1"',
+        '[patch.crates-io]\nmine = { package = "common-defs", path = "common-defs" }\n',
+    ),
+    (
+        "common-defs.workspace = true",
+        '[workspace.dependencies]\ncommon-defs = "0.1"\n'
+        '[patch.crates-io]\ncommon-defs = { path = "common-defs" }\n',
+    ),
+]
+
+
+@pytest.mark.parametrize(("dependency", "patch"), PATCHES)
+def test_a_folder_that_stands_for_a_crate_of_a_registry(tmp_path, dependency, patch):
+    items = ITEMS + "pub unsafe fn ask() { ExAllocatePoolWithTag(0, 8, 1); }\n"
+    workspace(tmp_path, "fn f() { unsafe { common_defs::ask() } }\n", dependency, items)
+    head = '[workspace]\nmembers = ["driver"]\n'
+    lay(tmp_path, Cargo__toml=head)
+    assert not bad(read(tmp_path / "driver"))
+    lay(tmp_path, Cargo__toml=head + patch)
+    assert bad(read(tmp_path / "driver")) == {"execute-pool-type"}
+    lay(tmp_path, Cargo__toml=head + patch.replace("crates-io", "other").replace("x.y", "a.b"))
+    assert not bad(read(tmp_path / "driver"))

@@ -114,10 +114,21 @@ class Manifest:
                 row = {**shared, **row}
                 where, features = shared.get("path"), features | _words(shared.get("features"))
                 default = default and shared.get("default-features", True) is not False
+            if not isinstance(where, str):
+                folder, where = self.workspace[0], self._patched(name, row)
             manifest = folder / where / "Cargo.toml" if isinstance(where, str) else None
             manifest = Path(tidy(manifest)) if manifest is not None else None
             optional, of_git = row.get("optional") is True, "git" in row
             yield Dependency(name, manifest, optional, default, features, of_git)
+
+    def _patched(self, name: str, row: Table) -> object:
+        """The folder that stands for a crate of a registry or repository, as the workspace says."""
+        named = row.get("package", name)
+        patches = inner(self.workspace[1] or self.table, "patch")
+        for key, said in inner(patches, str(row.get("git", "crates-io"))).items():
+            if isinstance(said, Mapping) and said.get("package", key) == named:
+                return said.get("path")
+        return None
 
     def turned_on(
         self, asked: frozenset[str], optional: frozenset[str] = frozenset()
