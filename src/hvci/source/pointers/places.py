@@ -71,7 +71,7 @@ _THROUGH = (
 `(a ? p : q)(`."""
 _INDEXED = re.compile(rb"\)\s*&[^;{}()]{1,80}\)\s*\[[^\]\n;{}]*\]\(")
 """`((T *)&p)[0](`."""
-_NAMED = re.compile(rb"(?<![\w#])([A-Za-z_]\w*+)(?:\s*+\[[^\]\n]*+\])?\s*+\)?\s*+\(")
+_NAMED = re.compile(rb"\b([A-Za-z_](?<!#[A-Za-z_])\w*+)(?:\s*+\[[^\]\n]*+\])?\s*+\)?\s*+\(")
 _GIVEN = re.compile(rb"\b([A-Za-z_]\w*+)\s*+(?:\[[^\]\n]*+\]\s*+)*+=(?!=)")
 _ASKS = re.compile(
     rb"\bNonPagedPool(?:Execute|CacheAligned|Base\w*)?\b|\bPOOL_FLAG_NON_PAGED_EXECUTE\b"
@@ -95,11 +95,13 @@ _CONSTRUCTOR = re.compile(rb"\b([A-Za-z_]\w*)\s*\([^;{}]*?\)(?:\s*noexcept)?\s*:
 _BODY = re.compile(rb"\)\s*\{")
 _SAME = re.compile(rb"\s*=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*[;,]")
 """What stands behind a name that gets what another holds."""
-_AS_BYTES = (
-    rb"(?:\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
+_BYTES = (
+    rb"\(\s*(?:volatile\s+|unsigned\s+|const\s+)*(?:P?UCHAR|P?BYTE|PCHAR"
     rb"|char|PVOID|LPVOID|void|P?ULONG(?:_PTR|64|LONG)?|P?U?INT_PTR|P?DWORD(?:_PTR|64)?|u?int\d*_t)"
-    rb"(?:\s+volatile)?[\s*]*\)\s*)+&?\s*([A-Za-z_]\w*)\s*"
+    rb"(?:\s+volatile)?[\s*]*\)\s*"
 )
+_AS_BYTES = _BYTES + rb"(?:" + _BYTES + rb")*&?\s*([A-Za-z_]\w*)\s*"
+"""It begins with one sign, which is looked for fast."""
 _CODE_AS_BYTES = re.compile(rb"=\s*" + _AS_BYTES + rb"[;,]")
 """What a name gets that points at another as at bytes."""
 _ANY_AS_BYTES = re.compile(_AS_BYTES + rb"[;,:)}]")
@@ -109,7 +111,7 @@ _GIVEN_AS_BYTES = re.compile(rb"\(\s*" + _AS_BYTES + rb"[,)]")
 _LEFT = re.compile(rb"\b([A-Za-z_]\w*)\s*\Z")
 _MAX_LEFT = 200
 """Bytes before an assignment in which the name stands that it is to."""
-_BARE = re.compile(rb"(?<![\w.>])([A-Za-z_]\w*+)\s*+=(?!=)")
+_BARE = re.compile(rb"\b([A-Za-z_](?<![.>][A-Za-z_])\w*+)\s*+=(?!=)")
 _DECLARED = re.compile(rb"\*\s*(\w+)\s*(?:\[[^\]\n]*\]\s*)?\)\s*\([^;{}=]*\)\s*=(?!=)")
 """A pointer to a function that gets a value where it is declared."""
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from hvci.source.preprocess.tree import Function, arguments, text_of, walk
-from hvci.source.program.scope import Variable
+from hvci.source.program.scope import Variable, variable
 from hvci.source.values.comparing import Conditions, Constant, Known, bare
 
 if TYPE_CHECKING:
@@ -39,16 +39,19 @@ def settled(function: Function, condition: Node, resolver: Knows) -> bool | None
     truth = resolver.decided(function, condition)
     if truth is not None:
         return truth
-    found: dict[bytes, Variable] = {}
+    found: dict[bytes, tuple[Variable, Node]] = {}
     for one in walk(condition):
         if one.type == "identifier":
-            held = resolver.local(function, text_of(one), one.start_byte)
-            found.update({held.name: held} if held is not None else {})
+            named = variable(function, text_of(one), one.start_byte)
+            found.update({named.name: (named, one)} if named is not None else {})
     if len(found) != 1:
         return None
-    ((name, held),) = found.items()
+    ((name, (named, at)),) = found.items()
     literal = partial(resolver.literal, function.file.source.path)
-    values = _values(held, literal) if _is_own(function, held) else ()
+    values = _values(named, literal)
+    held = resolver.local(function, name, at.start_byte) if values else None  # this is dear
+    if held is None or not _is_own(function, held):
+        return None
     ways = {Conditions({name: one}, literal).truth(condition) for one in values}
     return ways.pop() if len(ways) == 1 else None
 
