@@ -98,6 +98,42 @@ IN_C = {
         "",
         "InterlockedExchangePointer((PVOID *)&DriverObject->DriverUnload, p);",
     ),
+    "pointer to a field of Windows": (
+        "",
+        "PVOID *q = (PVOID *)&DriverObject->DriverUnload; *q = p;",
+    ),
+    "pointer to a list of Windows": (
+        "",
+        "PVOID *q = (PVOID *)&DriverObject->MajorFunction[3]; q[0] = p;",
+    ),
+    "store through the address in parentheses": ("", "ROUTINE fn; *(PVOID *)&(fn) = p; fn();"),
+    "store through that of a field of Windows in parentheses": (
+        "",
+        "*(PVOID *)&(DriverObject->DriverUnload) = p;",
+    ),
+    "exchange of a field in parentheses": (
+        "",
+        "InterlockedExchangePointer((PVOID *)&(x.fn), p); use(&x);",
+    ),
+    "star before parentheses": ("", "ROUTINE fn = (ROUTINE)p; (*(fn))();"),
+    "bounded copy": ("", "ROUTINE fn; memcpy_s(&fn, 8, &p, 8); fn();"),
+    "copy of a structure": (
+        "",
+        "struct S y; x.fn = (ROUTINE)p; memcpy(&y, &x, sizeof x); use(&y);",
+    ),
+    "written with a barrier": ("ROUTINE g;", "WritePointerRelease((PVOID *)&g, p); g();"),
+    "read with a barrier": (
+        "PVOID g;",
+        "g = p; ROUTINE fn = (ROUTINE)ReadPointerAcquire(&g); fn();",
+    ),
+    "what an exchange gives back": (
+        "PVOID g;",
+        "g = p; ROUTINE fn = (ROUTINE)InterlockedExchangePointer(&g, NULL); fn();",
+    ),
+    "member of a union in a structure of it": (
+        "union V { ROUTINE run; struct { PVOID held; ULONG n; } part; };",
+        "union V u; u.part.held = p; u.run();",
+    ),
     "pointer to it as a pointer to routines": ("", "ROUTINE *pf = (ROUTINE *)&p; (*pf)();"),
 }
 IN_CPLUSPLUS = {

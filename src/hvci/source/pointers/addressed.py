@@ -16,8 +16,10 @@ from hvci.source.program.program import Program
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_EXCHANGING = re.compile(rb"_?Interlocked(?:Compare)?ExchangePointer\w*|_?InterlockedExchange\w*")
-_BEFORE = re.compile(rb"&\s*(?:[\w.()\[\]\s]|->)*\Z")
+_EXCHANGING = re.compile(
+    rb"_?Interlocked(?:Compare)?ExchangePointer\w*|_?InterlockedExchange\w*|WritePointer\w*"
+)
+_BEFORE = re.compile(rb"&[\s(]*(?:[\w.()\[\]\s]|->)*\Z")
 _LONGEST = 80
 _SAME = ("cast_expression", "parenthesized_expression")
 
@@ -34,7 +36,7 @@ def in_function(function: Function, name: bytes) -> Iterator[Written]:
     """What a function writes to a variable of its own through the variable's address."""
     for node in function.nodes("pointer_expression"):
         inner = node.child_by_field_name("argument")
-        if text_of(node).startswith(b"&") and text_of(inner) == name:
+        if text_of(node).startswith(b"&") and text_of(bare(inner)) == name:
             value = _value(node)
             if value is not None:
                 yield Written(function.file, value, node.start_byte)
@@ -72,7 +74,17 @@ def pointee(node: Node | None) -> Node | None:
     node = bare(node)
     if node is None or node.type != "pointer_expression" or not text_of(node).startswith(b"&"):
         return None
-    return node.child_by_field_name("argument")
+    return bare(node.child_by_field_name("argument"))
+
+
+def copied_by(call: Node) -> Node | None:
+    """What a call of a routine that copies takes the bytes of: a variable, or a list."""
+    name, given = text_of(call.child_by_field_name("function")).strip(), arguments(call)
+    at = SOURCES.get(name.decode("latin-1"), -1)
+    if not 0 <= at < len(given):
+        return None
+    inner = pointee(given[at])
+    return inner if inner is not None else bare(given[at])
 
 
 def _address(node: Node | None) -> Node | None:
@@ -81,6 +93,9 @@ def _address(node: Node | None) -> Node | None:
         above = node.parent
         if above.type == "pointer_expression":
             return above if text_of(above).startswith(b"&") else None
+        if above.type == "parenthesized_expression":
+            node = above
+            continue
         is_field = above.type == "field_expression" and above.child_by_field_name("field") == node
         first = above.child_by_field_name("argument")
         if not is_field and not (above.type == "subscript_expression" and first == node):

@@ -270,9 +270,11 @@ class Changes:
         """Whether another member of the union is written that a place is in."""
         if target[:4] != place[:4] or not place.field or target.field == place.field:
             return False
-        if target.part.rpartition(b".")[0] != place.part.rpartition(b".")[0]:
-            return False
-        return target.field in others_of(self.graph.program, place.field)
+        for one, other in zip(target.part.split(b"."), place.part.split(b"."), strict=False):
+            first, second = one.partition(b"[")[0], other.partition(b"[")[0]
+            if first != second:
+                return first in others_of(self.graph.program, second)
+        return False
 
     def _by_macros(self, place: Place, function: Function) -> Iterator[Change]:
         """What macros put into the field, of whatever object."""
@@ -307,6 +309,11 @@ class Changes:
         value = addressed.written_by(node) if 0 in whole else None
         if value is not None:
             yield Change(Span(start, end, False), How.GIVEN, value)
+            return
+        parts = [part for i, part in pointed if i == 0 and part]
+        copied = addressed.copied_by(node) if parts else None
+        if copied is not None:
+            yield Change(Span(start, end, False), How.COPIED, copied, parts[0])
             return
         callees = self._callees(call, function)
         inner = list(self._inner(callees, pointed, place)) if callees else []

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from hvci.source.pointers.addressed import written_at
 from hvci.source.pointers.makers import RETURNING
 from hvci.source.pointers.places import ROUTINES, WORD, Words
+from hvci.source.pointers.through import stored_through
 from hvci.source.preprocess.tree import File, text_of
 from hvci.source.program.program import Program
 from hvci.source.text.text import Source
@@ -42,7 +43,7 @@ _PARTS = (
     *(b"_HANDLER", b"_FN", b"_FUNCTION"),
 )
 """Parts of all of these names."""
-_IS_STORED = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?=(?!=)\s*([^;{}]{1,300})")
+_IS_STORED = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?\)?\s*=(?!=)\s*([^;{}]{1,300})")
 _IS_CAST = re.compile(rb"(?=\s*\**\s*(?:\)|>\s*\()([^;{}]{1,200}))")
 LONGEST = 64
 _OUTSIDE = ("cast_expression", "parenthesized_expression", "conditional_expression")
@@ -110,14 +111,44 @@ def _entry(code: bytes, start: int, name: bytes, is_cast: bool) -> Entry | None:
 
 def _by_address(code: bytes, start: int, name: bytes) -> Entry | None:
     """A field whose address is the first argument of what may write there."""
+    address = _ADDRESS.search(code, max(0, start - LONGEST * 2), start)
     match = _IS_GIVEN.match(code, start + len(name))
-    if match is None or _ADDRESS.search(code, max(0, start - LONGEST * 2), start) is None:
+    if address is None:
         return None
+    if match is None:
+        words = _kept(code, address.start(), start + len(name))
+        return Entry(start, name, False, True, words) if words else None
     words = words_in(match[1])
     return Entry(start, name, False, True, words) if words else None
 
 
-_IS_GIVEN = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?,([^;{}]{1,300})")
+def _kept(code: bytes, start: int, end: int) -> tuple[bytes, ...]:
+    """What is written through the variable that gets an address which stands there."""
+    left = _KEEPS.search(code, max(0, start - LONGEST), start)
+    if left is None or _IS_ALONE.match(code, end) is None:
+        return ()
+    through = re.compile(
+        rb"(?:\*[\s(]*%b\b|\b%b\s*\[[^\]]*\])[\s)]*=(?!=)([^;{}]*)" % (left[1], left[1])
+    )
+    every = through.findall(code, end, end + 2000)
+    return tuple(word for one in every for word in words_in(one))
+
+
+def written_later(file: File, given: Node, offset: int) -> Iterator[Node]:
+    """What a function writes through the variable that is given the address of a field."""
+    side = "left" if given.type == "assignment_expression" else "declarator"
+    words = re.findall(rb"\w+", text_of(given.child_by_field_name(side)))
+    function = file.function_at(offset)
+    for one in function.nodes("assignment_expression") if function is not None else ():
+        pointer = stored_through(one.child_by_field_name("left"))
+        value = one.child_by_field_name("right")
+        if value is not None and pointer is not None and [text_of(pointer)] == words[-1:]:
+            yield value
+
+
+_KEEPS = re.compile(rb"(\w+)\s*=\s*(?:\([^()]*\)\s*)*\(*\Z")
+_IS_ALONE = re.compile(rb"\s*(?:\[[^\]\n]*\])?[\s)]*[;,]")
+_IS_GIVEN = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?\)*\s*,([^;{}]{1,300})")
 
 
 def _is_value(code: bytes, start: int, match: re.Match[bytes]) -> bool:
@@ -201,7 +232,7 @@ _GIVEN = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)*[+-]?=(?!=)([^;{}]{0,300})")
 _MAKES = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)*(?:=\s*)?[{\[]")
 """What stands behind the name of an array, or of what gets a list."""
 _ENDS = re.compile(rb"\s*[,)]")
-_ADDRESS = re.compile(rb"&\s*(?:\w+\s*(?:\.|->)\s*)*\Z")
+_ADDRESS = re.compile(rb"&[\s(]*(?:&?\w+[\s)]*(?:\.|->)\s*)*\Z")
 """What stands before a name whose address is taken."""
 _IS_TYPE = re.compile(rb"[\w>]\s*\*+\Z|[(,]\s*(?:\w+\s+)*\w+\Z")
 """What stands before the name of a parameter."""

@@ -23,14 +23,11 @@ from hvci.source.pointers.macro_stores import fields, puts
 from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers.places import LOOKUP, MAPPED, ROUTINES, SOURCES
-from hvci.source.pointers.roots import (
-    Made,
-    Root,
-    Roots,
-    Where,
-)
+from hvci.source.pointers.rewritten import Rewritten, WrittenOut
+from hvci.source.pointers.roots import Made, Root, Roots, Where
 from hvci.source.pointers.suspects import Plan, Suspects
 from hvci.source.pointers.through import call_at, called, is_loaded, stored_through
+from hvci.source.pointers.written_out import written_out
 from hvci.source.preprocess.tree import File, arguments
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import Source
@@ -40,6 +37,8 @@ if TYPE_CHECKING:
 
 DYNAMIC, WRITES = "dynamic-code", "writes-executable-memory"
 UNEXPORTED = "unexported-call"
+_GETTING = ("argument_list", "init_declarator", "assignment_expression")
+_STORES = {"assignment_expression": "left", "update_expression": "argument"}
 _NOT_CODE = (Made.MEMORY, Made.DATA)
 LETS = "lets Windows call"
 _NX = "this memory never executes under memory integrity"
@@ -64,13 +63,15 @@ class Execution:
 def executions(program: Program) -> Executions:
     """What one program does with pointers to code, worked out once."""
     if program not in _KNOWN:
-        _KNOWN[program] = Executions(program)
+        _KNOWN[program] = Executions(written_out(program))
     return _KNOWN[program]
 
 
 def forget(program: Program) -> None:
     """Let go of what was worked out for a program."""
-    _KNOWN.pop(program, None)
+    known = _KNOWN.pop(program, None)
+    if known is not None and isinstance(known.program, WrittenOut):
+        known.program.forget_texts()
 
 
 class Executions:
@@ -134,12 +135,16 @@ class Executions:
         if entries.is_own(entry, self.program):
             return
         node = file.node_at(entry.offset, entry.offset + len(entry.name))
-        while node is not None and node.parent is not None and node.parent.type != "argument_list":
+        while node is not None and node.parent is not None and node.parent.type not in _GETTING:
             if node.type.endswith("statement"):
                 return
             node = node.parent
         listed = node.parent if node is not None else None
         call = listed.parent if listed is not None else None
+        if listed is not None and listed.type in ("init_declarator", "assignment_expression"):
+            for value in entries.written_later(file, listed, entry.offset):
+                here = self._here(file, value.start_byte, unit)
+                yield from self._let(unit.source, value.start_byte, value, here)
         if node is not None and call is not None and call.type == "call_expression":
             roots = self.origins.put_by(call, arguments(call).index(node), file)
             held = frozenset(root for root in roots if root.made is Made.MEMORY)
@@ -223,8 +228,15 @@ class Executions:
                 if root.made is Made.MEMORY:
                     site = one.fact.site
                     line = site.line if isinstance(site, SourceSite) else 0
-                    found.setdefault((root.path, root.start), f"line {line} {one.fact.what}")
+                    found.setdefault(self._made_at(root), f"line {line} {one.fact.what}")
         return found
+
+    def _made_at(self, root: Root) -> tuple[str, int]:
+        """The file and the offset of what makes a pointer, as they are written."""
+        source = self.program.space.source(root.path)
+        if isinstance(source, Rewritten):
+            return source.stands(root.start, root.name)
+        return root.path, root.start
 
     def _in(self, unit: Unit, plan: Plan) -> Iterator[Execution]:
         yield from self._calls(unit, plan.calls)
@@ -398,12 +410,12 @@ class Executions:
         for start in starts:
             file = _tree(unit, start)
             node = file.node_at(start, start + 1) if file is not None else None
-            while node is not None and node.type != "assignment_expression":
+            while node is not None and node.type not in _STORES:
                 node = node.parent if not node.type.endswith("statement") else None
             if file is None or node is None or node.start_byte in seen:
                 continue
             seen.add(node.start_byte)
-            pointer = stored_through(node.child_by_field_name("left"))
+            pointer = stored_through(node.child_by_field_name(_STORES[node.type]))
             if pointer is not None:
                 yield from self._hook(
                     unit, node.start_byte, self._of(pointer, file, node.start_byte, unit)

@@ -22,6 +22,7 @@ from hvci.source.pointers.macro_stores import puts
 from hvci.source.pointers.makers import PUTTING, RETURNING, cast_inside
 from hvci.source.pointers.own_data import OwnData
 from hvci.source.pointers.places import LOOKUP
+from hvci.source.pointers.rewritten import Rewritten
 from hvci.source.pointers.roots import NONE, NOTHING_KNOWN, SAME, Made, Root, Roots, Where
 from hvci.source.pointers.steps import (
     Alike,
@@ -50,6 +51,8 @@ MAX_STEPS = 20000
 """Steps back that are made in one program."""
 MAX_NAME, MAX_MACROS = 64, 4
 _BARE = re.compile(rb"\(\s*\w+\s*\)")
+_READING = re.compile(rb"ReadPointer\w*|_?Interlocked(?:Compare)?ExchangePointer\w*")
+"""Routines that give what stands where their first argument points."""
 _CODE = (Made.CODE, Made.ROUTINE)
 _NUMBERS = ("number_literal", "sizeof_expression", "char_literal")
 
@@ -385,7 +388,10 @@ class Origins:
         at = macro.body.find(name.encode()) if macro is not None else -1
         if macro is None or at < 0:
             return Root(made, name, where.path, node.start_byte)
-        return Root(made, name, macro.source.path, macro.body_start + at)
+        path, start = macro.source.path, macro.body_start + at
+        source = self.program.space.source(path)
+        start = source.placed(start) if isinstance(source, Rewritten) else start
+        return Root(made, name, path, start)
 
     # ------------------------------------------------------------ calls
 
@@ -404,6 +410,8 @@ class Origins:
             yield Way(self._looked_up(node, where))
         elif word in SAME and len(given) > SAME[word]:
             yield Way(At(given[SAME[word]], where), exact=False)
+        elif given and _READING.fullmatch(name) is not None:
+            yield from self.flow.pointed(given[0], b"", where)
         elif not re.fullmatch(rb"\w+", name) or len(name) > MAX_NAME:
             yield from self._through(node, where)
         else:

@@ -23,13 +23,13 @@ from hvci.source.text.text import Source
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_NUMBERS = frozenset(
+NUMBERS = frozenset(
     b"UCHAR CHAR BYTE char USHORT SHORT WORD short ULONG LONG ULONGLONG LONGLONG ULONG32 LONG32"
     b" ULONG64 LONG64 DWORD DWORD32 DWORD64 QWORD UINT UINT8 UINT16 UINT32 UINT64 INT INT8 INT16"
     b" INT32 INT64 long int unsigned uint8_t uint16_t uint32_t uint64_t int8_t int16_t int32_t"
     b" int64_t __int8 __int16 __int32 __int64 CONST const constexpr volatile".split()
 )
-_DATA = frozenset(
+DATA = frozenset(
     b"PVOID LPVOID PUCHAR PCHAR PBYTE LPBYTE PULONG PUSHORT PULONG64 PULONGLONG PULONG_PTR PCSTR"
     b" PSTR PCVOID ULONG_PTR UINT_PTR LONG_PTR DWORD_PTR uintptr_t intptr_t SIZE_T".split()
 )
@@ -59,7 +59,7 @@ class Own:
         self.arrays = {
             words[-1]
             for match in _DIMENSION.finditer(code)
-            if len(words := _left(code, match.start())) > 1 and words[-2] in _NUMBERS
+            if len(words := _left(code, match.start())) > 1 and words[-2] in NUMBERS
         }
         """Names of arrays of numbers."""
         self.strings = set(_MACRO.findall(plain) if b"define" in plain else ())
@@ -204,7 +204,7 @@ class OwnData:
             return True
         body = function.file.source.code[function.node.start_byte : function.node.end_byte]
         every = (_left(body, match.start()) for match in _DIMENSION.finditer(body))
-        return any(one[-1:] == [name] and len(one) > 1 and one[-2] in _NUMBERS for one in every)
+        return any(one[-1:] == [name] and len(one) > 1 and one[-2] in NUMBERS for one in every)
 
     def is_placed(self, name: str) -> bool:
         """Whether a file that declares an array puts data into sections by their names."""
@@ -237,7 +237,7 @@ def _is_routine(code: bytes, end: int) -> bool:
     inside = code[begin + 1 : end].split()
     if code[max(0, begin - _NEAR) : begin].rstrip()[-1:] == b")":
         return True
-    return bool(inside) and inside[-1][-1:] != b"*" and inside[-1] not in _DATA
+    return bool(inside) and inside[-1][-1:] != b"*" and inside[-1] not in DATA
 
 
 _IS_ARGUMENT = re.compile(rb"\s*(?:\[\s*0\s*\]\s*)?(?:,|\)(?![\s)]*\())")

@@ -56,7 +56,7 @@ MAPPED = frozenset(("IoAllocateMdl", "MmGetPhysicalAddress"))
 
 _THROUGH = (
     re.compile(
-        rb"\(\s*(?:\*+\s*[A-Za-z_][^;{}()]{0,80}\)\s*\("
+        rb"\(\s*(?:\*[\s*(]*[A-Za-z_][^;{}()]{0,80}\)[\s)]*\("
         rb"|\(\s*[A-Za-z_][^;{}]{0,160}?\)\s*[&*(]*\s*[A-Za-z_][^;{}]{0,80}?\)\s*\()"
     ),
     re.compile(rb"_cast<[^;{}]{1,160}?>\s*\([^;{}()]{1,80}\)\s*\("),
@@ -116,13 +116,18 @@ _DECLARED = re.compile(rb"\*\s*(\w+)\s*(?:\[[^\]\n]*\]\s*)?\)\s*\([^;{}=]*\)\s*=
 """A pointer to a function that gets a value where it is declared."""
 _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"defined"))
 _PARAMETER = re.compile(rb"(?<=[\w*])\s++\**+\s*+([A-Za-z_]\w*+)\s*+[,)]")
-_PUT = re.compile(rb"&\s*(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
+_PUT = re.compile(rb"&(?!&)(?<!&&)[\s(]*+(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
     rb"(?:[;{}()]|\belse\b)\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
 )
+ARROW = re.compile(rb"->\s*[\w.\[\]>-]+\s*(?:[|&^+*/-]|<<|>>)?=(?!=)")
+"""A store to a field: worth a look only where the name may lead to code."""
+STEP = re.compile(rb"[)\]][\s)]*(?:\+\+|--)|(?:\+\+|--)[\s(]*(?:\*[^;{}=]{1,80}|[A-Za-z_]\w*\s*\[)")
+"""A step through a pointer: `(*p)++`, `p[1]--`, `++*p`."""
 TAKING = frozenset(name.encode() for name in (*COPIES, *FILLS, *ROUTINES, *MAPPED))
-_EXCHANGING = re.compile(rb"\b_?Interlocked\w*")
-"""Routines that write where an argument points, or call it; so do those of TAKING."""
+_WRITING = re.compile(rb"\b(?:_?Interlocked\w*|WRITE_REGISTER_\w+|(?:str|wcs)n?cpy(?:_s)?)")
+_WRITING_PARTS = (b"Interlocked", b"WRITE_REGISTER_", b"cpy")
+"""Routines that write where an argument points; those of TAKING do, or call it."""
 
 
 class Words:
@@ -158,8 +163,8 @@ class Words:
         """
         held = self.index.among(self.source.path, TAKING.union(self.more))
         names = {*held}
-        if self.index.with_part(self.source.path, b"Interlocked"):
-            names.update(_EXCHANGING.findall(self.code))
+        if any(self.index.with_part(self.source.path, part) for part in _WRITING_PARTS):
+            names.update(_WRITING.findall(self.code))
         found = (
             (at, match.end() - 1, name)
             for name in names

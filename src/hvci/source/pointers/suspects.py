@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cached_property
 from typing import NamedTuple
 
 from hvci.catalog.prototypes import x86_bytes
 from hvci.source.pointers.callables import callable_names
+from hvci.source.pointers.code_as_data import CodeAsData, code_as_data
 from hvci.source.pointers.makers import PUTTING, RETURNING
 from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.places import (
+    ARROW,
     LOOKED_UP,
     LOOKUP,
     MAPPED,
     ROUTINES,
     SOURCES,
+    STEP,
     STORE,
     WORD,
     Words,
     words_of,
 )
+from hvci.source.pointers.rewritten import Rewritten
 from hvci.source.pointers.roots import Made
 from hvci.source.program.calls import split
 from hvci.source.program.program import Program
@@ -68,7 +72,8 @@ class Suspects:
         named |= {name for name in _OTHERS if self.program.names(name.encode())}
         for path, words in self.words.items():
             is_patching = bool(self._patching) and not self._patching.isdisjoint(words.defined)
-            if not named and not words.as_bytes and not is_patching:
+            as_data: Set[bytes] = self.as_data.reached.get(path, set())
+            if not named and not words.as_bytes and not is_patching and not as_data:
                 continue
             calls = tuple(self._calls(words)) if named - {LOOKUP, *MAPPED} else ()
             if LOOKUP in named and self._walks_code:
@@ -77,10 +82,12 @@ class Suspects:
             reached = _moved(words, set(reached | self._pointing(words)))
             if is_patching:
                 reached = _moved(words, set(reached | words.parameters))
+            reached |= as_data
             takings = tuple(self._takings(words, reached))
             stores = tuple(_stores(words.code, reached)) if words.holds_any(reached) else ()
             if self._goes_anywhere:
-                stores = tuple(match.end() - 1 for match in STORE.finditer(words.code))
+                every = (*STORE.finditer(words.code), *STEP.finditer(words.code))
+                stores += tuple(match.end() - 1 for match in every)
             if calls or takings or stores:
                 yield path, Plan(calls, takings, stores)
 
@@ -145,6 +152,11 @@ class Suspects:
         )
 
     @cached_property
+    def as_data(self) -> CodeAsData:
+        """Which functions are taken for data, and where their addresses go."""
+        return code_as_data(self.program, self.words, self.defined)
+
+    @cached_property
     def _patching(self) -> frozenset[bytes]:
         """Functions of the program that get a function first, as bytes to write perhaps."""
         return frozenset(
@@ -189,6 +201,8 @@ class Suspects:
 
     def _calls(self, words: Words) -> Iterator[int]:
         yield from words.through
+        if isinstance(words.source, Rewritten):
+            yield from (at for _, at in words.called if words.source.is_written_out(at))
         if self._asks:
             yield from (at for name, at in words.called if self._may_hold(name, words))
         elif self._callable and words.holds_any(self._callable):
@@ -252,7 +266,7 @@ def _moved(words: Words, found: set[bytes]) -> frozenset[bytes]:
 
 def _stores(code: bytes, reached: frozenset[bytes]) -> Iterator[int]:
     """Assignments whose left side names something that a look-up may have reached."""
-    for match in STORE.finditer(code):
+    for match in (*STORE.finditer(code), *ARROW.finditer(code), *STEP.finditer(code)):
         ends = (code.rfind(end, 0, match.start() + 1) for end in (b";", b"}", b"{"))
         if not reached.isdisjoint(WORD.findall(code, max(0, *ends), match.end())):
             yield match.end() - 1

@@ -98,7 +98,10 @@ def stored_through(left: Node | None) -> Node | None:
         return left.child_by_field_name("argument")
     if left.type == "field_expression" and b"->" in text_of(left):
         inner = left.child_by_field_name("argument")
-        return inner if inner is not None and inner.type == "parenthesized_expression" else None
+        while inner is not None and inner.type == "field_expression" and b"->" in text_of(inner):
+            inner = inner.child_by_field_name("argument")
+        named = ("parenthesized_expression", "identifier")
+        return inner if inner is not None and inner.type in named else None
     return None
 
 

@@ -122,6 +122,12 @@ class Program:
         self.stored.clear()
         self._words.clear()
 
+    def read_as(self, space: Space) -> None:
+        """Read other texts from now on: nothing that was found in the others is kept."""
+        self.space = space
+        self._units, self._uses, self._holding, self._words = {}, {}, {}, []
+        self._enumerators, self._functions, self._macros, self.stored = {}, {}, {}, {}
+
     def cut(self, what: str, path: str = "") -> None:
         """Say what was not followed to its end, in which nobody knows what stands."""
         if path or self.paths:

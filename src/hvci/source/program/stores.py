@@ -79,7 +79,10 @@ def _found(program: Program, name: bytes, of_field: bool) -> list[Store]:
         code = unit.source.code
         given = _IS_GIVEN if unit.source.is_c else _IS_GIVEN_OR_MADE
         for at in unit.source.places(name):
-            if given.match(code, at + len(name)) is None or len(found) >= MAX_STORES:
+            match = given.match(code, at + len(name))
+            if match is None or len(found) >= MAX_STORES:
+                continue
+            if match[0].lstrip()[:1] == b")" and not _is_declared_pointer(code, at):
                 continue
             if of_field and unit.source.is_c and not _may_be_field(code, at):
                 continue
@@ -95,6 +98,14 @@ _IS_GIVEN = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*" + _CALLABLE + rb"(?:[|&^+*-]|
 _IS_GIVEN_OR_MADE = re.compile(
     rb"(?:\s*\[[^\]\n]*\])*\s*(?:" + _CALLABLE + rb"(?:[|&^+*-]|<<|>>)?=(?!=)|[({])"
 )
+
+
+def _is_declared_pointer(code: bytes, start: int) -> bool:
+    """Whether a name before a parenthesis is that of a pointer: `(*name)(…) = v`, no cast."""
+    return _STAR.search(code, max(0, start - _BEFORE), start) is not None
+
+
+_STAR = re.compile(rb"\*\s*(?:(?:const|volatile|CONST)\s+)*\Z")
 
 
 def _may_be_field(code: bytes, start: int) -> bool:

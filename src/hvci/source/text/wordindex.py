@@ -69,6 +69,15 @@ class WordIndex:
                 yield joined[joined.rfind(b" ", 0, at) + 1 : end]
                 at = joined.find(part, end)
 
+    def like(self, sources: Mapping[str, Source]) -> WordIndex:
+        """An index of some files; what is known of those that are the same is known there."""
+        found = WordIndex(sources)
+        found._pool = self._pool
+        for path, source in sources.items():
+            if path in self._words and self.sources.get(path) is source:
+                found._words[path] = self._words[path]
+        return found
+
     def forget(self, paths: Iterable[str]) -> None:
         """Let go of the words of some files."""
         for path in paths:
