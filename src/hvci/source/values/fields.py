@@ -3,8 +3,8 @@
 Theory of operation: stores in fields are found by their names. The same memory changes without
 that name as well: through another member of a union, by a write of the whole record (zeros, a
 copy, a list that leaves the field out), through a cast, or before the driver got the record at
-all. Whole records are followed in the function at hand. Blind spots: writes of whole records in
-other functions. Knows names and the statements of one function; expressions are evaluated by
+all. Whole records are followed in the function at hand, and those outside of functions in others
+(`wholes`). Knows names and the statements of one function; expressions are evaluated by
 `resolve`.
 """
 
@@ -37,21 +37,22 @@ from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.names import Names
 from hvci.source.values.outside import is_outside
 from hvci.source.values.places import Evaluator, Place, Ways, shown
+from hvci.source.values.wholes import (
+    COPYING,
+    FILLING,
+    READING,
+    ZEROING,
+    assigned,
+    is_record,
+    may_write,
+    source_of,
+    written_elsewhere,
+)
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_ZEROING = frozenset(
-    (b"RtlZeroMemory", b"ZeroMemory", b"RtlSecureZeroMemory", b"SecureZeroMemory", b"bzero")
-)
-_ZEROING |= frozenset((b"NdisZeroMemory", b"RtlSecureZeroMemory2", b"StorPortZeroMemory"))
-_FILLING = frozenset((b"memset", b"RtlFillMemory", b"__stosb", b"FillMemory", b"NdisFillMemory"))
 _ZEROS = (b"0", b"0x0", b"0x00", b"'\\0'")
-_COPYING = frozenset(
-    (b"memcpy", b"memmove", b"memcpy_s", b"memmove_s", b"RtlCopyMemory", b"RtlMoveMemory")
-)
-_COPYING |= frozenset((b"CopyMemory", b"MoveMemory", b"RtlCopyBytes", b"NdisMoveMemory"))
-_COPYING |= frozenset((b"RtlCopyMemoryNonTemporal", b"StorPortCopyMemory", b"StorPortMoveMemory"))
 _CHANGED = (
     rb"(?:\s*\[[^\]\n]*\]|\s*(?:\.|->)\s*\w+)*\s*"
     rb"(?:(?:[|&^+*-]|<<|>>)?=(?!=)|\+\+|--)"
@@ -102,6 +103,8 @@ class Fields:
             for one in last:
                 found = found.join(one.leaves)
         found = found.join(doubt)
+        if told := self._filled_elsewhere(base, name, function):
+            found = found.join(unknown(told))
         if is_outside(base, function, node.start_byte, self.names.callers.uses_of):
             found = found.join(unknown(f"{_shown(base)} holds what somebody else wrote"))
         return found.join(self._left_out(base, name, declared, place, depth))
@@ -136,7 +139,7 @@ class Fields:
 
     def _written_at(self, name: bytes) -> Iterator[bool]:
         word = rb"(?:\.|->)\s*" + re.escape(name) + rb"\b"
-        copied = b"|".join(sorted(_ZEROING | _FILLING | _COPYING))
+        copied = b"|".join(sorted(ZEROING | FILLING | COPYING))
         pattern = re.compile(
             rb"%b%b|&[\w.()\[\]\s>-]*%b|\b(?:%b)\s*\([^,;{}]*%b"
             % (word, _CHANGED, word, copied, word)
@@ -168,7 +171,11 @@ class Fields:
             target = flat(left) if left is not None else b""
             if target == field or target in wholes:
                 is_plain = text_of(item.child_by_field_name("operator")) == b"="
-                yield _Write(Span(item.start_byte, item.end_byte, is_plain), NOTHING, True)
+                right = item.child_by_field_name("right")
+                is_whole = target != field and b"->" not in text_of(node)
+                told = assigned(self.program, right, root) if is_whole and right else ""
+                leaves = unknown(told) if told else NOTHING
+                yield _Write(Span(item.start_byte, item.end_byte, is_plain), leaves, not told)
             elif target.startswith(within) and target[len(within) :] in others:
                 text = f"{shown(target)} is a member of the same union"
                 yield _Write(Span(item.start_byte, item.end_byte, True), unknown(text))
@@ -190,6 +197,13 @@ class Fields:
                 write = _Write(Span(item.start_byte, item.end_byte, True), NOTHING, True)
             if write is not None:
                 yield write
+
+    def _filled_elsewhere(self, base: Node, name: bytes, function: Function) -> str:
+        """Who writes a record outside of functions as a whole, in other functions."""
+        root = root_of(base)
+        if base.type == "identifier" and variable(function, root, base.start_byte) is None:
+            return written_elsewhere(self.program, root, name, function)
+        return ""
 
     def _other_view(
         self, item: Node, value: str, wholes: frozenset[bytes], function: Function
@@ -221,7 +235,7 @@ class Fields:
         span = Span(item.start_byte, item.end_byte, True)
         if at is None:
             return None
-        if called in _ZEROING | _FILLING | _COPYING:
+        if called in ZEROING | FILLING | COPYING:
             leaves = self._filled(called, given, base, name, function)
             return _Write(span, leaves, leaves is NOTHING) if at == 0 else None
         if self._sets(called, name):
@@ -229,7 +243,10 @@ class Fields:
         is_known = bool(self.program.functions(called) or self.program.macros(called))
         if is_known or bare(given[at]).type != "pointer_expression":
             return None
-        if variable(function, pointed(given[at]), item.start_byte) is None:
+        if called in READING:
+            return None
+        is_own = variable(function, pointed(given[at]), item.start_byte) is not None
+        if not is_own and not may_write(called, at):
             return None
         text = f"{_shown(base)} is given to {shown(called)}, which may write there"
         return _Write(replace(span, replaces=False), unknown(text))
@@ -239,16 +256,18 @@ class Fields:
     ) -> Guess:
         """What a call that writes the whole record leaves in the field."""
         value = given[-1] if called != b"memset" or len(given) < 2 else given[1]
-        if called in _ZEROING or (called in _FILLING and text_of(value) in _ZEROS):
+        if called in ZEROING or (called in FILLING and text_of(value) in _ZEROS):
             if is_own_record(base, function) or not self._is_set_beside(name, function):
                 return exactly(0, "number")
             return unknown(f"{_shown(base)} is made zero here, and set in other functions")
-        source = given[2 if called.endswith(b"_s") else 1] if len(given) > 1 else None
-        if called in _COPYING and source is not None:
+        source = source_of(called, given)
+        if called in COPYING and source is not None:
             kind = type_of(root_of(base), function, base.start_byte)
             other, at = root_of(bare(source)), source.start_byte
             if kind and (kind == type_of(other, function, at) or self._is_of(other, name, kind)):
                 return NOTHING  # what another record of this type holds is found by the name
+            if not kind and is_record(self.program, source, name, function):
+                return NOTHING
         return unknown(f"{shown(called)} writes over {_shown(base)}")
 
     def _is_of(self, variable_: bytes, field: bytes, kind: bytes) -> bool:
