@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -35,6 +35,31 @@ _LEFT = 120
 _END = re.compile(rb"[;{}()]")
 
 
+class Names:
+    """The names that stand in one kind of place of a text."""
+
+    def __init__(self, code: bytes, pattern: re.Pattern[bytes]) -> None:
+        found = set[bytes]()
+        self.places = array("I")
+        for one in pattern.finditer(code):
+            found.add(one[1])
+            self.places.append(one.start(1))
+        self.found = frozenset(found)
+        self.of_kernel = frozenset(filter(_is_of_kernel, found))
+
+    def places_of(self, code: bytes, defined: frozenset[bytes]) -> Iterator[tuple[bytes, int]]:
+        """Those that are functions of the program or the kernel, and where: mostly none."""
+        wanted = self.of_kernel | (self.found & defined)
+        for at in self.places if wanted else ():
+            match = WORD.match(code, at)
+            if match is not None and match[0] in wanted:
+                yield match[0], at
+
+
+def _is_of_kernel(name: bytes) -> bool:
+    return x86_bytes(name.decode("latin-1")) is not None
+
+
 class Taken:
     """What one text shows: worked out once for all programs."""
 
@@ -46,10 +71,10 @@ class Taken:
             self.types |= frozenset(_OTHER_POINTER.findall(code))
         self.cast = [(one[1], b"*" in one[2], one[3]) for one in _CAST.finditer(code)]
         """The type of each cast of a name, whether it is a pointer to that, and the name."""
-        self.given = array("I", (one.start(1) for one in _GIVEN.finditer(code)))
-        """Where names stand that something gets."""
+        self.given = Names(code, _GIVEN)
+        """Names that something gets."""
         self.returned = _RETURNED.findall(code)
-        self.handed = array("I", (one.start(1) for one in _HANDED.finditer(code)))
+        self.handed = Names(code, _HANDED)
 
 
 _KNOWN: WeakKeyDictionary[Source, Taken] = WeakKeyDictionary()
@@ -158,22 +183,15 @@ class CodeAsData:
                     yield name
             yield from filter(self._is_code, text.returned)
             code = source.code
-            for name, at in self._code_in(code, text.given):
+            for name, at in text.given.places_of(code, self.defined):
                 if self._gets_data(code, code.rfind(b"=", 0, at)):
                     yield name
-            for name, at in self._code_in(code, text.handed):
+            for name, at in text.handed.places_of(code, self.defined):
                 if self._takes_data(code, at):
                     yield name
 
-    def _code_in(self, code: bytes, places: Iterable[int]) -> Iterator[tuple[bytes, int]]:
-        """The names of functions that stand at some places."""
-        for at in places:
-            match = WORD.match(code, at)
-            if match is not None and self._is_code(match[0]):
-                yield match[0], at
-
     def _is_code(self, name: bytes) -> bool:
-        return name in self.defined or x86_bytes(name.decode("latin-1")) is not None
+        return name in self.defined or _is_of_kernel(name)
 
     def _is_data(self, kind: bytes, is_pointer: bool) -> bool:
         """Whether a type is one of data."""
