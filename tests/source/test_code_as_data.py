@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import one_file
+from sources import entry, one_file
 
 TEXT = """#include <ntddk.h>
 static UNICODE_STRING Name = RTL_CONSTANT_STRING(L"KeBugCheckEx");
@@ -88,8 +88,6 @@ WRITES = {
     "for ptr": ("", "for (UCHAR *p = (UCHAR*)VALUE; p < buffer; p++) *p = 0x90;"),
     "while ptr": ("", "UCHAR *p = (UCHAR*)VALUE; int n = 5; while (n--) *p++ = 0x90;"),
 }
-NO_NAME = "plain"
-"""The grammar takes a name of the kernel for what gets the value."""
 
 
 def writes(tmp_path, name, value):
@@ -105,7 +103,7 @@ def test_code_is_written(tmp_path, name, code):
     assert writes(tmp_path, name, code)
 
 
-@pytest.mark.parametrize("name", [one for one in WRITES if one != NO_NAME])
+@pytest.mark.parametrize("name", WRITES)
 def test_code_of_the_kernel_is_written(tmp_path, name):
     assert writes(tmp_path, name, "(PVOID)KeBugCheckEx")
 
@@ -142,3 +140,35 @@ CALLBACKS = {
 def test_a_function_that_goes_for_data_and_is_left_alone(tmp_path, name):
     facts = one_file(tmp_path, TEXT % CALLBACKS[name]).behaviours
     assert not [fact for fact in facts if fact.rule == "writes-executable-memory"]
+
+
+STORES = [
+    "*(ULONG *)(PVOID)KeBugCheckEx = 0;",
+    "*(PUCHAR)KeBugCheckEx = 0xE9;",
+    "*(volatile ULONG *)(PVOID)KeBugCheckEx = 0;",
+    "*(ULONG *)(void *)&KeBugCheckEx = 0;",
+    "(*(PULONG)KeBugCheckEx)++;",
+    "*(PULONG)KeBugCheckEx |= 1;",
+    "(*(PULONG)(KeBugCheckEx)) = 1;",
+    "((PUCHAR)&KeBugCheckEx)[1] = 1;",
+]
+OTHERS = [
+    "*given = 5;",
+    "*(PULONG)given = 5;",
+    "*(PULONG)Mine = 5;",
+    "*(PULONG)NobodyKnowsThis = 5;",
+    "PULONG KeBugCheckEx = (PULONG)buffer; *(PUCHAR)KeBugCheckEx = 5;",
+    "*(PULONG)NtBuildNumber = 5;",
+]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_through_a_routine_gives_its_name_no_value(tmp_path, store):
+    facts = one_file(tmp_path, "#include <ntddk.h>\n" + entry(store)).behaviours
+    assert "writes-executable-memory" in {fact.rule for fact in facts}
+
+
+@pytest.mark.parametrize("store", OTHERS)
+def test_a_store_through_a_variable_writes_no_code(tmp_path, store):
+    text = "#include <ntddk.h>\nextern PULONG given; PULONG Mine; UCHAR buffer[8];\n"
+    assert not one_file(tmp_path, text + entry(store)).behaviours

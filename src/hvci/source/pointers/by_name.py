@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hvci.catalog.memory import is_function
 from hvci.source.pointers import addressed
 from hvci.source.pointers.graph import Graph
 from hvci.source.pointers.held import named
@@ -81,6 +82,13 @@ class ByName:
 
     def _at(self, file: File, offset: int) -> Where:
         return Where(file, file.function_at(offset), offset, file.source.path)
+
+    def is_given(self, name: bytes) -> bool:
+        """Whether a name gets a value; what is written through a routine of the kernel is none."""
+        every = stores(self.program, name)
+        if is_function(name.decode("latin-1")):
+            every = tuple(one for one in every if not one.is_through)
+        return bool(every) or name in self.put_anywhere
 
     @cached_property
     def put_anywhere(self) -> dict[bytes, Roots]:

@@ -165,6 +165,8 @@ class Graph:
             if function.parameters.count(name) == 1:
                 given = self.given(function, function.parameters.index(name))
                 todo += ((one, use.source.path) for use, one in given)
+        if todo and len(seen) >= MAX_NAMES:
+            self.program.cut("a call through a pointer leads to more names than are followed")
         return list(found)
 
     def _by_name(self, function: Function) -> Iterator[Use]:

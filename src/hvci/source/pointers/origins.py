@@ -320,7 +320,7 @@ class Origins:
         place = named(name, where.function, where.offset)
         if place is not None and place.function is not None:
             return False
-        return bool(self.program.functions(name)) or not stores(self.program, name)
+        return bool(self.program.functions(name)) or not self.by_name.is_given(name)
 
     def _element(self, node: Node, where: Where) -> Iterator[Way]:
         return self._place(node, where)
@@ -373,7 +373,7 @@ class Origins:
             yield from every
             return
         is_function = bool(self.program.functions(name))
-        is_given = bool(stores(self.program, name)) or name in self.by_name.put_anywhere
+        is_given = self.by_name.is_given(name)
         if is_function or not is_given:
             yield Way(self._root(Made.CODE, _text(name), node, where))
         if place is not None and not is_function:

@@ -44,6 +44,17 @@ class Store:
         return b"[" not in text_of(above.child_by_field_name("left"))
 
     @property
+    def is_through(self) -> bool:
+        """Whether the value goes to where the name points: `*name = v`, `*(T *)name = v`."""
+        above = self.value.parent
+        if above is None or above.type != "assignment_expression":
+            return False
+        left = above.child_by_field_name("left")
+        while left is not None and left.type == "parenthesized_expression" and left.named_children:
+            left = left.named_children[-1]
+        return left is not None and left.type == "pointer_expression"
+
+    @property
     def owner(self) -> bytes:
         """The object whose field gets the value, `a.b` for `a->b.field`; empty: not told."""
         lists = 0
