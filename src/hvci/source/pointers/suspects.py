@@ -203,10 +203,13 @@ class Suspects:
         yield from words.through
         if isinstance(words.source, Rewritten):
             yield from (at for _, at in words.called if words.source.is_written_out(at))
-        if self._asks:
-            yield from (at for name, at in words.called if self._may_hold(name, words))
-        elif self._callable and words.holds_any(self._callable):
-            yield from (at for name, at in words.called if name in self._callable)
+        asks, named = self._asks, self._callable
+        if asks or (named and words.holds_any(named)):
+            yield from (
+                at
+                for name, at in words.called
+                if name in named or (asks and self._may_hold(name, words))
+            )
 
     def _may_hold(self, name: bytes, words: Words) -> bool:
         """Whether a name that is called may be a variable or field with memory in it."""
