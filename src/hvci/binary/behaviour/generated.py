@@ -309,10 +309,10 @@ def _is_copied_field(
 # ---- copies of code
 
 
-def copied(scene: Scene, function: Function, i: int) -> None:
-    """A block copy at `i`: from the start of a function into memory that a DDI returned?"""
-    block = names.BLOCK_ROUTINES[scene.callee(function, i) or "memcpy"]
-    source = scene.code_address(scene.argument(function, i, block.source))
+def copied(scene: Scene, function: Function, i: int, name: str) -> None:
+    """A block copy at `i` by a routine: of a function, into memory that a DDI returned?"""
+    position = names.BLOCK_ROUTINES[name].source
+    source = scene.code_address(scene.argument(function, i, position))
     if source is None or not scene.starts_function(source):
         return
     found = roots(scene, function, i, argument_of(scene, 0))

@@ -184,10 +184,10 @@ def _copy(scene: Scene, function: Function, step: Step) -> None:
     if function.rvas[step.i] not in scene.copy_sites:
         return
     name = scene.callee(function, step.i)
-    if name not in names.COPIES and name not in names.FILLS:
+    if name is None or name not in names.BLOCKS:
         return
     target = scene.code_address(scene.argument(function, step.i, 0))
     if target is not None:
         store(scene, (function, step.i), target, exact=True)
     elif name in names.COPIES:
-        generated.copied(scene, function, step.i)
+        generated.copied(scene, function, step.i, name)
