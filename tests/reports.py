@@ -369,3 +369,10 @@ reports = st.builds(
     trust=maybe | trusts,
     lists=st.lists(list_answers, max_size=2).map(tuple),
 )
+
+
+def failing_functions(report: Report, rule: str) -> set[int | str]:
+    """The functions of an image that hold findings of a rule, all of which are failures."""
+    findings = next(each.findings for each in report.results if each.rule == rule)
+    assert all(each.outcome is Outcome.FAIL for each in findings)
+    return {each.site.function for each in findings if isinstance(each.site, ImageSite)}

@@ -14,6 +14,21 @@ NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
 }}
 """
 
+WRITING = """#include <ntddk.h>
+typedef VOID (*ROUTINE)(VOID);
+struct S { ULONG n; ROUTINE fn; PVOID data; };
+static UNICODE_STRING Name = RTL_CONSTANT_STRING(L"KeBugCheckEx");
+static UCHAR buffer[64];
+VOID Real(VOID) { }
+%s
+NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
+{
+    %s
+    return STATUS_SUCCESS;
+}
+"""
+"""What stands outside of functions, and the statements of the entry point."""
+
 VCXPROJ = """<?xml version="1.0" encoding="utf-8"?>
 <Project xmlns="http://schemas.microsoft.com/developer/msbuild/2003">
   <ItemGroup Label="ProjectConfigurations">

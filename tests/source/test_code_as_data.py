@@ -2,19 +2,8 @@
 
 import pytest
 
-from sources import entry, one_file
+from sources import WRITING, entry, one_file
 
-TEXT = """#include <ntddk.h>
-static UNICODE_STRING Name = RTL_CONSTANT_STRING(L"KeBugCheckEx");
-static UCHAR buffer[64];
-VOID Real(VOID) { }
-%s
-NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
-{
-    %s
-    return STATUS_SUCCESS;
-}
-"""
 WRITES = {
     "plain": ("", "*(ULONG*)VALUE = 0;"),
     "paren": ("", "*(ULONG*)(VALUE) = 0;"),
@@ -93,7 +82,7 @@ WRITES = {
 def writes(tmp_path, name, value):
     """Whether a driver writes to code."""
     pre, body = (part.replace("VALUE", value) for part in WRITES[name])
-    facts = one_file(tmp_path, TEXT % (pre, body)).behaviours
+    facts = one_file(tmp_path, WRITING % (pre, body)).behaviours
     return any(fact.rule == "writes-executable-memory" for fact in facts)
 
 
@@ -138,7 +127,7 @@ CALLBACKS = {
 
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_function_that_goes_for_data_and_is_left_alone(tmp_path, name):
-    facts = one_file(tmp_path, TEXT % CALLBACKS[name]).behaviours
+    facts = one_file(tmp_path, WRITING % CALLBACKS[name]).behaviours
     assert not [fact for fact in facts if fact.rule == "writes-executable-memory"]
 
 

@@ -2,23 +2,10 @@
 
 import pytest
 
-from sources import one_file
+from sources import WRITING, one_file
 
 MEMORY = "ExAllocatePool2(POOL_FLAG_NON_PAGED, 64, 'aaaa')"
 LOOKED_UP = "MmGetSystemRoutineAddress(&Name)"
-TEXT = """#include <ntddk.h>
-typedef VOID (*ROUTINE)(VOID);
-struct S { ULONG n; ROUTINE fn; PVOID data; };
-static UNICODE_STRING Name = RTL_CONSTANT_STRING(L"KeBugCheckEx");
-static UCHAR buffer[64];
-VOID Real(VOID) { }
-%s
-NTSTATUS DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
-{
-    %s
-    return STATUS_SUCCESS;
-}
-"""
 WRITES = {
     "do while": ("#define PUT(p) do { *(ULONG*)(p) = 0; } while (0)", "PUT(VALUE);"),
     "expression": ("#define PUT(p) (*(ULONG*)(p) = 0)", "PUT(VALUE);"),
@@ -153,7 +140,7 @@ CALLS = {
 def found(tmp_path, shape, value, rule):
     """The lines of what a driver does against a rule."""
     pre, body = (part.replace("VALUE", value) for part in shape)
-    facts = one_file(tmp_path, TEXT % (pre, body))
+    facts = one_file(tmp_path, WRITING % (pre, body))
     return [fact.site.line for fact in facts.behaviours if fact.rule == rule]
 
 
@@ -206,7 +193,7 @@ def test_memory_in_which_a_macro_runs_code_gets_no_edit(tmp_path):
         "#define NEW(v, n) do { (v) = ALLOC(n); } while (0)\n#define CALL(p) ((ROUTINE)(p))()"
     )
     body = "PVOID p; NEW(p, 64); CALL(p); PVOID q = ExAllocatePoolWithTag(NonPagedPool, 9, 'b');"
-    calls = one_file(tmp_path, TEXT % (pre, body)).calls
+    calls = one_file(tmp_path, WRITING % (pre, body)).calls
     assert sorted((bool(one.runs_code), bool(one.edits)) for one in calls) == [
         (False, True),
         (True, False),

@@ -4,7 +4,8 @@ import pytest
 
 from here import FIXTURES
 from hvci.evaluate import evaluate
-from hvci.model import ImageSite, Outcome
+from hvci.model import Outcome
+from reports import failing_functions
 
 FOLDER = FIXTURES / "sent"
 BUILDS, JUMPING = (
@@ -18,10 +19,7 @@ def _writers(name: str) -> set[int]:
     """The functions that hold a finding."""
     report = evaluate((FOLDER / name).read_bytes())
     assert not report.limits
-    findings = next(each.findings for each in report.results if each.rule == RULE)
-    assert all(each.outcome is Outcome.FAIL for each in findings)
-    sites = [each.site for each in findings]
-    return {site.function for site in sites if isinstance(site, ImageSite)}
+    return failing_functions(report, RULE)
 
 
 @pytest.mark.parametrize("build", BUILDS)
