@@ -96,3 +96,33 @@ def test_a_test_program_of_a_driver_stays_one(tmp_path):
         one.target.path.rpartition("/")[2]: one for one in evaluate_drivers(tmp_path, Options())
     }
     assert [one.verdict.value for one in verdicts.values()] == ["compatible"]
+
+
+# ---- what is not known of projects weighs where a driver holds something of them
+
+UNCLEAR = [
+    '<Import Project="..\\nowhere.props" />',
+    definitions("X", condition="$([Foo]::Bar('x'))"),
+    definitions("gone.h", element="ForcedIncludeFiles"),
+    definitions("@gone.rsp", element="AdditionalOptions"),
+]
+REFERENCE = '<ItemGroup><ProjectReference Include="..\\lib\\lib.vcxproj" /></ItemGroup>'
+MAIN = "#include <windows.h>\nint main(void) { return 0; }\n"
+
+
+@pytest.mark.parametrize("extra", UNCLEAR)
+@pytest.mark.parametrize("where", ["program", "library of it", "library by name", "driver"])
+def test_what_is_not_known_of_a_program(tmp_path, extra, where):
+    good = BAD.replace("NonPagedPool", "NonPagedPoolNx")
+    own = extra if where == "driver" else ""
+    if where == "library by name":
+        own = link("AdditionalDependencies", "lib.lib")
+    lay(tmp_path, drv___drv__c=good, drv___drv__vcxproj=vcxproj("drv.c", extra=own))
+    mine = REFERENCE + (extra if where == "program" else "")
+    lay(tmp_path, app___a__c=MAIN, app___app__vcxproj=program(mine))
+    library = program(extra if where.startswith("library") else "", "StaticLibrary")
+    lay(tmp_path, lib___a__c="int f(void) { return 0; }\n", lib___lib__vcxproj=library)
+    (report,) = evaluate_drivers(tmp_path, Options())
+    weighs = where in ("driver", "library by name")
+    assert report.verdict == ("undecided" if weighs else "compatible")
+    assert len([one for one in report.limits if ".vcxproj: " in one.reason]) >= 1

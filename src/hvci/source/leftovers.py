@@ -45,6 +45,7 @@ def leftovers(
     yield from _unset(workspace)
     yield from _united(workspace)
     yield from _made_otherwise(workspace)
+    yield from _guessed(workspace)
     yield from _written(workspace)
     yield from _older(workspace)
 
@@ -202,7 +203,7 @@ def _made_otherwise(workspace: Workspace) -> Iterator[Limit]:
                 ways = maker.macros ^ user.macros if path else frozenset()
                 for name in sorted({name for name, _ in ways}):
                     texts = (*closures.get(path, ()), *((own,) if name in maker.defines else ()))
-                    if any(True for _ in workspace.space.words.holding(name.encode(), texts)):
+                    if _names(workspace, name, texts):
                         told.setdefault((build.file, path, user.precompiled), {})[name] = None
     for (file, path, header), names in told.items():
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -212,6 +213,34 @@ def _made_otherwise(workspace: Workspace) -> Iterator[Limit]:
             "define them for all, or check the built .sys"
         )
         yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _guessed(workspace: Workspace) -> Iterator[Limit]:
+    """Libraries of which nothing says in which of several configurations a driver links them."""
+    told: dict[tuple[str, str], dict[str, None]] = {}
+    for product in workspace.kernel_products:
+        pairs = [(one, lib) for at, one in enumerate(product.builds) for lib in product.linked[at]]
+        for build, library in pairs:
+            names = {one.lower() for one in (build.configuration, *build.configured.values())}
+            if library.configuration.lower() in names:
+                continue
+            paths = [path for one in workspace.variants(product) for path in one.program.paths]
+            for other in workspace.builds:
+                if other.project == library.project and other.goes_with(library):
+                    ways = {word for word, _ in other.macros ^ library.macros}
+                    held = (one for one in sorted(ways) if _names(workspace, one, paths))
+                    told.setdefault((build.file, library.file), {}).update(dict.fromkeys(held))
+    for (file, library), names in told.items():
+        if names:
+            reason = (
+                f"{file}: nothing says which configuration of {library} it links, and they differ "
+                f"in {', '.join([*names][:SHOWN])}: check with the solution, or the built .sys"
+            )
+            yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
+
+
+def _names(workspace: Workspace, macro: str, paths: Collection[str]) -> bool:
+    return any(True for _ in workspace.space.words.holding(macro.encode(), paths))
 
 
 def _has_code(workspace: Workspace, path: str) -> bool:

@@ -100,6 +100,10 @@ class Build:
     """Files of code that are here and that a step of the build writes anew, or may."""
     again: tuple[tuple[str, Compile], ...] = ()
     """Files that it compiles once more, in another way."""
+    configured: Mapping[str, str] = field(default_factory=dict)
+    """Projects that are built with it, each with its configuration, where that has another name."""
+    built: bool = True
+    """False: the solution that is asked about never builds it."""
 
     @property
     def file(self) -> str:
@@ -111,6 +115,16 @@ class Build:
         """Every file with every way in which it is compiled."""
         yield from self.files.items()
         yield from self.again
+
+    @property
+    def macros(self) -> frozenset[tuple[str, str | None]]:
+        """What is defined for any of its files, and what is undefined again."""
+        ways = {id(one): one.macros for _, one in self.compiles}
+        return frozenset().union(*ways.values())
+
+    def goes_with(self, other: Build) -> bool:
+        """Whether it is for the same machine, and as checked."""
+        return (self.machine, self.debug) == (other.machine, other.debug)
 
     @property
     def label(self) -> str:

@@ -86,6 +86,7 @@ def products(builds: Iterable[Build]) -> list[Product]:
     of_programs: set[str] = set()
     for project, every in by_project.items():
         many = [one for one in every if one.kind is not Kind.PACKAGE and not one.static]
+        many = [one for one in many if one.built]
         many = [one for one in many if one.kind is not Kind.USER] or many
         if not many:
             continue
@@ -97,7 +98,9 @@ def products(builds: Iterable[Build]) -> list[Product]:
     taken.update(product.project for product in found)
     found += (
         Product(project, many, {at: [] for at in range(len(many))})
-        for project, many in libraries.items()
+        for project, many in (
+            (project, [one for one in every if one.built]) for project, every in libraries.items()
+        )
         if many
         and project not in taken
         and (project not in of_programs or any(build.kernel for build in many))
@@ -121,7 +124,8 @@ def _linked(
         for many in named:
             if many and many[0].project not in seen:
                 seen.add(many[0].project)
-                chosen = _matching(many, build)
+                label = {**current.configured, **build.configured}.get(many[0].project, "")
+                chosen = _matching(many, build, label.lower())
                 todo.append(chosen)
                 yield chosen
 
@@ -143,8 +147,10 @@ def _folder(project: str) -> str:
     return project.partition("#")[0].rpartition("/")[0] + "/"
 
 
-def _matching(many: list[Build], build: Build) -> Build:
-    """The build of a library that goes with one of a driver."""
+def _matching(many: list[Build], build: Build, label: str) -> Build:
+    """The build of a library that goes with one of a driver: the one that is told, if it is."""
+    if told := [one for one in many if one.configuration.lower() == label]:
+        return told[0]
     machine = [one for one in many if one.machine == build.machine] or many
     same = [one for one in machine if one.configuration == build.configuration]
     alike = [one for one in machine if one.debug == build.debug]

@@ -9,17 +9,19 @@ nothing is known. Knows projects and files; knows nothing of calls or values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 
-from hvci.model import BuildSetting, WindowsVersion
+from hvci.model import BuildSetting, SourceSite, WindowsVersion
 from hvci.model.judged import LINK_RULES, TEXT_RULES
 from hvci.source.builds import legacy, makefiles, meson, nearby
 from hvci.source.builds.cmake import builds as cmake
 from hvci.source.builds.commands import commands
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.msbuild import builds as vcxproj
-from hvci.source.builds.msbuild.files import Library
+from hvci.source.builds.msbuild.files import Library, absolute
+from hvci.source.builds.msbuild.solutions import configured, read
 from hvci.source.builds.products import (
     Product,
     Variant,
@@ -48,9 +50,23 @@ class Workspace:
             shelf.add(path)
         self.space = Space(shelf)
         self.products = products(self.builds)
+        self._let_go()
         if shelf.unread:
             told = commands(shelf) if not self.builds else ()
             leave_out(shelf, self.compiled if self.builds else (), told)
+
+    def _let_go(self) -> None:
+        """Take the weight off what is not known of projects of which no driver holds anything."""
+        weighed = {
+            one.file
+            for product in self.kernel_products
+            for at in range(len(product.builds))
+            for one in product.closure(at)
+        }
+        light = {one.file for one in self.builds if one.file.lower().endswith(_PROJECT)} - weighed
+        for at, limit in enumerate(self.shelf.limits):
+            if isinstance(limit.site, SourceSite) and limit.site.path in light:
+                self.shelf.limits[at] = replace(limit, rules=())
 
     @property
     def settings(self) -> list[tuple[Product | None, BuildSetting]]:
@@ -216,19 +232,19 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
     """Every configuration of every project of a target, with the projects that those refer to."""
     if shelf.is_single:
         nearby.bring_projects(shelf)
+    every = [read(shelf, path) for path in shelf.projects if path.lower().endswith(SOLUTIONS)]
     solutions: dict[str, str] = {}
     old: set[str] = set()
     projects = {path for path in shelf.projects if path.lower().endswith(".vcxproj")}
-    for path in shelf.projects:
-        if path.lower().endswith(SOLUTIONS):
-            for named in map(shelf.actual, vcxproj.solution_projects(shelf, path)):
-                if is_file(named) and named.lower().endswith(_OLD):
-                    old.add(named)
-                elif is_file(named):
-                    projects.add(named)
-                    solutions.setdefault(named, path)
-                else:
-                    shelf.limit(named, f"{path} names this project, and it is missing", ())
+    for solution in every:
+        for named in solution.projects:
+            if is_file(named) and named.lower().endswith(_OLD):
+                old.add(named)
+            elif is_file(named):
+                projects.add(named)
+                solutions.setdefault(named, solution.path)
+            else:
+                shelf.limit(named, f"{solution.path} names this project, and it is missing", ())
     library = Library(shelf, solutions)
     old.update(path for path in shelf.projects if path.lower().endswith(_OLD))
     found: list[Build] = []
@@ -244,12 +260,23 @@ def read_builds(shelf: Shelf, machine: str | None = None) -> list[Build]:
                 reason = f"the project {other}, which it refers to, is missing"
                 shelf.limit(made[0].file, reason, TEXT_RULES if is_linked else ())
             seen.add(other)
+    every += (read(shelf, path) for path in _around(library, found, solutions))
+    found = list(configured(shelf, found, every))
     found += _other_builds(shelf, machine)
     for path in sorted(old):
         _leave_out(shelf, path, found)
     return nearby.wanted(shelf, nearby.made_drivers(shelf, found))
 
 
+def _around(library: Library, builds: list[Build], named: Collection[str]) -> list[str]:
+    """The solutions around projects that none of the target names."""
+    projects = {build.project for build in builds if build.project not in named}
+    folders = sorted({absolute(one).rpartition("/")[0] for one in projects})
+    found = (path for folder in folders for path in library.solutions_around(folder))
+    return [library.shelf.shown(one) for one in dict.fromkeys(found)]
+
+
+_PROJECT = ".vcxproj"
 _OLD = ".vcproj"
 
 

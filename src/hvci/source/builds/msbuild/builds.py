@@ -5,7 +5,6 @@ Knows the properties that driver projects use; knows nothing of source text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
@@ -38,7 +37,7 @@ from hvci.source.builds.steps import written
 from hvci.source.preprocess.conditions import of_ntddi
 from hvci.source.preprocess.predefined import Compiler
 from hvci.source.text.disk import contents, is_file
-from hvci.source.text.files import Shelf, beside, is_code
+from hvci.source.text.files import is_code
 
 _VERSIONS = {
     "windowsvista": WindowsVersion.VISTA,
@@ -58,44 +57,7 @@ _LINK_METADATA = {
     "driver": "/DRIVER",
 }
 _DRIVER_TYPES = ("wdm", "kmdf", "miniport", "exportdriver")
-_PROJECT_LINE = re.compile(r'(?im)^[ \t]*Project\("[^"]*"\)\s*=\s*"[^"]*",\s*"([^"]+\.vcx?proj)"')
-_SLNX_PROJECT = re.compile(r"""(?i)<Project\s[^>]*\bPath\s*=\s*["']([^"']+\.vcx?proj)["']""")
-
-
 MAX_OPTIONS = 1 << 16
-MAX_SOLUTION_BYTES = 8 << 20
-
-
-def solution_projects(shelf: Shelf, path: str) -> list[str]:
-    """The projects that a solution names; a limit when it cannot be read."""
-    try:
-        data = contents(path, MAX_SOLUTION_BYTES + 1)
-    except OSError as error:
-        shelf.limit(path, error.strerror or str(error), (*TEXT_RULES, *LINK_RULES))
-        return []
-    if len(data) > MAX_SOLUTION_BYTES:
-        shelf.limit(path, "it is too large for a solution", (*TEXT_RULES, *LINK_RULES))
-        return []
-    text = data.decode("utf-8-sig", "replace")
-    if path.lower().endswith(".slnf"):
-        return _filtered(shelf, path, text)
-    found = _PROJECT_LINE.findall(text) + _SLNX_PROJECT.findall(text)
-    return [beside(path, name) for name in found]
-
-
-def _filtered(shelf: Shelf, path: str, text: str) -> list[str]:
-    """The projects that a filter leaves of a solution: they are meant from the solution."""
-    try:
-        told = json.loads(text)["solution"]
-        named = [str(one) for one in told["projects"]]
-        solution = beside(path, slashed(str(told["path"])))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        shelf.limit(path, "it is no filter of a solution", (*TEXT_RULES, *LINK_RULES))
-        return []
-    return [beside(solution, slashed(one)) for one in named if _BUILT.search(one)]
-
-
-_BUILT = re.compile(r"(?i)\.vcx?proj\Z")
 
 
 def builds(library: Library, path: str) -> list[Build]:
@@ -104,9 +66,9 @@ def builds(library: Library, path: str) -> list[Build]:
     found, missing, open_ = [], set[str](), dict[str, None]()
     for configuration, platform in pairs:
         state = run(library, path, configuration, platform)
+        found.append(_build(path, configuration, platform, state))
         missing.update(state.missing)
         open_ |= state.open
-        found.append(_build(path, configuration, platform, state))
     for name in sorted(missing):
         library.shelf.limit(
             path, f"the imported file {name} is missing", (*TEXT_RULES, *LINK_RULES)
@@ -121,11 +83,11 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
     compiled = [item for item in state.items.get("clcompile", []) if not _excluded(item)]
     other = [item for name in ASSEMBLED for item in state.items.get(name, [])]
     other += [item for item in state.items.get("custombuild", []) if _is_assembly(item)]
-    references = tuple(
-        item.path
+    references = [
+        item
         for item in state.items.get("projectreference", [])
         if item.metadata.get("linklibrarydependencies", "").strip().lower() != "false"
-    )
+    ]
     made = _Compiles(path, state)
     files, again = dict[str, Compile](), list[tuple[str, Compile]]()
     for item in compiled:
@@ -142,7 +104,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         version,
         files,
         tuple(_settings(path, label, state)),
-        references,
+        tuple(item.path for item in references),
         _output(path, state),
         _entries(state),
         assembly=tuple(item.path for item in other if not _excluded(item)),
@@ -157,7 +119,32 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         written=tuple(_written(path, state)),
         unset=tuple(state.unset),
         united=_property(state, "enableunitysupport") == "true",
+        configured=_configured(references, label, state),
     )
+
+
+_SETTING = ("properties", "setconfiguration", "setplatform", "additionalproperties")
+"""What a reference says of the properties that its project is built with, the last one counting."""
+
+
+_LABEL = ("configuration", "platform")
+
+
+def _configured(references: list[Compiled], label: str, state: State) -> dict[str, str]:
+    """The references that say in which configuration their project is built."""
+    found: dict[str, str] = {}
+    for item in references:
+        said = ";".join(item.metadata.get(name, "") for name in _SETTING)
+        if not said.strip(";"):
+            continue
+        told = dict(one.split("=", 1) for one in said.split(";") if "=" in one)
+        own = dict(zip(("configuration", "platform"), label.split("|"), strict=False))
+        own |= {one.strip().lower(): value.strip() for one, value in told.items()}
+        if others := sorted(one.strip() for one in told if one.strip().lower() not in _LABEL):
+            reason = f"the reference to {item.path} sets {', '.join(others)} there"
+            state.open[f"{reason}, which was not followed"] = None
+        found[item.path] = "|".join(own.get(one, "") for one in _LABEL)
+    return found
 
 
 def _output(path: str, state: State) -> str:

@@ -105,7 +105,7 @@ class Library:
         self._there: dict[str, bool] = {}
         self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lower: dict[str, str] = {}
-        self._solutions: dict[str, str] = {}
+        self._solutions: dict[str, list[str]] = {}
         self._own: dict[str, Mapping[str, str]] = {}
 
     def get(self, path: str) -> Element | None:
@@ -149,10 +149,10 @@ class Library:
             self._folders[path] = is_folder(path)
         return self._folders[path]
 
-    def solution(self, folder: str) -> str:
-        """The nearest solution upwards; empty when there is none."""
+    def solutions_around(self, folder: str) -> list[str]:
+        """The solutions of the nearest folder upwards that has any."""
         if folder not in self._solutions:
-            self._solutions[folder] = _solution(folder)
+            self._solutions[folder] = _solutions(folder)
         return self._solutions[folder]
 
     def shared(self, path: str, name: str) -> tuple[str, ...]:
@@ -230,11 +230,10 @@ def well_known(path: str) -> dict[str, str]:
     }
 
 
-def _solution(folder: str) -> str:
-    """The nearest solution upwards; empty when there is none."""
+def _solutions(folder: str) -> list[str]:
     here = Path(folder)
     for candidate in (here, *list(here.parents)[:MAX_LEVELS]):
         found = sorted((*candidate.glob("*.sln"), *candidate.glob("*.slnx")))
         if found:
-            return slashed(str(found[0]))
-    return ""
+            return [slashed(str(one)) for one in found]
+    return []

@@ -15,7 +15,8 @@ def known_properties(
     full = absolute(path)
     folder, _, name = full.rpartition("/")
     stem = name.rpartition(".")[0]
-    solution = absolute(library.solutions.get(path, "")) or library.solution(folder)
+    around = library.solutions.get(path) or next(iter(library.solutions_around(folder)), "")
+    solution = absolute(around)
     known = {
         "configuration": configuration,
         "configurationname": configuration,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from hvci.source.builds.msbuild import properties as msbuild_properties
 from hvci.source.builds.msbuild.condition import condition_holds
@@ -69,6 +70,8 @@ class State:
     written: dict[str, None] = field(default_factory=dict)
     """Files of code that its targets may write, as they name them."""
     _imported: set[str] = field(default_factory=set)
+    _left_out: list[tuple[Element, str, str]] = field(default_factory=list)
+    """What no condition on the environment left out."""
     _used: frozenset[str] = frozenset()
     _targets: list[tuple[Element, str]] = field(default_factory=list)
     _later: dict[str, list[tuple[Element, str]]] = field(
@@ -262,6 +265,7 @@ class State:
     def _give(self, item: str, child: Element, here: str, held: dict[str, str]) -> None:
         """A value of an item or definition; a limit where it is not known."""
         held[child.name], unknown = self.followed(child.text, here, held)
+        unknown = {one for one in unknown if one.lower() not in self._set_elsewhere}
         if child.name in _TELLING and (
             made := next((name for name in sorted(unknown) if _CALL.search(name)), "")
         ):
@@ -276,12 +280,23 @@ class State:
     def _passed_over(self, element: Element, item: str, here: str) -> None:
         """Macros that a condition keeps out, which only the environment may decide about."""
         _, unknown = self.followed(element.attributes.get("condition", ""), here)
+        if not unknown:
+            self._left_out.append((element, item, here))
         if names := of_environment(unknown):
             macros, properties = kept_out(element, item, lambda one: self._imported_by(one, here))
             self.unset |= dict.fromkeys((name, macro) for macro in macros for name in names)
             for key, held in properties.items():
                 doubts = ((name, macro) for macro in held for name in names)
                 self.doubted.setdefault(key, {}).update(dict.fromkeys(doubts))
+
+    @cached_property
+    def _set_elsewhere(self) -> frozenset[str]:
+        """Properties that the project sets in other configurations: here they are empty."""
+        kept = (
+            kept_out(element, item, partial(self._imported_by, here=here))[1]
+            for element, item, here in self._left_out
+        )
+        return frozenset(name for properties in kept for name in properties)
 
     def _imported_by(self, element: Element, here: str) -> list[Element]:
         """The files of an import, if they are here."""
