@@ -221,8 +221,8 @@ def _guessed(workspace: Workspace) -> Iterator[Limit]:
     for product in workspace.kernel_products:
         pairs = [(one, lib) for at, one in enumerate(product.builds) for lib in product.linked[at]]
         for build, library in pairs:
-            names = {one.lower() for one in (build.configuration, *build.configured.values())}
-            if library.configuration.lower() in names:
+            known = {one.lower() for one in (build.configuration, *build.configured.values())}
+            if library.configuration.lower() in known:
                 continue
             paths = [path for one in workspace.variants(product) for path in one.program.paths]
             for other in workspace.builds:
@@ -230,10 +230,10 @@ def _guessed(workspace: Workspace) -> Iterator[Limit]:
                     ways = {word for word, _ in other.macros ^ library.macros}
                     held = (one for one in sorted(ways) if _names(workspace, one, paths))
                     told.setdefault((build.file, library.file), {}).update(dict.fromkeys(held))
-    for (file, library), names in told.items():
+    for (file, path), names in told.items():
         if names:
             reason = (
-                f"{file}: nothing says which configuration of {library} it links, and they differ "
+                f"{file}: nothing says which configuration of {path} it links, and they differ "
                 f"in {', '.join([*names][:SHOWN])}: check with the solution, or the built .sys"
             )
             yield Limit(Origin.SOURCE, TEXT_RULES, reason, SourceSite(file, 1))
