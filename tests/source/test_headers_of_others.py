@@ -71,3 +71,31 @@ def test_folders_of_includers_come_before_those_of_options(tmp_path, build):
     assert [*answers(tmp_path).values()] == [Answer.YES]
     (tmp_path / "c/c.h").write_text("#include <k.h>\n")
     assert [*answers(tmp_path).values()] == [Answer.NO]
+
+
+# ---- headers that the build makes are no others of that name
+
+CONFIGURED = "configure_file(k.h.in {})\ninclude_directories(${{CMAKE_CURRENT_BINARY_DIR}})\n"
+STEP = (
+    '<ItemGroup><CustomBuild Include="k.in"><Command>gen k.in $(IntDir){0}</Command>'
+    "<Outputs>$(IntDir){0}</Outputs></CustomBuild></ItemGroup>"
+)
+MESON = "project('d', 'c')\n{}shared_library('d', 'd.c', name_suffix: 'sys')\n"
+MADE = {
+    "cmake": {"CMakeLists__txt": "project(p C)\n" + CONFIGURED + BUILDS["CMakeLists.txt"]},
+    "project": {"d__vcxproj": vcxproj("d.c", extra=STEP)},
+    "makefile": {"Makefile": MAKE + "gen/{0}: k.in\n\tgen k.in > gen/{0}\n"},
+    "sources": {"sources": BUILDS["sources"], "makefile__inc": "o\\{0}: k.in\n\tgen > o\\{0}\n"},
+    "meson": {"meson__build": MESON.format("configure_file(input: 'k.in', output: '{}')\n")},
+    "meson target": {"meson__build": MESON.format("custom_target('k', output: ['a.h', '{}'])\n")},
+}
+
+
+@pytest.mark.parametrize("build", MADE)
+@pytest.mark.parametrize("name", ["k.h", "other.h"])
+def test_a_header_that_the_build_makes(tmp_path, build, name):
+    lay(tmp_path, d__c=CODE, old___k__h=GOOD)
+    lay(tmp_path, **{file: text.format(name) for file, text in MADE[build].items()})
+    (report,) = evaluate_drivers(tmp_path, Options())
+    expected = Answer.UNDECIDED if name == "k.h" else Answer.YES
+    assert report.answers[Question.READINESS] is expected

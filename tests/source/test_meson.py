@@ -93,6 +93,26 @@ def test_a_folder_has_what_stands_above(tmp_path, above, arguments, asked):
     assert bad(read(tmp_path / asked)) == POOL
 
 
+@pytest.mark.parametrize("name", ["l", "other"])
+def test_a_library_whose_variable_has_another_name(tmp_path, name):
+    text = (
+        HEAD + f"{name} = static_library('x', 'm.c')\n" + DRIVER.format("a", f"link_with: {name},")
+    )
+    evidence = read(lay(tmp_path, meson__build=text, a__c=CALLS, m__c=PART))
+    assert bad(evidence) == POOL
+    assert not any("names no source file" in one.reason for one in evidence.limits)
+
+
+@pytest.mark.parametrize("asked", ["", "meson.build"])
+def test_the_file_at_the_top_stands_for_those_below(tmp_path, asked):
+    lay(tmp_path, meson__build=HEAD + "subdir('s')\nsubdir('t')\n")
+    lay(tmp_path, s___meson__build=DRIVER.format("d", "c_args: '-DNX',"), s___d__c=CODE)
+    lay(tmp_path, t___meson__build=DRIVER.format("e", ""), t___e__c=CODE)
+    found = evaluate_drivers(tmp_path / asked, Options())
+    told = {one.target.path.split("/")[-2]: one.answers[Question.READINESS] for one in found}
+    assert told == {"s": Answer.YES, "t": Answer.NO}
+
+
 def test_arguments_that_only_some_files_get_are_told(tmp_path):
     text = HEAD + "add_project_arguments('-DNX', language: 'cpp')\n"
     text += DRIVER.format("d", "").replace("'d.c'", "['d.c', 'm.cpp']")

@@ -67,3 +67,28 @@ def test_where_it_is_named_from_makes_no_difference(tree, way, start, monkeypatc
     absolute = told(tree / way)
     monkeypatch.chdir(tree / start)
     assert told(os.path.relpath(tree / way)) == absolute
+
+
+@pytest.mark.parametrize(
+    ("folder", "weighs"), [("one", True), ("two", False), ("three", False), ("three/in", False)]
+)
+def test_what_is_not_known_of_other_projects_says_nothing_of_a_file(tree, folder, weighs):
+    """Each of them names the letters of the file somewhere, and compiles another one."""
+    lay(tree / "three", CMakeLists__txt="add_executable(o ${NOWHERE})\nset(X one)\n")
+    lay(tree / "three" / "in", o__vcxproj=vcxproj("other.c", extra="<!-- one.c -->"))
+    project = next(p for p in sorted((tree / folder).iterdir()) if p.suffix in (".vcxproj", ".txt"))
+    unclear = '<Import Project="nowhere.props" /></Project>'
+    text = project.read_text().replace("</Project>", unclear)
+    project.write_text(text if project.suffix == ".vcxproj" else text + "include(${NOWHERE})\n")
+    told = [one for one in read(tree / "one" / "one.c").limits if "execute-pool-type" in one.rules]
+    assert bool(told) is weighs
+
+
+def test_what_is_not_known_of_a_project_that_may_compile_a_file(tree):
+    lay(
+        tree / "two",
+        two__vcxproj='<Project><!-- "alone.c" --><Import Project="gone.props" /></Project>',
+    )
+    lay(tree / "two", alone__c=ALLOCATE.format("Alone").replace("KIND", "NonPagedPoolNx"))
+    told = [one.reason for one in read(tree / "two" / "alone.c").limits if one.rules]
+    assert any("gone.props is missing" in one for one in told)

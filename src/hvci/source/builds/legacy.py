@@ -211,7 +211,7 @@ def _written(shelf: Shelf, path: str) -> Iterator[str]:
     if is_file(beside_it):
         text = re.sub(r"\\\r?\n", " ", _REMARK.sub("\n", _text(shelf, beside_it)))
         places = (beside(path, one.replace("\\", "/")) for one in written_files(text))
-        yield from dict.fromkeys(one for one in map(shelf.actual, places) if is_file(one))
+        yield from shelf.written(places)
 
 
 def _is_kits(name: str) -> bool:

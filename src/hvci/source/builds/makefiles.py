@@ -27,6 +27,7 @@ from hvci.source.builds.model import (
 )
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.outside import outside
+from hvci.source.builds.recursion import handed_down
 from hvci.source.builds.rules import RULE, Rules, images, only_image, written_files
 from hvci.source.builds.variables import (
     MAX_DEPTH,
@@ -99,6 +100,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     text = _whole(path, lost)
     if text is None or DRIVER.search(text) is None:
         return []
+    text = handed_down(path, text, texts_of)
     ways = [(label, _written_out(one, path)) for label, one in ways_of(text)]
     values, whole = values_of(text), ways[0][1]
     for match in _OPTIONS.finditer(whole):
@@ -123,7 +125,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         found += [replace(one, output=only) for one in every] if only else every
     unset = outside(text, values)
     places = (beside(path, one.replace("\\", "/")) for one in written_files(whole))
-    written = tuple(dict.fromkeys(one for one in map(shelf.actual, places) if is_file(one)))
+    written = shelf.written(places)
     return [replace(one, unset=unset, written=written) for one in found]
 
 
@@ -206,8 +208,10 @@ def _of_rule(rules: Rules, file: str) -> str:
     return _PLAIN.sub("", text) if rules.says_how(file) else text
 
 
-_PLAIN = re.compile(r"(?m)^[ ]*(?:export[ ]+|override[ ]+)?[\w.-]+[ \t]*[+?:]*=[^\n]*$")
-"""An assignment that is about no target alone."""
+_PLAIN = re.compile(
+    r"(?m)^[ ]*(?:override[ ]+|export[ ]+(?!_?CL_?[ \t]*[+?:]*=))?[\w.-]+[ \t]*[+?:]*=[^\n]*$"
+)
+"""An assignment that is about no target alone; Microsoft's compiler reads CL by itself."""
 
 
 def _compile(shelf: Shelf, path: str, text: str) -> Compile:
@@ -229,7 +233,8 @@ def _compile(shelf: Shelf, path: str, text: str) -> Compile:
 
 
 _ASSIGNED = re.compile(
-    r"['\",\[\]]|(?m:^[ ]*(?:[^\n:=]*::?[ ]*)?(?:export[ ]+|override[ ]+)?[\w.-]+[ ]*[+?:]*=)"
+    r"['\",\[\]]|(?mi:^[ \t@]*set[ ]+_?CL_?=)"
+    r"|(?m:^[ ]*(?:[^\n:=]*::?[ ]*)?(?:export[ ]+|override[ ]+)?[\w.-]+[ ]*[+?:]*=)"
 )
 
 

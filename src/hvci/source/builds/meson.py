@@ -33,6 +33,13 @@ _ASKED = re.compile(r"\brun_command\s*\(")
 _BEGINS = re.compile(r"(?m)^[ \t]*project[ \t]*\(")
 
 
+def files(shelf: Shelf, paths: Iterable[str]) -> list[str]:
+    """The files of a target; where it is one of them, with those of the folders that it names."""
+    if not shelf.is_single:
+        return list(paths)
+    return list(dict.fromkeys(file for path in paths for file, _ in _texts(path)))
+
+
 def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
     """What a Meson file builds: each driver, and the libraries that those link."""
     if DRIVER.search(texts_of(path) or "") is None:
@@ -43,6 +50,7 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         top, texts = path, dict(_texts(path))
     script = Script(texts)
     tree = _Tree(shelf, path, top, script, tuple(machines))
+    shelf.written(beside(file, one) for file, text in texts.items() for one in _outputs(text))
     own = [one for one in script.images if one.file == path]
     if len(own) > MAX_TARGETS:
         shelf.limit(path, f"more than {MAX_TARGETS} targets; the rest was not examined", TEXT_RULES)
@@ -56,6 +64,16 @@ def builds(shelf: Shelf, path: str, machines: Iterable[str]) -> list[Build]:
         *(build for one in drivers for build in tree.of(one, is_only=is_only)),
         *(build for one in linked.values() for build in tree.of(one)),
     ]
+
+
+def _outputs(text: str) -> list[str]:
+    """The names of what steps of a file make, in the folder of the build."""
+    every = (_OUTPUT.findall(text), _OUTPUTS.findall(text))
+    return [*every[0], *(name for one in every[1] for name in re.findall(r"'([^'\n]+)'", one))]
+
+
+_OUTPUT = re.compile(r"\boutput\s*:\s*'([^'\n]+)'")
+_OUTPUTS = re.compile(r"\boutput\s*:\s*\[([^\]]*)\]")
 
 
 class _Tree:

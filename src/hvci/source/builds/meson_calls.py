@@ -93,7 +93,7 @@ class Script:
 
     def kept(self, call: Call) -> Iterator[tuple[str, str]]:
         """The text of each file without what is about other targets only."""
-        names = self._reached(call)
+        names = self._reached(call) | {call.variable}
         for file, text in self.texts.items():
             gone = [(one.start, one.end) for one in self.given[file] if one.name not in names]
             gone += [(one.start, one.end) for one in self._others(call) if one.file == file]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
+from hvci.model import Limit, SourceSite
 from hvci.source.builds.model import Build, Kind
 from hvci.source.text.disk import contents
 from hvci.source.text.files import Shelf, beside, is_code, is_project, tidy
@@ -152,7 +153,21 @@ def wanted(shelf: Shelf, builds: list[Build]) -> list[Build]:
         compiling = {build.project for build in builds if _beside(build, named)}
     referring = {build.project for build in builds if compiling & set(build.references)} | compiling
     chosen = {one for build in builds if build.project in referring for one in build.references}
-    return [build for build in builds if build.project in referring | chosen]
+    found = [build for build in builds if build.project in referring | chosen]
+    files = {build.file for build in found}
+    shelf.limits[:] = [one for one in shelf.limits if _is_about(shelf, one, named, files)]
+    return found
+
+
+def _is_about(shelf: Shelf, limit: Limit, named: list[str], files: set[str]) -> bool:
+    """Whether a limit is of a project that compiles the files of a target, or may do so."""
+    path = limit.site.path if isinstance(limit.site, SourceSite) else ""
+    if path in files or not is_project(path.rpartition("/")[2]):
+        return True
+    if path.lower().endswith(_ENDS):
+        text = shelf.project_text(path).lower()
+        return not files and any(one.rpartition("/")[2].lower() in text for one in named)
+    return any(Path(path).absolute().parent in Path(one).absolute().parents for one in named)
 
 
 _HEADERS = (".h", ".hpp", ".hxx", ".hh", ".inl")

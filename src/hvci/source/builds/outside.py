@@ -13,7 +13,7 @@ from hvci.source.builds.msbuild.unset import unset
 _USED = re.compile(r"\$(?:\(([A-Za-z_][\w.-]*)\)|\{([A-Za-z_][\w.-]*)\})")
 _COMPILES = re.compile(r"(?m)^\t[^\n]*(?:\s[-/]c\b|\$[({](?:CC|CXX|cc|CPP)[)}])[^\n]*$")
 _USUAL = re.compile(
-    r"(?i)(?:host_?|build_?|target_?)?(?:c|cxx|cpp|ld|as|ar|rc)(?:_?flags)?|ldlibs|loadlibes|rm|make\w*"
+    r"(?i)(?:host_?|build_?|target_?)?(?:cc?|cxx|cpp|ld|as|ar|rc)(?:_?flags)?|ldlibs|loadlibes|rm|make\w*"
     r"|target_arch|q|v|at|quiet|verbose|cross\w*|\w*(?:dir|path|root|home|prefix|arch|kit|suffix|sdk"
     r"|ext|version|include|includes|inc|lib|libs|src|srcs|obj|objs|sources|objects|link|linker)"
 )

@@ -313,7 +313,7 @@ def _other_builds(shelf: Shelf, machine: str | None) -> Iterator[Build]:
     for name in ("makefile", "gnumakefile", "makefile.mingw"):
         for path in by_name.get(name, ()):
             yield from makefiles.builds(shelf, path, machines)
-    for path in by_name.get("meson.build", ()):
+    for path in meson.files(shelf, by_name.get(meson.NAME, ())):
         yield from meson.builds(shelf, path, machines)
 
 

@@ -65,6 +65,8 @@ class Shelf:
     """What files are to hold; stands for what the disk has."""
     named: tuple[str, ...] = ()
     """The target, when it is one file."""
+    made: set[str] = field(default_factory=set)
+    """Names, in lower case, of files that a build makes where none is: no other file is meant."""
     _refused: set[str] = field(default_factory=set)
     _said: set[tuple[str, str]] = field(default_factory=set)
     _located: dict[str, str | None] = field(default_factory=dict)
@@ -116,6 +118,12 @@ class Shelf:
             found = spelled is not None and whole is not None and is_file(whole)
             self._located[path] = whole if found else None
         return self._located[path]
+
+    def written(self, places: Iterable[str]) -> tuple[str, ...]:
+        """The files that a build writes, by their places: those that are here; others are noted."""
+        every = dict.fromkeys(map(self.actual, places))
+        self.made |= {one.rpartition("/")[2].lower() for one in every if not is_file(one)}
+        return tuple(one for one in every if is_file(one))
 
     def project_text(self, path: str) -> str:
         """The text of a project file, to find a line in; empty when it cannot be read."""

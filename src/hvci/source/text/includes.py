@@ -117,7 +117,7 @@ class Includes:
             if (path := self.shelf.locate(place)) is not None and self.shelf.add(path):
                 return path
         last = name.rpartition("/")[2].lower()
-        candidates = self._by_name.get(last, [])
+        candidates = self._by_name.get(last, []) if last not in self.shelf.made else []
         if not quoted and last in KIT:
             return None
         around = [f"{one[1:]}/" for one in folders if one[:1] == QUOTED]

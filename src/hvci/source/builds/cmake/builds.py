@@ -112,10 +112,10 @@ class _Made:
     @cached_property
     def _written(self) -> list[str]:
         """What is here and written anew; what lies in the folder of the build was written so."""
-        folder = self.lists.get("CMAKE_BINARY_DIR") or ""
-        places = [absolute(one) for one in self.lists.written]
-        here = (one for one in places if is_code(one) and not one.startswith(f"{folder}/"))
-        return [one for one in map(self.shelf.actual, map(self.shelf.shown, here)) if is_file(one)]
+        folder = absolute(self.lists.get("CMAKE_BINARY_DIR") or "")
+        places = [absolute(one) for one in self.lists.written if is_code(one)]
+        here = self.shelf.written(map(self.shelf.shown, places))
+        return [one for one in here if not absolute(one).startswith(f"{folder}/")]
 
     def _project(self, target: Target) -> str:
         """A name for the target: its list, and its own name behind it."""

@@ -190,7 +190,7 @@ def _written(path: str, state: State) -> Iterator[str]:
     made += (item.metadata.get("outputs", "") for item in items if not _excluded(item))
     names |= dict.fromkeys(one.strip() for text in made for one in text.split(";"))
     places = (state.library.place(path, name) for name in names if "*" not in name)
-    yield from dict.fromkeys(one for one in places if is_code(one) and is_file(one))
+    yield from state.library.shelf.written(one for one in places if is_code(one))
 
 
 def _compiler(state: State) -> Compiler:
