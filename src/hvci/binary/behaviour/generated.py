@@ -228,9 +228,10 @@ def may_execute(scene: Scene, name: str, rva: int) -> bool:
     """Whether the memory of a call may have been asked for as executable."""
     ddi = catalog.ddis().get(name)
     found = scene.analysis.functions.instruction_at(rva)
-    if ddi is None or found is None or ddi.deciding is None:
+    if ddi is None or found is None or not ddi.deciding:
         return True
-    held: Atoms = scene.argument(*found, ddi.position(ddi.deciding), 4)
+    position = ddi.x86_slot if scene.image.bits == 32 else ddi.position
+    held: Atoms = scene.argument(*found, position(ddi.deciding), 4)
     return any(
         atom.kind is not Kind.CONST or ddi.rule.executable.holds(atom.value) for atom in held
     )
