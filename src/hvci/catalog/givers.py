@@ -1,4 +1,4 @@
-"""The routines of Windows that call a routine of the driver with what it gave them.
+"""The routines of Windows that call a routine of the driver, with what it gave them or without.
 
 Knows nothing of who calls them.
 """
@@ -56,3 +56,29 @@ GIVERS = {
     "NdisMInitializeTimer": Gives(2, 3, 1),
 }
 """The routines of Windows that call a routine of the driver with what it gave them."""
+CALLERS = {
+    **{name: (gives.routine,) for name, gives in GIVERS.items()},
+    "ExInitializeLookasideListEx": (1, 2),
+    "ExInitializeNPagedLookasideList": (1, 2),
+    "ExInitializePagedLookasideList": (1, 2),
+    "IoCreateDriver": (1,),
+    "IoRegisterBootDriverReinitialization": (1,),
+    "IoRegisterDriverReinitialization": (1,),
+    "IoRegisterFsRegistrationChange": (1,),
+    "IoRegisterFsRegistrationChangeEx": (1,),
+    "KeGenericCallDpc": (0,),
+    "KeInitializeApc": (3, 4, 5),
+    "KeRegisterBugCheckCallback": (1,),
+    "KeRegisterBugCheckReasonCallback": (1,),
+    "PsSetCreateProcessNotifyRoutine": (0,),
+    "PsSetCreateProcessNotifyRoutineEx": (0,),
+    "PsSetCreateProcessNotifyRoutineEx2": (1,),
+    "PsSetCreateThreadNotifyRoutine": (0,),
+    "PsSetCreateThreadNotifyRoutineEx": (1,),
+    "PsSetLoadImageNotifyRoutine": (0,),
+    "PsSetLoadImageNotifyRoutineEx": (0,),
+}
+"""The routines of Windows that call a routine which they get -> which of their arguments that is.
+
+Counted from 0, in slots of the stack on x86: none of 64 bits stands before them.
+"""

@@ -13,7 +13,14 @@ from typing import NamedTuple
 from hvci import catalog
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import words
-from hvci.binary.behaviour.called import candidates, contextfields, dispatched, fields, outputs
+from hvci.binary.behaviour.called import (
+    candidates,
+    contextfields,
+    dispatched,
+    fields,
+    outputs,
+    registered,
+)
 from hvci.binary.behaviour.called.around import Around, allocations
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
@@ -54,6 +61,7 @@ def find(scene: Scene) -> None:
         at = scene.analysis.functions.instruction_at(place)
         if at is not None and at[0].flows[at[1]] in _INDIRECT:
             _judge(contexts, at)
+    _through_windows(contexts)
     _through_contexts(contexts, reader)
     _through_fields(contexts, reader)
 
@@ -90,6 +98,15 @@ def _by_windows(scene: Scene, stored: fields.Fields, gives_memory: Callable[[Pla
     for place in dispatched.find(scene, stored, gives_memory):
         what = "puts allocated memory into its driver object as a routine that Windows calls"
         scene.add(RULE, Behaviour.GENERATED_CODE, what, place, Confidence.LIKELY, _NX)
+
+
+def _through_windows(contexts: Contexts) -> None:
+    """Add memory that Windows is told to call."""
+    for place, name, found in registered.find(contexts):
+        into = _memory(contexts.scene, found | _from_callers(contexts, found))
+        if into is not None:
+            what = f"gives {into.what} to {name} as a routine that Windows calls"
+            contexts.scene.add(RULE, into.kind, what, place, into.sure, into.why)
 
 
 def _through_contexts(contexts: Contexts, reader: fields.Reader) -> None:

@@ -259,10 +259,10 @@ def _definition(scene: Scene, function: Function, d: int, location: Location) ->
     return scene.arch.define(function, d, int(location))
 
 
-def argument_of(scene: Scene, position: int) -> Expr:
-    """Where a call's argument is: in a register, or on the x86 stack."""
-    registers = scene.arch.parameter_registers
-    if position < len(registers):
-        return Reg(registers[position])
-    size = scene.image.pointer_size
-    return Load(Memory(scene.arch.stack_pointer, NO_REGISTER, 1, position * size, size))
+def argument_of(scene: Scene, position: int, is_call: bool = True) -> Expr:
+    """Where an argument is at a call, or at a jump: in a register, or on the x86 stack."""
+    arch, size = scene.arch, scene.image.pointer_size
+    if position < len(arch.parameter_registers):
+        return Reg(arch.parameter_registers[position])
+    above = position * size + (0 if is_call else arch.return_address_size)
+    return Load(Memory(arch.stack_pointer, NO_REGISTER, 1, above, size))
