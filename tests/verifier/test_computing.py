@@ -531,7 +531,7 @@ def test_parts_of_a_sid():
         ("RtlWriteRegistryValue", False),
         ("IoCancelIrp", False),
         ("EtwSetInformation", False),
-        ("WdfRequestSend", False),
+        ("WdfRequestReuse", False),
         ("imp_WppRecorderLogCreate", False),
     ],
 )
@@ -575,3 +575,20 @@ def test_a_routine_that_is_handed_to_windows_is_called():
     entry = kernel.queue.pop()
     assert isinstance(entry, EntryPoint)
     assert (entry.address, entry.arguments[3]) == (routine, 0x1234)
+
+
+@pytest.mark.parametrize(("name", "tier"), [(CALLED, Tier.NATURAL), ("strtok_s", Tier.FORCED)])
+def test_what_runs_after_a_result_that_was_made_up_is_not_natural(name, tier):
+    """The driver may have kept it: a dispatch routine that only returns runs behind DriverEntry."""
+    driver = "calls_clean.x64.o2.sys"
+    image = PeImage((BUILT / driver).read_bytes())
+    begin = bytes.fromhex("53 4883ec20 4889cb ff15")
+    sets = bytes.fromhex("488d050e000000 488983e0000000 4883c420 5b 31c0 c3")
+    (slot,) = image.import_slots[CALLED]
+    distance = slot - image.headers.entry - len(begin) - 4
+    data = starts_with(driver, begin + distance.to_bytes(4, "little", signed=True) + sets)
+    old, new = (each.encode().ljust(len(CALLED) + 1, b"\0") for each in (CALLED, name))
+    run = run_here(data.replace(old, new), VerifierOptions(force=False))
+    entry, *requests = run.entry_points
+    assert [entry.tier, *{each.tier for each in requests}] == [tier] * 2
+    assert {each.outcome.ending for each in requests} == {"returned"}

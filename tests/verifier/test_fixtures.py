@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from hvci import catalog
+from hvci.binary import PeImage
 from hvci.catalog.ddis import VerifierEffect
 from hvci.model import Tier
 from hvci.verifier.outcome import VerifierOptions
 from hvci.verifier.session import Session, run_here
+from patched import starts_with
 
 BUILT = Path(__file__).parent.parent / "fixtures" / "built"
 MACHINES = ("x64", "x86", "arm64")
@@ -138,3 +140,44 @@ def test_two_runs_are_the_same(machine):
     data = image(f"calls_bad.{machine}.o2")
     first, second = (run_here(data, VerifierOptions(trace=True)) for _ in range(2))
     assert first == second
+
+
+ALLOCATES = bytes.fromhex("53 4883ec50 4889cb b900020000 ba00010000 41b874616700 ff15")
+"""push rbx; make room; rbx = the driver object; rax = ExAllocatePoolWithTag(0x200, 0x100, tag)"""
+RETURNS = bytes.fromhex("4883c450 5b 31c0 c3")
+IN_DISPATCH_TABLE = bytes.fromhex("488983e0000000")
+"""MajorFunction[IRP_MJ_DEVICE_CONTROL] = rax"""
+AS_THREAD = bytes.fromhex("4889442428 48c744243000000000 4c8d4c2440 4531c0 31d2 488d4c2448 ff15")
+"""PsCreateSystemThread(&handle, 0, 0, 0, 0, rax, 0)"""
+LONG_NAME = "KeQueryTimeIncrement"
+
+
+def hands_over(what, first_byte):
+    """A driver that hands Windows pool memory as a routine; (data, RVA of the call or entry)."""
+    name = "calls_clean.x64.o2.sys"
+    image = PeImage((BUILT / name).read_bytes())
+    entry, code = image.headers.entry, ALLOCATES
+    (pool,), (other,) = (image.import_slots[each] for each in ("ExAllocatePoolWithTag", LONG_NAME))
+    code += (pool - entry - len(code) - 4).to_bytes(4, "little", signed=True)
+    code += bytes.fromhex("c600") + bytes([first_byte]) + what
+    place = entry
+    if what is AS_THREAD:
+        place = entry + len(code) - 2
+        code += (other - entry - len(code) - 4).to_bytes(4, "little", signed=True)
+    data = starts_with(name, code + RETURNS)
+    return data.replace(LONG_NAME.encode(), b"PsCreateSystemThread"), place
+
+
+@pytest.mark.parametrize("what", [IN_DISPATCH_TABLE, AS_THREAD], ids=["table", "thread"])
+def test_memory_that_windows_calls_is_executed_where_it_was_handed_over(what):
+    data, place = hands_over(what, first_byte=0xC3)
+    run = run_here(data, VerifierOptions(force=False))
+    (event,) = run.events
+    assert (event.bugcheck, event.tier, event.site.rva) == (0xFC, Tier.NATURAL, place)
+    assert "ExAllocatePoolWithTag" in event.message
+
+
+@pytest.mark.parametrize("what", [IN_DISPATCH_TABLE, AS_THREAD], ids=["table", "thread"])
+def test_memory_that_holds_no_code_proves_nothing(what):
+    data, _ = hands_over(what, first_byte=0)
+    assert run_here(data, VerifierOptions(force=False)).events == ()

@@ -146,5 +146,5 @@ class Explorer:
         arguments = entry.values(self.machine.memory) or tuple(
             self.kernel.arena.take(ARGUMENT_SIZE) for _ in range(ARGUMENTS)
         )
-        self.path.start(entry.address, arguments, FORCED)
+        self.path.start(entry.address, arguments, FORCED, entry.handed_at)
         self._adopt()

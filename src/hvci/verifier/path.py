@@ -5,7 +5,8 @@ Theory of operation. The machine stops; this module decides what the stop means.
 1. A path is natural until the run had to invent something: memory behind a pointer that nobody
    set, the return of a call through such a pointer, an instruction that was skipped, the result
    of a routine that only computes and has no model.
-   From there on it is forced, and what it shows proves no more than that the code exists.
+   From there on it is forced, and what it shows proves no more than that the code exists. A made-up
+   result or a skipped instruction may be kept, so entry points that run later are forced as well.
 2. A write to a page without the right is bug check 0xBE, a fetch outside verified images is 0xFC.
    Either ends the entry point. Exploration may then go on behind it, forced.
 3. 0xFC needs proof: a call or jump went there, the bytes are not zero, and they lie in memory
@@ -36,7 +37,7 @@ from hvci.verifier.checks import (
     storport_functions,
     watched_ddis,
 )
-from hvci.verifier.kernel import EndPath, Enter, Kernel
+from hvci.verifier.kernel import EndPath, Enter, EntryPoint, Kernel
 from hvci.verifier.kernel.call import Call
 from hvci.verifier.layout import EXIT, RESUME, STACK
 from hvci.verifier.machine import Machine, Stop, Why
@@ -87,6 +88,8 @@ class Path:
         self._ddis: dict[str, Ddi] = watched_ddis()
         self._storport = storport_functions()
         self._callees = Callees(machine, kernel.removes)
+        self._handed_at = 0
+        kernel.hands_over = self._hands_over
         self._invented_before = 0
         self._guessed_before = 0
         self._skips = 0
@@ -96,18 +99,37 @@ class Path:
     def trust(self) -> Trust:
         """That of the start, until something is invented."""
         invented = self.machine.memory.inventions > self._invented_before
-        guessed = self.kernel.guesses > self._guessed_before
-        return Trust.INVENTED if invented or guessed or self._skips else self.base
+        is_made_up = invented or self.has_guessed or self._skips
+        return Trust.INVENTED if is_made_up else self.base
+
+    @property
+    def has_guessed(self) -> bool:
+        """Whether the result of a computation was made up on this path."""
+        return self.kernel.guesses > self._guessed_before
 
     @property
     def tier(self) -> Tier:
         """The tier of what is seen now."""
         return self.trust.tier
 
-    def start(self, function: int, arguments: Sequence[int], budget: Budget = NATURAL) -> Outcome:
-        """Call a function of the driver and run until the path ends."""
+    def _hands_over(self, entry: EntryPoint) -> None:
+        """Note on which path, and by which call, Windows got an entry point."""
+        return_to = self.machine.processor.return_address()
+        entry.trust, entry.handed_at = self.trust, calling_instruction(self.machine, return_to)
+
+    def start(
+        self,
+        function: int,
+        arguments: Sequence[int],
+        budget: Budget = NATURAL,
+        handed_at: int = 0,
+    ) -> Outcome:
+        """Call a function of the driver and run until the path ends.
+
+        `handed_at` is the call that handed it to Windows, if one did.
+        """
         place = self.machine.layout
-        self.frames = ()
+        self.frames, self._handed_at = (), handed_at
         self.machine.processor.enter(arguments, place.exit, place.stack + STACK - 0x100)
         return self.run(function, budget)
 
@@ -318,9 +340,14 @@ class Path:
         return mapping.label if mapping else f"{address:#x}"
 
     def _caller(self) -> int:
-        """The instruction that transferred control, as far as it is known."""
+        """What transferred control: an instruction, the call that handed Windows a routine, or
+        DriverEntry where nothing else is known.
+        """
         block = self.machine.current
-        return block.last if block is not None else self.machine.processor.return_address()
+        if block is not None:
+            return block.last
+        is_known = self.machine.in_image(self._handed_at)
+        return self._handed_at if is_known else self.recorder.base + self.recorder.image.headers.entry
 
     def _interrupt(self, number: int) -> int:
         if number == BREAKPOINT and self.machine.processor.name != "arm64":
@@ -358,6 +385,7 @@ class Path:
             if name in TRAPS:
                 raise _End(Ending.STOPPED, f"{name} at {address:#x}: invalid opcode exception")
             self.recorder.cannot_execute(address, name, self.tier)
+            self.kernel.guesses += 1
         return self._skip("cannot be executed", address)
 
     def _skip(self, why: str, pc: int = 0) -> int:

@@ -70,6 +70,8 @@ class Session:
         self.clock = Clock(self.machine, image)
         self.results: list[EntryResult] = []
         self._done: set[tuple[int, ...]] = set()
+        self._kept = Trust.NATURAL
+        """How far what earlier entry points left behind can be trusted."""
         self.path.trace.is_on = options.trace
         self._prepare()
 
@@ -112,9 +114,11 @@ class Session:
             if entry.name.startswith(self.options.entry):
                 self._execute(entry, DISPATCH)
                 self._callbacks()
+        self.kernel.leave()
+        self._callbacks()
         objects, at = self.kernel.objects, self.kernel.structures
         unload = self.machine.memory.pointer(objects.driver + at.driver_unload)
-        if self.machine.in_image(unload):
+        if self.kernel.is_drivers(unload):
             self._execute(EntryPoint("DriverUnload", unload, (objects.driver,)))
         if self.kernel.unload is not None:
             self._execute(self.kernel.unload)
@@ -130,14 +134,14 @@ class Session:
         objects = self.kernel.objects
         extension = objects.driver_extension
         add = self.machine.memory.pointer(extension + self.machine.memory.pointer_size)
-        if self.machine.in_image(add):
+        if self.kernel.is_drivers(add):
             yield EntryPoint("AddDevice", add, (objects.driver, objects.physical_device))
         for major, minor in ORDER:
             function = objects.major(major)
-            if self.machine.in_image(function):
+            if self.kernel.is_drivers(function):
                 yield from self._requests(function, major, minor)
         start = self.machine.memory.pointer(objects.driver + self.kernel.structures.driver_start_io)
-        if self.machine.in_image(start):
+        if self.kernel.is_drivers(start):
             yield EntryPoint("StartIo", start, (objects.device, objects.irp(objects.device, READ)))
 
     def _requests(self, function: int, major: int, minor: int) -> Iterator[EntryPoint]:
@@ -156,7 +160,10 @@ class Session:
     def _execute(self, entry: EntryPoint, budget: Budget = NATURAL) -> None:
         self.path.trace.entry = entry.name
         arguments = entry.values(self.machine.memory)
-        outcome = self.path.start(entry.address, arguments, budget)
+        self.path.base = max(self._kept, entry.trust)
+        outcome = self.path.start(entry.address, arguments, budget, entry.handed_at)
+        if self.path.has_guessed:  # the driver may keep the result, and what follows reads it
+            self._kept = Trust.INVENTED
         self.results.append(EntryResult(entry.name, outcome.tier, outcome))
 
     # ---- result

@@ -21,7 +21,7 @@ def call_driver(call: Call) -> Answer:
     memory.put_pointer(location + at.location_device, device)
     if memory.pointer(device + at.device_driver) == kernel.objects.driver:
         function = kernel.objects.major(memory.u8(location) % MAJOR_FUNCTIONS)
-        if kernel.machine.in_image(function):
+        if kernel.is_drivers(function):
             return Enter(function, (device, irp))
     memory.put_pointer(irp + at.irp_status + call.pointer_size, 0)
     memory.put_u32(irp + at.irp_status, 0)
@@ -34,7 +34,7 @@ def _complete(call: Call, irp: int, location: int) -> Answer:
     memory.put_pointer(irp + at.irp_location, location + at.location_size)
     routine = memory.pointer(location + at.location_completion)
     context = memory.pointer(location + at.location_completion + call.pointer_size)
-    if not memory.u8(location + 3) & INVOKE_ON_ANY or not call.kernel.machine.in_image(routine):
+    if not memory.u8(location + 3) & INVOKE_ON_ANY or not call.kernel.is_drivers(routine):
         return 0
     device = memory.pointer(location + at.location_size + at.location_device)
     return Enter(routine, (device, irp, context), lambda result: 0)
@@ -140,6 +140,6 @@ def initialize_queue(call: Call) -> int:
 def insert_in_queue(call: Call) -> Answer:
     """Hand the request to the driver's insert function."""
     function = call.memory.pointer(call.arg(0) + call.pointer_size)
-    if call.kernel.machine.in_image(function):
+    if call.kernel.is_drivers(function):
         return Enter(function, (call.arg(0), call.arg(1)))
     return None

@@ -17,7 +17,7 @@ Blind spots: objects hold what drivers were seen to read, not every field that W
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hvci.catalog.givers import GIVERS
@@ -34,6 +34,7 @@ from hvci.verifier.kernel.pool import make_arena
 from hvci.verifier.layout import STUB_BYTES
 from hvci.verifier.machine import Machine
 from hvci.verifier.memory import Memory
+from hvci.verifier.outcome import Trust
 
 UNKNOWN_OBJECT = 0x200
 
@@ -49,6 +50,10 @@ class EntryPoint:
     """Indices of arguments that an earlier entry point sets: they point at the value."""
     state: object | None = None
     """The machine's state that it belongs to; None for the present one."""
+    trust: Trust = Trust.NATURAL
+    """How far the path could be trusted that handed it to Windows."""
+    handed_at: int = 0
+    """The call that did; 0 when none did."""
 
     def values(self, memory: Memory) -> tuple[int, ...]:
         """The arguments as they are when it starts."""
@@ -103,7 +108,11 @@ class Kernel:
         self.unknown: Counter[str] = Counter()
         self.guesses = 0
         """How many results of computations were made up so far: what follows is not natural."""
+        self.hands_over: Callable[[EntryPoint], None] = lambda entry: None
+        """Notes how an entry point came here; whoever runs paths knows."""
         self.queue: deque[EntryPoint] = deque()
+        self.last: deque[EntryPoint] | None = deque()
+        """What Windows calls when a device goes; None once that time has come."""
         self.kept: dict[tuple[object, ...], int] = {}
         """Objects that models hand out again, by a key of their choosing."""
         self.ticks = 0
@@ -276,16 +285,34 @@ class Kernel:
         arguments: Sequence[int],
         variant: int = 0,
         through: tuple[int, ...] = (),
+        *,
+        is_last: bool = False,
     ) -> None:
-        """Queue a callback as an entry point; each function and variant once."""
-        if self.machine.in_image(function) and (function, variant) not in self._queued:
+        """Queue a callback as an entry point; each function and variant once.
+
+        One that `is_last` waits until the driver has done its work.
+        """
+        if self.is_drivers(function) and (function, variant) not in self._queued:
             self._queued.add((function, variant))
-            self.queue.append(EntryPoint(name, function, tuple(arguments), through))
+            queue = self.last if is_last and self.last is not None else self.queue
+            entry = EntryPoint(name, function, tuple(arguments), through)
+            self.hands_over(entry)
+            queue.append(entry)
+
+    def is_drivers(self, function: int) -> bool:
+        """Whether an address lies in the image, or in memory that the driver asked for."""
+        return self.machine.in_image(function) or bool(self.arena.owner(function))
+
+    def leave(self) -> None:
+        """The time of what comes last."""
+        self.queue.extend(self.last or ())
+        self.last = None
 
     def set_unload(self, name: str, function: int, arguments: Sequence[int]) -> None:
         """Remember the routine that the system calls last."""
-        if self.machine.in_image(function):
+        if self.is_drivers(function):
             self.unload = EntryPoint(name, function, tuple(arguments))
+            self.hands_over(self.unload)
 
     def register_table(self, name: str, table: int, size: int, make: int = 6) -> None:
         """Queue every pointer into code in a registration structure as a callback."""

@@ -1,24 +1,32 @@
-"""Stand-ins for the kernel-mode driver framework: the function table and what it is asked most.
+"""Stand-ins for the kernel-mode driver framework: the function table, the driver, its devices.
 
 The leading globals argument is hidden: arguments count as documented.
 """
 
 from __future__ import annotations
 
-import struct
-
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
+from hvci.verifier.kernel.framework import (
+    LARGEST_TABLE as LARGEST_STRUCTURE,
+)
+from hvci.verifier.kernel.framework import (
+    OBJECT,
+    device_for,
+    device_of,
+    functions,
+    make,
+    routines,
+)
 from hvci.verifier.kernel.models import stands_in
 
 SMALLEST_TABLE = 444
 LARGEST_TABLE = 600
-OBJECT = 0x40
-BUFFER = 0x1000
-DEFAULT_CODE = 0x22_2000
+STEPS = {5: 0, 1: 1, 2: 2, 9: 3}
+"""What Windows calls first among WDF_PNPPOWER_EVENT_CALLBACKS, by the number of the pointer.
 
-
-def _object(call: Call) -> int:
-    return call.kernel.arena.take(OBJECT)
+EvtDevicePrepareHardware, EvtDeviceD0Entry and what follows it, EvtDeviceSelfManagedIoInit."""
+LEAVING = frozenset((3, 4, 6, 7, 8, 10, 12))
+"""What it calls when a device goes: D0Exit, ReleaseHardware, SelfManagedIo-, SurpriseRemoval."""
 
 
 @stands_in("WdfVersionBind")
@@ -65,40 +73,27 @@ def accept(call: Call) -> int:
     return 0
 
 
+# ---- the driver
+
+
 @stands_in("WdfDriverCreate")
 def create_driver(call: Call) -> int:
     """Queue EvtDriverDeviceAdd; EvtDriverUnload comes last."""
     kernel, memory, p = call.kernel, call.memory, call.pointer_size
     configuration = call.arg(3)
     add, unload = memory.pointer(configuration + p), memory.pointer(configuration + 2 * p)
-    driver = _object(call)
-    kernel.register("EvtDriverDeviceAdd", add, [driver, _object(call)])
+    driver = make(call, call.arg(2))
+    kernel.kept["framework driver",] = driver
+    kernel.register("EvtDriverDeviceAdd", add, [driver, kernel.arena.take(OBJECT)])
     kernel.set_unload("EvtDriverUnload", unload, [driver])
     call.give(4, driver)
     return 0
 
 
-@stands_in("WdfDeviceCreate")
-def create_device(call: Call) -> int:
-    """A framework device."""
-    call.give(2, _object(call))
-    return 0
-
-
-@stands_in("WdfControlDeviceInitAllocate")
-def control_device(call: Call) -> int:
-    """A device initializer."""
-    return _object(call)
-
-
-@stands_in(
-    "WdfDeviceWdmGetDeviceObject",
-    "WdfDeviceWdmGetAttachedDevice",
-    "WdfDeviceWdmGetPhysicalDevice",
-)
-def wdm_device(call: Call) -> int:
-    """The WDM device object."""
-    return call.kernel.objects.device
+@stands_in("WdfDeviceGetDriver", "WdfWdmDriverGetWdfDriverHandle")
+def driver_of(call: Call) -> int:
+    """The framework's driver object."""
+    return call.kernel.keep("framework driver", size=OBJECT)
 
 
 @stands_in("WdfDriverWdmGetDriverObject")
@@ -107,131 +102,134 @@ def wdm_driver(call: Call) -> int:
     return call.kernel.objects.driver
 
 
-@stands_in("WdfObjectGetTypedContextWorker")
-def typed_context(call: Call) -> int:
-    """The context of an object and a type: always the same memory."""
-    return call.kernel.keep("context", call.arg(0), call.arg(1), size=0x1000)
+@stands_in("WdfDriverGetRegistryPath")
+def registry_path(call: Call) -> int:
+    """The text of the path that DriverEntry got."""
+    return call.memory.pointer(call.kernel.objects.registry_path + call.pointer_size)
 
 
-@stands_in("WdfIoQueueCreate")
-def create_queue(call: Call) -> int:
-    """Queue the request callbacks, once for each control code."""
-    kernel, memory, p = call.kernel, call.memory, call.pointer_size
-    configuration = call.arg(1)
-    for offset in range(8, 0x60, p):
-        function = memory.pointer(configuration + offset)
-        if not kernel.machine.in_image(function) or not memory.is_code(function):
-            continue
-        for code in kernel.ioctls.codes[:48] or (DEFAULT_CODE,):
-            size = kernel.ioctls.size
-            arguments = [_object(call), _object(call), size, size, code]
-            kernel.register(f"EvtIo+{offset:#x} {code:#x}", function, arguments, code)
-    call.give(3, _object(call))
+@stands_in("WdfDriverIsVersionAvailable")
+def is_version_available(call: Call) -> int:
+    """Every version is there."""
+    return 1
+
+
+# ---- devices
+
+
+@stands_in("WdfControlDeviceInitAllocate", "WdfPdoInitAllocate", "WdfCxDeviceInitAllocate")
+def initializer(call: Call) -> int:
+    """A device initializer."""
+    return call.kernel.arena.take(OBJECT)
+
+
+@stands_in("WdfDeviceCreate")
+def create_device(call: Call) -> int:
+    """The framework device that its callbacks were promised; takes the initializer away."""
+    holder = call.arg(0)
+    promised = call.memory.pointer(holder) if holder >= LOWEST_POINTER else 0
+    device = device_for(call, promised)
+    make(call, call.arg(1), device)  # for the callbacks in the attributes
+    call.give(0, 0)
+    call.give(2, device)
     return 0
 
 
 @stands_in(
-    "WdfDeviceInitSetPnpPowerEventCallbacks",
+    "WdfDeviceWdmGetDeviceObject",
+    "WdfDeviceWdmGetAttachedDevice",
+    "WdfDeviceWdmGetPhysicalDevice",
+    "WdfFdoInitWdmGetPhysicalDevice",
+    "WdfIoTargetWdmGetTargetDeviceObject",
+    "WdfIoTargetWdmGetTargetPhysicalDevice",
+)
+def wdm_device(call: Call) -> int:
+    """A WDM device object."""
+    return call.kernel.objects.device
+
+
+@stands_in(
+    "WdfWdmDeviceGetWdfDeviceHandle",
+    "WdfChildListGetDevice",
+    "WdfDmaTransactionGetDevice",
+    "WdfFileObjectGetDevice",
+    "WdfInterruptGetDevice",
+    "WdfIoQueueGetDevice",
+    "WdfIoTargetGetDevice",
+    "WdfPdoGetParent",
+    "WdfWmiInstanceGetDevice",
+    "WdfWmiProviderGetDevice",
+)
+def device_of_object(call: Call) -> int:
+    """The device that an object belongs to."""
+    is_wdm = call.name == "WdfWdmDeviceGetWdfDeviceHandle"
+    return device_of(call, 0 if is_wdm else call.arg(0))
+
+
+@stands_in("WdfDeviceInitSetPnpPowerEventCallbacks")
+def set_power_callbacks(call: Call) -> None:
+    """Queue the callbacks in the order in which a device comes, works and goes."""
+    kernel, device = call.kernel, device_for(call, call.arg(0))
+    found = [(at // call.pointer_size, routine) for at, routine in routines(call, call.arg(1))]
+    for index, routine in sorted(found, key=lambda each: STEPS.get(each[0], len(STEPS))):
+        arguments = [device, *(kernel.arena.take(OBJECT) for _ in range(5))]
+        kernel.register(f"{call.name}+{index}", routine, arguments, is_last=index in LEAVING)
+
+
+@stands_in(
     "WdfDeviceInitSetPowerPolicyEventCallbacks",
-    "WdfDeviceInitSetFileObjectConfig",
     "WdfFdoInitSetEventCallbacks",
+    "WdfPdoInitSetEventCallbacks",
 )
 def set_callbacks(call: Call) -> None:
-    """Queue the callbacks."""
-    call.kernel.register_table(call.name, call.arg(1), 0xA0)
+    """Queue the callbacks of a device."""
+    kernel, device = call.kernel, device_for(call, call.arg(0))
+    for offset, routine in routines(call, call.arg(1)):
+        arguments = [device, *(kernel.arena.take(OBJECT) for _ in range(5))]
+        kernel.register(f"{call.name}+{offset:#x}", routine, arguments)
 
 
-@stands_in("WdfTimerCreate", "WdfDpcCreate", "WdfWorkItemCreate", "WdfInterruptCreate")
-def create_with_callback(call: Call) -> int:
-    """Queue the callbacks and give an object."""
-    is_interrupt = call.name == "WdfInterruptCreate"
-    call.kernel.register_table(call.name, call.arg(1 if is_interrupt else 0), 0x60)
-    call.give(3 if is_interrupt else 2, _object(call))
+@stands_in("WdfDeviceInitSetFileObjectConfig")
+def set_file_callbacks(call: Call) -> None:
+    """Queue EvtDeviceFileCreate; EvtFileClose and EvtFileCleanup come last."""
+    kernel, device = call.kernel, device_for(call, call.arg(0))
+    file = make(call, parent=device)
+    for offset, routine in routines(call, call.arg(1)):
+        if offset == call.pointer_size:
+            request = make(call, parent=device)
+            kernel.register("EvtDeviceFileCreate", routine, [device, request, file])
+        else:
+            kernel.register(f"EvtFile+{offset:#x}", routine, [file], is_last=True)
+
+
+@stands_in("WdfDeviceInitSetIoInCallerContextCallback")
+def set_caller_callback(call: Call) -> None:
+    """Queue the callback."""
+    device = device_for(call, call.arg(0))
+    call.kernel.register("EvtIoInCallerContext", call.arg(1), [device, make(call, parent=device)])
+
+
+@stands_in("WdfDeviceInitAssignWdmIrpPreprocessCallback")
+def set_preprocessing(call: Call) -> int:
+    """Queue the callback with an IRP of its major function."""
+    kernel, device = call.kernel, device_for(call, call.arg(0))
+    irp = kernel.objects.irp(kernel.objects.device, call.u8(2))
+    kernel.register("EvtDeviceWdmIrpPreprocess", call.arg(1), [device, irp])
     return 0
 
 
-@stands_in(
-    "WdfRequestRetrieveInputBuffer",
-    "WdfRequestRetrieveOutputBuffer",
-    "WdfRequestRetrieveUnsafeUserInputBuffer",
-    "WdfRequestRetrieveUnsafeUserOutputBuffer",
-)
-def request_buffer(call: Call) -> int:
-    """A buffer that is long enough."""
-    call.give(2, call.kernel.arena.take(max(BUFFER, min(call.arg(1), 0x10000))))
-    call.give(3, BUFFER)
+@stands_in("WdfDeviceAddQueryInterface")
+def add_interface(call: Call) -> int:
+    """Queue the routines of an interface: other drivers call them with its context."""
+    kernel, memory, p = call.kernel, call.memory, call.pointer_size
+    device, configuration = call.arg(0), call.arg(1)
+    for _, routine in routines(call, configuration):
+        arguments = [device, *(kernel.arena.take(OBJECT) for _ in range(3))]
+        kernel.register("EvtDeviceProcessQueryInterfaceRequest", routine, arguments)
+    interface = memory.pointer(configuration + p) if configuration >= LOWEST_POINTER else 0
+    if interface >= LOWEST_POINTER:
+        subject = memory.pointer(interface + p)
+        for offset, routine in functions(kernel, interface, memory.u16(interface)):
+            arguments = [subject, *(kernel.arena.take(LARGEST_STRUCTURE) for _ in range(5))]
+            kernel.register(f"interface+{offset:#x}", routine, arguments)
     return 0
-
-
-@stands_in("WdfMemoryCreate", "WdfMemoryCreatePreallocated")
-def create_memory(call: Call) -> int:
-    """A memory object and its buffer."""
-    call.give(4, _object(call))
-    if call.name == "WdfMemoryCreate":
-        call.give(5, call.kernel.arena.allocate(call.arg(3), call.name))
-    return 0
-
-
-@stands_in("WdfMemoryGetBuffer")
-def memory_buffer(call: Call) -> int:
-    """The object's buffer."""
-    call.give(1, BUFFER)
-    return call.kernel.keep("memory buffer", call.arg(0), size=BUFFER)
-
-
-@stands_in("WdfRegistryOpenKey", "WdfRegistryCreateKey")
-def open_key(call: Call) -> int:
-    """A key object."""
-    call.give(4 if call.name == "WdfRegistryOpenKey" else 6, _object(call))
-    return 0
-
-
-@stands_in("WdfDriverOpenParametersRegistryKey")
-def open_parameters(call: Call) -> int:
-    """A key object."""
-    call.give(3, _object(call))
-    return 0
-
-
-@stands_in("WdfDeviceOpenRegistryKey")
-def open_device_key(call: Call) -> int:
-    """A key object."""
-    call.give(4, _object(call))
-    return 0
-
-
-@stands_in("WdfRegistryQueryULong")
-def query_number(call: Call) -> int:
-    """The number one."""
-    call.give_u32(2, 1)
-    return 0
-
-
-@stands_in("WdfCmResourceListGetCount")
-def resource_count(call: Call) -> int:
-    """Memory, ports and an interrupt."""
-    return 3
-
-
-@stands_in("WdfCmResourceListGetDescriptor")
-def resource(call: Call) -> int:
-    """One of them."""
-    index, objects = call.u32(1), call.kernel.objects
-    if index > 2:
-        return 0
-    size = call.kernel.structures.descriptor_size
-    address = call.kernel.arena.take(32)
-    call.memory.write(address, objects.descriptors()[size * index : size * (index + 1)])
-    return address
-
-
-@stands_in("WdfRequestGetParameters")
-def request_parameters(call: Call) -> None:
-    """A device control request: type, minor function, lengths, code."""
-    parameters = call.arg(1)
-    if parameters >= LOWEST_POINTER:
-        code = (call.kernel.ioctls.codes or (DEFAULT_CODE,))[0]
-        call.memory.write(parameters + 2, struct.pack("<BxI", 0, 14))
-        at, p = parameters + 8, call.pointer_size
-        for index, value in enumerate((BUFFER, BUFFER, code)):
-            call.memory.put_pointer(at + p * index, value)

@@ -184,7 +184,7 @@ def create_thread(call: Call) -> int:
 @stands_in("KeSynchronizeExecution")
 def synchronize(call: Call) -> Answer:
     """Call the routine at once."""
-    if not call.kernel.machine.in_image(call.arg(1)):
+    if not call.kernel.is_drivers(call.arg(1)):
         return 1
     return Enter(call.arg(1), (call.arg(2),))
 
@@ -192,7 +192,7 @@ def synchronize(call: Call) -> Answer:
 @stands_in("RtlRunOnceExecuteOnce")
 def run_once(call: Call) -> Answer:
     """Call the routine at once, the first time."""
-    if not call.kernel.machine.in_image(call.arg(1)):
+    if not call.kernel.is_drivers(call.arg(1)):
         return 0
     arguments = (call.arg(0), call.arg(2), call.arg(3))
     return Enter(call.arg(1), arguments, lambda result: 0 if result & 0xFF else 0xC000_0001)
@@ -201,7 +201,7 @@ def run_once(call: Call) -> Answer:
 @stands_in("KeIpiGenericCall", "KeGenericCallDpc")
 def call_everywhere(call: Call) -> Answer:
     """Call the routine on the one processor there is."""
-    if not call.kernel.machine.in_image(call.arg(0)):
+    if not call.kernel.is_drivers(call.arg(0)):
         return 0
     if call.name == "KeIpiGenericCall":
         return Enter(call.arg(0), (call.arg(1),))
