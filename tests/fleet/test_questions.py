@@ -221,6 +221,17 @@ def test_what_may_be_among_the_answers_is_told_beside_them(where, tmp_path):
         assert run("query", tmp_path / "b.db", question).stderr == ""
 
 
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("question", ["fails-readiness", "undecided", "ddi", "boot"])
+def test_where_no_driver_was_judged_no_rows_are_no_answer(tmp_path, question, ends):
+    for number, found in enumerate([(), (lost(),), (met("text"), lost())]):
+        where = tmp_path / f"{number}.db"
+        fill(where, *found, ends=ends)
+        assert "no driver was judged in these scans" in run("query", where, question).stderr
+    fill(tmp_path / "good.db", met("good"), met("text"), ends=ends)
+    assert "no driver was judged" not in run("query", tmp_path / "good.db", question).stderr
+
+
 def test_an_empty_database_and_an_unfinished_scan(tmp_path):
     create(str(tmp_path / "a.db")).close()
     assert "there is no scan in this" in run("query", tmp_path / "a.db", "breaks").output

@@ -13,13 +13,15 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from hvci.catalog import ddis
 from hvci.errors import UsageError
 from hvci.fleet.asked import in_view
-from hvci.fleet.schema import package, seen, tally
+from hvci.fleet.schema import package, result, seen, tally
 from hvci.fleet.unfinished import numbers
 from hvci.fleet.views import View
+from hvci.model import Verdict
 from hvci.report.lines import code
 from hvci.report.safe import safe
 from hvci.rules import RULES
 
+_OF_JUDGED = ("undecided", "boot", "rule", "ddi")
 _OF_DRIVERS = ("will-not-load", "breaks", "fails-readiness", "update-first", "installed")
 _CLOSE = 3
 
@@ -55,6 +57,8 @@ def asides(connection: Connection, question: str, view: View) -> Iterator[str]:
         yield "none of these scans looked at a Windows: see hvci scan --installed"
     if question == "boot" and not _has(connection, view, package.c.start != ""):
         yield "none of these scans knows when a driver starts: see hvci scan --installed"
+    if question in (*_OF_DRIVERS, *_OF_JUDGED) and not _is_any_judged(connection, view):
+        yield "no driver was judged in these scans (hvci query scans, not-judged, problems)"
     if question in _OF_DRIVERS:
         lost = _files(connection, view, "problem")
         open_ = _files(connection, view, "verdict", "undecided")
@@ -67,6 +71,12 @@ def asides(connection: Connection, question: str, view: View) -> Iterator[str]:
 def _has(connection: Connection, view: View, what: ColumnElement[bool]) -> bool:
     of = select(package.c.id).where(what)
     found = select(seen.c.file_id).where(seen.c.package_id.in_(of), in_view(view)).limit(1)
+    return connection.execute(found).first() is not None
+
+
+def _is_any_judged(connection: Connection, view: View) -> bool:
+    judged = select(seen.c.file_id).join(result, result.c.id == seen.c.result_id)
+    found = judged.where(result.c.verdict.in_([*Verdict]), in_view(view)).limit(1)
     return connection.execute(found).first() is not None
 
 
