@@ -5,7 +5,7 @@ Knows rows and reports. Only the check of the image, signatures and given lists 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hvci.catalog.gates import gates
@@ -30,7 +30,9 @@ def compared_with(row: Refusal, report: Report, group: Sequence[Seen]) -> Refusa
         return _image(row, report, group)
     loads = report.answers[Question.LOADS]
     if row.gate in (Gate.RUN, Gate.KERNEL_CFG):
-        return replace(row, causes=tuple(_failures(report, Question.RUNS, Question.READINESS)))
+        rules = {one.rule for one in group if one.rule}
+        causes = _failures(report, Question.RUNS, Question.READINESS, rules=rules)
+        return replace(row, causes=tuple(causes))
     also = "; it finds that memory integrity would refuse it too" if loads is Answer.NO else ""
     agrees, said = _by_trust(row, report)
     return replace(row, verdict=f"{said}{also}", agrees=agrees)
@@ -89,11 +91,12 @@ _SEEN = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOTE, None)
 _RULE_OF_EVENT: Mapping[int | str, str] = {3072: "section-alignment", 3073: "execute-write-section"}
 
 
-def _failures(report: Report, *questions: Question) -> Iterator[str]:
+def _failures(report: Report, *questions: Question, rules: Collection[str] = ()) -> Iterator[str]:
+    """The failures that answer questions; of some rules only, if any are named."""
     found = (
         finding
         for result in report.results
-        if result.questions & set(questions)
+        if result.questions & set(questions) and (not rules or result.rule in rules)
         for finding in result.findings
         if finding.outcome is Outcome.FAIL
     )

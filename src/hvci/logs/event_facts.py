@@ -85,6 +85,8 @@ class Seen:
     package: str = ""
     sha256: str = ""
     """Of the file, as a signature would hold it."""
+    rule: str = ""
+    """The rule that finds the cause of a bug check."""
 
 
 def identified(event: Event) -> Event | None:

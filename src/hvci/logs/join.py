@@ -26,6 +26,10 @@ SEVERAL = (
     "several drivers of this name were given, and the log does not tell which of them ran: give "
     "that one"
 )
+OTHER_BUILD = (
+    "the call at the place that the log names does not ask for that: the driver given is another "
+    "build of it"
+)
 MISSING = (
     "the log does not hold the parameters of the bug check: take the four numbers from event 1001 "
     "of the System log or from !analyze -v"
@@ -62,16 +66,26 @@ def _join(entry: Counted | Crash | Listed, log: Log, reports: list[Report]) -> I
 
 
 def _stem(name: str) -> str:
-    return short_name(name).lower().removesuffix(".sys")
+    """What a driver, or the project that builds it, is called."""
+    last = short_name(name).rpartition("#")[2].lower()
+    return last.removesuffix(".sys").removesuffix(".vcxproj")
 
 
 def _of_driver(name: str, reports: list[Report]) -> list[Report]:
-    """The reports of that driver, one of each content; all of them when the log names no driver."""
+    """The reports of that driver, one of each content; all of them when the log names no driver.
+
+    Where none has its name those of sources are meant that do not tell what they build.
+    """
+    own = [one for one in reports if not name or _stem(one.target.path) == _stem(name)]
     found: dict[tuple[str, str], Report] = {}
-    for one in reports:
-        if not name or _stem(one.target.path) == _stem(name):
-            found.setdefault((one.target.sha256, _stem(one.target.path)), one)
+    for one in own or filter(_is_unnamed, reports):
+        found.setdefault((one.target.sha256, _stem(one.target.path)), one)
     return list(found.values())
+
+
+def _is_unnamed(report: Report) -> bool:
+    path = report.target.path
+    return report.target.kind == "source" and "#" not in path and not path.endswith(".vcxproj")
 
 
 def _doubt(own: list[Report]) -> tuple[str, ...]:
@@ -136,6 +150,8 @@ def _crash(entry: Crash, log: Log, reports: list[Report]) -> Joined:
     if decoded.unrelated:
         return Joined(f"{_named(entry.driver)}{decoded.title}", facts, unrelated=True)
     doubt = _doubt(own)
+    if not doubt and any(_is_other(entry, log.bases, one) for one in own):
+        doubt = (OTHER_BUILD,)
     sure = [*_named_lines(own, lambda one: _exact(entry, log.bases, one, decoded.rule))]
     causes = sure or [*_named_lines(own, lambda one: _likely(entry, one, decoded.rule))]
     title = f"{_named(entry.driver)}{decoded.title}"
@@ -154,15 +170,29 @@ def _offsets(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report)
     yield from (offset for module, offset in entry.offsets if module == stem)
 
 
-def _exact(
-    entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report, rule: str
-) -> Iterator[str]:
-    """The call sites right before a return address, and findings at an address itself."""
+def _called_at(
+    entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report
+) -> Iterator[JudgedCall]:
+    """The calls right before a return address that the log names."""
     for offset in _offsets(entry, bases, report):
         for judged in report.calls:
             site = judged.call.site
             if isinstance(site, ImageSite) and 0 < offset - site.rva <= LONGEST_CALL:
-                yield _call(judged)
+                yield judged
+
+
+def _is_other(entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report) -> bool:
+    """Whether no call at a place that the log names can have had its parameters."""
+    called = [*_called_at(entry, bases, report)]
+    return bool(called) and not any(_fits(entry, one) for one in called)
+
+
+def _exact(
+    entry: Crash, bases: Mapping[str, tuple[int, int]], report: Report, rule: str
+) -> Iterator[str]:
+    """The call sites right before a return address, and findings at an address itself."""
+    yield from (_call(one) for one in _called_at(entry, bases, report) if _fits(entry, one))
+    for offset in _offsets(entry, bases, report):
         for result in report.results:
             for finding in result.findings if rule in ("", result.rule) else ():
                 behind = LONGEST_CALL if result.rule == "dynamic-code" else 0

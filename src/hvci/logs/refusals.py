@@ -71,7 +71,8 @@ def crash_signs(crashes: Iterable[Crash], bases: Mapping[str, tuple[int, int]]) 
         ]
         modules = [name for name in named if name not in _KERNEL]
         driver = crash.driver or (f"{modules[0]}.sys" if modules else "")
-        yield Seen(driver.lower(), sign, sign.gate, sign.effect, (decoded.title,))
+        said = (decoded.title,)
+        yield Seen(driver.lower(), sign, sign.gate, sign.effect, said, rule=decoded.rule)
 
 
 def _driver(one: Seen, computer: Machine) -> str:
