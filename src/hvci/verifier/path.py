@@ -346,8 +346,9 @@ class Path:
         block = self.machine.current
         if block is not None:
             return block.last
-        is_known = self.machine.in_image(self._handed_at)
-        return self._handed_at if is_known else self.recorder.base + self.recorder.image.headers.entry
+        if self.machine.in_image(self._handed_at):
+            return self._handed_at
+        return self.recorder.base + self.recorder.image.headers.entry
 
     def _interrupt(self, number: int) -> int:
         if number == BREAKPOINT and self.machine.processor.name != "arm64":
