@@ -242,3 +242,89 @@ def test_a_library_that_the_target_builds_is_no_unknown_one(tmp_path):
     project = vcxproj("e.c", type="StaticLibrary", driver="WDM")
     lay(tmp_path, engine__vcxproj=project, e__c="#include <ntddk.h>\nint e;\n")
     assert not named(linked(tmp_path, "engine.lib"), "engine.lib")
+
+
+X86 = archive(coff(CODE_FLAGS, machine=0x14C))
+
+
+@pytest.mark.parametrize(
+    ("platforms", "data", "lacking"),
+    [
+        (("x64",), X86, "x64"),
+        (("x64", "Win32"), X86, "x64"),
+        (("Win32",), X86, ""),
+        (("x64", "ARM64"), archive(asking(0x200)), "arm64"),
+        (("x64",), archive(asking(0x200)), ""),
+        (("x64", "ARM64"), archive(IMPORT), ""),
+    ],
+)
+def test_a_library_of_another_machine_is_not_examined(tmp_path, platforms, data, lacking):
+    extra = definitions("engine.lib", element="AdditionalDependencies", item="Link")
+    lay(tmp_path, drv__vcxproj=vcxproj("drv.c", platforms=platforms, extra=extra))
+    report = evaluate(lay(tmp_path, drv__c=NX, engine__lib=data))
+    told = [one.reason for one in named(report, "engine.lib") if one.rules]
+    assert [f"it holds no code for {lacking}" in one for one in told] == [True] * bool(lacking)
+
+
+def test_a_library_for_one_of_the_machines_of_a_list(tmp_path):
+    """Lists and makefiles do not say for which machines they are."""
+    lay(tmp_path, drv__c=NX, engine__lib=archive(asking(0x200, "EngineStart")))
+    text = "add_executable(drv drv.c)\ntarget_link_options(drv PRIVATE /DRIVER)\n"
+    lay(
+        tmp_path,
+        CMakeLists__txt=text + "target_link_libraries(drv ${CMAKE_SOURCE_DIR}/engine.lib)\n",
+    )
+    assert evaluate(tmp_path).verdict is Verdict.COMPATIBLE
+    lay(tmp_path, engine__lib=archive(coff(CODE_FLAGS, machine=0xAA64)))
+    assert evaluate(tmp_path).verdict is Verdict.UNDECIDED
+
+
+LISTS = "project(p C)\n{}add_executable(drv drv.c)\ntarget_link_options(drv PRIVATE /DRIVER {})\n{}"
+LISTS += "target_link_libraries(drv engine)\n"
+MESON = "project('p', 'c')\n{}\nshared_library('drv', 'drv.c', name_suffix: 'sys', {})\n"
+FIND = "e = meson.get_compiler('c').find_library('engine', dirs: meson.current_source_dir() / '{}')"
+PLACES = {
+    "folder": {"CMakeLists__txt": LISTS.format("link_directories(lib)\n", "", "")},
+    "target": {
+        "CMakeLists__txt": LISTS.format("", "", "target_link_directories(drv PRIVATE lib)\n")
+    },
+    "option": {"CMakeLists__txt": LISTS.format("", "/LIBPATH:lib", "")},
+    "project": {
+        "drv__vcxproj": vcxproj(
+            "drv.c", extra=definitions("/LIBPATH:lib engine.lib", "", "AdditionalOptions", "Link")
+        )
+    },
+    "meson": {"meson__build": MESON.format(FIND.format("lib"), "dependencies: e")},
+    "sources": {
+        "sources": "TARGETNAME=drv\nTARGETTYPE=DRIVER\nSOURCES=drv.c\n"
+        "TARGETLIBS=lib\\*\\engine.lib\n"
+    },
+}
+
+
+@pytest.mark.parametrize("build", PLACES)
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (archive(asking(0)), Verdict.INCOMPATIBLE),
+        (archive(asking(0x200)), Verdict.COMPATIBLE),
+        (None, Verdict.UNDECIDED),
+    ],
+)
+def test_the_folders_in_which_a_linker_looks(tmp_path, build, data, verdict):
+    lay(tmp_path, drv__c=entry(USES), other___engine__lib=archive(asking(0x200)), **PLACES[build])
+    if data is not None:
+        place = "lib/amd64" if build == "sources" else "lib"
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "engine.lib").write_bytes(data)
+        if build == "sources":
+            lay(tmp_path, lib___i386___engine__lib=X86)
+    assert evaluate(tmp_path).verdict is verdict
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_what_meson_finds_elsewhere_is_named(tmp_path, used):
+    text = MESON.format("e = dependency('engine')", "dependencies: e" if used else "")
+    report = evaluate(lay(tmp_path, drv__c=NX, meson__build=text))
+    assert bool(named(report, "dependency('engine')")) is used
+    assert report.verdict is (Verdict.UNDECIDED if used else Verdict.COMPATIBLE)

@@ -50,6 +50,8 @@ class Examined:
     """What was not examined at all, and why."""
     options: list[tuple[str, str, bool]] = field(default_factory=list)
     """Member, what it tells the linker as options, and whether the driver links it."""
+    machines: frozenset[str] = frozenset()
+    """The machines that it holds code for."""
 
 
 def examine(
@@ -74,6 +76,7 @@ def examine(
             found.lost.append(f"{member}: {error}")
         else:
             by_machine.setdefault(one.machine, []).append(one)
+    found.machines = frozenset(by_machine)
     fitting = [one for one in by_machine if one in machines or not machines]
     for machine in fitting or by_machine:
         objects = by_machine[machine]

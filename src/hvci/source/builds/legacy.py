@@ -183,7 +183,7 @@ def _sources_build(
         frozenset({"DriverEntry", "DllInitialize"}),
         tuple(name for name in compiled if _is_masm(name)),
         static=target in _LIBRARY_TARGETS,
-        libraries=tuple(_libraries(values)),
+        libraries=tuple(_libraries(values, machine)),
         debug=label.startswith("chk"),
         ntddi=version,
         written=tuple(_written(shelf, path)),
@@ -264,9 +264,11 @@ def _forced(shelf: Shelf, path: str, names: Iterable[str], folders: Iterable[str
             shelf.limit(path, f"the header {name}, which is forced, is missing")
 
 
-def _libraries(values: Mapping[str, str]) -> list[str]:
+def _libraries(values: Mapping[str, str], machine: str = "") -> list[str]:
+    """The libraries that are linked; `*` in a path is the folder of the machine."""
     text = " ".join(values.get(name, "") for name in _LINKED)
-    return re.findall(r"\S+\.(?:lib|obj)\b", text)
+    found = re.findall(r"\S+\.(?:lib|obj)\b", text)
+    return [one.replace("*", _OWN_FOLDERS.get(machine, machine)) for one in found]
 
 
 def _is_masm(path: str) -> bool:

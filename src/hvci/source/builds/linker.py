@@ -45,6 +45,16 @@ _SCRIPT = re.compile(
 _OPTIONS = re.compile(r"(?:\A|(?<=[^\s@])[ \t]+)\"?@([^\s\"'@<>]+)")
 
 
+_LIBRARY_FOLDER = re.compile(
+    r"(?<!\S)(?:[/-](?i:LIBPATH):|-L[ \t]*|-Wl,-L,?)(\"[^\"\n]+\"|[^\s\",;]+)"
+)
+
+
+def library_folders(options: str) -> list[str]:
+    """The folders in which a linker is told to look for libraries."""
+    return [one.strip('"').replace("\\", "/") for one in _LIBRARY_FOLDER.findall(options)]
+
+
 @dataclass
 class Told:
     """What a linker is told, and what of it nobody could read."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.compiler import of_commands
 from hvci.source.builds.makefiles import DRIVER, file_size, made, texts_of, too_many, ways_of
-from hvci.source.builds.meson_calls import Call, Script
+from hvci.source.builds.meson_calls import Call, Script, closing
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.variables import files_like
 from hvci.source.preprocess.predefined import Compiler
+from hvci.source.text.disk import is_file
 from hvci.source.text.files import Shelf, beside
 
 MAX_FILES = 200
@@ -76,6 +77,24 @@ _OUTPUT = re.compile(r"\boutput\s*:\s*'([^'\n]+)'")
 _OUTPUTS = re.compile(r"\boutput\s*:\s*\[([^\]]*)\]")
 
 
+_LIBRARY = re.compile(r"\bfind_library\s*\(")
+_DEPENDENCY = re.compile(r"(?<!declare_)\bdependency\s*\(\s*'([^'\n]+)'")
+
+
+def _found_libraries(file: str, text: str) -> Iterator[str]:
+    """What calls of `find_library` find: in a folder that they name, else somewhere."""
+    for match in _LIBRARY.finditer(text):
+        words = re.findall(r"'([^'\n]+)'", text[match.end() : closing(text, match.end())])
+        for name in words[:1]:
+            files = (f"{folder}/{one}" for folder in words[1:] for one in _called(name))
+            places = (beside(file, one) for one in files)
+            yield next((one for one in places if is_file(one)), f"{name}.lib")
+
+
+def _called(name: str) -> tuple[str, ...]:
+    return f"{name}.lib", f"lib{name}.a", f"{name}.a"
+
+
 class _Tree:
     """The builds of one file, in the tree that it is part of."""
 
@@ -103,6 +122,8 @@ class _Tree:
         text, open_ = self.script.in_languages("\n".join(kept.values()), languages)
         found.lost |= dict.fromkeys(open_)
         project = self.path if is_only else f"{self.path}#{call.name or call.start}"
+        found.objects |= dict.fromkeys(_found_libraries(call.file, text))
+        found.lost |= dict.fromkeys(f"dependency('{one}')" for one in _DEPENDENCY.findall(text))
         builds = self._made(project, text, found)
         linked = tuple(f"{self.path}#{one.name or one.start}" for one in self.script.linked(call))
         output = call.name.lower()

@@ -7,7 +7,7 @@ for `binary.objects`. A library that only stands for imports has no code, and th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -60,15 +60,19 @@ def read(workspace: Workspace) -> Linked:
         outputs = imported | {
             one.output for at in range(len(product.builds)) for one in product.closure(at)
         }
-        for build, name in _linked(workspace, product):
+        every = [
+            (build, name, _found(workspace, build, name))
+            for build, name in _linked(workspace, product)
+        ]
+        for build, name, path in every:
             stem = _stem(name)
-            path = _found(workspace, build, name)
             key = (id(product), path or stem)
             if key in seen or stem in outputs:
                 continue
             seen.add(key)
             if path is not None:
-                _library(found, workspace, product, build, path)
+                asked = [one.machine for one, _, other in every if other == path]
+                _library(found, workspace, product, path, asked)
             elif stem in libraries:
                 reason = f"{product.name} links {_shown(workspace, name)}, and not by a reference"
                 reason += f" to {libraries[stem]}: it was not examined"
@@ -121,9 +125,13 @@ class Linked:
 
 
 def _library(
-    found: Linked, workspace: Workspace, product: Product, build: Build, path: str
+    found: Linked,
+    workspace: Workspace,
+    product: Product,
+    path: str,
+    machines: Collection[str | None],
 ) -> None:
-    """Examine one library for one product."""
+    """Examine one library for one product, which links it for some machines."""
     try:
         data = contents(path, MAX_BYTES + 1)
         data = data if len(data) <= MAX_BYTES else b"?"
@@ -131,9 +139,12 @@ def _library(
         reason = f"{path}: it cannot be read ({error.strerror}), and {product.name} links it"
         found.limits.append(_limit(reason, path))
         return
-    machines = frozenset(one.machine for one in product.builds if one.machine)
-    asked = _Names(workspace, product)
-    examined = examine(data, path, workspace.target, machines, asked)
+    asked = frozenset(one for one in machines if one)
+    examined = examine(data, path, workspace.target, asked, _Names(workspace, product))
+    lacking = asked - examined.machines if examined.machines else frozenset()
+    # only projects say for which machines they are
+    if lacking and (lacking == asked or product.project.lower().endswith(".vcxproj")):
+        examined.lost.append(f"it holds no code for {' or '.join(sorted(lacking))}")
     found.calls += ((product, call) for call in examined.calls)
     found.behaviours += ((product, fact) for fact in examined.behaviours)
     found.limits += examined.limits

@@ -169,7 +169,7 @@ class _Made:
             assembly,
             static=static,
             kernel=kind is Kind.DRIVER or target.command.startswith("wdk_"),
-            libraries=tuple(self._libraries(target)),
+            libraries=tuple(self._placed(target, link)),
             ntddi=version,
             debug=self.lists.asked.configuration == "Debug",
             written=tuple(self._written),
@@ -211,6 +211,16 @@ class _Made:
         said = ("LINK_FLAGS", f"LINK_FLAGS_{now}")
         parts += (target.properties.get(name, "").replace(";", " ") for name in said)
         return " ".join(parts)
+
+    def _placed(self, target: Target, link: str) -> Iterator[str]:
+        """What is linked, each in the folder where the linker finds it, if that is here."""
+        folders = [
+            absolute(f"{target.folder}/{one}") if one[:1] != "/" else one
+            for one in linker.library_folders(link)
+        ]
+        for name in self._libraries(target):
+            places = (f"{folder}/{name}" for folder in folders if "/" not in name)
+            yield next((one for one in places if is_file(one)), name)
 
     def _libraries(self, target: Target) -> Iterator[str]:
         """What is linked and no target of these lists."""

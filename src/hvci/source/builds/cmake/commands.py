@@ -306,6 +306,17 @@ def _set_folder(lists: Lists, words: list[str], command: Command) -> None:
             _of_folder(_OF_FOLDERS[key])(lists, value.split(";"), command)
 
 
+def _link_folders(lists: Lists, words: list[str], command: Command) -> None:
+    """Folders in which the linker looks for libraries, as options of its own."""
+    is_of_target = command.name.startswith("target_")
+    place: Place | Target | None = lists.place
+    if is_of_target:
+        place = lists.targets.get("".join(words[:1]))
+    named = [one for one in words[is_of_target:] if one not in (*_SCOPES, "BEFORE", "AFTER")]
+    if place is not None:
+        place.link_options += (f'-L"{lists.path(one)}"' for one in named)
+
+
 def _remove_definitions(lists: Lists, words: list[str], command: Command) -> None:
     """What `add_definitions` added goes again."""
     gone = set(words)
@@ -365,6 +376,8 @@ RUNNERS: dict[str, Runner] = {
     "add_compile_options": _of_folder("options"),
     "include_directories": _of_folder("folders"),
     "add_link_options": _of_folder("link_options"),
+    "link_directories": _link_folders,
+    "target_link_directories": _link_folders,
     "set_target_properties": _set_properties,
     "set_source_files_properties": _set_properties,
     "set_property": _set_property,

@@ -311,6 +311,7 @@ def _libraries(path: str, state: State) -> Iterator[str]:
     items = [item for name in LINKED for item in state.items.get(name, [])]
     names += [item.path for item in items if not _excluded(item)]
     folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
+    folders += linker.library_folders(link.get("additionaloptions", ""))
     for name in (one.strip('"') for one in names if one.strip('"%')):
         name = name if name.lower().endswith((".lib", ".obj")) else f"{name}.lib"
         places = (
