@@ -125,3 +125,54 @@ def test_more_targets_than_are_looked_at(tmp_path, monkeypatch):
     text = HEAD + DRIVER.format("a", "") + DRIVER.format("b", "")
     evidence = read(lay(tmp_path, meson__build=text, a__c=entry(""), b__c=CODE))
     assert any("more than 1 targets" in one.reason for one in evidence.limits)
+
+
+# ---- loops
+
+IMAGE = "name_suffix: 'sys')\n"
+LOOPS = {
+    "list": ("foreach n : ['a', 'b']\n  executable(n, n + '.c', {}", "n == 'a'"),
+    "variable": (
+        "l = ['a', 'b']\nforeach n : l\n  executable(n, '@0@.c'.format(n), {}",
+        "n == 'a'",
+    ),
+    "lines": ("foreach n : [\n  'a',\n  'b', ]\n  executable(n, f'@n@.c', {}", "n == 'a'"),
+    "dictionary": (
+        "d = {{'a': ['a.c'], 'b': ['b.c']}}\nforeach n, s : d\n  executable(n, s, {}",
+        "n != 'b'",
+    ),
+    "values": ("foreach n, s : {{'a': 'a', 'b': 'b'}}\n  executable(n, s + '.c', {}", "s == 'a'"),
+    "folder": ("foreach n : ['a', 'b']\n  executable(n, '.' / n + '.c', {}", "n == 'a'"),
+    "inner": (
+        "foreach x : ['c']\nforeach n : ['a', 'b']\n  executable(n, n + '.' + x, {}",
+        "n == 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("form", ["{} ? ['-DNX'] : []", "{} ? ['-DNX', '-O2'] : ['-O2']"])
+def test_each_round_of_a_loop_is_a_target(tmp_path, loop, form):
+    text, asked = LOOPS[loop]
+    made = text.format(f"c_args: {form.format(asked)}, {IMAGE}") + "endforeach\n"
+    made += "endforeach\n" if loop == "inner" else ""
+    lay(tmp_path, meson__build=HEAD + made, a__c=CODE, b__c=CODE)
+    assert answers(tmp_path) == {"a": Answer.YES, "b": Answer.NO}
+
+
+def test_a_condition_in_a_loop_is_decided(tmp_path):
+    text = "foreach n : ['a', 'b']\n  x = []\n  if n == 'a'\n    executable(n, n + '.c', {0}"
+    text += "  else\n    executable(n, n + '.c', c_args: '-DNX', {0}  endif\nendforeach\n"
+    lay(tmp_path, meson__build=HEAD + text.format(IMAGE), a__c=CODE, b__c=CODE)
+    assert answers(tmp_path) == {"a": Answer.NO, "b": Answer.YES}
+
+
+@pytest.mark.parametrize(
+    "value", ["run_command('x').stdout().split()", "l", str([f"x{at}" for at in range(201)])]
+)
+def test_a_loop_over_what_the_file_does_not_say_is_open(tmp_path, value):
+    text = (
+        f"l = ['a']\nl += ['b']\nforeach n : {value}\n  executable(n, n + '.c', {IMAGE}endforeach\n"
+    )
+    (report,) = evaluate_drivers(lay(tmp_path, meson__build=HEAD + text, a__c=CODE), Options())
+    assert report.answers[Question.READINESS] is Answer.UNDECIDED

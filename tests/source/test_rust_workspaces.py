@@ -2,6 +2,7 @@
 
 import pytest
 
+from hvci.errors import InputError
 from sources import bad, lay, read, values
 
 WORKSPACE = '[workspace]\nmembers = ["driver", "common-defs"]\n'
@@ -150,3 +151,41 @@ def test_a_folder_that_stands_for_a_crate_of_a_registry(tmp_path, dependency, pa
     assert bad(read(tmp_path / "driver")) == {"execute-pool-type"}
     lay(tmp_path, Cargo__toml=head + patch.replace("crates-io", "other").replace("x.y", "a.b"))
     assert not bad(read(tmp_path / "driver"))
+
+
+ALLOCATES = "use wdk_sys::*;\nunsafe fn f() {{ ExAllocatePoolWithTag(_POOL_TYPE::{}, 8, 1); }}\n"
+MEMBER = DRIVER.replace('"driver"', '"{0}"').replace("{}", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ('members = ["a", "b"]', {"a", "b"}),
+        ('members = ["*"]', {"a", "b"}),
+        ('members = ["*"]\nexclude = ["a"]', {"b"}),
+        ('members = ["./a/"]', {"a"}),
+        ('members = ["a", "b"]\ndefault-members = ["b"]', {"b"}),
+        ('members = ["b", "/nowhere", "../x", 3]', {"b"}),
+    ],
+)
+def test_a_workspace_stands_for_its_members(tmp_path, said, asked):
+    lay(tmp_path, Cargo__toml=f"[workspace]\n{said}\n")
+    for name, kind in (("a", "NonPagedPool"), ("b", "NonPagedPoolNx")):
+        manifest = MEMBER.replace("{0}", name)
+        lay(tmp_path / name, Cargo__toml=manifest, src___lib__rs=ALLOCATES.format(kind))
+    evidence = read(tmp_path / "Cargo.toml")
+    found = {call.site.path.split("/")[-3] for call in evidence.calls}
+    assert found == asked
+    assert ("execute-pool-type" in bad(evidence)) is ("a" in asked)
+
+
+@pytest.mark.parametrize("said", ["members = 3", "members = []", "[["])
+def test_a_workspace_of_no_member_is_no_driver(tmp_path, said):
+    lay(tmp_path, Cargo__toml=f"[workspace]\n{said}\n", a___Cargo__toml=MEMBER.replace("{0}", "a"))
+    if said == "[[":
+        assert any(
+            "could not be read" in one.reason for one in read(tmp_path / "Cargo.toml").limits
+        )
+    else:
+        with pytest.raises(InputError, match="nor a driver project"):
+            read(tmp_path / "Cargo.toml")

@@ -15,6 +15,7 @@ from hvci.model.judged import TEXT_RULES
 from hvci.source.builds.compiler import of_commands
 from hvci.source.builds.makefiles import DRIVER, file_size, made, texts_of, too_many, ways_of
 from hvci.source.builds.meson_calls import Call, Script, closing
+from hvci.source.builds.meson_loops import written_out
 from hvci.source.builds.model import Build, Kind
 from hvci.source.builds.named import Named, named
 from hvci.source.builds.variables import files_like
@@ -187,6 +188,7 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
         text = texts_of(file)
         if text is None:
             continue
+        text = written_out(text)
         yield file, text
         inner = (beside(file, f"{folder}/{NAME}") for folder in _FOLDER.findall(text))
         for one in inner:

@@ -6,6 +6,7 @@ Knows Cargo.toml; knows nothing of Rust text.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -27,9 +28,32 @@ def cargos(path: Path) -> tuple[list[Path], Path | None]:
     """The manifests of a folder, or that of one file; and the first that is left out."""
     if is_folder(path):
         return _first(one for one in below(path) if one.name.lower() == _CARGO)
+    if path.name.lower() == _CARGO:
+        return _first(iter([path, *_members(path)]))
     near = [folder / "Cargo.toml" for folder in path.parents]
-    found = [path] if path.name.lower() == _CARGO else [one for one in near if is_file(one)][:1]
-    return found, None
+    return [one for one in near if is_file(one)][:1], None
+
+
+def _members(path: Path) -> Iterator[Path]:
+    """The manifests that one of a workspace alone builds."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return
+    workspace = table.get("workspace")
+    if "package" in table or not isinstance(workspace, dict):
+        return
+    gone = {path.parent / str(one) for one in _listed(workspace.get("exclude"))}
+    for pattern in _listed(workspace.get("default-members", workspace.get("members"))):
+        try:
+            every = sorted(path.parent.glob(f"{str(pattern).strip('/') or '.'}/Cargo.toml"))
+        except (ValueError, NotImplementedError, OSError):  # absolute, or no pattern
+            continue
+        yield from (one for one in every if is_file(one) and one.parent not in gone)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def texts(cargo: Path) -> tuple[list[Path], Path | None]:
