@@ -1,99 +1,49 @@
 """Stand-ins for port and class drivers: a registration hands over the callbacks it holds.
 
-NDIS, StorPort, ScsiPort, kernel streaming, video, smart card, file system
-filters, network filters, USB and HID.
+StorPort, ScsiPort, kernel streaming, video, smart card, file system filters, network filters, USB
+and HID.
 """
 
 from __future__ import annotations
 
-from hvci.verifier.kernel.call import Call
+from hvci.verifier.kernel.call import LOWEST_POINTER, Call
+from hvci.verifier.kernel.framework import functions
 from hvci.verifier.kernel.models import stands_in
 
 OPERATION_END = 0x80
+FILTER_UNLOAD, INSTANCE_SETUP = 2, 3
+LEAVING = frozenset((FILTER_UNLOAD, 4, 5, 6))
+"""Routines of FLT_REGISTRATION, by number: its unload, its teardown of instances."""
+DISK_FILE_SYSTEM, NTFS = 8, 2
+"""FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS."""
 OBJECT = 0x100
+EXTENSION, LARGEST_EXTENSION = 0x1000, 0x4_0000
+"""Bytes of a miniport's extension: what it asks for, within these."""
+NOT_FOUND = 0xC000_0225
 
 
 def _new(call: Call, size: int = OBJECT) -> int:
     return call.kernel.arena.take(size)
 
 
-# ---- NDIS
-
-
-@stands_in("NdisMRegisterMiniportDriver")
-def register_miniport(call: Call) -> int:
-    """Queue the handlers of the characteristics."""
-    call.give(4, _new(call))
-    call.kernel.register_table("NDIS miniport", call.arg(3), 0x100)
-    return 0
-
-
-@stands_in("NdisMRegisterMiniport")
-def register_old_miniport(call: Call) -> int:
-    """Queue the handlers of NDIS 5 characteristics."""
-    call.kernel.register_table("NDIS miniport", call.arg(1), min(call.u32(2), 0x200))
-    return 0
-
-
-@stands_in("NdisFRegisterFilterDriver", "NdisRegisterProtocolDriver")
-def register_network_client(call: Call) -> int:
-    """Queue the handlers of the characteristics."""
-    is_filter = call.name == "NdisFRegisterFilterDriver"
-    call.give(3 if is_filter else 2, _new(call))
-    call.kernel.register_table("NDIS client", call.arg(2 if is_filter else 1), 0x120)
-    return 0
-
-
-@stands_in("NdisRegisterProtocol")
-def register_old_protocol(call: Call) -> None:
-    """Queue the handlers of NDIS 5 characteristics."""
-    call.give_u32(0, 0)
-    call.give(1, _new(call))
-    call.kernel.register_table("NDIS protocol", call.arg(2), min(call.u32(3), 0x200))
-
-
-@stands_in("NdisInitializeWrapper", "NdisMInitializeWrapper")
-def initialize_wrapper(call: Call) -> None:
-    """A wrapper handle."""
-    call.give(0, _new(call))
-
-
-@stands_in("NdisAllocateMemory", wide=(3,))
-def allocate_network_memory_old(call: Call) -> int:
-    """Memory through a pointer."""
-    call.give(0, call.kernel.arena.allocate(call.u32(1), call.name))
-    return 0
-
-
-@stands_in("NdisAllocateMemoryWithTag")
-def allocate_network_memory(call: Call) -> int:
-    """Memory through a pointer."""
-    call.give(0, call.kernel.arena.allocate(call.u32(1), call.name))
-    return 0
-
-
-@stands_in("NdisAllocateMemoryWithTagPriority")
-def allocate_network_memory_new(call: Call) -> int:
-    """Memory as the result."""
-    return call.kernel.arena.allocate(call.u32(1), call.name)
-
-
-@stands_in("NdisMRegisterDevice", "NdisRegisterDeviceEx")
-def register_network_device(call: Call) -> int:
-    """A device and a handle; NDIS 6 keeps the dispatch table in the attributes."""
-    kernel, old = call.kernel, call.name == "NdisMRegisterDevice"
-    call.give(4 if old else 2, kernel.objects.add_device(OBJECT, 0x12, 0))
-    call.give(5 if old else 3, _new(call))
-    return 0
-
-
 # ---- storage
 
 
-@stands_in("StorPortInitialize", "ScsiPortInitialize")
-def register_storage(call: Call) -> int:
-    """Queue the entry points of HW_INITIALIZATION_DATA."""
-    call.kernel.register_table("storage miniport", call.arg(2), 0xF0)
+@stands_in("StorPortInitialize", "ScsiPortInitialize", "VideoPortInitialize")
+def register_hardware(call: Call) -> int:
+    """Queue the entry points of a miniport: all get the extension that HwFindAdapter fills."""
+    kernel, memory, p = call.kernel, call.memory, call.pointer_size
+    data = call.arg(2)
+    if data < LOWEST_POINTER:
+        return 0
+    is_video = call.name == "VideoPortInitialize"
+    size = memory.u32(data + 8 + p * (4 if is_video else 7))
+    extension = kernel.arena.take(max(EXTENSION, min(size, LARGEST_EXTENSION)))
+    find_adapter = 8 if is_video else 8 + 3 * p
+    found = functions(kernel, data, memory.u32(data))
+    for offset, routine in sorted(found, key=lambda each: each[0] != find_adapter):
+        arguments = [extension, *(_new(call, 0x800) for _ in range(5))]
+        kernel.register(f"miniport+{offset:#x}", routine, arguments)
     return 0
 
 
@@ -131,14 +81,7 @@ def register_streaming(call: Call) -> int:
     return 0
 
 
-# ---- video, smart card
-
-
-@stands_in("VideoPortInitialize")
-def register_video(call: Call) -> int:
-    """Queue the entry points of VIDEO_HW_INITIALIZATION_DATA."""
-    call.kernel.register_table("video miniport", call.arg(2), 0x100)
-    return 0
+# ---- smart card
 
 
 @stands_in("SmartcardInitialize")
@@ -157,7 +100,10 @@ def register_filter(call: Call) -> int:
     kernel, memory, p = call.kernel, call.memory, call.pointer_size
     registration = call.arg(1)
     call.give(2, _new(call))
-    operations = memory.pointer(registration + 8 + p)
+    routines = [memory.pointer(registration + 8 + index * p) for index in range(12)]
+    set_up = [_new(call, 0x200), 1, DISK_FILE_SYSTEM, NTFS]
+    kernel.register("InstanceSetupCallback", routines[INSTANCE_SETUP], set_up)
+    operations = routines[1]
     for index in range(64 if operations else 0):
         operation = operations + index * (8 + 3 * p)
         major = memory.u8(operation)
@@ -167,8 +113,11 @@ def register_filter(call: Call) -> int:
             function = memory.pointer(operation + 8 + p * which)
             kernel.register(f"filter operation {major:#x}", function, _filter_data(call, major))
     for index in range(2, 12):
-        function = memory.pointer(registration + 8 + index * p)
-        kernel.register(f"filter callback {index}", function, _filter_data(call, 0))
+        arguments = (
+            [0] if index == FILTER_UNLOAD else [_new(call, 0x200), 0, _new(call), _new(call)]
+        )
+        name, is_last = f"filter callback {index}", index in LEAVING
+        kernel.register(name, routines[index], arguments, is_last=is_last)
     return 0
 
 
@@ -195,6 +144,34 @@ def allocate_context(call: Call) -> int:
     """Memory through a pointer."""
     call.give(4, call.kernel.arena.allocate(call.arg(2), call.name))
     return 0
+
+
+_CONTEXTS = ("Volume", "Instance", "File", "Stream", "StreamHandle", "Transaction")
+
+
+def _kind(call: Call) -> str:
+    return call.name.removeprefix("FltGet").removeprefix("FltSet").removesuffix("Context")
+
+
+def _context_out(call: Call) -> int:
+    """Which argument of a routine that hands out a context points at it."""
+    return 1 if _kind(call) == "Instance" else 2
+
+
+@stands_in(*(f"FltSet{kind}Context" for kind in _CONTEXTS))
+def set_context(call: Call) -> int:
+    """The last context of its kind; what callbacks get their contexts for differs each time."""
+    new = call.arg(2 if _kind(call) in ("Volume", "Instance") else 3)
+    call.kernel.kept["filter context", _kind(call)] = new
+    return 0
+
+
+@stands_in(*(f"FltGet{kind}Context" for kind in _CONTEXTS))
+def get_context(call: Call) -> int:
+    """The context that was set; there is none before."""
+    kept = call.kernel.kept.get(("filter context", _kind(call)), 0)
+    call.give(_context_out(call), kept)
+    return 0 if kept else NOT_FOUND
 
 
 @stands_in("FltGetFileNameInformation")
