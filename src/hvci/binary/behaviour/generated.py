@@ -21,7 +21,7 @@ from hvci.binary.behaviour.called import (
     outputs,
     registered,
 )
-from hvci.binary.behaviour.called.around import Around, allocations
+from hvci.binary.behaviour.called.around import of as around_of
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
 from hvci.binary.behaviour.scene import Place, Scene
@@ -43,7 +43,7 @@ _NX = "this memory never executes under memory integrity"
 
 def find(scene: Scene) -> None:
     """Add every fact about code outside the image."""
-    around = Around(scene, allocations(scene)[0])
+    around = around_of(scene)
     contexts = Contexts(scene, around)
     for rva, start in contexts.routines():
         around.hand_on(rva, start)

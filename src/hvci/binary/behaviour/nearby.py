@@ -204,10 +204,13 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
     return _followed(places, sites, WINDOW)
 
 
-def used(scene: Scene, places: Rvas, calls: frozenset[str]) -> list[int]:
-    """Those of the operands that give a pointer which is written through, or given to a call."""
+def used(scene: Scene, places: Rvas, calls: frozenset[str], held: Rvas | None = None) -> list[int]:
+    """Those of the operands that give a pointer which is written through, or given to a call.
+
+    `held`: the registers that get it, where the bytes before do not tell.
+    """
     sites = call_places(scene, calls)
-    held = registers(scene, places)
+    held = registers(scene, places) if held is None else held
     near = (called_soon(places, sites), stored_soon(scene, places, held))
     soon = distinct(np.concatenate(near))
     loaded = dict(zip(places.tolist(), held.tolist(), strict=True))

@@ -50,6 +50,8 @@ class Scene:
         """RVAs of the instructions that may call a block copy or fill."""
         self.call_places: dict[frozenset[str], npt.NDArray[np.int64]] = {}
         """RVAs of the instructions that may call one of some imports, as far as asked for."""
+        self.around: object = None
+        """Where pointers to allocated memory come up, once asked for: for `around.of`."""
         self.unexplained: int | None = None
         """RVA of a call whose target nothing explains, once asked for; below 0 for none."""
 

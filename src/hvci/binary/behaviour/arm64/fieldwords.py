@@ -67,6 +67,13 @@ class FieldWords:
         return _named_before(self.scene, places)
 
 
+def object_loads(scene: Scene) -> Fields:
+    """The loads of a pointer from a field into a register."""
+    words, rvas = _code(scene)
+    at = ((words & _ACCESS == _LOAD) & (words >> 5 & 31 < _FP)).nonzero()[0]
+    return Fields(rvas[at], at, _displacements(words[at]))
+
+
 def _named_before(scene: Scene, places: Rvas) -> Rvas:
     words, rvas = _code(scene)
     at = np.maximum(rvas.searchsorted(places)[:, None] - np.arange(1, NAMED_WITHIN), 0)

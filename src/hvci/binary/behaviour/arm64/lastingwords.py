@@ -93,7 +93,7 @@ def _jumps_at_once(behind: Words) -> Mask:
     return np.asarray(jumps[:, :2].any(axis=1) | backs.any(axis=1))
 
 
-def _span(scene: Scene, at: int) -> tuple[int, int]:
+def span(scene: Scene, at: int) -> tuple[int, int]:
     """The words of the function around one, by their indices."""
     references = cast("ReferencesArm64", scene.analysis.references)
     starts = scene.analysis.functions.unwind.starts
@@ -107,7 +107,7 @@ def _span(scene: Scene, at: int) -> tuple[int, int]:
 
 def _is_base(scene: Scene, words: Words, at: int, register: int) -> bool:
     """Whether a store in the function goes through a register."""
-    first, last = _span(scene, at)
+    first, last = span(scene, at)
     code = words[first:last]
     single, pair = code & 0x3A40_0000 == 0x3800_0000, code & 0x3A40_0000 == 0x2800_0000
     return bool(((single | pair) & (code >> 5 & 31 == register)).any())
@@ -119,7 +119,7 @@ def _is_read(scene: Scene, words: Words, at: int) -> bool:
     for word in words[at + 1 : at + 4].tolist():
         is_store = word & 0xFFC0_0000 == 0xF900_0000 and word & 31 == register
         if is_store and word >> 5 & 31 >= _FP:
-            first, last = _span(scene, at)
+            first, last = span(scene, at)
             loads = (words[first:last] & 0xFFFF_FFE0) == (word & 0xFFFF_FFE0 | 0x0040_0000)
             return bool(loads.any())
     return False

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hvci.binary.arch.arm64.scan.references import ReferencesArm64
     from hvci.binary.behaviour.arm64.fieldwords import FieldWords
     from hvci.binary.behaviour.arm64.near import Nearby
+    from hvci.binary.behaviour.called.fieldbytes import Fields
 
 Words = npt.NDArray[np.uint32]
 Rvas = npt.NDArray[np.int64]
@@ -153,6 +154,11 @@ def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:
     at = at[among(rvas[at], wanted)]
     called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
     at = at[~(called == 0xD61F_0000).any(axis=1)]
+    return written_through(scene, at, copies)
+
+
+def written_through(scene: Scene, at: Rvas, copies: frozenset[int]) -> list[int]:
+    """RVAs of those words, by their index, through whose register a store or copy goes soon."""
     return _kept(scene, at, np.ones(len(at), bool), copies, anywhere=True)
 
 
@@ -298,6 +304,13 @@ def _code(scene: Scene) -> tuple[Words, Rvas]:
 
 def _references(scene: Scene) -> ReferencesArm64:
     return cast("ReferencesArm64", scene.analysis.references)
+
+
+def object_loads(scene: Scene) -> Fields:
+    """The loads of a pointer from a field into a register."""
+    from hvci.binary.behaviour.arm64 import fieldwords
+
+    return fieldwords.object_loads(scene)
 
 
 def fields(scene: Scene, around: Around) -> FieldWords:

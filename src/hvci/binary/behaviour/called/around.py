@@ -129,6 +129,16 @@ class Around:
         targets, sites = self._branches
         return distinct(self.rows(sites[among(self.rows(targets), rows)]))
 
+    def near(self, rva: int) -> Mask:
+        """By row: the function at an RVA, those that call it, and what they all call."""
+        marked = np.zeros(len(self._bounds) + 1, bool)
+        marked[self.rows(np.array((rva,), np.int64))] = True
+        callees, callers = self._edges
+        marked[callers[marked[callees]]] = True
+        for _ in range(DEEP):
+            marked[callees[marked[callers]]] = True
+        return marked
+
     def called_by(self, start: int) -> Rvas:
         """The numbers of the function at an RVA and of those that it calls, sorted."""
         own = self.rows(np.array((start,), np.int64))
@@ -168,6 +178,12 @@ class Around:
         return targets[order], sites[order]
 
     @cached_property
+    def _edges(self) -> tuple[Rvas, Rvas]:
+        """(row of the function that is called, row of its caller) of every such branch."""
+        targets, sites = self._branches
+        return self.rows(targets), self.rows(sites)
+
+    @cached_property
     def _has_one(self) -> Mask:
         """By row: whether such a pointer comes up there by itself."""
         has_one = np.zeros(len(self._bounds) + 1, bool)
@@ -191,7 +207,14 @@ class Around:
 
     def _spread(self, marked: Mask) -> None:
         """Mark what is called from marked rows."""
-        targets, sites = self._branches
-        callers, callees = self.rows(sites), self.rows(targets)
+        callees, callers = self._edges
         for _ in range(DEEP):
             marked[callees[marked[callers]]] = True
+
+
+def of(scene: Scene) -> Around:
+    """That of an image, made when it is asked for first."""
+    found = scene.around
+    if not isinstance(found, Around):
+        found = scene.around = Around(scene, allocations(scene)[0])
+    return found

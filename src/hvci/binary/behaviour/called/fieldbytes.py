@@ -87,7 +87,7 @@ class FieldBytes:
         chosen = _is_wanted(scene, operands, wanted)
         operands, loaded = operands[chosen], before.places[rows[chosen]]
         operands = np.concatenate((places + 1, operands))
-        return Fields(np.concatenate((places, loaded)), operands, _displacements(scene, operands))
+        return Fields(np.concatenate((places, loaded)), operands, displacements(scene, operands))
 
     def stores(self) -> Fields:
         """The stores of a register into a field that may store memory."""
@@ -104,7 +104,7 @@ class FieldBytes:
             places = places[_names_field(code[places + 1]) & is_wide(scene, places)]
             places = places[_is_object(scene, places + 1)]
             places = places[_may_hold(scene, self.around, places)]
-        return Fields(places, places + 1, _displacements(scene, places + 1))
+        return Fields(places, places + 1, displacements(scene, places + 1))
 
     def bases(self, fields: Fields) -> Bases:
         """What is known of the objects of some fields."""
@@ -122,6 +122,19 @@ class FieldBytes:
         return named_rvas(self.scene, at)
 
 
+def object_loads(scene: Scene) -> Fields:
+    """The loads of a pointer from a field into a register: `operands` are where they end."""
+    code, found = scene.image.bytes, [NO_RVAS]
+    for start, end in scene.image.code_ranges:
+        last = min(end, len(code) - nearby.MAX_INSTRUCTION)
+        found.append((code[start:last] == nearby.LOAD).nonzero()[0] + start)
+    places = np.concatenate(found)
+    places = places[names_object(scene, places + 1) & is_wide(scene, places)]
+    modes = code[places + 1] >> 6
+    ends = places + 2 + np.where(modes == 2, 4, modes)
+    return Fields(places, ends, displacements(scene, places + 1))
+
+
 def _names_field(modrm: Numbers) -> Mask:
     """Which operands are one register, with or without a displacement; RBP may be the frame's."""
     base = modrm & 7
@@ -129,15 +142,20 @@ def _names_field(modrm: Numbers) -> Mask:
     return np.asarray((modrm < 0xC0) & is_alone)
 
 
+def names_object(scene: Scene, operands: Rvas) -> Mask:
+    """Which operands with ModRM at some RVAs are a field behind a register."""
+    return np.asarray(_names_field(scene.image.bytes[operands]) & _is_object(scene, operands))
+
+
 def _is_object(scene: Scene, operands: Rvas) -> Mask:
     """Which operands with ModRM at some RVAs are none of local variables, as RBP names them."""
     is_frame = scene.image.bytes[operands] & 7 == _BP
-    return np.asarray(~is_frame | (_displacements(scene, operands) >= 0))
+    return np.asarray(~is_frame | (displacements(scene, operands) >= 0))
 
 
 def _is_wanted(scene: Scene, operands: Rvas, wanted: Rvas) -> Mask:
     """Which of them have one of some displacements, which are sorted."""
-    return np.asarray(_is_object(scene, operands) & among(_displacements(scene, operands), wanted))
+    return np.asarray(_is_object(scene, operands) & among(displacements(scene, operands), wanted))
 
 
 def _is_start(modrm: Numbers) -> Mask:
@@ -145,7 +163,7 @@ def _is_start(modrm: Numbers) -> Mask:
     return np.asarray((modrm < 0x40) & _names_field(modrm))
 
 
-def _displacements(scene: Scene, operands: Rvas) -> Rvas:
+def displacements(scene: Scene, operands: Rvas) -> Rvas:
     """The displacements of operands of which ModRM stands at some RVAs."""
     image = scene.image
     modes = image.bytes[operands] >> 6

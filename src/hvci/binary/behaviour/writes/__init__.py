@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.behaviour.shallow import Shallow
 from hvci.binary.behaviour.writes import exports, handed, kept, own, sent
 from hvci.binary.behaviour.writes.exports import export_of
+from hvci.binary.behaviour.writes.infields import InFields
 from hvci.binary.behaviour.writes.own import WRITES
 
 
@@ -15,8 +17,9 @@ def find(scene: Scene) -> None:
     own.find(scene)
     rows = handed.handed(scene)
     handed.find(scene, rows)
-    sent.find(scene, rows)
-    kept.find(scene, exports.find(scene))
+    fields = InFields(scene, Shallow(scene))
+    sent.find(scene, rows, fields)
+    kept.find(scene, exports.find(scene, fields))
 
 
 __all__ = ["WRITES", "export_of", "find"]

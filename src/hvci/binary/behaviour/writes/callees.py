@@ -5,9 +5,13 @@ Knows one function at a time; knows nothing of what its callers pass.
 
 from __future__ import annotations
 
-from hvci.binary.behaviour.scene import Scene
+from collections.abc import Iterator
+
+from hvci.binary.behaviour import names
+from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import roots
 from hvci.binary.flow.atoms import Atom, Kind
+from hvci.binary.flow.fates import Fate, Write, is_moving
 from hvci.binary.form.code import NO_REGISTER, Function, Location, Memory, Reg
 
 MAX_CALLEE = 1000
@@ -56,3 +60,21 @@ def is_beside(scene: Scene, function: Function, i: int, memory: Memory) -> bool:
         return False
     base = _pointers(scene, function, i, memory.base)
     return not base.isdisjoint(_pointers(scene, function, i, memory.index_register))
+
+
+def writes(scene: Scene, fate: Fate) -> Iterator[tuple[Place, int, bool]]:
+    """(place, bytes behind the pointer, exact?) of all writes; of a callee's, its call."""
+    for write in fate.writes:
+        if _is_beyond(scene, write):
+            place = write.calls[-1] if write.calls else (write.function, write.i)
+            yield place, write.offset, write.size > 0
+    for passed in fate.passed:
+        if passed.name in names.BLOCKS and passed.argument == 0:
+            is_exact = not is_moving(passed.offset)
+            yield (passed.function, passed.i), passed.offset if is_exact else 0, is_exact
+
+
+def _is_beyond(scene: Scene, write: Write) -> bool:
+    """Whether a store goes to where the pointer leads, or to an element behind it."""
+    memory = scene.arch.effect(write.function, write.i).stores[write.n]
+    return not is_beside(scene, write.function, write.i, memory)

@@ -5,7 +5,7 @@ Imported, or asked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -13,23 +13,26 @@ from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, Use, argument_of, roots
+from hvci.binary.behaviour.writes import variables
 from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.behaviour.writes.carried import Start, carry, positions
+from hvci.binary.behaviour.writes.infields import InFields
 from hvci.binary.behaviour.writes.own import WRITES
 from hvci.binary.flow.atoms import Atom, Atoms, Kind, Lookup
-from hvci.binary.form.code import Expr, Flow, Function, Reg
+from hvci.binary.form.code import Expr, Flow, Function, Location, Reg
 from hvci.model import Behaviour, Confidence, Machine
 
 MAX_GLOBAL_READS = 256
 
 
-def find(scene: Scene) -> set[int]:
+def find(scene: Scene, fields: InFields) -> set[int]:
     """Stores through addresses of exports, imported or asked for by name; who keeps one, by RVA."""
     kept: set[int] = set()
     for function, i, *_ in scene.calls(*names.RESOLVERS):
         if scene.flow.exhausted:
             break
         _follow_hook(scene, Start(function, i, 1 << scene.arch.result), kept)
+        _through_fields(scene, fields, (function, i))
     imports = {
         place
         for name in scene.analysis.import_hits
@@ -38,7 +41,29 @@ def find(scene: Scene) -> set[int]:
     }
     for _, function, i, registers in loading(scene, imports):
         _follow_hook(scene, Start(function, i, registers), kept)
+    loads = np.array(sorted(imports), np.int64)
+    for stored, place in fields.stored(loads[variables.are_loads(scene, loads)]):
+        load = scene.analysis.functions.instruction_at(place)
+        name = None if load is None else variables.named(scene, *load)
+        if name in scene.image.imports:
+            _tell(scene, fields, {stored}, frozenset((Atom(Kind.IMPORT, name),)))
     return kept
+
+
+def _through_fields(scene: Scene, fields: InFields, call: Place) -> None:
+    """Stores through a looked-up address that is put into a field."""
+    start = frozenset(((Location(scene.arch.result), 0),))
+    fate = fields.shallow.from_instruction(*call, start)
+    if fate.landed:
+        scene.flow.begin()
+        _tell(scene, fields, fate.landed, scene.flow.interprocedural.returned(*call, 0))
+
+
+def _tell(scene: Scene, fields: InFields, stores: Iterable[Place], held: Atoms) -> None:
+    """Add the writes through what some stores put into fields."""
+    for where, _ in fields.written(stores):
+        for atom in held:
+            hook(scene, where, Root(atom, exact=False))
 
 
 def loading(scene: Scene, places: set[int]) -> Iterator[tuple[int, Function, int, int]]:

@@ -14,11 +14,10 @@ from hvci.binary.arch.x86.lift import FRAME_BASES, R8, R9, RAX, RCX, RDI, RDX
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.nearby import NUMBERS
 from hvci.binary.behaviour.scene import HOT_PATCHED, PROLOGUE, Scene
+from hvci.binary.behaviour.shallow import DEEP
 
 CALLEE = {32: 0x100, 64: 0x180}
 """Bytes of a function that are looked at, by the bits of the machine."""
-DEEP = 2
-"""Functions that hand an argument on, one to the next."""
 POSITIONS = 8
 """Arguments on the x86 stack."""
 _REGISTERS = {32: (RAX, RCX, RDX), 64: (RCX, RDX, R8, R9)}

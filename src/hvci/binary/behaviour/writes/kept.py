@@ -13,14 +13,14 @@ import numpy as np
 
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.shallow import MAX_WALKED, Shallow
 from hvci.binary.behaviour.trace import Root, Use, follow, shallow
-from hvci.binary.behaviour.writes.callees import written_through
+from hvci.binary.behaviour.writes.callees import writes, written_through
 from hvci.binary.behaviour.writes.exports import export_of, hook, loading, reads_of
 from hvci.binary.behaviour.writes.handed import behind
 from hvci.binary.behaviour.writes.own import WRITES, store
-from hvci.binary.behaviour.writes.sent import MAX_WALKED, proposed, writes
-from hvci.binary.behaviour.writes.shallow import Shallow
-from hvci.binary.behaviour.writes.variables import reads
+from hvci.binary.behaviour.writes.sent import proposed
+from hvci.binary.behaviour.writes.variables import named, reads
 from hvci.binary.flow.atoms import Atom, Kind
 from hvci.binary.form.code import (
     CALLS,
@@ -83,18 +83,8 @@ def _written_far(
 
 def _loaded(scene: Scene, load: Place, known: Known) -> list[Atom]:
     """The addresses of code that the variable may keep which an instruction loads."""
-    rva = _variable(scene, *load)
+    rva = named(scene, *load)
     return [] if rva is None else sorted(_code_kept(scene, rva, known))
-
-
-def _variable(scene: Scene, function: Function, i: int) -> int | None:
-    """The RVA of the variable that an instruction loads."""
-    effect = scene.arch.effect(function, i)
-    loaded = scene.arch.define(function, i, effect.registers.bit_length() - 1)
-    if isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE:
-        is_plain = loaded.memory.index_register == NO_REGISTER
-        return loaded.memory.displacement if is_plain else None
-    return None
 
 
 class _Held(NamedTuple):

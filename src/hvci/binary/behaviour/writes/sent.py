@@ -11,17 +11,16 @@ from functools import partial
 
 import numpy as np
 
-from hvci.binary.behaviour import names
 from hvci.binary.behaviour.arm64 import givenwords, lastingwords
 from hvci.binary.behaviour.called.candidates import named_rvas
 from hvci.binary.behaviour.scene import Place, Scene
+from hvci.binary.behaviour.shallow import MAX_WALKED
 from hvci.binary.behaviour.writes import lasting
-from hvci.binary.behaviour.writes.callees import is_beside
+from hvci.binary.behaviour.writes.callees import writes
 from hvci.binary.behaviour.writes.given import POSITIONS, Given
 from hvci.binary.behaviour.writes.handed import Handed, position_of
+from hvci.binary.behaviour.writes.infields import InFields
 from hvci.binary.behaviour.writes.own import direct, store
-from hvci.binary.behaviour.writes.shallow import Shallow
-from hvci.binary.flow.fates import Fate, Write, is_moving
 from hvci.binary.flow.makers import Makers
 from hvci.binary.form.code import CALLS, Function
 from hvci.binary.form.references import Rvas
@@ -29,28 +28,29 @@ from hvci.model import Machine
 
 MAX_PLACES = 1024
 """Places that make an address of code and are followed."""
-MAX_WALKED = 400
-"""Instructions that one is followed for in its function."""
 
 
-def find(scene: Scene, rows: Iterable[Handed]) -> None:
+def find(scene: Scene, rows: Iterable[Handed], fields: InFields) -> None:
     """Add every write through an address of code that is followed; `rows`: those handed on."""
-    makers = Makers(scene.flow)
-    makers.pointees = Shallow(scene)
-    places = sorted({*_candidates(scene, rows)})
+    makers, made = Makers(scene.flow), _made(scene)
+    makers.pointees = fields.shallow
+    places = sorted({*proposed(scene, made, rows)})
     for place in places[:MAX_PLACES]:
         found = scene.analysis.functions.instruction_at(place)
         if found is not None and found[0].flows[found[1]] not in CALLS:
-            _follow(scene, makers, found, place)
+            _follow(scene, makers, fields, found, place)
     if len(places) > MAX_PLACES:
         scene.flow.spend()  # which is told
+    for each, place in fields.stored(made):
+        for start in _starts(scene, makers, place):
+            _tell(scene, fields, {each}, start)
 
 
-def _candidates(scene: Scene, rows: Iterable[Handed]) -> Iterator[int]:
-    """The places of addresses that outlast what stands behind them, or get to who writes there."""
+def _made(scene: Scene) -> Rvas:
+    """The places that make an address of code."""
     if scene.image.machine is Machine.ARM64:
-        return proposed(scene, lastingwords.made(scene), rows)
-    return proposed(scene, lasting.functions(scene, lasting.made(scene)), rows)
+        return lastingwords.made(scene)
+    return lasting.functions(scene, lasting.made(scene))
 
 
 def proposed(
@@ -93,38 +93,34 @@ def _arguments(scene: Scene, row: Handed) -> Iterator[int]:
         yield register
 
 
-def _follow(scene: Scene, makers: Makers, made: Place, place: int) -> None:
+def _follow(scene: Scene, makers: Makers, fields: InFields, made: Place, place: int) -> None:
     """The writes through the address of code that an instruction makes."""
     if scene.image.machine is Machine.ARM64:
-        starts = sorted(makers.all_made(*made))
         named_stores(scene, made[0])
-    else:
-        starts = named_rvas(scene, np.array((place,), np.int64)).tolist()
-    for start in filter(scene.image.is_code, starts):
+    for start in _starts(scene, makers, place):
         fate = scene.flow.apart(partial(makers.fate, *made, start, MAX_WALKED))
         for where, behind, exact in writes(scene, fate):
             store(scene, where, start + behind, exact)
+        _tell(scene, fields, fate.landed, start)
+
+
+def _starts(scene: Scene, makers: Makers, place: int) -> list[int]:
+    """The code whose address the instruction at a place makes."""
+    if scene.image.machine is Machine.ARM64:
+        found = scene.analysis.functions.instruction_at(place)
+        starts = [] if found is None else sorted(makers.all_made(*found))
+    else:
+        starts = named_rvas(scene, np.array((place,), np.int64)).tolist()
+    return [*filter(scene.image.is_code, starts)]
+
+
+def _tell(scene: Scene, fields: InFields, stores: Iterable[Place], start: int) -> None:
+    """Add the writes through an address of code that some stores put into fields."""
+    for where, behind in fields.written(stores):
+        store(scene, where, start + behind, exact=False)
 
 
 def named_stores(scene: Scene, function: Function) -> None:
     """The stores of a function to addresses that it made of code, wherever that was."""
     for i in scene.arch.storing(function):
         direct(scene, (function, i))
-
-
-def writes(scene: Scene, fate: Fate) -> Iterator[tuple[Place, int, bool]]:
-    """(place, bytes behind the pointer, exact?) of all writes; of a callee's, its call."""
-    for write in fate.writes:
-        if _is_through(scene, write):
-            place = write.calls[-1] if write.calls else (write.function, write.i)
-            yield place, write.offset, write.size > 0
-    for passed in fate.passed:
-        if passed.name in names.BLOCKS and passed.argument == 0:
-            is_exact = not is_moving(passed.offset)
-            yield (passed.function, passed.i), passed.offset if is_exact else 0, is_exact
-
-
-def _is_through(scene: Scene, write: Write) -> bool:
-    """Whether a store goes to where the pointer leads, or to an element behind it."""
-    memory = scene.arch.effect(write.function, write.i).stores[write.n]
-    return not is_beside(scene, write.function, write.i, memory)

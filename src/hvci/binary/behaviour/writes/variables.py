@@ -13,6 +13,7 @@ from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.behaviour.writes import lasting
+from hvci.binary.form.code import IMAGE_BASE, NO_REGISTER, Function, Load
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.sets import among, distinct
 from hvci.model import Machine
@@ -35,7 +36,7 @@ def reads(scene: Scene, initial: bool = False) -> set[int]:
     if not len(kept) and not len(made):
         return set()
     rvas, places = _named(scene)
-    loads, stores = _are_loads(scene, places), _are_stores(scene, places)
+    loads, stores = are_loads(scene, places), _are_stores(scene, places)
     for _ in range(ROUNDS):
         sources = distinct(np.concatenate((made, places[loads & among(rvas, kept)])))
         more = stores & _follow(places, sources)
@@ -57,7 +58,7 @@ def _made(scene: Scene) -> Rvas:
         return words.code_pages(scene)
     places = lasting.functions(scene, lasting.made(scene))
     imports = np.array(scene.analysis.import_places, np.int64)
-    return distinct(np.concatenate((places, imports[_are_loads(scene, imports)])))
+    return distinct(np.concatenate((places, imports[are_loads(scene, imports)])))
 
 
 def _named(scene: Scene) -> tuple[Rvas, Rvas]:
@@ -85,7 +86,7 @@ def _are_within(places: Rvas, spans: list[tuple[int, int]]) -> Mask:
     return found
 
 
-def _are_loads(scene: Scene, places: Rvas) -> Mask:
+def are_loads(scene: Scene, places: Rvas) -> Mask:
     """Which operands may be those of a load of a pointer into a register."""
     if scene.image.machine is Machine.ARM64:
         return words.are_loads(scene, places)
@@ -116,3 +117,13 @@ def _follow(places: Rvas, sources: Rvas) -> Mask:
     before = sources[np.maximum(sources.searchsorted(places) - 1, 0)]
     found = (before < places) & (places - before < KEPT_WITHIN)
     return np.asarray(found | among(places + nearby.OPERAND, sources))
+
+
+def named(scene: Scene, function: Function, i: int) -> int | None:
+    """The RVA of the variable that an instruction loads."""
+    effect = scene.arch.effect(function, i)
+    loaded = scene.arch.define(function, i, effect.registers.bit_length() - 1)
+    if isinstance(loaded, Load) and loaded.memory.base == IMAGE_BASE:
+        is_plain = loaded.memory.index_register == NO_REGISTER
+        return loaded.memory.displacement if is_plain else None
+    return None

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from hvci.binary.behaviour import names
 from hvci.binary.behaviour.scene import Scene
-from hvci.binary.behaviour.writes.given import DEEP
-from hvci.binary.flow.fates import Fate, Held, Passed, moved
-from hvci.binary.flow.pointees import MAX_NESTED, MAX_WALKED, Pointees, Walk
+from hvci.binary.flow.fates import Fate, Held, Passed, loaded, moved
+from hvci.binary.flow.frames import Leak
+from hvci.binary.flow.pointees import MAX_NESTED, Pointees, Walk
 from hvci.binary.form.code import BY_POINTER, Flow, Function, Location, Memory, slot
+from hvci.binary.pe.sets import members
+
+DEEP = 2
+"""Functions that hand an argument on, one to the next."""
+MAX_WALKED = 400
+"""Instructions that one is followed for in its function."""
 
 
 class Shallow(Pointees):
@@ -21,6 +27,17 @@ class Shallow(Pointees):
         super().__init__(scene.flow)
         self.walk = _Walk
         self.scene = scene
+        self._made: dict[int, Fate] = {}
+        """By the RVA of what makes an address."""
+
+    def made(self, function: Function, i: int) -> Fate:
+        """What is done by the address that an instruction makes in registers, worked out once."""
+        rva = function.rvas[i]
+        if rva not in self._made:
+            left = members(self.arch.effect(function, i).registers)
+            held = frozenset((Location(each), 0) for each in left)
+            self._made[rva] = self.from_instruction(function, i, held)
+        return self._made[rva]
 
     def from_instruction(
         self, function: Function, i: int, held: Held, most: int = MAX_WALKED
@@ -34,6 +51,16 @@ class _Walk(Walk):
 
     pointees: Shallow
 
+    def _put(
+        self, i: int, n: int, memory: Memory, held: Held, kept: set[tuple[Location, int]]
+    ) -> bool:
+        """Note stores into local structures whose address goes on, as well."""
+        is_put = super()._put(i, n, memory, held, kept)
+        at = self._slot(i, memory) if is_put else None
+        if at is not None and self.flow.frames.leak(self.function, at) is not Leak.NONE:
+            self.landed.add((self.function, i))
+        return is_put
+
     def _slot(self, i: int, memory: Memory) -> Location | None:
         if memory.base not in (self.arch.stack_pointer, self.arch.frame_pointer):
             return None
@@ -42,6 +69,8 @@ class _Walk(Walk):
 
     def _called(self, i: int, held: Held) -> Held:
         """Follow the pointer into a function of the image, or a copy of a block."""
+        if self.function.flows[i] in BY_POINTER:
+            self._note_reads(i, loaded(self.pointees.scene.target(self.function, i)), held)
         kept = {each for each in held if self._stays(each[0], self.arch.volatile)}
         name, callee = self._callee(i)
         for place, offset in held if name or callee else ():
