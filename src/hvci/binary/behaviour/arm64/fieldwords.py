@@ -31,6 +31,8 @@ HELD_WITHIN, COPIED_WITHIN, RELOADED_WITHIN = 128, 8, 4
 before a store in which its register is loaded from the frame, without optimisation."""
 NAMED_WITHIN, PAIR_WINDOW = 32, 4
 """Words before a call in which an argument of it is named, and between an ADRP and its ADD."""
+FRAME_WITHIN = 0x200
+"""Words around a store into the frame in which an address there is taken."""
 RECENT = 4
 """Calls before a store that may have returned what is stored."""
 _FP, NO_SLOT = 29, -1
@@ -40,6 +42,8 @@ _PAIR = 0xA900_0000
 """STP of 64 bits that leaves its base alone."""
 _PAGE, _PAGE_BITS = 0x9F00_0000, 0x9000_0000
 """ADRP."""
+_ADD, _ADD_BITS = 0xFFC0_0000, 0x9100_0000
+"""ADD of a number of 12 bits."""
 _COPY = 0xAA00_03E0
 """MOV of X0 to the register in the lowest bits."""
 
@@ -133,8 +137,6 @@ def _stores(scene: Scene, around: Around) -> Fields:
     places = np.concatenate((single, pairs, pairs))
     registers = np.concatenate((words[single], words[pairs], words[pairs] >> 10)) & 31
     displacements = np.concatenate((_displacements(words[single]), distances, distances + 8))
-    chosen = words[places] >> 5 & 31 < _FP
-    places, registers, displacements = (each[chosen] for each in (places, registers, displacements))
     before = words[np.maximum(places[:, None] - np.arange(1, RELOADED_WITHIN), 0)]
     loads = (before & (_ACCESS | 31) == (_LOAD | registers[:, None])) & (before >> 5 & 31 >= _FP)
     reloaded = _slots(before, loads)
@@ -148,7 +150,27 @@ def _stores(scene: Scene, around: Around) -> Fields:
         holds |= (registers == 0) & (behind < COPIED_WITHIN)
         holds |= (reloaded != NO_SLOT) & (reloaded == _slots(after, stores))
         chosen |= (behind > 0) & (behind < HELD_WITHIN) & holds
-    return Fields(rvas[places[chosen]], places[chosen], displacements[chosen])
+    places, displacements = _behind_objects(around, places[chosen], displacements[chosen])
+    return Fields(rvas[places], places, displacements)
+
+
+def _behind_objects(around: Around, places: Rvas, displacements: Rvas) -> tuple[Rvas, Rvas]:
+    """Stores, and how far behind the object: in the frame, behind an address that is taken."""
+    words, rvas = _code(around.scene)
+    bases = words[places] >> 5 & 31
+    in_frame = bases >= _FP
+    found: list[tuple[int, int]] = []
+    columns = (each[in_frame].tolist() for each in (places, displacements, bases))
+    for place, at, base in zip(*columns, strict=True):
+        first, last = rvas.searchsorted(around.span(int(rvas[place]))).tolist()
+        code = words[max(first, place - FRAME_WITHIN) : min(last, place + FRAME_WITHIN)]
+        taken = code[(code & _ADD == _ADD_BITS) & (code >> 5 & 31 == base)] >> 10 & 0xFFF
+        found += [(place, at - start) for start in sorted({*taken.tolist()}) if start <= at]
+    rows = np.array(found, np.int64).reshape(-1, 2)
+    return (
+        np.concatenate((places[~in_frame], rows[:, 0])),
+        np.concatenate((displacements[~in_frame], rows[:, 1])),
+    )
 
 
 def _bases(scene: Scene, operands: Rvas) -> Bases:

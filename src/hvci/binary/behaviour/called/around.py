@@ -72,6 +72,7 @@ class Around:
         self.scene = scene
         self.sites = sites
         self._sharing: dict[int, frozenset[int]] = {}
+        self._called: dict[int, frozenset[int]] = {}
         self._handing: dict[int, set[int]] = {}
         """The functions that have Windows call another one, by the number of that."""
 
@@ -145,6 +146,19 @@ class Around:
         targets, sites = self._branches
         called = self.rows(targets[self.rows(sites) == own])
         return distinct(np.concatenate((own, called)))
+
+    def called_from(self, row: int) -> frozenset[int]:
+        """The functions that the one of a number calls, by theirs."""
+        if row not in self._called:
+            callees, callers = self._edges
+            self._called[row] = frozenset(callees[callers == row].tolist())
+        return self._called[row]
+
+    def span(self, rva: int) -> tuple[int, int]:
+        """Where the function around an RVA may begin and end."""
+        at = int(self._bounds.searchsorted(rva, "right"))
+        ends = self._bounds[at : at + 1].tolist() or [self.scene.image.size]
+        return (int(self._bounds[at - 1]) if at else 0), ends[0]
 
     def sharing(self, row: int) -> frozenset[int]:
         """The function of a number and those that call it, by theirs.

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hvci.binary.arch.x86.operands import LEA
 from hvci.binary.behaviour import nearby
 from hvci.binary.behaviour.called.around import Around, Mask
 from hvci.binary.behaviour.called.candidates import Before, Candidates, is_wide, named_rvas
 from hvci.binary.behaviour.scene import Scene
+from hvci.binary.flow.fates import OBJECT_REACH
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.sets import Numbers, among
 
@@ -26,12 +28,16 @@ HELD_WITHIN, COPIED_WITHIN = 0x200, 32
 """Bytes behind a call in which what it returns is stored, and is copied to another register."""
 RELOADED_WITHIN = 18
 """Bytes before a store in which its register is loaded from the frame, without optimisation."""
+FRAME_WITHIN = 0x800
+"""Bytes around a store into the frame in which an address there is taken."""
 NAMED_WITHIN = 0x80
 """Bytes before a call in which an argument of it is named."""
 RECENT = 4
 """Calls before a store that may have returned what is stored."""
 _CALL, _JUMP, _STORE = 2, 4, 0x89
 _SP, _BP = 4, 5
+_FROM_SP, _TO_ANY = 0xE0, 0xC4
+"""ModRM of the two ways to copy the stack pointer, without the register that gets it."""
 _RESULT, NO_SLOT = 0, -1
 
 
@@ -101,10 +107,14 @@ class FieldBytes:
             recent = np.maximum(sites.searchsorted(places) - 1, 0)
             behind = places - sites[recent]
             places = places[(behind > 0) & (behind < HELD_WITHIN)]
-            places = places[_names_field(code[places + 1]) & is_wide(scene, places)]
-            places = places[_is_object(scene, places + 1)]
+            modrm = code[places + 1]
+            places = places[(_names_field(modrm) | _names_frame(modrm)) & is_wide(scene, places)]
             places = places[_may_hold(scene, self.around, places)]
-        return Fields(places, places + 1, displacements(scene, places + 1))
+        is_object = names_object(scene, places + 1)
+        own, (local, behind) = places[is_object], _in_frame(scene, self.around, places[~is_object])
+        places = np.concatenate((own, local))
+        behind = np.concatenate((displacements(scene, own + 1), behind))
+        return Fields(places, places + 1, behind)
 
     def bases(self, fields: Fields) -> Bases:
         """What is known of the objects of some fields."""
@@ -120,6 +130,40 @@ class FieldBytes:
         """The RVAs that code before some places may name, a row for each."""
         at = np.maximum(places[:, None] - np.arange(4, NAMED_WITHIN), 0)
         return named_rvas(self.scene, at)
+
+
+def _in_frame(scene: Scene, around: Around, places: Rvas) -> tuple[Rvas, Rvas]:
+    """Stores into the frame, and how far behind an address in it that their function takes."""
+    code, found = scene.image.bytes, list[tuple[int, int]]()
+    for place, at in zip(places.tolist(), _in_frame_at(scene, places).tolist(), strict=True):
+        start, end = around.span(place)
+        first, last = max(start, place - FRAME_WITHIN), min(end, place + FRAME_WITHIN)
+        taken = _taken(scene, np.arange(first, last - 1), int(code[place + 1]) & 7)
+        found += [(place, at - each) for each in taken if 0 <= at - each < OBJECT_REACH]
+    rows = np.array(found, np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
+def _taken(scene: Scene, at: Rvas, base: int) -> list[int]:
+    """How far behind a register of the frame code takes addresses, by LEA or as a copy of it."""
+    opcodes, modrm = scene.image.bytes[at], scene.image.bytes[at + 1]
+    is_made = (opcodes == LEA) & _names_frame(modrm) & (modrm & 7 == base)
+    copies = (opcodes == _STORE) & (modrm & 0xF8 == _FROM_SP)
+    copies |= (opcodes == nearby.LOAD) & (modrm & 0xC7 == _TO_ANY)
+    starts = {*_in_frame_at(scene, at[is_made]).tolist()}
+    return sorted(starts | ({0} if base == _SP and copies.any() else set()))
+
+
+def _in_frame_at(scene: Scene, places: Rvas) -> Rvas:
+    """The displacements of operands in the frame, behind opcodes at some RVAs."""
+    code = scene.image.bytes
+    return displacements(scene, places + 1, (code[places + 1] & 7 == _SP).astype(np.int64))
+
+
+def _names_frame(modrm: Numbers) -> Mask:
+    """Which operands are a place in the frame, as a rule."""
+    base = modrm & 7
+    return np.asarray((modrm >= 0x40) & (modrm < 0xC0) & ((base == _SP) | (base == _BP)))
 
 
 def object_loads(scene: Scene) -> Fields:
@@ -163,13 +207,14 @@ def _is_start(modrm: Numbers) -> Mask:
     return np.asarray((modrm < 0x40) & _names_field(modrm))
 
 
-def displacements(scene: Scene, operands: Rvas) -> Rvas:
-    """The displacements of operands of which ModRM stands at some RVAs."""
+def displacements(scene: Scene, operands: Rvas, more: Rvas | int = 0) -> Rvas:
+    """The displacements of operands of which ModRM stands at some RVAs, with bytes between."""
     image = scene.image
     modes = image.bytes[operands] >> 6
     words = np.ndarray((image.size - 3,), "<i4", image.memory, 0, (1,))
-    wide = words[np.minimum(operands + 1, image.size - 4)].astype(np.int64)
-    short = image.bytes[operands + 1].astype(np.int8).astype(np.int64)
+    at = operands + 1 + more
+    wide = words[np.minimum(at, image.size - 4)].astype(np.int64)
+    short = image.bytes[np.minimum(at, image.size - 1)].astype(np.int8).astype(np.int64)
     return np.asarray(np.where(modes == 0, 0, np.where(modes == 1, short, wide)))
 
 

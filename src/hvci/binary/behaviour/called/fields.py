@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.called.candidates import NO_VARIABLE
 from hvci.binary.behaviour.called.contexts import Contexts
@@ -31,6 +33,8 @@ from hvci.binary.form.code import (
 from hvci.binary.form.references import Rvas
 from hvci.binary.pe.sets import distinct
 
+MAX_USERS = 32
+"""Places that name a variable."""
 MAX_COPIES = 4
 """Copies between a call and the store of what it returns."""
 
@@ -96,12 +100,12 @@ def _pairs(
     around: Around, reader: Reader, called: Fields, stored: Fields
 ) -> Iterator[tuple[int, int, list[int]]]:
     """(RVA, displacement, stores) of the calls, with the stores that may be into the same field."""
-    stores = [*_uses(around, reader, stored)]
+    stores = [*_uses(around, reader, stored, _callees)]
     by_mark: dict[_Mark, list[int]] = {}
     for n, store in enumerate(stores):
         for mark in store.marks:
             by_mark.setdefault(mark, []).append(n)
-    for call in _uses(around, reader, called):
+    for call in _uses(around, reader, called, _users):
         rows = {n for mark in call.marks for n in by_mark.get(mark, ())}
         if rows:
             yield call.place, call.displacement, [stores[n].place for n in sorted(rows)]
@@ -119,21 +123,39 @@ class _Site(NamedTuple):
     marks: list[_Mark]
 
 
-def _uses(around: Around, reader: Reader, fields: Fields) -> Iterator[_Site]:
+def _uses(around: Around, reader: Reader, fields: Fields, more: _More) -> Iterator[_Site]:
     """Each field with its marks: two fields with a common one may be of one object.
 
     A variable that both objects are loaded from; that they extend a device; or functions that may
-    share a pointer.
+    share a pointer, `more` of them.
     """
     places, _, displacements = fields
     of = (places, displacements, *reader.bases(fields), around.rows(places))
     for place, at, variable, extends, row in zip(*(each.tolist() for each in of), strict=True):
-        marks = [(at, "function", each) for each in around.sharing(row)]
+        functions = around.sharing(row) | more(around, row, variable)
+        marks = [(at, "function", each) for each in sorted(functions)]
         if variable != NO_VARIABLE:
             marks.append((at, "variable", variable))
         if extends:
             marks.append((at, "extension", 0))
         yield _Site(place, at, marks)
+
+
+_More = Callable[[Around, int, int], frozenset[int]]
+"""Further functions for a field: of the one that holds it, and its variable."""
+
+
+def _callees(around: Around, row: int, variable: int) -> frozenset[int]:
+    """The functions that may hand on what they get from the one that sets a field."""
+    return around.called_from(row)
+
+
+def _users(around: Around, row: int, variable: int) -> frozenset[int]:
+    """The functions that name the variable which the object is loaded from."""
+    if variable == NO_VARIABLE:
+        return frozenset()
+    places = around.scene.analysis.references.to_data(variable)
+    return frozenset(around.rows(np.array(places[:MAX_USERS], np.int64)).tolist())
 
 
 class _Use(NamedTuple):
@@ -158,11 +180,22 @@ def _stored(
         return None
     function, i = found
     for n, memory in enumerate(scene.arch.effect(function, i).stores):
-        if _is_field(scene, found, memory, displacement) and any(
+        local = _local(scene, found, memory, displacement)
+        if (local or _is_field(scene, found, memory, displacement)) and any(
             map(is_memory, _calls(scene, found, scene.arch.stored(function, i, n)))
         ):
-            return _Use(found, of.behind(function, i, memory.base))
+            return _Use(found, local or of.behind(function, i, memory.base))
     return None
+
+
+def _local(scene: Scene, place: Place, memory: Memory, displacement: int) -> Objects:
+    """The local structure, whose address is taken, that an operand is a field of."""
+    at = scene.flow.frames.offset(*place, memory)
+    if at is None or memory.index_register != NO_REGISTER:
+        return frozenset()
+    start = at - displacement
+    taken = any(each == start for each, _ in scene.flow.frames.taken(place[0]))
+    return frozenset((("local", place[0].start, start),)) if taken else frozenset()
 
 
 def memory_stored(
