@@ -19,19 +19,16 @@ from hvci.binary.flow.fates import (
     Write,
     covers,
 )
+from hvci.binary.flow.frame.elsewhere import is_elsewhere
 from hvci.binary.flow.loops import steps_down
 from hvci.binary.form.code import (
-    CALLS,
     IMAGE_BASE,
     NO_REGISTER,
-    Const,
     Effect,
     Function,
-    ImageAddress,
     Load,
     Location,
     Memory,
-    Opaque,
     slot,
     slot_offset,
 )
@@ -83,7 +80,20 @@ class Touch(NamedTuple):
     """Whether it may write at a place that is not always the same."""
 
 
-_ASKED: list[tuple[int, int]] = []
+class Array(NamedTuple):
+    """Where in the frame an instruction may write an element."""
+
+    first: int
+    """Offset of the first byte."""
+    size: int
+    """Bytes that are surely part of it, or that it may reach to where that is not known."""
+    operand: int = -1
+    """The operand that tells how far it may reach besides; below 0 where none does."""
+    start: int = 0
+    """Offset from which that counts."""
+
+
+_ASKED: list[Array] = []
 _LOOKING: list[tuple[int, int]] = []
 """Stand for where an instruction stores, and what addresses are taken, while that is asked."""
 NO_TOUCH = Touch((), may_move=False)
@@ -117,7 +127,7 @@ class Frames:
         for memory in effect.stores:
             place = self.offset(function, p, memory, nesting)
             if place is None:
-                is_settled &= self._is_settled(function, p, memory)
+                is_settled &= self.is_settled(function, p, memory)
             else:
                 size = self._filled(function, p, memory, nesting) if effect.fills else memory.size
                 spans.append((place, place + max(size, 1)))
@@ -133,7 +143,7 @@ class Frames:
         is_known = count is not None and count.kind is Kind.CONST and count.value < MAX_FILL
         return max(count.value * memory.size, OBJECT_REACH) if count and is_known else OBJECT_REACH
 
-    def _is_settled(self, function: Function, p: int, memory: Memory) -> bool:
+    def is_settled(self, function: Function, p: int, memory: Memory) -> bool:
         """Whether it is certain that an operand is at no known place of the frame."""
         if memory.index_register != NO_REGISTER or memory.base < 0:
             return True
@@ -141,24 +151,28 @@ class Frames:
             return True
         if not self.flow.arch.may_hold_stack_address(function, memory.base):
             return True
-        return (p, memory.base) in function.cache["bases"]
+        return (p, memory.base) in function.cache.get("bases", ())
 
     def element(self, function: Function, p: int, location: Location, nesting: int) -> Element:
         """Whether what `p` writes at no fixed place is an element of an array at a slot."""
         if nesting > MAX_KEPT:
             return Element.OPEN  # too deep to tell where it goes
-        known: dict[int, list[tuple[int, int]]] = function.cache.setdefault("arrays", {})
+        known: dict[int, list[Array]] = function.cache.setdefault("arrays", {})
         spans = known.get(p)
         if spans is None:
             known[p] = _ASKED  # nothing, for what asks again on the way
             again, self._asked_again = self._asked_again, False
             spans = self.flow.apart(lambda: [*self._arrays(function, p, nesting)])
             if self._asked_again:  # the index lacks what comes from the element itself
-                spans = [(start, max(size, OBJECT_REACH)) for start, size in spans]
+                spans = [each._replace(size=max(each.size, OBJECT_REACH)) for each in spans]
             known[p], self._asked_again = spans, again or self._asked_again
         self._asked_again |= spans is _ASKED
         wanted = slot_offset(location)
-        near = {(start == wanted, size) for start, size in spans if start <= wanted < start + size}
+        near = {
+            (each.first == wanted, size)
+            for each in spans
+            if each.first <= wanted < each.first + (size := self._reach(function, p, each, wanted))
+        }
         if not near:
             return Element.NONE
         is_chosen = all(is_first and SLOT <= size < OBJECT_REACH for is_first, size in near)
@@ -240,11 +254,8 @@ class Frames:
                 return each.index_register != NO_REGISTER or not self.is_plain(function, p, each)
         return False
 
-    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[tuple[int, int]]:
-        """Offsets and bytes in the frame of what instruction `p` may write as an element.
-
-        All that an array may reach to, where its index is not known.
-        """
+    def _arrays(self, function: Function, p: int, nesting: int) -> Iterator[Array]:
+        """What instruction `p` may write an element of."""
         stores = self.flow.arch.effect(function, p).stores
         for n, memory in ((n, each) for n, store in enumerate(stores) for each in _turned(store)):
             if memory.base < 0 or not self._may_move(function, p, memory):
@@ -261,25 +272,31 @@ class Frames:
                     if step.kind is Kind.CONST
                 ]
                 if index and memory.size and len(steps) == len(index):
-                    yield from ((start + step, memory.size) for step in steps)
+                    yield from (Array(start + step, memory.size) for step in steps)
                 else:
                     low = min((0, *(step for step in steps if step > -OBJECT_REACH)))
                     register = memory.index_register
                     is_below = any(map(atoms.is_below, index))
                     if is_below or steps_down(self.flow, function, p, register, nesting):
                         low -= OBJECT_REACH
-                    yield start + low, self._reach(function, p, n, start) - low
+                    yield Array(start + low, OBJECT_REACH - low, n, start)
 
-    def _reach(self, function: Function, p: int, n: int, start: int) -> int:
-        """How far an array may reach whose elements an instruction writes."""
-        if start >= -OBJECT_REACH:
-            return OBJECT_REACH  # no local variable lies behind that
-        write = Write(function, p, n, 0, ANY_SIZE)
-        return max(OBJECT_REACH, bound(self.flow, write, start, Kind.STACK))
+    def _reach(self, function: Function, p: int, array: Array, wanted: int) -> int:
+        """How far an array reaches, as far as it matters for a slot behind where it begins."""
+        first, size, n, start = array
+        if n < 0 or wanted < first + size or start >= -OBJECT_REACH:
+            return size  # no local variable lies behind that
+        known: dict[tuple[int, int, int], int] = function.cache.setdefault("reaches", {})
+        key = p, n, start
+        if key not in known:
+            known[key] = 0  # while it is asked for
+            write = Write(function, p, n, 0, ANY_SIZE)
+            known[key] = self.flow.apart(lambda: bound(self.flow, write, start, Kind.STACK))
+        return max(size, start + known[key] - first)
 
     def _elements(
         self, function: Function, p: int, n: int, memory: Memory, nesting: int
-    ) -> Iterator[tuple[int, int]]:
+    ) -> Iterator[Array]:
         """The same of an operand whose base is no one place of the frame."""
         held = self.flow.value(function, p, Location(memory.base), nesting + 1)
         is_stepped = any(atoms.is_stepped(atom) for atom in held)
@@ -292,9 +309,11 @@ class Frames:
             if start is not None and start.kind is Kind.STACK:  # one of several, or where it began
                 place = start.value + memory.displacement
                 is_known = is_one and start is atom
-                yield place, memory.size if is_known else self._reach(function, p, n, place)
+                yield (
+                    Array(place, memory.size) if is_known else Array(place, OBJECT_REACH, n, place)
+                )
                 if is_down or atoms.is_below(atom):
-                    yield place - OBJECT_REACH, OBJECT_REACH
+                    yield Array(place - OBJECT_REACH, OBJECT_REACH)
 
     def offset(self, function: Function, i: int, memory: Memory, nesting: int = 0) -> int | None:
         """The frame offset that a memory operand names; None when it is not in the frame."""
@@ -328,7 +347,7 @@ class Frames:
         if key in asked:
             self.flow.note_cycle()
             return None
-        if self._is_elsewhere(function, i, register):
+        if is_elsewhere(self.flow, function, i, register):
             known[key] = None
             return None
         asked.add(key)
@@ -338,28 +357,6 @@ class Frames:
         if answer is not None or (nesting <= MAX_KEPT and not self.flow.is_spent):
             known[key] = answer
         return answer
-
-    def _is_elsewhere(self, function: Function, i: int, register: int) -> bool:
-        """Whether the instruction that made what a register holds shows that it is no frame offset.
-
-        No memory but the frame holds an address in it: code that outlives its frame must not.
-        """
-        arch = self.flow.arch
-        d = self.flow.reaching.ways.writer(function, i, 1 << register)
-        if d < 0 or function.flows[d] in CALLS:
-            return False
-        match arch.define(function, d, register):
-            case Load(memory):
-                base = memory.base
-                if memory.index_register != NO_REGISTER or base == NO_REGISTER:
-                    return False
-                is_frame = base in (arch.stack_pointer, arch.frame_pointer)
-                return not is_frame and (
-                    base == IMAGE_BASE or not arch.may_hold_stack_address(function, base)
-                )
-            case Const() | ImageAddress() | Opaque():
-                return True
-        return False
 
     def leak(self, function: Function, location: Location) -> Leak:
         """Whether the function passes the address of the object that holds a slot."""

@@ -89,6 +89,13 @@ class Reaching:
             return self._of_slot(function, i, location, nesting)
         return self._of_register(function, i, location)
 
+    def made(self, function: Function, i: int, register: int) -> list[Definition]:
+        """What defines a register before an instruction; the walk is not counted."""
+        steps = self.flow.steps
+        found = self._of_register(function, i, Location(register)).definitions
+        self.flow.steps = steps
+        return found
+
     # ---- registers
 
     def _of_register(self, function: Function, i: int, location: Location) -> Reached:
