@@ -18,7 +18,7 @@ MUTUAL = {
         (
             *("dataflow", "frames", "globals", "interprocedural", "made_addresses"),
             *("loops", "makers", "pointees", "reaching", "readers", "written"),
-            *("bounds", "data", "elsewhere", "locals", "nearest", "opting"),
+            *("bounds", "data", "elsewhere", "locals", "names", "nearest", "opting"),
         )
     ),
 }

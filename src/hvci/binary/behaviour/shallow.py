@@ -67,6 +67,10 @@ class _Walk(Walk):
         at = self.flow.frames.offset(self.function, i, memory)
         return None if at is None else slot(at)
 
+    def _is_settled(self, i: int, memory: Memory) -> bool:
+        frame = (self.arch.stack_pointer, self.arch.frame_pointer)
+        return memory.base not in frame or super()._is_settled(i, memory)
+
     def _called(self, i: int, held: Held) -> Held:
         """Follow the pointer into a function of the image, or a copy of a block."""
         if self.function.flows[i] in BY_POINTER:

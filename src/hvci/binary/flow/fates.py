@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hvci.binary.flow import atoms
 from hvci.binary.form.code import (
+    FIRST_SLOT,
     NO_REGISTER,
     Address,
     Binary,
@@ -292,15 +293,15 @@ def is_source(passed: Passed) -> bool:
     return block is not None and passed.argument == block.source
 
 
-def registers_of(held: Held) -> tuple[int, bool]:
-    """The registers among some locations, as a mask, and whether a slot is among them."""
-    registers, has_slots = 0, False
+def parts(held: Iterable[tuple[Location, int]]) -> tuple[int, frozenset[Location]]:
+    """The registers among some locations, as a mask, and the slots among them."""
+    registers, slots = 0, []
     for place, _ in held:
-        if is_slot(place):
-            has_slots = True
+        if place > FIRST_SLOT:
+            slots.append(place)
         else:
             registers |= 1 << place
-    return registers, has_slots
+    return registers, frozenset(slots)
 
 
 def added(

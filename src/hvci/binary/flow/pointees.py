@@ -6,7 +6,7 @@ image's own callees. Knows where a pointer goes, not what it points to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,13 @@ from hvci.binary.flow.fates import (
     loaded,
     most_arguments,
     moved,
-    registers_of,
+    parts,
     shifted,
     within,
 )
+from hvci.binary.flow.frame.names import Names
 from hvci.binary.flow.loops import elements, takes_away
-from hvci.binary.flow.ways import handlers, is_straight
+from hvci.binary.flow.ways import handlers, is_straight, onward
 from hvci.binary.form.code import (
     BY_POINTER,
     CALLS,
@@ -137,14 +138,14 @@ class Pointees:
         return answer
 
 
-class Walk:
+class Walk(Names):
     """One walk over one function."""
 
     def __init__(
         self, pointees: Pointees, function: Function, nesting: int, most: int = MAX_WALKED
     ) -> None:
-        self.pointees, self.function, self.nesting, self.most = pointees, function, nesting, most
-        self.flow, self.arch = pointees.flow, pointees.arch
+        super().__init__(pointees.flow, function)
+        self.pointees, self.nesting, self.most = pointees, nesting, most
         self.states: dict[int, Held] = {}
         self.work: list[int] = []
         self.writes: set[Write] = set()
@@ -157,11 +158,7 @@ class Walk:
         self.within: set[Passed] = set()
         self.given: set[Place] = set()
         self.landed: set[Place] = set()
-        self.locals: set[Location] = set()
-        """Slots by the frame pointer, as no x86 compiler names an argument."""
         self.is_lost = self.is_gone = False
-        self._touched: dict[int, int] = function.cache.setdefault("touched", {})
-        """The registers that instructions read or change, as masks."""
 
     def enter(self, i: int, held: Held) -> bool:
         """Note what holds the pointer before an instruction; False where that grows too much."""
@@ -186,12 +183,12 @@ class Walk:
         while self.work:
             i = self.work.pop()
             held = self.states[i]
-            registers, has_slots = registers_of(held)
+            registers, slots = parts(held)
             while True:
                 steps += 1
-                if flows[i] or has_slots or self._touches(i, registers):
+                if flows[i] or not self.is_untouched(i, registers, slots):
                     held = self._behind(i, held)
-                    registers, has_slots = registers_of(held)
+                    registers, slots = parts(held)
                 if not held or not is_straight(self.function, i):
                     break
                 i += 1
@@ -217,32 +214,12 @@ class Walk:
     def _lose(self) -> None:
         self.is_lost = self.is_gone = True
 
-    def _touches(self, i: int, registers: int) -> bool:
-        """Whether an instruction may read or change one of some registers (a mask)."""
-        touched = self._touched.get(i)
-        if touched is None:
-            if not self.arch.names(self.function, i, registers):
-                return False
-            bases, others = self.arch.reads(self.function, i)
-            touched = bases | others | self.arch.effect(self.function, i).registers
-            self._touched[i] = touched
-        return bool(touched & registers)
-
     def enter_behind(self, i: int, held: Held) -> bool:
         """Note what holds the pointer behind an instruction, and where handlers may read it."""
         kept = frozenset(each for each in held if is_slot(each[0]))
         if kept and not all(self.enter(j, kept) for j in handlers(self.arch, self.function)):
             return False
-        return all(self.enter(j, held) for j in self._successors(i))
-
-    def _successors(self, i: int) -> Iterator[int]:
-        function, flow = self.function, self.function.flows[i]
-        if i in function.jumps:
-            yield function.jumps[i]
-        elif flow == Flow.INDIRECT_JUMP:
-            yield from (j for j, before in function.sources.items() if i in before)
-        if i + 1 < len(function.flows) and function.follows(i + 1):
-            yield i + 1
+        return all(self.enter(j, held) for j in onward(self.function, i))
 
     # ---- one instruction
 
@@ -262,18 +239,16 @@ class Walk:
 
     def _moved(self, i: int, held: Held) -> Held:
         """Copies and stores of the pointer, and what is written through it."""
-        registers, has_slots = registers_of(held)
-        if not has_slots and not self._touches(i, registers):
-            return held
         arch, function = self.arch, self.function
+        registers, slots = parts(held)
         effect, (bases, others) = arch.effect(function, i), arch.reads(function, i)
         kept = {each for each in held if self._stays(each[0], effect.registers)}
-        names_frame = bases or effect.stores or effect.registers >> arch.stack_pointer & 1
-        if not (bases | others) & registers and not (has_slots and names_frame):
+        is_read = bool((bases | others) & registers)
+        if not is_read and not (slots and self.use(i).names_memory):
             return frozenset(kept)
         made = {each: arch.define(function, i, each) for each in members(effect.registers)}
         is_explained = not others & registers
-        if (bases | others) & registers:
+        if is_read:
             is_explained |= self._read(i, made.values(), held)
             for n, memory in enumerate(effect.stores):
                 is_explained |= self._write(i, n, memory, held, fills=effect.fills)
@@ -343,7 +318,7 @@ class Walk:
         """A store into the frame or elsewhere; whether it stores the pointer."""
         values = self._values(i, self.arch.stored(self.function, i, n), held)
         is_named = memory.base == self.arch.frame_pointer
-        if not (values or is_named or registers_of(frozenset(kept))[1]):
+        if not (values or is_named or parts(kept)[1]):
             return False
         if (at := self._slot(i, memory)) is not None:
             kept -= {each for each in kept if each[0] == at}
@@ -357,10 +332,6 @@ class Walk:
             else:
                 self.is_lost = True
         return bool(values)
-
-    def _slot(self, i: int, memory: Memory) -> Location | None:
-        at = self.flow.frames.offset(self.function, i, memory)
-        return None if at is None else slot(at)
 
     def _values(self, i: int, expr: Expr, held: Held) -> set[int]:
         """What an expression adds to the pointer, for each way in which it is the pointer."""
@@ -389,7 +360,7 @@ class Walk:
             self._note_reads(i, loaded(operand), held)
             is_through = bool(self._values(i, operand, held))
             if arch.loads_call_targets:  # of which the operand is what was loaded
-                is_through |= bool(arch.reads(function, i)[1] & registers_of(held)[0])
+                is_through |= bool(arch.reads(function, i)[1] & parts(held)[0])
             is_through |= self._is_dispatched(i, operand, held)
             if is_through:
                 # only calls of the function that has the pointer first are looked for
@@ -399,7 +370,7 @@ class Walk:
         if function.flows[i] in CALLS and not self.nesting:
             self._pass_within(i, held)
         if function.flows[i] in (Flow.CALL, Flow.JUMP):
-            self.is_lost |= bool(arch.goes_on(function, i) & registers_of(held)[0])
+            self.is_lost |= bool(arch.goes_on(function, i) & parts(held)[0])
         clobbered = self.flow.interprocedural.clobbered(function, i)
         kept = {each for each in held if self._stays(each[0], clobbered)}
         if function.flows[i] in CALLS and (not self._may_pass(i, held) or self._is_check(i)):

@@ -240,19 +240,24 @@ def is_straight(function: Function, i: int) -> bool:
     )
 
 
+def onward(function: Function, i: int) -> list[int]:
+    """The instructions that control may come to next behind another one."""
+    found = [function.jumps[i]] if i in function.jumps else []
+    if function.flows[i] == Flow.INDIRECT_JUMP:
+        found += [j for j, before in function.sources.items() if i in before]
+    if i + 1 < len(function.flows) and function.follows(i + 1):
+        found.append(i + 1)
+    return found
+
+
 def behind(function: Function, places: Iterable[int]) -> set[int]:
     """The instructions that control may come to behind some others."""
     seen: set[int] = set()
     work = [*places]
     while work:
-        i = work.pop()
-        onward = [function.jumps[i]] if i in function.jumps else []
-        if function.flows[i] == Flow.INDIRECT_JUMP:
-            onward += [j for j, before in function.sources.items() if i in before]
-        if i + 1 < len(function.flows) and function.follows(i + 1):
-            onward.append(i + 1)
-        work += [j for j in onward if j not in seen]
-        seen.update(onward)
+        found = onward(function, work.pop())
+        work += [j for j in found if j not in seen]
+        seen.update(found)
     return seen
 
 

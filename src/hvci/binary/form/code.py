@@ -21,6 +21,8 @@ Location = NewType("Location", int)
 """A register number, or a stack slot made by `slot`."""
 
 _SLOT_ZERO, _LOW_BYTE = 1 << 40, 1 << 20
+FIRST_SLOT = _SLOT_ZERO >> 1
+"""Less than any stack slot and more than any register, as a location."""
 NO_REGISTER = -1
 IMAGE_BASE = -2
 """As the base of a `Memory`: its displacement is an RVA."""
@@ -33,7 +35,7 @@ def slot(offset: int) -> Location:
 
 def is_slot(location: Location) -> bool:
     """Whether a location is a stack slot."""
-    return location > _SLOT_ZERO >> 1
+    return location > FIRST_SLOT
 
 
 def slot_offset(location: Location) -> int:
