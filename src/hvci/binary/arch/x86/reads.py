@@ -20,12 +20,15 @@ def _mask(register: int) -> int:
     return 1 << known[0] if known else 0
 
 
-_READ: dict[int, tuple[tuple[bool, ...], int]] = {}
-"""By encoding: which operands are read where they are registers, and registers read besides."""
+_READ: dict[tuple[int, bool], tuple[tuple[bool, ...], int]] = {}
+"""Which operands are read where they are registers, and registers read besides.
+
+By encoding, and whether the first two operands are the same: `xor eax, eax` reads nothing.
+"""
 
 
 def _learn(instruction: Instruction) -> tuple[tuple[bool, ...], int]:
-    """Ask iced once per encoding; `xor eax, eax`, which reads nothing, is asked for each time."""
+    """Ask iced once per encoding."""
     info = _FACTORY.info(instruction)
     count = instruction.op_count
     named = _mask(instruction.memory_base) | _mask(instruction.memory_index)
@@ -36,18 +39,17 @@ def _learn(instruction: Instruction) -> tuple[tuple[bool, ...], int]:
     for used in info.used_registers():
         if used.access in _READS:
             others |= _mask(used.register) & ~named
-    learnt = tuple(info.op_access(n) in _READS for n in range(count)), others
-    if not instruction.op0_register or instruction.op0_register != instruction.op1_register:
-        _READ[instruction.code] = learnt
-    return learnt
+    return tuple(info.op_access(n) in _READS for n in range(count)), others
 
 
 def reads(instruction: Instruction) -> tuple[int, int]:
     """Masks of the registers that are the base of a memory operand, and that are read otherwise."""
     first = instruction.op0_register
-    is_same = first and first == instruction.op1_register
-    known = None if is_same else _READ.get(instruction.code)
-    operands, others = known or _learn(instruction)
+    key = instruction.code, bool(first) and first == instruction.op1_register
+    known = _READ.get(key)
+    if known is None:
+        known = _READ[key] = _learn(instruction)
+    operands, others = known
     bases = 0
     for n, is_read in enumerate(operands):
         kind = instruction.op_kind(n)
