@@ -12,7 +12,7 @@ import numpy as np
 from hvci.binary.behaviour import names, nearby
 from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Root, Use, argument_of, roots
+from hvci.binary.behaviour.trace import Root, Use, argument_of, roots, shallow
 from hvci.binary.behaviour.writes import variables
 from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.behaviour.writes.carried import Start, carry, positions
@@ -98,17 +98,31 @@ def _follow_hook(scene: Scene, start: Start, kept: set[int]) -> None:
     def is_export(held: Atoms) -> bool:
         return any(export_of(scene, atom) is not None for atom in held)
 
+    def decide(place: Place, pointer: Expr) -> None:
+        # code order leads past jumps and other values: only what surely is no export is left out
+        is_own = place[0].start == start.function.start
+        if not is_own or is_export(frozenset(x.atom for x in shallow(scene, *place, pointer))):
+            _hook(scene, *place, pointer)
+
     for function, step in carry(scene, start, is_export):
         if step.use is Use.STORE and step.memory is not None:
-            _hook(scene, function, step.i, Reg(step.memory.base))
+            decide((function, step.i), Reg(step.memory.base))
         elif step.use is Use.CALL:
             place = function, step.i
-            for position in _written(
-                scene, place, positions(scene, place, step.registers, is_export)
-            ):
-                _hook(scene, function, step.i, argument_of(scene, position))
+            others = step.registers & ~_target(scene, place)
+            given = positions(scene, place, others, is_export)
+            for position in _written(scene, place, given) if others else ():
+                decide(place, argument_of(scene, position))
         elif step.use is Use.GLOBAL and step.memory is not None:
             kept.add(step.memory.displacement)
+
+
+def _target(scene: Scene, call: Place) -> int:
+    """The register (a mask) through which a call goes: it gets the routine, which it calls."""
+    function, i = call
+    is_indirect = function.flows[i] == Flow.INDIRECT_CALL
+    operand = scene.arch.indirect_operand(function, i) if is_indirect else None
+    return 1 << operand.number if isinstance(operand, Reg) else 0
 
 
 def _written(scene: Scene, call: Place, given: Iterator[int]) -> Iterator[int]:
