@@ -122,7 +122,9 @@ class Makers:
         fates = self._fates if most == MAX_WALKED else self._short
         if key not in fates:
             fates[key] = LOST  # while it is asked for
-            fates[key] = self.fate(function, i, start, most)
+            found = fates[key] = self.fate(function, i, start, most)
+            if not found.is_lost:  # so the walk came to its end
+                self._fates[key] = found
         return fates[key]
 
     def makes(self, place: int, rva: int) -> bool:

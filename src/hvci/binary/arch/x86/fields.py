@@ -18,6 +18,8 @@ _STORES[[*range(0x00, 0x40, 8), *range(0x01, 0x40, 8)]] = True
 _WIDE_STORES[[0x11, 0x13, 0x17, 0x29, 0x7F, 0xD6, 0xE7, 0xB1, 0xC1, 0xAB]] = True
 """The same behind 0F."""
 _ESCAPE, _ADD_EAX, _ADD = 0x0F, 0x05, 0x81
+_VEX = 0xC5, 0xC4
+"""Stand two and three bytes before the opcode in place of the escape."""
 BEHIND_OPCODE = 4
 _WITH_INDEX = 4
 """The low bits of a ModRM behind which another byte names base and index."""
@@ -56,6 +58,7 @@ def numbers(image: PeImage, low: int, high: int) -> Rvas:
         for back in (1, 2):  # the last with another byte that names base and index
             modrm, opcode = code[at - back], code[at - back - 1]
             is_wide = code[at - back - 2] == _ESCAPE
+            is_wide |= (code[at - back - 3] == _VEX[0]) | (code[at - back - 4] == _VEX[1])
             is_based = (modrm >> 6 == 2) & ((modrm & 7 == _WITH_INDEX) == (back == 2))
             found.append(values[is_based & (_STORES[opcode] | is_wide & _WIDE_STORES[opcode])])
             found.append(values[is_based & is_wide & _WIDE_STORES[opcode]] + 8)

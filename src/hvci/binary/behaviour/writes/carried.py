@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Step, Use, follow
+from hvci.binary.behaviour.trace import Step, Use, argument_of, follow, shallow
 from hvci.binary.behaviour.writes.callees import written_through
 from hvci.binary.behaviour.writes.own import WRITES
-from hvci.binary.flow.atoms import Atoms
+from hvci.binary.flow.atoms import Atoms, Kind
 from hvci.binary.form.code import Flow, Function, Load, is_slot, slot_offset
 from hvci.binary.pe.sets import members
 
@@ -114,7 +114,18 @@ def positions(
     if parameters:
         yield from (n for n, register in enumerate(parameters) if registers >> register & 1)
     else:
-        yield from (n for n in range(POSITIONS) if is_pointer(scene.argument(*call, n)))
+        yield from (n for n in range(POSITIONS) if _is_given(scene, call, n, is_pointer))
+
+
+def _is_given(scene: Scene, call: Place, n: int, is_pointer: Callable[[Atoms], bool]) -> bool:
+    """Whether an argument on the stack is the pointer.
+
+    Callers and the data flow are asked where it, or a parameter, is what the argument is made of:
+    what variables hold is followed from those.
+    """
+    made = frozenset(root.atom for root in shallow(scene, *call, argument_of(scene, n)))
+    is_open = any(atom.kind is Kind.PARAMETER for atom in made)
+    return (is_open or is_pointer(made)) and is_pointer(scene.argument(*call, n))
 
 
 def _loads(scene: Scene, callee: Function, position: int) -> Iterator[Start]:

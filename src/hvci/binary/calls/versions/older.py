@@ -73,6 +73,8 @@ class OlderWindows:
     def leave(self) -> None:
         """Make the data flow speak of every Windows again."""
         self.flow.total_steps = self._before
+        if self.flow.versions is None:
+            return  # nothing was learnt: what the data flow worked out holds
         self.flow.versions = None
         for rva in self.questions.returned:
             self.flow.interprocedural.lookups.pop(rva, None)

@@ -34,6 +34,7 @@ FARTHEST = 1 << 13
 NESTING = 8
 """How deep the questions may nest already."""
 
+_WRITERS = "writers in loops"
 _ZERO = Const(0)
 _INCLUSIVE = ("le", "gt")
 """Relations of a number with the last one that counts."""
@@ -204,11 +205,14 @@ def _step(
 
     A comparison may take a number away from the register as well.
     """
-    for k in sorted(loop, key=lambda k: k == since) if register >= 0 else ():
-        if flow.arch.effect(function, k).registers >> register & 1:
-            match flow.arch.define(function, k, register):
-                case Binary("add" | "sub", Reg(number), Const(step), size) if number == register:
-                    return abs(atoms.signed(step, 8 * size)) or 1, k
-                case Address(memory) if memory.base == register:
-                    return abs(memory.displacement) or 1, k
+    known: dict[tuple[range, int], list[int]] = function.cache.setdefault(_WRITERS, {})
+    if register >= 0 and (loop, register) not in known:
+        effect, mask = flow.arch.effect, 1 << register
+        known[loop, register] = [k for k in loop if effect(function, k).registers & mask]
+    for k in sorted(known.get((loop, register), ()), key=lambda k: k == since):
+        match flow.arch.define(function, k, register):
+            case Binary("add" | "sub", Reg(number), Const(step), size) if number == register:
+                return abs(atoms.signed(step, 8 * size)) or 1, k
+            case Address(memory) if memory.base == register:
+                return abs(memory.displacement) or 1, k
     return 1, None

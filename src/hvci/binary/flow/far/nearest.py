@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MOST_CODE = 1 << 20
 """Bytes of code in which stores are looked for; more have one at any small distance."""
+WIDEST = 64
+"""Bytes that one store can write."""
+SHORT = 0x80
+"""Distances from here on stand in code as numbers of their own, which are looked for first."""
 
 
 class Objects:
@@ -101,6 +105,10 @@ class Objects:
         """Whether some code may store so far behind a pointer."""
         if sum(end - start for start, end in self.flow.image.code_ranges) > MOST_CODE:
             return True
+        if behind - WIDEST >= SHORT and not len(
+            self.flow.arch.numbers(behind - WIDEST, behind + size)
+        ):
+            return False
         frames = self.flow.frames
         return any(
             frames.offset(function, i, memory) is None
