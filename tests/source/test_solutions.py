@@ -219,6 +219,31 @@ def test_a_driver_whose_configuration_has_a_name_of_its_own(tmp_path, macro):
     assert any("nothing says which configuration" in one for one in told) is (macro == "LEGACY")
 
 
+BY_NAME = "<ItemDefinitionGroup><Link><AdditionalDependencies>{}</AdditionalDependencies>{}</Link>"
+FOLDERS = "<AdditionalLibraryDirectories>{}</AdditionalLibraryDirectories>"
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "is_old"),
+    [
+        ("..\\lib\\x64\\Legacy\\lib.lib", "", True),
+        ("lib.lib", "..\\lib\\x64\\legacy", True),
+        ("lib.lib", "$(DDK);..\\lib\\x64\\Legacy\\", True),
+        ("..\\lib\\x64\\$(Configuration)\\lib.lib", "", False),
+        ("..\\lib\\x64\\Release\\lib.lib", "..\\Legacy", False),
+        ("lib.lib", "..\\lib\\Release;..\\lib\\Legacy", False),
+        ("lib.lib", "", False),
+    ],
+)
+def test_the_folder_of_a_library_tells_its_configuration(tmp_path, name, folders, is_old):
+    laid(tmp_path)
+    link = BY_NAME.format(name, FOLDERS.format(folders)) + "</ItemDefinitionGroup>"
+    lay(tmp_path, drv___drv__vcxproj=project("drv.c", extra=link))
+    found, told = verdicts(tmp_path)
+    assert found == [Verdict.INCOMPATIBLE if is_old else Verdict.COMPATIBLE]
+    assert not any("nothing says which configuration" in one for one in told)
+
+
 # ---- properties of other configurations
 
 

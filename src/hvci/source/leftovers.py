@@ -219,11 +219,7 @@ def _guessed(workspace: Workspace) -> Iterator[Limit]:
     """Libraries of which nothing says in which of several configurations a driver links them."""
     told: dict[tuple[str, str], dict[str, None]] = {}
     for product in workspace.kernel_products:
-        pairs = [(one, lib) for at, one in enumerate(product.builds) for lib in product.linked[at]]
-        for build, library in pairs:
-            known = {one.lower() for one in (build.configuration, *build.configured.values())}
-            if library.configuration.lower() in known:
-                continue
+        for build, library in product.guessed:
             paths = [path for one in workspace.variants(product) for path in one.program.paths]
             for other in workspace.builds:
                 if other.project == library.project and other.goes_with(library):

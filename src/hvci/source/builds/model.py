@@ -102,6 +102,8 @@ class Build:
     """Files that it compiles once more, in another way."""
     configured: Mapping[str, str] = field(default_factory=dict)
     """Projects that are built with it, each with its configuration, where that has another name."""
+    searched: tuple[str, ...] = ()
+    """Folders in which its linker looks for libraries, as they are written."""
     built: bool = True
     """False: the solution that is asked about never builds it."""
 

@@ -8,7 +8,7 @@ the text makes no difference. Knows builds; knows nothing of calls or values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -44,6 +44,8 @@ class Product:
     builds: list[Build]
     linked: dict[int, list[Build]]
     """For each build, by its position: the builds of the libraries that it links."""
+    guessed: list[tuple[Build, Build]] = field(default_factory=list)
+    """Builds with libraries of which nothing says in which configuration they are linked."""
     variants: list[Variant] = field(default_factory=list)
 
     @property
@@ -90,8 +92,11 @@ def products(builds: Iterable[Build]) -> list[Product]:
         many = [one for one in many if one.kind is not Kind.USER] or many
         if not many:
             continue
-        linked = {at: list(_linked(build, libraries, by_output)) for at, build in enumerate(many)}
-        found.append(Product(project, many, linked))
+        told = [list(_linked(build, libraries, by_output)) for build in many]
+        linked = {at: [one for one, _ in each] for at, each in enumerate(told)}
+        pairs = zip(many, told, strict=True)
+        guessed = [(build, one) for build, each in pairs for one, is_told in each if not is_told]
+        found.append(Product(project, many, linked, guessed))
         is_user = many[0].kind is Kind.USER
         names = {one.project for each in linked.values() for one in each}
         (of_programs if is_user else taken).update(names)
@@ -112,22 +117,25 @@ def _linked(
     build: Build,
     libraries: Mapping[str, list[Build]],
     by_output: Mapping[str, Mapping[str, list[Build]]],
-) -> Iterator[Build]:
-    """The builds of the static libraries that a build links, each once."""
+) -> Iterator[tuple[Build, bool]]:
+    """The builds of static libraries that a build links, each once, and whether that is told."""
     seen, todo = {build.project}, [build]
     while todo:
         current = todo.pop(0)
-        named = [libraries.get(one, []) for one in current.references]
+        named = [(libraries.get(one, []), "") for one in current.references]
         for name in current.libraries:
             of_name = by_output.get(name.rpartition("/")[2].rpartition(".")[0].lower(), {})
-            named.append(of_name.get(_meant(name, build, tuple(of_name)), []))
-        for many in named:
+            many = of_name.get(_meant(name, build, tuple(of_name)), [])
+            named.append((many, _placed(name, current, many)))
+        for many, place in named:
             if many and many[0].project not in seen:
                 seen.add(many[0].project)
-                label = {**current.configured, **build.configured}.get(many[0].project, "")
-                chosen = _matching(many, build, label.lower())
+                known = {**current.configured, **build.configured}
+                label = (place or known.get(many[0].project, "")).lower()
+                chosen = _matching(many, build, label)
+                is_told = chosen.configuration.lower() in (label, build.configuration.lower())
                 todo.append(chosen)
-                yield chosen
+                yield chosen, is_told
 
 
 def _meant(name: str, build: Build, projects: tuple[str, ...]) -> str:
@@ -141,6 +149,16 @@ def _meant(name: str, build: Build, projects: tuple[str, ...]) -> str:
     near = sorted(projects, key=lambda one: distance(build.project, one))
     is_told = distance(build.project, near[0]) < distance(build.project, near[1])
     return near[0] if is_told else ""
+
+
+def _placed(name: str, build: Build, many: Sequence[Build]) -> str:
+    """The configuration of a library in whose folder the linker finds it; empty: its own name's."""
+    folders = (name.rpartition("/")[0],) if "/" in name else build.searched
+    parts = {part for folder in folders for part in folder.lower().split("/")}
+    own, _, platform = build.configuration.lower().partition("|")
+    every = {one.configuration.lower().partition("|")[0] for one in many}
+    told = every & parts
+    return f"{told.pop()}|{platform}" if len(told) == 1 and own not in told else ""
 
 
 def _folder(project: str) -> str:

@@ -120,6 +120,7 @@ def _build(path: str, configuration: str, platform: str, state: State) -> Build:
         unset=tuple(state.unset),
         united=_property(state, "enableunitysupport") == "true",
         configured=_configured(references, label, state),
+        searched=tuple(map(slashed, _searched(state))),
     )
 
 
@@ -310,8 +311,7 @@ def _libraries(path: str, state: State) -> Iterator[str]:
     names = [one for item in given.split(";") for one in _separate(item.strip())]
     items = [item for name in LINKED for item in state.items.get(name, [])]
     names += [item.path for item in items if not _excluded(item)]
-    folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
-    folders += linker.library_folders(link.get("additionaloptions", ""))
+    folders = _searched(state)
     for name in (one.strip('"') for one in names if one.strip('"%')):
         name = name if name.lower().endswith((".lib", ".obj")) else f"{name}.lib"
         places = (
@@ -319,6 +319,13 @@ def _libraries(path: str, state: State) -> Iterator[str]:
             for folder in ("", *folders)
         )
         yield next((one for one in places if is_file(one)), slashed(name))
+
+
+def _searched(state: State) -> list[str]:
+    """The folders in which the linker looks for libraries."""
+    link = state.definitions.get("link", {})
+    folders = [one.strip() for one in link.get("additionallibrarydirectories", "").split(";")]
+    return [*folders, *linker.library_folders(link.get("additionaloptions", ""))]
 
 
 def _separate(text: str) -> list[str]:
