@@ -30,6 +30,7 @@ from hvci.model.judged import CALL_RULES
 from hvci.model.record import record
 from hvci.rules import executable, joined, judge
 from hvci.source import drivers, is_source
+from hvci.source.builds.origin import origins
 
 if TYPE_CHECKING:
     from hvci.lists import DriverList
@@ -60,20 +61,30 @@ class Sources:
         if image is None:
             return
         debug = image.debug_id.path if image.debug_id else ""
-        for sources in self.paths:
-            key = (sources, image.machine)
-            if key not in self._read:
-                self._read[key] = drivers(sources, evidence.target_os, machine=image.machine)
-            found = self._read[key].of_image(path, debug, evidence.target_os)
-            if found.evidence is not None:
-                for project, alone in found.projects.items():
-                    # what is left open of the sources is for other machines as well
-                    if not any(set(one.rules) & set(CALL_RULES) for one in alone.limits):
-                        self.told |= {_facts(project, alone), _facts(project, found.evidence)}
-                yield found.evidence
-            elif found.projects:
-                limit = Limit(Origin.SOURCE, (), _SEVERAL.format(", ".join(found.projects)))
-                yield Evidence(frozenset(), evidence.target_os, limits=(limit,))
+        every = [self._parts(one, image.machine, evidence.target_os) for one in self.paths]
+        places = [(parts, at) for parts in every for at in range(len(parts.built))]
+        drivers_of = [parts.built[at] for parts, at in places]
+        found, is_certain = origins(path, debug, drivers_of)
+        uncertain: list[str] = []
+        for parts in every:
+            mine = [at for one, at in map(places.__getitem__, found) if one is parts]
+            told = parts.told_of(mine, is_certain, evidence.target_os)
+            uncertain += () if is_certain else told.projects
+            if told.evidence is None:
+                continue
+            for project, alone in told.projects.items():
+                # what is left open of the sources is for other machines as well
+                if not any(set(one.rules) & set(CALL_RULES) for one in alone.limits):
+                    self.told |= {_facts(project, alone), _facts(project, told.evidence)}
+            yield told.evidence
+        if uncertain:
+            limit = Limit(Origin.SOURCE, (), _SEVERAL.format(", ".join(uncertain)))
+            yield Evidence(frozenset(), evidence.target_os, limits=(limit,))
+
+    def _parts(self, path: str, machine: Machine, target: WindowsVersion) -> Parts:
+        if (path, machine) not in self._read:
+            self._read[path, machine] = drivers(path, target, machine=machine)
+        return self._read[path, machine]
 
     def has_told(self, project: str, evidence: Evidence) -> bool:
         """Whether the report of an image says already what the sources of a project say."""

@@ -134,3 +134,31 @@ def answers(folder):
         os.path.relpath(one.target.path, folder): one.answers[Question.READINESS]
         for one in gathered.reports
     }
+
+
+@pytest.mark.parametrize("targets", [["."], ["v1", "v2"], ["v2", "v1"], ["v2/drv.vcxproj", "v1"]])
+def test_an_image_belongs_to_the_nearest_of_all_sources_that_are_given(
+    tmp_path, monkeypatch, targets
+):
+    for folder, kind, pool in (("v1", "NonPagedPool", 0), ("v2", "NonPagedPoolNx", 0x200)):
+        text = entry(f"ExAllocatePoolWithTag({kind}, 8, 'a');")
+        lay(tmp_path / folder, drv__vcxproj=vcxproj("drv.c"), drv__c=text)
+        lay(tmp_path / folder, drv__sys=build.driver(pool_type=pool))
+    monkeypatch.chdir(tmp_path)
+    images = ["v1/drv.sys", "v2/drv.sys"] if targets != ["."] else []
+    found = gather([*targets, *images], Options()).reports
+    told = {one.target.path: one.answers[Question.READINESS] for one in found}
+    assert told == {"v1/drv.sys": Answer.NO, "v2/drv.sys": Answer.YES}
+
+
+def test_an_image_that_may_be_of_either_source_that_is_given(tmp_path):
+    for folder in ("v1", "v2"):
+        text = entry(f"ExAllocatePoolWithTag(NonPagedPoolNx, 8, '{folder}');")
+        lay(tmp_path / folder, drv__vcxproj=vcxproj("drv.c"), drv__c=text)
+    (tmp_path / "drv.sys").write_bytes(build.driver())
+    names = ("v1", "v2", "drv.sys")
+    found = gather([str(tmp_path / name) for name in names], Options()).reports
+    (image,) = (one for one in found if one.target.path.endswith("drv.sys"))
+    (told,) = (one.reason for one in image.limits if "several drivers" in one.reason)
+    assert told.index("v1") < told.index("v2")
+    assert len(found) == 3

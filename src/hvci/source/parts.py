@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from hvci.model import Evidence, Site, SourceSite, WindowsVersion
 from hvci.source.builds.nearby import nearest
-from hvci.source.builds.origin import Built, origins
+from hvci.source.builds.origin import Built
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
 from hvci.source.reader import Reading
@@ -138,12 +138,16 @@ class Parts:
                 found.setdefault(path, []).append(at)
         return found
 
-    def of_image(self, image: str, debug: str, target: WindowsVersion) -> Origins:
-        """The facts about the driver that an image was built from, by its path and its PDB's.
+    @cached_property
+    def built(self) -> list[Built]:
+        """What tells the drivers here from others, for `origins`."""
+        return [self._built(home) for home in self._homes]
+
+    def told_of(self, found: Collection[int], is_certain: bool, target: WindowsVersion) -> Origins:
+        """The facts about the drivers at some positions, that an image was built from.
 
         What the built image itself tells is left out.
         """
-        found, is_certain = origins(image, debug, [self._built(home) for home in self._homes])
         projects = {self._homes[at].path: self._shares[at].evidence(target) for at in found}
         if not is_certain or not found:
             return Origins(projects, None)
