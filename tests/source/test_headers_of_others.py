@@ -99,3 +99,33 @@ def test_a_header_that_the_build_makes(tmp_path, build, name):
     (report,) = evaluate_drivers(tmp_path, Options())
     expected = Answer.UNDECIDED if name == "k.h" else Answer.YES
     assert report.answers[Question.READINESS] is expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "platforms", "place", "answer"),
+    [
+        ("inc\\$(Platform)", ("x64", "ARM64"), "inc/x64", Answer.UNDECIDED),
+        ("inc\\$(Platform)", ("x64", "ARM64"), "inc", Answer.YES),
+        ("inc\\$(Platform)", ("x64",), "inc/x64", Answer.YES),
+        ("inc\\x64", ("x64", "ARM64"), "inc/x64", Answer.YES),
+        ("inc\\$(Platform)", ("x64", "ARM64"), "inc/x86", Answer.YES),
+    ],
+)
+def test_a_header_of_another_configuration(tmp_path, folder, platforms, place, answer):
+    extra = definitions(folder, element="AdditionalIncludeDirectories")
+    lay(tmp_path, d__c=CODE, d__vcxproj=vcxproj("d.c", platforms=platforms, extra=extra))
+    for name in ("inc/x64", place):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "k.h").write_text(GOOD)
+    (report,) = evaluate_drivers(tmp_path, Options())
+    assert report.answers[Question.READINESS] is answer
+
+
+@pytest.mark.parametrize("kind", ["NonPagedPool", "NonPagedPoolNx"])
+def test_each_configuration_has_the_header_of_its_folder(tmp_path, kind):
+    extra = definitions("inc\\$(Platform)", element="AdditionalIncludeDirectories")
+    lay(tmp_path, d__c=CODE, d__vcxproj=vcxproj("d.c", platforms=("x64", "Win32"), extra=extra))
+    lay(tmp_path, inc___x64___k__h=GOOD, inc___Win32___k__h=f"#define POOL {kind}\n")
+    (report,) = evaluate_drivers(tmp_path, Options())
+    expected = Answer.YES if kind == "NonPagedPoolNx" else Answer.NO
+    assert report.answers[Question.READINESS] is expected

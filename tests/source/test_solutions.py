@@ -173,6 +173,14 @@ def test_a_configuration_that_the_solution_does_not_build(tmp_path):
     assert verdicts(tmp_path)[0] == [Verdict.INCOMPATIBLE]
 
 
+@pytest.mark.parametrize("label", [RELEASE, f"-{RELEASE}"])
+def test_a_project_that_states_no_configuration(tmp_path, label):
+    lay(tmp_path, old___old__c=BAD, old___old__vcxproj=project("old.c", configurations=()))
+    lay(tmp_path, all__sln=sln({RELEASE: {"old": label}}))
+    expected = Verdict.INCOMPATIBLE if label == RELEASE else Verdict.UNDECIDED
+    assert verdicts(tmp_path / "all.sln")[0] == [expected]
+
+
 def test_a_solution_that_builds_no_driver_says_nothing_of_them(tmp_path):
     lay(tmp_path, old___old__c=BAD, old___old__vcxproj=project("old.c"))
     lay(tmp_path, all__sln=sln({RELEASE: {"old": f"-{RELEASE}"}}))

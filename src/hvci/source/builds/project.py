@@ -49,6 +49,7 @@ class Workspace:
         for path in sorted(_wanted_files(self.builds)):
             shelf.add(path)
         self.space = Space(shelf)
+        self.space.includes.others = _other_folders(self.builds)
         self.products = products(self.builds)
         self._let_go()
         if shelf.unread:
@@ -201,6 +202,20 @@ class Workspace:
         units += told_of
         headers = [path for path in code if path not in {*included, *first, *ways}]
         return Program(self.space, [*units, *(unit(path) for path in headers)])
+
+
+def _other_folders(builds: Iterable[Build]) -> dict[tuple[str, ...], frozenset[str]]:
+    """For the folders of each configuration those that only others of its project have."""
+    by_project: dict[str, dict[tuple[str, ...], None]] = {}
+    for build in builds:
+        every = {id(one): one.folders for _, one in build.compiles}.values()
+        by_project.setdefault(build.project, {}).update(dict.fromkeys(every))
+    found: dict[tuple[str, ...], frozenset[str]] = {}
+    for ways in by_project.values():
+        whole = frozenset(folder for one in ways for folder in one)
+        for one in ways if len(ways) > 1 else ():
+            found[one] = found.get(one, frozenset()) | (whole - set(one))
+    return found
 
 
 def _is_masm(path: str) -> bool:

@@ -6,7 +6,7 @@ Knows `#include` lines and paths; knows nothing of projects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hvci.source.text.directives import Included
 from hvci.source.text.files import Shelf, beside, tidy
@@ -36,6 +36,8 @@ class Includes:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
+        self.others: Mapping[tuple[str, ...], frozenset[str]] = {}
+        """For folders of a configuration those that others of its project have in their place."""
         self._direct: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._missing: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._projects = {
@@ -122,10 +124,13 @@ class Includes:
             return None
         around = [f"{one[1:]}/" for one in folders if one[:1] == QUOTED]
         owns = {self._owner(one) for one in (here, *around)} if candidates else set()
+        plain = tuple(one for one in folders if one[:1] != QUOTED)
+        foreign = {tidy(f"{folder}/{name}") for folder in self.others.get(plain, ())}
         fitting = [
             one
             for one in candidates
-            if one.lower().endswith(name.lower().lstrip("./"))
+            if one not in foreign
+            and one.lower().endswith(name.lower().lstrip("./"))
             and any(_is_above(self._owner(one), own) for own in owns)
         ]
         return max(fitting, key=lambda one: (_shared(one, here), one), default=None)

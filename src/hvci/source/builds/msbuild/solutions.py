@@ -175,7 +175,8 @@ def configured(
 
 
 def _is_of(build: Build, chosen: _Chosen) -> bool:
-    return chosen.is_built and chosen.label == build.configuration.lower()
+    """Whether a solution builds a configuration so; a project that states none has just one."""
+    return chosen.is_built and build.configuration.lower() in ("", chosen.label)
 
 
 def _others(shelf: Shelf, build: Build, way: _Way) -> dict[str, str]:
