@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
-from hvci.verifier.kernel.kernel import Kernel
 
 CONTEXT, LARGEST_CONTEXT = 0x1000, 0x1_0000
-LARGEST_TABLE = 0x100
-"""Bytes of a structure of routines."""
 GENERATIONS = 8
 """So many parents are asked for their device."""
 
@@ -114,13 +111,4 @@ def routines(call: Call, table: int) -> Iterator[tuple[int, int]]:
     """(offset, function of the driver) in a structure that begins with its size."""
     if table < LOWEST_POINTER:
         return
-    yield from functions(call.kernel, table, call.memory.u32(table))
-
-
-def functions(kernel: Kernel, table: int, size: int) -> Iterator[tuple[int, int]]:
-    """(offset, function of the driver) among the pointers of a structure."""
-    step = kernel.memory.pointer_size
-    for offset in range(0, min(size, LARGEST_TABLE) - step + 1, step):
-        function = kernel.memory.pointer(table + offset)
-        if kernel.machine.in_image(function) and kernel.memory.is_code(function):
-            yield offset, function
+    yield from call.kernel.routines_in(table, call.memory.u32(table))

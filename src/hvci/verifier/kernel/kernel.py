@@ -17,7 +17,7 @@ Blind spots: objects hold what drivers were seen to read, not every field that W
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hvci.catalog.givers import GIVERS
@@ -37,6 +37,8 @@ from hvci.verifier.memory import Memory
 from hvci.verifier.outcome import Trust
 
 UNKNOWN_OBJECT = 0x200
+LARGEST_TABLE = 0x200
+"""Bytes of a structure of routines."""
 
 
 @dataclass(slots=True)
@@ -316,14 +318,18 @@ class Kernel:
 
     def register_table(self, name: str, table: int, size: int, make: int = 6) -> None:
         """Queue every pointer into code in a registration structure as a callback."""
-        step = self.memory.pointer_size
-        for offset in range(0, size, step):
-            function = self.memory.pointer(table + offset)
-            if self.machine.in_image(function) and self.memory.is_code(function):
-                if (function, 0) in self._queued:
-                    continue
+        for offset, function in self.routines_in(table, size):
+            if (function, 0) not in self._queued:
                 arguments = [self.arena.take(0x800) for _ in range(make)]
                 self.register(f"{name}+{offset:#x}", function, arguments)
+
+    def routines_in(self, table: int, size: int) -> Iterator[tuple[int, int]]:
+        """(offset, function of the driver) among the pointers of a structure."""
+        step = self.memory.pointer_size
+        for offset in range(0, min(size, LARGEST_TABLE) - step + 1, step):
+            function = self.memory.pointer(table + offset)
+            if self.machine.in_image(function) and self.memory.is_code(function):
+                yield offset, function
 
     def header_page(self) -> int:
         """A page that starts as an image of the kernel would."""

@@ -6,21 +6,12 @@ The leading globals argument is hidden: arguments count as documented.
 from __future__ import annotations
 
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
-from hvci.verifier.kernel.framework import (
-    LARGEST_TABLE as LARGEST_STRUCTURE,
-)
-from hvci.verifier.kernel.framework import (
-    OBJECT,
-    device_for,
-    device_of,
-    functions,
-    make,
-    routines,
-)
+from hvci.verifier.kernel.framework import OBJECT, device_for, device_of, make, routines
 from hvci.verifier.kernel.models import stands_in
 
 SMALLEST_TABLE = 444
 LARGEST_TABLE = 600
+PARAMETERS = 0x100
 STEPS = {5: 0, 1: 1, 2: 2, 9: 3}
 """What Windows calls first among WDF_PNPPOWER_EVENT_CALLBACKS, by the number of the pointer.
 
@@ -229,7 +220,7 @@ def add_interface(call: Call) -> int:
     interface = memory.pointer(configuration + p) if configuration >= LOWEST_POINTER else 0
     if interface >= LOWEST_POINTER:
         subject = memory.pointer(interface + p)
-        for offset, routine in functions(kernel, interface, memory.u16(interface)):
-            arguments = [subject, *(kernel.arena.take(LARGEST_STRUCTURE) for _ in range(5))]
+        for offset, routine in kernel.routines_in(interface, memory.u16(interface)):
+            arguments = [subject, *(kernel.arena.take(PARAMETERS) for _ in range(5))]
             kernel.register(f"interface+{offset:#x}", routine, arguments)
     return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
-from hvci.verifier.kernel.framework import functions
 from hvci.verifier.kernel.models import stands_in
 
 OBJECT = 0x100
@@ -53,7 +52,7 @@ def _queue(call: Call, client: Client, table: int, size: int, subject: int = 0) 
     first = call.field(0, client.first_64, client.first_32)
     found = [
         ((offset - first) // p, routine)
-        for offset, routine in functions(kernel, table, size)
+        for offset, routine in kernel.routines_in(table, size)
         if offset >= first
     ]
     for index, routine in sorted(found, key=lambda each: each[0] != client.initialize):

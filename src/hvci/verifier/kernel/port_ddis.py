@@ -7,7 +7,6 @@ and HID.
 from __future__ import annotations
 
 from hvci.verifier.kernel.call import LOWEST_POINTER, Call
-from hvci.verifier.kernel.framework import functions
 from hvci.verifier.kernel.models import stands_in
 
 OPERATION_END = 0x80
@@ -40,7 +39,7 @@ def register_hardware(call: Call) -> int:
     size = memory.u32(data + 8 + p * (4 if is_video else 7))
     extension = kernel.arena.take(max(EXTENSION, min(size, LARGEST_EXTENSION)))
     find_adapter = 8 if is_video else 8 + 3 * p
-    found = functions(kernel, data, memory.u32(data))
+    found = kernel.routines_in(data, memory.u32(data))
     for offset, routine in sorted(found, key=lambda each: each[0] != find_adapter):
         arguments = [extension, *(_new(call, 0x800) for _ in range(5))]
         kernel.register(f"miniport+{offset:#x}", routine, arguments)
