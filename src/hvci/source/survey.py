@@ -22,7 +22,7 @@ from hvci.source.judge.families import wrong_family
 from hvci.source.judge.merge import Kept, kept
 from hvci.source.judge.newer import too_new
 from hvci.source.judge.opt_in_facts import opt_in_facts
-from hvci.source.pointers import behaviour, generated
+from hvci.source.pointers import behaviour, executed
 from hvci.source.pointers.placed import DATA, WRITABLE, Placed
 from hvci.source.pointers.sections import Pragmas
 from hvci.source.preprocess.runs import Choice
@@ -83,6 +83,7 @@ class Survey:
         calls: list[Resolved] = []
         written: list[tuple[CallText, Context]] = []
         done: set[tuple[str, Choice]] = set()
+        executed.together([one.program for one in contexts if not one.is_user])
         for context in contexts:
             others, words = self.judge.other_names(context.program), self.workspace.space.words
             if not context.is_user:
@@ -117,7 +118,7 @@ class Survey:
         self._absent.clear()
         self.judge.forget()
         for context in contexts:
-            generated.forget(context.program)
+            executed.forget(context.program)
             context.program.forget()
         collect_young()
 
@@ -152,18 +153,18 @@ class Survey:
 
     def _executions(self, product: Product | None, program: Program) -> None:
         """What a program does with pointers to code."""
-        executed = generated.executions(program)
-        for fact in executed.facts():
+        found = executed.executions(program)
+        for fact in found.facts():
             if isinstance(fact.site, SourceSite) and self.workspace.is_asked(fact.site.path):
                 self.behaviours.append((product, fact))
-        self.workspace.shelf.limits += executed.limits()
+        self.workspace.shelf.limits += found.limits()
 
     def _inline(self, program: Program, path: str) -> Iterator[Limit]:
         """What assembly inside a file may do."""
         words = self.workspace.space.words
         if not words.among(path, WORDS):
             return iter(())
-        gets_memory = generated.executions(program).suspects.names_memory
+        gets_memory = executed.executions(program).suspects.names_memory
         return inline_limits(program, path, gets_memory=gets_memory)
 
     def _dead(self, call: CallText, context: Context, calls: list[Resolved]) -> None:

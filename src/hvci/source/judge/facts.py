@@ -17,7 +17,7 @@ from hvci.source.builds.project import Workspace
 from hvci.source.judge.edits import asks, edits
 from hvci.source.judge.optin import Nx, OptIn, State
 from hvci.source.judge.values import deciding_value, plain_value
-from hvci.source.pointers.generated import executions
+from hvci.source.pointers.executed import executions
 from hvci.source.pointers.ordinary import ordinary
 from hvci.source.preprocess.tree import Function
 from hvci.source.program.calls import (

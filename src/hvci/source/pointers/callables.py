@@ -34,10 +34,13 @@ _UNNAMED = re.compile(rb"\*\)\s*\([^()]*\)\s*(?=\)|>\s*\()")
 _ASKING = (b"__typeof__", b"typeof", b"decltype")
 _OF_NAME = re.compile(rb"\b(?:__typeof__|typeof|decltype)\s*\([^()\n]*\)")
 _DECLARED = re.compile(
-    rb"(?<!typedef)[\s*]\(\s*(?:\w+\s+){0,2}\*+\s*(?:const\s+|volatile\s+)?(\w+)"
+    rb"\((?<=[\s*]\()(?<!typedef[\s*]\()\s*(?:\w+\s+){0,2}\*+\s*(?:const\s+|volatile\s+)?(\w+)"
     rb"\s*(?:\[[^\]\n]*\]\s*)?\)\s*\("
 )
-"""A declarator of a pointer to a routine; a call through one looks alike."""
+"""A declarator of a pointer to a routine; a call through one looks alike.
+
+It begins with one sign, which is looked for fast.
+"""
 _UNION = re.compile(rb"\bunion\b\s*\w*\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _NAME = re.compile(rb"(?:\s*[*&]|\s+(?:const|volatile|CONST)\b)*\s*\b(\w+)\s*(?=[\[;,=){(:])")
 """What stands behind a type."""

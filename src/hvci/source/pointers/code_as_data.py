@@ -117,10 +117,11 @@ class CodeAsData:
         """Whether a name is one of a function: a variable may be called like one of the kernel."""
         if name in self.defined:
             return not all(one.is_method for one in self.program.functions(name))
-        declared = re.compile(rb"[\w*]\s+\**" + re.escape(name) + rb"\s*[;,=\[)]")
         paths = self.program.naming_paths(name)
-        texts = (self.words[path].code for path in paths if path in self.words)
-        return all(declared.search(code) is None for code in texts)
+        texts = (self.words[path].source for path in paths if path in self.words)
+        return not any(
+            _is_declared(text.code, at, name) for text in texts for at in text.places(name)
+        )
 
     @cached_property
     def reached(self) -> dict[str, set[bytes]]:
@@ -259,6 +260,12 @@ class CodeAsData:
         )
 
 
+def _is_declared(code: bytes, at: int, name: bytes) -> bool:
+    """Whether a name at an offset may be that of a variable, behind its type."""
+    is_one = _IS_DECLARED.match(code, at + len(name)) is not None
+    return is_one and _TYPE_BEFORE.search(code, max(0, at - _LEFT), at) is not None
+
+
 def _call_around(code: bytes, at: int) -> tuple[bytes, int]:
     """The name that is called with an argument at an offset, and the argument's position."""
     depth, index, where = 0, 0, at - 1
@@ -284,6 +291,7 @@ def _list_name(code: bytes, equals: int) -> list[bytes]:
 
 _IS_ARGUMENT = re.compile(rb"\s*\)*\s*(?:,|\)\s*[^{\s])")
 _IS_DECLARED = re.compile(rb"\s*[;,=\[)]")
+_TYPE_BEFORE = re.compile(rb"[\w*]\s+\**\Z")
 _IS_LAST = re.compile(rb"[\s)]*[,;}]")
 LONGEST = 400
 """Bytes of arguments before one."""

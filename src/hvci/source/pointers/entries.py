@@ -241,14 +241,32 @@ _RETURNING = frozenset(name.encode() for name in RETURNING)
 
 def is_own(entry: Entry, program: Program) -> bool:
     """Whether a name that only tells where it is of the kit is the driver's own."""
-    if entry.is_cast:
-        pattern = rb"(?:\}|typedef\s+struct\b)[^;{}()]*\b%b\b[^;{}()]*;"
-    elif entry.name.endswith(_OF_KIT):
-        pattern = rb"\b%b\s*(?:\[[^\]\n]*\]\s*)?(?:;|\)\s*\()"
-    else:
+    if not entry.is_cast and not entry.name.endswith(_OF_KIT):
         return False
-    declared = re.compile(pattern % entry.name)
-    return any(declared.search(unit.source.code) for unit in program.naming(entry.name))
+    declares = _declares_type if entry.is_cast else _declares_field
+    return any(
+        declares(unit.source.code, at, at + len(entry.name))
+        for unit in program.naming(entry.name)
+        for at in unit.source.places(entry.name)
+    )
+
+
+def _declares_type(code: bytes, start: int, end: int) -> bool:
+    """Whether a structure is declared with a name for it."""
+    if _TO_SEMICOLON.match(code, end) is None:
+        return False
+    begin = max(code.rfind(sign, 0, start) for sign in (b";", b"{", b"}", b"(", b")"))
+    return code[begin : begin + 1] == b"}" or _STRUCTURE.search(code, begin + 1, start) is not None
+
+
+def _declares_field(code: bytes, start: int, end: int) -> bool:
+    """Whether a name is declared, as a pointer to a function perhaps."""
+    return _ENDS_FIELD.match(code, end) is not None
+
+
+_TO_SEMICOLON = re.compile(rb"[^;{}()]*;")
+_STRUCTURE = re.compile(rb"typedef\s+struct\b")
+_ENDS_FIELD = re.compile(rb"\s*(?:\[[^\]\n]*\]\s*)?(?:;|\)\s*\()")
 
 
 def value(file: File, entry: Entry, program: Program) -> Node | None:

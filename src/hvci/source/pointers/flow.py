@@ -101,7 +101,8 @@ class Flow:
             return False
         if place.name not in self._narrow:
             direct = self._direct(place.name)
-            self._narrow[place.name] = len(direct) <= MAX_WRITERS and self.graph.is_small(direct)
+            is_few = len(direct) <= MAX_WRITERS * self.program.joined
+            self._narrow[place.name] = is_few and self.graph.is_small(direct)
         return self._narrow[place.name]
 
     def _direct(self, name: bytes) -> frozenset[Function]:

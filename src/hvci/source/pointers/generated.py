@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from hvci.catalog import memory
 from hvci.model import Behaviour, BehaviourFact, Confidence, Limit, Origin, SourceSite
@@ -23,11 +22,10 @@ from hvci.source.pointers.macro_stores import fields, puts
 from hvci.source.pointers.origins import Origins
 from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be_written, written
 from hvci.source.pointers.places import LOOKUP, MAPPED, ROUTINES, SOURCES
-from hvci.source.pointers.rewritten import Rewritten, WrittenOut
+from hvci.source.pointers.rewritten import Rewritten
 from hvci.source.pointers.roots import Made, Root, Roots, Where
 from hvci.source.pointers.suspects import Plan, Suspects
 from hvci.source.pointers.through import call_at, called, is_loaded, stored_through
-from hvci.source.pointers.written_out import written_out
 from hvci.source.preprocess.tree import File, arguments
 from hvci.source.program.program import Program, Unit
 from hvci.source.text.text import Source
@@ -60,25 +58,13 @@ class Execution:
     """The memory that it concerns."""
 
 
-def executions(program: Program) -> Executions:
-    """What one program does with pointers to code, worked out once."""
-    if program not in _KNOWN:
-        _KNOWN[program] = Executions(written_out(program))
-    return _KNOWN[program]
-
-
-def forget(program: Program) -> None:
-    """Let go of what was worked out for a program."""
-    known = _KNOWN.pop(program, None)
-    if known is not None and isinstance(known.program, WrittenOut):
-        known.program.forget_texts()
-
-
 class Executions:
     """What one program does with pointers to code."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, is_silent: bool = False) -> None:
         self.program = program
+        self._is_silent = is_silent
+        """It is known already that nothing is found."""
         self.origins = Origins(program)
         self.data = self.origins.data
         self.suspects = Suspects(program, self.origins)
@@ -87,6 +73,8 @@ class Executions:
     @cached_property
     def found(self) -> tuple[Execution, ...]:
         """Everything, in order of place."""
+        if self._is_silent:
+            return ()
         executions: list[Execution] = []
         for path, plan in self.suspects.plans():
             for unit in self.program.units_of(path):
@@ -255,7 +243,8 @@ class Executions:
                 continue
             seen.add(call.start_byte)
             pointer = called(call.child_by_field_name("function"), self.program)
-            if self.origins.holds_functions(pointer):
+            is_fixed = self.suspects.is_fixed(pointer, file.function_at(call.start_byte))
+            if is_fixed or self.origins.holds_functions(pointer):
                 continue
             roots = self._of(pointer, file, call.start_byte, unit)
             if is_loaded(call):
@@ -448,9 +437,6 @@ def _count(declared: re.Pattern[bytes], code: bytes) -> int:
         for match in declared.finditer(code)
     )
     return sum(not begin.lstrip().startswith(b"extern") for begin in begins)
-
-
-_KNOWN: WeakKeyDictionary[Program, Executions] = WeakKeyDictionary()
 
 
 def _is_computed(root: Root) -> bool:

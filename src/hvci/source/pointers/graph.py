@@ -127,7 +127,7 @@ class Graph:
             if one in found:
                 continue
             found.add(one)
-            if one in self._wide or len(found) > MAX_CALLERS:
+            if one in self._wide or len(found) > MAX_CALLERS * self.program.joined:
                 self._wide.add(one)
                 return False
             todo += (use.function for use in self.calls(one) if use.function is not None)

@@ -31,7 +31,7 @@ class Change(NamedTuple):
     macros: tuple[Macro, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rewritten(Source):
     """A text with uses of macros written out."""
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Set
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvci.catalog.prototypes import x86_bytes
 from hvci.source.pointers.callables import callable_names
@@ -33,9 +33,15 @@ from hvci.source.pointers.places import (
 )
 from hvci.source.pointers.rewritten import Rewritten
 from hvci.source.pointers.roots import Made
+from hvci.source.preprocess.tree import Function, text_of
 from hvci.source.program.calls import split
+from hvci.source.program.chains import bare
 from hvci.source.program.program import Program
+from hvci.source.program.scope import variable
 from hvci.source.text.text import places
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
 
 _WANTED = (*RETURNING, *PUTTING, LOOKUP, *MAPPED)
 _WORDS = frozenset(name.encode() for name in _WANTED if name.isidentifier())
@@ -111,6 +117,20 @@ class Suspects:
     def _given(self) -> frozenset[bytes]:
         """Names that get a value somewhere: only those can hold a pointer."""
         return frozenset().union(*(words.given for words in self.words.values()))
+
+    def is_fixed(self, pointer: Node | None, function: Function | None) -> bool:
+        """Whether what is called is a name that nothing in C gives a value: a function, or a type.
+
+        Most calls through expressions look so, because a cast of something in parentheses does.
+        """
+        name = text_of(bare(pointer)) if pointer is not None and self.program.is_c else b""
+        if WORD.fullmatch(name) is None or name in self._given or name in self.program.defined:
+            return False
+        if function is not None and (
+            name in function.parameters or variable(function, name) is not None
+        ):
+            return False
+        return name not in self.origins.data.arrays
 
     @cached_property
     def defined(self) -> frozenset[bytes]:

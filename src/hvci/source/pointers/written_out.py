@@ -156,14 +156,15 @@ def _speaks_of(macro: Macro, wanted: frozenset[bytes]) -> bool:
 def _changes(worth: _Worth, path: str, acting: frozenset[bytes]) -> list[Change]:
     """The uses in one file, in order; those inside of others are part of them."""
     found, size, program = list[Change](), 0, worth.program
-    unit = next(iter(program.units_of(path)), None)
-    if unit is None:
+    units = program.units_of(path)
+    if not units:
         return found
+    unit = units[0]
     names = program.space.words.among(path, acting)
     places = sorted((at, name) for name in names for at in unit.source.places(name))
     behind = 0
     for at, name in places:
-        if at < behind or unit.in_define(at) or unit.live(at) is False:
+        if at < behind or unit.in_define(at) or all(one.live(at) is False for one in units):
             continue
         writer = _Writer(worth, unit, acting)
         end, text = writer.use(name, unit.source.plain, at, at + len(name))
@@ -183,6 +184,7 @@ def _changes(worth: _Worth, path: str, acting: frozenset[bytes]) -> list[Change]
 
 
 _DIRECTIVE = re.compile(rb"(?m)^[ \t]*#")
+_LINES = re.compile(rb"(?m)^[ \t]*#[^\n]*$")
 _BREAKS = re.compile(rb"\\?\r?\n")
 
 
@@ -219,7 +221,10 @@ class _Writer:
         self.macros += every
         if len(parts) == 1:
             return end, parts[0]
-        return end, _either(parts) if _is_statement(text, at, end) else None
+        if _is_statement(text, at, end):
+            return end, _either(parts)
+        self.program.differ(name)
+        return end, None
 
     def _matters(self, macro: Macro, given: list[bytes]) -> bool:
         text = self.worth.texts.get(macro.source.path)
@@ -235,6 +240,9 @@ class _Writer:
             known = [(one, True)] if one is not None else known
         every = [*{one.body.strip(): one for one, _ in known}.values()]
         kinds = {one.parameters is None for one in every}
+        is_sure = all(sure for _, sure in known) or self.program.always(name, path)
+        if len(kinds) > 1 or not is_sure:
+            self.program.differ(name)
         return every if len(kinds) == 1 else []
 
     def _out(self, text: bytes) -> bytes:
@@ -255,7 +263,7 @@ _WORD = re.compile(rb'"(?:[^"\\\n]|\\.)*"|[A-Za-z_]\w*')
 
 def _is_statement(text: bytes, at: int, end: int) -> bool:
     """Whether a use is a statement of its own."""
-    before = text[max(0, at - 200) : at].rstrip()
+    before = _LINES.sub(b"", text[max(0, at - 200) : at]).rstrip()
     is_first = before[-1:] in (b";", b"{", b"}", b")", b"") or before.endswith(b"else")
     return is_first and text[end : end + 200].lstrip()[:1] in (b";", b"}")
 

@@ -96,6 +96,10 @@ class Program:
         """Every file that some unit is or may include."""
         self.is_c = all(unit.path.lower().endswith(".c") for unit in self.compiled)
         """Whether a compiler takes none of it for C++."""
+        self.joined = 1
+        """How many configurations it is that are no one program: what bounds work counts each."""
+        self.differing = set[bytes]()
+        """Macros that these define otherwise, where only one definition is followed."""
 
     @cached_property
     def pointer_size(self) -> int | None:
@@ -127,6 +131,11 @@ class Program:
         self.space = space
         self._units, self._uses, self._holding, self._words = {}, {}, {}, []
         self._enumerators, self._functions, self._macros, self.stored = {}, {}, {}, {}
+
+    def differ(self, macro: bytes) -> None:
+        """Note that configurations may tell more of a macro each than all of them at once."""
+        if self.joined > 1:
+            self.differing.add(macro)
 
     def cut(self, what: str, path: str = "") -> None:
         """Say what was not followed to its end, in which nobody knows what stands."""
@@ -259,6 +268,11 @@ class Program:
             (macro, sure if met[key] == len(runs) and ways < 2 else None)
             for key, (macro, sure) in found.items()
         ]
+
+    def always(self, name: bytes, home: str) -> bool:
+        """Whether all that compiles a file defines a macro, be it one way or the other."""
+        runs = (run for unit in self.units_of(home) for run in unit.runs)
+        return all(any(sure for _, sure in run.definitions(name)) for run in runs)
 
     def _may_define(self, path: str, name: bytes) -> bool:
         text = self.space.text(path)

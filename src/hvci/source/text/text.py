@@ -136,7 +136,7 @@ def _continued_code(code: bytes) -> Iterator[int]:
         at = code.find(b"\\", end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """One text file."""
 
