@@ -206,6 +206,9 @@ class PointerProgram(Twin):
         name = self.random.choice(where.records)
         c, d = self.expression(where, "c", 1), self.expression(where, "d", 1)
         made = f"{name} = {RECORD}; {name}->c = {c.c}; {name}->d = {d.c};"
+        if f"{name}->" in c.c + d.c:  # what is made of the last record is asked for before
+            given = f"{name} = {RECORD}; {name}->c = c; {name}->d = d;"
+            made = f"{{ PVOID c = {c.c}, d = {d.c}; {given} }}"
         lines = [self._line(level, made, f"{name} = dict(c={c.py}, d={d.py})")]
         if self.has_globals and self.chance(0.4):
             lines.append(self._line(level, f"gr = {name};", f"gr[0] = {name}"))

@@ -6,6 +6,7 @@ from sources import entry, one_file, value_of
 
 TYPES = """
 typedef union { POOL_TYPE Type; ULONG Raw; UCHAR Bytes[4]; struct { ULONG Low : 9; } Bits; } U;
+typedef union { struct { ULONG Begin, End; } Half; ULONGLONG All; } V;
 typedef struct { ULONG Size; POOL_TYPE Type; } R;
 typedef struct { ULONG First; ULONG Second; } OTHER;
 typedef struct { int Kind; union { POOL_TYPE Type; ULONG Raw; }; } A;
@@ -21,6 +22,8 @@ def found(tmp_path, body, types=TYPES, name="driver.c"):
 
 
 UNIONS = [
+    ("V v; v.Half.Begin = NonPagedPoolNx; v.All = 1;", "v.Half.Begin", OPEN),
+    ("V v; v.Half.Begin = NonPagedPoolNx; x = v.All;", "v.Half.Begin", NX),
     ("U u; u.Type = NonPagedPoolNx;", "u.Type", NX),
     ("U u; u.Type = NonPagedPoolNx; x = u.Raw;", "u.Type", NX),
     ("U u; u.Type = NonPagedPoolNx; u.Raw = 0;", "u.Type", OPEN),
@@ -38,7 +41,7 @@ UNIONS = [
 
 @pytest.mark.parametrize(("body", "read", "value"), UNIONS)
 def test_another_member_of_a_union_has_the_same_memory(tmp_path, body, read, value):
-    types = TYPES if "v =" not in body else TYPES.replace("Raw; };", "More; };")
+    types = TYPES if "U v =" not in body else TYPES.replace("Raw; };", "More; };")
     result = found(tmp_path, body + CALL.format(read), types)
     assert result[1] == value[1]
     assert result[0] <= value[0] if not value[1] else result[0] == value[0]

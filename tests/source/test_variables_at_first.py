@@ -29,6 +29,38 @@ def test_a_variable_is_zero_until_it_is_set(tmp_path, declared, body, fails):
     assert ("execute-pool-type" in bad(one_file(tmp_path, text))) is fails
 
 
+@pytest.mark.parametrize(("body", "is_open"), BODIES)
+@pytest.mark.parametrize(
+    ("declared", "field"),
+    [
+        ("static struct { ULONG Size; POOL_TYPE Kind; } G", "G.Kind"),
+        ("struct S { ULONG Size; POOL_TYPE Kind; } G = { 1 }", "G.Kind"),
+        ("struct { ULONG Size; struct { POOL_TYPE Kind; } Inner; } G", "G.Inner.Kind"),
+    ],
+)
+def test_a_field_is_zero_until_it_is_set(tmp_path, declared, field, body, is_open):
+    text = (
+        "#include <ntddk.h>\n"
+        + f"{declared};\n"
+        + (POOL + SET + entry(body)).replace("Kind", field).replace("#include <ntddk.h>", "")
+    )
+    assert ("execute-pool-type" in bad(one_file(tmp_path, text))) is is_open
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "extern struct S G",
+        "static struct S G = { 1, PagedPool }",
+        "static struct S G = { .Kind = NonPagedPoolNx }",
+    ],
+)
+def test_a_field_that_begins_well_is_not_zero(tmp_path, declared):
+    text = "#include <ntddk.h>\nstruct S { ULONG Size; POOL_TYPE Kind; };\n" + declared + ";\n"
+    text += (POOL + SET).replace("Kind", "G.Kind") + entry("F();")
+    assert "execute-pool-type" not in bad(one_file(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     "declared",
     ["extern POOL_TYPE Kind", "POOL_TYPE Kind = PagedPool", "extern POOL_TYPE Kind, Two"],

@@ -32,7 +32,7 @@ from hvci.source.program.program import Program
 from hvci.source.program.reaching import START, Span, reaching
 from hvci.source.program.records import Record, dimensions, is_zero, leaves_out, records, sizes
 from hvci.source.program.scope import variable
-from hvci.source.program.stores import Store, stores
+from hvci.source.program.stores import Store, left_zero, stores
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.names import Names
 from hvci.source.values.outside import is_outside
@@ -85,6 +85,8 @@ class Fields:
         declared = records(self.program, name)
         found = self._narrowed(stored, name, declared)
         doubt = self._shared(name, declared)
+        for outer in _outer(base):
+            doubt = doubt.join(self._shared(outer, records(self.program, outer)))
         function = place.function
         if base is None or function is None or place.shift or place.macro is not None:
             return found.join(doubt)
@@ -93,16 +95,20 @@ class Fields:
         if not stored.atoms and not is_own_record(base, function):
             return found.join(doubt)  # nothing is known of it in any case
         writes = list(self._writes(node, base, name, declared, function))
+        is_set = False
         if writes:
             spans = [one.span for one in writes]
             asked = Ways(self.evaluator, place, depth)
             reached = reaching(function, spans, node.start_byte, asked, False)
             last = [writes[at] for at in sorted(reached) if at != START]
-            if START not in reached and not any(one.is_known for one in last):
+            is_set = START not in reached
+            if is_set and not any(one.is_known for one in last):
                 found = NOTHING
             for one in last:
                 found = found.join(one.leaves)
         found = found.join(doubt)
+        if not is_set and self._is_zero_at_first(base, name, place):
+            found = found.join(unknown(f"{_shown(base)} is zero until something sets it"))
         if told := self._filled_elsewhere(base, name, function):
             found = found.join(unknown(told))
         if is_outside(base, function, node.start_byte, self.names.callers.uses_of):
@@ -197,6 +203,24 @@ class Fields:
                 write = _Write(Span(item.start_byte, item.end_byte, True), NOTHING, True)
             if write is not None:
                 yield write
+
+    def _is_zero_at_first(self, base: Node, name: bytes, place: Place) -> bool:
+        """Whether a field of a record outside of functions may be read before it is set."""
+        root, function = root_of(base), place.function
+        if flat(base) != text_of(base) or b"->" in text_of(base) or function is None:
+            return False
+        if variable(function, root, base.start_byte) is not None:
+            return False
+        scope, path = self.names.callers.linkage.scope, place.home or place.path
+        every = left_zero(self.program, root)
+        zero = [one for one in every if scope(root, one.file.source.path) == scope(root, path)]
+        return bool(zero) and self._may_last(zero, name, place)
+
+    def _may_last(self, first: list[Store], name: bytes, place: Place) -> bool:
+        """Whether what a record outside of functions begins with may be read at a place."""
+        given = stores(self.program, name, of_field=True)
+        late, _ = self.evaluator.versions.kept([*first, *given], place.function, place.offset)
+        return bool(given) and any(one in first for one in late)
 
     def _filled_elsewhere(self, base: Node, name: bytes, function: Function) -> str:
         """Who writes a record outside of functions as a whole, in other functions."""
@@ -341,7 +365,11 @@ class Fields:
             if size is not None and count < size and (number is None or number >= count):
                 return unknown(f"the list of {_shown(declared_name(item))} leaves elements out")
         is_left = any(leaves_out(record, one, name) for one in given if not is_zero(one))
-        if not is_left or self._is_set_elsewhere(name, root_of(base)):
+        is_global = store.file.function_at(store.offset) is None
+        if not is_left or (
+            self._is_set_elsewhere(name, root_of(base))
+            and not (is_global and self._may_last([store], name, place))
+        ):
             return NOTHING
         if store.fixed:
             return exactly(0, "number")
@@ -358,6 +386,14 @@ class Fields:
         )
 
 
+def _outer(base: Node | None) -> Iterator[bytes]:
+    """The fields that hold a field, inmost first."""
+    while base is not None:
+        if base.type == "field_expression":
+            yield text_of(base.child_by_field_name("field"))
+        base = base.child_by_field_name("argument")
+
+
 def _initial(item: Node, name: bytes, declared: tuple[Record, ...]) -> _Write:
     """What a record holds from its declaration on."""
     value = item.child_by_field_name("value")
@@ -372,8 +408,11 @@ def _initial(item: Node, name: bytes, declared: tuple[Record, ...]) -> _Write:
 
 def _record(item: Node, declared: tuple[Record, ...]) -> Record | None:
     """The type of a variable, among those that declare the field."""
-    kind = text_of(item.parent.child_by_field_name("type")) if item.parent is not None else b""
-    words = kind.split()
+    kind = item.parent.child_by_field_name("type") if item.parent is not None else None
+    body = kind.child_by_field_name("body") if kind is not None else None
+    if body is not None:
+        return next((one for one in declared if one.listed == body), None)
+    words = text_of(kind).split()
     found = [one for one in declared if words and words[-1] in one.kinds]
     return found[0] if len(found) == 1 else None
 
