@@ -95,6 +95,8 @@ class Judge:
         function = call.file.function_at(call.start) if call.macro is None else None
         place = Place(function, call.start, call.macro, path)
         resolver = self.resolver(context.program)
+        if call.shape is Shape.CALL and resolver.names.stands_for_other(call.word, place):
+            return None  # what the macro calls is a call of its own
         states = self._states(call, function, context)
         guess = self._guess(call, call.ddi.deciding, place, resolver)
         if call.shape is Shape.NEW and guess is not None and guess.families == {"pool_flags"}:

@@ -71,12 +71,21 @@ class CallText:
     kept: Truth
     """Whether the build keeps it."""
 
+    @property
+    def word(self) -> bytes:
+        """The name as it stands in the text."""
+        found = _NAME.match(self.unit.source.code, self.start)
+        return found[0] if found is not None else b""
+
     def argument(self, parameter: str) -> Argument | None:
         """The argument given to a parameter of the DDI."""
         index = self.ddi.position(parameter)
         if self.shape is Shape.NEW:
             index = 0 if parameter == self.ddi.deciding else 1
         return self.arguments[index] if 0 <= index < len(self.arguments) else None
+
+
+_NAME = re.compile(rb"\w+")
 
 
 @cache

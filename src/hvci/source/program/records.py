@@ -266,10 +266,16 @@ _IS_DESIGNATED = re.compile(rb"(?:\s*\[[^\]\n]*\])*\s*[={]")
 def leaves_out(record: Record | None, value: Node, name: bytes) -> bool:
     """Whether a list, of one object, gives no value to a field, which then is zero."""
     if record is None:
-        items = _items(value)
-        named = [one for one in items if one.type == "initializer_pair"]
-        return len(named) == len(items) and all(name not in _designated(one) for one in named)
+        return all(_is_for_another(one, name) for one in _items(value))
     return not any(True for _ in _given(value, record, name, is_any=True))
+
+
+def _is_for_another(item: Node, name: bytes) -> bool:
+    """Whether an item of a list says which field it is for, and a field of a name has no part."""
+    inner = item.child_by_field_name("value")
+    if item.type != "initializer_pair" or name in _designated(item):
+        return False
+    return inner is None or inner.type != "initializer_list" or leaves_out(None, inner, name)
 
 
 def _records(program: Program, name: bytes) -> list[Record]:

@@ -145,6 +145,19 @@ class Callers:
         finally:
             self.busy.discard(key)
 
+    def of_macro(self, macro: Macro, index: int, depth: int) -> Guess:
+        """What the uses of a macro give to one of its parameters, in other macros as well."""
+        found = self.given(macro.name, index, self.program.uses(macro.name), depth, "macro")
+        key = ("macro", macro.name, index)
+        if key in self.busy:
+            return found
+        self.busy.add(key)
+        for outer in self._macros_calling(macro.name):
+            if self.program.uses(outer.name):
+                found = found.join(self._from_macro(outer, macro.name, index, depth))
+        self.busy.discard(key)
+        return found
+
     def _argument(self, use: Use, index: int, depth: int, function: Function | None) -> Guess:
         field = "placement" if use.node.type == "new_expression" else "arguments"
         given = arguments(use.node, field)

@@ -97,7 +97,7 @@ class Names:
         if macro is None or not macro.parameters or name not in macro.parameters:
             return None
         index = macro.parameters.index(name)
-        return self.callers.given(macro.name, index, self.program.uses(macro.name), depth, "macro")
+        return self.callers.of_macro(macro, index, depth)
 
     def _local(self, name: bytes, place: Place, depth: int) -> Guess | None:
         function = place.function
@@ -233,6 +233,14 @@ class Names:
                     return True
                 is_open = is_open or any(one is not False for one in lives)
         return None if is_open else False
+
+    def stands_for_other(self, name: bytes, place: Place) -> bool:
+        """Whether a name before parentheses at a place is surely that of a macro."""
+        if place.macro is not None or place.offset <= 0:
+            return False
+        known = self.program.macros(name, place.path)
+        macro = Standing(self.program, name, known).at(place.path, place.offset) if known else None
+        return macro is not None and macro.parameters is not None
 
     def definitions(self, name: bytes, place: Place) -> list[tuple[Macro, Truth]]:
         """The definitions of a macro that count at a place: its file may define it anew."""
