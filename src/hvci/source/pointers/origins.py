@@ -453,8 +453,7 @@ class Origins:
         """The routine that is called by a name: macros may stand for one."""
         for _ in range(MAX_MACROS):
             bodies = {m.body.strip() for m, _ in self.program.macros(name) if m.parameters is None}
-            if len(bodies) > 1:
-                self.program.differ(name)
+            self.program.differ(name, len(bodies))
             if len(bodies) != 1 or not re.fullmatch(rb"[A-Za-z_]\w*", min(bodies)):
                 break
             name = min(bodies)

@@ -132,9 +132,9 @@ class Program:
         self._units, self._uses, self._holding, self._words = {}, {}, {}, []
         self._enumerators, self._functions, self._macros, self.stored = {}, {}, {}, {}
 
-    def differ(self, macro: bytes) -> None:
+    def differ(self, macro: bytes, ways: int = 2) -> None:
         """Note that configurations may tell more of a macro each than all of them at once."""
-        if self.joined > 1:
+        if self.joined > 1 and ways > 1:
             self.differing.add(macro)
 
     def cut(self, what: str, path: str = "") -> None:

@@ -18,14 +18,16 @@ from hvci.source.program.program import MAX_USES, Macro, Program, Use
 from hvci.source.program.stores import prototype_default
 from hvci.source.values.guess import NOTHING, Guess, unknown
 from hvci.source.values.places import Evaluator, Place, shown
+from hvci.source.values.rounds import Rounds
 
 
 class Callers:
     """Looks up what the calls of one program give."""
 
-    def __init__(self, program: Program, evaluator: Evaluator, busy: set[object]) -> None:
+    def __init__(self, program: Program, evaluator: Evaluator, rounds: Rounds) -> None:
         self.program, self.evaluator = program, evaluator
-        self.busy = busy
+        self.rounds = rounds
+        self.busy = rounds.busy
         """What is being looked up, so that nothing is looked up inside itself."""
         self.linkage = Linkage(program)
 
@@ -129,21 +131,20 @@ class Callers:
         function: Function | None = None,
     ) -> Guess:
         """What the uses of a function or macro give to one of its parameters."""
-        key = (name, index, id(function))
-        if key in self.busy:
-            return NOTHING
-        self.busy.add(key)
-        try:
+        every = list(uses)
+
+        def ask() -> Guess:
             runs = self.evaluator.runs
-            given = [self._argument(use, index, depth, function) for use in uses if runs(use)]
+            given = [self._argument(use, index, depth, function) for use in every if runs(use)]
             if function is not None and function.is_method:
                 given = _of_this_method(given)
             found = NOTHING
             for one in given:
                 found = found.join(one)
             return found.known_by(origin)
-        finally:
-            self.busy.discard(key)
+
+        what = f"an argument of {shown(name)}"
+        return self.rounds.of((name, index, id(function)), ask, what)
 
     def of_macro(self, macro: Macro, index: int, depth: int) -> Guess:
         """What the uses of a macro give to one of its parameters, in other macros as well."""

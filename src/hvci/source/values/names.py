@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hvci.source.preprocess.tree import Function
@@ -34,6 +35,7 @@ from hvci.source.values.callers import Callers
 from hvci.source.values.comparing import Truth
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.places import Evaluator, Place, Ways, shown
+from hvci.source.values.rounds import Rounds
 from hvci.source.values.variables import Variables, is_repeated, result
 
 if TYPE_CHECKING:
@@ -46,10 +48,11 @@ class Names:
     def __init__(self, program: Program, evaluator: Evaluator) -> None:
         self.program = program
         self.evaluator = evaluator
-        self.busy: set[object] = set()
+        self.rounds = Rounds()
+        self.busy = self.rounds.busy
         """What is being looked up, so that nothing is looked up inside itself."""
         self.variables = Variables(program)
-        self.callers = Callers(program, evaluator, self.busy)
+        self.callers = Callers(program, evaluator, self.rounds)
 
     def name(self, whole: bytes, place: Place, depth: int) -> Guess:
         """The value of a name at a place; a scope may stand before it."""
@@ -109,14 +112,11 @@ class Names:
         if known is not None and known.value is not None:
             return known.value
         found = self.variables.at(function, name, place.offset)
+        if found is None:
+            return None
         key = (id(found), name, place.offset)
-        if found is None or key in self.busy:
-            return None if found is None else NOTHING
-        self.busy.add(key)
-        try:
-            return self._variable(name, found, place, depth)
-        finally:
-            self.busy.discard(key)
+        ask = partial(self._variable, name, found, place, depth)
+        return self.rounds.of(key, ask, shown(name))
 
     def _of_lambda(self, name: bytes, own: lambdas.Parameter, place: Place, depth: int) -> Guess:
         """What the calls of a lambda give to its parameter."""
@@ -294,9 +294,12 @@ class Names:
 
         With `element`, only what stands at this place of a list.
         """
-        if ("store", name) in self.busy:
-            return NOTHING
-        self.busy.add(("store", name))
+        ask = partial(self._stored, name, place, depth, element, asked)
+        return self.rounds.of(("store", name), ask, shown(name))
+
+    def _stored(
+        self, name: bytes, place: Place, depth: int, element: int | None, asked: meant.Asked
+    ) -> Guess:
         every = self._stores(name, place.home or place.path, asked)
         if every and not asked.is_field and element is None:
             every = [*every, *self._at_first(name, every, place)]
@@ -309,7 +312,6 @@ class Names:
         for store in early:
             first = self._store(store, depth)
             found = replace(found, early=found.early | (first.atoms - found.atoms))
-        self.busy.discard(("store", name))
         if len(every) >= MAX_STORES:
             found = found.join(unknown(f"{shown(name)} is given a value in very many places"))
         if receiver := escapes(self.program, name):
