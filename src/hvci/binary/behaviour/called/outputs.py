@@ -36,18 +36,41 @@ MAX_CALLS = 8
 """Calls before a use of a variable that are looked at."""
 MAX_COPIES = 5
 """Copies and sums between an address in the frame and a call that gets it."""
+MAX_ENDS = 8
+"""Places where a function returns."""
 ARGUMENTS = 6
 """Arguments of a call that may be the address of the variable, or of what holds it."""
 
 
 def roots(contexts: Contexts, place: Place, expr: Expr) -> set[Root]:
-    """What an expression was made of, out parameters of own functions included."""
+    """What an expression was made of, results and out parameters of own functions included."""
     found, seen = traced(contexts.scene, *place, expr)
+    is_told = all(root.atom.kind is not Kind.UNKNOWN for root in found)
     for (_, location), reached in seen.items():
         if is_slot(location):
             for write in _writes(contexts, place[0], location, reached):
                 found |= _written(contexts.scene, write)
+        elif location == contexts.scene.arch.result and not is_told:
+            for d in reached.definitions:
+                if isinstance(d, int):
+                    found |= {*_returned(contexts, (place[0], d))}
     return found
+
+
+def _returned(contexts: Contexts, call: Place) -> Iterator[Root]:
+    """What an own function that may have a pointer to memory makes its result of."""
+    scene, (function, k) = contexts.scene, call
+    if function.flows[k] != Flow.CALL:
+        return
+    target = scene.arch.direct_target(function, k)
+    callee = scene.flow.functions.starting_at(target)
+    if callee is None or not contexts.around.may_hand_out(function.rvas[k], target):
+        return
+    ends = [i for i, flow in enumerate(callee.flows) if flow == Flow.RETURN]
+    for i in ends[:MAX_ENDS]:
+        for root in traced(scene, callee, i, Reg(scene.arch.result))[0]:
+            if not root.exact and is_handed(root.atom, callee.start):
+                yield from _passed(scene, callee, call, root)
 
 
 def _writes(
