@@ -47,6 +47,13 @@ def test_a_field_is_zero_until_it_is_set(tmp_path, declared, field, body, is_ope
     assert ("execute-pool-type" in bad(one_file(tmp_path, text))) is is_open
 
 
+def test_a_field_of_another_record_is_set(tmp_path):
+    text = "#include <ntddk.h>\nstruct S { ULONG Size; POOL_TYPE Kind; };\nstatic struct S G;\n"
+    text += (POOL + SET).replace("Kind", "G.Kind")
+    text += entry("struct S s = { 1, NonPagedPoolNx }; s.Kind = PagedPool; F(); Set();")
+    assert "execute-pool-type" in bad(one_file(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     "declared",
     [

@@ -218,9 +218,10 @@ class Fields:
 
     def _may_last(self, first: list[Store], name: bytes, place: Place) -> bool:
         """Whether what a record outside of functions begins with may be read at a place."""
-        given = stores(self.program, name, of_field=True)
+        every = stores(self.program, name, of_field=True)
+        given = [one for one in every if not _is_of_local(one)]
         late, _ = self.evaluator.versions.kept([*first, *given], place.function, place.offset)
-        return bool(given) and any(one in first for one in late)
+        return bool(every) and any(one in first for one in late)
 
     def _filled_elsewhere(self, base: Node, name: bytes, function: Function) -> str:
         """Who writes a record outside of functions as a whole, in other functions."""
@@ -384,6 +385,18 @@ class Fields:
         return any(
             pattern.search(unit.source.code) is not None for unit in self.program.naming(root)
         )
+
+
+def _is_of_local(store: Store) -> bool:
+    """Whether a store sets a field of a record that a function declares: it is no other's."""
+    function, above = store.file.function_at(store.offset), store.value.parent
+    if function is None or above is None:
+        return False
+    if above.type in ("initializer_list", "initializer_pair"):
+        return True
+    root = store.owner.partition(b".")[0]
+    is_dot = store.file.source.code[store.offset - 1 : store.offset] == b"."
+    return is_dot and bool(root) and variable(function, root, store.offset) is not None
 
 
 def _outer(base: Node | None) -> Iterator[bytes]:
