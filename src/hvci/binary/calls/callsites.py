@@ -153,20 +153,23 @@ class CallSites:
                 self.calls[rva, ddi] = replace(call, dead=dead)
 
     def _leave_out_older_windows(self) -> None:
-        """Judge calls that ask for executable memory by what they do on the Windows aimed at."""
-        failing = {key: each for key, each in self._found.items() if _fails(self.calls[key])}
+        """Judge calls that ask for executable memory by what they do on the Windows aimed at.
+
+        So too those that are good only because the driver opts in to NX: not where it does that on
+        no Windows that there is.
+        """
+        asked = {key: each for key, each in self._found.items() if _may_change(self.calls[key])}
         older = OlderWindows(self.analysis, self.target)
-        if not failing:
+        if not asked:
             return
-        near = older.look((each.function, each.i) for each in failing.values())
-        for key, each in failing.items() if near else ():
+        near = older.look((each.function, each.i) for each in asked.values())
+        for key, each in asked.items() if near else ():
             call = self.calls[key]
             if older.is_dead(each.function, each.i):
                 self.calls[key] = replace(call, dead=f"{_OTHER_WAY} {self.target.label}")
             elif each.function.start in near:
                 anew = replace(call, arguments=self._arguments(each))
-                value = anew.arguments[catalog.ddis()[call.ddi].deciding]
-                self.calls[key] = anew if value.complete and not _fails(anew) else call
+                self.calls[key] = anew if _is_better_known(anew, call) else call
         older.leave()
 
     def _limit(self, reason: str, rva: int | None = None, name: str = "") -> None:
@@ -293,6 +296,21 @@ class CallSites:
         held = flow.interprocedural.argument(function, i, position, asked.size)
         resolved = flow.interprocedural.resolve(held, most=asked.most)
         return held if resolved is held else atoms.truncate(resolved, asked.size)
+
+
+def _may_change(call: DdiCall) -> bool:
+    """Whether the version of Windows that a driver asks for may decide about a call."""
+    value = call.arguments.get(catalog.ddis()[call.ddi].deciding)
+    return _fails(call) or (value is not None and value.complete and bool(value.opt_in))
+
+
+def _is_better_known(anew: DdiCall, call: DdiCall) -> bool:
+    """Whether the Windows aimed at decides otherwise: a call is good there, or never opts in."""
+    deciding = catalog.ddis()[call.ddi].deciding
+    value = anew.arguments[deciding]
+    if not value.complete or _fails(anew) is _fails(call):
+        return False
+    return _fails(call) or value.possible.isdisjoint(call.arguments[deciding].lasting)
 
 
 def _fails(call: DdiCall) -> bool:
