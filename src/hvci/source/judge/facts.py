@@ -14,6 +14,7 @@ from hvci.model import DdiCall, Limit, Origin, SourceSite, Value, Via, WindowsVe
 from hvci.source.builds.model import Build
 from hvci.source.builds.products import Product
 from hvci.source.builds.project import Workspace
+from hvci.source.judge.conditional import runs_always
 from hvci.source.judge.edits import asks, edits
 from hvci.source.judge.optin import Nx, OptIn, State
 from hvci.source.judge.values import deciding_value, plain_value
@@ -74,6 +75,7 @@ class Judge:
     def __init__(self, workspace: Workspace, opt_in: OptIn, target: WindowsVersion) -> None:
         self.workspace = workspace
         self.opt_in = opt_in
+        opt_in.runs = lambda program, use: runs_always(self.resolver(program), use)
         self.target = target
         self._resolvers: dict[int, Resolver] = {}
 

@@ -9,7 +9,7 @@ belongs to a file in a build. Blind spot: calls through pointers on the way to t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -80,7 +80,11 @@ class Runtime:
         return key_of(function) in self.early.functions
 
 
-def runtime(program: Program, entries: frozenset[str]) -> Runtime:
+Runs = Callable[[Program, Use], tuple[bool | None, str]]
+"""Whether a call surely is made; None, and the condition on which that hangs."""
+
+
+def runtime(program: Program, entries: frozenset[str], runs: Runs) -> Runtime:
     """Find the runtime call of a program and the way to it from an entry routine."""
     names = {name.encode() for name in entries}
     uses = [use for use in program.uses(RUNTIME) if _opts_in(use)]
@@ -89,15 +93,32 @@ def runtime(program: Program, entries: frozenset[str]) -> Runtime:
         if started:
             return Runtime(Nx.INERT, "ExInitializeDriverRuntime(DrvRtPoolNxOptIn) is never called")
         return Runtime(Nx.OPEN, "the driver that loads this code must make the runtime call")
+    others: list[Runtime] = []
     for use in uses:
-        found = _way_up(program, use, names)
-        if found is not None:
-            function, offset = found
+        way = _way_up(program, use, names)
+        if not way:
+            continue
+        function, offset = way[-1].function, way[-1].offset
+        assert function is not None
+        met = [runs(program, step) for step in way]
+        if all(truth for truth, _ in met):
             early = run_before(program, function, offset)
             return Runtime(Nx.OPTED, "", use, function, offset, early)
+        is_never = any(truth is False for truth, _ in met)
+        why = _NEVER if is_never else _WHERE.format(next(why for truth, why in met if not truth))
+        others.append(Runtime(Nx.INERT if is_never else Nx.OPEN, why, use))
+    if others:
+        return next((each for each in others if each.nx is Nx.OPEN), others[0])
     place = uses[0].function.name.decode("utf-8", "replace") if uses[0].function else "?"
     why = f"the runtime call is in {place}, and no way to it from DriverEntry was found"
     return Runtime(Nx.OPEN, why, uses[0])
+
+
+_NEVER = "ExInitializeDriverRuntime(DrvRtPoolNxOptIn) stands where the driver never comes"
+_WHERE = (
+    "ExInitializeDriverRuntime(DrvRtPoolNxOptIn) is called only where `{}`: call it first in "
+    "DriverEntry, whatever else holds"
+)
 
 
 def _opts_in(use: Use) -> bool:
@@ -105,25 +126,28 @@ def _opts_in(use: Use) -> bool:
     return b"DrvRtPoolNxOptIn" in given or re.fullmatch(rb"\(\s*0?x?0*1\s*\)", given) is not None
 
 
-def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Function, int] | None:
-    """The entry routine that reaches a call, and where in it the way begins."""
-    todo, seen = [use], set()
+def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Use, ...]:
+    """The calls from a call up to the one in an entry routine; none where no way leads there."""
+    todo: list[tuple[Use, ...]] = [(use,)]
+    seen = set()
     while todo:
-        current = todo.pop(0)
-        function = current.function
+        way = todo.pop(0)
+        function = way[-1].function
         if function is None or key_of(function) in seen:
             continue
         seen.add(key_of(function))
         if function.name in names:
-            return function, current.offset
-        todo += program.uses(function.name)
-    return None
+            return way
+        todo += [(*way, caller) for caller in program.uses(function.name)]
+    return ()
 
 
 class OptIn:
     """Answers for the files of programs."""
 
     def __init__(self) -> None:
+        self.runs: Runs = lambda program, use: (True, "")
+        """Tells whether a call is made; who knows values says so."""
         self._runtimes: dict[int, tuple[Program, Runtime]] = {}
 
     def runtime(self, program: Program, builds: Iterable[Build]) -> Runtime:
@@ -131,7 +155,7 @@ class OptIn:
         if id(program) not in self._runtimes:
             entries = frozenset({"DriverEntry", "DllInitialize"})
             entries = entries.union(*(build.entries for build in builds))
-            self._runtimes[id(program)] = (program, runtime(program, entries))
+            self._runtimes[id(program)] = (program, runtime(program, entries, self.runs))
         return self._runtimes[id(program)][1]
 
     def forget(self) -> None:

@@ -74,14 +74,17 @@ class Versions(Numbers):
             self.search.is_asked = any(self.program.names_part(name) for name in TELLING)
         return self.search.is_asked
 
+    def concerns(self, condition: Node, function: Function | None) -> bool:
+        """Whether a condition may say something of the version."""
+        if not self.is_asked:
+            return False
+        self.search.asking = self.search.asking or Asking(self.program)
+        return self.search.asking.concerns(condition, function)
+
     def truth(self, condition: Node | None, file: File, function: Function | None) -> Truth:
         """Which way a condition goes on every kernel; None when they differ or it is not known."""
-        if condition is None or not self.is_asked:
-            return None
         search = self.search
-        if search.asking is None:
-            search.asking = Asking(self.program)
-        if not search.asking.concerns(condition, function):
+        if condition is None or not self.concerns(condition, function):
             return None
         key = file, condition.start_byte, condition.end_byte, self.on
         if key not in search.truths:
@@ -144,10 +147,9 @@ class Versions(Numbers):
     ) -> T | None:
         """What a `switch` does on every kernel; None where they differ."""
         condition, search = switch.child_by_field_name("condition"), self.search
-        if condition is None or not self.is_asked or search.nested >= MAX_NESTED:
+        if condition is None or search.nested >= MAX_NESTED:
             return None
-        search.asking = search.asking or Asking(self.program)
-        if not search.asking.concerns(condition, function):
+        if not self.concerns(condition, function):
             return None
 
         def constant(on: WindowsVersion, one: Node) -> Known | None:
