@@ -18,8 +18,14 @@ from hvci.source.values.resolve import Resolver
 from hvci.source.values.settled import settled
 
 _LONGEST = 60
-_SUCCESS = re.compile(rb"NT_SUCCESS|NT_ERROR|STATUS_SUCCESS|\b(?:status|rc|ret)\b", re.IGNORECASE)
+_SUCCESS = re.compile(
+    rb"!?\(?\s*NT_(?:SUCCESS|ERROR|WARNING)\s*\(.*\)|\(?(?:nt)?status\s*(?:[<>=!]=?)\s*"
+    rb"(?:0|STATUS_SUCCESS)\)?|\(?\w+\s*!=\s*(?:NULL|nullptr)\)?",
+    re.IGNORECASE | re.DOTALL,
+)
 """Asks whether something went well: where it did not, the driver does not start."""
+_BRANCHES = ("if_statement", "conditional_expression", "while_statement", "for_statement")
+_JOINED = (b"&&", b"||", b"and", b"or")
 
 
 def runs_always(resolver: Resolver, use: Use) -> tuple[bool | None, str]:
@@ -46,21 +52,44 @@ def _conditions(node: Node) -> Iterator[Node]:
     for above in ancestors(node):
         if above.type == "function_definition":
             return
-        if above.type in ("if_statement", "conditional_expression"):
-            condition = above.child_by_field_name("condition")
-            if condition is not None and not is_same(condition, below):
-                yield condition
+        held = None
+        if above.type in (*_BRANCHES, "switch_statement"):
+            held = above.child_by_field_name("condition")
+        elif _is_joined(above):
+            held = above.child_by_field_name("left")
+        if held is not None and not is_same(held, below) and _depends(above, below):
+            yield held
         below = above
+
+
+def _depends(above: Node, below: Node) -> bool:
+    """Whether a part of a statement waits for its condition: what a `for` begins with does not."""
+    return above.type != "for_statement" or not is_same(
+        above.child_by_field_name("initializer"), below
+    )
+
+
+def _is_joined(node: Node) -> bool:
+    operator = node.child_by_field_name("operator")
+    return node.type == "binary_expression" and text_of(operator) in _JOINED
 
 
 def _is_open(resolver: Resolver, use: Use, condition: Node) -> bool:
     """Whether a condition may fail for another reason than the version, or than a failure."""
     assert use.function is not None
-    if _SUCCESS.search(text_of(condition)):
-        return False
     if settled(use.function, condition, resolver) is not None:
         return False
-    return not resolver.versions.concerns(condition, use.function)
+    if resolver.versions.truth(condition, use.file, use.function) is not None:
+        return False
+    inner = condition
+    while inner.type in ("parenthesized_expression", "condition_clause") and inner.named_children:
+        inner = inner.named_children[-1]
+    if _is_joined(inner):
+        sides = (inner.child_by_field_name("left"), inner.child_by_field_name("right"))
+        return any(_is_open(resolver, use, side) for side in sides if side is not None)
+    if _SUCCESS.fullmatch(text_of(inner).strip()):
+        return False
+    return not resolver.versions.concerns(inner, use.function)
 
 
 def _shown(condition: Node) -> str:
