@@ -92,3 +92,97 @@ def test_behind_a_sign_that_joins(tmp_path):
 def test_in_a_switch(tmp_path):
     text = OPT_IN + GIVEN + entry("switch (enabled) { case 1: " + NOW + " break; } " + PLAIN)
     assert result(tmp_path, text).outcome is Outcome.UNDECIDED
+
+
+LED_AROUND = [
+    "if (!enabled) goto skip;",
+    "if (!enabled) { goto skip; }",
+    "if (!enabled) return STATUS_SUCCESS;",
+    "if (enabled) p = NULL; else return 0;",
+    "NTSTATUS made = STATUS_SUCCESS; if (!enabled) return made;",
+    "NTSTATUS made = STATUS_NO_MEMORY; made = f(); if (!enabled) return made;",
+    "switch (enabled) { case 1: return STATUS_SUCCESS; }",
+    "if (NT_SUCCESS(f())) return STATUS_SUCCESS;",
+    "if (NT_SUCCESS(f()) && !enabled) return STATUS_SUCCESS;",
+]
+NOT_AROUND = [
+    "if (!enabled) return STATUS_UNSUCCESSFUL;",
+    "NTSTATUS made = f(); if (!NT_SUCCESS(made)) return made;",
+    "NTSTATUS made = f(); if (!NT_SUCCESS(made)) goto skip;",
+    "NTSTATUS made = f(); if (!NT_SUCCESS(made) && enabled) goto skip;",
+    "NTSTATUS made = STATUS_UNSUCCESSFUL; if (!enabled) return made;",
+    "NTSTATUS made = 0; if (!enabled) { made = STATUS_NO_MEMORY; return made; }",
+    "p = h(); if (p == NULL) goto skip;",
+    "if (0) return STATUS_SUCCESS;",
+    VERSION + "if (v.dwMajorVersion < 6) return STATUS_SUCCESS;",
+    "again: if (!enabled) goto again;",
+    "while (enabled) { if (enabled == 2) break; enabled = 0; }",
+    "if (enabled) { p = NULL; } else { return STATUS_UNSUCCESSFUL; }",
+    "if (Interlocked) return STATUS_SUCCESS; Interlocked = TRUE;",
+    "if (InterlockedExchange(&enabled, 1)) return STATUS_SUCCESS;",
+]
+AROUND = [*((each, Outcome.UNDECIDED) for each in LED_AROUND)]
+AROUND += [(each, Outcome.PASS) for each in NOT_AROUND]
+
+
+@pytest.mark.parametrize(("before", "expected"), AROUND)
+def test_behind_what_leads_around_it(tmp_path, before, expected):
+    text = OPT_IN + GIVEN + "BOOLEAN Interlocked;" + entry(before + NOW + " skip: ;" + PLAIN)
+    assert result(tmp_path, text).outcome is expected
+
+
+def test_behind_a_version_that_leads_around_it(tmp_path):
+    before = VERSION + "if (v.dwMajorVersion >= 10) return; "
+    text = (
+        OPT_IN + "static VOID start(VOID) { " + before + NOW + " }\n" + entry("start(); " + PLAIN)
+    )
+    assert result(tmp_path, text).outcome is Outcome.FAIL
+
+
+def test_what_leads_around_it_is_named(tmp_path):
+    text = OPT_IN + GIVEN + entry("if (!enabled) return 0; " + NOW + PLAIN)
+    assert "is called only where `not (!enabled)`" in repr(result(tmp_path, text))
+
+
+@pytest.mark.parametrize("leaves", ["if (!enabled) break;", "if (!enabled) continue;"])
+def test_in_a_loop_that_is_left_before(tmp_path, leaves):
+    text = OPT_IN + GIVEN + entry("do { " + leaves + NOW + " } while (0);" + PLAIN)
+    assert result(tmp_path, text).outcome is Outcome.UNDECIDED
+
+
+def test_in_a_try_that_is_left_before(tmp_path):
+    body = "__try { %s" + NOW + " } __finally { }" + PLAIN
+    text = OPT_IN + GIVEN + entry(body % "if (!enabled) __leave; ")
+    assert result(tmp_path, text).outcome is Outcome.UNDECIDED
+    assert result(tmp_path, OPT_IN + GIVEN + entry(body % "")).outcome is Outcome.PASS
+
+
+def test_a_return_of_a_lambda_leads_around_nothing(tmp_path):
+    body = "auto each = [](int a) { if (!a) return 0; return 1; }; each(1); " + NOW + PLAIN
+    evidence = one_file(tmp_path, OPT_IN + GIVEN + entry(body), "driver.cpp")
+    found = next(each for each in judge(evidence) if each.rule == "execute-pool-type")
+    assert found.outcome is Outcome.PASS
+
+
+def test_the_way_that_surely_leads_to_it_counts(tmp_path):
+    before = OPT_IN + GIVEN + "static VOID start(VOID) { " + NOW + " }\n"
+    other = "static VOID other(VOID) { if (enabled) start(); }\n"
+    text = before + other + entry("other(); start(); " + PLAIN)
+    assert result(tmp_path, text).outcome is Outcome.PASS
+    text = before + other + entry("other(); " + PLAIN)
+    assert result(tmp_path, text).outcome is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("macro", "use", "expected"),
+    [
+        ("START() do { " + NOW + " } while (0)", "START();", Outcome.PASS),
+        ("START " + NOW, "START", Outcome.PASS),
+        ("START " + NOW, "if (enabled) { START }", Outcome.UNDECIDED),
+        ("START(a) if (a) " + NOW, "START(enabled);", Outcome.UNDECIDED),
+        ("START " + NOW, "", Outcome.FAIL),
+    ],
+)
+def test_in_a_macro(tmp_path, macro, use, expected):
+    text = OPT_IN + GIVEN + f"#define {macro}\n" + entry(use + " " + PLAIN)
+    assert result(tmp_path, text).outcome is expected

@@ -9,9 +9,10 @@ belongs to a file in a build. Blind spot: calls through pointers on the way to t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from hvci.source.builds.model import Build, Kind
 from hvci.source.preprocess.runs import Run
@@ -87,15 +88,19 @@ Runs = Callable[[Program, Use], tuple[bool | None, str]]
 def runtime(program: Program, entries: frozenset[str], runs: Runs) -> Runtime:
     """Find the runtime call of a program and the way to it from an entry routine."""
     names = {name.encode() for name in entries}
-    uses = [use for use in program.uses(RUNTIME) if _opts_in(use)]
+    uses = [use for use in program.uses(RUNTIME) if _opts_in(text_of(use.node))]
+    uses += _in_macros(program)
     started = any(program.functions(name) for name in sorted(names))
     if not uses:
+        if macro := next((one for one in _making(program) if program.mentions(one)), b""):
+            return Runtime(Nx.OPEN, f"the macro {macro.decode()} decides whether it is called")
         if started:
             return Runtime(Nx.INERT, "ExInitializeDriverRuntime(DrvRtPoolNxOptIn) is never called")
         return Runtime(Nx.OPEN, "the driver that loads this code must make the runtime call")
     others: list[Runtime] = []
     for use in uses:
-        way = _way_up(program, use, names)
+        sure = partial(_sure, program, runs)
+        way = _way_up(program, use, names, sure) or _way_up(program, use, names, lambda use: True)
         if not way:
             continue
         function, offset = way[-1].function, way[-1].offset
@@ -121,19 +126,60 @@ _WHERE = (
 )
 
 
-def _opts_in(use: Use) -> bool:
-    given = text_of(use.node.child_by_field_name("arguments"))
-    return b"DrvRtPoolNxOptIn" in given or re.fullmatch(rb"\(\s*0?x?0*1\s*\)", given) is not None
+def _opts_in(text: bytes) -> bool:
+    return _OPTING.search(text) is not None
 
 
-def _way_up(program: Program, use: Use, names: set[bytes]) -> tuple[Use, ...]:
+_OPTING = re.compile(
+    RUNTIME + rb"\s*\(\s*(?:[^;]*\bDrvRtPoolNxOptIn\b|(?:\(\w+\)\s*)?0?x?0*1[uUlL]*\s*\))"
+)
+
+
+def _making(program: Program) -> list[bytes]:
+    """The macros that make the call, whether or not they make it always."""
+    units = program.naming(RUNTIME)
+    every = (
+        (name, macro) for unit in units for name, many in unit.macros.items() for macro in many
+    )
+    return sorted({name for name, macro in every if _opts_in(macro.body)})
+
+
+def _in_macros(program: Program) -> Iterator[Use]:
+    """The uses of macros that make the call, whatever they are given."""
+    for name in _making(program):
+        for unit in program.naming(name):
+            known = program.macros(name, unit.source.path)
+            if not known or not all(_makes(macro) for macro, _ in known):
+                continue
+            for at in unit.source.places(name):
+                file = unit.trees.at(at)
+                node = file.node_at(at, at + len(name))
+                is_code = not unit.in_define(at) and unit.live(at) is not False
+                if is_code and node is not None:
+                    yield Use(unit.source, file, node, at, file.function_at(at))
+
+
+def _makes(macro: Macro) -> bool:
+    return _opts_in(macro.body) and _CHOOSES.search(macro.body) is None
+
+
+_CHOOSES = re.compile(rb"\b(?:if|for|switch|case|return|goto)\b|\?|&&|\|\||#")
+
+
+def _sure(program: Program, runs: Runs, use: Use) -> bool:
+    return runs(program, use)[0] is True
+
+
+def _way_up(
+    program: Program, use: Use, names: set[bytes], follows: Callable[[Use], bool]
+) -> tuple[Use, ...]:
     """The calls from a call up to the one in an entry routine; none where no way leads there."""
     todo: list[tuple[Use, ...]] = [(use,)]
     seen = set()
     while todo:
         way = todo.pop(0)
         function = way[-1].function
-        if function is None or key_of(function) in seen:
+        if function is None or key_of(function) in seen or not follows(way[-1]):
             continue
         seen.add(key_of(function))
         if function.name in names:
