@@ -32,6 +32,7 @@ from hvci.binary.form.code import (
     Address,
     Binary,
     Choose,
+    Condition,
     Const,
     Effect,
     Either,
@@ -57,6 +58,7 @@ VOLATILE = 0xFF
 OPERATORS = {
     "+": "add", "-": "sub", "&": "and", "|": "or", "^": "xor", "*": "mul", "<<": "shl", ">>": "shr"
 }  # fmt: skip
+RELATIONS = {"==": "eq", "!=": "ne", "<": "slt", ">=": "sge"}
 _MEMORY = re.compile(r"\[(\w+)(?:\+(x\d+)\*(\d+))?([+-]\w+)?\](?::(\d))?$")
 _SPLIT = re.compile(r"^(.+?) (<<|>>|[-+&|^*])(?::(\d))? (.+)$")
 
@@ -275,6 +277,7 @@ class Text:
             holds=lambda rva, size=1: rva >= 0 and rva + size <= SIZE,
             number=lambda rva, size: int.from_bytes(content[rva : rva + size], "little"),
             is_writable=lambda rva: rva >= WRITABLE,
+            find=lambda wanted: iter([at] if (at := content.find(wanted)) >= 0 else []),
             section_at=lambda rva: SimpleNamespace(rva=WRITABLE),
             is_code=lambda rva: CODE <= rva < self.end,
         )
@@ -354,7 +357,7 @@ class Text:
 
     def define(self, function, i, number):
         """What a row puts into a register."""
-        expr = function.instructions[i].defines[number]
+        expr = function.instructions[i].defines.get(number, Opaque("what a call leaves"))
         if isinstance(expr, Choose):
             return expr._replace(comparison=expr.comparison._replace(since=i))
         return expr
@@ -416,7 +419,12 @@ class Text:
         return True
 
     def condition(self, function, i):
-        """Not followed."""
+        """What an `if` compares, in 32 bits."""
+        compared = function.instructions[i].compared
+        if compared is None:
+            return None
+        left, sign, right = compared
+        return Condition(RELATIONS[sign], Reg(register(left), 4), self.expression(right), 4, i)
 
     def numbers(self, low, high):
         """None: no store of these texts lies far behind a pointer."""

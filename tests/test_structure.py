@@ -19,6 +19,7 @@ MUTUAL = {
             *("dataflow", "frames", "globals", "interprocedural", "made_addresses"),
             *("loops", "makers", "pointees", "reaching", "readers", "written"),
             *("bounds", "data", "elsewhere", "locals", "names", "nearest", "opting"),
+            *("deciding", "loading", "parts", "unrelated"),
         )
     ),
 }

@@ -35,7 +35,7 @@ from hvci.binary.flow.interprocedural import Interprocedural
 from hvci.binary.flow.loops import changes
 from hvci.binary.flow.made_addresses import LOST
 from hvci.binary.flow.reaching import BUDGET, MAX_STEPS, Definition, Reaching
-from hvci.binary.flow.versions.paths import CHOSEN, VARIABLE
+from hvci.binary.flow.versions.paths import CHOSEN, VARIABLE, Dead, suppose
 from hvci.binary.form.code import (
     CALLS,
     IMAGE_BASE,
@@ -79,7 +79,6 @@ FILE_STEPS, BYTES_A_STEP = 500_000, 4
 Of 486 real drivers none needed more than 200,000, and none asked more than 2,000 questions.
 """
 NO_CYCLE = 1 << 30
-_ANYTHING = atoms.unknown("a variable of the kernel")
 NO_CHOICE: dict[int, bool] = {}
 MAX_LEARNT = 4000
 """Instructions of a function of which `learn` asks."""
@@ -167,6 +166,24 @@ class Dataflow:
         self._busy, self._cycle = {}, NO_CYCLE
         result = work()
         self._busy, self._cycle = outer
+        return result
+
+    def supposing(
+        self, function: Function, dead: Dead, results: dict[int, Atoms], work: Callable[[], T]
+    ) -> T:
+        """The result of some work where control goes some ways only and calls return something.
+
+        Nothing of what is worked out then is kept.
+        """
+        kept = self._memo, self._loops, self.globals.memo, self.interprocedural.results
+        lookups = self.interprocedural.lookups
+        self._memo, self._loops, self.interprocedural.results = {}, set(), {}
+        self.globals.memo = {**self.globals.memo}
+        self.interprocedural.lookups = lookups | results
+        with suppose(function, dead):
+            result = self.apart(work)
+        self._memo, self._loops, self.globals.memo, self.interprocedural.results = kept
+        self.interprocedural.lookups = lookups
         return result
 
     # ---- questions
@@ -445,9 +462,10 @@ class Dataflow:
                 return self.globals.seen(function, i, rva, size, nesting)
         if base.kind is Kind.TABLE:
             return self.globals.framework_routine(base.value + displacement)
-        if self.versions is not None and base.kind is Kind.IMPORT and not displacement:
-            name = self.image.imports[base.value].name
-            return self.versions.telling.build_number(size) if name == VARIABLE else _ANYTHING
+        is_told = self.versions is not None and base.kind is Kind.IMPORT and not displacement
+        if is_told and self.image.imports[base.value].name == VARIABLE:
+            assert self.versions is not None
+            return self.versions.telling.build_number(size)
         where = atoms.describe(base)
         words = f"{where}, field {displacement:#x}"
         return frozenset((Atom(Kind.FIELD, displacement, why=words, of=base),))

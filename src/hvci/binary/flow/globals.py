@@ -54,7 +54,7 @@ class Globals:
         self.framework: tuple[str, ...] = ()
         """Names of the KMDF functions, by index."""
         self.writes = Writes(flow)
-        self._memo: dict[tuple[int, int], Atoms] = {}
+        self.memo: dict[tuple[int, int], Atoms] = {}
         self._writers: dict[tuple[int, int], list[Writer]] = {}
         self._reachable: dict[int, bool] = {}
         self._early: dict[int, dict[int, Container[int]]] = {}
@@ -70,11 +70,11 @@ class Globals:
         if not self.image.holds(rva, size):
             return atoms.unknown(f"a global outside the image ({rva:#x})")
         key = rva, size
-        known = self._memo.get(key)
+        known = self.memo.get(key)
         if known is None:
-            self._memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
+            self.memo[key] = atoms.unknown(f"the global at {rva:#x} depends on itself")
             known = self.flow.apart(lambda: self._work_out(rva, size, nesting))
-            self._memo[key] = known
+            self.memo[key] = known
         return known
 
     def seen(self, function: Function, i: int, rva: int, size: int, nesting: int) -> Atoms:
@@ -101,7 +101,7 @@ class Globals:
 
         Not one of the frame of a writer, which means nothing to a reader.
         """
-        known = self.known.get(rva, self._memo.get((rva, size)))
+        known = self.known.get(rva, self.memo.get((rva, size)))
         if known is None and rva not in self.image.imports and self.image.holds(rva, size):
             if any(atom.kind is kind for atom in self.written.get(rva, ())):
                 return True
@@ -113,7 +113,7 @@ class Globals:
 
     def forget(self) -> None:
         """Drop what was worked out before something new was learnt."""
-        self._memo.clear()
+        self.memo.clear()
 
     def framework_routine(self, offset: int) -> Atoms:
         """The KMDF function whose address lies at an offset in the function table."""
@@ -154,11 +154,15 @@ class Globals:
 
     # ---- the NX opt-in
 
+    def writers(self, rva: int, size: int) -> list[Writer]:
+        """What stores into a global of which `value` told."""
+        return self._writers.get((rva, size), [])
+
     def setting(self, rva: int, size: int, values: Collection[int]) -> list[tuple[Place, ...]]:
         """The ways to what may store one of some numbers into a global of which `value` told."""
         return [
             writer.way
-            for writer in self._writers.get((rva, size), ())
+            for writer in self.writers(rva, size)
             if any(atom.kind is Kind.CONST and atom.value in values for atom in writer.values)
         ]
 

@@ -84,7 +84,7 @@ class Interprocedural:
         """Names of imports by the RVA of the jump that leads to them."""
         self.inbound: dict[Place, str] = {}
         """Who decides a parameter that comes from outside the image, in words."""
-        self._results: dict[int, Atoms | None] = {}
+        self.results: dict[int, Atoms | None] = {}
         self._clobbered: dict[int, int] = {}
         """Masks of the registers that functions may change, by their starts."""
 
@@ -95,7 +95,7 @@ class Interprocedural:
 
     def forget(self) -> None:
         """Drop what was worked out before something new was learnt."""
-        self._results.clear()
+        self.results.clear()
 
     # ---- arguments
 
@@ -471,17 +471,17 @@ class Interprocedural:
 
     def _result(self, start: int, nesting: int) -> Atoms | None:
         """What a function returns; None when it is not worked out."""
-        if start in self._results:
-            return self._results[start]
-        self._results[start] = None
+        if start in self.results:
+            return self.results[start]
+        self.results[start] = None
         function = self.flow.functions.starting_at(start)
         if function is None or len(function.instructions) > MAX_CALLEE:
             return None
-        answer = self.flow.apart(lambda: self._returned_by(function, nesting))
-        self._results[start] = answer
+        answer = self.flow.apart(lambda: self.returned_by(function, nesting))
+        self.results[start] = answer
         return answer
 
-    def _returned_by(self, function: Function, nesting: int) -> Atoms | None:
+    def returned_by(self, function: Function, nesting: int) -> Atoms | None:
         """What the returns of a function leave, and its tail calls."""
         out: set[Atom] = set()
         returns = 0

@@ -15,6 +15,7 @@ from hvci.binary.flow.edges import fixes
 from hvci.binary.flow.far.locals import filling
 from hvci.binary.flow.fates import is_unknown, outputs
 from hvci.binary.flow.frames import SLOT, Element, Leak
+from hvci.binary.flow.versions.paths import STRETCHES
 from hvci.binary.flow.ways import Ways
 from hvci.binary.form.code import (
     CALLS,
@@ -38,8 +39,6 @@ MOST_OWN_CALLS = 3
 UNEVEN = "the stack pointer differs on the ways that meet before it"
 TOLD = 4
 """Bytes of what a question for the version leaves in a slot."""
-STRETCHES = "stretches"
-"""As the first of a key in a function's cache, before a location."""
 BUDGET = "the work budget was spent before its value was found"
 OBJECT = "a local variable that may be part of an object whose address is passed to a call"
 EVERYWHERE, NOWHERE = (-1 << 40, 1 << 40), (0, 0)

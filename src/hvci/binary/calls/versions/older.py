@@ -15,10 +15,9 @@ from hvci.binary.analysis.wiring import Analysis
 from hvci.binary.calls.versions.concerned import Concerned
 from hvci.binary.calls.versions.questions import Questions
 from hvci.binary.calls.versions.starts import Starts
-from hvci.binary.flow.reaching import STRETCHES
 from hvci.binary.flow.versions.deciding import Deciding
 from hvci.binary.flow.versions.known import Place, Versions
-from hvci.binary.flow.versions.paths import CHOSEN, DEAD, Dead, never_runs
+from hvci.binary.flow.versions.paths import CHOSEN, DEAD, STRETCHES, Dead, never_runs
 from hvci.binary.flow.versions.telling import Telling, kernels
 from hvci.binary.flow.ways import handlers
 from hvci.binary.form.code import Flow, Function

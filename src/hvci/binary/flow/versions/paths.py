@@ -6,12 +6,15 @@ Knows flow of control; knows no values.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from hvci.binary.form.code import Flow, Function
 
 Edge = tuple[int, int]
 CHOSEN = "chosen"
 """As the key in a function's cache: of instructions that choose, whether they take the second."""
+STRETCHES = "stretches"
+"""As the first of a key in a function's cache, before a location: how control comes to places."""
 VARIABLE = "NtBuildNumber"
 """A variable of the kernel that tells its version."""
 DEAD = "dead"
@@ -61,9 +64,33 @@ class Dead:
         self.edges = {edge for p, taken in ways.items() for edge in _never(function, p, taken)}
         self.code = reached(function, others) - reached(function, others, self.edges)
 
+    def __or__(self, other: Dead) -> Dead:
+        """What never runs for either of two reasons."""
+        both = Dead.__new__(Dead)
+        both.edges, both.code = self.edges | other.edges, self.code | other.code
+        return both
+
     def is_way(self, p: int, j: int) -> bool:
         """Whether control may come from one instruction to another."""
         return p not in self.code and (p, j) not in self.edges
+
+
+@contextmanager
+def suppose(function: Function, dead: Dead) -> Iterator[None]:
+    """Take some code of a function for dead for a while; what is learnt then is not kept."""
+    cache, joins = function.cache, function.joins
+    known: Dead | None = cache.get(DEAD)
+    function.cache = {
+        key: held.copy() if isinstance(held, dict | list | set) else held
+        for key, held in cache.items()
+        if key[0] != STRETCHES
+    }
+    function.joins = {}
+    function.cache[DEAD] = dead if known is None else known | dead
+    try:
+        yield
+    finally:
+        function.cache, function.joins = cache, joins
 
 
 def _never(function: Function, p: int, taken: bool) -> Iterator[Edge]:
