@@ -366,7 +366,7 @@ def test_what_else_may_make_two_scans_differ_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "worse"),
-    [("NotAnImage", True), ("InternalError", True), ("UnsupportedImage", False)],
+    [("NotAnImage", True), ("InternalError", True), ("UnsupportedImage", True)],
 )
 def test_a_driver_that_cannot_be_judged_any_more_is_worse(tmp_path, kind, worse):
     where = tmp_path / "a.db"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hvci.model import Gate, Machine, Outcome, WindowsVersion
-from hvci.report import Document
+from hvci.report import Document, TargetError
 from hvci.report.diff import Change, compare, to_diff_text
 from reports import (
     map_call,
@@ -66,6 +66,23 @@ def test_drivers_are_paired_by_name():
     assert "x.sys: compatible -> incompatible\n  new: 1\n" in text
     assert "y.sys: compatible -> not there\n" in text
     assert "z.sys: not there -> compatible\n" in text
+
+
+def test_a_driver_that_is_none_any_more_is_worse():
+    """A file of its name is there and has no report, whatever the reason; one that went is not."""
+    old = Document((report(path="v1/a/x.sys"), report(path="v1/b/x.sys"), report(path="v1/y.sys")))
+    error = TargetError("v2/b/x.sys", "UnsupportedImage", "not a kernel-mode driver")
+    other = TargetError("v2/p.inf", "InputError", "y.sys is not in the package")
+    new = Document((report(path="v2/a/x.sys"),), (error, other))
+    found = compare(old, new)
+    assert [(one.name, one.worse) for one in found] == [
+        ("a/x.sys", False),
+        ("b/x.sys", True),
+        ("y.sys", False),
+    ]
+    text = to_diff_text(found)
+    assert "b/x.sys: compatible -> no answer (not a kernel-mode driver)\n" in text
+    assert "y.sys: compatible -> not there\n" in text
 
 
 BAD = (pool_call(0x1000, 0),)

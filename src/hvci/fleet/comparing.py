@@ -51,6 +51,8 @@ class State:
     rank: int
     """How bad that is: 0 good, 1 open, 2 bad."""
     sha256: str
+    is_judged: bool = False
+    """Whether it is a driver with a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,11 @@ class Changed:
 
     @property
     def worse(self) -> bool:
-        """Whether it is bad or open now and was better, or not there, before."""
+        """Whether it is bad or open now and was better, or not there, before; or no driver now
+        and was one.
+        """
+        if self.before and self.after and self.before.is_judged and not self.after.is_judged:
+            return True
         now = self.after.rank if self.after else 0
         return now > (self.before.rank if self.before else 0)
 
@@ -195,7 +201,8 @@ def _state(row: Sequence[Any]) -> State:
     problem, sentence, sha256, kind, verdict, summary = row
     if problem is not None:
         return State(f"{problem}: {sentence}", 1, "")
-    return State(summary, _RANKS.get(verdict, int(kind not in _NO_DRIVERS)), sha256)
+    rank = _RANKS.get(verdict, int(kind not in _NO_DRIVERS))
+    return State(summary, rank, sha256, verdict in _RANKS)
 
 
 def line(one: Changed) -> str:

@@ -18,9 +18,10 @@ from hvci.report.identity import (
     Named,
     named_findings,
     offset_in_function,
+    short_name,
     where,
 )
-from hvci.report.pairs import pairs
+from hvci.report.pairs import pairs, shared
 from hvci.report.safe import safe
 
 
@@ -62,11 +63,14 @@ class Difference:
     changes: tuple[Changed, ...]
     doubts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Why rules are open that were not so before and of which no finding tells it, with them."""
+    refused: str = ""
+    """Why the driver has no report any more although a file of its name is there."""
 
     @property
     def worse(self) -> bool:
         """Whether something fails or is in doubt that was not so before."""
-        return bool(self.doubts) or any(_is_worse(item) for item in self.changes)
+        is_open = bool(self.doubts or self.refused)
+        return is_open or any(_is_worse(item) for item in self.changes)
 
 
 _BAD = (Outcome.NOTE, Outcome.UNDECIDED, Outcome.FAIL)
@@ -81,14 +85,25 @@ def _is_worse(item: Changed) -> bool:
 
 def compare(old: Document, new: Document) -> tuple[Difference, ...]:
     """What changed in each driver of two runs."""
-    return tuple(_difference(*pair) for pair in pairs(old.reports, new.reports))
+    return tuple(_difference(new, *pair) for pair in pairs(old.reports, new.reports))
 
 
-def _difference(name: str, before: Report | None, after: Report | None) -> Difference:
+def _difference(
+    told: Document, name: str, before: Report | None, after: Report | None
+) -> Difference:
     old = list(named_findings(before)) if before else []
     new = list(named_findings(after)) if after else []
     changes = sorted(_changes(old, new), key=_order)
-    return Difference(name, before, after, tuple(changes), tuple(_doubts(before, after)))
+    refused = _refused(before, told) if before and not after else ""
+    return Difference(name, before, after, tuple(changes), tuple(_doubts(before, after)), refused)
+
+
+def _refused(before: Report, told: Document) -> str:
+    """What is said of the file of a driver's name that is none any more."""
+    name = short_name(before.target.path).lower()
+    found = [one for one in told.errors if short_name(one.path).lower() == name]
+    nearest = max(found, key=lambda one: shared(one.path, before.target.path), default=None)
+    return nearest.message if nearest else ""
 
 
 _IN_DOUBT = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.NOT_CHECKED)
@@ -182,6 +197,7 @@ def to_diff_text(differences: Iterable[Difference], *, verbose: bool = False) ->
 
 def _lines(difference: Difference, verbose: bool) -> Iterator[str]:
     before, after = (_verdict(report) for report in (difference.before, difference.after))
+    after = f"no answer ({safe(difference.refused, 1000)})" if difference.refused else after
     yield f"{safe(difference.name)}: {before} -> {after}"
     if aims := _aims(difference):
         yield f"  judged for {aims}: what differs may be that"
