@@ -1,10 +1,13 @@
 """The commands that know a policy, a baseline or two versions."""
 
 import json
+import warnings
+import zipfile
 
 import pytest
 from click.testing import CliRunner
 
+from build import driver
 from hvci.cli import gather as gathering
 from hvci.cli import main
 from hvci.errors import NotAnImage
@@ -124,6 +127,23 @@ def test_baseline_write_and_check(here):
     result = run("baseline", "check", "bad.sys")
     assert result.exit_code == 1
     assert "More" in result.stdout
+
+
+def test_a_baseline_tells_members_of_one_name_apart(here):
+    """What one of them does was accepted of the other as well."""
+
+    def pack(*members):
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile("x.zip", "w") as archive:
+            for data in members:
+                archive.writestr("a.sys", data)
+
+    pack(driver(), driver(pool_type=0))
+    assert run("baseline", "write", "x.zip").stdout.endswith(
+        "2 targets, 1 finding, 0 rules undecided\n"
+    )
+    assert run("baseline", "check", "x.zip").exit_code == 0
+    pack(driver(pool_type=0), driver(pool_type=0))
+    assert run("baseline", "check", "x.zip").exit_code == 1
 
 
 def test_baseline_problems(here):

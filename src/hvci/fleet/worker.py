@@ -255,7 +255,6 @@ def opened(task: Task) -> Answer:
         )
         for one in placed
     )
-    inside = _told_apart(inside)
     shut = _beside(inside, (Shut(one.path, str(one.error), one.lasting) for one in refused))
     what = "a Windows" if task.kind == WINDOWS else _what(path)
     said = f"{what} with {len(inside)} driver{'s' * (len(inside) != 1)}"
@@ -279,17 +278,6 @@ def _placed(task: Task, path: Path, scratch: Path) -> tuple[list[Placed], list[R
     from hvci.packages.opened import unpack
 
     return unpack(path, "", scratch)
-
-
-def _told_apart(inside: tuple[Inside, ...]) -> tuple[Inside, ...]:
-    """Members of one name get numbers, so that each is a row."""
-    met: dict[str, int] = {}
-    told = []
-    for one in inside:
-        met[one.name] = met.get(one.name, 0) + 1
-        again = f"#{met[one.name]}" if met[one.name] > 1 else ""
-        told.append(one._replace(name=f"{one.name}{again}"))
-    return tuple(told)
 
 
 def _beside(inside: tuple[Inside, ...], shut: Iterable[Shut]) -> tuple[Shut, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from posixpath import dirname, join, normpath
 from typing import IO, NamedTuple
 
@@ -26,6 +27,14 @@ class Member(NamedTuple):
     """Other names of the same bytes in the archive."""
     kind: str = ""
     """Of archive, where the first bytes do not tell."""
+
+
+def numbered(names: Iterable[str]) -> Iterator[str]:
+    """Names with a number behind each that was there before."""
+    met: Counter[str] = Counter()
+    for name in names:
+        met[name] += 1
+        yield f"{name}#{met[name]}" if met[name] > 1 else name
 
 
 class Links:

@@ -18,7 +18,7 @@ from hvci.model.package import Package
 from hvci.packages import archives, images, kinds, library, marks
 from hvci.packages.claims import Claim, Claims, amiss, claimed, lost_infs, machine_of_file
 from hvci.packages.inf import START, Damaged, Inf, Service, read_inf
-from hvci.packages.members import Member
+from hvci.packages.members import Member, numbered
 
 MAX_MEMBER = 256 << 20
 MAX_NESTED = 2 << 30
@@ -410,10 +410,11 @@ class _Opening:
             self._told(path, [str(missing(path, service).error)])
         for path, text in claims.amiss:
             self._told(path, [text])
-        for image in self.images:
+        names = numbered(image.path for image in self.images)
+        for image, name in zip(self.images, names, strict=True):
             claim = claims.of(image)
             package = self._package(claim, catalogs) if claim else None
-            yield Placed(image.path, image.file, package, tuple(catalogs.near(image)))
+            yield Placed(name, image.file, package, tuple(catalogs.near(image)))
 
     def _package(self, claim: Claim, catalogs: _Catalogs) -> Package:
         """What a report says of a package; of its catalogs those that are there."""

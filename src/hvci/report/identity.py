@@ -79,11 +79,16 @@ def offset_in_function(site: ImageSite) -> int:
     return site.rva - int(invented[1], 16) if invented else 0
 
 
+_AGAIN = re.compile(r"(\.\w+)#\d+$")
+
+
 @lru_cache(maxsize=64)
 def short_name(path: str) -> str:
     """The last part of a path of either kind, which is what a driver is called; of one in an
-    archive its own name, where it has one.
+    archive its own name, where it has one, without the number of a second one of that name.
     """
+    if "!" in path:
+        path = _AGAIN.sub(r"\1", path)
     name = PurePosixPath(path.replace("\\", "/")).name or path
     archive, mark, last = name.rpartition("!")
     return last if mark and "." in archive and "." in last else name
