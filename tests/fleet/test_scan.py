@@ -193,8 +193,12 @@ def test_since_leaves_out_what_did_not_change(folder, tmp_path):
     now = time.time()
     os.utime(folder / "text.sys", (now, now))
     for word in ("2026-01-01" if now > 1_767_300_000 else "2022-01-01", "2h", "1d"):
-        assert run(folder, "--since", word, "-d", tmp_path / "a.db").exit_code == 0
+        done = run(folder, "--since", word, "-d", tmp_path / "a.db")
+        assert done.exit_code == 0
         assert set(rows(tmp_path / "a.db")) == {"text.sys", "gone.sys"}
+        assert "nothing changed" not in done.output
+    done = run(folder / "text.sys", "--since", "2130-01-01", "-q", "-d", tmp_path / "b.db")
+    assert (done.exit_code, "nothing changed since then" in done.output) == (0, True)
     refused = run(folder, "--since", "yesterday", "-d", tmp_path / "a.db")
     assert (refused.exit_code, "want a date" in refused.output) == (2, True)
 

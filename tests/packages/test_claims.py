@@ -493,15 +493,37 @@ def test_a_layout_beside_it_that_says_where_its_files_lie_is_told(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("below", "is_told"), [("x64", False), ("x86", True), ("arm64", True), ("none", False)]
-)
-def test_a_driver_for_another_machine_is_not_the_one_that_an_inf_lacks(tmp_path, below, is_told):
-    images = {"x64": X64, "x86": X86, "arm64": ARM64, "none": b"no image"}
+@pytest.mark.parametrize(("below", "is_error"), [("x64", False), ("x86", True), ("arm64", True)])
+def test_a_driver_for_another_machine_is_not_the_one_that_an_inf_lacks(tmp_path, below, is_error):
+    """One for the right machine may be put where the INF says later: it is told all the same."""
+    images = {"x64": X64, "x86": X86, "arm64": ARM64}
     top = put(tmp_path, {"a.inf": one_of("One"), "deep/one.sys": images[below], "b.sys": X64})
-    done = CliRunner().invoke(main, ["check", str(top)])
-    says = "service One: One.sys is not in the package"
-    assert (says in " ".join(done.stdout.split())) is is_told
+    says = f"{top / 'a.inf'}: service One: One.sys is not in the package"
+    found = checked(top)
+    if is_error:
+        assert found == (4, [says], [])
+    else:
+        assert found == (0, [], [f"INF {says} where the INF says; there is deep/one.sys"])
+
+
+def checked(path, *more):
+    """Exit code, errors and notices of a check."""
+    done = CliRunner().invoke(main, ["check", str(path), "-f", "json", "--no-config", *more])
+    document = json.loads(done.stdout)
+    errors = [f"{one['path']}: {one['message']}" for one in document["errors"]]
+    return done.exit_code, errors, document["notices"]
+
+
+@pytest.mark.parametrize("more", [(), ("--isolate",)])
+def test_what_lies_nowhere_below_an_inf_is_told_of_a_folder_of_packages(tmp_path, more):
+    """In an archive it is an error; folders are put together by builds."""
+    top = put(tmp_path, {"p/a.inf": one_of("One"), "q/a.inf": one_of("One"), "q/one.sys": X64})
+    says = f"INF {top / 'p' / 'a.inf'}: service One: One.sys is not in the package"
+    assert checked(top, *more) == (0, [], [says])
+    put(top, {"p/one.c": "int x;"})
+    assert checked(top / "p")[2] == []  # sources: it is built elsewhere
+    put(top, {f"{n}/{n}.inf": one_of("Lost") for n in "abcdefg"})
+    assert checked(top, *more)[2][-1] == "2 more INFs name files that are not where they say"
 
 
 @pytest.mark.parametrize("words", [("", "a.sys"), ("a.sys", ""), ("a.inf", "a.sys")])

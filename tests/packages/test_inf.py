@@ -72,6 +72,7 @@ def service(text=BASE, **change):
         BASE.encode("utf-16"),
         BASE.encode("utf-16-le"),
         b"\xfe\xff" + BASE.encode("utf-16-be"),
+        BASE.encode("utf-16-be"),
         BASE.replace("\n", "\r\n").encode("cp1252"),
         BASE.replace("Device = Device", "Device = Ger\xe4t").encode("cp1252"),
     ],

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _NONE = Policy()
 _MOST_NAMED = 5
+_OF_INF = "INF "
+"""Begins what is told of an INF and is no error."""
 MOST_ARCHIVES = 1000
 """Archives of folders that are opened in one run; `hvci scan` has no such bound."""
 
@@ -58,7 +60,17 @@ def gather(
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
     errors = tuple(error for document in ordered for error in document.errors)
-    return Document(reports, errors, tuple(_left_out(policy, excluded)))
+    notices = (*_left_out(policy, excluded), *_told(ordered))
+    return Document(reports, errors, tuple(dict.fromkeys(notices)))
+
+
+def _told(documents: list[Document]) -> Iterator[str]:
+    """What there is to say besides reports and errors; of INFs that lack something only a few."""
+    lacking = [text for one in documents for text in one.notices if text.startswith(_OF_INF)]
+    yield from (text for one in documents for text in one.notices if text not in lacking)
+    yield from lacking[:_MOST_NAMED]
+    if rest := len(lacking[_MOST_NAMED:]):
+        yield f"{rest} more INFs name files that are not where they say"
 
 
 def _left_out(policy: Policy, targets: list[Found | Missing]) -> Iterator[str]:
@@ -121,8 +133,13 @@ class Packages:
     def _of_inf(self, path: str) -> Document:
         """What an INF names and its folder lacks."""
         wrong = self.beside.wrong_with(path) if self.beside else ()
-        text = "; ".join(dict.fromkeys(self.lacking.news(Path(path), wrong)))
-        return Document(errors=(TargetError.of(path, InputError(text)),) if text else ())
+        news = list(self.lacking.news(Path(path), wrong))
+        text, other = (
+            "; ".join(dict.fromkeys(one.text for one in news if one.is_error is is_error))
+            for is_error in (True, False)
+        )
+        errors = (TargetError.of(path, InputError(text)),) if text else ()
+        return Document(errors=errors, notices=(f"{_OF_INF}{path}: {other}",) if other else ())
 
     def tell(self, found: dict[str, Document], missing: set[str]) -> None:
         """Say how many were opened; a folder whose packages hold drivers is not empty."""

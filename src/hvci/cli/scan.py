@@ -222,6 +222,8 @@ def _scan_with(
         database.close()
     if not quiet:
         click.echo(_summary(progress, store.scan_id, where))
+    if asked.since and not progress.files:
+        click.echo("hvci: nothing changed since then, so nothing was looked at", err=True)
     if progress.lost:
         click.echo(f"hvci: without an answer: {progress.lost} of the targets named", err=True)
     elif progress.found_nothing:

@@ -99,8 +99,9 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-16", "replace")
     if data[:3] == b"\xef\xbb\xbf":
         return data.decode("utf-8-sig", "replace")
-    if len(data) > 3 and data[1:2] == data[3:4] == b"\0":
-        return data.decode("utf-16-le", "replace")
+    for at, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(data) > 3 and data[at] == data[at + 2] == 0 != data[1 - at]:
+            return data.decode(encoding, "replace")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
