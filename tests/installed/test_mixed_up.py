@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from build import driver
+from build import IMPORTS, driver
 from hives import hive
 from hvci.errors import InputError
 from hvci.evaluate import Options, evaluate_package
@@ -395,6 +395,87 @@ def test_drivers_beside_those_of_services_are_counted(tmp_path):
     assert [one[1] for one in told(windows)] == ["a"]
     text = "1 drivers in System32/drivers that no service names were left out: Library.SYS"
     assert text in windows.notes
+
+
+def test_what_drivers_of_services_import_is_loaded_with_them(tmp_path):
+    """It has no service, so that nobody looked at it; what nobody imports is only counted."""
+    uses = driver(imports={**IMPORTS, "Library.sys": ("Help",), "..\\x.sys": ("X",)})
+    library = driver(imports={**IMPORTS, "far.sys": ("Far",), "gone.sys": ("Gone",)})
+    files = {
+        "system32/config/system": system(
+            {
+                "a": service(1, "\\SystemRoot\\Vendor\\a.sys"),
+                "b": service(0, "system32\\drivers\\b.sys"),
+                "off": service(4, "system32\\drivers\\off.sys"),
+            }
+        ),
+        "Vendor/a.sys": uses,
+        "Vendor/library.sys": library,
+        "system32/drivers/b.sys": driver(imports={**IMPORTS, "off.sys": ("Off",)}),
+        "system32/drivers/library.sys": OTHER,
+        "system32/drivers/far.sys": BROKEN,
+        "system32/drivers/off.sys": BROKEN,
+        "system32/drivers/alone.sys": BROKEN,
+    }
+    windows = put(tmp_path, files)
+    found = {path: one for path, one, *_ in told(windows)}
+    assert found == {
+        "vendor/a.sys": "a",
+        "system32/drivers/b.sys": "b",
+        "vendor/library.sys": "",
+        "system32/drivers/library.sys": "",
+        "system32/drivers/far.sys": "",
+        "system32/drivers/off.sys": "",
+    }
+    text = "1 drivers in System32/drivers that no service names were left out: alone.sys"
+    assert text in windows.notes
+    reports = dict(evaluate_package(windows.drivers(), Options()))
+    starts = {path.rpartition("/")[2]: one.package.start for path, one in reports.items()}
+    assert (starts["off.sys"], starts["far.sys"]) == ("boot", "system")
+    (far,) = (one for path, one in reports.items() if path.endswith("far.sys"))
+    assert remedy(far).command == "update it"
+
+
+def test_an_imported_driver_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvci.installed.linked.MAX_MEMBER", 10)
+    files = {
+        "system32/config/system": system({"a": service()}),
+        "system32/drivers/a.sys": driver(imports={**IMPORTS, "b.sys": ("B",)}),
+        "system32/drivers/b.sys": BROKEN,
+    }
+    first, second = put(tmp_path, files).drivers()
+    assert (first.package.service, isinstance(second, Refused)) == ("a", True)
+
+
+@pytest.mark.parametrize(("architecture", "said"), [("AMD64", True), ("x86", False), ("", False)])
+def test_a_driver_for_another_machine_than_this_windows_is_told(tmp_path, architecture, said):
+    environment = {"PROCESSOR_ARCHITECTURE": architecture} if architecture else {}
+    control = {
+        "Services": {"a": service()},
+        "Control": {"Session Manager": {"Environment": environment}},
+    }
+    files = {
+        "system32/config/system": hive({"Select": {"Current": 1}, "ControlSet001": control}),
+        "system32/drivers/a.sys": X86,
+    }
+    windows = put(tmp_path, files)
+    assert [one[1] for one in told(windows)] == ["a"]
+    assert (
+        any("this Windows (x64), which does not load it: a (x86)" in one for one in windows.doubts)
+        is said
+    )
+
+
+@pytest.mark.parametrize("path", ["system32\\drivers\\LONGNA~1.SYS", "\\??\\C:\\PROGRA~1\\a.sys"])
+def test_a_short_name_is_no_driver_that_is_gone(tmp_path, path):
+    """The file may be there under its whole name, and nobody looked at it."""
+    files = {
+        "system32/config/system": system({"a": service(3, path), "b": service()}),
+        "system32/drivers/longname.sys": BROKEN,
+        "system32/drivers/b.sys": X86,
+    }
+    refused = [one for one in put(tmp_path, files).drivers() if isinstance(one, Refused)]
+    assert ["short name (8.3)" in str(one.error) for one in refused] == [True]
 
 
 def test_a_published_inf_that_is_another_than_the_store_has(tmp_path):

@@ -439,6 +439,15 @@ def test_a_volume_of_a_disk_image():
     assert found["disk1"].package.installed.published == "oem1.inf"
 
 
+def test_what_is_told_of_a_disk_is_told_without_the_option_too(tmp_path, monkeypatch):
+    windows = put(tmp_path, FILES)
+    monkeypatch.setattr("hvci.installed.disks.windows_of", lambda _: [of_windows(windows)])
+    disk = tmp_path / "disk.vhdx"
+    disk.write_bytes(b"vhdxfile")
+    said = [json.loads(check(disk, *more, "-f", "json").stdout) for more in ((), ("--installed",))]
+    assert said[0]["notices"] == said[1]["notices"] != []
+
+
 def test_a_windows_image(tmp_path):
     from wims import wim
 

@@ -86,8 +86,9 @@ def _advice(reports: tuple[Report, ...]) -> Iterator[str]:
     found.sort(key=lambda pair: pair[0].package is None or pair[0].package.start != "boot")
     for report, advice in found:
         package = report.package
-        service = f"service {package.service}" if package else ""
-        yield f"{report.target.path} ({service}): {advice.command}    {advice.why}"
+        name = package.service if package else ""
+        service = f" (service {name})" if name else ""
+        yield f"{report.target.path}{service}: {advice.command}    {advice.why}"
 
 
 def _refused(windows: Windows, reports: tuple[Report, ...]) -> Iterator[str]:

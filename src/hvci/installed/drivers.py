@@ -13,11 +13,13 @@ from itertools import islice
 
 from hvci.errors import InputError
 from hvci.installed.hive import MAX_BYTES, Hive
+from hvci.installed.linked import Linked
 from hvci.installed.published import MAX_INF, Packages, Published
 from hvci.installed.recovery import recovered
 from hvci.installed.registry import DISABLED, Bound, Registry, Service, read_registry
 from hvci.installed.tree import Tree
 from hvci.model import Installed, Package
+from hvci.packages.claims import machine_of_head
 from hvci.packages.inf import START
 from hvci.packages.opened import MAX_MEMBER, Driver, Opened, Refused
 
@@ -35,7 +37,12 @@ EVENTS = "System32/winevt/Logs/Microsoft-Windows-CodeIntegrity%4Operational.evtx
 OTHER_DRIVES = "the driver lies on drive {}, which is not here"
 NO_DRIVER = "no driver of this Windows was found, so nothing was evaluated"
 ELSEWHERE = "the driver lies in {}, in a folder beside this Windows that is not here"
+SHORT = (
+    "the driver lies in {}, which is a short name (8.3) or lies below one: only that disk can tell "
+    "what is meant (dir /x)"
+)
 NOT_COPIED = "the driver lies in {}, and nothing of that folder is here"
+_SHORT = re.compile(r"[^/]~\d+(?:\.[^/]{0,3})?(?:/|$)")
 _DRIVERS = "System32/drivers"
 _FULL = (_DRIVERS, "System32/DriverStore/FileRepository")
 """Folders that no Windows is without."""
@@ -120,6 +127,8 @@ class Windows:
         """The drivers of services: names and contents of those that run, names of the others."""
         missing: list[str] = []
         named: set[str] = set()
+        loaded = Linked(self.tree, f"{self._folder}/{_DRIVERS}")
+        foreign: list[str] = []
         for service in sorted(self.registry.services, key=lambda one: one.name.lower()):
             path, problem = self._path(service)
             named.add(path.lower())  # that of a disabled one as well
@@ -141,7 +150,21 @@ class Windows:
                 missing.append(service.name)
                 continue
             running.add((service.name.lower(), _digest(data)))
+            loaded.add(path, data, service.start)
+            if (machine := machine_of_head(data)) not in (None, self.registry.machine):
+                foreign.append(f"{service.name} ({machine})")
             yield self._driver(service, path, data)
+        for path, linked, start in loaded.drivers():
+            named.add(path.lower())
+            if isinstance(linked, InputError):
+                yield Refused(self.tree.label(path), linked)
+            else:
+                yield self._made(None, "", _called(start), path, linked, Installed("", None))
+        if foreign and self.registry.machine:
+            self._doubt(
+                f"{len(foreign)} services whose driver is for another machine than this Windows "
+                f"({self.registry.machine}), which does not load it: {_some(foreign)}"
+            )
         if rest := self._nameless(named):
             self.notes.append(
                 f"{len(rest)} drivers in {_DRIVERS} that no service names were left out: "
@@ -192,9 +215,11 @@ class Windows:
         return "/".join(parts)
 
     def _not_here(self, path: str) -> str:
-        """Why a path leads into a folder that was not copied with the Windows, or of it; empty
-        where it does not.
+        """Why a path leads to nothing that could be looked at, where that does not mean that the
+        driver is not there: into a folder that was not copied, or by a short name.
         """
+        if _SHORT.search(path):
+            return SHORT
         top = path.partition("/")[0].lower()
         if top not in {self._folder.lower(), *(name.lower() for name in self.tree.names(""))}:
             return ELSEWHERE
@@ -217,8 +242,7 @@ class Windows:
             devices = None  # a service without a package needs no device
         storage = of_service.storage or mine in self.registry.filters
         facts = Installed(told, devices, storage)
-        start = START.get(service.start, str(service.start)) if service.start is not None else ""
-        return self._made(published, service.name, start, path, data, facts)
+        return self._made(published, service.name, _called(service.start), path, data, facts)
 
     def _staged(self, running: set[tuple[str, bytes]], disabled: set[str]) -> Iterator[Opened]:
         """Drivers that a package keeps in the driver store and that are not those which run."""
@@ -282,6 +306,10 @@ class Windows:
             data = self.tree.read(path, MAX_INF)
             if data is not None:
                 yield self.tree.label(path), data
+
+
+def _called(start: int | None) -> str:
+    return "" if start is None else START.get(start, str(start))
 
 
 def _some(names: Iterable[str]) -> str:

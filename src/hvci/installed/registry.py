@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hvci.installed.hive import DamagedHive, Hive, Key
+from hvci.model import Machine
 
 KERNEL = (1, 2, 8)
 """Service types: kernel driver, file system driver, recognizer."""
@@ -23,6 +24,8 @@ _STORAGE = (
 """Classes of disks, their controllers, and volumes."""
 _SCENARIO = "Control\\DeviceGuard\\Scenarios\\HypervisorEnforcedCodeIntegrity"
 _NAME = "Control\\ComputerName\\ComputerName"
+_ENVIRONMENT = "Control\\Session Manager\\Environment"
+_MACHINES = {"amd64": Machine.X64, "x86": Machine.X86, "arm64": Machine.ARM64}
 _POLICY = "Policies\\Microsoft\\Windows\\DeviceGuard"
 _BY_USER = 2
 _DEEPEST = 3
@@ -70,6 +73,8 @@ class Registry:
     """Where this Windows was installed."""
     computer: str = ""
     """What this Windows calls its computer, in capitals."""
+    machine: Machine | None = None
+    """What this Windows runs on."""
     filters: frozenset[str] = frozenset()
     """Services without which disks do not work: filters of their classes and devices."""
     state: str = ""
@@ -113,6 +118,10 @@ def read_registry(hive: Hive, software: Hive | None = None) -> Registry:
     with suppress(DamagedHive):
         name = _within(control, _NAME)
         found.computer = name.text("ComputerName").upper() if name else ""
+    with suppress(DamagedHive):
+        names = _within(control, _ENVIRONMENT)
+        called = names.text("PROCESSOR_ARCHITECTURE") if names else ""
+        found.machine = _MACHINES.get(called.lower())
     found.state = "cannot be told"
     for policies in (software, None):
         try:

@@ -118,6 +118,17 @@ def is_of_kernel(read: Read) -> bool:
     return is_alone and is_known and _starts_alone(found)
 
 
+def imports_of(data: bytes) -> Iterator[str]:
+    """The names of the modules that an image imports, in lower case."""
+
+    def read(at: int, size: int) -> bytes:
+        return data[at : at + size]
+
+    found = _headers(read)
+    if found is not None and found.imports:
+        yield from _modules(read, found.imports, _spans(found))
+
+
 def is_kernel(module: str) -> bool:
     """Whether a module that is imported, in lower case, is one of the kernel."""
     return module.endswith(_KERNEL)

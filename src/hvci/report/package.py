@@ -74,7 +74,7 @@ def remedy_of(one: Package, path: str, *, loads: bool, runs: bool) -> Remedy | N
     elif _STORE in path.replace("\\", "/").lower():
         command = "pnputil /enum-drivers"
         why.append("It lies in the driver store, but which package it is of is not known here.")
-    elif one.installed.devices or one.installed.storage:
+    elif one.installed.devices or one.installed.storage or not one.service:
         command = "update it"
         why = ["It is part of Windows or of a package that is not known here: do not remove it."]
     else:
