@@ -147,16 +147,10 @@ def _making(program: Program) -> list[bytes]:
 def _in_macros(program: Program) -> Iterator[Use]:
     """The uses of macros that make the call, whatever they are given."""
     for name in _making(program):
-        for unit in program.naming(name):
-            known = program.macros(name, unit.source.path)
-            if not known or not all(_makes(macro) for macro, _ in known):
-                continue
-            for at in unit.source.places(name):
-                file = unit.trees.at(at)
-                node = file.node_at(at, at + len(name))
-                is_code = not unit.in_define(at) and unit.live(at) is not False
-                if is_code and node is not None:
-                    yield Use(unit.source, file, node, at, file.function_at(at))
+        for use in program.mentioned(name):
+            known = program.macros(name, use.source.path)
+            if known and all(_makes(macro) for macro, _ in known):
+                yield use
 
 
 def _makes(macro: Macro) -> bool:

@@ -337,6 +337,16 @@ class Program:
                 if use is not None:
                     yield use
 
+    def mentioned(self, name: bytes) -> Iterator[Use]:
+        """The places in code where a name stands, be it before parentheses or not."""
+        for unit in self.naming(name):
+            for at in unit.source.places(name):
+                file = unit.trees.at(at)
+                node = file.node_at(at, at + len(name))
+                is_code = not unit.in_define(at) and unit.live(at) is not False
+                if is_code and node is not None:
+                    yield Use(unit.source, file, node, at, file.function_at(at))
+
     def news(self, is_plain: bool = False) -> list[Use]:
         """Every `new (...)` expression, or every other one."""
         key = b"new" if is_plain else b"new ("

@@ -28,25 +28,30 @@ from hvci.source.program.chains import (
     type_of,
     wholes_of,
 )
+from hvci.source.program.macro_assignments import assigned as assigned_by
 from hvci.source.program.program import Program
 from hvci.source.program.reaching import START, Span, reaching
 from hvci.source.program.records import Record, dimensions, is_zero, leaves_out, records, sizes
 from hvci.source.program.scope import variable
 from hvci.source.program.stores import Store, left_zero, stores
+from hvci.source.values.followed import may_write_over
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
 from hvci.source.values.names import Names
 from hvci.source.values.outside import is_outside
 from hvci.source.values.places import Evaluator, Place, Ways, shown
-from hvci.source.values.wholes import (
+from hvci.source.values.routines import (
     COPYING,
     FILLING,
     READING,
     ZEROING,
-    assigned,
-    is_record,
     may_write,
     source_of,
+)
+from hvci.source.values.wholes import (
+    assigned,
+    is_record,
     written_elsewhere,
+    written_through,
 )
 
 if TYPE_CHECKING:
@@ -115,6 +120,12 @@ class Fields:
             found = found.join(unknown(f"{_shown(base)} holds what somebody else wrote"))
         return found.join(self._left_out(base, name, declared, place, depth))
 
+    def of_array(self, node: Node, stored: Guess, place: Place, depth: int) -> Guess:
+        """What is read of an element of a field that is an array."""
+        if self.seen(node, stored, place, depth) == stored:
+            return stored
+        return stored.join(unknown(f"{_shown(node)} is written as a whole as well"))
+
     # ------------------------------------------------- members of one memory
 
     def _narrowed(self, stored: Guess, name: bytes, declared: tuple[Record, ...]) -> Guess:
@@ -175,10 +186,10 @@ class Fields:
         for item in about("assignment_expression"):
             left = item.child_by_field_name("left")
             target = flat(left) if left is not None else b""
-            if target == field or target in wholes:
+            if target == field or target in wholes or target.startswith(field + b"["):
                 is_plain = text_of(item.child_by_field_name("operator")) == b"="
                 right = item.child_by_field_name("right")
-                is_whole = target != field and b"->" not in text_of(node)
+                is_whole = target in wholes and b"->" not in text_of(node)
                 told = assigned(self.program, right, root) if is_whole and right else ""
                 leaves = unknown(told) if told else NOTHING
                 yield _Write(Span(item.start_byte, item.end_byte, is_plain), leaves, not told)
@@ -195,6 +206,12 @@ class Fields:
                 yield _initial(item, name, declared)
             else:
                 yield from self._other_view(item, "value", wholes, function)
+        for item in about("pointer_expression"):
+            above = item.parent
+            if pointed(item) in wholes and above is not None and above.type != "argument_list":
+                told = self._handed(item, name, function) if text_of(item)[:1] == b"&" else ""
+                if told:
+                    yield _Write(Span(item.start_byte, item.end_byte, False), unknown(told))
         is_own = is_own_record(base, function) or not stores(self.program, name)
         calls = about("call_expression") if is_own else function.nodes("call_expression")
         for item in calls:
@@ -226,9 +243,14 @@ class Fields:
     def _filled_elsewhere(self, base: Node, name: bytes, function: Function) -> str:
         """Who writes a record outside of functions as a whole, in other functions."""
         root = root_of(base)
-        if base.type == "identifier" and variable(function, root, base.start_byte) is None:
-            return written_elsewhere(self.program, root, name, function)
-        return ""
+        inner = base.child_by_field_name("argument")
+        is_array = base.type == "subscript_expression" and inner is not None
+        named = inner if is_array else base
+        if named is None or named.type != "identifier":
+            return ""
+        if variable(function, root, base.start_byte) is not None:
+            return ""
+        return written_elsewhere(self.program, root, name, function, is_array)
 
     def _other_view(
         self, item: Node, value: str, wholes: frozenset[bytes], function: Function
@@ -263,8 +285,12 @@ class Fields:
         if called in ZEROING | FILLING | COPYING:
             leaves = self._filled(called, given, base, name, function)
             return _Write(span, leaves, leaves is NOTHING) if at == 0 else None
-        if self._sets(called, name):
+        if self._sets(called, name) or self._assigns(item, name):
             return _Write(span, NOTHING, True)
+        if told := self._cleared(called, at, base):
+            return _Write(span, unknown(told))
+        if self.program.functions(called) and (told := self._handed(given[at], name, function)):
+            return _Write(replace(span, replaces=False), unknown(told))
         is_known = bool(self.program.functions(called) or self.program.macros(called))
         if is_known or bare(given[at]).type != "pointer_expression":
             return None
@@ -275,6 +301,10 @@ class Fields:
             return None
         text = f"{_shown(base)} is given to {shown(called)}, which may write there"
         return _Write(replace(span, replaces=False), unknown(text))
+
+    def _handed(self, given: Node, name: bytes, function: Function) -> str:
+        """Who writes a whole record through a pointer that goes elsewhere."""
+        return written_through(self.program, pointed(given), name, given, function)
 
     def _filled(
         self, called: bytes, given: list[Node], base: Node, name: bytes, function: Function
@@ -312,6 +342,19 @@ class Fields:
                 if store.file is function.file and start <= store.offset < end:
                     return True
         return False
+
+    def _assigns(self, call: Node, field: bytes) -> bool:
+        """Whether a use of a macro stores in a field of that name."""
+        if not self.program.macros(callee(call)):
+            return False
+        return any(one.use.offset == call.start_byte for one in assigned_by(self.program, field))
+
+    def _cleared(self, called: bytes, index: int, base: Node) -> str:
+        """What says that a macro writes over a whole record that it gets."""
+        every = self.program.macros(called)
+        if any(may_write_over(macro.parameters, macro.body, index) for macro, _ in every):
+            return f"{shown(called)} writes over {_shown(base)}"
+        return ""
 
     def _is_set_beside(self, field: bytes, function: Function) -> bool:
         """Whether other functions store in a field of that name."""

@@ -8,6 +8,7 @@ stores in a field of that name. Knows names; expressions are evaluated by `resol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING
 from hvci.source.preprocess.tree import Function
 from hvci.source.program import lambdas, meant
 from hvci.source.program.kinds import global_type
+from hvci.source.program.macro_assignments import assigned
 from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Macro, Program
 from hvci.source.program.redefined import Standing
-from hvci.source.program.scope import Assignment, Variable
+from hvci.source.program.scope import Assignment, Variable, declares
 from hvci.source.program.stores import (
     MAX_STORES,
     Store,
@@ -30,7 +32,7 @@ from hvci.source.program.stores import (
     template_arguments,
 )
 from hvci.source.text.namespaces import qualifier_of
-from hvci.source.values import constants, lists
+from hvci.source.values import arrays, constants, lists
 from hvci.source.values.callers import Callers
 from hvci.source.values.comparing import Truth
 from hvci.source.values.guess import NOTHING, Guess, exactly, unknown
@@ -235,19 +237,22 @@ class Names:
         return None if is_open else False
 
     def stands_for_other(self, name: bytes, place: Place) -> bool:
-        """Whether a name before parentheses at a place is surely that of a macro."""
+        """Whether a name before parentheses is surely that of a macro, or of an own function."""
         if place.macro is not None or place.offset <= 0:
             return False
         known = self.program.macros(name, place.path)
         macro = Standing(self.program, name, known).at(place.path, place.offset) if known else None
-        return macro is not None and macro.parameters is not None
+        if macro is None or macro.parameters is not None:
+            return macro is not None
+        other = macro.body.strip(b"()& \t")
+        return other != name and bool(self.program.functions(other))
 
     def definitions(self, name: bytes, place: Place) -> list[tuple[Macro, Truth]]:
         """The definitions of a macro that count at a place: its file may define it anew."""
         home = place.home or place.path
         known = self.program.macros(name, home)
         own = [one for one in known if one[0].source.path == home]
-        if place.macro is not None or len(known) < 2:
+        if place.macro is not None or len(known) < 2 or self._is_popped(name):
             return known
         if place.offset > 0 and (one := Standing(self.program, name, known).at(home, place.offset)):
             return [(one, True)]
@@ -260,6 +265,12 @@ class Names:
         between = last[0].source.code[last[0].start : place.offset]
         others = [one for one in known if one not in own] if b"include" in between else []
         return [last, *others]
+
+    def _is_popped(self, name: bytes) -> bool:
+        """Whether a macro may get back a definition that it had before."""
+        popped = re.compile(rb'\bpop_macro\s*\(\s*"%b"' % re.escape(name))
+        units = self.program.naming_part(b"pop_macro")
+        return any(popped.search(unit.source.plain) is not None for unit in units)
 
     def _store(self, store: Store, depth: int, element: int | None = None) -> Guess:
         """The value of one store, or of one element of a list."""
@@ -297,6 +308,17 @@ class Names:
         ask = partial(self._stored, name, place, depth, element, asked)
         return self.rounds.of(("store", name), ask, shown(name))
 
+    def element(
+        self, name: bytes, place: Place, depth: int, number: int | None, asked: meant.Asked
+    ) -> Guess:
+        """What the program stores in an element of an array, by its name or through that."""
+        found = self.stored(name, place, depth, number, asked=asked)
+        at = asked.array or 0
+        for one in arrays.changes(self.program, name, place.function, at, asked.is_field):
+            more = unknown(one) if isinstance(one, str) else self._store(one, depth)
+            found = found.join(more)
+        return found
+
     def _stored(
         self, name: bytes, place: Place, depth: int, element: int | None, asked: meant.Asked
     ) -> Guess:
@@ -312,6 +334,7 @@ class Names:
         for store in early:
             first = self._store(store, depth)
             found = replace(found, early=found.early | (first.atoms - found.atoms))
+        found = self._by_macros(name, found, place, depth, asked)
         if len(every) >= MAX_STORES:
             found = found.join(unknown(f"{shown(name)} is given a value in very many places"))
         if receiver := escapes(self.program, name):
@@ -319,6 +342,27 @@ class Names:
         if found.atoms or not found.complete:
             return found.known_by("number" if all(one.fixed for one in every) else "field")
         return unknown(f"nothing in the sources gives {shown(name)} a value")
+
+    def _by_macros(
+        self, name: bytes, found: Guess, place: Place, depth: int, asked: meant.Asked
+    ) -> Guess:
+        """What macros store in a variable or field of that name, where they are used."""
+        scope, path, is_first = self.callers.linkage.scope, place.home or place.path, found
+        for one in assigned(self.program, name):
+            use, home = one.use, one.use.source.path
+            assert use.function is not None
+            if not asked.is_field:
+                is_local = declares(use.function, name, use.offset) is not None
+                if is_local or (path and scope(name, home) != scope(name, path)):
+                    continue
+            there = Place(use.function, use.offset, home=home)
+            value = self.evaluator.text(one.value, there, depth)
+            if one.operator not in (b"=", b"|="):
+                value = unknown(f"the macro {shown(one.macro)} changes {shown(name)}")
+            elif asked.is_field and is_first.atoms and value.atoms - is_first.atoms:
+                value = unknown(f"the macro {shown(one.macro)} sets {shown(name)} as well")
+            found = found.join(value)
+        return found
 
     def _at_first(self, name: bytes, every: Sequence[Store], place: Place) -> Sequence[Store]:
         """The zero that a variable outside of functions is until something sets it."""

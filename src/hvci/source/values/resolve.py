@@ -20,6 +20,7 @@ from hvci.source.program.aliases import Aliases, aliases
 from hvci.source.program.meant import Asked
 from hvci.source.program.narrow import narrow
 from hvci.source.program.program import Program, Use
+from hvci.source.program.returning import returning
 from hvci.source.program.scope import Variable
 from hvci.source.program.stores import template_names
 from hvci.source.text.namespaces import qualifier_of
@@ -307,7 +308,8 @@ class Resolver:
             at = base.start_byte if place.holds(base) else place.offset
             asked = Asked(place.function, qualifier_of(whole), is_field, at, owner)
             number = self.index_of(index, place, depth)
-            return self.names.stored(name, place, depth, number, asked=asked)
+            found = self.names.element(name, place, depth, number, asked)
+            return self.fields.of_array(base, found, place, depth) if is_field else found
         return unknown(f"{_shown(node)} is not followed")
 
     def index_of(self, node: Node | None, place: Place, depth: int) -> int | None:
@@ -407,6 +409,8 @@ class Resolver:
                 there = replace(inside, offset=item.start_byte)
                 value = self._inner(item, there, depth)
                 found = found.join(value if width is None else value.cut(width))
+            if told := returning(self.program, function):
+                found = found.join(unknown(f"{told} returns as well"))
         if found.atoms or not found.complete:
             return found.known_by("return")
         return unknown(f"{_shown(node)} is not in the sources")

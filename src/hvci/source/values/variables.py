@@ -13,6 +13,7 @@ from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.program import Program
 from hvci.source.program.reaching import Asked
 from hvci.source.program.references import changing
+from hvci.source.program.returning import included
 from hvci.source.program.scope import Assignment, Variable, declaration_of, variable
 from hvci.source.text.blocks import naming
 from hvci.source.values.guess import Guess, exactly
@@ -59,6 +60,10 @@ class Variables:
                     yield at, who
         for at in naming(found.function.file.source, start, end, name):
             yield at, "assembly"
+        for at, source in included(self.program, found.function):
+            if _assigns(name, source.code):
+                before = found.function.file.source.code[start:at]
+                yield start + len(before.rstrip()) - 1, source.path  # a statement stands there
         text = text_of(found.function.node)
         for macro in self._assigning(name):
             pattern = rb"\b" + re.escape(macro) + rb"\b"

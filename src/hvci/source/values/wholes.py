@@ -4,7 +4,7 @@ Theory of operation: a field is found by its name wherever it is stored. A recor
 of functions can be filled without that name: its address goes to a routine that copies, reads a
 file or is nobody's, or it is assigned from memory of another type. Such places are looked for in
 all functions. A later store of the field in the same function makes up for it.
-Blind spots: arrays of records, records that only pointers lead to, and the order of functions.
+Blind spots: records that only pointers lead to, and the order of functions.
 Knows names and single statements; evaluates nothing.
 """
 
@@ -12,37 +12,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.catalog import memory
-from hvci.catalog.prototypes import prototype
 from hvci.source.preprocess.tree import Function, arguments, text_of
 from hvci.source.program.chains import bare, callee, root_of, type_of
 from hvci.source.program.program import Program, Unit
 from hvci.source.program.records import records
 from hvci.source.program.scope import variable
 from hvci.source.program.stores import stores
+from hvci.source.values.followed import Followed, decays
 from hvci.source.values.places import shown
+from hvci.source.values.routines import (
+    COPYING,
+    FILLING,
+    READING,
+    ZEROING,
+    may_write,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-ZEROING = frozenset(
-    (b"RtlZeroMemory", b"ZeroMemory", b"RtlSecureZeroMemory", b"SecureZeroMemory", b"bzero")
-)
-ZEROING |= frozenset((b"NdisZeroMemory", b"RtlSecureZeroMemory2", b"StorPortZeroMemory"))
-FILLING = frozenset(name.encode() for name in memory.FILLS) - ZEROING
-FILLING |= frozenset((b"__stosb", b"FillMemory", b"NdisFillMemory"))
-COPYING = frozenset(name.encode() for name in memory.COPIES)
-COPYING |= frozenset((b"CopyMemory", b"MoveMemory", b"NdisMoveMemory"))
-COPYING |= frozenset((b"StorPortCopyMemory", b"StorPortMoveMemory"))
-READING = frozenset(
-    (b"memcmp", b"strlen", b"wcslen", b"strcmp", b"strncmp", b"wcscmp", b"wcsncmp", b"_stricmp")
-)
-READING |= frozenset(
-    (b"DbgPrint", b"DbgPrintEx", b"KdPrint", b"KdPrintEx", b"ASSERT", b"NT_ASSERT")
-)
-READING |= frozenset((b"sizeof", b"UNREFERENCED_PARAMETER", b"RtlEqualMemory"))
 MOST_PLACES = 64
 """Places of one record that are looked at."""
 
@@ -55,17 +47,14 @@ class _Place(NamedTuple):
     told: str
 
 
-def source_of(called: bytes, given: list[Node]) -> Node | None:
-    """What a routine that copies copies from."""
-    block = memory.BLOCK_ROUTINES.get(called.decode("latin-1"), memory.Block(2, source=1))
-    return given[block.source] if 0 <= block.source < len(given) else None
-
-
-def written_elsewhere(program: Program, root: bytes, field: bytes, here: Function) -> str:
+def written_elsewhere(
+    program: Program, root: bytes, field: bytes, here: Function, is_array: bool = False
+) -> str:
     """Who writes a record outside of functions as a whole in other functions; empty: nobody."""
-    key = b"whole %b.%b" % (root, field)
+    key = b"whole %b%b.%b" % (root, b"[]" * is_array, field)
     if key not in program.stored:
-        found = [each for each in _places(program, root, field) if each.told]
+        every = _of_array(program, root, field) if is_array else _places(program, root, field)
+        found = [each for each in every if each.told]
         program.stored[key] = tuple(each for each in found if not _is_made_up(program, each, field))
     for each in program.stored[key]:
         assert isinstance(each, _Place)
@@ -82,15 +71,40 @@ def _is_made_up(program: Program, place: _Place, field: bytes) -> bool:
     return any(one.file is file and place.at < one.offset < end for one in every)
 
 
+def _of_array(program: Program, root: bytes, field: bytes) -> Iterator[_Place]:
+    """Where a pointer to an array of records is made that lies outside of functions."""
+    for node, function in islice(decays(program, root, None), MOST_PLACES):
+        told = written_through(program, root, field, node, function)
+        yield _Place(function, node.start_byte, told)
+
+
+def written_through(
+    program: Program, root: bytes, field: bytes, node: Node, function: Function
+) -> str:
+    """Who writes a whole record through a pointer that is made at a place; empty: nobody."""
+
+    def routine(call: Node, index: int, around: Function) -> str:
+        told = _called(program, call, index, root, field, around)
+        place = _Place(around, call.start_byte, told)
+        return told if told and not _is_made_up(program, place, field) else ""
+
+    for one in Followed(program, root, routine, tells_lost=False).used(node, function):
+        told = one if isinstance(one, str) else assigned(program, one.value, root)
+        if told:
+            return told
+    return ""
+
+
 def _places(program: Program, root: bytes, field: bytes) -> Iterator[_Place]:
     word = re.escape(root)
     pattern = re.compile(
-        rb"&[\s(]*%b\b(?!\s*(?:\.|->|\[|\())|(?<![\w.>])%b\s*=(?!=)" % (word, word)
+        rb"&[\s(]*%b\b(?!\s*(?:\.|->|\[|\())|(?<![\w.>])%b\s*=(?!=)"
+        rb"|\b\w+\s*\(\s*%b\s*[,)]" % (word, word, word)
     )
     left = MOST_PLACES
     for unit in program.naming(root):
         for match in pattern.finditer(unit.source.code):
-            at = unit.source.code.index(root, match.start())
+            at = unit.source.code.rindex(root, match.start(), match.end())
             if unit.in_define(at) or unit.live(at) is False:
                 continue
             left -= 1
@@ -107,21 +121,19 @@ def _place(program: Program, unit: Unit, root: bytes, field: bytes, at: int) -> 
     if function is None or node is None or variable(function, root, at) is not None:
         return None
     above = node.parent
+    while above is not None and above.type == "parenthesized_expression":
+        node, above = above, above.parent
     if above is None:
         return None
-    while above.type in ("pointer_expression", "parenthesized_expression", "cast_expression"):
-        node, above = above, above.parent
-        if above is None:
-            return None
     if above.type == "assignment_expression" and above.child_by_field_name("left") == node:
         right = above.child_by_field_name("right")
         return _Place(function, at, assigned(program, right, root) if right is not None else "")
     call = above.parent
-    if above.type != "argument_list" or call is None or call.type != "call_expression":
-        return None
-    given = arguments(call)
-    index = next((i for i, one in enumerate(given) if one == node), -1)
-    return _Place(function, at, _called(program, call, index, root, field, function))
+    if above.type == "argument_list" and call is not None:
+        above = node
+        if not program.macros(callee(call)):
+            return None
+    return _Place(function, at, written_through(program, root, field, above, function))
 
 
 def assigned(program: Program, right: Node, root: bytes) -> str:
@@ -151,25 +163,22 @@ def _called(
         source = source_of(called, given)
         is_same = source is not None and is_record(program, source, field, function)
         return "" if index or is_same else f"{shown(called)} writes over {shown(root)}"
-    if called in READING or program.functions(called) or program.macros(called):
+    if called in READING:
         return ""
     return f"{shown(root)} is given to {shown(called)}, which may write there" * may_write(
         called, index
     )
 
 
-def may_write(called: bytes, index: int) -> bool:
-    """Whether a routine that is not in the sources may write through an argument."""
-    name = called.decode("latin-1")
-    if name in memory.TEXT_ROUTINES:
-        return memory.TEXT_ROUTINES[name] == index
-    shape = prototype(name)
-    return shape is None or index in shape.outputs
-
-
 def _is_set(program: Program, field: bytes) -> bool:
     """Whether any function stores in a field of that name: lists of variables apart."""
-    return any(one.file.function_at(one.offset) is not None for one in stores(program, field))
+    lists = ("initializer_list", "initializer_pair")
+    for one in stores(program, field):
+        above = one.value.parent
+        is_listed = above is not None and above.type in lists
+        if not is_listed and one.file.function_at(one.offset) is not None:
+            return True
+    return False
 
 
 def is_record(program: Program, source: Node, field: bytes, function: Function) -> bool:
