@@ -3,6 +3,7 @@
 import pytest
 
 from flowtext import WRITABLE, Text, told
+from hvci.binary.flow import written
 from hvci.binary.flow.atoms import Kind
 
 VARIABLE = WRITABLE + 0x10
@@ -191,3 +192,23 @@ def test_the_kinds_of_what_is_stored_are_those_of_its_values(stores, kind):
     known = {each: may_hold(VARIABLE, 8, each) for each in all_kinds}
     assert known == {each: each in held for each in all_kinds}
     assert kind is Kind.UNKNOWN or known == asked_first
+
+
+@pytest.mark.parametrize(("starts_as", "is_told"), [(0, False), (0x40, True)])
+def test_who_follows_pointers_takes_what_is_as_large_as_one_and_empty_for_one(
+    monkeypatch, starts_as, is_told
+):
+    monkeypatch.setattr(written, "OPTION", 8)  # as where pointers are no larger than options
+    text = Text(
+        f"entry:\nx9 = address [image+{VARIABLE - 8:#x}]\n[x9+8]:8 = 5\n"
+        f"x0 = load [image+{VARIABLE:#x}]:8\ncall import Asked\nret",
+        {VARIABLE: starts_as},
+    )
+
+    def held():
+        text.flow.forget()
+        return told(text.before("call import Asked", 0))
+
+    assert 5 in held()
+    text.flow.globals.writes.of_pointers = True
+    assert (5 in held()) is is_told

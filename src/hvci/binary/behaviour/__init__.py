@@ -48,6 +48,7 @@ class Found(NamedTuple):
 def find(analysis: Analysis) -> Found:
     """Every behaviour of an image, in order of rule and RVA."""
     scene = Scene(analysis)
+    analysis.flow.globals.writes.of_pointers = True  # x86 options are as large as pointers
     for detector in DETECTORS:
         detector(scene)
         if analysis.flow.exhausted:

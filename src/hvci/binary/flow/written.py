@@ -90,6 +90,8 @@ class Writes:
         self.makers = Makers(flow)
         self.far = FarWrites(flow, self.makers)
         self.objects = Objects(flow, self.makers)
+        self.of_pointers = False
+        """Whether what is as large as a pointer is taken for one, not for an option, at first."""
 
     def find(self, rva: int, size: int, nesting: int) -> Written:
         """Everything that the code writes to a global, and the functions that do."""
@@ -192,7 +194,10 @@ class Writes:
         """
         known = (atom.value for atom in written if atom.kind in atoms.NUMERIC)
         numbers = {self.image.number(rva, size), *known} - {0}
-        is_option = size <= OPTION or (numbers and max(numbers) < LARGE)
+        may_be_option = size <= OPTION and not (
+            self.of_pointers and size == self.image.pointer_size
+        )
+        is_option = may_be_option or (numbers and max(numbers) < LARGE)
         return OBJECT_REACH if is_option else 1
 
     def _places(self, rva: int, size: int) -> list[int]:
