@@ -6,6 +6,7 @@ whole value would follow those into globals and callers, only to learn that they
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hvci.binary.form.code import (
@@ -32,15 +33,57 @@ from hvci.binary.form.code import (
 if TYPE_CHECKING:
     from hvci.binary.flow.dataflow import Dataflow
 
-ELSEWHERE = -3
-"""As a register that something is made of: surely no address in the frame."""
-_KEY = "frame addresses"
+MAX_COPIES = 4
+"""Copies of the stack pointer, one of the other, through which a store is followed."""
+_KEY, _ASKED = "frame addresses", "asked for frame addresses"
+OFTEN = 24
+"""Questions about a function that are worth a close look at it."""
+Slots = frozenset[int] | None
+"""Offsets of slots of a frame that may hold an address in it; None where any may."""
+NOWHERE: Slots = frozenset()
+Store = tuple[int, Memory, Slots]
+"""Where it is, what it writes, and what `_made_of` tells of what it puts there."""
 
 
 def is_elsewhere(flow: Dataflow, function: Function, i: int, register: int) -> bool:
     """Whether something that a register can hold before an instruction is no frame address.
 
     No memory but the frame holds an address in it: code that outlives its frame must not.
+    """
+    for slots in _sources(flow, function, i, register):
+        if slots is not None and (not slots or _hold_none(_held(flow, function), slots)):
+            return True
+    return False
+
+
+def _hold_none(held: Slots, slots: frozenset[int]) -> bool:
+    return held is not None and held.isdisjoint(slots)
+
+
+def _held(flow: Dataflow, function: Function) -> Slots:
+    """Where in the frame a function may put addresses of it; None where that is not seen.
+
+    Most functions are told by which registers ever hold one; of others who ask often are worth a
+    close look.
+    """
+    cache = function.cache
+    if _KEY not in cache:
+        cache[_KEY] = _Puts(flow, function, is_close=False).find()
+    if cache[_KEY] is None:
+        asked = cache[_ASKED] = cache.get(_ASKED, 0) + 1
+        if asked == OFTEN:
+            cache[_KEY] = _Puts(flow, function, is_close=True).find()
+    known: Slots = cache[_KEY]
+    return known
+
+
+# ---- what registers are made of
+
+
+def _sources(flow: Dataflow, function: Function, i: int, register: int) -> Iterator[Slots]:
+    """What a register is made of: for each definition the slots that it is loaded from.
+
+    None where it may be a frame address by itself.
     """
     seen, work = set[tuple[int, int]](), [(i, register)]
     while work:
@@ -50,37 +93,45 @@ def is_elsewhere(flow: Dataflow, function: Function, i: int, register: int) -> b
         seen.add(place)
         for d in flow.reaching.made(function, *place):
             if not isinstance(d, int):
-                return True
+                yield NOWHERE
+                continue
             source = _source(flow, function, d, place[1])
-            if source == ELSEWHERE:
-                return True
-            if source != NO_REGISTER:
+            if isinstance(source, int):
                 work.append((d, source))
-    return False
+            else:
+                yield source
 
 
-def _source(flow: Dataflow, function: Function, d: int, register: int) -> int:
+def _source(flow: Dataflow, function: Function, d: int, register: int) -> Slots | int:
     """The register that an instruction copies, or moves by a number, into another one.
 
-    `ELSEWHERE` where what it makes is no frame address, `NO_REGISTER` where neither is seen.
+    Or reads through: only by a frame address one is read. Else what `_sources` tells of it.
     """
     arch = flow.arch
     if function.flows[d] in CALLS:
-        return (
-            ELSEWHERE if register == arch.result and _is_others(flow, function, d) else NO_REGISTER
-        )
+        return NOWHERE if register == arch.result and _is_others(flow, function, d) else None
     match arch.define(function, d, register):
         case Const() | ImageAddress() | Opaque():
-            return ELSEWHERE
+            return NOWHERE
         case Load(memory):
-            return ELSEWHERE if _is_other_memory(flow, function, d, memory) else NO_REGISTER
+            return _loaded(flow, function, d, memory)
         case Reg(number, _, 0) | Binary("add" | "sub", Reg(number, _, 0), Const()):
-            source = number
+            return number if number != arch.stack_pointer else None
         case Address(memory) if memory.index_register == NO_REGISTER:
-            source = memory.base
-        case _:
-            return NO_REGISTER
-    return source if source not in (IMAGE_BASE, arch.stack_pointer) else NO_REGISTER
+            return memory.base if memory.base not in (IMAGE_BASE, arch.stack_pointer) else None
+    return None
+
+
+def _loaded(flow: Dataflow, function: Function, d: int, memory: Memory) -> Slots | int:
+    """The same of what is loaded from memory."""
+    if memory.base == IMAGE_BASE and memory.index_register == NO_REGISTER:
+        return NOWHERE
+    if memory.base < 0 or memory.index_register != NO_REGISTER:
+        return None
+    if flow.frames.is_plain(function, d, memory):
+        at = flow.frames.offset(function, d, memory)
+        return None if at is None else frozenset((at,))
+    return memory.base if _may_hold(flow, function, memory.base) else NOWHERE
 
 
 def _is_others(flow: Dataflow, function: Function, d: int) -> bool:
@@ -93,62 +144,127 @@ def _is_others(flow: Dataflow, function: Function, d: int) -> bool:
     return False
 
 
-def _is_other_memory(flow: Dataflow, function: Function, d: int, memory: Memory) -> bool:
-    """Whether no frame address was ever put where an instruction loads from."""
-    base, arch = memory.base, flow.arch
-    if memory.index_register != NO_REGISTER or base == NO_REGISTER:
-        return False
-    if base == IMAGE_BASE:
-        return True
-    if base not in (arch.stack_pointer, arch.frame_pointer):
-        return not arch.may_hold_stack_address(function, base)
-    at, places = flow.frames.offset(function, d, memory), _places(flow, function)
-    return at is not None and places is not None and at not in places
-
-
-def _places(flow: Dataflow, function: Function) -> frozenset[int] | None:
-    """Where in the frame a function may put addresses of it; None where that is not seen."""
-    if _KEY not in function.cache:
-        function.cache[_KEY] = None  # while it is asked for
-        function.cache[_KEY] = _find_places(flow, function)
-    known: frozenset[int] | None = function.cache[_KEY]
-    return known
-
-
-def _find_places(flow: Dataflow, function: Function) -> frozenset[int] | None:
-    arch, found = flow.arch, set[int]()
-    frame = (arch.stack_pointer, arch.frame_pointer)
-    for p in arch.storing(function):
-        effect = arch.effect(function, p)
-        for n, memory in enumerate(effect.stores):
-            if not any(each >= 0 and _may_hold(flow, function, each) for each in memory[:2]):
-                continue
-            if effect.fills or not _may_be(flow, function, arch.stored(function, p, n)):
-                continue
-            is_plain = memory.base in frame and memory.index_register == NO_REGISTER
-            at = flow.frames.offset(function, p, memory) if is_plain else None
-            if at is None:
-                return None
-            found.add(at)
-    return frozenset(found)
-
-
 def _may_hold(flow: Dataflow, function: Function, register: int) -> bool:
+    """Whether a register holds a frame address anywhere in a function."""
     arch = flow.arch
     return register == arch.frame_pointer or arch.may_hold_stack_address(function, register)
 
 
-def _may_be(flow: Dataflow, function: Function, expr: Expr) -> bool:
-    """Whether an expression may be, or come to hold, an address in the frame."""
-    match expr:
-        case Reg(number):
-            return _may_hold(flow, function, number)
-        case Load(memory) | Address(memory):
-            return any(each >= 0 and _may_hold(flow, function, each) for each in memory[:2])
-        case Binary(_, left, right, _) | Either(left, right) | Choose(_, left, right):
-            return _may_be(flow, function, left) or _may_be(flow, function, right)
-        case Insert(old, new, _, _):
-            return _may_be(flow, function, old) or _may_be(flow, function, new)
-        case SignExtend(operand, _, _):
-            return _may_be(flow, function, operand)
-    return False
+# ---- what is put into the frame
+
+
+class _Puts:
+    """The stores of a function that may put frame addresses into the frame.
+
+    A close look takes what reaches a store for what its registers hold, not what they ever do.
+    """
+
+    def __init__(self, flow: Dataflow, function: Function, is_close: bool) -> None:
+        self.flow, self.function, self.is_close = flow, function, is_close
+
+    def find(self) -> Slots:
+        """The slots that they write; what is loaded from one of them counts, too."""
+        found, stores = set[int](), [*self._stores()]
+        while True:
+            known, rest = len(found), list[Store]()
+            for store in stores:
+                p, memory, slots = store
+                if not (_is_one(slots, found) and _is_one(self._base(p, memory), found)):
+                    rest.append(store)
+                    continue
+                at = self._slot(p, memory)
+                if at is None:
+                    return None
+                found.add(at)
+            if len(found) == known:
+                return frozenset(found)
+            stores = rest
+
+    def _stores(self) -> Iterator[Store]:
+        """Those that may put something that is no number anywhere but into variables."""
+        arch, function = self.flow.arch, self.function
+        for p in arch.storing(function):
+            effect = arch.effect(function, p)
+            for n, memory in enumerate(effect.stores if not effect.fills else ()):
+                is_wide = memory.size * 8 >= arch.bits
+                if is_wide and any(
+                    each >= 0 and _may_hold(self.flow, function, each) for each in memory[:2]
+                ):
+                    slots = self._made_of(p, arch.stored(function, p, n))
+                    if slots is None or slots:
+                        yield p, memory, slots
+
+    def _made_of(self, p: int, expr: Expr) -> Slots:
+        """The slots of which one holds a frame address where an expression is one.
+
+        None where it may be one whatever they hold.
+        """
+        match expr:
+            case Reg(number):
+                return self._origin(p, number)
+            case Load(memory):
+                source = _loaded(self.flow, self.function, p, memory)
+                return self._origin(p, source) if isinstance(source, int) else source
+            case Address(memory):
+                return self._base(p, memory)
+            case Binary(_, left, right, _) | Either(left, right) | Choose(_, left, right):
+                parts: tuple[Expr, ...] = (left, right)
+            case Insert(old, new, _, _):
+                parts = (old, new)
+            case SignExtend(operand, _, _):
+                parts = (operand,)
+            case _:
+                return NOWHERE
+        return _united(self._made_of(p, each) for each in parts)
+
+    def _base(self, i: int, memory: Memory) -> Slots:
+        """The same of the registers of an operand."""
+        return _united(self._origin(i, each) for each in memory[:2] if each >= 0)
+
+    def _origin(self, i: int, register: int) -> Slots:
+        """The same of a register."""
+        if not _may_hold(self.flow, self.function, register):
+            return NOWHERE
+        operand = Memory(register, NO_REGISTER, 1, 0, 0)
+        if not self.is_close or self.flow.frames.is_plain(self.function, i, operand):
+            return None
+        return _united(_sources(self.flow, self.function, i, register))
+
+    def _slot(self, i: int, memory: Memory) -> int | None:
+        """The slot that an operand names, by a copy of the stack pointer too; None for others.
+
+        Asks nothing that asks for the slots.
+        """
+        flow, function = self.flow, self.function
+        for _ in range(MAX_COPIES):
+            if memory.base < 0 or memory.index_register != NO_REGISTER:
+                return None
+            if flow.frames.is_plain(function, i, memory):
+                return flow.frames.offset(function, i, memory)
+            made = flow.reaching.made(function, i, memory.base) if self.is_close else []
+            if len(made) != 1 or not isinstance(made[0], int) or function.flows[made[0]] in CALLS:
+                return None
+            i = made[0]
+            match flow.arch.define(function, i, memory.base):
+                case Reg(number, _, 0):
+                    memory = memory._replace(base=number)
+                case Address(copied):
+                    behind = copied.displacement + memory.displacement
+                    memory = copied._replace(displacement=behind)
+                case _:
+                    return None
+        return None
+
+
+def _united(parts: Iterable[Slots]) -> Slots:
+    found: set[int] = set()
+    for each in parts:
+        if each is None:
+            return None
+        found |= each
+    return frozenset(found)
+
+
+def _is_one(slots: Slots, held: set[int]) -> bool:
+    """Whether what depends on some slots may be a frame address, where some hold one."""
+    return slots is None or not held.isdisjoint(slots)
