@@ -204,20 +204,23 @@ def _loads_by_esp(scene: Scene, places: Rvas) -> npt.NDArray[np.bool_]:
     return _followed(places, sites, WINDOW)
 
 
+def soon(scene: Scene, places: Rvas, held: Rvas, calls: frozenset[str]) -> npt.NDArray[np.bool_]:
+    """Which operands have a call, or maybe a store through what they load, right behind them."""
+    stored = among(places, np.sort(stored_soon(scene, places, held)))
+    return stored | _followed(places, call_places(scene, calls), WINDOW)
+
+
 def used(scene: Scene, places: Rvas, calls: frozenset[str], held: Rvas | None = None) -> list[int]:
     """Those of the operands that give a pointer which is written through, or given to a call.
 
     `held`: the registers that get it, where the bytes before do not tell.
     """
-    sites = call_places(scene, calls)
     held = registers(scene, places) if held is None else held
-    near = (called_soon(places, sites), stored_soon(scene, places, held))
-    soon = distinct(np.concatenate(near))
     loaded = dict(zip(places.tolist(), held.tolist(), strict=True))
-    known = frozenset(sites.tolist())
+    known = frozenset(call_places(scene, calls).tolist())
     return [
         place
-        for place in soon.tolist()
+        for place in distinct(places[soon(scene, places, held, calls)]).tolist()
         if not is_reloaded(scene, place, loaded[place])
         and is_used(scene, place, loaded[place], known)
     ]

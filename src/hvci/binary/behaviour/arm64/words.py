@@ -162,6 +162,11 @@ def written_through(scene: Scene, at: Rvas, copies: frozenset[int]) -> list[int]
     return _kept(scene, at, np.ones(len(at), bool), copies, anywhere=True)
 
 
+def stored_soon(scene: Scene, at: Rvas, copies: frozenset[int]) -> npt.NDArray[np.bool_]:
+    """Which words, by their index, have a store or copy behind them that may go through theirs."""
+    return _kept_soon(scene, at, np.ones(len(at), bool), copies, anywhere=True)
+
+
 def code_pages(scene: Scene) -> Rvas:
     """RVAs of instructions that make the page of an address of code, sorted."""
     references = _references(scene)
@@ -270,14 +275,23 @@ def _kept(
     The instructions are given by the index of their word; `is_passed` says where the copy counts.
     Of a register that is loaded from a variable it counts `anywhere` that it is stored.
     """
+    kept, rvas = _kept_soon(scene, places, is_passed, copies, anywhere), _code(scene)[1]
+    near = _nearby(scene)
+    return [rva for rva in rvas[places[kept]].tolist() if near.is_kept(rva, copies, anywhere)]
+
+
+def _kept_soon(
+    scene: Scene,
+    places: Rvas,
+    is_passed: npt.NDArray[np.bool_],
+    copies: frozenset[int],
+    anywhere: bool,
+) -> npt.NDArray[np.bool_]:
+    """Which instructions have right behind them what may be such."""
     words, rvas = _code(scene)
     is_copied = _copied_soon(rvas[places], copies)
     behind = words[np.minimum(places[:, None] + np.arange(1, WINDOW), len(words) - 1)]
-    made = words[places]
-    through = _are_stored_through(made, behind, anywhere) | is_copied & is_passed
-    rows = through.nonzero()[0]
-    near = _nearby(scene)
-    return [rva for rva in rvas[places[rows]].tolist() if near.is_kept(rva, copies, anywhere)]
+    return _are_stored_through(words[places], behind, anywhere) | is_copied & is_passed
 
 
 def _are_stored_through(made: Words, behind: Words, anywhere: bool) -> npt.NDArray[np.bool_]:
