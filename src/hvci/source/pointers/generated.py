@@ -2,12 +2,11 @@
 
 Starts from calls through pointers, from copies and from stores; asks where the pointer comes from,
 as the reader of machine code does (`binary/behaviour/generated.py`, `writes/own.py`). What goes
-through a field of a name that several structures share is possible only.
+through a field of a name that several structures share is asked for its type (`same_field.py`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from hvci.source.pointers.overwritten import Written, is_routine, mapped, may_be
 from hvci.source.pointers.places import LOOKUP, MAPPED, ROUTINES, SOURCES
 from hvci.source.pointers.rewritten import Rewritten
 from hvci.source.pointers.roots import Made, Root, Roots, Where
+from hvci.source.pointers.same_field import Pointer, is_named_once, is_same, unclear
 from hvci.source.pointers.suspects import Plan, Suspects
 from hvci.source.pointers.through import call_at, called, is_loaded, stored_through
 from hvci.source.preprocess.tree import File, arguments
@@ -43,10 +43,6 @@ _NX = "this memory never executes under memory integrity"
 _NX_DATA = "data of an image never executes under memory integrity"
 _INTO_CODE = "Write it as a function, in C or in an assembler file."
 _KEEP = "Keep code in the driver image; allocated memory never executes."
-
-
-_DECLARED = rb"(?<!return)(?<!goto)(?<=[\w*,])\s+\**%b\s*(?:\[[^\]]*\])?\s*;"
-"""What declares a name, and uses it in no other statement."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +147,7 @@ class Executions:
         roots = self.origins.of(value, here)
         held = self._sure_of(source, offset, "what Windows may call", roots, Made.MEMORY)
         if held:
-            yield self._execution(source, offset, LETS, held)
+            yield self._execution(source, offset, LETS, held, (value, here.file))
         if self.data.has_targets:
             yield from self._of_data(source, offset, LETS, value, here)
 
@@ -182,13 +178,16 @@ class Executions:
         every = self.origins.of(pointer, where)
         roots = self._sure_of(source, offset, "what Windows may call", every, Made.DATA)
         if roots:
-            yield self._data_called(source, offset, verb, roots)
+            yield self._data_called(source, offset, verb, roots, (pointer, where.file))
 
-    def _data_called(self, source: Source, offset: int, verb: str, roots: Roots) -> Execution:
+    def _data_called(
+        self, source: Source, offset: int, verb: str, roots: Roots, by: Pointer | None
+    ) -> Execution:
         root = min(roots)
         what = f"{verb} data of its own, {root.name}"
         why = f"the target is {root.name}, which lies among data; {_NX_DATA}"
-        sure = Confidence.POSSIBLE if self.data.is_placed(root.name) else self._sure(roots)
+        is_placed = self.data.is_placed(root.name)
+        sure = Confidence.POSSIBLE if is_placed else self._sure(roots, source, offset, by)
         fact = _fact(source, offset, DYNAMIC, what, sure, why, _INTO_CODE)
         return Execution(_with(fact, Behaviour.NOT_EXECUTABLE), roots)
 
@@ -251,7 +250,7 @@ class Executions:
                 roots |= self.origins.loaded(pointer, self._here(file, call.start_byte, unit))
             held = frozenset(root for root in roots if root.made in _NOT_CODE)
             if held and self._runs(file, start):
-                yield from self._called(unit.source, call.start_byte, held)
+                yield from self._called(unit.source, call.start_byte, held, (pointer, file))
             elif computed := sorted(filter(_is_computed, roots)):
                 yield Execution(self._unexported(unit, call.start_byte, computed[0]), roots)
 
@@ -259,14 +258,16 @@ class Executions:
         """Whether the function around an offset may be in an image."""
         return self.origins.flow.graph.runs(file.function_at(offset))
 
-    def _called(self, source: Source, offset: int, held: Roots) -> Iterator[Execution]:
+    def _called(
+        self, source: Source, offset: int, held: Roots, by: Pointer | None = None
+    ) -> Iterator[Execution]:
         """A call that leads to memory or data, or may, as far as events are in order."""
         sure = self._sure_of(source, offset, "the call", held, *_NOT_CODE)
         memory_ = frozenset(root for root in sure if root.made is Made.MEMORY)
         if memory_:
-            yield self._execution(source, offset, "calls into", memory_)
+            yield self._execution(source, offset, "calls into", memory_, by)
         elif sure:
-            yield self._data_called(source, offset, "calls", sure)
+            yield self._data_called(source, offset, "calls", sure, by)
 
     def _sure_of(self, source: Source, offset: int, who: str, roots: Roots, *made: Made) -> Roots:
         """Roots of some kinds; where only the order of events tells, a limit says so instead."""
@@ -316,32 +317,32 @@ class Executions:
         function = file.function_at(offset)
         return self.origins.of(node, Where(file, function, offset, unit.source.path))
 
-    def _execution(self, source: Source, offset: int, verb: str, roots: Roots) -> Execution:
+    def _execution(
+        self, source: Source, offset: int, verb: str, roots: Roots, by: Pointer | None = None
+    ) -> Execution:
         root = min(roots)
         what = f"{verb} {memory.memory_of(root.name)} of {root.name}"
         exact = "is" if root.exact else "is computed from"
         through = f", through {root.stored}" if root.stored else ""
         why = f"the target {exact} what the call at {_line(self.program, root)} returns{through}"
-        sure = self._sure(roots)
+        sure = self._sure(roots, source, offset, by)
         fact = _fact(source, offset, DYNAMIC, what, sure, f"{why}; {_NX}", _KEEP)
         kind = Behaviour.GENERATED_CODE
         return Execution(_with(fact, kind), roots)
 
-    def _sure(self, roots: Roots) -> Confidence:
-        """Likely, but for a field whose name stands in several structures."""
+    def _sure(self, roots: Roots, source: Source, offset: int, by: Pointer | None) -> Confidence:
+        """Likely, but for a field whose name stands in several structures that may be another."""
         root = min(roots, key=lambda one: (one.shared, one))
         if not root.stored:
             return Confidence.LIKELY
         if root.shared:
             return Confidence.POSSIBLE
-        name = re.escape(root.stored.encode())
-        declared = re.compile(_DECLARED % name)
-        pointer = re.compile(rb"\(\s*\w*\s*\*\s*" + name + rb"\s*\)\s*\(")
-        count = sum(
-            _count(declared, unit.source.code) + len(pointer.findall(unit.source.code))
-            for unit in self.program.naming(root.stored.encode())
-        )
-        return Confidence.LIKELY if count <= 1 else Confidence.POSSIBLE
+        if is_named_once(self.program, root.stored.encode()):
+            return Confidence.LIKELY
+        truth = is_same(self.program, self.origins, root, by) if by is not None else False
+        if truth is None:
+            self._doubts.setdefault(unclear(source, offset, root, DYNAMIC))
+        return Confidence.LIKELY if truth else Confidence.POSSIBLE
 
     # ------------------------------------------------------------ copies and hooks
 
@@ -361,7 +362,8 @@ class Executions:
         if name in routines:
             held = self._sure_of(unit.source, start, f"what {name} gets", roots, Made.MEMORY)
             if held:
-                yield self._execution(unit.source, start, f"has {name} call", held)
+                by = (given[index], file)
+                yield self._execution(unit.source, start, f"has {name} call", held, by)
             return
         if name in MAPPED:
             line = _line(self.program, min(roots)) if roots else ""
@@ -428,15 +430,6 @@ class Executions:
             if written(frozenset((root,)), self.program, "") is not None:
                 self._doubt(unit.source, start, "the write", "change", root, WRITES)
                 return
-
-
-def _count(declared: re.Pattern[bytes], code: bytes) -> int:
-    """The declarations in a text, but for those of what stands elsewhere."""
-    begins = (
-        code[max(code.rfind(end, 0, match.start()) for end in (b";", b"{", b"}")) + 1 :]
-        for match in declared.finditer(code)
-    )
-    return sum(not begin.lstrip().startswith(b"extern") for begin in begins)
 
 
 def _is_computed(root: Root) -> bool:
