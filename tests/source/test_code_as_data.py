@@ -21,6 +21,7 @@ WRITES = {
     "fill paren": ("", "RtlZeroMemory((VALUE), 8);"),
     "interlocked paren": ("", "InterlockedExchange((LONG*)(VALUE), 0);"),
     "interlocked": ("", "InterlockedExchange((LONG*)VALUE, 0);"),
+    "tight": ("", "UCHAR*p=(UCHAR*)VALUE;*p=0;"),
     "local": ("", "ULONG *q = (ULONG*)(VALUE); *q = 0;"),
     "arrow": ("struct J { UCHAR op; LONG d; };", "((struct J*)(VALUE))->op = 0xE9;"),
     "arrow2": ("struct J { UCHAR op; LONG d; };", "struct J *j = (struct J*)VALUE; j->op = 0xE9;"),

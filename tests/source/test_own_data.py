@@ -13,6 +13,11 @@ CALLED = {
     "twice cast": (CODE, "((FN)(ULONG_PTR)(PVOID)Code)();"),
     "with a type of its own": (CODE, "(*(int (*)(int))Code)(1);"),
     "variable": (CODE, "FN g = (FN)Code; g();"),
+    "pointer to bytes": (CODE, "UCHAR *q = Code; FN g = (FN)q; g();"),
+    "pointer that is cast": (CODE, "UCHAR *q = &Code[0]; ((FN)q)();"),
+    "list": (CODE + "static FN t[2] = { (FN)Code, F };\n", "t[0]();"),
+    "list of a record": (CODE + "static struct { FN run; } s = { (FN)Code };\n", "s.run();"),
+    "list by name": (CODE + "static struct { FN run; } s = { .run = (FN)Code };\n", "s.run();"),
     "offset": ("UCHAR Code[64];\n", "((FN)(Code + 16))();"),
     "constant": ("static const ULONG Code[] = { 0xc3c3c3c3 };\n", "((FN)Code)();"),
     "field": ("static struct { int a; UCHAR Code[16]; } s;\n", "((FN)s.Code)();"),
@@ -57,6 +62,11 @@ NEVER = [
     ("static PVOID Code[4];\nstatic void F(void) {}\n", "Code[0] = (PVOID)F; ((FN)Code[0])();"),
     ("static ULONG_PTR Code[4];\n", "(*(FN *)Code)();"),
     ("struct S { UCHAR Code[4]; };\nvoid Run(FN Code) { Code(); }\nvoid F(void) {}\n", "Run(F);"),
+    (
+        CODE + "static void F(void) {}\nstatic FN t[2] = { F };\n",
+        "UCHAR *q = Code; q[0] = 0; t[0]();",
+    ),
+    (CODE + "void F(void) {}\nstatic struct { PVOID p; FN f; } s = { Code, F };\n", "s.f();"),
     ("static void F(void) {}\n", 'PCSTR n = "F"; FN g = F; g(); DbgPrint("%s", n);'),
     (
         "static void F(PVOID c) {}\nstatic UCHAR Code[8];\n",

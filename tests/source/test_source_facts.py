@@ -294,6 +294,15 @@ def test_items_have_their_own_definitions(tmp_path):
         ("value & 0xFFFFFFFFFFFEFFFF", "likely"),
         ("__readcr0() | 0x10000", "possible"),
         ("saved", "possible"),
+        ("__readcr0() & ~(1 << 16)", "likely"),
+        ("__readcr0() & ~CR0_WP", "likely"),
+        ("__readcr0() & ~0x8ULL", "possible"),
+        ("__readcr0() & ~(1 << 3)", "possible"),
+        ("(c.WP = 0, c.all)", "likely"),
+        ("(c.bits.WriteProtect = FALSE, c.all)", "likely"),
+        ("(c.bits.WriteProtect = TRUE, c.all)", "possible"),
+        ("(_bittestandreset64(&c, 16), c)", "likely"),
+        ("(_bittestandreset64(&c, 3), c)", "possible"),
     ],
 )
 def test_setting_cr0_back_is_no_fault(tmp_path, argument, sure):

@@ -74,7 +74,12 @@ _CR0_FIX = "Map the pages again as writable with an MDL of data, or keep the dat
 
 _CLEARS = re.compile(
     rb"(?i)~|&=?\s*0x\w*FFFEFFFF|not\s+0?1[0-9]{4}h|0?FFFEFFFFh|0xFFFEFFFF|\bbtr\b|\$0xfffeffff"
+    rb"|bittestandreset\w*\s*\([^;(),]*,\s*(?:16|0x10|[A-Za-z_])|\b(?:wp|\w*write_?protect\w*)\s*=\s*(?:0|FALSE)\b"
 )
+_COMPLEMENT = re.compile(
+    rb"~\s*(?:\(\s*\w+\s*\)\s*)?\(?\s*(0[xX][0-9a-fA-F]+|\d+)[uUlL]*(?:\s*<<\s*(\d+))?"
+)
+WRITE_PROTECT = 1 << 16
 """How text takes a bit out of CR0."""
 BEFORE_WRITE = 200
 """So many bytes before a write of CR0 may hold what is taken out."""
@@ -82,9 +87,16 @@ BEFORE_WRITE = 200
 
 def _cr0_fact(source: Source, offset: int, text: bytes, how: str) -> BehaviourFact:
     """A write of CR0: likely a fault when the text before it takes a bit out."""
+    text = _COMPLEMENT.sub(lambda match: match[0] if _takes(match) else b"", text)
     sure = Confidence.LIKELY if _CLEARS.search(text) else Confidence.POSSIBLE
     why = f"{how}; memory integrity does not let CR0.WP be cleared"
     return _fact(source, offset, WRITES, "writes CR0", sure, why, _CR0_FIX)
+
+
+def _takes(match: re.Match[bytes]) -> bool:
+    """Whether the number behind `~` has the bit for write protection."""
+    number = int(match[1], 16 if match[1][:2].lower() == b"0x" else 10) << int(match[2] or 0)
+    return number & WRITE_PROTECT != 0
 
 
 def _cr0(unit: Unit, program: Program) -> Iterator[BehaviourFact]:

@@ -76,8 +76,19 @@ class Own:
             self.cast.update(words)
             if _IS_ARGUMENT.match(rest) is not None:
                 self.handed.update(words)
+        for holder, name in _ALIAS.findall(code) if self.cast else ():
+            if holder in self.cast:
+                self.cast.add(name)
+            if holder in self.handed:
+                self.handed.add(name)
+        self.listed = set(WORD.findall(b" ".join(_LIST.findall(code)))) & self.cast
+        """Those that stand in lists of values."""
 
 
+_ALIAS = re.compile(
+    rb"\b(\w++)\s*+=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*(?:\[\s*0\s*\]\s*)?[;,]"
+)
+_LIST = re.compile(rb"=\s*\{([^;]*?)\}\s*;")
 _KNOWN: WeakKeyDictionary[Source, Own] = WeakKeyDictionary()
 
 
@@ -153,9 +164,16 @@ class OwnData:
         """Whether a function may get one of them."""
         return any(not self.targets.isdisjoint(one.handed) for one in self._every)
 
+    @cached_property
+    def _is_listed(self) -> bool:
+        """Whether a list of values may hold one of them: its fields and elements are called."""
+        return any(not self.targets.isdisjoint(one.listed) for one in self._every)
+
     def _reached(self, words: Words) -> frozenset[bytes]:
         """The names of a file that may hold the address of such data."""
         found = set(self.targets.intersection(self.program.space.words.of(words.source.path)))
+        if self._is_listed:
+            found.update(name for name, at in words.called if _is_part(words.code, name, at))
         todo = sorted(found)
         while todo:
             new = words.moved_from.get(todo.pop(), set()) - found
@@ -209,6 +227,14 @@ class OwnData:
     def is_placed(self, name: str) -> bool:
         """Whether a file that declares an array puts data into sections by their names."""
         return any(_PLACED.search(unit.source.plain) for unit in self.program.naming(name.encode()))
+
+
+def _is_part(code: bytes, name: bytes, at: int) -> bool:
+    """Whether what is called at a parenthesis is a field, or an element of an array."""
+    start = code.rfind(name, 0, at)
+    return b"[" in code[start:at] or code[max(0, start - 9) : start].rstrip().endswith(
+        (b".", b"->")
+    )
 
 
 def _has_member(code: bytes, name: bytes) -> bool:

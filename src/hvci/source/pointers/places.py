@@ -118,7 +118,7 @@ _KEYWORDS = frozenset((b"if", b"while", b"for", b"switch", b"return", b"sizeof",
 _PARAMETER = re.compile(rb"(?<=[\w*])\s++\**+\s*+([A-Za-z_]\w*+)\s*+[,)]")
 _PUT = re.compile(rb"&(?!&)(?<!&&)[\s(]*+(?:[A-Za-z_]\w*\s*(?:->|\.)\s*)*([A-Za-z_]\w*)")
 STORE = re.compile(
-    rb"(?:[;{}()]|\belse\b)\s*\*[^;={}]{1,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
+    rb"(?:[;{}()]|\belse\b)\s*\*[^;={}]{0,200}[^=!<>;{}]=(?!=)|\]\s*[|&^+-]?=(?!=)|\)\s*->\s*\w+\s*=(?!=)"
 )
 ARROW = re.compile(rb"->\s*[\w.\[\]>-]+\s*(?:[|&^+*/-]|<<|>>)?=(?!=)")
 """A store to a field: worth a look only where the name may lead to code."""
