@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import entry, one_file, value_of
+from sources import bad, entry, one_file, value_of
 
 TYPES = """
 typedef union { POOL_TYPE Type; ULONG Raw; UCHAR Bytes[4]; struct { ULONG Low : 9; } Bits; } U;
@@ -306,3 +306,24 @@ def test_what_the_opt_in_adds_may_not_fit_either(tmp_path, type_, value):
     body = f"struct S s; s.Type = NonPagedPool; {CALL.format('s.Type')}"
     call = next(iter(one_file(tmp_path, types + entry(body)).calls))
     assert call.arguments["PoolType"].lasting == value
+
+
+ELEMENTS = """typedef struct { ULONG n; POOL_TYPE t; } R;
+static R r[] = {{1, NonPagedPoolNx}, {2, NonPagedPool}};
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "rules"),
+    [("r[0].t", set()), ("r[1].t", {"execute-pool-type"}), ("r[i].t", {"execute-pool-type"})],
+)
+def test_an_element_of_an_array_of_records_is_that_of_its_list(tmp_path, read, rules):
+    text = ELEMENTS + entry(f"ExAllocatePoolWithTag({read}, 8, 'x');")
+    assert bad(one_file(tmp_path, text)) == rules
+    text = text.replace("{1, NonPagedPoolNx}, {2, NonPagedPool}", "1, 0x200, 2, 0")
+    assert bad(one_file(tmp_path, text)) == {"execute-pool-type"}
+
+
+def test_a_later_store_in_such_an_element_counts(tmp_path):
+    text = ELEMENTS + entry("r[0].t = NonPagedPool; ExAllocatePoolWithTag(r[0].t, 8, 'x');")
+    assert bad(one_file(tmp_path, text)) == {"execute-pool-type"}

@@ -195,3 +195,33 @@ AS_SAID, BOTH = {0x200}, {0x200, 0}
 def test_a_condition_that_is_a_local_variable(tmp_path, before, expected):
     evidence = one_file(tmp_path, entry(before + CHOOSES))
     assert value_of(evidence, "ExAllocatePoolWithTag")[0] == expected
+
+
+LOOPS = [
+    ("for (i = 0; i < 3; i++)", True),
+    ("for (ULONG i = 0; i < 3; i++)", True),
+    ("for (i = 3; i > 0; i--)", True),
+    ("for (i = 1; i <= 1; i++)", True),
+    ("for (i = 0; i != 2; i++)", True),
+    ("for (i = 0; i < n; i++)", False),
+    ("for (i = 3; i < 3; i++)", False),
+    ("for (i = 0; j < 3; i++)", False),
+    ("for (i = 0; i < 3 && n; i++)", False),
+    ("for (; i < 3; i++)", False),
+]
+
+
+@pytest.mark.parametrize(("loop", "sure"), LOOPS)
+def test_a_loop_that_surely_runs(tmp_path, loop, sure):
+    body = f"POOL_TYPE t = NonPagedPool; {loop} {{ t = NonPagedPoolNx; }} "
+    text = entry(body + "ExAllocatePoolWithTag(t, 8, 'x');")
+    assert value_of(one_file(tmp_path, text), "ExAllocatePoolWithTag")[0] == (
+        {0x200} if sure else {0, 0x200}
+    )
+
+
+def test_a_loop_that_surely_runs_may_be_left_first(tmp_path):
+    body = "POOL_TYPE t = NonPagedPool; for (i = 0; i < 3; i++) { if (n) %s; t = NonPagedPoolNx; } "
+    for leaves in ("break", "continue"):
+        text = entry(body % leaves + "ExAllocatePoolWithTag(t, 8, 'x');")
+        assert value_of(one_file(tmp_path, text), "ExAllocatePoolWithTag")[0] == {0, 0x200}

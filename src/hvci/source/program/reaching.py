@@ -9,8 +9,9 @@ Knows the statements of one function; knows nothing of values.
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -265,6 +266,8 @@ class Reaching:
             if state == entry:
                 break
         self.around.pop()
+        if _is_entered(node, condition):
+            left = self.statement(condition, behind)
         return around.left if endless else left | around.left
 
     def _do(self, node: Node, state: State) -> State:
@@ -341,6 +344,32 @@ def _is_endless(loop: Node, condition: Node | None) -> bool:
     if loop.type == "for_statement" and condition is None:
         return True
     return (_number(condition) or 0) != 0
+
+
+def _is_entered(loop: Node, condition: Node | None) -> bool:
+    """Whether a `for` surely runs once, by the numbers that it counts from and to."""
+    first = loop.child_by_field_name("initializer") if loop.type == "for_statement" else None
+    if first is not None and first.type == "declaration":
+        first = first.child_by_field_name("declarator")
+    if first is None or condition is None or condition.type != "binary_expression":
+        return False
+    name = first.child_by_field_name("left") or first.child_by_field_name("declarator")
+    start = _number(first.child_by_field_name("right") or first.child_by_field_name("value"))
+    end = _number(condition.child_by_field_name("right"))
+    order = _ORDERS.get(text_of(condition.child_by_field_name("operator")))
+    is_same = text_of(name) == text_of(condition.child_by_field_name("left"))
+    if not is_same or order is None or start is None or end is None:
+        return False
+    return order(start, end)
+
+
+_ORDERS: Mapping[bytes, Callable[[int, int], bool]] = {
+    b"<": operator.lt,
+    b"<=": operator.le,
+    b"!=": operator.ne,
+    b">": operator.gt,
+    b">=": operator.ge,
+}
 
 
 def _is_conditional(statement: Node, offset: int) -> bool:

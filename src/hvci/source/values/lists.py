@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hvci.source.preprocess.tree import ancestors, text_of
+from hvci.source.program.chains import declared_name
 from hvci.source.program.records import is_zero, sizes
 
 if TYPE_CHECKING:
@@ -27,6 +29,25 @@ def elements(value: Node, element: int | None, number: Number) -> list[Node | No
     if element in placed:
         return [placed[element]]
     return [None] if element < max(_size(value, number) or 0, *placed, 0) else [value]
+
+
+def element_of(value: Node, array: bytes) -> int | None:
+    """Which element of an array a value in its list is part of; None where that is not told."""
+    below = value
+    for above in ancestors(value):
+        if above.type == "init_declarator":
+            is_list = value is not below and below.type == "initializer_list"
+            if not is_list or text_of(declared_name(above)) != array or len(sizes(above)) != 1:
+                return None
+            items = [one for one in below.named_children if one.type != "comment"]
+            if any(one.type != "initializer_list" for one in items):
+                return None
+            around = (one.start_byte <= value.start_byte < one.end_byte for one in items)
+            return next((at for at, one in enumerate(around) if one), None)
+        if above.type not in ("initializer_list", "initializer_pair"):
+            return None
+        below = above
+    return None
 
 
 def leaves_out(value: Node, number: Number) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hvci.source.preprocess.tree import Function
+from hvci.source.preprocess.tree import Function, text_of
 from hvci.source.program import lambdas, meant
 from hvci.source.program.kinds import global_type
 from hvci.source.program.macro_assignments import assigned
@@ -323,6 +323,7 @@ class Names:
         self, name: bytes, place: Place, depth: int, element: int | None, asked: meant.Asked
     ) -> Guess:
         every = self._stores(name, place.home or place.path, asked)
+        every = self._of_element(every, place, depth, asked.base)
         if every and not asked.is_field and element is None:
             every = [*every, *self._at_first(name, every, place)]
         late, early = self.evaluator.versions.kept(
@@ -384,6 +385,19 @@ class Names:
             return every  # what another file defines in the scope that is named
         scope = self.callers.linkage.scope
         return [one for one in every if scope(name, one.file.source.path) == scope(name, path)]
+
+    def _of_element(
+        self, every: Sequence[Store], place: Place, depth: int, base: Node | None
+    ) -> Sequence[Store]:
+        """The stores without what lists give to other elements of an array of records."""
+        if base is None or base.type != "subscript_expression":
+            return every
+        array = text_of(base.child_by_field_name("argument"))
+        index = base.child_by_field_name("indices") or base.child_by_field_name("index")
+        number = self.evaluator.index_of(index, place, depth)
+        if number is None:
+            return every
+        return [one for one in every if lists.element_of(one.value, array) in (None, number)]
 
     def functions_at(self, whole: bytes, place: Place) -> Sequence[Function]:
         """The functions that a name can mean at a place; a scope or object may stand before it."""
