@@ -129,7 +129,7 @@ def _written(scene: Scene, call: Place, given: Iterator[int]) -> Iterator[int]:
     """Through which of some arguments a call writes: a block copy, or an own function that does."""
     function, i = call
     if function.rvas[i] in scene.copy_sites and scene.callee(function, i) in names.COPIES:
-        yield 0
+        yield from (n for n in given if n == 0) if scene.arch.parameter_registers else (0,)
     elif function.flows[i] in (Flow.CALL, Flow.JUMP) and i not in function.jumps:
         target = scene.arch.direct_target(function, i)
         yield from (n for n in given if written_through(scene, target, n))
