@@ -24,10 +24,13 @@ def test_the_sets_are_those_of_the_rows() -> None:
     assert given[Gives.MAPPING] < memory.MAPPINGS
 
 
-def test_what_puts_memory_somewhere_gets_a_pointer_second() -> None:
-    for name in memory.PUT & catalog.ddis().keys():
-        kind = catalog.ddis()[name].parameters[memory.PUT_POSITION].type
-        assert kind.startswith("P") or "*" in kind
+def test_what_puts_memory_somewhere_gets_a_pointer() -> None:
+    for name in memory.PUT.keys() & catalog.ddis().keys():
+        ddi, put = catalog.ddis()[name], memory.PUT[name]
+        parameter = ddi.parameters[put.position]
+        assert parameter.type.startswith("P") or "*" in parameter.type
+        assert (put.at(64), put.at(32)) == (put.position, ddi.x86_slot(parameter.name))
+        assert name not in memory.RETURNED
 
 
 def test_each_of_the_46_that_returns_pool_is_known() -> None:

@@ -111,8 +111,15 @@ def test_across_files_wrappers_and_out_parameters(tmp_path):
     assert finding.site.path.endswith("c.c")
 
 
-def test_memory_that_a_routine_writes_the_address_of(tmp_path):
-    text = FN + entry("PVOID v = NULL;\nMmMapViewInSystemSpace(s, &v, &n);\n((FN)v)(0);")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "MmMapViewInSystemSpace(s, &v, &n)",
+        "MmAllocateContiguousMemoryEx(&n, a, b, c, 0, PAGE_READWRITE, 0, 'a', 0, &v)",
+    ],
+)
+def test_memory_that_a_routine_writes_the_address_of(tmp_path, call):
+    text = FN + entry(f"PVOID v = NULL;\n{call};\n((FN)v)(0);")
     assert behaviours(tmp_path, text) == [(8, LIKELY)]
 
 

@@ -128,14 +128,31 @@ def _giving(kind: Gives) -> frozenset[str]:
 POOL = _giving(Gives.POOL)
 CONTIGUOUS = _giving(Gives.CONTIGUOUS)
 MAPPINGS = _giving(Gives.MAPPING)
-RETURNED = POOL | CONTIGUOUS | MAPPINGS
-"""DDIs that return memory which never executes under memory integrity."""
 VIEWS = _giving(Gives.VIEW)
 VIRTUAL = _giving(Gives.VIRTUAL)
-PUT = VIEWS | VIRTUAL
-"""DDIs that put the address of such memory where their second argument points."""
-PUT_POSITION = 1
-ALLOCATIONS = RETURNED | PUT
+
+
+class Put(NamedTuple):
+    """Which argument of a routine points to where it puts the address of memory."""
+
+    position: int
+    """Among the documented ones, from 0."""
+    slot: int
+    """Among those of four bytes that x86 has."""
+
+    def at(self, bits: int) -> int:
+        """Where machine code passes it."""
+        return self.slot if bits == _X86_BITS else self.position
+
+
+_X86_BITS = 32
+PUT = MappingProxyType(
+    {**dict.fromkeys(VIEWS | VIRTUAL, Put(1, 1)), "MmAllocateContiguousMemoryEx": Put(9, 12)}
+)
+"""DDIs that put the address of such memory somewhere; they return a status."""
+RETURNED = (POOL | CONTIGUOUS | MAPPINGS) - frozenset(PUT)
+"""DDIs that return memory which never executes under memory integrity."""
+ALLOCATIONS = RETURNED | frozenset(PUT)
 _WORDS = (
     (POOL, "pool"),
     (CONTIGUOUS, "contiguous memory"),

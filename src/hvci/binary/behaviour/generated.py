@@ -10,24 +10,31 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
+
 from hvci import catalog
 from hvci.binary.behaviour import names
-from hvci.binary.behaviour.arm64 import words
+from hvci.binary.behaviour.arm64 import elementwords, words
 from hvci.binary.behaviour.called import (
     candidates,
     contextfields,
     dispatched,
+    elementbytes,
+    elements,
     fields,
     outputs,
     registered,
 )
+from hvci.binary.behaviour.called.around import Around
 from hvci.binary.behaviour.called.around import of as around_of
 from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.called.fieldbytes import FieldBytes
 from hvci.binary.behaviour.scene import Place, Scene
-from hvci.binary.behaviour.trace import Root, argument_of, roots
-from hvci.binary.flow.atoms import Atom, Atoms, Kind
+from hvci.binary.behaviour.trace import Root, argument_of, roots, shallow
+from hvci.binary.flow.atoms import NOTHING, Atom, Atoms, Kind
+from hvci.binary.flow.fates import NOTHING as UNUSED
 from hvci.binary.form.code import CALLS, IMAGE_BASE, Expr, Flow, Function, Load, Location, Reg, slot
+from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.model import Behaviour, Confidence, Machine
 
 RULE = "dynamic-code"
@@ -48,11 +55,13 @@ def find(scene: Scene) -> None:
     for rva, start in contexts.routines():
         around.hand_on(rva, start)
     reader: fields.Reader
+    indexed = elements.Indexed(NO_RVAS, NO_RVAS)
     if scene.image.machine is Machine.ARM64:
         places, reader = words.indirect(scene, around), words.fields(scene, around)
+        indexed = elementwords.find(scene, around)
     else:
         found = candidates.find(scene, around)
-        reader = FieldBytes(scene, around, found)
+        reader, indexed = FieldBytes(scene, around, found), elementbytes.find(scene, around, found)
         through = (each.calls for each in found.variables if _leads_to_memory(contexts, each))
         places = sorted(chain(found.calls, *through))
     if len(places) > MAX_CANDIDATES:
@@ -63,19 +72,45 @@ def find(scene: Scene) -> None:
             _judge(contexts, at)
     _through_windows(contexts)
     _through_contexts(contexts, reader)
-    _through_fields(contexts, reader)
-
-
-def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
-    """Add calls through fields that get memory; weaken the rule where it may be another object."""
-    scene = contexts.scene
+    stored = reader.stores()
 
     def gives_memory(place: Place) -> bool:
         scene.flow.begin()
         held = scene.flow.interprocedural.returned(*place, 0)
         return any(allocator(scene, Root(atom, True)) is not None for atom in held)
 
-    stored = reader.stores()
+    _through_fields(contexts, reader, stored, gives_memory)
+    _through_elements(contexts, indexed, stored)
+
+
+def _through_elements(
+    contexts: Contexts,
+    indexed: elements.Indexed,
+    stored: fields.Fields,
+) -> None:
+    """Add calls through elements of tables that get memory."""
+    scene, others = contexts.scene, stored.places
+
+    def is_memory(place: Place, expr: Expr) -> bool:
+        return any(allocator(scene, root) is not None for root in shallow(scene, *place, expr))
+
+    stores = _at_start(contexts.around, indexed, others)
+    _add_called_by_windows(scene, dispatched.by_index(scene, stores, is_memory))
+    for (function, i), (of, k) in elements.find(contexts, indexed, others.tolist(), is_memory):
+        verb = "calls" if function.flows[i] in CALLS else "jumps"
+        what = f"{verb} into memory that it keeps in a table"
+        why = f"the memory is put there at {of.rvas[k]:#x}; {_NX}"
+        scene.add(RULE, Behaviour.GENERATED_CODE, what, (function, i), Confidence.LIKELY, why)
+
+
+def _through_fields(
+    contexts: Contexts,
+    reader: fields.Reader,
+    stored: fields.Fields,
+    gives_memory: Callable[[Place], bool],
+) -> None:
+    """Add calls through fields that get memory; weaken the rule where it may be another object."""
+    scene = contexts.scene
     _by_windows(scene, stored, gives_memory)
     for call, store, is_sure in fields.find(contexts, reader, stored, gives_memory):
         function, i = call
@@ -95,7 +130,20 @@ def _through_fields(contexts: Contexts, reader: fields.Reader) -> None:
 
 def _by_windows(scene: Scene, stored: fields.Fields, gives_memory: Callable[[Place], bool]) -> None:
     """Add memory that Windows calls as a routine of the driver."""
-    for place in dispatched.find(scene, stored, gives_memory):
+    _add_called_by_windows(scene, dispatched.find(scene, stored, gives_memory))
+
+
+def _at_start(around: Around, indexed: elements.Indexed, others: Rvas) -> list[int]:
+    """The stores that the entry point may come to, with an index or moved on."""
+    found = np.concatenate((indexed.stores, others)) if len(indexed.stores) else NO_RVAS
+    near = around.near(int(around.scene.image.headers.entry)) if len(found) else found
+    chosen: list[int] = found[near[around.rows(found)]].tolist() if len(found) else []
+    return chosen
+
+
+def _add_called_by_windows(scene: Scene, found: Iterable[Place]) -> None:
+    """Add stores of memory into fields of the driver object that Windows calls."""
+    for place in found:
         what = "puts allocated memory into its driver object as a routine that Windows calls"
         scene.add(RULE, Behaviour.GENERATED_CODE, what, place, Confidence.LIKELY, _NX)
 
@@ -131,7 +179,8 @@ def _leads_to_memory(contexts: Contexts, variable: candidates.Variable) -> bool:
         return True
     scene.flow.begin()
     writes, size = scene.flow.globals.writes, scene.image.pointer_size
-    held = writes.named(variable.writers, variable.rva, size) if variable.writers else ()
+    held = writes.named(variable.writers, variable.rva, size) if variable.writers else NOTHING
+    held |= writes.put(variable.writers, variable.rva)
     known = {Root(atom, True) for atom in held}
     known |= _from_callers(contexts, known)
     return _memory(scene, known) is not None or _known_memory(scene, known) is not None
@@ -238,7 +287,8 @@ def allocator(scene: Scene, root: Root) -> _Made | None:
     if root.atom.kind is not Kind.RESULT:
         return None
     name = scene.call_name(rva)
-    return _Made(name, rva) if name in names.RETURNED else None
+    is_put = root.atom.why == name and name in names.PUT
+    return _Made(name, rva) if name in names.RETURNED or is_put else None
 
 
 def may_execute(scene: Scene, name: str, rva: int) -> bool:
@@ -261,17 +311,31 @@ def _filler(scene: Scene, leaked: Atom) -> _Made | None:
         found = scene.analysis.functions.instruction_at(leaked.value)
         if found is None:
             return None
-        receiving = [n for n in range(ARGUMENTS) if own in scene.argument(*found, n)]
+        name = scene.callee(*found) or ""
+        put = names.PUT[name].at(scene.image.bits) if name in names.PUT else -1
+        receiving = [
+            n
+            for n in range(max(ARGUMENTS, put + 1))
+            if own in scene.argument(*found, n) and _uses(scene, found, n)
+        ]
         if receiving:
-            name = scene.callee(*found) or ""
-            puts = name in names.PUT and receiving == [names.PUT_POSITION]
-            return _Made(name, leaked.value) if puts else None
+            return _Made(name, leaked.value) if receiving == [put] else None
         held = scene.flow.value(*found, slot(leaked.place))
         before = [atom for atom in held if atom.kind is Kind.LEAKED]
         if len(before) != 1:
             return None
         leaked = before[0]
     return None
+
+
+def _uses(scene: Scene, call: Place, position: int) -> bool:
+    """Whether a callee may use an argument: x86 code leaves those of other calls on the stack."""
+    function, i = call
+    if scene.image.bits != 32 or function.flows[i] != Flow.CALL:
+        return True
+    callee = scene.flow.functions.starting_at(scene.arch.direct_target(function, i))
+    place = scene.flow.interprocedural.at_entry(position)
+    return callee is None or outputs.fate_of(scene, callee, place) != UNUSED
 
 
 def _worth_asking(scene: Scene, function: Function, i: int, operand: Expr) -> bool:

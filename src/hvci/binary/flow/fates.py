@@ -27,7 +27,7 @@ from hvci.binary.form.code import (
     is_slot,
     slot_offset,
 )
-from hvci.catalog.memory import BLOCK_ROUTINES, TEXT_ROUTINES
+from hvci.catalog.memory import BLOCK_ROUTINES, PUT, TEXT_ROUTINES
 from hvci.catalog.prototypes import Prototype, prototype, x86_bytes
 
 MOVING = 1 << 40
@@ -278,6 +278,18 @@ def reach(passed: Passed, bits: int) -> int:
     if passed.name in TEXT_ROUTINES:
         return OBJECT_REACH if passed.argument in (TEXT_ROUTINES[passed.name], -1) else 0
     return OBJECT_REACH if is_unknown(passed.name) else extent(passed.name, passed.argument, bits)
+
+
+def put_there(passed: Passed, behind: int, bits: int) -> atoms.Atoms:
+    """The memory whose address a routine puts so far behind the pointer; nothing where it does not.
+
+    As if the call returned it.
+    """
+    put = PUT.get(passed.name)
+    if put is None or passed.argument != put.at(bits) or passed.offset != behind:
+        return atoms.NOTHING
+    rva = passed.function.rvas[passed.i]
+    return frozenset((atoms.Atom(atoms.Kind.RESULT, rva, why=passed.name),))
 
 
 def is_unknown(name: str) -> bool:

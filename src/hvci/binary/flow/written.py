@@ -25,6 +25,7 @@ from hvci.binary.flow.fates import (
     Place,
     Write,
     covers,
+    put_there,
     shifted,
 )
 from hvci.binary.flow.made_addresses import made
@@ -187,6 +188,16 @@ class Writes:
         stores = (written for _, written in self._by_name(places, rva, size, 0))
         return frozenset(atom for held in stores if not isinstance(held, Change) for atom in held)
 
+    def put(self, places: list[int], rva: int) -> Atoms:
+        """The memory whose address routines put into a global that they get from some places."""
+        found: Atoms = atoms.NOTHING
+        for place in places:
+            at = self.flow.functions.instruction_at(place)
+            if at is not None and self.makers.makes(place, rva):
+                for passed in self.makers.fate_of(*at, rva).passed:
+                    found |= put_there(passed, 0, self.image.bits)
+        return found
+
     def _reach(self, rva: int, size: int, written: Iterable[Atom]) -> int:
         """How far before an option the object that it is part of may begin.
 
@@ -348,7 +359,7 @@ class Writes:
         What is written with an index stays in its object: `starts` tells where others begin.
         """
         rva, size = asked
-        behind = rva - start
+        behind, pointer = rva - start, self.image.pointer_size
         for write in sorted(fate.writes, key=_by_place):
             if write.size in (ANY_SIZE, DOWNWARDS) and self._lies_apart(write, start, starts, rva):
                 continue
@@ -364,7 +375,8 @@ class Writes:
                 yield _way_to(passed), atoms.truncate(told, size)
             elif self.flow.interprocedural.may_write(passed, behind, nesting):
                 what = f"the address of the global at {rva:#x} is passed to {passed.name}"
-                yield _way_to(passed), atoms.unknown(what)
+                held = put_there(passed, behind, self.image.bits) if size == pointer else None
+                yield _way_to(passed), held or atoms.unknown(what)
 
     def _lies_apart(self, write: Write, start: int, starts: Collection[int], rva: int) -> bool:
         """Whether another object lies between a global and where writes with an index begin."""

@@ -19,7 +19,7 @@ _MAPPED = (
     *("MmAllocateIndependentPages", "MmAllocateIndependentPagesEx"),
 )
 RETURNING = frozenset((*known.RETURNED, *_MAPPED, "ExAllocatePoolQuotaZero", "operator new"))
-PUTTING = dict.fromkeys(known.PUT, known.PUT_POSITION)
+PUTTING = {name: put.position for name, put in known.PUT.items()}
 PUTTING |= {"WdfMemoryCreate": 5, "ZwMapViewOfSection": 2, "NdisAllocateMemoryWithTag": 0}
 """Routines that write the address of memory where an argument points, and its position."""
 

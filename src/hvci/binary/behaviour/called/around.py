@@ -33,7 +33,7 @@ def allocations(scene: Scene) -> tuple[Rvas, set[int]]:
     kept: set[int] = set()
     wrappers: set[int] = set()
     for place in calls.tolist():
-        kept |= _kept_behind(scene, place)
+        kept |= kept_behind(scene, place)
         function = scene.analysis.functions.at(place)
         if function is not None:
             wrappers.add(function.start)
@@ -44,7 +44,7 @@ def allocations(scene: Scene) -> tuple[Rvas, set[int]]:
     return distinct(np.array([rva for group in found for rva in group], np.int64)), kept
 
 
-def _kept_behind(scene: Scene, place: int) -> set[int]:
+def kept_behind(scene: Scene, place: int) -> set[int]:
     """Variables that get the result register shortly behind a call."""
     memory, found = scene.image.memory, set()
     opcodes = (b"\x48\x89\x05",) if scene.image.bits == 64 else (b"\xa3", b"\x89\x05")

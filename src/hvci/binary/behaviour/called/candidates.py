@@ -88,7 +88,7 @@ def find(scene: Scene, around: Around) -> Candidates:
     if len(rows):
         near[rows] = before.come_from_frame(rows)
     chosen = (loaded == NO_VARIABLE) & near
-    calls = [place for place in np.sort(places[chosen]).tolist() if _may_be(scene, place)]
+    calls = [place for place in np.sort(places[chosen]).tolist() if may_be(scene, place)]
     is_loaded = loaded != NO_VARIABLE
     memory, variables_of = _through_variables(scene, opcodes)
     calling = np.concatenate((places[is_loaded], memory))
@@ -109,7 +109,7 @@ def _pointers(scene: Scene) -> Rvas:
     return np.concatenate(found)
 
 
-def _may_be(scene: Scene, place: int) -> bool:
+def may_be(scene: Scene, place: int) -> bool:
     """Whether the instruction can start there that the bytes at a place look like."""
     prefix = 1 if scene.image.bits == 64 else 0
     return nearby.is_called_code(scene, place) and nearby.may_start(

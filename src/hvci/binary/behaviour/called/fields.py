@@ -245,7 +245,7 @@ def _called(of: ObjectsOf, place: int, displacement: int) -> _Use | None:
         return None
     function, i = found
     out: Objects = frozenset()
-    for d, memory in _loads(scene, function, i, scene.target(function, i)):
+    for d, memory in loads_called(scene, function, i):
         if _is_field(scene, (function, d), memory, displacement):
             out |= of.behind(function, d, memory.base)
     return _Use(found, out)
@@ -253,15 +253,16 @@ def _called(of: ObjectsOf, place: int, displacement: int) -> _Use | None:
 
 def fields_called(scene: Scene, function: Function, i: int) -> Iterator[tuple[int, Memory]]:
     """Where a pointer that is called is loaded from a field, with the operand."""
-    for d, memory in _loads(scene, function, i, scene.target(function, i)):
+    for d, memory in loads_called(scene, function, i):
         if _is_field(
             scene, (function, d), memory, signed(memory.displacement & MASK64, scene.arch.bits)
         ):
             yield d, memory
 
 
-def _loads(scene: Scene, function: Function, i: int, operand: Expr) -> Iterator[tuple[int, Memory]]:
+def loads_called(scene: Scene, function: Function, i: int) -> Iterator[tuple[int, Memory]]:
     """Where a pointer that is called is loaded, and from what."""
+    operand = scene.target(function, i)
     if isinstance(operand, Load):
         yield i, operand.memory
     elif isinstance(operand, Reg):
@@ -288,4 +289,11 @@ def _is_field(scene: Scene, place: Place, memory: Memory, displacement: int) -> 
     return not is_frame or scene.flow.frames.offset(*place, memory) is None
 
 
-__all__ = ["Fields", "Kept", "fields_called", "find", "memory_stored"]
+__all__ = [
+    "Fields",
+    "Kept",
+    "fields_called",
+    "find",
+    "loads_called",
+    "memory_stored",
+]

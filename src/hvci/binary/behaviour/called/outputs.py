@@ -11,7 +11,7 @@ from hvci.binary.behaviour.called.contexts import Contexts
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.trace import Root, traced
 from hvci.binary.flow.atoms import Kind, is_handed, signed
-from hvci.binary.flow.fates import OBJECT_REACH, Fate, Write
+from hvci.binary.flow.fates import OBJECT_REACH, Fate, Write, put_there
 from hvci.binary.flow.frames import Leak
 from hvci.binary.flow.reaching import Reached
 from hvci.binary.form.code import (
@@ -48,8 +48,8 @@ def roots(contexts: Contexts, place: Place, expr: Expr) -> set[Root]:
     is_told = all(root.atom.kind is not Kind.UNKNOWN for root in found)
     for (_, location), reached in seen.items():
         if is_slot(location):
-            for write in _writes(contexts, place[0], location, reached):
-                found |= _written(contexts.scene, write)
+            for made in _outputs(contexts, place[0], location, reached):
+                found |= {made} if isinstance(made, Root) else _written(contexts.scene, made)
         elif location == contexts.scene.arch.result and not is_told:
             for d in reached.definitions:
                 if isinstance(d, int):
@@ -73,10 +73,13 @@ def _returned(contexts: Contexts, call: Place) -> Iterator[Root]:
                 yield from _passed(scene, callee, call, root)
 
 
-def _writes(
+def _outputs(
     contexts: Contexts, function: Function, location: Location, reached: Reached
-) -> Iterator[Write]:
-    """The stores of own functions that may have left in a slot what reaches a place."""
+) -> Iterator[Write | Root]:
+    """The stores of own functions that may have left in a slot what reaches a place.
+
+    And the memory whose address routines put there that those hand the address of the slot to.
+    """
     work, seen = [reached], set[int]()
     while work and len(seen) < MAX_CALLS:
         now = work.pop()
@@ -92,8 +95,8 @@ def _writes(
                 work.append(flow.reaching.definitions(function, call, location, 0))
 
 
-def _by_call(contexts: Contexts, call: Place, wanted: int) -> Iterator[Write]:
-    """What a function that is called, and may have a pointer to memory, stores into a slot."""
+def _by_call(contexts: Contexts, call: Place, wanted: int) -> Iterator[Write | Root]:
+    """What a function that is called, and may have a pointer to memory, leaves in a slot."""
     scene, (function, k) = contexts.scene, call
     if function.flows[k] != Flow.CALL:
         return
@@ -110,10 +113,13 @@ def _by_call(contexts: Contexts, call: Place, wanted: int) -> Iterator[Write]:
             continue
         behind = wanted - start
         if 0 <= behind < OBJECT_REACH:
-            whole = behind, scene.image.pointer_size
-            for write in _fate(scene, callee, place).writes:
+            whole, fate = (behind, scene.image.pointer_size), fate_of(scene, callee, place)
+            for write in fate.writes:
                 if (write.offset, write.size) == whole:
                     yield write._replace(calls=(call, *write.calls))
+            for passed in fate.passed:
+                for atom in put_there(passed, behind, scene.image.bits):
+                    yield Root(atom, True)
 
 
 def _entries(scene: Scene) -> list[Location]:
@@ -170,7 +176,7 @@ def _address(scene: Scene, function: Function, i: int, location: Location, deep:
     return None if at is None else at + delta
 
 
-def _fate(scene: Scene, callee: Function, place: Location) -> Fate:
+def fate_of(scene: Scene, callee: Function, place: Location) -> Fate:
     """What becomes of a pointer that a function gets as an argument."""
     flow = scene.flow
     return flow.apart(lambda: flow.globals.writes.makers.pointees.parameter(callee, place, 1))
