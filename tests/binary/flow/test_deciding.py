@@ -46,6 +46,8 @@ def test_what_a_question_says_holds_for_every_kernel() -> None:
     assert telling.returned("RtlIsNtDdiVersionAvailable", asked.__getitem__) == atoms.const(1)
     later = {0: atoms.const(0x0A00_000F)}
     assert telling.returned("RtlIsNtDdiVersionAvailable", later.__getitem__) is None
+    never = {0: atoms.const(0x0A01_0000, 0x0B00_0000)}
+    assert telling.returned("RtlIsNtDdiVersionAvailable", never.__getitem__) == atoms.const(0)
     wdm = {0: atoms.const(6), 1: atoms.const(0)}
     assert telling.returned("IoIsWdmVersionAvailable", wdm.__getitem__) == atoms.const(1)
     newer = {0: atoms.const(10), 1: atoms.const(0)}

@@ -70,6 +70,8 @@ class Telling:
             asked = [_number(atom) for atom in arguments(0)]
             if asked and all(each is not None and each <= NTDDI_OF_10 for each in asked):
                 return atoms.const(1)
+            if asked and all(each is not None and each >= NEXT_NTDDI for each in asked):
+                return atoms.const(0)
         if name == "IoIsWdmVersionAvailable":
             version = atoms.single(arguments(0)), atoms.single(arguments(1))
             major, minor = (_number(each) if each is not None else None for each in version)
