@@ -17,6 +17,7 @@ from hvci.binary.behaviour.called.candidates import (
     named_rvas,
 )
 from hvci.binary.behaviour.called.elements import Indexed
+from hvci.binary.behaviour.called.fieldbytes import may_hold
 from hvci.binary.behaviour.scene import Scene
 from hvci.binary.form.references import NO_RVAS, Rvas
 from hvci.binary.pe.sets import distinct
@@ -32,8 +33,8 @@ SUMMED_WITHIN = 12
 _ADD, _DIRECT = 0x83, 5
 _ADD_TO, _ADD_FROM = 0x01, 0x03
 _STORE, _SIB, _NO_INDEX, _WIDE = 0x89, 4, 4, 2
-_CALL, _JUMP = 2, 4
-"""The operation of a call and of a jump, in the middle of ModRM."""
+_RESULT, _CALL, _JUMP = 0, 2, 4
+"""EAX, and the operation of a call and of a jump, in the middle of ModRM."""
 
 
 def find(scene: Scene, around: Around, found: Candidates) -> Indexed:
@@ -88,7 +89,11 @@ def _stores(scene: Scene, around: Around) -> Rvas:
         found.append(places[_has_index(scene, places)])
     places = np.concatenate(found)
     behind = places - around.sites[np.maximum(around.sites.searchsorted(places) - 1, 0)]
-    return np.asarray(places[(behind > 0) & (behind < HELD_WITHIN)])
+    places = places[(behind > 0) & (behind < HELD_WITHIN)]
+    if not len(places):
+        return places
+    is_result = code[places + 1] >> 3 & 7 == _RESULT
+    return np.asarray(places[is_result | may_hold(scene, around, places)])
 
 
 def _is_summed(scene: Scene, opcodes: Rvas) -> Mask:
@@ -106,8 +111,9 @@ def _has_index(scene: Scene, opcodes: Rvas) -> Mask:
     code = scene.image.bytes
     modrm, sib = code[opcodes + 1], code[opcodes + 2]
     found = (modrm & 7 == _SIB) & (modrm < 0xC0) & (sib >> 3 & 7 != _NO_INDEX)
-    found |= _is_summed(scene, opcodes)
-    if scene.image.bits == 32:
+    if scene.image.bits == 64:
+        found |= _is_summed(scene, opcodes)
+    else:
         is_named = (modrm >> 6 == _WIDE) & (modrm & 7 != _SIB)
         found[is_named] |= _is_table(scene, opcodes[is_named] + 2)
         is_alone = found & (modrm & 0xC7 == _SIB) & (sib & 7 == _DIRECT)

@@ -5,7 +5,7 @@ Starts from calls of elements; asks which tables get memory. Knows tables by whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from hvci.binary.behaviour.called.contexts import Contexts
@@ -61,37 +61,63 @@ def find(
 
     `others`: stores that may put memory somewhere without an index, as into the next element.
     """
-    of, called = ObjectsOf(contexts.scene, contexts), dict[Table, Place]()
-    stores = proposed.stores.tolist() if len(proposed.calls) else ()
-    filled = dict(_filled(of, stores, is_memory))
-    if not filled and not proposed.are_named:
+    scene, of = contexts.scene, ObjectsOf(contexts.scene, contexts)
+    stores = [*_storing(scene, proposed.stores.tolist() if len(proposed.calls) else (), is_memory)]
+    if not stores and not proposed.are_named:
         return
-    is_open = any(found[0] != "data" for found, _ in filled)
-    for place in _places(of.scene, proposed.calls.tolist()):
-        if place[0].flows[place[1]] not in BY_POINTER:
-            continue  # bytes of another instruction
-        for d, memory in loads_called(of.scene, *place):
-            tables = (_tables if is_open else _named)(of, place[0], d, memory)
-            called |= {table: place for table in tables if table not in called}
-    filled |= _filled(of, _beside(of.scene, called, others), is_memory)
+    loads = [
+        _Use((place[0], d), memory, place)
+        for place in _places(scene, proposed.calls.tolist())
+        if place[0].flows[place[1]] in BY_POINTER  # else bytes of another instruction
+        for d, memory in loads_called(scene, *place)
+    ]
+    named = {table for each in loads for table in _named(scene, *each.at, each.memory)}
+    stores += _storing(scene, _beside(scene, named, others), is_memory)
+    called, filled = _by_table(of, loads, stores), _by_table(of, stores, loads)
     for table in sorted(called.keys() & filled.keys(), key=str):
         yield Kept(called[table], filled[table])
 
 
-def _filled(
-    of: ObjectsOf, stores: Iterable[int], is_memory: Callable[[Place, Expr], bool]
-) -> Iterator[tuple[Table, Place]]:
-    """The tables that get memory, with the stores."""
-    for place in _places(of.scene, stores):
-        function, i = place
-        for n, memory in enumerate(of.scene.arch.effect(function, i).stores):
-            if memory.base != NO_REGISTER and is_memory(
-                place, of.scene.arch.stored(function, i, n)
-            ):
-                yield from ((table, place) for table in _tables(of, function, i, memory))
+class _Use(NamedTuple):
+    """An instruction with an operand that may be an element."""
+
+    at: Place
+    memory: Memory
+    place: Place
+    """The call that goes through what is loaded there; or the store."""
 
 
-def _beside(scene: Scene, called: Iterable[Table], others: Iterable[int]) -> list[int]:
+def _storing(
+    scene: Scene, stores: Iterable[int], is_memory: Callable[[Place, Expr], bool]
+) -> Iterator[_Use]:
+    """The stores of memory, with their operands."""
+    for place in _places(scene, stores):
+        for n, memory in enumerate(scene.arch.effect(*place).stores):
+            is_plain = memory.base != NO_REGISTER and memory.size == scene.image.pointer_size
+            if is_plain and is_memory(place, scene.arch.stored(*place, n)):
+                yield _Use(place, memory, place)
+
+
+def _by_table(of: ObjectsOf, uses: list[_Use], others: list[_Use]) -> dict[Table, Place]:
+    """The tables of which some operands may name elements, each with what uses it first.
+
+    Asked is only of operands so far behind their base as one of the others is.
+    """
+    scene, found = of.scene, dict[Table, Place]()
+    wanted = {base.behind for each in others for base in bases(scene, *each.at, each.memory)}
+    for at, memory, place in uses:
+        tables = _named(scene, *at, memory)
+        for base in bases(scene, *at, memory) if not tables else ():
+            if base.behind in wanted:
+                objects = of.behind(at[0], base.i, base.register)
+                tables |= {_whole(each, base.behind) for each in objects}
+        for table in sorted(tables, key=str):
+            if _is_open(scene, table):
+                found.setdefault(table, place)
+    return found
+
+
+def _beside(scene: Scene, called: Collection[Table], others: Iterable[int]) -> list[int]:
     """The instructions that name tables, and others that store memory in the same functions."""
     at, naming = scene.analysis.functions.at, [*_naming(scene, called)]
     near = {function.start for rva in naming if (function := at(rva)) is not None}
@@ -115,18 +141,9 @@ def _places(scene: Scene, rvas: Iterable[int]) -> Iterator[Place]:
             yield found
 
 
-def _tables(of: ObjectsOf, function: Function, i: int, memory: Memory) -> set[Table]:
-    """Where the tables begin that an operand may name an element of."""
-    found = _named(of, function, i, memory)
-    for base in bases(of.scene, function, i, memory) if not found else ():
-        objects = of.behind(function, base.i, base.register)
-        found |= {_whole(each, base.behind) for each in objects}
-    return {table for table in found if _is_open(of.scene, table)}
-
-
-def _named(of: ObjectsOf, function: Function, i: int, memory: Memory) -> set[Table]:
-    """The same of tables that the operand names, or what its base gets alone: nothing is asked."""
-    scene, found = of.scene, set[int]()
+def _named(scene: Scene, function: Function, i: int, memory: Memory) -> set[Table]:
+    """The tables that an operand names, or that its base gets: nothing is asked."""
+    found = set[int]()
     behind = signed(memory.displacement & MASK64, scene.arch.bits)
     if memory.size != scene.image.pointer_size:
         return set()

@@ -109,7 +109,7 @@ class FieldBytes:
             places = places[(behind > 0) & (behind < HELD_WITHIN)]
             modrm = code[places + 1]
             places = places[(_names_field(modrm) | _names_frame(modrm)) & is_wide(scene, places)]
-            places = places[_may_hold(scene, self.around, places)]
+            places = places[may_hold(scene, self.around, places)]
         is_object = names_object(scene, places + 1)
         own, (local, behind) = places[is_object], _in_frame(scene, self.around, places[~is_object])
         places = np.concatenate((own, local))
@@ -218,7 +218,7 @@ def displacements(scene: Scene, operands: Rvas, more: Rvas | int = 0) -> Rvas:
     return np.asarray(np.where(modes == 0, 0, np.where(modes == 1, short, wide)))
 
 
-def _may_hold(scene: Scene, around: Around, places: Rvas) -> Mask:
+def may_hold(scene: Scene, around: Around, places: Rvas) -> Mask:
     """Which stores store a register that gets what a call shortly before returned.
 
     By a copy to that register, or out of the slot of the frame that got it.
