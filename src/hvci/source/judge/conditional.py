@@ -12,10 +12,10 @@ from functools import partial
 
 from tree_sitter import Node
 
-from hvci.source.judge.leaving import fails, leaving
 from hvci.source.preprocess.tree import Function, ancestors, is_same, text_of
 from hvci.source.program.program import Use
 from hvci.source.values.dead import unreached
+from hvci.source.values.leaving import leaving, outcome
 from hvci.source.values.resolve import Resolver
 from hvci.source.values.settled import settled
 
@@ -55,7 +55,7 @@ def runs_always(resolver: Resolver, use: Use) -> tuple[bool | None, str]:
     for condition, wanted in _guards(use.node, function):
         if _is_open(resolver, use, condition, wanted):
             return None, _shown(condition, wanted)
-    for exit in leaving(function, use.node):
+    for exit, _ in leaving(function, use.node.start_byte):
         guards = [each for each in _guards(exit, function) if not _holds(each[0], use.node)]
         if _is_never(resolver, use, function, exit):
             continue
@@ -110,7 +110,7 @@ def _gives_up(branch: Node, function: Function) -> bool:
     """Whether a branch ends with a `return` that says that something failed."""
     while branch.type in ("compound_statement", "else_clause") and branch.named_children:
         branch = branch.named_children[-1]
-    return branch.type == "return_statement" and fails(function, branch, branch.start_byte)
+    return branch.type == "return_statement" and outcome(function, branch, 0) is False
 
 
 def _is_joined(node: Node) -> bool:

@@ -21,10 +21,11 @@ from hvci.source.program.scope import LOOPS, is_once, variable
 from hvci.source.program.starting import called_before, key_of, run_before
 from hvci.source.program.stores import Store
 from hvci.source.values.comparing import Known
+from hvci.source.values.leaving import leaving
 from hvci.source.values.switches import Reached
 from hvci.source.values.versions.asking import Asking
 from hvci.source.values.versions.numbers import Here, Numbers
-from hvci.source.values.versions.telling import TELLING, Exit, is_before, is_success
+from hvci.source.values.versions.telling import TELLING, Exit, is_before
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -199,10 +200,10 @@ class Versions(Numbers):
     def _may_leave(self, function: Function, start: int, end: int) -> bool:
         """Whether a function can return without an error between two offsets."""
         return any(
-            start <= node.start_byte < end
-            and is_success(node)
+            start <= node.start_byte
+            and went_well
             and self.fate(node, function.file, function) is not False
-            for node in function.nodes("return_statement")
+            for node, went_well in leaving(function, end)
         )
 
     def _is_seen(self, function: Function, store: Store, end: int) -> bool:
