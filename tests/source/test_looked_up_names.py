@@ -155,3 +155,30 @@ def test_routines_of_a_port(tmp_path, body, expected):
     other = one_file(tmp_path, VIDEO % body.format("VideoPortStallExecution"), "other.c")
     assert bad(other) == set()
     assert not any("is named" in one.reason for one in other.limits)
+
+
+STRING = 'UNICODE_STRING n; RtlInitUnicodeString(&n, L"ExAllocatePoolWithTag"); '
+FOUND = "MmGetSystemRoutineAddress(&n);"
+THROUGH = [
+    (
+        'static F g; static struct { PCWSTR n; F *f; } t[] = {{L"ExAllocatePoolWithTag", &g}};\n',
+        "UNICODE_STRING n; RtlInitUnicodeString(&n, t[0].n); *t[0].f = (F)" + FOUND,
+    ),
+    ("VOID get(F *o) { " + STRING + "*o = (F)" + FOUND + " }\n", "F g; get(&g);"),
+    ("VOID get(F *o) { " + STRING + "if (o) *o = (F)" + FOUND + " }\n", "F g; get(&g);"),
+]
+
+
+@pytest.mark.parametrize(("outside", "body"), THROUGH)
+def test_a_routine_that_goes_to_where_something_points(tmp_path, outside, body):
+    text = HEAD + outside + entry(body + " g(NonPagedPool, 8, 'a');")
+    assert any(
+        "ExAllocatePoolWithTag is named" in one.reason for one in one_file(tmp_path, text).limits
+    )
+
+
+def test_a_routine_that_a_variable_gets_is_followed(tmp_path):
+    text = HEAD + entry(STRING + "F g = (F)" + FOUND + " g(NonPagedPoolNx, 8, 'a');")
+    evidence = one_file(tmp_path, text)
+    assert bad(evidence) == set()
+    assert not any("is named" in one.reason for one in evidence.limits)

@@ -85,7 +85,8 @@ def lookups(program: Program) -> Lookups:
                 known = [one for one in every if _is_known(_name(one))]
                 if known:
                     found[match[1] or match[2]] = _name(known[-1])
-                taken.update((unit.source.path, one.start) for one in known)
+                if not _is_through(unit.source.code, match):
+                    taken.update((unit.source.path, one.start) for one in known)
         limits += (
             _unnamed(use, routine) for use in program.uses(routine) if not is_named(program, use)
         )
@@ -100,6 +101,13 @@ def _holder(code: bytes, at: int) -> re.Match[bytes] | None:
     if (object_ := _OBJECT.search(code, begin, at)) is not None:
         at = object_.start()
     return _HOLDS.search(code, begin, at)
+
+
+def _is_through(code: bytes, holder: re.Match[bytes]) -> bool:
+    """Whether a look-up goes to where its holder points: another name is called then."""
+    at = holder.start(1)
+    begin = max(0, *(code.rfind(end, 0, at) for end in (b";", b"{", b"}", b")")))
+    return at > 0 and code[begin + 1 : at].lstrip(b" \t\r\n(").startswith(b"*")
 
 
 _OBJECT = re.compile(rb"\w+(?:\s*(?:->|\.)\s*\w+)*\s*(?:->|\.)\s*\Z")
