@@ -81,14 +81,13 @@ class Own:
                 self.cast.add(name)
             if holder in self.handed:
                 self.handed.add(name)
-        self.listed = set(WORD.findall(b" ".join(_LIST.findall(code)))) & self.cast
-        """Those that stand in lists of values."""
+        self.listed = {match[1] for match in every if _is_in_list(code, match.start())}
+        """Names that are cast in lists of values."""
 
 
 _ALIAS = re.compile(
     rb"\b(\w++)\s*+=\s*(?:\([^()=;]*\)\s*)*&?\s*([A-Za-z_]\w*)\s*(?:\[\s*0\s*\]\s*)?[;,]"
 )
-_LIST = re.compile(rb"=\s*\{([^;]*?)\}\s*;")
 _KNOWN: WeakKeyDictionary[Source, Own] = WeakKeyDictionary()
 
 
@@ -266,6 +265,16 @@ def _is_routine(code: bytes, end: int) -> bool:
     return bool(inside) and inside[-1][-1:] != b"*" and inside[-1] not in DATA
 
 
+def _is_in_list(code: bytes, at: int) -> bool:
+    """Whether a cast stands in a list of values."""
+    begin = code.rfind(b"{", 0, at)
+    return (
+        begin > code.rfind(b";", 0, at)
+        and _OPENS_LIST.search(code, max(0, begin - _NEAR), begin) is not None
+    )
+
+
+_OPENS_LIST = re.compile(rb"[={,]\s*\Z")
 _IS_ARGUMENT = re.compile(rb"\s*(?:\[\s*0\s*\]\s*)?(?:,|\)(?![\s)]*\())")
 _PARTS = ("subscript_expression", "parenthesized_expression")
 _CALLED_STRING = re.compile(rb'\)\s*"(?:[^"\\\n]|\\.)*"\s*\)[\s)]*\(')
