@@ -109,3 +109,10 @@ def test_a_macro_that_is_the_name_of_an_own_function(tmp_path):
     call = entry(USE % PLAIN)
     assert bad(one_file(tmp_path, own % "2(POOL_FLAG_NON_PAGED, n, g)" + name + call)) == set()
     assert bad(one_file(tmp_path, own % "Zero(t, n, g)" + name + call)) == POOL
+
+
+def test_a_macro_takes_the_address_of_a_variable(tmp_path):
+    outside = "#define ADDRESS(x) (&(x))\n#define BOTH(x) ((x) && f())\n"
+    body = "POOL_TYPE k = NonPagedPoolNx; %s" + USE % "k"
+    assert bad(one_file(tmp_path, outside + entry(body % "set(ADDRESS(k));"))) == POOL
+    assert bad(one_file(tmp_path, outside + entry(body % "if (BOTH(k)) f();"))) == set()

@@ -71,10 +71,10 @@ class Variables:
                 yield found.function.node.start_byte + match.start(), macro.decode()
 
     def _assigns(self, called: bytes, index: int) -> bool:
-        """Whether a macro assigns one of its arguments."""
+        """Whether a macro assigns one of its arguments, or takes its address."""
         for macro, _ in self.program.macros(called) if called else ():
             names = macro.parameters or ()
-            if index < len(names) and _assigns(names[index], macro.body):
+            if index < len(names) and _changes(names[index], macro.body):
                 return True
         return False
 
@@ -98,6 +98,12 @@ _CALLED = re.compile(rb"(\w+)\s*(?:<[^()]*>)?\s*\Z")
 def _assigns(name: bytes, body: bytes) -> bool:
     pattern = rb"(?<![\w.>])" + re.escape(name) + rb"\b\)?\s*(?:[|&^+*/-]|<<|>>)?=(?!=)"
     return re.search(pattern, body) is not None
+
+
+def _changes(parameter: bytes, body: bytes) -> bool:
+    """Whether a macro assigns a parameter, or takes its address."""
+    taken = rb"(?<!&)&[\s(]*%b\b(?!\s*\)*\s*(?:->|\.|\[))" % re.escape(parameter)
+    return _assigns(parameter, body) or re.search(taken, body) is not None
 
 
 def is_repeated(found: Variable, item: Assignment, asked: Asked) -> bool:
