@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hvci.packages.claims import machine_of_file
 from hvci.targets.files import is_source
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ class Lacking:
 
 def _meant(below: dict[str, list[Path]], wanted: Wrong) -> Iterator[Path]:
     """Those of the files below an INF that may be what it lacks."""
+    from hvci.packages.claims import machine_of_file
+
     machines = {None, *wanted.machines} if wanted.machines else ()
     for name in sorted(wanted.files):
         for file in below.get(name, ()):

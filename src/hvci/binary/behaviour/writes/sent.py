@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvci.binary.behaviour.arm64 import givenwords, lastingwords
 from hvci.binary.behaviour.called.candidates import named_rvas
 from hvci.binary.behaviour.scene import Place, Scene
 from hvci.binary.behaviour.shallow import MAX_WALKED
@@ -25,6 +25,9 @@ from hvci.binary.flow.makers import Makers
 from hvci.binary.form.code import CALLS, Function
 from hvci.binary.form.references import Rvas
 from hvci.model import Machine
+
+if TYPE_CHECKING:
+    from hvci.binary.behaviour.arm64 import givenwords
 
 MAX_PLACES = 1024
 """Places that make an address of code and are followed."""
@@ -49,6 +52,8 @@ def find(scene: Scene, rows: Iterable[Handed], fields: InFields) -> None:
 def _made(scene: Scene) -> Rvas:
     """The places that make an address of code."""
     if scene.image.machine is Machine.ARM64:
+        from hvci.binary.behaviour.arm64 import lastingwords
+
         return lastingwords.made(scene)
     return lasting.functions(scene, lasting.made(scene))
 
@@ -63,6 +68,8 @@ def proposed(
     """
     given: Given | givenwords.Given
     if scene.image.machine is Machine.ARM64:
+        from hvci.binary.behaviour.arm64 import givenwords, lastingwords
+
         yield from lastingwords.find(scene, places, few)
         given = givenwords.Given(scene)
     else:
