@@ -14,7 +14,7 @@ import numpy as np
 
 from hvci import catalog
 from hvci.binary.behaviour import names
-from hvci.binary.behaviour.arm64 import elementwords, words
+from hvci.binary.behaviour.arm64 import words
 from hvci.binary.behaviour.called import (
     candidates,
     contextfields,
@@ -57,6 +57,8 @@ def find(scene: Scene) -> None:
     reader: fields.Reader
     indexed = elements.Indexed(NO_RVAS, NO_RVAS)
     if scene.image.machine is Machine.ARM64:
+        from hvci.binary.behaviour.arm64 import elementwords
+
         places, reader = words.indirect(scene, around), words.fields(scene, around)
         indexed = elementwords.find(scene, around)
     else:
