@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -225,6 +226,49 @@ def test_a_reader_that_goes_away_gets_no_traceback_and_no_verdict():
     result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [("--help",), ("rules",), ("explain", "3111")])
+def test_a_full_disk_is_no_fault_of_ours(words):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hvci", *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert done.stderr.startswith(b"hvci: cannot write: ")
+
+
+@pytest.mark.parametrize("command", ["check", "scan"])
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--catalog", "not a catalog"),
+        ("--blocklist", "the policy is cut off"),
+        ("--compat-db", "not a shim database"),
+    ],
+)
+def test_a_list_that_is_none_is_a_wrong_argument(tmp_path, command, option, says):
+    """A scan read one that named nothing and said that no list names the driver."""
+    (tmp_path / "t.txt").write_text("hi")
+    (tmp_path / "folder").mkdir()
+    where = ("-d", tmp_path / "a.db") if command == "scan" else ()
+    for name in ("t.txt", "folder", "nowhere"):
+        done = run(command, tmp_path / "a.sys", option, tmp_path / name, *where)
+        assert (done.exit_code, name in done.stderr) == (2, True)
+        assert name != "t.txt" or says in done.stderr
+
+
+def test_numbers_of_scans_without_a_database_say_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("diff", "1", "2")
+    assert (done.exit_code, "name the database: --database" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize("words", [("check",), ("checklist",), ("baseline", "write")])
+def test_without_a_target_a_command_names_its_own_help(words):
+    done = run(*words, "--no-config")
+    assert (done.exit_code, f"{' '.join(words)} --help" in done.stderr) == (2, True)
 
 
 def test_names_that_the_terminal_cannot_show(tmp_path):

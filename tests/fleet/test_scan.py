@@ -208,10 +208,8 @@ def test_what_cannot_be_a_scan_is_said(tmp_path):
     lost = run("--from-list", tmp_path / "lost", "-d", tmp_path / "a.db")
     assert (lost.exit_code, "No such file" in lost.output) == (2, True)
     nothing = run(tmp_path / "*.sys", tmp_path / "none", "-q", "-d", tmp_path / "a.db")
-    assert (nothing.exit_code, nothing.output) == (
-        4,
-        "hvci: without an answer: 2 of the targets named\n",
-    )
+    told = "hvci: without an answer: 2 of the targets named: see hvci query problems --database"
+    assert (nothing.exit_code, nothing.output) == (4, f"{told} {tmp_path / 'a.db'}\n")
     found = rows(tmp_path / "a.db", seen.c.sentence)
     assert found == {"*.sys": ("no file matches this pattern",), "none": ("no such file",)}
 

@@ -468,6 +468,9 @@ def test_long_logs_are_cut_and_say_so(monkeypatch):
     text = "".join(f"BugCheck FC, {{{number}, 2, 3, 4}}\n" for number in range(6))
     shown = run("import-log", "-", input=text).stdout
     assert "2 lines at the end of the log were not read" in shown
+    whole = json.loads(run("import-log", "-", "-f", "json", "--compare", input=text).stdout)
+    assert whole["left_out"] == ["2 lines at the end of the log were not read: too many"]
+    assert whole["comparison"] != []
     assert "and 3 more; --format json has all" in shown
     programs = files.xml([files.policy("tool.exe", files.OWN_POLICY, scenario="1")])
     assert (

@@ -5,6 +5,7 @@ The only room that prints or exits. A command is imported when it is asked for, 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import NoReturn
 import click
 
 from hvci import __version__
-from hvci.errors import HvciError
+from hvci.errors import HvciError, UsageError
 from hvci.report.document import INTERRUPTED, OUR_FAULT, READER_GONE
 from hvci.report.safe import safe
 
@@ -23,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """numpy's linear algebra, which nothing here uses, else starts a thread for each core: a fifth of
 the time that one small driver takes."""
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _COMMANDS = {
     "baseline": "hvci.cli.baseline",
     "check": "hvci.cli.check",
@@ -57,6 +59,13 @@ class _Hvci(click.Group):
         command: click.Command = import_module(module).command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Only our own --help and --version print something here."""
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:
+            ctx.exit(_unwritten(error))
+
     def invoke(self, ctx: click.Context) -> NoReturn:
         _never_fail_to_encode()
         ctx.exit(_exit_code(lambda: super(_Hvci, self).invoke(ctx)))
@@ -81,14 +90,28 @@ def _exit_code(call: Callable[[], object]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away; a second failure while Python flushes would print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno in _NO_ROOM:
+            return _unwritten(error)
+        return _our_fault(error)
     except Exception as error:
-        advice = "This is a fault of hvci; please report it."
-        _complain(f"internal error: {type(error).__name__}: {error}", advice)
-        return OUR_FAULT
+        return _our_fault(error)
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code where standard output took nothing more."""
+    # A second failure while Python flushes would print a traceback.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return READER_GONE  # nobody is there to be told
+    _complain(f"cannot write: {error.strerror or error}", "")
+    return UsageError.exit_code
+
+
+def _our_fault(error: Exception) -> int:
+    advice = "This is a fault of hvci; please report it."
+    _complain(f"internal error: {type(error).__name__}: {error}", advice)
+    return OUR_FAULT
 
 
 def _complain(message: str, advice: str) -> None:

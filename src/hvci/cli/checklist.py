@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @trust_options
 @click.option("--verify", is_flag=True, help="Run each driver in the emulated Driver Verifier too.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 def command(
     targets: tuple[str, ...],

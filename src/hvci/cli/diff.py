@@ -37,7 +37,8 @@ def command(
     """Compare OLD and NEW: drivers, folders, saved reports or scans. Findings are matched by
     function and DDI rather than by address, the files of scans by their path.
 
-    Exit code 1 when NEW has a failure or a doubt that OLD has not, else 0.
+    Exit code 1 when NEW has a failure or a doubt that OLD has not, or no driver where OLD has one,
+    4 when something cannot be read, else 0.
 
     \b
     hvci diff v1\\driver.sys v2\\driver.sys
@@ -55,6 +56,8 @@ def command(
     before, after = (rules.judged(evaluated((word,), rules.policy)) for word in (old, new))
     for error in (*before.errors, *after.errors):
         click.echo(f"hvci: {error.path}: {error.message}", err=True)
+    if any(_is_number(word) for word in (old, new)):
+        click.echo("hvci: for scans by their numbers name the database: --database FILE", err=True)
     differences = compare(before, after)
     click.echo(to_diff_text(differences, verbose=verbose), nl=False)
     code = worst({before.error_code, after.error_code})
@@ -66,6 +69,10 @@ def _are_scans(old: str, new: str) -> bool:
     words = {old, new}
     is_scan = all(word in _SCANS or word.isdigit() for word in words) and bool(words & _SCANS)
     return is_scan and Path(DEFAULT).is_file() and not any(Path(word).exists() for word in words)
+
+
+def _is_number(word: str) -> bool:
+    return word.isdigit() and not Path(word).exists()
 
 
 _SCANS = frozenset(("previous", "last"))

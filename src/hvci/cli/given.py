@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvci.errors import UsageError
+from hvci.errors import InputError, UsageError
 from hvci.model.record import record
 from hvci.policy import Policy
 
@@ -43,7 +43,10 @@ class Trusted:
         if self.catalogs:
             from hvci.signing.catalog import load_catalogs
 
-            options = replace(options, catalogs=load_catalogs(self.catalogs))
+            try:
+                options = replace(options, catalogs=load_catalogs(self.catalogs))
+            except InputError as error:
+                raise UsageError(str(error)) from error
         if self.blocklists or self.databases:
             from hvci.lists import load_block_list, load_database
 

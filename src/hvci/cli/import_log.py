@@ -46,7 +46,7 @@ MOST_SHOWN = 500
     "--bundle", metavar="FILE", help="Write what disagrees to FILE: hashes and facts, no driver."
 )
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @policy_options
 def command(
@@ -132,7 +132,10 @@ def _say(
                 {"title": one.title, "facts": one.facts, "causes": one.causes, "sure": one.sure}
                 for one in joined
             ],
+            "left_out": _left_out(gathered),
         }
+        if compare:
+            shown["comparison"] = comparison.lines
         click.echo(json.dumps(shown, indent=1))
     else:
         text = "".join(f"{line}\n" for line in to_lines(rows[:MOST_SHOWN]))

@@ -33,7 +33,12 @@ LONGEST = 120
 @scan_option
 @click.option("--sql", metavar="SELECT", help="Ask this instead; only reading is allowed.")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True, metavar="N"
+    "--limit",
+    type=click.IntRange(1, 10_000_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Rows at most.",
 )
 @click.option(
     "-f",

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.cli.fleet import database_option, need_fleet
+from hvci.cli.fleet import DEFAULT, database_option, need_fleet
 from hvci.cli.gather import is_watched
+from hvci.cli.given import Trusted
 from hvci.cli.settings import trust_options
 from hvci.cli.watched import Show, span
 from hvci.errors import InputError, UsageError
@@ -134,8 +135,6 @@ def command(
     words = [*targets, *(line for name in lists for line in _listed(name))]
     if not words:
         raise UsageError("no target: name a driver, a folder or a pattern; see hvci scan --help")
-    from hvci.fleet.rules import Rules, given
-
     asked = Asked(
         tuple(words),
         _named(targets, lists, since, installed),
@@ -148,8 +147,17 @@ def command(
         installed,
         targets,
     )
-    trusted = (given(catalogs), given(blocklists), given(databases))
-    return _scan(asked, Rules(parse_version(target_os), excerpts, *trusted), where, quiet)
+    trusted = Trusted(catalogs, blocklists, databases)
+    return _scan(asked, _rules(target_os, excerpts, trusted), where, quiet)
+
+
+def _rules(target_os: str, excerpts: bool, trusted: Trusted) -> Rules:
+    from hvci.evaluate import Options
+    from hvci.fleet.rules import Rules, given
+
+    trusted.added_to(Options())  # refuses what is no such file
+    files = (trusted.catalogs, trusted.blocklists, trusted.databases)
+    return Rules(parse_version(target_os), excerpts, *map(given, files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +233,12 @@ def _scan_with(
     if asked.since and not progress.files:
         click.echo("hvci: nothing changed since then, so nothing was looked at", err=True)
     if progress.lost:
-        click.echo(f"hvci: without an answer: {progress.lost} of the targets named", err=True)
+        told = f"without an answer: {progress.lost} of the targets named"
+        click.echo(f"hvci: {told}: see hvci query problems{_database(where)}", err=True)
     elif progress.found_nothing:
-        click.echo("hvci: nothing has an answer: see hvci query problems", err=True)
+        click.echo(
+            f"hvci: nothing has an answer: see hvci query problems{_database(where)}", err=True
+        )
     return InputError.exit_code if progress.lost or progress.found_nothing else 0
 
 
@@ -282,6 +293,11 @@ def _summary(progress: Progress, number: int, where: str) -> str:
             f"  unchanged             {progress.unchanged}",
             f"  damaged or no driver  {progress.unjudged}",
             f"  without an answer     {progress.problems}",
-            "see: hvci stats" + ("" if where == "hvci.db" else f" --database {where}"),
+            f"see: hvci stats{_database(where)}",
         )
     )
+
+
+def _database(where: str) -> str:
+    """How to name the database in another command."""
+    return "" if where == DEFAULT else f" --database {where}"

@@ -206,7 +206,8 @@ def evaluated(
     """Evaluate the targets named, or those that the policy names; `apart`: in other processes."""
     words = targets or policy.paths
     if not words:
-        raise UsageError("no target: name a driver, a folder or a pattern; see hvci check --help")
+        asked = click.get_current_context().command_path
+        raise UsageError(f"no target: name a driver, a folder or a pattern; see {asked} --help")
     from hvci.cli.gather import gather
     from hvci.evaluate import Options
 

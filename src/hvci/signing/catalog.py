@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -122,11 +123,12 @@ def load_catalogs(words: tuple[str, ...]) -> tuple[Catalog, ...]:
             inside = sorted(path.rglob("*.[cC][aA][tT]"))
             if len(inside) > MOST_CATALOGS:
                 raise UsageError(f"{path}: more than {MOST_CATALOGS} catalogs; name some of them")
+            before = len(found)
             for each in inside:
-                try:
+                with suppress(InputError):
                     found.append(_load(each))
-                except InputError:
-                    continue
+            if len(found) == before:
+                raise UsageError(f"{path}: no catalog (.cat) in this folder")
         else:
             found.append(_load(path))
     return tuple(found)
