@@ -221,6 +221,21 @@ def test_what_may_be_among_the_answers_is_told_beside_them(where, tmp_path):
         assert run("query", tmp_path / "b.db", question).stderr == ""
 
 
+def test_scans_that_were_judged_otherwise_are_told(tmp_path):
+    """Their answers stand beside each other in one table."""
+    where, listed = tmp_path / "a.db", Rules(blocklists=(("a.xml", "0" * 64),))
+    fill(where, met("good"))
+    fill(where, met("good"), targets="others")
+    for command in (("query", where, "undecided"), ("stats", where)):
+        assert run(*command).stderr == ""
+    older = fill(where, met("good"), targets="more", rules=Rules(parse_version("10-1607")))
+    fill(where, met("good"), targets="all", rules=listed)
+    says = "judged with other options: blocklists, target_os 10-1607 and 11-26h1; --scan asks"
+    for command in (("query", where, "undecided"), ("stats", where)):
+        assert says in run(*command).stderr
+        assert says not in run(*command, "--scan", older).stderr
+
+
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("question", ["fails-readiness", "undecided", "ddi", "boot"])
 def test_where_no_driver_was_judged_no_rows_are_no_answer(tmp_path, question, ends):

@@ -462,6 +462,11 @@ def test_the_command_shows_rows_and_json(tmp_path, monkeypatch):
     assert all(a <= b for a, b in pairwise(row["driver"] for row in shown["refusals"]))
 
 
+def test_a_package_of_the_hlk_is_no_log():
+    done = run("import-log", "-", input=b"PK\3\4 results")
+    assert (done.exit_code, "export the log of the test as text" in done.stderr) == (4, True)
+
+
 def test_long_logs_are_cut_and_say_so(monkeypatch):
     monkeypatch.setattr("hvci.logs.gathered.MAX_LINES", 4)
     monkeypatch.setattr("hvci.cli.import_log.MOST_SHOWN", 1)

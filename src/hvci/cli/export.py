@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_unfinished
+from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_of_scans
 from hvci.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def command(
     database, view = opened(where), View(machine, number)
     try:
         with database.reading() as connection:
-            tell_unfinished(connection, view)
+            tell_of_scans(connection, view)
             if csv_file == "-":
                 to_csv(connection, view, sys.stdout)
             elif csv_file is not None:

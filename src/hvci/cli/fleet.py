@@ -40,8 +40,9 @@ scan_option: Callable[[Command], Command] = click.option(
 )
 
 
-def tell_unfinished(connection: Connection, view: View) -> None:
-    """Say what scans of a view have not met everything yet."""
+def tell_of_scans(connection: Connection, view: View) -> None:
+    """Say what scans of a view have not met everything yet, and that some were judged otherwise."""
+    from hvci.fleet.comparing import mixed
     from hvci.fleet.unfinished import unfinished
 
     numbers = unfinished(connection, view)
@@ -50,6 +51,9 @@ def tell_unfinished(connection: Connection, view: View) -> None:
         click.echo(f"hvci: {told}", err=True)
     if len(numbers) > _MOST:
         click.echo(f"hvci: nor are {len(numbers) - _MOST} more scans", err=True)
+    if options := mixed(connection, view):
+        told = f"these scans were judged with other options: {', '.join(options)}"
+        click.echo(f"hvci: {told}; --scan asks about one (hvci query scans)", err=True)
 
 
 def needs(extra: str, missing: list[str]) -> str:

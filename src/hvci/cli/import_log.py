@@ -87,9 +87,10 @@ def command(
     """
     from hvci.logs import gather
 
-    gathered = gather(map(_read, (file, *also)))
+    logs = [_read(name) for name in (file, *also)]
+    gathered = gather(logs)
     if gathered.is_empty:
-        raise InputError(f"{file}: {_nothing(gathered)}")
+        raise InputError(f"{file}: {_nothing(gathered, logs[0])}")
     named = {**gathered.log.bases, **dict(map(_base, bases))}
     gathered = replace(gathered, log=replace(gathered.log, bases=named))
     rules = settings(target_os, config, no_config, profile, undecided)
@@ -172,8 +173,13 @@ def _write(path: str, content: object) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _nothing(gathered: Gathered) -> str:
+def _nothing(gathered: Gathered, log: bytes) -> str:
     """What the log lacks."""
+    if log[:2] == b"PK":
+        return (
+            "an archive, such as a package of the HLK (.hlkx), and no log: unpack it, or export "
+            "the log of the test as text from HLK Studio"
+        )
     if gathered.log.others:
         codes = ", ".join(f"{code:#x}" for code in gathered.log.others)
         return f"only bug check {codes} in this log, which memory integrity is not known to cause"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_unfinished
+from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_of_scans
 from hvci.cli.table import table
 from hvci.errors import UsageError
 from hvci.report.safe import safe
@@ -131,7 +131,7 @@ def _tell(connection: Connection, question: str, view: View) -> None:
     from hvci.fleet.asides import asides
 
     if question != "scans":
-        tell_unfinished(connection, view)
+        tell_of_scans(connection, view)
         for one in asides(connection, question, view):
             click.echo(f"hvci: {one}", err=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_unfinished
+from hvci.cli.fleet import database_option, machine_option, need_fleet, scan_option, tell_of_scans
 from hvci.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def command(where: str, machine: str, number: int | None, html: str | None) -> i
         with database.reading() as connection:
             view = View(machine, number)
             found = statistics(connection, view)
-            tell_unfinished(connection, view)
+            tell_of_scans(connection, view)
     finally:
         database.close()
     if html is None:

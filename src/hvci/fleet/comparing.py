@@ -28,6 +28,7 @@ from sqlalchemy import (
 from hvci.errors import UnsupportedImage
 from hvci.fleet.rows import PACKAGE
 from hvci.fleet.schema import file, result, rules, scan, seen
+from hvci.fleet.views import View
 from hvci.report.safe import safe
 
 
@@ -133,6 +134,20 @@ def _differing(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         if before != after:
             is_word = isinstance(before, str) and isinstance(after, str)
             yield f"{name} {before} and {after}" if is_word else name
+
+
+def mixed(connection: Connection, view: View) -> list[str]:
+    """The options in which scans of a view were judged differently, each with its values."""
+    joined = select(rules.c.options).join_from(scan, rules).where(scan.c.id.in_(view.scans))
+    found = [json.loads(text) for text in connection.scalars(joined.distinct())]
+    names = sorted({name for one in found for name in one})
+    values = {name: {json.dumps(one.get(name)) for one in found} for name in names}
+    return [_named(name, some) for name, some in values.items() if len(some) > 1]
+
+
+def _named(name: str, values: set[str]) -> str:
+    words = sorted(one.strip('"') for one in values if one.startswith('"'))
+    return f"{name} {' and '.join(words)}" if len(words) == len(values) else name
 
 
 def _only(there: int, missing: int, host: str | None) -> Select[Any]:
