@@ -448,6 +448,13 @@ def test_what_is_told_of_a_disk_is_told_without_the_option_too(tmp_path, monkeyp
     assert said[0]["notices"] == said[1]["notices"] != []
 
 
+def test_a_folder_with_a_windows_says_what_the_option_adds(tmp_path):
+    windows = put(tmp_path, FILES)
+    for folder, said in ((windows, 1), (tmp_path, 1), (windows / "system32" / "drivers", 0)):
+        notices = json.loads(check(folder, "-f", "json").stdout)["notices"]
+        assert sum("--installed looks at" in one for one in notices) == said
+
+
 def test_a_windows_image(tmp_path):
     from wims import wim
 

@@ -50,7 +50,8 @@ def gather(
     """
     targets: list[Found | Missing] = []
     excluded: list[Found | Missing] = []
-    for target in find(words, is_package):
+    given = tuple(words)
+    for target in find(given, is_package):
         (excluded if excludes(policy, target.path) else targets).append(target)
     packages = Packages([one.path for one in targets if _is_package(one)])
     if sources := _sources(targets):
@@ -60,8 +61,21 @@ def gather(
     ordered = [found[target.path] for target in targets]
     reports = tuple(report for document in ordered for report in document.reports)
     errors = tuple(error for document in ordered for error in document.errors)
-    notices = (*_left_out(policy, excluded), *_told(ordered))
+    notices = (*_left_out(policy, excluded), *_of_windows(given), *_told(ordered))
     return Document(reports, errors, tuple(dict.fromkeys(notices)))
+
+
+def _of_windows(words: Iterable[str]) -> Iterator[str]:
+    """What a folder with a Windows is worth another look for."""
+    from hvci.installed.tree import of_windows
+
+    for word in words:
+        with contextlib.suppress(InputError, OSError):
+            if Path(word).is_dir() and of_windows(Path(word)) is not None:
+                yield (
+                    f"{word} has a Windows in it: --installed looks at the drivers of its "
+                    "services, wherever they lie, and tells packages and what to do"
+                )
 
 
 def _told(documents: list[Document]) -> Iterator[str]:
