@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -563,6 +564,15 @@ def test_an_inf_that_is_named_answers_for_all_drivers_that_it_copies(tmp_path):
         "one.sys",
         "lib64.sys",
     ]
+
+
+def test_a_driver_that_comes_with_co_installers_is_of_the_package(tmp_path):
+    more = "[A.CoInstallers]\nCopyFiles=More\nNeeds=Rest\n[More]\nb.sys\n[Rest]\nCopyFiles=@c.sys\n"
+    top = put(
+        tmp_path, {"a.inf": one_of("One", more), "b.sys": ARM64, "c.sys": X86, "one.sys": X64}
+    )
+    found = [Path(one.path).name for one in open_inf(top / "a.inf")]
+    assert sorted(found) == ["b.sys", "c.sys", "one.sys"]
 
 
 def test_a_library_that_is_not_there_is_told_where_the_inf_has_it(tmp_path):

@@ -416,7 +416,9 @@ class _Reader:
     def _copies(self, install: str) -> dict[str, list[str]]:
         """What an install section copies: installed name in lower case -> names in the package."""
         found: dict[str, list[str]] = {}
-        for section in (install, *self._needed(install)):
+        besides = f"{install}.coinstallers"
+        sections = (install, *self._needed(install), besides, *self._needed(besides))
+        for section in sections:
             for line in self.text.lines(section):
                 for each in line.fields if _is(line, "CopyFiles") else ():
                     lines = [Line("", (each[1:],))] if each[:1] == "@" else self.text.lines(each)
