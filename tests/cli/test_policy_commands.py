@@ -104,6 +104,16 @@ def test_suppressions_need_reasons_and_change_the_exit_code(here):
     assert "matches nothing" in result.stdout
 
 
+def test_what_a_saved_report_says_besides_is_said_once(here):
+    (here / "hvci.toml").write_text('[[suppress]]\nrule = "execute-pool-type"\nreason = "x"\n')
+    run("check", "good.sys", "-f", "json", "-o", "saved.json")
+    (text,) = json.loads((here / "saved.json").read_text())["notices"]
+    whole = json.loads((here / "saved.json").read_text()) | {"notices": [text, "hive not read"]}
+    (here / "saved.json").write_text(json.dumps(whole))
+    again = json.loads(run("check", "saved.json", "-f", "json").stdout)
+    assert again["notices"] == [text, "hive not read"]
+
+
 def test_no_baseline_is_written_where_nothing_was_evaluated(here, tmp_path):
     (tmp_path / "kept.json").write_text("kept")
     (tmp_path / "empty").mkdir()

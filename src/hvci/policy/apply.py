@@ -28,8 +28,8 @@ def apply(
     used: set[int] = set()
     reports = tuple(_report(report, policy, valid, used, baseline) for report in document.reports)
     stale = (*_expired(policy, today), *_unused(policy, valid, used))
-    notices = (*stale, *_gone(baseline, reports))
-    return replace(document, reports=reports, notices=(*document.notices, *notices))
+    notices = (*document.notices, *stale, *_gone(baseline, reports))  # a saved report has some
+    return replace(document, reports=reports, notices=tuple(dict.fromkeys(notices)))
 
 
 def _expired(policy: Policy, today: date) -> Iterable[str]:
