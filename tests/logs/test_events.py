@@ -491,6 +491,26 @@ def test_events_of_several_computers_are_told(form):
     gathered = gather(logs)
     assert gathered.computers == ("PC1", "PC2")
     (told,) = (fact for fact in gathered.computer.facts if "computers" in fact)
-    assert told.startswith("the events are of 2 computers (PC1, PC2)")
+    assert told.startswith("the logs are of 2 computers (PC1, PC2)")
     alone = gather(logs[:1])
     assert (alone.computers, alone.computer.facts) == (("PC1",), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "others"),
+    [
+        ("System Name\tPC2", ["PC2"]),
+        ("Host Name:                 pc2", ["PC2"]),
+        ("PSComputerName            : PC2", ["PC2"]),
+        ("PSComputerName            : localhost", []),
+        ("System Name\tLONGNAMEOFACOMP", []),
+        ("System Name\tLONGNAMEOFACOMX", ["LONGNAMEOFACOMX"]),
+    ],
+)
+def test_a_list_of_another_computer_is_told(line, others):
+    """It says whether memory integrity runs, and which packages there are, on that one only."""
+    event = replace(files.hvci("a.sys"), computer="LongNameOfAComputer.local")
+    listed = f"{line}\nSecurityServicesRunning : {{2}}\n"
+    gathered = gather([files.xml([event]).encode(), listed.encode()])
+    assert gathered.computers == ("LONGNAMEOFACOMPUTER", *others)
+    assert any("logs are of 2 computers" in one for one in gathered.computer.facts) is bool(others)

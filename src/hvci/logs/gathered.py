@@ -14,7 +14,7 @@ from hvci.logs.event_facts import Seen, identified, quoted, seen
 from hvci.logs.event_log import evtx_events, is_event_log
 from hvci.logs.event_text import csv_events, json_events, text_events
 from hvci.logs.events import MAX_EVENTS, Event, without_xml, xml_events
-from hvci.logs.machine import Machine, machine, one_each, problems
+from hvci.logs.machine import Machine, machine, names_of, one_each, problems
 from hvci.logs.parse import LONGEST_LINE, Log, decode_text, parse_log
 from hvci.logs.refusals import crash_signs
 from hvci.model.gates import same_provider
@@ -25,6 +25,8 @@ _WITH_FIELDS = (("Microsoft-Windows-Kernel-Power", 41), ("Windows Error Reportin
 MAX_LINES = 500_000
 SIGNATURE = 3089
 _MOST_NAMED = 5
+_SHORT_NAME = 15
+"""Characters of a computer's name where it is not that of the network."""
 OF_ANY_FILE = (3033, 3034, 3076, 3077)
 """Events that programs for user mode cause as well."""
 
@@ -46,7 +48,8 @@ class Gathered:
     events_cut: bool = False
     """A log holds as many events as are read of one, and may hold more."""
     computers: tuple[str, ...] = ()
-    """Names of the computers that logged the events, in capitals and without their domain."""
+    """Names of the computers that logged the events or that lists are about, in capitals and
+    without their domain."""
 
     @property
     def is_empty(self) -> bool:
@@ -61,10 +64,10 @@ def gather(files: Iterable[bytes]) -> Gathered:
     bases = _bases([part.log.bases for part in parts])
     others = tuple(dict.fromkeys(code for part in parts for code in part.log.others))
     computer = _joined([part.computer for part in parts])
-    names = sorted({name for part in parts for name in part.computers})
+    names = _distinct({name for part in parts for name in part.computers})
     if len(names) > 1:
         said = ", ".join(names[:_MOST_NAMED]) + " ..." * (len(names) > _MOST_NAMED)
-        told = f"the events are of {len(names)} computers ({said}), put together by names of files"
+        told = f"the logs are of {len(names)} computers ({said}), put together by names of files"
         computer = replace(computer, facts=(*computer.facts, told))
     return Gathered(
         Log(entries, bases, others),
@@ -77,6 +80,16 @@ def gather(files: Iterable[bytes]) -> Gathered:
         any(part.events_cut for part in parts),
         tuple(names),
     )
+
+
+def _distinct(names: set[str]) -> list[str]:
+    """Names of computers; lists cut one that events have whole."""
+    whole = {
+        name: any(other.startswith(name) for other in names - {name})
+        for name in names
+        if len(name) == _SHORT_NAME
+    }
+    return sorted(name for name in names if not whole.get(name))
 
 
 def _bases(parts: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
@@ -118,7 +131,11 @@ def _one(data: bytes) -> Gathered:
     gathered = _from_events(events, crashes if table else f"{rest}\n{crashes}")
     devices = tuple(problems(lines))
     return replace(
-        gathered, seen=(*gathered.seen, *devices), computer=machine(lines, rest), lines_cut=cut
+        gathered,
+        seen=(*gathered.seen, *devices),
+        computer=machine(lines, rest),
+        lines_cut=cut,
+        computers=tuple({*gathered.computers, *names_of(lines)}),
     )
 
 

@@ -45,6 +45,11 @@ _ISSUE_BITS = {
     0x1000: "no APIC virtualization",
 }
 """What hvciscan says of the computer; observed by researchers, not documented."""
+_NAMED = re.compile(
+    r"\s*(?:System Name|Host Name|PSComputerName)\s*[:\t]\s*(?!localhost\s*$)([\w-]{1,63})\s*$",
+    re.IGNORECASE,
+)
+"""How msinfo32, systeminfo and a query of PowerShell call the computer that they are about."""
 _ONE_OF = "one of "
 MEMORY_INTEGRITY = 2
 """Its number among the security services."""
@@ -196,6 +201,12 @@ def _device_guard(text: str) -> tuple[bool | None, list[str]]:
     if (match := _VBS.search(text)) and match[1] != "2":
         facts.append("virtualization-based security does not run")
     return is_on, facts
+
+
+def names_of(lines: list[str]) -> set[str]:
+    """What lists call their computer, in capitals."""
+    found = (_NAMED.match(line) for line in lines)
+    return {match[1].upper() for match in found if match}
 
 
 def _scanned(text: str) -> Iterator[str]:
