@@ -50,9 +50,10 @@ REFUSED = {
     "IA64": (build.driver("ia64", code=b""), UnsupportedImage, "Itanium"),
     "ARM": (build.driver("arm", code=b""), UnsupportedImage, "32-bit ARM"),
     "other machine": (build.patch(CLEAN, machine=0x1F0), UnsupportedImage, "0x01f0"),
+    "no machine": (build.patch(CLEAN, machine=0xA641), DamagedImage, "0xa641 is none of a driver"),
     "x86 with a 64-bit header": (
         build.patch(CLEAN, machine=0x14C),
-        UnsupportedImage,
+        DamagedImage,
         "of the other size",
     ),
 }

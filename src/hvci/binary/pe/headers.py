@@ -21,6 +21,13 @@ MACHINES = {
     0x01C4: Machine.ARM,
     0x0200: Machine.IA64,
 }
+_OTHERS = frozenset(
+    (
+        *(0x162, 0x166, 0x168, 0x169, 0x184, 0x1A2, 0x1A6, 0x1D3, 0x1F0, 0x1F1, 0x266, 0x284),
+        *(0x366, 0x466, 0xEBC, 0x5032, 0x5064, 0x6232, 0x6264, 0x9041),
+    )
+)
+"""MIPS, Alpha, PowerPC, SuperH, EFI byte code, RISC-V, LoongArch, M32R: no Windows of today."""
 JUDGED = frozenset((Machine.X64, Machine.X86, Machine.ARM64))
 SUBSYSTEM_NATIVE = 1
 DIRECTORIES = 16
@@ -143,7 +150,10 @@ def _optional(data: bytes, start: int, size: int, machine_id: int) -> Fields:
     table = start + (112 if is_plus else 96)
     if table > start + size:
         raise DamagedImage("the optional header is too short", start)
-    machine, directories = _machine(machine_id, is_plus), _directories(data, table, start + size)
+    machine, directories = (
+        _machine(machine_id, is_plus, start),
+        _directories(data, table, start + size),
+    )
     base, section_alignment, file_alignment = _BASES[is_plus].unpack_from(data, start + 24)
     image_size, headers_size, _, subsystem, flags = struct.unpack_from("<3I2H", data, start + 56)
     _refuse_other_kinds(data, directories, subsystem)
@@ -164,15 +174,17 @@ def _optional(data: bytes, start: int, size: int, machine_id: int) -> Fields:
     )
 
 
-def _machine(machine_id: int, is_plus: bool) -> Machine:
+def _machine(machine_id: int, is_plus: bool, start: int) -> Machine:
     machine = MACHINES.get(machine_id)
+    if machine is None and machine_id not in _OTHERS:
+        raise DamagedImage(f"machine type {machine_id:#06x} is none of a driver", start)
     if machine is None:
         raise UnsupportedImage(f"machine type {machine_id:#06x} is not a Windows driver machine")
     if machine not in JUDGED:
         name = {Machine.IA64: "Itanium (IA-64)", Machine.ARM: "32-bit ARM"}[machine]
         raise UnsupportedImage(f"an image for {name}, on which memory integrity does not exist")
     if is_plus is (machine is Machine.X86):
-        raise UnsupportedImage(f"a {machine} image whose optional header is of the other size")
+        raise DamagedImage(f"a {machine} image whose optional header is of the other size", start)
     return machine
 
 
