@@ -1,7 +1,10 @@
 """What macros and files in the middle of a function do, which no statement of the text shows."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from hvci.source.pointers.macro_stores import fields, puts
 from sources import bad, entry, lay, one_file, read, vcxproj
 
 NX, PLAIN = "NonPagedPoolNx", "NonPagedPool"
@@ -116,3 +119,9 @@ def test_a_macro_takes_the_address_of_a_variable(tmp_path):
     body = "POOL_TYPE k = NonPagedPoolNx; %s" + USE % "k"
     assert bad(one_file(tmp_path, outside + entry(body % "set(ADDRESS(k));"))) == POOL
     assert bad(one_file(tmp_path, outside + entry(body % "if (BOTH(k)) f();"))) == set()
+
+
+def test_what_has_no_name_is_asked_for_as_any_field():
+    program = SimpleNamespace(stored={}, paths=())
+    assert puts(program, b"") == ()
+    assert fields(program) == frozenset()

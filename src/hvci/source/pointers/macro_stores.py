@@ -56,7 +56,7 @@ def puts(program: Program, field: bytes) -> tuple[Put, ...]:
 
 def _every(program: Program) -> dict[bytes, tuple[_Store, ...]]:
     """The stores of all macros by the field; uses are asked only for names that parameters give."""
-    if b"#=" not in program.stored:
+    if b"#fields" not in program.stored:
         found: dict[bytes, list[_Store]] = {}
         for store in _all(program):
             names = {store.field}
@@ -64,8 +64,8 @@ def _every(program: Program) -> dict[bytes, tuple[_Store, ...]]:
                 names = {_named(use, store) for use in program.uses(store.macro.name)}
             for name in names:
                 found.setdefault(name, []).append(store)
-        program.stored[b"#="] = ({name: tuple(many) for name, many in found.items()},)
-    known: dict[bytes, tuple[_Store, ...]] = program.stored[b"#="][0]
+        program.stored[b"#fields"] = ({name: tuple(many) for name, many in found.items()},)
+    known: dict[bytes, tuple[_Store, ...]] = program.stored[b"#fields"][0]
     return known
 
 
