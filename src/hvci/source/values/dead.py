@@ -97,8 +97,9 @@ def _may_be_entered(node: Node) -> bool:
         if inner.type == "labeled_statement":
             return True
         if inner.type == "case_statement":
-            around = next(one for one in ancestors(inner) if one.type == "switch_statement")
-            if around.start_byte < node.start_byte:
+            around = (one for one in ancestors(inner) if one.type == "switch_statement")
+            first = next(around, None)  # none in a text that is damaged
+            if first is None or first.start_byte < node.start_byte:
                 return True
     return False
 
