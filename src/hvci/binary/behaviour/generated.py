@@ -137,9 +137,11 @@ def _by_windows(scene: Scene, stored: fields.Fields, gives_memory: Callable[[Pla
 
 def _at_start(around: Around, indexed: elements.Indexed, others: Rvas) -> list[int]:
     """The stores that the entry point may come to, with an index or moved on."""
-    found = np.concatenate((indexed.stores, others)) if len(indexed.stores) else NO_RVAS
-    near = around.near(int(around.scene.image.headers.entry)) if len(found) else found
-    chosen: list[int] = found[near[around.rows(found)]].tolist() if len(found) else []
+    if not len(indexed.stores):
+        return []
+    found = np.concatenate((indexed.stores, others))
+    near = around.near(int(around.scene.image.headers.entry))
+    chosen: list[int] = found[near[around.rows(found)]].tolist()
     return chosen
 
 

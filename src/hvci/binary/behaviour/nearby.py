@@ -35,7 +35,7 @@ STORES = np.frombuffer(
 """Last opcode bytes of the usual instructions that write a memory operand."""
 _BRANCHES = (b"\xff\x15", b"\xff\x25")
 """A call and a jump through a slot; what else names one loads it."""
-LOAD, LOAD_SHORT = 0x8B, 0xA1
+LOAD, LOAD_SHORT, ADD = 0x8B, 0xA1, 0x03
 MOVE_IMMEDIATE, PUSH = 0xB8, 0x68
 """Opcodes of a constant to a register, which is in the three bits below, and to the stack."""
 _STRINGS = (0xA4, 0xA5, 0xAA, 0xAB)
@@ -232,12 +232,13 @@ def registers(scene: Scene, places: Rvas) -> Rvas:
     modrm, last = code[places - 1].astype(np.int64), code[places - 2]
     if scene.image.bits == 64:
         extended = code[places - 3] & 0xF4 == 0x44
-        named = (last == LEA) | (last == LOAD)
+        named = (last == LEA) | (last == LOAD) | (last == ADD)
         return np.asarray(np.where(named, modrm >> 3 & 7 | 8 * extended, FRAME))
     found = np.where(modrm == LOAD_SHORT, 0, FRAME)
     found = np.where(modrm == PUSH, PUSHED, found)
     found = np.where(modrm & 0xF8 == MOVE_IMMEDIATE, modrm & 7, found)
-    named = (modrm & DIRECT_MASK == DIRECT) & ((last == LEA) | (last == LOAD))
+    is_read = (last == LEA) | (last == LOAD) | (last == ADD)
+    named = (modrm & DIRECT_MASK == DIRECT) & is_read
     return np.where(named, modrm >> 3 & 7, found)
 
 

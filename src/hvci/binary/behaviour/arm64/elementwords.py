@@ -57,7 +57,8 @@ def find(scene: Scene, around: Around) -> Indexed:
     before = np.maximum(calls[:, None] - np.arange(1, LOADED_WITHIN), 0)
     is_loaded = loads[before] & (words[before] & 31 == (words[calls] >> 5 & 31)[:, None])
     calls = rvas[calls[is_loaded.any(axis=1)]]
-    return Indexed(calls, places[around.hold(places)], _fills(words[rvas.searchsorted(sites) + 1]))
+    right_behind = words[np.minimum(rvas.searchsorted(sites) + 1, len(words) - 1)]
+    return Indexed(calls, places[around.hold(places)], _fills(right_behind))
 
 
 def _fills(behind: npt.NDArray[np.uint32]) -> bool:

@@ -152,8 +152,9 @@ def loads(scene: Scene, places: set[int], copies: frozenset[int]) -> list[int]:
     at = rvas.searchsorted(wanted)
     at = at[at < len(words)]
     at = at[among(rvas[at], wanted)]
-    called = (words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]) & 0xFFDF_FC1F
-    at = at[~(called == 0xD61F_0000).any(axis=1)]
+    soon = words[np.minimum(at[:, None] + np.arange(1, 4), len(words) - 1)]
+    is_called = soon & 0xFFDF_FFFF == (0xD61F_0000 | (words[at] & 31) << 5)[:, None]
+    at = at[~is_called.any(axis=1)]
     return written_through(scene, at, copies)
 
 

@@ -86,7 +86,8 @@ def _loads(scene: Scene, places: set[int]) -> list[int]:
     if scene.image.machine is Machine.ARM64:
         return words.loads(scene, places, scene.copy_sites)
     code, rvas = scene.image.bytes, np.array(sorted(places), np.int64)
-    loads = (code[rvas - 2] == nearby.LOAD) & ((code[rvas - 1] & 0xC7) == 5)
+    is_read = (code[rvas - 2] == nearby.LOAD) | (code[rvas - 2] == nearby.ADD)
+    loads = is_read & ((code[rvas - 1] & 0xC7) == 5)
     if scene.image.bits == 32:
         loads |= code[rvas - 1] == nearby.LOAD_SHORT
     return nearby.used(scene, rvas[loads], names.COPIES)
